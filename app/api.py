@@ -1,0 +1,69 @@
+"""The web application: accepts deposits and webhooks, answers reads, rings. It does no work of its own."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Flask, Response, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.logs import configure_logging
+from app.metrics import REQUEST_SECONDS, REQUESTS
+from app.routes import documents, payments, users, watching, webhooks
+from app.routes.errors import problem, register_errors
+from app.routes.gate import register_gate
+from app.runtime import runtime
+
+
+def create_app() -> Flask:
+    """Returns the WSGI application, configured from the environment."""
+    configure_logging()
+    app = Flask(__name__, static_folder="static", template_folder="templates")
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    # Above every route's own limit: nothing larger is read at all.
+    app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
+    settings = runtime().settings
+    if settings.trusted_proxies:
+        # Exactly this many hops are believed; what stands further left in the header is the client's own word.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=1)  # type: ignore[method-assign]
+    for blueprint in (payments.blueprint, users.blueprint, webhooks.blueprint, watching.blueprint):
+        app.register_blueprint(blueprint)
+    app.register_blueprint(documents.documents)
+    if settings.is_demo:
+        # Imported only here: outside `sluice up` the demo routes do not exist.
+        from app.routes.demo import demo
+
+        app.register_blueprint(demo)
+    _point_to_sockets(app)
+    register_errors(app)
+    # The clock starts before the gate, so that what it refuses is counted as well.
+    _count_requests(app)
+    register_gate(app)
+    return app
+
+
+def _point_to_sockets(app: Flask) -> None:
+    """Live connections belong to another process type: asked here, this one names the right base."""
+
+    def elsewhere() -> Response:
+        base = runtime().settings.sockets_public_url
+        return problem(421, f"Live connections are served at {base}.", headers={"Content-Location": str(base)})
+
+    app.add_url_rule("/ws", "ws", elsewhere)
+    app.add_url_rule("/api/stream", "stream", elsewhere)
+
+
+def _count_requests(app: Flask) -> None:
+    @app.before_request
+    def _start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def _count(response: Response) -> Response:
+        # By rule, never by path: a path is anybody's to choose.
+        rule = request.url_rule.rule if request.url_rule else "unknown"
+        REQUESTS.labels(rule, request.method, str(response.status_code)).inc()
+        REQUEST_SECONDS.labels(rule, request.method).observe(
+            time.perf_counter() - g.get("started", time.perf_counter())
+        )
+        return response

@@ -1,0 +1,100 @@
+"""What `sluice up` does to a database before anything starts: migrations, and a demo tenant to try things with."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import text
+
+from app.launch import write_private
+from app.runtime import Runtime
+from app.services import tenants
+from app.services.access import new_credential
+from app.services.demo import ensure_demo_key, move_demo_tenant
+from app.services.tenants import NewProvider, NewTenant
+from app.settings import Settings
+from app.vault import new_encryption_key
+from models import new_id
+from models.migrations import upgrade
+
+ACTOR = "operator:sluice up"
+
+
+@dataclass(frozen=True)
+class DemoTenant:
+    """The demo tenant's identifiers and plain keys, as SLUICE_HOME/demo.json (0600) keeps them."""
+
+    tenant_id: str
+    key_id: str
+    provider_id: str
+    secret_key: str
+    webhook_secret: str
+    provider_api_key: str
+    encryption_key: str
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the stack's processes need to know of it."""
+        return {
+            "SLUICE_ENCRYPTION_KEYS": self.encryption_key,
+            "SLUICE_DEMO_TENANT_ID": self.tenant_id,
+            "SLUICE_DEMO_KEY_ID": self.key_id,
+        }
+
+
+def prepare(settings: Settings) -> DemoTenant:
+    """Migrates, then makes or finds the demo tenant of this home; may be repeated at any point."""
+    upgrade(settings.required("owner_database_url"), settings.required("database_url"))
+    demo = _read_or_invent(settings.home / "demo.json", settings)
+    runtime = Runtime.from_settings(replace(settings, encryption_keys=(demo.encryption_key,)), pool_size=1)
+    try:
+        _ensure(runtime, demo)
+    finally:
+        runtime.database.engine.dispose()
+    return demo
+
+
+def _read_or_invent(path: Path, settings: Settings) -> DemoTenant:
+    if path.exists():
+        return DemoTenant(**json.loads(path.read_text(encoding="utf-8")))
+    demo = DemoTenant(
+        tenant_id=str(new_id()),
+        key_id=str(new_id()),
+        provider_id=str(new_id()),
+        secret_key=new_credential("sk").plain,
+        webhook_secret=tenants.new_webhook_secret(),
+        provider_api_key="sbk_" + secrets.token_urlsafe(24),
+        encryption_key=settings.encryption_keys[0] if settings.encryption_keys else new_encryption_key(),
+    )
+    # Kept before anything is stored with it: a start that is broken off goes on with the same keys.
+    write_private(path, json.dumps(asdict(demo), indent=2) + "\n")
+    return demo
+
+
+def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
+    settings = runtime.settings
+    tenant_id, provider_id = uuid.UUID(demo.tenant_id), uuid.UUID(demo.provider_id)
+    with runtime.database.transaction("operator") as connection:
+        known = connection.execute(text("select id from tenants where id = :id"), {"id": tenant_id}).scalar()
+        provider = connection.execute(
+            text("select id from payment_providers where id = :id"), {"id": provider_id}
+        ).scalar()
+    if known is None:
+        # A database that serves several homes has a demo tenant for each.
+        tenants.create_tenant(runtime, NewTenant(f"demo {tenant_id.hex[-8:]}", id=tenant_id), ACTOR)
+    # Workers reach the sandbox directly, whatever address browsers see.
+    host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104  # nosec B104
+    sandbox_url = f"http://{host}:{settings.sandbox_port}"
+    if provider is None:
+        new = NewProvider(
+            tenant_id, "sandbox", "sandbox", sandbox_url, demo.provider_api_key, demo.webhook_secret, id=provider_id
+        )
+        tenants.create_provider(runtime, new, ACTOR)
+    with runtime.database.transaction("operator") as connection:
+        ensure_demo_key(connection, tenant_id, uuid.UUID(demo.key_id), demo.secret_key)
+        move_demo_tenant(connection, tenant_id, provider_id, settings.public_url, sandbox_url)

@@ -1,0 +1,8 @@
+"""The Celery application: the same for workers, which run the tasks, and for everyone who rings."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+celery_app = Celery("sluice")
+celery_app.config_from_object("celeryconfig")

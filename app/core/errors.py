@@ -1,0 +1,61 @@
+"""Errors that answer one question: may money have moved? The class docstring is the default message."""
+
+from __future__ import annotations
+
+
+class SluiceError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None, **context: object) -> None:
+        super().__init__(message or type(self).__doc__)
+        self.context = context
+
+
+class RequestRejected(SluiceError):
+    """The request cannot be carried out."""
+
+    def __init__(
+        self, status: int, message: str, errors: list[dict[str, str]] | None = None, **context: object
+    ) -> None:
+        super().__init__(message, **context)
+        self.status = status
+        self.errors = errors or []
+
+
+class WebhookRejected(SluiceError):
+    """The delivery was not accepted."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class ProviderCallFailed(SluiceError):
+    """The provider could not be asked."""
+
+    retry_after_seconds: float | None = None
+
+
+class NotSent(ProviderCallFailed):
+    """The request surely did not reach the provider; it may be sent again freely."""
+
+
+class OutcomeUnknown(ProviderCallFailed):
+    """The provider may have acted; ask again with the same key and never call it failed."""
+
+
+class ProviderRefusedUs(ProviderCallFailed):
+    """The provider refuses our credentials or configuration; a person must look."""
+
+
+class Unusable(SluiceError):
+    """A verified delivery that cannot be understood."""
+
+
+class NotYet(SluiceError):
+    """The payment that this is about is not there yet."""
+
+
+class InvariantBroken(SluiceError):
+    """What must hold did not; nothing was written."""

@@ -1,0 +1,57 @@
+"""Facts and commands: what a provider told us, in our words, and what people and clocks ask for."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FactKind(StrEnum):
+    """What a provider can say about a payment."""
+
+    ACCEPTED = "accepted"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+    NOT_FOUND = "not_found"
+
+
+class CommandKind(StrEnum):
+    """What a user, an operator or the clock can ask for."""
+
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    ACCEPT = "accept"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something a verified provider said.
+
+    `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
+    `currency`; both are None for the other kinds.
+    """
+
+    kind: FactKind
+    reference: str | None = None
+    redirect_url: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something asked for. ACCEPT and REJECT name the dead letter and what it would credit."""
+
+    kind: CommandKind
+    case_id: uuid.UUID | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+
+
+Input = Fact | Command

@@ -1,0 +1,73 @@
+"""Amounts: decimal strings outside, integer minor units inside, ISO 4217 digits between the two."""
+
+from __future__ import annotations
+
+import re
+
+# Minor-unit digits as ISO 4217 list one publishes them; what is not here has none (XAU) or is no money (XXX, XTS).
+_DIGITS_BY_COUNT = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: (
+        "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW"
+        " CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF"
+        " IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK"
+        " MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP"
+        " SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XAD XCD XCG"
+        " YER ZAR ZMW ZWG"
+    ),
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+CURRENCY_DIGITS: dict[str, int] = {code: count for count, codes in _DIGITS_BY_COUNT.items() for code in codes.split()}
+
+# CONTRACT section 3: no amount above 10^15 minor units, so that sums of thousands still fit a bigint.
+AMOUNT_MINOR_MAX = 10**15
+
+_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,18})(?:\.([0-9]{1,4}))?", re.ASCII)
+
+
+class AmountError(ValueError):
+    """The amount is not a decimal string that the currency allows."""
+
+
+class CurrencyError(ValueError):
+    """The currency is not an ISO 4217 code with a minor unit."""
+
+
+def currency_digits(currency: str) -> int:
+    """Returns the number of decimals of `currency`. Raises CurrencyError."""
+    try:
+        return CURRENCY_DIGITS[currency]
+    except (KeyError, TypeError):
+        raise CurrencyError("must be an upper-case ISO 4217 code with a minor unit") from None
+
+
+def parse_amount(amount: object, currency: str) -> int:
+    """Returns the decimal string `amount` in minor units of `currency`, greater than zero, at most 10^15.
+
+    Raises AmountError for anything but plain ASCII digits with at most the currency's decimals: numbers, signs,
+    exponents, blanks and leading zeros are refused. Raises CurrencyError.
+    """
+    digits = currency_digits(currency)
+    if not isinstance(amount, str):
+        raise AmountError('must be a decimal string such as "25.00"')
+    match = _DECIMAL.fullmatch(amount)
+    if not match:
+        raise AmountError('must be a decimal string such as "25.00", without sign, blank or exponent')
+    whole, fraction = match.group(1), match.group(2) or ""
+    if len(fraction) > digits:
+        raise AmountError(f"has more than the {digits} decimals that {currency} has")
+    minor = int(whole + fraction.ljust(digits, "0"))
+    if minor <= 0:
+        raise AmountError("must be greater than zero")
+    if minor > AMOUNT_MINOR_MAX:
+        raise AmountError(f"must be at most {format_amount(AMOUNT_MINOR_MAX, currency)} {currency}")
+    return minor
+
+
+def format_amount(minor: int, currency: str) -> str:
+    """Returns `minor` units of `currency` as a decimal string with exactly the currency's digits."""
+    digits = currency_digits(currency)
+    sign = "-" if minor < 0 else ""
+    text = str(abs(minor)).rjust(digits + 1, "0")
+    return sign + (text if digits == 0 else f"{text[:-digits]}.{text[-digits:]}")

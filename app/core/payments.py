@@ -1,0 +1,138 @@
+"""The payment as the decision table sees it, and the tenant's policy for what does not go as asked."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from app.core.money import format_amount
+
+
+class Status(StrEnum):
+    """The five states of a payment (seed, "Payment Transaction States")."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = frozenset({Status.PENDING, Status.PROCESSING})
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+# CONTRACT section 3, "States": every other step is refused by the ledger of decisions and by `sluice verify`.
+EDGES: frozenset[tuple[Status, Status]] = frozenset(
+    {
+        (Status.PENDING, Status.PROCESSING),
+        (Status.PENDING, Status.COMPLETED),
+        (Status.PENDING, Status.FAILED),
+        (Status.PENDING, Status.CANCELLED),
+        (Status.PROCESSING, Status.COMPLETED),
+        (Status.PROCESSING, Status.FAILED),
+        (Status.PROCESSING, Status.CANCELLED),
+        (Status.FAILED, Status.COMPLETED),
+        (Status.CANCELLED, Status.COMPLETED),
+    }
+)
+
+# What needs a look, the strongest first: a payment can carry several marks, the outside sees the strongest.
+EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A tenant's policy. `late` and `over` are credit, hold or reject; `negative` is allow or hold."""
+
+    tolerance_percent: Decimal = Decimal(0)
+    late: str = "credit"
+    over: str = "hold"
+    negative: str = "allow"
+    monitoring_seconds: int = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment's row, plus what the decision needs to know around it.
+
+    `has_open_case`: a person has still to accept or reject money of it. `has_waiting_webhooks`: deliveries for it are
+    in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, where a
+    reversal is to be decided under a policy that forbids going below zero.
+    """
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    version: int
+    user_id: str
+    amount_minor: int
+    currency: str
+    status: Status
+    provider_id: uuid.UUID
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    expires_at: datetime.datetime
+    exceptions: frozenset[str] = frozenset()
+    provider_reference: str | None = None
+    redirect_url: str | None = None
+    failure_reason: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    completed_at: datetime.datetime | None = None
+    received_minor: int | None = None
+    received_currency: str | None = None
+    reversed_minor: int = 0
+    session_closed: bool = False
+    was_sent: bool = False
+    has_open_case: bool = False
+    has_waiting_webhooks: bool = False
+    wallet_balance_minor: int | None = None
+    policy: Policy = Policy()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the payment has not ended yet."""
+        return self.status in OPEN
+
+    @property
+    def exception(self) -> str | None:
+        """The strongest mark, or None."""
+        return next((mark for mark in EXCEPTIONS if mark in self.exceptions), None)
+
+
+def format_time(moment: datetime.datetime | None) -> str | None:
+    """Returns an RFC 3339 time in UTC with six fraction digits and Z."""
+    if moment is None:
+        return None
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def present_payment(payment: Payment) -> dict[str, Any]:
+    """Returns the payment as the outside sees it (CONTRACT section 3, "Payment")."""
+    received = payment.received_minor
+    return {
+        "id": str(payment.id),
+        "version": payment.version,
+        "user_id": payment.user_id,
+        "amount": format_amount(payment.amount_minor, payment.currency),
+        "amount_minor": payment.amount_minor,
+        "currency": payment.currency,
+        "status": str(payment.status),
+        "exception": payment.exception,
+        "provider_id": str(payment.provider_id),
+        "provider_reference": payment.provider_reference,
+        "redirect_url": payment.redirect_url,
+        "failure_reason": payment.failure_reason,
+        "metadata": payment.metadata,
+        "created_at": format_time(payment.created_at),
+        "updated_at": format_time(payment.updated_at),
+        "expires_at": format_time(payment.expires_at),
+        "completed_at": format_time(payment.completed_at),
+        "received_amount": None
+        if received is None or payment.received_currency is None
+        else format_amount(received, payment.received_currency),
+        "received_currency": payment.received_currency,
+        "reversed_amount_minor": payment.reversed_minor,
+    }

@@ -1,0 +1,73 @@
+"""When a payment's next provider call is due, and how long to wait after a failure."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from dataclasses import dataclass
+
+from app.core.payments import Payment, Status
+
+# A webhook usually comes within seconds; the first question after a minute costs little. Then five minutes for the
+# time a person takes to pay, hourly for the day after, daily for what is left of a long window.
+POLL_SECONDS = (60, 300, 300, 300, 300, 300)
+POLL_HOURLY_SECONDS = 3_600
+POLL_HOURLY_TIMES = 24
+POLL_DAILY_SECONDS = 86_400
+
+# Doubling from one second reaches ten minutes at the eleventh attempt; longer waits would outlast a usual expiry.
+RETRY_SECONDS_FIRST = 1.0
+RETRY_SECONDS_MAX = 600.0
+
+# A provider's Retry-After is believed up to an hour; more would let one answer park a payment for good.
+RETRY_AFTER_SECONDS_MAX = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A provider call that is due: `action` is create, poll or close."""
+
+    action: str
+    due_at: datetime.datetime
+
+
+def poll_seconds(polls: int) -> int:
+    """Returns the wait before poll number `polls` (from 0)."""
+    if polls < len(POLL_SECONDS):
+        return POLL_SECONDS[polls]
+    if polls < len(POLL_SECONDS) + POLL_HOURLY_TIMES:
+        return POLL_HOURLY_SECONDS
+    return POLL_DAILY_SECONDS
+
+
+def retry_seconds(attempts: int, retry_after_seconds: float | None = None) -> float:
+    """Returns the wait after the failed attempt number `attempts` (from 1): exponential, with equal jitter.
+
+    At least `retry_after_seconds` where the provider named a time.
+    """
+    ceiling = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(attempts - 1, 30))
+    # Jitter keeps the retries of an outage from coming back all at once; it needs no secrecy.
+    wait = ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311  # nosec B311
+    return max(wait, min(retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX))
+
+
+def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | None:
+    """Returns the provider call that `payment` needs next, or None when nothing is left to ask.
+
+    Open payments: create until the provider has them, then polls up to `expires_at`. Ended without money: the
+    session is closed, then the payment is still asked about until the monitoring window ends. Completed: nothing.
+    """
+    if payment.status is Status.COMPLETED:
+        return None
+    if payment.is_open:
+        if payment.provider_reference is None and now < payment.expires_at:
+            return Call("create", now)
+        scheduled = now + datetime.timedelta(seconds=poll_seconds(polls))
+        return Call("poll", min(scheduled, max(payment.expires_at, now)) if now < payment.expires_at else scheduled)
+    if payment.provider_reference is not None and not payment.session_closed:
+        return Call("close", now)
+    if payment.provider_reference is None and not payment.was_sent:
+        return None
+    due_at = now + datetime.timedelta(seconds=poll_seconds(polls))
+    until = payment.expires_at + datetime.timedelta(seconds=payment.policy.monitoring_seconds)
+    return Call("poll", due_at) if due_at <= until else None

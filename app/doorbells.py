@@ -1,0 +1,98 @@
+"""The one place that rings: a doorbell says "look", carries nothing, and may be lost.
+
+Ring only after the commit. A ring is coalesced: while a bell is set, a worker has still to look, and will see the
+new row as well, because it takes the bell down before it claims. The sweep rings for whatever was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable
+
+import structlog
+from celery import Celery
+from redis import Redis
+
+from app.metrics import RINGS_FAILED
+
+log = structlog.get_logger(__name__)
+
+TASKS = {
+    "settle": "tasks.settle",
+    "provider": "tasks.call_provider",
+    "notify": "tasks.notify",
+}
+
+# Long enough for a busy worker to come round, short enough that a bell whose message was lost soon rings again.
+BELL_MS = 2_000
+
+# After a failed ring the broker is left alone for this long: a dead Redis costs one request a second, not every one.
+BREAK_SECONDS = 1.0
+
+CHANGED_CHANNEL = "sluice:payments"
+NOTIFICATIONS_CHANNEL = "sluice:notifications"
+
+
+class Doorbells:
+    """Rings queues and tells listeners what changed. Never raises: what it carries is only a hint."""
+
+    def __init__(self, redis: Redis, celery: Celery) -> None:
+        self._redis = redis
+        self._celery = celery
+        self._silent_until = 0.0
+
+    def ring(self, queue: str) -> None:
+        """Rings `queue` (settle, provider or notify) unless its bell is set already."""
+        if time.monotonic() < self._silent_until:
+            RINGS_FAILED.labels(queue).inc()
+            return
+        bell = f"bell:{queue}"
+        try:
+            if self._redis.set(bell, 1, nx=True, px=BELL_MS):
+                self._send(queue, bell)
+        except Exception as error:  # a ring must never hurt what has been committed already
+            self._failed(queue, error)
+
+    def ring_regardless(self, queue: str) -> None:
+        """Rings `queue` whether or not its bell is set: the sweep's way, which mends a lost message."""
+        try:
+            self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
+        except Exception as error:  # the next sweep tries again
+            self._failed(queue, error)
+
+    def take_down(self, queue: str) -> None:
+        """Takes the bell down; a worker does so before it claims, so that a row committed later rings anew."""
+        try:
+            self._redis.delete(f"bell:{queue}")
+        except Exception as error:  # the bell then goes by itself after BELL_MS
+            self._failed(queue, error)
+
+    def tell_changed(self, payment_ids: Iterable[uuid.UUID]) -> None:
+        """Tells requests that wait for one of these payments to look again."""
+        self._publish(CHANGED_CHANNEL, json.dumps([str(payment_id) for payment_id in payment_ids]))
+
+    def publish_notifications(self, message: dict[str, object]) -> None:
+        """Publishes one numbered batch of one tenant to the socket processes."""
+        self._publish(NOTIFICATIONS_CHANNEL, json.dumps(message, separators=(",", ":")))
+
+    def _publish(self, channel: str, message: str) -> None:
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            self._redis.publish(channel, message)
+        except Exception as error:  # listeners look for themselves as well
+            self._failed(channel, error)
+
+    def _send(self, queue: str, bell: str) -> None:
+        try:
+            self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
+        except Exception:
+            self._redis.delete(bell)
+            raise
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._silent_until = time.monotonic() + BREAK_SECONDS
+        RINGS_FAILED.labels(what).inc()
+        log.warning("ring_failed", queue=what, error=type(error).__name__)

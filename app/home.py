@@ -1,0 +1,60 @@
+"""The folder of one running stack: its lock, and run.json by which the other commands find it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from app.launch import write_private
+
+
+class HomeInUse(RuntimeError):
+    """Another stack runs in this folder."""
+
+
+@contextlib.contextmanager
+def hold_home(home: Path) -> Iterator[None]:
+    """Keep every other `sluice up` off this home; HomeInUse if one is there already."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(home / "lock", "a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise HomeInUse(
+                f"another one (process {lock.read().strip()}) already runs in {home}: "
+                "stop it first, or set SLUICE_HOME and the ports to run beside it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        # One that was killed could not take its own away.
+        remove_run_file(home)
+        try:
+            yield
+        finally:
+            remove_run_file(home)
+
+
+def write_run_file(home: Path, content: Mapping[str, Any]) -> None:
+    """Write run.json, readable by its owner only."""
+    write_private(home / "run.json", json.dumps(content, indent=2) + "\n")
+
+
+def read_run_file(home: Path) -> dict[str, Any] | None:
+    """Return what run.json says, or None where no stack is ready."""
+    try:
+        content: dict[str, Any] = json.loads((home / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def remove_run_file(home: Path) -> None:
+    """Take the stack's address away; none there is fine."""
+    (home / "run.json").unlink(missing_ok=True)

@@ -1,0 +1,27 @@
+"""Counters of this process; the numbers that rows tell are read by `app.services.watching` instead."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# From a millisecond to the ten seconds after which a provider call is given up.
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+RINGS_FAILED = Counter("sluice_rings_failed", "Doorbells that could not be rung; the sweep rings for them.", ["queue"])
+WEBHOOKS_RECEIVED = Counter("sluice_webhooks_received", "Deliveries stored or recognised.", ["outcome"])
+WEBHOOKS_REFUSED = Counter("sluice_webhooks_refused", "Deliveries refused, by reason.", ["reason"])
+WEBHOOKS_SETTLED = Counter("sluice_webhooks_settled", "Webhooks settled, by verdict.", ["verdict"])
+SETTLE_BATCH = Histogram(
+    "sluice_settle_batch_rows", "Webhooks per settled batch.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+PROVIDER_CALLS = Counter("sluice_provider_calls", "Calls to providers.", ["adapter", "action", "outcome"])
+PROVIDER_SECONDS = Histogram(
+    "sluice_provider_call_seconds", "Time of calls to providers.", ["adapter", "action"], buckets=SECONDS_BUCKETS
+)
+REQUESTS = Counter("sluice_http_requests", "Requests answered.", ["rule", "method", "status"])
+REQUEST_SECONDS = Histogram(
+    "sluice_http_request_seconds", "Time to answer a request.", ["rule", "method"], buckets=SECONDS_BUCKETS
+)
+SOCKETS_OPEN = Gauge("sluice_sockets_open", "Live sockets and streams.", ["kind"], multiprocess_mode="livesum")
+SOCKETS_DROPPED = Counter("sluice_sockets_dropped", "Sockets closed by us, by reason.", ["reason"])
+NOTIFICATIONS_PUBLISHED = Counter("sluice_notifications_published", "Notifications numbered and published.")

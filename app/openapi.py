@@ -1,0 +1,109 @@
+"""The OpenAPI 3.1 document, made from the table of routes."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib.metadata import version
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from app.routes import schemas
+from app.routes.operations import OPERATIONS, PUBLIC, Operation, Parameter
+
+_TITLES = {
+    400: "The request cannot be read",
+    401: "No valid credential",
+    403: "Not allowed",
+    404: "Not there, or not yours",
+    409: "The state does not allow it",
+    413: "Too large",
+    415: "Not JSON",
+    422: "A field is wrong",
+    429: "Too many requests",
+    503: "Try again later",
+}
+_PATH_SCHEMAS = {
+    "id": {"type": "string", "format": "uuid"},
+    "provider_id": {"type": "string", "format": "uuid"},
+    "user_id": {"type": "string", "pattern": schemas.USER_ID_PATTERN},
+}
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """Returns the document; the same object every time, not to be changed."""
+    models = {model for operation in OPERATIONS for model in (*operation.answers.values(), operation.body) if model}
+    models.add(schemas.Problem)
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.rule, {})[operation.method.lower()] = _describe(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Sluice",
+            "version": version("sluice"),
+            "description": "Deposits: asked for, paid at an external provider, credited exactly once, told live.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {
+                "credential": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A secret key (`sk_...`) of the tenant's backend, or a client token (`ct_...`).",
+                }
+            },
+        },
+    }
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.method.lower() + re.sub(r"[^a-z]+", "_", operation.rule),
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": _PATH_SCHEMAS[name]}
+            for name in re.findall(r"{(\w+)}", operation.rule)
+        ]
+        + [_parameter(parameter) for parameter in operation.parameters],
+        "responses": {str(status): _answer(status, model) for status, model in operation.answers.items()},
+    }
+    problems = {*operation.problems, 503}
+    if operation.roles is not PUBLIC:
+        described["security"] = [{"credential": []}]
+        described["description"] = f"Roles: {', '.join(sorted(operation.roles))}."
+        problems |= {401, 403, 429}
+    for status in sorted(problems - operation.answers.keys()):
+        described["responses"][str(status)] = {
+            "description": _TITLES[status],
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    if operation.body:
+        schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return described
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.is_required,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+def _answer(status: int, model: type | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _TITLES.get(status, "Done")}
+    if model is not None:
+        answer["content"] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    return answer

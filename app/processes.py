@@ -1,0 +1,146 @@
+"""The commands of every process type, in the one place that `sluice up`, containers and tests take them from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
+BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
+STOP_SECONDS = 3  # A request under way may take this long when its process is stopped: less than the stack's ten.
+RESPAWN_SECONDS = 0.5  # How soon the web server replaces a worker of its own that crashed.
+HEADER_MILLISECONDS = 10_000  # Who needs longer for the headers is broken or means harm.
+SETTLE_PROCESSES = 2  # Settling is bound by processors and the database: the second works while one commits.
+PROVIDER_THREADS = 16  # Provider calls wait on the network; this many may wait at once in one process.
+FLOWER_TASKS = 10_000  # Flower keeps tasks in memory only; this is some tens of MB.
+
+# What the provider's own program and the task viewer must not know.
+SECRETS = ("DATABASE_URL", "DATABASE_OWNER_URL", "SLUICE_ENCRYPTION_KEYS", "ALERT_SECRET")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process type: its command, what it needs in its environment, and where it answers."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ("DATABASE_OWNER_URL",)
+    # How a supervisor learns that it works: an HTTP answer, a Celery node's answer, or else that it is alive.
+    health_url: str = ""
+    node: str = ""
+    serves_metrics: bool = True
+    several_processes: bool = False
+
+    def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment to run in: `outer` without what is withheld, then its own."""
+        kept = {key: value for key, value in outer.items() if key not in self.withheld}
+        return {**kept, "SLUICE_PROCESS": self.name, "PYTHONUNBUFFERED": "1", **self.env}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the processes with a port of their own listen."""
+
+    bind: str
+    web: int
+    sockets: int
+    sandbox: int
+    flower: int
+
+    def url(self, port: int, path: str = "") -> str:
+        """Return how this machine reaches a port, whatever address browsers use."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.bind, _host(self.bind))  # noqa: S104  # nosec B104
+        return f"http://{host}:{port}{path}"
+
+
+def list_processes(ports: Ports, home: Path, *, web_workers: int = 1, web_threads: int = 32) -> tuple[Process, ...]:
+    """Return every process type; beat's schedule and the sandbox's data go below `home`."""
+    schedule = str(home.absolute() / "beat-schedule")
+    return (
+        _web(ports, web_workers, web_threads),
+        _sockets(ports),
+        _worker("settle", "ring.settle,ring.notify", "prefork", SETTLE_PROCESSES),
+        _worker("provider", "ring.provider,ring.sweep", "threads", PROVIDER_THREADS),
+        Process("beat", _celery("beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING")),
+        _flower(ports),
+        _sandbox(ports, home),
+    )
+
+
+def run_process(name: str, processes: tuple[Process, ...]) -> None:
+    """Become the named process, with the present environment; KeyError lists the names if there is none such."""
+    by_name = {process.name: process for process in processes}
+    if name not in by_name:
+        raise KeyError(f"no process {name!r}; there are {', '.join(by_name)}")
+    process = by_name[name]
+    os.chdir(ROOT)
+    os.execvpe(process.argv[0], process.argv, process.environment(os.environ))  # noqa: S606  # nosec B606
+
+
+def _web(ports: Ports, workers: int, threads: int) -> Process:
+    argv = _granian(ports.bind, ports.web, workers, threads, "web:app")
+    return Process("web", argv, health_url=ports.url(ports.web, "/health/ready"), several_processes=True)
+
+
+def _sandbox(ports: Ports, home: Path) -> Process:
+    # One worker process: its SQLite file and its delivery thread have one owner.
+    argv = _granian(ports.bind, ports.sandbox, 1, 32, "--factory", "sandbox:create_app")
+    env = {"SLUICE_SANDBOX_PORT": str(ports.sandbox), "SANDBOX_DATA": str(home.absolute() / "sandbox")}
+    withheld = (*SECRETS, "REDIS_URL", "BROKER_URL")
+    return Process("sandbox", argv, env, withheld, health_url=ports.url(ports.sandbox, "/health"), serves_metrics=False)
+
+
+def _sockets(ports: Ports) -> Process:
+    argv = (
+        *("gunicorn", "--worker-class", "gevent", "--config", "python:app.sockets.gunicorn_settings"),
+        *("--bind", f"{_host(ports.bind)}:{ports.sockets}", "--graceful-timeout", str(STOP_SECONDS)),
+        # The control socket would lie in the user's home folder.
+        *("--no-control-socket", "--log-level", "warning", "app.sockets:create_app()"),
+    )
+    env = {"SLUICE_SOCKETS_PORT": str(ports.sockets)}
+    return Process("sockets", _module(*argv), env, health_url=ports.url(ports.sockets, "/health/live"))
+
+
+def _worker(name: str, queues: str, pool: str, concurrency: int) -> Process:
+    argv = _celery(
+        *("worker", "--hostname", f"{name}@%h", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
+        # Gossip and mingle talk to every other worker at each start, for features that nothing here uses.
+        *("--task-events", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+    )
+    # A warm shutdown waits for ever on a stuck task; this one gives the tasks their seconds and then goes.
+    env = {"REMAP_SIGTERM": "SIGQUIT"}
+    return Process(f"worker-{name}", argv, env, node=name, several_processes=pool == "prefork")
+
+
+def _flower(ports: Ports) -> Process:
+    options = (f"--address={ports.bind}", f"--port={ports.flower}", f"--max_tasks={FLOWER_TASKS}", "--logging=warning")
+    argv = _celery("flower", *options)
+    return Process(
+        "flower", argv, withheld=SECRETS, health_url=ports.url(ports.flower, "/healthcheck"), serves_metrics=False
+    )
+
+
+def _granian(bind: str, port: int, workers: int, threads: int, *target: str) -> tuple[str, ...]:
+    return _module(
+        *("granian", "--interface", "wsgi", "--http", "1", "--no-ws", "--host", bind, "--port", str(port)),
+        *("--workers", str(workers), "--blocking-threads", str(threads), "--backlog", str(BACKLOG)),
+        *("--workers-kill-timeout", str(STOP_SECONDS), "--http1-header-read-timeout", str(HEADER_MILLISECONDS)),
+        *("--respawn-failed-workers", "--respawn-interval", str(RESPAWN_SECONDS), "--log-level", "warning", *target),
+    )
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    return _module("celery", "--app", "worker", "--quiet", *arguments)
+
+
+def _module(*argv: str) -> tuple[str, ...]:
+    # Through the interpreter, so that the path need not lead to the environment's scripts.
+    return (sys.executable, "-m", *argv)
+
+
+def _host(bind: str) -> str:
+    return f"[{bind}]" if ":" in bind else bind

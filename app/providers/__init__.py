@@ -1,0 +1,14 @@
+"""Adapters to external payment apps: plain values in, facts out. One file a provider."""
+
+from app.providers.adapter import Account, Adapter, Order, Subject
+from app.providers.sandbox import SandboxAdapter
+
+# The adapters that a provider can be configured with, by name.
+ADAPTERS = {"sandbox": SandboxAdapter}
+
+__all__ = ["ADAPTERS", "Account", "Adapter", "Order", "Subject", "build_adapters"]
+
+
+def build_adapters(private_hosts: frozenset[str]) -> dict[str, Adapter]:
+    """Returns one adapter of each kind; `private_hosts` may be called although they are not public."""
+    return {name: adapter(private_hosts) for name, adapter in ADAPTERS.items()}

@@ -1,0 +1,67 @@
+"""What every adapter does, and the plain values it is given."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from app.core.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A tenant's account with a provider."""
+
+    provider_id: uuid.UUID
+    api_base_url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a provider is asked to take: our payment, and where it sends its webhooks and the user's browser."""
+
+    payment_id: uuid.UUID
+    amount: str
+    currency: str
+    callback_urls: Mapping[str, str]
+    success_url: str | None
+    failure_url: str | None
+    expires_at: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A payment to ask the provider about: by its own reference, or by our id while that is not known."""
+
+    payment_id: uuid.UUID
+    reference: str | None
+
+
+class Adapter(Protocol):
+    """A provider's protocol.
+
+    Calls raise NotSent, OutcomeUnknown or ProviderRefusedUs (app.core.errors); a declined payment is a fact. The
+    idempotency key of `create` is our payment id, and `request` the same bytes on every try.
+    """
+
+    # For how long the provider keeps an idempotency key; after that a payment is looked up before it is created.
+    idempotency_key_seconds: int
+
+    def build_request(self, order: Order) -> bytes:
+        """Returns the body of the create call."""
+
+    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
+        """Creates the payment at the provider; ACCEPTED with reference and redirect URL, or DECLINED."""
+
+    def fetch(self, account: Account, subject: Subject) -> Fact:
+        """Asks for the payment's present state; NOT_FOUND where the provider has none."""
+
+    def cancel(self, account: Account, subject: Subject) -> Fact:
+        """Closes the payment's session; returns the state it then has."""
+
+    def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
+        """Returns which payment a webhook in the provider's own form is about, and the fact. Raises Unusable."""

@@ -1,0 +1,63 @@
+"""The webhook body of the three common paths (CONTRACT section 4), translated into a fact."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from app.core.errors import Unusable
+from app.core.facts import Fact, FactKind
+from app.core.money import AmountError, CurrencyError, parse_amount
+
+_KINDS = {"success": FactKind.SUCCEEDED, "failed": FactKind.DECLINED, "cancelled": FactKind.CANCELLED}
+
+# Error messages of providers are shown to users; what is longer is no message.
+MESSAGE_LENGTH_MAX = 500
+REFERENCE_LENGTH_MAX = 255
+
+
+def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
+    """Returns the payment's id and the fact. Raises Unusable where the body does not say one thing clearly."""
+    payment_id = read_payment_id(body)
+    status = body.get("status")
+    kind = _KINDS.get(status) if isinstance(status, str) else None
+    if kind is None:
+        raise Unusable("the status is none of success, failed and cancelled")
+    event_type = body.get("event_type")
+    if event_type != f"payment.{status}":
+        raise Unusable(f"event_type {event_type!r} and status {status!r} disagree")
+    reference = read_text(body, "provider_reference", REFERENCE_LENGTH_MAX)
+    if kind is not FactKind.SUCCEEDED:
+        # Amounts in a failure are ignored (CONTRACT section 4).
+        return payment_id, Fact(kind, reference, message=read_text(body, "error_message", MESSAGE_LENGTH_MAX))
+    amount_minor, currency = read_money(body, "amount")
+    return payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency)
+
+
+def read_payment_id(body: Mapping[str, Any]) -> uuid.UUID:
+    """Returns our payment's id. Raises Unusable."""
+    value = body.get("transaction_id")
+    try:
+        return uuid.UUID(value if isinstance(value, str) else "")
+    except ValueError:
+        raise Unusable("transaction_id is not one of our payment ids") from None
+
+
+def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
+    """Returns (minor units, currency). Raises Unusable."""
+    currency = body.get("currency")
+    try:
+        return parse_amount(body.get(field), currency if isinstance(currency, str) else ""), str(currency)
+    except (AmountError, CurrencyError) as error:
+        raise Unusable(f"{field} {error}") from None
+
+
+def read_text(body: Mapping[str, Any], field: str, length_max: int) -> str | None:
+    """Returns an optional text field, cut to `length_max`. Raises Unusable where it is no text."""
+    value = body.get(field)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise Unusable(f"{field} is not text")
+    return value[:length_max]

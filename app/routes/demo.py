@@ -1,0 +1,100 @@
+"""The demo page and its token; registered only where the stack runs in demo mode."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, abort, jsonify, make_response, redirect, render_template, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from app.runtime import runtime
+from app.services.demo import mint_demo_token
+
+demo = Blueprint("demo", __name__)
+
+# Only users that this page made itself: nobody gets a token for a user of the tenant's own.
+DEMO_USER = re.compile(r"demo_[a-z0-9]{8,32}")
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@demo.before_request
+def refuse_strangers() -> None:
+    """Answers 403 to peers that are not on this machine.
+
+    The Host header is checked too: a foreign name that resolves to loopback would make another site same-origin.
+    """
+    peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  # nosec B104
+    mapped = getattr(peer, "ipv4_mapped", None)
+    if not (mapped or peer).is_loopback:
+        abort(403, "The demo answers this machine only.")
+    if urlsplit(request.host_url).hostname not in LOOPBACK_NAMES | {urlsplit(runtime().settings.public_url).hostname}:
+        abort(403, "The demo answers under its own name only.")
+
+
+@demo.get("/")
+def start() -> BaseResponse:
+    """Sends the browser to the demo page."""
+    return redirect("/demo")
+
+
+@demo.get("/demo")
+def page() -> BaseResponse:
+    """Serves the demo page.
+
+    `returned`, `payment_id` and `reference` in the query are read by the page alone and change nothing here.
+    Under another of this machine's names (localhost for 127.0.0.1) it sends the browser to the public one: payments
+    return only there, and what the page remembers stays with the name.
+    """
+    public, here = urlsplit(runtime().settings.public_url), urlsplit(request.url)
+    if here.hostname != public.hostname and (here.scheme, here.port) == (public.scheme, public.port):
+        return redirect(f"{public.scheme}://{public.netloc}{request.full_path.rstrip('?')}")
+    response = make_response(render_template("demo.html"))
+    response.headers["Content-Security-Policy"] = _content_security_policy()
+    response.headers["Cache-Control"] = "no-store"
+    # The pay page is another site: it needs neither this page's address nor the payment id in it.
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@demo.post("/demo/token")
+def token() -> tuple[Response, int]:
+    """Mints a client token for a demo user, the one asked for or a new one.
+
+    In: `{"user_id"?}`. Out: 201 `{"token", "expires_at", "sockets_url", "user_id"}`. 403 for other sites' requests.
+    """
+    if not _is_same_origin():
+        abort(403, "The demo token is for the demo page only.")
+    body = request.get_json(silent=True)
+    asked = body.get("user_id") if isinstance(body, dict) else None
+    user_id = asked if isinstance(asked, str) and DEMO_USER.fullmatch(asked) else new_demo_user()
+    response = jsonify(mint_demo_token(user_id))
+    response.headers["Cache-Control"] = "no-store"
+    return response, 201
+
+
+def new_demo_user() -> str:
+    """Makes up a user id that nobody else has: 64 random bits, so that two visitors never share a wallet."""
+    return f"demo_{secrets.token_hex(8)}"
+
+
+def _is_same_origin() -> bool:
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site is not None and site != "same-origin":
+        return False
+    # Browsers send Origin with every POST; where a proxy ends TLS the scheme differs, the host does not.
+    return origin is None or urlsplit(origin).netloc == request.host
+
+
+def _content_security_policy() -> str:
+    settings = runtime().settings
+    sockets = urlsplit(settings.sockets_public_url or settings.public_url)
+    socket_scheme = "wss" if sockets.scheme == "https" else "ws"
+    connect = f"'self' {sockets.scheme}://{sockets.netloc} {socket_scheme}://{sockets.netloc}"
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src {connect}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,158 @@
+"""Deposits and payments (CONTRACT section 3)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import uuid
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.core.errors import RequestRejected
+from app.core.money import parse_amount
+from app.core.payments import Payment, Status, present_payment
+from app.routes.gate import caller
+from app.routes.reading import (
+    field_error,
+    page,
+    read_body,
+    read_choice,
+    read_cursor,
+    read_integer,
+    read_known,
+    read_limit,
+    read_matching,
+    read_path_id,
+    read_time,
+    write_cursor,
+)
+from app.routes.schemas import DepositRequest
+from app.runtime import runtime
+from app.services import payments, timeline
+from app.services.access import USER_ID
+from app.services.payments import Creation, Deposit, Filters
+from app.waiting import WAIT_SECONDS_MAX, Waiters
+
+blueprint = Blueprint("payments", __name__)
+
+_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
+
+
+@functools.cache
+def waiters() -> Waiters:
+    """Returns this process's waiting requests; half of the threads may wait, the other half keeps answering."""
+    settings = runtime().settings
+    return Waiters(settings.required("redis_url"), max(1, settings.web_threads // 2))
+
+
+@blueprint.post("/api/payments/deposit")
+def create_deposit() -> Response:
+    """Makes a deposit, or finds the one that this idempotency key made."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise field_error("Idempotency-Key", "is required: 1 to 255 printable ASCII characters", status=400)
+    deposit = _read_deposit(key)
+    creation = payments.create_deposit(runtime(), caller(), deposit)
+    seconds = _prefer_wait()
+    if seconds is None:
+        return _answer(creation, creation.payment, 202)
+    payment = creation.payment
+    if not _has_redirect_or_ended(payment):
+        read = functools.partial(payments.get_payment, runtime().database, caller(), payment.id)
+        payment = waiters().wait(read, _has_redirect_or_ended, seconds)
+    response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
+    response.headers["Preference-Applied"] = f"wait={seconds}"
+    return response
+
+
+def _read_deposit(key: str) -> Deposit:
+    body = read_body(DepositRequest)
+    who = caller()
+    if body.user_id is None and who.user_id is None:
+        raise field_error("user_id", "is required with a secret key")
+    if who.user_id is not None and body.user_id not in (None, who.user_id):
+        raise RequestRejected(403, "A client token makes deposits for its own user only.")
+    user_id = who.user_id or str(body.user_id)
+    canonical = {**body.model_dump(), "user_id": user_id, "amount": parse_amount(body.amount, body.currency)}
+    return Deposit(
+        user_id=user_id,
+        amount_minor=parse_amount(body.amount, body.currency),
+        currency=body.currency,
+        provider_id=uuid.UUID(body.provider_id) if body.provider_id else None,
+        success_url=body.success_url,
+        failure_url=body.failure_url,
+        metadata=body.metadata,
+        idempotency_key=key,
+        request_sha256=hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).digest(),
+    )
+
+
+def _prefer_wait() -> int | None:
+    match = _PREFER_WAIT.search(",".join(request.headers.getlist("Prefer")))
+    return min(int(match.group(1)), WAIT_SECONDS_MAX) if match else None
+
+
+def _has_redirect_or_ended(payment: Payment) -> bool:
+    return payment.redirect_url is not None or not payment.is_open
+
+
+def _answer(creation: Creation, payment: Payment, status: int) -> Response:
+    response = jsonify(present_payment(payment))
+    response.status_code = status
+    response.headers["Location"] = f"/api/payments/{payment.id}"
+    if creation.is_replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@blueprint.get("/api/payments")
+def list_payments() -> Response:
+    """Lists payments, newest first."""
+    read_known("user_id", "status", "created_after", "created_before", "limit", "cursor")
+    limit = read_limit()
+    filters = Filters(
+        user_id=read_matching("user_id", USER_ID, "must be 1-128 of [A-Za-z0-9_.:@-]"),
+        status=read_choice("status", tuple(Status)),
+        created_after=read_time("created_after"),
+        created_before=read_time("created_before"),
+        before=read_cursor(),
+    )
+    if caller().user_id is not None and filters.user_id not in (None, caller().user_id):
+        return jsonify({"data": [], "next_cursor": None})
+    rows = payments.list_payments(runtime().database, caller(), filters, limit + 1)
+    rows, next_cursor = page(rows, limit, lambda payment: write_cursor(payment.created_at, payment.id))
+    return jsonify({"data": [present_payment(payment) for payment in rows], "next_cursor": next_cursor})
+
+
+@blueprint.get("/api/payments/<id>")
+def get_payment(id: str) -> Response:  # the name in the path of the contract
+    """Reads a payment; with `wait` as soon as it has changed."""
+    read_known("wait", "version", "until")
+    payment_id = read_path_id(id)
+    seconds = read_integer("wait", 0, 3600, 0) or 0
+    version = read_integer("version", 1, 2**31 - 1)
+    until = read_choice("until", ("ended",))
+
+    def is_done(payment: Payment) -> bool:
+        if until == "ended":
+            return not payment.is_open
+        return payment.status is not Status.PENDING if version is None else payment.version != version
+
+    read = functools.partial(payments.get_payment, runtime().database, caller(), payment_id)
+    return jsonify(present_payment(waiters().wait(read, is_done, min(seconds, WAIT_SECONDS_MAX))))
+
+
+@blueprint.post("/api/payments/<id>/cancel")
+def cancel_payment(id: str) -> Response:  # the name in the path of the contract
+    """Cancels a payment that has not ended."""
+    return jsonify(present_payment(payments.cancel_payment(runtime(), caller(), read_path_id(id))))
+
+
+@blueprint.get("/api/payments/<id>/timeline")
+def read_timeline(id: str) -> Response:  # the name in the path of the contract
+    """Lists everything that happened to a payment, in order."""
+    payment = payments.get_payment(runtime().database, caller(), read_path_id(id))
+    return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id)})

@@ -1,0 +1,243 @@
+"""The shapes of requests and answers: checked on the way in, and the source of the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
+
+USER_ID_PATTERN = r"^[A-Za-z0-9_.:@-]{1,128}$"
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+URL_LENGTH_MAX = 2_048
+# Printable ASCII without blank: what a URL consists of once it is encoded.
+_URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
+
+UserId = Annotated[str, Field(pattern=USER_ID_PATTERN, examples=["user_42"])]
+UuidText = Annotated[str, Field(pattern=UUID_PATTERN)]
+MetadataKey = Annotated[str, Field(min_length=1, max_length=40)]
+MetadataValue = Annotated[str, Field(max_length=500)]
+Time = Annotated[str, Field(examples=["2026-01-31T12:00:00.000000Z"], json_schema_extra={"format": "date-time"})]
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late"]
+
+
+class Strict(BaseModel):
+    """A request body: no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DepositRequest(Strict):
+    """A deposit that is asked for. `amount` is a decimal string in units of `currency`."""
+
+    user_id: UserId | None = Field(None, description="Required with a secret key; a client token has its own user.")
+    currency: str = Field(
+        examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": sorted(CURRENCY_DIGITS)}
+    )
+    amount: str = Field(examples=["25.00"], pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$")
+    provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")
+    success_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
+    failure_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=50)
+
+    @field_validator("currency")
+    @classmethod
+    def _check_currency(cls, currency: str) -> str:
+        currency_digits(currency)
+        return currency
+
+    @field_validator("amount", mode="before")
+    @classmethod
+    def _check_amount(cls, amount: Any, info: ValidationInfo) -> Any:
+        # Without a usable currency its own error says enough.
+        if "currency" in info.data:
+            parse_amount(amount, info.data["currency"])
+        return amount
+
+    @field_validator("success_url", "failure_url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urllib.parse.urlsplit(url)
+            # Reading the port raises for one that is no number.
+            has_host = bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            has_host = False
+        if not has_host or parts.scheme not in ("http", "https") or "@" in parts.netloc or "\\" in url:
+            raise ValueError("must be an absolute http or https URL without credentials")
+        if not _URL_CHARACTERS.fullmatch(url):
+            raise ValueError("must be percent-encoded")
+        return url
+
+
+class ClientTokenRequest(Strict):
+    """Whose browser the token is for."""
+
+    user_id: UserId
+
+
+class ClientToken(BaseModel):
+    """A client token of fifteen minutes."""
+
+    token: str
+    expires_at: Time
+    sockets_url: str = Field(description="Base URL of /ws and /api/stream.")
+
+
+class Ticket(BaseModel):
+    """A single-use pass for one stream, thirty seconds long."""
+
+    ticket: str
+    expires_at: Time
+    sockets_url: str
+
+
+class Payment(BaseModel):
+    """A payment."""
+
+    id: UuidText
+    version: int
+    user_id: str
+    amount: str
+    amount_minor: int
+    currency: str
+    status: Status
+    exception: Mark | None
+    provider_id: UuidText
+    provider_reference: str | None
+    redirect_url: str | None
+    failure_reason: str | None
+    metadata: dict[str, str]
+    created_at: Time
+    updated_at: Time
+    expires_at: Time
+    completed_at: Time | None
+    received_amount: str | None
+    received_currency: str | None
+    reversed_amount_minor: int
+
+
+class PaymentList(BaseModel):
+    """A page of payments, newest first."""
+
+    data: list[Payment]
+    next_cursor: str | None
+
+
+class TimelineEvent(BaseModel):
+    """One thing that happened to a payment."""
+
+    at: Time
+    kind: str
+    actor: str
+    detail: dict[str, Any]
+
+
+class Timeline(BaseModel):
+    """All that happened to a payment, in order."""
+
+    data: list[TimelineEvent]
+
+
+class Wallet(BaseModel):
+    """A user's balance in one currency; `pending` is the sum of open payments."""
+
+    currency: str
+    balance: str
+    balance_minor: int
+    pending: str
+    pending_minor: int
+    version: int
+
+
+class WalletList(BaseModel):
+    """A user's wallets."""
+
+    data: list[Wallet]
+
+
+class Entry(BaseModel):
+    """One change of a wallet; `amount` is negative where money went out of it."""
+
+    id: UuidText
+    currency: str
+    amount: str
+    amount_minor: int
+    balance_before: str
+    balance_before_minor: int
+    balance_after: str
+    balance_after_minor: int
+    type: Literal["deposit", "reversal"]
+    reference_id: UuidText
+    description: str
+    at: Time
+
+
+class EntryList(BaseModel):
+    """A page of entries, newest first."""
+
+    data: list[Entry]
+    next_cursor: str | None
+
+
+class Event(BaseModel):
+    """A notification."""
+
+    id: int
+    type: Literal[
+        "payment.redirect_ready",
+        "payment.completed",
+        "payment.failed",
+        "payment.cancelled",
+        "payment.review",
+        "payment.reversed",
+    ]
+    payment: Payment
+    at: Time
+
+
+class EventList(BaseModel):
+    """Notifications, oldest first; `next_cursor` goes on where `limit` cut them off."""
+
+    data: list[Event]
+    next_cursor: str | None
+
+
+class WebhookReceipt(BaseModel):
+    """The delivery is stored."""
+
+    received: Literal[True] = True
+    webhook_id: UuidText
+    duplicate: bool
+    conflict: bool | None = Field(None, description="True where the id was used before with other bytes.")
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = None
+
+
+class Health(BaseModel):
+    """How this process or the work is doing; `failing` names the parts that are not."""
+
+    status: Literal["ok", "degraded", "failing"]
+    failing: list[str] = Field(default_factory=list)
+    detail: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,96 @@
+"""Wallets, events, and the credentials of browsers (CONTRACT sections 2, 3 and 5)."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import uuid
+
+from flask import Blueprint, Response, jsonify
+
+from app.core.errors import RequestRejected
+from app.core.payments import format_time
+from app.routes.gate import caller
+from app.routes.reading import (
+    BIGINT_MAX,
+    page,
+    read_body,
+    read_cursor,
+    read_integer,
+    read_known,
+    read_limit,
+    read_matching,
+    read_number_cursor,
+    write_cursor,
+)
+from app.routes.schemas import ClientTokenRequest
+from app.runtime import runtime
+from app.services import access, notifications, wallets
+from app.services.access import USER_ID
+
+blueprint = Blueprint("users", __name__)
+
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+
+
+def _own_user(user_id: str) -> str:
+    who = caller()
+    if not USER_ID.fullmatch(user_id) or who.user_id not in (None, user_id):
+        raise RequestRejected(404, "There is no such user.")
+    return user_id
+
+
+@blueprint.get("/api/wallets/<user_id>")
+def read_wallets(user_id: str) -> Response:
+    """Reads a user's wallets; a user never seen has none."""
+    return jsonify({"data": wallets.read_wallets(runtime().database, caller().tenant_id, _own_user(user_id))})
+
+
+@blueprint.get("/api/wallets/<user_id>/transactions")
+def read_entries(user_id: str) -> Response:
+    """Lists a user's entries, newest first."""
+    read_known("currency", "limit", "cursor")
+    limit = read_limit()
+    currency = read_matching("currency", _CURRENCY, "must be an upper-case ISO 4217 code")
+    rows = wallets.read_entries(
+        runtime().database, caller().tenant_id, _own_user(user_id), currency, read_cursor(), limit + 1
+    )
+    rows, next_cursor = page(
+        rows, limit, lambda row: write_cursor(datetime.datetime.fromisoformat(row["at"]), uuid.UUID(row["id"]))
+    )
+    return jsonify({"data": rows, "next_cursor": next_cursor})
+
+
+@blueprint.get("/api/events")
+def read_events() -> Response:
+    """Lists notifications with a larger id, oldest first."""
+    read_known("after", "limit", "cursor")
+    limit = read_limit()
+    after = read_integer("after", 0, BIGINT_MAX, 0) or 0
+    after = max(after, read_number_cursor() or 0)
+    who = caller()
+    rows = notifications.read_after(runtime().database, who.tenant_id, who.user_id, after, limit + 1)
+    rows, next_cursor = page(rows, limit, lambda row: str(row["id"]))
+    return jsonify({"data": rows, "next_cursor": next_cursor})
+
+
+def _sockets_url() -> str:
+    settings = runtime().settings
+    return settings.sockets_public_url or settings.public_url
+
+
+@blueprint.post("/api/client-tokens")
+def create_client_token() -> tuple[Response, int]:
+    """Makes a token for one user's browser."""
+    body, who = read_body(ClientTokenRequest), caller()
+    token, expires_at = access.create_client_token(runtime(), who.tenant_id, who.key_id, body.user_id)
+    answer = {"token": token, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
+    return jsonify(answer), 201
+
+
+@blueprint.post("/api/tickets")
+def create_ticket() -> tuple[Response, int]:
+    """Makes a single-use pass for one stream."""
+    ticket, expires_at = access.create_ticket(runtime(), caller())
+    answer = {"ticket": ticket, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
+    return jsonify(answer), 201

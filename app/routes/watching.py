@@ -1,0 +1,110 @@
+"""Health and metrics, for orchestrators and Prometheus."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable
+
+from flask import Blueprint, Response, jsonify, make_response, request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.openapi import document
+from app.routes.errors import problem
+from app.runtime import runtime
+from app.services import watching
+
+blueprint = Blueprint("watching", __name__)
+
+_HELP = {
+    "payments": ("sluice_payments", "Payments by status.", "status"),
+    "dead_letters_open": ("sluice_dead_letters_open", "Dead letters that wait for a person.", "reason"),
+    "alerts_last_day": ("sluice_alerts_last_day", "Alarms raised within a day.", "kind"),
+    "heartbeat_age_seconds": ("sluice_heartbeat_age_seconds", "Age of a periodic duty's last run.", "name"),
+}
+
+
+@blueprint.get("/health/live")
+def live() -> Response:
+    """Says that this process answers."""
+    return jsonify({"status": "ok", "failing": [], "detail": {}})
+
+
+@blueprint.get("/health/ready")
+def ready() -> tuple[Response, int]:
+    """Says whether this process can store a row; without Redis it can, and only reacts more slowly."""
+    failing = [] if watching.check_database(runtime()) else ["postgresql"]
+    degraded = [] if watching.check_redis(runtime()) else ["redis"]
+    status = "failing" if failing else "degraded" if degraded else "ok"
+    return jsonify({"status": status, "failing": failing + degraded, "detail": {}}), 503 if failing else 200
+
+
+@blueprint.get("/health/work")
+def work() -> tuple[Response, int]:
+    """Says whether due work is being done."""
+    try:
+        state = watching.read_work(runtime())
+    except SQLAlchemyError:
+        return jsonify({"status": "failing", "failing": ["postgresql"], "detail": {}}), 503
+    overdue = watching.find_overdue(state)
+    status = "failing" if overdue else "ok"
+    return jsonify({"status": status, "failing": overdue, "detail": state}), 503 if overdue else 200
+
+
+class RowsCollector(Collector):
+    """The numbers that rows tell, read when they are asked for."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields one gauge family per kind of number; none while the database is away."""
+        try:
+            state, counts = watching.read_work(runtime()), watching.read_counts(runtime())
+        except SQLAlchemyError:
+            yield GaugeMetricFamily("sluice_database_up", "Whether PostgreSQL answers.", 0)
+            return
+        yield GaugeMetricFamily("sluice_database_up", "Whether PostgreSQL answers.", 1)
+        due = GaugeMetricFamily("sluice_due_rows", "Rows of work that are due.", labels=["queue"])
+        oldest = GaugeMetricFamily("sluice_due_oldest_seconds", "Age of the oldest due row.", labels=["queue"])
+        for queue, values in state.items():
+            due.add_metric([queue], values["due"])
+            oldest.add_metric([queue], values["oldest_seconds"])
+        yield from (due, oldest)
+        families = {
+            name: GaugeMetricFamily(metric, text, labels=[label]) for name, (metric, text, label) in _HELP.items()
+        }
+        for name, label, value in counts:
+            families[name].add_metric([label], value)
+        yield from families.values()
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Serves Prometheus text: this process type's counters, and what rows tell."""
+    if not _may_watch():
+        return problem(403, "Metrics are for this machine, or for who has the metrics token.")
+    registry = CollectorRegistry()
+    registry.register(RowsCollector())
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        text = generate_latest(registry)
+    else:
+        text = generate_latest(registry) + generate_latest(REGISTRY)
+    response = make_response(text)
+    response.content_type = CONTENT_TYPE_LATEST
+    return response
+
+
+def _may_watch() -> bool:
+    token = runtime().settings.metrics_token
+    if token is not None:
+        return request.headers.get("Authorization") == f"Bearer {token}"
+    peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  # nosec B104
+    return (getattr(peer, "ipv4_mapped", None) or peer).is_loopback
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """Serves the OpenAPI document."""
+    return jsonify(document())

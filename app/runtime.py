@@ -1,0 +1,62 @@
+"""What a process of Sluice holds for its life: settings, database, Redis, doorbells, vault."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.celery_app import celery_app
+from app.doorbells import Doorbells
+from app.providers import Adapter, build_adapters
+from app.settings import Settings
+from app.vault import Vault
+from models import Database
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The parts that services need. One per process; connections are made when they are first used."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    doorbells: Doorbells
+
+    @functools.cached_property
+    def vault(self) -> Vault:
+        """The vault; made when first needed, since only some processes hold the encryption keys."""
+        return Vault(self.settings.encryption_keys)
+
+    @functools.cached_property
+    def adapters(self) -> dict[str, Adapter]:
+        """The providers' adapters by name."""
+        return build_adapters(frozenset(self.settings.private_providers))
+
+    @classmethod
+    def from_settings(cls, settings: Settings, pool_size: int = 10) -> Runtime:
+        """Builds a runtime. Raises SettingsError where DATABASE_URL or REDIS_URL is missing."""
+        redis = connect_redis(settings.required("redis_url"))
+        return cls(
+            settings, Database(settings.required("database_url"), pool_size), redis, Doorbells(redis, celery_app)
+        )
+
+
+def connect_redis(url: str) -> Redis:
+    """Returns a client for hints: it gives up within a second, tries once more, and the caller goes on without it."""
+    return Redis.from_url(
+        url,
+        socket_timeout=1,
+        socket_connect_timeout=0.5,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+@functools.cache
+def runtime() -> Runtime:
+    """Returns this process's runtime, built from the environment on first use."""
+    return Runtime.from_settings(Settings.from_environment())

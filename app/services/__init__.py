@@ -1,0 +1,1 @@
+"""Effects: the only transactions. One noun a file."""

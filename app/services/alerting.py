@@ -1,0 +1,77 @@
+"""Posts alarms to ALERT_URL, signed as a Standard Webhook; retried until they are taken or a day has passed."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+
+from app.core.errors import ProviderCallFailed
+from app.core.payments import format_time
+from app.core.schedule import retry_seconds
+from app.core.signatures import decode_secret, sign_standard
+from app.providers.outgoing import Outgoing
+from app.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+# One look's worth; the rest is posted at the next one.
+POST_ROWS_MAX = 20
+LEASE_SECONDS = 60
+# With backoff up to ten minutes this is more than a day.
+ATTEMPTS_MAX = 150
+
+_CLAIM = text(
+    """
+    update alerts set attempts = attempts + 1, due_at = now() + make_interval(secs => :lease)
+    where id in (select id from alerts where due_at <= now() order by due_at limit :rows for update skip locked)
+    returning id, tenant_id, kind, severity, message, detail, at, attempts
+    """
+)
+
+
+def post_due(runtime: Runtime) -> None:
+    """Posts alarms that are due; without ALERT_URL they are only marked as seen."""
+    if not runtime.settings.alert_url:
+        with runtime.database.transaction("worker") as connection:
+            connection.execute(text("update alerts set due_at = null where due_at is not null"))
+        return
+    with runtime.database.transaction("worker") as connection:
+        rows = connection.execute(_CLAIM, {"lease": LEASE_SECONDS, "rows": POST_ROWS_MAX}).mappings().all()
+    for row in rows:
+        is_taken = _post(runtime, dict(row))
+        wait = None if is_taken or row["attempts"] >= ATTEMPTS_MAX else retry_seconds(row["attempts"])
+        with runtime.database.transaction("worker") as connection:
+            connection.execute(
+                text("update alerts set due_at = now() + make_interval(secs => :wait) where id = :id"),
+                {"wait": wait, "id": row["id"]},
+            )
+
+
+def _post(runtime: Runtime, row: dict[str, Any]) -> bool:
+    url = runtime.settings.required("alert_url")
+    fields = ("kind", "severity", "message", "detail")
+    body = json.dumps(
+        {
+            "id": str(row["id"]),
+            "tenant_id": row["tenant_id"] and str(row["tenant_id"]),
+            **{field: row[field] for field in fields},
+            "at": format_time(row["at"]),
+        }
+    ).encode()
+    headers = {"Content-Type": "application/json", "webhook-id": str(row["id"])}
+    headers["webhook-timestamp"] = str(int(time.time()))
+    if runtime.settings.alert_secret:
+        key = decode_secret(runtime.settings.alert_secret)
+        headers["webhook-signature"] = sign_standard(key, headers["webhook-id"], headers["webhook-timestamp"], body)
+    # The operator's own URL may be private; a tenant cannot set it.
+    host = urllib.parse.urlsplit(url).hostname or ""
+    try:
+        return 200 <= Outgoing(frozenset({host})).send("POST", url, headers, body).status < 300
+    except ProviderCallFailed as error:
+        log.warning("alert_not_posted", error=str(error))
+        return False

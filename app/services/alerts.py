@@ -1,0 +1,70 @@
+"""Alarms: a row, a metric read from the rows, one log line, and optionally a signed POST to ALERT_URL."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, text
+
+from models import new_id
+
+log = structlog.get_logger(__name__)
+
+# What an operator is told of each alarm; the keys are the kinds.
+KINDS: dict[str, tuple[str, str]] = {
+    "payment_currency_mismatch": ("warning", "money arrived in another currency than asked"),
+    "payment_underpaid": ("warning", "less money arrived than asked"),
+    "payment_overpaid": ("warning", "more money arrived than asked"),
+    "payment_late": ("warning", "money arrived after the payment had ended and is held"),
+    "payment_conflict": ("critical", "a provider contradicts what is settled"),
+    "payment_reversed": ("warning", "a provider took money back"),
+    "reversal_held": ("critical", "a reversal could not be booked and waits for a person"),
+    "webhook_dead_letter": ("warning", "a verified webhook could not be used"),
+    "webhook_conflict": ("critical", "a webhook id was sent again with other bytes"),
+    "provider_refused_us": ("critical", "a provider refuses our credentials or configuration"),
+    "provider_call_dead_letter": ("warning", "a provider could not be reached within the allowed attempts"),
+    "work_overdue": ("critical", "due work is not being done"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """An alarm of one of the KINDS; `tenant_id` is None for alarms about the system itself."""
+
+    kind: str
+    tenant_id: uuid.UUID | None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+_INSERT = text(
+    """
+    insert into alerts (id, tenant_id, kind, severity, message, detail, due_at)
+    select id, tenant_id, kind, severity, message, cast(detail as jsonb), now()
+    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:kinds as text[]), cast(:severities as text[]),
+                cast(:messages as text[]), cast(:details as text[]))
+        as r(id, tenant_id, kind, severity, message, detail)
+    """
+)
+
+
+def write(connection: Connection, rows: list[AlertRow]) -> None:
+    """Writes `rows` in the caller's transaction and logs each; they are due to be posted at once."""
+    if not rows:
+        return
+    connection.execute(
+        _INSERT,
+        {
+            "ids": [new_id() for _ in rows],
+            "tenants": [row.tenant_id for row in rows],
+            "kinds": [row.kind for row in rows],
+            "severities": [KINDS[row.kind][0] for row in rows],
+            "messages": [KINDS[row.kind][1] for row in rows],
+            "details": [json.dumps(row.detail, default=str) for row in rows],
+        },
+    )
+    for row in rows:
+        log.warning("alert", kind=row.kind, tenant_id=str(row.tenant_id), **row.detail)

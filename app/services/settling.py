@@ -1,0 +1,309 @@
+"""Settles due webhooks in sets: claim, translate, decide, write, commit, until nothing is due."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from app.core.decisions import Decision, Verdict
+from app.core.errors import NotYet, Unusable
+from app.core.schedule import retry_seconds
+from app.core.strict_json import JsonError, loads
+from app.metrics import SETTLE_BATCH, WEBHOOKS_SETTLED
+from app.providers.callback_body import translate_callback
+from app.runtime import Runtime
+from app.services import alerts, dead_letters, settlement
+from app.services.after_commit import tell
+from app.services.alerts import AlertRow
+from app.services.dead_letters import DeadLetterRow
+from app.services.settlement import Item, Outcome
+from app.services.webhooks import PROVIDER_PATH
+from models import new_id
+
+log = structlog.get_logger(__name__)
+
+# Measured: twice the rows save hardly a tenth of the time, and hold their locks twice as long.
+BATCH_ROWS = 200
+# As long as Celery lets a task run: a killed worker's webhooks are free again when it surely is gone.
+LEASE_SECONDS = 30
+# One try in company, then alone; a webhook that kills its worker each time is a dead letter after five leases. One
+# for a payment that is not there yet waits 2 + 4 + 8 + 16 seconds.
+ATTEMPTS_MAX = 5
+RING_SECONDS_MAX = 10.0
+# Deadlock and serialization failure: the batch is decided anew.
+RETRIED_SQLSTATES = ("40P01", "40001")
+RETRIES_MAX = 3
+
+# A tenant gets at most a third of a batch while others have webhooks due. The recursive part hops from tenant to
+# tenant in the index, so its cost is by tenant, not by row.
+_CLAIM = text(
+    """
+    with recursive hop as (
+        (select tenant_id from webhook_work order by tenant_id limit 1)
+        union all
+        select (select w.tenant_id from webhook_work w where w.tenant_id > hop.tenant_id order by w.tenant_id limit 1)
+        from hop where hop.tenant_id is not null
+    ), waiting as (
+        select hop.tenant_id, count(*) over () as tenants from hop
+        where exists (select from webhook_work w where w.tenant_id = hop.tenant_id and w.due_at <= now())
+    ), picked as (
+        select c.webhook_id from waiting cross join lateral (
+            select w.webhook_id, w.due_at from webhook_work w
+            where w.tenant_id = waiting.tenant_id and w.due_at <= now() order by w.due_at
+            limit case when waiting.tenants > 1 then greatest(:batch / 3, 1) else :batch end
+            for update skip locked) as c
+        order by random() limit :batch
+    )
+    update webhook_work w set attempts = w.attempts + 1, claim_id = :claim_id,
+        due_at = now() + make_interval(secs => :lease)
+    from picked where w.webhook_id = picked.webhook_id
+    returning w.webhook_id, w.attempts
+    """
+)
+# The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.
+_TAKE = text(
+    """
+    with taken as (
+        delete from webhook_work where webhook_id = any(:ids) and claim_id = :claim_id
+        returning webhook_id, attempts
+    )
+    select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter
+    from taken
+    join payment_webhooks h on h.id = taken.webhook_id
+    join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id
+    order by h.received_at, h.id
+    """
+)
+_WAIT = text(
+    """
+    insert into webhook_work (webhook_id, tenant_id, payment_id, attempts, due_at)
+    select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait)
+    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:payments as uuid[]), cast(:attempts as integer[]),
+                cast(:waits as double precision[])) as w(id, tenant_id, payment_id, attempts, wait)
+    """
+)
+_MARK = text(
+    """
+    update payment_webhooks h set status = m.status, verdict = m.verdict, reason = m.reason, settled_at = now()
+    from unnest(cast(:ids as uuid[]), cast(:statuses as text[]), cast(:verdicts as text[]), cast(:reasons as text[]))
+        as m(id, status, verdict, reason)
+    where h.id = m.id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Webhook:
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    provider_id: uuid.UUID
+    path: str
+    body: bytes
+    headers: dict[str, Any]
+    payment_id: uuid.UUID | None
+    attempts: int
+    adapter: str
+
+
+@dataclass(slots=True)
+class _Marks:
+    """What becomes of the webhooks of a batch beside the settlement."""
+
+    settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
+    waiting: list[_Webhook] = field(default_factory=list)
+    dead: list[tuple[_Webhook, str, str]] = field(default_factory=list)
+
+
+def settle_due(runtime: Runtime) -> None:
+    """Settles webhooks until none is due, at most for RING_SECONDS_MAX."""
+    deadline = time.monotonic() + RING_SECONDS_MAX
+    runtime.doorbells.take_down("settle")
+    while True:
+        claimed = settle_batch(runtime)
+        if claimed < BATCH_ROWS:
+            # Fairness can leave a batch short while rows are due; the next claim finds out.
+            if claimed == 0:
+                return
+        if time.monotonic() > deadline:
+            runtime.doorbells.ring("settle")
+            return
+
+
+def settle_batch(runtime: Runtime) -> int:
+    """Claims and settles one batch; returns how many webhooks were claimed."""
+    claim_id = new_id()
+    with runtime.database.transaction("worker") as connection:
+        rows = connection.execute(_CLAIM, {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}).all()
+    if not rows:
+        return 0
+    SETTLE_BATCH.observe(len(rows))
+    together = [row.webhook_id for row in rows if row.attempts == 1]
+    alone = [row.webhook_id for row in rows if row.attempts > 1]
+    if together:
+        try:
+            _settle_retrying(runtime, together, claim_id)
+        except Exception:  # one of them spoils the batch: each gets a transaction of its own
+            log.exception("batch_failed", webhooks=len(together))
+            alone += together
+    for webhook_id in alone:
+        try:
+            _settle_retrying(runtime, [webhook_id], claim_id)
+        except Exception as error:  # the body raised: it waits for its next try, at the limit as a dead letter
+            log.exception("webhook_failed", webhook_id=str(webhook_id))
+            _give_back(runtime, webhook_id, claim_id, error)
+    return len(rows)
+
+
+def _settle_retrying(runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> None:
+    for attempt in range(1, RETRIES_MAX + 1):
+        try:
+            with runtime.database.transaction("worker") as connection:
+                outcomes, marks = _settle(runtime, connection, webhook_ids, claim_id)
+            break
+        except OperationalError as error:
+            if attempt == RETRIES_MAX or getattr(error.orig, "pgcode", None) not in RETRIED_SQLSTATES:
+                raise
+    for _, _, verdict, _ in marks.settled:
+        WEBHOOKS_SETTLED.labels(verdict).inc()
+    tell(runtime, outcomes)
+
+
+def _settle(
+    runtime: Runtime, connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID
+) -> tuple[list[Outcome], _Marks]:
+    taken = connection.execute(_TAKE, {"ids": webhook_ids, "claim_id": claim_id}).mappings()
+    webhooks = [_Webhook(**{**row, "body": bytes(row["body"])}) for row in taken]
+    items, marks = [], _Marks()
+    for webhook in webhooks:
+        if webhook.attempts > ATTEMPTS_MAX:
+            marks.dead.append((webhook, "attempts_exhausted", f"not settled in {ATTEMPTS_MAX} attempts"))
+            continue
+        try:
+            items.append(_translate(runtime, webhook))
+        except Unusable as error:
+            marks.dead.append((webhook, "unusable", str(error)))
+    outcomes = settlement.settle(connection, items) if items else []
+    by_id = {webhook.id: webhook for webhook in webhooks}
+    for outcome in outcomes:
+        assert outcome.item.webhook_id is not None  # noqa: S101  # set by _translate
+        _judge(by_id[outcome.item.webhook_id], outcome.decision, marks)
+    _write_marks(connection, marks)
+    return outcomes, marks
+
+
+def _translate(runtime: Runtime, webhook: _Webhook) -> Item:
+    try:
+        body = loads(webhook.body)
+    except JsonError as error:
+        raise Unusable(str(error)) from None
+    if not isinstance(body, dict):
+        raise Unusable("the body is no object")
+    if webhook.path == PROVIDER_PATH:
+        payment_id, fact = runtime.adapters[webhook.adapter].translate(body)
+    else:
+        payment_id, fact = translate_callback(body)
+    return Item(
+        webhook.tenant_id,
+        payment_id,
+        fact,
+        f"provider:{webhook.provider_id}",
+        webhook.provider_id,
+        webhook.id,
+        webhook.body,
+        webhook.headers,
+    )
+
+
+def _judge(webhook: _Webhook, decision: Decision | None, marks: _Marks) -> None:
+    if decision is None:
+        if webhook.attempts >= ATTEMPTS_MAX:
+            marks.dead.append((webhook, "unknown_payment", str(NotYet())))
+        else:
+            marks.waiting.append(webhook)
+        return
+    is_held = decision.case is not None
+    verdict = Verdict.DEAD_LETTER if is_held else decision.verdict
+    status = "failed" if is_held else "processed"
+    marks.settled.append((webhook.id, status, str(verdict), decision.reason))
+
+
+def _write_marks(connection: Connection, marks: _Marks) -> None:
+    for webhook, reason, detail in marks.dead:
+        marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
+    if marks.settled:
+        connection.execute(
+            _MARK,
+            {
+                "ids": [mark[0] for mark in marks.settled],
+                "statuses": [mark[1] for mark in marks.settled],
+                "verdicts": [mark[2] for mark in marks.settled],
+                "reasons": [mark[3] for mark in marks.settled],
+            },
+        )
+    if marks.waiting:
+        connection.execute(
+            _WAIT,
+            {
+                "ids": [webhook.id for webhook in marks.waiting],
+                "tenants": [webhook.tenant_id for webhook in marks.waiting],
+                "payments": [webhook.payment_id for webhook in marks.waiting],
+                "attempts": [webhook.attempts for webhook in marks.waiting],
+                "waits": [retry_seconds(webhook.attempts + 1) for webhook in marks.waiting],
+            },
+        )
+    dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
+    alerts.write(
+        connection,
+        [
+            AlertRow("webhook_dead_letter", webhook.tenant_id, {"webhook_id": webhook.id, "reason": reason})
+            for webhook, reason, _ in marks.dead
+        ],
+    )
+
+
+def _dead_letter(webhook: _Webhook, reason: str, detail: str) -> DeadLetterRow:
+    return DeadLetterRow(
+        tenant_id=webhook.tenant_id,
+        kind="webhook",
+        reason=reason,
+        detail=detail,
+        payment_id=webhook.payment_id,
+        provider_id=webhook.provider_id,
+        webhook_id=webhook.id,
+        body=webhook.body,
+        headers=webhook.headers,
+        attempts=webhook.attempts,
+    )
+
+
+_GIVE_BACK = text(
+    "update webhook_work set claim_id = null, due_at = now() + make_interval(secs => :wait)"
+    " where webhook_id = :id and claim_id = :claim_id returning attempts"
+)
+
+
+def _give_back(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, error: Exception) -> None:
+    """Lets a webhook whose settling raised wait for its next try, or ends it as a dead letter."""
+    with runtime.database.transaction("worker") as connection:
+        attempts = connection.execute(
+            text("select attempts from webhook_work where webhook_id = :id and claim_id = :claim_id"),
+            {"id": webhook_id, "claim_id": claim_id},
+        ).scalar()
+        if attempts is None:
+            return
+        # A database that is away is no fault of the webhook's: it does not come nearer to its end by that.
+        is_outage = isinstance(error, DBAPIError) and error.connection_invalidated
+        if attempts < ATTEMPTS_MAX or is_outage:
+            connection.execute(
+                _GIVE_BACK, {"id": webhook_id, "claim_id": claim_id, "wait": retry_seconds(attempts + 1)}
+            )
+            return
+        row = connection.execute(_TAKE, {"ids": [webhook_id], "claim_id": claim_id}).mappings().one()
+        marks = _Marks(dead=[(_Webhook(**{**row, "body": bytes(row["body"])}), "raised", type(error).__name__)])
+        _write_marks(connection, marks)

@@ -1,0 +1,48 @@
+"""The sweep: rings for whatever is due, and keeps the house. Bounded, harmless when done twice."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from app.runtime import Runtime
+
+# One statement's worth of expired credentials; the rest goes at the next housekeeping.
+HOUSEKEEPING_ROWS_MAX = 10_000
+
+
+def sweep(runtime: Runtime) -> None:
+    """Rings every queue that has due work, whether or not a bell is set, and notes that it was here."""
+    with runtime.database.transaction("worker") as connection:
+        due = (
+            connection.execute(
+                text(
+                    "select exists (select from webhook_work where due_at <= now()) as settle,"
+                    " exists (select from payment_work where due_at <= now()) as provider,"
+                    " exists (select from notification_work) as notify"
+                )
+            )
+            .mappings()
+            .one()
+        )
+        connection.execute(
+            text(
+                "insert into heartbeats (name, at) values ('sweep', now())"
+                " on conflict (name) do update set at = excluded.at"
+            )
+        )
+    for queue, is_due in due.items():
+        if is_due:
+            runtime.doorbells.ring_regardless(queue)
+
+
+def housekeep(runtime: Runtime) -> None:
+    """Removes expired tokens and tickets, and folds the payment counts."""
+    with runtime.database.transaction("worker") as connection:
+        for statement in (
+            "delete from socket_tickets where ticket_sha256 in"
+            " (select ticket_sha256 from socket_tickets where expires_at < now() limit :rows)",
+            "delete from client_tokens where id in"
+            " (select id from client_tokens where expires_at < now() - interval '1 day' limit :rows)",
+        ):
+            connection.execute(text(statement), {"rows": HOUSEKEEPING_ROWS_MAX})
+        connection.execute(text("select fold_payment_counts()"))

@@ -1,0 +1,53 @@
+"""Everything that happened to a payment, in order."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import text
+
+from app.core.payments import format_time
+from models import Database
+
+# Rows of one transaction share its time, so the source and the order within it follow the walk of the flow.
+_TIMELINE = text(
+    """
+    select at, place, sequence, kind, actor, detail from (
+        select at, 3 as place, id as sequence, kind, actor, detail, payment_version
+        from audit_logs where tenant_id = :tenant_id and payment_id = :payment_id
+        union all
+        select received_at, 1, 0, 'webhook', 'provider:' || provider_id,
+               jsonb_build_object('webhook_id', id, 'external_id', external_id, 'path', path, 'status', status,
+                                  'verdict', verdict, 'reason', reason), null
+        from payment_webhooks where tenant_id = :tenant_id and payment_id = :payment_id
+        union all
+        select e.at, 4, e.wallet_version, 'entry', 'system',
+               jsonb_build_object('id', e.id, 'wallet', w.kind, 'type', e.type, 'currency', e.currency,
+                                  'amount_minor', e.direction * e.amount_minor,
+                                  'balance_after_minor', e.balance_after_minor), null
+        from wallet_transactions e join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
+        where e.tenant_id = :tenant_id and e.payment_id = :payment_id
+        union all
+        select n.at, 5, coalesce(d.number, 0), 'notification', 'system',
+               jsonb_build_object('id', d.number, 'type', n.type), null
+        from notifications n
+        left join notification_numbers d on d.tenant_id = n.tenant_id and d.notification_id = n.id
+        where n.tenant_id = :tenant_id and n.payment_id = :payment_id
+        union all
+        select created_at, 6, 0, 'dead_letter', 'system',
+               jsonb_build_object('id', id, 'reason', reason, 'detail', detail, 'state', state), null
+        from dead_letters where tenant_id = :tenant_id and payment_id = :payment_id
+    ) as happened order by at, place, sequence
+    """
+)
+
+
+def read_timeline(database: Database, tenant_id: uuid.UUID, payment_id: uuid.UUID) -> list[dict[str, Any]]:
+    """Returns the payment's events as `{at, kind, actor, detail}`, oldest first.
+
+    Kinds: payment_created, provider_call, webhook, decision, entry, notification, dead_letter, and operators' actions.
+    """
+    with database.transaction("web", tenant_id) as connection:
+        rows = connection.execute(_TIMELINE, {"tenant_id": tenant_id, "payment_id": payment_id}).all()
+    return [{"at": format_time(row.at), "kind": row.kind, "actor": row.actor, "detail": row.detail} for row in rows]

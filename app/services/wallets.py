@@ -1,0 +1,93 @@
+"""Wallets and their entries as their owners see them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import text
+
+from app.core.money import format_amount
+from app.core.payments import format_time
+from models import Database
+
+_WALLETS = text(
+    """
+    with balances as (
+        select currency, balance_minor, version from wallets
+        where tenant_id = :tenant_id and user_id = :user_id and kind = 'user'
+    ), holds as (
+        select currency, sum(amount_minor) as pending_minor from wallet_temp_logs
+        where tenant_id = :tenant_id and user_id = :user_id and state = 'held' group by currency
+    )
+    select currency, coalesce(balance_minor, 0) as balance_minor, coalesce(pending_minor, 0) as pending_minor,
+           coalesce(version, 0) as version
+    from balances full join holds using (currency) order by currency
+    """
+)
+
+
+def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list[dict[str, Any]]:
+    """Returns the user's wallets by currency; `pending` is the sum of the user's open payments."""
+    with database.transaction("web", tenant_id) as connection:
+        rows = connection.execute(_WALLETS, {"tenant_id": tenant_id, "user_id": user_id}).all()
+    return [
+        {
+            "currency": row.currency,
+            "balance": format_amount(row.balance_minor, row.currency),
+            "balance_minor": row.balance_minor,
+            "pending": format_amount(int(row.pending_minor), row.currency),
+            "pending_minor": int(row.pending_minor),
+            "version": row.version,
+        }
+        for row in rows
+    ]
+
+
+_ENTRIES = """
+    select e.id, e.currency, e.direction * e.amount_minor as amount_minor, e.balance_before_minor,
+           e.balance_after_minor, e.type, e.payment_id, e.description, e.at, e.wallet_version
+    from wallet_transactions e
+    join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
+    where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'
+"""
+
+
+def read_entries(
+    database: Database,
+    tenant_id: uuid.UUID,
+    user_id: str,
+    currency: str | None,
+    before: tuple[Any, ...] | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Returns up to `limit` entries of the user's wallets, newest first; amounts out of the wallet are negative.
+
+    `before` is the (at, id) after which the page begins.
+    """
+    query, parameters = _ENTRIES, {"tenant_id": tenant_id, "user_id": user_id, "limit": limit}
+    if currency is not None:
+        query += " and e.currency = :currency"
+        parameters["currency"] = currency
+    if before is not None:
+        query += " and (e.at, e.id) < (:before_at, :before_id)"
+        parameters["before_at"], parameters["before_id"] = before
+    with database.transaction("web", tenant_id) as connection:
+        rows = connection.execute(text(query + " order by e.at desc, e.id desc limit :limit"), parameters).all()
+    return [
+        {
+            "id": str(row.id),
+            "currency": row.currency,
+            "amount": format_amount(row.amount_minor, row.currency),
+            "amount_minor": row.amount_minor,
+            "balance_before": format_amount(row.balance_before_minor, row.currency),
+            "balance_before_minor": row.balance_before_minor,
+            "balance_after": format_amount(row.balance_after_minor, row.currency),
+            "balance_after_minor": row.balance_after_minor,
+            "type": row.type,
+            "reference_id": str(row.payment_id),
+            "description": row.description,
+            "at": format_time(row.at),
+        }
+        for row in rows
+    ]

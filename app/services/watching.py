@@ -1,0 +1,53 @@
+"""What watchers ask: can this process store a row, is due work being done, and the numbers that rows tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from app.runtime import Runtime
+
+# Work that is due for longer than this is not being done. Provider calls may queue behind a slow provider's limit.
+OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
+
+
+def check_database(runtime: Runtime) -> bool:
+    """Whether a row could be stored now. Raises nothing."""
+    try:
+        with runtime.database.transaction("door") as connection:
+            return not connection.execute(text("select pg_is_in_recovery()")).scalar()
+    except Exception:  # whatever the reason, the answer is no
+        return False
+
+
+def check_redis(runtime: Runtime) -> bool:
+    """Whether doorbells can be rung now. Raises nothing."""
+    try:
+        return bool(runtime.redis.ping())
+    except Exception:  # whatever the reason, the answer is no
+        return False
+
+
+def read_work(runtime: Runtime) -> dict[str, dict[str, float]]:
+    """Returns rows due and the oldest one's age in seconds, by kind of work."""
+    with runtime.database.transaction("door") as connection:
+        rows = connection.execute(text("select queue, due, oldest_seconds from watch_work()")).all()
+    return {row.queue: {"due": row.due, "oldest_seconds": float(row.oldest_seconds or 0)} for row in rows}
+
+
+def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
+    """Returns the kinds of work that are not being done."""
+    return [queue for queue, state in work.items() if state["oldest_seconds"] > OVERDUE_SECONDS[queue]]
+
+
+def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
+    """Returns (name, label, value) of what is counted in rows: payments by status, open dead letters, alerts, ages."""
+    with runtime.database.transaction("door") as connection:
+        rows = connection.execute(text("select name, label, total from watch_counts()")).all()
+    return [(row.name, row.label, float(row.total)) for row in rows]
+
+
+def read_pool(runtime: Runtime) -> dict[str, Any]:
+    """Returns the state of this process's connection pool."""
+    return {"checked_out": runtime.database.engine.pool.checkedout()}  # type: ignore[attr-defined]

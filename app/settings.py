@@ -1,0 +1,117 @@
+"""Settings, read from the environment in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or cannot be used."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of Sluice's settings; one field per environment variable (README, "Settings").
+
+    URLs are without a trailing slash. Ports are None where any free one will do.
+    """
+
+    home: Path
+    database_url: str | None
+    owner_database_url: str | None
+    redis_url: str | None
+    broker_url: str | None
+    bind: str
+    port: int
+    sandbox_port: int
+    flower_port: int
+    sockets_port: int | None
+    public_url: str
+    sockets_public_url: str | None
+    sandbox_public_url: str
+    metrics_port: int | None
+    metrics_token: str | None
+    encryption_keys: tuple[str, ...]
+    trusted_proxies: int
+    private_providers: tuple[str, ...]
+    alert_url: str | None
+    alert_secret: str | None
+    demo_tenant_id: str | None
+    demo_key_id: str | None
+    web_workers: int
+    web_threads: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Reads the settings. Raises SettingsError naming the variable that cannot be used."""
+        env = os.environ if environment is None else environment
+        bind = env.get("SLUICE_BIND", "127.0.0.1")
+        # Browsers cannot go to 0.0.0.0; without a public URL the loopback address is what they can reach.
+        host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # nosec B104
+        port = _integer(env, "SLUICE_PORT", 8000)
+        sandbox_port = _integer(env, "SLUICE_SANDBOX_PORT", 8001)
+        database_url = env.get("DATABASE_URL") or None
+        redis_url = env.get("REDIS_URL") or None
+        return cls(
+            home=Path(env.get("SLUICE_HOME", ".sluice")).absolute(),
+            database_url=database_url,
+            owner_database_url=env.get("DATABASE_OWNER_URL") or database_url,
+            redis_url=redis_url,
+            broker_url=env.get("BROKER_URL") or redis_url,
+            bind=bind,
+            port=port,
+            sandbox_port=sandbox_port,
+            flower_port=_integer(env, "SLUICE_FLOWER_PORT", 5555),
+            sockets_port=_optional_integer(env, "SLUICE_SOCKETS_PORT"),
+            public_url=env.get("SLUICE_PUBLIC_URL", f"http://{host}:{port}").rstrip("/"),
+            sockets_public_url=(env.get("SLUICE_SOCKETS_PUBLIC_URL") or "").rstrip("/") or None,
+            sandbox_public_url=env.get("SLUICE_SANDBOX_PUBLIC_URL", f"http://{host}:{sandbox_port}").rstrip("/"),
+            metrics_port=_optional_integer(env, "SLUICE_METRICS_PORT"),
+            metrics_token=env.get("SLUICE_METRICS_TOKEN") or None,
+            encryption_keys=_words(env, "SLUICE_ENCRYPTION_KEYS"),
+            trusted_proxies=_integer(env, "TRUSTED_PROXIES", 0),
+            private_providers=_words(env, "SLUICE_PRIVATE_PROVIDERS"),
+            alert_url=env.get("ALERT_URL") or None,
+            alert_secret=env.get("ALERT_SECRET") or None,
+            demo_tenant_id=env.get("SLUICE_DEMO_TENANT_ID") or None,
+            demo_key_id=env.get("SLUICE_DEMO_KEY_ID") or None,
+            # One process answers some thousand requests per second; more processes are the operator's choice.
+            web_workers=_integer(env, "SLUICE_WEB_WORKERS", 1),
+            # Half of the threads may be held by waiting requests, the other half keeps answering.
+            web_threads=_integer(env, "SLUICE_WEB_THREADS", 32),
+            log_level=env.get("SLUICE_LOG_LEVEL", "INFO").upper(),
+        )
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether `sluice up` made a demo tenant and the demo page may mint tokens for it."""
+        return self.demo_tenant_id is not None and self.demo_key_id is not None
+
+    def required(self, name: str) -> str:
+        """Returns the text field `name`. Raises SettingsError where it is not set."""
+        value = getattr(self, name)
+        if not value:
+            raise SettingsError(f"{name.upper()} is not set")
+        return str(value)
+
+
+def _integer(env: Mapping[str, str], name: str, default: int) -> int:
+    value = _optional_integer(env, name)
+    return default if value is None else value
+
+
+def _optional_integer(env: Mapping[str, str], name: str) -> int | None:
+    raw = env.get(name, "").strip()
+    if not raw:
+        return None
+    if not raw.isascii() or not raw.isdigit() or int(raw) > 65_535:
+        raise SettingsError(f"{name} must be a whole number from 0 to 65535, not {raw!r}")
+    return int(raw)
+
+
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in env.get(name, "").split(",") if word.strip())

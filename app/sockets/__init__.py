@@ -1,0 +1,20 @@
+"""The process that tells browsers what happens: WebSockets and event streams, on gunicorn's gevent workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+def create_app() -> Flask:
+    """Returns the application for `gunicorn -k gevent --config python:app.sockets.gunicorn_settings`.
+
+    Raises app.settings.SettingsError where DATABASE_URL or REDIS_URL is missing.
+    """
+    # gunicorn's main process imports this package for its settings; what opens sockets or makes locks must be imported
+    # later, in the worker, where gevent has put its own in their place.
+    from app.sockets.application import build_app
+
+    return build_app()

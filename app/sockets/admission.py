@@ -1,0 +1,128 @@
+"""Who gets a live connection: credential, origin and place to resume from, all before the upgrade."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import gevent
+from flask import Request
+
+from app.services.access import Caller, authenticate, take_ticket
+from app.settings import Settings
+from app.sockets.problems import Refused
+from models import Database
+
+TOKEN_PROTOCOL = "sluice.token."  # noqa: S105  # a prefix  # nosec B105
+PROTOCOL = "sluice.v1"
+WEBSOCKET_VERSION = "13"  # RFC 6455, section 4.1
+KEY_BYTES = 16  # RFC 6455, section 4.1
+
+# Slows down who tries credentials, and costs a client whose token has just ended nothing that a person would notice.
+REFUSAL_SECONDS = 0.25
+
+_AFTER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A client that may connect, and the number after which it resumes; None: from now on."""
+
+    caller: Caller
+    after: int | None
+
+
+def admit_socket(request: Request, database: Database, own_origins: frozenset[str]) -> Admission:
+    """Returns who opens a WebSocket. Raises Refused (401, 403, 422, 426, 400)."""
+    tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
+    caller = _check_caller(authenticate(database, tokens[0]) if len(tokens) == 1 else None)
+    check_origin(request.origin, caller.allowed_origins, own_origins)
+    check_handshake(request)
+    return Admission(caller, read_after(request))
+
+
+def admit_stream(request: Request, database: Database, own_origins: frozenset[str]) -> Admission:
+    """Returns who opens a stream, by `Authorization` or else by `ticket`. Raises Refused (401, 403, 422)."""
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    ticket = request.args.get("ticket", "")
+    if scheme:
+        found = authenticate(database, credential.strip()) if scheme.lower() == "bearer" else None
+    else:
+        found = take_ticket(database, ticket) if ticket else None
+    caller = _check_caller(found)
+    check_origin(request.origin, caller.allowed_origins, own_origins)
+    return Admission(caller, read_after(request))
+
+
+def offered_protocols(request: Request) -> list[str]:
+    """Returns the subprotocols that the client offers."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    return [name.strip() for name in offered.split(",") if name.strip()]
+
+
+def check_origin(origin: str | None, allowed: Iterable[str], own_origins: frozenset[str]) -> None:
+    """Raises Refused (403) where a browser's page is neither Sluice's nor the tenant's; no origin is no browser."""
+    if origin is not None and origin not in own_origins and origin not in allowed:
+        raise Refused(403, "Pages of this origin may not connect.")
+
+
+def check_handshake(request: Request) -> None:
+    """Raises Refused (426, 400) where the WebSocket handshake cannot be completed."""
+    if request.headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
+        raise Refused(426, "Only WebSocket version 13 is spoken here.", {"Sec-WebSocket-Version": WEBSOCKET_VERSION})
+    try:
+        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise Refused(400, "Sec-WebSocket-Key must be sixteen bytes in base64.")
+
+
+def read_after(request: Request) -> int | None:
+    """Returns the number to resume after: the larger of `after` and `Last-Event-ID`, or None.
+
+    A browser's stream that reconnects by itself sends the address it began with, and its newer last id as a header.
+    Raises Refused (422).
+    """
+    given = [("after", value) for value in request.args.getlist("after")]
+    given += [("Last-Event-ID", value) for value in request.headers.getlist("Last-Event-ID") if value]
+    errors = [
+        {"field": field, "message": "must be a whole number of at most 18 digits"}
+        for field, value in given
+        if not _AFTER.fullmatch(value)
+    ]
+    if errors:
+        raise Refused(422, "The request has errors.", errors=errors)
+    return max((int(value) for _, value in given), default=None)
+
+
+def list_own_origins(settings: Settings) -> frozenset[str]:
+    """Returns the origins of Sluice's own pages; a loopback address counts under each of its names."""
+    port = settings.sockets_port or 0
+    origins = set()
+    for url in (settings.public_url, settings.sockets_public_url or f"http://{settings.bind}:{port}"):
+        parts = urlsplit(url)
+        origins.add(f"{parts.scheme}://{parts.netloc}")
+        for name in _LOOPBACK:
+            if parts.netloc.startswith(f"{name}:"):
+                tail = parts.netloc.removeprefix(name)
+                origins.update(f"{parts.scheme}://{other}{tail}" for other in _LOOPBACK)
+    return frozenset(origins)
+
+
+def _is_token(protocol: str) -> bool:
+    return protocol.startswith(TOKEN_PROTOCOL)
+
+
+def _check_caller(caller: Caller | None) -> Caller:
+    if caller is None:
+        gevent.sleep(REFUSAL_SECONDS)
+        raise Refused(401, "A valid client token is needed.", {"WWW-Authenticate": "Bearer"})
+    if caller.role != "client":
+        raise Refused(403, "Live connections are for client tokens only.")
+    return caller

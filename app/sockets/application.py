@@ -1,0 +1,257 @@
+"""The Flask application of the sockets process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import gevent
+import structlog
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from flask_sock import Sock
+from psycogreen.gevent import gevent_wait_callback
+from psycopg2 import extensions
+from simple_websocket import Server
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from app.settings import Settings
+from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
+from app.sockets.gunicorn_settings import find_connections_max
+from app.sockets.hub import Hub
+from app.sockets.problems import Refused, present_problem, unavailable
+from app.sockets.rows import Rows
+from app.sockets.serving import serve
+from app.sockets.stream import StreamConnection
+from app.sockets.subscription import Subscription
+from app.sockets.watch import start_watching
+from app.sockets.websocket import SERVER_OPTIONS, SocketConnection
+from models import Database
+
+log = structlog.get_logger(__name__)
+
+# Connections are read for a moment when they begin; ten readers saturate two processors.
+POOL_SIZE = 10
+# Above every statement's own limit here: silence for so long is a dead link, which libpq would wait for forever.
+DATABASE_SILENCE_SECONDS = 8.0
+# A preflight's answer may be remembered this long; origins are changed by hand.
+PREFLIGHT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Live:
+    """The parts that the routes need; one per process."""
+
+    database: Database
+    rows: Rows
+    hub: Hub
+    subscription: Subscription
+    own_origins: frozenset[str]
+
+    def start(self) -> None:
+        """Starts listening and watching; to be called once, in the process that serves."""
+        gevent.spawn(self.subscription.run)
+        start_watching(self.hub, self.database)
+
+
+class AlreadyAnswered(Response):
+    """The answer to a request that wrote to the socket itself, as flask-sock answers gunicorn for WebSockets."""
+
+    def __call__(self, *_arguments: Any, **_named: Any) -> NoReturn:
+        raise StopIteration
+
+
+def build_app() -> Flask:
+    """Returns the application, from the environment's settings."""
+    extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SILENCE_SECONDS))
+    settings = Settings.from_environment()
+    database = Database(settings.required("database_url"), POOL_SIZE)
+    rows = Rows(database)
+    hub = Hub(rows, find_connections_max())
+    subscription = Subscription(settings.required("redis_url"), hub.receive, lambda: gevent.spawn(compare_quietly, hub))
+    app = Flask(__name__, static_folder=None)
+    app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
+    app.extensions["sluice.live"] = Live(database, rows, hub, subscription, list_own_origins(settings))
+    add_errors(app)
+    app.register_blueprint(make_live_routes())
+    app.register_blueprint(make_health_routes())
+    return app
+
+
+def live() -> Live:
+    """Returns the parts of the application that answers the present request."""
+    found: Live = current_app.extensions["sluice.live"]
+    return found
+
+
+def compare_quietly(hub: Hub) -> None:
+    """Compares the counters once, outside the rhythm; a failure is left to the next regular comparison."""
+    try:
+        hub.compare_counters()
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("counters_not_compared", error=type(error).__name__)
+
+
+def make_live_routes() -> Blueprint:
+    """Returns `/ws` and `/api/stream`."""
+    routes = Blueprint("live", __name__)
+    sock = Sock()
+    sock.bp = routes
+    routes.before_request(admit)
+    routes.after_request(add_origin_headers)
+    routes.teardown_request(give_place_back)
+
+    @sock.route("/ws", bp=routes, endpoint="socket")
+    def socket(server: Server) -> None:
+        admission: Admission = g.admission
+        serve(live().hub, SocketConnection(server, admission.caller), admission.after)
+
+    routes.add_url_rule("/ws", "no_socket", refuse_plain_request)
+    routes.add_url_rule("/api/stream", "stream", open_stream, provide_automatic_options=False)
+    routes.add_url_rule(
+        "/api/stream", "preflight", answer_preflight, methods=["OPTIONS"], provide_automatic_options=False
+    )
+    return routes
+
+
+def admit() -> None:
+    """Lets a client in or raises Refused, before flask-sock upgrades the connection."""
+    ways: dict[str, Callable[..., Admission]] = {"live.socket": admit_socket, "live.stream": admit_stream}
+    way = ways.get(str(request.endpoint))
+    if way is None or request.method != "GET":
+        return
+    admission = way(request, live().database, live().own_origins)
+    live().hub.reserve(admission.caller)
+    g.admission = admission
+    if way is admit_socket:
+        forget_headers()
+
+
+def forget_headers() -> None:
+    """Leaves only what the handshake needs: neither the token nor compression, which costs 90 KB per socket."""
+    offered = offered_protocols(request)
+    kept = ("HTTP_HOST", "HTTP_UPGRADE", "HTTP_CONNECTION", "HTTP_SEC_WEBSOCKET_KEY", "HTTP_SEC_WEBSOCKET_VERSION")
+    for name in [name for name in request.environ if name.startswith("HTTP_") and name not in kept]:
+        del request.environ[name]
+    if PROTOCOL in offered:
+        request.environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = PROTOCOL
+
+
+def give_place_back(_error: BaseException | None) -> None:
+    """Gives the place back that `admit` took, however the request ended."""
+    admission = g.pop("admission", None)
+    if admission is not None:
+        live().hub.release(admission.caller)
+
+
+def open_stream() -> Response:
+    """Serves an event stream until it ends."""
+    admission: Admission = g.admission
+    headers = add_origin_headers(Response()).headers
+    shown = [(name, value) for name, value in headers.items() if name in ("Access-Control-Allow-Origin", "Vary")]
+    connection = StreamConnection(request.environ["gunicorn.socket"], admission.caller, shown)
+    serve(live().hub, connection, admission.after)
+    return AlreadyAnswered()
+
+
+def refuse_plain_request() -> NoReturn:
+    """Raises Refused (426): this address speaks WebSocket only."""
+    raise Refused(426, "This address speaks WebSocket only.", {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
+def answer_preflight() -> Response:
+    """Answers a browser's question whether a page of this origin may ask for a stream. Raises Refused (403)."""
+    if not origin_is_known(request.origin):
+        raise Refused(403, "Pages of this origin may not connect.")
+    response = Response(status=204)
+    response.headers["Access-Control-Allow-Methods"] = "GET"
+    response.headers["Access-Control-Allow-Headers"] = "Authorization, Cache-Control, Last-Event-ID"
+    response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+    return response
+
+
+def add_origin_headers(response: Response) -> Response:
+    """Lets pages of known origins read the answer, refusals too; never with cookies."""
+    if request.path != "/api/stream":
+        return response
+    response.headers["Vary"] = "Origin"
+    admission: Admission | None = g.get("admission")
+    allowed = origin_is_known(request.origin) if admission is None else request.origin is not None
+    if allowed and response.status_code != HTTPStatus.FORBIDDEN:
+        response.headers["Access-Control-Allow-Origin"] = str(request.origin)
+    return response
+
+
+def origin_is_known(origin: str | None) -> bool:
+    """Tells whether pages of this origin are Sluice's or any tenant's."""
+    if origin is None:
+        return False
+    if origin in live().own_origins:
+        return True
+    try:
+        return live().rows.origin_is_known(origin)
+    except (SQLAlchemyError, OSError):
+        # The refusal itself must still be answered when the database is down.
+        return False
+
+
+def make_health_routes() -> Blueprint:
+    """Returns `/health/live` and `/health/ready`."""
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/health/live")
+    def alive() -> Response:
+        return jsonify(status="ok")
+
+    @routes.get("/health/ready")
+    def ready() -> Response:
+        parts = {"database": "ok", "redis": "ok" if live().subscription.connected else "failing"}
+        try:
+            live().rows.answers()
+        except (SQLAlchemyError, OSError):
+            parts["database"] = "failing"
+        if live().hub.draining or parts["database"] != "ok":
+            response = jsonify(status="failing", **parts)
+            response.status_code = 503
+            response.headers["Retry-After"] = "1"
+            return response
+        # Without hints the counters are compared every other second: later, but nothing is lost.
+        return jsonify(status="ok" if parts["redis"] == "ok" else "degraded", **parts)
+
+    return routes
+
+
+def add_errors(app: Flask) -> None:
+    """Answers every error of `app` with a problem, and never with a stack trace."""
+
+    @app.errorhandler(Refused)
+    def refused(error: Refused) -> Response:
+        return present_problem(error)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+        return present_problem(Refused(error.code or 500, error.description or error.name, headers))
+
+    @app.errorhandler(OperationalError)
+    @app.errorhandler(InterfaceError)
+    @app.errorhandler(PoolTimeout)
+    @app.errorhandler(TimeoutError)
+    def database_down(error: Exception) -> Response:
+        log.warning("database_unavailable", error=type(error).__name__)
+        return present_problem(unavailable("The database does not answer."))
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        log.error("request_failed", path=request.path, error=type(error).__name__, exc_info=True)
+        return present_problem(Refused(500, "Something went wrong here."))
+
+    @app.after_request
+    def add_security_headers(response: Response) -> Response:
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response

@@ -1,0 +1,196 @@
+"""One live connection: how far its client has been told, a bounded outbox, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Any, ClassVar
+
+import gevent
+
+from app.metrics import SOCKETS_DROPPED
+from app.services.access import Caller
+from app.sockets.notification import Notification
+
+# Frames that wait for a slow reader, about a kilobyte each: one that is further behind resumes cheaper than it is kept.
+OUTBOX_FRAMES = 256
+# A reader that takes nothing for so long is gone or stuck; it resumes when it comes back.
+WRITE_SECONDS = 5.0
+# After our last word the client has this long to answer; its close frame takes one round trip.
+LINGER_SECONDS = 1.0
+# What the kernel keeps for one slow reader; its own limit of megabytes would be gigabytes for ten thousand sockets.
+SEND_BUFFER_BYTES = 65_536
+# A peer that vanished without a word acknowledges nothing; two missed beats are enough to know.
+UNACKNOWLEDGED_MS = 60_000
+
+TOKEN_ENDED = 4401
+RESTARTING = 1012
+TRY_AGAIN = 1013
+POLICY = 1008
+TOO_BIG = 1009
+
+
+class Connection(ABC):
+    """A client that is told its user's notifications in rising order, each once.
+
+    Until `live`, what arrives is held back, since older ones are still read from the database. Only the handler's
+    greenlet reads; anybody may send: nothing here but `flush` waits.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, sock: Any, caller: Caller) -> None:
+        self.sock = sock
+        self.caller = caller
+        self.cursor = 0
+        self.live = False
+        self.behind = False
+        self.held: list[Notification] = []
+        self.closing = False
+        self.closed = False
+        self.cut_at = 0.0
+        self.next_beat = 0.0
+        self.ends_at = time.monotonic() + _seconds_until(caller.expires_at)
+        self._outbox: deque[bytes] = deque()
+        self._writer: Any = None
+        tune(sock)
+
+    @abstractmethod
+    def frame(self, notification: Notification) -> bytes:
+        """Returns the notification's bytes for this kind of connection."""
+
+    @abstractmethod
+    def greet(self, hello: str) -> None:
+        """Sends the first message."""
+
+    @abstractmethod
+    def farewell(self, code: int) -> bytes:
+        """Returns the bytes that tell the client why it is closed."""
+
+    @abstractmethod
+    def beat(self, now: float) -> None:
+        """Sends the keep-alive that is due; `now` is monotonic."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Reads until the client is gone."""
+
+    def deliver(self, notification: Notification) -> None:
+        """Sends a notification of this user now, or holds it back until the older ones have been read."""
+        if not self.live:
+            if len(self.held) < OUTBOX_FRAMES:
+                self.held.append(notification)
+            else:
+                # They are read from the database instead.
+                self.held.clear()
+                self.behind = True
+        elif notification.number > self.cursor:
+            self.cursor = notification.number
+            self.send(self.frame(notification))
+
+    def send(self, frame: bytes) -> None:
+        """Sends a whole frame without waiting; closes the connection where too many wait already."""
+        if self.closing or self.closed:
+            return
+        if len(self._outbox) >= OUTBOX_FRAMES:
+            self.close(TRY_AGAIN, "slow_reader")
+        else:
+            self._write(frame)
+
+    def flush(self) -> bool:
+        """Waits until all that was sent has left, at most some seconds; tells whether the connection still stands."""
+        if self._writer is not None:
+            self._writer.join()
+        return not (self.closing or self.closed)
+
+    def close(self, code: int, reason: str) -> None:
+        """Tells the client why it is closed, instead of all that still waits; `reason` is the metric's word for it."""
+        if self.closing or self.closed:
+            return
+        self.closing = True
+        self.cut_at = time.monotonic() + LINGER_SECONDS
+        SOCKETS_DROPPED.labels(reason).inc()
+        self._outbox.clear()
+        self._write(self.farewell(code))
+        if self._writer is None:
+            self._stop_writing()
+
+    def cut(self) -> None:
+        """Ends the connection without a word; the handler's read then ends too."""
+        self.closed = True
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def check(self, now: float) -> None:
+        """Does what is due by the clock: the token's end, the keep-alive, the cut after a farewell."""
+        if self.closing:
+            if now >= self.cut_at:
+                self.cut()
+        elif now >= self.ends_at:
+            self.close(TOKEN_ENDED, "token_ended")
+        elif now >= self.next_beat:
+            self.beat(now)
+
+    def forget(self) -> None:
+        """Stops writing; the handler calls it when it leaves."""
+        self.closed = True
+        if self._writer is not None:
+            self._writer.kill(block=False)
+
+    def _write(self, frame: bytes) -> None:
+        if self._writer is not None:
+            self._outbox.append(frame)
+            return
+        try:
+            sent = self.sock.send(frame, 0, 0.0)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.cut()
+            return
+        if sent < len(frame):
+            # A greenlet only for as long as this reader is slow: an idle connection costs none.
+            self._writer = gevent.spawn(self._drain, frame[sent:])
+
+    def _drain(self, rest: bytes) -> None:
+        try:
+            self._send_all(rest)
+            while self._outbox:
+                self._send_all(self._outbox.popleft())
+        except (gevent.Timeout, OSError):
+            if not self.closing:
+                SOCKETS_DROPPED.labels("slow_reader").inc()
+            self.cut()
+        finally:
+            self._writer = None
+        if self.closing:
+            self._stop_writing()
+
+    def _send_all(self, frame: bytes) -> None:
+        # send() of a part would tear the frame: the rest must follow before anything else.
+        with gevent.Timeout(WRITE_SECONDS):
+            self.sock.sendall(frame)
+
+    def _stop_writing(self) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+
+def tune(sock: Any) -> None:
+    """Sets the options of a connection's socket: small buffers, no waiting for more to send, an end of silence."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Linux alone has it; elsewhere the system's own limit of minutes holds.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+
+
+def _seconds_until(end: datetime.datetime | None) -> float:
+    if end is None:
+        return 0.0
+    return (end - datetime.datetime.now(datetime.UTC)).total_seconds()

@@ -1,0 +1,88 @@
+"""gunicorn's settings for the sockets process; imported in its main process, so nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from types import FrameType
+from typing import Any
+
+from app.sockets.log_lines import LOG_CONFIG, configure_logs
+
+# Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
+worker_connections = 12_000
+# Files that are no connection: listeners, database, Redis, logs, libraries being read.
+OTHER_FILES = 200
+# Places for requests that are no live connection, so that health checks are answered by a full process.
+OTHER_CONNECTIONS = 500
+
+_host = os.environ.get("SLUICE_BIND", "127.0.0.1")
+# Without a port any free one; the log names it.
+bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
+bind += os.environ.get("SLUICE_SOCKETS_PORT") or "0"
+worker_class = "gevent"
+# One process holds one set of connections; more of them are more process types of this kind, behind a balancer.
+workers = 1
+# The heads of requests must arrive within this time, which is also how long an idle connection is kept.
+keepalive = 5
+# The sockets are told at once; this is for requests under way.
+graceful_timeout = 2
+# A handshake's head is small; a token, a ticket and an origin fit.
+limit_request_line = 4_094
+limit_request_fields = 64
+limit_request_field_size = 4_096
+# Addresses hold tickets, so that they are not logged.
+accesslog = None
+logconfig_dict = LOG_CONFIG
+# It would lie in the user's home folder.
+control_socket_disable = True
+
+
+def on_starting(_server: Any) -> None:
+    """Raises the number of files that this process and its worker may open to the most that it may ask for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * worker_connections if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def find_connections_max() -> int:
+    """Returns how many live connections this process may hold."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = worker_connections if files == resource.RLIM_INFINITY else min(worker_connections, files - OTHER_FILES)
+    return max(1, most - OTHER_CONNECTIONS)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Starts listening and watching in the worker, its metrics, and the quick end of all connections on a signal."""
+    import gevent
+
+    configure_logs()
+    live = worker.wsgi.extensions["sluice.live"]
+    live.start()
+    start_metrics()
+    # By then every connection has been told; only requests under way and idle ones are left.
+    worker.cfg.set("graceful_timeout", 1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        before = signal.getsignal(number)
+
+        def stop(signal_number: int, frame: FrameType | None, before: Any = before) -> None:
+            gevent.spawn(live.hub.drain)
+            before(signal_number, frame)
+
+        signal.signal(number, stop)
+
+
+def start_metrics() -> None:
+    """Serves this process's numbers on SLUICE_METRICS_PORT where that is set, on loopback only."""
+    port = os.environ.get("SLUICE_METRICS_PORT")
+    if not port:
+        return
+    import structlog
+    from prometheus_client import start_http_server
+
+    try:
+        start_http_server(int(port), addr="127.0.0.1")
+    except OSError as error:
+        # Connections matter more than their numbers.
+        structlog.get_logger(__name__).warning("metrics_not_served", port=port, error=str(error))

@@ -1,0 +1,120 @@
+"""All live connections of this process, counted, by tenant and user."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+
+import gevent
+import structlog
+
+from app.metrics import SOCKETS_OPEN
+from app.services.access import Caller
+from app.sockets.connection import RESTARTING, Connection
+from app.sockets.feed import Batch, Feed
+from app.sockets.notification import Notification
+from app.sockets.problems import Refused, unavailable
+from app.sockets.rows import Rows
+
+log = structlog.get_logger(__name__)
+
+# A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
+PER_USER_MAX = 20
+# When the process is told to stop, clients get this long to answer the close frame; the whole stop may take two seconds.
+DRAIN_SECONDS = 0.4
+
+
+class Hub:
+    """Knows every connection of the process; `connections_max` bounds their number."""
+
+    def __init__(self, rows: Rows, connections_max: int) -> None:
+        self.rows = rows
+        self.connections: set[Connection] = set()
+        self.feeds: dict[uuid.UUID, Feed] = {}
+        self.draining = False
+        self._connections_max = connections_max
+        self._reserved: Counter[tuple[uuid.UUID, str | None]] = Counter()
+
+    def reserve(self, caller: Caller) -> None:
+        """Takes a place for one more connection of this user. Raises Refused where there is none."""
+        if self.draining:
+            raise unavailable("This process is about to stop.")
+        if self._reserved.total() >= self._connections_max:
+            raise unavailable("This process has as many connections as it may hold.")
+        user = (caller.tenant_id, caller.user_id)
+        if self._reserved[user] >= PER_USER_MAX:
+            raise Refused(429, f"A user may have {PER_USER_MAX} connections at a time.", {"Retry-After": "5"})
+        self._reserved[user] += 1
+
+    def release(self, caller: Caller) -> None:
+        """Gives a place back."""
+        user = (caller.tenant_id, caller.user_id)
+        self._reserved[user] -= 1
+        if self._reserved[user] <= 0:
+            del self._reserved[user]
+
+    def add(self, connection: Connection) -> Feed:
+        """Puts a connection among those that are told; returns its tenant's feed."""
+        tenant_id = connection.caller.tenant_id
+        feed = self.feeds.get(tenant_id)
+        if feed is None:
+            feed = self.feeds[tenant_id] = Feed(tenant_id, self.rows)
+        feed.add(connection)
+        self.connections.add(connection)
+        SOCKETS_OPEN.labels(connection.kind).inc()
+        return feed
+
+    def remove(self, connection: Connection) -> None:
+        """Takes a connection out; the last one of a tenant takes the feed along."""
+        self.connections.discard(connection)
+        SOCKETS_OPEN.labels(connection.kind).dec()
+        tenant_id = connection.caller.tenant_id
+        feed = self.feeds[tenant_id]
+        feed.discard(connection)
+        if not feed.users:
+            del self.feeds[tenant_id]
+
+    def receive(self, message: bytes) -> None:
+        """Takes one published message; what cannot be understood is logged and left to the counters."""
+        try:
+            tenant_id, batch = read_message(message, self.feeds)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            log.warning("hint_not_understood", error=type(error).__name__)
+            return
+        if batch is not None:
+            self.feeds[tenant_id].receive(batch)
+
+    def compare_counters(self) -> None:
+        """Has feeds read what their tenants' counters say was numbered and no hint has told of."""
+        tenant_ids = list(self.feeds)
+        if not tenant_ids:
+            return
+        for tenant_id, number in self.rows.last_numbers(tenant_ids).items():
+            feed = self.feeds.get(tenant_id)
+            if feed is not None:
+                feed.notice(number)
+
+    def drain(self) -> None:
+        """Closes every connection so that clients come back elsewhere, and soon cuts those that do not answer."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.close(RESTARTING, "restart")
+        gevent.sleep(DRAIN_SECONDS)
+        for connection in tuple(self.connections):
+            connection.cut()
+
+
+def read_message(message: bytes, wanted: dict[uuid.UUID, Feed]) -> tuple[uuid.UUID, Batch | None]:
+    """Returns the tenant and its batch, None where nobody here wants it. Raises ValueError and the like on nonsense."""
+    content = json.loads(message)
+    tenant_id = uuid.UUID(content["tenant_id"])
+    if tenant_id not in wanted:
+        return tenant_id, None
+    first, last, items = int(content["first"]), int(content["last"]), content["items"]
+    notifications = [Notification(number, user_id, type_, text) for number, user_id, type_, text in items]
+    # A gap inside would pass unseen, since only the ends are compared with what came before.
+    consecutive = all(item.number == number for number, item in enumerate(notifications, first))
+    if not notifications or not consecutive or last - first + 1 != len(notifications):
+        raise ValueError("the numbers are not consecutive")
+    return tenant_id, Batch(first, last, notifications)

@@ -1,0 +1,58 @@
+"""A numbered notification on its way out, encoded once for each kind of connection, whatever their number."""
+
+from __future__ import annotations
+
+import json
+
+from wsproto.connection import Connection as Framing
+from wsproto.connection import ConnectionType
+from wsproto.events import Ping, TextMessage
+
+# Whole messages and pings leave no trace in a framing without extensions, so one encodes for all sockets.
+_FRAMING = Framing(ConnectionType.SERVER)
+
+PING_FRAME = bytes(_FRAMING.send(Ping()))
+
+
+class Notification:
+    """One notification; `text` is its JSON as clients get it (CONTRACT section 5)."""
+
+    __slots__ = ("_socket_frame", "_stream_frame", "number", "text", "type", "user_id")
+
+    def __init__(self, number: int, user_id: str, type_: str, text: str) -> None:
+        self.number = number
+        self.user_id = user_id
+        self.type = type_
+        self.text = text
+        self._socket_frame: bytes | None = None
+        self._stream_frame: bytes | None = None
+
+    @property
+    def socket_frame(self) -> bytes:
+        """The notification as a WebSocket text frame."""
+        if self._socket_frame is None:
+            self._socket_frame = encode_socket_text(self.text)
+        return self._socket_frame
+
+    @property
+    def stream_frame(self) -> bytes:
+        """The notification as an event of a stream."""
+        if self._stream_frame is None:
+            self._stream_frame = encode_stream_event(self.type, self.text, self.number)
+        return self._stream_frame
+
+
+def encode_socket_text(text: str) -> bytes:
+    """Returns `text` as one WebSocket frame of a server."""
+    return bytes(_FRAMING.send(TextMessage(data=text)))
+
+
+def encode_stream_event(type_: str, text: str, number: int | None = None) -> bytes:
+    """Returns an event of a stream; `text` has no line breaks. Without a number the client's last id stays."""
+    identity = "" if number is None else f"id: {number}\n"
+    return f"{identity}event: {type_}\ndata: {text}\n\n".encode()
+
+
+def present_hello(resumed: bool, last_number: int) -> str:
+    """Returns the first message of every connection (CONTRACT section 5)."""
+    return json.dumps({"type": "hello", "resumed": resumed, "last_id": last_number})

@@ -1,0 +1,78 @@
+"""What a process with live connections does by the clock, in a few greenlets for all of them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+import gevent
+import structlog
+
+from app.services.access import find_dead_tokens
+from app.sockets.connection import TOKEN_ENDED, Connection
+from app.sockets.hub import Hub
+from models import Database
+
+log = structlog.get_logger(__name__)
+
+# Ends of tokens and keep-alives: a second is how late a token's end may be noticed.
+CHECK_SECONDS = 1.0
+# A revoked key must be out within about a second.
+TOKEN_SECONDS = 1.0
+# How late a notification may be whose hint was lost.
+COUNTER_SECONDS = 2.0
+
+
+def start_watching(hub: Hub, database: Database) -> None:
+    """Starts the greenlets that check connections, tokens and counters for the life of the process."""
+    gevent.spawn(repeat, CHECK_SECONDS, lambda: check_connections(hub))
+    gevent.spawn(repeat, TOKEN_SECONDS, lambda: close_dead(hub, database))
+    gevent.spawn(repeat, COUNTER_SECONDS, hub.compare_counters)
+
+
+def repeat(seconds: float, check: Callable[[], object]) -> None:
+    """Calls `check` every so many seconds, whatever it raises: a database that is down must not end the watching."""
+    while True:
+        started = time.monotonic()
+        try:
+            check()
+        except Exception as error:
+            log.warning("check_failed", error=type(error).__name__)
+        gevent.sleep(max(0.05, started + seconds - time.monotonic()))
+
+
+def check_connections(hub: Hub) -> None:
+    """Lets every connection do what is due: keep-alives, ends of tokens, cuts."""
+    now = time.monotonic()
+    for connection in tuple(hub.connections):
+        connection.check(now)
+
+
+def close_dead(hub: Hub, database: Database) -> None:
+    """Closes the connections whose token is no longer good because its key was revoked.
+
+    Revoking ends all tokens of a key, so one token is asked about for each key, the one that lasts longest; all of
+    a key's tokens are looked at only where that one is dead.
+    """
+    by_key: dict[uuid.UUID, list[Connection]] = {}
+    for connection in hub.connections:
+        by_key.setdefault(connection.caller.key_id, []).append(connection)
+    if not by_key:
+        return
+    witnesses = {key_id: _token(max(found, key=lambda c: c.ends_at)) for key_id, found in by_key.items()}
+    dead_witnesses = find_dead_tokens(database, list(witnesses.values()))
+    suspects = [c for key_id, found in by_key.items() if witnesses[key_id] in dead_witnesses for c in found]
+    if not suspects:
+        return
+    dead = find_dead_tokens(database, list({_token(connection) for connection in suspects}))
+    for connection in suspects:
+        if _token(connection) in dead:
+            connection.close(TOKEN_ENDED, "token_ended")
+
+
+def _token(connection: Connection) -> uuid.UUID:
+    token_id = connection.caller.token_id
+    if token_id is None:
+        raise TypeError("only clients with a token have connections")
+    return token_id

@@ -1,0 +1,228 @@
+/** The demo page: makes deposits for a random user and shows live what becomes of them. It only reads on return. */
+import * as sluice from '../sluice.js';
+import { hasEnded } from './words.js';
+import * as view from './view.js';
+
+// Enough to see the whole of a demo; the rest is a page further in the API.
+const SHOWN_PAYMENTS = 10;
+const SHOWN_ENTRIES = 20;
+// Events of one payment come in pairs; one look at the wallets is enough for both.
+const WALLET_DELAY_MS = 60;
+// Without a live connection the payment is asked for by waiting requests, with a breath between two of them.
+const ASK_PAUSE_MS = 2_000;
+// Older events are in the payments list; more lines than this only push the page down.
+const FEED_LINES = 12;
+// A token about to end is replaced before it is used.
+const TOKEN_MARGIN_MS = 30_000;
+
+const arrival = new URLSearchParams(location.search);
+const store = {
+  get: (name) => sessionStorage.getItem(`sluice.${name}`),
+  set: (name, value) => sessionStorage.setItem(`sluice.${name}`, value),
+};
+
+const arrived = arrival.get('payment_id') || (arrival.has('returned') ? store.get('opened') : null);
+const payments = new Map();
+const link = { state: 'connecting' };
+let minting = null;
+let access = null;
+let shown = arrived;
+let attempt = null;
+let busy = false;
+let asking = false;
+let walletTimer = null;
+
+const api = { getToken };
+
+async function getToken({ refresh }) {
+  const ending = access && Date.parse(access.expires_at) - Date.now() < TOKEN_MARGIN_MS;
+  if (access && !refresh && !ending) return access;
+  minting ??= mint().finally(() => { minting = null; });
+  access = await minting;
+  return access;
+}
+
+async function mint() {
+  const response = await fetch('/demo/token', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ user_id: store.get('user') ?? undefined }),
+  });
+  if (!response.ok) throw new Error(`No demo token: HTTP ${response.status}`);
+  const minted = await response.json();
+  store.set('user', minted.user_id);
+  view.showUser(minted.user_id);
+  return minted;
+}
+
+/** Takes a payment in unless a newer version of it is here already. */
+function accept(payment) {
+  const known = payments.get(payment.id);
+  if (known && known.version >= payment.version) return;
+  payments.set(payment.id, payment);
+  const newestFirst = [...payments.values()].sort((one, other) => other.created_at.localeCompare(one.created_at));
+  view.showPayments(newestFirst.slice(0, SHOWN_PAYMENTS), cancel);
+  if (payment.id === shown) view.showJourney(payment, returned(payment.id), cancel);
+}
+
+async function loadPayments() {
+  const page = await sluice.payments({ ...api, limit: SHOWN_PAYMENTS });
+  page.data.forEach(accept);
+  if (shown) accept(await sluice.getPayment(shown, api));
+}
+
+async function loadWallets() {
+  const { user_id: userId } = await getToken({ refresh: false });
+  const { data } = await sluice.wallets(userId, api);
+  view.showWallets(data);
+  const pages = await Promise.all(data.map(async ({ currency }) => {
+    const page = await sluice.walletTransactions(userId, { ...api, currency, limit: SHOWN_ENTRIES });
+    return page.data.map((entry) => ({ entry, currency }));
+  }));
+  const newestFirst = pages.flat().sort((one, other) => other.entry.at.localeCompare(one.entry.at));
+  view.showEntries(newestFirst.slice(0, SHOWN_ENTRIES));
+}
+
+async function load() {
+  try {
+    await Promise.all([loadPayments(), loadWallets()]);
+    view.showTrouble('');
+  } catch (error) {
+    view.showTrouble(error.status === 404 ? 'This payment belongs to another demo user.' : error.message);
+  }
+}
+
+function loadWalletsSoon() {
+  clearTimeout(walletTimer);
+  walletTimer = setTimeout(() => loadWallets().catch((error) => view.showTrouble(error.message)), WALLET_DELAY_MS);
+}
+
+const storedFeed = () => JSON.parse(store.get('feed') ?? '[]');
+
+function onMessage(message) {
+  const feed = [message, ...storedFeed()].slice(0, FEED_LINES);
+  store.set('feed', JSON.stringify(feed));
+  view.showFeed(feed);
+  accept(message.payment);
+  loadWalletsSoon();
+}
+
+/** How the browser came back from this payment's page; it words the waiting and nothing else. */
+const returned = (id) => (id === arrived ? arrival.get('returned') : null);
+
+const isLive = () => link.state === 'live' || link.state === 'fallback';
+
+function onState(state) {
+  const before = isLive();
+  link.state = state;
+  view.showLink(state);
+  // Loading after the greeting leaves no gap: whatever happens from here on comes as a message.
+  if (isLive() && !before) load();
+  if (!isLive()) askWhileNotLive();
+}
+
+/** Keeps the shown payment true while neither socket nor stream gets through. */
+async function askWhileNotLive() {
+  if (asking || !shown) return;
+  asking = true;
+  while (!isLive() && !(payments.has(shown) && hasEnded(payments.get(shown)))) {
+    await new Promise((resolve) => { setTimeout(resolve, ASK_PAUSE_MS); });
+    if (isLive()) break;
+    try {
+      accept(await sluice.getPayment(shown, { ...api, wait: 10, until: 'ended' }));
+      loadWalletsSoon();
+    } catch (error) {
+      view.showTrouble(error.message);
+      if (error.status === 404) break;
+    }
+  }
+  asking = false;
+}
+
+async function cancel(id, button) {
+  button.setAttribute('aria-disabled', 'true');
+  try {
+    accept(await sluice.cancelPayment(id, api));
+  } catch (error) {
+    // 409 says that it ended in the meantime: what it became is worth more than the refusal.
+    if (error.status !== 409) view.showTrouble(error.message);
+    button.setAttribute('aria-disabled', 'false');
+    await load();
+  }
+  loadWalletsSoon();
+}
+
+/** The key stays the same until this deposit was answered, so that a second click after a lost answer pays once. */
+function keyFor(amount, currency) {
+  if (attempt?.amount !== amount || attempt?.currency !== currency) {
+    attempt = { amount, currency, key: crypto.randomUUID() };
+  }
+  return attempt.key;
+}
+
+async function submit(event) {
+  event.preventDefault();
+  if (busy) return;
+  busy = true;
+  const form = new FormData(event.target);
+  const amount = form.get('amount').trim();
+  const currency = form.get('currency');
+  view.showFormErrors([]);
+  view.showBusy(true);
+  view.announce('Opening the pay page…');
+  try {
+    const { user_id: userId } = await getToken({ refresh: false });
+    const back = (returned) => `${location.origin}/demo?returned=${returned}`;
+    const payment = await sluice.deposit({
+      ...api, amount, currency, userId, idempotencyKey: keyFor(amount, currency),
+      successUrl: back('success'), failureUrl: back('failure'), metadata: { source: 'demo' },
+    });
+    attempt = null;
+    leaveFor(payment);
+  } catch (error) {
+    if (error.status) attempt = null;
+    view.showFormErrors(error.errors ?? [], error.errors?.length ? null : error.message);
+    view.announce('');
+    stay();
+  }
+}
+
+function leaveFor(payment) {
+  shown = payment.id;
+  store.set('opened', payment.id);
+  accept(payment);
+  const address = hasEnded(payment) ? null : view.payPage(payment);
+  if (address) {
+    location.assign(address);
+    return;
+  }
+  // A message may have brought this payment in before it was the shown one.
+  view.showJourney(payments.get(payment.id), returned(payment.id), cancel);
+  view.focusJourney();
+  stay();
+}
+
+function stay() {
+  busy = false;
+  view.showBusy(false);
+}
+
+function start() {
+  document.getElementById('form').addEventListener('submit', submit);
+  document.getElementById('new-user').addEventListener('click', () => {
+    sessionStorage.clear();
+    location.assign('/demo');
+  });
+  // The browser's Back button may bring the page back as it was left, with the button still busy.
+  window.addEventListener('pageshow', (event) => { if (event.persisted) stay(); });
+  const feed = storedFeed();
+  view.showFeed(feed);
+  // What happened while the pay page was open follows after the last message that was seen here.
+  sluice.watch({
+    ...api, after: feed[0]?.id, onMessage, onState, onReset: load,
+    onError: (error) => { if (!access) view.showTrouble(error.message); },
+  });
+  if (shown) load().then(() => { if (payments.has(shown)) view.focusJourney(); });
+}
+
+start();

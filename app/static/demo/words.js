@@ -1,0 +1,124 @@
+/** What the page says about payments, in words. Plain values in, plain values out. */
+
+const ENDED = new Set(['completed', 'failed', 'cancelled']);
+const CHIPS = {
+  pending: ['Opening', 'wait'],
+  processing: ['Waiting for payment', 'wait'],
+  completed: ['Completed', 'good'],
+  failed: ['Failed', 'bad'],
+  cancelled: ['Cancelled', 'bad'],
+};
+const REVIEWS = {
+  currency_mismatch: 'The money came in another currency.',
+  underpaid: 'Less money came than was asked for.',
+  overpaid: 'More money came than was asked for.',
+  conflict: 'The provider told two different stories.',
+};
+const EVENTS = {
+  'payment.redirect_ready': 'Pay page ready',
+  'payment.completed': 'Payment completed',
+  'payment.failed': 'Payment failed',
+  'payment.cancelled': 'Payment cancelled',
+  'payment.review': 'Payment needs a look',
+  'payment.reversed': 'Payment reversed',
+};
+const LINKS = {
+  connecting: 'Connecting',
+  live: 'Live',
+  fallback: 'Live, fallback stream',
+  reconnecting: 'Reconnecting',
+  closed: 'Disconnected',
+};
+
+export function hasEnded(payment) {
+  return ENDED.has(payment.status);
+}
+
+/** "1234.50" and "USD" to "1,234.50 USD"; digits stay as the server sent them, so nothing is rounded on the way. */
+export function money(amount, currency) {
+  const [whole, fraction] = String(amount).split('.');
+  const grouped = whole.replace(/\B(?=(\d{3})+(?!\d))/g, ',');
+  return `${grouped}${fraction === undefined ? '' : `.${fraction}`} ${currency}`;
+}
+
+export function signed(entry) {
+  const sign = entry.type === 'reversal' ? '−' : '+';
+  return sign + money(String(entry.amount).replace(/^-/, ''), '').trim();
+}
+
+export function clock(time) {
+  const date = new Date(time);
+  const today = date.toDateString() === new Date().toDateString();
+  const options = today ? { timeStyle: 'short' } : { dateStyle: 'short', timeStyle: 'short' };
+  return new Intl.DateTimeFormat(undefined, options).format(date);
+}
+
+export function chip(payment) {
+  if (payment.exception === 'reversed') return ['Reversed', 'bad'];
+  if (payment.exception in REVIEWS) return ['Under review', 'wait'];
+  return CHIPS[payment.status] ?? [payment.status, 'wait'];
+}
+
+export function eventText(message) {
+  return EVENTS[message.type] ?? message.type;
+}
+
+export function linkText(state) {
+  return LINKS[state] ?? state;
+}
+
+/** How far a payment came: `{level, here, tone, title, detail}`; `here` is the index of the chamber it stands in. */
+export function journey(payment, returned) {
+  if (payment.exception === 'reversed') {
+    const title = `${money(payment.amount, payment.currency)} was paid back`;
+    return { level: 2, here: 2, tone: 'ended', title, detail: 'The provider reversed this payment.' };
+  }
+  if (payment.exception in REVIEWS) return underReview(payment);
+  if (payment.status === 'completed') return completed(payment);
+  if (payment.status === 'failed') {
+    const detail = reason(payment, 'Nothing was credited.');
+    return { level: 1, here: 1, tone: 'ended', title: 'The payment did not go through', detail };
+  }
+  if (payment.status === 'cancelled') {
+    const title = payment.failure_reason === 'expired' ? 'Nobody paid in time' : 'The payment was cancelled';
+    return { level: 1, here: 1, tone: 'ended', title, detail: 'Nothing was credited.' };
+  }
+  return stillOpen(payment, returned);
+}
+
+function completed(payment) {
+  const credited = money(payment.received_amount ?? payment.amount, payment.received_currency ?? payment.currency);
+  const late = payment.exception === 'late';
+  const detail = late ? 'The money came late and was credited all the same.' : 'Paid, confirmed and credited once.';
+  return { level: 3, here: 2, tone: 'done', title: `${credited} is in your wallet`, detail };
+}
+
+function stillOpen(payment, returned) {
+  if (payment.status === 'pending') {
+    const title = 'Asking the provider…';
+    return { level: 1, here: 0, tone: 'open', title, detail: 'The pay page opens in a moment.' };
+  }
+  if (returned === 'success') {
+    const detail = 'You are back; the provider’s own word counts. This changes by itself.';
+    return { level: 2, here: 1, tone: 'open', title: 'Confirming your payment…', detail };
+  }
+  const detail = returned
+    ? 'You came back without a confirmed payment. You can pay again or cancel.'
+    : 'The pay page is open until you pay or cancel.';
+  return { level: 2, here: 1, tone: 'open', title: 'Waiting for your payment', detail };
+}
+
+function underReview(payment) {
+  const credited = payment.status === 'completed';
+  const detail = credited
+    ? 'Your money is in the wallet; a person looks at the rest.'
+    : 'Your money is not lost: a person looks at it.';
+  const [level, here] = credited ? [3, 2] : [2, 1];
+  const title = 'Your payment is under review';
+  return { level, here, tone: 'review', title, detail: `${REVIEWS[payment.exception]} ${detail}` };
+}
+
+function reason(payment, otherwise) {
+  if (!payment.failure_reason) return otherwise;
+  return `Reason given: ${payment.failure_reason.replaceAll('_', ' ')}. ${otherwise}`;
+}

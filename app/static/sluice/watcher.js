@@ -1,0 +1,210 @@
+import { takeTicket, takeToken } from './requests.js';
+import { Line, openSocket, openStream } from './lines.js';
+
+// Pauses between connections are drawn from [0, min(30 s, 1 s * 2^n)]: full jitter keeps browsers from
+// coming back all at once.
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+// Close code 1012 is a server that restarts and drops everybody together, so the first pause is spread wider.
+const SERVER_RESTARTS = 1012;
+const RESTART_PAUSE_MS = 5_000;
+// The server closes with 4401 when the token ended or its key was revoked.
+const TOKEN_ENDED = 4401;
+// Only a connection that lived this long counts as good; one that is accepted and dropped at once keeps backing off.
+const STABLE_MS = 10_000;
+// Proxies that block WebSockets do so every time: three failures in a row are enough to use the stream instead.
+const SOCKET_TRIES = 3;
+// How often a working stream looks whether the socket, which is cheaper for the server, works again.
+const SOCKET_PROBE_MS = 60_000;
+// A token about to end is replaced before it is used, so that a slow handshake does not outlive it.
+const TOKEN_MARGIN_MS = 30_000;
+
+/** Keeps one connection to the server alive: socket first, stream where sockets do not get through. */
+export class Watcher {
+  #options;
+  #access = null;
+  #askedBefore = false;
+  #line = null;
+  #probe = null;
+  #timer = null;
+  #probeTimer = null;
+  #state = null;
+  #closed = false;
+  #round = 0;
+  #failures = 0;
+  #socketFailures = 0;
+  // Messages up to #seen were handed over; #cursor is where a new connection resumes. They differ after a reset only.
+  #seen = 0;
+  #cursor = null;
+
+  constructor(options) {
+    this.#options = options;
+    if (options.after !== undefined && options.after !== null) {
+      this.#cursor = Number(options.after);
+      this.#seen = this.#cursor;
+    }
+  }
+
+  get lastId() { return this.#cursor; }
+
+  start() {
+    globalThis.addEventListener?.('online', this.#onOnline);
+    globalThis.addEventListener?.('offline', this.#onOffline);
+    this.#connect();
+  }
+
+  close() {
+    this.#closed = true;
+    this.#round += 1;
+    globalThis.removeEventListener?.('online', this.#onOnline);
+    globalThis.removeEventListener?.('offline', this.#onOffline);
+    clearTimeout(this.#timer);
+    clearTimeout(this.#probeTimer);
+    this.#line?.stop();
+    this.#probe?.stop();
+    this.#setState('closed');
+  }
+
+  #onOnline = () => { if (!this.#line) this.#connect(); };
+  // A socket over a network that went away can look open for minutes; resuming costs less than that silence.
+  #onOffline = () => { this.#line?.end(0); };
+
+  async #connect() {
+    clearTimeout(this.#timer);
+    const round = (this.#round += 1);
+    this.#setState(this.#state === null ? 'connecting' : 'reconnecting');
+    const kind = this.#socketFailures < SOCKET_TRIES ? 'socket' : 'stream';
+    try {
+      const line = await this.#open(kind, () => round === this.#round);
+      if (line) this.#line = line;
+    } catch (error) {
+      if (round !== this.#round) return;
+      // The next try asks for a new token: a refused ticket is nearly always a token that ended or was revoked.
+      this.#access = null;
+      this.#report(error);
+      if (kind === 'stream') this.#socketFailures = SOCKET_TRIES - 1;
+      this.#connectLater(0);
+    }
+  }
+
+  /** Opens one connection; null when `wanted()` says that it came too late. */
+  async #open(kind, wanted) {
+    const access = await this.#currentAccess();
+    const ticket = kind === 'stream' ? await takeTicket(this.#options, access.token) : null;
+    if (!wanted()) return null;
+    const after = this.#cursor;
+    const line = new Line(kind, {
+      hello: (message) => this.#greeted(line, message),
+      message: (message) => this.#deliver(message),
+      end: (code) => this.#ended(line, code),
+      broken: (error) => this.#report(error),
+    });
+    line.attach(() => (kind === 'socket' ? openSocket(access, after, line) : openStream(access, ticket, after, line)));
+    return line;
+  }
+
+  #greeted(line, hello) {
+    if (line === this.#probe) {
+      this.#line?.stop();
+      this.#line = line;
+      this.#probe = null;
+    }
+    if (line.kind === 'socket') this.#socketFailures = 0;
+    else this.#probeLater();
+    this.#resume(hello);
+    this.#setState(line.kind === 'socket' ? 'live' : 'fallback');
+  }
+
+  #resume(hello) {
+    if (hello.resumed || !Number.isInteger(hello.last_id)) return;
+    const gap = this.#cursor !== null;
+    // What the server still holds of the gap follows; after a restore from a backup its ids may even be smaller.
+    this.#seen = Math.min(this.#seen, hello.last_id);
+    this.#cursor = hello.last_id;
+    if (gap) this.#hand(this.#options.onReset, hello);
+  }
+
+  #deliver(message) {
+    if (Number.isInteger(message.id)) {
+      if (message.id <= this.#seen) return;
+      this.#seen = message.id;
+      this.#cursor = Math.max(this.#cursor ?? 0, message.id);
+    }
+    this.#hand(this.#options.onMessage, message);
+  }
+
+  #ended(line, code) {
+    if (line === this.#probe) {
+      this.#probe = null;
+      this.#probeLater();
+      return;
+    }
+    if (line !== this.#line || this.#closed) return;
+    this.#line = null;
+    clearTimeout(this.#probeTimer);
+    this.#probe?.stop();
+    this.#probe = null;
+    const lived = line.livedMs();
+    // A browser does not tell a page why a handshake failed; a token that is no longer good is one of the reasons.
+    if (code === TOKEN_ENDED || lived === null) this.#access = null;
+    if (lived === null) this.#socketFailures = line.kind === 'socket' ? this.#socketFailures + 1 : SOCKET_TRIES - 1;
+    if (lived !== null && lived >= STABLE_MS) this.#failures = 0;
+    if (code === TOKEN_ENDED && lived !== null && this.#failures === 0) {
+      this.#failures = 1;
+      this.#connect();
+    } else {
+      this.#connectLater(code === SERVER_RESTARTS ? RESTART_PAUSE_MS : 0);
+    }
+  }
+
+  #connectLater(leastSpreadMs) {
+    if (this.#closed) return;
+    this.#setState('reconnecting');
+    const spread = Math.max(leastSpreadMs, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures));
+    this.#failures += 1;
+    this.#timer = setTimeout(() => this.#connect(), Math.random() * spread);
+  }
+
+  #probeLater() {
+    clearTimeout(this.#probeTimer);
+    if (this.#closed) return;
+    this.#probeTimer = setTimeout(async () => {
+      const round = this.#round;
+      try {
+        this.#probe = await this.#open('socket', () => round === this.#round && this.#line?.kind === 'stream');
+      } catch (error) {
+        this.#report(error);
+        this.#probeLater();
+      }
+    }, this.#options.socketProbeMs ?? SOCKET_PROBE_MS);
+  }
+
+  async #currentAccess() {
+    if (!this.#access || this.#access.endsAt - Date.now() < TOKEN_MARGIN_MS) {
+      const refresh = this.#askedBefore;
+      this.#askedBefore = true;
+      this.#access = await takeToken(this.#options, refresh);
+    }
+    return this.#access;
+  }
+
+  #setState(state) {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#hand(this.#options.onState, state);
+  }
+
+  /** Calls the page's function; its exception must not break the connection. */
+  #hand(receive, value) {
+    try {
+      receive?.(value);
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  #report(error) {
+    if (this.#options.onError) this.#options.onError(error);
+    else console.warn('sluice:', error);
+  }
+}

@@ -1,0 +1,249 @@
+"""`sluice up`: the whole of Sluice on one machine, from one command."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import requests
+
+from app.embedded import PostgresServer, ServerUnavailable, ValkeyServer
+from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
+from app.launch import find_free_ports, port_is_free
+from app.processes import ROOT, Ports, Process, list_processes
+from app.readiness import lives, node_answers, url_answers
+from app.settings import Settings
+from app.supervisor import Program, StartFailed, StopRequested, Supervisor
+
+PORT_SECONDS = 2.0  # Processes of a stack that was killed a moment ago need this long to leave their ports.
+MERCHANT_SECONDS = 5.0  # One small write of the sandbox, which has just said that it is ready.
+
+
+class Prepared(Protocol):
+    """What the first steps on a database leave behind: the demo tenant, and variables for every process."""
+
+    @property
+    def secret_key(self) -> str: ...
+    @property
+    def tenant_id(self) -> object: ...
+    @property
+    def provider_id(self) -> object: ...
+    @property
+    def webhook_secret(self) -> str: ...
+    @property
+    def provider_api_key(self) -> str: ...
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+
+def up(settings: Settings, prepare: Callable[[Settings], Prepared]) -> int:
+    """Run everything until SIGINT or SIGTERM; return the exit code: 0 stopped as asked, 1 could not start.
+
+    `prepare` migrates and makes the demo tenant; it gets the settings with every URL filled in.
+    """
+    supervisor = Supervisor(settings.home, report=say)
+    try:
+        with supervisor.signals(), hold_home(settings.home):
+            try:
+                start_everything(settings, prepare, supervisor)
+                supervisor.watch()
+            finally:
+                remove_run_file(settings.home)
+                supervisor.stop()
+    except StopRequested:
+        say("sluice stopped")
+    except (HomeInUse, ServerUnavailable, StartFailed) as error:
+        print(f"sluice: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def start_everything(settings: Settings, prepare: Callable[[Settings], Prepared], supervisor: Supervisor) -> None:
+    """Start the servers, then the processes; leaves run.json and the closing line `sluice ready ...`."""
+    check_ports(settings)
+    say(f"Starting Sluice in {settings.home}")
+    settings = complete_sockets(start_servers(settings, supervisor))
+    prepared = prepare(settings)
+    sockets_port = settings.sockets_port or 0
+    ports = Ports(settings.bind, settings.port, sockets_port, settings.sandbox_port, settings.flower_port)
+    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, web_threads=settings.web_threads)
+    outer = {**os.environ, **describe_environment(settings), **prepared.environment}
+    metrics = choose_metrics(processes, settings.home, avoid=sockets_port)
+
+    def publish() -> None:
+        write_run_file(settings.home, describe_run(settings, prepared, metrics, supervisor.pids))
+
+    supervisor.start([to_program(process, {**outer, **metrics[process.name]}, settings) for process in processes])
+    register_merchant(ports.url(ports.sandbox), prepared)
+    publish()
+    supervisor.on_change = publish
+    announce(settings, prepared)
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise StartFailed naming the first port that is taken, and the variable that moves it."""
+    wanted = {
+        "SLUICE_PORT": settings.port,
+        "SLUICE_SANDBOX_PORT": settings.sandbox_port,
+        "SLUICE_FLOWER_PORT": settings.flower_port,
+        "SLUICE_SOCKETS_PORT": settings.sockets_port,
+    }
+    deadline = time.monotonic() + PORT_SECONDS
+    taken_by: dict[int, str] = {}
+    for variable, port in wanted.items():
+        if not port:
+            continue
+        if port in taken_by:
+            raise StartFailed(f"{variable} and {taken_by[port]} are both {port}: give each its own")
+        taken_by[port] = variable
+        while not port_is_free(settings.bind, port):
+            if time.monotonic() > deadline:
+                raise StartFailed(f"port {port} on {settings.bind} is taken: set {variable} to a free one")
+            time.sleep(0.05)
+
+
+def complete_sockets(settings: Settings) -> Settings:
+    """Fill in the port of the sockets and what browsers call it."""
+    port = settings.sockets_port or find_free_ports(1, settings.bind)[0]
+    web = urlsplit(settings.public_url)
+    host = f"[{web.hostname}]" if ":" in (web.hostname or "") else web.hostname
+    public_url = settings.sockets_public_url or f"{web.scheme}://{host}:{port}"
+    return dataclasses.replace(settings, sockets_port=port, sockets_public_url=public_url)
+
+
+def start_servers(settings: Settings, supervisor: Supervisor) -> Settings:
+    """Start the embedded servers for which no URL is set; return the settings with their URLs."""
+    if not settings.database_url:
+        postgres = PostgresServer(settings.home)
+        supervisor.add_server(postgres)
+        postgres.start()
+        settings = dataclasses.replace(
+            settings, database_url=postgres.database_url, owner_database_url=postgres.owner_database_url
+        )
+    if not settings.redis_url:
+        valkey = ValkeyServer(settings.home)
+        supervisor.add_server(valkey)
+        valkey.start()
+        settings = dataclasses.replace(settings, redis_url=valkey.url, broker_url=settings.broker_url or valkey.url)
+    return settings
+
+
+def describe_environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as the variables that a process of this stack reads."""
+    variables = {
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "BROKER_URL": settings.broker_url,
+        "SLUICE_HOME": str(settings.home),
+        "SLUICE_BIND": settings.bind,
+        "SLUICE_PORT": str(settings.port),
+        "SLUICE_SANDBOX_PORT": str(settings.sandbox_port),
+        "SLUICE_FLOWER_PORT": str(settings.flower_port),
+        "SLUICE_SOCKETS_PORT": str(settings.sockets_port),
+        "SLUICE_PUBLIC_URL": settings.public_url,
+        "SLUICE_SOCKETS_PUBLIC_URL": settings.sockets_public_url,
+        "SLUICE_SANDBOX_PUBLIC_URL": settings.sandbox_public_url,
+        "SLUICE_DEMO": "1",
+    }
+    return {name: value for name, value in variables.items() if value}
+
+
+def choose_metrics(processes: tuple[Process, ...], home: Path, avoid: int) -> dict[str, dict[str, str]]:
+    """Return each process's variables for its metrics: a port, and an empty folder where several processes share it."""
+    shutil.rmtree(home / "metrics", ignore_errors=True)
+    chosen: dict[str, dict[str, str]] = {}
+    # One more than needed: the port that was chosen for the sockets still looks free.
+    free = [port for port in find_free_ports(len(processes) + 1) if port != avoid]
+    for process, port in zip(processes, free, strict=False):
+        variables = {"SLUICE_METRICS_PORT": str(port)} if process.serves_metrics else {}
+        if process.several_processes:
+            folder = home / "metrics" / process.name
+            folder.mkdir(mode=0o700, parents=True)
+            variables["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        chosen[process.name] = variables
+    return chosen
+
+
+def to_program(process: Process, outer: Mapping[str, str], settings: Settings) -> Program:
+    """Add to a process how to learn that it works."""
+    ready: Callable[[], bool] = lives
+    if process.health_url:
+        ready = partial(url_answers, process.health_url)
+    elif process.node:
+        ready = partial(node_answers, settings.required("broker_url"), process.node)
+    return Program(process.name, process.argv, process.environment(outer), ROOT, ready)
+
+
+def register_merchant(sandbox_url: str, prepared: Prepared) -> None:
+    """Open the demo tenant's account at the sandbox, as a person would at a provider's console."""
+    account = {
+        "api_key": prepared.provider_api_key,
+        "provider_id": str(prepared.provider_id),
+        "webhook_secret": prepared.webhook_secret,
+    }
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.put(f"{sandbox_url}/control/merchants/demo", json=account, timeout=MERCHANT_SECONDS)
+    if answer.status_code != 200:
+        raise StartFailed(
+            f"the sandbox refused the demo tenant's account with {answer.status_code}: {answer.text[:200]}"
+        )
+
+
+def describe_run(
+    settings: Settings,
+    prepared: Prepared,
+    metrics: Mapping[str, Mapping[str, str]],
+    pids: Mapping[str, int],
+) -> dict[str, object]:
+    """Return the content of run.json."""
+    return {
+        "web": settings.public_url,
+        "sockets": settings.sockets_public_url,
+        "sandbox": settings.sandbox_public_url,
+        "flower": flower_url(settings),
+        "secret_key": prepared.secret_key,
+        "tenant": str(prepared.tenant_id),
+        "provider_id": str(prepared.provider_id),
+        "webhook_secret": prepared.webhook_secret,
+        "database_url": settings.database_url,
+        "owner_database_url": settings.owner_database_url,
+        "redis_url": settings.redis_url,
+        "broker_url": settings.broker_url,
+        "metrics": {
+            name: f"http://127.0.0.1:{variables['SLUICE_METRICS_PORT']}/metrics"
+            for name, variables in metrics.items()
+            if "SLUICE_METRICS_PORT" in variables
+        },
+        "pids": dict(pids),
+    }
+
+
+def flower_url(settings: Settings) -> str:
+    """Return how this machine reaches Flower, which has no public address of its own."""
+    return Ports(settings.bind, 0, 0, 0, 0).url(settings.flower_port)
+
+
+def announce(settings: Settings, prepared: Prepared) -> None:
+    """Print where everything is; the line `sluice ready ...` is the last."""
+    say(f"  Demo page       {settings.public_url}/demo")
+    say(f"  API             {settings.public_url} (reference: {settings.public_url}/docs)")
+    say(f"  Sandbox         {settings.sandbox_public_url}")
+    say(f"  Flower          {flower_url(settings)}")
+    say(f"  Secret key      {prepared.secret_key}")
+    say(f"  Provider        {prepared.provider_id}")
+    say(f"  Webhook secret  {prepared.webhook_secret}")
+    say(f"sluice ready {settings.public_url}/demo")
+
+
+def say(line: str) -> None:
+    """Print one line at once, also into a pipe."""
+    print(line, flush=True)

@@ -1,0 +1,46 @@
+"""Encryption of provider secrets at rest, with keys from the environment, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+
+class VaultError(RuntimeError):
+    """A secret cannot be read with the configured encryption keys (SLUICE_ENCRYPTION_KEYS)."""
+
+
+class Vault:
+    """Encrypts with the first key, decrypts with any; `rotate` re-encrypts with the first."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise VaultError("SLUICE_ENCRYPTION_KEYS is not set: provider secrets cannot be read or stored")
+        self._fernet = MultiFernet([Fernet(key.encode("ascii")) for key in keys])
+
+    def __repr__(self) -> str:
+        return "Vault(...)"
+
+    def encrypt(self, secret: str) -> bytes:
+        """Returns `secret` encrypted and authenticated."""
+        return self._fernet.encrypt(secret.encode("utf-8"))
+
+    def decrypt(self, encrypted: bytes) -> str:
+        """Returns the secret. Raises VaultError where no key fits."""
+        try:
+            return self._fernet.decrypt(bytes(encrypted)).decode("utf-8")
+        except InvalidToken:
+            raise VaultError() from None
+
+    def rotate(self, encrypted: bytes) -> bytes:
+        """Returns the same secret encrypted with the first key. Raises VaultError where no key fits."""
+        try:
+            return self._fernet.rotate(bytes(encrypted))
+        except InvalidToken:
+            raise VaultError() from None
+
+
+def new_encryption_key() -> str:
+    """Returns a new key for SLUICE_ENCRYPTION_KEYS."""
+    return Fernet.generate_key().decode("ascii")

@@ -1,0 +1,94 @@
+"""Requests that wait for a payment to change: woken by a hint over Redis, and looking for themselves every second."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from redis import Redis
+
+from app.core.payments import Payment
+from app.doorbells import CHANGED_CHANNEL
+
+log = structlog.get_logger(__name__)
+
+# A hint may be lost; then a waiting request is this late.
+LOOK_SECONDS = 1.0
+WAIT_SECONDS_MAX = 10
+_LISTEN_SECONDS = 5.0
+_RECONNECT_SECONDS = 1.0
+
+
+class Waiters:
+    """Holds at most `places` requests of this process; one subscription serves all of them."""
+
+    def __init__(self, redis_url: str, places: int) -> None:
+        self._redis_url = redis_url
+        self._places = threading.BoundedSemaphore(places)
+        self._lock = threading.Lock()
+        self._events: dict[str, set[threading.Event]] = {}
+        self._listener: threading.Thread | None = None
+
+    def wait(self, read: Callable[[], Payment], is_done: Callable[[Payment], bool], seconds: float) -> Payment:
+        """Returns the payment as soon as `is_done` says so, at the latest after `seconds`.
+
+        Returns at once where all places are taken: waiting must not starve those who do not wait.
+        """
+        payment = read()
+        if is_done(payment) or seconds <= 0 or not self._places.acquire(blocking=False):
+            return payment
+        event = self._register(payment.id)
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                # Cleared before the look: what changes after it wakes us again.
+                event.clear()
+                payment = read()
+                left = deadline - time.monotonic()
+                if is_done(payment) or left <= 0:
+                    return payment
+                event.wait(min(left, LOOK_SECONDS))
+        finally:
+            self._forget(payment.id, event)
+            self._places.release()
+
+    def _register(self, payment_id: uuid.UUID) -> threading.Event:
+        event = threading.Event()
+        with self._lock:
+            self._events.setdefault(str(payment_id), set()).add(event)
+            if self._listener is None or not self._listener.is_alive():
+                self._listener = threading.Thread(target=self._listen, name="waiters", daemon=True)
+                self._listener.start()
+        return event
+
+    def _forget(self, payment_id: uuid.UUID, event: threading.Event) -> None:
+        with self._lock:
+            events = self._events[str(payment_id)]
+            events.discard(event)
+            if not events:
+                del self._events[str(payment_id)]
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                # The read blocks for less than the socket's time-out, so that a half-open link is noticed.
+                redis = Redis.from_url(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
+                with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                    subscription.subscribe(CHANGED_CHANNEL)
+                    while True:
+                        message = subscription.get_message(timeout=_LISTEN_SECONDS)
+                        if message:
+                            self._wake(json.loads(message["data"]))
+            except Exception as error:  # hints are missing until Redis is back; waiters look for themselves
+                log.warning("waiters_without_hints", error=type(error).__name__)
+                time.sleep(_RECONNECT_SECONDS)
+
+    def _wake(self, payment_ids: list[str]) -> None:
+        with self._lock:
+            for payment_id in payment_ids:
+                for event in self._events.get(payment_id, ()):
+                    event.set()

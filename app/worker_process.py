@@ -1,0 +1,56 @@
+"""What a worker process does around its tasks: logging, fresh connections after a fork, metrics, a first ring."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, signals
+from prometheus_client import CollectorRegistry, multiprocess, start_http_server
+
+from app import runtime as runtime_module
+from app.logs import configure_logging
+
+
+def prepare_process(app: Celery) -> None:
+    """Connects the worker's signals; called once, when the Celery entry is imported."""
+    app.set_default()
+    signals.setup_logging.connect(_set_up_logging, weak=False)
+    signals.worker_process_init.connect(_start_child, weak=False)
+    signals.worker_process_shutdown.connect(_end_child, weak=False)
+    signals.worker_ready.connect(_greet, weak=False)
+    signals.beat_init.connect(_serve_metrics, weak=False)
+
+
+def _set_up_logging(**_: Any) -> None:
+    configure_logging()
+
+
+def _start_child(**_: Any) -> None:
+    """A forked child must not share its parent's connections."""
+    if runtime_module.runtime.cache_info().currsize:
+        runtime_module.runtime().database.forget_connections()
+
+
+def _end_child(**_: Any) -> None:
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def _greet(**_: Any) -> None:
+    """Serves metrics, and rings once: what was due while no worker ran is not left to the sweep."""
+    _serve_metrics()
+    for queue in ("settle", "provider", "notify"):
+        runtime_module.runtime().doorbells.ring(queue)
+
+
+def _serve_metrics(**_: Any) -> None:
+    port = os.environ.get("SLUICE_METRICS_PORT")
+    if not port:
+        return
+    registry = CollectorRegistry()
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        start_http_server(int(port), addr="127.0.0.1", registry=registry)
+    else:
+        start_http_server(int(port), addr="127.0.0.1")

@@ -1,0 +1,65 @@
+"""Celery's settings: doorbells only, so nothing here may be relied on to keep a message.
+
+Every choice is about doorbells: they carry no data, may be lost or doubled, and are rung again by the sweep.
+"""
+
+import os
+
+from kombu import Queue
+
+from app.celery_urls import kombu_url
+
+broker_url = kombu_url(os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0")
+
+# Web processes must give up on a dead broker quickly; workers may take longer to notice a half-open link.
+_is_worker = os.environ.get("SLUICE_PROCESS", "").startswith(("worker", "beat", "flower"))
+
+task_serializer = "json"
+accept_content = ["json"]
+task_ignore_result = True
+task_acks_late = False
+# One doorbell at a time, taken only when there is a slot for it, so that a killed worker loses hardly any.
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True
+task_send_sent_event = False
+broker_connection_retry_on_startup = True
+# A fail-over shows a read-only replica for a moment; without this the worker would exit for good.
+broker_channel_error_retry = True
+broker_pool_acquire_timeout = 1
+task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.05, "interval_max": 0.05}
+# Shorter than the ten seconds in which a stack must be down.
+worker_soft_shutdown_timeout = 4
+worker_hijack_root_logger = False
+worker_log_format = "%(message)s"
+broker_transport_options = {
+    # A doorbell may be lost, so acknowledgements are not worth four more Redis commands each.
+    "ack_emulation": False,
+    "socket_connect_timeout": 0.5,
+    "socket_timeout": 5 if _is_worker else 1,
+    "socket_keepalive": True,
+    "health_check_interval": 5 if _is_worker else 10,
+    "priority_steps": [0],
+}
+
+# Settling is busy work, provider calls wait on the network: separate queues let an operator scale them apart.
+task_queues = [Queue("ring.settle"), Queue("ring.provider"), Queue("ring.notify"), Queue("ring.sweep")]
+task_create_missing_queues = False
+task_default_queue = "ring.sweep"
+task_routes = {
+    "tasks.settle": {"queue": "ring.settle"},
+    "tasks.notify": {"queue": "ring.notify"},
+    "tasks.call_provider": {"queue": "ring.provider"},
+    "tasks.*": {"queue": "ring.sweep"},
+}
+# A doorbell caps its own work at ten seconds and rings again; a body that hangs is cut off after three times that.
+task_time_limit = 30
+imports = ("tasks",)
+
+beat_schedule = {
+    # A lost doorbell costs at most this long. The message expires so that a stopped worker finds no pile of them.
+    "sweep": {"task": "tasks.sweep", "schedule": 2.0, "options": {"expires": 10}},
+    "housekeep": {"task": "tasks.housekeep", "schedule": 60.0, "options": {"expires": 60}},
+}
+# Beat looks at its schedule at least this often.
+beat_max_loop_interval = 2
+timezone = "UTC"

@@ -1,0 +1,41 @@
+"""Tables, sessions and migrations. Knows nothing of app, tasks or sandbox."""
+
+from models.declaration import Model, new_id
+from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
+from models.operations import Alert, AuditLog, DeadLetter, Heartbeat
+from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork
+from models.session import Database
+from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
+from models.wallets import Wallet, WalletTempLog, WalletTransaction
+from models.webhooks import PaymentWebhook, WebhookKey, WebhookRefusal, WebhookWork
+
+__all__ = [
+    "Alert",
+    "ApiKey",
+    "AuditLog",
+    "ClientToken",
+    "Database",
+    "DeadLetter",
+    "Heartbeat",
+    "Model",
+    "Notification",
+    "NotificationCounter",
+    "NotificationNumber",
+    "NotificationWork",
+    "PaymentCount",
+    "PaymentCountDelta",
+    "PaymentProvider",
+    "PaymentTransaction",
+    "PaymentWebhook",
+    "PaymentWork",
+    "ProviderSecret",
+    "SocketTicket",
+    "Tenant",
+    "Wallet",
+    "WalletTempLog",
+    "WalletTransaction",
+    "WebhookKey",
+    "WebhookRefusal",
+    "WebhookWork",
+    "new_id",
+]

@@ -1,0 +1,25 @@
+"""The foundation: tables, guards, roles with row-level security, doors."""
+
+from pathlib import Path
+
+from alembic import context, op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+# In this order: roles name tables, doors are granted to roles.
+PARTS = ("tables", "guards", "roles", "doors")
+
+
+def upgrade() -> None:
+    """Runs the SQL files of the folder `foundation`."""
+    folder = Path(__file__).parent / "foundation"
+    quote = op.get_bind().dialect.identifier_preparer.quote
+    app_login = quote(context.config.attributes["app_login"])
+    for part in PARTS:
+        sql = (folder / f"{part}.sql").read_text(encoding="utf-8").replace("{app_login}", app_login)
+        # The driver's own cursor: without parameters it leaves the per-cent signs of the SQL alone.
+        with op.get_bind().connection.cursor() as cursor:
+            cursor.execute(sql)

@@ -1,0 +1,61 @@
+"""The outbox to browsers: notifications, and the numbers that give them one order per tenant."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import BigInteger, Identity, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.declaration import Created, Id, Model, Number, TenantId
+
+
+class Notification(Model):
+    """What a user should see, written by the deciding transaction, without a number yet."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (Index("ix_notifications_payment", "tenant_id", "payment_id"),)
+
+    id: Mapped[Id]
+    tenant_id: Mapped[TenantId]
+    user_id: Mapped[str]
+    payment_id: Mapped[uuid.UUID]
+    type: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    at: Mapped[Created]
+
+
+class NotificationWork(Model):
+    """A notification that has no number yet; the numberer takes it away."""
+
+    __tablename__ = "notification_work"
+    __table_args__ = (Index("ix_notification_work_tenant", "tenant_id", "sequence"),)
+
+    # Given while the payment's row is locked, so one payment's notifications are in the order of its versions.
+    sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    notification_id: Mapped[uuid.UUID]
+    tenant_id: Mapped[TenantId]
+    user_id: Mapped[str]
+    due_at: Mapped[Created]
+
+
+class NotificationNumber(Model):
+    """The place of a notification in its tenant's sequence 1, 2, 3, ...; readers see numbered ones only."""
+
+    __tablename__ = "notification_numbers"
+    __table_args__ = (Index("ix_notification_numbers_user", "tenant_id", "user_id", "number"),)
+
+    tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
+    number: Mapped[Number] = mapped_column(primary_key=True)
+    notification_id: Mapped[uuid.UUID]
+    user_id: Mapped[str]
+
+
+class NotificationCounter(Model):
+    """The last number given to a tenant's notifications."""
+
+    __tablename__ = "notification_counters"
+
+    tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
+    last_number: Mapped[Number]

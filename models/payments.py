@@ -1,0 +1,115 @@
+"""Payments and the calls that are due for them."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    UniqueConstraint,
+    desc,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.declaration import Created, DueWork, Id, Minor, Model, Moment, TenantId
+
+
+class PaymentTransaction(Model):
+    """A payment: one deposit from the asking to its end. Changed by `app.services.settlement` alone."""
+
+    __tablename__ = "payment_transactions"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "id"),
+        UniqueConstraint("tenant_id", "idempotency_scope", "idempotency_key"),
+        ForeignKeyConstraint(["tenant_id", "provider_id"], ["payment_providers.tenant_id", "payment_providers.id"]),
+        CheckConstraint("status in ('pending', 'processing', 'completed', 'failed', 'cancelled')", name="status"),
+        CheckConstraint("amount_minor > 0 and amount_minor <= 1000000000000000", name="amount_minor"),
+        CheckConstraint("(status = 'completed') = (completed_at is not null)", name="completed_at"),
+        Index("ix_payments_newest", "tenant_id", desc("created_at"), desc("id")),
+        Index("ix_payments_user_newest", "tenant_id", "user_id", desc("created_at"), desc("id")),
+        Index("ix_payments_reference", "provider_id", "provider_reference"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    id: Mapped[Id]
+    tenant_id: Mapped[TenantId] = mapped_column(ForeignKey("tenants.id"))
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    user_id: Mapped[str]
+    amount_minor: Mapped[Minor]
+    currency: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    exceptions: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    provider_id: Mapped[uuid.UUID]
+    provider_reference: Mapped[str | None]
+    redirect_url: Mapped[str | None]
+    failure_reason: Mapped[str | None]
+    success_url: Mapped[str | None]
+    failure_url: Mapped[str | None]
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", server_default=text("'{}'"))
+    # Scope is '' for secret keys and 'user:<id>' for client tokens (CONTRACT section 3).
+    idempotency_scope: Mapped[str]
+    idempotency_key: Mapped[str]
+    request_sha256: Mapped[bytes]
+    # The exact bytes of the create call, kept from the first try on so that every try sends the same.
+    provider_request: Mapped[bytes | None]
+    provider_request_at: Mapped[datetime.datetime | None]
+    session_closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    received_minor: Mapped[Minor | None]
+    received_currency: Mapped[str | None]
+    reversed_minor: Mapped[Minor] = mapped_column(server_default=text("0"))
+    created_at: Mapped[Created]
+    updated_at: Mapped[Created]
+    expires_at: Mapped[Moment]
+    completed_at: Mapped[datetime.datetime | None]
+
+
+class PaymentWork(DueWork, Model):
+    """The next provider call that is due for a payment.
+
+    `action` is create, poll or close; `polls` counts answered polls and is the place in the poll schedule, so that
+    waiting is not failing.
+    """
+
+    __tablename__ = "payment_work"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "payment_id"], ["payment_transactions.tenant_id", "payment_transactions.id"]
+        ),
+        CheckConstraint("action in ('create', 'poll', 'close')", name="action"),
+        # Creates are claimed before polls, the oldest first: the index is in that order.
+        Index("ix_payment_work_due", "provider_id", text("(action <> 'create')"), "due_at"),
+        Index("ix_payment_work_due_at", "due_at"),
+        Index("ix_payment_work_claimed", "provider_id", postgresql_where=text("claim_id is not null")),
+    )
+
+    payment_id: Mapped[Id]
+    tenant_id: Mapped[TenantId]
+    provider_id: Mapped[uuid.UUID]
+    action: Mapped[str]
+    polls: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class PaymentCountDelta(Model):
+    """What one statement did to the number of payments by status; a trigger writes it, the sweep folds it."""
+
+    __tablename__ = "payment_count_deltas"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    status: Mapped[str]
+    delta: Mapped[int]
+
+
+class PaymentCount(Model):
+    """Payments by status, folded from the deltas, so that no metric ever counts history."""
+
+    __tablename__ = "payment_counts"
+
+    status: Mapped[str] = mapped_column(primary_key=True)
+    total: Mapped[Minor]

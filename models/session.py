@@ -1,0 +1,68 @@
+"""Transactions: each one names the role it acts as and, where it acts for a tenant, the tenant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import make_url
+
+Role = Literal["web", "door", "worker", "operator"]
+
+# A web request must answer within seconds; a settled batch of some hundred rows takes well under one.
+STATEMENT_TIMEOUT_MS: dict[Role, int] = {"web": 5_000, "door": 2_000, "worker": 15_000, "operator": 60_000}
+
+# Role, tenant and limits go in one round trip and end with the transaction: safe with pooled connections.
+_BEGIN = text(
+    "select set_config('role', :role, true), set_config('app.tenant', :tenant, true),"
+    " set_config('statement_timeout', :timeout, true), set_config('lock_timeout', '2000', true),"
+    " set_config('idle_in_transaction_session_timeout', '10000', true)"
+)
+
+
+def psycopg2_url(url: str) -> str:
+    """Returns `url` with the psycopg2 driver named; SQLAlchemy would take another one for a plain `postgresql://`."""
+    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+class Database:
+    """The application's connections to PostgreSQL, made lazily and so once per process.
+
+    `url` is the application's login, a member of the sluice_* roles that inherits nothing: a transaction that
+    forgets its role may do nothing at all.
+    """
+
+    def __init__(self, url: str, pool_size: int = 10, pool_timeout: float = 5.0) -> None:
+        # Five seconds: a request that gets no connection until then is better told 503 than kept.
+        self.engine: Engine = create_engine(
+            psycopg2_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout,
+            pool_pre_ping=False,
+            connect_args={"connect_timeout": 3, "application_name": "sluice"},
+        )
+
+    @contextmanager
+    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
+        """Opens a transaction as `role`, bound to `tenant_id` where row-level security asks for one.
+
+        Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does.
+        """
+        with self.engine.begin() as connection:
+            connection.execute(
+                _BEGIN,
+                {
+                    "role": f"sluice_{role}",
+                    "tenant": str(tenant_id) if tenant_id else "",
+                    "timeout": str(STATEMENT_TIMEOUT_MS[role]),
+                },
+            )
+            yield connection
+
+    def forget_connections(self) -> None:
+        """Drops inherited connections without closing them; to be called in a forked child."""
+        self.engine.dispose(close=False)

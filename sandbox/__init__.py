@@ -1,0 +1,80 @@
+"""The sandbox: an external payment app that takes no real money.
+
+It stands where a real provider stands and shares no code with the system that it pays into.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from sandbox import answers, api, control, pages
+from sandbox.courier import Courier
+from sandbox.refusal import Refusal
+from sandbox.settings import Settings
+from sandbox.store import Store
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger(__name__)
+
+# The largest webhook CONTRACT section 4 takes; no request to a payment app needs more.
+_LARGEST_REQUEST_BYTES = 256 * 1024
+
+
+def create_app() -> Flask:
+    """Build the WSGI application from the environment and start its courier.
+
+    One process at a time may run on a data folder. Raises ValueError for a bad setting, FolderInUse for a taken folder.
+    """
+    settings = Settings.from_environment(os.environ)
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST_BYTES
+    store = Store(settings.directory)
+    courier = Courier(store, settings.retry_seconds)
+    app.extensions["sandbox"] = (store, settings, courier)
+    for blueprint in (api.blueprint, control.blueprint, pages.blueprint):
+        app.register_blueprint(blueprint)
+    app.register_error_handler(Refusal, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _failed)
+
+    @app.get("/health")
+    def health() -> Response:
+        """Answer 200 while the store can be read."""
+        store.reading().execute("SELECT 1 FROM merchants LIMIT 1").fetchone()
+        return answers.plain(200, answers.encode({"status": "ok"}))
+
+    courier.start()
+    return app
+
+
+def _refused(refusal: Exception) -> Response:
+    if not isinstance(refusal, Refusal):
+        raise refusal
+    return _told(refusal.status, refusal.code, refusal.message)
+
+
+def _http_error(error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    answer = _told(error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name)
+    for name, value in error.get_headers():
+        if name in ("Allow", "Location", "Retry-After"):
+            answer.headers[name] = value
+    return answer
+
+
+def _failed(error: Exception) -> Response:
+    _log.error("request failed", exc_info=error)
+    return _told(500, "internal_error", "the sandbox failed; its log says why")
+
+
+def _told(status: int, code: str, message: str) -> Response:
+    """Tell of an error: a page for people, the API's form for programs."""
+    if request.path.startswith("/pay/"):
+        return pages.guarded(Response(render_template("error.html", message=message), status))
+    return answers.error(status, code, message)

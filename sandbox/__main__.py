@@ -1,0 +1,29 @@
+"""`python -m sandbox`: serve the sandbox in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sandbox.settings import Settings
+
+# Held answers and slow databases keep threads waiting, not busy; this many callers at once is far above any test.
+_BLOCKING_THREADS = "32"
+# A scripted answer may be holding a thread for two minutes; a stop does not wait for it.
+_STOP_SECONDS = "5"
+
+
+def main() -> None:
+    """Become the web server. Exits 1 when a setting cannot be used."""
+    try:
+        settings = Settings.from_environment(os.environ)
+    except ValueError as error:
+        sys.exit(f"sandbox: {error}")
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "--no-ws"]
+    command += ["--workers", "1", "--blocking-threads", _BLOCKING_THREADS, "--workers-kill-timeout", _STOP_SECONDS]
+    command += ["--host", settings.bind, "--port", str(settings.port), "sandbox:create_app"]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell, and only checked settings
+
+
+if __name__ == "__main__":
+    main()

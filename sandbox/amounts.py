@@ -1,0 +1,79 @@
+"""Amounts as whole minor units inside, as decimal strings outside."""
+
+from __future__ import annotations
+
+import re
+
+from sandbox.refusal import Refusal
+
+# ISO 4217 minor units that are not two. A payment app renders amounts with exactly these digits, and a receiver may
+# refuse any other form.
+_NO_DIGITS = frozenset(
+    (
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    )
+)
+_THREE_DIGITS = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+_FOUR_DIGITS = frozenset(("CLF", "UYW"))
+_DIGITS = dict.fromkeys(_NO_DIGITS, 0) | dict.fromkeys(_THREE_DIGITS, 3) | dict.fromkeys(_FOUR_DIGITS, 4)
+_AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,4})?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+# The largest amount CONTRACT section 3 lets anybody ask for; it also stays far inside SQLite's 64-bit integers.
+MAX_MINOR = 10**15
+
+
+def digits(currency: str) -> int:
+    """Give the number of decimals of the currency."""
+    return _DIGITS.get(currency, 2)
+
+
+def parse_currency(value: object, field: str = "currency") -> str:
+    """Check a currency code. Raises Refusal 422."""
+    if isinstance(value, str) and _CURRENCY.fullmatch(value):
+        return value
+    raise Refusal(422, "invalid_field", f"{field} must be three upper-case letters")
+
+
+def parse(value: object, currency: str, field: str = "amount") -> int:
+    """Read a decimal string as minor units of the currency.
+
+    Raises Refusal 422 unless it is above zero, at most 10^15 minor units and has no digit too many.
+    """
+    if isinstance(value, str) and _AMOUNT.fullmatch(value):
+        whole, _, fraction = value.partition(".")
+        if len(fraction) <= digits(currency):
+            minor = int(whole + fraction.ljust(digits(currency), "0"))
+            if 0 < minor <= MAX_MINOR:
+                return minor
+    raise Refusal(422, "invalid_field", f"{field} must be a decimal string in {currency}, above zero")
+
+
+def render(minor: int, currency: str) -> str:
+    """Give minor units as a decimal string with exactly the currency's digits."""
+    places = digits(currency)
+    if places == 0:
+        return str(minor)
+    text = str(minor).rjust(places + 1, "0")
+    return f"{text[:-places]}.{text[-places:]}"
+
+
+def render_grouped(minor: int, currency: str) -> str:
+    """Give minor units as a person reads them, with thousands divided by commas."""
+    whole, dot, fraction = render(minor, currency).partition(".")
+    return f"{int(whole):,}{dot}{fraction}"

@@ -1,0 +1,102 @@
+"""Answers of the payment API: honest ones, and those a script spoils."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response
+
+# Longer than the read time-out of every common HTTP client's careful configuration.
+_HOLD_SECONDS = 30.0
+# Far above what anybody should read of an answer about one payment.
+_OVERSIZED_BYTES = 10 * 1024 * 1024
+_CHUNK = b" " * 65_536
+
+
+def encode(value: object) -> bytes:
+    """Give a JSON answer's bytes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def plain(status: int, payload: bytes) -> Response:
+    """Give an honest JSON answer."""
+    return Response(payload, status, content_type="application/json")
+
+
+def error(status: int, code: str, message: str) -> Response:
+    """Give an error in the API's one form."""
+    return plain(status, encode({"error": {"code": code, "message": message}}))
+
+
+def hides_effect(section: dict[str, Any] | None) -> bool:
+    """Tell whether a script wants the call to have no effect behind its answer.
+
+    Unless it says so itself, a status or a redirect means that nothing was done, all else that it was.
+    """
+    if section is None:
+        return False
+    refused = "status" in section or section.get("answer") == "redirect"
+    return not section.get("effect", not refused)
+
+
+def spoiled(section: dict[str, Any] | None, honest: Response, elsewhere: str) -> Response:
+    """Give the answer a script asks for in place of the honest one; holds the caller as long as it says.
+
+    `elsewhere` is where a redirect leads when the script names no place.
+    """
+    if section is None:
+        return honest
+    time.sleep(section.get("delay", 0))
+    kind = section.get("answer")
+    if kind == "timeout":
+        time.sleep(section.get("hold", _HOLD_SECONDS))
+        return _cut(honest, 0)
+    if kind == "torn":
+        return _cut(honest, len(honest.get_data()) // 2)
+    if kind == "oversized":
+        return _oversized(honest, section.get("bytes", _OVERSIZED_BYTES))
+    if kind == "not_json":
+        return Response("<html><title>Gateway</title><p>Please stand by.</p></html>", section.get("status", 200))
+    return _with_status(section, honest, elsewhere)
+
+
+def _with_status(section: dict[str, Any], honest: Response, elsewhere: str) -> Response:
+    redirect = section.get("answer") == "redirect"
+    status = section.get("status", 307 if redirect else None)
+    if status is None:
+        return honest
+    answer = error(status, "scripted", section.get("message", "a script asked for this answer"))
+    if redirect or status < 400:
+        answer.headers["Location"] = section.get("location", elsewhere)
+    if "retry_after" in section:
+        answer.headers["Retry-After"] = str(section["retry_after"])
+    return answer
+
+
+def _cut(honest: Response, size: int) -> Response:
+    """Promise the honest answer's length but end the connection after `size` bytes of it."""
+    payload = honest.get_data()
+
+    def begin() -> Iterator[bytes]:
+        yield payload[:size]
+
+    torn = Response(begin(), honest.status_code, content_type="application/json", direct_passthrough=True)
+    torn.headers["Content-Length"] = str(len(payload))
+    return torn
+
+
+def _oversized(honest: Response, size: int) -> Response:
+    """Give the honest JSON, followed by blanks up to `size` bytes: well-formed, only too much of it."""
+    payload = honest.get_data()
+
+    def swell() -> Iterator[bytes]:
+        yield payload
+        left = size - len(payload)
+        while left > 0:
+            yield _CHUNK[:left]
+            left -= len(_CHUNK)
+
+    return Response(swell(), honest.status_code, content_type="application/json")

@@ -1,0 +1,260 @@
+"""The payment API, for merchants and for whoever pays: `/v1/payments`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request
+
+from sandbox import amounts, answers, merchants, moments, orders, payments, scripts
+from sandbox.courier import Courier
+from sandbox.orders import Order
+from sandbox.payments import Payment
+from sandbox.refusal import Refusal
+from sandbox.settings import Settings
+from sandbox.store import Store
+
+blueprint = Blueprint("api", __name__, url_prefix="/v1/payments")
+
+_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
+# The receiver of a webhook has ten seconds, so an answer that waits for it waits no longer.
+_AFTER_WEBHOOK_SECONDS = 10.0
+_DEFAULT_PAGE = 100
+_LARGEST_PAGE = 500
+
+
+def parts() -> tuple[Store, Settings, Courier]:
+    """Give what the running application is made of."""
+    extension: tuple[Store, Settings, Courier] = current_app.extensions["sandbox"]
+    return extension
+
+
+@blueprint.post("")
+def create() -> Response:
+    """Create a payment, or give the stored answer of the same key and bytes again."""
+    store, settings, courier = parts()
+    raw, key = request.get_data(), request.headers.get("Idempotency-Key", "")
+    merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise Refusal(400, "idempotency_key_needed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
+    order = orders.read_order(raw)
+    with store.writing() as connection:
+        plan = _record_call(connection, merchant, order, key, raw)
+        section = None if plan is None else plan.section
+        reference: str | None = None
+        if answers.hides_effect(section):
+            honest = answers.plain(201, b"{}")
+        else:
+            reference, honest = _create_once(connection, merchant, order, key, raw, settings.public_url)
+    if section is not None and section.get("after_webhook") and reference is not None:
+        courier.wait_for_attempt(reference, _AFTER_WEBHOOK_SECONDS)
+    return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+
+
+def _record_call(
+    connection: sqlite3.Connection, merchant: str, order: Order, key: str, raw: bytes
+) -> scripts.Plan | None:
+    """Note the call, also one that a script lets come to nothing, and give the script's word on it."""
+    reference = order.merchant_reference
+    known = connection.execute("SELECT 1 FROM create_calls WHERE merchant_reference = ? LIMIT 1", (reference,))
+    if known.fetchone() is None:
+        scripts.bind_next(connection, reference)
+    connection.execute(
+        "INSERT INTO create_calls (merchant, merchant_reference, idempotency_key, body_sha256, at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (merchant, reference, key, hashlib.sha256(raw).hexdigest(), moments.now()),
+    )
+    return scripts.take(connection, "create", reference, order.metadata)
+
+
+def _create_once(
+    connection: sqlite3.Connection, merchant: str, order: Order, key: str, raw: bytes, public_url: str
+) -> tuple[str | None, Response]:
+    """Create the payment unless the key was used; gives its reference when it is new, and the answer.
+
+    A mismatch is an answer here, not an exception: the call's note must be committed either way.
+    """
+    digest = hashlib.sha256(raw).hexdigest()
+    row = connection.execute(
+        "SELECT body_sha256, status, answer FROM idempotency_keys WHERE merchant = ? AND key = ?", (merchant, key)
+    ).fetchone()
+    if row is not None and row["body_sha256"] != digest:
+        return None, answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
+    if row is not None:
+        return None, answers.plain(row["status"], row["answer"])
+    payment = payments.insert(connection, merchant, order)
+    answer = answers.encode(payment.as_json(public_url))
+    connection.execute(
+        "INSERT INTO idempotency_keys (merchant, key, body_sha256, status, answer) VALUES (?, ?, ?, 201, ?)",
+        (merchant, key, digest, answer),
+    )
+    scripts.schedule_steps(connection, payment.reference, payment.merchant_reference, payment.metadata)
+    return payment.reference, answers.plain(201, answer)
+
+
+@blueprint.get("/<reference>")
+def fetch(reference: str) -> Response:
+    """Give one payment of the calling merchant."""
+    store, settings, _ = parts()
+    merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
+    payment = _own(payments.find(store.reading(), reference), merchant)
+    section = _fetch_section(store, payment.merchant_reference, payment.metadata)
+    honest = answers.plain(200, answers.encode(_shown(payment, section, settings.public_url)))
+    return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+
+
+@blueprint.get("")
+def listing() -> Response:
+    """Give payments of the calling merchant, oldest first, one page at a time."""
+    store, settings, _ = parts()
+    connection = store.reading()
+    merchant = merchants.authenticate(connection, request.headers.get("Authorization"))
+    after, before = (_moment(name) for name in ("created_after", "created_before"))
+    wanted, limit = request.args.get("merchant_reference"), _limit(request.args.get("limit"))
+    statement = (
+        f"SELECT seq, {payments.COLUMNS} FROM payments WHERE merchant = :merchant AND seq > :cursor"  # noqa: S608
+        " AND (:wanted IS NULL OR merchant_reference = :wanted)"
+        " AND (:after IS NULL OR created_at >= :after) AND (:before IS NULL OR created_at < :before)"
+        " ORDER BY seq LIMIT :limit"
+    )
+    values = {"merchant": merchant, "cursor": _cursor(), "wanted": wanted, "after": after, "before": before}
+    rows = connection.execute(statement, values | {"limit": limit + 1}).fetchall()
+    found = [payments.from_row(row) for row in rows[:limit]]
+    section = None if wanted is None else _fetch_section(store, wanted, found[0].metadata if found else {})
+    paired = [(payment, section if wanted is not None else _listed_section(connection, payment)) for payment in found]
+    shown = [_shown(payment, said, settings.public_url) for payment, said in paired if not _hidden(said)]
+    next_cursor = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
+    honest = answers.plain(200, answers.encode({"data": shown, "next_cursor": next_cursor}))
+    # A look-up that finds nothing is an empty list, not an error.
+    return honest if _hidden(section) else answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+
+
+def _listed_section(connection: sqlite3.Connection, payment: Payment) -> dict[str, Any] | None:
+    """Give what a script says about a payment in a list; being listed does not count as a use."""
+    plan = scripts.look(connection, "fetch", payment.merchant_reference, payment.metadata)
+    return None if plan is None else plan.section
+
+
+def _hidden(section: dict[str, Any] | None) -> bool:
+    return section is not None and section.get("status") == 404
+
+
+def _fetch_section(store: Store, merchant_reference: str, metadata: dict[str, str]) -> dict[str, Any] | None:
+    # Asking is far more frequent than scripts are: without one there is nothing to count and nothing to write.
+    if store.reading().execute("SELECT 1 FROM scripts LIMIT 1").fetchone() is None:
+        return None
+    with store.writing() as connection:
+        plan = scripts.take(connection, "fetch", merchant_reference, metadata)
+    return None if plan is None else plan.section
+
+
+def _shown(payment: Payment, section: dict[str, Any] | None, public_url: str) -> dict[str, object]:
+    return payment.as_json(public_url) | ({} if section is None else section.get("show", {}))
+
+
+@blueprint.post("/<reference>/pay")
+def pay(reference: str) -> Response:
+    """Pay what is still open, or the amount and currency of the body."""
+    store, settings, _ = parts()
+    body = orders.read_object(request.get_data(), ("amount", "currency", "even_if_ended"))
+    late = body.get("even_if_ended", False)
+    if not isinstance(late, bool):
+        raise Refusal(422, "invalid_field", "even_if_ended must be true or false")
+    with store.writing() as connection:
+        payment = _reachable(connection, reference)
+        currency = None if body.get("currency") is None else amounts.parse_currency(body["currency"])
+        minor = _minor(body, currency or payment.received_currency or payment.currency)
+        paid = payments.capture(connection, payment, minor, currency, even_if_ended=late)
+    return answers.plain(200, answers.encode(paid.as_json(settings.public_url)))
+
+
+@blueprint.post("/<reference>/decline")
+def decline(reference: str) -> Response:
+    """End an open payment as declined, with the body's message if it has one."""
+    store, settings, _ = parts()
+    message = orders.read_object(request.get_data(), ("message",)).get("message")
+    if message is not None and not isinstance(message, str):
+        raise Refusal(422, "invalid_field", "message must be a text")
+    with store.writing() as connection:
+        declined = payments.decline(connection, _reachable(connection, reference), message)
+    return answers.plain(200, answers.encode(declined.as_json(settings.public_url)))
+
+
+@blueprint.post("/<reference>/refund")
+def refund(reference: str) -> Response:
+    """Give back all that is left, or the body's amount."""
+    store, settings, _ = parts()
+    body = orders.read_object(request.get_data(), ("amount",))
+    with store.writing() as connection:
+        payment = _reachable(connection, reference)
+        minor = _minor(body, payment.received_currency or payment.currency)
+        refunded = payments.refund(connection, payment, minor)
+    return answers.plain(200, answers.encode(refunded.as_json(settings.public_url)))
+
+
+@blueprint.post("/<reference>/cancel")
+def cancel(reference: str) -> Response:
+    """End an open payment as cancelled; a cancelled one is given as it is."""
+    store, settings, _ = parts()
+    orders.read_object(request.get_data())
+    with store.writing() as connection:
+        payment = _reachable(connection, reference)
+        plan = scripts.take(connection, "cancel", payment.merchant_reference, payment.metadata)
+        section = None if plan is None else plan.section
+        honest = _cancelled(connection, payment, section, settings.public_url)
+    return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+
+
+def _cancelled(
+    connection: sqlite3.Connection, payment: Payment, section: dict[str, Any] | None, public_url: str
+) -> Response:
+    """Cancel as the script lets it; a refusal is an answer here, so that what came before it is committed."""
+    if section is not None and section.get("capture") and payment.status in payments.PAYABLE:
+        payment = payments.capture(connection, payment)
+    elif answers.hides_effect(section):
+        return answers.plain(200, b"{}")
+    try:
+        payment = payments.cancel(connection, payment)
+    except Refusal as refusal:
+        return answers.error(refusal.status, refusal.code, refusal.message)
+    return answers.plain(200, answers.encode(payment.as_json(public_url)))
+
+
+def _reachable(connection: sqlite3.Connection, reference: str) -> Payment:
+    """Give the payment a customer, or the merchant whose key was sent, may act on. Raises Refusal 401 or 404."""
+    merchant = merchants.from_key(connection, request.headers.get("Authorization"))
+    payment = payments.find(connection, reference)
+    return _own(payment, payment.merchant if merchant is None and payment is not None else merchant)
+
+
+def _own(payment: Payment | None, merchant: str | None) -> Payment:
+    if payment is None or payment.merchant != merchant:
+        raise Refusal(404, "not_found", "no such payment")
+    return payment
+
+
+def _minor(body: dict[str, object], currency: str) -> int | None:
+    return None if body.get("amount") is None else amounts.parse(body["amount"], currency)
+
+
+def _moment(name: str) -> str | None:
+    text = request.args.get(name)
+    return None if text is None else moments.parse(text, name)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_PAGE
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _LARGEST_PAGE:
+        raise Refusal(422, "invalid_field", f"limit must be 1 to {_LARGEST_PAGE}")
+    return int(text)
+
+
+def _cursor() -> int:
+    text = request.args.get("cursor", "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refusal(422, "invalid_field", "cursor must be one this API gave")
+    return int(text)

@@ -1,0 +1,137 @@
+"""The levers of tests and of the stack's set-up: `/control`."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from sandbox import amounts, answers, deliveries, merchants, payments, scripts, vocabulary
+from sandbox.api import parts
+from sandbox.refusal import Refusal
+
+blueprint = Blueprint("control", __name__, url_prefix="/control")
+
+_DEFAULT_PAGE = 1_000
+_LARGEST_PAGE = 10_000
+
+
+@blueprint.before_request
+def _guard() -> None:
+    """Let in who knows the control key, or, where none is set, who calls from this machine."""
+    _, settings, _ = parts()
+    if settings.control_key is not None:
+        wanted = f"Bearer {settings.control_key}".encode()
+        if not hmac.compare_digest(request.headers.get("Authorization", "").encode("utf-8", "replace"), wanted):
+            raise Refusal(401, "unauthenticated", "the control key is needed: Authorization: Bearer <key>")
+    elif not _is_loopback(request.remote_addr):
+        raise Refusal(403, "forbidden", "only this machine may use /control; set SANDBOX_CONTROL_KEY to open it")
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
+
+
+@blueprint.put("/merchants/<name>")
+def put_merchant(name: str) -> Response:
+    """Create or update a merchant account."""
+    store, _, _ = parts()
+    with store.writing() as connection:
+        stored = merchants.store(connection, name, request.get_data())
+    return answers.plain(200, answers.encode(stored))
+
+
+@blueprint.put("/script")
+def put_script() -> Response:
+    """Store a script."""
+    store, _, _ = parts()
+    script = vocabulary.read_script(request.get_data())
+    with store.writing() as connection:
+        stored = scripts.store(connection, script)
+    return answers.plain(200, answers.encode(stored))
+
+
+@blueprint.get("/script")
+def get_scripts() -> Response:
+    """Give all scripts."""
+    store, _, _ = parts()
+    return answers.plain(200, answers.encode({"data": scripts.listed(store.reading())}))
+
+
+@blueprint.delete("/script")
+def delete_scripts() -> Response:
+    """Remove all scripts."""
+    store, _, _ = parts()
+    with store.writing() as connection:
+        removed = scripts.clear(connection)
+    return answers.plain(200, answers.encode({"deleted": removed}))
+
+
+@blueprint.get("/deliveries")
+def get_deliveries() -> Response:
+    """Give webhook deliveries with their attempts, oldest first; `after` is the last id seen."""
+    store, _, _ = parts()
+    after = request.args.get("after", 0, type=int)
+    limit = min(max(request.args.get("limit", _DEFAULT_PAGE, type=int), 1), _LARGEST_PAGE)
+    found = deliveries.listed(store.reading(), request.args.get("merchant_reference"), after, limit)
+    return answers.plain(200, answers.encode({"data": found}))
+
+
+@blueprint.post("/deliveries/<int:delivery_id>/resend")
+def resend(delivery_id: int) -> Response:
+    """Send a delivery's bytes again at once, under the same webhook id."""
+    store, _, _ = parts()
+    with store.writing() as connection:
+        copy_id = deliveries.resend(connection, delivery_id)
+    (copy,) = deliveries.listed(store.reading(), None, copy_id - 1, 1)
+    return answers.plain(200, answers.encode(copy))
+
+
+@blueprint.get("/truth")
+def truth() -> Response:
+    """Give what really happened here: every payment with its money, and every create call, also fruitless ones."""
+    store, _, _ = parts()
+    wanted = request.args.get("merchant_reference")
+    connection = store.reading()
+    rows = connection.execute(
+        "SELECT *, (SELECT count(*) FROM movements m WHERE m.reference = p.reference AND kind = 'capture') AS captures,"
+        " (SELECT count(*) FROM movements m WHERE m.reference = p.reference AND kind = 'refund') AS refunds"
+        " FROM payments p WHERE ? IS NULL OR merchant_reference = ? ORDER BY seq",
+        (wanted, wanted),
+    )
+    calls = connection.execute(
+        "SELECT merchant_reference, count(*) AS calls, count(DISTINCT idempotency_key) AS idempotency_keys,"
+        " count(DISTINCT body_sha256) AS bodies FROM create_calls"
+        " WHERE ? IS NULL OR merchant_reference = ? GROUP BY merchant_reference ORDER BY min(id)",
+        (wanted, wanted),
+    )
+    shown = [_truth_of(payments.from_row(row), row["captures"], row["refunds"]) for row in rows]
+    return answers.plain(200, answers.encode({"payments": shown, "create_calls": [dict(row) for row in calls]}))
+
+
+def _truth_of(payment: payments.Payment, captures: int, refunds: int) -> dict[str, Any]:
+    received_currency = payment.received_currency or payment.currency
+    return {
+        "reference": payment.reference,
+        "merchant": payment.merchant,
+        "merchant_reference": payment.merchant_reference,
+        "status": payment.status,
+        "amount": amounts.render(payment.amount_minor, payment.currency),
+        "currency": payment.currency,
+        "received_amount": amounts.render(payment.received_minor, received_currency),
+        "received_minor": payment.received_minor,
+        "received_currency": payment.received_currency,
+        "refunded_amount": amounts.render(payment.refunded_minor, received_currency),
+        "refunded_minor": payment.refunded_minor,
+        "captures": captures,
+        "refunds": refunds,
+        "created_at": payment.created_at,
+        "updated_at": payment.updated_at,
+    }

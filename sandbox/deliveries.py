@@ -1,0 +1,160 @@
+"""One attempt to deliver one webhook, and what is known about all of them."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from sandbox import moments, signing
+from sandbox.refusal import Refusal
+from sandbox.store import Store
+
+# CONTRACT leaves it open; ten seconds is what receivers of common payment apps are given to answer.
+ATTEMPT_SECONDS = 10.0
+_FORGED_KEY_BYTES = 32
+_USER_AGENT = "sluice-sandbox/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended: the receiver's status, or the error that kept it from answering."""
+
+    at: str
+    webhook_timestamp: int
+    status: int | None
+    error: str | None
+    duration_ms: float
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver took the webhook."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) -> None:
+    """Send one delivery once and store how it went, with the time of the next attempt if there is one."""
+    row = (
+        store.reading()
+        .execute(
+            "SELECT d.webhook_id, d.url, d.body, d.signature, d.timestamp_shift, m.webhook_secret"
+            " FROM deliveries d JOIN merchants m ON m.name = d.merchant WHERE d.id = ? AND d.state = 'pending'",
+            (delivery_id,),
+        )
+        .fetchone()
+    )
+    if row is None:
+        return
+    outcome = _send(row)
+    with store.writing() as connection:
+        _settle(connection, delivery_id, outcome, retry_seconds)
+
+
+def _send(row: sqlite3.Row) -> Outcome:
+    at, timestamp = moments.now(), int(time.time()) + row["timestamp_shift"]
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": _USER_AGENT,
+        "webhook-id": row["webhook_id"],
+        "webhook-timestamp": str(timestamp),
+    }
+    if row["signature"] != "missing":
+        # Signed anew at each attempt: the timestamp is the attempt's, the secret is the merchant's current one.
+        forged = row["signature"] == "forged"
+        key = secrets.token_bytes(_FORGED_KEY_BYTES) if forged else signing.secret_bytes(row["webhook_secret"])
+        headers["webhook-signature"] = signing.sign(key, row["webhook_id"], timestamp, row["body"])
+    started = time.monotonic()
+    status, error = _post(row["url"], row["body"], headers)
+    return Outcome(at, timestamp, status, error, round((time.monotonic() - started) * 1000, 3))
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int | None, str | None]:
+    # A connection of its own for each attempt: one that a receiver had closed meanwhile would cost a retry.
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            # Only the status counts, so the answer's body is never read.
+            with session.post(
+                url, data=body, headers=headers, timeout=ATTEMPT_SECONDS, allow_redirects=False, stream=True
+            ) as answer:
+                return answer.status_code, None
+        except (requests.RequestException, ValueError) as error:
+            # Host names that no resolver takes come through as bare ValueErrors.
+            return None, f"{type(error).__name__}: {error}"[:500]
+
+
+def _settle(
+    connection: sqlite3.Connection, delivery_id: int, outcome: Outcome, retry_seconds: tuple[float, ...]
+) -> None:
+    connection.execute(
+        "INSERT INTO attempts (delivery_id, at, webhook_timestamp, status, error, duration_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (delivery_id, outcome.at, outcome.webhook_timestamp, outcome.status, outcome.error, outcome.duration_ms),
+    )
+    row = connection.execute("SELECT attempts, attempt_limit FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
+    made = row["attempts"] + 1
+    limit = min(row["attempt_limit"] or len(retry_seconds) + 1, len(retry_seconds) + 1)
+    state, due_at = "pending", time.time()
+    if outcome.delivered:
+        state = "delivered"
+    elif made >= limit:
+        state = "given_up"
+    else:
+        due_at += retry_seconds[made - 1]
+    connection.execute(
+        "UPDATE deliveries SET attempts = ?, state = ?, due_at = ? WHERE id = ?", (made, state, due_at, delivery_id)
+    )
+
+
+def resend(connection: sqlite3.Connection, delivery_id: int) -> int:
+    """Store a copy of a delivery, due at once, with the same webhook id and bytes; gives the copy's id.
+
+    A copy instead of another attempt: the first delivery's history stays what it was. Raises Refusal 404.
+    """
+    cursor = connection.execute(
+        "INSERT INTO deliveries (webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"
+        " body, signature, timestamp_shift, attempt_limit, state, due_at, created_at)"
+        " SELECT webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"
+        " body, signature, timestamp_shift, attempt_limit, 'pending', ?, ? FROM deliveries WHERE id = ?",
+        (time.time(), moments.now(), delivery_id),
+    )
+    if cursor.rowcount != 1 or cursor.lastrowid is None:
+        raise Refusal(404, "not_found", "no such delivery")
+    return cursor.lastrowid
+
+
+def listed(connection: sqlite3.Connection, merchant_reference: str | None, after: int, limit: int) -> list[Any]:
+    """Give deliveries with an id above `after`, oldest first, each with its attempts."""
+    rows = connection.execute(
+        "SELECT * FROM deliveries WHERE id > ? AND (? IS NULL OR merchant_reference = ?) ORDER BY id LIMIT ?",
+        (after, merchant_reference, merchant_reference, limit),
+    ).fetchall()
+    attempts: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    for row in _attempts_of(connection, attempts):
+        attempts[row["delivery_id"]].append(
+            {key: row[key] for key in ("at", "webhook_timestamp", "status", "error", "duration_ms")}
+        )
+    return [_shown(row, attempts[row["id"]]) for row in rows]
+
+
+def _attempts_of(connection: sqlite3.Connection, delivery_ids: Iterable[int]) -> list[sqlite3.Row]:
+    ids = list(delivery_ids)
+    marks = ",".join("?" * len(ids))
+    statement = f"SELECT * FROM attempts WHERE delivery_id IN ({marks}) ORDER BY id"  # noqa: S608 - only marks
+    return connection.execute(statement, ids).fetchall()
+
+
+def _shown(row: sqlite3.Row, attempts: list[dict[str, Any]]) -> dict[str, Any]:
+    copied = ("id", "webhook_id", "event_id", "event", "reference", "merchant_reference", "url", "signature", "state")
+    return {
+        **{key: row[key] for key in copied},
+        "body": row["body"].decode("utf-8", "replace"),
+        "next_attempt_at": moments.from_epoch(row["due_at"]) if row["state"] == "pending" else None,
+        "created_at": row["created_at"],
+        "attempts": attempts,
+    }

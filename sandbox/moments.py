@@ -1,0 +1,37 @@
+"""Points in time in the one form the sandbox stores and shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sandbox.refusal import Refusal
+
+
+def render(moment: datetime) -> str:
+    """Give RFC 3339 UTC with six fraction digits; texts of this form sort as their moments do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def now() -> str:
+    """Give the present moment in the stored form."""
+    return render(datetime.now(UTC))
+
+
+def parse(text: object, field: str) -> str:
+    """Read an RFC 3339 moment with an offset and give it in the stored form.
+
+    Raises Refusal 422 that names `field`.
+    """
+    if isinstance(text, str) and "T" in text:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = None
+        if moment is not None and moment.tzinfo is not None:
+            return render(moment)
+    raise Refusal(422, "invalid_field", f"{field} must be an RFC 3339 time with an offset")
+
+
+def from_epoch(seconds: float) -> str:
+    """Give seconds since 1970 in the stored form."""
+    return render(datetime.fromtimestamp(seconds, UTC))

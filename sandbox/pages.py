@@ -1,0 +1,112 @@
+"""The hosted pay page, for people: `/pay/{reference}`."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BareResponse
+
+from sandbox import amounts, payments
+from sandbox.api import parts
+from sandbox.payments import Payment
+from sandbox.refusal import Refusal
+
+blueprint = Blueprint("pages", __name__, url_prefix="/pay")
+
+_TITLES = {
+    "open": "Pay",
+    "underpaid": "Pay the rest",
+    "paid": "Payment received",
+    "declined": "Payment declined",
+    "cancelled": "Payment cancelled",
+    "expired": "Payment expired",
+}
+
+
+@blueprint.get("/<reference>")
+def show(reference: str) -> Response:
+    """Show the payment with its three buttons, or how it ended."""
+    store, _, _ = parts()
+    payment = _opened(payments.find(store.reading(), reference), request.args.get("token", ""))
+    return _page(payment)
+
+
+@blueprint.post("/<reference>/<any(pay, decline, cancel):action>")
+def act(reference: str, action: str) -> BareResponse:
+    """Do what the person chose and send the browser back to the merchant."""
+    store, _, _ = parts()
+    token = request.form.get("token", "")
+    try:
+        with store.writing() as connection:
+            payment = _opened(payments.find(connection, reference), token)
+            if action == "pay":
+                payment = payments.capture(connection, payment)
+            elif action == "decline":
+                payment = payments.decline(connection, payment)
+            else:
+                payment = payments.cancel(connection, payment)
+    except Refusal as refusal:
+        if refusal.status != 409:
+            raise
+        # Somebody was faster, perhaps this person's other tab; the payment's page tells what became of it.
+        return redirect(url_for("pages.show", reference=reference, token=token), 303)
+    back = return_address(payment)
+    return redirect(back or url_for("pages.show", reference=reference, token=token), 303)
+
+
+def return_address(payment: Payment) -> str | None:
+    """Give the merchant's URL for an ended payment, with our reference and its own added to the query."""
+    url = payment.success_url if payment.status == "paid" else payment.failure_url
+    if url is None or payment.status in payments.PAYABLE:
+        return None
+    split = urlsplit(url)
+    added = urlencode({"payment_id": payment.merchant_reference, "reference": payment.reference})
+    # What the merchant wrote stays byte for byte; it may have signed it.
+    return urlunsplit(split._replace(query=f"{split.query}&{added}" if split.query else added))
+
+
+def _opened(payment: Payment | None, token: str) -> Payment:
+    """Give the payment to who has its page's token, which no other site can know or guess. Raises Refusal 404."""
+    if payment is None or not hmac.compare_digest(payment.page_token.encode(), token.encode("utf-8", "replace")):
+        raise Refusal(404, "not_found", "There is no such payment page.")
+    return payment
+
+
+def _page(payment: Payment) -> Response:
+    page = render_template(
+        "pay.html",
+        payment=payment,
+        title=_TITLES[payment.status],
+        payable=payment.status in payments.PAYABLE,
+        due=amounts.render_grouped(payment.remaining_minor or payment.amount_minor, payment.currency),
+        asked=amounts.render_grouped(payment.amount_minor, payment.currency),
+        received=amounts.render_grouped(payment.received_minor, payment.received_currency or payment.currency),
+        refunded=amounts.render_grouped(payment.refunded_minor, payment.received_currency or payment.currency),
+        back=return_address(payment),
+    )
+    return guarded(Response(page), payment)
+
+
+def guarded(answer: Response, payment: Payment | None = None) -> Response:
+    """Add the headers that keep a page from running, loading or leaking anything it does not need."""
+    targets = ["'self'"]
+    if payment is not None:
+        # Chromium holds form-action against the redirect that follows the form, so the way back must be in it.
+        targets += sorted({_source(url) for url in (payment.success_url, payment.failure_url) if url})
+    answer.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none';"
+        f" form-action {' '.join(targets)}"
+    )
+    # The address holds the token.
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["Cache-Control"] = "no-store"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+def _source(url: str) -> str:
+    """Give the policy source of a return URL; IPv6 hosts have no form of their own there, so their scheme stands."""
+    split = urlsplit(url)
+    return f"{split.scheme}:" if "[" in split.netloc else f"{split.scheme}://{split.netloc}"

@@ -1,0 +1,234 @@
+"""A payment and everything that can happen to it.
+
+Every function here takes the connection of a running transaction and leaves committing to its caller, so that a
+change, its money movement and its webhooks are stored together or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from dataclasses import dataclass, fields, replace
+
+from sandbox import amounts, moments, webhooks
+from sandbox.orders import Order
+from sandbox.refusal import Refusal
+
+PAYABLE = frozenset(("open", "underpaid"))
+# A customer's money can still arrive after these: the bank was slow, or two people acted at once.
+ENDED_UNPAID = frozenset(("declined", "cancelled", "expired"))
+# 96 random bits: references of a busy sandbox never meet.
+_REFERENCE_BYTES = 12
+# 192 random bits: whoever has the page's token may pay, so it must not be guessed.
+_TOKEN_BYTES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One payment as it is now; amounts in minor units, times in the stored form."""
+
+    reference: str
+    merchant: str
+    merchant_reference: str
+    page_token: str
+    status: str
+    amount_minor: int
+    currency: str
+    received_minor: int
+    received_currency: str | None
+    refunded_minor: int
+    error_message: str | None
+    success_url: str | None
+    failure_url: str | None
+    callback_urls: dict[str, str]
+    metadata: dict[str, str]
+    created_at: str
+    updated_at: str
+    expires_at: str | None
+
+    @property
+    def remaining_minor(self) -> int:
+        """What is still to be paid, in minor units of the asked currency."""
+        if self.received_currency not in (None, self.currency):
+            return 0
+        return max(0, self.amount_minor - self.received_minor)
+
+    def redirect_url(self, public_url: str) -> str:
+        """Give the address of this payment's pay page."""
+        return f"{public_url}/pay/{self.reference}?token={self.page_token}"
+
+    def as_json(self, public_url: str) -> dict[str, object]:
+        """Give the payment as the API shows it."""
+        received_currency = self.received_currency or self.currency
+        return {
+            "reference": self.reference,
+            "redirect_url": self.redirect_url(public_url),
+            "status": self.status,
+            "amount": amounts.render(self.amount_minor, self.currency),
+            "currency": self.currency,
+            "merchant_reference": self.merchant_reference,
+            "metadata": self.metadata,
+            "received_amount": amounts.render(self.received_minor, received_currency),
+            "received_currency": self.received_currency,
+            "refunded_amount": amounts.render(self.refunded_minor, received_currency),
+            "error_message": self.error_message,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "expires_at": self.expires_at,
+        }
+
+
+# Spelled out, so that what a query reads is what the dataclass holds.
+COLUMNS = (
+    "reference, merchant, merchant_reference, page_token, status, amount_minor, currency, received_minor,"
+    " received_currency, refunded_minor, error_message, success_url, failure_url, callback_urls, metadata,"
+    " created_at, updated_at, expires_at"
+)
+
+
+def from_row(row: sqlite3.Row) -> Payment:
+    """Give the payment of a row that has COLUMNS; one whose time ran out unpaid is shown as expired."""
+    values = {field.name: row[field.name] for field in fields(Payment)}
+    values["callback_urls"] = json.loads(values["callback_urls"])
+    values["metadata"] = json.loads(values["metadata"])
+    payment = Payment(**values)
+    if payment.status == "open" and payment.expires_at is not None and payment.expires_at <= moments.now():
+        return replace(payment, status="expired", updated_at=payment.expires_at)
+    return payment
+
+
+def find(connection: sqlite3.Connection, reference: str) -> Payment | None:
+    """Give the payment with this reference, or None."""
+    statement = f"SELECT {COLUMNS} FROM payments WHERE reference = ?"  # noqa: S608 - constant columns
+    row = connection.execute(statement, (reference,)).fetchone()
+    return None if row is None else from_row(row)
+
+
+def must_find(connection: sqlite3.Connection, reference: str) -> Payment:
+    """Give the payment with this reference. Raises Refusal 404."""
+    payment = find(connection, reference)
+    if payment is None:
+        raise Refusal(404, "not_found", "no such payment")
+    return payment
+
+
+def insert(connection: sqlite3.Connection, merchant: str, order: Order) -> Payment:
+    """Store a new open payment for the merchant."""
+    reference = "sbx_" + secrets.token_hex(_REFERENCE_BYTES)
+    now = moments.now()
+    connection.execute(
+        "INSERT INTO payments (reference, merchant, merchant_reference, page_token, status, amount_minor, currency,"
+        " success_url, failure_url, callback_urls, metadata, created_at, updated_at, expires_at)"
+        " VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            reference,
+            merchant,
+            order.merchant_reference,
+            secrets.token_urlsafe(_TOKEN_BYTES),
+            order.amount_minor,
+            order.currency,
+            order.success_url,
+            order.failure_url,
+            json.dumps(order.callback_urls),
+            json.dumps(order.metadata),
+            now,
+            now,
+            order.expires_at,
+        ),
+    )
+    return must_find(connection, reference)
+
+
+def capture(
+    connection: sqlite3.Connection,
+    payment: Payment,
+    minor: int | None = None,
+    currency: str | None = None,
+    *,
+    even_if_ended: bool = False,
+) -> Payment:
+    """Take money for the payment: what is still open, or `minor` units of `currency`.
+
+    Less than asked leaves it `underpaid`, which can be paid further; more than asked, or another currency, is `paid`.
+    Raises Refusal 409 in a state that takes no money; `even_if_ended` lets late money in.
+    """
+    _require(payment, PAYABLE | ENDED_UNPAID if even_if_ended else PAYABLE)
+    currency = currency or payment.received_currency or payment.currency
+    if payment.received_currency not in (None, currency):
+        raise Refusal(409, "other_currency", f"the payment was already paid in part in {payment.received_currency}")
+    if minor is None and currency != payment.currency:
+        raise Refusal(422, "invalid_field", "amount is needed when the currency is not the asked one")
+    minor = payment.remaining_minor if minor is None else minor
+    total = payment.received_minor + minor
+    if total > amounts.MAX_MINOR:
+        raise Refusal(422, "invalid_field", "amount is more than a payment can hold")
+    enough = currency != payment.currency or total >= payment.amount_minor
+    _move(connection, payment, "capture", minor, currency)
+    connection.execute(
+        "UPDATE payments SET status = ?, received_minor = ?, received_currency = ?, updated_at = ? WHERE reference = ?",
+        ("paid" if enough else "underpaid", total, currency, moments.now(), payment.reference),
+    )
+    return _announce(connection, payment, "success")
+
+
+def decline(connection: sqlite3.Connection, payment: Payment, message: str | None = None) -> Payment:
+    """End an open payment as declined. Raises Refusal 409 in any other state."""
+    _require(payment, frozenset(("open",)))
+    connection.execute(
+        "UPDATE payments SET status = 'declined', error_message = ?, updated_at = ? WHERE reference = ?",
+        (message or "The card was declined.", moments.now(), payment.reference),
+    )
+    return _announce(connection, payment, "failed")
+
+
+def cancel(connection: sqlite3.Connection, payment: Payment) -> Payment:
+    """End an open payment as cancelled; a cancelled one stays as it is. Raises Refusal 409 in any other state."""
+    if payment.status == "cancelled":
+        return payment
+    if payment.received_minor:
+        raise Refusal(409, "already_captured", f"the payment is {payment.status}, money was captured")
+    _require(payment, frozenset(("open",)))
+    connection.execute(
+        "UPDATE payments SET status = 'cancelled', updated_at = ? WHERE reference = ?",
+        (moments.now(), payment.reference),
+    )
+    return _announce(connection, payment, "cancelled")
+
+
+def refund(connection: sqlite3.Connection, payment: Payment, minor: int | None = None) -> Payment:
+    """Give money back: all that is left, or `minor` units of the received currency.
+
+    Raises Refusal 409 when nothing is left, 422 when `minor` is more than that.
+    """
+    left = payment.received_minor - payment.refunded_minor
+    if left <= 0 or payment.received_currency is None:
+        raise Refusal(409, "wrong_state", f"the payment is {payment.status} and holds no money to refund")
+    minor = left if minor is None else minor
+    if minor > left:
+        raise Refusal(422, "invalid_field", "amount is more than is left to refund")
+    _move(connection, payment, "refund", minor, payment.received_currency)
+    connection.execute(
+        "UPDATE payments SET refunded_minor = refunded_minor + ?, updated_at = ? WHERE reference = ?",
+        (minor, moments.now(), payment.reference),
+    )
+    return _announce(connection, payment, "refunded")
+
+
+def _require(payment: Payment, states: frozenset[str]) -> None:
+    if payment.status not in states:
+        raise Refusal(409, "wrong_state", f"the payment is {payment.status}")
+
+
+def _move(connection: sqlite3.Connection, payment: Payment, kind: str, minor: int, currency: str) -> None:
+    """Write one movement of money; counting them tells whether a payment was captured twice."""
+    connection.execute(
+        "INSERT INTO movements (reference, kind, amount_minor, currency, at) VALUES (?, ?, ?, ?, ?)",
+        (payment.reference, kind, minor, currency, moments.now()),
+    )
+
+
+def _announce(connection: sqlite3.Connection, payment: Payment, event: webhooks.Event) -> Payment:
+    changed = must_find(connection, payment.reference)
+    webhooks.announce(connection, changed, event)
+    return changed

@@ -1,0 +1,56 @@
+"""What a script does to a payment by itself, when its time has come."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from sandbox import amounts, payments
+from sandbox.payments import Payment
+from sandbox.refusal import Refusal
+from sandbox.store import Store
+
+
+def run(store: Store, step_id: int) -> None:
+    """Act one due step; a payment that is not in a state for it leaves the step refused, with the reason."""
+    try:
+        with store.writing() as connection:
+            row = _due(connection, step_id)
+            if row is None:
+                return
+            _act(connection, payments.must_find(connection, row["reference"]), json.loads(row["step"]))
+            _close(connection, step_id, "done", None)
+    except Refusal as refusal:
+        with store.writing() as connection:
+            _close(connection, step_id, "refused", refusal.message)
+
+
+def _due(connection: sqlite3.Connection, step_id: int) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT reference, step FROM steps WHERE id = ? AND state = 'pending'", (step_id,)
+    ).fetchone()
+    return row
+
+
+def _act(connection: sqlite3.Connection, payment: Payment, step: dict[str, Any]) -> None:
+    action = step["action"]
+    if action == "decline":
+        payments.decline(connection, payment, step.get("message"))
+    elif action == "cancel":
+        payments.cancel(connection, payment)
+    elif action == "refund":
+        currency = payment.received_currency or payment.currency
+        payments.refund(connection, payment, _minor(step, currency))
+    else:
+        currency = step.get("currency") or payment.received_currency or payment.currency
+        late = bool(step.get("even_if_ended"))
+        payments.capture(connection, payment, _minor(step, currency), step.get("currency"), even_if_ended=late)
+
+
+def _minor(step: dict[str, Any], currency: str) -> int | None:
+    return amounts.parse(step["amount"], currency) if "amount" in step else None
+
+
+def _close(connection: sqlite3.Connection, step_id: int, state: str, outcome: str | None) -> None:
+    connection.execute("UPDATE steps SET state = ?, outcome = ? WHERE id = ?", (state, outcome, step_id))

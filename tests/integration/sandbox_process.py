@@ -1,0 +1,251 @@
+"""A sandbox process of a test's own, and a small HTTP server that receives its webhooks."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from standardwebhooks import Webhook
+
+_T = TypeVar("_T")
+
+ROOT = Path(__file__).parents[2]
+# A cold interpreter on a busy two-core machine needs a few seconds; nothing here takes longer unless it is broken.
+DEADLINE_SECONDS = 15.0
+# Short waits, so that a retry is seen within a test; the honest schedule is an hour long.
+RETRY_SECONDS = "0.2,0.2,0.2"
+
+
+def free_port() -> int:
+    """Give a port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], _T | None], what: str, seconds: float = DEADLINE_SECONDS) -> _T:
+    """Give the condition's first true value; fail when the seconds pass without one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Received:
+    """One webhook as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+
+@dataclass
+class Receiver:
+    """An HTTP server on loopback that keeps what it gets and answers as `answer` says."""
+
+    answer: Callable[[Received], int] = lambda received: 200
+    received: list[Received] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                webhook = Received(self.path, headers, body, time.monotonic())
+                receiver.received.append(webhook)
+                try:
+                    self.send_response(receiver.answer(webhook))
+                    self.send_header("Location", "/redirected")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                except OSError:
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def wait_for(self, count: int, seconds: float = DEADLINE_SECONDS) -> list[Received]:
+        """Give what arrived once it is at least `count` webhooks."""
+        return wait_until(
+            lambda: self.received[:] if len(self.received) >= count else None, f"{count} webhooks", seconds
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def callback_urls(self) -> dict[str, str]:
+        """Give callback URLs whose paths say which of them was called."""
+        return {kind: f"{self.url}/{kind}" for kind in ("success", "failed", "callback", "provider")}
+
+
+class Sandbox:
+    """A running sandbox with one merchant, `shop`, started as an operator starts it."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.key = "key_" + secrets.token_hex(8)
+        self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        self.environment = {"SANDBOX_RETRY_SECONDS": RETRY_SECONDS, **environment}
+        self._log = (folder / "sandbox.log").open("ab")
+        self.start()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        environment = os.environ | {
+            "SANDBOX_DATA": str(self.folder / "data"),
+            "SLUICE_SANDBOX_PORT": str(self.port),
+            **self.environment,
+        }
+        for unwanted in ("SLUICE_BIND", "SLUICE_SANDBOX_PUBLIC_URL"):
+            environment.pop(unwanted, None)
+        command = [sys.executable, "-m", "sandbox"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        wait_until(self._answers, "the sandbox answers")
+        if "SANDBOX_CONTROL_KEY" not in self.environment:
+            self.put_merchant("shop", self.key, self.secret)
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, (self.folder / "sandbox.log").read_text()
+        try:
+            return requests.get(self.url + "/health", timeout=2).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def stop(self, kind: signal.Signals = signal.SIGTERM) -> None:
+        """End the process and its worker, and wait until both are gone."""
+        if self._process.poll() is None:
+            if kind == signal.SIGKILL:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.send_signal(kind)
+            self._process.wait(DEADLINE_SECONDS)
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop()
+        self._log.close()
+
+    def put_merchant(self, name: str, key: str, secret: str, provider_id: str = "sandbox") -> None:
+        """Create or update a merchant account."""
+        account = {"api_key": key, "provider_id": provider_id, "webhook_secret": secret}
+        assert requests.put(f"{self.url}/control/merchants/{name}", json=account, timeout=5).status_code == 200
+
+    def post(self, path: str, body: object = None, key: str | None = None) -> requests.Response:
+        """Post JSON to the API, with an API key if one is given."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return requests.post(self.url + path, json={} if body is None else body, headers=headers, timeout=20)
+
+    def get(self, path: str, **query: str) -> Any:
+        """Get JSON as the merchant."""
+        return self.look(path, **query).json()
+
+    def look(self, path: str, **query: str) -> requests.Response:
+        """Get an answer as the merchant."""
+        return requests.get(self.url + path, params=query, headers={"Authorization": f"Bearer {self.key}"}, timeout=20)
+
+    def create(
+        self, order: Mapping[str, Any], idempotency_key: str | None = None, timeout: float = 20
+    ) -> requests.Response:
+        """Make one create call as the merchant."""
+        headers = {
+            "Authorization": f"Bearer {self.key}",
+            "Idempotency-Key": idempotency_key or str(order["merchant_reference"]),
+        }
+        return requests.post(
+            self.url + "/v1/payments", json=order, headers=headers, timeout=timeout, allow_redirects=False
+        )
+
+    def payment(self, **order: Any) -> dict[str, Any]:
+        """Create a payment that must succeed and give it."""
+        answer = self.create(new_order(**order))
+        assert answer.status_code == 201, answer.text
+        payment: dict[str, Any] = answer.json()
+        return payment
+
+    def script(self, **script: Any) -> dict[str, Any]:
+        """Store a script that must be accepted and give it."""
+        answer = requests.put(self.url + "/control/script", json=script, timeout=5)
+        assert answer.status_code == 200, answer.text
+        stored: dict[str, Any] = answer.json()
+        return stored
+
+    def truth(self, merchant_reference: str) -> dict[str, Any]:
+        """Give the sandbox's own account of one merchant reference."""
+        found: dict[str, Any] = self.get("/control/truth", merchant_reference=merchant_reference)
+        return found
+
+    def deliveries(self, merchant_reference: str) -> list[dict[str, Any]]:
+        """Give the deliveries of one merchant reference."""
+        found: list[dict[str, Any]] = self.get("/control/deliveries", merchant_reference=merchant_reference)["data"]
+        return found
+
+
+def new_order(**changes: Any) -> dict[str, Any]:
+    """Give the body of a create call for 25.00 USD with a merchant reference of its own."""
+    return {
+        "amount": "25.00",
+        "currency": "USD",
+        "merchant_reference": str(uuid.uuid4()),
+        "success_url": None,
+        "failure_url": None,
+        "callback_urls": {},
+        "metadata": {},
+        "expires_at": None,
+    } | changes
+
+
+def scripted_order(sandbox: Sandbox, receiver: Receiver | None = None, **sections: Any) -> dict[str, Any]:
+    """Give an order of its own with a script stored for it."""
+    order = new_order(callback_urls={} if receiver is None else receiver.callback_urls())
+    sandbox.script(match={"merchant_reference": order["merchant_reference"]}, **sections)
+    return order
+
+
+def pay(sandbox: Sandbox, order: dict[str, Any], action: str = "pay") -> dict[str, Any]:
+    """Create the order and act on it."""
+    payment: dict[str, Any] = sandbox.create(order).json()
+    assert sandbox.post(f"/v1/payments/{payment['reference']}/{action}").status_code == 200
+    return payment
+
+
+def body_of(sandbox: Sandbox, webhook: Received) -> dict[str, Any]:
+    """Give the body of a rightly signed webhook."""
+    body: dict[str, Any] = Webhook(sandbox.secret).verify(webhook.body, webhook.headers)
+    return body
+
+
+def stored(sandbox: Sandbox, order: dict[str, Any]) -> int:
+    """Give how many payments the sandbox really has for the order."""
+    return len(sandbox.truth(order["merchant_reference"])["payments"])

@@ -1,0 +1,157 @@
+"""The sandbox's pay page, by plain HTTP and in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.integration.sandbox_process import Receiver, Sandbox, wait_until
+
+# Debian's browser; its background services would call out to the network.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: the pay page was not tried in a browser")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    opened = context.new_page()
+    yield opened
+    context.close()
+
+
+def submit(payment: dict[str, Any], action: str, token: str | None = None) -> requests.Response:
+    """Send the form of one of the page's buttons."""
+    split = urlsplit(payment["redirect_url"])
+    token = parse_qs(split.query)["token"][0] if token is None else token
+    url = f"{split.scheme}://{split.netloc}{split.path}/{action}"
+    return requests.post(url, data={"token": token}, allow_redirects=False, timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("action", "base", "status"),
+    [
+        ("pay", "https://shop.example/ok?basket=a%20b&x", "paid"),
+        ("decline", "https://shop.example/no", "declined"),
+        ("cancel", "https://shop.example/no", "cancelled"),
+    ],
+)
+def test_each_button_ends_the_payment_and_leads_back(sandbox: Sandbox, action: str, base: str, status: str) -> None:
+    payment = sandbox.payment(
+        success_url="https://shop.example/ok?basket=a%20b&x#top", failure_url="https://shop.example/no"
+    )
+    answer = submit(payment, action)
+    assert answer.status_code == 303
+    location, _, fragment = answer.headers["Location"].partition("#")
+    joint = "&" if "?" in base else "?"
+    ours = f"payment_id={payment['merchant_reference']}&reference={payment['reference']}"
+    assert location == f"{base}{joint}{ours}"
+    assert fragment == ("top" if action == "pay" else "")
+    assert sandbox.get(f"/v1/payments/{payment['reference']}")["status"] == status
+
+
+def test_the_page_asks_for_its_token_and_gives_nothing_away(sandbox: Sandbox) -> None:
+    payment = sandbox.payment(success_url="https://shop.example/ok", failure_url="http://[::1]:9/no")
+    for token in ("", "x", "\u2603"):
+        assert submit(payment, "pay", token).status_code == 404
+    bare = payment["redirect_url"].partition("?")[0]
+    for url in (bare, bare + "?token=wrong", bare + "x?token=wrong"):
+        assert requests.get(url, timeout=5).status_code == 404
+    assert sandbox.get(f"/v1/payments/{payment['reference']}")["status"] == "open"
+    shown = requests.get(payment["redirect_url"], timeout=5)
+    policy = shown.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert policy.endswith("form-action 'self' http: https://shop.example")
+    assert shown.headers["Referrer-Policy"] == "no-referrer"
+    assert "<script" not in shown.text
+    assert "style=" not in shown.text
+
+
+def test_what_the_merchant_sends_is_only_text(sandbox: Sandbox) -> None:
+    payment = sandbox.payment(merchant_reference="<img/src=x>")
+    shown = requests.get(payment["redirect_url"], timeout=5).text
+    assert "&lt;img/src=x&gt;" in shown
+    assert "<img" not in shown
+
+
+def test_a_second_click_finds_the_payment_ended(sandbox: Sandbox) -> None:
+    payment = sandbox.payment()
+    for _ in range(2):
+        answer = submit(payment, "pay")
+        assert answer.status_code == 303
+        assert answer.headers["Location"].startswith(f"/pay/{payment['reference']}?token=")
+    assert "Payment received" in requests.get(payment["redirect_url"], timeout=5).text
+    assert sandbox.truth(payment["merchant_reference"])["payments"][0]["captures"] == 1
+
+
+@pytest.mark.browser
+def test_a_person_pays_and_returns_to_another_site(sandbox: Sandbox, page: Page) -> None:
+    shop = Receiver()
+    try:
+        # Another origin than the page's: Chromium blocks the way back unless the page's policy names it.
+        back = shop.url.replace("127.0.0.1", "localhost") + "/thanks?basket=7"
+        payment = sandbox.payment(amount="1225.00", success_url=back, callback_urls=shop.callback_urls())
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(payment["redirect_url"])
+        assert "no real money" in page.inner_text("body")
+        assert page.inner_text("main").count("1,225.00") == 2
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        assert page.evaluate("getComputedStyle(document.querySelector('.primary')).minHeight") == "48px"
+        assert complaints == []
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/thanks?basket=7&payment_id=*")
+        assert shop.wait_for(1)[0].path == "/success"
+    finally:
+        shop.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("button", "heading"), [("Decline", "Payment declined"), ("Cancel", "Payment cancelled")])
+def test_a_person_does_not_pay(sandbox: Sandbox, page: Page, button: str, heading: str) -> None:
+    payment = sandbox.payment()
+    page.goto(payment["redirect_url"])
+    page.get_by_role("button", name=button).click()
+    page.get_by_role("heading", name=heading).wait_for()
+    assert page.get_by_role("button").count() == 0
+
+
+@pytest.mark.browser
+def test_a_person_pays_the_rest(sandbox: Sandbox, page: Page) -> None:
+    payment = sandbox.payment()
+    path = f"/v1/payments/{payment['reference']}"
+    sandbox.post(path + "/pay", {"amount": "10.00"})
+    page.goto(payment["redirect_url"])
+    page.get_by_role("button", name="Pay 15.00 USD").click()
+    page.get_by_role("heading", name="Payment received").wait_for()
+    wait_until(lambda: sandbox.get(path)["received_amount"] == "25.00", "the rest")

@@ -1,0 +1,220 @@
+"""Every client gets its user's notifications in rising order, each once, whatever happens to the hints."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import threading
+from typing import Any
+
+import psutil
+import pytest
+import websocket
+
+from app.doorbells import NOTIFICATIONS_CHANNEL
+from app.services.notifications import read_after
+from app.sockets.rows import PAGE_ROWS
+from tests.integration.sockets_support import (
+    Client,
+    Shop,
+    Stack,
+    shop,  # noqa: F401
+    stack,  # noqa: F401
+    wait_until,
+)
+
+# Counters are compared every two seconds; a lost hint may cost this and the reading.
+LATE_SECONDS = 4.0
+
+
+def greeted(stack: Stack, shop: Shop, user_id: str = "ann", after: int | None = None) -> Client:
+    client = stack.connect(shop.token(user_id), after)
+    assert client.read()["type"] == "hello"
+    return client
+
+
+def make_hint(stack: Stack, shop: Shop, first: int, last: int) -> str:
+    """Returns the hint for numbers given already, as the numberer would have published it."""
+    rows = read_after(stack.runtime.database, shop.tenant_id, None, first - 1, last - first + 1)
+    items = [[row["id"], row["payment"]["user_id"], row["type"], json.dumps(row)] for row in rows]
+    return json.dumps({"tenant_id": str(shop.tenant_id), "first": first, "last": last, "items": items})
+
+
+def test_the_greeting_comes_first_and_then_what_happens(stack: Stack, shop: Shop) -> None:
+    shop.notify("ann")
+    client = stack.connect(shop.token())
+    assert client.read() == {"type": "hello", "resumed": False, "last_id": 1}
+    shop.notify("ann")
+    message = client.read()
+    assert set(message) == {"id", "type", "payment", "at"}
+    assert (message["id"], message["type"]) == (2, "payment.completed")
+    assert message["payment"]["user_id"] == "ann"
+
+
+def test_a_stream_tells_the_same_as_a_socket(stack: Stack, shop: Shop) -> None:
+    stream = stack.stream(shop.token(), "?after=0")
+    assert stream.answer.headers["Content-Type"].startswith("text/event-stream")
+    assert stream.answer.headers["Cache-Control"] == "no-store"
+    assert stream.answer.headers["X-Accel-Buffering"] == "no"
+    hello = stream.read()
+    assert (hello["event"], json.loads(hello["data"])["resumed"], "id" in hello) == ("hello", True, False)
+    client = greeted(stack, shop)
+    shop.notify("ann")
+    event = stream.read()
+    assert (event["id"], event["event"]) == ("1", "payment.completed")
+    assert json.loads(event["data"]) == client.read()
+
+
+def test_nobody_hears_of_another_user_or_tenant(stack: Stack, shop: Shop) -> None:
+    other_shop = stack.make_shop()
+    client, stream = greeted(stack, shop), stack.stream(shop.token(), "?after=0")
+    assert stream.read()["event"] == "hello"
+    shop.notify("bob", "ann.", "Ann")
+    other_shop.notify("ann", "ann")
+    shop.write("bob")
+    shop.number(published=False)
+    shop.notify("bob", "ann")
+    expected = client.read()
+    assert (expected["id"], expected["payment"]["user_id"]) == (6, "ann")
+    assert stream.read()["id"] == "6"
+    # The way through the database filters as the live way does.
+    assert greeted(stack, shop, after=0).ids(1) == [6]
+    assert greeted(stack, other_shop, after=0).ids(2) == [1, 2]
+
+
+def test_what_was_missed_comes_in_order_before_what_is_new(stack: Stack, shop: Shop) -> None:
+    count = 2 * PAGE_ROWS + 30
+    shop.notify(*["ann", "bob"] * count)
+    client = stack.connect(shop.token(), 3)
+    assert client.read() == {"type": "hello", "resumed": True, "last_id": 2 * count}
+    assert client.ids(count - 2) == list(range(5, 2 * count, 2))
+    shop.notify("ann")
+    assert client.ids(1) == [2 * count + 1]
+
+
+def test_a_place_that_was_never_given_cannot_be_resumed_from(stack: Stack, shop: Shop) -> None:
+    shop.notify("ann")
+    client = stack.connect(shop.token(), 9)
+    assert client.read() == {"type": "hello", "resumed": False, "last_id": 1}
+    shop.notify("ann")
+    assert client.ids(1) == [2]
+
+
+@pytest.mark.parametrize(("query", "header", "first"), [("?after=1", "2", "3"), ("?after=2", "1", "3"), ("", "1", "2")])
+def test_a_stream_resumes_after_the_larger_of_address_and_header(
+    stack: Stack, shop: Shop, query: str, header: str, first: str
+) -> None:
+    shop.notify("ann", "ann", "ann")
+    stream = stack.stream(shop.token(), query, **{"Last-Event-ID": header})
+    assert json.loads(stream.read()["data"])["resumed"] is True
+    assert stream.read()["id"] == first
+
+
+def test_clients_that_come_and_go_miss_nothing_and_get_nothing_twice(stack: Stack, shop: Shop) -> None:
+    total = 240
+    chance = random.Random(7)
+
+    def publish() -> None:
+        left = total
+        while left:
+            amount = min(left, chance.randint(1, 4))
+            shop.write(*["ann"] * amount)
+            shop.number(published=chance.random() < 0.9)
+            left -= amount
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    seen: list[int] = []
+    reader = random.Random(8)
+    while len(seen) < total:
+        client = greeted(stack, shop, after=seen[-1] if seen else 0)
+        with contextlib.suppress(websocket.WebSocketTimeoutException):
+            for _ in range(reader.randint(0, 30)):
+                seen.append(client.read(LATE_SECONDS)["id"])
+                if len(seen) == total:
+                    break
+        client.sock.close()
+    publisher.join()
+    assert seen == list(range(1, total + 1))
+
+
+def test_connections_beside_each_other_get_the_same(stack: Stack, shop: Shop) -> None:
+    clients = [greeted(stack, shop, after=0) for _ in range(5)]
+    for _ in range(20):
+        shop.notify("ann", "bob", "ann")
+    expected = [number for number in range(1, 61) if number % 3 != 2]
+    assert [client.ids(40) for client in clients] == [expected] * 5
+
+
+def test_a_lost_hint_is_made_good_within_seconds(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    shop.write("ann")
+    shop.number(published=False)
+    assert client.ids(1, LATE_SECONDS) == [1]
+
+
+def test_a_hint_that_does_not_follow_has_the_missing_ones_read_first(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    for _ in range(5):
+        shop.write("ann")
+        shop.number(published=False)
+    shop.notify("ann")
+    assert client.ids(6) == [1, 2, 3, 4, 5, 6]
+
+
+def test_hints_may_come_twice_late_and_in_any_order(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    shop.write("ann", "bob", "ann", "ann")
+    shop.number(published=False)
+    for first, last in ((3, 3), (4, 4), (1, 2), (1, 2), (2, 4), (3, 3)):
+        stack.runtime.redis.publish(NOTIFICATIONS_CHANNEL, make_hint(stack, shop, first, last))
+    shop.notify("ann")
+    assert client.ids(4) == [1, 3, 4, 5]
+
+
+def test_hints_that_make_no_sense_harm_nobody(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    sound: dict[str, Any] = {"tenant_id": str(shop.tenant_id), "first": 1, "last": 2, "items": []}
+    nonsense = [b"", b"\xff", b"[]", b"null", b"{}", json.dumps(sound).encode()]
+    nonsense.append(json.dumps({**sound, "last": 10**9, "items": [[1, "ann", "x", "{}"]]}).encode())
+    nonsense.append(json.dumps({**sound, "items": 7}).encode())
+    for message in nonsense:
+        stack.runtime.redis.publish(NOTIFICATIONS_CHANNEL, message)
+    shop.notify("ann")
+    assert client.ids(1) == [1]
+
+
+def test_an_emptied_redis_loses_nothing(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    shop.notify("ann")
+    stack.runtime.redis.flushall()
+    shop.notify("ann")
+    assert client.ids(2) == [1, 2]
+
+
+def test_a_dead_redis_delays_and_a_new_one_is_heard_again(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    stack.valkey.kill()
+    shop.write("ann")
+    shop.number(published=False)
+    assert client.ids(1, LATE_SECONDS) == [1]
+    # Clients connect and resume without Redis too.
+    assert greeted(stack, shop, after=0).ids(1) == [1]
+    stack.valkey.start()
+    wait_until(stack.ready, "subscribed again")
+    shop.notify("ann")
+    assert client.ids(1) == [2]
+
+
+def test_a_killed_process_is_replaced_and_its_clients_resume(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    shop.notify("ann")
+    assert client.ids(1) == [1]
+    assert stack.process is not None
+    (worker,) = psutil.Process(stack.process.pid).children()
+    worker.kill()
+    worker.wait(5)
+    shop.notify("ann")
+    wait_until(stack.ready, "a new worker", 20)
+    assert greeted(stack, shop, after=1).ids(1) == [2]

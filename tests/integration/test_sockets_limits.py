@@ -1,0 +1,167 @@
+"""Connections end when their token does, when their client misbehaves, and when the process stops: all resumable."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import requests
+import websocket
+
+from app.services.access import authenticate, create_ticket
+from app.sockets.hub import PER_USER_MAX
+from tests.integration.sockets_support import (
+    Client,
+    Shop,
+    Stack,
+    shop,  # noqa: F401
+    stack,  # noqa: F401
+    wait_until,
+)
+
+
+def greeted(stack: Stack, shop: Shop, user_id: str = "ann", after: int | None = None) -> Client:
+    client = stack.connect(shop.token(user_id), after)
+    assert client.read()["type"] == "hello"
+    return client
+
+
+def test_a_revoked_key_ends_its_connections_within_about_a_second(stack: Stack, shop: Shop) -> None:
+    other = greeted(stack, stack.make_shop())
+    clients, stream = [greeted(stack, shop, user) for user in ("ann", "bob")], stack.stream(shop.token())
+    assert stream.read()["event"] == "hello"
+    shop.revoke_key()
+    started = time.monotonic()
+    assert [client.close_code() for client in clients] == [4401, 4401]
+    assert stream.read() == {"event": "close", "data": '{"code": 4401}'}
+    # One second between looks, and some for a busy machine.
+    assert time.monotonic() - started < 2.0
+    assert stream.read() == {}
+    other.sock.ping()
+    assert other.sock.recv_data(control_frame=True)[0] == websocket.ABNF.OPCODE_PONG
+
+
+def test_connections_end_with_their_token_and_only_those(stack: Stack, shop: Shop) -> None:
+    lasting = greeted(stack, shop)
+    client = stack.connect(shop.token(seconds=2))
+    stream = stack.stream(shop.token(seconds=2))
+    assert (client.read()["type"], stream.read()["event"]) == ("hello", "hello")
+    assert client.close_code() == 4401
+    assert stream.read()["event"] == "close"
+    shop.notify("ann")
+    assert lasting.ids(1) == [1]
+
+
+def test_a_user_has_a_bounded_number_of_connections(stack: Stack, shop: Shop) -> None:
+    clients = [greeted(stack, shop) for _ in range(PER_USER_MAX - 1)]
+    assert stack.stream(shop.token()).read()["event"] == "hello"
+    status, problem = stack.refusal(shop.token())
+    assert (status, problem["status"]) == (429, 429)
+    assert stack.stream(shop.token()).answer.status_code == 429
+    # Others are not concerned, and a place that becomes free can be taken.
+    greeted(stack, shop, "bob")
+    clients[0].sock.close()
+
+    def connects() -> bool:
+        try:
+            greeted(stack, shop)
+        except websocket.WebSocketBadStatusException:
+            return False
+        return True
+
+    wait_until(connects, "a free place")
+
+
+def test_a_refused_handshake_takes_no_place(stack: Stack, shop: Shop) -> None:
+    token = shop.token()
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers["Sec-WebSocket-Protocol"] = f"sluice.v1, sluice.token.{token}"
+    for _ in range(PER_USER_MAX + 1):
+        assert requests.get(f"{stack.base}/ws", headers=headers, timeout=5).status_code == 400
+    greeted(stack, shop)
+
+
+def test_a_slow_reader_is_dropped_and_resumes(stack: Stack, shop: Shop) -> None:
+    # Small buffers of its own, so that little has to be sent until it is full.
+    options = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),)
+    slow = stack.connect(shop.token(), 0, sockopt=options)
+    quick = greeted(stack, shop, after=0)
+    total = 600
+    for _ in range(total // 50):
+        shop.notify(*["ann"] * 50, text_bytes=2_000)
+        assert len(quick.ids(50)) == 50
+    assert slow.read()["type"] == "hello"
+    seen = []
+    try:
+        while True:
+            slow.sock.settimeout(10)
+            opcode, data = slow.sock.recv_data()
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                break
+            # Whatever came, came whole and in order.
+            assert data.startswith(f'{{"id": {len(seen) + 1},'.encode())
+            seen.append(len(seen) + 1)
+    except (websocket.WebSocketConnectionClosedException, ConnectionError):
+        pass
+    assert len(seen) < total
+    again = greeted(stack, shop, after=len(seen))
+    assert again.ids(total - len(seen)) == list(range(len(seen) + 1, total + 1))
+
+
+def test_a_client_that_talks_is_sent_away(stack: Stack, shop: Shop) -> None:
+    chatty = greeted(stack, shop)
+    for _ in range(100):
+        chatty.sock.send("hello?")
+    assert chatty.close_code() == 1008
+    loud = greeted(stack, shop)
+    loud.sock.send("x" * 5_000)
+    assert loud.close_code() == 1009
+    broken = greeted(stack, shop)
+    # A frame of an unknown kind.
+    broken.sock.sock.sendall(b"\x8f\x80\x00\x00\x00\x00")
+    assert broken.close_code() == 1002
+
+
+def test_a_close_is_answered_and_a_little_talk_is_ignored(stack: Stack, shop: Shop) -> None:
+    client = greeted(stack, shop)
+    client.sock.send("hello")
+    client.sock.send_binary(b"\0" * 4_000)
+    shop.notify("ann")
+    assert client.ids(1) == [1]
+    client.sock.send_close(1000)
+    assert client.close_code() == 1000
+
+
+def test_compression_is_not_taken_up(stack: Stack, shop: Shop) -> None:
+    client = stack.connect(shop.token(), header=["Sec-WebSocket-Extensions: permessage-deflate"])
+    assert "sec-websocket-extensions" not in client.sock.headers
+
+
+def test_neither_tokens_nor_tickets_are_logged(stack: Stack, shop: Shop) -> None:
+    token = shop.token()
+    caller = authenticate(stack.runtime.database, token)
+    assert caller is not None
+    ticket, _ = create_ticket(stack.runtime, caller)
+    assert stack.stream(query=f"?ticket={ticket}").read()["event"] == "hello"
+    greeted(stack, shop)
+    stack.stream("ct_" + "z" * 60, "?after=1")
+    requests.get(f"{stack.base}/api/stream?ticket={ticket}", headers={"Bad Header": "x"}, timeout=5)
+    log = stack.log_path.read_text()
+    for secret in (token, ticket, "ct_z"):
+        assert secret not in log
+
+
+def test_a_stop_is_quick_and_tells_clients_to_come_back(stack: Stack, shop: Shop) -> None:
+    clients = [greeted(stack, shop, f"user{number}") for number in range(30)]
+    stream = stack.stream(shop.token())
+    assert stream.read()["event"] == "hello"
+    shop.notify("ann", "user7")
+    assert stream.read()["id"] == "1"
+    assert clients[7].ids(1) == [2]
+    # Two steps of a second each in the server, while the whole stack has ten.
+    assert stack.stop() < 3.0
+    assert {client.close_code() for client in clients} == {1012}
+    assert stream.read() == {"event": "close", "data": '{"code": 1012}'}
+    shop.notify("user7")
+    stack.start()
+    assert greeted(stack, shop, "user7", after=2).ids(1) == [3]

@@ -1,0 +1,398 @@
+"""The client module /static/sluice.js, run in a real browser against a small HTTP and WebSocket server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import pytest
+from flask import Flask, Response, jsonify, request
+from flask_sock import Sock
+from playwright.sync_api import Page, sync_playwright
+from simple_websocket import ConnectionClosed
+from werkzeug.serving import make_server
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(__file__).parents[2] / "app" / "static"
+# Debian's browser; its background services would call out to the network.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Longest wait for something to happen; everything here takes well under two seconds on an idle machine.
+DEADLINE_SECONDS = 20.0
+
+
+class Backend:
+    """What the module talks to: it follows the public contract, remembers each request and misbehaves on demand."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
+        self.deposit_answers: list[Callable[[], Response | tuple[Response, int]]] = []
+        self.sockets: list[tuple[str | None, list[str], Queue[Any]]] = []
+        self.streams: list[tuple[str | None, str | None, Queue[Any]]] = []
+        self.refuse_sockets = False
+        self.hello: dict[str, Any] = {}
+        self.missed: list[dict[str, Any]] = []
+        self.good_tokens: set[str] | None = None
+        self._tickets = 0
+        self._server = make_server("127.0.0.1", 0, self._application(), threaded=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        # The server looks this often whether it shall stop, and each test waits for that.
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        for *_, queue in [*self.sockets, *self.streams]:
+            queue.put(None)
+        self._server.shutdown()
+
+    def _application(self) -> Flask:
+        app = Flask("backend", static_folder=str(STATIC), static_url_path="/static")
+        app.config["SOCK_SERVER_OPTIONS"] = {"subprotocols": ["sluice.v1"]}
+        app.config["PROPAGATE_EXCEPTIONS"] = True
+        app.before_request(self._remember)
+        app.add_url_rule("/", view_func=lambda: "<!doctype html><title>page</title>")
+        app.add_url_rule("/api/payments/deposit", view_func=self._deposit, methods=["POST"])
+        app.add_url_rule("/api/payments/<id>", view_func=self._payment)
+        app.add_url_rule("/api/tickets", view_func=self._ticket, methods=["POST"])
+        app.add_url_rule("/api/stream", view_func=self._stream)
+        Sock(app).route("/ws")(self._socket)
+        return app
+
+    def _remember(self) -> tuple[str, int] | None:
+        self.requests.append((request.method, request.path, dict(request.headers), request.get_json(silent=True)))
+        if request.path == "/ws" and (self.refuse_sockets or not self._token_is_good()):
+            self.sockets.append((request.args.get("after"), self._offered(), Queue()))
+            return "refused", 401
+        return None
+
+    @staticmethod
+    def _offered() -> list[str]:
+        return [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+
+    def _token_is_good(self) -> bool:
+        token = self._offered()[-1].removeprefix("sluice.token.")
+        return self.good_tokens is None or token in self.good_tokens
+
+    def _deposit(self) -> Response | tuple[Response, int]:
+        return self.deposit_answers.pop(0)()
+
+    def _payment(self, id: str) -> Response:
+        return jsonify({"id": id, "status": "processing", "redirect_url": "https://pay.example/1"})
+
+    def _ticket(self) -> Response:
+        self._tickets += 1
+        return jsonify({"ticket": f"ticket-{self._tickets}"})
+
+    def _greeting(self) -> dict[str, Any]:
+        after = request.args.get("after")
+        return {"type": "hello", "resumed": after is not None, "last_id": 7, **self.hello}
+
+    def _socket(self, socket: Any) -> None:
+        queue: Queue[Any] = Queue()
+        self.sockets.append((request.args.get("after"), self._offered(), queue))
+        for message in [self._greeting(), *self.missed]:
+            socket.send(json.dumps(message))
+        while True:
+            try:
+                message = queue.get(timeout=0.2)
+            except Empty:
+                if not socket.connected:
+                    return
+                continue
+            if message is None or isinstance(message, int):
+                socket.close(message or 1001)
+                # Returning would make the development server write an HTTP answer after the close frame,
+                # and a browser that reads both at once reports 1006 in place of the close code.
+                raise ConnectionAbortedError
+            try:
+                socket.send(json.dumps(message))
+            except ConnectionClosed:
+                return
+
+    def _stream(self) -> Response:
+        queue: Queue[Any] = Queue()
+        self.streams.append((request.args.get("after"), request.args.get("ticket"), queue))
+        queue.put(self._greeting())
+
+        def frames() -> Iterator[str]:
+            while (message := queue.get()) is not None:
+                yield f"id: {message.get('id', '')}\nevent: {message['type']}\ndata: {json.dumps(message)}\n\n"
+
+        return Response(frames(), mimetype="text/event-stream")
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Polls until `condition()` is true and returns its value; fails with `what` at the deadline."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"did not happen: {what}"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    server = Backend()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: the client module was NOT tested")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, backend: Backend) -> Iterator[Page]:
+    page = browser.new_page()
+    page.goto(backend.url)
+    # The pauses between tries are random; small ones keep the tests short and their length the same.
+    page.evaluate("() => { Math.random = () => 0.05; }")
+    page.evaluate("async () => { window.sluice = await import('/static/sluice.js'); }")
+    yield page
+    page.close()
+
+
+DEPOSIT = """async (options) => {
+  try {
+    return await sluice.deposit({ getToken: async () => 'ct_one', amount: '25.00', currency: 'USD', ...options });
+  } catch (error) {
+    return { name: error.name, status: error.status, errors: error.errors, message: error.message };
+  }
+}"""
+
+WATCH = """(options) => {
+  window.seen = { messages: [], states: [], resets: [], tokens: 0, errors: [] };
+  window.handle = sluice.watch({
+    getToken: async () => ({ token: `ct_${(seen.tokens += 1)}`, expires_at: '2099-01-01T00:00:00.000000Z' }),
+    onMessage: (message) => seen.messages.push(message),
+    onReset: (hello) => seen.resets.push(hello.last_id),
+    onState: (state) => seen.states.push(state),
+    onError: (error) => seen.errors.push(String(error)),
+    ...options,
+  });
+}"""
+
+
+def seen(page: Page) -> dict[str, Any]:
+    result: dict[str, Any] = page.evaluate("() => ({ ...seen, lastId: handle.lastId })")
+    return result
+
+
+def ids(page: Page) -> list[int]:
+    return [message["id"] for message in seen(page)["messages"]]
+
+
+def message(number: int) -> dict[str, Any]:
+    return {"id": number, "type": "payment.completed", "payment": {"id": f"p{number}"}, "at": "2025-01-01T00:00:00Z"}
+
+
+def pending(status: int = 202) -> tuple[Response, int]:
+    return jsonify({"id": "p1", "status": "pending", "redirect_url": None}), status
+
+
+def refused(status: int, body: dict[str, Any], **headers: str) -> Response:
+    return Response(json.dumps(body), status, headers, mimetype="application/problem+json")
+
+
+def test_deposit_repeats_a_refused_request_under_the_same_key_and_waits_for_the_redirect(
+    backend: Backend, page: Page
+) -> None:
+    backend.deposit_answers = [
+        lambda: refused(503, {"title": "busy"}, **{"Retry-After": "0"}),
+        lambda: Response("torn {", 201, mimetype="application/json"),
+        lambda: refused(429, {"title": "slow down"}, **{"Retry-After": "1"}),
+        pending,
+    ]
+    started = time.monotonic()
+    payment = page.evaluate(DEPOSIT, {"userId": "u1", "metadata": {"order": "7"}, "waitSeconds": 3})
+    assert payment == {"id": "p1", "status": "processing", "redirect_url": "https://pay.example/1"}
+    assert time.monotonic() - started >= 1.0, "Retry-After was not honoured"
+    posts = [entry for entry in backend.requests if entry[0] == "POST"]
+    assert len(posts) == 4
+    assert len({headers["Idempotency-Key"] for _, _, headers, _ in posts}) == 1
+    for _, _, headers, body in posts:
+        assert headers["Prefer"] == "wait=3"
+        assert headers["Authorization"] == "Bearer ct_one"
+        assert body == {"user_id": "u1", "amount": "25.00", "currency": "USD", "metadata": {"order": "7"}}
+
+
+def test_deposit_hands_over_field_errors_at_once(backend: Backend, page: Page) -> None:
+    errors = [{"field": "amount", "message": "JPY has no decimals"}]
+    backend.deposit_answers = [lambda: refused(422, {"title": "Invalid", "detail": "Look", "errors": errors})]
+    failure = page.evaluate(DEPOSIT, {"idempotencyKey": "mine"})
+    assert failure == {"name": "SluiceError", "status": 422, "errors": errors, "message": "Look"}
+    posts = [headers for method, _, headers, _ in backend.requests if method == "POST"]
+    assert [headers["Idempotency-Key"] for headers in posts] == ["mine"]
+
+
+def test_deposit_takes_a_new_token_once_when_the_first_is_refused(backend: Backend, page: Page) -> None:
+    backend.deposit_answers = [lambda: refused(401, {"title": "token ended"}), lambda: pending(201)]
+    tokens = page.evaluate(
+        """async () => {
+          const hints = [];
+          const getToken = async ({ refresh }) => { hints.push(refresh); return `ct_${hints.length}`; };
+          await sluice.deposit({ getToken, amount: '1', currency: 'JPY' });
+          return hints;
+        }"""
+    )
+    assert tokens[:2] == [False, True]
+    posts = [headers for method, _, headers, _ in backend.requests if method == "POST"]
+    assert [headers["Authorization"] for headers in posts] == ["Bearer ct_1", "Bearer ct_2"]
+    assert len({headers["Idempotency-Key"] for headers in posts}) == 1
+
+
+def test_deposit_stops_when_it_is_aborted(backend: Backend, page: Page) -> None:
+    backend.deposit_answers = [lambda: refused(503, {}, **{"Retry-After": "30"})]
+    name = page.evaluate(
+        """async () => {
+          const control = new AbortController();
+          setTimeout(() => control.abort(), 300);
+          const options = { getToken: () => 'ct_1', amount: '1', currency: 'JPY', signal: control.signal };
+          return sluice.deposit(options).catch((error) => error.name);
+        }"""
+    )
+    assert name == "AbortError"
+    assert len(backend.deposit_answers) == 0
+
+
+def test_watch_resumes_where_it_was_and_hands_each_message_over_once(backend: Backend, page: Page) -> None:
+    page.evaluate(WATCH, {"after": 3})
+    after, protocols, queue = until(lambda: backend.sockets, "a first socket")[0]
+    assert (after, protocols) == ("3", ["sluice.v1", "sluice.token.ct_1"])
+    for number in (4, 5, 5, 4, 6):
+        queue.put(message(number))
+    until(lambda: ids(page) == [4, 5, 6], "messages 4, 5, 6 once each")
+    backend.missed = [message(6), message(7)]
+    queue.put(1011)
+    until(lambda: len(backend.sockets) == 2, "a second socket")
+    assert backend.sockets[1][0] == "6"
+    until(lambda: ids(page) == [4, 5, 6, 7], "the missed message")
+    assert seen(page)["states"] == ["connecting", "live", "reconnecting", "live"]
+    assert seen(page)["resets"] == []
+    page.evaluate("() => handle.close()")
+    until(lambda: seen(page)["states"][-1] == "closed", "the closed state")
+    assert len(backend.sockets) == 2
+
+
+def test_watch_from_now_resumes_after_the_greeting_when_no_message_came(backend: Backend, page: Page) -> None:
+    page.evaluate(WATCH, {})
+    until(lambda: backend.sockets, "a first socket")[0][2].put(1012)
+    until(lambda: len(backend.sockets) == 2, "a second socket")
+    assert [after for after, *_ in backend.sockets] == [None, "7"]
+
+
+def test_watch_reports_a_gap_and_goes_on_from_the_servers_last_id(backend: Backend, page: Page) -> None:
+    backend.hello = {"resumed": False, "last_id": 2}
+    page.evaluate(WATCH, {"after": 50})
+    until(lambda: seen(page)["resets"] == [2], "the reset")
+    backend.sockets[0][2].put(message(3))
+    until(lambda: ids(page) == [3], "a message with a smaller id than before the reset")
+    assert seen(page)["lastId"] == 3
+
+
+def test_watch_takes_a_new_token_when_the_server_ends_the_old_one(backend: Backend, page: Page) -> None:
+    page.evaluate(WATCH, {})
+    until(lambda: backend.sockets, "a first socket")[0][2].put(4401)
+    until(lambda: len(backend.sockets) == 2, "a second socket")
+    assert backend.sockets[1][1][1] == "sluice.token.ct_2"
+
+
+def test_watch_takes_a_new_token_when_the_handshake_is_refused(backend: Backend, page: Page) -> None:
+    backend.good_tokens = {"ct_2"}
+    page.evaluate(WATCH, {})
+    until(lambda: seen(page)["states"][-1] == "live", "a socket with the second token")
+    assert [protocols[1] for _, protocols, _ in backend.sockets] == ["sluice.token.ct_1", "sluice.token.ct_2"]
+
+
+def test_watch_falls_back_to_the_stream_with_a_new_ticket_each_time(backend: Backend, page: Page) -> None:
+    backend.refuse_sockets = True
+    page.evaluate(WATCH, {"after": 0})
+    until(lambda: len(backend.streams) == 1, "a stream")
+    assert len(backend.sockets) == 3
+    backend.streams[0][2].put(message(1))
+    until(lambda: ids(page) == [1], "a message over the stream")
+    assert seen(page)["states"][-1] == "fallback"
+    backend.streams[0][2].put(None)
+    until(lambda: len(backend.streams) == 2, "a second stream")
+    assert [stream[:2] for stream in backend.streams] == [("0", "ticket-1"), ("1", "ticket-2")]
+    backend.streams[1][2].put(message(2))
+    until(lambda: ids(page) == [1, 2], "a message over the second stream")
+
+
+def test_watch_goes_back_from_the_stream_to_the_socket(backend: Backend, page: Page) -> None:
+    backend.refuse_sockets = True
+    page.evaluate(WATCH, {"after": 0, "socketProbeMs": 300})
+    until(lambda: seen(page)["states"][-1] == "fallback", "the stream")
+    backend.streams[0][2].put(message(1))
+    until(lambda: ids(page) == [1], "a message over the stream")
+    backend.missed = [message(1)]
+    backend.refuse_sockets = False
+    until(lambda: seen(page)["states"][-1] == "live", "the socket again")
+    assert backend.sockets[-1][0] == "1"
+    backend.sockets[-1][2].put(message(2))
+    until(lambda: ids(page) == [1, 2], "a message over the socket, none twice")
+
+
+def test_a_failing_page_function_does_not_break_the_connection(backend: Backend, page: Page) -> None:
+    failing = "{ seen.messages.push(message); throw Error('page'); }"
+    page.evaluate(WATCH.replace("seen.messages.push(message)", failing), {})
+    queue = until(lambda: backend.sockets, "a socket")[0][2]
+    for number in (8, 9):
+        queue.put(message(number))
+    until(lambda: ids(page) == [8, 9], "both messages")
+    assert seen(page)["errors"] == ["Error: page", "Error: page"]
+    assert len(backend.sockets) == 1
+
+
+@pytest.mark.parametrize(
+    ("payment", "title", "tone"),
+    [
+        ({"status": "pending"}, "Asking the provider…", "open"),
+        ({"status": "processing"}, "Confirming your payment…", "open"),
+        ({"status": "completed"}, "1,234,567.50 USD is in your wallet", "done"),
+        ({"status": "completed", "exception": "late"}, "1,234,567.50 USD is in your wallet", "done"),
+        ({"status": "completed", "received_amount": "3.00"}, "3.00 USD is in your wallet", "done"),
+        ({"status": "failed", "failure_reason": "card_declined"}, "The payment did not go through", "ended"),
+        ({"status": "cancelled"}, "The payment was cancelled", "ended"),
+        ({"status": "cancelled", "failure_reason": "expired"}, "Nobody paid in time", "ended"),
+        ({"status": "processing", "exception": "underpaid"}, "Your payment is under review", "review"),
+        ({"status": "completed", "exception": "conflict"}, "Your payment is under review", "review"),
+        ({"status": "completed", "exception": "reversed"}, "1,234,567.50 USD was paid back", "ended"),
+    ],
+)
+def test_the_demo_page_tells_each_state(page: Page, payment: dict[str, Any], title: str, tone: str) -> None:
+    whole = {"amount": "1234567.50", "currency": "USD", "exception": None, "failure_reason": None, **payment}
+    told = page.evaluate(
+        "async (payment) => (await import('/static/demo/words.js')).journey(payment, 'success')", whole
+    )
+    assert (told["title"], told["tone"]) == (title, tone)
+
+
+def test_the_demo_page_never_opens_an_address_that_is_no_web_page(page: Page) -> None:
+    addresses = [None, "", "javascript:alert(1)", "data:text/html,x", "https://pay.example/p?x=1"]
+    opened = page.evaluate(
+        """async (addresses) => {
+          const { payPage } = await import('/static/demo/view.js');
+          return addresses.map((address) => payPage({ redirect_url: address }));
+        }""",
+        addresses,
+    )
+    assert opened == [None, None, None, None, "https://pay.example/p?x=1"]

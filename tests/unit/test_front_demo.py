@@ -1,0 +1,89 @@
+"""The demo routes refuse everybody but the demo page on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.routes.demo import DEMO_USER, demo, new_demo_user
+from app.runtime import runtime
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
+    # Nothing here connects: refusals come before any work, and the page is the same for everybody.
+    monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg2://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("SLUICE_PUBLIC_URL", "https://sluice.example")
+    monkeypatch.setenv("SLUICE_SOCKETS_PUBLIC_URL", "https://live.example:8443")
+    runtime.cache_clear()
+    app = Flask("app", template_folder=str(ROOT / "app/templates"), static_folder=str(ROOT / "app/static"))
+    app.register_blueprint(demo)
+    yield app.test_client()
+    runtime.cache_clear()
+
+
+@pytest.mark.parametrize("path", ["/", "/demo"])
+@pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"])
+def test_strangers_are_refused(client: FlaskClient, path: str, peer: str) -> None:
+    assert client.get(path, environ_base={"REMOTE_ADDR": peer}).status_code == 403
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_gets_the_page(client: FlaskClient, peer: str) -> None:
+    assert client.get("/demo", environ_base={"REMOTE_ADDR": peer}).status_code == 200
+    assert client.get("/", environ_base={"REMOTE_ADDR": peer}).headers["Location"] == "/demo"
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost:8000", 200), ("sluice.example", 200), ("evil.example", 403)])
+def test_a_foreign_name_for_this_machine_is_refused(client: FlaskClient, host: str, status: int) -> None:
+    assert client.get("/demo", headers={"Host": host}).status_code == status
+
+
+def test_another_name_of_this_machine_leads_to_the_public_one(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_PUBLIC_URL", "http://127.0.0.1:8000")
+    runtime.cache_clear()
+    moved = client.get("/demo?returned=success&payment_id=p%261", headers={"Host": "localhost:8000"})
+    assert moved.headers["Location"] == "http://127.0.0.1:8000/demo?returned=success&payment_id=p%261"
+    assert client.get("/demo", headers={"Host": "localhost:8000"}).headers["Location"] == "http://127.0.0.1:8000/demo"
+    assert client.get("/demo", headers={"Host": "127.0.0.1:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_other_sites_get_no_token(client: FlaskClient, headers: dict[str, str]) -> None:
+    assert client.post("/demo/token", json={}, headers=headers).status_code == 403
+
+
+def test_the_page_allows_nothing_inline_and_names_the_sockets(client: FlaskClient) -> None:
+    answer = client.get("/demo?returned=success&payment_id=%3Cscript%3E")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "connect-src 'self' https://live.example:8443 wss://live.example:8443" in policy
+    assert "unsafe" not in policy
+    assert "<style" not in answer.text
+    assert " style=" not in answer.text
+    assert answer.text.count("<script") == 1
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_new_demo_users_differ_and_are_known_again() -> None:
+    users = {new_demo_user() for _ in range(50)}
+    assert len(users) == 50
+    assert all(DEMO_USER.fullmatch(user) for user in users)

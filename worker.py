@@ -1,0 +1,8 @@
+"""The Celery entry: `celery -A worker worker`, `beat` and `flower`."""
+
+from app.celery_app import celery_app as app
+from app.worker_process import prepare_process
+
+prepare_process(app)
+
+__all__ = ["app"]
