@@ -5,7 +5,7 @@ Every choice is about doorbells: they carry no data, may be lost or doubled, and
 
 import os
 
-from kombu import Queue
+from kombu.entity import Queue
 
 from app.celery_urls import kombu_url
 
@@ -42,7 +42,8 @@ broker_transport_options = {
 }
 
 # Settling is busy work, provider calls wait on the network: separate queues let an operator scale them apart.
-task_queues = [Queue("ring.settle"), Queue("ring.provider"), Queue("ring.notify"), Queue("ring.sweep")]
+_RINGS = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
+task_queues = [Queue(name) for name in _RINGS]  # type: ignore[no-untyped-call]
 task_create_missing_queues = False
 task_default_queue = "ring.sweep"
 task_routes = {

@@ -77,7 +77,7 @@ class Waiters:
             try:
                 # The read blocks for less than the socket's time-out, so that a half-open link is noticed.
                 redis = Redis.from_url(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
-                with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                with redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
                     subscription.subscribe(CHANGED_CHANNEL)
                     while True:
                         message = subscription.get_message(timeout=_LISTEN_SECONDS)

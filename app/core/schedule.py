@@ -45,7 +45,7 @@ def retry_seconds(attempts: int, retry_after_seconds: float | None = None) -> fl
 
     At least `retry_after_seconds` where the provider named a time.
     """
-    ceiling = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(attempts - 1, 30))
+    ceiling = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * float(2 ** min(attempts - 1, 30)))
     # Jitter keeps the retries of an outage from coming back all at once; it needs no secrecy.
     wait = ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311  # nosec B311
     return max(wait, min(retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 # Nothing that Sluice takes is nested deeper than metadata in a body; the rest is room for providers' own bodies.
 DEPTH_MAX = 32
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class JsonError(ValueError):
@@ -34,23 +37,13 @@ def loads(raw: bytes) -> Any:
 
 
 def _check_depth(text: str) -> None:
-    depth, in_string, is_escaped = 0, False, False
-    for character in text if text.count("[") + text.count("{") > DEPTH_MAX else "":
-        if in_string:
-            if is_escaped:
-                is_escaped = False
-            elif character == "\\":
-                is_escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise JsonError(f"the body is nested deeper than {DEPTH_MAX}")
-        elif character in "]}":
-            depth -= 1
+    depth = 0
+    # Brackets inside strings do not nest; most bodies have so few brackets that nothing needs to be looked at.
+    unquoted = _STRING.sub("", text) if text.count("[") + text.count("{") > DEPTH_MAX else ""
+    for character in unquoted:
+        depth += (character in "[{") - (character in "]}")
+        if depth > DEPTH_MAX:
+            raise JsonError(f"the body is nested deeper than {DEPTH_MAX}")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

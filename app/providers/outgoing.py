@@ -84,13 +84,13 @@ def _connect(host: str, port: int, timeout: float, private_hosts: frozenset[str]
     addresses = [str(entry[4][0]) for entry in found]
     if not addresses or not all(_is_allowed(address, host, private_hosts) for address in addresses):
         raise AddressRefused(f"the provider's host {host} has an address that may not be called")
-    error: OSError | None = None
+    last: OSError | None = None
     for address in addresses:
         try:
             return socket.create_connection((address, port), timeout=timeout)
-        except OSError as failure:
-            error = failure
-    raise NotSent(f"the provider does not take connections: {error}") from error
+        except OSError as error:
+            last = error
+    raise NotSent(f"the provider does not take connections: {last}") from last
 
 
 class _GuardedAdapter(HTTPAdapter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -57,42 +58,40 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
 
 def register_errors(app: Flask) -> None:
     """Connects every kind of error with its answer."""
+    for kind, answer in _ANSWERS.items():
+        app.register_error_handler(kind, answer)
 
-    @app.errorhandler(RequestRejected)
-    def _rejected(error: RequestRejected) -> Response:
-        return problem(error.status, str(error), error.errors)
 
-    @app.errorhandler(WebhookRejected)
-    def _webhook_rejected(error: WebhookRejected) -> Response:
-        return problem(error.status, str(error))
+def _http(error: HTTPException) -> Response:
+    allowed = getattr(error, "valid_methods", None)
+    headers = {"Allow": ", ".join(allowed)} if allowed else None
+    return problem(error.code or 500, error.description or error.name, headers=headers)
 
-    @app.errorhandler(JsonError)
-    def _unreadable(error: JsonError) -> Response:
-        return problem(400, str(error))
 
-    @app.errorhandler(ValidationError)
-    def _invalid(error: ValidationError) -> Response:
-        return problem(422, "The request has errors.", field_errors(error))
+def _away(error: Exception) -> Response:
+    log.warning("database_away", error=type(error).__name__)
+    return problem(503, "The database does not answer; nothing was done. Try again.")
 
-    @app.errorhandler(OperationalError)
-    @app.errorhandler(InterfaceError)
-    @app.errorhandler(PoolTimeoutError)
-    def _away(error: Exception) -> Response:
-        log.warning("database_away", error=type(error).__name__)
-        return problem(503, "The database does not answer; nothing was done. Try again.")
 
-    @app.errorhandler(DBAPIError)
-    def _database(error: DBAPIError) -> Response:
-        if error.connection_invalidated:
-            return _away(error)
-        return _unexpected(error)
+def _database(error: DBAPIError) -> Response:
+    return _away(error) if error.connection_invalidated else _unexpected(error)
 
-    @app.errorhandler(HTTPException)
-    def _http(error: HTTPException) -> Response:
-        headers = {"Allow": ", ".join(error.valid_methods)} if getattr(error, "valid_methods", None) else None
-        return problem(error.code or 500, error.description or error.name, headers=headers)
 
-    @app.errorhandler(Exception)
-    def _unexpected(error: Exception) -> Response:
-        log.exception("unexpected", exc_info=error)
-        return problem(500, "Something unexpected happened; it has been logged.")
+def _unexpected(error: Exception) -> Response:
+    log.exception("unexpected", exc_info=error)
+    return problem(500, "Something unexpected happened; it has been logged.")
+
+
+# Flask takes the most specific class; the order is for the reader.
+_ANSWERS: dict[type[Exception], Callable[[Any], Response]] = {
+    RequestRejected: lambda error: problem(error.status, str(error), error.errors),
+    WebhookRejected: lambda error: problem(error.status, str(error)),
+    JsonError: lambda error: problem(400, str(error)),
+    ValidationError: lambda error: problem(422, "The request has errors.", field_errors(error)),
+    OperationalError: _away,
+    InterfaceError: _away,
+    PoolTimeoutError: _away,
+    DBAPIError: _database,
+    HTTPException: _http,
+    Exception: _unexpected,
+}

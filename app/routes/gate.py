@@ -14,7 +14,6 @@ from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 from sqlalchemy import text
 
-from app.core.errors import RequestRejected
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES, PUBLIC
 from app.runtime import Runtime, runtime

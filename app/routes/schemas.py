@@ -36,7 +36,7 @@ class DepositRequest(Strict):
 
     user_id: UserId | None = Field(None, description="Required with a secret key; a client token has its own user.")
     currency: str = Field(
-        examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": sorted(CURRENCY_DIGITS)}
+        examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": [*sorted(CURRENCY_DIGITS)]}
     )
     amount: str = Field(examples=["25.00"], pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$")
     provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.decisions import Verdict
+from app.core.decision import Verdict
 from app.runtime import Runtime
 from app.services import notifications
 from app.services.settlement import Outcome

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from app.core.decisions import Transfer
+from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payments import Payment
 from models import new_id

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.decisions import Verdict
+from app.core.decision import Verdict
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.payments import Payment

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.decisions import Verdict
+from app.core.decision import Verdict
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount

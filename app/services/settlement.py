@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.decisions import Case, Decision, Verdict, decide
+from app.core.decision import Case, Decision, Verdict
+from app.core.decisions import decide
 from app.core.errors import InvariantBroken
 from app.core.facts import Fact, Input
 from app.core.payments import EDGES, Payment, Policy, Status, present_payment

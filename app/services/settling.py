@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.core.decisions import Decision, Verdict
+from app.core.decision import Decision, Verdict
 from app.core.errors import NotYet, Unusable
 from app.core.schedule import retry_seconds
 from app.core.strict_json import JsonError, loads
@@ -125,11 +125,9 @@ def settle_due(runtime: Runtime) -> None:
     deadline = time.monotonic() + RING_SECONDS_MAX
     runtime.doorbells.take_down("settle")
     while True:
-        claimed = settle_batch(runtime)
-        if claimed < BATCH_ROWS:
-            # Fairness can leave a batch short while rows are due; the next claim finds out.
-            if claimed == 0:
-                return
+        # Fairness can leave a batch short while rows are due; only an empty claim says that nothing is.
+        if settle_batch(runtime) == 0:
+            return
         if time.monotonic() > deadline:
             runtime.doorbells.ring("settle")
             return

@@ -21,5 +21,4 @@ def upgrade() -> None:
     for part in PARTS:
         sql = (folder / f"{part}.sql").read_text(encoding="utf-8").replace("{app_login}", app_login)
         # The driver's own cursor: without parameters it leaves the per-cent signs of the SQL alone.
-        with op.get_bind().connection.cursor() as cursor:
-            cursor.execute(sql)
+        op.get_bind().connection.cursor().execute(sql)

@@ -1,0 +1,5 @@
+"""The `sluice` command: one module in `app.cli.commands` per command, found by its name."""
+
+from app.cli.root import main
+
+__all__ = ["main"]

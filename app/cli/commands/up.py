@@ -1,0 +1,18 @@
+"""`sluice up`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from app.settings import Settings
+
+
+@click.command("up")
+def command() -> None:
+    """Starts everything on this machine and stays in the foreground."""
+    from app.bootstrap import prepare
+    from app.up import up
+
+    sys.exit(up(Settings.from_environment(), prepare))

@@ -1,0 +1,67 @@
+"""The root of the command line: finds the commands and turns errors into one line for a person."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+import click
+from redis.exceptions import RedisError
+from requests import RequestException
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.cli import commands
+from app.core.errors import RequestRejected
+from app.embedded import ServerUnavailable
+from app.services.tenants import ConfigurationError
+from app.settings import SettingsError
+from app.vault import VaultError
+
+# What an operator can put right; anything else is a fault of ours, and its trace is wanted.
+_EXPECTED = (
+    *(SettingsError, ConfigurationError, VaultError, RequestRejected, ServerUnavailable),
+    *(SQLAlchemyError, RedisError, RequestException, OSError),
+)
+
+
+class Commands(click.Group):
+    """A group whose commands are the modules of `app.cli.commands`, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
+        return sorted({*super().list_commands(ctx), *names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # The reader of a pipe has gone, `sluice ... | head`: click ends quietly.
+        except _EXPECTED as error:
+            raise click.ClickException(describe_error(error)) from None
+
+
+def describe_error(error: BaseException) -> str:
+    """Returns what went wrong in one line, without the statement and the values that a database error carries."""
+    if isinstance(error, DBAPIError):
+        return f"the database says: {str(error.orig).strip().splitlines()[0]}"
+    if isinstance(error, RedisError):
+        return f"Redis says: {error}"
+    return str(error) or (type(error).__doc__ or type(error).__name__).strip()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sluice", message="sluice %(version)s")
+def main() -> None:
+    """Sluice: deposits in, wallets credited exactly once, browsers told live.
+
+    Commands find the running stack through SLUICE_HOME/run.json, or through the environment (DATABASE_URL,
+    REDIS_URL, SLUICE_ENCRYPTION_KEYS, ...), which wins.
+    """

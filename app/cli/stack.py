@@ -1,0 +1,87 @@
+"""Finds the stack that a command speaks to: the environment first, then what `sluice up` wrote into its home."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.home import read_run_file
+from app.runtime import Runtime
+from app.settings import Settings
+
+# A command needs one connection; the second is for a look at the database beside an open transaction.
+POOL_SIZE = 2
+
+_DATABASE = {"DATABASE_URL": "database_url", "DATABASE_OWNER_URL": "owner_database_url"}
+_REDIS = {"REDIS_URL": "redis_url", "BROKER_URL": "broker_url"}
+_ADDRESSES = {
+    "SLUICE_PUBLIC_URL": "web",
+    "SLUICE_SOCKETS_PUBLIC_URL": "sockets",
+    "SLUICE_SANDBOX_PUBLIC_URL": "sandbox",
+}
+_DEMO = {
+    "SLUICE_ENCRYPTION_KEYS": "encryption_key",
+    "SLUICE_DEMO_TENANT_ID": "tenant_id",
+    "SLUICE_DEMO_KEY_ID": "key_id",
+}
+
+
+class NoStack(click.ClickException):
+    """No stack runs in SLUICE_HOME, and the environment names none."""
+
+
+def find_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Returns the settings of the stack to speak to.
+
+    Raises NoStack where there is none, SettingsError where a variable cannot be used.
+    """
+    env = dict(os.environ if environment is None else environment)
+    home = Settings.from_environment(env).home
+    run = read_run_file(home)
+    if run is None and not env.get("DATABASE_URL"):
+        raise NoStack(
+            f"no stack is ready in {home}: start one (make run), set SLUICE_HOME to where it runs,"
+            " or set DATABASE_URL and REDIS_URL"
+        )
+    return Settings.from_environment(_complete(env, home, run or {}))
+
+
+def _complete(env: dict[str, str], home: Path, run: Mapping[str, Any]) -> dict[str, str]:
+    """Fills in what the environment leaves open.
+
+    An address in the environment that is not the running stack's means another installation: then nothing of that
+    stack that belongs to its database or its Redis is mixed in, the encryption key least of all.
+    """
+    same_database = env.get("DATABASE_URL") in (None, "", run.get("database_url"))
+    same_redis = env.get("REDIS_URL") in (None, "", run.get("redis_url"))
+    if same_database:
+        _fill(env, _DATABASE, run)
+        _fill(env, _ADDRESSES, run)
+        with contextlib.suppress(FileNotFoundError):
+            _fill(env, _DEMO, json.loads((home / "demo.json").read_text(encoding="utf-8")))
+    if same_redis and same_database:
+        _fill(env, _REDIS, run)
+    return env
+
+
+def _fill(env: dict[str, str], names: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    for variable, key in names.items():
+        if not env.get(variable) and values.get(key):
+            env[variable] = str(values[key])
+
+
+@contextlib.contextmanager
+def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
+    """Gives a runtime of the stack for one command and closes its connections afterwards."""
+    runtime = Runtime.from_settings(settings or find_settings(), POOL_SIZE)
+    try:
+        yield runtime
+    finally:
+        runtime.database.engine.dispose()
+        runtime.redis.close()

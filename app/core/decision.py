@@ -1,0 +1,103 @@
+"""What a decision is: a frozen value that says everything that is to be written together."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from app.core.errors import InvariantBroken
+from app.core.facts import Command, Fact
+from app.core.payments import Payment
+
+
+class Verdict(StrEnum):
+    """What became of a fact or command."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    IGNORED = "ignored"
+    CONFLICT = "conflict"
+    DEAD_LETTER = "dead_letter"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Money to be posted between the provider's clearing wallet and the user's; `key` is unique per payment."""
+
+    key: str
+    type: str
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A dead letter to be opened. `key` makes the same case one row; `amount_minor` is what accepting would credit.
+
+    `is_rejected`: the tenant's policy has rejected it already; it is kept for the record.
+    """
+
+    reason: str
+    detail: str
+    key: str
+    reference: str | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    is_rejected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be written: the payment as it will be, and everything that goes with it in one transaction.
+
+    `supersedes`: open cases of the same provider reference are settled by this. `alert` names an alarm to raise.
+    """
+
+    verdict: Verdict
+    reason: str
+    payment: Payment
+    transfer: Transfer | None = None
+    case: Case | None = None
+    supersedes: bool = False
+    notification: str | None = None
+    alert: str | None = None
+
+
+FactDecider = Callable[[Payment, Fact, datetime.datetime], Decision]
+CommandDecider = Callable[[Payment, Command, datetime.datetime], Decision]
+
+
+def changed(payment: Payment, now: datetime.datetime, **changes: object) -> Payment:
+    """Returns the payment's next version with `changes`."""
+    return replace(payment, version=payment.version + 1, updated_at=now, **changes)  # type: ignore[arg-type]
+
+
+def marked(payment: Payment, now: datetime.datetime, mark: str) -> Payment:
+    """Returns the payment with one more mark; unchanged where it carries it already."""
+    return payment if mark in payment.exceptions else changed(payment, now, exceptions=payment.exceptions | {mark})
+
+
+def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
+    """Returns the fields that a fact only fills in, never changes."""
+    filled: dict[str, object] = {}
+    if payment.provider_reference is None and fact.reference:
+        filled["provider_reference"] = fact.reference
+    if payment.redirect_url is None and fact.redirect_url:
+        filled["redirect_url"] = fact.redirect_url
+    return filled
+
+
+def is_other_reference(payment: Payment, fact: Fact) -> bool:
+    """Whether the fact names another provider reference than the payment has."""
+    return bool(
+        fact.reference and payment.provider_reference is not None and fact.reference != payment.provider_reference
+    )
+
+
+def money_of(given: Fact | Command) -> tuple[int, str]:
+    """Returns (minor units, currency) of a fact or command that is about money. Raises InvariantBroken."""
+    if given.amount_minor is None or given.currency is None:
+        raise InvariantBroken(f"'{given.kind}' comes with an amount and a currency")
+    return given.amount_minor, given.currency
