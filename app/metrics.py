@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy import Engine, event
 
 # From a millisecond to the ten seconds after which a provider call is given up.
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -25,3 +26,30 @@ REQUEST_SECONDS = Histogram(
 SOCKETS_OPEN = Gauge("sluice_sockets_open", "Live sockets and streams.", ["kind"], multiprocess_mode="livesum")
 SOCKETS_DROPPED = Counter("sluice_sockets_dropped", "Sockets closed by us, by reason.", ["reason"])
 NOTIFICATIONS_PUBLISHED = Counter("sluice_notifications_published", "Notifications numbered and published.")
+TASKS = Counter("sluice_tasks", "Doorbells answered, by task and outcome.", ["task", "outcome"])
+POOL_IN_USE = Gauge(
+    "sluice_pool_connections_in_use", "Database connections taken from the pool.", multiprocess_mode="livesum"
+)
+
+
+def _start_at_zero(counter: Counter | Gauge, *values: str) -> None:
+    """A series that appears with its first event hides that event from every rule on increases."""
+    for value in values:
+        counter.labels(value)
+
+
+_start_at_zero(RINGS_FAILED, "settle", "provider", "notify")
+_start_at_zero(WEBHOOKS_RECEIVED, "stored", "duplicate", "conflict")
+_start_at_zero(
+    WEBHOOKS_REFUSED,
+    *("address", "json", "media_type", "path", "signature", "timestamp", "too_large", "unknown_provider", "webhook_id"),
+)
+_start_at_zero(WEBHOOKS_SETTLED, "applied", "duplicate", "ignored", "conflict", "dead_letter")
+_start_at_zero(SOCKETS_OPEN, "websocket", "sse")
+_start_at_zero(SOCKETS_DROPPED, "slow_reader")
+
+
+def count_pool(engine: Engine) -> None:
+    """Counts the connections of `engine` that are in use; an event each way, no lock of its own."""
+    event.listen(engine, "checkout", lambda *_: POOL_IN_USE.inc())
+    event.listen(engine, "checkin", lambda *_: POOL_IN_USE.dec())

@@ -57,11 +57,11 @@ class Ports:
         return f"http://{host}:{port}{path}"
 
 
-def list_processes(ports: Ports, home: Path, *, web_workers: int = 1, web_threads: int = 32) -> tuple[Process, ...]:
+def list_processes(ports: Ports, home: Path, *, web_workers: int = 1) -> tuple[Process, ...]:
     """Return every process type; beat's schedule and the sandbox's data go below `home`."""
     schedule = str(home.absolute() / "beat-schedule")
     return (
-        _web(ports, web_workers, web_threads),
+        _web(ports, web_workers),
         _sockets(ports),
         _worker("settle", "ring.settle,ring.notify", "prefork", SETTLE_PROCESSES),
         _worker("provider", "ring.provider,ring.sweep", "threads", PROVIDER_THREADS),
@@ -81,9 +81,10 @@ def run_process(name: str, processes: tuple[Process, ...]) -> None:
     os.execvpe(process.argv[0], process.argv, process.environment(os.environ))  # noqa: S606  # nosec B606
 
 
-def _web(ports: Ports, workers: int, threads: int) -> Process:
-    argv = _granian(ports.bind, ports.web, workers, threads, "web:app")
-    return Process("web", argv, health_url=ports.url(ports.web, "/health/ready"), several_processes=True)
+def _web(ports: Ports, workers: int) -> Process:
+    argv = _module("gunicorn", "--config", "python:app.gunicorn_settings", "--log-level", "warning", "web:app")
+    env = {"SLUICE_PORT": str(ports.web), "SLUICE_WEB_WORKERS": str(workers)}
+    return Process("web", argv, env, health_url=ports.url(ports.web, "/health/ready"), several_processes=True)
 
 
 def _sandbox(ports: Ports, home: Path) -> Process:

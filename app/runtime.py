@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from app.celery_app import celery_app
 from app.doorbells import Doorbells
+from app.metrics import count_pool
 from app.providers import Adapter, build_adapters
 from app.settings import Settings
 from app.vault import Vault
@@ -40,9 +41,9 @@ class Runtime:
     def from_settings(cls, settings: Settings, pool_size: int = 10) -> Runtime:
         """Builds a runtime. Raises SettingsError where DATABASE_URL or REDIS_URL is missing."""
         redis = connect_redis(settings.required("redis_url"))
-        return cls(
-            settings, Database(settings.required("database_url"), pool_size), redis, Doorbells(redis, celery_app)
-        )
+        database = Database(settings.required("database_url"), pool_size)
+        count_pool(database.engine)
+        return cls(settings, database, redis, Doorbells(redis, celery_app))
 
 
 def connect_redis(url: str) -> Redis:

@@ -42,7 +42,6 @@ class Settings:
     demo_tenant_id: str | None
     demo_key_id: str | None
     web_workers: int
-    web_threads: int
     log_level: str
 
     @classmethod
@@ -79,10 +78,8 @@ class Settings:
             alert_secret=env.get("ALERT_SECRET") or None,
             demo_tenant_id=env.get("SLUICE_DEMO_TENANT_ID") or None,
             demo_key_id=env.get("SLUICE_DEMO_KEY_ID") or None,
-            # One process answers some thousand requests per second; more processes are the operator's choice.
+            # One process answers about a thousand requests per second; more processes are the operator's choice.
             web_workers=_integer(env, "SLUICE_WEB_WORKERS", 1),
-            # Half of the threads may be held by waiting requests, the other half keeps answering.
-            web_threads=_integer(env, "SLUICE_WEB_THREADS", 32),
             log_level=env.get("SLUICE_LOG_LEVEL", "INFO").upper(),
         )
 

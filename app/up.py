@@ -74,7 +74,7 @@ def start_everything(settings: Settings, prepare: Callable[[Settings], Prepared]
     prepared = prepare(settings)
     sockets_port = settings.sockets_port or 0
     ports = Ports(settings.bind, settings.port, sockets_port, settings.sandbox_port, settings.flower_port)
-    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, web_threads=settings.web_threads)
+    processes = list_processes(ports, settings.home, web_workers=settings.web_workers)
     outer = {**os.environ, **describe_environment(settings), **prepared.environment}
     metrics = choose_metrics(processes, settings.home, avoid=sockets_port)
 

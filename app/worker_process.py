@@ -6,10 +6,12 @@ import os
 from typing import Any
 
 from celery import Celery, signals
-from prometheus_client import CollectorRegistry, multiprocess, start_http_server
+from prometheus_client import multiprocess
 
 from app import runtime as runtime_module
 from app.logs import configure_logging
+from app.metrics import TASKS
+from app.metrics_server import serve_metrics
 
 
 def prepare_process(app: Celery) -> None:
@@ -18,6 +20,7 @@ def prepare_process(app: Celery) -> None:
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(_start_child, weak=False)
     signals.worker_process_shutdown.connect(_end_child, weak=False)
+    signals.task_postrun.connect(_count_task, weak=False)
     signals.worker_ready.connect(_greet, weak=False)
     signals.beat_init.connect(_serve_metrics, weak=False)
 
@@ -45,12 +48,9 @@ def _greet(**_: Any) -> None:
 
 
 def _serve_metrics(**_: Any) -> None:
-    port = os.environ.get("SLUICE_METRICS_PORT")
-    if not port:
-        return
-    registry = CollectorRegistry()
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        start_http_server(int(port), addr="127.0.0.1", registry=registry)
-    else:
-        start_http_server(int(port), addr="127.0.0.1")
+    serve_metrics()
+
+
+def _count_task(task: Any = None, state: str | None = None, **_: Any) -> None:
+    # Celery names no state where the task was cut off before it ended.
+    TASKS.labels(task.name, (state or "unknown").lower()).inc()

@@ -7,6 +7,7 @@ import pkgutil
 from typing import Any
 
 import click
+from alembic.util import CommandError
 from redis.exceptions import RedisError
 from requests import RequestException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -16,12 +17,13 @@ from app.core.errors import RequestRejected
 from app.embedded import ServerUnavailable
 from app.services.tenants import ConfigurationError
 from app.settings import SettingsError
+from app.supervisor import StartFailed
 from app.vault import VaultError
 
 # What an operator can put right; anything else is a fault of ours, and its trace is wanted.
 _EXPECTED = (
     *(SettingsError, ConfigurationError, VaultError, RequestRejected, ServerUnavailable),
-    *(SQLAlchemyError, RedisError, RequestException, OSError),
+    *(SQLAlchemyError, RedisError, RequestException, OSError, StartFailed, CommandError),
 )
 
 

@@ -37,15 +37,17 @@ from app.waiting import WAIT_SECONDS_MAX, Waiters
 
 blueprint = Blueprint("payments", __name__)
 
+# Each waiting request looks for itself once a second: this many take a tenth of a process, and the others are answered.
+WAITING_MAX = 100
+
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 
 
 @functools.cache
 def waiters() -> Waiters:
-    """Returns this process's waiting requests; half of the threads may wait, the other half keeps answering."""
-    settings = runtime().settings
-    return Waiters(settings.required("redis_url"), max(1, settings.web_threads // 2))
+    """Returns this process's waiting requests."""
+    return Waiters(runtime().settings.required("redis_url"), WAITING_MAX)
 
 
 @blueprint.post("/api/payments/deposit")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterable
 
 from flask import Blueprint, Response, jsonify, make_response, request
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.metrics_server import collect_counters, is_token
 from app.openapi import document
 from app.routes.errors import problem
 from app.runtime import runtime
@@ -23,8 +23,12 @@ _HELP = {
     "payments": ("sluice_payments", "Payments by status.", "status"),
     "dead_letters_open": ("sluice_dead_letters_open", "Dead letters that wait for a person.", "reason"),
     "alerts_last_day": ("sluice_alerts_last_day", "Alarms raised within a day.", "kind"),
+    "provider_breakers_open": ("sluice_provider_breakers_open", "Providers paused because they fail.", "provider_id"),
     "heartbeat_age_seconds": ("sluice_heartbeat_age_seconds", "Age of a periodic duty's last run.", "name"),
+    "books_drift": ("sluice_books_drift", "Wallets and transfers of the newest entries that do not add up.", "kind"),
 }
+# A payment's end may be the first of its kind: rules on increases need to have seen the zero before it.
+_STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 
 
 @blueprint.get("/health/live")
@@ -55,10 +59,11 @@ def work() -> tuple[Response, int]:
 
 
 class RowsCollector(Collector):
-    """The numbers that rows tell, read when they are asked for."""
+    """The numbers that rows and queues tell, read when they are asked for."""
 
     def collect(self) -> Iterable[Metric]:
-        """Yields one gauge family per kind of number; none while the database is away."""
+        """Yields one gauge family per kind of number; none from rows while the database is away."""
+        yield from _read_queues()
         try:
             state, counts = watching.read_work(runtime()), watching.read_counts(runtime())
         except SQLAlchemyError:
@@ -74,9 +79,20 @@ class RowsCollector(Collector):
         families = {
             name: GaugeMetricFamily(metric, text, labels=[label]) for name, (metric, text, label) in _HELP.items()
         }
-        for name, label, value in counts:
+        known = {(name, label) for name, label, _ in counts}
+        zeros = [("payments", status, 0.0) for status in _STATUSES if ("payments", status) not in known]
+        for name, label, value in (*counts, *zeros):
             families[name].add_metric([label], value)
         yield from families.values()
+
+
+def _read_queues() -> Iterable[Metric]:
+    lengths = watching.read_queue_lengths(runtime())
+    yield GaugeMetricFamily("sluice_redis_up", "Whether Redis answers.", 0 if lengths is None else 1)
+    waiting = GaugeMetricFamily("sluice_ring_queue_length", "Doorbells that wait for a worker.", labels=["queue"])
+    for queue, length in (lengths or {}).items():
+        waiting.add_metric([queue], length)
+    yield waiting
 
 
 @blueprint.get("/metrics")
@@ -86,20 +102,18 @@ def metrics() -> Response:
         return problem(403, "Metrics are for this machine, or for who has the metrics token.")
     registry = CollectorRegistry()
     registry.register(RowsCollector())
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        text = generate_latest(registry)
-    else:
-        text = generate_latest(registry) + generate_latest(REGISTRY)
-    response = make_response(text)
+    response = make_response(generate_latest(registry) + collect_counters())
     response.content_type = CONTENT_TYPE_LATEST
     return response
 
 
 def _may_watch() -> bool:
-    token = runtime().settings.metrics_token
-    if token is not None:
-        return request.headers.get("Authorization") == f"Bearer {token}"
+    settings = runtime().settings
+    if settings.metrics_token is not None:
+        return is_token(request.headers.get("Authorization", ""), settings.metrics_token)
+    if "X-Forwarded-For" in request.headers and not settings.trusted_proxies:
+        # It came through a proxy of this machine that is not named: the address is the proxy's, not the reader's.
+        return False
     peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  # nosec B104
     return (getattr(peer, "ipv4_mapped", None) or peer).is_loopback
 

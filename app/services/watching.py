@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime import Runtime, connect_redis
 
 # Work that is due for longer than this is not being done. Provider calls may queue behind a slow provider's limit.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
+# The newest entries, some minutes of a busy day: what has just been written is looked at for a few milliseconds.
+BOOKS_ENTRIES = 500
+RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
 
 
 def check_database(runtime: Runtime) -> bool:
@@ -42,12 +45,37 @@ def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
 
 
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
-    """Returns (name, label, value) of what is counted in rows: payments by status, open dead letters, alerts, ages."""
+    """Returns (name, label, value) of what is counted in rows.
+
+    Payments by status, open dead letters, alarms of a day, ages of duties, and where the newest entries and their
+    wallets disagree.
+    """
     with runtime.database.transaction("door") as connection:
         rows = connection.execute(text("select name, label, total from watch_counts()")).all()
-    return [(row.name, row.label, float(row.total)) for row in rows]
+        books = connection.execute(
+            text("select unbalanced, drifted from watch_books(:newest)"), {"newest": BOOKS_ENTRIES}
+        ).one()
+    counts = [(row.name, row.label, float(row.total)) for row in rows]
+    return [*counts, ("books_drift", "transfers", books.unbalanced), ("books_drift", "wallets", books.drifted)]
 
 
-def read_pool(runtime: Runtime) -> dict[str, Any]:
-    """Returns the state of this process's connection pool."""
-    return {"checked_out": runtime.database.engine.pool.checkedout()}  # type: ignore[attr-defined]
+def read_queue_lengths(runtime: Runtime) -> dict[str, int] | None:
+    """Returns how many doorbells wait by queue, or None while Redis is away.
+
+    A worker takes them at once: a queue that grows has none.
+    """
+    settings = runtime.settings
+    try:
+        if settings.broker_url in (None, settings.redis_url):
+            return _measure(runtime.redis)
+        with connect_redis(str(settings.broker_url)) as broker:
+            return _measure(broker)
+    except (RedisError, ValueError):  # ValueError: a broker that is no Redis has no lists to measure
+        return None
+
+
+def _measure(broker: Redis) -> dict[str, int]:
+    with broker.pipeline(transaction=False) as pipeline:
+        for queue in RING_QUEUES:
+            pipeline.llen(queue)
+        return dict(zip(RING_QUEUES, pipeline.execute(), strict=True))

@@ -36,8 +36,9 @@ log = structlog.get_logger(__name__)
 
 # Connections are read for a moment when they begin; ten readers saturate two processors.
 POOL_SIZE = 10
-# Above every statement's own limit here: silence for so long is a dead link, which libpq would wait for forever.
-DATABASE_SILENCE_SECONDS = 8.0
+# Who connects reads a few rows by key: a database that is silent for so long is stuck or gone, libpq would wait for
+# ever, and a client is to be told within two seconds. The same holds for a free connection to it.
+DATABASE_SECONDS = 1.8
 # A preflight's answer may be remembered this long; origins are changed by hand.
 PREFLIGHT_SECONDS = 600
 
@@ -67,9 +68,9 @@ class AlreadyAnswered(Response):
 
 def build_app() -> Flask:
     """Returns the application, from the environment's settings."""
-    extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SILENCE_SECONDS))
+    extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SECONDS))
     settings = Settings.from_environment()
-    database = Database(settings.required("database_url"), POOL_SIZE)
+    database = Database(settings.required("database_url"), POOL_SIZE, DATABASE_SECONDS)
     rows = Rows(database)
     hub = Hub(rows, find_connections_max())
     subscription = Subscription(settings.required("redis_url"), hub.receive, lambda: gevent.spawn(compare_quietly, hub))
@@ -105,11 +106,7 @@ def make_live_routes() -> Blueprint:
     routes.after_request(add_origin_headers)
     routes.teardown_request(give_place_back)
 
-    @sock.route("/ws", bp=routes, endpoint="socket")
-    def socket(server: Server) -> None:
-        admission: Admission = g.admission
-        serve(live().hub, SocketConnection(server, admission.caller), admission.after)
-
+    sock.route("/ws", bp=routes, endpoint="socket")(serve_socket)
     routes.add_url_rule("/ws", "no_socket", refuse_plain_request)
     routes.add_url_rule("/api/stream", "stream", open_stream, provide_automatic_options=False)
     routes.add_url_rule(
@@ -146,6 +143,12 @@ def give_place_back(_error: BaseException | None) -> None:
     admission = g.pop("admission", None)
     if admission is not None:
         live().hub.release(admission.caller)
+
+
+def serve_socket(server: Server) -> None:
+    """Serves a WebSocket until it ends; flask-sock calls it after the handshake."""
+    admission: Admission = g.admission
+    serve(live().hub, SocketConnection(server, admission.caller), admission.after)
 
 
 def open_stream() -> Response:

@@ -57,10 +57,12 @@ def post_worker_init(worker: Any) -> None:
     """Starts listening and watching in the worker, its metrics, and the quick end of all connections on a signal."""
     import gevent
 
+    from app.metrics_server import serve_metrics
+
     configure_logs()
     live = worker.wsgi.extensions["sluice.live"]
     live.start()
-    start_metrics()
+    serve_metrics()
     # By then every connection has been told; only requests under way and idle ones are left.
     worker.cfg.set("graceful_timeout", 1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -71,18 +73,3 @@ def post_worker_init(worker: Any) -> None:
             before(signal_number, frame)
 
         signal.signal(number, stop)
-
-
-def start_metrics() -> None:
-    """Serves this process's numbers on SLUICE_METRICS_PORT where that is set, on loopback only."""
-    port = os.environ.get("SLUICE_METRICS_PORT")
-    if not port:
-        return
-    import structlog
-    from prometheus_client import start_http_server
-
-    try:
-        start_http_server(int(port), addr="127.0.0.1")
-    except OSError as error:
-        # Connections matter more than their numbers.
-        structlog.get_logger(__name__).warning("metrics_not_served", port=port, error=str(error))

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 # A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
 PER_USER_MAX = 20
-# When the process is told to stop, clients get this long to answer the close frame; the whole stop may take two seconds.
+# When the process is told to stop, clients get this long to answer the close frame: the stop should take two seconds.
 DRAIN_SECONDS = 0.4
 
 

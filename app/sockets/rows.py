@@ -42,7 +42,7 @@ class Rows:
         # The worker's role sees all tenants' counters: one statement, where web's would take one per tenant.
         with self.database.transaction("worker") as connection:
             rows = connection.execute(_LASTS, {"tenant_ids": tenant_ids}).all()
-        return {tenant_id: number for tenant_id, number in rows}
+        return {row.tenant_id: row.last_number for row in rows}
 
     def read_page(self, tenant_id: uuid.UUID, after: int, user_id: str | None = None) -> list[Notification]:
         """Returns up to PAGE_ROWS notifications above `after` in rising order, of one user where given."""

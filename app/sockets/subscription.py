@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 import structlog
@@ -56,7 +57,8 @@ class Subscription:
             gevent.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load  # nosec B311
 
     def _listen(self) -> None:
-        with self._redis.pubsub() as pubsub:
+        pubsub: Any = self._redis.pubsub()  # type: ignore[no-untyped-call]
+        with pubsub:
             pubsub.subscribe(NOTIFICATIONS_CHANNEL)
             asked = False
             while True:

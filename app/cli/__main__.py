@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m app.cli`."""
+
+from app.cli.root import main
+
+main(prog_name="sluice")

@@ -1,0 +1,163 @@
+"""`sluice demo`: one deposit, from the asking to the wallet, without a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import requests
+
+from app.cli.output import console, json_option, print_json
+from app.cli.own_stack import find_running, start_own
+from app.cli.timeline import print_timeline
+from app.core.money import AmountError, CurrencyError, parse_amount
+from app.settings import Settings
+
+ANSWER_SECONDS = 15.0  # The longest answer is one that waits ten seconds for the payment to change.
+END_SECONDS = 60.0  # A payment takes well under a second; a minute outlives a worker that starts anew meanwhile.
+
+
+class DemoFailed(click.ClickException):
+    """The money is not where it should be."""
+
+
+@click.command("demo")
+@click.option("--amount", default="25.00", show_default=True, help="What to deposit, as a decimal number.")
+@click.option("--currency", default="USD", show_default=True, help="ISO 4217 code.")
+@json_option
+def command(amount: str, currency: str, as_json: bool) -> None:
+    """Pays one deposit through to the wallet and prints what happened.
+
+    Uses the stack that runs in SLUICE_HOME, or else starts one on free ports and stops it afterwards. Exits with 0
+    only if the wallet really holds the money.
+    """
+    try:
+        amount_minor = parse_amount(amount, currency)
+    except (AmountError, CurrencyError) as error:
+        raise click.UsageError(f"the amount {error}" if isinstance(error, AmountError) else str(error)) from None
+    with open_stack(Settings.from_environment()) as run, Visitor(run) as visitor:
+        report = visitor.deposit(amount, currency, amount_minor)
+    if as_json:
+        print_json(report)
+    else:
+        print_report(report)
+    sys.exit(0 if report["ok"] else 1)
+
+
+@contextlib.contextmanager
+def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Gives the run.json of the running stack, or of one started for the length of the block."""
+    run = find_running(settings.home)
+    if run is not None:
+        click.echo(f"Using the stack that runs in {settings.home}", err=True)
+        yield run
+        return
+    with contextlib.ExitStack() as stack:
+        with console(stderr=True).status("Starting Sluice"):
+            click.echo(f"Starting Sluice in {settings.home} (the first time takes some seconds longer)", err=True)
+            run = stack.enter_context(start_own(settings))
+        yield run
+
+
+class Visitor:
+    """Does over HTTP what a tenant's backend and its user do: asks for a deposit, pays it, looks at the wallet."""
+
+    def __init__(self, run: dict[str, Any]) -> None:
+        self.web, self.sandbox = run["web"], run["sandbox"]
+        self.user_id = f"demo-{secrets.token_hex(6)}"
+        self._key = {"Authorization": f"Bearer {run['secret_key']}"}
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Visitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def deposit(self, amount: str, currency: str, amount_minor: int) -> dict[str, Any]:
+        """Returns the whole story; `ok` is true only if the wallet's balance rose by exactly the amount."""
+        before, started = self.balance_minor(currency), time.monotonic()
+        payment = self.wait_until_known(self.ask(amount, currency))
+        self.call("POST", f"{self.sandbox}/v1/payments/{payment['provider_reference']}/pay", json={})
+        payment = self.wait_until_ended(payment)
+        seconds, after = time.monotonic() - started, self.balance_minor(currency)
+        return {
+            "ok": payment["status"] == "completed" and after - before == amount_minor,
+            "payment": payment,
+            "amount_minor": amount_minor,
+            "balance_before_minor": before,
+            "balance_after_minor": after,
+            "wallet": self.wallet(currency),
+            "seconds": round(seconds, 3),
+            "timeline": self.timeline(payment),
+        }
+
+    def call(self, method: str, url: str, **options: Any) -> Any:
+        """Returns the JSON of an answer. Raises DemoFailed for any but a good one."""
+        headers = {**(self._key if url.startswith(f"{self.web}/") else {}), **options.pop("headers", {})}
+        answer = self._session.request(method, url, headers=headers, timeout=ANSWER_SECONDS, **options)
+        if not answer.ok:
+            raise DemoFailed(f"{method} {url} was answered {answer.status_code}: {answer.text[:500]}")
+        return answer.json()
+
+    def ask(self, amount: str, currency: str) -> dict[str, Any]:
+        """Asks for the deposit; returns the payment, with its redirect URL if that was there within ten seconds."""
+        body = {"user_id": self.user_id, "amount": amount, "currency": currency}
+        headers = {"Idempotency-Key": f"{self.user_id}-1", "Prefer": "wait=10"}
+        asked: dict[str, Any] = self.call("POST", f"{self.web}/api/payments/deposit", json=body, headers=headers)
+        return asked
+
+    def wait_until_known(self, payment: dict[str, Any]) -> dict[str, Any]:
+        """Returns the payment once the provider has it."""
+        return self._watch(payment, "", lambda seen: seen["provider_reference"] is not None)
+
+    def wait_until_ended(self, payment: dict[str, Any]) -> dict[str, Any]:
+        """Returns the payment once it has ended."""
+        ended = ("completed", "failed", "cancelled")
+        return self._watch(payment, "&until=ended", lambda seen: seen["status"] in ended)
+
+    def _watch(self, payment: dict[str, Any], until: str, is_there: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + END_SECONDS
+        while not is_there(payment):
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"payment {payment['id']} is {payment['status']} after {END_SECONDS:.0f} s")
+            payment = self.call("GET", f"{self.web}/api/payments/{payment['id']}?wait=10{until}")
+        return payment
+
+    def wallet(self, currency: str) -> dict[str, Any] | None:
+        """Returns the user's wallet in one currency, or None where there is none yet."""
+        wallets = self.call("GET", f"{self.web}/api/wallets/{self.user_id}")["data"]
+        return next((wallet for wallet in wallets if wallet["currency"] == currency), None)
+
+    def balance_minor(self, currency: str) -> int:
+        """Returns the balance of the user's wallet in minor units."""
+        return int((self.wallet(currency) or {"balance_minor": 0})["balance_minor"])
+
+    def timeline(self, payment: dict[str, Any]) -> list[dict[str, Any]]:
+        """Returns the timeline once its notifications have their numbers: events may trail the payment by moments."""
+        deadline = time.monotonic() + END_SECONDS
+        while True:
+            events: list[dict[str, Any]] = self.call("GET", f"{self.web}/api/payments/{payment['id']}/timeline")["data"]
+            told = [event["detail"]["id"] for event in events if event["kind"] == "notification"]
+            if None not in told or time.monotonic() > deadline:
+                return events
+            time.sleep(0.05)
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Prints the timeline, and whether the money is there."""
+    payment, wallet = report["payment"], report["wallet"]
+    click.echo(f"\nPayment {payment['id']}\n")
+    print_timeline(report["timeline"])
+    balance = f"{wallet['balance']} {wallet['currency']}" if wallet else "nothing"
+    click.echo(f"\nThe payment is {payment['status']} after {report['seconds']} s.")
+    if report["ok"]:
+        click.secho(f"The wallet of {payment['user_id']} holds {balance}.", fg="green", bold=True)
+    else:
+        click.secho(f"The wallet of {payment['user_id']} holds {balance}: not what was paid.", fg="red", err=True)

@@ -1,0 +1,27 @@
+"""`sluice migrate`."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.output import json_option, print_json
+from app.cli.stack import find_settings
+from app.services.installation import read_revision
+from models.migrations import newest_revision, upgrade
+
+
+@click.command("migrate")
+@json_option
+def command(as_json: bool) -> None:
+    """Brings the database to the newest revision, with DATABASE_OWNER_URL; does nothing where it is there already."""
+    settings = find_settings()
+    owner_url, app_url = settings.required("owner_database_url"), settings.required("database_url")
+    before = read_revision(owner_url)
+    upgrade(owner_url, app_url)
+    after = read_revision(owner_url)
+    if as_json:
+        print_json({"before": before, "revision": after, "newest": newest_revision()})
+    elif before == after:
+        click.echo(f"The database is at revision {after}, the newest.")
+    else:
+        click.echo(f"The database went from {before or 'nothing'} to revision {after}, the newest.")

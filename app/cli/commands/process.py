@@ -1,0 +1,53 @@
+"""`sluice process`: one process type, for containers and other supervisors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from app.processes import Ports, Process, list_processes, run_process
+from app.settings import Settings
+
+
+@click.command("process", short_help="Becomes one process of a stack, for containers.")
+@click.argument("name")
+def command(name: str) -> None:
+    """Becomes the process NAME, configured by the environment alone: for containers and other supervisors.
+
+    NAME is web, sockets, worker-settle, worker-provider, beat, flower or sandbox. It stays in the foreground and
+    keeps this process's id, so that signals reach it.
+    """
+    settings = Settings.from_environment()
+    ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
+    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, web_threads=settings.web_threads)
+    process = next((process for process in processes if process.name == name), None)
+    if process is None:
+        raise click.UsageError(f"no process {name!r}; there are {', '.join(process.name for process in processes)}")
+    _check(process, settings)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if process.several_processes and settings.metrics_port:
+        _share_metrics(process, settings)
+    run_process(name, processes)
+
+
+def _check(process: Process, settings: Settings) -> None:
+    """Says at once what is missing: a server that only answers 500 or a worker in a crash loop would say it late."""
+    if "DATABASE_URL" not in process.withheld:
+        settings.required("database_url")
+    if "BROKER_URL" not in process.withheld:
+        settings.required("redis_url" if process.name != "flower" else "broker_url")
+    if process.name == "sockets" and not settings.sockets_port:
+        raise click.ClickException("SLUICE_SOCKETS_PORT is not set: other processes must know where the sockets are")
+    if process.name in ("web", "worker-provider") and not settings.encryption_keys:
+        raise click.ClickException("SLUICE_ENCRYPTION_KEYS is not set: provider secrets cannot be read or stored")
+
+
+def _share_metrics(process: Process, settings: Settings) -> None:
+    """Gives a process type of several processes the empty folder in which they add up their numbers."""
+    folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or settings.home / "metrics" / process.name)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for leftover in folder.glob("*.db"):
+        leftover.unlink()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

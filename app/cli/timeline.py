@@ -1,0 +1,126 @@
+"""A payment's timeline in words."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from app.cli.output import print_table
+from app.core.money import format_amount
+
+Event = Mapping[str, Any]
+Detail = Mapping[str, Any]
+
+_ASKED = {
+    "create": "The provider is asked to take the payment",
+    "poll": "The provider is asked how the payment stands",
+    "close": "The provider is asked to close the payment",
+}
+_ANSWERS = {
+    "accepted": "it has it",
+    "pending": "not paid yet",
+    "succeeded": "paid",
+    "declined": "declined",
+    "cancelled": "cancelled",
+    "refunded": "given back",
+    "not_found": "it does not know it",
+    "NotSent": "it could not be reached",
+    "OutcomeUnknown": "no usable answer; it will be asked again",
+    "ProviderRefusedUs": "it refuses us",
+}
+_ACTORS = {"key": "your backend", "user": "the user", "provider": "the provider", "system": "Sluice"}
+
+
+def print_timeline(events: Sequence[Event]) -> None:
+    """Prints the events of `GET /api/payments/{id}/timeline` as a table."""
+    start = _moment(events[0]) if events else None
+    rows = [
+        {
+            "after": f"+{(_moment(event) - start).total_seconds():.3f} s" if start else None,
+            "who": describe_actor(event["actor"]),
+            "what": describe_event(event),
+        }
+        for event in events
+    ]
+    print_table(rows, {"after": "After", "who": "Who", "what": "What"})
+
+
+def _moment(event: Event) -> datetime.datetime:
+    # Python 3.11's parser takes the Z of RFC 3339.
+    return datetime.datetime.fromisoformat(event["at"])
+
+
+def describe_actor(actor: str) -> str:
+    """Returns who did it: `operator:<name>` keeps the name, of others the kind says enough."""
+    kind, _, name = actor.partition(":")
+    return f"operator {name}" if kind == "operator" else _ACTORS.get(kind, actor)
+
+
+def describe_event(event: Event) -> str:
+    """Returns what happened, in one sentence."""
+    describe = _WORDS.get(event["kind"])
+    if describe is not None:
+        return describe(event["detail"])
+    # What operators do is named by its kind, and new kinds need no words of their own to be seen.
+    known = ", ".join(f"{key}: {value}" for key, value in event["detail"].items() if value is not None)
+    return f"{str(event['kind']).replace('_', ' ').capitalize()}{f' ({known})' if known else ''}"
+
+
+def _money(minor: int, currency: str) -> str:
+    return f"{format_amount(minor, currency)} {currency}"
+
+
+def _created(detail: Detail) -> str:
+    return (
+        f"A deposit of {_money(detail['amount_minor'], detail['currency'])} for user {detail['user_id']} is asked for"
+    )
+
+
+def _called(detail: Detail) -> str:
+    asked = _ASKED.get(detail["action"], f"The provider is called ({detail['action']})")
+    answer = _ANSWERS.get(detail["outcome"], detail["outcome"])
+    trouble = f": {detail['error']}" if detail.get("error") else ""
+    attempt = f", attempt {detail['attempt']}" if detail.get("attempt", 1) > 1 else ""
+    return f"{asked}: {answer}{trouble} ({detail['milliseconds']:g} ms{attempt})"
+
+
+def _webhook(detail: Detail) -> str:
+    came = f"A webhook with a good signature came by {detail['path']}"
+    if detail["status"] == "pending":
+        return f"{came} and waits to be settled"
+    return f"{came}: {detail['verdict']}, {detail['reason']}"
+
+
+def _decision(detail: Detail) -> str:
+    before, after, reason = detail["from"], detail["to"], detail["reason"]
+    if before == after:
+        return f"The payment stays {after} ({detail['verdict']}): {reason}"
+    return f"The payment goes from {before} to {after}: {reason}"
+
+
+def _entry(detail: Detail) -> str:
+    amount, balance = (_money(detail[key], detail["currency"]) for key in ("amount_minor", "balance_after_minor"))
+    if detail["wallet"] == "user":
+        return f"The user's wallet gets {amount} ({detail['type']}); its balance is {balance}"
+    return f"The provider's clearing wallet gets {amount} against it"
+
+
+def _notification(detail: Detail) -> str:
+    number = f"event {detail['id']}" if detail["id"] is not None else "event not numbered yet"
+    return f"The user's browser is told {detail['type']} ({number})"
+
+
+def _dead_letter(detail: Detail) -> str:
+    return f"Kept as a dead letter for a person ({detail['state']}): {detail['reason']}, {detail['detail']}"
+
+
+_WORDS: dict[str, Callable[[Detail], str]] = {
+    "payment_created": _created,
+    "provider_call": _called,
+    "webhook": _webhook,
+    "decision": _decision,
+    "entry": _entry,
+    "notification": _notification,
+    "dead_letter": _dead_letter,
+}

@@ -1,0 +1,43 @@
+"""gunicorn's settings for the web process; imported in its main process, so nothing heavy is loaded here.
+
+gevent, because a request that waits (for a slow client, for a payment to change) then costs a greenlet and not a
+thread; gunicorn, because it drops header names with underscores, which WSGI cannot tell from the real ones.
+docs/ARCHITECTURE.md has the figures that the choice was made on.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_host = os.environ.get("SLUICE_BIND", "127.0.0.1")
+bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
+bind += os.environ.get("SLUICE_PORT", "8000")
+worker_class = "gevent"
+workers = int(os.environ.get("SLUICE_WEB_WORKERS", "1"))
+# More than this wait in the listener's queue: each connection under way can hold a body of up to a megabyte.
+worker_connections = 1_000
+# The heads of requests must arrive within this time, which is also how long an idle connection is kept.
+keepalive = 10
+# Less than the ten seconds in which a stack must be down.
+graceful_timeout = 3
+limit_request_line = 8_190
+limit_request_fields = 64
+limit_request_field_size = 8_190
+accesslog = None
+control_socket_disable = True
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Makes database calls give way to other requests; before anything has opened a connection."""
+    from psycogreen.gevent import patch_psycopg
+
+    patch_psycopg()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Takes the gauges of a worker that ended out of the metrics."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,24 @@
+"""What an installation is made of, as its operator sees it: the schema's revision."""
+
+from __future__ import annotations
+
+from sqlalchemy import create_engine, pool, text
+
+from models.session import psycopg2_url
+
+CONNECT_SECONDS = 3  # As long as the application's own connections wait.
+
+
+def read_revision(url: str) -> str | None:
+    """Returns the revision of the database's schema, or None where nothing was migrated yet.
+
+    `url` must be a login that may read alembic_version: the owner's.
+    """
+    engine = create_engine(
+        psycopg2_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
+    )
+    with engine.connect() as connection:
+        if connection.execute(text("select to_regclass('alembic_version')")).scalar() is None:
+            return None
+        revision = connection.execute(text("select version_num from alembic_version")).scalar()
+    return None if revision is None else str(revision)
