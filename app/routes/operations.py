@@ -46,7 +46,7 @@ class Operation:
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Rows per page.")
 CURSOR = Parameter("cursor", {"type": "string", "maxLength": 200}, "The `next_cursor` of the page before.")
 _MOMENT = {"type": "string", "format": "date-time"}
-_WAIT = {"type": "integer", "minimum": 0, "maximum": 10}
+_WAIT = {"type": "integer", "minimum": 0, "maximum": 3600}
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -101,7 +101,7 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.Payment},
         (404, 422),
         parameters=(
-            Parameter("wait", _WAIT, "Wait up to this many seconds for a change."),
+            Parameter("wait", _WAIT, "Wait up to this many seconds for a change; more than 10 counts as 10."),
             Parameter(
                 "version",
                 {"type": "integer", "minimum": 1, "maximum": 2147483647},

@@ -198,7 +198,8 @@ def make_call(runtime: Runtime, claim: Claim) -> None:
 def _ask(runtime: Runtime, claim: Claim) -> Fact:
     adapter = runtime.adapters[claim.adapter]
     subject = Subject(claim.payment_id, claim.reference)
-    if claim.action == "create":
+    # Once its time is up a payment is not created any more, only looked for: an earlier try may have arrived.
+    if claim.action == "create" and not claim.is_expired:
         if not claim.key_is_alive:
             found = adapter.fetch(claim.account, subject)
             if found.kind is not FactKind.NOT_FOUND:
