@@ -208,22 +208,23 @@ def make_health_routes() -> Blueprint:
 
     @routes.get("/health/live")
     def alive() -> Response:
-        return jsonify(status="ok")
+        return jsonify(status="ok", failing=[], detail={})
 
     @routes.get("/health/ready")
     def ready() -> Response:
-        parts = {"database": "ok", "redis": "ok" if live().subscription.connected else "failing"}
+        failing = ["draining"] if live().hub.draining else []
         try:
             live().rows.answers()
         except (SQLAlchemyError, OSError):
-            parts["database"] = "failing"
-        if live().hub.draining or parts["database"] != "ok":
-            response = jsonify(status="failing", **parts)
+            failing.append("postgresql")
+        # Without hints the counters are compared every other second: later, but nothing is lost.
+        degraded = [] if live().subscription.connected else ["redis"]
+        status = "failing" if failing else "degraded" if degraded else "ok"
+        response = jsonify(status=status, failing=failing + degraded, detail={})
+        if failing:
             response.status_code = 503
             response.headers["Retry-After"] = "1"
-            return response
-        # Without hints the counters are compared every other second: later, but nothing is lost.
-        return jsonify(status="ok" if parts["redis"] == "ok" else "degraded", **parts)
+        return response
 
     return routes
 

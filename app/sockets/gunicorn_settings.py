@@ -8,7 +8,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from app.sockets.log_lines import LOG_CONFIG, configure_logs
+from app.sockets.log_lines import LOG_CONFIG
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
 worker_connections = 12_000
@@ -57,9 +57,10 @@ def post_worker_init(worker: Any) -> None:
     """Starts listening and watching in the worker, its metrics, and the quick end of all connections on a signal."""
     import gevent
 
+    from app.logs import configure_logging
     from app.metrics_server import serve_metrics
 
-    configure_logs()
+    configure_logging()
     live = worker.wsgi.extensions["sluice.live"]
     live.start()
     serve_metrics()

@@ -1,53 +1,40 @@
-"""One JSON object per line, gunicorn's own lines included, without addresses' queries and credentials."""
+"""gunicorn's own log lines: one JSON object each, without the queries of addresses, which hold tickets."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sys
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-# Queries hold tickets; credentials begin with their kind.
+from app.logs import redact
+
 _QUERY = re.compile(r"\?[^\s'\"]*")
-_CREDENTIAL = re.compile(r"\b(sk|ct|whsec)_[A-Za-z0-9._~+/=-]+")
 
 
-def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Returns the event with queries and credentials cut out of every text."""
+def cut_queries(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Returns the event with queries and secrets cut out of every text."""
     return {
-        name: _CREDENTIAL.sub(r"\1_...", _QUERY.sub("?...", value)) if isinstance(value, str) else value
-        for name, value in event.items()
+        name: redact(_QUERY.sub("?...", value)) if isinstance(value, str) else value for name, value in event.items()
     }
-
-
-_SHARED: list[Any] = [
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-    redact,
-]
 
 
 def make_formatter() -> logging.Formatter:
     """Returns the formatter for lines of the standard library's logging."""
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_SHARED,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
-    )
-
-
-def configure_logs() -> None:
-    """Sends this process's own lines to the error output as JSON, from SLUICE_LOG_LEVEL upwards."""
-    level = logging.getLevelNamesMapping().get(os.environ.get("SLUICE_LOG_LEVEL", "INFO").upper(), logging.INFO)
-    structlog.configure(
-        processors=[*_SHARED, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            cut_queries,
+            structlog.processors.JSONRenderer(),
+        ],
     )
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,13 @@ from app.services.notifications import number_tenant
 from app.settings import Settings
 from models import Database, new_id
 from models.migrations import upgrade
+from tests.integration.sockets_clients import Client, Stream
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "gunicorn", "-k", "gevent", "--config", "python:app.sockets.gunicorn_settings")
 ORIGIN = "https://shop.example"
 PUBLIC_URL = "http://127.0.0.1:8000"
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-    """Polls `condition` until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -60,7 +54,8 @@ class Shop:
         token, _ = create_client_token(self.stack.runtime, self.tenant_id, self.key_id, user_id)
         if seconds is not None:
             self.stack.execute(
-                "update client_tokens set expires_at = now() + make_interval(secs => :seconds) where public_part = :part",
+                "update client_tokens set expires_at = now() + make_interval(secs => :seconds)"
+                " where public_part = :part",
                 seconds=seconds,
                 part=token.removeprefix("ct_").split(".")[0],
             )
@@ -116,6 +111,7 @@ class Stack:
     runtime: Runtime
     silent_runtime: Runtime
     port: int = 0
+    metrics_port: int = 0
     process: subprocess.Popen[bytes] | None = None
     sockets: list[Any] = field(default_factory=list)
 
@@ -129,12 +125,13 @@ class Stack:
 
     def start(self) -> None:
         """Starts the sockets process and waits until it hears hints."""
-        (self.port,) = find_free_ports(1)
+        self.port, self.metrics_port = find_free_ports(2)
         environment = {
             **os.environ,
             "DATABASE_URL": self.postgres.database_url,
             "REDIS_URL": self.valkey.url,
             "SLUICE_SOCKETS_PORT": str(self.port),
+            "SLUICE_METRICS_PORT": str(self.metrics_port),
             "SLUICE_PUBLIC_URL": PUBLIC_URL,
             "SLUICE_HOME": str(self.folder),
         }
@@ -218,50 +215,6 @@ class Stack:
         self.sockets.clear()
 
 
-class Client:
-    """A WebSocket that reads JSON messages."""
-
-    def __init__(self, sock: Any) -> None:
-        self.sock = sock
-
-    def read(self, seconds: float = 10.0) -> dict[str, Any]:
-        """Returns the next message. Raises websocket.WebSocketTimeoutException where none comes."""
-        self.sock.settimeout(seconds)
-        message: dict[str, Any] = json.loads(self.sock.recv())
-        return message
-
-    def ids(self, count: int, seconds: float = 10.0) -> list[int]:
-        """Returns the ids of the next messages."""
-        return [self.read(seconds)["id"] for _ in range(count)]
-
-    def close_code(self, seconds: float = 10.0) -> int:
-        """Reads until the close frame; returns its code."""
-        self.sock.settimeout(seconds)
-        while True:
-            opcode, data = self.sock.recv_data(control_frame=True)
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return int.from_bytes(data[:2], "big")
-
-
-class Stream:
-    """An event stream, read event by event."""
-
-    def __init__(self, answer: requests.Response) -> None:
-        self.answer = answer
-        self._lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
-
-    def read(self) -> dict[str, str]:
-        """Returns the next event's fields; {} at the stream's end."""
-        event: dict[str, str] = {}
-        for line in self._lines:
-            if not line and event:
-                return event
-            name, _, value = line.partition(": ")
-            if name:
-                event[name] = value
-        return event
-
-
 @contextlib.contextmanager
 def make_stack(postgres: PostgresServer, valkey: ValkeyServer, folder: Path) -> Iterator[Stack]:
     """A stack with a migrated database and a running sockets process."""
@@ -297,9 +250,12 @@ def make_stack(postgres: PostgresServer, valkey: ValkeyServer, folder: Path) -> 
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of the module's own, whose servers its tests may stop and start."""
     folder = tmp_path_factory.mktemp("sockets")
-    with embedded_postgres(folder / "pg") as postgres, embedded_valkey(folder / "vk") as valkey:
-        with make_stack(postgres, valkey, folder) as made:
-            yield made
+    with (
+        embedded_postgres(folder / "pg") as postgres,
+        embedded_valkey(folder / "vk") as valkey,
+        make_stack(postgres, valkey, folder) as made,
+    ):
+        yield made
 
 
 @pytest.fixture

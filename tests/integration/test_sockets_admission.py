@@ -8,15 +8,12 @@ import pytest
 import requests
 
 from app.services.access import authenticate, create_ticket
-from tests.integration.sockets_support import (
-    ORIGIN,
-    PUBLIC_URL,
-    Shop,
-    Stack,
-    shop,  # noqa: F401
-    stack,  # noqa: F401
-    wait_until,
-)
+from tests.integration import sockets_support
+from tests.integration.sockets_support import ORIGIN, PUBLIC_URL, Shop, Stack
+from tests.support.waiting import wait_until
+
+# pytest looks for fixtures among a module's own names.
+stack, shop = sockets_support.stack, sockets_support.shop
 
 PROBLEM = "application/problem+json"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import socket
 import threading
 from typing import Any
 
@@ -14,15 +15,15 @@ import websocket
 
 from app.doorbells import NOTIFICATIONS_CHANNEL
 from app.services.notifications import read_after
+from app.sockets.connection import OUTBOX_FRAMES
 from app.sockets.rows import PAGE_ROWS
-from tests.integration.sockets_support import (
-    Client,
-    Shop,
-    Stack,
-    shop,  # noqa: F401
-    stack,  # noqa: F401
-    wait_until,
-)
+from tests.integration import sockets_support
+from tests.integration.sockets_clients import Client
+from tests.integration.sockets_support import Shop, Stack
+from tests.support.waiting import wait_until
+
+# pytest looks for fixtures among a module's own names.
+stack, shop = sockets_support.stack, sockets_support.shop
 
 # Counters are compared every two seconds; a lost hint may cost this and the reading.
 LATE_SECONDS = 4.0
@@ -91,6 +92,20 @@ def test_what_was_missed_comes_in_order_before_what_is_new(stack: Stack, shop: S
     assert client.ids(count - 2) == list(range(5, 2 * count, 2))
     shop.notify("ann")
     assert client.ids(1) == [2 * count + 1]
+
+
+@pytest.mark.parametrize("new", [1, OUTBOX_FRAMES + 20])
+def test_what_comes_while_a_client_catches_up_follows_what_it_missed(stack: Stack, shop: Shop, new: int) -> None:
+    missed = 150
+    shop.notify(*["ann"] * missed, text_bytes=2_000)
+    # It takes so little at a time that the server still waits for it when the new ones come.
+    client = stack.connect(shop.token(), 0, sockopt=((socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),))
+    assert client.read()["type"] == "hello"
+    assert client.ids(1) == [1]
+    shop.notify(*["ann"] * new)
+    assert client.ids(missed + new - 1) == list(range(2, missed + new + 1))
+    shop.notify("ann")
+    assert client.ids(1) == [missed + new + 1]
 
 
 def test_a_place_that_was_never_given_cannot_be_resumed_from(stack: Stack, shop: Shop) -> None:

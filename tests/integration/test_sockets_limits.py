@@ -10,14 +10,13 @@ import websocket
 
 from app.services.access import authenticate, create_ticket
 from app.sockets.hub import PER_USER_MAX
-from tests.integration.sockets_support import (
-    Client,
-    Shop,
-    Stack,
-    shop,  # noqa: F401
-    stack,  # noqa: F401
-    wait_until,
-)
+from tests.integration import sockets_support
+from tests.integration.sockets_clients import Client
+from tests.integration.sockets_support import Shop, Stack
+from tests.support.waiting import wait_until
+
+# pytest looks for fixtures among a module's own names.
+stack, shop = sockets_support.stack, sockets_support.shop
 
 
 def greeted(stack: Stack, shop: Shop, user_id: str = "ann", after: int | None = None) -> Client:
@@ -70,6 +69,22 @@ def test_a_user_has_a_bounded_number_of_connections(stack: Stack, shop: Shop) ->
         return True
 
     wait_until(connects, "a free place")
+
+
+def test_open_connections_are_counted(stack: Stack, shop: Shop) -> None:
+    def count(kind: str) -> int:
+        text = requests.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=5).text
+        found = [line for line in text.splitlines() if line.startswith(f'sluice_sockets_open{{kind="{kind}"}}')]
+        return int(float(found[0].split()[1])) if found else 0
+
+    wait_until(lambda: count("websocket") == 0, "the connections of other tests to end")
+    client = greeted(stack, shop)
+    stream = stack.stream(shop.token())
+    assert stream.read()["event"] == "hello"
+    assert (count("websocket"), count("sse")) == (1, 1)
+    client.sock.close()
+    stream.answer.close()
+    wait_until(lambda: (count("websocket"), count("sse")) == (0, 0), "closed connections are not counted")
 
 
 def test_a_refused_handshake_takes_no_place(stack: Stack, shop: Shop) -> None:
