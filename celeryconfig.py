@@ -59,7 +59,11 @@ imports = ("tasks",)
 beat_schedule = {
     # A lost doorbell costs at most this long. The message expires so that a stopped worker finds no pile of them.
     "sweep": {"task": "tasks.sweep", "schedule": 2.0, "options": {"expires": 10}},
+    # The unsealed tail of the audit is at most ten seconds old, also when one of these is lost.
+    "seal": {"task": "tasks.seal", "schedule": 5.0, "options": {"expires": 10}},
     "housekeep": {"task": "tasks.housekeep", "schedule": 60.0, "options": {"expires": 60}},
+    # Often enough to hear of a broken book before its day is over, seldom enough to cost nothing.
+    "verify": {"task": "tasks.verify", "schedule": 300.0, "options": {"expires": 300}},
 }
 # Beat looks at its schedule at least this often.
 beat_max_loop_interval = 2

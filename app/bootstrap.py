@@ -13,10 +13,11 @@ from sqlalchemy import text
 
 from app.launch import write_private
 from app.runtime import Runtime
-from app.services import tenants
+from app.services import providers, tenants
 from app.services.access import new_credential
 from app.services.demo import ensure_demo_key, move_demo_tenant
-from app.services.tenants import NewProvider, NewTenant
+from app.services.providers import NewProvider
+from app.services.tenants import NewTenant
 from app.settings import Settings
 from app.vault import new_encryption_key
 from models import new_id
@@ -67,7 +68,7 @@ def _read_or_invent(path: Path, settings: Settings) -> DemoTenant:
         key_id=str(new_id()),
         provider_id=str(new_id()),
         secret_key=new_credential("sk").plain,
-        webhook_secret=tenants.new_webhook_secret(),
+        webhook_secret=providers.new_webhook_secret(),
         provider_api_key="sbk_" + secrets.token_urlsafe(24),
         encryption_key=settings.encryption_keys[0] if settings.encryption_keys else new_encryption_key(),
     )
@@ -94,7 +95,7 @@ def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
         new = NewProvider(
             tenant_id, "sandbox", "sandbox", sandbox_url, demo.provider_api_key, demo.webhook_secret, id=provider_id
         )
-        tenants.create_provider(runtime, new, ACTOR)
+        providers.create_provider(runtime, new, ACTOR)
     with runtime.database.transaction("operator") as connection:
         ensure_demo_key(connection, tenant_id, uuid.UUID(demo.key_id), demo.secret_key)
         move_demo_tenant(connection, tenant_id, provider_id, settings.public_url, sandbox_url)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from app.settings import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
 BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
@@ -16,9 +18,13 @@ HEADER_MILLISECONDS = 10_000  # Who needs longer for the headers is broken or me
 SETTLE_PROCESSES = 2  # Settling is bound by processors and the database: the second works while one commits.
 PROVIDER_THREADS = 16  # Provider calls wait on the network; this many may wait at once in one process.
 FLOWER_TASKS = 10_000  # Flower keeps tasks in memory only; this is some tens of MB.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # Addresses that only this machine reaches.
 
 # What the provider's own program and the task viewer must not know.
-SECRETS = ("DATABASE_URL", "DATABASE_OWNER_URL", "SLUICE_ENCRYPTION_KEYS", "ALERT_SECRET")
+SECRETS = (
+    *("DATABASE_URL", "DATABASE_OWNER_URL", "SLUICE_ENCRYPTION_KEYS", "ALERT_SECRET"),
+    *("SLUICE_METRICS_TOKEN", "SLUICE_FLOWER_AUTH"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,11 @@ class Process:
     health_url: str = ""
     node: str = ""
     serves_metrics: bool = True
+    # Where its numbers are, for a process type that serves them among its other pages.
+    metrics_url: str = ""
     several_processes: bool = False
+    # Why it must not be started like this, in words for an operator.
+    refusal: str = ""
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
         """Return the environment to run in: `outer` without what is withheld, then its own."""
@@ -57,7 +67,9 @@ class Ports:
         return f"http://{host}:{port}{path}"
 
 
-def list_processes(ports: Ports, home: Path, *, web_workers: int = 1) -> tuple[Process, ...]:
+def list_processes(
+    ports: Ports, home: Path, *, web_workers: int = 1, flower_auth: str | None = None
+) -> tuple[Process, ...]:
     """Return every process type; beat's schedule and the sandbox's data go below `home`."""
     schedule = str(home.absolute() / "beat-schedule")
     return (
@@ -66,17 +78,22 @@ def list_processes(ports: Ports, home: Path, *, web_workers: int = 1) -> tuple[P
         _worker("settle", "ring.settle,ring.notify", "prefork", SETTLE_PROCESSES),
         _worker("provider", "ring.provider,ring.sweep", "threads", PROVIDER_THREADS),
         Process("beat", _celery("beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING")),
-        _flower(ports),
+        _flower(ports, flower_auth),
         _sandbox(ports, home),
     )
 
 
 def run_process(name: str, processes: tuple[Process, ...]) -> None:
-    """Become the named process, with the present environment; KeyError lists the names if there is none such."""
+    """Become the named process, with the present environment.
+
+    Raises KeyError with the names if there is none such, SettingsError where it must not be started like this.
+    """
     by_name = {process.name: process for process in processes}
     if name not in by_name:
         raise KeyError(f"no process {name!r}; there are {', '.join(by_name)}")
     process = by_name[name]
+    if process.refusal:
+        raise SettingsError(process.refusal)
     os.chdir(ROOT)
     os.execvpe(process.argv[0], process.argv, process.environment(os.environ))  # noqa: S606  # nosec B606
 
@@ -84,7 +101,8 @@ def run_process(name: str, processes: tuple[Process, ...]) -> None:
 def _web(ports: Ports, workers: int) -> Process:
     argv = _module("gunicorn", "--config", "python:app.gunicorn_settings", "--log-level", "warning", "web:app")
     env = {"SLUICE_PORT": str(ports.web), "SLUICE_WEB_WORKERS": str(workers)}
-    return Process("web", argv, env, health_url=ports.url(ports.web, "/health/ready"), several_processes=True)
+    health_url, metrics_url = ports.url(ports.web, "/health/ready"), ports.url(ports.web, "/metrics")
+    return Process("web", argv, env, health_url=health_url, metrics_url=metrics_url, several_processes=True)
 
 
 def _sandbox(ports: Ports, home: Path) -> Process:
@@ -117,11 +135,23 @@ def _worker(name: str, queues: str, pool: str, concurrency: int) -> Process:
     return Process(f"worker-{name}", argv, env, node=name, several_processes=pool == "prefork")
 
 
-def _flower(ports: Ports) -> Process:
-    options = (f"--address={ports.bind}", f"--port={ports.flower}", f"--max_tasks={FLOWER_TASKS}", "--logging=warning")
-    argv = _celery("flower", *options)
+def find_flower_bind(bind: str, auth: str | None) -> str:
+    """Return where Flower listens: it can stop workers, so that without a password only this machine may see it."""
+    return bind if auth or bind in LOOPBACK else "127.0.0.1"
+
+
+def _flower(ports: Ports, auth: str | None) -> Process:
+    bind = find_flower_bind(ports.bind, auth)
+    options = (f"--address={bind}", f"--port={ports.flower}", f"--max_tasks={FLOWER_TASKS}", "--logging=warning")
     return Process(
-        "flower", argv, withheld=SECRETS, health_url=ports.url(ports.flower, "/healthcheck"), serves_metrics=False
+        "flower",
+        _celery("flower", *options),
+        # Not an option of the command line, which every user of the machine can read.
+        {"FLOWER_BASIC_AUTH": auth} if auth else {},
+        withheld=SECRETS,
+        health_url=replace(ports, bind=bind).url(ports.flower, "/healthcheck"),
+        serves_metrics=False,
+        refusal="" if bind == ports.bind else f"Flower on {ports.bind} needs SLUICE_FLOWER_AUTH=user:password",
     )
 
 

@@ -34,11 +34,13 @@ class Settings:
     sandbox_public_url: str
     metrics_port: int | None
     metrics_token: str | None
+    flower_auth: str | None
     encryption_keys: tuple[str, ...]
     trusted_proxies: int
     private_providers: tuple[str, ...]
     alert_url: str | None
     alert_secret: str | None
+    seal_head_path: str | None
     demo_tenant_id: str | None
     demo_key_id: str | None
     web_workers: int
@@ -71,11 +73,13 @@ class Settings:
             sandbox_public_url=env.get("SLUICE_SANDBOX_PUBLIC_URL", f"http://{host}:{sandbox_port}").rstrip("/"),
             metrics_port=_optional_integer(env, "SLUICE_METRICS_PORT"),
             metrics_token=env.get("SLUICE_METRICS_TOKEN") or None,
+            flower_auth=_credentials(env, "SLUICE_FLOWER_AUTH"),
             encryption_keys=_words(env, "SLUICE_ENCRYPTION_KEYS"),
             trusted_proxies=_integer(env, "TRUSTED_PROXIES", 0),
             private_providers=_words(env, "SLUICE_PRIVATE_PROVIDERS"),
             alert_url=env.get("ALERT_URL") or None,
             alert_secret=env.get("ALERT_SECRET") or None,
+            seal_head_path=env.get("SLUICE_SEAL_HEAD_PATH") or None,
             demo_tenant_id=env.get("SLUICE_DEMO_TENANT_ID") or None,
             demo_key_id=env.get("SLUICE_DEMO_KEY_ID") or None,
             # One process answers about a thousand requests per second; more processes are the operator's choice.
@@ -108,6 +112,15 @@ def _optional_integer(env: Mapping[str, str], name: str) -> int | None:
     if not raw.isascii() or not raw.isdigit() or int(raw) > 65_535:
         raise SettingsError(f"{name} must be a whole number from 0 to 65535, not {raw!r}")
     return int(raw)
+
+
+def _credentials(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name, "").strip()
+    pairs = [pair.partition(":") for pair in value.split(",")]
+    if value and not all(user and password for user, _, password in pairs):
+        # The value is not repeated: it holds a password.
+        raise SettingsError(f"{name} must be user:password, several divided by commas")
+    return value or None
 
 
 def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import requests
 from app.embedded import PostgresServer, ServerUnavailable, ValkeyServer
 from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.launch import find_free_ports, port_is_free
-from app.processes import ROOT, Ports, Process, list_processes
+from app.processes import ROOT, Ports, Process, find_flower_bind, list_processes
 from app.readiness import lives, node_answers, url_answers
 from app.settings import Settings
 from app.supervisor import Program, StartFailed, StopRequested, Supervisor
@@ -74,12 +74,15 @@ def start_everything(settings: Settings, prepare: Callable[[Settings], Prepared]
     prepared = prepare(settings)
     sockets_port = settings.sockets_port or 0
     ports = Ports(settings.bind, settings.port, sockets_port, settings.sandbox_port, settings.flower_port)
-    processes = list_processes(ports, settings.home, web_workers=settings.web_workers)
+    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
     outer = {**os.environ, **describe_environment(settings), **prepared.environment}
     metrics = choose_metrics(processes, settings.home, avoid=sockets_port)
+    metrics_urls = list_metrics(
+        processes, metrics, ports if settings.metrics_token else dataclasses.replace(ports, bind="127.0.0.1")
+    )
 
     def publish() -> None:
-        write_run_file(settings.home, describe_run(settings, prepared, metrics, supervisor.pids))
+        write_run_file(settings.home, describe_run(settings, prepared, metrics_urls, supervisor.pids))
 
     supervisor.start([to_program(process, {**outer, **metrics[process.name]}, settings) for process in processes])
     register_merchant(ports.url(ports.sandbox), prepared)
@@ -163,13 +166,25 @@ def choose_metrics(processes: tuple[Process, ...], home: Path, avoid: int) -> di
     # One more than needed: the port that was chosen for the sockets still looks free.
     free = [port for port in find_free_ports(len(processes) + 1) if port != avoid]
     for process, port in zip(processes, free, strict=False):
-        variables = {"SLUICE_METRICS_PORT": str(port)} if process.serves_metrics else {}
+        needs_port = process.serves_metrics and not process.metrics_url
+        variables = {"SLUICE_METRICS_PORT": str(port)} if needs_port else {}
         if process.several_processes:
             folder = home / "metrics" / process.name
             folder.mkdir(mode=0o700, parents=True)
             variables["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         chosen[process.name] = variables
     return chosen
+
+
+def list_metrics(
+    processes: tuple[Process, ...], variables: Mapping[str, Mapping[str, str]], ports: Ports
+) -> dict[str, str]:
+    """Return where each process type serves its numbers; `ports` is how this machine reaches those with their own."""
+    urls = {process.name: process.metrics_url for process in processes if process.metrics_url}
+    for name, chosen in variables.items():
+        if "SLUICE_METRICS_PORT" in chosen:
+            urls[name] = ports.url(int(chosen["SLUICE_METRICS_PORT"]), "/metrics")
+    return urls
 
 
 def to_program(process: Process, outer: Mapping[str, str], settings: Settings) -> Program:
@@ -201,7 +216,7 @@ def register_merchant(sandbox_url: str, prepared: Prepared) -> None:
 def describe_run(
     settings: Settings,
     prepared: Prepared,
-    metrics: Mapping[str, Mapping[str, str]],
+    metrics_urls: Mapping[str, str],
     pids: Mapping[str, int],
 ) -> dict[str, object]:
     """Return the content of run.json."""
@@ -218,18 +233,15 @@ def describe_run(
         "owner_database_url": settings.owner_database_url,
         "redis_url": settings.redis_url,
         "broker_url": settings.broker_url,
-        "metrics": {
-            name: f"http://127.0.0.1:{variables['SLUICE_METRICS_PORT']}/metrics"
-            for name, variables in metrics.items()
-            if "SLUICE_METRICS_PORT" in variables
-        },
+        "metrics": dict(metrics_urls),
         "pids": dict(pids),
     }
 
 
 def flower_url(settings: Settings) -> str:
     """Return how this machine reaches Flower, which has no public address of its own."""
-    return Ports(settings.bind, 0, 0, 0, 0).url(settings.flower_port)
+    bind = find_flower_bind(settings.bind, settings.flower_auth)
+    return Ports(bind, 0, 0, 0, 0).url(settings.flower_port)
 
 
 def announce(settings: Settings, prepared: Prepared) -> None:

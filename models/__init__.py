@@ -2,8 +2,9 @@
 
 from models.declaration import Model, new_id
 from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
-from models.operations import Alert, AuditLog, DeadLetter, Heartbeat
+from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProviderBreaker
 from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork
+from models.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
 from models.session import Database
 from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
 from models.wallets import Wallet, WalletTempLog, WalletTransaction
@@ -13,6 +14,8 @@ __all__ = [
     "Alert",
     "ApiKey",
     "AuditLog",
+    "AuditSeal",
+    "AuditWork",
     "ClientToken",
     "Database",
     "DeadLetter",
@@ -28,9 +31,12 @@ __all__ = [
     "PaymentTransaction",
     "PaymentWebhook",
     "PaymentWork",
+    "ProviderBreaker",
     "ProviderSecret",
     "SocketTicket",
     "Tenant",
+    "VerificationPlace",
+    "VerificationRun",
     "Wallet",
     "WalletTempLog",
     "WalletTransaction",

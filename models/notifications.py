@@ -44,7 +44,10 @@ class NotificationNumber(Model):
     """The place of a notification in its tenant's sequence 1, 2, 3, ...; readers see numbered ones only."""
 
     __tablename__ = "notification_numbers"
-    __table_args__ = (Index("ix_notification_numbers_user", "tenant_id", "user_id", "number"),)
+    __table_args__ = (
+        Index("ix_notification_numbers_user", "tenant_id", "user_id", "number"),
+        Index("uq_notification_numbers_notification", "notification_id", unique=True),
+    )
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
     number: Mapped[Number] = mapped_column(primary_key=True)

@@ -6,7 +6,8 @@ import datetime
 import uuid
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identity, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.declaration import Created, Id, Minor, Model, Moment, TenantId
@@ -40,11 +41,21 @@ class DeadLetter(Model):
 
     __tablename__ = "dead_letters"
     __table_args__ = (
-        CheckConstraint("kind in ('webhook', 'provider_call')", name="kind"),
+        CheckConstraint("kind in ('webhook', 'provider_call', 'reconciliation')", name="kind"),
         CheckConstraint("state in ('open', 'redriven', 'accepted', 'rejected', 'superseded')", name="state"),
         Index("ix_dead_letters_open", "tenant_id", "created_at", postgresql_where=text("state = 'open'")),
+        Index("ix_dead_letters_newest", "tenant_id", text("created_at desc"), text("id desc")),
         Index("ix_dead_letters_payment", "tenant_id", "payment_id"),
+        Index("ix_dead_letters_webhook", "webhook_id", postgresql_where=text("webhook_id is not null")),
         Index("uq_dead_letters_case", "payment_id", "case_key", unique=True),
+        # A payment that only the provider knows has no payment of ours to be unique with.
+        Index(
+            "uq_dead_letters_difference",
+            "provider_id",
+            "case_key",
+            unique=True,
+            postgresql_where=text("kind = 'reconciliation'"),
+        ),
     )
 
     id: Mapped[Id]
@@ -64,6 +75,8 @@ class DeadLetter(Model):
     case_key: Mapped[str | None]
     case_reference: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=text("'open'"))
+    # What operators did with it, oldest first: {at, actor, action}. The audit says the same, sealed.
+    history: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
     created_at: Mapped[Created]
     closed_at: Mapped[datetime.datetime | None]
     closed_by: Mapped[str | None]
@@ -88,6 +101,28 @@ class Alert(Model):
     at: Mapped[Created]
     due_at: Mapped[datetime.datetime | None]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class ProviderBreaker(Model):
+    """A provider that fails: it is there from the first failed call to the next answered one.
+
+    `failures` counts failed calls in a row, `opens` the pauses in a row that they led to. No call is made before
+    `paused_until`; after it, while `opens` is above zero, a single one, which is given until `probe_until`.
+    """
+
+    __tablename__ = "provider_breakers"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "provider_id"], ["payment_providers.tenant_id", "payment_providers.id"]),
+    )
+
+    provider_id: Mapped[Id]
+    tenant_id: Mapped[TenantId]
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    opens: Mapped[int] = mapped_column(server_default=text("0"))
+    paused_until: Mapped[datetime.datetime | None]
+    probe_until: Mapped[datetime.datetime | None]
+    error: Mapped[str]
+    changed_at: Mapped[Created]
 
 
 class Heartbeat(Model):

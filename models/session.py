@@ -10,10 +10,16 @@ from typing import Literal
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
-Role = Literal["web", "door", "worker", "operator"]
+Role = Literal["web", "door", "worker", "operator", "clerk"]
 
 # A web request must answer within seconds; a settled batch of some hundred rows takes well under one.
-STATEMENT_TIMEOUT_MS: dict[Role, int] = {"web": 5_000, "door": 2_000, "worker": 15_000, "operator": 60_000}
+STATEMENT_TIMEOUT_MS: dict[Role, int] = {
+    "web": 5_000,
+    "door": 2_000,
+    "worker": 15_000,
+    "operator": 60_000,
+    "clerk": 15_000,
+}
 
 # Role, tenant and limits go in one round trip and end with the transaction: safe with pooled connections.
 _BEGIN = text(
@@ -53,16 +59,30 @@ class Database:
         Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does.
         """
         with self.engine.begin() as connection:
-            connection.execute(
-                _BEGIN,
-                {
-                    "role": f"sluice_{role}",
-                    "tenant": str(tenant_id) if tenant_id else "",
-                    "timeout": str(STATEMENT_TIMEOUT_MS[role]),
-                },
-            )
+            take_role(connection, role, tenant_id)
             yield connection
+
+    @contextmanager
+    def snapshot(self, role: Role) -> Iterator[Connection]:
+        """Opens a read-only transaction as `role` in which all statements see the rows of one moment."""
+        with self.engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                take_role(connection, role, None)
+                yield connection
 
     def forget_connections(self) -> None:
         """Drops inherited connections without closing them; to be called in a forked child."""
         self.engine.dispose(close=False)
+
+
+def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -> None:
+    """Makes the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
+    connection.execute(
+        _BEGIN,
+        {
+            "role": f"sluice_{role}",
+            "tenant": str(tenant_id) if tenant_id else "",
+            "timeout": str(STATEMENT_TIMEOUT_MS[role]),
+        },
+    )

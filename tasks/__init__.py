@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.celery_app import celery_app
 from app.runtime import runtime
-from app.services import alerting, notifications, provider_calls, settling, sweep
+from app.services import alerting, notifications, provider_calls, seals, settling, sweep, verification
 
 
 @celery_app.task(name="tasks.settle")
@@ -36,3 +36,15 @@ def housekeep() -> None:
     """Removes what has expired, folds counters, posts alarms."""
     sweep.housekeep(runtime())
     alerting.post_due(runtime())
+
+
+@celery_app.task(name="tasks.seal")
+def seal() -> None:
+    """Seals audit rows that wait."""
+    seals.seal_due(runtime())
+
+
+@celery_app.task(name="tasks.verify")
+def verify() -> None:
+    """Proves the books since the last time."""
+    verification.prove_due(runtime())

@@ -53,7 +53,7 @@ def print_json(document: Any) -> None:
 
 def cell(value: Any) -> Text:
     """Returns a value as a table shows it; nothing in it is taken for markup or terminal control."""
-    if value is None or value == [] or value == "":
+    if value is None or value in ("", [], (), {}):
         return Text("-", style="dim")
     if isinstance(value, bool):
         return Text("yes" if value else "no")

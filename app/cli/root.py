@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.cli import commands
 from app.core.errors import RequestRejected
 from app.embedded import ServerUnavailable
-from app.services.tenants import ConfigurationError
+from app.services.configuration import ConfigurationError
 from app.settings import SettingsError
 from app.supervisor import StartFailed
 from app.vault import VaultError

@@ -38,7 +38,7 @@ def print_timeline(events: Sequence[Event]) -> None:
     rows = [
         {
             "after": f"+{(_moment(event) - start).total_seconds():.3f} s" if start else None,
-            "who": describe_actor(event["actor"]),
+            "who": describe_who(event),
             "what": describe_event(event),
         }
         for event in events
@@ -49,6 +49,12 @@ def print_timeline(events: Sequence[Event]) -> None:
 def _moment(event: Event) -> datetime.datetime:
     # Python 3.11's parser takes the Z of RFC 3339.
     return datetime.datetime.fromisoformat(event["at"])
+
+
+def describe_who(event: Event) -> str:
+    """Returns who acts: where a provider's word leads to a call or a decision, it is Sluice that calls and decides."""
+    is_ours = event["kind"] in ("provider_call", "decision") and event["actor"].startswith("provider:")
+    return describe_actor("system" if is_ours else event["actor"])
 
 
 def describe_actor(actor: str) -> str:

@@ -20,16 +20,24 @@ from app.core.decision import (
     money_of,
 )
 from app.core.facts import Command, Fact
-from app.core.payments import Payment, Status
+from app.core.payments import Beside, Payment, Status
 
 AMOUNT_MARKS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
+# Reasons of cases about a payment's own money: a later total replaces them.
+HELD = AMOUNT_MARKS | {"late"}
+# What the arrival of the money settles beside them: calls that were given up, and a difference that reconciliation saw.
+SETTLED_BY_MONEY = HELD | {"attempts_exhausted", "provider_refused_us", "state"}
+# Money beside the payment's own; a later total of the same reference replaces the one before.
+SECOND_MONEY = frozenset({"second_payment", "reference_mismatch"})
 
 
 def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     """Money has arrived for a payment that is not completed, in time or late."""
     amount_minor, currency = money_of(fact)
-    if (amount_minor, currency) == (payment.received_minor, payment.received_currency):
-        return Decision(Verdict.DUPLICATE, "this total is known and waits for a person", payment)
+    is_known = (amount_minor, currency) == (payment.received_minor, payment.received_currency)
+    if is_known and not payment.has_open_case:
+        # A person or the policy has rejected it; the same total told again changes nothing about that.
+        return Decision(Verdict.DUPLICATE, "this total is known and was rejected", payment)
     if currency != payment.currency:
         return _hold(payment, fact, now, "currency_mismatch")
     difference = amount_minor - payment.amount_minor
@@ -65,7 +73,7 @@ def _complete(payment: Payment, fact: Fact, now: datetime.datetime, marks: set[s
         "the money arrived" + (" after the payment had ended" if "late" in marks else ""),
         completed,
         transfer=Transfer("deposit", "deposit", amount_minor, currency),
-        supersedes=True,
+        supersedes=SETTLED_BY_MONEY,
         notification="payment.completed",
     )
 
@@ -73,6 +81,9 @@ def _complete(payment: Payment, fact: Fact, now: datetime.datetime, marks: set[s
 def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_rejected: bool = False) -> Decision:
     """Money has arrived that is not what was asked: kept for a person, the payment keeps its state."""
     amount_minor, currency = money_of(fact)
+    if currency == payment.received_currency and amount_minor <= (payment.received_minor or 0):
+        # Totals only grow: this one was told before, or is an earlier one that comes late.
+        return Decision(Verdict.DUPLICATE, "no more than the total that is known and waits for a person", payment)
     marks = {mark} if payment.is_open else {mark, "late"}
     held = changed(
         payment,
@@ -96,7 +107,7 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_re
             currency,
             is_rejected,
         ),
-        supersedes=True,
+        supersedes=HELD,
         notification="payment.review",
         alert=f"payment_{mark}",
     )
@@ -111,23 +122,71 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
         filled = filled_in(payment, fact)
         settled = changed(payment, now, **filled) if filled else payment
         return Decision(Verdict.DUPLICATE, "the payment is completed already", settled)
-    extra = amount_minor
     if not is_other and currency == payment.received_currency:
-        # The same reference with another total: only what has come on top can be credited.
-        extra = amount_minor - (payment.received_minor or 0)
+        credited = payment.received_minor or 0
+        if amount_minor < credited:
+            return _less_than_before(payment, fact, now)
+    else:
+        credited = _beside(payment, fact).accepted_minor
+    why = (
+        f"completed with {payment.received_minor} {payment.received_currency} ({payment.provider_reference}),"
+        f" now {amount_minor} {currency} ({_whose(payment, fact)})"
+    )
+    return hold_beside(payment, fact, now, Verdict.CONFLICT, "second_payment", why, credited)
+
+
+def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
+    amount_minor, currency = money_of(fact)
     return Decision(
         Verdict.CONFLICT,
-        "a second success with another reference or amount",
+        "a success with less than was received before",
         marked(payment, now, "conflict"),
         case=Case(
             "second_payment",
-            f"completed with {payment.received_minor} {payment.received_currency}"
-            f" ({payment.provider_reference}), now {amount_minor} {currency} ({fact.reference})",
-            f"second_payment:{fact.reference}:{amount_minor}:{currency}",
-            fact.reference,
-            extra if extra > 0 else None,
-            currency if extra > 0 else None,
+            f"completed with {payment.received_minor} {currency}, now only {amount_minor}",
+            f"less_money:{amount_minor}:{currency}",
+            payment.provider_reference,
         ),
+        notification="payment.review",
+        alert="payment_conflict",
+    )
+
+
+def _whose(payment: Payment, fact: Fact) -> str | None:
+    return fact.reference or payment.provider_reference
+
+
+def _beside(payment: Payment, fact: Fact) -> Beside:
+    none = Beside(_whose(payment, fact), money_of(fact)[1])
+    wanted = (none.reference, none.currency)
+    return next((one for one in payment.beside if (one.reference, one.currency) == wanted), none)
+
+
+def hold_beside(
+    payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: str, why: str, credited: int
+) -> Decision:
+    """Keeps money beside the payment's own for a person: what has come on top of the `credited` minor units.
+
+    Totals of one reference only grow, so one that is not above what is known already says nothing new.
+    """
+    amount_minor, currency = money_of(fact)
+    known = _beside(payment, fact)
+    extra = amount_minor - credited
+    if extra <= known.known_minor:
+        return Decision(Verdict.DUPLICATE, "no more than is accepted, rejected or waits for a person", payment)
+    beside = (*(one for one in payment.beside if one != known), replace(known, known_minor=extra))
+    held = marked(payment, now, "conflict")
+    if payment.status is not Status.COMPLETED:
+        held = replace(held, has_open_case=True)
+    return Decision(
+        verdict,
+        why,
+        replace(held, beside=beside),
+        # The same key before and after the payment's completion: it is the same money.
+        case=Case(
+            reason, why, f"second_money:{known.reference}:{amount_minor}:{currency}", known.reference, extra, currency
+        ),
+        supersedes=SECOND_MONEY,
         notification="payment.review",
         alert="payment_conflict",
     )
@@ -138,15 +197,11 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     amount_minor, currency = money_of(fact)
     delta = amount_minor - payment.reversed_minor
     credited = payment.received_minor or 0
-    if delta == 0 and currency == payment.received_currency:
+    if delta <= 0 and currency == payment.received_currency and not is_other_reference(payment, fact):
+        # Totals only grow: a smaller one was overtaken on its way.
         return Decision(Verdict.DUPLICATE, "this reversal is known", payment)
-    # A verified fact that cannot be: another currency, less than before, more than was credited, another payment.
-    if (
-        currency != payment.received_currency
-        or delta < 0
-        or amount_minor > credited
-        or is_other_reference(payment, fact)
-    ):
+    # A verified fact that cannot be: another currency, more than was credited, another payment.
+    if currency != payment.received_currency or amount_minor > credited or is_other_reference(payment, fact):
         return _refuse_reversal(payment, fact, "a reversal that does not fit what was credited")
     balance = payment.wallet_balance_minor
     if payment.policy.negative == "hold" and balance is not None and balance < delta:
@@ -157,6 +212,7 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
         "the provider took money back",
         reversed_payment,
         transfer=Transfer(f"reversal:{amount_minor}", "reversal", delta, currency),
+        supersedes=frozenset({"reversal"}),
         notification="payment.reversed",
         alert="payment_reversed",
     )
@@ -183,13 +239,18 @@ def reverse_nothing(payment: Payment, fact: Fact, now: datetime.datetime) -> Dec
 
 
 def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
-    """A person accepts held money: it is credited as received, and the payment is completed with it."""
+    """A person accepts held money: it is credited as received, and the payment is completed with it.
+
+    `received_minor` is the total of the payment's own reference, which a success told again is held against. So a
+    payment completed by another reference's money takes that reference over, and money beside it is not added up.
+    """
     amount_minor, currency = money_of(command)
+    is_own = command.reference in (None, payment.provider_reference)
     transfer = Transfer(f"case:{command.case_id}", "deposit", amount_minor, currency)
     if payment.status is Status.COMPLETED:
         received = payment.received_minor or 0
-        same_currency = currency == payment.received_currency
-        accepted = changed(payment, now, received_minor=received + amount_minor if same_currency else received)
+        is_more = is_own and currency == payment.received_currency
+        accepted = changed(payment, now, received_minor=received + amount_minor if is_more else received)
     else:
         accepted = changed(
             payment,
@@ -199,6 +260,7 @@ def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decisi
             failure_reason=None,
             received_minor=amount_minor,
             received_currency=currency,
+            provider_reference=command.reference or payment.provider_reference,
             exceptions=payment.exceptions if payment.is_open else payment.exceptions | {"late"},
             has_open_case=False,
         )

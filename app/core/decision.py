@@ -52,7 +52,8 @@ class Case:
 class Decision:
     """What is to be written: the payment as it will be, and everything that goes with it in one transaction.
 
-    `supersedes`: open cases of the same provider reference are settled by this. `alert` names an alarm to raise.
+    `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this. `alert`
+    names an alarm to raise.
     """
 
     verdict: Verdict
@@ -60,7 +61,7 @@ class Decision:
     payment: Payment
     transfer: Transfer | None = None
     case: Case | None = None
-    supersedes: bool = False
+    supersedes: frozenset[str] = frozenset()
     notification: str | None = None
     alert: str | None = None
 

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.core.arrivals import accept, reverse, reverse_nothing, succeed, succeed_again
+from app.core.arrivals import accept, hold_beside, reverse, reverse_nothing, succeed, succeed_again
 from app.core.decision import (
     Case,
     CommandDecider,
@@ -50,19 +50,14 @@ def _duplicate(reason: str) -> FactDecider:
 
 def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     """A fact under another reference than the stored one: never applied, whatever it says."""
-    is_money = fact.kind is FactKind.SUCCEEDED
+    why = f"the fact '{fact.kind}' names {fact.reference}, the payment has {payment.provider_reference}"
+    if fact.kind is FactKind.SUCCEEDED:
+        return hold_beside(payment, fact, now, Verdict.DEAD_LETTER, "reference_mismatch", why, credited=0)
     return Decision(
         Verdict.DEAD_LETTER,
-        f"the provider's reference {fact.reference} is not the one of this payment",
-        replace(marked(payment, now, "conflict"), has_open_case=payment.has_open_case or is_money),
-        case=Case(
-            "reference_mismatch",
-            f"the fact '{fact.kind}' names {fact.reference}, the payment has {payment.provider_reference}",
-            f"reference_mismatch:{fact.kind}:{fact.reference}:{fact.amount_minor}:{fact.currency}",
-            fact.reference,
-            fact.amount_minor if is_money else None,
-            fact.currency if is_money else None,
-        ),
+        why,
+        marked(payment, now, "conflict"),
+        case=Case("reference_mismatch", why, f"reference_mismatch:{fact.kind}:{fact.reference}", fact.reference),
         notification="payment.review",
         alert="payment_conflict",
     )

@@ -41,6 +41,10 @@ class NotSent(ProviderCallFailed):
     """The request surely did not reach the provider; it may be sent again freely."""
 
 
+class Throttled(NotSent):
+    """The provider did not act and asks to be called less often."""
+
+
 class OutcomeUnknown(ProviderCallFailed):
     """The provider may have acted; ask again with the same key and never call it failed."""
 

@@ -46,12 +46,13 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something asked for. ACCEPT and REJECT name the dead letter and what it would credit."""
+    """Something asked for. ACCEPT and REJECT name the dead letter, what it would credit and from which reference."""
 
     kind: CommandKind
     case_id: uuid.UUID | None = None
     amount_minor: int | None = None
     currency: str | None = None
+    reference: str | None = None
 
 
 Input = Fact | Command

@@ -56,12 +56,26 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Money of one provider reference in one currency that dead letters of a payment tell of, in minor units.
+
+    `accepted_minor`: credited by a person. `known_minor`: the most that waits for a person or was rejected.
+    """
+
+    reference: str | None
+    currency: str
+    accepted_minor: int = 0
+    known_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """A payment's row, plus what the decision needs to know around it.
 
     `has_open_case`: a person has still to accept or reject money of it. `has_waiting_webhooks`: deliveries for it are
     in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, where a
-    reversal is to be decided under a policy that forbids going below zero.
+    reversal is to be decided under a policy that forbids going below zero. `beside`: money of
+    its dead letters by provider reference and currency, where it carries the mark `conflict`.
     """
 
     id: uuid.UUID
@@ -89,6 +103,7 @@ class Payment:
     has_open_case: bool = False
     has_waiting_webhooks: bool = False
     wallet_balance_minor: int | None = None
+    beside: tuple[Beside, ...] = ()
     policy: Policy = Policy()
 
     @property

@@ -1,4 +1,8 @@
-"""Webhook signatures, verified over the raw bytes in constant time. Standard Webhooks: standardwebhooks.com."""
+"""Webhook signatures, verified over the raw bytes in constant time (CONTRACT section 4).
+
+Which scheme and which keys count comes from the provider's configuration, never from the message. Sources:
+standardwebhooks.com, docs.stripe.com/webhooks, and GitHub's `X-Hub-Signature-256` for the plain HMAC.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from app.core.errors import WebhookRejected
 
@@ -18,9 +24,59 @@ SIGNATURE_ENTRIES_MAX = 10
 # A shorter secret can be guessed; such a one is refused when it is loaded.
 SECRET_BYTES_MIN = 24
 SECRET_PREFIX = "whsec_"  # noqa: S105  # nosec B105  # the public prefix, not a secret
+# What a sender with a key pair gives out; its private half, whsk_, never comes here.
+PUBLIC_KEY_PREFIX = "whpk_"
+PRIVATE_KEY_PREFIX = "whsk_"
+PUBLIC_KEY_BYTES = 32
+
+STANDARD, STRIPE, HMAC_HEX = "standard", "stripe", "hmac-sha256-hex"
+SCHEMES = (STANDARD, STRIPE, HMAC_HEX)
+# The names GitHub and most others that sign with a plain HMAC use; a provider's row may name another.
+HMAC_HEADER_DEFAULT = "x-hub-signature-256"
 
 _WEBHOOK_ID = re.compile(r"[!-+\--~]{1,255}", re.ASCII)
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class PublicKey(Protocol):
+    """The public half of a sender's key pair."""
+
+    def fits(self, signature: bytes, signed: bytes) -> bool:
+        """Returns whether `signature` over `signed` was made with the private half."""
+
+
+Key = bytes | PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a provider signs: `name` is one of SCHEMES, the header and the id's body field are for those that vary."""
+
+    name: str = STANDARD
+    header: str | None = None
+    id_field: str | None = None
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The headers that belong to the signature, in lower case."""
+        if self.name == STANDARD:
+            return ("webhook-id", "webhook-timestamp", "webhook-signature")
+        return ("stripe-signature",) if self.name == STRIPE else ((self.header or HMAC_HEADER_DEFAULT).lower(),)
+
+
+def rejected(reason: str) -> WebhookRejected:
+    """Returns the refusal of a signature: `reason` is for the operator, outside all of them read the same."""
+    return WebhookRejected(400, reason, "the webhook's id, timestamp or signature is missing, malformed or wrong")
+
+
+def _decode_base64(encoded: str) -> bytes | None:
+    """Strict: one value has one spelling, standard alphabet and padding, and nothing else is taken for it."""
+    try:
+        value = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return None
+    return value if base64.b64encode(value).decode("ascii") == encoded else None
 
 
 def decode_secret(secret: str) -> bytes:
@@ -34,6 +90,33 @@ def decode_secret(secret: str) -> bytes:
     if len(key) < SECRET_BYTES_MIN:
         raise ValueError(f"a webhook secret has at least {SECRET_BYTES_MIN} bytes")
     return key
+
+
+def decode_public_key(secret: str) -> bytes:
+    """Returns the ed25519 public key of a `whpk_` key. Raises ValueError."""
+    key = _decode_base64(secret.removeprefix(PUBLIC_KEY_PREFIX))
+    if not secret.startswith(PUBLIC_KEY_PREFIX) or key is None or len(key) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"a public webhook key is whpk_ and standard padded base64 of {PUBLIC_KEY_BYTES} bytes")
+    return key
+
+
+def check_secret(scheme: str, secret: str) -> None:
+    """Raises ValueError unless `secret` can verify webhooks of `scheme`."""
+    if secret.startswith(PRIVATE_KEY_PREFIX):
+        raise ValueError("whsk_ is the sender's private webhook key; Sluice needs its public half, whpk_")
+    if scheme == STANDARD and secret.startswith(PUBLIC_KEY_PREFIX):
+        decode_public_key(secret)
+    else:
+        decode_hmac_key(scheme, secret)
+
+
+def decode_hmac_key(scheme: str, secret: str) -> bytes:
+    """Returns the HMAC key of a secret: what `whsec_` encodes, or for the other schemes the text as it stands."""
+    if scheme == STANDARD:
+        return decode_secret(secret)
+    if not secret.isascii() or len(secret) < SECRET_BYTES_MIN:
+        raise ValueError(f"a webhook secret has at least {SECRET_BYTES_MIN} ASCII characters")
+    return secret.encode("ascii")
 
 
 def encode_secret(key: bytes) -> str:
@@ -50,46 +133,107 @@ def sign_standard(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> s
 def check_webhook_id(webhook_id: str) -> None:
     """Raises WebhookRejected unless the id is 1 to 255 printable ASCII characters without comma and blank."""
     if not _WEBHOOK_ID.fullmatch(webhook_id):
-        raise WebhookRejected(400, "webhook_id", "the header webhook-id is missing or malformed")
+        raise rejected("webhook_id")
 
 
 def check_timestamp(timestamp: str, now_seconds: float) -> None:
     """Raises WebhookRejected unless the timestamp is whole seconds within the tolerance of `now_seconds`."""
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise WebhookRejected(400, "timestamp", "the header webhook-timestamp is missing or malformed")
+        raise rejected("timestamp")
     if abs(now_seconds - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS:
-        raise WebhookRejected(400, "timestamp", "the webhook's timestamp is too far from the present")
+        raise rejected("timestamp")
 
 
-def verify_standard(keys: Sequence[bytes], webhook_id: str, timestamp: str, signature: str, body: bytes) -> None:
-    """Raises WebhookRejected unless one `v1` entry of `signature` fits one of `keys`.
+def verify(
+    scheme: Scheme, keys: Sequence[Key], headers: Mapping[str, str], body: bytes, parsed: Any, now_seconds: float
+) -> str:
+    """Returns the delivery's id once its signature holds. Raises WebhookRejected.
+
+    `headers` has lower-case names; `parsed` is the body as JSON, of which nothing is used before the signature holds.
+    """
+    given = [headers.get(name, "") for name in scheme.headers]
+    if scheme.name == STANDARD:
+        webhook_id, timestamp, signature = given
+        check_webhook_id(webhook_id)
+        check_timestamp(timestamp, now_seconds)
+        verify_standard(keys, webhook_id, timestamp, signature, body)
+        return webhook_id
+    if scheme.name == STRIPE:
+        verify_stripe(keys, given[0], body, now_seconds)
+        return _read_id(parsed, "id", body)
+    verify_hex(keys, given[0], body)
+    return _read_id(parsed, scheme.id_field, body)
+
+
+def verify_standard(keys: Sequence[Key], webhook_id: str, timestamp: str, signature: str, body: bytes) -> None:
+    """Raises WebhookRejected unless an entry of `signature` fits: `v1` an HMAC key, `v1a` a public key.
 
     Every entry is compared with every key, so that the time taken says nothing of which one fitted.
     """
-    rejected = WebhookRejected(400, "signature", "no signature matches")
-    if not signature.isascii() or len(signature) > SIGNATURE_HEADER_BYTES_MAX:
-        raise rejected
-    entries = signature.split(" ")
-    if len(entries) > SIGNATURE_ENTRIES_MAX:
-        raise rejected
-    given = [digest for entry in entries if (digest := _strict_digest(entry)) is not None]
+    entries = _split(signature, " ")
+    # More than one comma in an entry is two headers in one: neither is believed.
+    if any(entry.count(",") > 1 for entry in entries):
+        raise rejected("signature")
+    digests: dict[str, list[bytes]] = {"v1": [], "v1a": []}
+    for version, _, encoded in (entry.partition(",") for entry in entries):
+        digest = _decode_base64(encoded) if version in digests else None
+        if digest is not None:
+            digests[version].append(digest)
     signed = f"{webhook_id}.{timestamp}.".encode("ascii") + body
+    matches = _fits_hmac(keys, digests["v1"], signed)
+    for key in keys:
+        if not isinstance(key, bytes):
+            matches |= any(key.fits(digest, signed) for digest in digests["v1a"])
+    if not matches:
+        raise rejected("signature")
+
+
+def verify_stripe(keys: Sequence[Key], signature: str, body: bytes, now_seconds: float) -> None:
+    """Raises WebhookRejected unless a `v1` of a Stripe-Signature header (`t=,v1=`) fits one of `keys`."""
+    pairs = [entry.strip(" ").partition("=") for entry in _split(signature, ",")]
+    times = [value for name, _, value in pairs if name == "t"]
+    # Two times are two headers in one: neither is believed.
+    if len(times) != 1:
+        raise rejected("timestamp")
+    check_timestamp(times[0], now_seconds)
+    digests = [bytes.fromhex(value) for name, _, value in pairs if name == "v1" and _HEX_DIGEST.fullmatch(value)]
+    if not _fits_hmac(keys, digests, times[0].encode("ascii") + b"." + body):
+        raise rejected("signature")
+
+
+def verify_hex(keys: Sequence[Key], signature: str, body: bytes) -> None:
+    """Raises WebhookRejected unless `signature`, hex with or without `sha256=`, is the HMAC of the body."""
+    encoded = signature.removeprefix("sha256=")
+    digests = [bytes.fromhex(encoded)] if _HEX_DIGEST.fullmatch(encoded) else []
+    if not _fits_hmac(keys, digests, body):
+        raise rejected("signature")
+
+
+def _split(signature: str, separator: str) -> list[str]:
+    if not signature.isascii() or len(signature) > SIGNATURE_HEADER_BYTES_MAX:
+        raise rejected("signature")
+    entries = signature.split(separator)
+    if len(entries) > SIGNATURE_ENTRIES_MAX:
+        raise rejected("signature")
+    return entries
+
+
+def _fits_hmac(keys: Sequence[Key], digests: Sequence[bytes], signed: bytes) -> bool:
     matches = False
     for key in keys:
-        expected = hmac.digest(key, signed, hashlib.sha256)
-        for digest in given:
-            matches |= hmac.compare_digest(expected, digest)
-    if not matches:
-        raise rejected
+        if isinstance(key, bytes):
+            # Computed also where there is nothing to compare: a malformed header takes as long as a wrong one.
+            expected = hmac.digest(key, signed, hashlib.sha256)
+            for digest in digests:
+                matches |= hmac.compare_digest(expected, digest)
+    return matches
 
 
-def _strict_digest(entry: str) -> bytes | None:
-    version, comma, encoded = entry.partition(",")
-    if version != "v1" or not comma:
-        return None
-    try:
-        digest = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        return None
-    # Strict: one digest has one spelling, and nothing else is taken for it.
-    return digest if base64.b64encode(digest).decode("ascii") == encoded else None
+def _read_id(parsed: Any, field: str | None, body: bytes) -> str:
+    """Returns the id in the body, else the body's sha256: without an id the same bytes are the same delivery."""
+    value = parsed.get(field) if field is not None and isinstance(parsed, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and _WEBHOOK_ID.fullmatch(value):
+        return value
+    return "sha256:" + hashlib.sha256(body).hexdigest()

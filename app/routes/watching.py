@@ -25,7 +25,14 @@ _HELP = {
     "alerts_last_day": ("sluice_alerts_last_day", "Alarms raised within a day.", "kind"),
     "provider_breakers_open": ("sluice_provider_breakers_open", "Providers paused because they fail.", "provider_id"),
     "heartbeat_age_seconds": ("sluice_heartbeat_age_seconds", "Age of a periodic duty's last run.", "name"),
-    "books_drift": ("sluice_books_drift", "Wallets and transfers of the newest entries that do not add up.", "kind"),
+    "books_broken": ("sluice_books_broken", "Broken invariants that the last proof of the books found.", "mode"),
+    "books_verified_age_seconds": ("sluice_books_verified_age_seconds", "Age of the last proof of the books.", "mode"),
+    "audit_unsealed_rows": ("sluice_audit_unsealed_rows", "Audit rows that wait for their seal.", "tenants"),
+    "audit_unsealed_oldest_seconds": (
+        "sluice_audit_unsealed_oldest_seconds",
+        "Age of the oldest audit row without a seal.",
+        "tenants",
+    ),
 }
 # A payment's end may be the first of its kind: rules on increases need to have seen the zero before it.
 _STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
@@ -82,7 +89,9 @@ class RowsCollector(Collector):
         known = {(name, label) for name, label, _ in counts}
         zeros = [("payments", status, 0.0) for status in _STATUSES if ("payments", status) not in known]
         for name, label, value in (*counts, *zeros):
-            families[name].add_metric([label], value)
+            # A newer database may count what this process does not know yet.
+            if name in families:
+                families[name].add_metric([label], value)
         yield from families.values()
 
 
@@ -111,7 +120,7 @@ def _may_watch() -> bool:
     settings = runtime().settings
     if settings.metrics_token is not None:
         return is_token(request.headers.get("Authorization", ""), settings.metrics_token)
-    if "X-Forwarded-For" in request.headers and not settings.trusted_proxies:
+    if not settings.trusted_proxies and any(name in request.headers for name in ("X-Forwarded-For", "Forwarded")):
         # It came through a proxy of this machine that is not named: the address is the proxy's, not the reader's.
         return False
     peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  # nosec B104

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.routes.errors import problem
 from app.runtime import runtime
 from app.services import webhooks
-from app.services.webhooks import BODY_BYTES_MAX, KEPT_HEADERS, PROVIDER_PATH, Delivery
+from app.services.webhooks import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
 
 blueprint = Blueprint("webhooks", __name__)
 
@@ -39,8 +39,7 @@ def provider_webhook(provider_id: str) -> Response:
 def _receive(path: str, provider_id: str | None = None) -> Response:
     # One byte more than allowed is enough to know; a length that was announced is not believed.
     body = request.stream.read(BODY_BYTES_MAX + 1) if (request.content_length or 0) <= BODY_BYTES_MAX else b""
-    names = {*KEPT_HEADERS}
-    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() in names}
+    headers = {name.lower(): value for name, value in request.headers.items()}
     delivery = Delivery(path, provider_id, headers, body, request.remote_addr or "")
     if (request.content_length or 0) > BODY_BYTES_MAX or len(body) > BODY_BYTES_MAX:
         webhooks.refuse(runtime(), delivery, "too_large")

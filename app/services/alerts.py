@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from models import new_id
+from models.row_sets import encode_rows, row_set
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "provider_refused_us": ("critical", "a provider refuses our credentials or configuration"),
     "provider_call_dead_letter": ("warning", "a provider could not be reached within the allowed attempts"),
     "work_overdue": ("critical", "due work is not being done"),
+    "books_broken": ("critical", "the books do not hold: see `sluice verify --full`"),
 }
 
 
@@ -40,31 +41,33 @@ class AlertRow:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-_INSERT = text(
-    """
-    insert into alerts (id, tenant_id, kind, severity, message, detail, due_at)
-    select id, tenant_id, kind, severity, message, cast(detail as jsonb), now()
-    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:kinds as text[]), cast(:severities as text[]),
-                cast(:messages as text[]), cast(:details as text[]))
-        as r(id, tenant_id, kind, severity, message, detail)
-    """
-)
+_COLUMNS = {
+    "id": "uuid",
+    "tenant_id": "uuid",
+    "kind": "text",
+    "severity": "text",
+    "message": "text",
+    "detail": "jsonb",
+}
+_NAMES = ", ".join(_COLUMNS)
+_INSERT = text(f"insert into alerts (due_at, {_NAMES}) select now(), {_NAMES} from {row_set(_COLUMNS)}")  # noqa: S608
 
 
 def write(connection: Connection, rows: list[AlertRow]) -> None:
     """Writes `rows` in the caller's transaction and logs each; they are due to be posted at once."""
     if not rows:
         return
-    connection.execute(
-        _INSERT,
+    described = [
         {
-            "ids": [new_id() for _ in rows],
-            "tenants": [row.tenant_id for row in rows],
-            "kinds": [row.kind for row in rows],
-            "severities": [KINDS[row.kind][0] for row in rows],
-            "messages": [KINDS[row.kind][1] for row in rows],
-            "details": [json.dumps(row.detail, default=str) for row in rows],
-        },
-    )
+            "id": new_id(),
+            "tenant_id": row.tenant_id,
+            "kind": row.kind,
+            "severity": KINDS[row.kind][0],
+            "message": KINDS[row.kind][1],
+            "detail": row.detail,
+        }
+        for row in rows
+    ]
+    connection.execute(_INSERT, {"rows": encode_rows(described)})
     for row in rows:
         log.warning("alert", kind=row.kind, tenant_id=str(row.tenant_id), **row.detail)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
+
+from models.row_sets import encode_rows, row_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +23,21 @@ class AuditRow:
     payment_version: int | None = None
 
 
-_INSERT = text(
-    """
-    insert into audit_logs (tenant_id, actor, kind, payment_id, payment_version, detail)
-    select tenant_id, actor, kind, payment_id, version, cast(detail as jsonb)
-    from unnest(cast(:tenants as uuid[]), cast(:actors as text[]), cast(:kinds as text[]), cast(:payments as uuid[]),
-                cast(:versions as integer[]), cast(:details as text[])) with ordinality
-        as r(tenant_id, actor, kind, payment_id, version, detail, place)
-    order by place
-    """
-)
+_COLUMNS = {
+    "tenant_id": "uuid",
+    "actor": "text",
+    "kind": "text",
+    "payment_id": "uuid",
+    "payment_version": "integer",
+    "detail": "jsonb",
+}
+_NAMES = ", ".join(_COLUMNS)
+# A set is read in its order, so the rows' ids are in the order in which things happened.
+_INSERT = text(f"insert into audit_logs ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}")  # noqa: S608  # constants
 
 
 def write(connection: Connection, rows: list[AuditRow]) -> None:
     """Appends `rows` in their order."""
-    if not rows:
-        return
-    connection.execute(
-        _INSERT,
-        {
-            "tenants": [row.tenant_id for row in rows],
-            "actors": [row.actor for row in rows],
-            "kinds": [row.kind for row in rows],
-            "payments": [row.payment_id for row in rows],
-            "versions": [row.payment_version for row in rows],
-            "details": [json.dumps(row.detail, default=str) for row in rows],
-        },
-    )
+    if rows:
+        parameters = {"rows": encode_rows([{name: getattr(row, name) for name in _COLUMNS} for row in rows])}
+        connection.execute(_INSERT, parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from models import new_id
+from models.row_sets import encode_rows, row_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,17 @@ class DeadLetterRow:
     state: str = "open"
 
 
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """Which open cases of a payment later money has settled: of one provider reference, with one of these reasons."""
+
+    payment_id: uuid.UUID
+    reference: str | None
+    reasons: frozenset[str]
+
+
 _COLUMNS = {
+    "id": "uuid",
     "tenant_id": "uuid",
     "kind": "text",
     "reason": "text",
@@ -44,44 +54,51 @@ _COLUMNS = {
     "amount_minor": "bigint",
     "currency": "text",
     "body": "bytea",
+    "headers": "jsonb",
     "attempts": "integer",
     "case_key": "text",
     "case_reference": "text",
     "state": "text",
 }
+_NAMES = ", ".join(_COLUMNS)
 _INSERT = text(
-    f"insert into dead_letters (id, headers, {', '.join(_COLUMNS)})"  # noqa: S608  # constants only  # nosec B608
-    f" select id, cast(headers as jsonb), {', '.join(_COLUMNS)}"
-    " from unnest(cast(:ids as uuid[]), cast(:headers as text[]), "
-    + ", ".join(f"cast(:{name} as {kind}[])" for name, kind in _COLUMNS.items())
-    + f") as r(id, headers, {', '.join(_COLUMNS)})"
-    # The same case told again is the case that is there, whatever a person has made of it.
-    " on conflict (payment_id, case_key) do nothing returning id"
+    f"insert into dead_letters ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}"  # noqa: S608  # constants
+    # The same case told again is the case that is there: open again where it was redriven or superseded, left as it is
+    # where it is open, or where a person or the policy has closed it.
+    " on conflict (payment_id, case_key) do update set state = 'open', closed_at = null, closed_by = null,"
+    " detail = excluded.detail, attempts = excluded.attempts, amount_minor = excluded.amount_minor"
+    " where dead_letters.state in ('redriven', 'superseded') and excluded.state = 'open' returning id"
 )
 _SUPERSEDE = text(
-    """
+    f"""
     update dead_letters d set state = 'superseded', closed_at = now(), closed_by = 'system'
-    from unnest(cast(:payments as uuid[]), cast(:refs as text[])) as s(payment_id, reference)
-    where d.payment_id = s.payment_id and d.state = 'open' and d.case_key is not null
-      and (d.case_reference is null or s.reference is null or d.case_reference = s.reference)
-    """
+    from {row_set({"payment_id": "uuid", "reference": "text", "reasons": "text[]"})}
+    where d.payment_id = r.payment_id and d.state = 'open' and d.case_key is not null and d.reason = any(r.reasons)
+      and (d.case_reference is null or r.reference is null or d.case_reference = r.reference)
+    """  # noqa: S608  # constants
 )
 
 
 def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
-    """Writes `rows` in the caller's transaction; returns how many were new."""
+    """Writes `rows` in the caller's transaction; returns how many are newly open."""
     if not rows:
         return 0
-    parameters: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
-    parameters["ids"] = [new_id() for _ in rows]
-    parameters["headers"] = [None if row.headers is None else json.dumps(row.headers) for row in rows]
-    return len(connection.execute(_INSERT, parameters).all())
+    # One statement may touch a case only once; the last telling of it counts.
+    distinct = {(row.payment_id, row.case_key) if row.case_key else place: row for place, row in enumerate(rows)}
+    described = [
+        {"id": new_id(), **{name: getattr(row, name) for name in _COLUMNS if name != "id"}} for row in distinct.values()
+    ]
+    for row in described:
+        # PostgreSQL's spelling of bytes in text.
+        row["body"] = None if row["body"] is None else "\\x" + row["body"].hex()
+    return len(connection.execute(_INSERT, {"rows": encode_rows(described)}).all())
 
 
-def supersede(connection: Connection, payments: list[tuple[uuid.UUID, str | None]]) -> None:
-    """Closes the open cases of these (payment, provider reference): later money has settled them."""
-    if payments:
-        connection.execute(
-            _SUPERSEDE,
-            {"payments": [payment for payment, _ in payments], "refs": [reference for _, reference in payments]},
-        )
+def supersede(connection: Connection, settled: list[Superseded]) -> None:
+    """Closes open cases that later money has settled."""
+    if settled:
+        rows = [
+            {"payment_id": row.payment_id, "reference": row.reference, "reasons": sorted(row.reasons)}
+            for row in settled
+        ]
+        connection.execute(_SUPERSEDE, {"rows": encode_rows(rows)})

@@ -12,6 +12,7 @@ from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payments import Payment
 from models import new_id
+from models.row_sets import encode_rows, row_set
 
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
 CLEARING_SHARDS = 8
@@ -41,6 +42,20 @@ class Posting:
     transfer: Transfer
 
 
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What a posting does to the user's wallet, in minor units."""
+
+    key: UserKey
+    amount_minor: int
+
+
+def user_change(posting: Posting) -> UserChange:
+    """Returns the change of the user's balance: a deposit goes in, a reversal out."""
+    sign = 1 if posting.transfer.type == "deposit" else -1
+    return UserChange(_user_key(posting), sign * posting.transfer.amount_minor)
+
+
 def post(connection: Connection, postings: list[Posting]) -> dict[uuid.UUID, list[dict[str, object]]]:
     """Writes two entries per posting and the new balances; returns the entries by payment, as the audit keeps them.
 
@@ -59,7 +74,7 @@ def post(connection: Connection, postings: list[Posting]) -> dict[uuid.UUID, lis
         legs = [(users[_user_key(posting)], sign), (clearing[_clearing_key(posting)], -sign)]
         entries = [_leg(posting, transfer_id, wallet, direction) for wallet, direction in legs]
         rows += entries
-        audited.setdefault(posting.payment.id, []).extend(_audited(entry) for entry in entries)
+        audited.setdefault(posting.payment.id, []).extend(entries)
     _write(connection, rows, [*users.values(), *clearing.values()])
     return audited
 
@@ -94,35 +109,31 @@ def _leg(posting: Posting, transfer_id: uuid.UUID, wallet: _Wallet, direction: i
     }
 
 
-def _audited(entry: dict[str, object]) -> dict[str, object]:
-    return {key: str(value) if isinstance(value, uuid.UUID) else value for key, value in entry.items()}
-
-
+_KEY_COLUMNS = {"tenant_id": "uuid", "user_id": "text", "currency": "text"}
 _USER_WALLETS = text(
-    """
-    select w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor, w.version from wallets w
-    join (select distinct * from unnest(cast(:tenants as uuid[]), cast(:users as text[]), cast(:currencies as text[])))
-        as k(tenant_id, user_id, currency)
-      on w.tenant_id = k.tenant_id and w.user_id = k.user_id and w.currency = k.currency and w.kind = 'user'
-    order by w.id for no key update of w
-    """
+    f"""
+    select w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor, w.version
+    from {row_set(_KEY_COLUMNS)}
+    join wallets w on w.tenant_id = r.tenant_id and w.user_id = r.user_id and w.currency = r.currency
+    where w.kind = 'user' order by w.id for no key update of w
+    """  # noqa: S608  # constants
 )
 _NEW_USER_WALLETS = text(
-    """
+    f"""
     insert into wallets (id, tenant_id, kind, user_id, currency)
-    select k.id, k.tenant_id, 'user', k.user_id, k.currency
-    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:users as text[]), cast(:currencies as text[]))
-        as k(id, tenant_id, user_id, currency) order by k.tenant_id, k.user_id, k.currency
+    select id, tenant_id, 'user', user_id, currency from {row_set({"id": "uuid", **_KEY_COLUMNS})}
+    order by tenant_id, user_id, currency
     on conflict do nothing
-    """
+    """  # noqa: S608  # constants
 )
 
 
 def _lock_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[UserKey, _Wallet]:
     found = _select_user_wallets(connection, keys)
-    missing = sorted(keys - found.keys(), key=str)
+    missing = keys - found.keys()
     if missing:
-        connection.execute(_NEW_USER_WALLETS, {"ids": [new_id() for _ in missing], **_user_arrays(missing)})
+        rows = [{"id": new_id(), **row} for row in _key_rows(missing)]
+        connection.execute(_NEW_USER_WALLETS, {"rows": encode_rows(rows)})
         found = _select_user_wallets(connection, keys)
     if found.keys() != keys:
         raise InvariantBroken("a wallet could not be opened", wallets=[str(key) for key in keys - found.keys()])
@@ -134,16 +145,12 @@ def _select_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[Use
         (row.tenant_id, row.user_id, row.currency): _Wallet(
             row.id, row.tenant_id, row.currency, row.balance_minor, row.version
         )
-        for row in connection.execute(_USER_WALLETS, _user_arrays(list(keys)))
+        for row in connection.execute(_USER_WALLETS, {"rows": encode_rows(_key_rows(keys))})
     }
 
 
-def _user_arrays(keys: list[UserKey]) -> dict[str, list[object]]:
-    return {
-        "tenants": [tenant_id for tenant_id, _, _ in keys],
-        "users": [user_id for _, user_id, _ in keys],
-        "currencies": [currency for _, _, currency in keys],
-    }
+def _key_rows(keys: set[UserKey]) -> list[dict[str, object]]:
+    return [dict(zip(_KEY_COLUMNS, key, strict=True)) for key in keys]
 
 
 # A free shard is taken; only where all are busy does the second form wait for one.
@@ -201,28 +208,21 @@ _ENTRY_COLUMNS = {
     "type": "text",
     "description": "text",
 }
+_ENTRY_NAMES = ", ".join(_ENTRY_COLUMNS)
 _INSERT_ENTRIES = text(
-    f"insert into wallet_transactions ({', '.join(_ENTRY_COLUMNS)}) select * from unnest("  # noqa: S608  # nosec B608
-    + ", ".join(f"cast(:{name} as {kind}[])" for name, kind in _ENTRY_COLUMNS.items())
-    + ")"
+    f"insert into wallet_transactions ({_ENTRY_NAMES})"  # noqa: S608  # constants
+    f" select {_ENTRY_NAMES} from {row_set(_ENTRY_COLUMNS)}"
 )
+_BALANCE_COLUMNS = {"id": "uuid", "balance_minor": "bigint", "version": "bigint"}
 _UPDATE_WALLETS = text(
-    """
-    update wallets w set balance_minor = n.balance_minor, version = n.version, updated_at = now()
-    from unnest(cast(:ids as uuid[]), cast(:balances as bigint[]), cast(:versions as bigint[]))
-        as n(id, balance_minor, version)
-    where w.id = n.id
-    """
+    f"""
+    update wallets w set balance_minor = r.balance_minor, version = r.version, updated_at = now()
+    from {row_set(_BALANCE_COLUMNS)} where w.id = r.id
+    """  # noqa: S608  # constants
 )
 
 
 def _write(connection: Connection, rows: list[dict[str, object]], wallets: list[_Wallet]) -> None:
-    connection.execute(_INSERT_ENTRIES, {name: [row[name] for row in rows] for name in _ENTRY_COLUMNS})
-    connection.execute(
-        _UPDATE_WALLETS,
-        {
-            "ids": [wallet.id for wallet in wallets],
-            "balances": [wallet.balance_minor for wallet in wallets],
-            "versions": [wallet.version for wallet in wallets],
-        },
-    )
+    connection.execute(_INSERT_ENTRIES, {"rows": encode_rows(rows)})
+    balances = [{name: getattr(wallet, name) for name in _BALANCE_COLUMNS} for wallet in wallets]
+    connection.execute(_UPDATE_WALLETS, {"rows": encode_rows(balances)})

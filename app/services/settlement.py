@@ -6,10 +6,9 @@ Locks: payments by id, their work rows by id, user wallets by id, a clearing sha
 from __future__ import annotations
 
 import datetime
-import json
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
@@ -17,15 +16,16 @@ from sqlalchemy import Connection, RowMapping, text
 from app.core.decision import Case, Decision, Verdict
 from app.core.decisions import decide
 from app.core.errors import InvariantBroken
-from app.core.facts import Fact, Input
-from app.core.payments import EDGES, Payment, Policy, Status, present_payment
+from app.core.facts import Fact, FactKind, Input
+from app.core.payments import EDGES, Beside, Payment, Policy, Status, present_payment
 from app.core.schedule import next_call
 from app.services import alerts, audit, dead_letters, ledger
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
-from app.services.dead_letters import DeadLetterRow
+from app.services.dead_letters import DeadLetterRow, Superseded
 from app.services.ledger import Posting
 from models import new_id
+from models.row_sets import encode_rows, row_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class _Writes:
 
     postings: list[Posting] = field(default_factory=list)
     cases: list[DeadLetterRow] = field(default_factory=list)
-    superseded: list[tuple[uuid.UUID, str | None]] = field(default_factory=list)
+    superseded: list[Superseded] = field(default_factory=list)
     alerts: list[AlertRow] = field(default_factory=list)
     notifications: list[tuple[Payment, str]] = field(default_factory=list)
     audit: list[tuple[Outcome, Payment]] = field(default_factory=list)
@@ -81,16 +81,70 @@ def settle(connection: Connection, items: list[Item]) -> list[Outcome]:
     Items of one payment are decided one after the other on its row, which stays locked until the commit. Raises
     sqlalchemy.exc.DBAPIError (retry the batch on 40001 and 40P01) and InvariantBroken (nothing may be written).
     """
+    loaded, writes, outcomes, now = _decide_all(connection, items)
+    _write(connection, loaded, writes, now)
+    return outcomes
+
+
+def preview(connection: Connection, items: list[Item]) -> list[Outcome]:
+    """Decides `items` as `settle` would at this moment and writes nothing; the payments stay locked until the end."""
+    return _decide_all(connection, items)[2]
+
+
+def _decide_all(
+    connection: Connection, items: list[Item]
+) -> tuple[dict[uuid.UUID, _Loaded], _Writes, list[Outcome], datetime.datetime]:
     loaded, now = _lock_and_load(connection, items)
+    balances = _lock_balances(connection, items, loaded)
     writes, outcomes = _Writes(), []
     for item in items:
         row = loaded.get(item.payment_id)
         if row is None or not _belongs(item, row.payment):
             outcomes.append(Outcome(item, None))
             continue
-        outcomes.append(_decide_one(item, row, now, writes))
-    _write(connection, loaded, writes, now)
-    return outcomes
+        if balances is not None and row.payment.received_currency:
+            key = (row.payment.tenant_id, row.payment.user_id, row.payment.received_currency)
+            row.payment = replace(row.payment, wallet_balance_minor=balances.get(key, 0))
+        outcome = _decide_one(item, row, now, writes)
+        outcomes.append(outcome)
+        if balances is not None and outcome.decision and outcome.decision.transfer:
+            moved = ledger.user_change(Posting(row.payment, outcome.decision.transfer))
+            balances[moved.key] = balances.get(moved.key, 0) + moved.amount_minor
+    return loaded, writes, outcomes, now
+
+
+_BALANCES = text(
+    """
+    select tenant_id, user_id, currency, balance_minor from wallets
+    where kind = 'user' and (tenant_id, user_id) in (
+        select * from unnest(cast(:tenants as uuid[]), cast(:users as text[])))
+    order by id for no key update
+    """
+)
+
+
+def _lock_balances(
+    connection: Connection, items: list[Item], loaded: dict[uuid.UUID, _Loaded]
+) -> dict[ledger.UserKey, int] | None:
+    """Locks all wallets of the batch's users where a reversal may not take one below zero, and returns the balances.
+
+    All of them and in the order of their ids, so that the ledger's own locks later find nothing new to wait for.
+    """
+    held = [
+        item
+        for item in items
+        if item.given.kind is FactKind.REFUNDED
+        and item.payment_id in loaded
+        and loaded[item.payment_id].payment.policy.negative == "hold"
+    ]
+    if not held:
+        return None
+    users = {(row.payment.tenant_id, row.payment.user_id) for row in loaded.values()}
+    parameters = {"tenants": [tenant_id for tenant_id, _ in users], "users": [user_id for _, user_id in users]}
+    return {
+        (row.tenant_id, row.user_id, row.currency): row.balance_minor
+        for row in connection.execute(_BALANCES, parameters)
+    }
 
 
 def _belongs(item: Item, payment: Payment) -> bool:
@@ -107,7 +161,8 @@ def _decide_one(item: Item, row: _Loaded, now: datetime.datetime, writes: _Write
     if decision.transfer:
         writes.postings.append(Posting(after, decision.transfer))
     if decision.supersedes:
-        writes.superseded.append((after.id, _reference(item)))
+        reference = _reference(item) or after.provider_reference
+        writes.superseded.append(Superseded(after.id, reference, decision.supersedes))
     if decision.case:
         writes.cases.append(_dead_letter(item, after, decision.case))
     if decision.alert:
@@ -162,9 +217,14 @@ _LOAD = text(
                    and d.state = 'open' and d.amount_minor is not null) as has_open_case,
            exists (select from webhook_work h where h.payment_id = p.id and h.tenant_id = p.tenant_id)
                as has_waiting_webhooks,
-           (select b.balance_minor from wallets b
-            where t.negative_policy = 'hold' and b.kind = 'user' and b.tenant_id = p.tenant_id
-              and b.user_id = p.user_id and b.currency = p.received_currency) as wallet_balance_minor
+           case when 'conflict' = any(p.exceptions) then array(
+               select jsonb_build_array(d.case_reference, d.currency,
+                   coalesce(sum(d.amount_minor) filter (where d.state = 'accepted'), 0),
+                   coalesce(max(d.amount_minor) filter (where d.state in ('open', 'rejected')), 0))
+               from dead_letters d
+               where d.tenant_id = p.tenant_id and d.payment_id = p.id and d.amount_minor is not null
+                 and d.reason in ('second_payment', 'reference_mismatch')
+               group by d.case_reference, d.currency) end as beside
     from payment_transactions p
     join tenants t on t.id = p.tenant_id
     left join payment_work w on w.payment_id = p.id and w.tenant_id = p.tenant_id
@@ -194,7 +254,7 @@ def read_payment(row: RowMapping) -> Payment:
             "was_sent": row["was_sent"],
             "has_open_case": row["has_open_case"],
             "has_waiting_webhooks": row["has_waiting_webhooks"],
-            "wallet_balance_minor": row["wallet_balance_minor"],
+            "beside": tuple(Beside(*money) for money in row["beside"] or ()),
             "session_closed": row["session_closed"],
             "policy": Policy(
                 tolerance_percent=row["tolerance_percent"],
@@ -247,6 +307,7 @@ _PAYMENT_COLUMNS = {
     "id": "uuid",
     "version": "integer",
     "status": "text",
+    "exceptions": "text[]",
     "provider_reference": "text",
     "redirect_url": "text",
     "failure_reason": "text",
@@ -258,114 +319,122 @@ _PAYMENT_COLUMNS = {
     "session_closed": "boolean",
 }
 _UPDATE_PAYMENTS = text(
-    "update payment_transactions p set exceptions = string_to_array(n.exceptions, ','), "  # noqa: S608  # nosec B608
-    + ", ".join(f"{name} = n.{name}" for name in _PAYMENT_COLUMNS if name != "id")
-    + " from unnest(cast(:exceptions as text[]), "
-    + ", ".join(f"cast(:{name} as {kind}[])" for name, kind in _PAYMENT_COLUMNS.items())
-    + f") as n(exceptions, {', '.join(_PAYMENT_COLUMNS)}) where p.id = n.id"
+    "update payment_transactions p set "  # noqa: S608  # constants
+    + ", ".join(f"{name} = r.{name}" for name in _PAYMENT_COLUMNS if name != "id")
+    + f" from {row_set(_PAYMENT_COLUMNS)} where p.id = r.id"
 )
 
 
 def _update_payments(connection: Connection, payments: list[Payment]) -> None:
     if not payments:
         return
-    parameters: dict[str, Any] = {
-        name: [getattr(payment, name) for payment in payments] for name in _PAYMENT_COLUMNS if name != "status"
-    }
-    parameters["status"] = [str(payment.status) for payment in payments]
-    # An array of arrays would have to be of one length; a mark has no comma in it.
-    parameters["exceptions"] = [",".join(sorted(payment.exceptions)) for payment in payments]
-    connection.execute(_UPDATE_PAYMENTS, parameters)
+    rows = [
+        {name: getattr(payment, name) for name in _PAYMENT_COLUMNS} | {"exceptions": sorted(payment.exceptions)}
+        for payment in payments
+    ]
+    connection.execute(_UPDATE_PAYMENTS, {"rows": encode_rows(rows)})
 
 
 _DELETE_WORK = text(
-    "delete from payment_work where payment_id in"
-    " (select payment_id from payment_work where payment_id = any(:ids) order by payment_id for update)"
+    f"""
+    delete from payment_work where payment_id in (
+        select payment_id from payment_work
+        where payment_id in (select id from {row_set({"id": "uuid"})}) order by payment_id for update)
+    """  # noqa: S608  # constants
 )
+_WORK_COLUMNS = {
+    "payment_id": "uuid",
+    "tenant_id": "uuid",
+    "provider_id": "uuid",
+    "action": "text",
+    "due_at": "timestamptz",
+    "polls": "integer",
+}
 _UPSERT_WORK = text(
-    """
-    insert into payment_work (payment_id, tenant_id, provider_id, action, due_at, polls)
-    select * from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:providers as uuid[]),
-                         cast(:actions as text[]), cast(:due as timestamptz[]), cast(:polls as integer[]))
-        as n(payment_id, tenant_id, provider_id, action, due_at, polls) order by payment_id
+    f"""
+    insert into payment_work ({", ".join(_WORK_COLUMNS)})
+    select {", ".join(_WORK_COLUMNS)} from {row_set(_WORK_COLUMNS)} order by payment_id
     on conflict (payment_id) do update set action = excluded.action, due_at = excluded.due_at, polls = excluded.polls,
         attempts = 0, claim_id = null
-    """
+    """  # noqa: S608  # constants
 )
 
 
 def _reschedule(connection: Connection, rows: list[_Loaded], now: datetime.datetime) -> None:
     """Gives each payment's work row its next call, whoever held it: a stale claim finds its claim_id gone."""
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
-    done = [row.payment.id for row, call in calls if call is None]
+    done = [{"id": row.payment.id} for row, call in calls if call is None]
     if done:
-        connection.execute(_DELETE_WORK, {"ids": done})
-    left = [(row, call) for row, call in calls if call is not None]
+        connection.execute(_DELETE_WORK, {"rows": encode_rows(done)})
+    left = [
+        {
+            "payment_id": row.payment.id,
+            "tenant_id": row.payment.tenant_id,
+            "provider_id": row.payment.provider_id,
+            "action": call.action,
+            "due_at": call.due_at,
+            "polls": row.polls,
+        }
+        for row, call in calls
+        if call is not None
+    ]
     if left:
-        connection.execute(
-            _UPSERT_WORK,
-            {
-                "ids": [row.payment.id for row, _ in left],
-                "tenants": [row.payment.tenant_id for row, _ in left],
-                "providers": [row.payment.provider_id for row, _ in left],
-                "actions": [call.action for _, call in left],
-                "due": [call.due_at for _, call in left],
-                "polls": [row.polls for row, _ in left],
-            },
-        )
+        connection.execute(_UPSERT_WORK, {"rows": encode_rows(left)})
 
 
 _CLOSE_HOLDS = text(
-    """
-    update wallet_temp_logs l set state = n.state, closed_at = now()
-    from unnest(cast(:ids as uuid[]), cast(:states as text[])) as n(payment_id, state)
-    where l.payment_id = n.payment_id
-    """
+    f"""
+    update wallet_temp_logs l set state = r.state, closed_at = now()
+    from {row_set({"payment_id": "uuid", "state": "text"})} where l.payment_id = r.payment_id
+    """  # noqa: S608  # constants
 )
 
 
 def _close_holds(connection: Connection, payments: list[Payment]) -> None:
-    ended = [payment for payment in payments if not payment.is_open]
+    ended = [
+        {"payment_id": payment.id, "state": "applied" if payment.status is Status.COMPLETED else "released"}
+        for payment in payments
+        if not payment.is_open
+    ]
     if ended:
-        connection.execute(
-            _CLOSE_HOLDS,
-            {
-                "ids": [payment.id for payment in ended],
-                "states": ["applied" if payment.status is Status.COMPLETED else "released" for payment in ended],
-            },
-        )
+        connection.execute(_CLOSE_HOLDS, {"rows": encode_rows(ended)})
 
 
+_NOTIFICATION_COLUMNS = {
+    "id": "uuid",
+    "tenant_id": "uuid",
+    "user_id": "text",
+    "payment_id": "uuid",
+    "type": "text",
+    "payload": "jsonb",
+}
 _NOTIFY = text(
-    """
+    f"""
     with written as (
-        insert into notifications (id, tenant_id, user_id, payment_id, type, payload)
-        select id, tenant_id, user_id, payment_id, type, cast(payload as jsonb)
-        from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:users as text[]), cast(:payments as uuid[]),
-                    cast(:types as text[]), cast(:payloads as text[]))
-            as n(id, tenant_id, user_id, payment_id, type, payload)
+        insert into notifications ({", ".join(_NOTIFICATION_COLUMNS)})
+        select {", ".join(_NOTIFICATION_COLUMNS)} from {row_set(_NOTIFICATION_COLUMNS)}
+        returning id, tenant_id, user_id
     )
     insert into notification_work (notification_id, tenant_id, user_id)
-    select id, tenant_id, user_id
-    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:users as text[])) with ordinality
-        as n(id, tenant_id, user_id, place) order by place
-    """
+    select id, tenant_id, user_id from written
+    """  # noqa: S608  # constants
 )
 
 
 def _notify(connection: Connection, notifications: list[tuple[Payment, str]]) -> None:
     if notifications:
-        connection.execute(
-            _NOTIFY,
+        rows = [
             {
-                "ids": [new_id() for _ in notifications],
-                "tenants": [payment.tenant_id for payment, _ in notifications],
-                "users": [payment.user_id for payment, _ in notifications],
-                "payments": [payment.id for payment, _ in notifications],
-                "types": [event for _, event in notifications],
-                "payloads": [json.dumps(present_payment(payment)) for payment, _ in notifications],
-            },
-        )
+                "id": new_id(),
+                "tenant_id": payment.tenant_id,
+                "user_id": payment.user_id,
+                "payment_id": payment.id,
+                "type": event,
+                "payload": present_payment(payment),
+            }
+            for payment, event in notifications
+        ]
+        connection.execute(_NOTIFY, {"rows": encode_rows(rows)})
 
 
 def _audit_row(outcome: Outcome, before: Payment, entries: dict[uuid.UUID, list[dict[str, object]]]) -> AuditRow:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection, text
@@ -14,17 +13,16 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from app.core.decision import Decision, Verdict
 from app.core.errors import NotYet, Unusable
 from app.core.schedule import retry_seconds
-from app.core.strict_json import JsonError, loads
 from app.metrics import SETTLE_BATCH, WEBHOOKS_SETTLED
-from app.providers.callback_body import translate_callback
 from app.runtime import Runtime
 from app.services import alerts, dead_letters, settlement
 from app.services.after_commit import tell
 from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow
-from app.services.settlement import Item, Outcome
-from app.services.webhooks import PROVIDER_PATH
+from app.services.settlement import Outcome
+from app.services.translation import StoredWebhook, translate
 from models import new_id
+from models.row_sets import encode_rows, row_set
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +30,8 @@ log = structlog.get_logger(__name__)
 BATCH_ROWS = 200
 # As long as Celery lets a task run: a killed worker's webhooks are free again when it surely is gone.
 LEASE_SECONDS = 30
-# One try in company, then alone; a webhook that kills its worker each time is a dead letter after five leases. One
-# for a payment that is not there yet waits 2 + 4 + 8 + 16 seconds.
+# One try in company, then alone; a webhook that kills its worker each time is a dead letter after five leases. One for
+# a payment that is not there yet waits 2 + 4 + 8 + 16 seconds.
 ATTEMPTS_MAX = 5
 RING_SECONDS_MAX = 10.0
 # Deadlock and serialization failure: the batch is decided anew.
@@ -41,7 +39,8 @@ RETRIED_SQLSTATES = ("40P01", "40001")
 RETRIES_MAX = 3
 
 # A tenant gets at most a third of a batch while others have webhooks due. The recursive part hops from tenant to
-# tenant in the index, so its cost is by tenant, not by row.
+# tenant in the index, so its cost is by tenant, not by row. A row that still has a claim is suspect: whoever held it
+# died over it, or it raised. Of those a claim takes one, so that a webhook that kills its worker takes no other along.
 _CLAIM = text(
     """
     with recursive hop as (
@@ -53,17 +52,20 @@ _CLAIM = text(
         select hop.tenant_id, count(*) over () as tenants from hop
         where exists (select from webhook_work w where w.tenant_id = hop.tenant_id and w.due_at <= now())
     ), picked as (
-        select c.webhook_id from waiting cross join lateral (
-            select w.webhook_id, w.due_at from webhook_work w
+        select c.webhook_id, c.claim_id is not null as is_suspect,
+               row_number() over (partition by c.claim_id is not null order by c.due_at) as place
+        from waiting cross join lateral (
+            select w.webhook_id, w.due_at, w.claim_id from webhook_work w
             where w.tenant_id = waiting.tenant_id and w.due_at <= now() order by w.due_at
             limit case when waiting.tenants > 1 then greatest(:batch / 3, 1) else :batch end
             for update skip locked) as c
-        order by random() limit :batch
+    ), chosen as (
+        select webhook_id, is_suspect from picked where not is_suspect or place = 1 order by random() limit :batch
     )
     update webhook_work w set attempts = w.attempts + 1, claim_id = :claim_id,
         due_at = now() + make_interval(secs => :lease)
-    from picked where w.webhook_id = picked.webhook_id
-    returning w.webhook_id, w.attempts
+    from chosen where w.webhook_id = chosen.webhook_id
+    returning w.webhook_id, chosen.is_suspect
     """
 )
 # The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.
@@ -80,35 +82,26 @@ _TAKE = text(
     order by h.received_at, h.id
     """
 )
+_WAIT_COLUMNS = {
+    "id": "uuid",
+    "tenant_id": "uuid",
+    "payment_id": "uuid",
+    "attempts": "integer",
+    "wait": "double precision",
+}
 _WAIT = text(
-    """
+    f"""
     insert into webhook_work (webhook_id, tenant_id, payment_id, attempts, due_at)
-    select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait)
-    from unnest(cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:payments as uuid[]), cast(:attempts as integer[]),
-                cast(:waits as double precision[])) as w(id, tenant_id, payment_id, attempts, wait)
-    """
+    select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait) from {row_set(_WAIT_COLUMNS)}
+    """  # noqa: S608  # constants
 )
+_MARK_COLUMNS = {"id": "uuid", "status": "text", "verdict": "text", "reason": "text"}
 _MARK = text(
-    """
-    update payment_webhooks h set status = m.status, verdict = m.verdict, reason = m.reason, settled_at = now()
-    from unnest(cast(:ids as uuid[]), cast(:statuses as text[]), cast(:verdicts as text[]), cast(:reasons as text[]))
-        as m(id, status, verdict, reason)
-    where h.id = m.id
-    """
+    f"""
+    update payment_webhooks h set status = r.status, verdict = r.verdict, reason = r.reason, settled_at = now()
+    from {row_set(_MARK_COLUMNS)} where h.id = r.id
+    """  # noqa: S608  # constants
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Webhook:
-    id: uuid.UUID
-    tenant_id: uuid.UUID
-    provider_id: uuid.UUID
-    path: str
-    body: bytes
-    headers: dict[str, Any]
-    payment_id: uuid.UUID | None
-    attempts: int
-    adapter: str
 
 
 @dataclass(slots=True)
@@ -116,8 +109,8 @@ class _Marks:
     """What becomes of the webhooks of a batch beside the settlement."""
 
     settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
-    waiting: list[_Webhook] = field(default_factory=list)
-    dead: list[tuple[_Webhook, str, str]] = field(default_factory=list)
+    waiting: list[StoredWebhook] = field(default_factory=list)
+    dead: list[tuple[StoredWebhook, str, str]] = field(default_factory=list)
 
 
 def settle_due(runtime: Runtime) -> None:
@@ -141,8 +134,8 @@ def settle_batch(runtime: Runtime) -> int:
     if not rows:
         return 0
     SETTLE_BATCH.observe(len(rows))
-    together = [row.webhook_id for row in rows if row.attempts == 1]
-    alone = [row.webhook_id for row in rows if row.attempts > 1]
+    together = [row.webhook_id for row in rows if not row.is_suspect]
+    alone = [row.webhook_id for row in rows if row.is_suspect]
     if together:
         try:
             _settle_retrying(runtime, together, claim_id)
@@ -176,49 +169,26 @@ def _settle(
     runtime: Runtime, connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID
 ) -> tuple[list[Outcome], _Marks]:
     taken = connection.execute(_TAKE, {"ids": webhook_ids, "claim_id": claim_id}).mappings()
-    webhooks = [_Webhook(**{**row, "body": bytes(row["body"])}) for row in taken]
+    webhooks = [StoredWebhook(**{**row, "body": bytes(row["body"])}) for row in taken]
     items, marks = [], _Marks()
     for webhook in webhooks:
         if webhook.attempts > ATTEMPTS_MAX:
             marks.dead.append((webhook, "attempts_exhausted", f"not settled in {ATTEMPTS_MAX} attempts"))
             continue
         try:
-            items.append(_translate(runtime, webhook))
+            items.append(translate(runtime, webhook))
         except Unusable as error:
             marks.dead.append((webhook, "unusable", str(error)))
     outcomes = settlement.settle(connection, items) if items else []
     by_id = {webhook.id: webhook for webhook in webhooks}
     for outcome in outcomes:
-        assert outcome.item.webhook_id is not None  # noqa: S101  # set by _translate
+        assert outcome.item.webhook_id is not None  # noqa: S101  # set by translate
         _judge(by_id[outcome.item.webhook_id], outcome.decision, marks)
     _write_marks(connection, marks)
     return outcomes, marks
 
 
-def _translate(runtime: Runtime, webhook: _Webhook) -> Item:
-    try:
-        body = loads(webhook.body)
-    except JsonError as error:
-        raise Unusable(str(error)) from None
-    if not isinstance(body, dict):
-        raise Unusable("the body is no object")
-    if webhook.path == PROVIDER_PATH:
-        payment_id, fact = runtime.adapters[webhook.adapter].translate(body)
-    else:
-        payment_id, fact = translate_callback(body)
-    return Item(
-        webhook.tenant_id,
-        payment_id,
-        fact,
-        f"provider:{webhook.provider_id}",
-        webhook.provider_id,
-        webhook.id,
-        webhook.body,
-        webhook.headers,
-    )
-
-
-def _judge(webhook: _Webhook, decision: Decision | None, marks: _Marks) -> None:
+def _judge(webhook: StoredWebhook, decision: Decision | None, marks: _Marks) -> None:
     if decision is None:
         if webhook.attempts >= ATTEMPTS_MAX:
             marks.dead.append((webhook, "unknown_payment", str(NotYet())))
@@ -235,26 +205,20 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
     for webhook, reason, detail in marks.dead:
         marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if marks.settled:
-        connection.execute(
-            _MARK,
-            {
-                "ids": [mark[0] for mark in marks.settled],
-                "statuses": [mark[1] for mark in marks.settled],
-                "verdicts": [mark[2] for mark in marks.settled],
-                "reasons": [mark[3] for mark in marks.settled],
-            },
-        )
+        rows = [dict(zip(_MARK_COLUMNS, mark, strict=True)) for mark in marks.settled]
+        connection.execute(_MARK, {"rows": encode_rows(rows)})
     if marks.waiting:
-        connection.execute(
-            _WAIT,
+        rows = [
             {
-                "ids": [webhook.id for webhook in marks.waiting],
-                "tenants": [webhook.tenant_id for webhook in marks.waiting],
-                "payments": [webhook.payment_id for webhook in marks.waiting],
-                "attempts": [webhook.attempts for webhook in marks.waiting],
-                "waits": [retry_seconds(webhook.attempts + 1) for webhook in marks.waiting],
-            },
-        )
+                "id": webhook.id,
+                "tenant_id": webhook.tenant_id,
+                "payment_id": webhook.payment_id,
+                "attempts": webhook.attempts,
+                "wait": retry_seconds(webhook.attempts + 1),
+            }
+            for webhook in marks.waiting
+        ]
+        connection.execute(_WAIT, {"rows": encode_rows(rows)})
     dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
     alerts.write(
         connection,
@@ -265,7 +229,7 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
     )
 
 
-def _dead_letter(webhook: _Webhook, reason: str, detail: str) -> DeadLetterRow:
+def _dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetterRow:
     return DeadLetterRow(
         tenant_id=webhook.tenant_id,
         kind="webhook",
@@ -280,8 +244,9 @@ def _dead_letter(webhook: _Webhook, reason: str, detail: str) -> DeadLetterRow:
     )
 
 
+# The claim stays with the row: it is what makes it suspect.
 _GIVE_BACK = text(
-    "update webhook_work set claim_id = null, due_at = now() + make_interval(secs => :wait)"
+    "update webhook_work set due_at = now() + make_interval(secs => :wait)"
     " where webhook_id = :id and claim_id = :claim_id returning attempts"
 )
 
@@ -303,5 +268,5 @@ def _give_back(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, err
             )
             return
         row = connection.execute(_TAKE, {"ids": [webhook_id], "claim_id": claim_id}).mappings().one()
-        marks = _Marks(dead=[(_Webhook(**{**row, "body": bytes(row["body"])}), "raised", type(error).__name__)])
+        marks = _Marks(dead=[(StoredWebhook(**{**row, "body": bytes(row["body"])}), "raised", type(error).__name__)])
         _write_marks(connection, marks)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import ipaddress
 import json
+import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import signatures
 from app.core.errors import WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime import Runtime
+from app.services.senders import Sender, find_sender
 from models import Database, new_id
 
 # CONTRACT section 4: larger bodies are 413.
 BODY_BYTES_MAX = 256 * 1024
 # What the operator keeps of a refused delivery; the ring of slots bounds their number.
 REFUSED_BYTES_KEPT = 4_096
+# Each record is a write: a flood of refusals must not take the database from those who pay. The metric counts all.
+RECORDS_PER_SECOND = 20.0
 
-# Headers that are kept with a webhook: what is signed, and what tells the sender. Credentials are never kept.
-KEPT_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "user-agent")
+# Kept with a webhook beside what its scheme signs: what tells the sender. Credentials are never kept.
+KEPT_HEADERS = ("content-type", "user-agent")
 
 # The statuses that each path takes; a status that contradicts the path is refused.
 PATH_STATUSES: dict[str, frozenset[str]] = {
@@ -57,14 +62,6 @@ class Receipt:
     is_conflict: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Provider:
-    id: uuid.UUID
-    tenant_id: uuid.UUID
-    ip_allowlist: tuple[str, ...]
-    keys: tuple[bytes, ...]
-
-
 def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
     """Verifies and stores a delivery, rings, and returns its receipt; the row is committed by then.
 
@@ -75,14 +72,12 @@ def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
     try:
         body = _parse(delivery)
         provider_id = _provider_id(delivery, body)
-        provider = _find_provider(runtime, provider_id)
-        _verify(delivery, provider)
+        sender, external_id = _verify(runtime, delivery, provider_id, body)
         _check_path(delivery, body)
     except WebhookRejected as rejection:
-        WEBHOOKS_REFUSED.labels(rejection.reason).inc()
-        _keep_refusal(runtime.database, delivery, provider_id, rejection.reason)
+        refuse(runtime, delivery, rejection.reason, provider_id)
         raise
-    receipt = _store(runtime.database, delivery, provider, body)
+    receipt = _store(runtime.database, delivery, sender, external_id, body)
     outcome = "conflict" if receipt.is_conflict else "duplicate" if receipt.is_duplicate else "stored"
     WEBHOOKS_RECEIVED.labels(outcome).inc()
     if outcome == "stored":
@@ -112,36 +107,25 @@ def _provider_id(delivery: Delivery, body: Any) -> uuid.UUID:
         raise WebhookRejected(404, "unknown_provider", "there is no such provider") from None
 
 
-def _find_provider(runtime: Runtime, provider_id: uuid.UUID) -> _Provider:
-    with runtime.database.transaction("door") as connection:
-        row = connection.execute(
-            text("select tenant_id, ip_allowlist, secrets from door_find_provider(:id)"), {"id": provider_id}
-        ).first()
-    if row is None:
+def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: Any) -> tuple[Sender, str]:
+    """Returns the sender and the delivery's id. Raises WebhookRejected."""
+    sender = find_sender(runtime, provider_id)
+    if sender is None:
         raise WebhookRejected(404, "unknown_provider", "there is no such provider")
-    keys = tuple(signatures.decode_secret(runtime.vault.decrypt(secret)) for secret in row.secrets)
-    return _Provider(provider_id, row.tenant_id, tuple(row.ip_allowlist), keys)
-
-
-def _verify(delivery: Delivery, provider: _Provider) -> None:
-    if provider.ip_allowlist and not _is_allowed(delivery.remote_address, provider.ip_allowlist):
-        raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
-    webhook_id = delivery.headers.get("webhook-id", "")
-    timestamp = delivery.headers.get("webhook-timestamp", "")
-    signatures.check_webhook_id(webhook_id)
-    signatures.check_timestamp(timestamp, time.time())
-    signature = delivery.headers.get("webhook-signature", "")
-    signatures.verify_standard(provider.keys, webhook_id, timestamp, signature, delivery.body)
-
-
-def _is_allowed(address: str, networks: tuple[str, ...]) -> bool:
     try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return any(ip in ipaddress.ip_network(network) for network in networks)
+        return sender, _judge(delivery, sender, body)
+    except WebhookRejected:
+        # A secret or an address may have been added since the provider was remembered: judged once more, as it is now.
+        anew = find_sender(runtime, provider_id, newer_than=sender.read_at)
+        if anew is None or anew == replace(sender, read_at=anew.read_at):
+            raise
+        return anew, _judge(delivery, anew, body)
+
+
+def _judge(delivery: Delivery, sender: Sender, body: Any) -> str:
+    if not sender.may_send_from(delivery.remote_address):
+        raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
+    return signatures.verify(sender.scheme, sender.keys, delivery.headers, delivery.body, body, time.time())
 
 
 def _check_path(delivery: Delivery, body: Any) -> None:
@@ -162,16 +146,17 @@ _STORE = text(
 )
 
 
-def _store(database: Database, delivery: Delivery, provider: _Provider, body: Any) -> Receipt:
-    headers = {name: delivery.headers[name] for name in KEPT_HEADERS if name in delivery.headers}
+def _store(database: Database, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> Receipt:
+    names = (*sender.scheme.headers, *KEPT_HEADERS)
+    headers = {name: delivery.headers[name] for name in names if name in delivery.headers}
     with database.transaction("door") as connection:
         row = connection.execute(
             _STORE,
             {
                 "ids": [new_id()],
-                "tenants": [provider.tenant_id],
-                "providers": [provider.id],
-                "external_ids": [delivery.headers["webhook-id"]],
+                "tenants": [sender.tenant_id],
+                "providers": [sender.id],
+                "external_ids": [external_id],
                 "paths": [delivery.path],
                 "bodies": [delivery.body],
                 "headers": [json.dumps(headers)],
@@ -191,24 +176,43 @@ def _named_payment(body: Any) -> uuid.UUID | None:
         return None
 
 
-def refuse(runtime: Runtime, delivery: Delivery, reason: str) -> None:
-    """Keeps a bounded record of a delivery that was refused before it was looked at (size, media type)."""
+def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.UUID | None = None) -> None:
+    """Counts a delivery that is refused, and keeps a bounded record of it."""
     WEBHOOKS_REFUSED.labels(reason).inc()
-    _keep_refusal(runtime.database, delivery, None, reason)
+    if not _records.take():
+        return
+    # The refusal stands whether its record could be written or not.
+    with contextlib.suppress(SQLAlchemyError), runtime.database.transaction("door") as connection:
+        connection.execute(
+            text("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)"),
+            {
+                "provider": provider_id,
+                "reason": reason,
+                "address": delivery.remote_address[:64],
+                "head": delivery.body[:REFUSED_BYTES_KEPT],
+            },
+        )
 
 
-def _keep_refusal(database: Database, delivery: Delivery, provider_id: uuid.UUID | None, reason: str) -> None:
-    with database.transaction("door") as connection:
-        _insert_refusal(connection, delivery, provider_id, reason)
+class _Allowance:
+    """Lets RECORDS_PER_SECOND through, and after a quiet second as many at once."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._left = per_second
+        self._at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Returns whether one more may pass now."""
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
+            self._at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
 
-def _insert_refusal(connection: Connection, delivery: Delivery, provider_id: uuid.UUID | None, reason: str) -> None:
-    connection.execute(
-        text("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)"),
-        {
-            "provider": provider_id,
-            "reason": reason,
-            "address": delivery.remote_address[:64],
-            "head": delivery.body[:REFUSED_BYTES_KEPT],
-        },
-    )
+_records = _Allowance(RECORDS_PER_SECOND)

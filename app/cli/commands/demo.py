@@ -26,7 +26,7 @@ class DemoFailed(click.ClickException):
     """The money is not where it should be."""
 
 
-@click.command("demo")
+@click.command("demo", short_help="Pays one deposit through to the wallet.")
 @click.option("--amount", default="25.00", show_default=True, help="What to deposit, as a decimal number.")
 @click.option("--currency", default="USD", show_default=True, help="ISO 4217 code.")
 @json_option

@@ -10,7 +10,7 @@ from app.services.installation import read_revision
 from models.migrations import newest_revision, upgrade
 
 
-@click.command("migrate")
+@click.command("migrate", short_help="Brings the database to the newest revision.")
 @json_option
 def command(as_json: bool) -> None:
     """Brings the database to the newest revision, with DATABASE_OWNER_URL; does nothing where it is there already."""

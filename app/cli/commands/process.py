@@ -21,13 +21,13 @@ def command(name: str) -> None:
     """
     settings = Settings.from_environment()
     ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
-    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, web_threads=settings.web_threads)
+    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
     process = next((process for process in processes if process.name == name), None)
     if process is None:
         raise click.UsageError(f"no process {name!r}; there are {', '.join(process.name for process in processes)}")
     _check(process, settings)
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if process.several_processes and settings.metrics_port:
+    if process.several_processes:
         _share_metrics(process, settings)
     run_process(name, processes)
 

@@ -9,7 +9,7 @@ import click
 from app.settings import Settings
 
 
-@click.command("up")
+@click.command("up", short_help="Starts everything on this machine.")
 def command() -> None:
     """Starts everything on this machine and stays in the foreground."""
     from app.bootstrap import prepare

@@ -1,0 +1,32 @@
+"""`sluice alerts`."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.options import limit_option, tenant_option
+from app.cli.output import json_option, print_rows
+from app.cli.stack import open_runtime
+from app.services import listing
+from app.services.alerts import KINDS
+from app.services.listing import Wanted
+from app.services.tenants import find_tenant
+
+
+@click.group("alerts")
+def command() -> None:
+    """Shows alarms."""
+
+
+@command.command("list")
+@tenant_option()
+@click.option("--kind", type=click.Choice(sorted(KINDS)), metavar="KIND", help="Of one kind.")
+@limit_option
+@json_option
+def list_all(tenant: str | None, kind: str | None, limit: int, as_json: bool) -> None:
+    """Lists alarms, newest first."""
+    with open_runtime() as runtime:
+        tenant_id = find_tenant(runtime, tenant) if tenant else None
+        rows = listing.list_alerts(runtime, Wanted(limit, tenant_id, kind=kind))
+    columns = {"at": "At", "severity": "Severity", "kind": "Kind", "message": "What", "detail": "Detail"}
+    print_rows(rows, columns, as_json=as_json, empty="No alarms.")

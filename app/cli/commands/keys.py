@@ -1,0 +1,69 @@
+"""`sluice keys`."""
+
+from __future__ import annotations
+
+import uuid
+
+import click
+
+from app.cli.options import operator, tenant_option
+from app.cli.output import json_option, print_json, print_object, print_rows
+from app.cli.stack import open_runtime
+from app.services import tenants
+from models.tenants import ROLES
+
+
+@click.group("keys")
+def command() -> None:
+    """Makes, revokes and lists secret keys."""
+
+
+@command.command("create")
+@tenant_option(required=True)
+@click.option("--role", type=click.Choice(ROLES), default="admin", show_default=True, help="What the key may do.")
+@click.option("--label", default="", help="What it is for, up to 200 characters.")
+@json_option
+def create(tenant: str, role: str, label: str, as_json: bool) -> None:
+    """Makes a secret key and prints it, this one time."""
+    if len(label) > 200:
+        raise click.BadParameter("has more than 200 characters", param_hint="--label")
+    with open_runtime() as runtime:
+        tenant_id = tenants.find_tenant(runtime, tenant)
+        key_id, plain = tenants.create_key(runtime, tenant_id, role, label, operator())
+    row = {"id": key_id, "tenant_id": tenant_id, "role": role, "label": label, "secret_key": plain}
+    labels = {"id": "Id", "role": "Role", "label": "Label", "secret_key": "Secret key"}
+    print_object(row, labels, as_json=as_json)
+    click.echo("The secret key is stored hashed: it is not shown again.", err=True)
+
+
+@command.command("revoke")
+@click.argument("key_id", metavar="ID", type=click.UUID)
+@json_option
+def revoke(key_id: uuid.UUID, as_json: bool) -> None:
+    """Revokes a key, and with it every token that was made with it."""
+    with open_runtime() as runtime:
+        if not tenants.revoke_key(runtime, key_id, operator()):
+            raise click.ClickException(f"there is no key {key_id} that could be revoked")
+    if as_json:
+        print_json({"id": key_id, "revoked": True})
+    else:
+        click.echo(f"Key {key_id} is revoked.")
+
+
+@command.command("list")
+@tenant_option()
+@json_option
+def list_all(tenant: str | None, as_json: bool) -> None:
+    """Lists keys, oldest first, without their secrets."""
+    with open_runtime() as runtime:
+        rows = tenants.list_keys(runtime, tenants.find_tenant(runtime, tenant) if tenant else None)
+    columns = {
+        "id": "Id",
+        "tenant_id": "Tenant",
+        "key": "Key",
+        "role": "Role",
+        "label": "Label",
+        "created_at": "Created",
+        "revoked_at": "Revoked",
+    }
+    print_rows(rows, columns, as_json=as_json, empty="No keys yet.")

@@ -1,0 +1,90 @@
+"""`sluice payments`."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+import click
+
+from app.cli.options import Moment, limit_option, tenant_option
+from app.cli.output import json_option, print_fields, print_json, print_rows
+from app.cli.stack import open_runtime
+from app.cli.timeline import print_timeline
+from app.core.payments import Status
+from app.services import listing
+from app.services.listing import Wanted
+from app.services.tenants import find_tenant
+
+
+@click.group("payments")
+def command() -> None:
+    """Shows payments."""
+
+
+@command.command("list")
+@tenant_option()
+@click.option("--user", "user_id", help="The tenant's id of its user.")
+@click.option("--status", type=click.Choice([str(status) for status in Status]))
+@click.option("--created-after", type=Moment(), help="RFC 3339, or a date; UTC without an offset.")
+@click.option("--created-before", type=Moment())
+@limit_option
+@json_option
+def list_all(
+    tenant: str | None,
+    user_id: str | None,
+    status: str | None,
+    created_after: datetime.datetime | None,
+    created_before: datetime.datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Lists payments, newest first."""
+    with open_runtime() as runtime:
+        tenant_id = find_tenant(runtime, tenant) if tenant else None
+        wanted = Wanted(limit, tenant_id, user_id, status=status, after=created_after, before=created_before)
+        rows = listing.list_payments(runtime, wanted)
+    columns = {
+        "id": "Id",
+        "user_id": "User",
+        "amount": "Amount",
+        "currency": "",
+        "status": "Status",
+        "exception": "Exception",
+        "failure_reason": "Failure",
+        "created_at": "Created",
+    }
+    print_rows(rows, columns, as_json=as_json, empty="No such payments.")
+
+
+@command.command("show")
+@click.argument("payment_id", metavar="ID", type=click.UUID)
+@json_option
+def show(payment_id: uuid.UUID, as_json: bool) -> None:
+    """Shows a payment and everything that happened to it."""
+    with open_runtime() as runtime:
+        story = listing.show_payment(runtime, payment_id)
+    if as_json:
+        print_json(story)
+        return
+    labels = {
+        "id": "Id",
+        "tenant_id": "Tenant",
+        "user_id": "User",
+        "amount": "Amount",
+        "currency": "Currency",
+        "status": "Status",
+        "exception": "Exception",
+        "failure_reason": "Failure",
+        "received_amount": "Received",
+        "provider_id": "Provider",
+        "provider_reference": "Reference",
+        "redirect_url": "Pay page",
+        "metadata": "Metadata",
+        "created_at": "Created",
+        "expires_at": "Expires",
+        "completed_at": "Completed",
+    }
+    print_fields(story["payment"], labels)
+    click.echo()
+    print_timeline(story["timeline"])

@@ -1,0 +1,175 @@
+"""`sluice providers`."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import IO
+
+import click
+
+from app.cli.options import Duration, WebAddress, operator, tenant_option
+from app.cli.output import json_option, print_json, print_object, print_rows
+from app.cli.stack import open_runtime
+from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
+from app.providers import ADAPTERS
+from app.runtime import Runtime
+from app.services import providers
+from app.services.providers import NewProvider
+from app.services.tenants import find_tenant
+
+OVERLAP_SECONDS_MAX = 365 * 86_400  # An old secret that lives longer than a year was not rotated.
+KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"
+
+
+@click.group("providers", short_help="Makes, lists and disables providers.")
+def command() -> None:
+    """Makes, lists and disables providers, and rotates their webhook secrets."""
+
+
+@command.command("create")
+@tenant_option(required=True)
+@click.argument("name")
+@click.option("--adapter", type=click.Choice(sorted(ADAPTERS)), required=True, help="The kind of provider.")
+@click.option("--url", type=WebAddress(), required=True, help="Base URL of its API; https unless on this machine.")
+@click.option(
+    "--api-key-file",
+    type=click.File(),
+    help=f"File with our key at the provider, - for stdin. Without it {KEY_VARIABLE}, or else a hidden prompt.",
+)
+@click.option(
+    "--webhook-secret-file", type=click.File(), help="File with a webhook secret that the provider gave; - for stdin."
+)
+@click.option(
+    "--scheme", type=click.Choice(SCHEMES), default=STANDARD, show_default=True, help="How it signs webhooks."
+)
+@click.option("--signature-header", help=f"With {HMAC_HEX}: the header that carries the signature.")
+@click.option("--id-field", help=f"With {HMAC_HEX}: the body's field that is unique per webhook.")
+@click.option("--allow-ip", "networks", multiple=True, help="Address or network that webhooks come from; repeatable.")
+@click.option("--currency", "currencies", multiple=True, help="A currency it takes; repeatable; all without it.")
+@click.option("--default", "is_default", is_flag=True, help="Deposits that name no provider go here.")
+@json_option
+def create(
+    tenant: str,
+    name: str,
+    adapter: str,
+    url: str,
+    api_key_file: IO[str] | None,
+    webhook_secret_file: IO[str] | None,
+    scheme: str,
+    signature_header: str | None,
+    id_field: str | None,
+    networks: tuple[str, ...],
+    currencies: tuple[str, ...],
+    is_default: bool,
+    as_json: bool,
+) -> None:
+    """Makes the provider NAME for a tenant and prints its webhook secret, this one time.
+
+    A tenant's first provider becomes its default. Our key at the provider is never an argument: other users of the
+    machine can read those.
+    """
+    with open_runtime() as runtime:
+        tenant_id = find_tenant(runtime, tenant)
+        new = NewProvider(
+            tenant_id,
+            name,
+            adapter,
+            url,
+            _read_api_key(api_key_file),
+            _read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None,
+            networks,
+            currencies,
+            is_default,
+            webhook_scheme=scheme,
+            signature_header=signature_header,
+            id_field=id_field,
+        )
+        provider_id, secret = providers.create_provider(runtime, new, operator())
+        row = {"id": provider_id, "tenant_id": tenant_id, "name": name, **_describe_webhooks(runtime, provider_id)}
+    row["webhook_secret"] = secret
+    labels = {
+        "id": "Id",
+        "name": "Name",
+        "webhook_url": "Webhook URL",
+        "payment_webhook_urls": "Or, in Sluice's form",
+        "webhook_secret": "Webhook secret",
+    }
+    print_object(row, labels, as_json=as_json)
+    click.echo("Give the provider the URL and the secret: the secret is not shown again.", err=True)
+
+
+def _describe_webhooks(runtime: Runtime, provider_id: uuid.UUID) -> dict[str, object]:
+    base = f"{runtime.settings.public_url}/webhooks"
+    names = ("payment-success", "payment-failed", "payment-callback")
+    return {"webhook_url": f"{base}/{provider_id}", "payment_webhook_urls": [f"{base}/{name}" for name in names]}
+
+
+def _read_api_key(file: IO[str] | None) -> str:
+    if file is not None:
+        return _read_secret(file, "--api-key-file")
+    from_environment = os.environ.get(KEY_VARIABLE, "").strip()
+    return from_environment or str(click.prompt("API key at the provider", hide_input=True, err=True)).strip()
+
+
+def _read_secret(file: IO[str], option: str) -> str:
+    secret = file.read().strip()
+    if not secret:
+        raise click.BadParameter("is empty", param_hint=option)
+    return secret
+
+
+@command.command("list")
+@tenant_option()
+@json_option
+def list_all(tenant: str | None, as_json: bool) -> None:
+    """Lists providers, oldest first, without their secrets."""
+    with open_runtime() as runtime:
+        rows = providers.list_providers(runtime, find_tenant(runtime, tenant) if tenant else None)
+    columns = {
+        "id": "Id",
+        "tenant_id": "Tenant",
+        "name": "Name",
+        "adapter": "Adapter",
+        "webhook_scheme": "Scheme",
+        "api_base_url": "URL",
+        "is_default": "Default",
+        "currencies": "Currencies",
+        "active_secrets": "Secrets",
+        "disabled_at": "Disabled",
+    }
+    print_rows(rows, columns, as_json=as_json, empty="No providers yet.")
+
+
+@command.command("rotate-secret")
+@click.argument("provider_id", metavar="ID", type=click.UUID)
+@click.option(
+    "--overlap", type=Duration(OVERLAP_SECONDS_MAX), default="24h", show_default=True, help="How long old ones hold."
+)
+@click.option(
+    "--webhook-secret-file", type=click.File(), help="File with the secret or whpk_ key that the provider gave."
+)
+@json_option
+def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | None, as_json: bool) -> None:
+    """Adds a webhook secret, by default a new one, and prints it, this one time; the old ones hold for the overlap."""
+    given = _read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
+    with open_runtime() as runtime:
+        secret = providers.rotate_secret(runtime, provider_id, overlap, operator(), given)
+    row = {"id": provider_id, "overlap_seconds": overlap, "webhook_secret": secret}
+    labels = {"id": "Id", "overlap_seconds": "Old ones hold (s)", "webhook_secret": "Webhook secret"}
+    print_object(row, labels, as_json=as_json)
+    click.echo("Give the provider the new secret: it is not shown again.", err=True)
+
+
+@command.command("disable")
+@click.argument("provider_id", metavar="ID", type=click.UUID)
+@json_option
+def disable(provider_id: uuid.UUID, as_json: bool) -> None:
+    """Stops new deposits with a provider; payments under way still end, and its webhooks are still taken."""
+    with open_runtime() as runtime:
+        if not providers.disable_provider(runtime, provider_id, operator()):
+            raise click.ClickException(f"there is no provider {provider_id} that could be disabled")
+    if as_json:
+        print_json({"id": provider_id, "disabled": True})
+    else:
+        click.echo(f"Provider {provider_id} takes no new deposits.")

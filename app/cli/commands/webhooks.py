@@ -1,0 +1,108 @@
+"""`sluice webhooks`."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import Any
+
+import click
+
+from app.cli.options import limit_option, tenant_option
+from app.cli.output import json_option, print_fields, print_json, print_rows, printable
+from app.cli.stack import open_runtime
+from app.services import listing
+from app.services.listing import Wanted
+from app.services.tenants import find_tenant
+
+_STORED = {
+    "id": "Id",
+    "provider_id": "Provider",
+    "external_id": "Webhook id",
+    "path": "Path",
+    "payment_id": "Payment",
+    "status": "Status",
+    "verdict": "Verdict",
+    "reason": "Reason",
+    "received_at": "Received",
+}
+_REFUSED = {
+    "at": "At",
+    "provider_id": "Provider",
+    "reason": "Reason",
+    "remote_address": "From",
+    "body_bytes": "Bytes kept",
+}
+
+
+@click.group("webhooks")
+def command() -> None:
+    """Shows what providers sent."""
+
+
+@command.command("list")
+@tenant_option()
+@click.option("--payment", "payment_id", type=click.UUID, help="Of one payment.")
+@click.option("--provider", "provider_id", type=click.UUID, help="Of one provider.")
+@click.option("--status", type=click.Choice(["pending", "processed", "failed"]))
+@click.option("--refused", is_flag=True, help="Deliveries that were refused, of which the newest are kept.")
+@limit_option
+@json_option
+def list_all(
+    tenant: str | None,
+    payment_id: uuid.UUID | None,
+    provider_id: uuid.UUID | None,
+    status: str | None,
+    refused: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Lists webhooks, newest first."""
+    if refused and (payment_id or status):
+        raise click.UsageError("a refused webhook has no status and belongs to no payment")
+    with open_runtime() as runtime:
+        tenant_id = find_tenant(runtime, tenant) if tenant else None
+        wanted = Wanted(limit, tenant_id, payment_id=payment_id, provider_id=provider_id, status=status)
+        rows = (listing.list_refusals if refused else listing.list_webhooks)(runtime, wanted)
+    print_rows(rows, _REFUSED if refused else _STORED, as_json=as_json, empty="No such webhooks.")
+
+
+@command.command("show")
+@click.argument("webhook_id", metavar="ID", type=click.UUID)
+@json_option
+def show(webhook_id: uuid.UUID, as_json: bool) -> None:
+    """Shows a webhook with its headers and its bytes, exactly as it was sent.
+
+    In JSON the bytes are `body`, and `body_base64` as well, since they need not be text.
+    """
+    with open_runtime() as runtime:
+        webhook = listing.show_webhook(runtime, webhook_id)
+    body: bytes = webhook.pop("body")
+    if as_json:
+        print_json({**webhook, "body": _as_text(body), "body_base64": base64.b64encode(body).decode("ascii")})
+        return
+    _print_webhook(webhook, body)
+
+
+def _as_text(body: bytes) -> str | None:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _print_webhook(webhook: dict[str, Any], body: bytes) -> None:
+    labels = {
+        **_STORED,
+        "conflicts_with": "Conflicts with",
+        "duplicates": "Repeated",
+        "remote_address": "From",
+        "settled_at": "Settled",
+        "body_sha256": "SHA-256",
+    }
+    print_fields(webhook, labels)
+    click.echo("\nHeaders")
+    print_fields(webhook["headers"], {name: f"  {printable(name)}" for name in webhook["headers"]})
+    click.echo(f"\nBody ({webhook['body_bytes']} bytes)")
+    text = _as_text(body)
+    click.echo(printable(text) if text is not None else base64.b64encode(body).decode("ascii"))

@@ -1,0 +1,154 @@
+"""Looks at Redis and Celery: what could lose, keep back or let in doorbells."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from app.celery_app import celery_app
+from app.celery_urls import kombu_url
+from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.runtime import connect_redis
+from app.settings import Settings
+
+VERSION_MIN = (6, 2)  # What the transport of Celery 5.7 asks for.
+MEMORY_SHARE_MAX = 0.8  # Of maxmemory; at the limit nothing can be rung any more.
+QUEUE_LENGTH_MAX = 1000  # Rings are coalesced: a few per second and queue, so a thousand is minutes of nobody.
+PING_SECONDS = 2.0  # A busy worker answers between two tasks.
+
+# What doorbells rely on; the reasons are in celeryconfig.py.
+_CELERY = {
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "task_ignore_result": True,
+    "result_backend": None,
+    "task_acks_late": False,
+    "task_reject_on_worker_lost": None,
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    "broker_channel_error_retry": True,
+    "task_create_missing_queues": False,
+}
+
+
+def examine_redis(settings: Settings) -> Iterator[Finding]:
+    """Yields what is wrong with Redis, and with the broker where that is another one."""
+    redis_url, broker_url = settings.required("redis_url"), settings.required("broker_url")
+    yield from _examine_server("Redis", redis_url)
+    if broker_url == redis_url:
+        yield ok(
+            "Broker", "the same Redis; give doorbells one of their own (BROKER_URL) before you share it with others"
+        )
+    else:
+        yield from _examine_server("Broker", broker_url)
+
+
+def _examine_server(name: str, url: str) -> Iterator[Finding]:
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        yield warn(name, f"{urllib.parse.urlsplit(url).scheme}:// is not Redis: nothing of it can be looked at")
+        return
+    client = connect_redis(url)
+    try:
+        state: Mapping[str, Any] = client.info()
+        lengths = {queue.name: int(client.llen(queue.name)) for queue in celery_app.conf.task_queues}
+    except RedisError as error:
+        yield fail(name, f"does not answer: {error}")
+        return
+    finally:
+        client.close()
+    yield _examine_version(name, state)
+    yield from _examine_memory(name, state)
+    yield from _examine_door(name, url)
+    waiting = {queue: length for queue, length in lengths.items() if length > QUEUE_LENGTH_MAX}
+    if waiting:
+        shown = ", ".join(f"{queue}: {length}" for queue, length in waiting.items())
+        yield warn(f"{name} queues", f"doorbells pile up ({shown}): start workers for them")
+
+
+def _examine_version(name: str, state: Mapping[str, Any]) -> Finding:
+    spoken = str(state.get("redis_version", "0"))
+    shown = f"Valkey {state['valkey_version']}" if "valkey_version" in state else f"version {spoken}"
+    if tuple(int(part) for part in spoken.split(".")[:2]) < VERSION_MIN:
+        return fail(name, f"{shown} is too old: {'.'.join(map(str, VERSION_MIN))} is needed")
+    if state.get("role") != "master":
+        return fail(name, f"{shown} is a replica: nothing can be written there")
+    return ok(name, shown)
+
+
+def _examine_memory(name: str, state: Mapping[str, Any]) -> Iterator[Finding]:
+    policy = state.get("maxmemory_policy")
+    if policy == "noeviction":
+        yield ok(f"{name} eviction", "noeviction")
+    else:
+        yield fail(
+            f"{name} eviction", f"maxmemory-policy is {policy}: doorbells could vanish unseen; set it to noeviction"
+        )
+    if not state.get("aof_enabled"):
+        yield warn(f"{name} persistence", "appendonly is off: a restart loses the waiting doorbells until the sweep")
+    limit, used = int(state.get("maxmemory", 0)), int(state.get("used_memory", 0))
+    if limit and used > limit * MEMORY_SHARE_MAX:
+        yield warn(f"{name} memory", f"{used} of {limit} bytes are used: at the limit nothing can be rung")
+
+
+def _examine_door(name: str, url: str) -> Iterator[Finding]:
+    """Whoever can write to the broker can ring, and fill it."""
+    is_local = is_loopback(urllib.parse.urlsplit(url).hostname)
+    if _lets_anybody_in(url):
+        advice = "set requirepass or an ACL user"
+        yield (warn if is_local else fail)(f"{name} password", f"anybody who reaches it may use it: {advice}")
+    else:
+        yield ok(f"{name} password", "asked for")
+    if url.startswith("redis://") and not is_local:
+        yield warn(f"{name} way", "another machine, without TLS: use rediss://")
+
+
+def _lets_anybody_in(url: str) -> bool:
+    parts = urllib.parse.urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    client = Redis.from_url(bare, socket_timeout=1, socket_connect_timeout=1)
+    try:
+        return bool(client.ping())
+    except (AuthenticationError, ResponseError):
+        return False
+    except RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def examine_celery(settings: Settings) -> Iterator[Finding]:
+    """Yields what is wrong with Celery's settings, and which queues no worker listens on."""
+    wrong = [
+        f"{name} is {celery_app.conf[name]!r}" for name, value in _CELERY.items() if celery_app.conf[name] != value
+    ]
+    if celery_app.conf.broker_transport_options.get("ack_emulation") is not False:
+        wrong.append("ack_emulation is on")
+    if not celery_app.conf.broker_transport_options.get("socket_timeout"):
+        wrong.append("socket_timeout is not set, so that a dead link hangs for ever")
+    if wrong:
+        yield fail("Celery", f"{'; '.join(wrong)}: take celeryconfig.py as it was delivered")
+    else:
+        yield ok("Celery", "JSON only, no results, doorbells acknowledged on receipt")
+    yield _examine_workers(settings.required("broker_url"))
+
+
+def _examine_workers(broker_url: str) -> Finding:
+    app = Celery(broker=kombu_url(broker_url))
+    # The bare application would wait for ever on a broker that is away, and try a hundred times.
+    app.conf.broker_transport_options = {"socket_timeout": PING_SECONDS * 2, "socket_connect_timeout": 1}
+    try:
+        answers = app.control.inspect(timeout=PING_SECONDS).active_queues() or {}
+    except (OSError, RedisError, app.connection_for_read().connection_errors) as error:
+        return fail("Workers", f"cannot be asked: {error}")
+    finally:
+        app.close()
+    served = {queue["name"] for queues in answers.values() for queue in queues}
+    alone = [queue.name for queue in celery_app.conf.task_queues if queue.name not in served]
+    if alone:
+        return fail("Workers", f"nobody listens on {', '.join(alone)}: start worker-settle and worker-provider")
+    return ok("Workers", f"{len(answers)} answer, every queue has one ({', '.join(sorted(answers))})")

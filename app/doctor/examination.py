@@ -1,0 +1,36 @@
+"""The whole examination, area by area; one that cannot be looked at is a finding itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app.doctor.broker import examine_celery, examine_redis
+from app.doctor.finding import Finding, fail
+from app.doctor.packages import examine_packages
+from app.doctor.postgres import examine_postgres
+from app.doctor.secrets import examine_exposure, examine_secrets
+from app.doctor.work import examine_work
+from app.runtime import Runtime
+
+AREAS: dict[str, Callable[[Runtime], Iterable[Finding]]] = {
+    "Installation": lambda runtime: examine_packages(),
+    "PostgreSQL": examine_postgres,
+    "Redis": lambda runtime: examine_redis(runtime.settings),
+    "Celery": lambda runtime: examine_celery(runtime.settings),
+    "Work": examine_work,
+    "Secrets": examine_secrets,
+    "Exposure": lambda runtime: examine_exposure(runtime.settings),
+}
+
+
+def examine(runtime: Runtime) -> Iterator[tuple[str, Finding]]:
+    """Yields every finding with its area, in the order in which things rest on each other."""
+    for area, look in AREAS.items():
+        try:
+            for finding in look(runtime):
+                yield area, finding
+        except SQLAlchemyError as error:
+            reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+            yield area, fail(area, f"the database cannot be asked: {reason}")

@@ -1,0 +1,54 @@
+"""Looks at the interpreter and the installed packages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from app.doctor.finding import Finding, fail, ok, warn
+from app.processes import ROOT
+
+PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)  # What the tests run on.
+LOCK = ROOT / "requirements" / "runtime.txt"
+
+# One requirement of the lock, without the hashes that follow it.
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*==[^\\\n]+)", re.MULTILINE)
+
+
+def examine_packages(lock: Path = LOCK) -> Iterator[Finding]:
+    """Yields what is wrong with Python and the packages, against the lock file."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX:
+        yield ok("Python", version)
+    else:
+        yield warn("Python", f"{version} is not among the versions that are tested, 3.11 to 3.14")
+    if not lock.exists():
+        yield warn("Packages", "requirements/runtime.txt is not here: the versions cannot be compared with the lock")
+        return
+    yield _compare(lock.read_text(encoding="utf-8"))
+
+
+def _compare(lock: str) -> Finding:
+    missing, other, count = [], [], 0
+    for line in _PINNED.findall(lock):
+        requirement = Requirement(line.strip())
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        count += 1
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(requirement.name)
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            other.append(f"{requirement.name} {installed} (locked: {requirement.specifier})")
+    if missing:
+        return fail("Packages", f"missing: {', '.join(missing)}; install requirements/runtime.txt")
+    if other:
+        return warn("Packages", f"other versions than the lock: {', '.join(other)}; install requirements/runtime.txt")
+    return ok("Packages", f"{count} packages, all as in the lock")

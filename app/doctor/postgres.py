@@ -1,0 +1,205 @@
+"""Looks at PostgreSQL: what protects written rows, the schema, the login's rights, the room for connections."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator
+from typing import get_args
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+
+from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.processes import SETTLE_PROCESSES
+from app.runtime import Runtime
+from models.migrations import newest_revision
+from models.session import Role
+
+VERSION_MIN, VERSION_BEST = 16, 18
+CLOCK_SECONDS_MAX = 2.0  # Signature timestamps have 300 s; a clock that is off by seconds is not being kept.
+SPARE_CONNECTIONS = 10  # For migrations, the command line, monitoring and a person with psql.
+PROCESS_CONNECTIONS = 10  # The pool of one process (app.runtime).
+BUSY_SHARE = 0.8  # Of the connections that the server allows; a deployment's overlap needs the rest.
+IDLE_SECONDS_MAX = 60.0  # Six times what our own transactions may be idle.
+
+_SETTINGS = text("select name, setting from pg_settings where name = any(:names)")
+_PROTECTING = ("fsync", "full_page_writes", "synchronous_commit")
+_NAMES = [
+    *_PROTECTING,
+    *("autovacuum", "max_connections", "superuser_reserved_connections", "idle_in_transaction_session_timeout"),
+]
+_UNPROTECTED = text(
+    """
+    select c.relname from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'public'
+    where c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity)
+      and (c.relname = 'tenants' or exists (
+          select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped))
+    order by c.relname
+    """
+)
+_LOGIN = text(
+    """
+    select rolname, rolsuper, rolbypassrls,
+           exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                   where n.nspname = 'public' and c.relkind in ('r', 'p') and c.relowner = r.oid) as owns_tables
+    from pg_roles r where rolname = session_user
+    """
+)
+_MEMBERSHIPS = text(
+    """
+    select w.name, r.oid is not null as is_there,
+           r.oid is not null and pg_has_role(session_user, r.oid, 'MEMBER') as is_member,
+           r.oid is not null and pg_has_role(session_user, r.oid, 'USAGE') as inherits
+    from unnest(cast(:names as text[])) as w(name) left join pg_roles r on r.rolname = w.name
+    """
+)
+_IDLE = text(
+    """
+    select count(*) from pg_stat_activity
+    where datname = current_database() and state like 'idle in transaction%'
+      and state_change < now() - make_interval(secs => :seconds)
+    """
+)
+
+
+def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
+    """Yields what is wrong with the database. Raises SQLAlchemyError where it cannot be reached."""
+    # Without a role: what other sessions of this login do is shown to the login alone.
+    with runtime.database.engine.connect() as connection:
+        yield from _examine_server(connection)
+        values = {row.name: row.setting for row in connection.execute(_SETTINGS, {"names": _NAMES})}
+        yield from _examine_settings(values)
+        yield _examine_clock(connection)
+        yield from _examine_room(connection, values, runtime.settings.web_workers)
+        yield from _examine_login(connection)
+        yield _examine_policies(connection)
+    yield _examine_way(runtime.settings.required("database_url"))
+    yield _examine_revision(runtime)
+
+
+def _examine_server(connection: Connection) -> Iterator[Finding]:
+    number = connection.execute(text("show server_version_num")).scalar_one()
+    major = int(number) // 10_000
+    version = f"version {major}.{int(number) % 10_000}"
+    if major < VERSION_MIN:
+        yield fail("PostgreSQL", f"{version} is too old: {VERSION_MIN} is needed, {VERSION_BEST} recommended")
+    elif major < VERSION_BEST:
+        yield warn("PostgreSQL", f"{version} works; {VERSION_BEST} is what is tested most")
+    else:
+        yield ok("PostgreSQL", version)
+    if connection.execute(text("select pg_is_in_recovery()")).scalar():
+        yield fail("PostgreSQL role", "a standby: nothing can be stored there; DATABASE_URL must name the primary")
+
+
+def _examine_settings(values: dict[str, str]) -> Iterator[Finding]:
+    off = [name for name in _PROTECTING if values[name] == "off"]
+    if off:
+        yield fail("Durability", f"off: {', '.join(off)}; an answered webhook could be lost in a crash: turn them on")
+    else:
+        yield ok("Durability", f"{', '.join(_PROTECTING)} are on")
+    if values["autovacuum"] == "on":
+        yield ok("Autovacuum", "on")
+    else:
+        yield fail("Autovacuum", "off: the tables of due work fill with dead rows and claims slow down; turn it on")
+    if values["idle_in_transaction_session_timeout"] == "0":
+        yield warn(
+            "Idle transactions",
+            "idle_in_transaction_session_timeout is 0: our own transactions set it, a forgotten psql does not and holds"
+            " back the vacuum; set it to some seconds",
+        )
+
+
+def _examine_clock(connection: Connection) -> Finding:
+    before = time.time()
+    theirs: datetime.datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
+    after = time.time()
+    # The answer was true at some moment between asking and hearing.
+    difference = max(before - theirs.timestamp(), theirs.timestamp() - after, 0.0)
+    if difference > CLOCK_SECONDS_MAX:
+        return warn("Clocks", f"the database's and this machine's differ by {difference:.1f} s: let NTP keep both")
+    return ok("Clocks", f"the database's and this machine's differ by less than {CLOCK_SECONDS_MAX:g} s")
+
+
+def _examine_room(connection: Connection, values: dict[str, str], web_workers: int) -> Iterator[Finding]:
+    allowed = int(values["max_connections"]) - int(values["superuser_reserved_connections"])
+    # Sockets and the provider worker are one process each; a settling process works on one batch at a time.
+    wanted = (web_workers + 1 + 1) * PROCESS_CONNECTIONS + SETTLE_PROCESSES
+    text_ = f"one of each process takes up to {wanted} connections, the server allows {allowed}"
+    if wanted + SPARE_CONNECTIONS > allowed:
+        yield fail("Connections", f"{text_}: raise max_connections")
+    else:
+        yield ok("Connections", text_)
+    used = connection.execute(text("select count(*) from pg_stat_activity where backend_type = 'client backend'"))
+    in_use = int(used.scalar_one())
+    if in_use > allowed * BUSY_SHARE:
+        yield warn("Connections in use", f"{in_use} of {allowed}: raise max_connections, or run fewer processes")
+    idle = int(connection.execute(_IDLE, {"seconds": IDLE_SECONDS_MAX}).scalar_one())
+    if idle:
+        yield warn("Idle in transaction", f"{idle} sessions for more than {IDLE_SECONDS_MAX:.0f} s: end them")
+
+
+def _examine_login(connection: Connection) -> Iterator[Finding]:
+    login = connection.execute(_LOGIN).one()
+    rights = {
+        "a superuser": login.rolsuper,
+        "not held by row-level security (BYPASSRLS)": login.rolbypassrls,
+        "the owner of tables": login.owns_tables,
+    }
+    too_much = [name for name, is_so in rights.items() if is_so]
+    if too_much:
+        yield warn(
+            "Login",
+            f"{login.rolname} is {' and '.join(too_much)}: give DATABASE_URL a plain login and the owner's to"
+            " DATABASE_OWNER_URL",
+        )
+    else:
+        yield ok("Login", f"{login.rolname} is neither superuser nor owner, and row-level security holds it")
+    yield _examine_memberships(connection, login.rolname, login.rolsuper)
+
+
+def _examine_memberships(connection: Connection, login: str, is_superuser: bool) -> Finding:
+    names = [f"sluice_{role}" for role in get_args(Role)]
+    rows = connection.execute(_MEMBERSHIPS, {"names": names}).all()
+    missing = [row.name for row in rows if not row.is_member]
+    if missing:
+        return fail(
+            "Roles", f"{login} is no member of {', '.join(missing)}: run `sluice migrate` with DATABASE_OWNER_URL"
+        )
+    inherited = [row.name for row in rows if row.inherits]
+    if inherited and not is_superuser:
+        return warn(
+            "Roles",
+            f"{login} inherits {', '.join(inherited)}: a transaction that forgets its role could do all they may;"
+            f" make it NOINHERIT and grant the roles WITH INHERIT FALSE",
+        )
+    return ok("Roles", f"{login} is a member of {len(names)} roles")
+
+
+def _examine_policies(connection: Connection) -> Finding:
+    unprotected = list(connection.execute(_UNPROTECTED).scalars())
+    if unprotected:
+        return fail("Row-level security", f"not enabled and forced on {', '.join(unprotected)}")
+    return ok("Row-level security", "enabled and forced on every table with tenants' rows")
+
+
+def _examine_way(url: str) -> Finding:
+    parts = make_url(url)
+    query = {key: value for key, value in parts.query.items() if isinstance(value, str)}
+    host = parts.host or query.get("host")
+    if is_loopback(host) or query.get("sslmode") in ("require", "verify-ca", "verify-full"):
+        return ok("Way to PostgreSQL", "on this machine" if is_loopback(host) else "encrypted")
+    return warn(
+        "Way to PostgreSQL",
+        f"{host} is another machine and sslmode does not ask for TLS: add ?sslmode=verify-full to DATABASE_URL",
+    )
+
+
+def _examine_revision(runtime: Runtime) -> Finding:
+    with runtime.database.transaction("operator") as connection:
+        present = connection.execute(text("select version_num from alembic_version")).scalar()
+    newest = newest_revision()
+    if present == newest:
+        return ok("Migrations", f"at revision {present}, the newest")
+    return fail("Migrations", f"at revision {present}, this program is for {newest}: run `sluice migrate`")

@@ -1,0 +1,138 @@
+"""Looks at secrets and at what is open to others; says which are bad, never what they are."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from app.core.signatures import decode_secret
+from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.runtime import Runtime
+from app.settings import Settings
+from app.vault import Vault, VaultError
+
+SECRET_DAYS_MAX = 365  # A year is what auditors of payment systems let pass.
+FILES = ("run.json", "demo.json")  # The ones in SLUICE_HOME that hold keys.
+OTHERS = 0o077  # The permission bits of everybody but the owner.
+
+_ENCRYPTED = text(
+    """
+    select id, name, 'API key' as what, api_key_encrypted as secret from payment_providers
+    union all
+    select p.id, p.name, 'webhook secret', s.secret_encrypted
+    from provider_secrets s join payment_providers p on p.tenant_id = s.tenant_id and p.id = s.provider_id
+    where s.ends_at is null or s.ends_at > now()
+    """
+)
+_AGES = text(
+    """
+    select p.id, p.name, max(extract(epoch from now() - s.created_at)) / 86400 as days
+    from payment_providers p left join provider_secrets s
+      on s.tenant_id = p.tenant_id and s.provider_id = p.id and (s.ends_at is null or s.ends_at > now())
+    where p.disabled_at is null group by p.id, p.name
+    """
+)
+
+
+def examine_secrets(runtime: Runtime) -> Iterator[Finding]:
+    """Yields what is wrong with stored secrets. Raises SQLAlchemyError where the database cannot be reached."""
+    with runtime.database.transaction("operator") as connection:
+        encrypted = [dict(row) for row in connection.execute(_ENCRYPTED).mappings()]
+        ages = connection.execute(_AGES).all()
+    yield from _examine_keys(runtime.settings.encryption_keys, encrypted)
+    without = [f"{row.name} ({row.id})" for row in ages if row.days is None]
+    if without:
+        yield fail("Webhook secrets", f"none is valid for {', '.join(without)}: run `sluice providers rotate-secret`")
+    old = [f"{row.name} ({row.id}, {row.days:.0f} days)" for row in ages if (row.days or 0) > SECRET_DAYS_MAX]
+    if old:
+        yield warn("Webhook secrets", f"older than a year: {', '.join(old)}; run `sluice providers rotate-secret`")
+    if not without and not old:
+        yield ok("Webhook secrets", f"{len(ages)} providers, each with one that is valid and younger than a year")
+
+
+def _examine_keys(keys: tuple[str, ...], encrypted: list[dict[str, Any]]) -> Iterator[Finding]:
+    if not keys:
+        yield fail("Encryption keys", "SLUICE_ENCRYPTION_KEYS is not set: no webhook can be verified")
+        return
+    try:
+        newest, every = Vault(keys[:1]), Vault(keys)
+    except ValueError:
+        yield fail("Encryption keys", "SLUICE_ENCRYPTION_KEYS holds what is no key: 32 bytes in URL-safe base64")
+        return
+    unreadable = [f"{row['what']} of {row['name']}" for row in encrypted if not _reads(every, row["secret"])]
+    if unreadable:
+        yield fail("Encryption keys", f"none fits the {', the '.join(unreadable)}: add the key they were stored with")
+        return
+    older = sum(not _reads(newest, row["secret"]) for row in encrypted)
+    kept = f"; {older} of them with an older key, which must stay" if older else ""
+    yield ok("Encryption keys", f"{len(encrypted)} stored secrets can be read{kept}")
+
+
+def _reads(vault: Vault, secret: bytes) -> bool:
+    try:
+        vault.decrypt(secret)
+    except VaultError:
+        return False
+    return True
+
+
+def examine_exposure(settings: Settings) -> Iterator[Finding]:
+    """Yields what is open to more people than it should be, and what goes unsigned or unencrypted."""
+    public = urllib.parse.urlsplit(settings.public_url)
+    if public.scheme == "https" or is_loopback(public.hostname):
+        yield ok("Public URL", settings.public_url)
+    else:
+        yield warn("Public URL", f"{settings.public_url} is not https: keys and tokens can be read on the way")
+    if public.scheme == "https" and settings.trusted_proxies == 0:
+        yield warn("Proxies", "TLS ends before us, yet TRUSTED_PROXIES is 0: every caller has the proxy's address")
+    if is_loopback(settings.bind):
+        yield ok("Listening", f"on {settings.bind} only")
+    else:
+        yield from _examine_open_doors(settings)
+    yield from _examine_alerts(settings)
+    yield _examine_files(settings.home)
+
+
+def _examine_open_doors(settings: Settings) -> Iterator[Finding]:
+    if settings.metrics_token:
+        yield ok("Metrics", "need the token")
+    else:
+        yield warn(
+            "Metrics", f"SLUICE_BIND is {settings.bind} and SLUICE_METRICS_TOKEN is not set: scrapers cannot read"
+        )
+    if settings.flower_auth:
+        yield ok("Flower", "needs a password")
+    else:
+        yield warn("Flower", f"SLUICE_BIND is {settings.bind} and SLUICE_FLOWER_AUTH is not set: it can stop workers")
+
+
+def _examine_alerts(settings: Settings) -> Iterator[Finding]:
+    if not settings.alert_url:
+        yield warn("ALERT_URL", "not set: alarms are rows, metrics and log lines, and nobody is called")
+        return
+    url = urllib.parse.urlsplit(settings.alert_url)
+    if url.scheme != "https" and not is_loopback(url.hostname):
+        yield warn("ALERT_URL", "is not https: alarms can be read and changed on the way")
+    elif not settings.alert_secret:
+        yield warn("ALERT_URL", "ALERT_SECRET is not set: the receiver cannot tell our alarms from forged ones")
+    else:
+        yield _examine_alert_secret(settings.alert_secret)
+
+
+def _examine_alert_secret(secret: str) -> Finding:
+    try:
+        decode_secret(secret)
+    except ValueError as error:
+        return fail("ALERT_URL", f"ALERT_SECRET cannot be used: {error}")
+    return ok("ALERT_URL", "set, and alarms are signed")
+
+
+def _examine_files(home: Path) -> Finding:
+    readable = [name for name in FILES if (home / name).exists() and (home / name).stat().st_mode & OTHERS]
+    if readable:
+        return fail("Files", f"{', '.join(readable)} in {home} can be read by others: chmod 600")
+    return ok("Files", f"nothing secret in {home} can be read by others")

@@ -1,0 +1,42 @@
+"""Looks at whether the work is being done: heartbeats, due rows, what waits for a person, the web process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.doctor.finding import Finding, fail, ok, warn
+from app.readiness import url_answers
+from app.runtime import Runtime
+from app.services import watching
+
+SWEEP_SECONDS_MAX = 15.0  # The sweep runs every two seconds; seven missed ones are no hiccup.
+
+
+def examine_work(runtime: Runtime) -> Iterator[Finding]:
+    """Yields what is not being done. Raises SQLAlchemyError where the database cannot be reached."""
+    counts = watching.read_counts(runtime)
+    ages = {label: value for name, label, value in counts if name == "heartbeat_age_seconds"}
+    yield _examine_sweep(ages.get("sweep"))
+    overdue = watching.find_overdue(watching.read_work(runtime))
+    if overdue:
+        yield fail("Due work", f"not being done: {', '.join(overdue)}; look at the workers' logs")
+    else:
+        yield ok("Due work", "nothing is overdue")
+    waiting = sum(int(value) for name, _, value in counts if name == "dead_letters_open")
+    if waiting:
+        yield warn("Dead letters", f"{waiting} wait for a person")
+    else:
+        yield ok("Dead letters", "none wait for a person")
+    web = runtime.settings.public_url
+    if url_answers(f"{web}/health/ready"):
+        yield ok("Web", f"{web} answers")
+    else:
+        yield warn("Web", f"{web}/health/ready does not answer from here")
+
+
+def _examine_sweep(age: float | None) -> Finding:
+    if age is None:
+        return fail("Sweep", "has never run: start beat and worker-provider")
+    if age > SWEEP_SECONDS_MAX:
+        return fail("Sweep", f"last ran {age:.0f} s ago: are beat and worker-provider running?")
+    return ok("Sweep", f"last ran {age:.1f} s ago")

@@ -1,0 +1,36 @@
+"""What changes of the configuration share: their error, their names, their audit."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from app.runtime import Runtime
+from app.services import audit
+from app.services.audit import AuditRow
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", re.ASCII)
+
+
+class ConfigurationError(ValueError):
+    """What the operator asked for cannot be configured."""
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigurationError unless `name` can name a tenant or a provider."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError("a name has 1 to 64 letters, digits, blanks and ._-")
+
+
+def write_audit(connection: Connection, tenant_id: uuid.UUID, actor: str, kind: str, detail: dict[str, Any]) -> None:
+    """Writes the change into the audit, in the change's own transaction."""
+    audit.write(connection, [AuditRow(tenant_id, actor, kind, detail)])
+
+
+def read_rows(runtime: Runtime, query: str, **parameters: object) -> list[dict[str, Any]]:
+    """Returns what `query` gives to the operator."""
+    with runtime.database.transaction("operator") as connection:
+        return [dict(row) for row in connection.execute(text(query), parameters).mappings()]

@@ -1,0 +1,120 @@
+"""The heads of the chains of seals, kept in a file outside the database.
+
+Who can write the database could write a whole new chain, but not the head that was kept elsewhere. The file has one
+JSON line per tenant: `{"tenant_id", "seals", "rows", "sha256"}`, how many seals, how many rows in them, the last hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import text
+
+from models import Database
+
+
+class HeadFileError(ValueError):
+    """A file of heads cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a tenant's chain: the number of seals, of rows in them, and the last seal's hash in hex."""
+
+    tenant_id: str
+    number: int
+    rows: int
+    sha256: str
+
+
+_READ = text(
+    "select s.tenant_id, s.number, s.last_position, encode(s.seal_sha256, 'hex') as sha256 from tenants t"
+    " cross join lateral (select * from audit_seals a where a.tenant_id = t.id order by number desc limit 1) as s"
+    " where cast(:tenant_id as uuid) is null or t.id = :tenant_id"
+)
+_SEALS = text(
+    "select s.tenant_id, s.number, s.last_position, encode(s.seal_sha256, 'hex') as sha256"
+    " from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as k(tenant_id, number)"
+    " join audit_seals s on s.tenant_id = k.tenant_id and s.number = k.number"
+)
+
+
+def read_heads(database: Database, tenant_id: uuid.UUID | None = None) -> list[Head]:
+    """Returns the present heads of all chains, or of one tenant's."""
+    with database.transaction("operator") as connection:
+        rows = connection.execute(_READ, {"tenant_id": tenant_id}).all()
+    return [Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows]
+
+
+def load_heads(path: str | Path) -> dict[str, Head]:
+    """Returns the heads in a file by tenant; of several lines of one tenant the highest counts.
+
+    Raises OSError, and HeadFileError where a line is not one of ours.
+    """
+    heads: dict[str, Head] = {}
+    for place, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            said = json.loads(line)
+            head = Head(str(uuid.UUID(said["tenant_id"])), int(said["seals"]), int(said["rows"]), str(said["sha256"]))
+        except (ValueError, KeyError, TypeError):
+            raise HeadFileError(f"{path}, line {place} is no head of a chain of seals") from None
+        if head.tenant_id not in heads or heads[head.tenant_id].number < head.number:
+            heads[head.tenant_id] = head
+    return heads
+
+
+def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
+    """Returns those of `heads` that are no seal of the chain in the database: cut off, or written anew."""
+    with database.transaction("operator") as connection:
+        rows = connection.execute(
+            _SEALS, {"tenants": [uuid.UUID(head.tenant_id) for head in heads], "numbers": [h.number for h in heads]}
+        ).all()
+    known = {Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows}
+    return [head for head in heads if head not in known]
+
+
+def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list[Head]:
+    """Brings the file up to `heads`; returns the kept heads that the chains in the database do not continue.
+
+    A head only ever moves on along its own chain: what contradicts the database stays, as the evidence that it is.
+    """
+    target = Path(path)
+    with _lock(target):
+        kept = load_heads(target) if target.exists() else {}
+        touched = [kept[head.tenant_id] for head in heads if head.tenant_id in kept]
+        broken = find_broken_heads(database, touched) if touched else []
+        contradicted = {head.tenant_id for head in broken}
+        for head in heads:
+            old = kept.get(head.tenant_id)
+            if head.tenant_id not in contradicted and (old is None or old.number < head.number):
+                kept[head.tenant_id] = head
+        _replace(target, kept)
+    return broken
+
+
+@contextlib.contextmanager
+def _lock(target: Path) -> Iterator[None]:
+    """Two sealers at once must not put an older head over a newer one."""
+    with target.with_name(target.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(target: Path, heads: dict[str, Head]) -> None:
+    lines = [
+        json.dumps({"tenant_id": head.tenant_id, "seals": head.number, "rows": head.rows, "sha256": head.sha256})
+        for head in heads.values()
+    ]
+    written = target.with_name(target.name + ".new")
+    with written.open("w", encoding="utf-8") as file:
+        file.write("".join(line + "\n" for line in lines))
+        file.flush()
+        os.fsync(file.fileno())
+    written.replace(target)

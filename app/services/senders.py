@@ -1,0 +1,91 @@
+"""Who may send webhooks: a provider's scheme, keys and addresses, looked up through the door."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from app.core.signatures import Key, Scheme
+from app.key_pairs import read_key
+from app.runtime import Runtime
+
+# A secret that was ended, or an address taken from the list, must be refused within a second.
+REMEMBERED_SECONDS = 1.0
+# Decrypted keys of this many providers are held: some hundred bytes each.
+REMEMBERED_MAX = 1_000
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A provider as its webhooks are judged; `read_at` is on the monotonic clock."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    scheme: Scheme
+    networks: tuple[Network, ...]
+    keys: tuple[Key, ...] = field(repr=False)
+    read_at: float = 0.0
+
+    def may_send_from(self, address: str) -> bool:
+        """Returns whether the provider's list of addresses, where it has one, holds `address`."""
+        if not self.networks:
+            return True
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+            ip = ip.ipv4_mapped
+        return any(ip in network for network in self.networks)
+
+
+_lock = threading.Lock()
+_remembered: OrderedDict[uuid.UUID, Sender] = OrderedDict()
+
+
+def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float | None = None) -> Sender | None:
+    """Returns the provider, read at most a second ago and after `newer_than`; None where there is no such one."""
+    now = time.monotonic()
+    with _lock:
+        found = _remembered.get(provider_id)
+    if found is not None and now - found.read_at < REMEMBERED_SECONDS and (newer_than or 0.0) < found.read_at:
+        return found
+    found = _read(runtime, provider_id, now)
+    with _lock:
+        _remembered.pop(provider_id, None)
+        if found is not None:
+            _remembered[provider_id] = found
+        while len(_remembered) > REMEMBERED_MAX:
+            _remembered.popitem(last=False)
+    return found
+
+
+def forget_sender(provider_id: uuid.UUID) -> None:
+    """Makes this process look the provider up anew; others do so within a second."""
+    with _lock:
+        _remembered.pop(provider_id, None)
+
+
+def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None:
+    with runtime.database.transaction("door") as connection:
+        row = connection.execute(
+            text(
+                "select tenant_id, webhook_scheme, signature_header, id_field, ip_allowlist, secrets"
+                " from door_find_provider(:id)"
+            ),
+            {"id": provider_id},
+        ).first()
+    if row is None:
+        return None
+    scheme = Scheme(row.webhook_scheme, row.signature_header, row.id_field)
+    keys = tuple(read_key(scheme.name, runtime.vault.decrypt(secret)) for secret in row.secrets)
+    networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)
+    return Sender(provider_id, row.tenant_id, scheme, networks, keys, now)

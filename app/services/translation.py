@@ -1,0 +1,53 @@
+"""From a stored webhook to the item that is settled: which payment it is about, and the fact it tells."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.errors import Unusable
+from app.core.strict_json import JsonError, loads
+from app.providers.callback_body import translate_callback
+from app.runtime import Runtime
+from app.services.settlement import Item
+from app.services.webhooks import PROVIDER_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """A webhook as it lies in the inbox; `attempts` is how often it was claimed."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    provider_id: uuid.UUID
+    path: str
+    body: bytes
+    headers: dict[str, Any]
+    payment_id: uuid.UUID | None
+    attempts: int
+    adapter: str
+
+
+def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
+    """Returns what is to be settled. Raises Unusable where the body does not say one thing clearly."""
+    try:
+        body = loads(webhook.body)
+    except JsonError as error:
+        raise Unusable(str(error)) from None
+    if not isinstance(body, dict):
+        raise Unusable("the body is no object")
+    if webhook.path == PROVIDER_PATH:
+        payment_id, fact = runtime.adapters[webhook.adapter].translate(body)
+    else:
+        payment_id, fact = translate_callback(body)
+    return Item(
+        webhook.tenant_id,
+        payment_id,
+        fact,
+        f"provider:{webhook.provider_id}",
+        webhook.provider_id,
+        webhook.id,
+        webhook.body,
+        webhook.headers,
+    )

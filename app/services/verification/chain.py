@@ -1,0 +1,124 @@
+"""Reads a tenant's chain of seals again: every link, and every audit row that it names."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, RowMapping, text
+
+from app.core.seals import FIRST_SHA256, Seal, find_changed, hash_rows
+from app.services.seals import AUDIT_TEXT, SEAL_COLUMNS, hash_audit_rows
+from app.services.verification.checks import Breach
+
+# Seals of one snapshot: with all their rows some ten thousand, which are read and hashed in a fraction of a second.
+SEALS_MAX = 100
+ROWS_MAX = 10_000
+
+_SEALS = text(
+    f"""
+    select {SEAL_COLUMNS} from (
+        select *, sum(cardinality(audit_ids)) over (order by number) as rows_so_far from audit_seals
+        where tenant_id = :tenant_id and number > :after order by number limit :seals) as s
+    where rows_so_far - cardinality(audit_ids) < :rows order by number
+    """  # noqa: S608  # constants only  # nosec B608
+)
+_SEAL = text("select seal_sha256, last_position from audit_seals where tenant_id = :tenant_id and number = :number")
+_ROWS = text(f"select {AUDIT_TEXT} from audit_logs a where a.id = any(cast(:ids as bigint[]))")  # noqa: S608  # nosec B608
+
+_LINKS = "seals are numbered without a gap, and each is chained to the one before"
+_CONTENT = "a sealed audit row is as it was sealed"
+_PRESENT = "a sealed audit row is there"
+
+
+@dataclass(slots=True)
+class Place:
+    """How far a chain has been read: the seal's number and hash, and how many rows are sealed up to it."""
+
+    number: int = 0
+    sha256: bytes = FIRST_SHA256
+    position: int = 0
+
+
+@dataclass(slots=True)
+class Stretch:
+    """What some seals of a chain have shown: where they end, what is broken, and what their rows are about."""
+
+    end: Place
+    seals: int = 0
+    rows: int = 0
+    breaches: list[Breach] = field(default_factory=list)
+    payment_ids: set[uuid.UUID] = field(default_factory=set)
+
+
+def find_place(connection: Connection, tenant_id: uuid.UUID, number: int, sha256: bytes) -> tuple[Place, list[Breach]]:
+    """Returns the place after seal `number`, or the chain's beginning and a breach where that is not the same seal."""
+    if number == 0:
+        return Place(), []
+    row = connection.execute(_SEAL, {"tenant_id": tenant_id, "number": number}).first()
+    if row is not None and bytes(row.seal_sha256) == sha256:
+        return Place(number, sha256, row.last_position), []
+    said = "is gone" if row is None else "is another one now"
+    return Place(), [Breach("I11", "the chain goes on from what was proved", _seal_name(tenant_id, number), said)]
+
+
+def read_stretch(connection: Connection, tenant_id: uuid.UUID, after: Place) -> Stretch:
+    """Reads and proves the next seals after a place; an empty stretch means that the end is reached."""
+    parameters = {"tenant_id": tenant_id, "after": after.number, "seals": SEALS_MAX, "rows": ROWS_MAX}
+    seals = connection.execute(_SEALS, parameters).mappings().all()
+    stretch = Stretch(after)
+    if not seals:
+        return stretch
+    ids = [audit_id for seal in seals for audit_id in seal["audit_ids"]]
+    rows = {row["id"]: row for row in connection.execute(_ROWS, {"ids": ids}).mappings()}
+    for seal in seals:
+        stretch.breaches += _check_link(tenant_id, seal, stretch.end)
+        stretch.breaches += _check_rows(tenant_id, seal, rows)
+        stretch.end = Place(seal["number"], bytes(seal["seal_sha256"]), seal["last_position"])
+    stretch.seals, stretch.rows = len(seals), len(ids)
+    stretch.payment_ids = {uuid.UUID(row["payment_id"]) for row in rows.values() if row["payment_id"]}
+    return stretch
+
+
+def _seal_name(tenant_id: uuid.UUID, number: int) -> str:
+    return f"tenant {tenant_id}, seal {number}"
+
+
+def _check_link(tenant_id: uuid.UUID, row: RowMapping, before: Place) -> list[Breach]:
+    wrong = []
+    if row["number"] != before.number + 1:
+        wrong.append(f"follows seal {before.number}")
+    elif bytes(row["previous_sha256"]) != before.sha256:
+        wrong.append(f"is not chained to seal {before.number}")
+    elif row["first_position"] != before.position + 1:
+        wrong.append(f"begins at row {row['first_position']}, after row {before.position}")
+    ids = tuple(row["audit_ids"])
+    if list(ids) != sorted(set(ids)) or (row["first_audit_id"], row["last_audit_id"]) != (ids[0], ids[-1]):
+        wrong.append("names its rows out of order")
+    seal = Seal(
+        tenant_id=str(tenant_id),
+        number=row["number"],
+        first_position=row["first_position"],
+        audit_ids=ids,
+        rows_sha256=bytes(row["rows_sha256"]),
+        previous_sha256=bytes(row["previous_sha256"]),
+        sealed_at=row["sealed_at"],
+    )
+    if seal.sha256 != bytes(row["seal_sha256"]):
+        wrong.append("does not hash to what it says")
+    return [Breach("I11", _LINKS, _seal_name(tenant_id, row["number"]), ", ".join(wrong))] if wrong else []
+
+
+def _check_rows(tenant_id: uuid.UUID, seal: RowMapping, rows: dict[int, RowMapping]) -> list[Breach]:
+    ids = seal["audit_ids"]
+    name = _seal_name(tenant_id, seal["number"])
+    missing = [audit_id for audit_id in ids if audit_id not in rows]
+    breaches = [Breach("I11", _PRESENT, f"audit row {audit_id}", name) for audit_id in missing]
+    marks = bytes(seal["row_marks"])
+    if missing:
+        return breaches
+    hashes = hash_audit_rows([rows[audit_id] for audit_id in ids])
+    if hash_rows(hashes) != bytes(seal["rows_sha256"]):
+        changed = find_changed(ids, hashes, marks)
+        breaches += [Breach("I11", _CONTENT, f"audit row {audit_id}", name) for audit_id in changed]
+    return breaches

@@ -1,0 +1,180 @@
+"""What must hold of each payment: its money, its hold, its history, and what users were told of it.
+
+Every query takes `ids`, the payments to look at.
+"""
+
+from __future__ import annotations
+
+from app.services.verification.checks import check
+
+_PARTS = {
+    "mine": "payment_id = any(cast(:ids as uuid[]))",
+    "these": "p.id = any(cast(:ids as uuid[]))",
+    # One leg of each transfer is the user's, the other the provider's clearing wallet.
+    "user_legs": "wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'user'",
+}
+
+MONEY = (
+    check(
+        "I3",
+        "a completed payment has one deposit credit, every other has none",
+        """
+        select p.id as subject, format('%s with %s deposit credits', p.status, count(w.id)) as detail
+        from payment_transactions p
+        left join wallet_transactions e on e.payment_id = p.id and e.transfer_key = 'deposit' and e.direction = 1
+        left join wallets w on w.id = e.wallet_id and w.kind = 'user'
+        where $these group by p.id having count(w.id) <> (p.status = 'completed')::integer
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "only completed payments have entries",
+        """
+        select p.id as subject, p.status as detail from payment_transactions p
+        where $these and p.status <> 'completed'
+          and exists (select from wallet_transactions e where e.payment_id = p.id)
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "a payment's entries are in its user's wallet and its provider's clearing wallet",
+        """
+        select e.id as subject, format('payment %s, wallet %s', p.id, w.id) as detail
+        from payment_transactions p join wallet_transactions e on e.payment_id = p.id
+        left join wallets w on w.id = e.wallet_id
+        where $these and (w.id is null or w.currency <> e.currency
+            or (w.kind = 'user' and w.user_id <> p.user_id)
+            or (w.kind = 'clearing' and w.provider_id <> p.provider_id))
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "the credits of a payment add up to what was received",
+        """
+        select p.id as subject, format('received %s %s, credited %s', p.received_minor, p.received_currency,
+            sum(credited)) as detail
+        from payment_transactions p
+        left join lateral (select e.amount_minor as credited from $user_legs
+            where e.payment_id = p.id and e.type = 'deposit' and e.currency = p.received_currency) as c on true
+        where $these and p.status = 'completed'
+        group by p.id having sum(credited) is distinct from p.received_minor
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "the reversals of a payment add up to what was reversed",
+        """
+        select p.id as subject, format('reversed %s, booked %s', p.reversed_minor, coalesce(sum(taken), 0)) as detail
+        from payment_transactions p
+        left join lateral (select e.amount_minor as taken from $user_legs
+            where e.payment_id = p.id and e.type = 'reversal' and e.currency = p.received_currency) as c on true
+        where $these group by p.id having coalesce(sum(taken), 0) <> p.reversed_minor
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "every credit beyond the first is an accepted case of that amount",
+        """
+        select e.id as subject, format('%s of payment %s', e.transfer_key, e.payment_id) as detail
+        from wallet_transactions e
+        where e.$mine and e.direction = 1 and e.type = 'deposit' and e.transfer_key <> 'deposit'
+          and not exists (select from dead_letters d where d.payment_id = e.payment_id and d.state = 'accepted'
+              and d.tenant_id = e.tenant_id and 'case:' || d.id = e.transfer_key
+              and d.amount_minor = e.amount_minor and d.currency = e.currency)
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "every accepted case is credited",
+        """
+        select d.id as subject, format('%s %s of payment %s', d.amount_minor, d.currency, p.id) as detail
+        from payment_transactions p join dead_letters d on d.tenant_id = p.tenant_id and d.payment_id = p.id
+        where $these and d.state = 'accepted' and d.amount_minor is not null
+          and not exists (select from wallet_transactions e where e.payment_id = p.id and e.type = 'deposit'
+              and e.transfer_key in ('deposit', 'case:' || d.id)
+              and e.amount_minor = d.amount_minor and e.currency = d.currency)
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I1",
+        "a transfer has two legs of one amount that take from one wallet what they give to the other",
+        """
+        select e.payment_id as subject, format('%s: %s legs, sum %s', e.transfer_key, count(*),
+            sum(e.direction * e.amount_minor)) as detail
+        from wallet_transactions e left join wallets w on w.id = e.wallet_id
+        where e.$mine group by e.payment_id, e.transfer_key
+        having count(*) <> 2 or sum(e.direction) <> 0 or sum(e.direction * e.amount_minor) <> 0
+            or count(distinct e.currency) <> 1 or count(distinct e.transfer_id) <> 1 or count(distinct e.type) <> 1
+            or count(*) filter (where w.kind = 'user') <> 1 or min(e.amount_minor) <= 0
+            or bool_or(((e.type = 'deposit') = (w.kind = 'user')) <> (e.direction = 1))
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
+        "an open payment's hold is held, a completed one's applied, any other's released",
+        """
+        select p.id as subject, format('%s, hold %s of %s %s', p.status, coalesce(l.state, 'missing'), l.amount_minor,
+            l.currency) as detail
+        from payment_transactions p left join wallet_temp_logs l on l.payment_id = p.id
+        where $these and (l.payment_id is null
+            or (l.user_id, l.currency, l.amount_minor) is distinct from (p.user_id, p.currency, p.amount_minor)
+            or (l.state = 'held') <> (l.closed_at is null)
+            or l.state <> case when p.status in ('pending', 'processing') then 'held'
+                               when p.status = 'completed' then 'applied' else 'released' end)
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I8",
+        "an idempotency key has one payment",
+        """
+        select p.id as subject, format('key %s has %s as well', p.idempotency_key, o.id) as detail
+        from payment_transactions p join payment_transactions o
+          on o.tenant_id = p.tenant_id and o.idempotency_scope = p.idempotency_scope
+         and o.idempotency_key = p.idempotency_key and o.id <> p.id
+        where $these
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I9",
+        "an open payment has a next step that is due",
+        """
+        select p.id as subject, p.status as detail from payment_transactions p
+        where $these and p.status in ('pending', 'processing')
+          and not exists (select from payment_work w where w.payment_id = p.id)
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I13",
+        "what belongs to a payment is of its tenant",
+        """
+        select found.id::text as subject, format('%s of payment %s', found.kind, p.id) as detail
+        from payment_transactions p cross join lateral (
+            select 'entry' as kind, e.id, e.tenant_id from wallet_transactions e where e.payment_id = p.id
+            union all
+            select 'wallet', w.id, w.tenant_id from wallet_transactions e join wallets w on w.id = e.wallet_id
+            where e.payment_id = p.id
+            union all
+            select 'hold', l.payment_id, l.tenant_id from wallet_temp_logs l where l.payment_id = p.id
+            union all
+            select 'work', w.payment_id, w.tenant_id from payment_work w where w.payment_id = p.id
+            union all
+            select 'dead letter', d.id, d.tenant_id from dead_letters d
+            where d.payment_id = p.id and d.case_key is not null and d.kind <> 'reconciliation'
+            union all
+            select 'provider', a.id, a.tenant_id from payment_providers a where a.id = p.provider_id
+        ) as found where $these and found.tenant_id <> p.tenant_id
+        """,
+        **_PARTS,
+    ),
+)

@@ -1,0 +1,103 @@
+"""Keeps what the proofs have found: their places, their results, and an alarm where the books do not hold."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import structlog
+from sqlalchemy import Connection, text
+
+from app.runtime import Runtime
+from app.services import alerts
+from app.services.alerts import AlertRow
+from app.services.verification.proving import Mode, Report, prove
+from models import Database, new_id
+
+log = structlog.get_logger(__name__)
+
+# Up to here the whole of the books is proved in seconds, and nobody has to ask for it.
+SMALL_AUDIT_ROWS = 200_000
+# Less than the thirty seconds after which a task is cut off.
+DUE_SECONDS_MAX = 20.0
+# Results are kept long enough to see since when something is broken.
+RUNS_KEPT_DAYS = 30
+# Rows of each broken invariant that are kept in the table; the command prints more.
+ROWS_KEPT = 5
+
+_LAST_BROKEN = text(
+    "select broken from verification_runs where tenant_id is not distinct from cast(:tenant_id as uuid)"
+    " order by finished_at desc limit 1"
+)
+_INSERT = text(
+    """
+    insert into verification_runs (id, mode, tenant_id, started_at, is_complete, counts, broken)
+    values (:id, :mode, :tenant_id, :started_at, :is_complete, cast(:counts as jsonb), cast(:broken as jsonb))
+    """
+)
+_KEEP_PLACES = text(
+    """
+    insert into verification_places (tenant_id, seal_number, seal_sha256, notification_number, webhooks_until,
+                                     verified_at)
+    values (:tenant_id, :seal_number, :seal_sha256, :notification_number, :webhooks_until, now())
+    on conflict (tenant_id) do update set seal_number = excluded.seal_number, seal_sha256 = excluded.seal_sha256,
+        notification_number = excluded.notification_number, webhooks_until = excluded.webhooks_until,
+        verified_at = excluded.verified_at
+    """
+)
+
+
+def choose_mode(database: Database) -> Mode:
+    """Returns `full` while the books are small enough to be read in seconds, else `incremental`."""
+    with database.transaction("operator") as connection:
+        last = connection.execute(text("select max(id) from audit_logs")).scalar()
+    return "full" if (last or 0) <= SMALL_AUDIT_ROWS else "incremental"
+
+
+def record(database: Database, report: Report) -> None:
+    """Keeps a proof's result and its places; raises an alarm when it finds something broken that was not before."""
+    with database.transaction("operator") as connection:
+        before = connection.execute(_LAST_BROKEN, {"tenant_id": report.tenant_id}).scalar() or []
+        broken = [{**each, "rows": each["rows"][:ROWS_KEPT]} for each in report.as_json()["broken"]]
+        values = {
+            "id": new_id(),
+            "mode": report.mode,
+            "tenant_id": report.tenant_id,
+            "started_at": report.started_at,
+            "is_complete": report.is_complete,
+            "counts": json.dumps(report.counts),
+            "broken": json.dumps(broken),
+        }
+        connection.execute(_INSERT, values)
+        old = text("delete from verification_runs where finished_at < now() - make_interval(days => :days)")
+        connection.execute(old, {"days": RUNS_KEPT_DAYS})
+        _keep_places(connection, report)
+        if {each["what"] for each in broken} - {each["what"] for each in before}:
+            alerts.write(connection, [_alert(report)])
+
+
+def _keep_places(connection: Connection, report: Report) -> None:
+    for tenant_id, place in report.places.items():
+        connection.execute(
+            _KEEP_PLACES,
+            {
+                "tenant_id": tenant_id,
+                "seal_number": place.chain.number,
+                "seal_sha256": place.chain.sha256,
+                "notification_number": place.notification_number,
+                "webhooks_until": place.webhooks_until,
+            },
+        )
+
+
+def _alert(report: Report) -> AlertRow:
+    first: dict[str, str] = next(iter(report.broken.values())).rows[0]
+    return AlertRow("books_broken", report.tenant_id, {"invariants": report.invariants, "first": first["subject"]})
+
+
+def prove_due(runtime: Runtime, tenant_id: uuid.UUID | None = None) -> Report:
+    """Proves what has been sealed since the last time, for a bounded time, and keeps the result."""
+    report = prove(runtime.database, "incremental", tenant_id, DUE_SECONDS_MAX)
+    record(runtime.database, report)
+    log.info("books_proved", verdict=report.verdict)
+    return report

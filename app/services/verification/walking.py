@@ -1,0 +1,117 @@
+"""Walks a table in chunks, each in one snapshot: a long snapshot would keep the queues from being cleaned up."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, TextClause, text
+
+from app.services.verification import books, history, payments
+from app.services.verification.checks import Breach, Check, fill, run_all
+
+# One chunk takes a fraction of a second, so that no snapshot is old.
+CHUNK_ROWS = 2_000
+
+_NO_ID = uuid.UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A table to be walked by its key: `query` gives the key columns of the rows after `after`, in their order.
+
+    `start` is the place before the first row; `columns` names the parameter that takes each column of the chunk.
+    """
+
+    name: str
+    query: TextClause
+    start: Mapping[str, Any]
+    columns: Sequence[str]
+    checks: tuple[Check, ...]
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What one chunk has shown; `after` is the place to go on from, None at the end."""
+
+    rows: int
+    after: dict[str, Any] | None
+    breaches: list[Breach] = field(default_factory=list)
+
+
+def _walk(
+    name: str, table: str, start: Mapping[str, Any], columns: Mapping[str, str], checks: tuple[Check, ...]
+) -> Walk:
+    query = fill(
+        "select $key, $columns from $table where ($key) > ($after)"
+        " and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id) order by $key limit $rows",
+        table=table,
+        key=", ".join(start),
+        after=", ".join(f":after_{column}" for column in start),
+        columns=", ".join(f"{column} as {name}" for name, column in columns.items()),
+        rows=str(CHUNK_ROWS),
+    )
+    return Walk(name, text(query), {f"after_{column}": value for column, value in start.items()}, [*columns], checks)
+
+
+PAYMENT_CHECKS = payments.MONEY + history.HISTORY
+_BY_ID: dict[str, Any] = {"id": _NO_ID}
+_IDS = {"ids": "id"}
+WEBHOOK_WALK = _walk("webhooks", "payment_webhooks", _BY_ID, _IDS, books.WEBHOOKS)
+NUMBER_WALK = _walk(
+    "notifications",
+    "notification_numbers",
+    {"tenant_id": _NO_ID, "number": -1},
+    {"tenants": "tenant_id", "numbers": "number"},
+    books.NUMBERS,
+)
+WALKS = (
+    _walk("payments", "payment_transactions", _BY_ID, _IDS, PAYMENT_CHECKS),
+    _walk("wallets", "wallets", _BY_ID, _IDS, books.WALLETS),
+    # A version is never below one, but a changed one may be.
+    _walk("entries", "wallet_transactions", {"wallet_id": _NO_ID, "wallet_version": -(2**62)}, _IDS, books.ENTRIES),
+    WEBHOOK_WALK,
+    _walk(
+        "webhook keys",
+        "webhook_keys",
+        {"provider_id": _NO_ID, "external_id": ""},
+        {"providers": "provider_id", "externals": "external_id"},
+        books.KEYS,
+    ),
+    _walk("audit rows", "audit_logs", {"id": -(2**62)}, _IDS, books.AUDIT),
+    NUMBER_WALK,
+)
+
+
+def read_chunk(connection: Connection, walk: Walk, after: Mapping[str, Any], tenant_id: uuid.UUID | None) -> Chunk:
+    """Reads and checks the next chunk of a walk, in the snapshot of `connection`."""
+    rows = connection.execute(walk.query, {**after, "tenant_id": tenant_id}).mappings().all()
+    if not rows:
+        return Chunk(0, None)
+    wanted: dict[str, Any] = {column: [row[column] for row in rows] for column in walk.columns}
+    if walk.checks is books.AUDIT:
+        wanted |= {"first": rows[0]["id"], "last": rows[-1]["id"]}
+    breaches = run_all(walk.checks, connection, {**wanted, "edges": history.EDGE_NAMES})
+    place = {name: rows[-1][name.removeprefix("after_")] for name in walk.start}
+    return Chunk(len(rows), place if len(rows) == CHUNK_ROWS else None, breaches)
+
+
+def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Breach]:
+    """Checks some payments, all their entries, and the wallets that those are in."""
+    found = connection.execute(
+        text("select id, wallet_id from wallet_transactions where payment_id = any(cast(:ids as uuid[]))"),
+        {"ids": list(ids)},
+    ).all()
+    return [
+        *run_all(PAYMENT_CHECKS, connection, {"ids": list(ids), "edges": history.EDGE_NAMES}),
+        *run_all(books.ENTRIES, connection, {"ids": [row.id for row in found]}),
+        *run_all(books.WALLETS, connection, {"ids": list({row.wallet_id for row in found})}),
+    ]
+
+
+def first_id(moment: datetime.datetime) -> uuid.UUID:
+    """Returns an id before all time-ordered ones made from `moment` on (RFC 9562, version 7)."""
+    return uuid.UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

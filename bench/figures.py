@@ -1,0 +1,65 @@
+"""Figures of several rounds, as `sluice bench --json` prints them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Figure = dict[str, Any]
+
+# Long against what a busy machine does to a healthy process, short against a run.
+DEADLINE_SECONDS = 120.0
+LOOK_SECONDS = 0.02
+
+
+class BenchFailed(RuntimeError):
+    """A part of the run did not do what is measured, so that its figure would mean nothing."""
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+    """Returns once `condition` is true. Raises BenchFailed after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchFailed(f"not within {seconds:.0f} s: {what}")
+        time.sleep(LOOK_SECONDS)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Returns the smallest of `values` that at least `share` (0 to 1) of them do not exceed (nearest rank)."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, max(0, -int(-share * len(ranked) // 1) - 1))]
+
+
+def summarize(rounds: Sequence[float], unit: str) -> Figure:
+    """Returns the median of `rounds`, their spread (largest minus smallest) and themselves."""
+    return {
+        "median": _short(statistics.median(rounds)),
+        "spread": _short(max(rounds) - min(rounds)),
+        "unit": unit,
+        "rounds": [_short(value) for value in rounds],
+    }
+
+
+def compare(measured: Sequence[float], baseline: Sequence[float], goal: float | None, names: tuple[str, str]) -> Figure:
+    """Returns the ratio of two rates, round by round, with both rates (per second) under `names` beside it."""
+    ratios = [ours / theirs for ours, theirs in zip(measured, baseline, strict=True)]
+    figure = {**summarize(ratios, "ratio"), "goal": goal}
+    figure[names[0]] = summarize(measured, "1/s")
+    figure[names[1]] = summarize(baseline, "1/s")
+    if goal is not None:
+        figure["met"] = statistics.median(ratios) >= goal
+    return figure
+
+
+def latency(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Returns p50, p90, p99 and the worst of some latencies in milliseconds."""
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+    return {name: _short(percentile(milliseconds, share)) for name, share in shares.items()}
+
+
+def _short(value: float) -> float:
+    """Four significant digits: more would claim a precision that no round has."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,188 @@
+"""Fills databases by SQL with what the product itself would have written, so that a round starts within seconds."""
+
+from __future__ import annotations
+
+import uuid
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812  # a class with the name of a function
+
+from bench.place import Place, Shop
+
+# Each payment asks for this much, and each webhook says that as much has come.
+AMOUNT_MINOR = 2_500
+AMOUNT = "25.00"
+CURRENCY = "USD"
+# As many as the product makes of one clearing wallet (app.services.ledger).
+CLEARING_SHARDS = 8
+HISTORY_USERS = 10_000
+# One transaction's worth of history: the temporary rows of a larger one would not fit into memory.
+HISTORY_CHUNK = 500_000
+
+_OPEN_PAYMENTS = """
+create temp table filled on commit drop as
+    select n, uuidv7() as payment_id, uuidv7() as webhook_id, %(user_prefix)s || (n %% %(users)s) as user_id,
+           'sbx_' || md5(random()::text || n) as reference
+    from generate_series(1, %(count)s) as n;
+alter table filled add primary key (payment_id);
+insert into payment_transactions (id, tenant_id, version, user_id, amount_minor, currency, status, provider_id,
+        provider_reference, redirect_url, idempotency_scope, idempotency_key, request_sha256, provider_request,
+        provider_request_at, expires_at)
+    select payment_id, %(tenant)s, 2, user_id, %(amount_minor)s, %(currency)s, 'processing', %(provider)s, reference,
+           'https://pay.example/' || reference, '', payment_id::text, sha256(payment_id::text::bytea),
+           convert_to('{"merchant_reference":"' || payment_id || '"}', 'UTF8'), now(), now() + interval '1 hour'
+    from filled order by n;
+insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor)
+    select payment_id, %(tenant)s, user_id, %(currency)s, %(amount_minor)s from filled order by n;
+insert into payment_work (payment_id, tenant_id, provider_id, action, due_at)
+    select payment_id, %(tenant)s, %(provider)s, 'poll', now() + interval '1 hour' from filled order by n;
+"""
+_BODY = """convert_to(format('{"provider_id":"%%s","event_id":"evt_%%s","event_type":"payment.success",'
+    '"transaction_id":"%%s","provider_reference":"%%s","status":"success","amount":"%%s","currency":"%%s",'
+    '"occurred_at":"2026-01-01T00:00:00Z"}', %(provider)s, webhook_id, payment_id, reference, %(amount)s, %(currency)s),
+    'UTF8')"""
+_HEADERS = """jsonb_build_object('webhook-id', 'msg_' || webhook_id, 'webhook-timestamp', '1767225600',
+    'webhook-signature', 'v1,' || encode(sha256(webhook_id::text::bytea), 'base64'),
+    'content-type', 'application/json', 'user-agent', 'provider/1')"""
+_WEBHOOKS = f"""
+create temp table bodies on commit drop as select *, {_BODY} as body from filled;
+insert into webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)
+    select %(provider)s, 'msg_' || webhook_id, %(tenant)s, sha256(body), webhook_id from bodies order by n;
+insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
+        remote_address, payment_id)
+    select webhook_id, %(tenant)s, %(provider)s, 'msg_' || webhook_id, 'payment-callback', body, {_HEADERS},
+           sha256(body), '203.0.113.7', payment_id from bodies order by n;
+"""  # noqa: S608  # constants
+_KEEP = "create unlogged table if not exists bench_due (webhook_id uuid, payment_id uuid)"
+_MAKE_DUE = """
+insert into webhook_work (webhook_id, tenant_id, payment_id)
+    select webhook_id, %(tenant)s, payment_id from bench_due order by webhook_id limit %(count)s
+"""
+
+
+def _values(shop: Shop, **more: object) -> dict[str, object]:
+    values = {"amount_minor": AMOUNT_MINOR, "amount": AMOUNT, "currency": CURRENCY}
+    return {**values, "tenant": str(shop.tenant_id), "provider": str(shop.provider_id), **more}
+
+
+def fill_payments(place: Place, count: int, users: int, user_prefix: str = "user-") -> list[tuple[uuid.UUID, str, str]]:
+    """Makes `count` payments that the provider has; returns (id, user, provider reference) of each."""
+    with place.superuser() as cursor:
+        cursor.execute(_OPEN_PAYMENTS, _values(place.shop, count=count, users=users, user_prefix=user_prefix))
+        cursor.execute("select payment_id::text, user_id, reference from filled order by n")
+        return [(uuid.UUID(row[0]), row[1], row[2]) for row in cursor.fetchall()]
+
+
+def fill_webhooks(place: Place, count: int, users: int) -> None:
+    """Makes `count` payments and a stored webhook for each, which is not due yet; see make_due."""
+    with place.superuser() as cursor:
+        cursor.execute(_OPEN_PAYMENTS + _WEBHOOKS, _values(place.shop, count=count, users=users, user_prefix="user-"))
+        cursor.execute(_KEEP)
+        cursor.execute("insert into bench_due select webhook_id, payment_id from filled")
+    # What was just written is on disk, and known to the planner, as it would be after some minutes of a real day.
+    place.maintain("analyze payment_transactions, payment_webhooks, wallet_temp_logs, payment_work")
+    place.maintain("checkpoint")
+
+
+def make_due(place: Place, count: int) -> None:
+    """Makes `count` filled webhooks due, all in one commit."""
+    with place.superuser() as cursor:
+        take_due(cursor, place.shop, count)
+
+
+def take_due(cursor: Cursor, shop: Shop, count: int) -> None:
+    """Makes `count` filled webhooks due in the cursor's transaction."""
+    cursor.execute(_MAKE_DUE, {"tenant": str(shop.tenant_id), "count": count})
+    cursor.execute(
+        "delete from bench_due where webhook_id in (select webhook_id from bench_due order by webhook_id limit %s)",
+        (count,),
+    )
+
+
+_WALLETS = """
+insert into wallets (id, tenant_id, kind, user_id, currency)
+    select uuidv7(), %(tenant)s, 'user', 'past-' || n, %(currency)s from generate_series(0, %(users)s - 1) as n;
+insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
+    select uuidv7(), %(tenant)s, 'clearing', %(provider)s, n, %(currency)s from generate_series(0, %(shards)s - 1) as n
+    on conflict do nothing;
+"""
+# Payment n (from 0) is the (n / users)th of its user and the (n / shards)th of its clearing shard, so that balances
+# and versions follow from n alone.
+_HISTORY = f"""
+create temp table filled on commit drop as
+    select n, uuidv7() as payment_id, uuidv7() as webhook_id, uuidv7() as transfer_id, uuidv7() as notification_id,
+           'past-' || (n %% %(users)s) as user_id, 'sbx_' || md5(random()::text || n) as reference,
+           now() - interval '90 days' + n * interval '0.5 second' as at
+    from generate_series(%(first)s::bigint, %(last)s::bigint) as n;
+create temp table bodies on commit drop as select *, {_BODY} as body from filled;
+insert into payment_transactions (id, tenant_id, version, user_id, amount_minor, currency, status, provider_id,
+        provider_reference, redirect_url, idempotency_scope, idempotency_key, request_sha256, provider_request,
+        provider_request_at, received_minor, received_currency, created_at, updated_at, expires_at, completed_at)
+    select payment_id, %(tenant)s, 3, user_id, %(amount_minor)s, %(currency)s, 'completed', %(provider)s, reference,
+           'https://pay.example/' || reference, '', payment_id::text, sha256(payment_id::text::bytea),
+           convert_to('{{"merchant_reference":"' || payment_id || '"}}', 'UTF8'), at, %(amount_minor)s, %(currency)s,
+           at, at, at + interval '1 hour', at
+    from filled order by n;
+insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor, state, created_at, closed_at)
+    select payment_id, %(tenant)s, user_id, %(currency)s, %(amount_minor)s, 'applied', at, at from filled order by n;
+insert into webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)
+    select %(provider)s, 'msg_' || webhook_id, %(tenant)s, sha256(body), webhook_id from bodies order by n;
+insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
+        remote_address, payment_id, status, verdict, reason, received_at, settled_at)
+    select webhook_id, %(tenant)s, %(provider)s, 'msg_' || webhook_id, 'payment-callback', body, {_HEADERS},
+           sha256(body), '203.0.113.7', payment_id, 'processed', 'applied', 'the money arrived', at, at
+    from bodies order by n;
+insert into wallet_transactions (id, tenant_id, transfer_id, transfer_key, payment_id, wallet_id, wallet_version,
+        currency, direction, amount_minor, balance_before_minor, balance_after_minor, type, description, at)
+    select uuidv7(), %(tenant)s, transfer_id, 'deposit', payment_id, w.id, place + 1, %(currency)s, direction,
+           %(amount_minor)s, direction * place * %(amount_minor)s, direction * (place + 1) * %(amount_minor)s,
+           'deposit', 'Payment deposit from external provider', at
+    from (select *, 1 as direction, n / %(users)s as place, null::smallint as shard from filled
+          union all
+          select *, -1, n / %(shards)s, n %% %(shards)s from filled) as leg
+    join wallets w on w.tenant_id = %(tenant)s and w.currency = %(currency)s
+        and case when direction = 1 then w.kind = 'user' and w.user_id = leg.user_id
+                 else w.kind = 'clearing' and w.provider_id = %(provider)s and w.shard = leg.shard end
+    order by n;
+insert into audit_logs (tenant_id, at, actor, kind, payment_id, payment_version, detail)
+    select %(tenant)s, at, 'provider:' || %(provider)s, kind, payment_id, version,
+           jsonb_build_object('to', kind, 'amount_minor', %(amount_minor)s, 'currency', %(currency)s,
+                              'webhook_id', webhook_id, 'transfer_id', transfer_id)
+    from filled cross join (values (1, 'payment_created'), (2, 'provider_call'), (3, 'payment_completed'))
+        as step(version, kind) order by n, version;
+insert into notifications (id, tenant_id, user_id, payment_id, type, payload, at)
+    select notification_id, %(tenant)s, user_id, payment_id, 'payment.completed',
+           jsonb_build_object('id', payment_id, 'user_id', user_id, 'amount', %(amount)s, 'status', 'completed'), at
+    from filled order by n;
+insert into notification_numbers (tenant_id, number, notification_id, user_id)
+    select %(tenant)s, n + 1, notification_id, user_id from filled order by n;
+"""  # noqa: S608  # constants
+_BALANCES = """
+update wallets w set balance_minor = e.balance, version = e.version from (
+    select distinct on (wallet_id) wallet_id, balance_after_minor as balance, wallet_version as version
+    from wallet_transactions order by wallet_id, wallet_version desc) as e where w.id = e.wallet_id;
+insert into notification_counters (tenant_id, last_number) values (%(tenant)s, %(count)s)
+    on conflict (tenant_id) do update set last_number = greatest(notification_counters.last_number, excluded.last_number);
+insert into payment_counts (status, total) values ('completed', %(count)s)
+    on conflict (status) do update set total = excluded.total;
+"""
+
+
+def fill_history(place: Place, already: int, count: int) -> None:
+    """Makes completed payments number `already` to `count` - 1 with all that belongs to them.
+
+    Fill it before anything is settled there. The audit rows are older than the seals: they wait for none.
+    """
+    values = _values(place.shop, users=HISTORY_USERS, shards=CLEARING_SHARDS, count=count)
+    with place.superuser() as cursor:
+        if already == 0:
+            cursor.execute(_WALLETS, values)
+    for first in range(already, count, HISTORY_CHUNK):
+        last = min(first + HISTORY_CHUNK, count) - 1
+        with place.superuser() as cursor:
+            # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
+            cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
+            cursor.execute(_HISTORY, {**values, "first": first, "last": last})
+    with place.superuser() as cursor:
+        cursor.execute(_BALANCES, values)
+    place.maintain("vacuum (analyze)")
+    place.maintain("checkpoint")

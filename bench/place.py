@@ -1,0 +1,255 @@
+"""Where the bench works: embedded servers with their real settings, and stacks of the product's own processes on them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+from celery import Celery
+
+from app.celery_urls import kombu_url
+from app.doorbells import Doorbells
+from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
+from app.launch import find_free_ports, launch, read_log_tail
+from app.processes import ROOT, Ports, Process, list_processes
+from app.readiness import node_answers, url_answers
+from app.runtime import Runtime, connect_redis
+from app.services import providers, tenants
+from app.services.providers import NewProvider
+from app.services.tenants import NewTenant
+from app.settings import Settings
+from app.vault import new_encryption_key
+from bench.figures import BenchFailed, wait_until
+from models import Database
+from models.migrations import upgrade
+
+ACTOR = "operator:bench"
+# Nothing listens there: where a provider is measured, the part gives one of its own.
+NOWHERE = "http://127.0.0.1:9"
+TEMPLATE = "bench_template"
+STOP_SECONDS = 8.0
+# How long the trailing work of a round (numbering, sealing) may go on before the next round begins.
+QUIET_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A tenant with one provider, its key and its provider's webhook secret."""
+
+    tenant_id: uuid.UUID
+    provider_id: uuid.UUID
+    key_id: uuid.UUID
+    secret_key: str
+    webhook_secret: str
+
+
+@dataclass
+class Ground:
+    """PostgreSQL with a migrated template database, and Valkey."""
+
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    folder: Path
+    encryption_key: str = field(default_factory=new_encryption_key)
+    _opened: int = 0
+
+    def administer(self, statement: str) -> None:
+        """Runs a statement that no transaction may hold."""
+        with contextlib.closing(psycopg2.connect(self.postgres.url(SUPERUSER, "postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+    def next_redis_url(self) -> str:
+        """Returns a Redis database that nobody uses yet; Valkey has sixteen."""
+        self._opened += 1
+        return self.valkey.url.removesuffix("/0") + f"/{self._opened}"
+
+    @contextlib.contextmanager
+    def open_place(self, name: str, provider_url: str = NOWHERE) -> Iterator[Place]:
+        """A migrated database of its own with one tenant; what was started on it is ended with the block."""
+        database = f"bench_{name}"
+        self.administer(f"create database {database} template {TEMPLATE} owner {OWNER_ROLE}")
+        folder = self.folder / name
+        folder.mkdir()
+        place = Place(self, database, self.next_redis_url(), folder, Ports("127.0.0.1", *find_free_ports(4)))
+        try:
+            with place.open_runtime() as runtime:
+                place.runtime = runtime
+                place.shop = make_shop(runtime, provider_url)
+                yield place
+        finally:
+            place.close()
+            self.administer(f"drop database {database} with (force)")
+
+
+@dataclass
+class Place:
+    """A database, a Redis database, a tenant, and the product's processes on them."""
+
+    ground: Ground
+    database: str
+    redis_url: str
+    folder: Path
+    ports: Ports
+    runtime: Runtime = field(init=False)
+    shop: Shop = field(init=False)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `sluice up` would give its processes for this place."""
+        urls = {name: self.ports.url(getattr(self.ports, name)) for name in ("web", "sockets", "sandbox")}
+        return {
+            "DATABASE_URL": self.ground.postgres.url(APP_ROLE, self.database),
+            "DATABASE_OWNER_URL": self.ground.postgres.url(OWNER_ROLE, self.database),
+            "REDIS_URL": self.redis_url,
+            "BROKER_URL": self.redis_url,
+            "SLUICE_HOME": str(self.folder),
+            "SLUICE_ENCRYPTION_KEYS": self.ground.encryption_key,
+            "SLUICE_PORT": str(self.ports.web),
+            "SLUICE_SOCKETS_PORT": str(self.ports.sockets),
+            "SLUICE_SANDBOX_PORT": str(self.ports.sandbox),
+            "SLUICE_FLOWER_PORT": str(self.ports.flower),
+            "SLUICE_PUBLIC_URL": urls["web"],
+            "SLUICE_SOCKETS_PUBLIC_URL": urls["sockets"],
+            "SLUICE_SANDBOX_PUBLIC_URL": urls["sandbox"],
+        }
+
+    @contextlib.contextmanager
+    def open_runtime(self) -> Iterator[Runtime]:
+        """A runtime of this process for the place."""
+        celery = Celery("sluice", set_as_current=False)
+        celery.config_from_object("celeryconfig")
+        celery.conf.broker_url = kombu_url(self.redis_url)
+        redis, settings = connect_redis(self.redis_url), Settings.from_environment(self.environment)
+        runtime = Runtime(settings, Database(self.environment["DATABASE_URL"], 4), redis, Doorbells(redis, celery))
+        try:
+            yield runtime
+        finally:
+            runtime.database.engine.dispose()
+            redis.close()
+            celery.close()
+
+    @contextlib.contextmanager
+    def superuser(self) -> Iterator[psycopg2.extensions.cursor]:
+        """A transaction of the superuser, whom neither row-level security nor time-outs stop."""
+        with contextlib.closing(psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))) as connection:
+            with connection, connection.cursor() as cursor:
+                yield cursor
+
+    def maintain(self, statement: str) -> None:
+        """Runs CHECKPOINT, VACUUM or the like as the superuser."""
+        with contextlib.closing(psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+    def value(self, sql: str, *values: object) -> Any:
+        """Returns the one value that a query of the superuser gives."""
+        with self.superuser() as cursor:
+            cursor.execute(sql, values)
+            row = cursor.fetchone()
+            return row[0] if row else None
+
+    def start(self, *names: str, **environment: str) -> None:
+        """Starts processes of the product, all at once, and waits until each of them works."""
+        processes = {process.name: process for process in list_processes(self.ports, self.folder)}
+        for name in names:
+            process = processes[name]
+            shared = self._share_metrics(process)
+            outer = {**os.environ, **self.environment, **shared, **environment}
+            self.running[name] = launch(
+                process.argv,
+                log_path=self.folder / f"{name}.log",
+                env=process.environment(outer),
+                cwd=ROOT,
+                death_signal=signal.SIGTERM,
+            )
+        for name in names:
+            wait_until(lambda name=name: self._works(processes[name]), f"{name} works")  # type: ignore[misc]
+
+    def _share_metrics(self, process: Process) -> Mapping[str, str]:
+        """Several processes of a type add up their numbers in a folder, as in a stack of `sluice up`."""
+        if not process.several_processes:
+            return {}
+        folder = self.folder / "metrics" / process.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+
+    def _works(self, process: Process) -> bool:
+        code = self.running[process.name].poll()
+        if code is not None:
+            tail = read_log_tail(self.folder / f"{process.name}.log", 20)
+            raise BenchFailed(f"{process.name} ended with {code}: {tail}")
+        if process.health_url:
+            return url_answers(process.health_url)
+        return not process.node or node_answers(self.redis_url, process.node)
+
+    def family(self, name: str) -> list[psutil.Process]:
+        """Returns a started process and its children."""
+        main = psutil.Process(self.running[name].pid)
+        return [main, *main.children(recursive=True)]
+
+    def stop(self, name: str) -> None:
+        """Ends a process and its children."""
+        family = self.family(name)
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """Ends everything that runs here."""
+        for name in list(self.running):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.stop(name)
+
+    def settle_down(self) -> None:
+        """Waits until what trails a round (numbering, sealing) is done, so that it is not charged to the next one."""
+        queues = ("webhook_work", "notification_work", "audit_work")
+        left = " or ".join(f"exists (select from {queue})" for queue in queues)
+        with contextlib.suppress(BenchFailed):
+            wait_until(lambda: not self.value(f"select {left}"), "the queues are empty", QUIET_SECONDS)
+
+
+def make_shop(runtime: Runtime, provider_url: str) -> Shop:
+    """Makes a tenant without limits and its provider."""
+    tenant_id = tenants.create_tenant(runtime, NewTenant("bench-" + secrets.token_hex(6)), ACTOR)
+    key_id, secret_key = tenants.create_key(runtime, tenant_id, "admin", "bench", ACTOR)
+    new = NewProvider(tenant_id, "sandbox", "sandbox", provider_url, "sbk_" + secrets.token_hex(12), is_default=True)
+    provider_id, webhook_secret = providers.create_provider(runtime, new, ACTOR)
+    return Shop(tenant_id, provider_id, key_id, secret_key, webhook_secret)
+
+
+@contextlib.contextmanager
+def open_ground(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Ground]:
+    """Starts both servers in `folder` with the settings that `sluice up` gives them, and makes the template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    postgres, valkey = PostgresServer(folder / "pg", settings), ValkeyServer(folder / "vk")
+    try:
+        postgres.start()
+        valkey.start()
+        ground = Ground(postgres, valkey, folder)
+        ground.administer(f"create database {TEMPLATE} owner {OWNER_ROLE}")
+        upgrade(postgres.url(OWNER_ROLE, TEMPLATE), postgres.url(APP_ROLE, TEMPLATE))
+        yield ground
+    finally:
+        valkey.stop()
+        postgres.stop()

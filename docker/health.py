@@ -1,0 +1,46 @@
+"""Exits 0 while the process type that runs in this container works, 1 otherwise: the image's health check."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from app.processes import Ports, list_processes
+from app.readiness import node_answers, url_answers
+from app.settings import Settings
+
+MARK = b"SLUICE_PROCESS="
+
+
+def main() -> int:
+    """Asks the process as a supervisor would; one that can only be seen to live is healthy as long as it does."""
+    name = find_name()
+    settings = Settings.from_environment()
+    ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
+    processes = list_processes(ports, settings.home, flower_auth=settings.flower_auth)
+    process = next((process for process in processes if process.name == name), None)
+    if process is None:
+        print("no process of Sluice runs in this container")
+        return 1
+    if process.health_url:
+        healthy = url_answers(process.health_url)
+    else:
+        healthy = not process.node or node_answers(settings.required("broker_url"), process.node)
+    print(f"{name} {'answers' if healthy else 'does not answer'}")
+    return 0 if healthy else 1
+
+
+def find_name() -> str:
+    """Returns the process type that runs here, by the environment that it was given; empty where there is none."""
+    for environment in sorted(Path("/proc").glob("[0-9]*/environ")):
+        # Processes end while they are looked at, and other users' may not be.
+        with contextlib.suppress(OSError):
+            for variable in environment.read_bytes().split(b"\0"):
+                if variable.startswith(MARK):
+                    return variable.removeprefix(MARK).decode()
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

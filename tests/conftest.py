@@ -1,0 +1,96 @@
+"""Fixtures for every test: real servers for the session, and fresh places on them.
+
+Scopes: `postgres`, `valkey`, `servers` and `front` (a web process and a sandbox) live for the session; `stack`
+(processes, started when asked) for a module; `place`, `runtime` and `tenant` for one test, as do `shop`, `api` and
+`engine`, which are on `front`. A test that needs another life opens its own with `servers.open_place()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
+from app.runtime import Runtime
+from tests.support.api import Api
+from tests.support.engine import Engine
+from tests.support.servers import Place, Servers
+from tests.support.shop import Shop, make_shop
+from tests.support.stack import Stack, open_stack
+
+# Tests never pull the plug, so what a sync protects from cannot happen to them.
+UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """PostgreSQL for the session."""
+    with embedded_postgres(tmp_path_factory.mktemp("pg"), UNSAFE_SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """Valkey for the session."""
+    with embedded_valkey(tmp_path_factory.mktemp("vk")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def servers(postgres: PostgresServer, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Servers:
+    """Both servers with a migrated template; `open_place()` gives a database and a Redis of one's own."""
+    return Servers(postgres, valkey, tmp_path_factory.mktemp("places"))
+
+
+@pytest.fixture
+def place(servers: Servers) -> Iterator[Place]:
+    """An empty, migrated database and an empty Redis for one test."""
+    with servers.open_place() as opened:
+        yield opened
+
+
+@pytest.fixture
+def runtime(place: Place) -> Iterator[Runtime]:
+    """A runtime on `place`, in this process."""
+    with place.open_runtime() as opened:
+        yield opened
+
+
+@pytest.fixture
+def tenant(runtime: Runtime) -> Shop:
+    """A tenant on `runtime` whose provider is never there."""
+    return make_shop(runtime)
+
+
+@pytest.fixture(scope="module")
+def stack(servers: Servers) -> Iterator[Stack]:
+    """A stack for one module, on a place of its own; `stack.start("web", "sandbox")` starts processes."""
+    with servers.open_place() as opened, open_stack(opened) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def front(servers: Servers) -> Iterator[Stack]:
+    """A web process and a sandbox for the session, without workers: a test does their work through `engine`."""
+    with servers.open_place() as opened, open_stack(opened) as started:
+        started.start("web", "sandbox")
+        yield started
+
+
+@pytest.fixture
+def shop(front: Stack) -> Shop:
+    """A tenant of the test's own on `front`, with an account at the sandbox."""
+    return front.make_shop()
+
+
+@pytest.fixture
+def api(front: Stack, shop: Shop) -> Api:
+    """The shop's backend, calling `front` over HTTP."""
+    return Api(front.web, shop.secret_key)
+
+
+@pytest.fixture
+def engine(front: Stack) -> Engine:
+    """The work of the workers on `front`, done in this process when the test says so."""
+    return Engine(front.runtime, front.place)

@@ -1,0 +1,120 @@
+"""A Chromium that tells of everything that goes wrong on a page, and the demo page as a person uses it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect, sync_playwright
+
+from tests.e2e.running_stack import RunningStack
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WAIT_MILLISECONDS = 20_000  # A page on a busy two-core machine; what takes longer never comes.
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
+# Says what the content security policy kept the page from doing, also where the console stays silent.
+REPORT_VIOLATIONS = """
+document.addEventListener('securitypolicyviolation', (event) =>
+  console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+def find_chromium() -> str:
+    """Returns the browser's program; skips the test without one, except in CI, where that is an error."""
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found:
+        return found
+    reason = f"NO BROWSER TEST WAS RUN: none of {', '.join(PROGRAMS)} is installed, and CHROMIUM names none"
+    if os.environ.get("CI", "").lower() == "true":
+        raise RuntimeError(reason)
+    pytest.skip(reason)
+
+
+def launch_chromium() -> Iterator[Browser]:
+    """A headless browser; without its sandbox, which needs rights that root in a container does not have."""
+    program = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class WatchedPage:
+    """A page and whatever its browser complained of; `expected` are patterns of complaints that the test provokes."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(WAIT_MILLISECONDS)
+        self.page.add_init_script(REPORT_VIOLATIONS)
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        self.page.on("response", self._on_response)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _on_response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.complaints.append(f"{response.status} {response.url}")
+
+    def assert_content(self) -> None:
+        """Fails if the browser complained of anything that the test did not provoke."""
+        left = [text for text in self.complaints if not any(re.search(known, text) for known in self.expected)]
+        assert left == []
+
+    def assert_fits(self) -> None:
+        """Fails if the page can be scrolled sideways."""
+        inner, outer = self.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        assert inner <= outer, f"{inner} px of content on {outer} px"
+
+
+class Demo:
+    """The demo page, by what a person sees and presses."""
+
+    def __init__(self, watched: WatchedPage, stack: RunningStack) -> None:
+        self.watched, self.page, self.stack = watched, watched.page, stack
+        self.title = self.page.locator("#journey-title")
+
+    def open(self) -> None:
+        """Opens the page and waits until it is live."""
+        self.page.goto(f"{self.stack.run['web']}/demo")
+        self.expect_live()
+
+    def expect_live(self) -> None:
+        """Waits until the page says that its live connection stands."""
+        expect(self.page.locator("#link-text")).to_have_text("Live", timeout=WAIT_MILLISECONDS)
+
+    def deposit(self, amount: str = "25.00", currency: str = "USD") -> None:
+        """Fills in the form, presses the button and waits for the external app's pay page."""
+        self.page.get_by_label("Amount").fill(amount)
+        self.page.get_by_label("Currency").select_option(currency)
+        self.page.get_by_role("button", name="Deposit").click()
+        self.page.wait_for_url(f"{self.stack.run['sandbox']}/pay/**")
+
+    def press(self, button: str) -> None:
+        """Presses a button of the pay page and waits until the browser is back on the demo page."""
+        self.page.get_by_role("button", name=button).click()
+        self.page.wait_for_url(f"{self.stack.run['web']}/demo?**")
+
+    def expect_title(self, text: str) -> None:
+        """Waits until the page says this of the deposit."""
+        expect(self.title).to_have_text(text, timeout=WAIT_MILLISECONDS)
+
+    def expect_balance(self, text: str) -> None:
+        """Waits until the wallet shows this balance."""
+        expect(self.page.locator("#balances .balance")).to_have_text(text, timeout=WAIT_MILLISECONDS)
+
+    def expect_payment(self, text: str) -> None:
+        """Waits until the newest line of the payments says this."""
+        expect(self.page.locator("#payments li").first.locator(".chip")).to_have_text(text, timeout=WAIT_MILLISECONDS)

@@ -1,0 +1,150 @@
+"""The demo page in a real browser: to the pay page and back, and what is shown live, on a desk and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.browser import DESKTOP, PHONE, WAIT_MILLISECONDS, Demo, WatchedPage, launch_chromium
+from tests.e2e.running_stack import RunningStack
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for the module."""
+    yield from launch_chromium()
+
+
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[WatchedPage]:
+    """A page of a visitor who was never here, on both sizes; it must not have complained at the end."""
+    with browser.new_context(viewport=request.param, locale="en-GB") as context:
+        opened = WatchedPage(context.new_page())
+        yield opened
+        opened.assert_content()
+
+
+@pytest.fixture
+def demo(watched: WatchedPage, stack: RunningStack) -> Demo:
+    """The demo page, open and live."""
+    page = Demo(watched, stack)
+    page.open()
+    return page
+
+
+def test_a_deposit_is_paid(demo: Demo) -> None:
+    expect(demo.page.locator("#balances-empty")).to_be_visible()
+    demo.watched.assert_fits()
+    demo.deposit("1234.50", "EUR")
+    expect(demo.page.get_by_text("1,234.50").first).to_be_visible()
+    demo.watched.assert_fits()
+    demo.press("Pay 1,234.50 EUR")
+    demo.expect_title("1,234.50 EUR is in your wallet")
+    demo.expect_balance("1,234.50")
+    demo.expect_payment("Completed")
+    demo.expect_live()
+    entry = demo.page.locator("#entries tr")
+    expect(entry).to_have_count(1, timeout=WAIT_MILLISECONDS)
+    expect(entry).to_contain_text("Deposit")
+    expect(entry).to_contain_text("+1,234.50")
+    # Both messages are there, also the one that was sent while the browser was on the pay page.
+    expect(demo.page.locator("#feed li .what")).to_have_text(["Payment completed", "Pay page ready"])
+    demo.watched.assert_fits()
+
+
+def test_a_second_deposit_adds_up_while_the_page_stays(demo: Demo) -> None:
+    """What another tab's payment does is shown here without a reload."""
+    demo.deposit("10.00")
+    demo.press("Pay 10.00 USD")
+    demo.expect_balance("10.00")
+    user_id = demo.page.locator("#user").inner_text()
+    answer = demo.page.evaluate(
+        """async () => {
+          const {deposit} = await import('/static/sluice.js');
+          const user = sessionStorage.getItem('sluice.user');
+          const getToken = async () => (await (await fetch('/demo/token', {
+            method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({user_id: user}),
+          })).json());
+          return deposit({getToken, amount: '5.00', currency: 'USD', userId: user});
+        }"""
+    )
+    assert answer["user_id"] == user_id
+    expect(demo.page.locator("#balances .balance-pending")).to_have_text("5.00 pending", timeout=WAIT_MILLISECONDS)
+    other = demo.page.context.new_page()
+    other.goto(answer["redirect_url"])
+    other.get_by_role("button", name="Pay 5.00 USD").click()
+    other.wait_for_url("**/demo?**")
+    demo.expect_balance("15.00")
+    expect(demo.page.locator("#entries tr")).to_have_count(2)
+
+
+def test_a_deposit_is_declined(demo: Demo) -> None:
+    demo.deposit()
+    demo.press("Decline")
+    demo.expect_title("The payment did not go through")
+    demo.expect_payment("Failed")
+    expect(demo.page.locator("#journey-detail")).to_contain_text("Nothing was credited.")
+    expect(demo.page.locator("#entries-empty")).to_be_visible()
+    demo.watched.assert_fits()
+
+
+def test_a_deposit_is_cancelled_on_the_pay_page(demo: Demo) -> None:
+    demo.deposit()
+    demo.press("Cancel")
+    demo.expect_title("The payment was cancelled")
+    demo.expect_payment("Cancelled")
+
+
+def test_a_deposit_is_cancelled_on_the_demo_page(demo: Demo) -> None:
+    demo.deposit()
+    demo.page.go_back()
+    demo.expect_live()
+    demo.expect_payment("Waiting for payment")
+    demo.page.locator("#payments").get_by_role("button", name="Cancel 25.00 USD").click()
+    demo.expect_payment("Cancelled")
+    expect(demo.page.locator("#payments").get_by_role("button")).to_have_count(0)
+    demo.watched.assert_fits()
+
+
+def test_the_keyboard_alone_is_enough(demo: Demo) -> None:
+    demo.page.keyboard.press("Tab")
+    expect(demo.page.get_by_role("link", name="Skip to the deposit form")).to_be_focused()
+    demo.page.get_by_label("Amount").focus()
+    demo.page.get_by_label("Amount").fill("8.00")
+    demo.page.keyboard.press("Enter")
+    demo.page.wait_for_url(f"{demo.stack.run['sandbox']}/pay/**")
+    demo.page.get_by_role("button", name="Pay 8.00 USD").press("Enter")
+    demo.expect_title("8.00 USD is in your wallet")
+    # Who cannot see the page hears it: the focus is on the news.
+    expect(demo.title).to_be_focused(timeout=WAIT_MILLISECONDS)
+    expect(demo.page.locator("#announce")).to_contain_text("8.00 USD is in your wallet")
+
+
+@pytest.mark.parametrize(("amount", "currency"), [("25.001", "USD"), ("1.5", "JPY"), ("", "USD")])
+def test_a_wrong_amount_is_named_at_its_field(demo: Demo, amount: str, currency: str) -> None:
+    demo.watched.expected += [r"422 .*/api/payments/deposit$", r"status of 422"]
+    demo.page.get_by_label("Amount").fill(amount)
+    demo.page.get_by_label("Currency").select_option(currency)
+    demo.page.get_by_role("button", name="Deposit").click()
+    expect(demo.page.locator("#amount-error")).to_be_visible(timeout=WAIT_MILLISECONDS)
+    expect(demo.page.locator("#amount-error")).not_to_be_empty()
+    expect(demo.page.get_by_label("Amount")).to_be_focused()
+    expect(demo.page.get_by_label("Amount")).to_have_attribute("aria-invalid", "true")
+    expect(demo.page.get_by_role("button", name="Deposit")).to_have_attribute("aria-disabled", "false")
+    expect(demo.page.locator("#payments-empty")).to_be_visible()
+    demo.watched.assert_fits()
+
+
+def test_the_reference_is_readable(watched: WatchedPage, stack: RunningStack) -> None:
+    hosts = set()
+    watched.page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    watched.page.goto(f"{stack.run['web']}/docs")
+    expect(watched.page.get_by_role("heading", name="API reference")).to_be_visible()
+    expect(watched.page.get_by_role("heading", name="/api/payments/deposit")).to_be_visible()
+    watched.assert_fits()
+    # Every asset is Sluice's own.
+    assert hosts == {stack.run["web"].removeprefix("http://")}

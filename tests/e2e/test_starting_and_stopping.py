@@ -1,0 +1,142 @@
+"""`sluice up` on one home: what it leaves, what it keeps, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import stat
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from app.launch import find_free_ports
+from tests.e2e.frontend import Frontend, PayPage, SocketClosed, assert_credited_once
+from tests.e2e.running_stack import SECOND_START_SECONDS, STOP_SECONDS, RunningStack, list_living
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def home_of_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A home that is started and stopped again and again."""
+    running = RunningStack(tmp_path_factory.mktemp("own") / "home")
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def own_stack(home_of_one: RunningStack) -> RunningStack:
+    """A stack that the test may stop, running."""
+    if not home_of_one.running:
+        home_of_one.start()
+    return home_of_one
+
+
+def refused_start(contender: RunningStack) -> str:
+    """Starts a stack that may not start, and returns what it said."""
+    process = contender.launch()
+    assert process.wait(30) == 1
+    assert "Traceback" not in contender.output
+    assert "sluice ready" not in contender.output
+    return contender.output
+
+
+def test_what_a_ready_stack_tells(stack: RunningStack) -> None:
+    run = stack.run
+    assert stat.S_IMODE((stack.home / "run.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((stack.home / "demo.json").stat().st_mode) == 0o600
+    assert {"web", "sockets", "sandbox", "flower", "secret_key", "tenant", "provider_id", "webhook_secret"} < set(run)
+    assert {"database_url", "owner_database_url", "redis_url", "pids"} < set(run)
+    assert all(psutil.pid_exists(pid) for pid in run["pids"].values())
+    assert run["secret_key"] in stack.output
+    assert stack.output.splitlines()[-1].startswith("sluice ready ") or "started again" in stack.output
+    for url in (f"{run['web']}/demo", f"{run['web']}/health/work", f"{run['sandbox']}/health", f"{run['flower']}/"):
+        assert stack.http.get(url, timeout=5).status_code == 200
+
+
+def test_only_loopback_is_bound(stack: RunningStack) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in stack.processes()
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_second_stack_on_the_same_home_is_refused(stack: RunningStack) -> None:
+    contender = RunningStack(stack.home)
+    contender.output_path = stack.home.with_name("contender.out")
+    said = refused_start(contender)
+    assert str(stack.home) in said
+    assert f"process {stack.run['pids']['supervisor']}" in said
+
+
+@pytest.mark.parametrize(
+    ("place", "variable"), [(0, "SLUICE_PORT"), (1, "SLUICE_SANDBOX_PORT"), (2, "SLUICE_FLOWER_PORT")]
+)
+def test_a_taken_port_is_named(
+    stack: RunningStack, tmp_path_factory: pytest.TempPathFactory, place: int, variable: str
+) -> None:
+    ports = find_free_ports(3)
+    ports[place] = stack.ports[place]
+    contender = RunningStack(tmp_path_factory.mktemp("contender") / "home", ports=(ports[0], ports[1], ports[2]))
+    said = refused_start(contender)
+    assert str(stack.ports[place]) in said
+    assert variable in said
+    assert not (contender.home / "run.json").exists()
+
+
+def test_a_second_start_keeps_everything(own_stack: RunningStack) -> None:
+    frontend = Frontend(own_stack)
+    listener = frontend.listen()
+    paid, open_payment = frontend.deposit("12.50"), frontend.deposit("7.00")
+    PayPage(paid["redirect_url"]).press("Pay")
+    seen = listener.wait_for("payment.completed", paid["id"])
+    before = own_stack.run
+    wallet, entries = frontend.wallet(), frontend.entries()
+
+    # Also with the socket still open.
+    assert own_stack.stop() < STOP_SECONDS
+    with pytest.raises(SocketClosed, match="1012"):
+        listener.wait_for("payment.failed", paid["id"])
+    listener.close()
+    assert own_stack.output.endswith("sluice stopped\n")
+
+    assert second_start(own_stack) < SECOND_START_SECONDS
+    kept = ("secret_key", "tenant", "provider_id", "webhook_secret")
+    assert {name: own_stack.run[name] for name in kept} == {name: before[name] for name in kept}
+    assert (frontend.wallet(), frontend.entries()) == (wallet, entries)
+    assert frontend.wallet()["balance"] == "12.50"
+    assert frontend.wallet()["pending"] == "7.00"
+    # What was open goes on where it was, over the same page; the token is still good.
+    resumed = frontend.listen(after=seen["id"])
+    assert resumed.hello["resumed"] is True
+    PayPage(open_payment["redirect_url"]).press("Pay")
+    resumed.wait_for("payment.completed", open_payment["id"])
+    resumed.close()
+    assert_credited_once(own_stack, open_payment["id"], 700)
+    assert frontend.wallet()["balance"] == "19.50"
+
+
+def second_start(stack: RunningStack) -> float:
+    """Starts again and returns the seconds it took, the better of two: other work on the machine only adds to them."""
+    seconds = stack.start()
+    if seconds < SECOND_START_SECONDS:
+        return seconds
+    stack.stop()
+    return min(seconds, stack.start())
+
+
+def test_nothing_outlives_a_killed_supervisor(own_stack: RunningStack) -> None:
+    frontend = Frontend(own_stack)
+    payment = frontend.deposit("3.00")
+    processes = own_stack.processes()
+    own_stack.kill_supervisor()
+    wait_until(lambda: not list_living(processes), "every process is gone", STOP_SECONDS)
+    # The next start finds a crashed PostgreSQL and a run.json of nobody, and minds neither.
+    own_stack.start()
+    assert set(own_stack.run["pids"].values()).isdisjoint(process.pid for process in processes)
+    PayPage(payment["redirect_url"]).press("Pay")
+    frontend.wait_until_status(payment["id"], "completed")
+    assert_credited_once(own_stack, payment["id"], 300)
+    assert own_stack.stop(signal.SIGINT) < STOP_SECONDS

@@ -1,0 +1,203 @@
+"""The numbers that a whole running stack serves, and Flower beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.core.signatures import decode_secret, sign_standard
+from tests.e2e.running_stack import ROOT, RunningStack
+from tests.support.waiting import wait_until
+
+TOKEN = "metrics-token-of-this-test"
+FLOWER = ("operator", "flower-password-of-this-test")
+PROCESSES = ("web", "sockets", "worker-settle", "worker-provider", "beat")
+# Enough that both web processes answer some of them.
+REQUESTS = 60
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class WatchedStack(RunningStack):
+    """A stack with two web processes, a metrics token and a password for Flower."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Adds what this test looks at."""
+        return {
+            **super().environment,
+            "SLUICE_WEB_WORKERS": "2",
+            "SLUICE_METRICS_TOKEN": TOKEN,
+            "SLUICE_FLOWER_AUTH": ":".join(FLOWER),
+        }
+
+    def text(self, process: str) -> str:
+        """Returns what a process type serves to Prometheus."""
+        answer = requests.get(self.run["metrics"][process], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        return answer.text
+
+    def samples(self, process: str) -> Samples:
+        """Returns a process type's numbers by name and labels."""
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(self.text(process))
+            for sample in family.samples
+        }
+
+    def number(self, process: str, metric: str, /, **labels: str) -> float:
+        """Returns the sum of a metric's samples that carry these labels; 0 where there are none."""
+        wanted = set(labels.items())
+        found = self.samples(process)
+        return sum(value for (named, carried), value in found.items() if named == metric and wanted <= carried)
+
+    def deposit(self) -> dict[str, str]:
+        """Makes a deposit that has its redirect URL."""
+        headers = {"Authorization": f"Bearer {self.run['secret_key']}", "Prefer": "wait=10"}
+        headers["Idempotency-Key"] = str(uuid.uuid4())
+        body = {"user_id": "metrics", "amount": "25.00", "currency": "USD"}
+        answer = self.http.post(f"{self.run['web']}/api/payments/deposit", json=body, headers=headers, timeout=20)
+        assert answer.status_code == 201, answer.text
+        payment: dict[str, str] = answer.json()
+        return payment
+
+    def send_webhook(self, body: dict[str, object], secret: str | None = None) -> int:
+        """Signs a webhook as the provider does and returns the status it was answered with."""
+        raw = json.dumps({"provider_id": self.run["provider_id"], **body}).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": str(uuid.uuid4()),
+            "webhook-timestamp": str(int(time.time())),
+        }
+        key = decode_secret(secret or self.run["webhook_secret"])
+        signed = sign_standard(key, headers["webhook-id"], headers["webhook-timestamp"], raw)
+        headers["webhook-signature"] = signed
+        url = f"{self.run['web']}/webhooks/payment-success"
+        return self.http.post(url, data=raw, headers=headers, timeout=10).status_code
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
+    running = WatchedStack(tmp_path_factory.mktemp("watched") / "home")
+    try:
+        running.start()
+        yield running
+        running.stop()
+    finally:
+        running.end()
+
+
+@pytest.fixture(scope="module")
+def paid(stack: WatchedStack) -> dict[str, str]:
+    """A payment that was paid and settled."""
+    payment = stack.deposit()
+    answer = stack.http.post(
+        f"{stack.run['sandbox']}/v1/payments/{payment['provider_reference']}/pay", json={}, timeout=10
+    )
+    assert answer.status_code == 200, answer.text
+    wait_until(lambda: stack.number("web", "sluice_payments", status="completed") >= 1, "the payment is counted")
+    return payment
+
+
+def test_each_process_type_serves_its_own_numbers_to_the_token_only(stack: WatchedStack) -> None:
+    assert set(stack.run["metrics"]) == set(PROCESSES)
+    for process in PROCESSES:
+        url = stack.run["metrics"][process]
+        assert requests.get(url, timeout=10).status_code == 403, process
+        assert requests.get(url, headers={"Authorization": f"Bearer {TOKEN}x"}, timeout=10).status_code == 403, process
+        assert "sluice_rings_failed_total" in stack.text(process), process
+
+
+def test_web_serves_its_numbers_on_its_own_port(stack: WatchedStack) -> None:
+    assert stack.run["metrics"]["web"] == f"{stack.run['web']}/metrics"
+
+
+def test_requests_of_both_web_processes_add_up(stack: WatchedStack) -> None:
+    labels = {"rule": "/health/live", "method": "GET", "status": "200"}
+    before = stack.number("web", "sluice_http_requests_total", **labels)
+    for _ in range(REQUESTS):
+        # A connection of its own each time, so that the requests are spread.
+        assert requests.get(f"{stack.run['web']}/health/live", timeout=10).status_code == 200
+    assert stack.number("web", "sluice_http_requests_total", **labels) == before + REQUESTS
+    folder = stack.home / "metrics" / "web"
+    workers = {match[1] for path in folder.glob("*.db") if (match := re.search(r"_(\d+)\.db", path.name))}
+    assert len(workers) >= 2, workers
+
+
+def test_a_deposit_is_counted_where_it_is_worked_on(stack: WatchedStack, paid: dict[str, str]) -> None:
+    assert stack.number("web", "sluice_webhooks_received_total", outcome="stored") >= 1
+    assert stack.number("worker-settle", "sluice_webhooks_settled_total", verdict="applied") >= 1
+    assert stack.number("worker-settle", "sluice_tasks_total", task="tasks.settle", outcome="success") >= 1
+    calls = {"adapter": "sandbox", "action": "create"}
+    assert stack.number("worker-provider", "sluice_provider_calls_total", outcome="accepted", **calls) >= 1
+    assert stack.number("worker-provider", "sluice_provider_call_seconds_count", **calls) >= 1
+    assert stack.number("web", "sluice_database_up") == 1
+    assert stack.number("web", "sluice_redis_up") == 1
+    wait_until(lambda: stack.number("web", "sluice_due_rows") == 0, "nothing is due")
+    wait_until(lambda: stack.number("web", "sluice_ring_queue_length") == 0, "every doorbell is answered")
+    assert 0 <= stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") < 30
+
+
+def test_a_forged_webhook_is_counted_by_its_reason(stack: WatchedStack) -> None:
+    before = stack.number("web", "sluice_webhooks_refused_total", reason="signature")
+    assert stack.send_webhook({"status": "success"}, secret="whsec_" + "A" * 43 + "=") == 400
+    assert stack.number("web", "sluice_webhooks_refused_total", reason="signature") == before + 1
+
+
+def test_an_unusable_webhook_is_an_open_dead_letter_and_an_alarm(stack: WatchedStack, paid: dict[str, str]) -> None:
+    body = {
+        "transaction_id": paid["id"],
+        "event_type": "payment.failed",
+        "status": "success",
+        "amount": "25.00",
+        "currency": "USD",
+    }
+    assert stack.send_webhook(body) == 200
+    wait_until(lambda: stack.number("web", "sluice_dead_letters_open") == 1, "the dead letter is counted")
+    assert stack.number("web", "sluice_alerts_last_day", kind="webhook_dead_letter") == 1
+
+
+def test_every_number_that_the_alarms_read_is_served(stack: WatchedStack, paid: dict[str, str]) -> None:
+    wait_until(lambda: stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") > 0, "the sweep was here")
+    served = {
+        name
+        for process in PROCESSES
+        for family in text_string_to_metric_families(stack.text(process))
+        for name in (family.name, *(f"{family.name}{suffix}" for suffix in ("_total", "_bucket", "_count", "_sum")))
+    }
+    read = set(re.findall(r"\bsluice_\w+", (ROOT / "docker" / "alerts.yml").read_text(encoding="utf-8")))
+    assert read, "the alarms read no numbers at all"
+    assert read <= served, f"not served: {sorted(read - served)}"
+
+
+def test_flower_asks_for_its_password_and_shows_workers_and_their_tasks(
+    stack: WatchedStack, paid: dict[str, str]
+) -> None:
+    flower = stack.run["flower"]
+    assert requests.get(f"{flower}/workers", timeout=10).status_code == 401
+    assert requests.get(f"{flower}/workers", auth=(FLOWER[0], "wrong"), timeout=10).status_code == 401
+
+    def shown() -> dict[str, int] | None:
+        answer = requests.get(f"{flower}/workers?json=1", auth=FLOWER, timeout=10)
+        rows = {str(row["hostname"]).split("@")[0]: int(row.get("task-succeeded", 0)) for row in answer.json()["data"]}
+        return rows if rows.get("settle") and rows.get("provider") else None
+
+    wait_until(shown, "both workers are shown with tasks that they did")
+    tasks = requests.get(f"{flower}/api/tasks", params={"limit": "500"}, auth=FLOWER, timeout=10).json()
+    names = {task["name"] for task in tasks.values() if task["state"] == "SUCCESS"}
+    assert {"tasks.settle", "tasks.call_provider", "tasks.sweep"} <= names
+
+
+def test_secrets_are_on_no_command_line(stack: WatchedStack) -> None:
+    for process in stack.processes():
+        line = " ".join(process.cmdline())
+        assert FLOWER[1] not in line, line
+        assert TOKEN not in line, line

@@ -1,0 +1,99 @@
+"""Requests that wait: for the redirect URL, for a change, for the end (CONTRACT section 3)."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.support.api import Api, fields_of
+from tests.support.engine import Engine
+from tests.support.shop import Shop
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+# Far below the ten seconds that were asked for, far above what a hint over Redis needs.
+SOON_SECONDS = 4
+
+
+def test_a_waiting_deposit_answers_as_soon_as_the_redirect_url_is_there(
+    api: Api, engine: Engine, front: Stack, shop: Shop
+) -> None:
+    count = "select count(*) from payment_transactions where tenant_id = :id"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(api.deposit, headers={"Prefer": "wait=10"})
+        wait_until(lambda: front.place.value(count, id=shop.tenant_id), "the payment is stored")
+        started = time.monotonic()
+        engine.call()
+        answer = waiting.result()
+    assert time.monotonic() - started < SOON_SECONDS
+    assert answer.status_code == 201
+    assert answer.headers["Preference-Applied"] == "wait=10"
+    payment = answer.json()
+    assert payment["status"] == "processing"
+    assert payment["redirect_url"].startswith(front.sandbox)
+    assert payment["provider_reference"]
+
+
+def test_a_waiting_deposit_answers_when_the_payment_ended(api: Api, engine: Engine, front: Stack, shop: Shop) -> None:
+    front.script(match={"metadata": {"shop": str(shop.tenant_id)}}, create={"status": 422, "message": "no such method"})
+    with ThreadPoolExecutor(1) as pool:
+        metadata = {"shop": str(shop.tenant_id)}
+        waiting = pool.submit(api.deposit, headers={"Prefer": "wait=10"}, metadata=metadata)
+        engine.run_until(waiting.done, "the deposit is answered")
+    answer = waiting.result()
+    assert (answer.status_code, answer.json()["status"]) == (201, "failed")
+    assert answer.json()["failure_reason"] == "no such method"
+
+
+def test_a_wait_that_brings_nothing_is_202_after_its_time(api: Api) -> None:
+    started = time.monotonic()
+    answer = api.deposit(headers={"Prefer": "respond-async, wait=1"})
+    assert 0.9 < time.monotonic() - started < 1 + SOON_SECONDS
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    for prefer in ("wait=0", "wait", "wait=x", "wait=-1", "return=minimal"):
+        assert api.deposit(headers={"Prefer": prefer}).status_code == 202
+
+
+def test_a_read_waits_for_another_version_or_the_end(api: Api, engine: Engine, front: Stack, shop: Shop) -> None:
+    payment = engine.start(shop)
+    path = f"/api/payments/{payment.id}"
+    # It is no longer pending, and no longer of version 1: both answer at once.
+    started = time.monotonic()
+    for query in ({"wait": 10}, {"wait": 10, "version": 1}, {"wait": 0, "version": payment.version}):
+        assert api.get(path, **query).json()["version"] == payment.version
+    assert time.monotonic() - started < SOON_SECONDS
+    with ThreadPoolExecutor(2) as pool:
+        changed = pool.submit(api.get, path, wait=10, version=payment.version)
+        ended = pool.submit(api.get, path, wait=10, until="ended")
+        front.act(str(payment.provider_reference), "pay")
+        engine.run_until(lambda: changed.done() and ended.done(), "both are answered")
+    for answer in (changed.result(), ended.result()):
+        assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+
+
+def test_a_read_that_waits_in_vain_gives_the_payment_as_it_is(api: Api, engine: Engine, shop: Shop) -> None:
+    payment = engine.start(shop)
+    started = time.monotonic()
+    answer = api.get(f"/api/payments/{payment.id}", wait=1, until="ended")
+    assert 0.9 < time.monotonic() - started < 1 + SOON_SECONDS
+    assert (answer.status_code, answer.json()["status"]) == (200, "processing")
+
+
+def test_unusable_waits_name_their_parameter(api: Api) -> None:
+    path = f"/api/payments/{api.deposit().json()['id']}"
+    for query in ({"wait": "x"}, {"wait": -1}, {"wait": "1.5"}, {"version": 0}, {"until": "done"}, {"wiat": 1}):
+        assert fields_of(api.get(path, **query)) == query.keys()
+
+
+def test_waiting_requests_do_not_starve_the_others(api: Api, front: Stack) -> None:
+    path = f"/api/payments/{api.deposit().json()['id']}"
+    with ThreadPoolExecutor(60) as pool:
+        # Far more than there are threads; each place that is taken is held for its whole time.
+        waiting = [pool.submit(api.get, path, wait=4) for _ in range(60)]
+        wait_until(lambda: sum(one.done() for one in waiting) > 10, "who finds no place is answered at once", 3)
+        started = time.monotonic()
+        for _ in range(5):
+            assert api.get(path).status_code == 200
+        assert time.monotonic() - started < 2
+        assert not all(one.done() for one in waiting)
+        assert {one.result().status_code for one in waiting} == {200}

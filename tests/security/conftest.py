@@ -1,0 +1,25 @@
+"""One web process for the tests that stand at its door, and tenants who do not know each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.servers import Servers
+from tests.support.shop import Shop
+from tests.support.stack import Stack, open_stack
+
+
+@pytest.fixture(scope="session")
+def house(servers: Servers) -> Iterator[Stack]:
+    """A stack of the web process alone, for the session: what is tested here needs nobody to do the work."""
+    with servers.open_place() as opened, open_stack(opened) as stack:
+        stack.start("web")
+        yield stack
+
+
+@pytest.fixture
+def shop(house: Stack) -> Shop:
+    """A tenant of its own for each test."""
+    return house.make_shop()

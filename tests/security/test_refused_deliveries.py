@@ -1,0 +1,71 @@
+"""The record of refused deliveries: of use to the operator, of none to who floods the door."""
+
+from __future__ import annotations
+
+import time
+
+import requests
+
+from app.services.webhooks import RECORDS_PER_SECOND, REFUSED_BYTES_KEPT
+from tests.support.shop import Shop
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+FLOOD = 150
+
+
+def refuse(house: Stack, session: requests.Session, shop: Shop, body: bytes) -> None:
+    headers = {"content-type": "application/json", "webhook-id": "msg_f", "webhook-timestamp": str(int(time.time()))}
+    headers["webhook-signature"] = "v1," + "A" * 43 + "="
+    answer = session.post(f"{house.web}/webhooks/{shop.provider_id}", data=body, headers=headers, timeout=20)
+    assert answer.status_code == 400
+
+
+def counted(house: Stack) -> float:
+    text = requests.get(f"{house.web}/metrics", timeout=20).text
+    (line,) = [
+        line for line in text.splitlines() if line.startswith('sluice_webhooks_refused_total{reason="signature"')
+    ]
+    return float(line.rsplit(" ", 1)[1])
+
+
+def test_a_flood_is_counted_in_full_and_recorded_in_part(house: Stack, shop: Shop) -> None:
+    before, started = counted(house), time.monotonic()
+    with requests.Session() as session:
+        for _ in range(FLOOD):
+            refuse(house, session, shop, b"x" * 100_000)
+    lasted = time.monotonic() - started
+    assert counted(house) - before == FLOOD
+    rows = house.place.rows(
+        "select octet_length(body_head) as bytes, reason, remote_address, at from webhook_refusals"
+        " where provider_id = :id",
+        id=shop.provider_id,
+    )
+    assert 0 < len(rows) <= RECORDS_PER_SECOND * (lasted + 1)
+    assert {(row["bytes"], row["reason"], row["remote_address"]) for row in rows} == {
+        (REFUSED_BYTES_KEPT, "signature", "127.0.0.1")
+    }
+
+
+def test_the_ring_turns_and_does_not_grow(house: Stack, shop: Shop) -> None:
+    house.place.value("select setval('refusal_slots', 9998)")
+
+    def newest_slots() -> list[int]:
+        with requests.Session() as session:
+            refuse(house, session, shop, b"{}")
+        rows = house.place.rows("select slot from webhook_refusals where provider_id = :id", id=shop.provider_id)
+        return sorted(row["slot"] for row in rows)
+
+    slots = wait_until(lambda: len(found := newest_slots()) >= 4 and found, "four records")
+    assert {9999, 10_000, 1} <= set(slots)
+    assert house.place.value("select max(slot) from webhook_refusals") == 10_000
+    # Turned once more over the same place: the older record goes.
+    house.place.value("select setval('refusal_slots', 9999)")
+    before = house.place.value("select sequence from webhook_refusals where slot = 10000")
+    wait_until(
+        lambda: (
+            newest_slots() and house.place.value("select sequence from webhook_refusals where slot = 10000") > before
+        ),
+        "the newer record is in the old one's place",
+    )
+    assert house.place.value("select count(*) from webhook_refusals where slot = 10000") == 1

@@ -1,0 +1,78 @@
+"""Who may send, by address: allowlists, and exactly as many proxies as are configured."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from app.services import providers
+from app.services.configuration import ConfigurationError
+from app.services.providers import NewProvider
+from tests.support.servers import Servers
+from tests.support.shop import ACTOR, NOWHERE, Shop
+from tests.support.stack import Stack, open_stack
+
+ALLOWED = ("192.0.2.0/24", "2001:db8:1::/48", "198.51.100.7")
+
+
+@pytest.fixture(scope="module")
+def behind_proxy(servers: Servers) -> Iterator[Stack]:
+    """A web process behind exactly one proxy: the test is the proxy."""
+    with servers.open_place() as opened, open_stack(opened, TRUSTED_PROXIES="1") as stack:
+        stack.start("web")
+        yield stack
+
+
+def restricted_shop(stack: Stack, networks: tuple[str, ...] = ALLOWED) -> Shop:
+    """Makes a tenant whose provider sends from `networks` alone."""
+    shop = stack.make_shop()
+    api_key = "sbk_" + secrets.token_hex(8)
+    new = NewProvider(shop.tenant_id, "listed", "sandbox", NOWHERE, api_key, ip_allowlist=networks)
+    provider_id, secret = providers.create_provider(stack.runtime, new, ACTOR)
+    return Shop(stack.runtime, shop.tenant_id, shop.key_id, shop.secret_key, provider_id, secret, "")
+
+
+def deliver(stack: Stack, shop: Shop, **headers: str) -> int:
+    body = shop.body(shop.deposit(provider_id=None), provider_id=str(shop.provider_id))
+    sent = shop.sign(body) | {name.replace("_", "-"): value for name, value in headers.items()}
+    return requests.post(f"{stack.web}/webhooks/payment-success", data=body, headers=sent, timeout=20).status_code
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [
+        ("192.0.2.9", 200),
+        ("198.51.100.7", 200),
+        ("2001:db8:1:2::3", 200),
+        ("::ffff:192.0.2.9", 200),
+        ("192.0.3.9", 403),
+        ("198.51.100.8", 403),
+        ("2001:db8:2::1", 403),
+        ("::ffff:10.0.0.1", 403),
+        ("not an address", 403),
+        ("192.0.2.9:8080", 403),
+        ("", 403),
+        # What stands further left is the client's own word.
+        ("192.0.2.9, 203.0.113.5", 403),
+        ("203.0.113.5, 192.0.2.9", 200),
+    ],
+)
+def test_only_listed_addresses_get_in(behind_proxy: Stack, forwarded: str, status: int) -> None:
+    assert deliver(behind_proxy, restricted_shop(behind_proxy), X_Forwarded_For=forwarded) == status
+
+
+def test_without_a_proxy_its_header_is_nobodys_word(house: Stack) -> None:
+    shop = restricted_shop(house)
+    names = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "X-Client-IP")
+    claims = dict.fromkeys(names, "192.0.2.9") | {"Forwarded": "for=192.0.2.9"}
+    assert deliver(house, shop, **claims) == 403
+    assert deliver(house, restricted_shop(house, ("127.0.0.0/8",))) == 200
+
+
+@pytest.mark.parametrize("network", ["192.0.2.9/24", "256.1.1.1", "all", "", "10.0.0.0/33", "::/129"])
+def test_a_misspelt_network_is_not_stored(house: Stack, network: str) -> None:
+    with pytest.raises(ConfigurationError):
+        restricted_shop(house, (network,))

@@ -1,0 +1,142 @@
+"""Busy books: every kind of thing that happens to payments, done through the services on a real database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, Engine
+
+from app.core.facts import Command, CommandKind
+from app.core.money import format_amount
+from app.core.payments import Payment
+from app.runtime import Runtime
+from app.services import notifications, payments, seals, settlement, settling
+from app.services.settlement import Item
+from models import Database
+from models.session import Role, take_role
+from tests.support.servers import Place
+from tests.support.shop import Shop
+
+
+class Spoiled(Database):
+    """A database as it would be after some statements of a superuser, in a transaction that is never committed.
+
+    All that is read through it is read in that transaction, as the role that is asked for.
+    """
+
+    def __init__(self, connection: Connection, engine: Engine) -> None:
+        self.engine = engine
+        self._connection = connection
+
+    @contextlib.contextmanager
+    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
+        """Gives the one transaction as `role`."""
+        take_role(self._connection, role, tenant_id)
+        yield self._connection
+
+    @contextlib.contextmanager
+    def snapshot(self, role: Role) -> Iterator[Connection]:
+        """Gives the one transaction as `role`."""
+        take_role(self._connection, role, None)
+        yield self._connection
+
+
+@contextlib.contextmanager
+def spoil(database: Database, statements: list[str]) -> Iterator[Spoiled]:
+    """What a superuser's `database` would be after `statements`, which neither triggers nor foreign keys stop."""
+    with database.engine.connect() as connection:
+        for statement in ["set local session_replication_role = replica", *statements]:
+            connection.exec_driver_sql(statement)
+        yield Spoiled(connection, database.engine)
+        connection.rollback()
+
+
+def settle(runtime: Runtime) -> None:
+    """Settles and numbers all that is due now."""
+    settling.settle_due(runtime)
+    notifications.number_due(runtime)
+
+
+def complete(shop: Shop, payment: Payment, webhook_id: str | None = None, **changes: object) -> bytes:
+    """Delivers a success for `payment`, which is not settled yet, and returns its bytes."""
+    body = shop.body(payment, provider_reference=f"ref_{payment.id.hex[-12:]}", **changes)
+    shop.deliver(body, webhook_id=webhook_id)
+    return body
+
+
+def refund(shop: Shop, payment: Payment) -> None:
+    """Delivers a full refund of `payment`."""
+    body = {
+        "provider_id": str(shop.provider_id),
+        "event_type": "payment.refunded",
+        "status": "refunded",
+        "transaction_id": str(payment.id),
+        "provider_reference": f"ref_{payment.id.hex[-12:]}",
+        "amount": format_amount(payment.amount_minor, payment.currency),
+        "currency": payment.currency,
+    }
+    shop.deliver(json.dumps(body).encode(), "provider")
+
+
+def accept(place: Place, shop: Shop, payment: Payment) -> None:
+    """Accepts the open case of `payment` as an operator does: the credit and the case in one transaction."""
+    case = place.rows(
+        "select id, amount_minor, currency from dead_letters where payment_id = :id and state = 'open'", id=payment.id
+    )[0]
+    command = Command(CommandKind.ACCEPT, case["id"], case["amount_minor"], case["currency"])
+    with shop.runtime.database.transaction("worker") as connection:
+        settlement.settle(connection, [Item(shop.tenant_id, payment.id, command, "operator:test")])
+        connection.exec_driver_sql(
+            "update dead_letters set state = 'accepted', closed_at = now(), closed_by = 'operator:test' where id = %s",
+            (str(case["id"]),),
+        )
+
+
+def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:
+    """Makes payments that went every way there is, for each of some users; returns one of each kind."""
+    runtime, made = shop.runtime, {}
+    for number in range(users):
+        made = {
+            kind: shop.deposit(f"{number + 1}0.00", user_id=f"user-{number}")
+            for kind in (
+                "open",
+                "paid",
+                "doubled",
+                "failed",
+                "cancelled",
+                "late",
+                "refunded",
+                "under",
+                "twice",
+                "conflict",
+            )
+        }
+        for kind in ("paid", "refunded", "twice"):
+            complete(shop, made[kind])
+        body = complete(shop, made["doubled"], f"msg-doubled-{number}")
+        shop.deliver(body, webhook_id=f"msg-doubled-{number}")
+        complete(shop, made["conflict"], f"msg-conflict-{number}")
+        shop.deliver(shop.body(made["conflict"], status="failed"), webhook_id=f"msg-conflict-{number}")
+        shop.deliver(shop.body(made["failed"], "failed", error_message="no money"))
+        complete(shop, made["under"], amount="1.00")
+        payments.cancel_payment(runtime, shop.caller, made["cancelled"].id)
+        payments.cancel_payment(runtime, shop.caller, made["late"].id)
+        settle(runtime)
+        complete(shop, made["late"])
+        refund(shop, made["refunded"])
+        shop.deliver(shop.body(made["twice"], provider_reference="another", amount="7.00"))
+        # Verified, but of no use: it contradicts itself, or is about a payment that is not there.
+        shop.deliver(shop.body(made["open"], event_type="payment.failed"))
+        shop.deliver(shop.body(made["open"], transaction_id=str(uuid.uuid4())))
+        settle(runtime)
+        accept(place, shop, made["under"])
+        accept(place, shop, made["twice"])
+        seals.seal_due(runtime)
+    for _ in range(5):
+        place.rows("update webhook_work set due_at = now()")
+        settle(runtime)
+    seals.seal_due(runtime)
+    return made

@@ -1,0 +1,53 @@
+"""The command line, run in this process on a place of a test's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from app.cli import main
+from tests.support.servers import Place
+
+# What a developer may have set and a test must not see.
+_FOREIGN = (
+    "SLUICE_PUBLIC_URL",
+    "SLUICE_BIND",
+    "ALERT_URL",
+    "ALERT_SECRET",
+    "TRUSTED_PROXIES",
+    "SLUICE_PROVIDER_API_KEY",
+)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Runs `sluice` commands against `place`."""
+
+    place: Place
+
+    def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> Result:
+        """Runs a command, whatever comes of it."""
+        env: dict[str, str | None] = dict.fromkeys(_FOREIGN) | self.place.environment | environment
+        return CliRunner().invoke(main, arguments, input=stdin, env=env)
+
+    def text(self, *arguments: str, **options: Any) -> str:
+        """Runs a command that must succeed and returns what it prints."""
+        done = self.run(*arguments, **options)
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done.stdout
+
+    def json(self, *arguments: str, **options: Any) -> Any:
+        """Runs a command with --json that must succeed and returns its one document."""
+        return json.loads(self.text(*arguments, "--json", **options))
+
+    def error(self, *arguments: str, code: int = 1, **options: Any) -> str:
+        """Runs a command that must end with `code`, nothing on stdout and no trace; returns what it says."""
+        done = self.run(*arguments, **options)
+        assert done.exit_code == code, (done.output, done.exception)
+        assert isinstance(done.exception, SystemExit)
+        assert done.stdout == ""
+        assert "Error: " in done.stderr
+        return done.stderr

@@ -1,0 +1,209 @@
+"""Payments as the decision table moves them, with the dead letters and credits that belong to them.
+
+Every sequence of facts and commands is walked, none is drawn at random. Worlds that agree in all that a rule looks at
+are walked on from once, so that the walk reaches far beyond what could be listed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import NamedTuple
+
+from app.core.arrivals import SECOND_MONEY
+from app.core.decision import Decision, Transfer, money_of
+from app.core.decisions import decide
+from app.core.facts import Command, CommandKind, Fact, FactKind, Input
+from app.core.payments import Beside, Payment, Policy, Status
+
+NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
+ASKED = 2500
+PAYMENT = Payment(
+    id=uuid.UUID(int=1),
+    tenant_id=uuid.UUID(int=2),
+    version=1,
+    user_id="ann",
+    amount_minor=ASKED,
+    currency="USD",
+    status=Status.PENDING,
+    provider_id=uuid.UUID(int=3),
+    created_at=NOW - datetime.timedelta(hours=1),
+    updated_at=NOW - datetime.timedelta(hours=1),
+    # Its time is up, so that a command to expire it acts.
+    expires_at=NOW - datetime.timedelta(minutes=1),
+)
+
+
+def success(amount_minor: int = ASKED, currency: str = "USD", reference: str | None = "A") -> Fact:
+    return Fact(FactKind.SUCCEEDED, reference, amount_minor=amount_minor, currency=currency)
+
+
+ACCEPT, REJECT = Command(CommandKind.ACCEPT), Command(CommandKind.REJECT)
+ALPHABET: dict[str, Input] = {
+    "accepted": Fact(FactKind.ACCEPTED, "A", "https://pay.example/A"),
+    "pending": Fact(FactKind.PENDING, "A", "https://pay.example/A"),
+    "not found": Fact(FactKind.NOT_FOUND),
+    "success": success(),
+    "success without reference": success(reference=None),
+    "success, lower": success(1000),
+    "success, higher": success(3000),
+    "success, other currency": success(currency="EUR"),
+    "success, other reference": success(reference="B"),
+    "declined": Fact(FactKind.DECLINED, "A", message="no cover"),
+    "cancelled": Fact(FactKind.CANCELLED, "A"),
+    "refunded in part": Fact(FactKind.REFUNDED, "A", amount_minor=1000, currency="USD"),
+    "refunded": Fact(FactKind.REFUNDED, "A", amount_minor=ASKED, currency="USD"),
+    "cancel": Command(CommandKind.CANCEL),
+    "expire": Command(CommandKind.EXPIRE),
+    "accept": ACCEPT,
+    "reject": REJECT,
+}
+POLICIES = {
+    "default": Policy(),
+    "tolerant": Policy(tolerance_percent=Decimal(60)),
+    "late held": Policy(late="hold"),
+    "late rejected": Policy(late="reject"),
+    "over credited": Policy(over="credit"),
+    "over rejected": Policy(over="reject"),
+}
+# Five is what the rules are about (a money fact, an end, a case, its answer, a repeat); one more costs a second.
+STEPS_MAX = 6
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """A dead letter about money as the table of them holds it."""
+
+    key: str
+    reference: str | None
+    amount_minor: int | None
+    currency: str | None
+    state: str = "open"
+    reason: str = ""
+
+
+class Report(NamedTuple):
+    """A total that the provider said it received."""
+
+    reference: str | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class World:
+    """A payment, the dead letters and the credits of it, and all the money that was ever reported."""
+
+    payment: Payment = PAYMENT
+    cases: tuple[CaseRow, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    reported: frozenset[Report] = frozenset()
+    path: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """All that a rule looks at: how many steps it took, and when, is no part of it."""
+        payment = self.payment
+        seen = (payment.status, payment.exceptions, payment.provider_reference, payment.redirect_url)
+        money = (payment.received_minor, payment.received_currency, payment.reversed_minor)
+        rest = (payment.failure_reason, payment.session_closed)
+        return (*seen, *money, *rest, self.cases, self.transfers, self.reported)
+
+    @property
+    def open_cases(self) -> list[CaseRow]:
+        return [case for case in self.cases if case.state == "open" and case.amount_minor is not None]
+
+    def credited(self, currency: str) -> int:
+        return sum(row.amount_minor for row in self.transfers if row.type == "deposit" and row.currency == currency)
+
+    def reversed(self) -> int:
+        return sum(row.amount_minor for row in self.transfers if row.type == "reversal")
+
+
+def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] | None:
+    """Does what `app.services.settlement` does with the decision; None where the step cannot be taken here."""
+    payment = replace(world.payment, has_open_case=bool(world.open_cases), beside=money_beside(world))
+    if isinstance(given, Command) and given.kind in (CommandKind.ACCEPT, CommandKind.REJECT):
+        if not world.open_cases:
+            return None
+        case = world.open_cases[0]
+        money = {"amount_minor": case.amount_minor, "currency": case.currency, "reference": case.reference}
+        given = replace(given, case_id=case_id(case), **money)  # type: ignore[arg-type]
+    decision = decide(payment, given, NOW)
+    cases = list(world.cases)
+    if decision.supersedes and isinstance(given, Fact):
+        cases = [superseded(case, given.reference or payment.provider_reference, decision.supersedes) for case in cases]
+    if decision.case and not decision.case.is_rejected:
+        # The same case told again is open again, unless a person has closed it.
+        key = decision.case.key
+        again = {"state": "open", "amount_minor": decision.case.amount_minor}
+        cases = [replace(row, **again) if (row.key, row.state) == (key, "superseded") else row for row in cases]  # type: ignore[arg-type]
+    if decision.case and decision.case.key not in {case.key for case in cases}:
+        new = decision.case
+        state = "rejected" if new.is_rejected else "open"
+        cases.append(CaseRow(new.key, new.reference, new.amount_minor, new.currency, state, new.reason))
+    if isinstance(given, Command) and given.case_id is not None:
+        cases = [replace(row, state=str(given.kind)) if case_id(row) == given.case_id else row for row in cases]
+    moved = decision.transfer
+    transfers = world.transfers
+    if moved:
+        transfers += (moved,)
+    reported = world.reported
+    if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
+        reported |= {Report(given.reference, *money_of(given))}
+    return World(decision.payment, tuple(cases), transfers, frozenset(reported), (*world.path, name)), decision
+
+
+def money_beside(world: World) -> tuple[Beside, ...]:
+    """What `app.services.settlement` reads of the dead letters for a payment with the mark `conflict`."""
+    found: dict[tuple[str | None, str], Beside] = {}
+    for row in world.cases if "conflict" in world.payment.exceptions else ():
+        if row.reason in SECOND_MONEY and row.amount_minor is not None and row.currency:
+            one = found.get((row.reference, row.currency), Beside(row.reference, row.currency))
+            accepted = row.amount_minor if row.state == "accept" else 0
+            known = row.amount_minor if row.state in ("open", "reject", "rejected") else 0
+            found[row.reference, row.currency] = replace(
+                one, accepted_minor=one.accepted_minor + accepted, known_minor=max(one.known_minor, known)
+            )
+    return tuple(found.values())
+
+
+def case_id(case: CaseRow) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, case.key)
+
+
+def superseded(case: CaseRow, reference: str | None, reasons: frozenset[str]) -> CaseRow:
+    fits = case.reference is None or reference is None or case.reference == reference
+    fits = fits and case.reason in reasons
+    return replace(case, state="superseded") if case.state == "open" and fits else case
+
+
+def walk(policy: Policy) -> Iterator[tuple[World, str, Input, World, Decision]]:
+    """Every step of every sequence, each once for all the worlds that no rule can tell apart."""
+    level = [World(replace(PAYMENT, policy=policy))]
+    seen = {level[0].key}
+    for _ in range(STEPS_MAX):
+        found: list[World] = []
+        for world, (name, given) in itertools.product(level, ALPHABET.items()):
+            taken = take_step(world, name, given)
+            if taken is None:
+                continue
+            after, decision = taken
+            yield world, name, given, after, decision
+            if after.key not in seen:
+                seen.add(after.key)
+                found.append(after)
+        level = found
+
+
+def play(*names: str, policy: Policy = POLICIES["default"]) -> tuple[World, Decision]:
+    world = World(replace(PAYMENT, policy=policy))
+    for name in names:
+        taken = take_step(world, name, ALPHABET[name])
+        assert taken is not None, f"{name} cannot be done after {world.path}"
+        world, decision = taken
+    return world, decision

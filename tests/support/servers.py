@@ -1,0 +1,134 @@
+"""Real servers for a test session, and a database and a Redis of one's own on them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from celery import Celery
+from redis import Redis
+from sqlalchemy import text
+
+from app.celery_urls import kombu_url
+from app.doorbells import Doorbells
+from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
+from app.runtime import Runtime, connect_redis
+from app.settings import Settings
+from app.vault import new_encryption_key
+from models import Database
+from models.migrations import upgrade
+
+TEMPLATE = "sluice_template"
+# Valkey has 16 databases; the first is left to what does not ask for its own.
+REDIS_DATABASES = range(1, 16)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A migrated, empty database with the URLs of its three logins, and an empty Redis database."""
+
+    name: str
+    database_url: str
+    owner_database_url: str
+    superuser_url: str
+    redis_url: str
+    encryption_key: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to work here."""
+        return {
+            "DATABASE_URL": self.database_url,
+            "DATABASE_OWNER_URL": self.owner_database_url,
+            "REDIS_URL": self.redis_url,
+            "BROKER_URL": self.redis_url,
+            "SLUICE_HOME": str(self.folder),
+            "SLUICE_ENCRYPTION_KEYS": self.encryption_key,
+        }
+
+    @contextlib.contextmanager
+    def open_runtime(self, **environment: str) -> Iterator[Runtime]:
+        """A runtime of this process for the place; `environment` goes over what the place gives."""
+        settings = Settings.from_environment(self.environment | environment)
+        redis, celery = connect_redis(self.redis_url), new_celery(self.redis_url)
+        runtime = Runtime(settings, Database(self.database_url, 20), redis, Doorbells(redis, celery))
+        try:
+            yield runtime
+        finally:
+            runtime.database.engine.dispose()
+            redis.close()
+            celery.close()
+
+    def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
+        """Runs a query as the superuser, whom row-level security does not stop, and returns its rows."""
+        database = Database(self.superuser_url, 1)
+        try:
+            with database.engine.begin() as connection:
+                found = connection.execute(text(sql), values)
+                return [dict(row) for row in found.mappings()] if found.returns_rows else []
+        finally:
+            database.engine.dispose()
+
+    def value(self, sql: str, **values: object) -> Any:
+        """Returns the only value that a query of the superuser gives."""
+        ((value,),) = [tuple(row.values()) for row in self.rows(sql, **values)]
+        return value
+
+
+@dataclass
+class Servers:
+    """PostgreSQL with a migrated template database, and Valkey; hands out places on them."""
+
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    folder: Path
+    encryption_key: str = field(default_factory=new_encryption_key)
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _redis_databases: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        for number in REDIS_DATABASES:
+            self._redis_databases.put(number)
+        self.administer(f"create database {TEMPLATE} owner {OWNER_ROLE}")
+        upgrade(self.postgres.url(OWNER_ROLE, TEMPLATE), self.postgres.url(APP_ROLE, TEMPLATE))
+
+    def administer(self, statement: str) -> None:
+        """Runs a statement that no transaction may hold, such as CREATE DATABASE."""
+        connection = psycopg2.connect(self.postgres.url(SUPERUSER, "postgres"))
+        connection.autocommit = True
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    @contextlib.contextmanager
+    def open_place(self) -> Iterator[Place]:
+        """A place of one's own, taken away at the end."""
+        number = next(self._numbers)
+        name, redis_number = f"sluice_{number}", self._redis_databases.get_nowait()
+        redis_url = self.valkey.url.removesuffix("/0") + f"/{redis_number}"
+        self.administer(f"create database {name} template {TEMPLATE} owner {OWNER_ROLE}")
+        folder = self.folder / name
+        folder.mkdir()
+        urls = (self.postgres.url(role, name) for role in (APP_ROLE, OWNER_ROLE, SUPERUSER))
+        with contextlib.closing(Redis.from_url(redis_url)) as redis:
+            redis.flushdb()
+        try:
+            yield Place(name, *urls, redis_url, self.encryption_key, folder)
+        finally:
+            # With force: a process that was killed a moment ago may still be connected.
+            self.administer(f"drop database {name} with (force)")
+            self._redis_databases.put(redis_number)
+
+
+def new_celery(broker_url: str) -> Celery:
+    """Returns a Celery application with the project's settings that rings at `broker_url`."""
+    celery = Celery("sluice", set_as_current=False)
+    celery.config_from_object("celeryconfig")
+    celery.conf.broker_url = kombu_url(broker_url)
+    return celery

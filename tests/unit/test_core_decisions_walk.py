@@ -1,0 +1,139 @@
+"""The state machine keeps its rules on every sequence of facts and commands (tests/support/payment_worlds.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.core import decisions
+from app.core.decision import Decision, Verdict
+from app.core.decisions import COMMANDS, FACTS
+from app.core.facts import CommandKind, Fact, FactKind, Input
+from app.core.payments import EDGES, Policy, Status
+from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, World, walk
+
+
+def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:
+    """A step that changes what is stored, or moves money, gives the next version; edges are kept."""
+    old, new = before.payment, after.payment
+    is_changed = replace(old, has_open_case=False, beside=(), version=0, updated_at=NOW) != replace(
+        new, has_open_case=False, beside=(), version=0, updated_at=NOW
+    )
+    assert new.version - old.version == (is_changed or decision.transfer is not None)
+    assert old.status is new.status or (old.status, new.status) in EDGES
+    assert (new.completed_at is not None) is (new.status is Status.COMPLETED)
+    for name in ("amount_minor", "currency", "user_id", "created_at", "expires_at"):
+        assert getattr(old, name) == getattr(new, name)
+    # Accepting another reference's money takes that reference over.
+    is_accepted = given.kind is CommandKind.ACCEPT
+    for name in ("redirect_url",) if is_accepted else ("provider_reference", "redirect_url"):
+        assert getattr(old, name) in (None, getattr(new, name))
+
+
+def check_credits(before: World, given: Input, after: World, decision: Decision) -> None:
+    """Completed is credited and credited is completed; nothing is credited twice or out of nothing."""
+    keys = [row.key for row in after.transfers]
+    assert len(keys) == len(set(keys))
+    deposits = [row for row in after.transfers if row.type == "deposit"]
+    assert bool(deposits) is (after.payment.status is Status.COMPLETED)
+    own = after.payment.provider_reference
+    for currency in ("USD", "EUR"):
+        totals: dict[str | None, int] = {}
+        for report in after.reported:
+            if report.currency == currency:
+                whose = report.reference or own
+                totals[whose] = max(totals.get(whose, 0), report.amount_minor)
+        assert after.credited(currency) <= sum(totals.values())
+    assert after.reversed() == after.payment.reversed_minor
+    assert after.reversed() <= after.credited(after.payment.received_currency or "")
+    if len(after.transfers) > len(before.transfers):
+        assert decision.verdict is Verdict.APPLIED
+        assert decision.notification in ("payment.completed", "payment.reversed")
+
+
+def check_money_is_kept(before: World, given: Input, after: World, decision: Decision) -> None:
+    """A success is credited, or was before, or has a dead letter with the amount that a person may accept."""
+    if not isinstance(given, Fact) or given.kind is not FactKind.SUCCEEDED:
+        return
+    assert decision.verdict is not Verdict.IGNORED
+    known = (given.amount_minor, given.currency)
+    credited = {(row.amount_minor, row.currency) for row in after.transfers if row.type == "deposit"}
+    kept = {(case.amount_minor, case.currency) for case in after.cases}
+    if decision.verdict is Verdict.DUPLICATE:
+        total = after.payment.received_minor or 0, after.payment.received_currency
+        # Totals only grow, so an earlier one that comes late says nothing new.
+        # A case's key ends with the total it was opened for; its amount may be only what came on top.
+        told = {
+            (int(minor), unit) for minor, unit in (case.key.split(":")[-2:] for case in after.cases if case.currency)
+        }
+        assert any(unit == known[1] and (known[0] or 0) <= minor for minor, unit in credited | told | {total})
+    elif decision.verdict is Verdict.APPLIED:
+        assert known in credited
+    else:
+        assert decision.case is not None
+        assert decision.case.key in {case.key for case in after.cases}
+
+
+def check_matching_success(before: World, given: Input, after: World, decision: Decision) -> None:
+    """A success that is as asked completes the payment whatever came before, and late is said to be late."""
+    if given not in (ALPHABET["success"], ALPHABET["success without reference"]):
+        return
+    assert isinstance(given, Fact)
+    old, new, policy = before.payment, after.payment, before.payment.policy
+    if given.reference and old.provider_reference not in (None, given.reference):
+        return
+    ended = old.status in (Status.FAILED, Status.CANCELLED)
+    if ended and policy.late != "credit":
+        assert new.status is old.status
+        assert {(case.amount_minor, case.currency) for case in after.cases} >= {(ASKED, "USD")}
+        return
+    assert new.status is Status.COMPLETED
+    assert ("late" in new.exceptions) >= ended
+
+
+CHECKS = (check_versions, check_credits, check_money_is_kept, check_matching_success)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_every_sequence_keeps_every_rule(policy: Policy) -> None:
+    steps = 0
+    for before, name, given, after, decision in walk(policy):
+        steps += 1
+        for check in CHECKS:
+            try:
+                check(before, given, after, decision)
+            except AssertionError as broken:
+                raise AssertionError(f"{check.__doc__} Broken by {' > '.join([*before.path, name])}") from broken
+    # The walk saw something: there are hundreds of states even under the plainest policy.
+    assert steps > 2_000
+
+
+# Each of them is a slip that a change of the table could make; the walk has to notice it.
+SLIPS: dict[str, tuple[tuple[Status, FactKind | CommandKind], str]] = {
+    "late money is dropped": ((Status.CANCELLED, FactKind.SUCCEEDED), "ignore"),
+    "a second success credits again": ((Status.COMPLETED, FactKind.SUCCEEDED), "first success"),
+    "a decline ends a completed payment": ((Status.COMPLETED, FactKind.DECLINED), "decline"),
+    "a late answer starts a cancelled payment again": ((Status.CANCELLED, FactKind.ACCEPTED), "start"),
+    "a cancel ends a completed payment": ((Status.COMPLETED, CommandKind.CANCEL), "cancel"),
+    "a refund of nothing is booked": ((Status.FAILED, FactKind.REFUNDED), "reverse"),
+    "a success only starts the payment": ((Status.PENDING, FactKind.SUCCEEDED), "start"),
+}
+
+
+@pytest.mark.parametrize(("place", "deed"), SLIPS.values(), ids=SLIPS)
+def test_the_walk_notices_a_slip_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[Status, FactKind | CommandKind], deed: str
+) -> None:
+    wrong = {
+        "ignore": FACTS[Status.PENDING, FactKind.NOT_FOUND],
+        "first success": FACTS[Status.PENDING, FactKind.SUCCEEDED],
+        "decline": FACTS[Status.PENDING, FactKind.DECLINED],
+        "start": FACTS[Status.PENDING, FactKind.ACCEPTED],
+        "cancel": COMMANDS[Status.PENDING, CommandKind.CANCEL],
+        "reverse": FACTS[Status.COMPLETED, FactKind.REFUNDED],
+    }[deed]
+    table = "FACTS" if isinstance(place[1], FactKind) else "COMMANDS"
+    monkeypatch.setitem(getattr(decisions, table), place, wrong)
+    with pytest.raises(AssertionError, match="Broken by"):
+        test_every_sequence_keeps_every_rule(POLICIES["default"])
