@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 # Root inside a container is the ordinary case, and the environment is our own.
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help run demo test check lint types imports security audit lock clean venv runtime dev
+.PHONY: help run demo bench test check lint types imports security audit lock clean venv runtime dev
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -24,6 +24,9 @@ run: runtime ## Start everything; Ctrl-C stops it
 
 demo: runtime ## Pay one deposit through to the wallet and print its timeline
 	@exec $(BIN)/sluice demo
+
+bench: runtime ## Measure the product beside its baselines; ARGS="--long", ARGS="--only KEY"
+	@exec $(BIN)/sluice bench --json $(ARGS)
 
 test: dev ## Run the whole suite; ARGS="-k name" for a part
 	@$(BIN)/pytest $(ARGS)

@@ -9,7 +9,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.logs import configure_logging
 from app.metrics import REQUEST_SECONDS, REQUESTS
-from app.routes import documents, payments, users, watching, webhooks
+from app.request_bodies import GuardedBodies
+from app.routes import documents, operators, payments, users, watching, webhooks
 from app.routes.errors import problem, register_errors
 from app.routes.gate import register_gate
 from app.runtime import runtime
@@ -22,11 +23,17 @@ def create_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     # Above every route's own limit: nothing larger is read at all.
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
+    # A path with a slash too many is not there, rather than somewhere else: providers do not follow redirects.
+    app.url_map.merge_slashes = False
+    app.wsgi_app = GuardedBodies(app.wsgi_app)  # type: ignore[method-assign]
     settings = runtime().settings
     if settings.trusted_proxies:
         # Exactly this many hops are believed; what stands further left in the header is the client's own word.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=1)  # type: ignore[method-assign]
-    for blueprint in (payments.blueprint, users.blueprint, webhooks.blueprint, watching.blueprint):
+    for blueprint in (
+        *(payments.blueprint, users.blueprint, operators.blueprint),
+        *(webhooks.blueprint, watching.blueprint),
+    ):
         app.register_blueprint(blueprint)
     app.register_blueprint(documents.documents)
     if settings.is_demo:

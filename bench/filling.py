@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812  # a class with the name of a function
+from psycopg2.extensions import cursor as Cursor
 
 from bench.place import Place, Shop
 
@@ -105,8 +105,8 @@ insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
     select uuidv7(), %(tenant)s, 'clearing', %(provider)s, n, %(currency)s from generate_series(0, %(shards)s - 1) as n
     on conflict do nothing;
 """
-# Payment n (from 0) is the (n / users)th of its user and the (n / shards)th of its clearing shard, so that balances
-# and versions follow from n alone.
+# Within a chunk payment n is the (n - first) / users-th of its user and the (n - first) / shards-th of its clearing
+# shard, so that balances and versions follow from n and from where the wallet stood before.
 _HISTORY = f"""
 create temp table filled on commit drop as
     select n, uuidv7() as payment_id, uuidv7() as webhook_id, uuidv7() as transfer_id, uuidv7() as notification_id,
@@ -133,15 +133,18 @@ insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, bod
     from bodies order by n;
 insert into wallet_transactions (id, tenant_id, transfer_id, transfer_key, payment_id, wallet_id, wallet_version,
         currency, direction, amount_minor, balance_before_minor, balance_after_minor, type, description, at)
-    select uuidv7(), %(tenant)s, transfer_id, 'deposit', payment_id, w.id, place + 1, %(currency)s, direction,
-           %(amount_minor)s, direction * place * %(amount_minor)s, direction * (place + 1) * %(amount_minor)s,
-           'deposit', 'Payment deposit from external provider', at
-    from (select *, 1 as direction, n / %(users)s as place, null::smallint as shard from filled
+    select uuidv7(), %(tenant)s, transfer_id, 'deposit', payment_id, wallet_id, version + place + 1, %(currency)s,
+           direction, %(amount_minor)s, balance_minor + direction * place * %(amount_minor)s,
+           balance_minor + direction * (place + 1) * %(amount_minor)s, 'deposit',
+           'Payment deposit from external provider', at
+    from (select f.*, 1 as direction, (n - %(first)s) / %(users)s as place, w.id as wallet_id, w.version,
+                 w.balance_minor
+          from filled f join wallets w on w.kind = 'user' and w.tenant_id = %(tenant)s and w.user_id = f.user_id
+              and w.currency = %(currency)s
           union all
-          select *, -1, n / %(shards)s, n %% %(shards)s from filled) as leg
-    join wallets w on w.tenant_id = %(tenant)s and w.currency = %(currency)s
-        and case when direction = 1 then w.kind = 'user' and w.user_id = leg.user_id
-                 else w.kind = 'clearing' and w.provider_id = %(provider)s and w.shard = leg.shard end
+          select f.*, -1, (n - %(first)s) / %(shards)s, w.id, w.version, w.balance_minor
+          from filled f join wallets w on w.kind = 'clearing' and w.provider_id = %(provider)s
+              and w.shard = n %% %(shards)s and w.currency = %(currency)s) as leg
     order by n;
 insert into audit_logs (tenant_id, at, actor, kind, payment_id, payment_version, detail)
     select %(tenant)s, at, 'provider:' || %(provider)s, kind, payment_id, version,
@@ -154,25 +157,30 @@ insert into notifications (id, tenant_id, user_id, payment_id, type, payload, at
            jsonb_build_object('id', payment_id, 'user_id', user_id, 'amount', %(amount)s, 'status', 'completed'), at
     from filled order by n;
 insert into notification_numbers (tenant_id, number, notification_id, user_id)
-    select %(tenant)s, n + 1, notification_id, user_id from filled order by n;
+    select %(tenant)s, coalesce(last_number, 0) + n - %(first)s + 1, notification_id, user_id
+    from filled left join notification_counters on tenant_id = %(tenant)s order by n;
 """  # noqa: S608  # constants
 _BALANCES = """
-update wallets w set balance_minor = e.balance, version = e.version from (
-    select distinct on (wallet_id) wallet_id, balance_after_minor as balance, wallet_version as version
-    from wallet_transactions order by wallet_id, wallet_version desc) as e where w.id = e.wallet_id;
-insert into notification_counters (tenant_id, last_number) values (%(tenant)s, %(count)s)
-    on conflict (tenant_id) do update set last_number = greatest(notification_counters.last_number, excluded.last_number);
-insert into payment_counts (status, total) values ('completed', %(count)s)
-    on conflict (status) do update set total = excluded.total;
+update wallets w set balance_minor = balance_minor + total * %(amount_minor)s, version = version + total
+    from (select user_id, count(*) as total from filled group by user_id) as f
+    where w.tenant_id = %(tenant)s and w.kind = 'user' and w.user_id = f.user_id and w.currency = %(currency)s;
+update wallets w set balance_minor = balance_minor - total * %(amount_minor)s, version = version + total
+    from (select n %% %(shards)s as shard, count(*) as total from filled group by 1) as f
+    where w.tenant_id = %(tenant)s and w.kind = 'clearing' and w.provider_id = %(provider)s and w.shard = f.shard
+        and w.currency = %(currency)s;
+insert into notification_counters as c (tenant_id, last_number) select %(tenant)s, count(*) from filled
+    on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number;
+insert into payment_counts as c (status, total) select 'completed', count(*) from filled
+    on conflict (status) do update set total = c.total + excluded.total;
 """
 
 
 def fill_history(place: Place, already: int, count: int) -> None:
     """Makes completed payments number `already` to `count` - 1 with all that belongs to them.
 
-    Fill it before anything is settled there. The audit rows are older than the seals: they wait for none.
+    Nothing may be settled there meanwhile. The audit rows are older than the seals: they wait for none.
     """
-    values = _values(place.shop, users=HISTORY_USERS, shards=CLEARING_SHARDS, count=count)
+    values = _values(place.shop, users=HISTORY_USERS, shards=CLEARING_SHARDS)
     with place.superuser() as cursor:
         if already == 0:
             cursor.execute(_WALLETS, values)
@@ -181,8 +189,6 @@ def fill_history(place: Place, already: int, count: int) -> None:
         with place.superuser() as cursor:
             # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
             cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
-            cursor.execute(_HISTORY, {**values, "first": first, "last": last})
-    with place.superuser() as cursor:
-        cursor.execute(_BALANCES, values)
+            cursor.execute(_HISTORY + _BALANCES, {**values, "first": first, "last": last})
     place.maintain("vacuum (analyze)")
     place.maintain("checkpoint")

@@ -1,4 +1,4 @@
-"""Where the bench works: embedded servers with their real settings, and stacks of the product's own processes on them."""
+"""Where the bench works: embedded servers with their real settings, and the product's own processes on them."""
 
 from __future__ import annotations
 
@@ -145,9 +145,9 @@ class Place:
     @contextlib.contextmanager
     def superuser(self) -> Iterator[psycopg2.extensions.cursor]:
         """A transaction of the superuser, whom neither row-level security nor time-outs stop."""
-        with contextlib.closing(psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))) as connection:
-            with connection, connection.cursor() as cursor:
-                yield cursor
+        connection = psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))
+        with contextlib.closing(connection), connection, connection.cursor() as cursor:
+            yield cursor
 
     def maintain(self, statement: str) -> None:
         """Runs CHECKPOINT, VACUUM or the like as the superuser."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.celery_app import celery_app
 from app.runtime import runtime
-from app.services import alerting, notifications, provider_calls, seals, settling, sweep, verification
+from app.services import alerting, notifications, provider_calls, seals, settling, sweep, verification, watching
 
 
 @celery_app.task(name="tasks.settle")
@@ -33,8 +33,9 @@ def sweep_due() -> None:
 
 @celery_app.task(name="tasks.housekeep")
 def housekeep() -> None:
-    """Removes what has expired, folds counters, posts alarms."""
+    """Removes what has expired, folds counters, raises and posts alarms."""
     sweep.housekeep(runtime())
+    watching.raise_overdue(runtime())
     alerting.post_due(runtime())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
+from app.logs import configure_logging
 from app.runtime import Runtime
 from tests.support.api import Api
 from tests.support.engine import Engine
@@ -40,6 +41,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 @pytest.fixture(scope="session")
 def servers(postgres: PostgresServer, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Servers:
     """Both servers with a migrated template; `open_place()` gives a database and a Redis of one's own."""
+    # As in a process of Sluice; without it each logged exception is drawn with all its variables, for seconds.
+    configure_logging()
     return Servers(postgres, valkey, tmp_path_factory.mktemp("places"))
 
 

@@ -36,7 +36,7 @@ class Duration(click.ParamType[int]):
             self.fail(f"{value!r} is no duration such as 90s, 15m, 24h or 7d", param, ctx)
         seconds = int(match.group(1)) * _UNIT_SECONDS[match.group(2)]
         if seconds > self.seconds_max:
-            self.fail(f"{value} is longer than {self.seconds_max // 86_400} days", param, ctx)
+            self.fail(f"{value} is longer than {self.seconds_max // 3600} hours", param, ctx)
         return seconds
 
 

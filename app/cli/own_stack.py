@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from app.home import read_run_file
@@ -53,10 +54,18 @@ def start_own(settings: Settings) -> Iterator[dict[str, Any]]:
     stack = launch(
         [sys.executable, "-m", "app.cli", "up"], log_path=log_path, env=_importable(env), death_signal=signal.SIGTERM
     )
+    # Whoever ends this command expects that its stack is gone when it is.
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         yield _wait_for_run_file(stack, settings.home, log_path)
     finally:
         _stop(stack)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    # The exit code with which a shell reports the end by a signal.
+    raise SystemExit(128 + number)
 
 
 def _importable(env: dict[str, str]) -> dict[str, str]:

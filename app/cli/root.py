@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from typing import Any
 
 import click
+import structlog
 from alembic.util import CommandError
 from redis.exceptions import RedisError
 from requests import RequestException
@@ -67,3 +69,6 @@ def main() -> None:
     Commands find the running stack through SLUICE_HOME/run.json, or through the environment (DATABASE_URL,
     REDIS_URL, SLUICE_ENCRYPTION_KEYS, ...), which wins.
     """
+    # What services log must not get between the lines of a JSON document; stderr is looked up when something is logged.
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from celery import Celery
 
+from app.celery_urls import kombu_url
+from app.doorbells import Doorbells
 from app.home import read_run_file
-from app.runtime import Runtime
+from app.runtime import Runtime, connect_redis
 from app.settings import Settings
+from models import Database
 
 # A command needs one connection; the second is for a look at the database beside an open transaction.
 POOL_SIZE = 2
@@ -79,9 +83,20 @@ def _fill(env: dict[str, str], names: Mapping[str, str], values: Mapping[str, An
 @contextlib.contextmanager
 def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
     """Gives a runtime of the stack for one command and closes its connections afterwards."""
-    runtime = Runtime.from_settings(settings or find_settings(), POOL_SIZE)
+    found = settings or find_settings()
+    redis, celery = connect_redis(found.required("redis_url")), _celery(found)
+    runtime = Runtime(found, Database(found.required("database_url"), POOL_SIZE), redis, Doorbells(redis, celery))
     try:
         yield runtime
     finally:
         runtime.database.engine.dispose()
-        runtime.redis.close()
+        redis.close()
+        celery.close()
+
+
+def _celery(settings: Settings) -> Celery:
+    """Rings where the stack's workers listen; the process's own Celery knows the environment only."""
+    celery = Celery("sluice", set_as_current=False)
+    celery.config_from_object("celeryconfig")
+    celery.conf.broker_url = kombu_url(settings.required("broker_url"))
+    return celery

@@ -172,9 +172,9 @@ def hold_beside(
     amount_minor, currency = money_of(fact)
     known = _beside(payment, fact)
     extra = amount_minor - credited
-    if extra <= known.known_minor:
-        return Decision(Verdict.DUPLICATE, "no more than is accepted, rejected or waits for a person", payment)
-    beside = (*(one for one in payment.beside if one != known), replace(known, known_minor=extra))
+    if extra <= known.waiting_minor:
+        return Decision(Verdict.DUPLICATE, "no more than was accepted or waits for a person", payment)
+    beside = (*(one for one in payment.beside if one != known), replace(known, waiting_minor=extra))
     held = marked(payment, now, "conflict")
     if payment.status is not Status.COMPLETED:
         held = replace(held, has_open_case=True)

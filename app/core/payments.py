@@ -59,13 +59,13 @@ class Policy:
 class Beside:
     """Money of one provider reference in one currency that dead letters of a payment tell of, in minor units.
 
-    `accepted_minor`: credited by a person. `known_minor`: the most that waits for a person or was rejected.
+    `accepted_minor`: credited by a person. `waiting_minor`: what waits for a person on top of it.
     """
 
     reference: str | None
     currency: str
     accepted_minor: int = 0
-    known_minor: int = 0
+    waiting_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,13 @@ RETRY_SECONDS_MAX = 600.0
 
 # A provider's Retry-After is believed up to an hour; more would let one answer park a payment for good.
 RETRY_AFTER_SECONDS_MAX = 3_600.0
+# A provider that asks for fewer calls and names no time gets this much rest.
+THROTTLE_SECONDS = 1.0
+
+# A provider that fails is tried again after five seconds, then after twice as long each time, at last every five
+# minutes: soon enough for a user who waits, seldom enough for a provider that is down for the night.
+PAUSE_SECONDS_FIRST = 5.0
+PAUSE_SECONDS_MAX = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,16 @@ def retry_seconds(attempts: int, retry_after_seconds: float | None = None) -> fl
     # Jitter keeps the retries of an outage from coming back all at once; it needs no secrecy.
     wait = ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311  # nosec B311
     return max(wait, min(retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX))
+
+
+def pause_seconds(opens: int) -> float:
+    """Returns how long a failing provider is left alone for the pause number `opens` (from 1) in a row."""
+    return float(min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2 ** min(opens - 1, 30)))
+
+
+def throttle_seconds(retry_after_seconds: float | None) -> float:
+    """Returns how long a provider that asked to be called less often is left alone."""
+    return min(retry_after_seconds or THROTTLE_SECONDS, RETRY_AFTER_SECONDS_MAX)
 
 
 def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | None:

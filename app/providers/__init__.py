@@ -1,12 +1,12 @@
 """Adapters to external payment apps: plain values in, facts out. One file a provider."""
 
-from app.providers.adapter import Account, Adapter, Order, Subject
+from app.providers.adapter import Account, Adapter, Listed, Order, Subject
 from app.providers.sandbox import SandboxAdapter
 
 # The adapters that a provider can be configured with, by name.
 ADAPTERS = {"sandbox": SandboxAdapter}
 
-__all__ = ["ADAPTERS", "Account", "Adapter", "Order", "Subject", "build_adapters"]
+__all__ = ["ADAPTERS", "Account", "Adapter", "Listed", "Order", "Subject", "build_adapters"]
 
 
 def build_adapters(private_hosts: frozenset[str]) -> dict[str, Adapter]:

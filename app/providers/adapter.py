@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,6 +42,22 @@ class Subject:
     reference: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A payment in a provider's list.
+
+    `payment_id` is our id as the provider kept it, None where it is none of ours. `asked_minor` of `currency` is what
+    was asked for, `refunded_minor` of the received currency what was given back; the fact tells the present state.
+    """
+
+    payment_id: uuid.UUID | None
+    reference: str
+    asked_minor: int
+    currency: str
+    refunded_minor: int
+    fact: Fact
+
+
 class Adapter(Protocol):
     """A provider's protocol.
 
@@ -59,6 +76,11 @@ class Adapter(Protocol):
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Asks for the payment's present state; NOT_FOUND where the provider has none."""
+
+    def list_payments(
+        self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
+    ) -> Iterator[Listed]:
+        """Yields the payments created from `created_after` to before `created_before`, page by page."""
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Closes the payment's session; returns the state it then has."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 import urllib.parse
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.core.errors import NotSent, OutcomeUnknown, ProviderRefusedUs, Unusable
+from app.core.errors import OutcomeUnknown, ProviderRefusedUs, Throttled, Unusable
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_amount
+from app.core.payments import format_time
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account, Order, Subject
+from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.callback_body import read_money, read_payment_id, read_text, translate_callback
 from app.providers.outgoing import Answer, Outgoing
+
+# A page of a list has some hundred kilobytes, well below what an answer may have.
+LIST_ROWS = 200
 
 # The sandbox's states in our words. `underpaid` has money in it: the amount tells how much.
 KINDS = {
@@ -82,6 +87,29 @@ class SandboxAdapter:
         if answer.status != 200:
             raise _failure(answer)
         return _state(_read(answer))
+
+    def list_payments(
+        self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
+    ) -> Iterator[Listed]:
+        """Yields the payments of a period, oldest first, in pages of LIST_ROWS."""
+        query = {"created_after": format_time(created_after), "created_before": format_time(created_before)}
+        cursor: str | None = None
+        while True:
+            page = query | {"limit": str(LIST_ROWS)} | ({} if cursor is None else {"cursor": cursor})
+            answer = self._send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(page))
+            if answer.status != 200:
+                raise _failure(answer)
+            body = _read(answer)
+            rows, last = body.get("data"), cursor
+            if not isinstance(rows, list):
+                raise OutcomeUnknown("the provider's list cannot be read")
+            yield from (_listed(row) for row in rows)
+            cursor = body.get("next_cursor")
+            if cursor is None:
+                return
+            if not isinstance(cursor, str) or cursor == last:
+                # A list that does not go on would be read for ever.
+                raise OutcomeUnknown("the provider's list does not go on")
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Closes the session; where it cannot be closed any more, the state says why."""
@@ -155,6 +183,23 @@ def _state(body: Any) -> Fact:
     return Fact(kind, reference, redirect_url, amount_minor, currency)
 
 
+def _listed(body: Any) -> Listed:
+    fact = _state(body)
+    try:
+        payment_id = uuid.UUID(str(body.get("merchant_reference")))
+    except ValueError:
+        payment_id = None
+    try:
+        currency = str(body.get("currency"))
+        asked = parse_amount(body.get("amount"), currency)
+        given_back = str(body.get("refunded_amount") or "0")
+        # Nothing given back may be written without a currency's digits.
+        refunded = parse_amount(given_back, fact.currency or currency) if given_back.strip("0.") else 0
+    except (AmountError, CurrencyError) as error:
+        raise OutcomeUnknown(f"the provider's list has an unreadable amount: {error}") from error
+    return Listed(payment_id, _text(body, "reference"), asked, currency, refunded, fact)
+
+
 def _error_message(answer: Answer) -> str:
     try:
         message = loads(answer.body)["error"]["message"]
@@ -167,9 +212,9 @@ def _failure(answer: Answer) -> Exception:
     """What a status that is no answer means: may the provider have acted?"""
     if answer.status in (401, 403, 404, 405, 409, 410, 415) or 300 <= answer.status < 400:
         return ProviderRefusedUs(f"the provider answered {answer.status}")
-    error: NotSent | OutcomeUnknown
+    error: Throttled | OutcomeUnknown
     if answer.status in (425, 429):
-        error = NotSent(f"the provider answered {answer.status}")
+        error = Throttled(f"the provider answered {answer.status}")
     else:
         error = OutcomeUnknown(f"the provider answered {answer.status}")
     error.retry_after_seconds = answer.retry_after_seconds

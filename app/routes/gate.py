@@ -19,11 +19,11 @@ from app.routes.operations import BY_ROUTE, PAGES, PUBLIC
 from app.runtime import Runtime, runtime
 from app.services.access import Caller, authenticate
 
-# A wrong key costs its sender this much more each time, up to a second; only a few threads may be spent on it, so
-# that nobody can use the slowing down to keep others out.
+# A wrong key costs its sender this much more each time, up to a second; only a fifth of the connections may be spent
+# on it, so that nobody can use the slowing down to keep others out. Who is held back costs a greenlet, no thread.
 SLOW_SECONDS_STEP = 0.1
 SLOW_SECONDS_MAX = 1.0
-SLOWED_AT_ONCE_MAX = 4
+SLOWED_AT_ONCE_MAX = 200
 SLOW_ADDRESSES_MAX = 10_000
 
 CORS_METHODS = "GET, POST"

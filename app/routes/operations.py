@@ -176,6 +176,68 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
 )
 
+_DEAD_LETTER_FILTERS = (
+    Parameter("reason", {"type": "string", "pattern": "^[a-z_]{1,64}$"}, "With this reason only."),
+    Parameter("kind", {"enum": ["webhook", "provider_call", "reconciliation"]}, "Of this kind only."),
+    Parameter("provider_id", {"type": "string", "format": "uuid"}, "Of this provider only."),
+    Parameter("payment_id", {"type": "string", "format": "uuid"}, "Of this payment only."),
+    Parameter("older_than_seconds", {"type": "integer", "minimum": 0, "maximum": 315360000}, "At least this old only."),
+)
+_DRY_RUN = Parameter("dry_run", {"enum": ["true", "false"]}, "`true`: only say what it would do at this moment.")
+
+
+def _act(action: str, summary: str) -> Operation:
+    answers: dict[int, type[BaseModel] | None] = {200: schemas.DeadLetterDetail}
+    rule = f"/api/dead-letters/{{id}}/{action}"
+    return Operation(
+        "POST", rule, BACKENDS, summary, answers, (404, 409, 422), parameters=(_DRY_RUN,), tag="Dead letters"
+    )
+
+
+OPERATIONS += (
+    Operation(
+        "GET",
+        "/api/dead-letters",
+        BACKENDS,
+        "List dead letters, newest first",
+        {200: schemas.DeadLetterList},
+        (422,),
+        parameters=(
+            Parameter(
+                "state",
+                {"enum": ["open", "redriven", "accepted", "rejected", "superseded"], "default": "open"},
+                "In this state.",
+            ),
+            *_DEAD_LETTER_FILTERS,
+            LIMIT,
+            CURSOR,
+        ),
+        tag="Dead letters",
+    ),
+    Operation(
+        "GET",
+        "/api/dead-letters/{id}",
+        BACKENDS,
+        "Read a dead letter with its bytes and history",
+        {200: schemas.DeadLetterDetail},
+        (404,),
+        tag="Dead letters",
+    ),
+    _act("redrive", "Make its work due again; safe to do twice"),
+    _act("accept", "Credit the money in it"),
+    _act("reject", "Close it without a credit"),
+    Operation(
+        "POST",
+        "/api/dead-letters/redrive",
+        BACKENDS,
+        "Make the work of all open ones that fit due again",
+        {200: schemas.RedriveList},
+        (422,),
+        parameters=(*_DEAD_LETTER_FILTERS, LIMIT, _DRY_RUN),
+        tag="Dead letters",
+    ),
+)
+
 _WEBHOOK_PROBLEMS = (400, 403, 404, 413, 415)
 _WEBHOOK_HEADERS = (
     Parameter("webhook-id", {"type": "string", "pattern": "^[!-+\\--~]{1,255}$"}, "Unique per event.", "header", True),

@@ -218,6 +218,60 @@ class WebhookReceipt(BaseModel):
     conflict: bool | None = Field(None, description="True where the id was used before with other bytes.")
 
 
+class DeadLetter(BaseModel):
+    """Work that a person must look at; `amount` is what accepting it would credit."""
+
+    id: UuidText
+    tenant_id: UuidText
+    kind: Literal["webhook", "provider_call", "reconciliation"]
+    reason: str
+    detail: str
+    state: Literal["open", "redriven", "accepted", "rejected", "superseded"]
+    amount: str | None
+    amount_minor: int | None
+    currency: str | None
+    payment_id: UuidText | None
+    provider_id: UuidText | None
+    webhook_id: UuidText | None
+    attempts: int
+    created_at: Time
+    closed_at: Time | None
+    closed_by: str | None
+
+
+class DeadLetterList(BaseModel):
+    """A page of dead letters, newest first."""
+
+    data: list[DeadLetter]
+    next_cursor: str | None
+
+
+class DeadLetterDetail(DeadLetter):
+    """A dead letter with its raw bytes and headers, and what operators did with it; `effect` says what was done now."""
+
+    provider_reference: str | None
+    headers: dict[str, Any] | None
+    body_base64: str | None
+    history: list[dict[str, Any]]
+    effect: str | None = None
+
+
+class Redrive(BaseModel):
+    """What became of one dead letter."""
+
+    id: UuidText
+    redriven: bool
+    effect: str
+
+
+class RedriveList(BaseModel):
+    """What became of those that fit; `count` is how many fit before."""
+
+    count: int
+    dry_run: bool
+    data: list[Redrive]
+
+
 class FieldError(BaseModel):
     """What is wrong with one field."""
 

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.decision import Verdict
-from app.core.errors import ProviderCallFailed, ProviderRefusedUs
+from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount
 from app.core.payments import OPEN, format_time
@@ -18,7 +18,7 @@ from app.core.schedule import retry_seconds
 from app.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.providers import Account, Order, Subject
 from app.runtime import Runtime
-from app.services import alerts, audit, dead_letters, settlement
+from app.services import alerts, audit, breaker, dead_letters, settlement
 from app.services.after_commit import tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
@@ -38,23 +38,33 @@ RING_SECONDS_MAX = 10.0
 # arrives for it all the same is still credited.
 EXPIRY_ATTEMPTS_MAX = 3
 
-# Providers are looked at one by one, each up to its limit of calls at once; creates of any provider go first.
+# Providers are looked at one by one, each up to its limit of calls at once; creates of any provider go first. A
+# provider that failed and whose pause is over gets a single call: whoever sets `probe_until` makes it.
 _CLAIM = text(
     """
     with candidate as (
-        select w.payment_id from payment_providers p
+        select w.payment_id, b.provider_id is not null as is_troubled, coalesce(b.opens, 0) > 0 as is_probe
+        from payment_providers p
+        left join provider_breakers b on b.provider_id = p.id
         cross join lateral (
             select payment_id, due_at from payment_work
             where provider_id = p.id and (action <> 'create') = :is_later and due_at <= now()
             order by due_at limit 1 for update skip locked) as w
-        where (select count(*) from payment_work b
-               where b.provider_id = p.id and b.claim_id is not null and b.due_at > now()) < p.calls_max
+        where (select count(*) from payment_work c
+               where c.provider_id = p.id and c.claim_id is not null and c.due_at > now()) < p.calls_max
+          and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
         order by w.due_at limit 1
+    ), probe as (
+        update provider_breakers b set probe_until = now() + make_interval(secs => :lease)
+        from candidate c join payment_work w on w.payment_id = c.payment_id
+        where c.is_probe and b.provider_id = w.provider_id and b.opens > 0
+          and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
+        returning b.provider_id
     )
     update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
         due_at = now() + make_interval(secs => :lease)
-    from candidate c where w.payment_id = c.payment_id
-    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls
+    from candidate c where w.payment_id = c.payment_id and (not c.is_probe or exists (select from probe))
+    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.is_troubled, c.is_probe
     """
 )
 _READ_CLAIMED = text(
@@ -96,6 +106,8 @@ class Claim:
     is_open: bool
     is_expired: bool
     key_is_alive: bool
+    is_troubled: bool
+    is_probe: bool
 
 
 def call_due(runtime: Runtime) -> None:
@@ -105,6 +117,7 @@ def call_due(runtime: Runtime) -> None:
     while True:
         claim, is_more_due = claim_call(runtime)
         if claim is None:
+            breaker.put_off(runtime)
             return
         if is_more_due:
             # Another thread goes on with the rest while this one waits for the provider.
@@ -158,6 +171,8 @@ def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, r
         is_open=payment["status"] in OPEN,
         is_expired=payment["is_expired"],
         key_is_alive=age < runtime.adapters[payment["adapter"]].idempotency_key_seconds,
+        is_troubled=row["is_troubled"],
+        is_probe=row["is_probe"],
     )
 
 
@@ -188,9 +203,12 @@ def make_call(runtime: Runtime, claim: Claim) -> None:
         fact = _ask(runtime, claim)
     except ProviderCallFailed as error:
         outcome = type(error).__name__
+        breaker.note_failure(runtime, claim.tenant_id, claim.provider_id, error, claim.is_probe)
         _note_call(claim, outcome, started)
         _settle_failure(runtime, claim, error, time.monotonic() - started)
         return
+    if claim.is_troubled:
+        breaker.note_answer(runtime, claim.provider_id)
     _note_call(claim, str(fact.kind), started)
     _settle_answer(runtime, claim, fact, time.monotonic() - started)
 
@@ -259,7 +277,8 @@ def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -
     # A poll that was answered moves the schedule on: waiting is not failing.
     polls = claim.polls + 1 if claim.action == "poll" else claim.polls
     items = [Item(claim.tenant_id, claim.payment_id, fact, actor, claim.provider_id, polls=polls)]
-    if fact.kind in (FactKind.PENDING, FactKind.NOT_FOUND) and claim.is_expired:
+    # Money that was rejected does not keep a payment open: only money that waits for a person does.
+    if fact.kind in (FactKind.PENDING, FactKind.NOT_FOUND, FactKind.SUCCEEDED) and claim.is_expired:
         expire = Command(CommandKind.EXPIRE)
         items.append(Item(claim.tenant_id, claim.payment_id, expire, "system", polls=polls))
     with runtime.database.transaction("worker") as connection:
@@ -279,7 +298,8 @@ def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -
 
 
 def _settle_failure(runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float) -> None:
-    gives_up = isinstance(error, ProviderRefusedUs) or claim.attempts >= claim.attempts_max
+    is_exhausted = claim.attempts >= claim.attempts_max and not isinstance(error, Throttled)
+    gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted
     expires = claim.is_open and claim.is_expired and claim.attempts >= EXPIRY_ATTEMPTS_MAX
     outcomes = []
     with runtime.database.transaction("worker") as connection:
@@ -302,15 +322,18 @@ def _settle_failure(runtime: Runtime, claim: Claim, error: ProviderCallFailed, s
 
 def _retry(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
     wait = retry_seconds(claim.attempts, error.retry_after_seconds)
+    # A provider that asks for patience has not failed: the call does not come nearer to its end by that.
+    attempts = claim.attempts - 1 if isinstance(error, Throttled) and error.retry_after_seconds else claim.attempts
     connection.execute(
         text(
             # An open payment is asked about when its time is up at the latest.
-            "update payment_work w set claim_id = null, due_at = least(now() + make_interval(secs => :wait),"
+            "update payment_work w set claim_id = null, attempts = :attempts,"
+            " due_at = least(now() + make_interval(secs => :wait),"
             " case when p.expires_at > now() and p.status in ('pending', 'processing') then p.expires_at end)"
             " from payment_transactions p"
             " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
         ),
-        {"wait": wait, "payment_id": claim.payment_id, "claim_id": claim.claim_id},
+        {"wait": wait, "attempts": attempts, "payment_id": claim.payment_id, "claim_id": claim.claim_id},
     )
 
 

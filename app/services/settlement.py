@@ -220,7 +220,7 @@ _LOAD = text(
            case when 'conflict' = any(p.exceptions) then array(
                select jsonb_build_array(d.case_reference, d.currency,
                    coalesce(sum(d.amount_minor) filter (where d.state = 'accepted'), 0),
-                   coalesce(max(d.amount_minor) filter (where d.state in ('open', 'rejected')), 0))
+                   coalesce(max(d.amount_minor) filter (where d.state = 'open'), 0))
                from dead_letters d
                where d.tenant_id = p.tenant_id and d.payment_id = p.id and d.amount_minor is not null
                  and d.reason in ('second_payment', 'reference_mismatch')

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from app.runtime import Runtime, connect_redis
+from app.services import alerts
+from app.services.alerts import AlertRow
 
 # Work that is due for longer than this is not being done. Provider calls may queue behind a slow provider's limit.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
+# One alarm an hour tells a person that it goes on; more of them would only hide others.
+ALARM_SECONDS = 3_600
 RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
+
+_TOLD = text(
+    "select detail ->> 'queue' from alerts where kind = 'work_overdue' and at > now() - make_interval(secs => :seconds)"
+)
 
 
 def check_database(runtime: Runtime) -> bool:
@@ -33,13 +41,29 @@ def check_redis(runtime: Runtime) -> bool:
 def read_work(runtime: Runtime) -> dict[str, dict[str, float]]:
     """Returns rows due and the oldest one's age in seconds, by kind of work."""
     with runtime.database.transaction("door") as connection:
-        rows = connection.execute(text("select queue, due, oldest_seconds from watch_work()")).all()
+        return _read_work(connection)
+
+
+def _read_work(connection: Connection) -> dict[str, dict[str, float]]:
+    rows = connection.execute(text("select queue, due, oldest_seconds from watch_work()")).all()
     return {row.queue: {"due": row.due, "oldest_seconds": float(row.oldest_seconds or 0)} for row in rows}
 
 
 def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
     """Returns the kinds of work that are not being done."""
     return [queue for queue, state in work.items() if state["oldest_seconds"] > OVERDUE_SECONDS[queue]]
+
+
+def raise_overdue(runtime: Runtime) -> None:
+    """Raises an alarm for each kind of work that is not being done, at most one an hour."""
+    with runtime.database.transaction("worker") as connection:
+        work = _read_work(connection)
+        overdue = find_overdue(work)
+        if not overdue:
+            return
+        told = connection.execute(_TOLD, {"seconds": ALARM_SECONDS}).scalars().all()
+        rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}) for queue in overdue]
+        alerts.write(connection, [row for row in rows if row.detail["queue"] not in told])
 
 
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:

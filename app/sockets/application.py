@@ -19,6 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app.metrics import count_pool
 from app.settings import Settings
 from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
 from app.sockets.gunicorn_settings import find_connections_max
@@ -71,6 +72,7 @@ def build_app() -> Flask:
     extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SECONDS))
     settings = Settings.from_environment()
     database = Database(settings.required("database_url"), POOL_SIZE, DATABASE_SECONDS)
+    count_pool(database.engine)
     rows = Rows(database)
     hub = Hub(rows, find_connections_max())
     subscription = Subscription(settings.required("redis_url"), hub.receive, lambda: gevent.spawn(compare_quietly, hub))

@@ -39,6 +39,7 @@ def find_chromium() -> str:
 def launch_chromium() -> Iterator[Browser]:
     """A headless browser; without its sandbox, which needs rights that root in a container does not have."""
     program = find_chromium()
+    expect.set_options(timeout=WAIT_MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
@@ -93,7 +94,7 @@ class Demo:
 
     def expect_live(self) -> None:
         """Waits until the page says that its live connection stands."""
-        expect(self.page.locator("#link-text")).to_have_text("Live", timeout=WAIT_MILLISECONDS)
+        expect(self.page.locator("#link-text")).to_have_text("Live")
 
     def deposit(self, amount: str = "25.00", currency: str = "USD") -> None:
         """Fills in the form, presses the button and waits for the external app's pay page."""
@@ -109,12 +110,12 @@ class Demo:
 
     def expect_title(self, text: str) -> None:
         """Waits until the page says this of the deposit."""
-        expect(self.title).to_have_text(text, timeout=WAIT_MILLISECONDS)
+        expect(self.title).to_have_text(text)
 
     def expect_balance(self, text: str) -> None:
         """Waits until the wallet shows this balance."""
-        expect(self.page.locator("#balances .balance")).to_have_text(text, timeout=WAIT_MILLISECONDS)
+        expect(self.page.locator("#balances .balance")).to_have_text(text)
 
     def expect_payment(self, text: str) -> None:
         """Waits until the newest line of the payments says this."""
-        expect(self.page.locator("#payments li").first.locator(".chip")).to_have_text(text, timeout=WAIT_MILLISECONDS)
+        expect(self.page.locator("#payments li").first.locator(".chip")).to_have_text(text)

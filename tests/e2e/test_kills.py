@@ -28,10 +28,10 @@ def nothing_is_left_over(stack: RunningStack) -> Iterator[None]:
 
 
 def health(stack: RunningStack, name: str) -> tuple[int, str]:
-    """Returns a health check's status code and word; (0, "") where nobody answers."""
+    """Returns a health check's status code and word; (0, "") where nobody answers in time."""
     try:
         answer = stack.http.get(f"{stack.run['web']}/health/{name}", timeout=5)
-    except requests.ConnectionError:
+    except requests.RequestException:
         return 0, ""
     return answer.status_code, answer.json()["status"]
 
@@ -43,6 +43,7 @@ def wait_until_delivered(stack: RunningStack, payment_id: str) -> None:
 
 def assert_ends_well(stack: RunningStack, frontend: Frontend, payment: dict[str, Any]) -> None:
     """Waits for the payment's good end and fails unless the money is in the wallet once."""
+    wait_until(lambda: health(stack, "ready")[0] == 200, "web answers", RECOVERY_SECONDS)
     frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)
     assert_credited_once(stack, payment["id"], payment["amount_minor"])
     assert frontend.wallet()["balance"] == payment["amount"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ def test_a_second_start_keeps_everything(own_stack: RunningStack) -> None:
     listener.close()
     assert own_stack.output.endswith("sluice stopped\n")
 
-    assert second_start(own_stack) < SECOND_START_SECONDS
+    assert own_stack.start() < SECOND_START_SECONDS * count_waiting()
     kept = ("secret_key", "tenant", "provider_id", "webhook_secret")
     assert {name: own_stack.run[name] for name in kept} == {name: before[name] for name in kept}
     assert (frontend.wallet(), frontend.entries()) == (wallet, entries)
@@ -118,13 +119,9 @@ def test_a_second_start_keeps_everything(own_stack: RunningStack) -> None:
     assert frontend.wallet()["balance"] == "19.50"
 
 
-def second_start(stack: RunningStack) -> float:
-    """Starts again and returns the seconds it took, the better of two: other work on the machine only adds to them."""
-    seconds = stack.start()
-    if seconds < SECOND_START_SECONDS:
-        return seconds
-    stack.stop()
-    return min(seconds, stack.start())
+def count_waiting() -> float:
+    """Returns how many processes share one processor at present, at least 1: what starts here gets that part of it."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def test_nothing_outlives_a_killed_supervisor(own_stack: RunningStack) -> None:

@@ -44,8 +44,6 @@ def test_pages_hold_every_payment_once_newest_first(api: Api) -> None:
     first = api.get("/api/payments", limit=3).json()
     api.deposit()
     # What is made meanwhile moves no page.
-    rest = read_all(api, "/api/payments", limit=3, cursor=first["next_cursor"]) if False else None
-    assert rest is None
     second = api.get("/api/payments", limit=3, cursor=first["next_cursor"]).json()
     assert [row["id"] for row in second["data"]] == made[3:0:-1]
 

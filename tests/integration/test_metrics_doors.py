@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import text
 
 from app.launch import find_free_ports
 from app.processes import Ports, list_processes, run_process
+from app.runtime import Runtime
+from app.services import watching
 from app.settings import Settings, SettingsError
+from models import new_id
+from tests.support.shop import Shop
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 
@@ -144,3 +149,23 @@ def listens_on(port: int) -> set[str]:
     return {
         ".".join(str(byte) for byte in reversed(bytes.fromhex(address))) for address, at in ends if int(at, 16) == port
     }
+
+
+def test_work_that_nobody_does_is_an_alarm_once_an_hour(runtime: Runtime, tenant: Shop) -> None:
+    watching.raise_overdue(runtime)
+    assert overdue_alarms(runtime) == []
+    delivery = (
+        "insert into webhook_work (webhook_id, tenant_id, due_at) values (:id, :tenant, now() - interval '1 hour')"
+    )
+    with runtime.database.transaction("worker") as connection:
+        connection.execute(text(delivery), {"id": new_id(), "tenant": tenant.tenant_id})
+    watching.raise_overdue(runtime)
+    watching.raise_overdue(runtime)
+    assert overdue_alarms(runtime) == ["settle"]
+
+
+def overdue_alarms(runtime: Runtime) -> list[str]:
+    """Returns the kinds of work for which an alarm was raised."""
+    with runtime.database.transaction("worker") as connection:
+        query = "select detail ->> 'queue' from alerts where kind = 'work_overdue' and due_at is not null"
+        return list(connection.execute(text(query)).scalars())

@@ -141,7 +141,8 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         [
             "insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,"
             " remote_address, payment_id, status, verdict, settled_at) select gen_random_uuid(), tenant_id,"
-            " provider_id, external_id, path, body, headers, body_sha256, remote_address, payment_id, status, verdict, settled_at"
+            " provider_id, external_id, path, body, headers, body_sha256, remote_address, payment_id, status, verdict,"
+            " settled_at"
             f" from payment_webhooks where id = {_WEBHOOK}"
         ],
         {"I6"},

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine
 
-from app.core.facts import Command, CommandKind
 from app.core.money import format_amount
 from app.core.payments import Payment
 from app.runtime import Runtime
-from app.services import notifications, payments, seals, settlement, settling
-from app.services.settlement import Item
+from app.services import cases, notifications, payments, seals, settling
 from models import Database
 from models.session import Role, take_role
 from tests.support.servers import Place
@@ -82,17 +80,9 @@ def refund(shop: Shop, payment: Payment) -> None:
 
 
 def accept(place: Place, shop: Shop, payment: Payment) -> None:
-    """Accepts the open case of `payment` as an operator does: the credit and the case in one transaction."""
-    case = place.rows(
-        "select id, amount_minor, currency from dead_letters where payment_id = :id and state = 'open'", id=payment.id
-    )[0]
-    command = Command(CommandKind.ACCEPT, case["id"], case["amount_minor"], case["currency"])
-    with shop.runtime.database.transaction("worker") as connection:
-        settlement.settle(connection, [Item(shop.tenant_id, payment.id, command, "operator:test")])
-        connection.exec_driver_sql(
-            "update dead_letters set state = 'accepted', closed_at = now(), closed_by = 'operator:test' where id = %s",
-            (str(case["id"]),),
-        )
+    """Accepts the open case of `payment`."""
+    case = place.value("select id from dead_letters where payment_id = :id and state = 'open'", id=payment.id)
+    cases.accept(shop.runtime, shop.tenant_id, case, "operator:test")
 
 
 def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:

@@ -70,8 +70,8 @@ POLICIES = {
     "over credited": Policy(over="credit"),
     "over rejected": Policy(over="reject"),
 }
-# Five is what the rules are about (a money fact, an end, a case, its answer, a repeat); one more costs a second.
-STEPS_MAX = 6
+# What the rules are about: a money fact, an end, a case, its answer, a repeat. One more costs minutes.
+STEPS_MAX = 5
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,9 @@ def money_beside(world: World) -> tuple[Beside, ...]:
         if row.reason in SECOND_MONEY and row.amount_minor is not None and row.currency:
             one = found.get((row.reference, row.currency), Beside(row.reference, row.currency))
             accepted = row.amount_minor if row.state == "accept" else 0
-            known = row.amount_minor if row.state in ("open", "reject", "rejected") else 0
+            waiting = row.amount_minor if row.state == "open" else 0
             found[row.reference, row.currency] = replace(
-                one, accepted_minor=one.accepted_minor + accepted, known_minor=max(one.known_minor, known)
+                one, accepted_minor=one.accepted_minor + accepted, waiting_minor=max(one.waiting_minor, waiting)
             )
     return tuple(found.values())
 

@@ -62,6 +62,13 @@ def test_help_names_every_command() -> None:
             assert f"  {path[0]} " in done.stdout
 
 
+@pytest.mark.parametrize("path", [path for path, _ in COMMANDS], ids=" ".join)
+def test_every_command_is_in_its_document(path: tuple[str, ...]) -> None:
+    lines = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith(f"| `sluice {path[0]}")]
+    assert any(path[-1] in row.split(" | ")[0] for row in rows)
+
+
 def test_version() -> None:
     done = sluice("--version")
     assert done.returncode == 0

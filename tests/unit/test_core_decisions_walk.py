@@ -59,7 +59,6 @@ def check_money_is_kept(before: World, given: Input, after: World, decision: Dec
     assert decision.verdict is not Verdict.IGNORED
     known = (given.amount_minor, given.currency)
     credited = {(row.amount_minor, row.currency) for row in after.transfers if row.type == "deposit"}
-    kept = {(case.amount_minor, case.currency) for case in after.cases}
     if decision.verdict is Verdict.DUPLICATE:
         total = after.payment.received_minor or 0, after.payment.received_currency
         # Totals only grow, so an earlier one that comes late says nothing new.

@@ -6,12 +6,13 @@ import contextlib
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 import requests
 
+from app.cli.options import Duration
 from app.cli.output import console, json_option, print_json
 from app.cli.own_stack import find_running, start_own
 from app.cli.timeline import print_timeline
@@ -19,7 +20,8 @@ from app.core.money import AmountError, CurrencyError, parse_amount
 from app.settings import Settings
 
 ANSWER_SECONDS = 15.0  # The longest answer is one that waits ten seconds for the payment to change.
-END_SECONDS = 60.0  # A payment takes well under a second; a minute outlives a worker that starts anew meanwhile.
+END_SECONDS_MAX = 3600  # Whoever waits longer than an hour for a payment does not want a demo.
+NUMBERED_SECONDS = 10.0  # Notifications get their numbers within moments, and only the last lines wait for it.
 
 
 class DemoFailed(click.ClickException):
@@ -29,8 +31,16 @@ class DemoFailed(click.ClickException):
 @click.command("demo", short_help="Pays one deposit through to the wallet.")
 @click.option("--amount", default="25.00", show_default=True, help="What to deposit, as a decimal number.")
 @click.option("--currency", default="USD", show_default=True, help="ISO 4217 code.")
+@click.option(
+    # A payment takes well under a second; a minute outlives a worker that starts anew meanwhile.
+    "--timeout",
+    type=Duration(END_SECONDS_MAX),
+    default="60s",
+    show_default=True,
+    help="How long the payment may take to end.",
+)
 @json_option
-def command(amount: str, currency: str, as_json: bool) -> None:
+def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
     """Pays one deposit through to the wallet and prints what happened.
 
     Uses the stack that runs in SLUICE_HOME, or else starts one on free ports and stops it afterwards. Exits with 0
@@ -40,7 +50,7 @@ def command(amount: str, currency: str, as_json: bool) -> None:
         amount_minor = parse_amount(amount, currency)
     except (AmountError, CurrencyError) as error:
         raise click.UsageError(f"the amount {error}" if isinstance(error, AmountError) else str(error)) from None
-    with open_stack(Settings.from_environment()) as run, Visitor(run) as visitor:
+    with open_stack(Settings.from_environment()) as run, Visitor(run, timeout) as visitor:
         report = visitor.deposit(amount, currency, amount_minor)
     if as_json:
         print_json(report)
@@ -67,7 +77,8 @@ def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
 class Visitor:
     """Does over HTTP what a tenant's backend and its user do: asks for a deposit, pays it, looks at the wallet."""
 
-    def __init__(self, run: dict[str, Any]) -> None:
+    def __init__(self, run: dict[str, Any], timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
         self.web, self.sandbox = run["web"], run["sandbox"]
         self.user_id = f"demo-{secrets.token_hex(6)}"
         self._key = {"Authorization": f"Bearer {run['secret_key']}"}
@@ -122,12 +133,17 @@ class Visitor:
         ended = ("completed", "failed", "cancelled")
         return self._watch(payment, "&until=ended", lambda seen: seen["status"] in ended)
 
-    def _watch(self, payment: dict[str, Any], until: str, is_there: Any) -> dict[str, Any]:
-        deadline = time.monotonic() + END_SECONDS
+    def _watch(self, payment: dict[str, Any], until: str, is_there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        deadline = time.monotonic() + self.timeout_seconds
         while not is_there(payment):
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"payment {payment['id']} is {payment['status']} after {END_SECONDS:.0f} s")
-            payment = self.call("GET", f"{self.web}/api/payments/{payment['id']}?wait=10{until}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DemoFailed(
+                    f"payment {payment['id']} is still {payment['status']} after {self.timeout_seconds:g} s:"
+                    " is a worker missing? see `sluice doctor`"
+                )
+            wait = max(1, min(10, int(left)))
+            payment = self.call("GET", f"{self.web}/api/payments/{payment['id']}?wait={wait}{until}")
         return payment
 
     def wallet(self, currency: str) -> dict[str, Any] | None:
@@ -141,7 +157,7 @@ class Visitor:
 
     def timeline(self, payment: dict[str, Any]) -> list[dict[str, Any]]:
         """Returns the timeline once its notifications have their numbers: events may trail the payment by moments."""
-        deadline = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + NUMBERED_SECONDS
         while True:
             events: list[dict[str, Any]] = self.call("GET", f"{self.web}/api/payments/{payment['id']}/timeline")["data"]
             told = [event["detail"]["id"] for event in events if event["kind"] == "notification"]

@@ -7,6 +7,7 @@ import uuid
 
 import click
 
+from app.cli.explain import explain
 from app.cli.options import Moment, limit_option, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows
 from app.cli.stack import open_runtime
@@ -20,6 +21,9 @@ from app.services.tenants import find_tenant
 @click.group("payments")
 def command() -> None:
     """Shows payments."""
+
+
+command.add_command(explain)
 
 
 @command.command("list")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
 import click
 
-from app.cli.options import WebAddress, operator
+from app.cli.options import Duration, WebAddress, operator
 from app.cli.output import json_option, print_object, print_rows
 from app.cli.stack import open_runtime
-from app.services import tenants
+from app.services import policies, tenants
 from app.services.tenants import NewTenant
 
 
 @click.group("tenants")
 def command() -> None:
-    """Makes and lists tenants."""
+    """Makes and lists tenants, and sets their policy."""
 
 
 @command.command("create")
@@ -56,3 +59,25 @@ def list_all(as_json: bool) -> None:
         "created_at": "Created",
     }
     print_rows(rows, columns, as_json=as_json, empty="No tenants yet.")
+
+
+@command.command("policy")
+@click.argument("tenant", metavar="NAME")
+@click.option("--tolerance", "tolerance_percent", metavar="PERCENT", help="Other amounts within it are credited.")
+@click.option("--late", "late_policy", type=click.Choice(["credit", "hold", "reject"]), help="Money after the end.")
+@click.option("--over", "over_policy", type=click.Choice(["credit", "hold", "reject"]), help="More than asked.")
+@click.option("--negative", "negative_policy", type=click.Choice(["allow", "hold"]), help="Reversals of spent money.")
+@click.option("--payment-seconds", type=Duration(30 * 86_400), help="Time to pay, such as 30m.")
+@click.option("--monitoring-seconds", type=Duration(365 * 86_400), help="How long after that the provider is asked.")
+@json_option
+def policy(tenant: str, as_json: bool, **changes: Any) -> None:
+    """Shows a tenant's policy for what does not go as asked, or changes it for every decision from now on."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "tolerance_percent" in given:
+        try:
+            given["tolerance_percent"] = Decimal(given["tolerance_percent"])
+        except InvalidOperation:
+            raise click.UsageError("--tolerance is a percentage such as 0.5") from None
+    with open_runtime() as runtime:
+        found = policies.change_policy(runtime, tenants.find_tenant(runtime, tenant), given, operator())
+    print_object(found, policies.COLUMNS, as_json=as_json)

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from app.cli.options import limit_option, tenant_option
+from app.cli.options import limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
-from app.services import listing
+from app.services import listing, redrive
 from app.services.listing import Wanted
 from app.services.tenants import find_tenant
 
@@ -37,7 +37,7 @@ _REFUSED = {
 
 @click.group("webhooks")
 def command() -> None:
-    """Shows what providers sent."""
+    """Shows what providers sent, and lets it be settled again."""
 
 
 @command.command("list")
@@ -106,3 +106,17 @@ def _print_webhook(webhook: dict[str, Any], body: bytes) -> None:
     click.echo(f"\nBody ({webhook['body_bytes']} bytes)")
     text = _as_text(body)
     click.echo(printable(text) if text is not None else base64.b64encode(body).decode("ascii"))
+
+
+@command.command("replay")
+@click.argument("webhook_id", metavar="ID", type=click.UUID)
+@json_option
+def replay(webhook_id: uuid.UUID, as_json: bool) -> None:
+    """Lets a webhook be settled once more, whatever became of it; its money is credited once all the same."""
+    with open_runtime() as runtime:
+        tenant_id = listing.show_webhook(runtime, webhook_id)["tenant_id"]
+        effect = redrive.replay_webhook(runtime, tenant_id, webhook_id, operator())
+    if as_json:
+        print_json({"id": webhook_id, "effect": effect})
+    else:
+        click.echo(f"Due again; at this moment: {printable(effect)}")

@@ -217,9 +217,10 @@ function start() {
   window.addEventListener('pageshow', (event) => { if (event.persisted) stay(); });
   const feed = storedFeed();
   view.showFeed(feed);
-  // What happened while the pay page was open follows after the last message that was seen here.
+  // What happened while the pay page was open follows after the last message that was seen here; a visitor who saw none
+  // starts at the beginning, since the browser often leaves for the pay page before the first message came.
   sluice.watch({
-    ...api, after: feed[0]?.id, onMessage, onState, onReset: load,
+    ...api, after: feed[0]?.id ?? 0, onMessage, onState, onReset: load,
     onError: (error) => { if (!access) view.showTrouble(error.message); },
   });
   if (shown) load().then(() => { if (payments.has(shown)) view.focusJourney(); });

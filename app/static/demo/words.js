@@ -120,5 +120,6 @@ function underReview(payment) {
 
 function reason(payment, otherwise) {
   if (!payment.failure_reason) return otherwise;
-  return `Reason given: ${payment.failure_reason.replaceAll('_', ' ')}. ${otherwise}`;
+  // A code of ours (expired) or the provider's own sentence, which has its full stop already.
+  return `Reason given: ${payment.failure_reason.replaceAll('_', ' ').replace(/\.$/, '')}. ${otherwise}`;
 }

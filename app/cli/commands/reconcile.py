@@ -1,0 +1,62 @@
+"""`sluice reconcile`."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import uuid
+
+import click
+
+from app.cli.options import Moment, operator
+from app.cli.output import json_option, print_json, print_rows
+from app.cli.stack import open_runtime
+from app.core.errors import ProviderCallFailed
+from app.services import reconciliation
+from app.services.reconciliation import Report
+
+# Neither equal nor different: the provider's list could not be read to its end.
+EXIT_NOT_COMPARED = 3
+
+
+@click.command("reconcile")
+@click.option("--provider", "provider_id", type=click.UUID, required=True, help="The provider's id.")
+@click.option("--from", "start", type=Moment(), required=True, help="Payments created from here on.")
+@click.option("--to", "end", type=Moment(), help="To before here; now without it.")
+@json_option
+def command(provider_id: uuid.UUID, start: datetime.datetime, end: datetime.datetime | None, as_json: bool) -> None:
+    """Compares a period with the provider's list and opens a case for each difference: exit 0 if there is none, else 1.
+
+    An open payment is settled by what the list says, as by a poll. All other differences move no money and wait as
+    dead letters of kind `reconciliation`. Differences whose case a person has closed are not told again. Exit 3 means
+    that the list could not be read.
+    """
+    end = end or datetime.datetime.now(datetime.UTC)
+    if start >= end:
+        raise click.UsageError("--from is before --to")
+    with open_runtime() as runtime:
+        try:
+            report = reconciliation.reconcile(runtime, provider_id, start, end, operator())
+        except ProviderCallFailed as error:
+            click.echo(f"Error: the provider's list could not be read: {error}", err=True)
+            sys.exit(EXIT_NOT_COMPARED)
+    _print(report, as_json)
+    sys.exit(1 if report.differences else 0)
+
+
+def _print(report: Report, as_json: bool) -> None:
+    counts = {name: getattr(report, name) for name in ("compared", "settled", "in_flight", "closed")}
+    rows = [
+        {"reason": one.reason, "payment_id": one.payment_id, "reference": one.reference, "detail": one.detail}
+        for one in report.differences
+    ]
+    if as_json:
+        print_json({"provider_id": report.provider_id, **counts, "differences": rows})
+        return
+    click.echo(
+        f"{report.compared} payments compared, {report.settled} settled by it, {report.in_flight} in flight,"
+        f" {report.closed} earlier cases closed, {len(rows)} differences."
+    )
+    if rows:
+        columns = {"reason": "Reason", "payment_id": "Payment", "reference": "Reference", "detail": "Detail"}
+        print_rows(rows, columns, as_json=False)

@@ -1,0 +1,103 @@
+"""`sluice verify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from app.cli.options import tenant_option
+from app.cli.output import console, json_option, print_json, printable
+from app.cli.stack import open_runtime
+from app.runtime import Runtime
+from app.services import seal_heads, verification
+from app.services.seal_heads import HeadFileError
+from app.services.tenants import find_tenant
+from app.services.verification import Report
+from app.services.verification.checks import Breach
+
+# Of each broken invariant this many rows are printed; --json has more.
+ROWS_PRINTED = 10
+
+
+@click.command("verify")
+@click.option("--full", is_flag=True, help="Read every row again, however many there are.")
+@tenant_option()
+@click.option("--check-head", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Heads kept earlier.")
+@click.option("--write-head", type=click.Path(dir_okay=False, path_type=Path), help="Keep the heads of the seals here.")
+@json_option
+def command(full: bool, tenant: str | None, check_head: Path | None, write_head: Path | None, as_json: bool) -> None:
+    """Proves the books while the system runs: exit 0 if they hold, else 1 and each broken invariant.
+
+    Small books are read whole. Large ones are read on from what the last proof has found in order; --full reads them
+    from their beginning. Open cases, dead letters and work in flight are no faults. A file of heads, kept where who can
+    change the database cannot, shows also whether the end of the audit was cut off or written anew.
+    """
+    with open_runtime() as runtime:
+        report = _prove(runtime, full, tenant)
+        if check_head is not None:
+            _check_heads(runtime, report, check_head)
+        if write_head is not None:
+            _write_heads(runtime, report, write_head)
+        verification.record(runtime.database, report)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        print_report(report)
+    sys.exit(0 if report.is_whole else 1)
+
+
+def _prove(runtime: Runtime, full: bool, tenant: str | None) -> Report:
+    tenant_id = find_tenant(runtime, tenant) if tenant else None
+    mode = "full" if full else verification.choose_mode(runtime.database)
+    screen = console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
+        tasks = {}
+
+        def progress(name: str, rows: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=None)
+            bars.advance(tasks[name], rows)
+
+        return verification.prove(runtime.database, mode, tenant_id, progress=progress)
+
+
+def _check_heads(runtime: Runtime, report: Report, path: Path) -> None:
+    wanted = None if report.tenant_id is None else str(report.tenant_id)
+    try:
+        heads = [head for head in seal_heads.load_heads(path).values() if wanted in (None, head.tenant_id)]
+    except HeadFileError as error:
+        raise click.ClickException(str(error)) from None
+    _add_broken(report, seal_heads.find_broken_heads(runtime.database, heads))
+    report.count("kept heads", len(heads))
+
+
+def _write_heads(runtime: Runtime, report: Report, path: Path) -> None:
+    # What contradicts a head that was kept is as broken as if it had been asked for.
+    heads = seal_heads.read_heads(runtime.database, report.tenant_id)
+    try:
+        _add_broken(report, seal_heads.write_heads(runtime.database, path, heads))
+    except HeadFileError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _add_broken(report: Report, heads: list[seal_heads.Head]) -> None:
+    what = "the chain of seals goes on from the head that was kept outside the database"
+    report.add(
+        Breach("I12", what, f"tenant {head.tenant_id}, seal {head.number}", "cut off, or written anew")
+        for head in heads
+    )
+
+
+def print_report(report: Report) -> None:
+    """Prints the verdict in one line, then each broken invariant with its first rows."""
+    for each in sorted(report.broken.values(), key=lambda broken: (int(broken.invariant[1:]), broken.what)):
+        click.echo(f"{each.invariant} does not hold: {each.what} ({each.count} rows)")
+        for row in each.rows[:ROWS_PRINTED]:
+            click.echo(printable(f"    {row['subject']}: {row['detail']}".rstrip(": ")))
+        if each.count > ROWS_PRINTED:
+            click.echo(f"    and {each.count - ROWS_PRINTED} more")
+    click.echo(report.verdict)

@@ -1,0 +1,87 @@
+"""`sluice payments explain`: a payment's story in words, or as a sequence diagram."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from app.cli.output import json_option, print_json, print_table
+from app.cli.sequence import draw
+from app.cli.stack import open_runtime
+from app.cli.timeline import describe_actor, describe_event, describe_who
+from app.services import explaining
+
+_CLOSED = {
+    "redriven": "is tried again",
+    "accepted": "is accepted, and the money in it credited",
+    "rejected": "is rejected, and no money moves",
+    "superseded": "is settled by what came later",
+}
+_REFUSED = {
+    "signature": "its signature does not hold",
+    "timestamp": "it is too old, or not of our time",
+    "address": "it came from an address that may not send them",
+    "json": "it cannot be read",
+    "path": "it contradicts the path that it came by",
+}
+
+
+@click.command("explain")
+@click.argument("payment_id", metavar="ID", type=click.UUID)
+@click.option("--mermaid", is_flag=True, help="Print a Mermaid sequence diagram.")
+@json_option
+def explain(payment_id: uuid.UUID, mermaid: bool, as_json: bool) -> None:
+    """Tells what happened to a payment, step by step: when, who, what and why."""
+    with open_runtime() as runtime:
+        story = explaining.read_story(runtime, payment_id)
+    events = [event | {"who": describe_who(event), "text": tell(event)} for event in story["events"]]
+    if as_json:
+        more = {"mermaid": draw(story["payment"], events)} if mermaid else {}
+        print_json({"payment": story["payment"], "events": events, **more})
+    elif mermaid:
+        click.echo(draw(story["payment"], events))
+    else:
+        click.echo(summarize(story["payment"]))
+        click.echo()
+        print_table([_row(event) for event in events], {"at": "When (UTC)", "who": "Who", "text": "What"})
+
+
+def summarize(payment: Mapping[str, Any]) -> str:
+    """Returns where the payment stands, in a sentence or two."""
+    said = [
+        f"Payment {payment['id']}: {payment['amount']} {payment['currency']} for user {payment['user_id']}"
+        f" is {payment['status']}."
+    ]
+    if payment["failure_reason"]:
+        said.append(f"Why: {payment['failure_reason']}.")
+    if payment["received_amount"]:
+        said.append(f"Received: {payment['received_amount']} {payment['received_currency']}.")
+    if payment["exception"]:
+        said.append(f"Needs a look: {payment['exception']}.")
+    return " ".join(said)
+
+
+def _row(event: Mapping[str, Any]) -> dict[str, Any]:
+    moment = datetime.datetime.fromisoformat(event["at"])
+    return {**event, "at": moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
+
+
+def tell(event: Mapping[str, Any]) -> str:
+    """Returns what happened, in one sentence; every kind of event has one."""
+    detail = event["detail"]
+    if event["kind"] == "webhook_refused":
+        why = _REFUSED.get(detail["reason"], detail["reason"].replace("_", " "))
+        return f"A webhook from {detail['remote_address']} that names this payment is refused: {why}"
+    # What an operator does is an audit row, such as `dead_letter_accepted`; what settles itself has a state alone.
+    state = detail["state"] if event["kind"] == "dead_letter_closed" else event["kind"].removeprefix("dead_letter_")
+    if event["kind"].startswith("dead_letter_") and state in _CLOSED:
+        return f"The dead letter ({detail['reason']}) {_CLOSED[state]}, by {describe_actor(event['actor'])}"
+    said = describe_event(event)
+    if event["kind"] == "webhook" and detail["repeats"]:
+        times = "once" if detail["repeats"] == 1 else f"{detail['repeats']} times"
+        said += f"; the same bytes came again {times}, without effect"
+    return said

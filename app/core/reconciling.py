@@ -1,0 +1,100 @@
+"""What differs between a payment and the provider's word about it; pure, and it moves no money."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from app.core.facts import Fact, FactKind
+from app.core.payments import Payment, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference for a person. `reason` is missing_here, missing_there, amount, currency or state.
+
+    `key` is the same for the same difference; `is_ours` says that the payment is one of the provider's with us.
+    """
+
+    reason: str
+    detail: str
+    key: str
+    reference: str | None
+    payment_id: uuid.UUID | None
+    is_ours: bool = True
+
+
+def missing_there(payment: Payment) -> Difference:
+    """Returns the difference of a payment that the provider gave a reference and does not know any more."""
+    reference = payment.provider_reference
+    detail = f"the payment is {payment.status} here with reference {reference}, which the provider does not know"
+    return Difference("missing_there", detail, f"missing_there:{reference}", reference, payment.id)
+
+
+def compare(
+    payment: Payment | None,
+    fact: Fact,
+    *,
+    reference: str,
+    asked: tuple[int, str],
+    refunded_minor: int,
+    payment_id: uuid.UUID | None,
+) -> Difference | None:
+    """Returns the first difference between a payment, None where we have none, and the provider's row of it.
+
+    `asked` is (minor units, currency) as the provider was asked, `refunded_minor` what it gave back so far.
+    """
+    if payment is None:
+        detail = f"the provider has {reference} ('{fact.kind}'), which is no payment of this provider here"
+        return Difference("missing_here", detail, f"missing_here:{reference}", reference, payment_id, is_ours=False)
+    if payment.provider_reference not in (None, reference):
+        detail = f"the provider has {reference} for the payment as well, which here has {payment.provider_reference}"
+        return Difference("missing_here", detail, f"missing_here:{reference}", reference, payment.id)
+    found = (
+        _asked_differs(payment, asked) or _state_differs(payment, fact) or _money_differs(payment, fact, refunded_minor)
+    )
+    if found is None:
+        return None
+    reason, detail = found
+    return Difference(reason, detail, f"{reason}:{reference}:{detail}", reference, payment.id)
+
+
+def _asked_differs(payment: Payment, asked: tuple[int, str]) -> tuple[str, str] | None:
+    minor, currency = asked
+    if currency != payment.currency:
+        return "currency", f"asked in {payment.currency} here, in {currency} there"
+    if minor != payment.amount_minor:
+        return "amount", f"asked {payment.amount_minor} {currency} here, {minor} there (minor units)"
+    return None
+
+
+def _state_differs(payment: Payment, fact: Fact) -> tuple[str, str] | None:
+    is_paid_here, is_paid_there = payment.status is Status.COMPLETED, fact.kind is FactKind.SUCCEEDED
+    if is_paid_here and not is_paid_there:
+        return "state", f"completed here, '{fact.kind}' there"
+    if is_paid_there and not is_paid_here and not payment.is_open:
+        # Money that is known here waits for a person already, or one has rejected it.
+        if (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency):
+            return None
+        return "state", f"{payment.status} here, paid {fact.amount_minor} {fact.currency} there (minor units)"
+    if fact.kind is FactKind.PENDING and not payment.is_open and payment.session_closed:
+        return "state", f"{payment.status} here and its session closed, still open there"
+    return None
+
+
+def _money_differs(payment: Payment, fact: Fact, refunded_minor: int) -> tuple[str, str] | None:
+    if payment.status is not Status.COMPLETED:
+        return None
+    if fact.currency != payment.received_currency:
+        return "currency", f"received in {payment.received_currency} here, in {fact.currency} there"
+    if fact.amount_minor != payment.received_minor:
+        return (
+            "amount",
+            f"received {payment.received_minor} here, {fact.amount_minor} {fact.currency} there (minor units)",
+        )
+    if refunded_minor != payment.reversed_minor:
+        return (
+            "amount",
+            f"given back {payment.reversed_minor} here, {refunded_minor} {fact.currency} there (minor units)",
+        )
+    return None

@@ -1,0 +1,76 @@
+"""Which addresses may be called, and the one look-up that says where a host is."""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import socket
+import threading
+from typing import Any
+
+from app.core.errors import NotSent
+
+# The only part of IPv6 that is given out for public hosts (RFC 4291, IANA's registry).
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
+# IPv6 forms that lead to an IPv4 address in their last four bytes: NAT64 (RFC 6052) and the old "compatible" one.
+_ENDS_IN_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+# Special ranges that older Pythons take for public: protocol assignments, 6to4 relays, documentation.
+_NOT_PUBLIC = tuple(ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
+
+Found = list[tuple[socket.AddressFamily, Any]]
+
+
+def is_loopback_name(host: str) -> bool:
+    """Returns whether `host` names this machine in so many words."""
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+def is_callable(address: str, host: str, private_hosts: frozenset[str]) -> bool:
+    """Returns whether `address`, which `host` was resolved to, may be connected to."""
+    if host in private_hosts:
+        return True
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if is_loopback_name(host):
+        return ip.is_loopback
+    return is_public(ip)
+
+
+def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Returns whether `ip` is a public unicast address, and leads to one where it carries another in itself."""
+    if any(ip in network for network in _NOT_PUBLIC):
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+    if inner is None and any(ip in network for network in _ENDS_IN_IPV4):
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_public(inner)
+    return ip in _PUBLIC_IPV6 and ip.is_global and not ip.is_multicast
+
+
+def resolve(host: str, port: int, seconds: float) -> Found:
+    """Returns the addresses of `host`. Raises NotSent where there are none within `seconds`.
+
+    The system's resolver has no time limit of its own that could be set here, so it is waited for beside it.
+    """
+    answers: queue.SimpleQueue[Found | OSError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put([(family, address) for family, _, _, _, address in found])
+        except (OSError, UnicodeError) as error:
+            answers.put(OSError(str(error)))
+
+    threading.Thread(target=look_up, name="resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise NotSent("the provider's host could not be resolved in time") from None
+    if isinstance(answer, OSError):
+        raise NotSent(f"the provider's host cannot be resolved: {answer}") from answer
+    return answer

@@ -1,0 +1,110 @@
+"""What a person decides about a dead letter: accept the money in it, or reject it and close the case."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import Connection, RowMapping, text
+
+from app.core.errors import RequestRejected
+from app.core.facts import Command, CommandKind
+from app.runtime import Runtime
+from app.services import audit, settlement
+from app.services.after_commit import tell
+from app.services.audit import AuditRow
+from app.services.settlement import Item, Outcome
+
+_LOCK_PAYMENT = text(
+    "select p.id from payment_transactions p"
+    " join dead_letters d on d.tenant_id = p.tenant_id and d.payment_id = p.id"
+    " where d.tenant_id = :tenant_id and d.id = :id for no key update of p"
+)
+_LOCK = text(
+    "select id, tenant_id, kind, reason, payment_id, provider_id, webhook_id, amount_minor, currency, case_reference,"
+    " state, closed_by from dead_letters where tenant_id = :tenant_id and id = :id for update"
+)
+CLOSE = text(
+    """
+    update dead_letters set state = :state, closed_at = case when :state = 'open' then closed_at else now() end,
+        closed_by = case when :state = 'open' then closed_by else :actor end,
+        history = history || jsonb_build_array(jsonb_build_object('at', now(), 'actor', cast(:actor as text),
+                                                                  'action', cast(:action as text)))
+    where tenant_id = :tenant_id and id = :id
+    """
+)
+
+
+def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID) -> RowMapping:
+    """Locks a dead letter and, before it, its payment, so that two operators cannot both act. Raises 404."""
+    about = {"tenant_id": tenant_id, "id": dead_letter_id}
+    connection.execute(_LOCK_PAYMENT, about)
+    row = connection.execute(_LOCK, about).mappings().first()
+    if row is None:
+        raise RequestRejected(404, "There is no such dead letter.")
+    return row
+
+
+def accept(
+    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, is_dry_run: bool = False
+) -> str:
+    """Credits the money that waits in a dead letter, through the one function, and closes it; returns what it did.
+
+    Raises RequestRejected: 404, or 409 where it is closed already or holds no money.
+    """
+    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.ACCEPT, is_dry_run)
+
+
+def reject(
+    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, is_dry_run: bool = False
+) -> str:
+    """Closes a dead letter without a credit; returns what it did. Raises RequestRejected (404, 409)."""
+    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.REJECT, is_dry_run)
+
+
+def _decide(
+    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, kind: CommandKind, is_dry_run: bool
+) -> str:
+    with runtime.database.transaction("clerk", tenant_id) as connection:
+        row = lock_dead_letter(connection, tenant_id, dead_letter_id)
+        _check(row, kind)
+        item = _item(row, kind, actor)
+        if is_dry_run:
+            return describe(settlement.preview(connection, [item])) if item else "closes the case; nothing else changes"
+        state = "accepted" if kind is CommandKind.ACCEPT else "rejected"
+        # Closed first: what the decision reads of the payment's open cases is then what is left of them.
+        connection.execute(
+            CLOSE,
+            {"tenant_id": tenant_id, "id": dead_letter_id, "state": state, "actor": actor, "action": state},
+        )
+        outcomes = settlement.settle(connection, [item]) if item else []
+        detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"]}
+        if row["amount_minor"] is not None:
+            detail |= {"amount_minor": row["amount_minor"], "currency": row["currency"]}
+        audit.write(connection, [AuditRow(tenant_id, actor, f"dead_letter_{state}", detail, row["payment_id"])])
+    tell(runtime, outcomes)
+    return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
+
+
+def _check(row: RowMapping, kind: CommandKind) -> None:
+    if row["state"] != "open":
+        by = f" by {row['closed_by']}" if row["closed_by"] else ""
+        raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}{by}.")
+    if kind is CommandKind.ACCEPT and (row["amount_minor"] is None or row["payment_id"] is None):
+        raise RequestRejected(409, "There is no money in this dead letter to accept.")
+
+
+def _item(row: RowMapping, kind: CommandKind, actor: str) -> Item | None:
+    if row["payment_id"] is None or row["amount_minor"] is None:
+        return None
+    command = Command(kind, row["id"], row["amount_minor"], row["currency"], row["case_reference"])
+    return Item(row["tenant_id"], row["payment_id"], command, actor)
+
+
+def describe(outcomes: list[Outcome]) -> str:
+    """Returns in words what was decided, or would be."""
+    decision = outcomes[0].decision
+    if decision is None:
+        return "waits: there is no such payment with this provider"
+    words = f"{decision.verdict}: {decision.reason}; the payment is {decision.payment.status}"
+    moved = decision.transfer
+    return words if moved is None else f"{words}; {moved.type} of {moved.amount_minor} {moved.currency} (minor units)"

@@ -1,0 +1,63 @@
+"""A payment's story for a support person: its timeline, and what else bears on it beyond the tenant's view."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+
+from app.core.payments import format_time
+from app.runtime import Runtime
+from app.services import listing
+
+# A refused delivery is believed in nothing, so it belongs to no payment: that its bytes name one is all that is known.
+_REFUSED = text(
+    """
+    select at, 'webhook_refused' as kind, 'system' as actor,
+           jsonb_build_object('reason', reason, 'remote_address', remote_address) as detail
+    from webhook_refusals where position(cast(:name as bytea) in body_head) > 0 order by at, sequence
+    """
+)
+_CLOSED = text(
+    """
+    select closed_at as at, 'dead_letter_closed' as kind, coalesce(closed_by, 'system') as actor,
+           jsonb_build_object('id', id, 'reason', reason, 'state', state) as detail
+    from dead_letters d where tenant_id = :tenant_id and payment_id = :payment_id and closed_at is not null
+      and not exists (select from audit_logs a where a.tenant_id = d.tenant_id and a.payment_id = d.payment_id
+                      and a.kind = 'dead_letter_' || d.state and a.detail->>'dead_letter_id' = d.id::text)
+    order by closed_at, id
+    """
+)
+_REPEATS = text(
+    """
+    select h.id, k.duplicates from payment_webhooks h
+    join webhook_keys k on k.provider_id = h.provider_id and k.external_id = h.external_id and k.webhook_id = h.id
+    where h.tenant_id = :tenant_id and h.payment_id = :payment_id and k.duplicates > 0
+    """
+)
+
+
+def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
+    """Returns `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
+
+    Beside the kinds of the timeline: `webhook_refused`, which named this payment but was not believed, and
+    `dead_letter_closed`, where no operator did it. A webhook's detail has `repeats`, how often the same bytes came
+    again. Raises RequestRejected (404) where there is no such payment.
+    """
+    story = listing.show_payment(runtime, payment_id)
+    parameters = {"tenant_id": story["payment"]["tenant_id"], "payment_id": payment_id}
+    with runtime.database.transaction("operator") as connection:
+        found = connection.execute(_REFUSED, {"name": str(payment_id).encode()}).mappings().all()
+        found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
+        repeats = {str(row.id): row.duplicates for row in connection.execute(_REPEATS, parameters)}
+    events = [*story["timeline"], *map(_event, found)]
+    for event in events:
+        if event["kind"] == "webhook":
+            event["detail"]["repeats"] = repeats.get(event["detail"]["webhook_id"], 0)
+    # The timeline is in order already and the sort is stable: of one moment, what it tells stays in its order.
+    return {"payment": story["payment"], "events": sorted(events, key=lambda event: str(event["at"]))}
+
+
+def _event(row: RowMapping) -> dict[str, Any]:
+    return {"at": format_time(row["at"]), "kind": row["kind"], "actor": row["actor"], "detail": row["detail"]}

@@ -1,0 +1,70 @@
+"""A tenant's policy for what does not go as asked (CONTRACT section 3, "States")."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+
+from app.runtime import Runtime
+from app.services.configuration import ConfigurationError, write_audit
+
+# The columns of a policy, and what the command line calls them.
+COLUMNS = {
+    "tolerance_percent": "Tolerance (percent)",
+    "late_policy": "Late money",
+    "over_policy": "Too much money",
+    "negative_policy": "Wallet below zero by a reversal",
+    "payment_seconds": "Time to pay (s)",
+    "monitoring_seconds": "Asked about after that (s)",
+}
+# Shorter than a minute nobody can pay; longer than thirty days no provider keeps a session.
+PAYMENT_SECONDS = (60, 30 * 86_400)
+# A provider's own list is compared for longer; a year of daily questions is enough for one payment.
+MONITORING_SECONDS = (0, 365 * 86_400)
+
+
+def read_policy(runtime: Runtime, tenant_id: uuid.UUID) -> dict[str, Any]:
+    """Returns the tenant's policy by column."""
+    with runtime.database.transaction("operator") as connection:
+        query = f"select {', '.join(COLUMNS)} from tenants where id = :id"  # noqa: S608  # constants
+        return dict(connection.execute(text(query), {"id": tenant_id}).mappings().one())
+
+
+def change_policy(runtime: Runtime, tenant_id: uuid.UUID, changes: dict[str, Any], actor: str) -> dict[str, Any]:
+    """Changes the given columns and returns the whole policy; it counts for every decision from now on.
+
+    Raises ConfigurationError for a value that cannot be.
+    """
+    _check(changes)
+    if changes:
+        columns = ", ".join(f"{name} = :{name}" for name in COLUMNS if name in changes)
+        with runtime.database.transaction("operator") as connection:
+            connection.execute(
+                text(f"update tenants set {columns} where id = :id"),  # noqa: S608  # constants
+                changes | {"id": tenant_id},
+            )
+            # A percentage goes into the audit as it was written, not as a binary fraction.
+            said = {name: str(value) if isinstance(value, Decimal) else value for name, value in changes.items()}
+            write_audit(connection, tenant_id, actor, "tenant_policy_changed", said)
+    return read_policy(runtime, tenant_id)
+
+
+def _check(changes: dict[str, Any]) -> None:
+    unknown = sorted(changes.keys() - COLUMNS.keys())
+    if unknown:
+        raise ConfigurationError(f"a policy has no {', '.join(unknown)}")
+    tolerance = changes.get("tolerance_percent", Decimal(0))
+    if not (isinstance(tolerance, Decimal) and tolerance.is_finite() and 0 <= tolerance <= 100):
+        raise ConfigurationError("a tolerance is a percentage from 0 to 100")
+    if tolerance != round(tolerance, 2):
+        raise ConfigurationError("a tolerance has at most two decimals")
+    choices = ("credit", "hold", "reject")
+    for name, allowed in (("late_policy", choices), ("over_policy", choices), ("negative_policy", ("allow", "hold"))):
+        if changes.get(name, allowed[0]) not in allowed:
+            raise ConfigurationError(f"{name} is one of {', '.join(allowed)}")
+    for name, (least, most) in (("payment_seconds", PAYMENT_SECONDS), ("monitoring_seconds", MONITORING_SECONDS)):
+        if not least <= changes.get(name, least) <= most:
+            raise ConfigurationError(f"{name} is from {least} to {most}")

@@ -1,0 +1,288 @@
+"""Reconciliation: a period of payments is compared with the provider's own list; each difference is an open case.
+
+A payment that is still open here is settled by the provider's word, as a poll's answer would settle it, through the
+one function. Nothing else moves money: a difference about a payment that has ended is for a person, who accepts,
+rejects or redrives its case. A difference is confirmed before it is told: the payment is asked for once more, and one
+that has changed meanwhile is in flight and left to the next run. The same difference is the same case.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from sqlalchemy import Connection, RowMapping, text
+
+from app.core.errors import RequestRejected
+from app.core.facts import Fact, FactKind
+from app.core.payments import Payment
+from app.core.reconciling import Difference, compare, missing_there
+from app.providers import Account, Adapter, Listed, Subject
+from app.runtime import Runtime
+from app.services import alerts, audit, settlement
+from app.services.after_commit import tell
+from app.services.alerts import AlertRow
+from app.services.audit import AuditRow
+from app.services.payments import PAYMENT_COLUMNS
+from app.services.settlement import Item, read_payment
+from models import new_id
+
+# One look at the database for this many of the provider's rows.
+COMPARED_ROWS = 200
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run found. `settled` counts open payments that the provider's word moved on."""
+
+    provider_id: uuid.UUID
+    compared: int = 0
+    settled: int = 0
+    in_flight: int = 0
+    closed: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    runtime: Runtime
+    tenant_id: uuid.UUID
+    account: Account
+    adapter: Adapter
+    actor: str
+
+
+def reconcile(
+    runtime: Runtime, provider_id: uuid.UUID, start: datetime.datetime, end: datetime.datetime, actor: str
+) -> Report:
+    """Compares the payments created from `start` to before `end`.
+
+    Raises RequestRejected (404) for an unknown provider, ProviderCallFailed where its list cannot be read.
+    """
+    place = _open(runtime, provider_id, actor)
+    report = Report(provider_id)
+    seen: set[uuid.UUID] = set()
+    for rows in _chunks(place.adapter.list_payments(place.account, start, end), COMPARED_ROWS):
+        known = _load(place, [row.payment_id for row in rows if row.payment_id])
+        seen |= known.keys()
+        for row in rows:
+            report.compared += 1
+            _look(place, report, known.get(row.payment_id) if row.payment_id else None, row)
+    for payments in _chunks(_sent_between(place, start, end, seen), COMPARED_ROWS):
+        for payment in payments:
+            report.compared += 1
+            _look(place, report, payment, None)
+    _note(place, report, start, end)
+    return report
+
+
+def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Place:
+    with runtime.database.transaction("operator") as connection:
+        row = connection.execute(
+            text("select tenant_id, adapter, api_base_url, api_key_encrypted from payment_providers where id = :id"),
+            {"id": provider_id},
+        ).first()
+    if row is None:
+        raise RequestRejected(404, f"there is no provider {provider_id}")
+    account = Account(provider_id, row.api_base_url, runtime.vault.decrypt(row.api_key_encrypted))
+    return _Place(runtime, row.tenant_id, account, runtime.adapters[row.adapter], actor)
+
+
+def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(rows)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+# Here an open case is one of an earlier run.
+_COLUMNS = (
+    f"{PAYMENT_COLUMNS}, session_closed, exists (select from dead_letters d where d.tenant_id = p.tenant_id"
+    " and d.payment_id = p.id and d.kind = 'reconciliation' and d.state = 'open') as is_case_open"
+)
+
+
+def _read(row: RowMapping) -> Payment:
+    return replace(read_payment(row), session_closed=row["session_closed"], has_open_case=row["is_case_open"])
+
+
+def _load(place: _Place, ids: list[uuid.UUID]) -> dict[uuid.UUID, Payment]:
+    query = text(
+        f"select {_COLUMNS} from payment_transactions p"  # noqa: S608  # constants
+        " where tenant_id = :tenant_id and provider_id = :provider_id and id = any(:ids)"
+    )
+    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+        values = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "ids": ids}
+        return {row["id"]: _read(row) for row in connection.execute(query, values).mappings()}
+
+
+def _sent_between(
+    place: _Place, start: datetime.datetime, end: datetime.datetime, seen: set[uuid.UUID]
+) -> Iterator[Payment]:
+    """Yields our payments of the period that the provider has given a reference and did not list."""
+    query = text(
+        f"select {_COLUMNS} from payment_transactions p"  # noqa: S608  # constants
+        " where tenant_id = :tenant_id and provider_id = :provider_id and created_at >= :start and created_at < :end"
+        " and (created_at, id) > (:after_at, :after_id) and provider_reference is not null"
+        " order by created_at, id limit :rows"
+    )
+    about = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "start": start, "end": end}
+    after_at, after_id = start - datetime.timedelta(seconds=1), uuid.UUID(int=0)
+    while True:
+        with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+            values = about | {"after_at": after_at, "after_id": after_id, "rows": COMPARED_ROWS}
+            payments = [_read(row) for row in connection.execute(query, values).mappings()]
+        if not payments:
+            return
+        yield from (payment for payment in payments if payment.id not in seen)
+        after_at, after_id = payments[-1].created_at, payments[-1].id
+
+
+def _look(place: _Place, report: Report, payment: Payment | None, row: Listed | None) -> None:
+    if row is not None and payment is not None and _is_news(payment, row):
+        _settle(place, report, payment, row.fact)
+        return
+    difference = _differ(payment, row)
+    if difference is None:
+        report.closed += _close_others(place, payment, None)
+        return
+    if payment is not None and not _is_confirmed(place, payment, row, difference):
+        report.in_flight += 1
+        return
+    report.closed += _close_others(place, payment, difference)
+    if _keep(place, difference):
+        report.differences.append(difference)
+
+
+def _is_news(payment: Payment, row: Listed) -> bool:
+    """Whether a poll would bring something: the payment is open and the provider is done with it."""
+    is_done = row.fact.kind in (FactKind.SUCCEEDED, FactKind.DECLINED, FactKind.CANCELLED)
+    is_known = (row.fact.amount_minor, row.fact.currency) == (payment.received_minor, payment.received_currency)
+    is_same = payment.provider_reference in (None, row.reference)
+    return payment.is_open and is_same and is_done and not (row.fact.kind is FactKind.SUCCEEDED and is_known)
+
+
+def _differ(payment: Payment | None, row: Listed | None) -> Difference | None:
+    if row is None:
+        return None if payment is None else missing_there(payment)
+    return compare(
+        payment,
+        row.fact,
+        reference=row.reference,
+        asked=(row.asked_minor, row.currency),
+        refunded_minor=row.refunded_minor,
+        payment_id=row.payment_id,
+    )
+
+
+def _settle(place: _Place, report: Report, payment: Payment, fact: Fact) -> None:
+    actor = f"provider:{payment.provider_id}"
+    item = Item(payment.tenant_id, payment.id, fact, actor, payment.provider_id)
+    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+        outcomes = settlement.settle(connection, [item])
+    report.settled += 1
+    tell(place.runtime, outcomes)
+
+
+def _is_confirmed(place: _Place, payment: Payment, row: Listed | None, difference: Difference) -> bool:
+    """Asks for the payment once more, then looks at ours again: what changes meanwhile is no difference yet."""
+    reference = payment.provider_reference if row is None else row.reference
+    fact = place.adapter.fetch(place.account, Subject(payment.id, reference))
+    if row is None:
+        is_same = fact.kind is FactKind.NOT_FOUND
+    else:
+        told = (fact.kind, fact.amount_minor, fact.currency)
+        is_same = told == (row.fact.kind, row.fact.amount_minor, row.fact.currency)
+    now = _load(place, [payment.id]).get(payment.id)
+    return is_same and now is not None and now.version == payment.version
+
+
+_KNOWN = text(
+    "select id, state, closed_by from dead_letters"
+    " where tenant_id = :tenant_id and provider_id = :provider_id and kind = 'reconciliation' and case_key = :key"
+    " for update"
+)
+_OPEN = text(
+    """
+    insert into dead_letters (id, tenant_id, kind, reason, detail, payment_id, provider_id, case_key, case_reference)
+    values (:id, :tenant_id, 'reconciliation', :reason, :detail, :payment_id, :provider_id, :key, :reference)
+    on conflict do nothing
+    """
+)
+_OPEN_AGAIN = text("update dead_letters set state = 'open', closed_at = null, closed_by = null where id = :id")
+_CLOSE = text(
+    """
+    update dead_letters set state = 'superseded', closed_at = now(), closed_by = 'system'
+    where tenant_id = :tenant_id and payment_id = :payment_id and provider_id = :provider_id
+      and kind = 'reconciliation' and state = 'open' and case_key is distinct from :key
+    """
+)
+
+
+def _keep(place: _Place, difference: Difference) -> bool:
+    """Opens the difference's case; returns False where a person has closed it and so knows of it."""
+    about = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "key": difference.key}
+    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+        known = connection.execute(_KNOWN, about).first()
+        if known is not None and known.state in ("open", "accepted", "rejected"):
+            return bool(known.state == "open")
+        if known is not None:
+            connection.execute(_OPEN_AGAIN, {"id": known.id})
+        else:
+            connection.execute(
+                _OPEN,
+                about
+                | {
+                    "id": new_id(),
+                    "reason": difference.reason,
+                    "detail": difference.detail,
+                    # The id that the provider kept may be no payment of ours.
+                    "payment_id": difference.payment_id if difference.is_ours else None,
+                    "reference": difference.reference,
+                },
+            )
+        _alarm(connection, place, difference)
+    return True
+
+
+def _alarm(connection: Connection, place: _Place, difference: Difference) -> None:
+    detail = {
+        "provider_id": place.account.provider_id,
+        "payment_id": difference.payment_id,
+        "reference": difference.reference,
+        "reason": difference.reason,
+        "why": difference.detail,
+    }
+    alerts.write(connection, [AlertRow("reconciliation_difference", place.tenant_id, detail)])
+
+
+def _close_others(place: _Place, payment: Payment | None, difference: Difference | None) -> int:
+    """Closes cases of earlier runs about the payment that are no difference any more."""
+    if payment is None or not payment.has_open_case:
+        return 0
+    values = {
+        "tenant_id": place.tenant_id,
+        "provider_id": place.account.provider_id,
+        "payment_id": payment.id,
+        "key": difference.key if difference else None,
+    }
+    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+        return connection.execute(_CLOSE, values).rowcount
+
+
+def _note(place: _Place, report: Report, start: datetime.datetime, end: datetime.datetime) -> None:
+    detail = {
+        "provider_id": str(report.provider_id),
+        "from": start.isoformat(),
+        "to": end.isoformat(),
+        "compared": report.compared,
+        "settled": report.settled,
+        "differences": len(report.differences),
+    }
+    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+        audit.write(connection, [AuditRow(place.tenant_id, place.actor, "reconciled", detail)])

@@ -1,0 +1,184 @@
+"""Redrive: work that had ended is due again. What it then does is decided anew, so doing it twice does no harm."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, text
+
+from app.core.errors import RequestRejected, Unusable
+from app.runtime import Runtime
+from app.services import audit, cases, settlement
+from app.services.audit import AuditRow
+from app.services.dead_letters import Filters, list_dead_letters
+from app.services.translation import StoredWebhook, translate
+
+# Many at once come due at this pace: a provider and the workers have their daily work beside it.
+REDRIVES_PER_SECOND = 50
+# One command's worth; whoever has more repeats it, and sees the count go down.
+REDRIVES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a redrive did or, when dry, would do."""
+
+    dead_letter_id: uuid.UUID
+    is_redriven: bool
+    effect: str
+
+
+_WEBHOOK_DUE = text(
+    """
+    insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)
+    select id, tenant_id, payment_id, now() + make_interval(secs => :wait) from payment_webhooks
+    where tenant_id = :tenant_id and id = :webhook_id and conflicts_with is null
+    on conflict (webhook_id) do nothing
+    """
+)
+_WEBHOOK_PENDING = text(
+    "update payment_webhooks set status = 'pending', verdict = null, reason = null, settled_at = null"
+    " where tenant_id = :tenant_id and id = :webhook_id and conflicts_with is null returning id"
+)
+_WEBHOOK = text(
+    "select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, 0 as attempts, p.adapter"
+    " from payment_webhooks h join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id"
+    " where h.tenant_id = :tenant_id and h.id = :webhook_id and h.conflicts_with is null"
+)
+# As app.core.schedule.next_call has it, but now, and once more where its schedule has ended.
+_NEXT_ACTION = text(
+    """
+    select case when status = 'completed' then null
+                when status in ('pending', 'processing') and provider_reference is null and expires_at > now()
+                    then 'create'
+                when status in ('failed', 'cancelled') and provider_reference is not null and not session_closed
+                    then 'close'
+                else 'poll' end
+    from payment_transactions where tenant_id = :tenant_id and id = :payment_id
+    """
+)
+_CALL_DUE = text(
+    """
+    insert into payment_work (payment_id, tenant_id, provider_id, action, due_at)
+    select id, tenant_id, provider_id, :action, now() + make_interval(secs => :wait)
+    from payment_transactions where tenant_id = :tenant_id and id = :payment_id
+    on conflict (payment_id) do update
+        set action = excluded.action, due_at = excluded.due_at, attempts = 0, claim_id = null
+    """
+)
+
+
+def redrive(
+    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, is_dry_run: bool = False
+) -> Effect:
+    """Redrives one dead letter. Raises RequestRejected: 404, or 409 where it is closed or nothing can be done again."""
+    with runtime.database.transaction("clerk", tenant_id) as connection:
+        effect = _redrive(runtime, connection, tenant_id, dead_letter_id, actor, 0.0, is_dry_run)
+    if effect.is_redriven:
+        _ring(runtime)
+    return effect
+
+
+def redrive_many(runtime: Runtime, filters: Filters, limit: int, actor: str, is_dry_run: bool = False) -> list[Effect]:
+    """Redrives up to `limit` open dead letters that fit, each in a transaction of its own, spread over time."""
+    found = list_dead_letters(runtime.database, replace(filters, state="open"), min(limit, REDRIVES_MAX))
+    effects: list[Effect] = []
+    for place, row in enumerate(found):
+        dead_letter_id, tenant_id = uuid.UUID(row["id"]), uuid.UUID(row["tenant_id"])
+        wait = place / REDRIVES_PER_SECOND
+        try:
+            with runtime.database.transaction("clerk", tenant_id) as connection:
+                effect = _redrive(runtime, connection, tenant_id, dead_letter_id, actor, wait, is_dry_run)
+        except RequestRejected as rejection:
+            # Another operator was faster, or there is nothing to do again: the others go on.
+            effect = Effect(dead_letter_id, False, str(rejection))
+        effects.append(effect)
+    if any(effect.is_redriven for effect in effects):
+        _ring(runtime)
+    return effects
+
+
+def replay_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID, actor: str) -> str:
+    """Lets a webhook be settled once more, whatever became of it; returns what it would do at this moment.
+
+    Raises RequestRejected: 404, or 409 for one that is kept as a mark only (the same id with other bytes).
+    """
+    with runtime.database.transaction("clerk", tenant_id) as connection:
+        effect = _preview_webhook(runtime, connection, tenant_id, webhook_id)
+        _put_webhook_back(connection, tenant_id, webhook_id, 0.0)
+        detail = {"webhook_id": webhook_id}
+        audit.write(connection, [AuditRow(tenant_id, actor, "webhook_replayed", detail)])
+    _ring(runtime)
+    return effect
+
+
+def _ring(runtime: Runtime) -> None:
+    runtime.doorbells.ring("settle")
+    runtime.doorbells.ring("provider")
+
+
+def _redrive(
+    runtime: Runtime,
+    connection: Connection,
+    tenant_id: uuid.UUID,
+    dead_letter_id: uuid.UUID,
+    actor: str,
+    wait: float,
+    is_dry_run: bool,
+) -> Effect:
+    row = cases.lock_dead_letter(connection, tenant_id, dead_letter_id)
+    if row["state"] == "redriven":
+        return Effect(dead_letter_id, False, "redriven already")
+    if row["state"] != "open":
+        raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}.")
+    if row["webhook_id"] is not None:
+        effect = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
+        if not is_dry_run:
+            _put_webhook_back(connection, tenant_id, row["webhook_id"], wait)
+    else:
+        effect = _call_again(connection, row, wait, is_dry_run)
+    if is_dry_run:
+        return Effect(dead_letter_id, False, effect)
+    state = "open" if _stays_open(row) else "redriven"
+    about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": actor}
+    connection.execute(cases.CLOSE, about | {"state": state, "action": "redriven"})
+    detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], "webhook_id": row["webhook_id"]}
+    audit.write(connection, [AuditRow(tenant_id, actor, "dead_letter_redriven", detail, row["payment_id"])])
+    return Effect(dead_letter_id, True, effect)
+
+
+def _stays_open(row: RowMapping) -> bool:
+    """Money and differences go on waiting for a person until a decision settles them; a redrive is none."""
+    return row["amount_minor"] is not None or row["reason"] == "reversal" or row["kind"] == "reconciliation"
+
+
+def _preview_webhook(runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> str:
+    found = connection.execute(_WEBHOOK, {"tenant_id": tenant_id, "webhook_id": webhook_id}).mappings().first()
+    if found is None:
+        raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
+    values: dict[str, Any] = {**found, "body": bytes(found["body"])}
+    try:
+        item = translate(runtime, StoredWebhook(**values))
+    except Unusable as error:
+        return f"dead_letter: {error}"
+    return cases.describe(settlement.preview(connection, [item]))
+
+
+def _put_webhook_back(connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID, wait: float) -> None:
+    about = {"tenant_id": tenant_id, "webhook_id": webhook_id}
+    connection.execute(_WEBHOOK_DUE, about | {"wait": wait})
+    connection.execute(_WEBHOOK_PENDING, about)
+
+
+def _call_again(connection: Connection, row: RowMapping, wait: float, is_dry_run: bool) -> str:
+    about = {"tenant_id": row["tenant_id"], "payment_id": row["payment_id"]}
+    if row["payment_id"] is None:
+        raise RequestRejected(409, "Only the provider knows this payment; there is nothing to be done again here.")
+    action = connection.execute(_NEXT_ACTION, about).scalar()
+    if action is None:
+        return "the payment is completed; there is nothing left to ask"
+    if not is_dry_run:
+        connection.execute(_CALL_DUE, about | {"action": action, "wait": wait})
+    return f"asks the provider: {action}"

@@ -1,0 +1,98 @@
+"""The first baseline: no-op tasks per second of a Celery worker with two processes and no result backend."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from celery import Celery
+from redis import Redis
+
+from app.celery_urls import kombu_url
+from app.launch import launch
+from app.processes import ROOT, SETTLE_PROCESSES
+from app.readiness import node_answers
+from bench.figures import wait_until
+from bench.place import Ground
+
+# Some seconds of work: longer than a worker needs to come into its stride, short against the whole run.
+TASKS = 2_000
+TASK = "noop"
+QUEUE = "noop"
+# Tasks in one pipelined publish; only how fast the queue is filled, not what is measured.
+PUBLISH_BATCH = 500
+
+
+@dataclass(frozen=True)
+class NoopWorker:
+    """A running worker of bench.noop_app and its broker."""
+
+    name: str
+    celery: Celery
+    redis: Redis
+
+    def measure(self, tasks: int = TASKS) -> float:
+        """Returns tasks per second: the queue is filled while the worker does not listen, then emptied."""
+        node = [f"{self.name}@{socket.gethostname()}"]
+        self.celery.control.cancel_consumer(QUEUE, destination=node, reply=True)
+        with self.celery.producer_pool.acquire() as producer:
+            for first in range(0, tasks, PUBLISH_BATCH):
+                with producer.batch(PUBLISH_BATCH):
+                    for _ in range(first, min(first + PUBLISH_BATCH, tasks)):
+                        self.celery.send_task(TASK, queue=QUEUE, producer=producer, ignore_result=True)
+        started = time.monotonic()
+        self.celery.control.add_consumer(QUEUE, destination=node)
+        wait_until(self._is_empty, "the no-op tasks are done")
+        return tasks / (time.monotonic() - started)
+
+    def _is_empty(self) -> bool:
+        return self.redis.llen(QUEUE) == 0 and self.redis.hlen("unacked") == 0
+
+
+@contextlib.contextmanager
+def open_noop_worker(ground: Ground, settings: str) -> Iterator[NoopWorker]:
+    """Starts the worker with Celery's defaults or the product's own settings ("defaults", "own")."""
+    url = ground.next_redis_url()
+    name = f"noop-{settings}"
+    # The product's worker sends task events for Flower; with its settings goes its command line.
+    flags = ("--task-events", "--without-gossip", "--without-mingle") if settings == "own" else ()
+    process = launch(
+        (
+            *(
+                sys.executable,
+                "-m",
+                "celery",
+                "--app",
+                "bench.noop_app",
+                "--quiet",
+                "worker",
+                "--hostname",
+                f"{name}@%h",
+            ),
+            *("--queues", QUEUE, "--pool", "prefork", "--concurrency", str(SETTLE_PROCESSES), "--loglevel", "WARNING"),
+            *flags,
+        ),
+        log_path=ground.folder / f"{name}.log",
+        env={**os.environ, "BENCH_NOOP_BROKER": url, "BENCH_NOOP_SETTINGS": settings, "SLUICE_PROCESS": "worker-noop"},
+        cwd=ROOT,
+        death_signal=signal.SIGTERM,
+    )
+    celery, redis = Celery(broker=kombu_url(url), set_as_current=False), Redis.from_url(url)
+    try:
+        wait_until(lambda: node_answers(url, name), f"{name} answers")
+        yield NoopWorker(name, celery, redis)
+    finally:
+        celery.close()
+        redis.close()
+        process.send_signal(signal.SIGQUIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        process.wait()

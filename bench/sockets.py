@@ -1,0 +1,115 @@
+"""How many browsers one sockets process holds, what each costs in memory, and how late the last one hears."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from psycopg2.extras import execute_values
+
+from app.services.access import new_credential
+from app.sockets.gunicorn_settings import OTHER_CONNECTIONS, OTHER_FILES
+from app.sockets.hub import PER_USER_MAX
+from bench.figures import Figure, percentile, summarize
+from bench.place import Ground, Place
+from bench.settle import WORKERS
+from bench.socket_clients import CrowdProcess
+from models import new_id
+
+ROUNDS = 3
+SOCKETS = 10_000
+# Two processes of clients: their own work for ten thousand frames must not be what is measured.
+CLIENT_PROCESSES = 2
+SETTLE_SECONDS = 1.0
+_TOKENS = """insert into client_tokens (id, tenant_id, api_key_id, user_id, public_part, secret_sha256, expires_at)
+    values %s"""
+# One message for each user, all in one commit, as a settled batch writes them.
+_NOTIFY = """
+with written as (
+    insert into notifications (id, tenant_id, user_id, payment_id, type, payload)
+    select uuidv7(), %(tenant)s, user_id, uuidv7(), 'payment.completed', jsonb_build_object('id', uuidv7(),
+        'version', 3, 'user_id', user_id, 'amount', '25.00', 'amount_minor', 2500, 'currency', 'USD',
+        'status', 'completed')
+    from (select distinct user_id from client_tokens where tenant_id = %(tenant)s) as u
+    returning id, user_id
+)
+insert into notification_work (notification_id, tenant_id, user_id) select id, %(tenant)s, user_id from written
+"""
+Say = Callable[[str], None]
+
+
+def find_sockets_max(wanted: int) -> int:
+    """Returns how many sockets this machine's limit of open files lets one process hold, at most `wanted`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, hard - OTHER_FILES - OTHER_CONNECTIONS))
+
+
+def make_tokens(place: Place, count: int) -> list[str]:
+    """Makes client tokens, as many to a user as one may have sockets."""
+    made = [new_credential("ct") for _ in range(count)]
+    shop = place.shop
+    owner = (str(shop.tenant_id), str(shop.key_id))
+    rows = [
+        (str(new_id()), *owner, f"user-{number // PER_USER_MAX}", credential.public_part, credential.secret_sha256)
+        for number, credential in enumerate(made)
+    ]
+    with place.superuser() as cursor:
+        execute_values(cursor, _TOKENS, rows, "(%s, %s, %s, %s, %s, %s, now() + interval '15 minutes')", 1_000)
+    return [credential.plain for credential in made]
+
+
+def measure_memory(place: Place) -> int:
+    """Returns the resident bytes of the sockets process, its children included."""
+    return sum(process.memory_info().rss for process in place.family("sockets"))
+
+
+def broadcast(place: Place, crowds: list[CrowdProcess]) -> list[float]:
+    """Tells every user something; returns the milliseconds from the commit until each socket had it."""
+    for crowd in crowds:
+        crowd.expect()
+    with place.superuser() as cursor:
+        cursor.execute(_NOTIFY, {"tenant": str(place.shop.tenant_id)})
+    committed = time.monotonic()
+    place.runtime.doorbells.ring_regardless("notify")
+    return [(at - committed) * 1000 for crowd in crowds for at in crowd.read()]
+
+
+def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Figure]:
+    """Opens as many sockets as wanted and possible on one process, and broadcasts to all of them."""
+    count = find_sockets_max(wanted)
+    with ground.open_place("sockets") as place, ExitStack() as stack:
+        place.start("sockets", *WORKERS)
+        tokens = make_tokens(place, count)
+        before = measure_memory(place)
+        crowds = [
+            stack.enter_context(CrowdProcess(place.ports.sockets, tokens[number::CLIENT_PROCESSES]))
+            for number in range(CLIENT_PROCESSES)
+        ]
+        seconds = max(crowd.read()["seconds"] for crowd in crowds)
+        time.sleep(SETTLE_SECONDS)  # What connecting needed and idling does not is given back by then.
+        each = (measure_memory(place) - before) / 1024 / count
+        say(f"{count:,} sockets open after {seconds:.1f} s, {each:.1f} KB each")
+        rounds = []
+        for number in range(1, ROUNDS + 1):
+            rounds.append(broadcast(place, crowds))
+            say(f"broadcast, round {number}: p99 {percentile(rounds[-1], 0.99):.0f} ms")
+    p50 = summarize([percentile(values, 0.5) / 1000 for values in rounds], "s")
+    p99 = summarize([percentile(values, 0.99) / 1000 for values in rounds], "s")
+    return {
+        "sockets": {
+            "median": count,
+            "spread": 0,
+            "unit": "sockets",
+            "rounds": [count],
+            "kb_each": round(each, 1),
+            "connects_per_second": round(count / seconds),
+            "broadcast_p50": p50,
+            "broadcast_p99": p99,
+            "goal": {"count": 10_000, "kb_each": 50, "broadcast_p99": 1.0},
+            "met": count >= 10_000 and each <= 50 and p99["median"] <= 1.0,
+        }
+    }

@@ -1,0 +1,101 @@
+"""Alarms go to ALERT_URL as signed webhooks, until somebody takes them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from app.services import alerting, alerts, providers
+from app.services.alerts import AlertRow
+from tests.support.servers import Place
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it is sent, and answers with `status`."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 204
+        self.got: list[tuple[dict[str, str], bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/alarms"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stays quiet: pytest shows what matters."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def raise_alarm(place: Place) -> None:
+    with place.open_runtime() as runtime, runtime.database.transaction("worker") as connection:
+        alerts.write(connection, [AlertRow("provider_refused_us", None, {"provider": "sandbox"})])
+
+
+def due(place: Place) -> int:
+    return int(place.value("select count(*) from alerts where due_at is not null"))
+
+
+def test_an_alarm_is_posted_once_and_its_signature_holds(place: Place, receiver: Receiver) -> None:
+    secret = providers.new_webhook_secret()
+    raise_alarm(place)
+    with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=secret) as runtime:
+        alerting.post_due(runtime)
+        alerting.post_due(runtime)
+
+    ((headers, body),) = receiver.got
+    # The reference library raises where the signature does not hold.
+    assert Webhook(secret).verify(body, headers)["kind"] == "provider_refused_us"
+    assert json.loads(body)["severity"] == "critical"
+    assert json.loads(body)["detail"] == {"provider": "sandbox"}
+    assert due(place) == 0
+
+
+def test_an_alarm_that_nobody_takes_is_tried_again(place: Place, receiver: Receiver) -> None:
+    raise_alarm(place)
+    with place.open_runtime(ALERT_URL=receiver.url) as runtime:
+        receiver.status = 503
+        alerting.post_due(runtime)
+        assert due(place) == 1
+        assert place.value("select due_at > now() from alerts") is True
+
+        receiver.status = 200
+        place.rows("update alerts set due_at = now()")
+        alerting.post_due(runtime)
+    assert [headers["webhook-id"] for headers, _ in receiver.got] == [receiver.got[0][0]["webhook-id"]] * 2
+    assert due(place) == 0
+
+
+def test_without_an_address_an_alarm_is_a_row_alone(place: Place) -> None:
+    raise_alarm(place)
+    with place.open_runtime() as runtime:
+        alerting.post_due(runtime)
+    assert due(place) == 0
+    assert place.value("select count(*) from alerts") == 1

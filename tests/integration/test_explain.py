@@ -1,0 +1,143 @@
+"""`sluice payments explain`: all that happened to a payment, in words, as JSON and as a diagram."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import main
+from app.core.errors import WebhookRejected
+from app.core.payments import Payment
+from app.services import payments, webhooks
+from app.services.webhooks import Delivery
+from tests.support import books
+from tests.support.servers import Place, Servers
+from tests.support.shop import Shop, make_shop
+
+
+@dataclass(frozen=True)
+class Told:
+    """Busy books, and one payment of each kind in them."""
+
+    place: Place
+    shop: Shop
+    payments: dict[str, Payment]
+
+    def explain(self, kind: str, *arguments: str) -> str:
+        """Runs the command for the payment of a kind as an operator does and returns what it prints."""
+        done = run_explain(self.place, str(self.payments[kind].id), *arguments)
+        assert done.exit_code == 0, done.stderr
+        return done.stdout
+
+
+def run_explain(place: Place, *arguments: str) -> Result:
+    """Runs the command in this process."""
+    return CliRunner().invoke(main, ["payments", "explain", *arguments], env=place.environment)
+
+
+@pytest.fixture(scope="module")
+def told(servers: Servers) -> Iterator[Told]:
+    """Books in which everything has happened, a refused delivery among it."""
+    with servers.open_place() as place, place.open_runtime() as runtime:
+        shop = make_shop(runtime)
+        made = books.make_busy(place, shop, users=1)
+        made["client"] = payments.create_deposit(runtime, shop.client("bob"), new_deposit()).payment
+        body = shop.body(made["paid"])
+        forged = Delivery("payment-success", None, shop.sign(body, secret="whsec_" + "A" * 43 + "="), body, "192.0.2.7")
+        with pytest.raises(WebhookRejected):
+            webhooks.receive(runtime, forged)
+        yield Told(place, shop, made)
+
+
+def new_deposit() -> payments.Deposit:
+    """A deposit that a browser asks for."""
+    return payments.Deposit("bob", 2500, "USD", None, None, None, {"note": "a; b # c"}, "key-1", bytes(32))
+
+
+def test_tells_a_payment_in_words(told: Told) -> None:
+    text = told.explain("paid")
+    first, blank, *_ = text.splitlines()
+    assert first == f"Payment {told.payments['paid'].id}: 10.00 USD for user user-0 is completed. Received: 10.00 USD."
+    assert blank == ""
+    for said in (
+        "A deposit of 10.00 USD for user user-0 is asked for",
+        "The payment goes from pending to completed: the money arrived",
+        "The user's wallet gets 10.00 USD (deposit)",
+        "The user's browser is told payment.completed",
+        "A webhook from 192.0.2.7 that names this payment is refused: its signature does not hold",
+    ):
+        assert said in text
+    times = re.findall(r"^\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d\.\d{3})", text, re.MULTILINE)
+    assert len(times) >= 6
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("doubled", "the same bytes came again once, without effect"),
+        ("conflict", "same id with other bytes"),
+        ("failed", "The payment goes from pending to failed"),
+        ("cancelled", "The payment goes from pending to cancelled: cancelled on request"),
+        ("late", "the money arrived after the payment had ended"),
+        ("refunded", "The user's wallet gets -10.00 USD (reversal)"),
+        ("under", "Kept as a dead letter for a person"),
+        ("under", "The dead letter (underpaid) is accepted, and the money in it credited, by operator test"),
+        ("open", "event_type 'payment.failed' and status 'success' disagree"),
+    ],
+)
+def test_tells_what_went_otherwise(told: Told, kind: str, said: str) -> None:
+    assert said in told.explain(kind)
+
+
+def test_tells_it_as_json(told: Told) -> None:
+    story = json.loads(told.explain("under", "--json"))
+    assert story["payment"]["id"] == str(told.payments["under"].id)
+    kinds = [event["kind"] for event in story["events"]]
+    assert kinds[0] == "payment_created"
+    assert {"webhook", "decision", "entry", "notification", "dead_letter", "dead_letter_accepted"} <= set(kinds)
+    assert all(event["text"] and event["who"] and event["at"].endswith("Z") for event in story["events"])
+
+
+@pytest.mark.parametrize("kind", ["paid", "doubled", "under", "refunded", "cancelled", "client", "failed"])
+def test_draws_it(told: Told, kind: str) -> None:
+    lines = told.explain(kind, "--mermaid").splitlines()
+    assert lines[0] == "sequenceDiagram"
+    names = [line.split()[1] for line in lines if line.startswith("    participant ")]
+    assert names == ["User", "Frontend", "API", "Payment", "External", "Wallet", "Callback"]
+    who = "|".join(names)
+    drawn = re.compile(
+        rf"    (participant \w+ as .+|%% .+|({who})(->>|-->>|--x)({who}): [^;#]+|Note over ({who}): [^;#]+)"
+    )
+    for line in lines[1:]:
+        # Entity codes are the only place for these two characters.
+        assert drawn.fullmatch(re.sub(r"#(35|59|37|lt|gt);", "", line)), line
+
+
+def test_draws_the_flow_of_the_seed(told: Told) -> None:
+    lines = [line.strip() for line in told.explain("paid", "--mermaid").splitlines()]
+    steps = (
+        "API->>Payment: Create payment of 10.00 USD",
+        "Note over Payment: Status: 'pending'",
+        "External->>Callback: POST /webhooks/payment-callback",
+        "Callback->>Payment: succeeded: the money arrived",
+        "Note over Payment: Status: 'completed'",
+        "Payment->>Wallet: deposit 10.00 USD",
+        "Payment->>Frontend: WebSocket/SSE: payment.completed",
+        "Frontend-->>User: Show success message",
+    )
+    places = [lines.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_says_when_there_is_no_such_payment(told: Told) -> None:
+    done = run_explain(told.place, str(uuid.uuid4()))
+    assert done.exit_code == 1
+    assert "there is no payment" in done.stderr
+    assert run_explain(told.place, "nonsense").exit_code == 2

@@ -1,0 +1,82 @@
+"""Notifications: numbered per tenant in the order in which they can be seen, without gaps, whoever numbers them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from app.runtime import Runtime
+from app.services import notifications, settling
+from tests.support.servers import Place
+from tests.support.shop import Shop, make_shop
+
+
+def numbers(place: Place, shop: Shop) -> list[int]:
+    rows = place.rows(
+        "select number from notification_numbers where tenant_id = :id order by number", id=shop.tenant_id
+    )
+    return [row["number"] for row in rows]
+
+
+def test_numbers_have_no_gaps_however_many_give_them(place: Place, runtime: Runtime, tenant: Shop) -> None:
+    other = make_shop(runtime)
+    for shop in (tenant, other):
+        for _ in range(30):
+            shop.deliver(shop.body(shop.deposit()))
+    with ThreadPoolExecutor(6) as pool:
+        jobs = [pool.submit(settling.settle_due, runtime) for _ in range(3)]
+        jobs += [pool.submit(notifications.number_due, runtime) for _ in range(6)]
+        for job in jobs:
+            job.result()
+    notifications.number_due(runtime)
+    assert numbers(place, tenant) == numbers(place, other) == list(range(1, 31))
+    assert place.value("select count(*) from notification_work") == 0
+
+
+def test_a_reader_that_follows_misses_nothing(place: Place, runtime: Runtime, tenant: Shop) -> None:
+    for _ in range(40):
+        tenant.deliver(tenant.body(tenant.deposit()))
+    seen: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(settling.settle_due, runtime) for _ in range(2)]
+        while not all(job.done() for job in jobs) or len(seen) < 40:
+            after = seen[-1] if seen else 0
+            rows = notifications.read_after(runtime.database, tenant.tenant_id, None, after, 7)
+            seen += [row["id"] for row in rows]
+            if all(job.done() for job in jobs):
+                notifications.number_due(runtime)
+    # Once an id was shown, no smaller one appeared.
+    assert seen == list(range(1, 41))
+
+
+def test_each_change_is_told_once_and_as_it_was(place: Place, runtime: Runtime, tenant: Shop) -> None:
+    payment = tenant.deposit()
+    for status in ("failed", "success", "success", "failed", "failed"):
+        tenant.deliver(tenant.body(payment, status))
+        settling.settle_due(runtime)
+    notifications.number_due(runtime)
+    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 100)
+    assert [(row["type"], row["payment"]["status"], row["payment"]["exception"]) for row in told] == [
+        ("payment.failed", "failed", None),
+        ("payment.completed", "completed", "late"),
+        ("payment.review", "completed", "conflict"),
+    ]
+    assert [row["payment"]["version"] for row in told] == [2, 3, 4]
+    assert notifications.last_number(runtime.database, tenant.tenant_id) == 3
+
+
+def test_a_lost_hint_loses_no_notification(place: Place, runtime: Runtime, tenant: Shop) -> None:
+    payment = tenant.deposit()
+    tenant.deliver(tenant.body(payment))
+    settling.settle_due(runtime)
+    runtime.redis.flushall()
+    place.rows("delete from notification_numbers")
+    # The settler numbers at once; what it had not come to is numbered by whoever looks next.
+    place.rows("delete from notification_counters")
+    place.rows(
+        "insert into notification_work (notification_id, tenant_id, user_id)"
+        " select id, tenant_id, user_id from notifications"
+    )
+    notifications.number_due(runtime)
+    assert [row["type"] for row in notifications.read_after(runtime.database, tenant.tenant_id, "ann", 0, 10)] == [
+        "payment.completed"
+    ]

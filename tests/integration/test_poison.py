@@ -1,0 +1,149 @@
+"""Webhooks that raise, hang or kill their worker end as dead letters; floods and neighbours are settled all the same."""
+
+from __future__ import annotations
+
+import textwrap
+import uuid
+
+import pytest
+
+from app.core.payments import Payment
+from app.services import provider_calls, settling
+from models import session
+from tests.support.engine import Engine
+from tests.support.servers import Place
+from tests.support.shop import Shop, make_shop
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+# Faults of the database, for payments of the user `poison` alone.
+FAULTS = {
+    "raises": "raise exception 'poisoned'",
+    "hangs": "perform pg_sleep(60)",
+    "breaks its connection": "perform pg_terminate_backend(pg_backend_pid())",
+}
+TRIGGER = """
+    create function poison() returns trigger language plpgsql security definer as $$
+    begin
+        if new.user_id = 'poison' and new.status = 'completed' then {fault}; end if;
+        return new;
+    end $$;
+    create trigger poison before update on payment_transactions for each row execute function poison();
+"""
+
+
+def pay(shop: Shop, users: list[str]) -> list[Payment]:
+    payments = [shop.deposit(user_id=user) for user in users]
+    for payment in payments:
+        shop.deliver(shop.body(payment))
+    return payments
+
+
+def settle_until_over(engine: Engine, payment: Payment) -> list[tuple[str, str]]:
+    for _ in range(settling.ATTEMPTS_MAX + 2):
+        engine.make_webhooks_due()
+        engine.settle()
+    return engine.dead_letters(payment.id)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_webhook_that_spoils_its_batch_is_the_only_one_that_suffers(
+    place: Place, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A hanging statement is cut off by the worker's own limit; a test need not wait for fifteen seconds of it.
+    monkeypatch.setitem(session.STATEMENT_TIMEOUT_MS, "worker", 400)
+    place.rows(TRIGGER.format(fault=FAULTS[fault]))
+    with place.open_runtime() as runtime:
+        shop, engine = make_shop(runtime), Engine(runtime, place)
+        payments = pay(shop, ["ann", "poison", "bob", "cid"])
+        engine.settle()
+        assert [str(shop.payment(one.id).status) for one in payments] == ["completed", "pending"] + ["completed"] * 2
+        ((reason, state),) = settle_until_over(engine, payments[1])
+        assert (reason in ("raised", "attempts_exhausted"), state) == (True, "open")
+        assert engine.verdicts(payments[1].id) == [("failed", "dead_letter")]
+        raw = place.rows("select body, headers, attempts from dead_letters")
+        assert (len(raw), bytes(raw[0]["body"])[:1], "webhook-id" in raw[0]["headers"]) == (1, b"{", True)
+
+
+# Put in front of the worker's own start: a provider's form whose translation kills the process for one reference.
+KILLER = """
+    import os, signal, sys
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name != "app.worker_process":
+                return None
+            sys.meta_path.remove(self)
+            from app.providers.sandbox import SandboxAdapter
+            translate = SandboxAdapter.translate
+            def deadly(adapter, body):
+                if body.get("provider_reference") == "deadly":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return translate(adapter, body)
+            SandboxAdapter.translate = deadly
+            return None
+    sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_a_webhook_that_kills_its_worker_takes_no_other_along(stack: Stack) -> None:
+    place, shop = stack.place, stack.make_shop()
+    (place.folder / "sitecustomize.py").write_text(textwrap.dedent(KILLER))
+    payments = [shop.deposit() for _ in range(6)]
+    for number, payment in enumerate(payments):
+        reference = "deadly" if number == 2 else None
+        shop.deliver(shop.body(payment, provider_reference=reference), path="provider")
+    stack.start("worker-settle", PYTHONPATH=str(place.folder))
+    worker = stack.running["worker-settle"]
+
+    def is_over() -> bool:
+        # The dead worker's lease is over at once, not after half a minute.
+        place.rows("update webhook_work set due_at = now() - interval '1 second' where claim_id is not null")
+        stack.runtime.doorbells.ring_regardless("settle")
+        return int(place.value("select count(*) from webhook_work")) == 0
+
+    wait_until(is_over, "every webhook is settled or a dead letter", 60)
+    assert worker.poll() is None
+    statuses = [str(shop.payment(payment.id).status) for payment in payments]
+    assert statuses == ["completed"] * 2 + ["pending"] + ["completed"] * 3
+    rows = place.rows("select payment_id, reason, attempts from dead_letters")
+    assert rows == [
+        {"payment_id": payments[2].id, "reason": "attempts_exhausted", "attempts": settling.ATTEMPTS_MAX + 1}
+    ]
+
+
+FLOOD = """
+    with made as (
+        insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
+                                      remote_address, payment_id)
+        select gen_random_uuid(), :tenant, :provider, 'flood-' || n, 'payment-callback', convert_to('{}', 'UTF8'), '{}',
+               '\\x00', '127.0.0.1', :payment
+        from generate_series(1, :rows) as n returning id, tenant_id, payment_id
+    )
+    insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)
+    select id, tenant_id, payment_id, now() - interval '1 hour' from made
+"""
+
+
+def test_a_flooding_tenant_does_not_starve_another(place: Place) -> None:
+    with place.open_runtime() as runtime:
+        flooding, quiet = make_shop(runtime), make_shop(runtime)
+        place.rows(FLOOD, tenant=flooding.tenant_id, provider=flooding.provider_id, payment=uuid.uuid4(), rows=20_000)
+        place.rows("analyze webhook_work")
+        payments = pay(quiet, ["ann"] * 5)
+        settling.settle_batch(runtime)
+        assert {str(quiet.payment(payment.id).status) for payment in payments} == {"completed"}
+        left = place.value("select count(*) from webhook_work where tenant_id = :id", id=flooding.tenant_id)
+        assert 20_000 - settling.BATCH_ROWS <= left < 20_000
+
+
+def test_many_provider_calls_of_one_tenant_do_not_starve_another(front: Stack, engine: Engine, shop: Shop) -> None:
+    flooding = front.make_shop()
+    engine.place.rows("update payment_providers set calls_max = 1 where id = :id", id=flooding.provider_id)
+    many = [flooding.deposit() for _ in range(20)]
+    held, _ = provider_calls.claim_call(shop.runtime)
+    assert held is not None
+    assert held.payment_id == many[0].id
+    mine = shop.deposit()
+    claim, _ = provider_calls.claim_call(shop.runtime)
+    assert claim is not None
+    assert claim.payment_id == mine.id

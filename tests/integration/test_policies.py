@@ -1,0 +1,190 @@
+"""What becomes of money that does not go as asked, under each policy of a tenant, paid at the real sandbox."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from app.core.payments import Payment
+from app.services import cases, policies
+from tests.support.commands import Commands
+from tests.support.engine import Engine
+from tests.support.shop import ACTOR, Shop
+from tests.support.stack import Stack
+
+
+def set_policy(shop: Shop, **changes: Any) -> None:
+    policies.change_policy(shop.runtime, shop.tenant_id, changes, ACTOR)
+
+
+def pay(front: Stack, engine: Engine, shop: Shop, payment: Payment, count: int = 1, **amount: Any) -> Payment:
+    """Pays at the sandbox and settles the webhook that comes of it."""
+    front.act(str(payment.provider_reference), "pay", **amount)
+    engine.run_until(lambda: settled(engine, payment) >= count, "the webhook is settled")
+    return shop.payment(payment.id)
+
+
+def settled(engine: Engine, payment: Payment) -> int:
+    return sum(verdict is not None for _, verdict in engine.verdicts(payment.id))
+
+
+def end_late(engine: Engine, shop: Shop, payment: Payment) -> None:
+    engine.expire(payment.id)
+    engine.run_until(lambda: shop.payment(payment.id).status == "cancelled", "the payment has expired")
+    engine.run_until(lambda: engine.action(payment.id) == "poll", "its session is closed")
+
+
+def case_of(engine: Engine, payment: Payment) -> uuid.UUID:
+    query = "select id from dead_letters where payment_id = :id and state = 'open'"
+    return uuid.UUID(str(engine.place.value(query, id=payment.id)))
+
+
+LATE = {
+    "credit": ("completed", "late", [("user", 2500), ("clearing", -2500)], []),
+    "hold": ("cancelled", "late", [], [("late", "open")]),
+    "reject": ("cancelled", "late", [], [("late", "rejected")]),
+}
+
+
+@pytest.mark.parametrize("policy", LATE)
+def test_late_money(front: Stack, engine: Engine, shop: Shop, policy: str) -> None:
+    set_policy(shop, late_policy=policy)
+    payment = engine.start(shop)
+    end_late(engine, shop, payment)
+    after = pay(front, engine, shop, payment, even_if_ended=True)
+    found = (after.status, after.exception, engine.entries(payment.id), engine.dead_letters(payment.id))
+    assert found == LATE[policy]
+
+
+OVER = {
+    "credit": ("completed", "overpaid", [("user", 3000), ("clearing", -3000)], []),
+    "hold": ("processing", "overpaid", [], [("overpaid", "open")]),
+    "reject": ("processing", "overpaid", [], [("overpaid", "rejected")]),
+}
+
+
+@pytest.mark.parametrize("policy", OVER)
+def test_too_much_money(front: Stack, engine: Engine, shop: Shop, policy: str) -> None:
+    set_policy(shop, over_policy=policy)
+    after = pay(front, engine, shop, engine.start(shop), amount="30.00")
+    found = (after.status, after.exception, engine.entries(after.id), engine.dead_letters(after.id))
+    assert found == OVER[policy]
+
+
+def test_too_little_is_held_does_not_expire_and_is_completed_by_the_rest(
+    front: Stack, engine: Engine, shop: Shop
+) -> None:
+    payment = engine.start(shop)
+    after = pay(front, engine, shop, payment, amount="10.00")
+    assert (after.status, after.exception, after.received_minor) == ("processing", "underpaid", 1000)
+    engine.expire(payment.id)
+    engine.call()
+    assert shop.payment(payment.id).status == "processing"
+    after = pay(front, engine, shop, payment, 2)
+    assert (after.status, after.exception, after.received_minor) == ("completed", None, 2500)
+    assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
+    assert engine.dead_letters(payment.id) == [("underpaid", "superseded")]
+
+
+def test_rejected_money_does_not_keep_a_payment_open_for_ever(front: Stack, engine: Engine, shop: Shop) -> None:
+    payment = engine.start(shop)
+    pay(front, engine, shop, payment, amount="10.00")
+    cases.reject(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    engine.expire(payment.id)
+    engine.call()
+    after = shop.payment(payment.id)
+    assert (after.status, after.failure_reason, engine.entries(payment.id)) == ("cancelled", "expired", [])
+
+
+@pytest.mark.parametrize(("percent", "status"), [("4", "completed"), ("3.99", "processing")])
+def test_a_tolerance_credits_what_was_received(
+    front: Stack, engine: Engine, shop: Shop, percent: str, status: str
+) -> None:
+    set_policy(shop, tolerance_percent=Decimal(percent))
+    after = pay(front, engine, shop, engine.start(shop), amount="24.00")
+    assert after.status == status
+    assert engine.entries(after.id) == ([("user", 2400), ("clearing", -2400)] if status == "completed" else [])
+
+
+def test_a_new_policy_counts_for_a_case_that_waits(front: Stack, engine: Engine, shop: Shop) -> None:
+    after = pay(front, engine, shop, engine.start(shop), amount="24.00")
+    assert after.exception == "underpaid"
+    set_policy(shop, tolerance_percent=Decimal(5))
+    engine.ask(after.id)
+    assert shop.payment(after.id).status == "completed"
+    assert engine.dead_letters(after.id) == [("underpaid", "superseded")]
+
+
+def test_another_currency_is_credited_in_it_once_a_person_accepts(front: Stack, engine: Engine, shop: Shop) -> None:
+    user = "user-" + shop.tenant_id.hex[-6:]
+    payment = engine.start(shop, user_id=user)
+    after = pay(front, engine, shop, payment, amount="20.00", currency="EUR")
+    assert (after.status, after.exception) == ("processing", "currency_mismatch")
+    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    after = shop.payment(payment.id)
+    assert (after.status, after.exception, after.received_currency) == ("completed", "currency_mismatch", "EUR")
+    wallets = engine.place.rows("select currency, balance_minor from wallets where user_id = :user", user=user)
+    assert wallets == [{"currency": "EUR", "balance_minor": 2000}]
+
+
+def test_a_failure_after_the_success_is_a_conflict_and_moves_no_money(front: Stack, engine: Engine, shop: Shop) -> None:
+    payment = shop.deposit()
+    send = [{}, {"opposite": True}]
+    match = {"merchant_reference": str(payment.id)}
+    front.script(match=match, webhook={"events": ["success"], "send": send})
+    engine.call()
+    payment = shop.payment(payment.id)
+    after = pay(front, engine, shop, payment, 2)
+    assert (after.status, after.exception) == ("completed", "conflict")
+    assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
+
+
+def test_a_second_payment_of_the_money_is_a_credit_of_its_own_once_accepted(
+    front: Stack, engine: Engine, shop: Shop
+) -> None:
+    payment = pay(front, engine, shop, engine.start(shop))
+    for _ in range(2):
+        shop.deliver(shop.body(payment, provider_reference="sbx_other"))
+        engine.settle()
+    assert engine.dead_letters(payment.id) == [("second_payment", "open")]
+    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    # Told once more, under a new id, it is the money that was accepted; a higher total is only what came on top.
+    shop.deliver(shop.body(payment, provider_reference="sbx_other"))
+    engine.settle()
+    shop.deliver(shop.body(payment, provider_reference="sbx_other", amount="30.00"))
+    engine.settle()
+    amounts = engine.place.rows(
+        "select state, amount_minor from dead_letters where payment_id = :id order by created_at", id=payment.id
+    )
+    assert [(row["state"], row["amount_minor"]) for row in amounts] == [("accepted", 2500), ("open", 500)]
+    assert sorted(engine.entries(payment.id)) == [("clearing", -2500)] * 2 + [("user", 2500)] * 2
+    after = shop.payment(payment.id)
+    assert (after.status, after.exception, after.received_minor) == ("completed", "conflict", 2500)
+
+
+def test_money_under_another_reference_that_was_accepted_hides_no_later_money(engine: Engine, shop: Shop) -> None:
+    payment = engine.start(shop)
+    shop.deliver(shop.body(payment, provider_reference="sbx_other"))
+    engine.settle()
+    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    assert shop.payment(payment.id).status == "completed"
+    shop.deliver(shop.body(payment))
+    engine.settle()
+    assert engine.dead_letters(payment.id) == [("reference_mismatch", "accepted"), ("second_payment", "open")]
+
+
+def test_the_command_sets_and_shows_a_policy(front: Stack, shop: Shop) -> None:
+    commands = Commands(front.place)
+    set_to = commands.json("tenants", "policy", str(shop.tenant_id), "--late", "hold", "--tolerance", "0.5")
+    assert (set_to["late_policy"], set_to["tolerance_percent"], set_to["over_policy"]) == ("hold", "0.50", "hold")
+    assert commands.json("tenants", "policy", str(shop.tenant_id)) == set_to
+    assert "Late money" in commands.text("tenants", "policy", str(shop.tenant_id))
+    commands.error("tenants", "policy", str(shop.tenant_id), "--tolerance", "101")
+    commands.error("tenants", "policy", str(shop.tenant_id), "--payment-seconds", "5s")
+    kinds = front.place.rows(
+        "select detail from audit_logs where tenant_id = :id and kind = 'tenant_policy_changed'", id=shop.tenant_id
+    )
+    assert len(kinds) == 1

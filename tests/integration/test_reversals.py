@@ -1,0 +1,109 @@
+"""Refunds and chargebacks: reversing pairs of entries, and what a spent wallet does to them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+from app.core.payments import Payment
+from app.services import policies, redrive
+from tests.support.engine import Engine
+from tests.support.shop import ACTOR, Shop
+from tests.support.stack import Stack
+
+
+def complete(front: Stack, engine: Engine, shop: Shop, user: str) -> Payment:
+    payment = engine.start(shop, user_id=user)
+    front.act(str(payment.provider_reference), "pay")
+    engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the money is credited")
+    return shop.payment(payment.id)
+
+
+def tell_refund(shop: Shop, payment: Payment, amount: str) -> None:
+    """Delivers the sandbox's own webhook of a refund; `amount` is the total given back."""
+    fields = json.loads(shop.body(payment, amount=amount, event_type="payment.refunded"))
+    shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), path="provider")
+
+
+def balance(engine: Engine, shop: Shop, user: str) -> int:
+    query = "select balance_minor from wallets where tenant_id = :tenant and user_id = :user"
+    return int(engine.place.value(query, tenant=shop.tenant_id, user=user))
+
+
+def new_user() -> str:
+    return "user-" + secrets.token_hex(4)
+
+
+def test_refunds_at_the_sandbox_become_reversing_pairs(front: Stack, engine: Engine, shop: Shop) -> None:
+    payment = complete(front, engine, shop, new_user())
+    front.act(str(payment.provider_reference), "refund", amount="10.00")
+    engine.run_until(lambda: shop.payment(payment.id).reversed_minor == 1000, "the first refund is booked")
+    front.act(str(payment.provider_reference), "refund")
+    engine.run_until(lambda: shop.payment(payment.id).reversed_minor == 2500, "the rest is booked")
+    after = shop.payment(payment.id)
+    assert (after.status, after.exception) == ("completed", "reversed")
+    user_side = [minor for kind, minor in engine.entries(payment.id) if kind == "user"]
+    assert user_side == [2500, -1000, -1500]
+
+
+def test_refunds_that_overtake_each_other_are_totals(front: Stack, engine: Engine, shop: Shop) -> None:
+    payment = complete(front, engine, shop, new_user())
+    for amount in ("25.00", "10.00", "25.00"):
+        tell_refund(shop, payment, amount)
+        engine.settle()
+    assert [minor for kind, minor in engine.entries(payment.id) if kind == "user"] == [2500, -2500]
+    assert engine.dead_letters(payment.id) == []
+
+
+def test_more_than_was_credited_or_of_nothing_is_a_case(front: Stack, engine: Engine, shop: Shop) -> None:
+    payment = complete(front, engine, shop, new_user())
+    tell_refund(shop, payment, "25.01")
+    unpaid = engine.start(shop)
+    tell_refund(shop, unpaid, "25.00")
+    engine.settle()
+    for one in (payment, unpaid):
+        assert engine.dead_letters(one.id) == [("reversal", "open")]
+    assert shop.payment(payment.id).reversed_minor == 0
+
+
+def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(front: Stack, engine: Engine, shop: Shop) -> None:
+    # Two payments' refunds in one batch: each takes all that there is. The second must see what the first has left.
+    user = new_user()
+    payments = [complete(front, engine, shop, user) for _ in range(2)]
+    spend(engine, shop, user, 2500)
+    policies.change_policy(shop.runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
+    for payment in payments:
+        tell_refund(shop, payment, "25.00")
+    engine.settle()
+    assert balance(engine, shop, user) == 0
+    cases = sorted(engine.dead_letters(payment.id) for payment in payments)
+    assert cases == [[], [("reversal", "open")]]
+    held = next(payment for payment in payments if engine.dead_letters(payment.id))
+    policies.change_policy(shop.runtime, shop.tenant_id, {"negative_policy": "allow"}, ACTOR)
+    query = "select id from dead_letters where payment_id = :id"
+    redrive.redrive(shop.runtime, shop.tenant_id, engine.place.value(query, id=held.id), ACTOR)
+    engine.settle()
+    assert balance(engine, shop, user) == -2500
+    assert engine.dead_letters(held.id) == [("reversal", "superseded")]
+
+
+def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(
+    front: Stack, engine: Engine, shop: Shop
+) -> None:
+    policies.change_policy(shop.runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
+    user = new_user()
+    payment = engine.start(shop, user_id=user)
+    shop.deliver(shop.body(payment))
+    tell_refund(shop, payment, "25.00")
+    engine.settle()
+    assert (balance(engine, shop, user), shop.payment(payment.id).reversed_minor) == (0, 2500)
+
+
+def spend(engine: Engine, shop: Shop, user: str, minor: int) -> None:
+    """Takes money out of a wallet from outside: there is no purchase in Sluice that a test could make."""
+    engine.place.rows(
+        "update wallets set balance_minor = balance_minor - :minor where tenant_id = :tenant and user_id = :user",
+        minor=minor,
+        tenant=shop.tenant_id,
+        user=user,
+    )

@@ -1,0 +1,141 @@
+"""The schema itself: the models describe it, the roles are weak, the books and the audit only grow."""
+
+from __future__ import annotations
+
+import uuid
+from typing import get_args
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from app.services import settling
+from models import Database, Model
+from models.migrations import newest_revision, upgrade
+from models.session import Role, psycopg2_url
+from tests.support.servers import Place
+from tests.support.shop import Shop
+
+ROLES: tuple[Role, ...] = get_args(Role)
+APPEND_ONLY = ("wallet_transactions", "audit_logs")
+
+
+def test_the_models_describe_the_migrated_schema(place: Place) -> None:
+    engine = create_engine(psycopg2_url(place.owner_database_url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert context.get_current_revision() == newest_revision()
+        assert compare_metadata(context, Model.metadata) == []
+    engine.dispose()
+
+
+def test_migrating_again_does_nothing(place: Place) -> None:
+    before = place.rows("select relname, relfilenode from pg_class order by oid")
+    upgrade(place.owner_database_url, place.database_url)
+    assert place.rows("select relname, relfilenode from pg_class order by oid") == before
+
+
+def test_every_table_with_tenants_is_guarded(place: Place) -> None:
+    tables = place.rows(
+        "select c.oid::regclass::text as name, relrowsecurity and relforcerowsecurity as guarded,"
+        " exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id') as has_tenant"
+        " from pg_class c where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace"
+    )
+    guarded = {row["name"] for row in tables if row["guarded"]}
+    assert guarded >= {row["name"] for row in tables if row["has_tenant"]} | {"tenants"}
+    assert len(guarded) > 15
+    # What is not guarded tells nothing of any tenant.
+    assert {row["name"] for row in tables} - guarded <= {
+        *("alembic_version", "heartbeats", "payment_counts", "payment_count_deltas"),
+        *(row["name"] for row in tables if not row["has_tenant"]),
+    }
+
+
+def test_no_role_of_the_application_is_strong(place: Place) -> None:
+    roles = place.rows(
+        "select rolname, rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication as is_strong,"
+        " rolinherit from pg_roles where rolname = 'sluice_app' or rolname = any(:names)",
+        names=[f"sluice_{role}" for role in ROLES],
+    )
+    assert len(roles) == 1 + len(ROLES)
+    assert not any(row["is_strong"] for row in roles)
+    assert [row["rolinherit"] for row in roles if row["rolname"] == "sluice_app"] == [False]
+    owners = place.rows(
+        "select distinct pg_get_userbyid(relowner) as name from pg_class where relnamespace = 'public'::regnamespace"
+    )
+    assert owners == [{"name": "sluice_owner"}]
+    memberships = place.rows(
+        "select pg_get_userbyid(roleid) as name from pg_auth_members where member = 'sluice_app'::regrole"
+    )
+    assert {row["name"] for row in memberships} == {f"sluice_{role}" for role in ROLES}
+
+
+def test_the_login_alone_may_do_nothing(place: Place, tenant: Shop) -> None:
+    database = Database(place.database_url, 1)
+    for table in ("tenants", "payment_transactions", "wallets", "api_keys"):
+        with pytest.raises(DBAPIError, match="permission denied"), database.engine.begin() as connection:
+            connection.execute(text(f"select * from {table}"))
+    database.engine.dispose()
+
+
+def attempt(place: Place, role: str, statement: str, tenant_id: uuid.UUID | None = None) -> str:
+    """Tries a statement as a role; returns the error's first line, or an empty text where it was carried out."""
+    strong = {"owner": place.owner_database_url, "super": place.superuser_url}
+    database = Database(strong.get(role, place.database_url), 1)
+    try:
+        if role in strong:
+            with database.engine.begin() as connection:
+                connection.execute(text(statement))
+        else:
+            with database.transaction(role, tenant_id) as connection:  # type: ignore[arg-type]
+                connection.execute(text(statement))
+    except DBAPIError as error:
+        return str(error.orig).splitlines()[0]
+    finally:
+        database.engine.dispose()
+    return ""
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_books_and_audit_are_append_only_for_everyone(place: Place, tenant: Shop, table: str) -> None:
+    payment = tenant.deposit()
+    tenant.deliver(tenant.body(payment))
+    settling.settle_due(tenant.runtime)
+    before = place.rows(f"select * from {table} order by id")
+    assert before
+    deeds = (f"update {table} set at = now()", f"delete from {table}", f"truncate {table}", f"truncate {table} cascade")
+    for role in (*ROLES, "owner", "super"):
+        for statement in deeds:
+            refused = attempt(place, role, statement, tenant.tenant_id)
+            # Roles have no right to; who has every right meets the trigger.
+            expected = "append-only" if role in ("owner", "super") else "permission denied"
+            assert expected in refused, (role, statement)
+    assert place.rows(f"select * from {table} order by id") == before
+
+
+def test_the_database_itself_refuses_broken_books(place: Place, tenant: Shop) -> None:
+    payment = tenant.deposit()
+    tenant.deliver(tenant.body(payment))
+    settling.settle_due(tenant.runtime)
+    copied = (
+        "insert into wallet_transactions (id, tenant_id, transfer_id, transfer_key, payment_id, wallet_id,"
+        " wallet_version, currency, direction, amount_minor, balance_before_minor, balance_after_minor, type,"
+        " description) select gen_random_uuid(), tenant_id, transfer_id, {key}, payment_id, wallet_id, {version},"
+        " {currency}, direction, {amount}, balance_before_minor, balance_after_minor, type, ''"
+        " from wallet_transactions limit 1"
+    )
+    honest = {"key": "'other'", "version": "wallet_version + 1", "currency": "currency", "amount": "amount_minor"}
+    for change, why in (
+        ({"key": "transfer_key"}, "duplicate key"),
+        ({"version": "wallet_version"}, "duplicate key"),
+        ({"currency": "'EUR'"}, "foreign key"),
+        ({"amount": "amount_minor + 1"}, "check constraint"),
+        ({"amount": "0"}, "check constraint"),
+        ({"amount": "-amount_minor"}, "check constraint"),
+    ):
+        assert why in attempt(place, "super", copied.format(**honest | change)), change
+    refused = "update payment_transactions set status = 'paid'"
+    assert "check constraint" in attempt(place, "super", refused)
+    assert "check constraint" in attempt(place, "super", "update payment_transactions set completed_at = null")

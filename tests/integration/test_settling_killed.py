@@ -1,0 +1,90 @@
+"""Real worker processes, killed in the middle of their work: nothing is lost, nothing happens twice."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import psutil
+
+from app.core.payments import Payment
+from tests.support.servers import Place
+from tests.support.shop import Shop
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+# Holds the settling transaction open at its last write, between claim and commit, for the marked user only.
+BRAKE = """
+    create table brake (is_on boolean);
+    insert into brake values (true);
+    grant select on brake to public;
+    create function hold_up() returns trigger language plpgsql as $$
+    begin
+        if exists (select from wallets w where w.id = new.wallet_id and w.user_id = 'slow')
+           and (select is_on from brake) then
+            perform pg_sleep(60);
+        end if;
+        return new;
+    end $$;
+    create trigger hold_up before insert on wallet_transactions for each row execute function hold_up();
+"""
+SLEEPING = "select count(*) from pg_stat_activity where datname = :name and wait_event = 'PgSleep'"
+
+
+def pay(shop: Shop, count: int) -> list[Payment]:
+    payments = [shop.deposit(user_id="slow") for _ in range(count)]
+    for payment in payments:
+        shop.deliver(shop.body(payment))
+    return payments
+
+
+def entries(place: Place) -> int:
+    return int(place.value("select count(*) from wallet_transactions"))
+
+
+def test_a_worker_killed_between_claim_and_commit_loses_nothing(stack: Stack) -> None:
+    place, shop = stack.place, stack.make_shop()
+    place.rows(BRAKE)
+    payments = pay(shop, 5)
+    stack.start("worker-settle")
+    wait_until(lambda: place.value(SLEEPING, name=place.name), "the worker is in the middle of its transaction")
+    assert place.value("select count(*) from webhook_work where claim_id is not null") == 5
+    stack.stop("worker-settle", signal.SIGKILL)
+    # The server sees the broken connection at its next read; a crashed machine's would be cut off by keep-alive.
+    place.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    place.rows("update brake set is_on = false")
+    wait_until(lambda: not place.value(SLEEPING, name=place.name), "its transaction is gone")
+    assert entries(place) == 0
+    assert {str(shop.payment(payment.id).status) for payment in payments} == {"pending"}
+    # The lease is still the dead worker's; a new worker takes over once it is over.
+    place.rows("update webhook_work set due_at = now() - interval '1 second'")
+    stack.start("worker-settle")
+    wait_until(lambda: entries(place) == 10, "everything is credited")
+    assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}
+    assert place.value("select count(*) from webhook_work") == 0
+    assert place.value("select max(n) from (select count(*) as n from wallet_transactions group by payment_id) c") == 2
+    assert place.rows("select distinct verdict from payment_webhooks") == [{"verdict": "applied"}]
+
+
+def test_a_worker_that_dies_while_it_works_is_replaced_by_its_parent(stack: Stack) -> None:
+    place, shop = stack.place, stack.make_shop()
+    if "worker-settle" not in stack.running:
+        stack.start("worker-settle")
+    place.rows("update brake set is_on = true")
+    before = entries(place)
+    payments = pay(shop, 3)
+    wait_until(lambda: place.value(SLEEPING, name=place.name), "a child is in the middle of its transaction")
+    children = psutil.Process(stack.running["worker-settle"].pid).children(recursive=True)
+    busy = [child for child in children if not child.children()]
+    for child in busy:
+        child.kill()
+    place.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    place.rows("update brake set is_on = false")
+    place.rows("update webhook_work set due_at = now() - interval '1 second'")
+    deadline = time.monotonic() + 30
+    while entries(place) < before + 6 and time.monotonic() < deadline:
+        # What beat does every two seconds: ring for what is due.
+        stack.runtime.doorbells.ring_regardless("settle")
+        time.sleep(0.2)
+    assert entries(place) == before + 6
+    assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}

@@ -1,0 +1,429 @@
+"""Calls to providers: where they may go, and that no answer can hold or fill us."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import gzip
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from app.core.errors import NotSent, OutcomeUnknown
+from app.providers import outgoing
+from app.providers.addresses import is_public
+from app.providers.outgoing import AddressRefused, Outgoing, check_url
+
+NAME = "pay.provider.example"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+Talk = Callable[[socket.socket], None]
+
+
+@dataclass
+class Server:
+    """A server on loopback that answers as it is told; it keeps what it was sent and the TLS names it was called by."""
+
+    talk: Talk
+    context: ssl.SSLContext | None = None
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
+    connections: int = 0
+
+    def serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self.context:
+                connection = self.context.wrap_socket(connection, server_side=True)
+            with connection:
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    if not (chunk := connection.recv(65_536)):
+                        return
+                    request += chunk
+                head, _, body = request.partition(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                # What is left unread when the connection is closed would take the answer with it.
+                while length and len(body) < int(length[1]):
+                    body += connection.recv(65_536)
+                self.requests.append(request)
+                self.talk(connection)
+
+
+def answer_with(content: bytes) -> Talk:
+    return lambda connection: connection.sendall(content)
+
+
+@contextlib.contextmanager
+def open_server(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(talk, context)
+    if context:
+        context.sni_callback = lambda _, name, __: server.names.append(name)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server.port = listener.getsockname()[1]
+        threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
+        yield server
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Addresses by name, in place of the machine's resolver; each name may be asked for once per connection."""
+    known: dict[str, list[str]] = {}
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        if host not in known:
+            return real(host, port, *args, **kwargs)
+        found = []
+        for address in known[host]:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            found.append((family, socket.SOCK_STREAM, 6, "", (address, port, 0, 0)[: 4 if ":" in address else 2]))
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return known
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of the test's own."""
+
+    folder: Path
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def ca_file(self) -> str:
+        return str(self.folder / "ca.pem")
+
+    def context(self, name: str) -> ssl.SSLContext:
+        """Returns a server's TLS context with a certificate for `name`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = sign(name, key, self.certificate.subject, self.key, is_ca=False)
+        path = self.folder / f"{name}.pem"
+        path.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+
+def sign(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    is_ca: bool,
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+    if is_ca:
+        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+        builder = builder.add_extension(usage, critical=True)
+    else:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = sign("test ca", key, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")]), key, is_ca=True)
+    made = Authority(tmp_path_factory.mktemp("ca"), key, certificate)
+    Path(made.ca_file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return made
+
+
+PUBLIC = ["93.184.216.34", "2606:2800:220:1::1", "::ffff:93.184.216.34", "64:ff9b::5db8:d822", "2002:5db8:d822::1"]
+PRIVATE = [
+    *("10.0.0.1", "172.16.3.4", "192.168.1.1", "127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3", "169.254.169.254"),
+    *("100.64.0.1", "100.127.255.254", "192.0.0.8", "192.0.2.1", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1"),
+    *("255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "ff0e::1", "2001:db8::1"),
+    *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::10.0.0.1"),
+    *("64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:7f00:1::1", "2002:a00:1::1", "100::1"),
+    # Teredo: the client's address is stored inverted; this one is 10.0.0.1.
+    "2001:0:5db8:d822:0:0:f5ff:fffe",
+    "fe80::1%lo",
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_every_kind_of_private_address_is_refused_under_a_name(address: str, resolver: dict[str, list[str]]) -> None:
+    resolver[NAME] = [address]
+    with pytest.raises(AddressRefused):
+        Outgoing().send("GET", f"https://{NAME}/", {})
+    # One bad address among good ones spoils the name, whichever comes first.
+    for mixed in (["93.184.216.34", address], [address, "93.184.216.34"]):
+        resolver[NAME] = mixed
+        with pytest.raises(AddressRefused):
+            Outgoing().send("GET", f"https://{NAME}/", {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://10.0.0.1/",
+        "https://[::1]:1/",
+        "https://127.1/",
+        "https://2130706433/",
+        "https://0x7f000001/",
+        "https://[::ffff:7f00:1]/",
+        "https://0/",
+        "https://localhost.:1/",
+        "https://LOCALHOST%2eexample/",
+        "https://[::]/",
+    ],
+)
+def test_addresses_in_urls_are_checked_as_well(url: str) -> None:
+    # [::1] is this machine by its own name, which development may call; nothing listens there.
+    with pytest.raises(NotSent):
+        Outgoing().send("GET", url, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://93.184.216.34/",
+        f"http://{NAME}/",
+        "ftp://localhost/",
+        "file:///etc/passwd",
+        "//localhost/",
+        "",
+        "https://",
+        f"https://user:pass@{NAME}/",
+        f"https://@{NAME}/",
+        "http://localhost@evil.example/",
+        "http://127.0.0.1\\@evil/",
+        "http://127.0.0.1.evil.example/",
+        "https://host:port/",
+        "https://[::1/",
+        "gopher://127.0.0.1/",
+        "http://127.1/",
+    ],
+)
+def test_urls_that_are_not_https_are_refused(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        check_url(url, frozenset())
+
+
+def test_localhost_that_leads_elsewhere_is_refused(resolver: dict[str, list[str]]) -> None:
+    resolver["localhost"] = ["10.0.0.1"]
+    with pytest.raises(AddressRefused):
+        Outgoing().send("GET", "http://localhost:1/", {})
+
+
+def test_the_name_is_looked_up_once_and_what_was_checked_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        if host != NAME:
+            return real(host, port, *args, **kwargs)
+        asked.append(host)
+        # Public at the first look, the metadata service at the second.
+        address = "192.0.2.1" if len(asked) > 1 else "93.184.216.34"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    connected: list[Any] = []
+
+    def connect(self: socket.socket, address: Any) -> None:
+        connected.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(outgoing._TimedSocket, "connect", connect, raising=False)
+    with pytest.raises(NotSent):
+        Outgoing().send("GET", f"https://{NAME}:8443/", {})
+    assert (asked, connected) == ([NAME], [("93.184.216.34", 8443)])
+
+
+def test_tls_and_host_keep_the_name(authority: Authority, resolver: dict[str, list[str]]) -> None:
+    resolver[NAME] = ["127.0.0.1"]
+    with open_server(answer_with(OK), authority.context(NAME)) as server:
+        sender = Outgoing(frozenset({NAME}), authority.ca_file)
+        answer = sender.send("POST", f"https://{NAME}:{server.port}/v1?x=1", {"X-Test": "1"}, b"{}")
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert server.names == [NAME]
+    assert server.requests[0].startswith(b"POST /v1?x=1 HTTP/1.1\r\n")
+    assert f"Host: {NAME}:{server.port}\r\n".encode() in server.requests[0]
+
+
+def test_a_strange_certificate_is_refused_before_anything_is_sent(
+    authority: Authority, resolver: dict[str, list[str]]
+) -> None:
+    resolver[NAME] = ["127.0.0.1"]
+    cases = [(authority.context("other.example"), authority.ca_file), (authority.context(NAME), None)]
+    for context, ca_file in cases:
+        with open_server(answer_with(OK), context) as server:
+            with pytest.raises(NotSent):
+                Outgoing(frozenset({NAME}), ca_file).send("POST", f"https://{NAME}:{server.port}/", {}, b"secret")
+            assert server.requests == []
+
+
+def send_to(talk: Talk, **headers: str) -> tuple[Server, outgoing.Answer]:
+    with open_server(talk) as server:
+        return server, Outgoing().send("POST", f"http://127.0.0.1:{server.port}/", headers, b"{}")
+
+
+def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_server(answer_with(OK)) as elsewhere:
+        for status in (301, 302, 303, 307, 308):
+            target = f"http://127.0.0.1:{elsewhere.port}/secret"
+            head = f"HTTP/1.1 {status} X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()
+            _, answer = send_to(answer_with(head))
+            assert answer.status == status
+        assert elsewhere.connections == 0
+
+
+def test_the_machines_proxies_and_netrc_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login thief password stolen\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with open_server(answer_with(OK)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        server, answer = send_to(answer_with(OK))
+        assert (answer.status, proxy.connections) == (200, 0)
+    assert b"authorization" not in server.requests[0].lower()
+
+
+def test_a_cookie_does_not_travel_to_the_next_account() -> None:
+    head = b"HTTP/1.1 200 OK\r\nSet-Cookie: s=1; Path=/\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    with open_server(answer_with(head)) as server:
+        sender = Outgoing()
+        for _ in range(2):
+            sender.send("GET", f"http://127.0.0.1:{server.port}/", {})
+    assert len(server.requests) == 2
+    assert not any(b"cookie:" in request.lower() for request in server.requests)
+
+
+def drip(start: bytes, piece: bytes, seconds: float = 30.0) -> Talk:
+    """Sends `start`, then `piece` again and again, for longer than any call may take."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(start)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            connection.sendall(piece)
+            time.sleep(0.05)
+
+    return talk
+
+
+SLOW = {
+    "headers without an end": drip(b"HTTP/1.1 200 OK\r\nX: ", b"a"),
+    "a header line at a time": drip(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n"),
+    "the status line byte by byte": drip(b"", b"H"),
+    "a body that drips": drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+    "chunks that drip": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "interim answers for ever": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "nothing at all": lambda connection: time.sleep(30),
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_the_whole_call_is_bounded_in_time(
+    kind: str, is_secure: bool, monkeypatch: pytest.MonkeyPatch, authority: Authority, resolver: dict[str, list[str]]
+) -> None:
+    # The ten seconds of production would make this test two minutes long.
+    monkeypatch.setattr(outgoing, "TOTAL_SECONDS", 0.6)
+    resolver[NAME] = ["127.0.0.1"]
+    context = authority.context(NAME) if is_secure else None
+    with open_server(SLOW[kind], context) as server:
+        sender = Outgoing(frozenset({NAME}), authority.ca_file)
+        started = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            sender.send("GET", f"{'https' if is_secure else 'http'}://{NAME}:{server.port}/", {})
+        assert time.monotonic() - started < 2.5
+
+
+def test_a_resolver_that_hangs_does_not_hang_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hanging(*args: Any, **kwargs: Any) -> Any:
+        release.wait(20)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    monkeypatch.setattr(outgoing, "CONNECT_SECONDS", 0.3)
+    started = time.monotonic()
+    with pytest.raises(NotSent):
+        Outgoing().send("GET", f"https://{NAME}/", {})
+    assert time.monotonic() - started < 2.0
+    release.set()
+
+
+LARGE = outgoing.RESPONSE_BYTES_MAX + 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE + b"x" * LARGE,
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * LARGE,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"x" * LARGE * 100),
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"",
+    ],
+    ids=["long", "endless", "many headers", "long header", "torn", "packed", "no status", "no HTTP", "nothing"],
+)
+def test_an_answer_that_is_none_is_an_unknown_outcome(content: bytes) -> None:
+    with pytest.raises(OutcomeUnknown):
+        send_to(answer_with(content))
+
+
+def test_nobody_there_means_surely_not_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(NotSent):
+        Outgoing().send("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
