@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from app.sockets.log_lines import LOG_CONFIG
+
 _host = os.environ.get("SLUICE_BIND", "127.0.0.1")
 bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
 bind += os.environ.get("SLUICE_PORT", "8000")
@@ -25,6 +27,7 @@ limit_request_line = 8_190
 limit_request_fields = 64
 limit_request_field_size = 8_190
 accesslog = None
+logconfig_dict = LOG_CONFIG
 control_socket_disable = True
 
 

@@ -4,46 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-# Credentials that may stand in a message or an exception: keys, tokens, webhook secrets, passwords in URLs.
-_SECRETS = re.compile(
-    r"(sk_|ct_|whsec_|sbk_)[A-Za-z0-9+/=._~-]{6,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?i:bearer)\s+[^\s\"']+"
-)
-# Thirteen to nineteen digits, blanks or hyphens between them: the form of a card number.
-_CARD = re.compile(r"(?<![0-9A-Za-z-])(?:\d[ -]?){12,18}\d(?![0-9A-Za-z-])")
-
-
-def _passes_luhn(digits: str) -> bool:
-    total = 0
-    for place, character in enumerate(reversed(digits)):
-        digit = int(character)
-        if place % 2:
-            digit = digit * 2 - 9 if digit > 4 else digit * 2
-        total += digit
-    return total % 10 == 0
-
-
-def redact(text: str) -> str:
-    """Returns `text` with credentials and card-like numbers (Luhn) masked."""
-
-    def mask_card(match: re.Match[str]) -> str:
-        digits = re.sub(r"[ -]", "", match.group())
-        return f"[card ...{digits[-4:]}]" if _passes_luhn(digits) else match.group()
-
-    return _CARD.sub(mask_card, _SECRETS.sub("[secret]", text))
+from app.core.redaction import redact as redact
 
 
 def _redact_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str) and key not in ("timestamp", "level"):
-            event[key] = redact(value)
+        if key not in ("timestamp", "level"):
+            event[key] = _redact_value(value)
     return event
+
+
+def _redact_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {str(key): _redact_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redact_value(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
 
 
 def _name_process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

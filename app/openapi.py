@@ -54,7 +54,7 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
-                "credential": {
+                "secret-key-or-client-token": {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A secret key (`sk_...`) of the tenant's backend, or a client token (`ct_...`).",
@@ -78,7 +78,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
     }
     problems = {*operation.problems, 503}
     if operation.roles is not PUBLIC:
-        described["security"] = [{"credential": []}]
+        described["security"] = [{"secret-key-or-client-token": []}]
         described["description"] = f"Roles: {', '.join(sorted(operation.roles))}."
         problems |= {401, 403, 429}
     for status in sorted(problems - operation.answers.keys()):

@@ -16,6 +16,7 @@ from app.providers import Adapter, build_adapters
 from app.settings import Settings
 from app.vault import Vault
 from models import Database
+from models.session import POOL_SIZE
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Runtime:
         return build_adapters(frozenset(self.settings.private_providers))
 
     @classmethod
-    def from_settings(cls, settings: Settings, pool_size: int = 10) -> Runtime:
+    def from_settings(cls, settings: Settings, pool_size: int = POOL_SIZE) -> Runtime:
         """Builds a runtime. Raises SettingsError where DATABASE_URL or REDIS_URL is missing."""
         redis = connect_redis(settings.required("redis_url"))
         database = Database(settings.required("database_url"), pool_size)

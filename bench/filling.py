@@ -175,6 +175,17 @@ insert into payment_counts as c (status, total) select 'completed', count(*) fro
 """
 
 
+_FILLED = (
+    *("payment_transactions", "payment_webhooks", "webhook_keys", "wallet_transactions", "wallet_temp_logs"),
+    *("audit_logs", "notifications", "notification_numbers"),
+)
+# Those behind a constraint stay: foreign keys hang on them.
+_INDEXES = """
+select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i
+where i.indrelid = any (%s::regclass[]) and not exists (select from pg_constraint c where c.conindid = i.indexrelid)
+"""
+
+
 def fill_history(place: Place, already: int, count: int) -> None:
     """Makes completed payments number `already` to `count` - 1 with all that belongs to them.
 
@@ -184,11 +195,21 @@ def fill_history(place: Place, already: int, count: int) -> None:
     with place.superuser() as cursor:
         if already == 0:
             cursor.execute(_WALLETS, values)
+    with place.superuser() as cursor:
+        cursor.execute(_INDEXES, (list(_FILLED),))
+        indexes = cursor.fetchall()
+        for name, _ in indexes:
+            cursor.execute(f"drop index {name}")
     for first in range(already, count, HISTORY_CHUNK):
         last = min(first + HISTORY_CHUNK, count) - 1
         with place.superuser() as cursor:
             # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
             cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
             cursor.execute(_HISTORY + _BALANCES, {**values, "first": first, "last": last})
-    place.maintain("vacuum (analyze)")
+    with place.superuser() as cursor:
+        # Made anew from sorted rows: several times faster than row by row.
+        cursor.execute("set local maintenance_work_mem = '512MB'")
+        for _, definition in indexes:
+            cursor.execute(definition)
+    place.maintain("vacuum (analyze) " + ", ".join((*_FILLED, "wallets")))
     place.maintain("checkpoint")

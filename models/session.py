@@ -21,6 +21,9 @@ STATEMENT_TIMEOUT_MS: dict[Role, int] = {
     "clerk": 15_000,
 }
 
+# Per process: ten transactions at once keep two cores of PostgreSQL busy, and ten processes fit into its connections.
+POOL_SIZE = 10
+
 # Role, tenant and limits go in one round trip and end with the transaction: safe with pooled connections.
 _BEGIN = text(
     "select set_config('role', :role, true), set_config('app.tenant', :tenant, true),"
@@ -41,7 +44,7 @@ class Database:
     forgets its role may do nothing at all.
     """
 
-    def __init__(self, url: str, pool_size: int = 10, pool_timeout: float = 5.0) -> None:
+    def __init__(self, url: str, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0) -> None:
         # Five seconds: a request that gets no connection until then is better told 503 than kept.
         self.engine: Engine = create_engine(
             psycopg2_url(url),

@@ -81,8 +81,9 @@ def _complete(payment: Payment, fact: Fact, now: datetime.datetime, marks: set[s
 def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_rejected: bool = False) -> Decision:
     """Money has arrived that is not what was asked: kept for a person, the payment keeps its state."""
     amount_minor, currency = money_of(fact)
-    if currency == payment.received_currency and amount_minor <= (payment.received_minor or 0):
-        # Totals only grow: this one was told before, or is an earlier one that comes late.
+    on_top = amount_minor - (payment.received_minor or 0)
+    if currency == payment.received_currency and (on_top == 0 or (on_top < 0 and mark != "late")):
+        # Totals only grow: this one was told before, or is an earlier one that comes late. The asked one counts always.
         return Decision(Verdict.DUPLICATE, "no more than the total that is known and waits for a person", payment)
     marks = {mark} if payment.is_open else {mark, "late"}
     held = changed(

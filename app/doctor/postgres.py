@@ -14,12 +14,11 @@ from app.doctor.finding import Finding, fail, is_loopback, ok, warn
 from app.processes import SETTLE_PROCESSES
 from app.runtime import Runtime
 from models.migrations import newest_revision
-from models.session import Role
+from models.session import POOL_SIZE, Role
 
 VERSION_MIN, VERSION_BEST = 16, 18
 CLOCK_SECONDS_MAX = 2.0  # Signature timestamps have 300 s; a clock that is off by seconds is not being kept.
 SPARE_CONNECTIONS = 10  # For migrations, the command line, monitoring and a person with psql.
-PROCESS_CONNECTIONS = 10  # The pool of one process (app.runtime).
 BUSY_SHARE = 0.8  # Of the connections that the server allows; a deployment's overlap needs the rest.
 IDLE_SECONDS_MAX = 60.0  # Six times what our own transactions may be idle.
 
@@ -125,7 +124,7 @@ def _examine_clock(connection: Connection) -> Finding:
 def _examine_room(connection: Connection, values: dict[str, str], web_workers: int) -> Iterator[Finding]:
     allowed = int(values["max_connections"]) - int(values["superuser_reserved_connections"])
     # Sockets and the provider worker are one process each; a settling process works on one batch at a time.
-    wanted = (web_workers + 1 + 1) * PROCESS_CONNECTIONS + SETTLE_PROCESSES
+    wanted = (web_workers + 1 + 1) * POOL_SIZE + SETTLE_PROCESSES
     text_ = f"one of each process takes up to {wanted} connections, the server allows {allowed}"
     if wanted + SPARE_CONNECTIONS > allowed:
         yield fail("Connections", f"{text_}: raise max_connections")

@@ -9,6 +9,7 @@ from typing import Any
 from app.core.errors import Unusable
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_amount
+from app.core.redaction import redact
 
 _KINDS = {"success": FactKind.SUCCEEDED, "failed": FactKind.DECLINED, "cancelled": FactKind.CANCELLED}
 
@@ -30,7 +31,7 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
     reference = read_text(body, "provider_reference", REFERENCE_LENGTH_MAX)
     if kind is not FactKind.SUCCEEDED:
         # Amounts in a failure are ignored (CONTRACT section 4).
-        return payment_id, Fact(kind, reference, message=read_text(body, "error_message", MESSAGE_LENGTH_MAX))
+        return payment_id, Fact(kind, reference, message=read_message(body))
     amount_minor, currency = read_money(body, "amount")
     return payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency)
 
@@ -51,6 +52,12 @@ def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
         return parse_amount(body.get(field), currency if isinstance(currency, str) else ""), str(currency)
     except (AmountError, CurrencyError) as error:
         raise Unusable(f"{field} {error}") from None
+
+
+def read_message(body: Mapping[str, Any]) -> str | None:
+    """Returns the provider's error message without credentials and card numbers. Raises Unusable."""
+    message = read_text(body, "error_message", MESSAGE_LENGTH_MAX)
+    return message and redact(message)
 
 
 def read_text(body: Mapping[str, Any], field: str, length_max: int) -> str | None:

@@ -14,9 +14,10 @@ from app.core.errors import OutcomeUnknown, ProviderRefusedUs, Throttled, Unusab
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_amount
 from app.core.payments import format_time
+from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.callback_body import read_money, read_payment_id, read_text, translate_callback
+from app.providers.callback_body import read_message, read_money, read_payment_id, read_text, translate_callback
 from app.providers.outgoing import Answer, Outgoing
 
 # A page of a list has some hundred kilobytes, well below what an answer may have.
@@ -174,7 +175,7 @@ def _state(body: Any) -> Fact:
     reference = _text(body, "reference")
     redirect_url = body.get("redirect_url") if isinstance(body.get("redirect_url"), str) else None
     if kind is not FactKind.SUCCEEDED:
-        return Fact(kind, reference, redirect_url, message=read_text(body, "error_message", 500))
+        return Fact(kind, reference, redirect_url, message=read_message(body))
     try:
         currency = str(body.get("received_currency") or body.get("currency"))
         amount_minor = parse_amount(body.get("received_amount"), currency)
@@ -205,7 +206,7 @@ def _error_message(answer: Answer) -> str:
         message = loads(answer.body)["error"]["message"]
     except (JsonError, KeyError, TypeError):
         message = None
-    return message[:500] if isinstance(message, str) and message else "refused by the provider"
+    return redact(message[:500]) if isinstance(message, str) and message else "refused by the provider"
 
 
 def _failure(answer: Answer) -> Exception:

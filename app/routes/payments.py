@@ -13,6 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
 from app.core.payments import Payment, Status, present_payment
+from app.core.redaction import mask_cards
 from app.routes.gate import caller
 from app.routes.reading import (
     field_error,
@@ -86,7 +87,8 @@ def _read_deposit(key: str) -> Deposit:
         provider_id=uuid.UUID(body.provider_id) if body.provider_id else None,
         success_url=body.success_url,
         failure_url=body.failure_url,
-        metadata=body.metadata,
+        # A card's number has no business here; whatever sent it, none is kept.
+        metadata={key: mask_cards(value) for key, value in body.metadata.items()},
         idempotency_key=key,
         request_sha256=hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).digest(),
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, jsonify, request
 
+from app.core.errors import RequestRejected
 from app.routes.errors import problem
+from app.routes.reading import read_bounded
 from app.runtime import runtime
 from app.services import webhooks
 from app.services.webhooks import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
@@ -37,13 +41,14 @@ def provider_webhook(provider_id: str) -> Response:
 
 
 def _receive(path: str, provider_id: str | None = None) -> Response:
-    # One byte more than allowed is enough to know; a length that was announced is not believed.
-    body = request.stream.read(BODY_BYTES_MAX + 1) if (request.content_length or 0) <= BODY_BYTES_MAX else b""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    delivery = Delivery(path, provider_id, headers, body, request.remote_addr or "")
-    if (request.content_length or 0) > BODY_BYTES_MAX or len(body) > BODY_BYTES_MAX:
-        webhooks.refuse(runtime(), delivery, "too_large")
-        return problem(413, f"A webhook has at most {BODY_BYTES_MAX} bytes.")
+    unread = Delivery(path, provider_id, headers, b"", request.remote_addr or "")
+    try:
+        body = read_bounded(BODY_BYTES_MAX)
+    except RequestRejected:
+        webhooks.refuse(runtime(), unread, "too_large")
+        raise
+    delivery = replace(unread, body=body)
     if request.mimetype != "application/json":
         webhooks.refuse(runtime(), delivery, "media_type")
         return problem(415, "A webhook is application/json.")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.core.decision import Decision, Verdict
 from app.core.errors import NotYet, Unusable
+from app.core.redaction import redact
 from app.core.schedule import retry_seconds
 from app.metrics import SETTLE_BATCH, WEBHOOKS_SETTLED
 from app.runtime import Runtime
@@ -178,7 +179,7 @@ def _settle(
         try:
             items.append(translate(runtime, webhook))
         except Unusable as error:
-            marks.dead.append((webhook, "unusable", str(error)))
+            marks.dead.append((webhook, "unusable", redact(str(error))))
     outcomes = settlement.settle(connection, items) if items else []
     by_id = {webhook.id: webhook for webhook in webhooks}
     for outcome in outcomes:

@@ -63,6 +63,8 @@ class Listener:
         """Closes the socket, also where the other side is gone."""
         with contextlib.suppress(OSError, websocket.WebSocketException):
             self.socket.close()
+        # A farewell to nobody raises before the descriptor is given back.
+        self.socket.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Frontend:

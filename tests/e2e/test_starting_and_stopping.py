@@ -49,7 +49,7 @@ def test_what_a_ready_stack_tells(stack: RunningStack) -> None:
     assert {"database_url", "owner_database_url", "redis_url", "pids"} < set(run)
     assert all(psutil.pid_exists(pid) for pid in run["pids"].values())
     assert run["secret_key"] in stack.output
-    assert stack.output.splitlines()[-1].startswith("sluice ready ") or "started again" in stack.output
+    assert f"\nsluice ready {run['web']}/demo\n" in stack.output
     for url in (f"{run['web']}/demo", f"{run['web']}/health/work", f"{run['sandbox']}/health", f"{run['flower']}/"):
         assert stack.http.get(url, timeout=5).status_code == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,15 @@ from app.services.watching import read_counts
 from tests.support.engine import Engine
 from tests.support.shop import NOWHERE, Shop
 from tests.support.stack import Stack
+
+
+@pytest.fixture
+def shop(front: Stack, engine: Engine) -> Iterator[Shop]:
+    """A tenant whose broken provider leaves no work behind for the tests that follow."""
+    made = front.make_shop()
+    yield made
+    engine.place.rows("delete from payment_work where provider_id = :id", id=made.provider_id)
+    engine.place.rows("delete from provider_breakers where provider_id = :id", id=made.provider_id)
 
 
 def state(engine: Engine, shop: Shop) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ import secrets
 from app.core.payments import Payment
 from app.services import policies, redrive
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
+from tests.support.servers import Place
+from tests.support.shop import ACTOR, Shop, make_shop
 from tests.support.stack import Stack
 
 
@@ -66,25 +67,29 @@ def test_more_than_was_credited_or_of_nothing_is_a_case(front: Stack, engine: En
     assert shop.payment(payment.id).reversed_minor == 0
 
 
-def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(front: Stack, engine: Engine, shop: Shop) -> None:
-    # Two payments' refunds in one batch: each takes all that there is. The second must see what the first has left.
-    user = new_user()
-    payments = [complete(front, engine, shop, user) for _ in range(2)]
-    spend(engine, shop, user, 2500)
-    policies.change_policy(shop.runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
-    for payment in payments:
-        tell_refund(shop, payment, "25.00")
-    engine.settle()
-    assert balance(engine, shop, user) == 0
-    cases = sorted(engine.dead_letters(payment.id) for payment in payments)
-    assert cases == [[], [("reversal", "open")]]
-    held = next(payment for payment in payments if engine.dead_letters(payment.id))
-    policies.change_policy(shop.runtime, shop.tenant_id, {"negative_policy": "allow"}, ACTOR)
-    query = "select id from dead_letters where payment_id = :id"
-    redrive.redrive(shop.runtime, shop.tenant_id, engine.place.value(query, id=held.id), ACTOR)
-    engine.settle()
-    assert balance(engine, shop, user) == -2500
-    assert engine.dead_letters(held.id) == [("reversal", "superseded")]
+def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(place: Place) -> None:
+    # A place of its own: the money is spent behind the back of the books.
+    with place.open_runtime() as runtime:
+        shop, engine, user = make_shop(runtime), Engine(runtime, place), new_user()
+        payments = [shop.deposit(user_id=user) for _ in range(2)]
+        for payment in payments:
+            shop.deliver(shop.body(payment))
+        engine.settle()
+        spend(engine, shop, user, 2500)
+        policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
+        # In one batch each refund takes all that there is: the second must see what the first has left.
+        for payment in payments:
+            tell_refund(shop, payment, "25.00")
+        engine.settle()
+        assert balance(engine, shop, user) == 0
+        assert sorted(engine.dead_letters(payment.id) for payment in payments) == [[], [("reversal", "open")]]
+        held = next(payment for payment in payments if engine.dead_letters(payment.id))
+        policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "allow"}, ACTOR)
+        query = "select id from dead_letters where payment_id = :id"
+        redrive.redrive(runtime, shop.tenant_id, place.value(query, id=held.id), ACTOR)
+        engine.settle()
+        assert balance(engine, shop, user) == -2500
+        assert engine.dead_letters(held.id) == [("reversal", "superseded")]
 
 
 def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(

@@ -154,7 +154,7 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
         transfers += (moved,)
     reported = world.reported
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
-        reported |= {Report(given.reference, *money_of(given))}
+        reported |= {Report(given.reference or payment.provider_reference, *money_of(given))}
     return World(decision.payment, tuple(cases), transfers, frozenset(reported), (*world.path, name)), decision
 
 
@@ -182,11 +182,11 @@ def superseded(case: CaseRow, reference: str | None, reasons: frozenset[str]) ->
     return replace(case, state="superseded") if case.state == "open" and fits else case
 
 
-def walk(policy: Policy) -> Iterator[tuple[World, str, Input, World, Decision]]:
+def walk(policy: Policy, steps: int = STEPS_MAX) -> Iterator[tuple[World, str, Input, World, Decision]]:
     """Every step of every sequence, each once for all the worlds that no rule can tell apart."""
     level = [World(replace(PAYMENT, policy=policy))]
     seen = {level[0].key}
-    for _ in range(STEPS_MAX):
+    for _ in range(steps):
         found: list[World] = []
         for world, (name, given) in itertools.product(level, ALPHABET.items()):
             taken = take_step(world, name, given)

@@ -60,6 +60,16 @@ def summary(*names: str, policy: Policy = POLICIES["default"]) -> tuple[str, str
         (("accepted", "success, other reference"), ("processing", "conflict", 0, "dead_letter")),
         (("success", "success, other reference"), ("completed", "conflict", 2500, "conflict")),
         (("success", "success, other reference", "accept"), ("completed", "conflict", 5000, "applied")),
+        (("accepted", "success, other reference", "accept", "success"), ("completed", "conflict", 2500, "conflict")),
+        (
+            ("accepted", "success, other reference", "accept", "success, other reference"),
+            ("completed", "conflict", 2500, "duplicate"),
+        ),
+        (
+            ("success", "success, other reference", "accept", "success, higher", "accept"),
+            ("completed", "conflict", 5500, "applied"),
+        ),
+        (("success", "success, other reference", "accept", "success"), ("completed", "conflict", 5000, "duplicate")),
         (("success", "success, higher"), ("completed", "conflict", 2500, "conflict")),
         (("success", "success, higher", "accept"), ("completed", "conflict", 3000, "applied")),
         (("success", "refunded"), ("completed", "reversed", 2500, "applied")),

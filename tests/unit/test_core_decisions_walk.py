@@ -11,7 +11,7 @@ from app.core.decision import Decision, Verdict
 from app.core.decisions import COMMANDS, FACTS
 from app.core.facts import CommandKind, Fact, FactKind, Input
 from app.core.payments import EDGES, Policy, Status
-from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, World, walk
+from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, World, walk
 
 
 def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:
@@ -85,7 +85,7 @@ def check_matching_success(before: World, given: Input, after: World, decision: 
     ended = old.status in (Status.FAILED, Status.CANCELLED)
     if ended and policy.late != "credit":
         assert new.status is old.status
-        assert {(case.amount_minor, case.currency) for case in after.cases} >= {(ASKED, "USD")}
+        assert any(case.currency == "USD" and (case.amount_minor or 0) >= ASKED for case in after.cases)
         return
     assert new.status is Status.COMPLETED
     assert ("late" in new.exceptions) >= ended
@@ -97,7 +97,9 @@ CHECKS = (check_versions, check_credits, check_money_is_kept, check_matching_suc
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_every_sequence_keeps_every_rule(policy: Policy) -> None:
     steps = 0
-    for before, name, given, after, decision in walk(policy):
+    # A policy differs from the plain one in a single answer, which shorter sequences reach from every side.
+    length = STEPS_MAX if policy == POLICIES["default"] else STEPS_MAX - 1
+    for before, name, given, after, decision in walk(policy, length):
         steps += 1
         for check in CHECKS:
             try:

@@ -16,8 +16,10 @@ from app.core.schedule import (
     RETRY_SECONDS_MAX,
     Call,
     next_call,
+    pause_seconds,
     poll_seconds,
     retry_seconds,
+    throttle_seconds,
 )
 
 NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
@@ -104,3 +106,8 @@ def test_an_ended_payment_the_provider_never_heard_of_is_left_alone() -> None:
 
 def test_an_ended_payment_that_may_have_reached_the_provider_is_watched() -> None:
     assert next_call(replace(OPEN, status=Status.CANCELLED, was_sent=True), 0, NOW) == Call("poll", NOW + MINUTE)
+
+
+def test_pauses_double_from_five_seconds_to_five_minutes() -> None:
+    assert [pause_seconds(opens) for opens in (1, 2, 3, 6, 7, 1000)] == [5, 10, 20, 160, 300, 300]
+    assert (throttle_seconds(None), throttle_seconds(7), throttle_seconds(1e9)) == (1, 7, RETRY_AFTER_SECONDS_MAX)

@@ -59,13 +59,15 @@ MONEY = (
         select p.id as subject, format('received %s %s, credited %s to %s', p.received_minor, p.received_currency,
             c.surely, c.possibly) as detail
         from payment_transactions p
-        left join lateral (
-            select sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null) as surely,
+        left join (
+            select e.payment_id,
+                   sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null) as surely,
                    sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null
-                                               or d.case_reference = p.provider_reference) as possibly
-            from $user_legs
-            left join dead_letters d on 'case:' || d.id = e.transfer_key and d.payment_id = e.payment_id
-            where e.payment_id = p.id and e.type = 'deposit' and e.currency = p.received_currency) as c on true
+                                               or d.case_reference = o.provider_reference) as possibly
+            from $user_legs join payment_transactions o on o.id = e.payment_id and o.received_currency = e.currency
+            left join dead_letters d on d.tenant_id = e.tenant_id and d.payment_id = e.payment_id
+                and 'case:' || d.id = e.transfer_key
+            where e.$mine and e.type = 'deposit' group by e.payment_id) as c on c.payment_id = p.id
         where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
             or p.received_minor not between c.surely and c.possibly)
         """,

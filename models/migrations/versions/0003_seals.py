@@ -14,5 +14,4 @@ def upgrade() -> None:
     """Runs the SQL file beside this one."""
     sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     # The driver's own cursor: without parameters it leaves the per-cent signs of the SQL alone.
-    with op.get_bind().connection.cursor() as cursor:
-        cursor.execute(sql)
+    op.get_bind().connection.cursor().execute(sql)

@@ -1,0 +1,151 @@
+"""The bench itself, at a size that proves nothing about speed: every figure is there and is made of real work."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli import main
+from bench import latency, settle, sockets, web
+from bench.figures import compare, percentile
+from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
+from bench.place import Ground, open_ground
+from bench.results import write_results
+from bench.run import KEYS, Form
+from bench.settle import Size
+
+pytestmark = pytest.mark.slow
+
+SIZE = Size(webhooks=300, rows=160, tasks=100, history=(300, 600), drained=300)
+# Tests never pull the plug, so what a sync protects from cannot happen to them.
+UNSAFE = {"fsync": "off", "full_page_writes": "off"}
+# Starting the workers alone takes seconds, and a busy machine takes them several times over.
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Servers of the bench."""
+    with open_ground(tmp_path_factory.mktemp("bench"), UNSAFE) as opened:
+        yield opened
+
+
+def is_whole(figure: dict[str, Any]) -> bool:
+    """Tells whether a figure has the fields that every key of the JSON has."""
+    return {"median", "spread", "goal", "unit", "rounds"} <= figure.keys() and figure["median"] > 0
+
+
+@pytest.mark.timeout(SECONDS)
+def test_settling_is_measured_beside_both_baselines(ground: Ground) -> None:
+    figures = settle.run_settle(ground, SIZE, print)
+    assert set(figures) == set(KEYS[:4])
+    for figure in figures.values():
+        assert is_whole(figure)
+        assert len(figure["rounds"]) == settle.ROUNDS
+    assert {"settled", "celery_noop"} <= figures["settle_vs_celery_noop"].keys()
+    assert {"settled", "row_at_a_time"} <= figures["settle_vs_row_at_a_time"].keys()
+
+
+@pytest.mark.timeout(SECONDS)
+def test_settling_is_measured_with_history_and_by_batch_size(ground: Ground) -> None:
+    history = settle.run_history(ground, SIZE, print)["settle_at_10m"]
+    assert is_whole(history)
+    assert [point["payments"] for point in history["points"]] == [0, 300, 600]
+    batches = settle.run_batches(ground, SIZE, print)["settle_by_batch_size"]
+    assert [point["batch"] for point in batches["points"]] == list(settle.BATCH_SIZES)
+
+
+@pytest.mark.timeout(SECONDS)
+def test_an_outage_of_the_workers_is_measured(ground: Ground) -> None:
+    figure = settle.run_drain(ground, SIZE, print, rounds=1)["drain_after_outage"]
+    assert is_whole(figure)
+    assert figure["due_at_once"] == SIZE.drained
+
+
+@pytest.mark.timeout(SECONDS)
+def test_the_web_process_is_measured(ground: Ground) -> None:
+    figures = web.run_web(ground, 0.3, print)
+    assert set(figures) == {"intake_vs_hello", "deposit_vs_hello"}
+    assert all(is_whole(figure) and figure["rows_stored"] > 0 for figure in figures.values())
+
+
+@pytest.mark.timeout(SECONDS)
+def test_both_waits_of_a_person_are_measured(ground: Ground) -> None:
+    to_socket = latency.run_webhook_to_socket(ground, 40, 4, print)["webhook_to_socket_ms"]
+    to_redirect = latency.run_redirect(ground, 4, print)["deposit_to_redirect_overhead_ms"]
+    for figure in (to_socket, to_redirect):
+        assert is_whole(figure)
+        assert {"p50", "p99"} == figure["goal"].keys()
+        assert figure["idle"]["p50"] <= figure["idle"]["p99"]
+    assert to_socket["at_half_rate"]["p99"] > 0
+
+
+@pytest.mark.timeout(SECONDS)
+def test_sockets_are_counted_weighed_and_told(ground: Ground) -> None:
+    figure = sockets.run_sockets(ground, print, wanted=60)["sockets"]
+    assert is_whole(figure)
+    assert figure["median"] == 60
+    assert figure["broadcast_p99"]["median"] > 0
+
+
+@pytest.mark.timeout(SECONDS)
+def test_history_keeps_the_books_whole(ground: Ground) -> None:
+    with ground.open_place("books") as place:
+        fill_history(place, 0, 300)
+        fill_webhooks(place, 40, users=3)
+        make_due(place, 40)
+        settle.settling.settle_due(place.runtime)
+        fill_history(place, 300, 500)
+        assert place.value("select count(*) from payment_transactions where status = 'completed'") == 540
+        assert place.value("select sum(balance_minor) from wallets where kind = 'user'") == 540 * AMOUNT_MINOR
+        assert place.value("select sum(balance_minor) from wallets") == 0
+        assert place.value("select max(number) = count(*) from notification_numbers")
+        torn = """
+            select count(*) from wallet_transactions e join wallet_transactions b
+            on b.wallet_id = e.wallet_id and b.wallet_version = e.wallet_version - 1
+            where e.balance_before_minor <> b.balance_after_minor"""
+        assert place.value(torn) == 0
+
+
+def test_a_figure_is_the_median_of_its_rounds() -> None:
+    figure = compare([20.0, 30.0, 50.0], [10.0, 10.0, 10.0], 3, ("ours", "theirs"))
+    assert (figure["median"], figure["spread"], figure["met"]) == (3.0, 3.0, True)
+    assert figure["ours"]["rounds"] == [20.0, 30.0, 50.0]
+    assert [percentile([3.0, 1.0, 2.0], share) for share in (0.01, 0.5, 0.99)] == [1.0, 2.0, 3.0]
+
+
+def test_the_page_shows_what_fell_short_as_it_is(tmp_path: Path) -> None:
+    short = compare([5.0, 5.0, 5.0], [10.0, 10.0, 10.0], 0.9, ("with_history", "without"))
+    points = [{"payments": 0, "per_second": 900}, {"payments": 1_000_000, "per_second": 400}]
+    run = {
+        "settle_at_10m": {**short, "history": 1_000_000, "points": points},
+        "sockets": {"median": None, "spread": None, "goal": None, "met": False, "error": "no more files"},
+        "form": "short",
+        "date": "2026-01-01T00:00:00+00:00",
+        "seconds": 9,
+        "machine": {"processor": "x", "processors": 2, "memory_gb": 4, "system": "Linux", "load_before": [0.1]},
+        "versions": {"python": "3.11"},
+    }
+    page = write_results(run, tmp_path).read_text(encoding="utf-8")
+    assert "| 0.5 (spread 0.0) | **no** |" in page
+    assert "failed: no more files" in page
+    assert "plots/history.svg" in page
+    drawn = ElementTree.parse(tmp_path / "plots" / "history.svg")  # noqa: S314  # written a moment ago
+    assert len(drawn.findall(".//{http://www.w3.org/2000/svg}circle")) == len(points)
+
+
+def test_an_unknown_key_is_refused_before_anything_starts() -> None:
+    done = CliRunner().invoke(main, ["bench", "--only", "speed"])
+    assert done.exit_code == 2
+    assert "settle_hot_wallet" in done.stderr
+
+
+def test_the_short_form_has_the_sizes_that_the_measures_name() -> None:
+    assert Form(is_long=False).size.history[-1] == 1_000_000
+    assert Form(is_long=False).size.drained == 20_000
+    assert (Form(is_long=True).size.history[-1], Form(is_long=True).size.drained) == (10_000_000, 100_000)

@@ -1,0 +1,128 @@
+"""What keeps settling fast: as many statements for a large batch as for a small one, a claim that reads no history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.runtime import Runtime
+from app.services import settling
+from bench.filling import fill_webhooks, make_due
+from bench.place import Ground, Place, open_ground
+
+UNSAFE = {"fsync": "off", "full_page_writes": "off"}
+# Per batch: claim, settle and number, each with the statement that takes its role. Measured, not wished for.
+STATEMENTS_MAX = 24
+HISTORY = 1_000_000
+WAITING = 20_000
+# The claim looks at each row of its batch a few times (find, lock, update), at no others.
+ROWS_PER_CLAIMED = 5
+# A lookup by index is some three pages deep, and the update touches the row's page and its index entries.
+BUFFERS_PER_CLAIMED = 40
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Servers of the bench."""
+    with open_ground(tmp_path_factory.mktemp("guards"), UNSAFE) as opened:
+        yield opened
+
+
+@contextmanager
+def recorded(runtime: Runtime) -> Iterator[list[tuple[str, Any]]]:
+    """Collects every statement that goes to the database within the block, with its values."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(runtime.database.engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(runtime.database.engine, "before_cursor_execute", note)
+
+
+def settle_one_batch(place: Place, count: int, users: int) -> list[tuple[str, Any]]:
+    """Settles one batch of `count` webhooks; returns its statements."""
+    fill_webhooks(place, count, users)
+    make_due(place, count)
+    with recorded(place.runtime) as statements:
+        assert settling.settle_batch(place.runtime) == count
+    return statements
+
+
+@pytest.mark.timeout(180)
+def test_a_batch_takes_the_same_statements_whatever_its_size(ground: Ground) -> None:
+    with ground.open_place("statements") as place:
+        settle_one_batch(place, 200, users=200)  # Opens the wallets, once for each.
+        counts = {size: len(settle_one_batch(place, size, users=200)) for size in (2, 20, 200)}
+        assert len(set(counts.values())) == 1, counts
+        assert counts[200] <= STATEMENTS_MAX
+
+
+@pytest.mark.timeout(180)
+def test_one_wallet_takes_no_more_statements_than_many(ground: Ground) -> None:
+    with ground.open_place("wallets") as place:
+        settle_one_batch(place, 200, users=200)
+        assert len(settle_one_batch(place, 100, users=1)) == len(settle_one_batch(place, 100, users=100))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_claim_reads_its_batch_and_no_history(ground: Ground) -> None:
+    with ground.open_place("plan") as place:
+        claim, values = next(item for item in settle_one_batch(place, 200, users=200) if "skip locked" in item[0])
+        fill_settled_webhooks(place, HISTORY)
+        fill_webhooks(place, WAITING, users=1_000)
+        make_due(place, WAITING)
+        # As many again wait for a later time: leases and retries must cost the claim nothing either.
+        fill_webhooks(place, WAITING, users=1_000)
+        make_due(place, WAITING)
+        with place.superuser() as cursor:
+            cursor.execute(
+                "update webhook_work set due_at = now() + interval '1 hour'"
+                " where webhook_id in (select webhook_id from webhook_work order by webhook_id desc limit %s)",
+                (WAITING,),
+            )
+        place.maintain("vacuum (analyze) webhook_work")
+        with place.runtime.database.transaction("worker") as connection:
+            answer = connection.exec_driver_sql(f"explain (analyze, buffers, format json) {claim}", values).scalar_one()
+        plan = (json.loads(answer) if isinstance(answer, str) else answer)[0]["Plan"]
+    nodes = list(walk(plan))
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan"]
+    scans = [node for node in nodes if node.get("Relation Name") == "webhook_work" and "Scan" in node["Node Type"]]
+    assert scans
+    read = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans)
+    assert read <= settling.BATCH_ROWS * ROWS_PER_CLAIMED, nodes
+    buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert buffers <= settling.BATCH_ROWS * BUFFERS_PER_CLAIMED
+
+
+def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All nodes of a plan, from the top."""
+    yield node
+    for child in node.get("Plans", ()):
+        yield from walk(child)
+
+
+def fill_settled_webhooks(place: Place, count: int) -> None:
+    """Makes webhooks that were settled long ago, with all their indexes."""
+    with place.superuser() as cursor:
+        cursor.execute("set local synchronous_commit = off")
+        cursor.execute(
+            """
+            insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
+                remote_address, payment_id, status, verdict, reason, received_at, settled_at)
+            select uuidv7(), %(tenant)s, %(provider)s, 'past_' || n, 'payment-callback', '{}', '{}', '', '192.0.2.7',
+                uuidv7(), 'processed', 'applied', '', now() - n * interval '1 second', now() - n * interval '1 second'
+            from generate_series(1, %(count)s) as n
+            """,
+            {"tenant": str(place.shop.tenant_id), "provider": str(place.shop.provider_id), "count": count},
+        )
+    place.maintain("analyze payment_webhooks")

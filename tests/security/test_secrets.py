@@ -1,0 +1,185 @@
+"""Secrets: encrypted at rest, rotated, and in no row, log or answer in the plain; card numbers nowhere derived."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.redaction import mask_cards, redact
+from app.runtime import Runtime
+from app.services import providers, settling
+from app.services.rotation import ENCRYPTED, rotate_encryption
+from app.vault import Vault, VaultError, new_encryption_key
+from tests.support.servers import Place
+from tests.support.shop import ACTOR, Shop, make_shop
+from tests.support.stack import Stack
+
+CARD = "4242 4242 4242 4242"
+
+
+def test_a_rotated_key_is_all_that_is_needed(place: Place) -> None:
+    old, new = place.encryption_key, new_encryption_key()
+    with place.open_runtime() as runtime:
+        shop = make_shop(runtime)
+        providers.rotate_secret(runtime, shop.provider_id, 3600, ACTOR)
+    with place.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
+        assert rotate_encryption(runtime, ACTOR) == 3
+        assert rotate_encryption(runtime, ACTOR) == 3
+    alone = Vault([new])
+    for table, column in ENCRYPTED:
+        for row in place.rows(f"select {column} as secret from {table}"):
+            assert alone.decrypt(row["secret"])
+            with pytest.raises(VaultError):
+                Vault([old]).decrypt(row["secret"])
+    audited = place.rows("select actor, tenant_id from audit_logs where kind = 'secrets_reencrypted'")
+    assert [(row["actor"], row["tenant_id"]) for row in audited] == [(ACTOR, shop.tenant_id)] * 4
+
+
+def test_the_command_rotates_and_says_what_it_did(place: Place, tenant: Shop) -> None:
+    new = new_encryption_key()
+    environment = {**os.environ, **place.environment, "SLUICE_ENCRYPTION_KEYS": f"{new},{place.encryption_key}"}
+    argv = [sys.executable, "-m", "app.cli", "secrets", "rotate-key", "--json"]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {"secrets": 2}
+    assert new not in done.stdout + done.stderr
+    stored = place.value("select secret_encrypted from provider_secrets")
+    assert Vault([new]).decrypt(stored) == tenant.webhook_secret
+
+
+def test_without_a_fitting_key_nothing_is_lost(place: Place) -> None:
+    with place.open_runtime() as runtime:
+        shop = make_shop(runtime)
+    with (
+        place.open_runtime(SLUICE_ENCRYPTION_KEYS=new_encryption_key()) as runtime,
+        pytest.raises(VaultError) as caught,
+    ):
+        rotate_encryption(runtime, ACTOR)
+    assert shop.webhook_secret not in str(caught.value)
+    stored = place.value("select secret_encrypted from provider_secrets")
+    assert Vault([place.encryption_key]).decrypt(stored) == shop.webhook_secret
+
+
+def all_rows(place: Place) -> str:
+    """Returns every row of every table as text, raw bytes decoded."""
+    tables = place.rows("select tablename from pg_tables where schemaname = 'public' order by 1")
+    parts = []
+    for (table,) in (row.values() for row in tables):
+        for row in place.rows(f"select * from {table}"):
+            for value in row.values():
+                parts.append(
+                    bytes(value).decode("utf-8", "replace") if isinstance(value, memoryview | bytes) else str(value)
+                )
+    return "\n".join(parts)
+
+
+def test_no_row_no_log_and_no_answer_holds_a_secret(house: Stack, shop: Shop) -> None:
+    token = shop.token("ann")
+    answers = [
+        requests.get(f"{house.web}/api/payments", headers={"Authorization": f"Bearer {key}"}, timeout=20).text
+        for key in (shop.secret_key, token, shop.secret_key + "x", f"Basic {shop.secret_key}")
+    ]
+    payment = shop.deposit(user_id="ann")
+    body = shop.body(payment)
+    requests.post(f"{house.web}/webhooks/payment-success", data=body, headers=shop.sign(body), timeout=20)
+    requests.post(f"{house.web}/webhooks/payment-success", data=b"{", headers=shop.sign(body), timeout=20)
+    rotated = providers.rotate_secret(house.runtime, shop.provider_id, 60, ACTOR)
+    settling.settle_due(house.runtime)
+    known = [shop.secret_key.split(".")[1], token.split(".")[1], shop.webhook_secret, rotated, shop.provider_api_key]
+    known += [house.place.encryption_key, shop.webhook_secret.removeprefix("whsec_")]
+    logs = "".join(path.read_text(encoding="utf-8") for path in house.place.folder.glob("*.log"))
+    texts = {
+        "rows": all_rows(house.place),
+        "logs": logs,
+        "answers": "".join(answers),
+        "repr": repr(house.runtime.vault),
+    }
+    assert str(payment.id) in texts["rows"]
+    for where, text in texts.items():
+        assert [secret[:8] for secret in known if secret in text] == [], where
+
+
+def test_objects_that_hold_secrets_do_not_show_them(runtime: Runtime, tenant: Shop) -> None:
+    from app.services.providers import NewProvider
+    from app.services.senders import find_sender
+
+    sender = find_sender(runtime, tenant.provider_id)
+    new = NewProvider(tenant.tenant_id, "p", "sandbox", "http://localhost", "key-in-repr", "secret-in-repr")
+    assert sender is not None
+    shown = repr(sender) + repr(new) + repr(runtime.vault)
+    assert not [text for text in ("key-in-repr", "secret-in-repr", str(sender.keys[0])) if text in shown]
+
+
+@pytest.mark.parametrize("status", ["failed", "success"])
+def test_a_card_number_in_a_message_is_masked_in_all_that_is_made_of_it(
+    place: Place, tenant: Shop, status: str
+) -> None:
+    payment = tenant.deposit()
+    said = f"card {CARD} declined"
+    changes: dict[str, Any] = {"error_message": said} if status == "failed" else {"event_type": said}
+    tenant.deliver(tenant.body(payment, status, **changes))
+    settling.settle_due(tenant.runtime)
+    after = tenant.payment(payment.id)
+    if status == "failed":
+        assert after.failure_reason == "card [card ...4242] declined"
+    else:
+        assert "[card ...4242]" in place.value("select detail from dead_letters")
+    for table in ("payment_transactions", "audit_logs", "notifications", "alerts"):
+        assert not [row for row in place.rows(f"select t::text as row from {table} t") if CARD in row["row"]], table
+    assert CARD not in str(place.rows("select reason from payment_webhooks")) + str(
+        place.rows("select detail from dead_letters")
+    )
+    # What the provider sent is kept to the byte: it is the evidence.
+    assert said.encode() in bytes(place.value("select body from payment_webhooks"))
+
+
+def test_a_card_number_in_metadata_is_not_kept(house: Stack, shop: Shop) -> None:
+    metadata = {"note": f"paid with {CARD}", "order": "order-4242424242424242", "digits": "1234567890123456"}
+    body = {"user_id": "ann", "amount": "1.00", "currency": "USD", "metadata": metadata}
+    for _ in range(2):
+        answer = requests.post(f"{house.web}/api/payments/deposit", json=body, headers=shop.headers("meta"), timeout=20)
+        assert answer.status_code == 202
+        assert answer.json()["metadata"] == metadata | {"note": "paid with [card ...4242]"}
+    rows = house.place.rows(
+        "select p::text as row from payment_transactions p where tenant_id = :id", id=shop.tenant_id
+    )
+    assert not any(CARD in row["row"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "card", [CARD, CARD.replace(" ", ""), CARD.replace(" ", "-"), "378282246310005", "6011111111111117"]
+)
+def test_card_numbers_are_masked(card: str) -> None:
+    assert mask_cards(f"a {card}, b") == f"a [card ...{card[-4:]}], b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4242424242424241",
+        "1234567890",
+        "01a207cc-cda4-7722-89f7-5625fd06cc7c",
+        "order-4242424242424242",
+        "25.00",
+        "2026-01-31T12:00:00.000000Z",
+        "1700000000000000000",
+        "x4242424242424242",
+    ],
+)
+def test_what_is_no_card_number_stays(text: str) -> None:
+    assert mask_cards(text) == text
+
+
+@given(st.text(max_size=40), st.sampled_from(["sk_", "ct_", "whsec_", "sbk_", "Bearer "]))
+def test_credentials_are_taken_out_of_any_text(around: str, prefix: str) -> None:
+    secret = secrets.token_hex(16)
+    assert secret not in redact(f"{around} {prefix}{secret} {around}")
+    assert secret not in redact(f"postgresql://sluice:{secret}@db/sluice")
