@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Iterator, Sequence
 
 from psycopg2.extensions import cursor as Cursor
 
@@ -177,7 +179,7 @@ insert into payment_counts as c (status, total) select 'completed', count(*) fro
 
 _FILLED = (
     *("payment_transactions", "payment_webhooks", "webhook_keys", "wallet_transactions", "wallet_temp_logs"),
-    *("audit_logs", "notifications", "notification_numbers"),
+    *("audit_logs", "notifications", "notification_numbers", "wallets"),
 )
 # Those behind a constraint stay: foreign keys hang on them.
 _INDEXES = """
@@ -195,21 +197,28 @@ def fill_history(place: Place, already: int, count: int) -> None:
     with place.superuser() as cursor:
         if already == 0:
             cursor.execute(_WALLETS, values)
+    with filled_in_bulk(place, _FILLED):
+        for first in range(already, count, HISTORY_CHUNK):
+            last = min(first + HISTORY_CHUNK, count) - 1
+            with place.superuser() as cursor:
+                # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
+                cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
+                cursor.execute(_HISTORY + _BALANCES, {**values, "first": first, "last": last})
+
+
+@contextlib.contextmanager
+def filled_in_bulk(place: Place, tables: Sequence[str]) -> Iterator[None]:
+    """Takes the tables' indexes away for the length of a block, makes them anew, and vacuums the tables."""
     with place.superuser() as cursor:
-        cursor.execute(_INDEXES, (list(_FILLED),))
+        cursor.execute(_INDEXES, (list(tables),))
         indexes = cursor.fetchall()
         for name, _ in indexes:
             cursor.execute(f"drop index {name}")
-    for first in range(already, count, HISTORY_CHUNK):
-        last = min(first + HISTORY_CHUNK, count) - 1
-        with place.superuser() as cursor:
-            # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
-            cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
-            cursor.execute(_HISTORY + _BALANCES, {**values, "first": first, "last": last})
+    yield
     with place.superuser() as cursor:
         # Made anew from sorted rows: several times faster than row by row.
         cursor.execute("set local maintenance_work_mem = '512MB'")
         for _, definition in indexes:
             cursor.execute(definition)
-    place.maintain("vacuum (analyze) " + ", ".join((*_FILLED, "wallets")))
+    place.maintain(f"vacuum (analyze) {', '.join(tables)}")
     place.maintain("checkpoint")

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from app.runtime import Runtime
 from app.services import settling
-from bench.filling import fill_webhooks, make_due
+from bench.filling import fill_webhooks, filled_in_bulk, make_due
 from bench.place import Ground, Place, open_ground
 
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
@@ -113,8 +113,7 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def fill_settled_webhooks(place: Place, count: int) -> None:
     """Makes webhooks that were settled long ago, with all their indexes."""
-    with place.superuser() as cursor:
-        cursor.execute("set local synchronous_commit = off")
+    with filled_in_bulk(place, ["payment_webhooks"]), place.superuser() as cursor:
         cursor.execute(
             """
             insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
@@ -125,4 +124,3 @@ def fill_settled_webhooks(place: Place, count: int) -> None:
             """,
             {"tenant": str(place.shop.tenant_id), "provider": str(place.shop.provider_id), "count": count},
         )
-    place.maintain("analyze payment_webhooks")
