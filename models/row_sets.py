@@ -6,7 +6,8 @@ fourteen columns, this takes a seventh of the time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,3 +22,8 @@ def row_set(columns: Mapping[str, str], parameter: str = "rows") -> str:
 def encode_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns `rows` as the parameter's value; ids and times become text, a jsonb column takes the value itself."""
     return orjson.dumps(rows).decode("utf-8")
+
+
+def uuid_array(ids: Iterable[uuid.UUID]) -> str:
+    """Returns `ids` as the text of a uuid[]; to be cast where it is used."""
+    return "{" + ",".join(map(str, ids)) + "}"

@@ -13,8 +13,8 @@ from sqlalchemy import RowMapping, text
 from app.core.errors import RequestRejected
 from app.core.payments import present_payment
 from app.runtime import Runtime
+from app.services.payment_rows import read_payment
 from app.services.payments import PAYMENT_COLUMNS
-from app.services.settlement import read_payment
 from app.services.timeline import read_timeline
 
 

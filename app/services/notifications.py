@@ -8,16 +8,55 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.payments import format_time
+from app.core.payments import Payment, format_time, present_payment
 from app.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime import Runtime
-from models import Database
+from models import Database, new_id
+from models.row_sets import encode_rows, row_set
 
 # One transaction's worth: small enough to publish in one message, large enough for a busy second.
 NUMBER_BATCH = 500
 
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x6E6F7469
+
+_NOTIFICATION_COLUMNS = {
+    "id": "uuid",
+    "tenant_id": "uuid",
+    "user_id": "text",
+    "payment_id": "uuid",
+    "type": "text",
+    "payload": "jsonb",
+}
+_NOTIFY = text(
+    f"""
+    with written as (
+        insert into notifications ({", ".join(_NOTIFICATION_COLUMNS)})
+        select {", ".join(_NOTIFICATION_COLUMNS)} from {row_set(_NOTIFICATION_COLUMNS)}
+        returning id, tenant_id, user_id
+    )
+    insert into notification_work (notification_id, tenant_id, user_id)
+    select id, tenant_id, user_id from written
+    """  # noqa: S608  # constants
+)
+
+
+def write(connection: Connection, events: list[tuple[Payment, str]]) -> None:
+    """Writes a notification per (payment, type), in the transaction that decides; it has no number yet."""
+    if events:
+        rows = [
+            {
+                "id": new_id(),
+                "tenant_id": payment.tenant_id,
+                "user_id": payment.user_id,
+                "payment_id": payment.id,
+                "type": event,
+                "payload": present_payment(payment),
+            }
+            for payment, event in events
+        ]
+        connection.execute(_NOTIFY, {"rows": encode_rows(rows)})
+
 
 _NUMBER = text(
     """

@@ -18,7 +18,8 @@ from app.services import audit, settlement
 from app.services.access import Caller
 from app.services.after_commit import tell
 from app.services.audit import AuditRow
-from app.services.settlement import Item, read_payment
+from app.services.payment_rows import read_payment
+from app.services.settlement import Item
 from models import Database, new_id
 
 PAYMENT_COLUMNS = (

@@ -27,8 +27,9 @@ from app.services import alerts, audit, settlement
 from app.services.after_commit import tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
+from app.services.payment_rows import read_payment
 from app.services.payments import PAYMENT_COLUMNS
-from app.services.settlement import Item, read_payment
+from app.services.settlement import Item
 from models import new_id
 
 # One look at the database for this many of the provider's rows.

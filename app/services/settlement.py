@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, text
 
 from app.core.decision import Case, Decision, Verdict
 from app.core.decisions import decide
 from app.core.errors import InvariantBroken
 from app.core.facts import Fact, FactKind, Input
-from app.core.payments import EDGES, Beside, Payment, Policy, Status, present_payment
-from app.core.schedule import next_call
-from app.services import alerts, audit, dead_letters, ledger
+from app.core.payments import EDGES, Payment
+from app.services import alerts, audit, dead_letters, ledger, notifications
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.dead_letters import DeadLetterRow, Superseded
 from app.services.ledger import Posting
-from models import new_id
-from models.row_sets import encode_rows, row_set
+from app.services.payment_rows import LockedPayment, close_holds, lock_payments, reschedule, update_payments
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +50,6 @@ class Outcome:
 
     item: Item
     decision: Decision | None
-
-
-@dataclass(slots=True)
-class _Loaded:
-    payment: Payment
-    original: Payment
-    polls: int
-    reschedule: bool = False
 
 
 @dataclass(slots=True)
@@ -93,8 +82,8 @@ def preview(connection: Connection, items: list[Item]) -> list[Outcome]:
 
 def _decide_all(
     connection: Connection, items: list[Item]
-) -> tuple[dict[uuid.UUID, _Loaded], _Writes, list[Outcome], datetime.datetime]:
-    loaded, now = _lock_and_load(connection, items)
+) -> tuple[dict[uuid.UUID, LockedPayment], _Writes, list[Outcome], datetime.datetime]:
+    loaded, now = lock_payments(connection, list({item.payment_id for item in items}))
     balances = _lock_balances(connection, items, loaded)
     writes, outcomes = _Writes(), []
     for item in items:
@@ -124,7 +113,7 @@ _BALANCES = text(
 
 
 def _lock_balances(
-    connection: Connection, items: list[Item], loaded: dict[uuid.UUID, _Loaded]
+    connection: Connection, items: list[Item], loaded: dict[uuid.UUID, LockedPayment]
 ) -> dict[ledger.UserKey, int] | None:
     """Locks all wallets of the batch's users where a reversal may not take one below zero, and returns the balances.
 
@@ -151,7 +140,7 @@ def _belongs(item: Item, payment: Payment) -> bool:
     return item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)
 
 
-def _decide_one(item: Item, row: _Loaded, now: datetime.datetime, writes: _Writes) -> Outcome:
+def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: _Writes) -> Outcome:
     before = row.payment
     decision = decide(before, item.given, now)
     after = decision.payment
@@ -203,238 +192,20 @@ def _dead_letter(item: Item, payment: Payment, case: Case) -> DeadLetterRow:
     )
 
 
-# Two statements: what is read beside the payment must be read after its lock was granted, not before.
-_LOCK = text("select id from payment_transactions where id = any(:ids) order by id for no key update")
-_LOAD = text(
-    """
-    select p.id, p.tenant_id, p.version, p.user_id, p.amount_minor, p.currency, p.status, p.provider_id, p.created_at,
-           p.updated_at, p.expires_at, p.exceptions, p.provider_reference, p.redirect_url, p.failure_reason, p.metadata,
-           p.completed_at, p.received_minor, p.received_currency, p.reversed_minor, p.session_closed,
-           p.provider_request_at is not null as was_sent,
-           t.tolerance_percent, t.late_policy, t.over_policy, t.negative_policy, t.monitoring_seconds,
-           coalesce(w.polls, 0) as polls, clock_timestamp() as now,
-           exists (select from dead_letters d where d.tenant_id = p.tenant_id and d.payment_id = p.id
-                   and d.state = 'open' and d.amount_minor is not null) as has_open_case,
-           exists (select from webhook_work h where h.payment_id = p.id and h.tenant_id = p.tenant_id)
-               as has_waiting_webhooks,
-           case when 'conflict' = any(p.exceptions) then array(
-               select jsonb_build_array(d.case_reference, d.currency,
-                   coalesce(sum(d.amount_minor) filter (where d.state = 'accepted'), 0),
-                   coalesce(max(d.amount_minor) filter (where d.state = 'open'), 0))
-               from dead_letters d
-               where d.tenant_id = p.tenant_id and d.payment_id = p.id and d.amount_minor is not null
-                 and d.reason in ('second_payment', 'reference_mismatch')
-               group by d.case_reference, d.currency) end as beside
-    from payment_transactions p
-    join tenants t on t.id = p.tenant_id
-    left join payment_work w on w.payment_id = p.id and w.tenant_id = p.tenant_id
-    where p.id = any(:ids)
-    """
-)
-
-
-def _lock_and_load(connection: Connection, items: Iterable[Item]) -> tuple[dict[uuid.UUID, _Loaded], datetime.datetime]:
-    ids = list({item.payment_id for item in items})
-    connection.execute(_LOCK, {"ids": ids})
-    loaded: dict[uuid.UUID, _Loaded] = {}
-    now = datetime.datetime.now(datetime.UTC)
-    for row in connection.execute(_LOAD, {"ids": ids}).mappings():
-        payment = read_payment(row)
-        loaded[payment.id] = _Loaded(payment, payment, row["polls"])
-        # The database's clock decides, so that workers whose clocks differ decide alike.
-        now = row["now"]
-    return loaded, now
-
-
-def read_payment(row: RowMapping) -> Payment:
-    """Returns the payment in `row`; what is not selected has its default."""
-    extra: dict[str, Any] = {}
-    if "tolerance_percent" in row:
-        extra = {
-            "was_sent": row["was_sent"],
-            "has_open_case": row["has_open_case"],
-            "has_waiting_webhooks": row["has_waiting_webhooks"],
-            "beside": tuple(Beside(*money) for money in row["beside"] or ()),
-            "session_closed": row["session_closed"],
-            "policy": Policy(
-                tolerance_percent=row["tolerance_percent"],
-                late=row["late_policy"],
-                over=row["over_policy"],
-                negative=row["negative_policy"],
-                monitoring_seconds=row["monitoring_seconds"],
-            ),
-        }
-    return Payment(
-        id=row["id"],
-        tenant_id=row["tenant_id"],
-        version=row["version"],
-        user_id=row["user_id"],
-        amount_minor=row["amount_minor"],
-        currency=row["currency"],
-        status=Status(row["status"]),
-        provider_id=row["provider_id"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        expires_at=row["expires_at"],
-        exceptions=frozenset(row["exceptions"]),
-        provider_reference=row["provider_reference"],
-        redirect_url=row["redirect_url"],
-        failure_reason=row["failure_reason"],
-        metadata=row["metadata"],
-        completed_at=row["completed_at"],
-        received_minor=row["received_minor"],
-        received_currency=row["received_currency"],
-        reversed_minor=row["reversed_minor"],
-        **extra,
-    )
-
-
-def _write(connection: Connection, loaded: dict[uuid.UUID, _Loaded], writes: _Writes, now: datetime.datetime) -> None:
+def _write(
+    connection: Connection, loaded: dict[uuid.UUID, LockedPayment], writes: _Writes, now: datetime.datetime
+) -> None:
     changed = [row for row in loaded.values() if row.payment.version != row.original.version]
-    _update_payments(connection, [row.payment for row in changed])
-    _reschedule(connection, [row for row in loaded.values() if row.reschedule], now)
-    _close_holds(connection, [row.payment for row in changed if row.payment.status is not row.original.status])
+    update_payments(connection, [row.payment for row in changed])
+    reschedule(connection, [row for row in loaded.values() if row.reschedule], now)
+    close_holds(connection, [row.payment for row in changed if row.payment.status is not row.original.status])
     # Cases of the same reference go before the one that replaces them comes.
     dead_letters.supersede(connection, writes.superseded)
     dead_letters.write(connection, writes.cases)
-    _notify(connection, writes.notifications)
+    notifications.write(connection, writes.notifications)
     alerts.write(connection, writes.alerts)
     entries = ledger.post(connection, writes.postings)
     audit.write(connection, [_audit_row(outcome, before, entries) for outcome, before in writes.audit])
-
-
-_PAYMENT_COLUMNS = {
-    "id": "uuid",
-    "version": "integer",
-    "status": "text",
-    "exceptions": "text[]",
-    "provider_reference": "text",
-    "redirect_url": "text",
-    "failure_reason": "text",
-    "completed_at": "timestamptz",
-    "updated_at": "timestamptz",
-    "received_minor": "bigint",
-    "received_currency": "text",
-    "reversed_minor": "bigint",
-    "session_closed": "boolean",
-}
-_UPDATE_PAYMENTS = text(
-    "update payment_transactions p set "  # noqa: S608  # constants
-    + ", ".join(f"{name} = r.{name}" for name in _PAYMENT_COLUMNS if name != "id")
-    + f" from {row_set(_PAYMENT_COLUMNS)} where p.id = r.id"
-)
-
-
-def _update_payments(connection: Connection, payments: list[Payment]) -> None:
-    if not payments:
-        return
-    rows = [
-        {name: getattr(payment, name) for name in _PAYMENT_COLUMNS} | {"exceptions": sorted(payment.exceptions)}
-        for payment in payments
-    ]
-    connection.execute(_UPDATE_PAYMENTS, {"rows": encode_rows(rows)})
-
-
-_DELETE_WORK = text(
-    f"""
-    delete from payment_work where payment_id in (
-        select payment_id from payment_work
-        where payment_id in (select id from {row_set({"id": "uuid"})}) order by payment_id for update)
-    """  # noqa: S608  # constants
-)
-_WORK_COLUMNS = {
-    "payment_id": "uuid",
-    "tenant_id": "uuid",
-    "provider_id": "uuid",
-    "action": "text",
-    "due_at": "timestamptz",
-    "polls": "integer",
-}
-_UPSERT_WORK = text(
-    f"""
-    insert into payment_work ({", ".join(_WORK_COLUMNS)})
-    select {", ".join(_WORK_COLUMNS)} from {row_set(_WORK_COLUMNS)} order by payment_id
-    on conflict (payment_id) do update set action = excluded.action, due_at = excluded.due_at, polls = excluded.polls,
-        attempts = 0, claim_id = null
-    """  # noqa: S608  # constants
-)
-
-
-def _reschedule(connection: Connection, rows: list[_Loaded], now: datetime.datetime) -> None:
-    """Gives each payment's work row its next call, whoever held it: a stale claim finds its claim_id gone."""
-    calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
-    done = [{"id": row.payment.id} for row, call in calls if call is None]
-    if done:
-        connection.execute(_DELETE_WORK, {"rows": encode_rows(done)})
-    left = [
-        {
-            "payment_id": row.payment.id,
-            "tenant_id": row.payment.tenant_id,
-            "provider_id": row.payment.provider_id,
-            "action": call.action,
-            "due_at": call.due_at,
-            "polls": row.polls,
-        }
-        for row, call in calls
-        if call is not None
-    ]
-    if left:
-        connection.execute(_UPSERT_WORK, {"rows": encode_rows(left)})
-
-
-_CLOSE_HOLDS = text(
-    f"""
-    update wallet_temp_logs l set state = r.state, closed_at = now()
-    from {row_set({"payment_id": "uuid", "state": "text"})} where l.payment_id = r.payment_id
-    """  # noqa: S608  # constants
-)
-
-
-def _close_holds(connection: Connection, payments: list[Payment]) -> None:
-    ended = [
-        {"payment_id": payment.id, "state": "applied" if payment.status is Status.COMPLETED else "released"}
-        for payment in payments
-        if not payment.is_open
-    ]
-    if ended:
-        connection.execute(_CLOSE_HOLDS, {"rows": encode_rows(ended)})
-
-
-_NOTIFICATION_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "user_id": "text",
-    "payment_id": "uuid",
-    "type": "text",
-    "payload": "jsonb",
-}
-_NOTIFY = text(
-    f"""
-    with written as (
-        insert into notifications ({", ".join(_NOTIFICATION_COLUMNS)})
-        select {", ".join(_NOTIFICATION_COLUMNS)} from {row_set(_NOTIFICATION_COLUMNS)}
-        returning id, tenant_id, user_id
-    )
-    insert into notification_work (notification_id, tenant_id, user_id)
-    select id, tenant_id, user_id from written
-    """  # noqa: S608  # constants
-)
-
-
-def _notify(connection: Connection, notifications: list[tuple[Payment, str]]) -> None:
-    if notifications:
-        rows = [
-            {
-                "id": new_id(),
-                "tenant_id": payment.tenant_id,
-                "user_id": payment.user_id,
-                "payment_id": payment.id,
-                "type": event,
-                "payload": present_payment(payment),
-            }
-            for payment, event in notifications
-        ]
-        connection.execute(_NOTIFY, {"rows": encode_rows(rows)})
 
 
 def _audit_row(outcome: Outcome, before: Payment, entries: dict[uuid.UUID, list[dict[str, object]]]) -> AuditRow:

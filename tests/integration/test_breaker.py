@@ -11,7 +11,7 @@ import pytest
 
 from app.core.errors import NotSent, ProviderRefusedUs, Throttled
 from app.core.payments import Payment
-from app.services import breaker, provider_calls
+from app.services import breaker, provider_claims
 from app.services.watching import read_counts
 from tests.support.engine import Engine
 from tests.support.shop import NOWHERE, Shop
@@ -106,7 +106,7 @@ def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
 
     def claim() -> None:
         barrier.wait()
-        claims.append(provider_calls.claim_call(shop.runtime)[0])
+        claims.append(provider_claims.claim_call(shop.runtime)[0])
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:

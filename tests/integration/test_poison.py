@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from app.core.payments import Payment
-from app.services import provider_calls, settling
+from app.services import provider_claims, settling
 from models import session
 from tests.support.engine import Engine
 from tests.support.servers import Place
@@ -142,5 +142,5 @@ def test_many_provider_calls_of_one_tenant_do_not_starve_another(place: Place) -
         place.rows("update payment_providers set calls_max = 1 where id = :id", id=flooding.provider_id)
         many = [flooding.deposit() for _ in range(20)]
         mine = quiet.deposit()
-        claims = [provider_calls.claim_call(runtime)[0] for _ in range(3)]
+        claims = [provider_claims.claim_call(runtime)[0] for _ in range(3)]
         assert [claim and claim.payment_id for claim in claims] == [many[0].id, mine.id, None]

@@ -8,7 +8,8 @@ import pytest
 
 from app.core.payments import Payment
 from app.services import provider_calls
-from app.services.provider_calls import Claim, call_due, claim_call, make_call
+from app.services.provider_calls import call_due, make_call
+from app.services.provider_claims import Claim, claim_call
 from tests.support.engine import Engine
 from tests.support.shop import Shop
 from tests.support.stack import Stack
@@ -169,6 +170,20 @@ def claim_of(engine: Engine, payment: Payment) -> Claim:
     assert claim is not None
     assert claim.payment_id == payment.id
     return claim
+
+
+def test_a_call_that_fails_after_its_payment_has_completed_is_no_dead_letter(
+    front: Stack, engine: Engine, shop: Shop
+) -> None:
+    engine.place.rows("update payment_providers set attempts_max = 1 where id = :id", id=shop.provider_id)
+    payment = scripted(front, shop, create={"status": 503})
+    claim = claim_of(engine, payment)
+    shop.deliver(shop.body(payment))
+    engine.settle()
+    assert shop.payment(payment.id).status == "completed"
+    make_call(engine.runtime, claim)
+    assert engine.dead_letters(payment.id) == []
+    assert engine.action(payment.id) is None
 
 
 def test_a_claimed_call_is_nobody_elses(engine: Engine, shop: Shop) -> None:
