@@ -9,6 +9,7 @@ from celery import Celery, signals
 from prometheus_client import multiprocess
 
 from app import runtime as runtime_module
+from app.broker_transport import use_guarded_transport
 from app.logs import configure_logging
 from app.metrics import TASKS
 from app.metrics_server import serve_metrics
@@ -16,6 +17,7 @@ from app.metrics_server import serve_metrics
 
 def prepare_process(app: Celery) -> None:
     """Connects the worker's signals; called once, when the Celery entry is imported."""
+    use_guarded_transport()
     app.set_default()
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(_start_child, weak=False)
