@@ -31,6 +31,17 @@ bench: runtime ## Measure the product beside its baselines; ARGS="--long", ARGS=
 test: dev ## Run the whole suite; ARGS="-k name" for a part
 	@$(BIN)/pytest $(ARGS)
 
+# Atheris has wheels for some Pythons only, so it is no part of the lock; the rest runs without it.
+FUZZ_SECONDS ?= 60
+fuzz: dev ## Fuzz the API and the parsers for longer; FUZZ_SECONDS=60 for each parser
+	@FUZZ_EXAMPLES=200 FUZZ_SECONDS=1800 FUZZ_PHASES=examples,coverage,fuzzing \
+		$(BIN)/pytest tests/security/test_openapi_fuzz.py
+	@if $(BIN)/python -m pip install --quiet --only-binary :all: 'atheris==3.0.0'; then \
+		for target in signature amount body; do \
+			$(BIN)/python tests/fuzz/parsers.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+		done; \
+	else echo "WARNING: no Atheris for this Python: the parsers were not fuzzed"; fi
+
 check: lint types imports security audit ## Lint, types, import contracts, known weaknesses
 
 lint: dev

@@ -20,7 +20,7 @@ class Channel(redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
         before = set(self.qos._delivered)
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (Empty, *self.connection_errors, *self.connection.channel_errors):
             raise
         except Exception as error:

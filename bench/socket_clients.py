@@ -1,7 +1,7 @@
 """Ten thousand browsers in some hundred bytes each: WebSockets on one epoll, in a process of their own.
 
-Run as `python -m bench.socket_clients`: the first line of standard input is {"port", "tokens": [...], "sockets_each"};
-it prints {"open", "seconds"} once all are open. For each further line it waits until every socket has got one more
+Run as `python -m bench.socket_clients`: the first line of standard input is {"port", "tokens": [...]};
+it prints {"refused", "seconds"} once all are open. For each further line it waits until every socket has got one more
 message and prints the arrival times on the monotonic clock, which all processes of a machine share.
 """
 
@@ -31,10 +31,15 @@ SILENCE_SECONDS = 60.0
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
+class _AskedBack(Exception):
+    """The server is too busy for this handshake just now: 503 with Retry-After."""
+
+
 class _Browser:
     """One WebSocket: raw bytes in, opcodes out."""
 
     def __init__(self, port: int, token: str) -> None:
+        self.token = token
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.upgraded = False
         self._buffer = b""
@@ -56,8 +61,10 @@ class _Browser:
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             if not found:
                 return []
+            if head.startswith(b"HTTP/1.1 503"):
+                raise _AskedBack
             if not head.startswith(b"HTTP/1.1 101"):
-                raise BenchFailed(f"a socket was refused: {head[:300]!r}")
+                raise BenchFailed(f"a socket was refused: {head.splitlines()[0]!r} {rest[-200:]!r}")
             self.upgraded, self._buffer = True, rest
         return [self._answer(opcode, payload) for opcode, payload in self._frames()]
 
@@ -89,9 +96,11 @@ class Crowd:
     def __init__(self) -> None:
         self._browsers: dict[int, _Browser] = {}
         self._poller = select.epoll()
+        self._asked_back: list[str] = []
+        self.refused = 0
 
     def open(self, port: int, tokens: list[str]) -> None:
-        """Opens a socket for each token and reads its hello, HANDSHAKES at a time."""
+        """Opens a socket for each token and reads its hello, HANDSHAKES at a time; who is asked back comes back."""
         waiting, greeted, under_way = list(tokens), 0, 0
         while greeted < len(tokens):
             while waiting and under_way < HANDSHAKES:
@@ -100,7 +109,9 @@ class Crowd:
                 self._poller.register(browser.socket, select.EPOLLIN)
                 under_way += 1
             heard = sum(1 for _ in self._listen())
-            greeted, under_way = greeted + heard, under_way - heard
+            again, self._asked_back = self._asked_back, []
+            waiting[:0] = again
+            greeted, under_way = greeted + heard, under_way - heard - len(again)
 
     def arrivals(self) -> list[float]:
         """Waits until every socket has got one message; returns when each came."""
@@ -114,7 +125,15 @@ class Crowd:
         if not events:
             raise BenchFailed("nothing arrives any more")
         for descriptor, _ in events:
-            opcodes = self._browsers[descriptor].receive()
+            try:
+                opcodes = self._browsers[descriptor].receive()
+            except _AskedBack:
+                browser = self._browsers.pop(descriptor)
+                self._poller.unregister(descriptor)
+                browser.socket.close()
+                self._asked_back.append(browser.token)
+                self.refused += 1
+                continue
             now = time.monotonic()
             yield from (now for opcode in opcodes if opcode == TEXT)
 
@@ -168,7 +187,7 @@ def main() -> None:
     task = json.loads(sys.stdin.readline())
     crowd, started = Crowd(), time.monotonic()
     crowd.open(task["port"], task["tokens"])
-    print(json.dumps({"open": len(task["tokens"]), "seconds": time.monotonic() - started}), flush=True)
+    print(json.dumps({"refused": crowd.refused, "seconds": time.monotonic() - started}), flush=True)
     for _ in sys.stdin:
         print(json.dumps(crowd.arrivals()), flush=True)
 

@@ -89,10 +89,11 @@ def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Fi
             stack.enter_context(CrowdProcess(place.ports.sockets, tokens[number::CLIENT_PROCESSES]))
             for number in range(CLIENT_PROCESSES)
         ]
-        seconds = max(crowd.read()["seconds"] for crowd in crowds)
+        opened = [crowd.read() for crowd in crowds]
+        seconds, refused = max(one["seconds"] for one in opened), sum(one["refused"] for one in opened)
         time.sleep(SETTLE_SECONDS)  # What connecting needed and idling does not is given back by then.
         each = (measure_memory(place) - before) / 1024 / count
-        say(f"{count:,} sockets open after {seconds:.1f} s, {each:.1f} KB each")
+        say(f"{count:,} sockets open after {seconds:.1f} s, {each:.1f} KB each, {refused} asked back")
         rounds = []
         for number in range(1, ROUNDS + 1):
             rounds.append(broadcast(place, crowds))
@@ -107,6 +108,8 @@ def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Fi
             "rounds": [count],
             "kb_each": round(each, 1),
             "connects_per_second": round(count / seconds),
+            # Handshakes that were answered 503 and came again.
+            "handshakes_refused": refused,
             "broadcast_p50": p50,
             "broadcast_p99": p99,
             "goal": {"count": 10_000, "kb_each": 50, "broadcast_p99": 1.0},

@@ -32,11 +32,19 @@ class Victim:
     user_id: str
     paid: Payment
     open: Payment
+    letter_id: uuid.UUID
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that no stranger may ever be told."""
-        names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id, self.paid.id, self.open.id)
+        names = (
+            self.shop.tenant_id,
+            self.shop.provider_id,
+            self.shop.key_id,
+            self.paid.id,
+            self.open.id,
+            self.letter_id,
+        )
         return (self.canary, *(str(name) for name in names))
 
 
@@ -54,7 +62,8 @@ def victim(house: Stack) -> Victim:
     notifications.number_due(house.runtime)
     paid = shop.payment(paid.id)
     assert str(paid.status) == "completed"
-    return Victim(shop, canary, user_id, paid, shop.payment(still_open.id))
+    letter_id = house.place.value("select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id)
+    return Victim(shop, canary, user_id, paid, shop.payment(still_open.id), letter_id)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,21 @@ def payment_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
 def user_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
     def attempts(victim: Victim) -> Iterator[Attempt]:
         yield Attempt(rule.replace("{user_id}", victim.user_id), rule.replace("{user_id}", "nobody.at.all"))
+
+    return attempts
+
+
+def letter_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
+    def attempts(victim: Victim) -> Iterator[Attempt]:
+        yield Attempt(rule.replace("{id}", str(victim.letter_id)), rule.replace("{id}", str(uuid.uuid4())))
+
+    return attempts
+
+
+def filtered_letters(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
+    def attempts(victim: Victim) -> Iterator[Attempt]:
+        for query in ("", f"?payment_id={victim.paid.id}", f"?provider_id={victim.shop.provider_id}"):
+            yield Attempt(rule, rule, query=query)
 
     return attempts
 
@@ -123,6 +147,12 @@ CASES: dict[tuple[str, str], Callable[[Victim], Iterator[Attempt]]] = {
     ("GET", "/api/wallets/{user_id}"): user_attempts("/api/wallets/{user_id}"),
     ("GET", "/api/wallets/{user_id}/transactions"): user_attempts("/api/wallets/{user_id}/transactions"),
     ("GET", "/api/events"): read_events,
+    ("GET", "/api/dead-letters"): filtered_letters("/api/dead-letters"),
+    ("POST", "/api/dead-letters/redrive"): filtered_letters("/api/dead-letters/redrive"),
+    ("GET", "/api/dead-letters/{id}"): letter_attempts("/api/dead-letters/{id}"),
+    ("POST", "/api/dead-letters/{id}/redrive"): letter_attempts("/api/dead-letters/{id}/redrive"),
+    ("POST", "/api/dead-letters/{id}/accept"): letter_attempts("/api/dead-letters/{id}/accept"),
+    ("POST", "/api/dead-letters/{id}/reject"): letter_attempts("/api/dead-letters/{id}/reject"),
     ("POST", "/api/client-tokens"): nothing_foreign,
     ("POST", "/api/tickets"): nothing_foreign,
 }

@@ -1,0 +1,80 @@
+"""Every scenario ends in the same rows, whatever becomes of its doorbells and wherever its process dies.
+
+Doorbells: as they are rung, never heard, heard twice at once, and heard in the opposite order. Deaths: right after
+each commit, and right before it where no other order of arrival follows from that. The main scenarios die at every
+commit, the others at every third, each beginning at another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.scenarios.crashing import When
+from tests.scenarios.rows import Rows, without_count, without_race
+from tests.scenarios.stories import MAIN, OTHERS, Story
+from tests.scenarios.world import BELLS, House, World, open_house
+from tests.support.servers import Servers
+
+# No scenario writes as often as this; it bounds the search for the last commit.
+COMMITS_MAX = 100
+SPREAD = 3
+
+
+@pytest.fixture(scope="module")
+def house(servers: Servers) -> Iterator[House]:
+    with open_house(servers) as opened:
+        yield opened
+
+
+def live(story: Story, world: World) -> Rows:
+    story.tell(world)
+    rows = world.finish()
+    rows = without_race(rows) if story.is_raced else rows
+    return without_count(rows) if story.is_counted else rows
+
+
+def assert_ends(story: Story, world: World) -> None:
+    """The ordinary life is right; that the others are equal to it would say little otherwise."""
+    payment = world.payment
+    assert (payment.status, payment.exception) == (story.status, story.exception)
+    credited = "select coalesce(sum(balance_minor), 0) from wallets where tenant_id = :id and kind = 'user'"
+    assert world.value(credited) == story.credited_minor
+    cases = "select coalesce(jsonb_agg(jsonb_build_array(reason, state)), '[]') from dead_letters where tenant_id = :id"
+    assert sorted(tuple(case) for case in world.value(cases)) == sorted(story.cases)
+
+
+def die_everywhere(story: Story, house: House, expected: Rows, when: When, first: int, step: int) -> int:
+    """Returns at how many commits the process died."""
+    deaths = 0
+    for nth in range(first, COMMITS_MAX, step):
+        world = house.open_world(crash=(nth, when))
+        rows = live(story, world)
+        if not world.has_died:
+            return deaths
+        assert rows == expected, f"the process died {when} commit {nth}"
+        deaths += 1
+    raise AssertionError("the scenario has no last commit")
+
+
+@pytest.mark.parametrize(
+    ("story", "first", "step"),
+    [
+        *(pytest.param(story, 1, 1, id=story.name) for story in MAIN),
+        *(pytest.param(story, 1 + place % SPREAD, SPREAD, id=story.name) for place, story in enumerate(OTHERS)),
+    ],
+)
+def test_every_life_ends_in_the_same_rows(house: House, story: Story, first: int, step: int) -> None:
+    world = house.open_world()
+    expected = live(story, world)
+    assert_ends(story, world)
+    assert expected["work left"] == []
+    for bells in BELLS[1:]:
+        assert live(story, house.open_world(bells)) == expected, f"doorbells {bells}"
+    deaths = die_everywhere(story, house, expected, "after", first, step)
+    assert deaths
+    if not story.is_ordered:
+        assert die_everywhere(story, house, expected, "before", first, step) == deaths
+    report = house.prove()
+    assert report.is_whole, report.as_json()
