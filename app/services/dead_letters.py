@@ -6,7 +6,7 @@ import base64
 import datetime
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
@@ -111,6 +111,14 @@ def supersede(connection: Connection, settled: list[Superseded]) -> None:
             for row in settled
         ]
         connection.execute(_SUPERSEDE, {"rows": encode_rows(rows)})
+
+
+def superseded_by(later: Superseded, row: DeadLetterRow) -> DeadLetterRow:
+    """Returns `row`, which is not written yet, as `later` money leaves it."""
+    fits = row.payment_id == later.payment_id and row.state == "open" and row.reason in later.reasons
+    fits = fits and row.case_key is not None
+    fits = fits and (None in (row.case_reference, later.reference) or row.case_reference == later.reference)
+    return replace(row, state="superseded") if fits else row
 
 
 @dataclass(frozen=True, slots=True)

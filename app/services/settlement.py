@@ -151,7 +151,10 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
         writes.postings.append(Posting(after, decision.transfer))
     if decision.supersedes:
         reference = _reference(item) or after.provider_reference
-        writes.superseded.append(Superseded(after.id, reference, decision.supersedes))
+        superseded = Superseded(after.id, reference, decision.supersedes)
+        writes.superseded.append(superseded)
+        # Cases of this batch are not in the database yet.
+        writes.cases = [dead_letters.superseded_by(superseded, case) for case in writes.cases]
     if decision.case:
         writes.cases.append(_dead_letter(item, after, decision.case))
     if decision.alert:

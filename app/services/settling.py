@@ -42,6 +42,7 @@ RETRIES_MAX = 3
 # A tenant gets at most a third of a batch while others have webhooks due. The recursive part hops from tenant to
 # tenant in the index, so its cost is by tenant, not by row. A row that still has a claim is suspect: whoever held it
 # died over it, or it raised. Of those a claim takes one, so that a webhook that kills its worker takes no other along.
+# The rows are updated by an array of their ids: joined, a long queue would be read as a whole.
 _CLAIM = text(
     """
     with recursive hop as (
@@ -65,8 +66,8 @@ _CLAIM = text(
     )
     update webhook_work w set attempts = w.attempts + 1, claim_id = :claim_id,
         due_at = now() + make_interval(secs => :lease)
-    from chosen where w.webhook_id = chosen.webhook_id
-    returning w.webhook_id, chosen.is_suspect
+    where w.webhook_id = any(array(select webhook_id from chosen))
+    returning w.webhook_id, w.webhook_id in (select webhook_id from chosen where is_suspect) as is_suspect
     """
 )
 # The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.

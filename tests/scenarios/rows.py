@@ -12,7 +12,9 @@ from sqlalchemy import Connection, text
 # Names that the provider and the identity of a run give; what they name is compared by the other columns.
 NAMES = re.compile(r"\b(?:sbx_\w+|msg_\w+|evt_\w+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
-_VERSION = re.compile(r', "version": \d+')
+# An answer that dies with its process after the webhook has completed the payment is not asked for again: the pay
+# page's address is of no use any more.
+_ANSWERED = re.compile(r'"has_url": \w+, |, "version": \d+')
 # The two ends of a webhook without a payment: it was looked for once too often, or claimed once too often.
 _GIVEN_UP = re.compile(r"(?:unknown_payment|attempts_exhausted)(?:: [^\"]*)?")
 
@@ -68,7 +70,7 @@ def _as_text(row: dict[str, Any]) -> str:
 def without_race(rows: Rows) -> Rows:
     """Returns the rows without what depends on which of a provider's answer and its webhook was saved first."""
     kept = dict(rows)
-    kept["payments"] = [_VERSION.sub("", row) for row in rows["payments"]]
+    kept["payments"] = [_ANSWERED.sub("", row) for row in rows["payments"]]
     kept["notifications"] = [row for row in rows["notifications"] if '"payment.redirect_ready"' not in row]
     kept["decisions"] = sorted(
         {
@@ -82,5 +84,5 @@ def without_race(rows: Rows) -> Rows:
 
 def without_count(rows: Rows) -> Rows:
     """Returns the rows without the difference between a last attempt that was made and one that a death used up."""
-    kept = {name: [_GIVEN_UP.sub("given up", row) for row in rows[name]] for name in ("webhooks", "dead letters")}
+    kept = {name: sorted(_GIVEN_UP.sub("given up", row) for row in rows[name]) for name in ("webhooks", "dead letters")}
     return rows | kept

@@ -161,6 +161,14 @@ def underpaid_then_topped_up(world: World) -> None:
     world.work()
 
 
+def underpaid_and_topped_up_at_once(world: World) -> None:
+    """Too little comes, and the rest before anybody has looked."""
+    begin(world)
+    world.act("pay", amount="10.00")
+    world.act("pay")
+    world.work()
+
+
 def overpaid_and_accepted(world: World) -> None:
     """Too much comes, and a person accepts it."""
     begin(world)
@@ -277,6 +285,7 @@ OTHERS = (
     Story(unreachable_at_first, "completed", None, 2500),
     Story(torn_answer, "completed", None, 2500),
     Story(underpaid_then_topped_up, "completed", None, 2500, (("underpaid", "superseded"),)),
+    Story(underpaid_and_topped_up_at_once, "completed", None, 2500, (("underpaid", "superseded"),), is_ordered=True),
     Story(other_currency_rejected, "processing", "currency_mismatch", 0, (("currency_mismatch", "rejected"),)),
     Story(contradicted, "completed", "conflict", 2500, is_ordered=True),
     Story(paid_twice, "completed", "conflict", 5000, (("second_payment", "accepted"),), is_ordered=True),

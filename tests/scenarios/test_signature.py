@@ -47,14 +47,12 @@ def assert_ends(story: Story, world: World) -> None:
 
 def die_everywhere(story: Story, house: House, expected: Rows, when: When, first: int, step: int) -> int:
     """Returns at how many commits the process died."""
-    deaths = 0
-    for nth in range(first, COMMITS_MAX, step):
+    for deaths, nth in enumerate(range(first, COMMITS_MAX, step)):
         world = house.open_world(crash=(nth, when))
         rows = live(story, world)
         if not world.has_died:
             return deaths
         assert rows == expected, f"the process died {when} commit {nth}"
-        deaths += 1
     raise AssertionError("the scenario has no last commit")
 
 

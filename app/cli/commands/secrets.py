@@ -17,9 +17,14 @@ def command() -> None:
 
 
 @command.command("new-key")
-def new_key() -> None:
+@json_option
+def new_key(as_json: bool) -> None:
     """Prints a new key for SLUICE_ENCRYPTION_KEYS."""
-    click.echo(new_encryption_key())
+    key = new_encryption_key()
+    if as_json:
+        print_json({"key": key})
+    else:
+        click.echo(key)
 
 
 @command.command("rotate-key")
