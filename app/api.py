@@ -13,6 +13,7 @@ from app.request_bodies import GuardedBodies
 from app.routes import documents, operators, payments, users, watching, webhooks
 from app.routes.errors import problem, register_errors
 from app.routes.gate import register_gate
+from app.routes.paths import ObjectConverter, path_pattern
 from app.runtime import runtime
 
 
@@ -25,6 +26,7 @@ def create_app() -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
     # A path with a slash too many is not there, rather than somewhere else: providers do not follow redirects.
     app.url_map.merge_slashes = False
+    app.url_map.converters["object"] = ObjectConverter
     app.wsgi_app = GuardedBodies(app.wsgi_app)  # type: ignore[method-assign]
     settings = runtime().settings
     if settings.trusted_proxies:
@@ -68,7 +70,7 @@ def _count_requests(app: Flask) -> None:
     @app.after_request
     def _count(response: Response) -> Response:
         # By rule, never by path: a path is anybody's to choose.
-        rule = request.url_rule.rule if request.url_rule else "unknown"
+        rule = path_pattern(request.url_rule.rule) if request.url_rule else "unknown"
         REQUESTS.labels(rule, request.method, str(response.status_code)).inc()
         REQUEST_SECONDS.labels(rule, request.method).observe(
             time.perf_counter() - g.get("started", time.perf_counter())

@@ -35,8 +35,8 @@ class Form:
     def __init__(self, is_long: bool) -> None:
         self.name = "long" if is_long else "short"
         self.size: Size = LONG if is_long else SHORT
-        self.web_seconds = 10.0 if is_long else 3.0
-        self.probes = 500 if is_long else 120
+        self.web_seconds = 10.0 if is_long else 2.0
+        self.probes = 500 if is_long else 80
 
 
 def _webhook_to_socket(ground: Ground, form: Form, say: Say, known: Mapping[str, Figure]) -> dict[str, Figure]:
@@ -80,12 +80,16 @@ def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     load = os.getloadavg()
     raise_file_limit()
+
+    def tell(line: str) -> None:
+        say(f"{time.monotonic() - began:4.0f} s  {line}")
+
     try:
         with open_ground(folder) as ground:
             versions = describe_versions(ground)
             for keys, part in PARTS.items():
                 if only is None or only in keys:
-                    figures |= _run_part(part, keys, ground, form, say, figures)
+                    figures |= _run_part(part, keys, ground, form, tell, figures)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if only is not None:

@@ -35,7 +35,7 @@ class Size:
     drained: int
 
 
-SHORT = Size(webhooks=12_000, rows=4_800, tasks=2_000, history=(100_000, 1_000_000), drained=20_000)
+SHORT = Size(webhooks=8_000, rows=3_200, tasks=1_500, history=(1_000_000,), drained=20_000)
 LONG = Size(webhooks=50_000, rows=16_000, tasks=6_000, history=(1_000_000, 10_000_000), drained=100_000)
 
 
@@ -115,10 +115,11 @@ def run_history(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
             for place in (fresh, old):
                 if not place.running:
                     place.start(*WORKERS)
-                measure_settle(place, size.webhooks // 10, USERS)
+                    measure_settle(place, size.webhooks // 10, USERS)
             rounds = ROUNDS if count == size.history[-1] else 1
             for _ in range(rounds):
-                without.append(measure_settle(fresh, size.webhooks, USERS))
+                if rounds == ROUNDS:
+                    without.append(measure_settle(fresh, size.webhooks, USERS))
                 with_history.append(measure_settle(old, size.webhooks, USERS))
             points.append({"payments": count, "per_second": round(with_history[-1])})
         say(f"settle at {filled:,}: {with_history[-1]:,.0f}/s, without {without[-1]:,.0f}/s")
@@ -168,7 +169,7 @@ def run_batches(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
     with ground.open_place("batches") as place:
         try:
             for batch in BATCH_SIZES:
-                count = min(size.webhooks, max(batch * 12, 200))
+                count = min(size.webhooks, max(batch * 6, 100))
                 fill_webhooks(place, count, USERS)
                 make_due(place, count)
                 settling.BATCH_ROWS = batch

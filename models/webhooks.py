@@ -65,7 +65,7 @@ class WebhookWork(DueWork, Model):
     __tablename__ = "webhook_work"
     __table_args__ = (
         Index("ix_webhook_work_due", "due_at"),
-        Index("ix_webhook_work_tenant_due", "tenant_id", "due_at"),
+        Index("ix_webhook_work_tenant_due", "tenant_id", "due_at", "webhook_id"),
         Index("ix_webhook_work_payment", "payment_id"),
     )
 

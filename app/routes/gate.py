@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES, PUBLIC
+from app.routes.paths import path_pattern
 from app.runtime import Runtime, runtime
 from app.services.access import Caller, authenticate
 
@@ -25,6 +26,8 @@ SLOW_SECONDS_STEP = 0.1
 SLOW_SECONDS_MAX = 1.0
 SLOWED_AT_ONCE_MAX = 200
 SLOW_ADDRESSES_MAX = 10_000
+# What one subscriber is given at the least (RFC 6177): counted singly, its addresses would never run out.
+SLOW_V6_PREFIX = 64
 
 CORS_METHODS = "GET, POST"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID"
@@ -42,7 +45,7 @@ def register_gate(app: Flask) -> None:
     """Puts the gate before every request. Raises RuntimeError where a route is missing from the table."""
     for rule in app.url_map.iter_rules():
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            if (method, _pattern(rule.rule)) not in BY_ROUTE and _pattern(rule.rule) not in PAGES:
+            if (method, path_pattern(rule.rule)) not in BY_ROUTE and path_pattern(rule.rule) not in PAGES:
                 raise RuntimeError(f"{method} {rule.rule} is not in the table of routes")
     slow = _SlowDown()
 
@@ -55,14 +58,10 @@ def register_gate(app: Flask) -> None:
         return _add_headers(response)
 
 
-def _pattern(rule: str) -> str:
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
-
-
 def _check(slow: _SlowDown) -> Response | None:
     if request.url_rule is None:
         return None
-    rule = _pattern(request.url_rule.rule)
+    rule = path_pattern(request.url_rule.rule)
     origin = request.headers.get("Origin")
     if request.method == "OPTIONS":
         return _preflight(origin, rule)
@@ -90,7 +89,7 @@ def _authenticate(slow: _SlowDown) -> Caller | None:
         return None
     found = authenticate(runtime().database, credential.strip())
     if found is None:
-        slow.down(request.remote_addr or "")
+        slow.down(name_guesser(request.remote_addr or ""))
     return found
 
 
@@ -137,19 +136,32 @@ def _add_headers(response: Response) -> Response:
     return response
 
 
+def name_guesser(address: str) -> str:
+    """Returns whom wrong keys from `address` are counted for: an IPv4 address, mapped or not, or an IPv6 network."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, SLOW_V6_PREFIX), strict=False))
+
+
 class _SlowDown:
-    """Makes wrong keys slow for the address that sends them, and for nobody else."""
+    """Makes wrong keys slow for whoever sends them, and for nobody else."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wrong: OrderedDict[str, int] = OrderedDict()
         self._places = threading.Semaphore(SLOWED_AT_ONCE_MAX)
 
-    def down(self, address: str) -> None:
-        """Holds the present request back, longer with each wrong key from `address`."""
+    def down(self, guesser: str) -> None:
+        """Holds the present request back, longer with each wrong key of `guesser`."""
         with self._lock:
-            count = self._wrong.pop(address, 0) + 1
-            self._wrong[address] = count
+            count = self._wrong.pop(guesser, 0) + 1
+            self._wrong[guesser] = count
             if len(self._wrong) > SLOW_ADDRESSES_MAX:
                 self._wrong.popitem(last=False)
         if self._places.acquire(blocking=False):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.routes import schemas
+from app.routes import schemas, webhook_schemas
 
 # Anyone, without a credential.
 PUBLIC: frozenset[str] = frozenset()
@@ -239,27 +239,29 @@ OPERATIONS += (
 )
 
 _WEBHOOK_PROBLEMS = (400, 403, 404, 413, 415)
+# None of them is required of every delivery: a provider of another signing scheme sends that scheme's headers.
 _WEBHOOK_HEADERS = (
-    Parameter("webhook-id", {"type": "string", "pattern": "^[!-+\\--~]{1,255}$"}, "Unique per event.", "header", True),
-    Parameter("webhook-timestamp", {"type": "string", "pattern": "^[0-9]{1,12}$"}, "Unix seconds.", "header", True),
+    Parameter("webhook-id", {"type": "string", "pattern": "^[!-+\\--~]{1,255}$"}, "Unique per event.", "header"),
+    Parameter("webhook-timestamp", {"type": "string", "pattern": "^[0-9]{1,12}$"}, "Unix seconds.", "header"),
     Parameter(
-        "webhook-signature", {"type": "string", "maxLength": 4096}, "Standard Webhooks, `v1,...`.", "header", True
+        "webhook-signature",
+        {"type": "string", "maxLength": 4096},
+        "Standard Webhooks, `v1,...`; these three are required where the provider's scheme is `standard`.",
+        "header",
     ),
 )
 
 
-def _webhook(path: str, summary: str) -> Operation:
-    answers: dict[int, type[BaseModel] | None] = {200: schemas.WebhookReceipt}
-    return Operation(
-        "POST", path, PUBLIC, summary, answers, _WEBHOOK_PROBLEMS, parameters=_WEBHOOK_HEADERS, tag="Webhooks"
-    )
+def _webhook(path: str, summary: str, body: type[BaseModel] = webhook_schemas.WebhookBody) -> Operation:
+    answers: dict[int, type[BaseModel] | None] = {200: webhook_schemas.WebhookReceipt}
+    return Operation("POST", path, PUBLIC, summary, answers, _WEBHOOK_PROBLEMS, body, _WEBHOOK_HEADERS, tag="Webhooks")
 
 
 OPERATIONS += (
     _webhook("/webhooks/payment-success", "A provider says that money arrived"),
     _webhook("/webhooks/payment-failed", "A provider says that a payment failed or was cancelled"),
     _webhook("/webhooks/payment-callback", "A provider says how a payment went"),
-    _webhook("/webhooks/{provider_id}", "A webhook in a provider's own form"),
+    _webhook("/webhooks/{provider_id}", "A webhook in a provider's own form", webhook_schemas.ProviderBody),
     Operation("GET", "/health/live", PUBLIC, "Whether this process answers", {200: schemas.Health}, tag="Watching"),
     Operation(
         "GET",

@@ -46,13 +46,13 @@ def list_dead_letters() -> Response:
     return jsonify({"data": rows, "next_cursor": next_cursor})
 
 
-@blueprint.get("/api/dead-letters/<id>")
+@blueprint.get("/api/dead-letters/<object:id>")
 def read_dead_letter(id: str) -> Response:
     """Reads a dead letter with its bytes, headers and history."""
     return _answer(read_path_id(id))
 
 
-@blueprint.post("/api/dead-letters/<id>/redrive")
+@blueprint.post("/api/dead-letters/<object:id>/redrive")
 def redrive_one(id: str) -> Response:
     """Makes the work of a dead letter due again."""
     dead_letter_id = read_path_id(id)
@@ -61,7 +61,7 @@ def redrive_one(id: str) -> Response:
     return _answer(dead_letter_id, effect.effect)
 
 
-@blueprint.post("/api/dead-letters/<id>/accept")
+@blueprint.post("/api/dead-letters/<object:id>/accept")
 def accept(id: str) -> Response:
     """Credits the money in a dead letter."""
     dead_letter_id = read_path_id(id)
@@ -70,7 +70,7 @@ def accept(id: str) -> Response:
     return _answer(dead_letter_id, effect)
 
 
-@blueprint.post("/api/dead-letters/<id>/reject")
+@blueprint.post("/api/dead-letters/<object:id>/reject")
 def reject(id: str) -> Response:
     """Closes a dead letter without a credit."""
     dead_letter_id = read_path_id(id)

@@ -131,7 +131,7 @@ def list_payments() -> Response:
     return jsonify({"data": [present_payment(payment) for payment in rows], "next_cursor": next_cursor})
 
 
-@blueprint.get("/api/payments/<id>")
+@blueprint.get("/api/payments/<object:id>")
 def get_payment(id: str) -> Response:  # the name in the path of the contract
     """Reads a payment; with `wait` as soon as it has changed."""
     read_known("wait", "version", "until")
@@ -149,13 +149,13 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
     return jsonify(present_payment(waiters().wait(read, is_done, min(seconds, WAIT_SECONDS_MAX))))
 
 
-@blueprint.post("/api/payments/<id>/cancel")
+@blueprint.post("/api/payments/<object:id>/cancel")
 def cancel_payment(id: str) -> Response:  # the name in the path of the contract
     """Cancels a payment that has not ended."""
     return jsonify(present_payment(payments.cancel_payment(runtime(), caller(), read_path_id(id))))
 
 
-@blueprint.get("/api/payments/<id>/timeline")
+@blueprint.get("/api/payments/<object:id>/timeline")
 def read_timeline(id: str) -> Response:  # the name in the path of the contract
     """Lists everything that happened to a payment, in order."""
     payment = payments.get_payment(runtime().database, caller(), read_path_id(id))

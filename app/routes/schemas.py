@@ -209,15 +209,6 @@ class EventList(BaseModel):
     next_cursor: str | None
 
 
-class WebhookReceipt(BaseModel):
-    """The delivery is stored."""
-
-    received: Literal[True] = True
-    webhook_id: UuidText
-    duplicate: bool
-    conflict: bool | None = Field(None, description="True where the id was used before with other bytes.")
-
-
 class DeadLetter(BaseModel):
     """Work that a person must look at; `amount` is what accepting it would credit."""
 

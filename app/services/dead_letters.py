@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, text
 from app.core.errors import RequestRejected
 from app.core.money import format_amount
 from app.core.payments import format_time
+from app.core.redaction import redact
 from models import Database, new_id
 from models.row_sets import encode_rows, row_set
 
@@ -89,7 +90,7 @@ _SUPERSEDE = text(
 
 
 def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
-    """Writes `rows` in the caller's transaction; returns how many are newly open."""
+    """Writes `rows`, their details redacted, in the caller's transaction; returns how many are newly open."""
     if not rows:
         return 0
     # One statement may touch a case only once; the last telling of it counts.
@@ -98,6 +99,8 @@ def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
         {"id": new_id(), **{name: getattr(row, name) for name in _COLUMNS if name != "id"}} for row in distinct.values()
     ]
     for row in described:
+        # Whoever tells a case may quote a provider; the evidence itself, the bytes, is kept as it came.
+        row["detail"] = redact(row["detail"])
         # PostgreSQL's spelling of bytes in text.
         row["body"] = None if row["body"] is None else "\\x" + row["body"].hex()
     return len(connection.execute(_INSERT, {"rows": encode_rows(described)}).all())

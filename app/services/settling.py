@@ -55,10 +55,10 @@ _CLAIM = text(
         where exists (select from webhook_work w where w.tenant_id = hop.tenant_id and w.due_at <= now())
     ), picked as (
         select c.webhook_id, c.claim_id is not null as is_suspect,
-               row_number() over (partition by c.claim_id is not null order by c.due_at) as place
+               row_number() over (partition by c.claim_id is not null order by c.due_at, c.webhook_id) as place
         from waiting cross join lateral (
             select w.webhook_id, w.due_at, w.claim_id from webhook_work w
-            where w.tenant_id = waiting.tenant_id and w.due_at <= now() order by w.due_at
+            where w.tenant_id = waiting.tenant_id and w.due_at <= now() order by w.due_at, w.webhook_id
             limit case when waiting.tenants > 1 then greatest(:batch / 3, 1) else :batch end
             for update skip locked) as c
     ), chosen as (

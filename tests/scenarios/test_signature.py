@@ -2,11 +2,12 @@
 
 Doorbells: as they are rung, never heard, heard twice at once, and heard in the opposite order. Deaths: right after
 each commit, and right before it where no other order of arrival follows from that. The main scenarios die at every
-commit, the others at every third, each beginning at another one.
+commit, the others at every third, each beginning at another one; at every one with SLUICE_TEST_PROFILE=long.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ from tests.support.servers import Servers
 
 # No scenario writes as often as this; it bounds the search for the last commit.
 COMMITS_MAX = 100
-SPREAD = 3
+SPREAD = 1 if os.environ.get("SLUICE_TEST_PROFILE") == "long" else 3
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,10 @@ def test_every_life_ends_in_the_same_rows(house: House, story: Story, first: int
     assert expected["work left"] == []
     for bells in BELLS[1:]:
         assert live(story, house.open_world(bells)) == expected, f"doorbells {bells}"
-    deaths = die_everywhere(story, house, expected, "after", first, step)
-    assert deaths
-    if not story.is_ordered:
-        assert die_everywhere(story, house, expected, "before", first, step) == deaths
+    if not story.is_one_set:
+        deaths = die_everywhere(story, house, expected, "after", first, step)
+        assert deaths
+        if not story.is_ordered:
+            assert die_everywhere(story, house, expected, "before", first, step) == deaths
     report = house.prove()
     assert report.is_whole, report.as_json()

@@ -165,7 +165,7 @@ class World:
     def _deliveries(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for payment_id in self.made:
-            query = {"merchant_reference": str(payment_id), "limit": 100}
+            query = {"merchant_reference": str(payment_id), "limit": "100"}
             url = f"{self.house.stack.sandbox}/control/deliveries"
             found += requests.get(url, params=query, timeout=10).json()["data"]
         return found

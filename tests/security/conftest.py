@@ -19,6 +19,14 @@ def house(servers: Servers) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="session")
+def behind_proxy(servers: Servers) -> Iterator[Stack]:
+    """A web process behind exactly one proxy, for the session: the test is the proxy."""
+    with servers.open_place() as opened, open_stack(opened, TRUSTED_PROXIES="1") as stack:
+        stack.start("web")
+        yield stack
+
+
 @pytest.fixture
 def shop(house: Stack) -> Shop:
     """A tenant of its own for each test."""

@@ -10,6 +10,7 @@ import time
 import pytest
 import requests
 
+from app.routes.gate import SLOW_SECONDS_STEP, name_guesser
 from app.routes.operations import OPERATIONS, PUBLIC, Operation
 from app.services import access, tenants
 from tests.support.shop import ACTOR, ORIGIN, Shop
@@ -181,6 +182,38 @@ def test_guessing_is_slowed_and_nobody_is_locked_out(house: Stack, shop: Shop) -
             thread.join()
     assert statistics.median(guesses[-6:]) > 0.5
     assert statistics.median(times) < 0.4
+
+
+def guess_from(behind_proxy: Stack, address: str) -> float:
+    """Sends a wrong key from `address`; returns how long the answer took."""
+    headers = {"Authorization": f"Bearer sk_{secrets.token_hex(8)}.{'x' * 43}", "X-Forwarded-For": address}
+    started = time.monotonic()
+    assert requests.get(f"{behind_proxy.web}/api/payments", headers=headers, timeout=20).status_code == 401
+    return time.monotonic() - started
+
+
+def test_a_network_of_v6_addresses_is_one_guesser(behind_proxy: Stack) -> None:
+    prefix = f"2001:db8:{secrets.token_hex(2)}"
+    times = [guess_from(behind_proxy, f"{prefix}:1:{secrets.token_hex(2)}::{number}") for number in range(1, 6)]
+    assert times[-1] >= SLOW_SECONDS_STEP * len(times)
+    # The network beside it has not guessed yet; of three such, one is surely not held up by anything else.
+    assert min(guess_from(behind_proxy, f"{prefix}:{number}::1") for number in (2, 3, 4)) < times[-1]
+
+
+@pytest.mark.parametrize(
+    ("address", "guesser"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+        ("", ""),
+    ],
+)
+def test_wrong_keys_are_counted_for_who_can_change_addresses(address: str, guesser: str) -> None:
+    assert name_guesser(address) == guesser
 
 
 def test_a_browser_of_a_strange_origin_is_refused(house: Stack, shop: Shop) -> None:

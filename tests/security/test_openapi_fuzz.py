@@ -9,46 +9,64 @@ from pathlib import Path
 
 import pytest
 
+from app.services import settling
 from tests.support.shop import Shop
 from tests.support.stack import Stack
 
 # One seed, so that a failure is there again the next time; a longer run takes others (`make fuzz`).
 SEED = int(os.environ.get("FUZZ_SEED", "20260131"))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
-# The coverage phase can meet a fault of Python 3.11's own parser; the long run takes it in.
-PHASES = os.environ.get("FUZZ_PHASES", "examples,fuzzing")
-# What a document cannot say: that a cursor is one we gave, that a signature fits, and that a fixed name and an id share
-# a place in a path (GET on the fixed name is then an id that is not there).
-UNSAYABLE = "positive_data_acceptance,unsupported_method,allow_header_conformance"
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "110"))
+LIMIT_SECONDS = float(os.environ.get("FUZZ_LIMIT_SECONDS", "110"))
+# Schemathesis parses sources while it describes what it found, and Python 3.11 counts the depth of its parser in a
+# place that all threads share: with a second worker it ends in "AST constructor recursion depth mismatch".
+WORKERS = 1
+# JSON Schema describes each value by itself. What follows hangs on more than one value or on what we know, so that a
+# request may fit the document and still be refused with the status that is named; no other refusal passes.
+REFUSED_THOUGH_VALID = {
+    # A cursor is one that this list gave out.
+    "GET /api/payments": "422",
+    "GET /api/wallets/{user_id}/transactions": "422",
+    "GET /api/events": "422",
+    "GET /api/dead-letters": "422",
+    # The digits of the amount are the currency's, the URLs are the tenant's, and a secret key must name a user.
+    "POST /api/payments/deposit": "422",
+    # Nobody can make up a signature that fits.
+    "POST /webhooks/payment-success": "400",
+    "POST /webhooks/payment-failed": "400",
+    "POST /webhooks/payment-callback": "400",
+    "POST /webhooks/{provider_id}": "400",
+}
+
+
+def write_settings(path: Path, client_token: str) -> None:
+    """Writes what Schemathesis cannot find out by itself."""
+    # Nobody works on these payments: a request that waits for a change would wait for its whole time.
+    text = '[parameters]\n"query.wait" = 0\n"header.Prefer" = "wait=0"\n'
+    for name, status in REFUSED_THOUGH_VALID.items():
+        accepted = f'["2xx", "401", "403", "404", "409", "{status}"]'
+        text += f'[[operations]]\ninclude-name = "{name}"\n'
+        text += f"checks.positive_data_acceptance.expected-statuses = {accepted}\n"
+    text += (
+        f'[[operations]]\ninclude-name = "POST /api/tickets"\nheaders = {{ Authorization = "Bearer {client_token}" }}\n'
+    )
+    path.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 60)
+@pytest.mark.timeout(LIMIT_SECONDS + 60)
 def test_the_api_answers_as_its_document_says(house: Stack, shop: Shop, tmp_path: Path) -> None:
-    # Nobody works on these payments: a request that waits for a change would wait for its whole time.
-    (tmp_path / "schemathesis.toml").write_text('[parameters]\n"query.wait" = 0\n"header.Prefer" = "wait=0"\n')
+    # A dead letter is there, so that not every one that is asked for is missing.
+    shop.deliver(shop.body(shop.deposit(), amount="9.99"))
+    settling.settle_due(house.runtime)
+    write_settings(tmp_path / "schemathesis.toml", shop.token("ann"))
     argv = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{house.web}/openapi.json"),
-        *(
-            "--checks",
-            "all",
-            "--exclude-checks",
-            UNSAYABLE,
-            "--seed",
-            str(SEED),
-            "--max-examples",
-            str(EXAMPLES),
-            "--workers",
-            "4",
-        ),
-        *("--phases", PHASES, "--header", f"Authorization: Bearer {shop.secret_key}"),
+        *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--workers", str(WORKERS)),
+        *("--seed", str(SEED), "--max-examples", str(EXAMPLES), "--header", f"Authorization: Bearer {shop.secret_key}"),
         *("--generation-database", "none", "--continue-on-failure", "--no-color"),
-        # Metrics change while they are read, and are plain text by a standard of their own.
-        *("--exclude-path", "/metrics"),
     ]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
-    (tmp_path / "report.txt").write_text(done.stdout + done.stderr)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    (tmp_path / "report.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     log = (house.place.folder / "web.log").read_text(encoding="utf-8")
     assert '"unexpected"' not in log

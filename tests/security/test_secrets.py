@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 from app.core.redaction import mask_cards, redact
 from app.runtime import Runtime
-from app.services import providers, settling
+from app.services import dead_letters, providers, settling
+from app.services.dead_letters import DeadLetterRow
 from app.services.rotation import ENCRYPTED, rotate_encryption
 from app.vault import Vault, VaultError, new_encryption_key
 from tests.support.servers import Place
@@ -139,6 +141,17 @@ def test_a_card_number_in_a_message_is_masked_in_all_that_is_made_of_it(
     )
     # What the provider sent is kept to the byte: it is the evidence.
     assert said.encode() in bytes(place.value("select body from payment_webhooks"))
+
+
+def test_no_dead_letter_tells_a_secret_whoever_writes_it(place: Place, tenant: Shop) -> None:
+    # Two tellings of one case: the second overwrites the first.
+    row = DeadLetterRow(tenant.tenant_id, "provider_call", "attempts_exhausted", "", tenant.deposit().id, case_key="c")
+    for state in ("redriven", "open"):
+        told = replace(row, detail=f"create: {tenant.webhook_secret} and {CARD} in {state}")
+        with tenant.runtime.database.transaction("worker") as connection:
+            assert dead_letters.write(connection, [told]) == 1
+        place.rows("update dead_letters set state = :state", state=state)
+        assert place.value("select detail from dead_letters") == f"create: [secret] and [card ...4242] in {state}"
 
 
 def test_a_card_number_in_metadata_is_not_kept(house: Stack, shop: Shop) -> None:

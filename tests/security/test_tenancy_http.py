@@ -16,54 +16,15 @@ from typing import Any
 import pytest
 import requests
 
-from app.core.payments import Payment
 from app.routes.operations import OPERATIONS, PUBLIC, Operation
-from app.services import notifications, settling
-from tests.support.shop import Shop
+from tests.security.victims import Victim, make_victim
 from tests.support.stack import Stack
-
-
-@dataclass(frozen=True)
-class Victim:
-    """A tenant with money, whose every text carries the canary."""
-
-    shop: Shop
-    canary: str
-    user_id: str
-    paid: Payment
-    open: Payment
-    letter_id: uuid.UUID
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that no stranger may ever be told."""
-        names = (
-            self.shop.tenant_id,
-            self.shop.provider_id,
-            self.shop.key_id,
-            self.paid.id,
-            self.open.id,
-            self.letter_id,
-        )
-        return (self.canary, *(str(name) for name in names))
 
 
 @pytest.fixture(scope="module")
 def victim(house: Stack) -> Victim:
-    """A tenant with a paid and an open payment, entries, notifications, a dead letter and an alarm."""
-    shop, canary = house.make_shop(), "canary" + secrets.token_hex(8)
-    user_id = f"{canary}.ann"
-    fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}
-    paid, still_open = shop.deposit(key=canary, **fields), shop.deposit(key=canary + "2", **fields)
-    shop.deliver(shop.body(paid, provider_reference=canary), webhook_id=canary)
-    shop.deliver(shop.body(paid, amount="9.99", provider_reference=canary), webhook_id=canary)
-    shop.deliver(json.dumps({"event": canary}).encode(), path="provider")
-    settling.settle_due(house.runtime)
-    notifications.number_due(house.runtime)
-    paid = shop.payment(paid.id)
-    assert str(paid.status) == "completed"
-    letter_id = house.place.value("select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id)
-    return Victim(shop, canary, user_id, paid, shop.payment(still_open.id), letter_id)
+    """A tenant with everything that a request could ask for."""
+    return make_victim(house)
 
 
 @dataclass(frozen=True)

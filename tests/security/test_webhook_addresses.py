@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 
 import pytest
 import requests
@@ -11,19 +10,10 @@ import requests
 from app.services import providers
 from app.services.configuration import ConfigurationError
 from app.services.providers import NewProvider
-from tests.support.servers import Servers
 from tests.support.shop import ACTOR, NOWHERE, Shop
-from tests.support.stack import Stack, open_stack
+from tests.support.stack import Stack
 
 ALLOWED = ("192.0.2.0/24", "2001:db8:1::/48", "198.51.100.7")
-
-
-@pytest.fixture(scope="module")
-def behind_proxy(servers: Servers) -> Iterator[Stack]:
-    """A web process behind exactly one proxy: the test is the proxy."""
-    with servers.open_place() as opened, open_stack(opened, TRUSTED_PROXIES="1") as stack:
-        stack.start("web")
-        yield stack
 
 
 def restricted_shop(stack: Stack, networks: tuple[str, ...] = ALLOWED) -> Shop:

@@ -103,7 +103,8 @@ def redrive_some(
         raise click.UsageError("name dead letters, or say with --filter which ones")
     with open_runtime() as runtime:
         if dead_letter_ids:
-            effects = [_redrive_one(runtime, one, dry_run) for one in dead_letter_ids]
+            tenant_id = find_tenant(runtime, tenant) if tenant else None
+            effects = [_redrive_one(runtime, tenant_id, one, dry_run) for one in dead_letter_ids]
             _print_effects(effects, len(effects), dry_run, as_json)
             return
         filters = _read(runtime, tenant, words, "open")
@@ -138,12 +139,15 @@ def reject(dead_letter_id: uuid.UUID, dry_run: bool, as_json: bool) -> None:
     _print_effect(dead_letter_id, effect, dry_run, as_json)
 
 
-def _tenant_of(runtime: Runtime, dead_letter_id: uuid.UUID) -> uuid.UUID:
-    return uuid.UUID(dead_letters.read_dead_letter(runtime.database, None, dead_letter_id)["tenant_id"])
+def _tenant_of(runtime: Runtime, dead_letter_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> uuid.UUID:
+    """Returns whose dead letter it is. Raises RequestRejected (404) where it is none of `tenant_id`'s."""
+    return uuid.UUID(dead_letters.read_dead_letter(runtime.database, tenant_id, dead_letter_id)["tenant_id"])
 
 
-def _redrive_one(runtime: Runtime, dead_letter_id: uuid.UUID, is_dry_run: bool) -> dict[str, Any]:
-    tenant_id = _tenant_of(runtime, dead_letter_id)
+def _redrive_one(
+    runtime: Runtime, wanted_tenant: uuid.UUID | None, dead_letter_id: uuid.UUID, is_dry_run: bool
+) -> dict[str, Any]:
+    tenant_id = _tenant_of(runtime, dead_letter_id, wanted_tenant)
     return _row(redrive.redrive(runtime, tenant_id, dead_letter_id, operator(), is_dry_run))
 
 

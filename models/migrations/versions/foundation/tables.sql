@@ -195,7 +195,7 @@ CREATE TABLE webhook_work (
 );
 CREATE INDEX ix_webhook_work_due ON webhook_work (due_at);
 CREATE INDEX ix_webhook_work_payment ON webhook_work (payment_id);
-CREATE INDEX ix_webhook_work_tenant_due ON webhook_work (tenant_id, due_at);
+CREATE INDEX ix_webhook_work_tenant_due ON webhook_work (tenant_id, due_at, webhook_id);
 
 CREATE TABLE api_keys (
     id UUID NOT NULL,

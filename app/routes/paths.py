@@ -1,0 +1,32 @@
+"""Places in a path that hold an object's id, kept apart from the fixed names that stand in the same place."""
+
+from __future__ import annotations
+
+import re
+
+from werkzeug.routing import BaseConverter
+
+from app.routes.operations import OPERATIONS
+
+
+def path_pattern(rule: str) -> str:
+    """Returns a rule of the router, `/payments/<object:id>`, as the table of routes spells it: `/payments/{id}`."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def find_fixed_names(rules: set[str], place: str) -> list[str]:
+    """Returns the fixed names that some rule has where another rule has `{place}`, sorted."""
+    found: set[str] = set()
+    for prefix in {rule.split(f"{{{place}}}")[0] for rule in rules if f"{{{place}}}" in rule}:
+        found |= {rule.removeprefix(prefix).split("/")[0] for rule in rules if rule.startswith(prefix)}
+    return sorted(found - {f"{{{place}}}"})
+
+
+class ObjectConverter(BaseConverter):
+    """An object's id in a path: anything but a fixed name.
+
+    Without it, GET on `/api/payments/deposit` would be an object that is not there, and OPTIONS would promise it.
+    """
+
+    # The router compares a converter's regex with one part of the path as a whole.
+    regex = rf"(?!(?:{'|'.join(map(re.escape, find_fixed_names({one.rule for one in OPERATIONS}, 'id')))})\Z)[^/]+"

@@ -1,0 +1,299 @@
+"""Random lives of deposits: what people and the provider do to the services and to the model, and what must be so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sqlalchemy import text
+
+from app.core.errors import RequestRejected
+from app.core.facts import Command, CommandKind, Fact, FactKind
+from app.core.money import format_amount, parse_amount
+from app.runtime import Runtime
+from app.services import cases, notifications, payments, redrive, seals, settlement, settling
+from app.services.settlement import Item
+from app.services.verification import prove
+from app.services.verification.walking import check_payments
+from models import Database
+from tests.scenarios.model import OTHER, OWN, Model, ModelPayment
+from tests.support.shop import ACTOR, Shop, make_shop
+
+# The currency in which strange money comes.
+CURRENCIES = {"USD": "EUR", "JPY": "USD"}
+EVENTS = {"success": "payment.success", "failed": "payment.failed", "cancelled": "payment.cancelled"}
+
+# Totals around what was asked for: less, the same, more, much more.
+FACTORS = st.sampled_from((0.4, 0.4, 1, 1, 1, 1.2, 2))
+PICKS = st.integers(0, 5)
+
+
+class Lives(RuleBasedStateMachine):
+    """One tenant; each rule does a thing to the services and to the model."""
+
+    runtime: ClassVar[Runtime]
+    superuser: ClassVar[Database]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shop: Shop = make_shop(self.runtime)
+        self.model = Model()
+        self.ids: list[uuid.UUID] = []
+
+    # What is asked for here
+
+    @rule(
+        key=st.sampled_from("abcdef"),
+        user=st.sampled_from(("ann", "bob")),
+        amount=st.sampled_from(("25", "10")),
+        currency=st.sampled_from(sorted(CURRENCIES)),
+    )
+    def deposit(self, key: str, user: str, amount: str, currency: str) -> None:
+        """A new key makes a payment; the same again finds it; with another body it is refused."""
+        wanted = ModelPayment(user, parse_amount(amount, currency), currency)
+        number = self.model.keys.get(key)
+        sha256 = hashlib.sha256(f"{user} {amount} {currency}".encode()).digest()
+
+        def ask() -> uuid.UUID:
+            return self.shop.deposit(amount, currency, user, key, request_sha256=sha256).id
+
+        if number is None:
+            self.ids.append(ask())
+            self.model.keys[key] = len(self.model.payments)
+            self.model.payments.append(wanted)
+            return
+        first = self.model.payments[number]
+        if (first.user, first.asked, first.currency) == (wanted.user, wanted.asked, wanted.currency):
+            assert ask() == self.ids[number]
+            return
+        with pytest.raises(RequestRejected) as refused:
+            ask()
+        assert refused.value.status == 422
+
+    @precondition(lambda self: self.ids)
+    @rule(pick=PICKS)
+    def cancel(self, pick: int) -> None:
+        """A user cancels."""
+        number = pick % len(self.ids)
+        if self.model.cancel(self.model.payments[number]):
+            payments.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
+            return
+        with pytest.raises(RequestRejected) as refused:
+            payments.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
+        assert refused.value.status == 409
+
+    @precondition(lambda self: self.ids)
+    @rule(pick=PICKS)
+    def expire(self, pick: int) -> None:
+        """Its time is up."""
+        number = pick % len(self.ids)
+        self.rows("update payment_transactions set expires_at = now() where id = :payment", payment=self.ids[number])
+        self.settle_item(number, Command(CommandKind.EXPIRE))
+        self.model.expire(number)
+
+    # What a provider says
+
+    @precondition(lambda self: self.ids)
+    @rule(
+        pick=PICKS,
+        status=st.sampled_from(("success", "success", "success", "failed", "cancelled", "refund")),
+        factor=FACTORS,
+        is_foreign=st.booleans(),
+        copies=st.integers(1, 2),
+    )
+    def deliver(self, pick: int, status: str, factor: float, is_foreign: bool, copies: int) -> None:
+        """A signed webhook comes, or the same one twice; it is settled when the workers get to it."""
+        number = pick % len(self.ids)
+        told = self.tell(number, status, factor, is_foreign)
+        body, path = self.body(number, *told)
+        webhook_id = "msg_" + uuid.uuid4().hex
+        receipts = [self.shop.deliver(body, path, webhook_id) for _ in range(copies)]
+        assert [receipt.is_duplicate for receipt in receipts] == [False, True][:copies]
+        self.model.inbox.append((number, *told))
+
+    @precondition(lambda self: self.model.inbox)
+    @rule()
+    def settle(self) -> None:
+        """The workers settle what is there, in one set."""
+        settling.settle_due(self.runtime)
+        self.model.settle()
+
+    @precondition(lambda self: self.ids)
+    @rule(pick=PICKS, status=st.sampled_from(("success", "failed", "cancelled", "pending")), factor=FACTORS)
+    def poll(self, pick: int, status: str, factor: float) -> None:
+        """The provider is asked, and answers."""
+        number = pick % len(self.ids)
+        told = self.tell(number, status, factor, is_foreign=False)
+        kind = {
+            "success": FactKind.SUCCEEDED,
+            "failed": FactKind.DECLINED,
+            "cancelled": FactKind.CANCELLED,
+            "pending": FactKind.PENDING,
+        }[status]
+        _, reference, amount, currency = told
+        fact = Fact(kind, self.name(number, reference))
+        if status == "success":
+            fact = replace(fact, amount_minor=amount, currency=currency)
+        self.settle_item(number, fact)
+        payment = self.model.payments[number]
+        if status == "pending" and payment.status == "pending":
+            payment.status = "processing"
+        self.model.apply(payment, *told)
+
+    # What a person decides
+
+    @precondition(lambda self: any(payment.waiting for payment in self.model.payments))
+    @rule(pick=PICKS, is_accepted=st.booleans())
+    def decide(self, pick: int, is_accepted: bool) -> None:
+        """An operator accepts or rejects money that waits; doing it again is refused."""
+        waiting = [(number, each) for number, payment in enumerate(self.model.payments) for each in payment.waiting]
+        number, reference = waiting[pick % len(waiting)]
+        (case,) = self.rows(
+            "select id from dead_letters where payment_id = :payment and state = 'open' and amount_minor is not null"
+            " and case_reference = :reference",
+            payment=self.ids[number],
+            reference=self.name(number, reference),
+        )
+        act = cases.accept if is_accepted else cases.reject
+        act(self.runtime, self.shop.tenant_id, case["id"], ACTOR)
+        with pytest.raises(RequestRejected):
+            act(self.runtime, self.shop.tenant_id, case["id"], ACTOR)
+        self.model.decide(self.model.payments[number], reference, is_accepted)
+
+    @precondition(lambda self: self.ids and not self.model.inbox)
+    @rule(pick=PICKS)
+    def replay(self, pick: int) -> None:
+        """An operator lets a webhook be settled once more: the provider says the same again."""
+        query = "select id, body from payment_webhooks where tenant_id = :id order by received_at, id"
+        webhooks = self.rows(query)
+        if not webhooks:
+            return
+        webhook = webhooks[pick % len(webhooks)]
+        redrive.replay_webhook(self.runtime, self.shop.tenant_id, webhook["id"], ACTOR)
+        self.rows("update webhook_work set due_at = now() where tenant_id = :id")
+        self.model.inbox.append(self.read(json.loads(bytes(webhook["body"]))))
+
+    # How they say it
+
+    def name(self, number: int, reference: str) -> str:
+        """The provider's name for a payment."""
+        return f"ref_{reference}_{number}"
+
+    def tell(self, number: int, status: str, factor: float, is_foreign: bool) -> tuple[str, str, int, str]:
+        """What is said: the fact, the reference, minor units and currency.
+
+        Strange money is another currency before the payment is completed, another reference afterwards.
+        """
+        payment = self.model.payments[number]
+        is_completed = payment.status == "completed" or any(
+            waiting[0] == number and waiting[1] == "success" for waiting in self.model.inbox
+        )
+        is_strange = is_foreign and status == "success"
+        currency = CURRENCIES[payment.currency] if is_strange and not is_completed else payment.currency
+        if is_completed and payment.received_currency:
+            currency = payment.received_currency
+        is_other = is_strange and payment.status == "completed"
+        return status, OTHER if is_other else OWN, int(payment.asked * factor), currency
+
+    def body(self, number: int, status: str, reference: str, amount: int, currency: str) -> tuple[bytes, str]:
+        """The webhook's body and path."""
+        fields: dict[str, Any] = {
+            "provider_id": str(self.shop.provider_id),
+            "event_type": EVENTS.get(status, "payment.refunded"),
+            "status": status if status in EVENTS else "refunded",
+            "transaction_id": str(self.ids[number]),
+            "provider_reference": self.name(number, reference),
+            "amount": format_amount(amount, currency),
+            "currency": currency,
+        }
+        return json.dumps(fields).encode(), "payment-callback" if status in EVENTS else "provider"
+
+    def read(self, fields: dict[str, Any]) -> tuple[int, str, str, int, str]:
+        """What a body says, as `tell` has it."""
+        status = fields["status"] if fields["status"] in EVENTS else "refund"
+        _, reference, number = fields["provider_reference"].split("_")
+        return int(number), status, reference, parse_amount(fields["amount"], fields["currency"]), fields["currency"]
+
+    def settle_item(self, number: int, given: Fact | Command) -> None:
+        """Settles one fact or command as a provider call does."""
+        with self.runtime.database.transaction("worker") as connection:
+            settlement.settle(connection, [Item(self.shop.tenant_id, self.ids[number], given, "system")])
+
+    def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        """Rows as the superuser sees them; `:id` is the tenant."""
+        with self.superuser.engine.begin() as connection:
+            found = connection.execute(text(query), {"id": self.shop.tenant_id, **values})
+            return [dict(row) for row in found.mappings()] if found.returns_rows else []
+
+    # What must be so after each step
+
+    @invariant()
+    def payments_are_as_told(self) -> None:
+        """Status and money of each payment."""
+        query = (
+            "select id, status, received_minor, received_currency, reversed_minor from payment_transactions"
+            " where tenant_id = :id"
+        )
+        found = {row.pop("id"): tuple(row.values()) for row in self.rows(query)}
+        expected = {
+            payment_id: (payment.status, payment.received, payment.received_currency, payment.reversed)
+            for payment_id, payment in zip(self.ids, self.model.payments, strict=True)
+        }
+        assert found == expected
+
+    @invariant()
+    def wallets_are_as_told(self) -> None:
+        """Balances, sums of open payments, and the number of entries: each credit once."""
+        wallets = self.rows(
+            "select user_id, currency, balance_minor from wallets where tenant_id = :id and kind = 'user'"
+        )
+        balances = {(row["user_id"], row["currency"]): row["balance_minor"] for row in wallets}
+        assert {key: minor for key, minor in balances.items() if minor} == {
+            key: minor for key, minor in self.model.wallets.items() if minor
+        }
+        held = self.rows(
+            "select user_id, currency, sum(amount_minor)::bigint as minor from wallet_temp_logs"
+            " where tenant_id = :id and state = 'held' group by 1, 2"
+        )
+        assert {(row["user_id"], row["currency"]): row["minor"] for row in held} == self.model.pending()
+        (entries,) = self.rows(
+            "select count(*) filter (where type = 'deposit') as credits,"
+            " count(*) filter (where type = 'reversal') as reversals from wallet_transactions where tenant_id = :id"
+        )
+        assert entries == {"credits": 2 * self.model.credits, "reversals": 2 * self.model.reversals}
+
+    @invariant()
+    def money_that_waits_is_as_told(self) -> None:
+        """Open cases about money: what a person could accept, no more and no less."""
+        query = (
+            "select payment_id, case_reference, amount_minor, currency from dead_letters"
+            " where tenant_id = :id and state = 'open' and amount_minor is not null"
+        )
+        found = sorted(tuple(map(str, row.values())) for row in self.rows(query))
+        expected = sorted(
+            (str(self.ids[number]), self.name(number, reference), str(waiting[1]), waiting[2])
+            for number, payment in enumerate(self.model.payments)
+            for reference, waiting in payment.waiting.items()
+        )
+        assert found == expected
+
+    @invariant()
+    def books_hold(self) -> None:
+        """The invariants of `sluice verify` about payments, their entries and wallets."""
+        if self.ids:
+            with self.runtime.database.snapshot("operator") as connection:
+                assert check_payments(connection, self.ids) == []
+
+    def teardown(self) -> None:
+        """In the end everything of this tenant is proved."""
+        settling.settle_due(self.runtime)
+        notifications.number_due(self.runtime)
+        seals.seal_due(self.runtime)
+        report = prove(self.runtime.database, "full", self.shop.tenant_id)
+        assert report.is_whole, report.as_json()

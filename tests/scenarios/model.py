@@ -1,0 +1,134 @@
+"""What should become of deposits, told a second time and simply: the model that the services are held against.
+
+One tenant with the default policy: late money is credited, too much is held, a wallet may go below zero.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+OWN, OTHER = "own", "other"
+Told = tuple[str, int, str]
+
+
+@dataclass
+class ModelPayment:
+    """`waiting` holds what a person may accept, by reference: (total told, minor units, currency)."""
+
+    user: str
+    asked: int
+    currency: str
+    status: str = "pending"
+    received: int | None = None
+    received_currency: str | None = None
+    reversed: int = 0
+    waiting: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    closed: set[Told] = field(default_factory=set)
+    accepted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in ("pending", "processing")
+
+
+@dataclass
+class Model:
+    """All payments of a tenant, its wallets, and the facts that are taken and not settled yet."""
+
+    payments: list[ModelPayment] = field(default_factory=list)
+    keys: dict[str, int] = field(default_factory=dict)
+    wallets: Counter[tuple[str, str]] = field(default_factory=Counter)
+    credits: int = 0
+    reversals: int = 0
+    inbox: list[tuple[int, str, str, int, str]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Applies what was taken, in its order."""
+        for number, fact, reference, amount, currency in self.inbox:
+            self.apply(self.payments[number], fact, reference, amount, currency)
+        self.inbox.clear()
+
+    def apply(self, payment: ModelPayment, fact: str, reference: str, amount: int, currency: str) -> None:
+        """Applies one fact."""
+        if fact == "success" and payment.status == "completed":
+            self._more_money(payment, reference, amount, currency)
+        elif fact == "success":
+            self._money(payment, amount, currency)
+        elif fact == "refund" and payment.status == "completed":
+            self._refund(payment, amount, currency)
+        elif fact in ("failed", "cancelled") and payment.is_open and not payment.waiting:
+            payment.status = fact
+
+    def _money(self, payment: ModelPayment, amount: int, currency: str) -> None:
+        if (amount, currency) == (payment.asked, payment.currency):
+            payment.waiting.clear()
+            self._complete(payment, amount, currency)
+            return
+        if currency == payment.received_currency and amount <= (payment.received or 0):
+            return
+        payment.received, payment.received_currency = amount, currency
+        payment.waiting.clear()
+        if (OWN, amount, currency) not in payment.closed:
+            payment.waiting[OWN] = (amount, amount, currency)
+
+    def _complete(self, payment: ModelPayment, amount: int, currency: str) -> None:
+        payment.status, payment.received, payment.received_currency = "completed", amount, currency
+        self._credit(payment, amount, currency)
+
+    def _credit(self, payment: ModelPayment, amount: int, currency: str) -> None:
+        self.wallets[payment.user, currency] += amount
+        self.credits += 1
+
+    def _more_money(self, payment: ModelPayment, reference: str, amount: int, currency: str) -> None:
+        known = payment.received if reference == OWN else payment.accepted[reference]
+        extra = amount - (known or 0)
+        waits = payment.waiting.get(reference, (0, 0, currency))[1]
+        if extra <= waits:
+            return
+        payment.waiting.pop(reference, None)
+        if (reference, amount, currency) not in payment.closed:
+            payment.waiting[reference] = (amount, extra, currency)
+
+    def _refund(self, payment: ModelPayment, amount: int, currency: str) -> None:
+        if currency == payment.received_currency and payment.reversed < amount <= (payment.received or 0):
+            self.wallets[payment.user, currency] -= amount - payment.reversed
+            self.reversals += 1
+            payment.reversed = amount
+
+    def cancel(self, payment: ModelPayment) -> bool:
+        """Cancels; returns whether that could be done."""
+        if payment.is_open:
+            payment.status = "cancelled"
+            return True
+        return False
+
+    def expire(self, number: int) -> None:
+        """Ends a payment whose time is up, unless money of it or a webhook waits."""
+        payment = self.payments[number]
+        is_awaited = any(waiting[0] == number for waiting in self.inbox)
+        if payment.is_open and not payment.waiting and not is_awaited:
+            payment.status = "cancelled"
+
+    def decide(self, payment: ModelPayment, reference: str, is_accepted: bool) -> None:
+        """Closes what waits under a reference, with or without a credit."""
+        total, amount, currency = payment.waiting.pop(reference)
+        payment.closed.add((reference, total, currency))
+        if not is_accepted:
+            return
+        if payment.status != "completed":
+            self._complete(payment, amount, currency)
+            return
+        self._credit(payment, amount, currency)
+        if reference == OWN:
+            payment.received = (payment.received or 0) + amount
+        else:
+            payment.accepted[reference] += amount
+
+    def pending(self) -> Counter[tuple[str, str]]:
+        """Returns the sums of open payments by user and currency."""
+        held: Counter[tuple[str, str]] = Counter()
+        for payment in self.payments:
+            if payment.is_open:
+                held[payment.user, payment.currency] += payment.asked
+        return held

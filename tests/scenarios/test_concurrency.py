@@ -1,0 +1,148 @@
+"""Everything at once on one payment: the books come out right each time, and nobody gets a 5xx.
+
+Fifty parallel deposits with one key are in `tests/integration/test_api_deposits.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+import requests
+
+from app.core.payments import Payment
+from app.runtime import Runtime
+from app.services import provider_calls, seals, settling
+from app.services.verification import prove
+from tests.scenarios.copies import send_copies
+from tests.support.api import Api
+from tests.support.engine import Engine
+from tests.support.shop import Shop
+from tests.support.stack import Stack
+
+PROCESSES, COPIES = 4, 100
+RACES = 50
+
+
+@pytest.fixture(scope="module")
+def busy(stack: Stack) -> Stack:
+    """A web process and a sandbox; the workers' work is done by threads of the tests."""
+    stack.start("web", "sandbox")
+    return stack
+
+
+@pytest.fixture
+def shop(busy: Stack) -> Shop:
+    return busy.make_shop()
+
+
+@pytest.fixture
+def api(busy: Stack, shop: Shop) -> Api:
+    return Api(busy.web, shop.secret_key)
+
+
+@pytest.fixture
+def engine(busy: Stack) -> Engine:
+    return Engine(busy.runtime, busy.place)
+
+
+@pytest.fixture
+def runtimes(busy: Stack) -> Iterator[list[Runtime]]:
+    """Two more runtimes with connections of their own, as two workers have them."""
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(busy.place.open_runtime(SLUICE_PUBLIC_URL=busy.web)) for _ in range(2)]
+
+
+@pytest.fixture(autouse=True)
+def the_books_hold(busy: Stack) -> Iterator[None]:
+    yield
+    seals.seal_due(busy.runtime)
+    report = prove(busy.runtime.database, "full")
+    assert report.is_whole, report.as_json()
+
+
+def assert_credited_once(engine: Engine, payment: Payment) -> None:
+    assert payment.status == "completed"
+    assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
+    assert engine.dead_letters(payment.id) == []
+
+
+def test_a_hundred_copies_from_four_processes(busy: Stack, engine: Engine, shop: Shop, runtimes: list[Runtime]) -> None:
+    payment = engine.start(shop)
+    body = shop.body(payment)
+    sent = (f"{busy.web}/webhooks/payment-success", body, shop.sign(body), COPIES // PROCESSES)
+    done = threading.Event()
+
+    def settle_meanwhile(runtime: Runtime) -> None:
+        while not done.is_set():
+            settling.settle_due(runtime)
+
+    spawn = multiprocessing.get_context("spawn")
+    with ThreadPoolExecutor(2) as settlers:
+        settling_threads = [settlers.submit(settle_meanwhile, runtime) for runtime in runtimes]
+        try:
+            with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
+                senders = [pool.submit(send_copies, *sent) for _ in range(PROCESSES)]
+                answers = [answer for sender in senders for answer in sender.result()]
+        finally:
+            done.set()
+        for thread in settling_threads:
+            thread.result()
+    engine.settle()
+    assert sorted(answers) == [(200, False)] + [(200, True)] * (COPIES - 1)
+    assert_credited_once(engine, shop.payment(payment.id))
+    assert engine.verdicts(payment.id) == [("processed", "applied")]
+
+
+def race(*acts: Callable[[], object]) -> list[object]:
+    """Does all at the same moment, and returns what each of them gave."""
+    start = threading.Barrier(len(acts))
+
+    def run(act: Callable[[], object]) -> object:
+        start.wait()
+        return act()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return [each.result() for each in [pool.submit(run, act) for act in acts]]
+
+
+def test_webhook_poll_and_cancel_at_once(
+    busy: Stack, engine: Engine, shop: Shop, api: Api, runtimes: list[Runtime]
+) -> None:
+    """Whoever is first, the money is credited once: by a cancel before it, it is late."""
+    marks = set()
+    url = f"{busy.web}/webhooks/payment-success"
+    for number in range(RACES):
+        payment = engine.start(shop, user_id=f"user-{number}")
+        busy.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+        busy.act(str(payment.provider_reference), "pay")
+        body = shop.body(payment)
+        engine.make_due(payment.id)
+
+        def take_and_settle(body: bytes = body) -> int:
+            status = requests.post(url, data=body, headers=shop.sign(body), timeout=30).status_code
+            settling.settle_due(runtimes[0])
+            return status
+
+        def cancel(payment: Payment = payment) -> int:
+            return api.post(f"/api/payments/{payment.id}/cancel").status_code
+
+        taken, _, cancelled = race(take_and_settle, lambda: provider_calls.call_due(runtimes[1]), cancel)
+        engine.run_until(lambda id=payment.id: shop.payment(id).status == "completed", "the money is credited")  # type: ignore[misc]
+        engine.make_webhooks_due()
+        engine.settle()
+        after = shop.payment(payment.id)
+        assert taken == 200
+        # 409 where the money was faster; a cancel that was granted makes the money late.
+        assert (cancelled, after.exception) in {(200, "late"), (409, None)}
+        assert_credited_once(engine, after)
+        assert [status for status, _ in engine.verdicts(payment.id)] == ["processed"]
+        truth = busy.truth(payment.id)
+        assert [one["captures"] for one in truth["payments"]] == [1]
+        marks.add(after.exception)
+    # Both orders were seen: a race that always has the same winner shows little.
+    assert marks == {None, "late"}

@@ -1,0 +1,44 @@
+"""The table in docs/SECURITY.md names tests that are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TABLE = HERE.parents[1] / "docs" / "SECURITY.md"
+# A name without a folder is in this one.
+NAMED = re.compile(r"`((?:\w+/)?test_\w+\.py)(?:::(test_\w+))?`")
+
+
+def rows() -> list[str]:
+    """Returns the rows of the table of attacks."""
+    section = TABLE.read_text(encoding="utf-8").split("## Attacks and tests")[1].split("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("|")][2:]
+
+
+def find_tests(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    # A test that is always skipped shows nothing.
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.Attribute) and node.attr in ("skip", "skipif", "xfail")), path
+    return found
+
+
+def test_every_row_names_tests_that_exist() -> None:
+    table = rows()
+    assert len(table) > 20
+    for row in table:
+        named = NAMED.findall(row)
+        assert named, row
+        for name, function in named:
+            found = find_tests(HERE.parent / name if "/" in name else HERE / name)
+            assert found, name
+            assert not function or function in found, f"{name}::{function}"
+
+
+def test_every_module_of_tests_is_in_the_table() -> None:
+    named = {name for row in rows() for name, _ in NAMED.findall(row)}
+    assert {path.name for path in HERE.glob("test_*.py")} - {Path(__file__).name} <= named

@@ -1,0 +1,195 @@
+"""Live connections against every stranger: what is one user's is in no frame, refusal or log of anybody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import websocket
+
+from app.services.access import authenticate, create_ticket
+from app.services.notifications import last_number
+from tests.integration.sockets_clients import Client, Stream
+from tests.security.victims import Victim, make_victim, tell
+from tests.support.shop import ORIGIN, Shop
+from tests.support.stack import Stack
+
+WAYS = ("socket", "stream", "ticket")
+LARGEST_AFTER = "9" * 18
+
+
+@pytest.fixture(scope="module")
+def live(house: Stack) -> Iterator[Stack]:
+    """The house with its process for live connections."""
+    house.start("sockets")
+    yield house
+    house.stop("sockets")
+
+
+@pytest.fixture(scope="module")
+def victim(live: Stack) -> Victim:
+    """A tenant whose user has events."""
+    return make_victim(live)
+
+
+class Listener:
+    """One live connection of either kind; it keeps every frame as text."""
+
+    def __init__(self, live: Stack, way: str, token: str, query: str, **headers: str) -> None:
+        self.frames: list[str] = []
+        if way == "socket":
+            url = f"{live.sockets.replace('http', 'ws', 1)}/ws{query}"
+            offered = ["sluice.v1", f"sluice.token.{token}"]
+            sock = websocket.create_connection(url, timeout=10, subprotocols=offered, suppress_origin=True)
+            self.close, self._read = sock.shutdown, Client(sock).read
+            return
+        if way == "stream":
+            headers["Authorization"] = f"Bearer {token}"
+        else:
+            query += ("&" if query else "?") + f"ticket={make_ticket(live, token)}"
+        answer = requests.get(f"{live.sockets}/api/stream{query}", headers=headers, stream=True, timeout=10)
+        assert answer.status_code == 200, answer.text
+        stream = Stream(answer)
+        self.close, self._read = answer.close, lambda: json.loads(stream.read()["data"])
+
+    def read_until(self, payment_id: object) -> None:
+        """Reads up to the completion of a payment, which must come."""
+        while True:
+            message: dict[str, Any] = self._read()
+            self.frames.append(json.dumps(message))
+            if message["type"] == "payment.completed" and message["payment"]["id"] == str(payment_id):
+                return
+
+
+def make_ticket(live: Stack, token: str) -> str:
+    caller = authenticate(live.runtime.database, token)
+    assert caller is not None
+    return create_ticket(live.runtime, caller)[0]
+
+
+def queries(victim: Victim) -> list[str]:
+    """Ways to ask for the past: from now, from everywhere, and in the victim's name."""
+    newest = last_number(victim.shop.runtime.database, victim.shop.tenant_id)
+    places = ["", "?after=0", "?after=1", f"?after={newest - 1}", f"?after={LARGEST_AFTER}"]
+    return [*places, f"?after=0&user_id={victim.user_id}&tenant_id={victim.shop.tenant_id}&token={victim.canary}"]
+
+
+def pay_own(shop: Shop, user_id: str) -> object:
+    """Pays a deposit of a stranger's own, which it must hear of; returns the payment's id."""
+    payment = shop.deposit(user_id=user_id)
+    shop.deliver(shop.body(payment, provider_reference=f"own-{payment.id}"))
+    tell(shop)
+    return payment.id
+
+
+@pytest.fixture(scope="module")
+def attacker(live: Stack) -> Shop:
+    """The hostile tenant."""
+    return live.make_shop()
+
+
+@pytest.mark.parametrize("who", ["stranger", "namesake", "fellow user"])
+def test_no_frame_tells_of_another(live: Stack, victim: Victim, attacker: Shop, who: str) -> None:
+    shop, user_id, hidden = {
+        "stranger": (attacker, "mallory", victim.secrets),
+        "namesake": (attacker, victim.user_id, victim.secrets),
+        # Of the same tenant, whose provider it may know.
+        "fellow user": (victim.shop, "bob", (*victim.private, victim.user_id)),
+    }[who]
+    token = shop.token(user_id)
+    with contextlib.ExitStack() as opened:
+        listeners = []
+        for way in WAYS:
+            for query in queries(victim):
+                listener = Listener(live, way, token, query)
+                opened.callback(listener.close)
+                listeners.append(listener)
+        paid = victim.pay()
+        marker = pay_own(shop, user_id)
+        for listener in listeners:
+            listener.read_until(marker)
+    for listener in listeners:
+        said = "".join(listener.frames)
+        assert not [text for text in (*hidden, str(paid.id)) if text in said], said
+        assert {json.loads(frame)["payment"]["user_id"] for frame in listener.frames[1:]} == {user_id}
+
+
+def test_the_victim_hears_what_the_strangers_do_not(live: Stack, victim: Victim) -> None:
+    token = victim.shop.token(victim.user_id)
+    with contextlib.ExitStack() as opened:
+        listeners = [Listener(live, way, token, "?after=0") for way in WAYS]
+        for listener in listeners:
+            opened.callback(listener.close)
+        paid = victim.pay()
+        for listener in listeners:
+            listener.read_until(paid.id)
+    for listener in listeners:
+        said = "".join(listener.frames)
+        assert said.count(victim.canary) > 2
+        assert f"declined: {victim.canary}" in said
+
+
+def ask_stream(live: Stack, query: str = "", **headers: str) -> requests.Response:
+    return requests.get(f"{live.sockets}/api/stream{query}", headers=headers, stream=True, timeout=10)
+
+
+def test_a_strangers_token_is_not_helped_by_the_victims_ticket(live: Stack, victim: Victim, attacker: Shop) -> None:
+    ticket = make_ticket(live, victim.shop.token(victim.user_id))
+    answer = ask_stream(live, f"?after=0&ticket={ticket}", Authorization=f"Bearer {attacker.token('mallory')}")
+    with contextlib.closing(answer):
+        stream = Stream(answer)
+        assert stream.read()["event"] == "hello"
+        marker = pay_own(attacker, "mallory")
+        frame = stream.read()
+        while str(marker) not in frame["data"]:
+            assert json.loads(frame["data"])["payment"]["user_id"] == "mallory"
+            frame = stream.read()
+    # It was not even looked at: the victim can still use it, once.
+    with contextlib.closing(ask_stream(live, f"?ticket={ticket}")) as good:
+        assert good.status_code == 200
+    assert ask_stream(live, f"?ticket={ticket}").status_code == 401
+
+
+def test_what_is_put_together_from_two_credentials_is_none(live: Stack, victim: Victim, attacker: Shop) -> None:
+    theirs, own = victim.shop.token(victim.user_id), attacker.token("mallory")
+    mixed = [f"{theirs.split('.')[0]}.{own.split('.')[1]}", f"{own.split('.')[0]}.{theirs.split('.')[1]}"]
+    tickets = [make_ticket(live, theirs), make_ticket(live, own)]
+    mixed_tickets = [tickets[0][:20] + tickets[1][20:], tickets[0][:-1], tickets[0] + tickets[1]]
+    answers = [ask_stream(live, Authorization=f"Bearer {token}") for token in mixed]
+    answers += [ask_stream(live, f"?ticket={ticket}") for ticket in mixed_tickets]
+    for answer in answers:
+        assert answer.status_code == 401
+        assert not [text for text in victim.secrets if text in answer.text + str(answer.headers)]
+    for token in mixed:
+        with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+            Listener(live, "socket", token, "?after=0")
+        assert refused.value.status_code == 401
+    # Two good ones in one handshake name nobody.
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        Listener(live, "socket", f"{theirs}, sluice.token.{own}", "?after=0")
+    assert refused.value.status_code == 401
+
+
+def test_a_page_of_the_attackers_cannot_use_the_victims_token(live: Stack, victim: Victim) -> None:
+    elsewhere = live.make_shop(allowed_origins=("https://attacker.example",))
+    origins = {"Origin": "https://attacker.example"}
+    token = victim.shop.token(victim.user_id)
+    refused = ask_stream(live, "?after=0", Authorization=f"Bearer {token}", **origins)
+    assert refused.status_code == 403
+    assert "Access-Control-Allow-Origin" not in refused.headers
+    allowed = ask_stream(live, "?after=0", Authorization=f"Bearer {elsewhere.token('eve')}", **origins)
+    with contextlib.closing(allowed):
+        assert allowed.status_code == 200
+    with contextlib.closing(ask_stream(live, Authorization=f"Bearer {token}", Origin=ORIGIN)) as own:
+        assert own.status_code == 200
+
+
+def test_no_log_holds_the_canary(live: Stack, victim: Victim) -> None:
+    for name in ("web", "sockets"):
+        log = (live.place.folder / f"{name}.log").read_text(encoding="utf-8")
+        assert victim.canary not in log, name
+        assert "Traceback" not in log, name

@@ -1,0 +1,74 @@
+"""A tenant whose every text carries a canary, for tests in which strangers look for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import uuid
+from dataclasses import dataclass
+
+from app.core.errors import WebhookRejected
+from app.core.payments import Payment
+from app.services import notifications, settling, webhooks
+from app.services.webhooks import Delivery
+from tests.support.shop import Shop
+from tests.support.stack import Stack
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A tenant with money, and a user whose name is no secret."""
+
+    shop: Shop
+    canary: str
+    user_id: str
+    paid: Payment
+    failed: Payment
+    open: Payment
+    letter_id: uuid.UUID
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Texts that nobody else may be told, not even another user of the tenant."""
+        return (self.canary, *(str(payment.id) for payment in (self.paid, self.failed, self.open)))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that no other tenant may be told."""
+        names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id, self.letter_id)
+        return (*self.private, *(str(name) for name in names))
+
+    def pay(self) -> Payment:
+        """Makes a deposit with the canary in its metadata and reference, and pays it; settled and told of."""
+        payment = self.shop.deposit(user_id=self.user_id, metadata={self.canary: self.canary})
+        self.shop.deliver(self.shop.body(payment, provider_reference=f"{self.canary}-{payment.id}"))
+        tell(self.shop)
+        return self.shop.payment(payment.id)
+
+
+def tell(shop: Shop) -> None:
+    """Settles and numbers what is due, as the workers do."""
+    settling.settle_due(shop.runtime)
+    notifications.number_due(shop.runtime)
+
+
+def make_victim(house: Stack) -> Victim:
+    """Makes a tenant with a paid, a failed and an open payment, entries, events, a dead letter, a refusal, an alarm."""
+    shop, canary = house.make_shop(), "canary" + secrets.token_hex(8)
+    user_id = "ann-" + secrets.token_hex(6)
+    fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}
+    paid, failed, still_open = (shop.deposit(key=canary + name, **fields) for name in ("", "2", "3"))
+    shop.deliver(shop.body(paid, provider_reference=canary), webhook_id=canary)
+    shop.deliver(shop.body(paid, amount="9.99", provider_reference=canary), webhook_id=canary)
+    shop.deliver(shop.body(failed, "failed", error_message=f"declined: {canary}"))
+    shop.deliver(json.dumps({"event": canary}).encode(), path="provider")
+    body = shop.body(still_open, provider_reference=canary)
+    forged = shop.sign(body, canary) | {"webhook-signature": f"v1,{canary}"}
+    with contextlib.suppress(WebhookRejected):
+        webhooks.receive(shop.runtime, Delivery("payment-success", None, forged, body, "127.0.0.1"))
+    tell(shop)
+    paid, failed = shop.payment(paid.id), shop.payment(failed.id)
+    assert (str(paid.status), failed.failure_reason) == ("completed", f"declined: {canary}")
+    letter_id = house.place.value("select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id)
+    return Victim(shop, canary, user_id, paid, failed, shop.payment(still_open.id), letter_id)
