@@ -21,13 +21,6 @@ _CLOSED = {
     "rejected": "is rejected, and no money moves",
     "superseded": "is settled by what came later",
 }
-_REFUSED = {
-    "signature": "its signature does not hold",
-    "timestamp": "it is too old, or not of our time",
-    "address": "it came from an address that may not send them",
-    "json": "it cannot be read",
-    "path": "it contradicts the path that it came by",
-}
 
 
 @click.command("explain")
@@ -73,9 +66,6 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
 def tell(event: Mapping[str, Any]) -> str:
     """Returns what happened, in one sentence; every kind of event has one."""
     detail = event["detail"]
-    if event["kind"] == "webhook_refused":
-        why = _REFUSED.get(detail["reason"], detail["reason"].replace("_", " "))
-        return f"A webhook from {detail['remote_address']} that names this payment is refused: {why}"
     # What an operator does is an audit row, such as `dead_letter_accepted`; what settles itself has a state alone.
     state = detail["state"] if event["kind"] == "dead_letter_closed" else event["kind"].removeprefix("dead_letter_")
     if event["kind"].startswith("dead_letter_") and state in _CLOSED:

@@ -63,6 +63,15 @@ def describe_actor(actor: str) -> str:
     return f"operator {name}" if kind == "operator" else _ACTORS.get(kind, actor)
 
 
+_REFUSED = {
+    "signature": "its signature does not hold",
+    "timestamp": "it is too old, or not of our time",
+    "address": "it came from an address that may not send them",
+    "json": "it cannot be read",
+    "path": "it contradicts the path that it came by",
+}
+
+
 def describe_event(event: Event) -> str:
     """Returns what happened, in one sentence."""
     describe = _WORDS.get(event["kind"])
@@ -98,6 +107,12 @@ def _webhook(detail: Detail) -> str:
     return f"{came}: {detail['verdict']}, {detail['reason']}"
 
 
+def _refused(detail: Detail) -> str:
+    why = _REFUSED.get(detail["reason"], detail["reason"].replace("_", " "))
+    sender = f" from {detail['remote_address']}" if detail.get("remote_address") else ""
+    return f"A webhook{sender} that names this payment is refused: {why}"
+
+
 def _decision(detail: Detail) -> str:
     before, after, reason = detail["from"], detail["to"], detail["reason"]
     if before == after:
@@ -125,6 +140,7 @@ _WORDS: dict[str, Callable[[Detail], str]] = {
     "payment_created": _created,
     "provider_call": _called,
     "webhook": _webhook,
+    "webhook_refused": _refused,
     "decision": _decision,
     "entry": _entry,
     "notification": _notification,

@@ -41,8 +41,8 @@ _REPEATS = text(
 def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     """Returns `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
 
-    Beside the kinds of the timeline: `webhook_refused`, which named this payment but was not believed, and
-    `dead_letter_closed`, where no operator did it. A webhook's detail has `repeats`, how often the same bytes came
+    Beside the kinds of the timeline: `dead_letter_closed`, where no operator did it. A `webhook_refused` has the
+    sender's address as well. A webhook's detail has `repeats`, how often the same bytes came
     again. Raises RequestRejected (404) where there is no such payment.
     """
     story = listing.show_payment(runtime, payment_id)
@@ -51,7 +51,9 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
         found = connection.execute(_REFUSED, {"name": str(payment_id).encode()}).mappings().all()
         found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
         repeats = {str(row.id): row.duplicates for row in connection.execute(_REPEATS, parameters)}
-    events = [*story["timeline"], *map(_event, found)]
+    # Refusals are read here for all tenants: one that named another's provider may have meant this payment too.
+    told = [event for event in story["timeline"] if event["kind"] != "webhook_refused"]
+    events = [*told, *map(_event, found)]
     for event in events:
         if event["kind"] == "webhook":
             event["detail"]["repeats"] = repeats.get(event["detail"]["webhook_id"], 0)

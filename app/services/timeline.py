@@ -22,6 +22,11 @@ _TIMELINE = text(
                                   'verdict', verdict, 'reason', reason), null
         from payment_webhooks where tenant_id = :tenant_id and payment_id = :payment_id
         union all
+        -- Of a refused delivery only the first bytes are kept; that they name this payment is all they say.
+        select at, 1, sequence, 'webhook_refused', 'system', jsonb_build_object('reason', reason), null
+        from webhook_refusals
+        where tenant_id = :tenant_id and position(convert_to(cast(:payment_id as text), 'UTF8') in body_head) > 0
+        union all
         select e.at, 4, e.wallet_version, 'entry', 'system',
                jsonb_build_object('id', e.id, 'wallet', w.kind, 'type', e.type, 'currency', e.currency,
                                   'amount_minor', e.direction * e.amount_minor,
@@ -46,7 +51,8 @@ _TIMELINE = text(
 def read_timeline(database: Database, tenant_id: uuid.UUID, payment_id: uuid.UUID) -> list[dict[str, Any]]:
     """Returns the payment's events as `{at, kind, actor, detail}`, oldest first.
 
-    Kinds: payment_created, provider_call, webhook, decision, entry, notification, dead_letter, and operators' actions.
+    Kinds: payment_created, provider_call, webhook, webhook_refused, decision, entry, notification, dead_letter, and
+    operators' actions.
     """
     with database.transaction("web", tenant_id) as connection:
         rows = connection.execute(_TIMELINE, {"tenant_id": tenant_id, "payment_id": payment_id}).all()

@@ -228,3 +228,19 @@ def test_nothing_that_is_sent_is_answered_with_500(front: Stack, shop: Shop, pay
             own = post(front, str(shop.provider_id), body, shop.sign(body, "own_" + webhook_id))
             codes.add(own.status_code)
     assert codes == {200, 400, 404}
+
+
+def test_the_timeline_tells_of_a_refused_delivery_to_its_own_tenant_alone(
+    front: Stack, shop: Shop, payment: Payment
+) -> None:
+    body = shop.body(payment)
+    forged = shop.sign(body) | {"webhook-signature": "v1," + "A" * 43 + "="}
+    assert post(front, "payment-success", body, forged).status_code == 400
+    other = front.make_shop()
+    theirs = other.body(payment)
+    assert post(front, "payment-success", theirs, forged).status_code == 400
+
+    headers = {"Authorization": f"Bearer {shop.secret_key}"}
+    answer = requests.get(f"{front.web}/api/payments/{payment.id}/timeline", headers=headers, timeout=20)
+    refused = [event for event in answer.json()["data"] if event["kind"] == "webhook_refused"]
+    assert [event["detail"] for event in refused] == [{"reason": "signature"}]
