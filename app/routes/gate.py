@@ -70,6 +70,9 @@ def _check(slow: _SlowDown) -> Response | None:
         return None
     found = _authenticate(slow)
     if found is None:
+        if origin is not None and _is_known(origin):
+            # Whose token it was is not known any more; without this a page could not read that it needs a new one.
+            g.cors_origin = origin
         return problem(401, "A valid secret key or client token is needed.")
     g.caller = found
     if origin is not None and not _is_allowed(origin, found.allowed_origins):
@@ -102,15 +105,20 @@ def _is_allowed(origin: str, tenants_origins: tuple[str, ...]) -> bool:
     return origin.lower() == own_origin() or origin.lower() in tenants_origins
 
 
+def _is_known(origin: str) -> bool:
+    """Whether the origin is ours or any tenant's."""
+    if origin.lower() == own_origin():
+        return True
+    with runtime().database.transaction("door") as connection:
+        known = connection.execute(text("select door_origin_is_known(:origin)"), {"origin": origin.lower()})
+        return bool(known.scalar())
+
+
 def _preflight(origin: str | None, rule: str) -> Response | None:
     if origin is None or not rule.startswith("/api/"):
         return None
-    if origin.lower() != own_origin():
-        with runtime().database.transaction("door") as connection:
-            if not connection.execute(
-                text("select door_origin_is_known(:origin)"), {"origin": origin.lower()}
-            ).scalar():
-                return problem(403, "This origin is not known.")
+    if not _is_known(origin):
+        return problem(403, "This origin is not known.")
     response = current_app.response_class(status=204)
     response.headers["Access-Control-Allow-Methods"] = CORS_METHODS
     response.headers["Access-Control-Allow-Headers"] = CORS_HEADERS

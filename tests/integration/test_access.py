@@ -171,3 +171,13 @@ def test_a_browser_can_read_why_it_was_refused(front: Stack, shop: Shop) -> None
     answer = Api(front.web, shop.token("ann")).deposit(amount="x", headers={"Origin": ORIGIN})
     problem_of(answer, 422)
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+def test_a_browser_can_read_that_its_token_has_ended(front: Stack, shop: Shop) -> None:
+    ended = Api(front.web, "ct_" + "A" * 16 + "." + "B" * 43)
+    answer = ended.get("/api/payments", {"Origin": ORIGIN})
+    problem_of(answer, 401)
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    stranger = ended.get("/api/payments", {"Origin": "https://evil.example"})
+    problem_of(stranger, 401)
+    assert "Access-Control-Allow-Origin" not in stranger.headers

@@ -189,6 +189,8 @@ def test_what_is_not_there_is_a_problem_too(api: Api) -> None:
     problem_of(api.get("/api/payments/not-an-id"), 404)
     problem_of(api.get(f"/api/payments/{uuid.uuid4()}"), 404)
     problem_of(api.send("DELETE", "/api/payments"), 405)
-    problem_of(api.get("/api/payments/deposit"), 404)
+    answer = api.get("/api/payments/deposit")
+    problem_of(answer, 405)
+    assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
     for path in ("/ws", "/api/stream"):
         problem_of(api.get(path), 421)
