@@ -25,7 +25,7 @@ def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> No
     """Measures every key of bench/RESULTS.md in one run and writes that page anew.
 
     Needs no running stack: it starts servers and processes of its own, in a temporary folder (TMPDIR), and ends them.
-    The short form takes under five minutes, the long one needs 50 GB of disk and an hour.
+    The short form takes about six minutes; the long one needs some 50 GB of disk and more than an hour.
     """
     # Not above: every other command would load it too.
     from bench.results import WHAT, write_results
