@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Response, expect
 
 from tests.e2e.running_stack import RunningStack
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT_MILLISECONDS = 20_000  # A page on a busy two-core machine; what takes longer never comes.
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
@@ -22,28 +17,6 @@ REPORT_VIOLATIONS = """
 document.addEventListener('securitypolicyviolation', (event) =>
   console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
 """
-
-
-def find_chromium() -> str:
-    """Returns the browser's program; skips the test without one, except in CI, where that is an error."""
-    named = os.environ.get("CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if found:
-        return found
-    reason = f"NO BROWSER TEST WAS RUN: none of {', '.join(PROGRAMS)} is installed, and CHROMIUM names none"
-    if os.environ.get("CI", "").lower() == "true":
-        raise RuntimeError(reason)
-    pytest.skip(reason)
-
-
-def launch_chromium() -> Iterator[Browser]:
-    """A headless browser; without its sandbox, which needs rights that root in a container does not have."""
-    program = find_chromium()
-    expect.set_options(timeout=WAIT_MILLISECONDS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @dataclass

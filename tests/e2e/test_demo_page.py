@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.browser import DESKTOP, PHONE, Demo, WatchedPage, launch_chromium
+from tests.e2e.browser import DESKTOP, PHONE, WAIT_MILLISECONDS, Demo, WatchedPage
 from tests.e2e.running_stack import RunningStack
+from tests.support.chromium import launch_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for the module."""
+    expect.set_options(timeout=WAIT_MILLISECONDS)
     yield from launch_chromium()
 
 
