@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, Row, TextClause, create_engine, text
 from sqlalchemy.engine import make_url
 
 Role = Literal["web", "door", "worker", "operator", "clerk"]
@@ -25,11 +25,12 @@ STATEMENT_TIMEOUT_MS: dict[Role, int] = {
 POOL_SIZE = 10
 
 # Role, tenant and limits go in one round trip and end with the transaction: safe with pooled connections.
-_BEGIN = text(
+_TAKE_ROLE = (
     "select set_config('role', :role, true), set_config('app.tenant', :tenant, true),"
     " set_config('statement_timeout', :timeout, true), set_config('lock_timeout', '2000', true),"
     " set_config('idle_in_transaction_session_timeout', '10000', true)"
 )
+_BEGIN = text(_TAKE_ROLE)
 
 
 def psycopg2_url(url: str) -> str:
@@ -54,6 +55,8 @@ class Database:
             pool_pre_ping=False,
             connect_args={"connect_timeout": 3, "application_name": "sluice"},
         )
+        # The same pool; on these connections the driver opens no transaction of its own.
+        self._unopened = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
@@ -64,6 +67,17 @@ class Database:
         with self.engine.begin() as connection:
             take_role(connection, role, tenant_id)
             yield connection
+
+    def run_alone(
+        self, role: Role, statement: TextClause, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
+    ) -> list[Row[Any]]:
+        """Runs a statement made by `alone` as a transaction of `role`; it is committed once this returns its rows.
+
+        One round trip instead of four: measured with a statement that does nothing, two thirds of the time. Raises
+        sqlalchemy.exc.DBAPIError as the database does.
+        """
+        with self._unopened.connect() as connection:
+            return list(connection.execute(statement, {**_settings(role, tenant_id), **parameters}).all())
 
     @contextmanager
     def snapshot(self, role: Role) -> Iterator[Connection]:
@@ -81,11 +95,20 @@ class Database:
 
 def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -> None:
     """Makes the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
-    connection.execute(
-        _BEGIN,
-        {
-            "role": f"sluice_{role}",
-            "tenant": str(tenant_id) if tenant_id else "",
-            "timeout": str(STATEMENT_TIMEOUT_MS[role]),
-        },
-    )
+    connection.execute(_BEGIN, _settings(role, tenant_id))
+
+
+def alone(sql: str) -> TextClause:
+    """Returns the statement for `Database.run_alone`; it must give rows. `:role`, `:tenant`, `:timeout` are taken.
+
+    Statements that travel in one message are one transaction: role and limits end with it.
+    """
+    return text(f"{_TAKE_ROLE}; {sql}")
+
+
+def _settings(role: Role, tenant_id: uuid.UUID | None) -> dict[str, str]:
+    return {
+        "role": f"sluice_{role}",
+        "tenant": str(tenant_id) if tenant_id else "",
+        "timeout": str(STATEMENT_TIMEOUT_MS[role]),
+    }
