@@ -28,6 +28,8 @@ def create_app() -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.converters["object"] = ObjectConverter
     app.wsgi_app = GuardedBodies(app.wsgi_app)  # type: ignore[method-assign]
+    # A request has its answer as soon as its row is committed; the doorbell comes after it.
+    runtime().doorbells.ring_aside()
     settings = runtime().settings
     if settings.trusted_proxies:
         # Exactly this many hops are believed; what stands further left in the header is the client's own word.

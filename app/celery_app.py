@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
+from app.broker_transport import use_guarded_transport
+
+use_guarded_transport()
 celery_app = Celery("sluice")
 celery_app.config_from_object("celeryconfig")

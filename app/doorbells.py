@@ -7,9 +7,10 @@ new row as well, because it takes the bell down before it claims. The sweep ring
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 from celery import Celery
@@ -31,6 +32,10 @@ BELL_MS = 2_000
 # After a failed ring the broker is left alone for this long: a dead Redis costs one request a second, not every one.
 BREAK_SECONDS = 1.0
 
+# A busy process rings this seldom: a row that comes meanwhile waits these milliseconds, and not a thousand more
+# commands a second are sent. A row that comes after a quiet moment does not wait.
+PAUSE_SECONDS = 0.002
+
 CHANGED_CHANNEL = "sluice:payments"
 NOTIFICATIONS_CHANNEL = "sluice:notifications"
 
@@ -42,9 +47,20 @@ class Doorbells:
         self._redis = redis
         self._celery = celery
         self._silent_until = 0.0
+        self._ringer: _Ringer | None = None
+
+    def ring_aside(self) -> None:
+        """From now on `ring` does not keep its caller: a thread rings for all callers of this process."""
+        self._ringer = _Ringer(self._ring)
 
     def ring(self, queue: str) -> None:
         """Rings `queue` (settle, provider or notify) unless its bell is set already."""
+        if self._ringer is None:
+            self._ring(queue)
+        else:
+            self._ringer.want(queue)
+
+    def _ring(self, queue: str) -> None:
         if time.monotonic() < self._silent_until:
             RINGS_FAILED.labels(queue).inc()
             return
@@ -96,3 +112,38 @@ class Doorbells:
         self._silent_until = time.monotonic() + BREAK_SECONDS
         RINGS_FAILED.labels(what).inc()
         log.warning("ring_failed", queue=what, error=type(error).__name__)
+
+
+class _Ringer:
+    """Rings what is wanted, in a thread of its own; what is wanted again meanwhile is rung again.
+
+    A bell is looked at after its mark was taken away, and a mark is set after a commit: so each commit is followed by
+    a look at the bell, which is all that a row needs. What a process that ends had still to ring is left to the sweep.
+    """
+
+    def __init__(self, ring: Callable[[str], None]) -> None:
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._wanted: set[str] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def want(self, queue: str) -> None:
+        """Marks `queue` to be rung; returns at once."""
+        with self._lock:
+            self._wanted.add(queue)
+            # Not before it is needed, and also where it is gone: a thread does not live on in a forked child.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="ringer", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            with self._lock:
+                wanted, self._wanted = self._wanted, set()
+            for queue in wanted:
+                self._ring(queue)
+            time.sleep(PAUSE_SECONDS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from app.sockets.log_lines import LOG_CONFIG
+from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
 _host = os.environ.get("SLUICE_BIND", "127.0.0.1")
 bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
@@ -28,6 +28,7 @@ limit_request_fields = 64
 limit_request_field_size = 8_190
 accesslog = None
 logconfig_dict = LOG_CONFIG
+logger_class = SilentAccess
 control_socket_disable = True
 
 
@@ -36,6 +37,13 @@ def post_fork(_server: Any, _worker: Any) -> None:
     from psycogreen.gevent import patch_psycopg
 
     patch_psycopg()
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Spares the application, which is loaded by now, from every later look for garbage."""
+    from app.garbage import keep_what_is_loaded
+
+    keep_what_is_loaded()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

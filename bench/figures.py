@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Figure = dict[str, Any]
@@ -36,10 +36,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 def summarize(rounds: Sequence[float], unit: str) -> Figure:
     """Returns the median of `rounds`, their spread (largest minus smallest) and themselves."""
     return {
-        "median": _short(statistics.median(rounds)),
-        "spread": _short(max(rounds) - min(rounds)),
+        "median": short(statistics.median(rounds)),
+        "spread": short(max(rounds) - min(rounds)),
         "unit": unit,
-        "rounds": [_short(value) for value in rounds],
+        "rounds": [short(value) for value in rounds],
     }
 
 
@@ -57,9 +57,18 @@ def compare(measured: Sequence[float], baseline: Sequence[float], goal: float | 
 def latency(milliseconds: Sequence[float]) -> dict[str, float]:
     """Returns p50, p90, p99 and the worst of some latencies in milliseconds."""
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-    return {name: _short(percentile(milliseconds, share)) for name, share in shares.items()}
+    return {name: short(percentile(milliseconds, share)) for name, share in shares.items()}
 
 
-def _short(value: float) -> float:
+def describe_latency(rounds: Sequence[Sequence[float]], goal: Mapping[str, float]) -> Figure:
+    """Returns p50 by round, in milliseconds, with p99 by round and `idle`, the latency of all rounds, beside it."""
+    p50 = summarize([percentile(values, 0.5) for values in rounds], "ms")
+    p99 = summarize([percentile(values, 0.99) for values in rounds], "ms")
+    met = p50["median"] <= goal["p50"] and p99["median"] <= goal["p99"]
+    idle = latency([value for values in rounds for value in values])
+    return {**p50, "p99": p99, "goal": dict(goal), "met": met, "idle": idle}
+
+
+def short(value: float) -> float:
     """Four significant digits: more would claim a precision that no round has."""
     return float(f"{value:.4g}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from psycopg2.extensions import cursor as Cursor
 
@@ -54,10 +55,15 @@ insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, bod
     select webhook_id, %(tenant)s, %(provider)s, 'msg_' || webhook_id, 'payment-callback', body, {_HEADERS},
            sha256(body), '203.0.113.7', payment_id from bodies order by n;
 """  # noqa: S608  # constants
-_KEEP = "create unlogged table if not exists bench_due (webhook_id uuid, payment_id uuid)"
+_KEEP = "create unlogged table if not exists bench_due (webhook_id uuid primary key, payment_id uuid not null)"
 _MAKE_DUE = """
+with taken as (
+    delete from bench_due where webhook_id = any(array(
+        select webhook_id from bench_due order by webhook_id limit %(count)s))
+    returning webhook_id, payment_id
+)
 insert into webhook_work (webhook_id, tenant_id, payment_id)
-    select webhook_id, %(tenant)s, payment_id from bench_due order by webhook_id limit %(count)s
+    select webhook_id, %(tenant)s, payment_id from taken order by webhook_id
 """
 
 
@@ -94,12 +100,25 @@ def make_due(place: Place, count: int) -> None:
 def take_due(cursor: Cursor, shop: Shop, count: int) -> None:
     """Makes `count` filled webhooks due in the cursor's transaction."""
     cursor.execute(_MAKE_DUE, {"tenant": str(shop.tenant_id), "count": count})
-    cursor.execute(
-        "delete from bench_due where webhook_id in (select webhook_id from bench_due order by webhook_id limit %s)",
-        (count,),
-    )
 
 
+_BACKLOG = """
+insert into webhook_work (webhook_id, tenant_id, payment_id)
+    select uuidv7(), %(tenant)s, uuidv7() from generate_series(1, %(count)s)
+"""
+
+
+def fill_backlog(place: Place, count: int) -> None:
+    """Makes so many webhooks wait that nobody will settle: they are due, and no more than that is stored of them."""
+    run_in_bulk(place, [_BACKLOG], _values(place.shop, count=count))
+    place.maintain("analyze webhook_work")
+
+
+# The months that the past below lies in, as the product would have made them while they were to come.
+_MONTHS = """
+select make_partition(name, (date_trunc('month', now() at time zone 'UTC') - ago * interval '1 month')::date)
+    from generate_series(1, 4) as ago, unnest(array['payment_webhooks', 'notifications', 'audit_logs']) as t(name);
+"""
 _WALLETS = """
 insert into wallets (id, tenant_id, kind, user_id, currency)
     select uuidv7(), %(tenant)s, 'user', 'past-' || n, %(currency)s from generate_series(0, %(users)s - 1) as n;
@@ -107,15 +126,27 @@ insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
     select uuidv7(), %(tenant)s, 'clearing', %(provider)s, n, %(currency)s from generate_series(0, %(shards)s - 1) as n
     on conflict do nothing;
 """
+# What both lanes below fill their tables from, each on a connection of its own: two processors fill faster than one.
 # Within a chunk payment n is the (n - first) / users-th of its user and the (n - first) / shards-th of its clearing
 # shard, so that balances and versions follow from n and from where the wallet stood before.
-_HISTORY = f"""
-create temp table filled on commit drop as
-    select n, uuidv7() as payment_id, uuidv7() as webhook_id, uuidv7() as transfer_id, uuidv7() as notification_id,
-           'past-' || (n %% %(users)s) as user_id, 'sbx_' || md5(random()::text || n) as reference,
-           now() - interval '90 days' + n * interval '0.5 second' as at
-    from generate_series(%(first)s::bigint, %(last)s::bigint) as n;
-create temp table bodies on commit drop as select *, {_BODY} as body from filled;
+_CHUNK = """
+drop table if exists bench_filled;
+create unlogged table bench_filled (n bigint, payment_id uuid, webhook_id uuid, transfer_id uuid,
+    notification_id uuid, user_id text, reference text, at timestamptz)
+"""
+LANES = 2
+_CHUNK_LANES = [
+    f"""
+    insert into bench_filled
+    select n, uuidv7(ago), uuidv7(ago), uuidv7(), uuidv7(ago), 'past-' || (n %% %(users)s),
+           'sbx_' || md5(random()::text || n), now() + ago
+    from generate_series(%(first)s::bigint, %(last)s::bigint) as n
+    cross join lateral (select n * interval '0.5 second' - interval '90 days' as ago) as a where n %% {LANES} = {lane}
+    """  # noqa: S608  # constants
+    for lane in range(LANES)
+]
+_SHORTER_LANE = f"""
+create temp table bodies on commit drop as select *, {_BODY} as body from bench_filled;
 insert into payment_transactions (id, tenant_id, version, user_id, amount_minor, currency, status, provider_id,
         provider_reference, redirect_url, idempotency_scope, idempotency_key, request_sha256, provider_request,
         provider_request_at, received_minor, received_currency, created_at, updated_at, expires_at, completed_at)
@@ -123,9 +154,10 @@ insert into payment_transactions (id, tenant_id, version, user_id, amount_minor,
            'https://pay.example/' || reference, '', payment_id::text, sha256(payment_id::text::bytea),
            convert_to('{{"merchant_reference":"' || payment_id || '"}}', 'UTF8'), at, %(amount_minor)s, %(currency)s,
            at, at, at + interval '1 hour', at
-    from filled order by n;
+    from bench_filled order by n;
 insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor, state, created_at, closed_at)
-    select payment_id, %(tenant)s, user_id, %(currency)s, %(amount_minor)s, 'applied', at, at from filled order by n;
+    select payment_id, %(tenant)s, user_id, %(currency)s, %(amount_minor)s, 'applied', at, at
+    from bench_filled order by n;
 insert into webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)
     select %(provider)s, 'msg_' || webhook_id, %(tenant)s, sha256(body), webhook_id from bodies order by n;
 insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
@@ -133,6 +165,15 @@ insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, bod
     select webhook_id, %(tenant)s, %(provider)s, 'msg_' || webhook_id, 'payment-callback', body, {_HEADERS},
            sha256(body), '203.0.113.7', payment_id, 'processed', 'applied', 'the money arrived', at, at
     from bodies order by n;
+insert into notifications (id, tenant_id, user_id, payment_id, type, payload, at)
+    select notification_id, %(tenant)s, user_id, payment_id, 'payment.completed',
+           jsonb_build_object('id', payment_id, 'user_id', user_id, 'amount', %(amount)s, 'status', 'completed'), at
+    from bench_filled order by n;
+insert into notification_numbers (tenant_id, number, notification_id, user_id)
+    select %(tenant)s, coalesce(last_number, 0) + n - %(first)s + 1, notification_id, user_id
+    from bench_filled left join notification_counters on tenant_id = %(tenant)s order by n;
+"""  # noqa: S608  # constants
+_LONGER_LANE = """
 insert into wallet_transactions (id, tenant_id, transfer_id, transfer_key, payment_id, wallet_id, wallet_version,
         currency, direction, amount_minor, balance_before_minor, balance_after_minor, type, description, at)
     select uuidv7(), %(tenant)s, transfer_id, 'deposit', payment_id, wallet_id, version + place + 1, %(currency)s,
@@ -141,51 +182,47 @@ insert into wallet_transactions (id, tenant_id, transfer_id, transfer_key, payme
            'Payment deposit from external provider', at
     from (select f.*, 1 as direction, (n - %(first)s) / %(users)s as place, w.id as wallet_id, w.version,
                  w.balance_minor
-          from filled f join wallets w on w.kind = 'user' and w.tenant_id = %(tenant)s and w.user_id = f.user_id
+          from bench_filled f join wallets w on w.kind = 'user' and w.tenant_id = %(tenant)s and w.user_id = f.user_id
               and w.currency = %(currency)s
           union all
           select f.*, -1, (n - %(first)s) / %(shards)s, w.id, w.version, w.balance_minor
-          from filled f join wallets w on w.kind = 'clearing' and w.provider_id = %(provider)s
+          from bench_filled f join wallets w on w.kind = 'clearing' and w.provider_id = %(provider)s
               and w.shard = n %% %(shards)s and w.currency = %(currency)s) as leg
     order by n;
 insert into audit_logs (tenant_id, at, actor, kind, payment_id, payment_version, detail)
     select %(tenant)s, at, 'provider:' || %(provider)s, kind, payment_id, version,
            jsonb_build_object('to', kind, 'amount_minor', %(amount_minor)s, 'currency', %(currency)s,
                               'webhook_id', webhook_id, 'transfer_id', transfer_id)
-    from filled cross join (values (1, 'payment_created'), (2, 'provider_call'), (3, 'payment_completed'))
+    from bench_filled cross join (values (1, 'payment_created'), (2, 'provider_call'), (3, 'payment_completed'))
         as step(version, kind) order by n, version;
-insert into notifications (id, tenant_id, user_id, payment_id, type, payload, at)
-    select notification_id, %(tenant)s, user_id, payment_id, 'payment.completed',
-           jsonb_build_object('id', payment_id, 'user_id', user_id, 'amount', %(amount)s, 'status', 'completed'), at
-    from filled order by n;
-insert into notification_numbers (tenant_id, number, notification_id, user_id)
-    select %(tenant)s, coalesce(last_number, 0) + n - %(first)s + 1, notification_id, user_id
-    from filled left join notification_counters on tenant_id = %(tenant)s order by n;
-"""  # noqa: S608  # constants
+"""
 _BALANCES = """
 update wallets w set balance_minor = balance_minor + total * %(amount_minor)s, version = version + total
-    from (select user_id, count(*) as total from filled group by user_id) as f
+    from (select user_id, count(*) as total from bench_filled group by user_id) as f
     where w.tenant_id = %(tenant)s and w.kind = 'user' and w.user_id = f.user_id and w.currency = %(currency)s;
 update wallets w set balance_minor = balance_minor - total * %(amount_minor)s, version = version + total
-    from (select n %% %(shards)s as shard, count(*) as total from filled group by 1) as f
+    from (select n %% %(shards)s as shard, count(*) as total from bench_filled group by 1) as f
     where w.tenant_id = %(tenant)s and w.kind = 'clearing' and w.provider_id = %(provider)s and w.shard = f.shard
         and w.currency = %(currency)s;
-insert into notification_counters as c (tenant_id, last_number) select %(tenant)s, count(*) from filled
+insert into notification_counters as c (tenant_id, last_number) select %(tenant)s, count(*) from bench_filled
     on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number;
-insert into payment_counts as c (status, total) select 'completed', count(*) from filled
+insert into payment_counts as c (status, total) select 'completed', count(*) from bench_filled
     on conflict (status) do update set total = c.total + excluded.total;
 """
 
 
 _FILLED = (
-    *("payment_transactions", "payment_webhooks", "webhook_keys", "wallet_transactions", "wallet_temp_logs"),
-    *("audit_logs", "notifications", "notification_numbers", "wallets"),
+    *("audit_logs", "payment_webhooks", "payment_transactions", "wallet_transactions", "notifications"),
+    *("webhook_keys", "wallet_temp_logs", "notification_numbers", "wallets"),
 )
-# Those behind a constraint stay: foreign keys hang on them.
+# Those behind a constraint stay: foreign keys hang on them. The largest tables first, so that both lanes end together.
 _INDEXES = """
-select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i
-where i.indrelid = any (%s::regclass[]) and not exists (select from pg_constraint c where c.conindid = i.indexrelid)
+select i.indexrelid::regclass::text, replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ')
+from unnest(%s::text[]) with ordinality as t(name, place) join pg_index i on i.indrelid = t.name::regclass
+where not exists (select from pg_constraint c where c.conindid = i.indexrelid) order by t.place
 """
+# With the product's size a checkpoint would follow each few seconds of a fill, and each writes whole pages anew.
+_LONG_LOG = "alter system set max_wal_size = '4GB'"
 
 
 def fill_history(place: Place, already: int, count: int) -> None:
@@ -194,16 +231,31 @@ def fill_history(place: Place, already: int, count: int) -> None:
     Nothing may be settled there meanwhile. The audit rows are older than the seals: they wait for none.
     """
     values = _values(place.shop, users=HISTORY_USERS, shards=CLEARING_SHARDS)
-    with place.superuser() as cursor:
-        if already == 0:
-            cursor.execute(_WALLETS, values)
+    if already == 0:
+        run_in_bulk(place, [_MONTHS, _WALLETS], values)
     with filled_in_bulk(place, _FILLED):
         for first in range(already, count, HISTORY_CHUNK):
-            last = min(first + HISTORY_CHUNK, count) - 1
-            with place.superuser() as cursor:
-                # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
-                cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
-                cursor.execute(_HISTORY + _BALANCES, {**values, "first": first, "last": last})
+            chunk = {**values, "first": first, "last": min(first + HISTORY_CHUNK, count) - 1}
+            run_in_bulk(place, [_CHUNK], chunk)
+            run_in_bulk(place, _CHUNK_LANES, chunk)
+            run_in_bulk(place, [_LONGER_LANE, _SHORTER_LANE], chunk)
+            run_in_bulk(place, [_BALANCES], chunk)
+    place.maintain("drop table bench_filled")
+
+
+def run_in_bulk(place: Place, scripts: Sequence[str], values: Mapping[str, object]) -> None:
+    """Runs scripts side by side, each as one transaction."""
+
+    def run(script: str) -> None:
+        with place.superuser() as cursor:
+            # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
+            cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
+            # A chunk's wallets and its payments are joined in memory.
+            cursor.execute("set local work_mem = '256MB'")
+            cursor.execute(script, values)
+
+    with ThreadPoolExecutor(LANES) as lanes:
+        list(lanes.map(run, scripts))
 
 
 @contextlib.contextmanager
@@ -214,11 +266,25 @@ def filled_in_bulk(place: Place, tables: Sequence[str]) -> Iterator[None]:
         indexes = cursor.fetchall()
         for name, _ in indexes:
             cursor.execute(f"drop index {name}")
-    yield
-    with place.superuser() as cursor:
+    set_server(place, _LONG_LOG)
+    with ThreadPoolExecutor(LANES) as lanes:
+        yield
         # Made anew from sorted rows: several times faster than row by row.
-        cursor.execute("set local maintenance_work_mem = '512MB'")
-        for _, definition in indexes:
-            cursor.execute(definition)
-    place.maintain(f"vacuum (analyze) {', '.join(tables)}")
+        list(lanes.map(lambda index: maintain_in_bulk(place, index[1]), indexes))
+        list(lanes.map(lambda table: maintain_in_bulk(place, f"vacuum (analyze) {table}"), tables))
+    set_server(place, "alter system reset max_wal_size")
     place.maintain("checkpoint")
+
+
+def maintain_in_bulk(place: Place, statement: str) -> None:
+    """Runs a statement that makes an index or vacuums, with the memory for it and without helpers of its own."""
+    with contextlib.closing(place.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("set maintenance_work_mem = '512MB'")
+        cursor.execute("set max_parallel_maintenance_workers = 0")
+        cursor.execute(statement)
+
+
+def set_server(place: Place, statement: str) -> None:
+    """Changes a setting of the server, for all that run on it."""
+    place.maintain(statement)
+    place.maintain("select pg_reload_conf()")

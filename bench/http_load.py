@@ -28,7 +28,7 @@ READ_BYTES = 65_536
 SILENCE_SECONDS = 10.0
 
 
-class _Connection:
+class Connection:
     """One kept-alive connection with at most one request under way."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -65,14 +65,14 @@ def drive(host: str, port: int, requests: Sequence[bytes], connections: int, sec
     """Sends `requests` in turn over all connections until they or the seconds end; returns what was counted."""
     waiting = deque(requests)
     poller = select.epoll()
-    open_connections: dict[int, _Connection] = {}
+    open_connections: dict[int, Connection] = {}
     for _ in range(min(connections, len(waiting))):
-        connection = _Connection((host, port))
+        connection = Connection((host, port))
         open_connections[connection.socket.fileno()] = connection
         poller.register(connection.socket, select.EPOLLIN)
     statuses: Counter[int] = Counter()
     milliseconds: list[float] = []
-    started = time.monotonic()
+    started, started_cpu = time.monotonic(), time.process_time()
     deadline, under_way = started + seconds, 0
     for connection in open_connections.values():
         connection.send(waiting.popleft())
@@ -97,6 +97,7 @@ def drive(host: str, port: int, requests: Sequence[bytes], connections: int, sec
     return {
         "count": len(milliseconds),
         "seconds": elapsed,
+        "cpu_seconds": time.process_time() - started_cpu,
         "statuses": {str(status): count for status, count in statuses.items()},
         "milliseconds": latency(milliseconds),
         "ran_out": not waiting,

@@ -35,8 +35,13 @@ class NoopWorker:
     """A running worker of bench.noop_app and its broker."""
 
     name: str
+    url: str
     celery: Celery
     redis: Redis
+
+    def answers(self) -> bool:
+        """Tells whether it takes tasks."""
+        return node_answers(self.url, self.name)
 
     def measure(self, tasks: int = TASKS) -> float:
         """Returns tasks per second: the queue is filled while the worker does not listen, then emptied."""
@@ -57,26 +62,27 @@ class NoopWorker:
 
 
 @contextlib.contextmanager
-def open_noop_worker(ground: Ground, settings: str) -> Iterator[NoopWorker]:
-    """Starts the worker with Celery's defaults or the product's own settings ("defaults", "own")."""
-    url = ground.next_redis_url()
+def open_noop_workers(ground: Ground, *settings: str) -> Iterator[list[NoopWorker]]:
+    """Starts a worker for each of `settings`: Celery's defaults or the product's own ("defaults", "own")."""
+    with contextlib.ExitStack() as stack:
+        workers = [
+            stack.enter_context(_launch(ground, name, stack.enter_context(ground.open_redis()))) for name in settings
+        ]
+        for worker in workers:
+            wait_until(worker.answers, f"{worker.name} answers")
+        yield workers
+
+
+@contextlib.contextmanager
+def _launch(ground: Ground, settings: str, url: str) -> Iterator[NoopWorker]:
     name = f"noop-{settings}"
     # The product's worker sends task events for Flower; with its settings goes its command line.
     flags = ("--task-events", "--without-gossip", "--without-mingle") if settings == "own" else ()
     process = launch(
         (
-            *(
-                sys.executable,
-                "-m",
-                "celery",
-                "--app",
-                "bench.noop_app",
-                "--quiet",
-                "worker",
-                "--hostname",
-                f"{name}@%h",
-            ),
-            *("--queues", QUEUE, "--pool", "prefork", "--concurrency", str(SETTLE_PROCESSES), "--loglevel", "WARNING"),
+            *(sys.executable, "-m", "celery", "--app", "bench.noop_app", "--quiet", "worker"),
+            *("--hostname", f"{name}@%h", "--queues", QUEUE, "--pool", "prefork"),
+            *("--concurrency", str(SETTLE_PROCESSES), "--loglevel", "WARNING"),
             *flags,
         ),
         log_path=ground.folder / f"{name}.log",
@@ -86,8 +92,7 @@ def open_noop_worker(ground: Ground, settings: str) -> Iterator[NoopWorker]:
     )
     celery, redis = Celery(broker=kombu_url(url), set_as_current=False), Redis.from_url(url)
     try:
-        wait_until(lambda: node_answers(url, name), f"{name} answers")
-        yield NoopWorker(name, celery, redis)
+        yield NoopWorker(name, url, celery, redis)
     finally:
         celery.close()
         redis.close()

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import psycopg2
 from celery import Celery
+from redis import Redis
 
 from app.celery_urls import kombu_url
 from app.doorbells import Doorbells
@@ -39,8 +41,9 @@ ACTOR = "operator:bench"
 NOWHERE = "http://127.0.0.1:9"
 TEMPLATE = "bench_template"
 STOP_SECONDS = 8.0
-# How long the trailing work of a round (numbering, sealing) may go on before the next round begins.
-QUIET_SECONDS = 30.0
+# How long the trailing work of a round (numbering, sealing) may go on; where it does not end, a part of the product
+# does not work, and what is measured without it would flatter.
+QUIET_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Ground:
     valkey: ValkeyServer
     folder: Path
     encryption_key: str = field(default_factory=new_encryption_key)
-    _opened: int = 0
+    # Valkey has sixteen databases; the first is for questions about the server.
+    _free: list[int] = field(default_factory=lambda: list(range(15, 0, -1)))
 
     def administer(self, statement: str) -> None:
         """Runs a statement that no transaction may hold."""
@@ -71,27 +75,36 @@ class Ground:
             with connection.cursor() as cursor:
                 cursor.execute(statement)
 
-    def next_redis_url(self) -> str:
-        """Returns a Redis database that nobody uses yet; Valkey has sixteen."""
-        self._opened += 1
-        return self.valkey.url.removesuffix("/0") + f"/{self._opened}"
+    @contextlib.contextmanager
+    def open_redis(self) -> Iterator[str]:
+        """The URL of an empty Redis database that nobody else uses."""
+        number = self._free.pop()
+        url = self.valkey.url.removesuffix("/0") + f"/{number}"
+        with contextlib.closing(Redis.from_url(url)) as redis:
+            try:
+                yield url
+            finally:
+                redis.flushdb()
+                self._free.append(number)
 
     @contextlib.contextmanager
     def open_place(self, name: str, provider_url: str = NOWHERE) -> Iterator[Place]:
         """A migrated database of its own with one tenant; what was started on it is ended with the block."""
-        database = f"bench_{name}"
+        database, folder = f"bench_{name}", self.folder / name
         self.administer(f"create database {database} template {TEMPLATE} owner {OWNER_ROLE}")
-        folder = self.folder / name
         folder.mkdir()
-        place = Place(self, database, self.next_redis_url(), folder, Ports("127.0.0.1", *find_free_ports(4)))
         try:
-            with place.open_runtime() as runtime:
-                place.runtime = runtime
-                place.shop = make_shop(runtime, provider_url)
-                yield place
+            with self.open_redis() as redis_url:
+                place = Place(self, database, redis_url, folder, Ports("127.0.0.1", *find_free_ports(4)))
+                with place.open_runtime() as place.runtime, contextlib.closing(place.connect()) as place.onlooker:
+                    place.shop = make_shop(place.runtime, provider_url)
+                    try:
+                        yield place
+                    finally:
+                        place.close()
         finally:
-            place.close()
             self.administer(f"drop database {database} with (force)")
+            shutil.rmtree(folder)
 
 
 @dataclass
@@ -106,6 +119,8 @@ class Place:
     runtime: Runtime = field(init=False)
     shop: Shop = field(init=False)
     celery: Celery = field(init=False)
+    # A connection for looking: a new one for each look would be half of what the server does in a round.
+    onlooker: psycopg2.extensions.connection = field(init=False)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -147,29 +162,41 @@ class Place:
     @contextlib.contextmanager
     def superuser(self) -> Iterator[psycopg2.extensions.cursor]:
         """A transaction of the superuser, whom neither row-level security nor time-outs stop."""
-        connection = psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))
+        connection = self.connect()
+        connection.autocommit = False
         with contextlib.closing(connection), connection, connection.cursor() as cursor:
             yield cursor
 
     def maintain(self, statement: str) -> None:
         """Runs CHECKPOINT, VACUUM or the like as the superuser."""
-        with contextlib.closing(psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def connect(self) -> psycopg2.extensions.connection:
+        """Connects as the superuser, whom neither row-level security nor time-outs stop; each statement commits."""
+        connection = psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))
+        connection.autocommit = True
+        return connection
+
+    def row(self, sql: str, *values: object) -> tuple[Any, ...]:
+        """Returns the one row that a query of the superuser gives; for the main thread alone."""
+        with self.onlooker.cursor() as cursor:
+            cursor.execute(sql, values)
+            return tuple(cursor.fetchone() or ())
 
     def value(self, sql: str, *values: object) -> Any:
-        """Returns the one value that a query of the superuser gives."""
-        with self.superuser() as cursor:
-            cursor.execute(sql, values)
-            row = cursor.fetchone()
-            return row[0] if row else None
+        """Returns the one value that a query of the superuser gives; for the main thread alone."""
+        return self.row(sql, *values)[0]
 
     def start(self, *names: str, **environment: str) -> None:
         """Starts processes of the product, all at once, and waits until each of them works."""
-        processes = {process.name: process for process in list_processes(self.ports, self.folder)}
+        self.launch(*names, **environment)
+        self.await_working(*names)
+
+    def launch(self, *names: str, **environment: str) -> None:
+        """Starts processes of the product; `await_working` is to follow."""
         for name in names:
-            process = processes[name]
+            process = self.describe(name)
             shared = self._share_metrics(process)
             outer = {**os.environ, **self.environment, **shared, **environment}
             self.running[name] = launch(
@@ -179,8 +206,15 @@ class Place:
                 cwd=ROOT,
                 death_signal=signal.SIGTERM,
             )
+
+    def await_working(self, *names: str) -> None:
+        """Returns once each of these works."""
         for name in names:
-            wait_until(lambda name=name: self._works(processes[name]), f"{name} works")  # type: ignore[misc]
+            wait_until(lambda name=name: self._works(self.describe(name)), f"{name} works")  # type: ignore[misc]
+
+    def describe(self, name: str) -> Process:
+        """Returns the process type of that name."""
+        return next(process for process in list_processes(self.ports, self.folder) if process.name == name)
 
     def _share_metrics(self, process: Process) -> Mapping[str, str]:
         """Several processes of a type add up their numbers in a folder, as in a stack of `sluice up`."""
@@ -201,27 +235,31 @@ class Place:
         return not process.node or node_answers(self.redis_url, process.node)
 
     def family(self, name: str) -> list[psutil.Process]:
-        """Returns a started process and its children."""
-        main = psutil.Process(self.running[name].pid)
-        return [main, *main.children(recursive=True)]
+        """Returns a started process and its children; none where it has ended."""
+        try:
+            main = psutil.Process(self.running[name].pid)
+            return [main, *main.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
-    def stop(self, name: str) -> None:
-        """Ends a process and its children."""
-        family = self.family(name)
-        process = self.running.pop(name)
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        process.wait()
+    def stop(self, *names: str) -> None:
+        """Ends processes and their children, all at once."""
+        families = [self.family(name) for name in names]
+        processes = [self.running.pop(name) for name in names]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process, family in zip(processes, families, strict=True):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+            process.wait()
 
     def close(self) -> None:
         """Ends everything that runs here."""
-        for name in list(self.running):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self.stop(name)
+        self.stop(*self.running)
 
     def settle_down(self) -> None:
         """Waits until what trails a round (numbering, sealing) is done, so that it is not charged to the next one."""
@@ -229,8 +267,7 @@ class Place:
         left = " or ".join(f"exists (select from {queue})" for queue in queues)
         # Beat would ask for it within seconds; that wait is nobody's work.
         self.celery.send_task("tasks.seal", queue="ring.sweep", ignore_result=True)
-        with contextlib.suppress(BenchFailed):
-            wait_until(lambda: not self.value(f"select {left}"), "the queues are empty", QUIET_SECONDS)
+        wait_until(lambda: not self.value(f"select {left}"), "all is numbered and sealed", QUIET_SECONDS)
 
 
 def make_shop(runtime: Runtime, provider_url: str) -> Shop:

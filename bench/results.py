@@ -17,6 +17,7 @@ WHAT = {
     "settle_at_10m": "with history / with none",
     "intake_vs_hello": "webhooks verified, stored and answered / the same server's hello",
     "deposit_vs_hello": "deposits stored and answered / hello",
+    "intake_with_backlog": "webhooks taken while others wait for workers / while none does",
     "webhook_to_socket_ms": "POST of the webhook to the browser's frame, idle",
     "deposit_to_redirect_overhead_ms": "`Prefer: wait` answer less the provider's own time",
     "sockets": "live sockets on one process",
@@ -30,7 +31,7 @@ def write_results(run: Mapping[str, Any], folder: Path) -> Path:
     pictures = _draw(run)
     for name, picture in pictures.items():
         (folder / "plots" / f"{name}.svg").write_text(picture, encoding="utf-8")
-    parts = [_head(run), _table(run), _details(run)]
+    parts = [_head(run), _table(run), _details(run), describe_costs(run), describe_hops(run)]
     parts += [f"![{name.replace('-', ' ')}](plots/{name}.svg)\n" for name in pictures]
     path = folder / "RESULTS.md"
     path.write_text("\n".join(parts), encoding="utf-8")
@@ -98,10 +99,55 @@ def _details(run: Mapping[str, Any]) -> str:
     if "due_at_once" in drain:
         lines.append(f"- `drain_after_outage` had {drain['due_at_once']:,} due at once; the workers took "
                      f"{drain['start_seconds']['median']} s to start, which is not in the rate.")  # fmt: skip
-    if "intake_vs_hello" in run:
-        lines.append(
-            "- `intake_vs_hello` and `deposit_vs_hello`: one web process, 32 connections, no worker beside it."
-        )
+    if "connections" in run.get("intake_vs_hello", {}):
+        lines.append(f"- `intake_vs_hello` and `deposit_vs_hello`: one web process, "
+                     f"{run['intake_vs_hello']['connections']} connections, no worker beside it.")  # fmt: skip
+    behind = run.get("intake_with_backlog", {})
+    if "backlog" in behind:
+        lines.append(f"- `intake_with_backlog`: {behind['backlog']:,} webhooks waited, and no worker ran; after all "
+                     f"rounds {behind['doorbells_waiting']} doorbells waited in the broker.")  # fmt: skip
+    statements = run.get("settle_by_batch_size", {}).get("statements_per_batch")
+    if statements:
+        lines.append(f"- A full batch takes {statements:g} statements: claim, settle, number.")
+    return "\n".join(lines) + "\n"
+
+
+COST_KEYS = ("settle_vs_celery_noop", "settle_vs_row_at_a_time", "intake_vs_hello", "deposit_vs_hello", "sockets")
+# What is the product's own comes first, then its servers, then who asks.
+COST_COLUMNS = (
+    *("web", "sockets", "worker-settle", "worker-provider", "beat"),
+    *("postgresql", "valkey", "load generator"),
+)
+
+
+def describe_costs(run: Mapping[str, Any]) -> str:
+    """Returns the table of processor time by operation and process; empty where nothing was charged."""
+    rows = {cost["operation"]: cost["microseconds"] for key in COST_KEYS for cost in run.get(key, {}).get("costs", ())}
+    names = [name for name in COST_COLUMNS if any(name in spent for spent in rows.values())]
+    if not rows:
+        return ""
+    lines = [
+        "## Where the time goes\n",
+        "Processor time of each operation in microseconds, over all rounds. The machine has as many seconds a second "
+        "as processors: no operation can be done more often than its sum fits into them.\n",
+        f"| operation | {' | '.join(names)} | sum |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for operation, spent in rows.items():
+        cells = [f"{spent[name]:,.0f}" if name in spent else "" for name in names]
+        lines.append(f"| {operation} | {' | '.join(cells)} | {sum(spent.values()):,.0f} |")
+    lines.append("\nThe numbering and sealing that trail a settled webhook are in its line.")
+    return "\n".join(lines) + "\n"
+
+
+def describe_hops(run: Mapping[str, Any]) -> str:
+    """Returns the table of a webhook's way to the browser; empty where none was followed."""
+    hops = run.get("webhook_to_socket_ms", {}).get("hops")
+    if not hops:
+        return ""
+    lines = ["A webhook on its way to the browser, idle; the median of each hop, in a round of its own:\n"]
+    lines += ["| hop | ms |", "|---|---|", *(f"| {hop['hop']} | {hop['ms']:.1f} |" for hop in hops)]
+    lines.append(f"| sum | {sum(hop['ms'] for hop in hops):.1f} |")
     return "\n".join(lines) + "\n"
 
 

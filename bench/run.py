@@ -11,21 +11,23 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 from redis import Redis
 
-from bench import latency, settle, sockets, web
+from bench import history, redirect, settle, sockets, to_socket, web
 from bench.figures import BenchFailed, Figure
 from bench.place import Ground, open_ground
 from bench.settle import LONG, SHORT, Size
 
 Say = Callable[[str], None]
-Part = Callable[[Ground, "Form", Say, Mapping[str, Figure]], dict[str, Figure]]
+Part = Callable[["Run"], dict[str, Figure]]
 
+TO_BROWSER, TO_PAGE = "webhook_to_socket_ms", "deposit_to_redirect_overhead_ms"
 PACKAGES = ("celery", "kombu", "redis", "flask", "gunicorn", "gevent", "sqlalchemy", "psycopg2-binary")
 
 
@@ -39,44 +41,61 @@ class Form:
         self.probes = 500 if is_long else 80
 
 
-def _webhook_to_socket(ground: Ground, form: Form, say: Say, known: Mapping[str, Figure]) -> dict[str, Figure]:
-    settled = known.get("settle_vs_celery_noop", {}).get("settled")
-    rate = settled["median"] if settled else _find_settle_rate(ground, form)
-    return latency.run_webhook_to_socket(ground, rate, form.probes, say)
+@dataclass(frozen=True)
+class Run:
+    """What the parts of a run share; `known` are the figures so far, `wanted` the keys that are asked for."""
+
+    ground: Ground
+    form: Form
+    say: Say
+    wanted: tuple[str, ...]
+    known: dict[str, Figure] = field(default_factory=dict)
 
 
-def _find_settle_rate(ground: Ground, form: Form) -> float:
-    with ground.open_place("rate") as place:
+def _run_waits(run: Run) -> dict[str, Figure]:
+    """Both waits of a person, on one stack: nothing else happens there."""
+    figures: dict[str, Figure] = {}
+    with redirect.open_provider() as (url, seconds), run.ground.open_place("waits", url) as place:
+        place.start("web", "sockets", *settle.WORKERS)
+        if TO_PAGE in run.wanted:
+            figures |= redirect.run_redirect(place, seconds, run.form.probes, run.say)
+        if TO_BROWSER in run.wanted:
+            place.settle_down()
+            figures |= to_socket.run_webhook_to_socket(place, _find_settle_rate(run), run.form.probes, run.say)
+    return figures
+
+
+def _find_settle_rate(run: Run) -> float:
+    settled = run.known.get("settle_vs_celery_noop", {}).get("settled")
+    if settled:
+        return float(settled["median"])
+    with run.ground.open_place("rate") as place:
         place.start(*settle.WORKERS)
-        settle.measure_settle(place, form.size.webhooks // 10, settle.USERS)
-        return settle.measure_settle(place, form.size.webhooks, settle.USERS)
+        settle.measure_settle(place, run.form.size.webhooks // 10, settle.USERS)
+        return settle.measure_settle(place, run.form.size.webhooks, settle.USERS)
 
 
 # Each part and the keys that it gives. Those that need a quiet machine most come first.
 PARTS: dict[tuple[str, ...], Part] = {
-    (
-        "settle_vs_celery_noop",
-        "settle_vs_celery_noop_own_settings",
-        "settle_vs_row_at_a_time",
-        "settle_hot_wallet",
-    ): lambda ground, form, say, _: settle.run_settle(ground, form.size, say),
-    ("intake_vs_hello", "deposit_vs_hello"): lambda ground, form, say, _: web.run_web(ground, form.web_seconds, say),
-    ("webhook_to_socket_ms",): _webhook_to_socket,
-    ("deposit_to_redirect_overhead_ms",): lambda ground, form, say, _: latency.run_redirect(ground, form.probes, say),
-    ("sockets",): lambda ground, _, say, __: sockets.run_sockets(ground, say),
-    ("drain_after_outage",): lambda ground, form, say, _: settle.run_drain(ground, form.size, say),
-    ("settle_by_batch_size",): lambda ground, form, say, _: settle.run_batches(ground, form.size, say),
-    ("settle_at_10m",): lambda ground, form, say, _: settle.run_history(ground, form.size, say),
+    settle.KEYS: lambda run: settle.run_settle(
+        run.ground, run.form.size, run.say, [key for key in settle.KEYS if key in run.wanted]
+    ),
+    web.KEYS: lambda run: web.run_web(run.ground, run.form.web_seconds, run.say),
+    (TO_BROWSER, TO_PAGE): _run_waits,
+    ("sockets",): lambda run: sockets.run_sockets(run.ground, run.say),
+    ("settle_by_batch_size",): lambda run: history.run_batches(run.ground, run.form.size, run.say),
+    ("settle_at_10m",): lambda run: history.run_history(run.ground, run.form.size, run.say),
 }
 KEYS = tuple(key for keys in PARTS for key in keys)
 
 
 def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
-    """Runs all parts, or the one that gives the key `only`; returns the figures by key, then what they were taken on.
+    """Runs all parts, or what the key `only` needs; returns the figures by key, then what they were taken on.
 
     A part that fails leaves its reason under its keys, and the others go on.
     """
-    began, figures = time.monotonic(), dict[str, Figure]()
+    began, parts = time.monotonic(), dict[str, int]()
+    wanted = KEYS if only is None else (only,)
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     load = os.getloadavg()
     raise_file_limit()
@@ -87,30 +106,30 @@ def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
     try:
         with open_ground(folder) as ground:
             versions = describe_versions(ground)
+            this = Run(ground, form, tell, wanted)
             for keys, part in PARTS.items():
-                if only is None or only in keys:
-                    figures |= _run_part(part, keys, ground, form, tell, figures)
+                if set(keys) & set(wanted):
+                    started = time.monotonic()
+                    this.known.update(_run_part(part, keys, this))
+                    parts[keys[0]] = round(time.monotonic() - started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if only is not None:
-        figures = {only: figures[only]}
     about = {
         "form": form.name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - began),
+        "seconds_by_part": parts,
         "machine": {**describe_machine(), "load_before": [round(value, 2) for value in load]},
         "versions": versions,
     }
-    return {**figures, **about}
+    return {**{key: this.known[key] for key in wanted}, **about}
 
 
-def _run_part(
-    part: Part, keys: tuple[str, ...], ground: Ground, form: Form, say: Say, known: Mapping[str, Figure]
-) -> dict[str, Figure]:
+def _run_part(part: Part, keys: tuple[str, ...], run: Run) -> dict[str, Figure]:
     try:
-        return part(ground, form, say, known)
+        return part(run)
     except BenchFailed as error:
-        say(f"{keys[0]}: {error}")
+        run.say(f"{keys[0]}: {error}")
         return {key: {"median": None, "spread": None, "goal": None, "met": False, "error": str(error)} for key in keys}
 
 

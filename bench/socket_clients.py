@@ -1,8 +1,8 @@
 """Ten thousand browsers in some hundred bytes each: WebSockets on one epoll, in a process of their own.
 
-Run as `python -m bench.socket_clients`: the first line of standard input is {"port", "tokens": [...]};
-it prints {"refused", "seconds"} once all are open. For each further line it waits until every socket has got one more
-message and prints the arrival times on the monotonic clock, which all processes of a machine share.
+Run as `python -m bench.socket_clients`: the first line of standard input is {"port", "tokens": [...]}; it prints
+{"refused", "seconds", "cpu_seconds"} once all are open. For each further line it waits until every socket has got one
+more message and prints the arrival times on the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from app.processes import ROOT
 from app.sockets.admission import PROTOCOL, TOKEN_PROTOCOL
+from app.sockets.connection import TRY_AGAIN
 from bench.figures import BenchFailed
 
 # So many handshakes are under way at once: a crowd that comes back after a restart, not one that queues politely.
@@ -32,16 +33,17 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class _AskedBack(Exception):
-    """The server is too busy for this handshake just now: 503 with Retry-After."""
+    """The server is too busy for this client just now: 503 with Retry-After, or 1013 in place of the greeting."""
 
 
-class _Browser:
-    """One WebSocket: raw bytes in, opcodes out."""
+class Browser:
+    """One WebSocket: raw bytes in, texts out."""
 
     def __init__(self, port: int, token: str) -> None:
         self.token = token
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.upgraded = False
+        self.greeted = False
         self._buffer = b""
         self.socket.sendall(
             (
@@ -51,8 +53,8 @@ class _Browser:
             ).encode()
         )
 
-    def receive(self) -> list[int]:
-        """Reads what has come; returns the opcodes of the whole frames in it. Raises BenchFailed on a refusal."""
+    def receive(self) -> list[bytes]:
+        """Reads what has come; returns the texts in it. Raises BenchFailed on a refusal or a close."""
         data = self.socket.recv(READ_BYTES)
         if not data:
             raise BenchFailed("the server closed a socket")
@@ -66,7 +68,9 @@ class _Browser:
             if not head.startswith(b"HTTP/1.1 101"):
                 raise BenchFailed(f"a socket was refused: {head.splitlines()[0]!r} {rest[-200:]!r}")
             self.upgraded, self._buffer = True, rest
-        return [self._answer(opcode, payload) for opcode, payload in self._frames()]
+        texts = [payload for opcode, payload in self._frames() if self._answer(opcode, payload) == TEXT]
+        self.greeted = self.greeted or bool(texts)
+        return texts
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
         """Takes whole frames off the buffer; a server's frames are not masked."""
@@ -86,6 +90,8 @@ class _Browser:
             # Masked with zeros, which is a mask like any other.
             self.socket.sendall(bytes([0x80 | PONG, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
         elif opcode == CLOSE:
+            if not self.greeted and int.from_bytes(payload[:2], "big") == TRY_AGAIN:
+                raise _AskedBack
             raise BenchFailed(f"the server closed a socket with {int.from_bytes(payload[:2], 'big')}")
         return opcode
 
@@ -94,7 +100,7 @@ class Crowd:
     """The sockets of this process."""
 
     def __init__(self) -> None:
-        self._browsers: dict[int, _Browser] = {}
+        self._browsers: dict[int, Browser] = {}
         self._poller = select.epoll()
         self._asked_back: list[str] = []
         self.refused = 0
@@ -104,7 +110,7 @@ class Crowd:
         waiting, greeted, under_way = list(tokens), 0, 0
         while greeted < len(tokens):
             while waiting and under_way < HANDSHAKES:
-                browser = _Browser(port, waiting.pop())
+                browser = Browser(port, waiting.pop())
                 self._browsers[browser.socket.fileno()] = browser
                 self._poller.register(browser.socket, select.EPOLLIN)
                 under_way += 1
@@ -126,7 +132,7 @@ class Crowd:
             raise BenchFailed("nothing arrives any more")
         for descriptor, _ in events:
             try:
-                opcodes = self._browsers[descriptor].receive()
+                texts = self._browsers[descriptor].receive()
             except _AskedBack:
                 browser = self._browsers.pop(descriptor)
                 self._poller.unregister(descriptor)
@@ -135,7 +141,7 @@ class Crowd:
                 self.refused += 1
                 continue
             now = time.monotonic()
-            yield from (now for opcode in opcodes if opcode == TEXT)
+            yield from (now for _ in texts)
 
 
 class CrowdProcess:
@@ -185,9 +191,10 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     task = json.loads(sys.stdin.readline())
-    crowd, started = Crowd(), time.monotonic()
+    crowd, started, started_cpu = Crowd(), time.monotonic(), time.process_time()
     crowd.open(task["port"], task["tokens"])
-    print(json.dumps({"refused": crowd.refused, "seconds": time.monotonic() - started}), flush=True)
+    told = {"refused": crowd.refused, "seconds": time.monotonic() - started}
+    print(json.dumps({**told, "cpu_seconds": time.process_time() - started_cpu}), flush=True)
     for _ in sys.stdin:
         print(json.dumps(crowd.arrivals()), flush=True)
 

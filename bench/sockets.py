@@ -12,6 +12,7 @@ from psycopg2.extras import execute_values
 from app.services.access import new_credential
 from app.sockets.gunicorn_settings import OTHER_CONNECTIONS, OTHER_FILES
 from app.sockets.hub import PER_USER_MAX
+from bench.cpu import Costs
 from bench.figures import Figure, percentile, summarize
 from bench.place import Ground, Place
 from bench.settle import WORKERS
@@ -84,12 +85,14 @@ def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Fi
     with ground.open_place("sockets") as place, ExitStack() as stack:
         place.start("sockets", *WORKERS)
         tokens = make_tokens(place, count)
-        before = measure_memory(place)
-        crowds = [
-            stack.enter_context(CrowdProcess(place.ports.sockets, tokens[number::CLIENT_PROCESSES]))
-            for number in range(CLIENT_PROCESSES)
-        ]
-        opened = [crowd.read() for crowd in crowds]
+        before, costs = measure_memory(place), Costs()
+        with costs.of("socket opened", place, count):
+            crowds = [
+                stack.enter_context(CrowdProcess(place.ports.sockets, tokens[number::CLIENT_PROCESSES]))
+                for number in range(CLIENT_PROCESSES)
+            ]
+            opened = [crowd.read() for crowd in crowds]
+        costs.charge("socket opened", "load generator", sum(one["cpu_seconds"] for one in opened))
         seconds, refused = max(one["seconds"] for one in opened), sum(one["refused"] for one in opened)
         time.sleep(SETTLE_SECONDS)  # What connecting needed and idling does not is given back by then.
         each = (measure_memory(place) - before) / 1024 / count
@@ -113,6 +116,7 @@ def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Fi
             "broadcast_p50": p50,
             "broadcast_p99": p99,
             "goal": {"count": 10_000, "kb_each": 50, "broadcast_p99": 1.0},
+            "costs": costs.describe(),
             "met": count >= 10_000 and each <= 50 and p99["median"] <= 1.0,
         }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -9,9 +10,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from redis import Redis
+
 from app.core.signatures import decode_secret, sign_standard
+from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare
-from bench.filling import AMOUNT, CURRENCY
+from bench.filling import AMOUNT, CURRENCY, fill_backlog
 from bench.http_load import run_load
 from bench.place import Ground, Place, Shop
 
@@ -21,6 +25,13 @@ CONNECTIONS = 32
 # More than the server was ever seen to answer, so that the requests last for the seconds.
 REQUESTS_PER_SECOND = {"hello": 8_000, "webhook": 4_000, "deposit": 3_000}
 EXPECTED = {"hello": "200", "webhook": "200", "deposit": "202"}
+OPERATIONS = {"hello": "hello answered", "webhook": "webhook taken", "deposit": "deposit taken"}
+# A round of webhooks while others wait.
+BEHIND = "webhook, others waiting"
+# What the settle rate of one worker clears in half a minute: a bad minute, not a bad day.
+BACKLOG = 100_000
+WARM_UP_SECONDS = 0.5
+INTAKE, DEPOSIT, INTAKE_BEHIND = KEYS = ("intake_vs_hello", "deposit_vs_hello", "intake_with_backlog")
 Say = Callable[[str], None]
 
 
@@ -67,7 +78,7 @@ def build_deposit(shop: Shop, user_id: str, **headers: str) -> bytes:
     return build_request("POST", "/api/payments/deposit", sent, body)
 
 
-def measure(place: Place, kind: str, seconds: float) -> dict[str, Any]:
+def measure(place: Place, kind: str, seconds: float, costs: Costs | None = None) -> dict[str, Any]:
     """Returns what one round of `kind` (hello, webhook, deposit) counted. Raises BenchFailed on a wrong answer."""
     count = int(REQUESTS_PER_SECOND[kind] * seconds)
     if kind == "webhook":
@@ -76,30 +87,51 @@ def measure(place: Place, kind: str, seconds: float) -> dict[str, Any]:
         requests = [build_deposit(place.shop, f"user-{number % 1_000}") for number in range(count)]
     else:
         requests = [build_request("GET", "/health/live", {})] * count
-    counted = run_load(place.ports.web, requests, CONNECTIONS, seconds)
+    with costs.of(OPERATIONS[kind], place) if costs else contextlib.nullcontext():
+        counted = run_load(place.ports.web, requests, CONNECTIONS, seconds)
+    if costs:
+        costs.add(OPERATIONS[kind], counted["count"])
+        costs.charge(OPERATIONS[kind], "load generator", counted["cpu_seconds"])
     if set(counted["statuses"]) != {EXPECTED[kind]}:
         raise BenchFailed(f"{kind}: answers were {counted['statuses']}")
     return counted
 
 
-def run_web(ground: Ground, seconds: float, say: Say) -> dict[str, Figure]:
-    """Measures webhooks, deposits and hellos of one web process, interleaved; nobody works on what was taken."""
-    rates: dict[str, list[float]] = {kind: [] for kind in EXPECTED}
-    last: dict[str, Any] = {}
+def run_web(ground: Ground, seconds: float, say: Say, backlog: int = BACKLOG) -> dict[str, Figure]:
+    """Measures webhooks, deposits and hellos of one web process, interleaved; nobody works on what was taken.
+
+    In each round webhooks are sent twice: while none waits, and while `backlog` others do.
+    """
+    rates: dict[str, list[float]] = {kind: [] for kind in (*EXPECTED, BEHIND)}
+    costs, last = Costs(), dict[str, Any]()
     with ground.open_place("web") as place:
         place.start("web")
         for kind in EXPECTED:
-            measure(place, kind, 0.5)
+            measure(place, kind, WARM_UP_SECONDS)
         for number in range(1, ROUNDS + 1):
+            place.maintain("truncate webhook_work")
             for kind in EXPECTED:
-                counted = last[kind] = measure(place, kind, seconds)
-                rates[kind].append(counted["count"] / counted["seconds"])
-            say(f"web, round {number}: " + ", ".join(f"{kind} {rates[kind][-1]:,.0f}/s" for kind in EXPECTED))
-        stored = place.value("select count(*) from webhook_work") + place.value("select count(*) from payment_work")
-    details = {"connections": CONNECTIONS, "rows_stored": stored}
-    intake = compare(rates["webhook"], rates["hello"], 0.4, ("webhooks", "hello"))
-    deposit = compare(rates["deposit"], rates["hello"], 0.3, ("deposits", "hello"))
-    return {
-        "intake_vs_hello": {**intake, **details, "answer_ms": last["webhook"]["milliseconds"]},
-        "deposit_vs_hello": {**deposit, **details, "answer_ms": last["deposit"]["milliseconds"]},
+                last[kind] = measure(place, kind, seconds, costs)
+                rates[kind].append(last[kind]["count"] / last[kind]["seconds"])
+            fill_backlog(place, backlog)
+            last[BEHIND] = measure(place, "webhook", seconds / 2)
+            rates[BEHIND].append(last[BEHIND]["count"] / last[BEHIND]["seconds"])
+            say(f"web, round {number}: " + ", ".join(f"{kind} {values[-1]:,.0f}/s" for kind, values in rates.items()))
+        stored = place.value("select count(*) from payment_webhooks") + place.value("select count(*) from payment_work")
+        rings = Redis.from_url(place.redis_url).llen("ring.settle")
+    details = {"connections": CONNECTIONS, "rows_stored": stored, "costs": costs.describe()}
+    pairs: dict[str, tuple[str, str, float | None, tuple[str, str]]] = {
+        INTAKE: ("webhook", "hello", 0.4, ("webhooks", "hello")),
+        DEPOSIT: ("deposit", "hello", 0.3, ("deposits", "hello")),
+        INTAKE_BEHIND: (BEHIND, "webhook", None, ("with_backlog", "with_none")),
     }
+    figures = {
+        key: {
+            **compare(rates[kind], rates[beside], goal, names),
+            **details,
+            "answer_ms": last[kind]["milliseconds"],
+        }
+        for key, (kind, beside, goal, names) in pairs.items()
+    }
+    figures[INTAKE_BEHIND] |= {"backlog": backlog, "doorbells_waiting": rings}
+    return figures

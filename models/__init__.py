@@ -3,9 +3,10 @@
 from models.declaration import Model, new_id
 from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
 from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProviderBreaker
+from models.partitions import DroppedPartition
 from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork
 from models.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
-from models.session import Database
+from models.session import Database, alone
 from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
 from models.wallets import Wallet, WalletTempLog, WalletTransaction
 from models.webhooks import PaymentWebhook, WebhookKey, WebhookRefusal, WebhookWork
@@ -19,6 +20,7 @@ __all__ = [
     "ClientToken",
     "Database",
     "DeadLetter",
+    "DroppedPartition",
     "Heartbeat",
     "Model",
     "Notification",
@@ -43,5 +45,6 @@ __all__ = [
     "WebhookKey",
     "WebhookRefusal",
     "WebhookWork",
+    "alone",
     "new_id",
 ]

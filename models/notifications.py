@@ -5,17 +5,20 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index
+from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.declaration import Created, Id, Model, Number, TenantId
 
 
 class Notification(Model):
-    """What a user should see, written by the deciding transaction, without a number yet."""
+    """What a user should see, written by the deciding transaction, without a number yet. Cut by its id's month."""
 
     __tablename__ = "notifications"
-    __table_args__ = (Index("ix_notifications_payment", "tenant_id", "payment_id"),)
+    __table_args__ = (
+        Index("ix_notifications_payment", "tenant_id", "payment_id"),
+        {"postgresql_partition_by": "RANGE (id)"},
+    )
 
     id: Mapped[Id]
     tenant_id: Mapped[TenantId]
@@ -41,7 +44,10 @@ class NotificationWork(Model):
 
 
 class NotificationNumber(Model):
-    """The place of a notification in its tenant's sequence 1, 2, 3, ...; readers see numbered ones only."""
+    """The place of a notification in its tenant's sequence 1, 2, 3, ...; readers see numbered ones only.
+
+    Not cut by time and kept for ever: numbers are unique over all time, read by number, and prove that none is missing.
+    """
 
     __tablename__ = "notification_numbers"
     __table_args__ = (
@@ -56,9 +62,10 @@ class NotificationNumber(Model):
 
 
 class NotificationCounter(Model):
-    """The last number given to a tenant's notifications."""
+    """The last number given to a tenant's notifications, and the one up to which they were dropped."""
 
     __tablename__ = "notification_counters"
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
     last_number: Mapped[Number]
+    held_after: Mapped[Number] = mapped_column(server_default=text("0"))

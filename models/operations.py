@@ -17,15 +17,19 @@ class AuditLog(Model):
     """One thing that happened, written by the transaction that did it; append-only.
 
     `payment_version`, `detail` and the entries in it repeat what the transaction wrote elsewhere, so that the two
-    can be held against each other.
+    can be held against each other. Cut by month; the key has the time in it because the partitions ask for that, the
+    ids alone are unique and in order.
     """
 
     __tablename__ = "audit_logs"
-    __table_args__ = (Index("ix_audit_logs_payment", "tenant_id", "payment_id", "id"),)
+    __table_args__ = (
+        Index("ix_audit_logs_payment", "tenant_id", "payment_id", "id"),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     tenant_id: Mapped[TenantId]
-    at: Mapped[Created]
+    at: Mapped[Created] = mapped_column(primary_key=True)
     actor: Mapped[str]
     kind: Mapped[str]
     payment_id: Mapped[uuid.UUID | None]

@@ -35,7 +35,7 @@ class PaymentTransaction(Model):
         Index("ix_payments_newest", "tenant_id", desc("created_at"), desc("id")),
         Index("ix_payments_user_newest", "tenant_id", "user_id", desc("created_at"), desc("id")),
         Index("ix_payments_reference", "provider_id", "provider_reference"),
-        {"postgresql_with": {"fillfactor": "70"}},
+        {"postgresql_with": {"fillfactor": "50"}},
     )
 
     id: Mapped[Id]

@@ -14,12 +14,16 @@ from models.declaration import Created, Id, Model, Moment, Number, TenantId
 
 
 class AuditWork(Model):
-    """An audit row that is in no seal yet; a trigger writes it with the audit row, the sealer takes it away."""
+    """An audit row that is in no seal yet; a trigger writes it with the audit row, the sealer takes it away.
+
+    `audit_id` and `audit_at` are the row's whole key, so that it is looked for in one partition only.
+    """
 
     __tablename__ = "audit_work"
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
     audit_id: Mapped[Number] = mapped_column(primary_key=True, autoincrement=False)
+    audit_at: Mapped[Moment]
     due_at: Mapped[Created]
 
 

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import orjson
 from sqlalchemy import Connection, Engine, Row, TextClause, create_engine, text
 from sqlalchemy.engine import make_url
+
+from models.driver_types import remember_ids
 
 Role = Literal["web", "door", "worker", "operator", "clerk"]
 
@@ -53,10 +56,10 @@ class Database:
             max_overflow=0,
             pool_timeout=pool_timeout,
             pool_pre_ping=False,
+            json_deserializer=orjson.loads,
             connect_args={"connect_timeout": 3, "application_name": "sluice"},
         )
-        # The same pool; on these connections the driver opens no transaction of its own.
-        self._unopened = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        remember_ids(self.engine)
 
     @contextmanager
     def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
@@ -76,7 +79,7 @@ class Database:
         One round trip instead of four: measured with a statement that does nothing, two thirds of the time. Raises
         sqlalchemy.exc.DBAPIError as the database does.
         """
-        with self._unopened.connect() as connection:
+        with self.engine.connect() as connection, _unopened(connection):
             return list(connection.execute(statement, {**_settings(role, tenant_id), **parameters}).all())
 
     @contextmanager
@@ -93,15 +96,33 @@ class Database:
         self.engine.dispose(close=False)
 
 
+@contextmanager
+def _unopened(connection: Connection) -> Iterator[None]:
+    """Keeps the driver from opening a transaction of its own.
+
+    By the driver's own switch, which says nothing to the server: SQLAlchemy's AUTOCOMMIT is taken back by a statement,
+    which is one more round trip, and which fails after the commit where the connection is gone by then.
+    """
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101  # nosec B101  # it has just been taken from the pool
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
+
+
 def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -> None:
     """Makes the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
     connection.execute(_BEGIN, _settings(role, tenant_id))
 
 
 def alone(sql: str) -> TextClause:
-    """Returns the statement for `Database.run_alone`; it must give rows. `:role`, `:tenant`, `:timeout` are taken.
+    """Returns the statement for `Database.run_alone`; `:role`, `:tenant` and `:timeout` are taken.
 
-    Statements that travel in one message are one transaction: role and limits end with it.
+    `sql` may be several statements, the last of which gives rows. Statements that travel in one message are one
+    transaction: role and limits end with it; each sees what was committed before it began.
     """
     return text(f"{_TAKE_ROLE}; {sql}")
 

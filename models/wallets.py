@@ -56,17 +56,13 @@ class WalletTransaction(Model):
     """An entry: one leg of a transfer, append-only. `direction` is +1 into the wallet, -1 out of it.
 
     `transfer_key` says what the money is for and is unique per payment: 'deposit' once, 'case:<id>' per accepted
-    case, 'reversal:<total>' per reversal. This is what makes a credit happen once.
+    case, 'reversal:<total>' per reversal. This is what makes a credit happen once. A trigger proves that wallet and
+    payment are there and of the tenant, for all entries of a statement at once; foreign keys ask row by row, which was
+    a tenth of PostgreSQL's time in settling.
     """
 
     __tablename__ = "wallet_transactions"
     __table_args__ = (
-        ForeignKeyConstraint(
-            ["tenant_id", "wallet_id", "currency"], ["wallets.tenant_id", "wallets.id", "wallets.currency"]
-        ),
-        ForeignKeyConstraint(
-            ["tenant_id", "payment_id"], ["payment_transactions.tenant_id", "payment_transactions.id"]
-        ),
         UniqueConstraint("wallet_id", "wallet_version"),
         Index("ix_wallet_transactions_newest", "wallet_id", text("at desc"), text("id desc")),
         UniqueConstraint("payment_id", "transfer_key", "direction"),

@@ -188,6 +188,8 @@ def hold_beside(
             reason, why, f"second_money:{known.reference}:{amount_minor}:{currency}", known.reference, extra, currency
         ),
         supersedes=SECOND_MONEY,
+        # Money in another currency is other money, under whatever name it came.
+        supersedes_currency=currency,
         notification="payment.review",
         alert="payment_conflict",
     )

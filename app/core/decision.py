@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from app.core.errors import InvariantBroken
@@ -52,8 +53,8 @@ class Case:
 class Decision:
     """What is to be written: the payment as it will be, and everything that goes with it in one transaction.
 
-    `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this. `alert`
-    names an alarm to raise.
+    `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
+    `supersedes_currency` is given, those in this currency alone. `alert` names an alarm to raise.
     """
 
     verdict: Verdict
@@ -62,6 +63,7 @@ class Decision:
     transfer: Transfer | None = None
     case: Case | None = None
     supersedes: frozenset[str] = frozenset()
+    supersedes_currency: str | None = None
     notification: str | None = None
     alert: str | None = None
 
@@ -72,7 +74,14 @@ CommandDecider = Callable[[Payment, Command, datetime.datetime], Decision]
 
 def changed(payment: Payment, now: datetime.datetime, **changes: object) -> Payment:
     """Returns the payment's next version with `changes`."""
-    return replace(payment, version=payment.version + 1, updated_at=now, **changes)  # type: ignore[arg-type]
+    values = dict(zip(_FIELDS, _read_fields(payment), strict=True))
+    values.update(changes, version=payment.version + 1, updated_at=now)
+    return Payment(**values)
+
+
+# What dataclasses.replace does, in half of its time: it is done for each payment of a batch.
+_FIELDS = tuple(field.name for field in fields(Payment))
+_read_fields = operator.attrgetter(*_FIELDS)
 
 
 def marked(payment: Payment, now: datetime.datetime, mark: str) -> Payment:

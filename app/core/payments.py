@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -117,11 +118,13 @@ class Payment:
         return next((mark for mark in EXCEPTIONS if mark in self.exceptions), None)
 
 
+# The times of a settled batch are the same for all its payments.
+@functools.lru_cache(maxsize=1_024)
 def format_time(moment: datetime.datetime | None) -> str | None:
     """Returns an RFC 3339 time in UTC with six fraction digits and Z."""
     if moment is None:
         return None
-    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(datetime.UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def present_payment(payment: Payment) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import get_args
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
-from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.doctor.finding import Finding, Level, fail, is_loopback, ok, warn
+from app.doctor.partitions import examine_partitions
 from app.processes import SETTLE_PROCESSES
 from app.runtime import Runtime
 from models.migrations import newest_revision
@@ -75,7 +76,11 @@ def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
         yield from _examine_login(connection)
         yield _examine_policies(connection)
     yield _examine_way(runtime.settings.required("database_url"))
-    yield _examine_revision(runtime)
+    revision = _examine_revision(runtime)
+    yield revision
+    if revision.level is Level.OK:
+        # An older schema has none of what would be asked.
+        yield from examine_partitions(runtime)
 
 
 def _examine_server(connection: Connection) -> Iterator[Finding]:

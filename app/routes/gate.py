@@ -12,13 +12,12 @@ from flask import Flask, Response, current_app, g, request
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
-from sqlalchemy import text
 
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES, PUBLIC
 from app.routes.paths import path_pattern
 from app.runtime import Runtime, runtime
-from app.services.access import Caller, authenticate
+from app.services.access import Caller, is_known_origin, recognise
 
 # A wrong key costs its sender this much more each time, up to a second; only a fifth of the connections may be spent
 # on it, so that nobody can use the slowing down to keep others out. Who is held back costs a greenlet, no thread.
@@ -90,7 +89,7 @@ def _authenticate(slow: _SlowDown) -> Caller | None:
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "bearer" or not credential:
         return None
-    found = authenticate(runtime().database, credential.strip())
+    found = recognise(runtime().database, credential.strip())
     if found is None:
         slow.down(name_guesser(request.remote_addr or ""))
     return found
@@ -107,11 +106,7 @@ def _is_allowed(origin: str, tenants_origins: tuple[str, ...]) -> bool:
 
 def _is_known(origin: str) -> bool:
     """Whether the origin is ours or any tenant's."""
-    if origin.lower() == own_origin():
-        return True
-    with runtime().database.transaction("door") as connection:
-        known = connection.execute(text("select door_origin_is_known(:origin)"), {"origin": origin.lower()})
-        return bool(known.scalar())
+    return origin.lower() == own_origin() or is_known_origin(runtime().database, origin)
 
 
 def _preflight(origin: str | None, rule: str) -> Response | None:
@@ -130,7 +125,7 @@ def _preflight(origin: str | None, rule: str) -> Response | None:
 def _add_headers(response: Response) -> Response:
     origin = g.get("cors_origin")
     if request.path.startswith("/api/"):
-        response.vary.add("Origin")
+        response.headers.add("Vary", "Origin")
         response.headers.setdefault("Cache-Control", "no-store")
     if origin:
         response.headers["Access-Control-Allow-Origin"] = origin

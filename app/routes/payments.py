@@ -31,9 +31,10 @@ from app.routes.reading import (
 )
 from app.routes.schemas import DepositRequest
 from app.runtime import runtime
-from app.services import payments, timeline
+from app.services import deposits, payments, timeline
 from app.services.access import USER_ID
-from app.services.payments import Creation, Deposit, Filters
+from app.services.deposits import Creation, Deposit
+from app.services.payments import Filters
 from app.waiting import WAIT_SECONDS_MAX, Waiters
 
 blueprint = Blueprint("payments", __name__)
@@ -58,7 +59,7 @@ def create_deposit() -> Response:
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise field_error("Idempotency-Key", "is required: 1 to 255 printable ASCII characters", status=400)
     deposit = _read_deposit(key)
-    creation = payments.create_deposit(runtime(), caller(), deposit)
+    creation = deposits.create_deposit(runtime(), caller(), deposit)
     seconds = _prefer_wait()
     if seconds is None:
         return _answer(creation, creation.payment, 202)
@@ -79,10 +80,11 @@ def _read_deposit(key: str) -> Deposit:
     if who.user_id is not None and body.user_id not in (None, who.user_id):
         raise RequestRejected(403, "A client token makes deposits for its own user only.")
     user_id = who.user_id or str(body.user_id)
-    canonical = {**body.model_dump(), "user_id": user_id, "amount": parse_amount(body.amount, body.currency)}
+    amount_minor = parse_amount(body.amount, body.currency)
+    canonical = {**body.model_dump(), "user_id": user_id, "amount": amount_minor}
     return Deposit(
         user_id=user_id,
-        amount_minor=parse_amount(body.amount, body.currency),
+        amount_minor=amount_minor,
         currency=body.currency,
         provider_id=uuid.UUID(body.provider_id) if body.provider_id else None,
         success_url=body.success_url,
@@ -95,7 +97,7 @@ def _read_deposit(key: str) -> Deposit:
 
 
 def _prefer_wait() -> int | None:
-    match = _PREFER_WAIT.search(",".join(request.headers.getlist("Prefer")))
+    match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
     return min(int(match.group(1)), WAIT_SECONDS_MAX) if match else None
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import cast
 
-from flask import Blueprint, Response, jsonify, request
+import orjson
+import structlog
+from flask import Blueprint, Response, request
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.core.errors import RequestRejected
 from app.routes.errors import problem
@@ -12,6 +16,8 @@ from app.routes.reading import read_bounded
 from app.runtime import runtime
 from app.services import webhooks
 from app.services.webhooks import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
+
+log = structlog.get_logger(__name__)
 
 blueprint = Blueprint("webhooks", __name__)
 
@@ -41,18 +47,23 @@ def provider_webhook(provider_id: str) -> Response:
 
 
 def _receive(path: str, provider_id: str | None = None) -> Response:
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    unread = Delivery(path, provider_id, headers, b"", request.remote_addr or "")
     try:
         body = read_bounded(BODY_BYTES_MAX)
     except RequestRejected:
-        webhooks.refuse(runtime(), unread, "too_large")
+        webhooks.refuse(runtime(), _delivery(path, provider_id, b""), "too_large")
         raise
-    delivery = replace(unread, body=body)
+    delivery = _delivery(path, provider_id, body)
     if request.mimetype != "application/json":
         webhooks.refuse(runtime(), delivery, "media_type")
         return problem(415, "A webhook is application/json.")
-    receipt = webhooks.receive(runtime(), delivery)
+    try:
+        receipt = webhooks.receive(runtime(), delivery)
+    except DBAPIError as error:
+        if isinstance(error, OperationalError | InterfaceError):
+            raise
+        # Whatever it was, the sender must come again; not all of them do so after a 500.
+        log.exception("webhook_not_stored", exc_info=error)
+        return problem(503, "The webhook could not be stored. Try again.")
     answer: dict[str, object] = {
         "received": True,
         "webhook_id": str(receipt.webhook_id),
@@ -60,4 +71,10 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
     }
     if receipt.is_conflict:
         answer["conflict"] = True
-    return jsonify(answer)
+    return Response(orjson.dumps(answer), content_type="application/json")
+
+
+def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
+    # All that is asked of headers is a value by its name, and these find it by any spelling.
+    headers = cast("Mapping[str, str]", request.headers)
+    return Delivery(path, provider_id, headers, body, request.remote_addr or "")

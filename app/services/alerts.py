@@ -59,17 +59,7 @@ def write(connection: Connection, rows: list[AlertRow]) -> None:
     """Writes `rows` in the caller's transaction and logs each; they are due to be posted at once."""
     if not rows:
         return
-    described = [
-        {
-            "id": new_id(),
-            "tenant_id": row.tenant_id,
-            "kind": row.kind,
-            "severity": KINDS[row.kind][0],
-            "message": KINDS[row.kind][1],
-            "detail": row.detail,
-        }
-        for row in rows
-    ]
-    connection.execute(_INSERT, {"rows": encode_rows(described)})
+    described = [(new_id(), row.tenant_id, row.kind, *KINDS[row.kind], row.detail) for row in rows]
+    connection.execute(_INSERT, encode_rows(_COLUMNS, described))
     for row in rows:
         log.warning("alert", kind=row.kind, tenant_id=str(row.tenant_id), **row.detail)

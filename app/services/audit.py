@@ -39,5 +39,5 @@ _INSERT = text(f"insert into audit_logs ({_NAMES}) select {_NAMES} from {row_set
 def write(connection: Connection, rows: list[AuditRow]) -> None:
     """Appends `rows` in their order."""
     if rows:
-        parameters = {"rows": encode_rows([{name: getattr(row, name) for name in _COLUMNS} for row in rows])}
-        connection.execute(_INSERT, parameters)
+        told = [(row.tenant_id, row.actor, row.kind, row.payment_id, row.payment_version, row.detail) for row in rows]
+        connection.execute(_INSERT, encode_rows(_COLUMNS, told))

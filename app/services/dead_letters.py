@@ -45,11 +45,15 @@ class DeadLetterRow:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """Which open cases of a payment later money has settled: of one provider reference, with one of these reasons."""
+    """Which open cases of a payment later money has settled.
+
+    They are of one provider reference and have one of these reasons; where `currency` is given, they are in that one.
+    """
 
     payment_id: uuid.UUID
     reference: str | None
     reasons: frozenset[str]
+    currency: str | None = None
 
 
 _COLUMNS = {
@@ -79,12 +83,14 @@ _INSERT = text(
     " detail = excluded.detail, attempts = excluded.attempts, amount_minor = excluded.amount_minor"
     " where dead_letters.state in ('redriven', 'superseded') and excluded.state = 'open' returning id"
 )
+_SUPERSEDED_COLUMNS = {"payment_id": "uuid", "reference": "text", "reasons": "text[]", "currency": "text"}
 _SUPERSEDE = text(
     f"""
     update dead_letters d set state = 'superseded', closed_at = now(), closed_by = 'system'
-    from {row_set({"payment_id": "uuid", "reference": "text", "reasons": "text[]"})}
+    from {row_set(_SUPERSEDED_COLUMNS)}
     where d.payment_id = r.payment_id and d.state = 'open' and d.case_key is not null and d.reason = any(r.reasons)
       and (d.case_reference is null or r.reference is null or d.case_reference = r.reference)
+      and (d.currency is null or r.currency is null or d.currency = r.currency)
     """  # noqa: S608  # constants
 )
 
@@ -95,25 +101,17 @@ def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
         return 0
     # One statement may touch a case only once; the last telling of it counts.
     distinct = {(row.payment_id, row.case_key) if row.case_key else place: row for place, row in enumerate(rows)}
-    described = [
-        {"id": new_id(), **{name: getattr(row, name) for name in _COLUMNS if name != "id"}} for row in distinct.values()
-    ]
-    for row in described:
-        # Whoever tells a case may quote a provider; the evidence itself, the bytes, is kept as it came.
-        row["detail"] = redact(row["detail"])
-        # PostgreSQL's spelling of bytes in text.
-        row["body"] = None if row["body"] is None else "\\x" + row["body"].hex()
-    return len(connection.execute(_INSERT, {"rows": encode_rows(described)}).all())
+    # Whoever tells a case may quote a provider; the evidence itself, the bytes, is kept as it came.
+    told = [replace(row, detail=redact(row.detail)) for row in distinct.values()]
+    described = [(new_id(), *(getattr(row, name) for name in _COLUMNS if name != "id")) for row in told]
+    return len(connection.execute(_INSERT, encode_rows(_COLUMNS, described)).all())
 
 
 def supersede(connection: Connection, settled: list[Superseded]) -> None:
     """Closes open cases that later money has settled."""
     if settled:
-        rows = [
-            {"payment_id": row.payment_id, "reference": row.reference, "reasons": sorted(row.reasons)}
-            for row in settled
-        ]
-        connection.execute(_SUPERSEDE, {"rows": encode_rows(rows)})
+        rows = [(row.payment_id, row.reference, row.reasons, row.currency) for row in settled]
+        connection.execute(_SUPERSEDE, encode_rows(_SUPERSEDED_COLUMNS, rows))
 
 
 def superseded_by(later: Superseded, row: DeadLetterRow) -> DeadLetterRow:
@@ -121,6 +119,7 @@ def superseded_by(later: Superseded, row: DeadLetterRow) -> DeadLetterRow:
     fits = row.payment_id == later.payment_id and row.state == "open" and row.reason in later.reasons
     fits = fits and row.case_key is not None
     fits = fits and (None in (row.case_reference, later.reference) or row.case_reference == later.reference)
+    fits = fits and (None in (row.currency, later.currency) or row.currency == later.currency)
     return replace(row, state="superseded") if fits else row
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -21,6 +23,8 @@ DESCRIPTIONS = {"deposit": "Payment deposit from external provider", "reversal":
 
 UserKey = tuple[uuid.UUID, str, str]
 ClearingKey = tuple[uuid.UUID, uuid.UUID, str]
+# Payment and transfer key, which are unique together.
+PostingKey = tuple[uuid.UUID, str]
 
 
 @dataclass(slots=True)
@@ -56,8 +60,8 @@ def user_change(posting: Posting) -> UserChange:
     return UserChange(_user_key(posting), sign * posting.transfer.amount_minor)
 
 
-def post(connection: Connection, postings: list[Posting]) -> dict[uuid.UUID, list[dict[str, object]]]:
-    """Writes two entries per posting and the new balances; returns the entries by payment, as the audit keeps them.
+def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, dict[str, object]]:
+    """Writes two entries per posting and the new balances; returns by posting what the audit keeps of them.
 
     Locks user wallets in the order of their ids, a clearing shard last. Raises sqlalchemy.exc.IntegrityError where a
     transfer key was posted before: the unique key is what makes a credit happen once.
@@ -66,15 +70,22 @@ def post(connection: Connection, postings: list[Posting]) -> dict[uuid.UUID, lis
         return {}
     users = _lock_user_wallets(connection, {_user_key(posting) for posting in postings})
     clearing = _lock_clearing_shards(connection, {_clearing_key(posting) for posting in postings})
-    rows: list[dict[str, object]] = []
-    audited: dict[uuid.UUID, list[dict[str, object]]] = {}
+    rows: list[tuple[object, ...]] = []
+    audited: dict[PostingKey, dict[str, object]] = {}
     for posting in postings:
-        sign = 1 if posting.transfer.type == "deposit" else -1
-        transfer_id = new_id()
-        legs = [(users[_user_key(posting)], sign), (clearing[_clearing_key(posting)], -sign)]
-        entries = [_leg(posting, transfer_id, wallet, direction) for wallet, direction in legs]
-        rows += entries
-        audited.setdefault(posting.payment.id, []).extend(entries)
+        transfer = posting.transfer
+        transfer_id, sign = new_id(), 1 if transfer.type == "deposit" else -1
+        shared = (transfer_id, transfer.key, transfer.currency, transfer.amount_minor, transfer.type)
+        moved = (*shared, DESCRIPTIONS[transfer.type])
+        legs = [
+            _move(users[_user_key(posting)], sign, transfer.amount_minor),
+            _move(clearing[_clearing_key(posting)], -sign, transfer.amount_minor),
+        ]
+        rows += [(posting.payment.tenant_id, posting.payment.id, *moved, *leg) for leg in legs]
+        audited[posting.payment.id, transfer.key] = {
+            "transfer": dict(zip(_TRANSFER_COLUMNS, moved, strict=True)),
+            "entries": [dict(zip(_LEG_COLUMNS, leg, strict=True)) for leg in legs],
+        }
     _write(connection, rows, [*users.values(), *clearing.values()])
     return audited
 
@@ -87,26 +98,12 @@ def _clearing_key(posting: Posting) -> ClearingKey:
     return (posting.payment.tenant_id, posting.payment.provider_id, posting.transfer.currency)
 
 
-def _leg(posting: Posting, transfer_id: uuid.UUID, wallet: _Wallet, direction: int) -> dict[str, object]:
+def _move(wallet: _Wallet, direction: int, amount_minor: int) -> tuple[object, ...]:
+    """Moves the running balance; returns the values of _LEG_COLUMNS."""
     before = wallet.balance_minor
-    wallet.balance_minor += direction * posting.transfer.amount_minor
+    wallet.balance_minor += direction * amount_minor
     wallet.version += 1
-    return {
-        "id": new_id(),
-        "tenant_id": wallet.tenant_id,
-        "transfer_id": transfer_id,
-        "transfer_key": posting.transfer.key,
-        "payment_id": posting.payment.id,
-        "wallet_id": wallet.id,
-        "wallet_version": wallet.version,
-        "currency": wallet.currency,
-        "direction": direction,
-        "amount_minor": posting.transfer.amount_minor,
-        "balance_before_minor": before,
-        "balance_after_minor": wallet.balance_minor,
-        "type": posting.transfer.type,
-        "description": DESCRIPTIONS[posting.transfer.type],
-    }
+    return (new_id(), wallet.id, wallet.version, direction, before, wallet.balance_minor)
 
 
 _KEY_COLUMNS = {"tenant_id": "uuid", "user_id": "text", "currency": "text"}
@@ -118,39 +115,35 @@ _USER_WALLETS = text(
     where w.kind = 'user' order by w.id for no key update of w
     """  # noqa: S608  # constants
 )
+_NEW_COLUMNS = {"id": "uuid", **_KEY_COLUMNS}
 _NEW_USER_WALLETS = text(
     f"""
     insert into wallets (id, tenant_id, kind, user_id, currency)
-    select id, tenant_id, 'user', user_id, currency from {row_set({"id": "uuid", **_KEY_COLUMNS})}
+    select id, tenant_id, 'user', user_id, currency from {row_set(_NEW_COLUMNS)}
     order by tenant_id, user_id, currency
-    on conflict do nothing
+    on conflict do nothing returning id, tenant_id, user_id, currency, balance_minor, version
     """  # noqa: S608  # constants
 )
 
 
 def _lock_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[UserKey, _Wallet]:
-    found = _select_user_wallets(connection, keys)
-    missing = keys - found.keys()
-    if missing:
-        rows = [{"id": new_id(), **row} for row in _key_rows(missing)]
-        connection.execute(_NEW_USER_WALLETS, {"rows": encode_rows(rows)})
-        found = _select_user_wallets(connection, keys)
+    found = _read_wallets(connection.execute(_USER_WALLETS, encode_rows(_KEY_COLUMNS, list(keys))).all())
+    if missing := keys - found.keys():
+        new = encode_rows(_NEW_COLUMNS, [(new_id(), *key) for key in missing])
+        found |= _read_wallets(connection.execute(_NEW_USER_WALLETS, new).all())
+    if missing := keys - found.keys():
+        # Another batch has opened them at the same moment.
+        found |= _read_wallets(connection.execute(_USER_WALLETS, encode_rows(_KEY_COLUMNS, list(missing))).all())
     if found.keys() != keys:
         raise InvariantBroken("a wallet could not be opened", wallets=[str(key) for key in keys - found.keys()])
     return found
 
 
-def _select_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[UserKey, _Wallet]:
+def _read_wallets(rows: Iterable[Sequence[Any]]) -> dict[UserKey, _Wallet]:
     return {
-        (row.tenant_id, row.user_id, row.currency): _Wallet(
-            row.id, row.tenant_id, row.currency, row.balance_minor, row.version
-        )
-        for row in connection.execute(_USER_WALLETS, {"rows": encode_rows(_key_rows(keys))})
+        (tenant_id, user_id, currency): _Wallet(wallet_id, tenant_id, currency, balance_minor, version)
+        for wallet_id, tenant_id, user_id, currency, balance_minor, version in rows
     }
-
-
-def _key_rows(keys: set[UserKey]) -> list[dict[str, object]]:
-    return [dict(zip(_KEY_COLUMNS, key, strict=True)) for key in keys]
 
 
 # A free shard is taken; only where all are busy does the second form wait for one.
@@ -192,22 +185,24 @@ def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
     return _Wallet(row.id, row.tenant_id, row.currency, row.balance_minor, row.version)
 
 
-_ENTRY_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
+# What both entries of a transfer share, and what each has for itself.
+_TRANSFER_COLUMNS = {
     "transfer_id": "uuid",
     "transfer_key": "text",
-    "payment_id": "uuid",
-    "wallet_id": "uuid",
-    "wallet_version": "bigint",
     "currency": "text",
-    "direction": "smallint",
     "amount_minor": "bigint",
-    "balance_before_minor": "bigint",
-    "balance_after_minor": "bigint",
     "type": "text",
     "description": "text",
 }
+_LEG_COLUMNS = {
+    "id": "uuid",
+    "wallet_id": "uuid",
+    "wallet_version": "bigint",
+    "direction": "smallint",
+    "balance_before_minor": "bigint",
+    "balance_after_minor": "bigint",
+}
+_ENTRY_COLUMNS = {"tenant_id": "uuid", "payment_id": "uuid", **_TRANSFER_COLUMNS, **_LEG_COLUMNS}
 _ENTRY_NAMES = ", ".join(_ENTRY_COLUMNS)
 _INSERT_ENTRIES = text(
     f"insert into wallet_transactions ({_ENTRY_NAMES})"  # noqa: S608  # constants
@@ -222,7 +217,7 @@ _UPDATE_WALLETS = text(
 )
 
 
-def _write(connection: Connection, rows: list[dict[str, object]], wallets: list[_Wallet]) -> None:
-    connection.execute(_INSERT_ENTRIES, {"rows": encode_rows(rows)})
-    balances = [{name: getattr(wallet, name) for name in _BALANCE_COLUMNS} for wallet in wallets]
-    connection.execute(_UPDATE_WALLETS, {"rows": encode_rows(balances)})
+def _write(connection: Connection, rows: list[tuple[object, ...]], wallets: list[_Wallet]) -> None:
+    connection.execute(_INSERT_ENTRIES, encode_rows(_ENTRY_COLUMNS, rows))
+    balances = [(wallet.id, wallet.balance_minor, wallet.version) for wallet in wallets]
+    connection.execute(_UPDATE_WALLETS, encode_rows(_BALANCE_COLUMNS, balances))

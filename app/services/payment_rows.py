@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +14,32 @@ from app.core.payments import Beside, Payment, Policy, Status
 from app.core.schedule import next_call
 from models.row_sets import encode_rows, row_set, uuid_array
 
+_STATUSES = {str(status): status for status in Status}
+
 
 @dataclass(slots=True)
 class LockedPayment:
-    """A locked payment as it was and as it is by now, with its place in the poll schedule."""
+    """A locked payment as it was and as it is by now, with its place in the poll schedule.
+
+    `has_open_letters`: dead letters about it, with money or without, wait for a person.
+    """
 
     payment: Payment
     original: Payment
     polls: int
+    has_open_letters: bool
     reschedule: bool = False
 
 
-# Two statements: what is read beside the payment must be read after its lock was granted, not before.
-_LOCK = text("select id from payment_transactions where id = any(cast(:ids as uuid[])) order by id for no key update")
+# Two statements: what is read beside the payment must be read after its lock was granted, not before. The database's
+# clock decides, so that workers whose clocks differ decide alike; it is read once all locks are held.
+_LOCK = text(
+    """
+    with locked as materialized (
+        select id from payment_transactions where id = any(cast(:ids as uuid[])) order by id for no key update)
+    select clock_timestamp() from (select count(*) from locked) as all_of_them
+    """
+)
 _LOAD = text(
     """
     select p.id, p.tenant_id, p.version, p.user_id, p.amount_minor, p.currency, p.status, p.provider_id, p.created_at,
@@ -33,11 +47,9 @@ _LOAD = text(
            p.completed_at, p.received_minor, p.received_currency, p.reversed_minor, p.session_closed,
            p.provider_request_at is not null as was_sent,
            t.tolerance_percent, t.late_policy, t.over_policy, t.negative_policy, t.monitoring_seconds,
-           coalesce(w.polls, 0) as polls, clock_timestamp() as now,
-           exists (select from dead_letters d where d.tenant_id = p.tenant_id and d.payment_id = p.id
-                   and d.state = 'open' and d.amount_minor is not null) as has_open_case,
-           exists (select from webhook_work h where h.payment_id = p.id and h.tenant_id = p.tenant_id)
-               as has_waiting_webhooks,
+           coalesce(w.polls, 0) as polls,
+           coalesce(open.letters > 0, false) as has_open_letters, coalesce(open.cases > 0, false) as has_open_case,
+           waiting.payment_id is not null as has_waiting_webhooks,
            case when 'conflict' = any(p.exceptions) then array(
                select jsonb_build_array(d.case_reference, d.currency,
                    coalesce(sum(d.amount_minor) filter (where d.state = 'accepted'), 0),
@@ -49,6 +61,13 @@ _LOAD = text(
     from payment_transactions p
     join tenants t on t.id = p.tenant_id
     left join payment_work w on w.payment_id = p.id and w.tenant_id = p.tenant_id
+    left join (
+        select tenant_id, payment_id, count(*) as letters, count(amount_minor) as cases from dead_letters
+        where payment_id = any(cast(:ids as uuid[])) and state = 'open' group by tenant_id, payment_id
+    ) as open on open.tenant_id = p.tenant_id and open.payment_id = p.id
+    left join (
+        select distinct tenant_id, payment_id from webhook_work where payment_id = any(cast(:ids as uuid[]))
+    ) as waiting on waiting.tenant_id = p.tenant_id and waiting.payment_id = p.id
     where p.id = any(cast(:ids as uuid[]))
     """
 )
@@ -62,35 +81,40 @@ def lock_payments(
     Ids that are no payment are left out.
     """
     wanted = {"ids": uuid_array(ids)}
-    connection.execute(_LOCK, wanted)
+    now: datetime.datetime = connection.execute(_LOCK, wanted).scalar_one()
     locked: dict[uuid.UUID, LockedPayment] = {}
-    now = datetime.datetime.now(datetime.UTC)
-    for row in connection.execute(_LOAD, wanted).mappings():
-        payment = read_payment(row)
-        locked[payment.id] = LockedPayment(payment, payment, row["polls"])
-        # The database's clock decides, so that workers whose clocks differ decide alike.
-        now = row["now"]
+    policies: dict[uuid.UUID, Policy] = {}
+    result = connection.execute(_LOAD, wanted)
+    names = tuple(result.keys())
+    for values in result.all():
+        # A plain dictionary: the driver's own mapping looks each name up in several steps.
+        row = dict(zip(names, values, strict=True))
+        policy = policies.get(row["tenant_id"]) or policies.setdefault(row["tenant_id"], _read_policy(row))
+        payment = read_payment(
+            row,
+            was_sent=row["was_sent"],
+            has_open_case=row["has_open_case"],
+            has_waiting_webhooks=row["has_waiting_webhooks"],
+            beside=tuple(Beside(*money) for money in row["beside"] or ()),
+            session_closed=row["session_closed"],
+            policy=policy,
+        )
+        locked[payment.id] = LockedPayment(payment, payment, row["polls"], row["has_open_letters"])
     return locked, now
 
 
-def read_payment(row: RowMapping) -> Payment:
-    """Returns the payment in `row`; what is not selected has its default."""
-    extra: dict[str, Any] = {}
-    if "tolerance_percent" in row:
-        extra = {
-            "was_sent": row["was_sent"],
-            "has_open_case": row["has_open_case"],
-            "has_waiting_webhooks": row["has_waiting_webhooks"],
-            "beside": tuple(Beside(*money) for money in row["beside"] or ()),
-            "session_closed": row["session_closed"],
-            "policy": Policy(
-                tolerance_percent=row["tolerance_percent"],
-                late=row["late_policy"],
-                over=row["over_policy"],
-                negative=row["negative_policy"],
-                monitoring_seconds=row["monitoring_seconds"],
-            ),
-        }
+def _read_policy(row: Mapping[str, Any]) -> Policy:
+    return Policy(
+        tolerance_percent=row["tolerance_percent"],
+        late=row["late_policy"],
+        over=row["over_policy"],
+        negative=row["negative_policy"],
+        monitoring_seconds=row["monitoring_seconds"],
+    )
+
+
+def read_payment(row: Mapping[str, Any] | RowMapping, **beside: Any) -> Payment:
+    """Returns the payment in `row`, with what is known `beside` it; what is not given has its default."""
     return Payment(
         id=row["id"],
         tenant_id=row["tenant_id"],
@@ -98,7 +122,7 @@ def read_payment(row: RowMapping) -> Payment:
         user_id=row["user_id"],
         amount_minor=row["amount_minor"],
         currency=row["currency"],
-        status=Status(row["status"]),
+        status=_STATUSES[row["status"]],
         provider_id=row["provider_id"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -112,7 +136,7 @@ def read_payment(row: RowMapping) -> Payment:
         received_minor=row["received_minor"],
         received_currency=row["received_currency"],
         reversed_minor=row["reversed_minor"],
-        **extra,
+        **beside,
     )
 
 
@@ -142,19 +166,33 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
     """Writes what may change of payments."""
     if not payments:
         return
+    # Sorted, so that the same marks are the same value whoever wrote them.
     rows = [
-        {name: getattr(payment, name) for name in _PAYMENT_COLUMNS} | {"exceptions": sorted(payment.exceptions)}
+        (
+            payment.id,
+            payment.version,
+            payment.status,
+            sorted(payment.exceptions),
+            payment.provider_reference,
+            payment.redirect_url,
+            payment.failure_reason,
+            payment.completed_at,
+            payment.updated_at,
+            payment.received_minor,
+            payment.received_currency,
+            payment.reversed_minor,
+            payment.session_closed,
+        )
         for payment in payments
     ]
-    connection.execute(_UPDATE_PAYMENTS, {"rows": encode_rows(rows)})
+    connection.execute(_UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
 
 
 _DELETE_WORK = text(
-    f"""
+    """
     delete from payment_work where payment_id in (
-        select payment_id from payment_work
-        where payment_id in (select id from {row_set({"id": "uuid"})}) order by payment_id for update)
-    """  # noqa: S608  # constants
+        select payment_id from payment_work where payment_id = any(cast(:ids as uuid[])) order by payment_id for update)
+    """
 )
 _WORK_COLUMNS = {
     "payment_id": "uuid",
@@ -177,29 +215,23 @@ _UPSERT_WORK = text(
 def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.datetime) -> None:
     """Gives each payment's work row its next call, whoever held it: a stale claim finds its claim_id gone."""
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
-    done = [{"id": row.payment.id} for row, call in calls if call is None]
+    done = [row.payment.id for row, call in calls if call is None]
     if done:
-        connection.execute(_DELETE_WORK, {"rows": encode_rows(done)})
+        connection.execute(_DELETE_WORK, {"ids": uuid_array(done)})
     left = [
-        {
-            "payment_id": row.payment.id,
-            "tenant_id": row.payment.tenant_id,
-            "provider_id": row.payment.provider_id,
-            "action": call.action,
-            "due_at": call.due_at,
-            "polls": row.polls,
-        }
+        (row.payment.id, row.payment.tenant_id, row.payment.provider_id, call.action, call.due_at, row.polls)
         for row, call in calls
         if call is not None
     ]
     if left:
-        connection.execute(_UPSERT_WORK, {"rows": encode_rows(left)})
+        connection.execute(_UPSERT_WORK, encode_rows(_WORK_COLUMNS, left))
 
 
+_HOLD_COLUMNS = {"payment_id": "uuid", "state": "text"}
 _CLOSE_HOLDS = text(
     f"""
     update wallet_temp_logs l set state = r.state, closed_at = now()
-    from {row_set({"payment_id": "uuid", "state": "text"})} where l.payment_id = r.payment_id
+    from {row_set(_HOLD_COLUMNS)} where l.payment_id = r.payment_id
     """  # noqa: S608  # constants
 )
 
@@ -207,9 +239,9 @@ _CLOSE_HOLDS = text(
 def close_holds(connection: Connection, payments: list[Payment]) -> None:
     """Closes the holds of payments that have ended: applied where they completed, else released."""
     ended = [
-        {"payment_id": payment.id, "state": "applied" if payment.status is Status.COMPLETED else "released"}
+        (payment.id, "applied" if payment.status is Status.COMPLETED else "released")
         for payment in payments
         if not payment.is_open
     ]
     if ended:
-        connection.execute(_CLOSE_HOLDS, {"rows": encode_rows(ended)})
+        connection.execute(_CLOSE_HOLDS, encode_rows(_HOLD_COLUMNS, ended))

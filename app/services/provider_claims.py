@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from models import new_id
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30
+# First half of the advisory lock's key, so that it meets no other use of advisory locks.
+_LOCK_SPACE = 0x63616C6C
 
 # Providers are looked at one by one, each up to its limit of calls at once; creates of any provider go first. A
 # provider that failed and whose pause is over gets a single call: whoever sets `probe_until` makes it.
@@ -50,6 +53,8 @@ _READ_CLAIMED = text(
     select p.id, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.provider_request_at,
            p.success_url, p.failure_url, p.metadata, p.expires_at, p.expires_at <= now() as is_expired,
            extract(epoch from now() - p.provider_request_at) as request_age_seconds,
+           (select count(*) from payment_work c
+            where c.provider_id = a.id and c.claim_id is not null and c.due_at > now()) > a.calls_max as is_over,
            a.adapter, a.api_base_url, a.api_key_encrypted, a.attempts_max
     from payment_transactions p
     join payment_providers a on a.tenant_id = p.tenant_id and a.id = p.provider_id
@@ -62,6 +67,9 @@ _KEEP_REQUEST = text(
     where tenant_id = :tenant_id and id = :payment_id and provider_request is null
     """
 )
+# Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
+# one too many goes back.
+_ONE_AT_A_TIME = text("select pg_advisory_xact_lock(:space, hashtext(:provider_id))")
 _MORE_DUE = text("select exists (select from payment_work where due_at <= now())")
 
 
@@ -88,8 +96,19 @@ class Claim:
     is_probe: bool
 
 
+class _OneTooMany(Exception):
+    """The provider has all the calls that it may have, by claims of the same moment."""
+
+
 def claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
     """Claims one due call, creates before all others; returns it and whether more are due."""
+    while True:
+        # The next look sees the claims that this one did not.
+        with contextlib.suppress(_OneTooMany):
+            return _claim_call(runtime)
+
+
+def _claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
     claim_id = new_id()
     with runtime.database.transaction("worker") as connection:
         for is_later in (False, True):
@@ -106,7 +125,10 @@ def claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
 
 def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: RowMapping) -> Claim:
     ids = {"tenant_id": row["tenant_id"], "payment_id": row["payment_id"]}
+    connection.execute(_ONE_AT_A_TIME, {"space": _LOCK_SPACE, "provider_id": str(row["provider_id"])})
     payment = connection.execute(_READ_CLAIMED, ids).mappings().one()
+    if payment["is_over"]:
+        raise _OneTooMany
     request = payment["provider_request"]
     if request is None and row["action"] == "create":
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 # One seal's worth: some milliseconds to hash, and small enough to read again in one piece.
 SEAL_ROWS_MAX = 1_000
 # One look's worth per tenant: bounded, so that a backlog of one does not keep the others waiting.
-SEALS_MAX = 20
+SEALS_MAX = 100
 
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x7365616C
@@ -39,14 +39,20 @@ SEAL_COLUMNS = (
     " previous_sha256, seal_sha256, (extract(epoch from sealed_at) * 1000000)::bigint as sealed_at"
 )
 
+# A seal is of one month: so a dropped partition takes all rows of a seal along, or none.
 _TAKE = text(
     f"""
-    with gone as (
+    with oldest as (
+        select date_trunc('month', audit_at at time zone 'UTC') as month from audit_work
+        where tenant_id = :tenant_id order by audit_id limit 1
+    ), gone as (
         delete from audit_work where tenant_id = :tenant_id and audit_id in (
-            select audit_id from audit_work where tenant_id = :tenant_id order by audit_id limit :rows)
-        returning audit_id
+            select w.audit_id from audit_work w, oldest where w.tenant_id = :tenant_id
+                and date_trunc('month', w.audit_at at time zone 'UTC') = oldest.month
+            order by w.audit_id limit :rows)
+        returning audit_id, audit_at
     )
-    select {AUDIT_TEXT} from audit_logs a join gone on gone.audit_id = a.id order by a.id
+    select {AUDIT_TEXT} from audit_logs a join gone on gone.audit_id = a.id and gone.audit_at = a.at order by a.id
     """  # noqa: S608  # constants only  # nosec B608
 )
 _LAST = text(

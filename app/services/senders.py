@@ -9,11 +9,10 @@ import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from sqlalchemy import text
-
 from app.core.signatures import Key, Scheme
 from app.key_pairs import read_key
 from app.runtime import Runtime
+from models.session import alone
 
 # A secret that was ended, or an address taken from the list, must be refused within a second.
 REMEMBERED_SECONDS = 1.0
@@ -74,17 +73,16 @@ def forget_sender(provider_id: uuid.UUID) -> None:
         _remembered.pop(provider_id, None)
 
 
+_FIND = alone(
+    "select tenant_id, webhook_scheme, signature_header, id_field, ip_allowlist, secrets from door_find_provider(:id)"
+)
+
+
 def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None:
-    with runtime.database.transaction("door") as connection:
-        row = connection.execute(
-            text(
-                "select tenant_id, webhook_scheme, signature_header, id_field, ip_allowlist, secrets"
-                " from door_find_provider(:id)"
-            ),
-            {"id": provider_id},
-        ).first()
-    if row is None:
+    rows = runtime.database.run_alone("door", _FIND, {"id": provider_id})
+    if not rows:
         return None
+    (row,) = rows
     scheme = Scheme(row.webhook_scheme, row.signature_header, row.id_field)
     keys = tuple(read_key(scheme.name, runtime.vault.decrypt(secret)) for secret in row.secrets)
     networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)

@@ -151,10 +151,7 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
         writes.postings.append(Posting(after, decision.transfer))
     if decision.supersedes:
         reference = _reference(item) or after.provider_reference
-        superseded = Superseded(after.id, reference, decision.supersedes)
-        writes.superseded.append(superseded)
-        # Cases of this batch are not in the database yet.
-        writes.cases = [dead_letters.superseded_by(superseded, case) for case in writes.cases]
+        _supersede(Superseded(after.id, reference, decision.supersedes, decision.supersedes_currency), row, writes)
     if decision.case:
         writes.cases.append(_dead_letter(item, after, decision.case))
     if decision.alert:
@@ -170,6 +167,13 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
         row.polls = item.polls
     row.reschedule |= item.polls is not None or after is not before
     return outcome
+
+
+def _supersede(superseded: Superseded, row: LockedPayment, writes: _Writes) -> None:
+    if row.has_open_letters:
+        writes.superseded.append(superseded)
+    # Cases of this batch are not in the database yet.
+    writes.cases = [dead_letters.superseded_by(superseded, case) for case in writes.cases]
 
 
 def _reference(item: Item) -> str | None:
@@ -207,11 +211,11 @@ def _write(
     dead_letters.write(connection, writes.cases)
     notifications.write(connection, writes.notifications)
     alerts.write(connection, writes.alerts)
-    entries = ledger.post(connection, writes.postings)
-    audit.write(connection, [_audit_row(outcome, before, entries) for outcome, before in writes.audit])
+    posted = ledger.post(connection, writes.postings)
+    audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in writes.audit])
 
 
-def _audit_row(outcome: Outcome, before: Payment, entries: dict[uuid.UUID, list[dict[str, object]]]) -> AuditRow:
+def _audit_row(outcome: Outcome, before: Payment, posted: dict[ledger.PostingKey, dict[str, object]]) -> AuditRow:
     item, decision = outcome.item, outcome.decision
     assert decision is not None  # noqa: S101  # only decided items are kept for the audit
     after = decision.payment
@@ -223,10 +227,9 @@ def _audit_row(outcome: Outcome, before: Payment, entries: dict[uuid.UUID, list[
         "to": str(after.status),
     }
     if item.webhook_id:
-        detail["webhook_id"] = str(item.webhook_id)
+        detail["webhook_id"] = item.webhook_id
     if decision.transfer:
-        key = decision.transfer.key
-        detail["entries"] = [entry for entry in entries.get(after.id, []) if entry["transfer_key"] == key]
+        detail |= posted[after.id, decision.transfer.key]
     if decision.case:
         detail["case"] = {"reason": decision.case.reason, "detail": decision.case.detail}
     if decision.notification:

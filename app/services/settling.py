@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, text
@@ -22,13 +25,13 @@ from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow
 from app.services.settlement import Outcome
 from app.services.translation import StoredWebhook, translate
-from models import new_id
-from models.row_sets import encode_rows, row_set
+from models import alone, new_id
+from models.row_sets import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
 
-# Measured: twice the rows save hardly a tenth of the time, and hold their locks twice as long.
-BATCH_ROWS = 200
+# Measured: 200 rows take a sixth longer for each, 1,000 save a twentieth more and hold their locks twice as long.
+BATCH_ROWS = 500
 # As long as Celery lets a task run: a killed worker's webhooks are free again when it surely is gone.
 LEASE_SECONDS = 30
 # One try in company, then alone; a webhook that kills its worker each time is a dead letter after five leases. One for
@@ -43,7 +46,7 @@ RETRIES_MAX = 3
 # tenant in the index, so its cost is by tenant, not by row. A row that still has a claim is suspect: whoever held it
 # died over it, or it raised. Of those a claim takes one, so that a webhook that kills its worker takes no other along.
 # The rows are updated by an array of their ids: joined, a long queue would be read as a whole.
-_CLAIM = text(
+_CLAIM = alone(
     """
     with recursive hop as (
         (select tenant_id from webhook_work order by tenant_id limit 1)
@@ -71,15 +74,16 @@ _CLAIM = text(
     """
 )
 # The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.
+# That the webhooks are named as well keeps the months out of the plan, and unlocked, that have none of them.
 _TAKE = text(
     """
     with taken as (
-        delete from webhook_work where webhook_id = any(:ids) and claim_id = :claim_id
+        delete from webhook_work where webhook_id = any(cast(:ids as uuid[])) and claim_id = :claim_id
         returning webhook_id, attempts
     )
     select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter
     from taken
-    join payment_webhooks h on h.id = taken.webhook_id
+    join payment_webhooks h on h.id = taken.webhook_id and h.id = any(cast(:ids as uuid[]))
     join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id
     order by h.received_at, h.id
     """
@@ -101,7 +105,7 @@ _MARK_COLUMNS = {"id": "uuid", "status": "text", "verdict": "text", "reason": "t
 _MARK = text(
     f"""
     update payment_webhooks h set status = r.status, verdict = r.verdict, reason = r.reason, settled_at = now()
-    from {row_set(_MARK_COLUMNS)} where h.id = r.id
+    from {row_set(_MARK_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
     """  # noqa: S608  # constants
 )
 
@@ -131,8 +135,8 @@ def settle_due(runtime: Runtime) -> None:
 def settle_batch(runtime: Runtime) -> int:
     """Claims and settles one batch; returns how many webhooks were claimed."""
     claim_id = new_id()
-    with runtime.database.transaction("worker") as connection:
-        rows = connection.execute(_CLAIM, {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}).all()
+    claimed = {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}
+    rows = runtime.database.run_alone("worker", _CLAIM, claimed)
     if not rows:
         return 0
     SETTLE_BATCH.observe(len(rows))
@@ -162,16 +166,16 @@ def _settle_retrying(runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: u
         except OperationalError as error:
             if attempt == RETRIES_MAX or getattr(error.orig, "pgcode", None) not in RETRIED_SQLSTATES:
                 raise
-    for _, _, verdict, _ in marks.settled:
-        WEBHOOKS_SETTLED.labels(verdict).inc()
+    for verdict, count in Counter(verdict for _, _, verdict, _ in marks.settled).items():
+        WEBHOOKS_SETTLED.labels(verdict).inc(count)
     tell(runtime, outcomes)
 
 
 def _settle(
     runtime: Runtime, connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID
 ) -> tuple[list[Outcome], _Marks]:
-    taken = connection.execute(_TAKE, {"ids": webhook_ids, "claim_id": claim_id}).mappings()
-    webhooks = [StoredWebhook(**{**row, "body": bytes(row["body"])}) for row in taken]
+    taken = connection.execute(_TAKE, {"ids": uuid_array(webhook_ids), "claim_id": claim_id}).all()
+    webhooks = [_read_webhook(row) for row in taken]
     items, marks = [], _Marks()
     for webhook in webhooks:
         if webhook.attempts > ATTEMPTS_MAX:
@@ -188,6 +192,11 @@ def _settle(
         _judge(by_id[outcome.item.webhook_id], outcome.decision, marks)
     _write_marks(connection, marks)
     return outcomes, marks
+
+
+def _read_webhook(row: Sequence[Any]) -> StoredWebhook:
+    webhook_id, tenant_id, provider_id, path, body, *rest = row
+    return StoredWebhook(webhook_id, tenant_id, provider_id, path, bytes(body), *rest)
 
 
 def _judge(webhook: StoredWebhook, decision: Decision | None, marks: _Marks) -> None:
@@ -207,20 +216,13 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
     for webhook, reason, detail in marks.dead:
         marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if marks.settled:
-        rows = [dict(zip(_MARK_COLUMNS, mark, strict=True)) for mark in marks.settled]
-        connection.execute(_MARK, {"rows": encode_rows(rows)})
+        connection.execute(_MARK, encode_rows(_MARK_COLUMNS, marks.settled))
     if marks.waiting:
         rows = [
-            {
-                "id": webhook.id,
-                "tenant_id": webhook.tenant_id,
-                "payment_id": webhook.payment_id,
-                "attempts": webhook.attempts,
-                "wait": retry_seconds(webhook.attempts + 1),
-            }
+            (webhook.id, webhook.tenant_id, webhook.payment_id, webhook.attempts, retry_seconds(webhook.attempts + 1))
             for webhook in marks.waiting
         ]
-        connection.execute(_WAIT, {"rows": encode_rows(rows)})
+        connection.execute(_WAIT, encode_rows(_WAIT_COLUMNS, rows))
     dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
     alerts.write(
         connection,
@@ -269,6 +271,6 @@ def _give_back(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, err
                 _GIVE_BACK, {"id": webhook_id, "claim_id": claim_id, "wait": retry_seconds(attempts + 1)}
             )
             return
-        row = connection.execute(_TAKE, {"ids": [webhook_id], "claim_id": claim_id}).mappings().one()
-        marks = _Marks(dead=[(StoredWebhook(**{**row, "body": bytes(row["body"])}), "raised", type(error).__name__)])
+        row = connection.execute(_TAKE, {"ids": uuid_array([webhook_id]), "claim_id": claim_id}).one()
+        marks = _Marks(dead=[(_read_webhook(row), "raised", type(error).__name__)])
         _write_marks(connection, marks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.runtime import Runtime
+from app.services.partitions.keeping import analyze_daily, keep_partitions
 
 # One statement's worth of expired credentials; the rest goes at the next housekeeping.
 HOUSEKEEPING_ROWS_MAX = 10_000
@@ -36,7 +37,7 @@ def sweep(runtime: Runtime) -> None:
 
 
 def housekeep(runtime: Runtime) -> None:
-    """Removes expired tokens and tickets, and folds the payment counts."""
+    """Removes expired tokens and tickets, folds the payment counts, and makes the partitions of months to come."""
     with runtime.database.transaction("worker") as connection:
         for statement in (
             "delete from socket_tickets where ticket_sha256 in"
@@ -46,3 +47,5 @@ def housekeep(runtime: Runtime) -> None:
         ):
             connection.execute(text(statement), {"rows": HOUSEKEEPING_ROWS_MAX})
         connection.execute(text("select fold_payment_counts()"))
+    keep_partitions(runtime)
+    analyze_daily(runtime)

@@ -10,17 +10,22 @@ from sqlalchemy import text
 from app.core.payments import format_time
 from models import Database
 
-# Rows of one transaction share its time, so the source and the order within it follow the walk of the flow.
+# Rows of one transaction share its time, so the source and the order within it follow the walk of the flow. What
+# belongs to a payment is not older than it: the bound keeps the months before it from being looked into, its day is
+# for clocks that differ.
 _TIMELINE = text(
     """
+    with payment as (select created_at from payment_transactions where tenant_id = :tenant_id and id = :payment_id)
     select at, place, sequence, kind, actor, detail from (
         select at, 3 as place, id as sequence, kind, actor, detail, payment_version
         from audit_logs where tenant_id = :tenant_id and payment_id = :payment_id
+          and at >= (select created_at - interval '1 day' from payment)
         union all
         select received_at, 1, 0, 'webhook', 'provider:' || provider_id,
                jsonb_build_object('webhook_id', id, 'external_id', external_id, 'path', path, 'status', status,
                                   'verdict', verdict, 'reason', reason), null
         from payment_webhooks where tenant_id = :tenant_id and payment_id = :payment_id
+          and id >= (select first_id(created_at - interval '1 day') from payment)
         union all
         -- Of a refused delivery only the first bytes are kept; that they name this payment is all they say.
         select at, 1, sequence, 'webhook_refused', 'system', jsonb_build_object('reason', reason), null
@@ -39,6 +44,7 @@ _TIMELINE = text(
         from notifications n
         left join notification_numbers d on d.tenant_id = n.tenant_id and d.notification_id = n.id
         where n.tenant_id = :tenant_id and n.payment_id = :payment_id
+          and n.id >= (select first_id(created_at - interval '1 day') from payment)
         union all
         select created_at, 6, 0, 'dead_letter', 'system',
                jsonb_build_object('id', id, 'reason', reason, 'detail', detail, 'state', state), null

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,12 @@ class StoredWebhook:
     adapter: str
 
 
+@functools.lru_cache(maxsize=1_024)
+def name_provider(provider_id: uuid.UUID) -> str:
+    """Returns the provider as the audit names who brought a fact."""
+    return f"provider:{provider_id}"
+
+
 def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
     """Returns what is to be settled. Raises Unusable where the body does not say one thing clearly."""
     try:
@@ -45,7 +52,7 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
         webhook.tenant_id,
         payment_id,
         fact,
-        f"provider:{webhook.provider_id}",
+        name_provider(webhook.provider_id),
         webhook.provider_id,
         webhook.id,
         webhook.body,

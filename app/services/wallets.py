@@ -5,13 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from sqlalchemy import text
-
 from app.core.money import format_amount
 from app.core.payments import format_time
 from models import Database
+from models.session import alone
 
-_WALLETS = text(
+_WALLETS = alone(
     """
     with balances as (
         select currency, balance_minor, version from wallets
@@ -29,8 +28,7 @@ _WALLETS = text(
 
 def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list[dict[str, Any]]:
     """Returns the user's wallets by currency; `pending` is the sum of the user's open payments."""
-    with database.transaction("web", tenant_id) as connection:
-        rows = connection.execute(_WALLETS, {"tenant_id": tenant_id, "user_id": user_id}).all()
+    rows = database.run_alone("web", _WALLETS, {"tenant_id": tenant_id, "user_id": user_id}, tenant_id)
     return [
         {
             "currency": row.currency,
@@ -72,8 +70,8 @@ def read_entries(
     if before is not None:
         query += " and (e.at, e.id) < (:before_at, :before_id)"
         parameters["before_at"], parameters["before_id"] = before
-    with database.transaction("web", tenant_id) as connection:
-        rows = connection.execute(text(query + " order by e.at desc, e.id desc limit :limit"), parameters).all()
+    statement = alone(query + " order by e.at desc, e.id desc limit :limit")
+    rows = database.run_alone("web", statement, parameters, tenant_id)
     return [
         {
             "id": str(row.id),

@@ -1,10 +1,9 @@
-"""The inbox: verified deliveries are stored before they are answered, and settled in sets afterwards."""
+"""The webhooks' door: a delivery is verified and stored before it is answered, and settled in a set afterwards."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import threading
 import time
 import uuid
@@ -12,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import signatures
@@ -20,8 +18,10 @@ from app.core.errors import WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime import Runtime
+from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from app.services.senders import Sender, find_sender
-from models import Database, new_id
+from models import new_id
+from models.session import alone
 
 # CONTRACT section 4: larger bodies are 413.
 BODY_BYTES_MAX = 256 * 1024
@@ -44,7 +44,7 @@ PROVIDER_PATH = "provider"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery as it came: `path` is a key of PATH_STATUSES or `provider`; headers have lower-case names."""
+    """One delivery as it came: `path` is a key of PATH_STATUSES or `provider`; `headers` knows lower-case names."""
 
     path: str
     provider_id: str | None
@@ -53,20 +53,11 @@ class Delivery:
     remote_address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What the sender is told."""
-
-    webhook_id: uuid.UUID
-    is_duplicate: bool
-    is_conflict: bool
-
-
 def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
     """Verifies and stores a delivery, rings, and returns its receipt; the row is committed by then.
 
     Raises WebhookRejected (400, 403, 404) after keeping a bounded record of the refusal, and
-    sqlalchemy.exc.DBAPIError where it could not be stored: the sender has to try again.
+    sqlalchemy.exc.SQLAlchemyError where it could not be stored: the sender has to try again.
     """
     provider_id = None
     try:
@@ -77,7 +68,7 @@ def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
     except WebhookRejected as rejection:
         refuse(runtime, delivery, rejection.reason, provider_id)
         raise
-    receipt = _store(runtime.database, delivery, sender, external_id, body)
+    receipt = store(runtime.database, _row(delivery, sender, external_id, body))
     outcome = "conflict" if receipt.is_conflict else "duplicate" if receipt.is_duplicate else "stored"
     WEBHOOKS_RECEIVED.labels(outcome).inc()
     if outcome == "stored":
@@ -136,36 +127,20 @@ def _check_path(delivery: Delivery, body: Any) -> None:
         raise WebhookRejected(400, "path", f"the status {status!r} does not go with this path")
 
 
-_STORE = text(
-    """
-    select webhook_id, is_duplicate, is_conflict from door_store_webhooks(
-        cast(:ids as uuid[]), cast(:tenants as uuid[]), cast(:providers as uuid[]), cast(:external_ids as text[]),
-        cast(:paths as text[]), cast(:bodies as bytea[]), cast(:headers as jsonb[]), cast(:sha256s as bytea[]),
-        cast(:addresses as text[]), cast(:payments as uuid[])) order by place
-    """
-)
-
-
-def _store(database: Database, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> Receipt:
+def _row(delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
     names = (*sender.scheme.headers, *KEPT_HEADERS)
-    headers = {name: delivery.headers[name] for name in names if name in delivery.headers}
-    with database.transaction("door") as connection:
-        row = connection.execute(
-            _STORE,
-            {
-                "ids": [new_id()],
-                "tenants": [sender.tenant_id],
-                "providers": [sender.id],
-                "external_ids": [external_id],
-                "paths": [delivery.path],
-                "bodies": [delivery.body],
-                "headers": [json.dumps(headers)],
-                "sha256s": [hashlib.sha256(delivery.body).digest()],
-                "addresses": [delivery.remote_address],
-                "payments": [_named_payment(body)],
-            },
-        ).one()
-    return Receipt(row.webhook_id, row.is_duplicate, row.is_conflict)
+    return InboxRow(
+        new_id(),
+        sender.tenant_id,
+        sender.id,
+        external_id,
+        delivery.path,
+        delivery.body,
+        {name: delivery.headers[name] for name in names if name in delivery.headers},
+        hashlib.sha256(delivery.body).digest(),
+        delivery.remote_address,
+        _named_payment(body),
+    )
 
 
 def _named_payment(body: Any) -> uuid.UUID | None:
@@ -176,19 +151,23 @@ def _named_payment(body: Any) -> uuid.UUID | None:
         return None
 
 
+_REFUSE = alone("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)")
+
+
 def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.UUID | None = None) -> None:
     """Counts a delivery that is refused, and keeps a bounded record of it."""
     WEBHOOKS_REFUSED.labels(reason).inc()
     if not _records.take():
         return
     # The refusal stands whether its record could be written or not.
-    with contextlib.suppress(SQLAlchemyError), runtime.database.transaction("door") as connection:
-        connection.execute(
-            text("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)"),
+    with contextlib.suppress(SQLAlchemyError):
+        runtime.database.run_alone(
+            "door",
+            _REFUSE,
             {
                 "provider": provider_id,
                 "reason": reason,
-                "address": delivery.remote_address[:64],
+                "address": delivery.remote_address[:ADDRESS_CHARACTERS_MAX],
                 "head": delivery.body[:REFUSED_BYTES_KEPT],
             },
         )

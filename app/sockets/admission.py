@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import gevent
 from flask import Request
 
-from app.services.access import Caller, authenticate, take_ticket
+from app.services.access import Caller
 from app.settings import Settings
 from app.sockets.problems import Refused
-from models import Database
+from app.sockets.rows import Rows
 
 TOKEN_PROTOCOL = "sluice.token."  # noqa: S105  # a prefix  # nosec B105
 PROTOCOL = "sluice.v1"
@@ -37,23 +37,23 @@ class Admission:
     after: int | None
 
 
-def admit_socket(request: Request, database: Database, own_origins: frozenset[str]) -> Admission:
+def admit_socket(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
     """Returns who opens a WebSocket. Raises Refused (401, 403, 422, 426, 400)."""
     tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
-    caller = _check_caller(authenticate(database, tokens[0]) if len(tokens) == 1 else None)
+    caller = _check_caller(rows.authenticate(tokens[0]) if len(tokens) == 1 else None)
     check_origin(request.origin, caller.allowed_origins, own_origins)
     check_handshake(request)
     return Admission(caller, read_after(request))
 
 
-def admit_stream(request: Request, database: Database, own_origins: frozenset[str]) -> Admission:
+def admit_stream(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
     """Returns who opens a stream, by `Authorization` or else by `ticket`. Raises Refused (401, 403, 422)."""
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     ticket = request.args.get("ticket", "")
     if scheme:
-        found = authenticate(database, credential.strip()) if scheme.lower() == "bearer" else None
+        found = rows.authenticate(credential.strip()) if scheme.lower() == "bearer" else None
     else:
-        found = take_ticket(database, ticket) if ticket else None
+        found = rows.take_ticket(ticket) if ticket else None
     caller = _check_caller(found)
     check_origin(request.origin, caller.allowed_origins, own_origins)
     return Admission(caller, read_after(request))

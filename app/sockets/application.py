@@ -29,6 +29,7 @@ from app.sockets.rows import Rows
 from app.sockets.serving import serve
 from app.sockets.stream import StreamConnection
 from app.sockets.subscription import Subscription
+from app.sockets.turns import Turns
 from app.sockets.watch import start_watching
 from app.sockets.websocket import SERVER_OPTIONS, SocketConnection
 from models import Database
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 # Connections are read for a moment when they begin; ten readers saturate two processors.
 POOL_SIZE = 10
+# Two connections are left to what is read for all: counters, and whether tokens still hold.
+TURNS = POOL_SIZE - 2
 # Who connects reads a few rows by key: a database that is silent for so long is stuck or gone, libpq would wait for
 # ever, and a client is to be told within two seconds. The same holds for a free connection to it.
 DATABASE_SECONDS = 1.8
@@ -73,7 +76,7 @@ def build_app() -> Flask:
     settings = Settings.from_environment()
     database = Database(settings.required("database_url"), POOL_SIZE, DATABASE_SECONDS)
     count_pool(database.engine)
-    rows = Rows(database)
+    rows = Rows(database, Turns(TURNS, DATABASE_SECONDS))
     hub = Hub(rows, find_connections_max())
     subscription = Subscription(settings.required("redis_url"), hub.receive, lambda: gevent.spawn(compare_quietly, hub))
     app = Flask(__name__, static_folder=None)
@@ -123,7 +126,7 @@ def admit() -> None:
     way = ways.get(str(request.endpoint))
     if way is None or request.method != "GET":
         return
-    admission = way(request, live().database, live().own_origins)
+    admission = way(request, live().rows, live().own_origins)
     live().hub.reserve(admission.caller)
     g.admission = admission
     if way is admit_socket:

@@ -8,7 +8,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from app.sockets.log_lines import LOG_CONFIG
+from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
 worker_connections = 12_000
@@ -35,6 +35,7 @@ limit_request_field_size = 4_096
 # Addresses hold tickets, so that they are not logged.
 accesslog = None
 logconfig_dict = LOG_CONFIG
+logger_class = SilentAccess
 # It would lie in the user's home folder.
 control_socket_disable = True
 
@@ -57,6 +58,7 @@ def post_worker_init(worker: Any) -> None:
     """Starts listening and watching in the worker, its metrics, and the quick end of all connections on a signal."""
     import gevent
 
+    from app.garbage import keep_what_is_loaded
     from app.logs import configure_logging
     from app.metrics_server import serve_metrics
 
@@ -64,6 +66,7 @@ def post_worker_init(worker: Any) -> None:
     live = worker.wsgi.extensions["sluice.live"]
     live.start()
     serve_metrics()
+    keep_what_is_loaded()
     # By then every connection has been told; only requests under way and idle ones are left.
     worker.cfg.set("graceful_timeout", 1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import structlog
+from gunicorn import glogging
 from structlog.typing import EventDict, WrappedLogger
 
 from app.logs import redact
@@ -19,6 +20,13 @@ def cut_queries(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return {
         name: redact(_QUERY.sub("?...", value)) if isinstance(value, str) else value for name, value in event.items()
     }
+
+
+class SilentAccess(glogging.Logger):  # type: ignore[misc]
+    """gunicorn's logger without lines about requests, which it would put together and drop: a tenth of an answer."""
+
+    def access(self, *_: Any) -> None:
+        """Says nothing."""
 
 
 def make_formatter() -> logging.Formatter:

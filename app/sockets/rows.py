@@ -6,42 +6,63 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
+from app.services.access import Caller, authenticate, is_known_origin, take_ticket
 from app.services.notifications import present
 from app.sockets.notification import Notification
+from app.sockets.turns import Turns
 from models import Database
+from models.row_sets import uuid_array
+from models.session import alone
 
 # Fits an empty outbox; some milliseconds of reading.
 PAGE_ROWS = 200
 
-_LAST = text("select last_number from notification_counters where tenant_id = :tenant_id")
-_LASTS = text("select tenant_id, last_number from notification_counters where tenant_id = any(:tenant_ids)")
+_BOUNDS = alone("select held_after, last_number from notification_counters where tenant_id = :tenant_id")
+_LASTS = alone(
+    "select tenant_id, last_number from notification_counters where tenant_id = any(cast(:tenant_ids as uuid[]))"
+)
 _PAGE = (
     "select d.number as id, d.user_id, n.type, n.payload, n.at"
     " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
     " where d.tenant_id = :tenant_id and d.number > :after {only_user} order by d.number limit :limit"
 )
-_PAGE_OF_TENANT = text(_PAGE.format(only_user=""))
-_PAGE_OF_USER = text(_PAGE.format(only_user="and d.user_id = :user_id"))
+_PAGE_OF_TENANT = alone(_PAGE.format(only_user=""))
+_PAGE_OF_USER = alone(_PAGE.format(only_user="and d.user_id = :user_id"))
+
+
+_ANSWERS = alone("select 1")
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The database as live connections read it. All methods raise sqlalchemy.exc.SQLAlchemyError where it is down."""
+    """The database as live connections read it. All methods raise sqlalchemy.exc.SQLAlchemyError where it is down.
+
+    What is read for one connection takes its turn; what is read for all of them does not wait behind a crowd.
+    """
 
     database: Database
+    turns: Turns
 
-    def last_number(self, tenant_id: uuid.UUID) -> int:
-        """Returns the highest number given to the tenant's notifications, 0 where none was."""
-        with self.database.transaction("web", tenant_id) as connection:
-            return connection.execute(_LAST, {"tenant_id": tenant_id}).scalar() or 0
+    def authenticate(self, credential: str) -> Caller | None:
+        """Returns whom a credential belongs to, None where it is not good."""
+        with self.turns.take():
+            return authenticate(self.database, credential)
+
+    def take_ticket(self, ticket: str) -> Caller | None:
+        """Uses a ticket up; returns the client it was made for, None where it is not good."""
+        with self.turns.take():
+            return take_ticket(self.database, ticket)
+
+    def bounds(self, tenant_id: uuid.UUID) -> tuple[int, int]:
+        """Returns the number up to which the tenant's notifications were dropped, and the highest given; 0 for none."""
+        with self.turns.take():
+            rows = self.database.run_alone("web", _BOUNDS, {"tenant_id": tenant_id}, tenant_id)
+        return (rows[0].held_after, rows[0].last_number) if rows else (0, 0)
 
     def last_numbers(self, tenant_ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
         """Returns the highest number of each of the tenants that have any."""
         # The worker's role sees all tenants' counters: one statement, where web's would take one per tenant.
-        with self.database.transaction("worker") as connection:
-            rows = connection.execute(_LASTS, {"tenant_ids": tenant_ids}).all()
+        rows = self.database.run_alone("worker", _LASTS, {"tenant_ids": uuid_array(tenant_ids)})
         return {row.tenant_id: row.last_number for row in rows}
 
     def read_page(self, tenant_id: uuid.UUID, after: int, user_id: str | None = None) -> list[Notification]:
@@ -50,16 +71,15 @@ class Rows:
         values = {"tenant_id": tenant_id, "after": after, "limit": PAGE_ROWS}
         if user_id is not None:
             values["user_id"] = user_id
-        with self.database.transaction("web", tenant_id) as connection:
-            rows = connection.execute(statement, values).mappings().all()
-        return [Notification(row["id"], row["user_id"], row["type"], json.dumps(present(row))) for row in rows]
+        with self.turns.take():
+            rows = self.database.run_alone("web", statement, values, tenant_id)
+        return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._mapping))) for row in rows]
 
     def origin_is_known(self, origin: str) -> bool:
         """Tells whether any tenant allows `origin`."""
-        with self.database.transaction("door") as connection:
-            return bool(connection.execute(text("select door_origin_is_known(:origin)"), {"origin": origin}).scalar())
+        with self.turns.take():
+            return is_known_origin(self.database, origin)
 
     def answers(self) -> bool:
         """Returns True; raises where the database does not answer."""
-        with self.database.transaction("door"):
-            return True
+        return bool(self.database.run_alone("door", _ANSWERS, {}))

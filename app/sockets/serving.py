@@ -33,12 +33,12 @@ def serve(hub: Hub, connection: Connection, after: int | None) -> None:
 def begin(feed: Feed, rows: Rows, connection: Connection, after: int | None) -> None:
     """Greets and brings the client up to date.
 
-    `last_id` is the highest number given when it connected. Everything after `after` is held for ever, so that only
-    a number that was never given cannot be resumed from; such a client goes on from `last_id`.
+    `last_id` is the highest number given when it connected. A number that was never given cannot be resumed from, nor
+    one with dropped notifications after it; such a client goes on from `last_id` and is told that it was not resumed.
     """
-    last = rows.last_number(connection.caller.tenant_id)
+    held_after, last = rows.bounds(connection.caller.tenant_id)
     last = max(last, feed.start_at(last))
-    resumed = after is not None and after <= last
+    resumed = after is not None and held_after <= after <= last
     connection.cursor = after if after is not None and resumed else last
     connection.greet(present_hello(resumed, last))
     if resumed and not send_missed(rows, connection):

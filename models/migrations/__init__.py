@@ -7,7 +7,9 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
 
 from models.session import psycopg2_url
 
@@ -25,8 +27,31 @@ def configuration(owner_url: str, app_url: str) -> Config:
 
 
 def upgrade(owner_url: str, app_url: str) -> None:
-    """Brings the database to the newest revision; does nothing where it is there already."""
+    """Brings the database to the newest revision and makes the partitions of the months to come.
+
+    Does nothing where all is there already.
+    """
     command.upgrade(configuration(owner_url, app_url), "head")
+    make_partitions(owner_url)
+
+
+def make_partitions(owner_url: str) -> list[str]:
+    """Makes the partitions that are missing, of months to come and of rows that fitted into none; returns their names.
+
+    Raises sqlalchemy.exc.DBAPIError, also where such rows are locked by others for more than ten seconds.
+    """
+    engine = create_engine(psycopg2_url(owner_url), poolclass=NullPool)
+    made: list[str] = []
+    with engine.begin() as connection:
+        # Longer than any transaction of ours; nobody who writes needs the default partitions that are locked here.
+        connection.execute(text("set local lock_timeout = '10s'"))
+        made += connection.execute(text("select take_along_default_rows()")).scalars()
+    while True:
+        with engine.begin() as connection:
+            name = connection.execute(text("select keep_partitions()")).scalar()
+        if name is None:
+            return made
+        made.append(name)
 
 
 def newest_revision() -> str:

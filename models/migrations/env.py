@@ -4,13 +4,19 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from models import Model
+from models.partitions import is_described
 
 # Two processes that start at once must not migrate at once; any fixed number does, this one spells "sluice".
 MIGRATION_LOCK = 0x736C75696365
 
 engine = create_engine(context.config.attributes["owner_url"], poolclass=pool.NullPool)
 with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=Model.metadata, transaction_per_migration=False)
+    context.configure(
+        connection=connection,
+        target_metadata=Model.metadata,
+        include_name=is_described,
+        transaction_per_migration=False,
+    )
     with context.begin_transaction():
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()

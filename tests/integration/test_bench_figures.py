@@ -11,17 +11,18 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
-from bench import latency, settle, sockets, web
-from bench.figures import compare, percentile
+from app.services import settling
+from bench import history, hops, redirect, settle, sockets, to_socket, web
+from bench.figures import compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
 from bench.place import Ground, open_ground
 from bench.results import write_results
-from bench.run import KEYS, Form
+from bench.run import Form
 from bench.settle import Size
 
 pytestmark = pytest.mark.slow
 
-SIZE = Size(webhooks=300, rows=160, tasks=100, history=(300, 600), drained=300)
+SIZE = Size(webhooks=300, rows=160, tasks=100, history=(300, 600), drained=1_200)
 # Tests never pull the plug, so what a sync protects from cannot happen to them.
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 # Starting the workers alone takes seconds, and a busy machine takes them several times over.
@@ -41,48 +42,66 @@ def is_whole(figure: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_settling_is_measured_beside_both_baselines(ground: Ground) -> None:
+def test_settling_is_measured_beside_its_baselines_and_after_an_outage(ground: Ground) -> None:
     figures = settle.run_settle(ground, SIZE, print)
-    assert set(figures) == set(KEYS[:4])
+    assert set(figures) == set(settle.KEYS)
     for figure in figures.values():
         assert is_whole(figure)
         assert len(figure["rounds"]) == settle.ROUNDS
     assert {"settled", "celery_noop"} <= figures["settle_vs_celery_noop"].keys()
     assert {"settled", "row_at_a_time"} <= figures["settle_vs_row_at_a_time"].keys()
+    assert figures["drain_after_outage"]["due_at_once"] == SIZE.drained
+    spent = {cost["operation"]: cost for cost in figures["settle_vs_celery_noop"]["costs"]}
+    settled = spent["webhook settled"]
+    assert settled["count"] == settle.ROUNDS * SIZE.webhooks
+    assert settled["microseconds"]["worker-settle"] > 0
+    assert settled["microseconds"]["postgresql"] > 0
+
+
+@pytest.mark.timeout(SECONDS)
+def test_a_key_alone_is_measured_without_the_others(ground: Ground) -> None:
+    figures = settle.run_settle(ground, SIZE, print, ["settle_hot_wallet"])
+    assert set(figures) == {"settle_hot_wallet"}
+    assert is_whole(figures["settle_hot_wallet"])
 
 
 @pytest.mark.timeout(SECONDS)
 def test_settling_is_measured_with_history_and_by_batch_size(ground: Ground) -> None:
-    history = settle.run_history(ground, SIZE, print)["settle_at_10m"]
-    assert is_whole(history)
-    assert [point["payments"] for point in history["points"]] == [0, 300, 600]
-    batches = settle.run_batches(ground, SIZE, print)["settle_by_batch_size"]
-    assert [point["batch"] for point in batches["points"]] == list(settle.BATCH_SIZES)
-
-
-@pytest.mark.timeout(SECONDS)
-def test_an_outage_of_the_workers_is_measured(ground: Ground) -> None:
-    figure = settle.run_drain(ground, SIZE, print, rounds=1)["drain_after_outage"]
+    figure = history.run_history(ground, SIZE, print)["settle_at_10m"]
     assert is_whole(figure)
-    assert figure["due_at_once"] == SIZE.drained
+    assert [point["payments"] for point in figure["points"]] == [0, 300, 600]
+    batches = history.run_batches(ground, SIZE, print)["settle_by_batch_size"]
+    assert [point["batch"] for point in batches["points"]] == list(history.BATCH_SIZES)
+    assert batches["statements_per_batch"] > 1
 
 
 @pytest.mark.timeout(SECONDS)
 def test_the_web_process_is_measured(ground: Ground) -> None:
-    figures = web.run_web(ground, 0.3, print)
-    assert set(figures) == {"intake_vs_hello", "deposit_vs_hello"}
+    figures = web.run_web(ground, 0.3, print, backlog=500)
+    assert set(figures) == set(web.KEYS)
     assert all(is_whole(figure) and figure["rows_stored"] > 0 for figure in figures.values())
+    spent = {cost["operation"]: cost for cost in figures["deposit_vs_hello"]["costs"]}
+    assert set(spent) == set(web.OPERATIONS.values())
+    for cost in spent.values():
+        assert cost["count"] > 0
+        assert cost["microseconds"]["web"] > 0
+        assert cost["microseconds"]["load generator"] > 0
 
 
 @pytest.mark.timeout(SECONDS)
 def test_both_waits_of_a_person_are_measured(ground: Ground) -> None:
-    to_socket = latency.run_webhook_to_socket(ground, 40, 4, print)["webhook_to_socket_ms"]
-    to_redirect = latency.run_redirect(ground, 4, print)["deposit_to_redirect_overhead_ms"]
-    for figure in (to_socket, to_redirect):
+    with redirect.open_provider() as (url, seconds), ground.open_place("waits", url) as place:
+        place.start("web", "sockets", *settle.WORKERS)
+        to_page = redirect.run_redirect(place, seconds, 4, print)["deposit_to_redirect_overhead_ms"]
+        to_browser = to_socket.run_webhook_to_socket(place, 40, 12, print)["webhook_to_socket_ms"]
+    for figure in (to_browser, to_page):
         assert is_whole(figure)
         assert {"p50", "p99"} == figure["goal"].keys()
         assert figure["idle"]["p50"] <= figure["idle"]["p99"]
-    assert to_socket["at_half_rate"]["p99"] > 0
+    assert to_browser["at_half_rate"]["p99"] > 0
+    # Each hop ends after it began: the moments come from three servers' clocks and are in their order.
+    assert [hop["hop"] for hop in to_browser["hops"]] == list(hops.HOPS.values())
+    assert all(hop["ms"] > 0 for hop in to_browser["hops"])
 
 
 @pytest.mark.timeout(SECONDS)
@@ -91,6 +110,8 @@ def test_sockets_are_counted_weighed_and_told(ground: Ground) -> None:
     assert is_whole(figure)
     assert figure["median"] == 60
     assert figure["broadcast_p99"]["median"] > 0
+    # A crowd waits its turn; none of it is sent away.
+    assert figure["handshakes_refused"] == 0
 
 
 @pytest.mark.timeout(SECONDS)
@@ -99,7 +120,7 @@ def test_history_keeps_the_books_whole(ground: Ground) -> None:
         fill_history(place, 0, 300)
         fill_webhooks(place, 40, users=3)
         make_due(place, 40)
-        settle.settling.settle_due(place.runtime)
+        settling.settle_due(place.runtime)
         fill_history(place, 300, 500)
         assert place.value("select count(*) from payment_transactions where status = 'completed'") == 540
         assert place.value("select sum(balance_minor) from wallets where kind = 'user'") == 540 * AMOUNT_MINOR
@@ -125,6 +146,15 @@ def test_the_page_shows_what_fell_short_as_it_is(tmp_path: Path) -> None:
     run = {
         "settle_at_10m": {**short, "history": 1_000_000, "points": points},
         "sockets": {"median": None, "spread": None, "goal": None, "met": False, "error": "no more files"},
+        "intake_vs_hello": {
+            **compare([2.0], [10.0], 0.4, ("webhooks", "hello")),
+            "connections": 32,
+            "costs": [{"operation": "webhook taken", "count": 7, "microseconds": {"web": 900.0, "postgresql": 350.0}}],
+        },
+        "webhook_to_socket_ms": {
+            **describe_latency([[12.0, 18.0]], {"p50": 15.0, "p99": 60.0}),
+            "hops": [{"hop": "from here", "ms": 4.26}, {"hop": "to there", "ms": 8.0}],
+        },
         "form": "short",
         "date": "2026-01-01T00:00:00+00:00",
         "seconds": 9,
@@ -135,6 +165,9 @@ def test_the_page_shows_what_fell_short_as_it_is(tmp_path: Path) -> None:
     assert "| 0.5 (spread 0.0) | **no** |" in page
     assert "failed: no more files" in page
     assert "plots/history.svg" in page
+    assert "| webhook taken | 900 | 350 | 1,250 |" in page
+    assert "| from here | 4.3 |" in page
+    assert "| sum | 12.3 |" in page
     drawn = ElementTree.parse(tmp_path / "plots" / "history.svg")  # noqa: S314  # written a moment ago
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}circle")) == len(points)
 

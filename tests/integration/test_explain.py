@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from app.cli import main
 from app.core.errors import WebhookRejected
 from app.core.payments import Payment
-from app.services import payments, webhooks
+from app.services import deposits, webhooks
 from app.services.webhooks import Delivery
 from tests.support import books
 from tests.support.servers import Place, Servers
@@ -47,7 +47,7 @@ def told(servers: Servers) -> Iterator[Told]:
     with servers.open_place() as place, place.open_runtime() as runtime:
         shop = make_shop(runtime)
         made = books.make_busy(place, shop, users=1)
-        made["client"] = payments.create_deposit(runtime, shop.client("bob"), new_deposit()).payment
+        made["client"] = deposits.create_deposit(runtime, shop.client("bob"), new_deposit()).payment
         body = shop.body(made["paid"])
         forged = Delivery("payment-success", None, shop.sign(body, secret="whsec_" + "A" * 43 + "="), body, "192.0.2.7")
         with pytest.raises(WebhookRejected):
@@ -55,9 +55,9 @@ def told(servers: Servers) -> Iterator[Told]:
         yield Told(place, shop, made)
 
 
-def new_deposit() -> payments.Deposit:
+def new_deposit() -> deposits.Deposit:
     """A deposit that a browser asks for."""
-    return payments.Deposit("bob", 2500, "USD", None, None, None, {"note": "a; b # c"}, "key-1", bytes(32))
+    return deposits.Deposit("bob", 2500, "USD", None, None, None, {"note": "a; b # c"}, "key-1", bytes(32))
 
 
 def test_tells_a_payment_in_words(told: Told) -> None:

@@ -191,9 +191,13 @@ def test_flower_asks_for_its_password_and_shows_workers_and_their_tasks(
         return rows if rows.get("settle") and rows.get("provider") else None
 
     wait_until(shown, "both workers are shown with tasks that they did")
-    tasks = requests.get(f"{flower}/api/tasks", params={"limit": "500"}, auth=FLOWER, timeout=10).json()
-    names = {task["name"] for task in tasks.values() if task["state"] == "SUCCESS"}
-    assert {"tasks.settle", "tasks.call_provider", "tasks.sweep"} <= names
+
+    def done() -> set[str]:
+        tasks = requests.get(f"{flower}/api/tasks", params={"limit": "500"}, auth=FLOWER, timeout=10).json()
+        return {task["name"] for task in tasks.values() if task["state"] == "SUCCESS"}
+
+    # The sweep comes every other second, and Flower hears of each task a moment later.
+    wait_until(lambda: {"tasks.settle", "tasks.call_provider", "tasks.sweep"} <= done(), "each kind of task was done")
 
 
 def test_secrets_are_on_no_command_line(stack: WatchedStack) -> None:

@@ -179,6 +179,27 @@ def test_money_under_another_reference_that_was_accepted_hides_no_later_money(en
     assert engine.dead_letters(payment.id) == [("reference_mismatch", "accepted"), ("second_payment", "open")]
 
 
+@pytest.mark.parametrize("is_one_set", [True, False], ids=["settled together", "settled one by one"])
+def test_money_in_another_currency_replaces_no_money_that_waits(engine: Engine, shop: Shop, is_one_set: bool) -> None:
+    payment = engine.start(shop)
+    shop.deliver(shop.body(payment))
+    engine.settle()
+    for amount, currency in (("10.00", "USD"), ("5.00", "EUR"), ("12.00", "USD")):
+        shop.deliver(shop.body(payment, provider_reference="sbx_other", amount=amount, currency=currency))
+        if not is_one_set:
+            engine.settle()
+    engine.settle()
+    waiting = engine.place.rows(
+        "select amount_minor, currency, state from dead_letters where payment_id = :id order by currency, amount_minor",
+        id=payment.id,
+    )
+    assert [tuple(row.values()) for row in waiting] == [
+        (500, "EUR", "open"),
+        (1000, "USD", "superseded"),
+        (1200, "USD", "open"),
+    ]
+
+
 def test_the_command_sets_and_shows_a_policy(front: Stack, shop: Shop) -> None:
     commands = Commands(front.place)
     set_to = commands.json("tenants", "policy", str(shop.tenant_id), "--late", "hold", "--tolerance", "0.5")

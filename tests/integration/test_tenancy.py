@@ -117,7 +117,7 @@ def test_as_web_of_one_tenant_nothing_of_another_is_written(
         with runtime.database.transaction("web", mine.tenant_id) as connection:
             touched = connection.execute(text(statement), {"theirs": theirs.tenant_id}).all()
     except DBAPIError as error:
-        if "row-level security" not in str(error) and "permission denied" not in str(error):
+        if not any(why in str(error) for why in ("row-level security", "permission denied", "keeps its rows")):
             raise
     assert touched == []
 
@@ -125,7 +125,7 @@ def test_as_web_of_one_tenant_nothing_of_another_is_written(
 def test_keys_across_tenants_are_refused_by_the_database(place: Place, shops: list[Shop]) -> None:
     mine, theirs = shops
     for table in ("wallet_temp_logs", "payment_work", "payment_transactions", "provider_secrets"):
-        with pytest.raises(DBAPIError, match=r"foreign key|unique"):
+        with pytest.raises(DBAPIError, match=r"foreign key|unique|keeps its rows"):
             place.rows(
                 f"update {table} set tenant_id = :theirs where tenant_id = :mine",
                 theirs=theirs.tenant_id,

@@ -21,6 +21,7 @@ _CREDIT = f"""(select e.id from wallet_transactions e join wallets w on w.id = e
     where w.kind = 'user' and e.payment_id = {_PAID})"""
 _WEBHOOK = "(select id from payment_webhooks where verdict = 'applied' order by id limit 1)"
 _DECISION = "(select max(id) from audit_logs where kind = 'decision')"
+_CREDITED = "(select max(id) from audit_logs where detail ? 'transfer')"
 _SEAL = "number = (select max(number) from audit_seals)"
 _NOTIFICATION = "(select notification_id from notification_numbers where number = 5)"
 
@@ -205,6 +206,21 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         [f'update audit_logs set detail = detail || \'{{"reason": ""}}\' where id = {_DECISION}'],
         {"I11"},
     ),
+    "audit tells of another amount": (
+        [f"update audit_logs set detail = jsonb_set(detail, '{{transfer,amount_minor}}', '1') where id = {_CREDITED}"],
+        {"I11"},
+    ),
+    "audit tells of another wallet": (
+        [
+            "update audit_logs set detail = jsonb_set(detail, '{entries,0,wallet_id}', to_jsonb(gen_random_uuid()))"
+            f" where id = {_CREDITED}"
+        ],
+        {"I11"},
+    ),
+    "audit's entries are no objects": (
+        [f"update audit_logs set detail = jsonb_set(detail, '{{entries}}', '[1, \"a\"]') where id = {_CREDITED}"],
+        {"I11"},
+    ),
     "audit detail is no object": ([f"update audit_logs set detail = '17' where id = {_DECISION}"], {"I10", "I11"}),
     "audit step outside the graph": (
         [
@@ -236,7 +252,7 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "unsealed audit row removed": (
         [
-            "insert into audit_work (tenant_id, audit_id) select id, 5000000 from tenants limit 1",
+            "insert into audit_work (tenant_id, audit_id, audit_at) select id, 5000000, now() from tenants limit 1",
         ],
         {"I11"},
     ),

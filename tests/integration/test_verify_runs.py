@@ -92,7 +92,8 @@ def test_an_incremental_proof_finds_a_chain_that_was_written_anew(place: Place, 
     assert prove_due(runtime).is_whole
     place.rows(
         REPLICA + "update audit_logs set actor = 'operator:eve' where kind = 'key_created';"
-        "insert into audit_work (tenant_id, audit_id) select tenant_id, id from audit_logs; delete from audit_seals"
+        "insert into audit_work (tenant_id, audit_id, audit_at) select tenant_id, id, at from audit_logs;"
+        " delete from audit_seals"
     )
     seals.seal_due(runtime)
     assert "I11" in prove_due(runtime).invariants

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from models import Database
-from models.session import Role
+from models.session import STATEMENT_TIMEOUT_MS, Role
 
 When = Literal["after", "before"]
 
@@ -74,3 +74,11 @@ class CrashingDatabase(Database):
                 raise Crashed
         if is_last:
             raise Crashed
+
+    def run_alone(
+        self, role: Role, statement: TextClause, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
+    ) -> list[Row[Any]]:
+        """Runs a statement that is a whole transaction as the real database does, and dies with the chosen one."""
+        named = {"role": f"sluice_{role}", "tenant": str(tenant_id or ""), "timeout": str(STATEMENT_TIMEOUT_MS[role])}
+        with self.transaction(role, tenant_id) as connection:
+            return list(connection.execute(statement, named | {**parameters}).all())

@@ -153,18 +153,19 @@ class Lives(RuleBasedStateMachine):
     def decide(self, pick: int, is_accepted: bool) -> None:
         """An operator accepts or rejects money that waits; doing it again is refused."""
         waiting = [(number, each) for number, payment in enumerate(self.model.payments) for each in payment.waiting]
-        number, reference = waiting[pick % len(waiting)]
+        number, (reference, currency) = waiting[pick % len(waiting)]
         (case,) = self.rows(
             "select id from dead_letters where payment_id = :payment and state = 'open' and amount_minor is not null"
-            " and case_reference = :reference",
+            " and case_reference = :reference and currency = :currency",
             payment=self.ids[number],
             reference=self.name(number, reference),
+            currency=currency,
         )
         act = cases.accept if is_accepted else cases.reject
         act(self.runtime, self.shop.tenant_id, case["id"], ACTOR)
         with pytest.raises(RequestRejected):
             act(self.runtime, self.shop.tenant_id, case["id"], ACTOR)
-        self.model.decide(self.model.payments[number], reference, is_accepted)
+        self.model.decide(self.model.payments[number], reference, currency, is_accepted)
 
     @precondition(lambda self: self.ids and not self.model.inbox)
     @rule(pick=PICKS)
@@ -277,9 +278,9 @@ class Lives(RuleBasedStateMachine):
         )
         found = sorted(tuple(map(str, row.values())) for row in self.rows(query))
         expected = sorted(
-            (str(self.ids[number]), self.name(number, reference), str(waiting[1]), waiting[2])
+            (str(self.ids[number]), self.name(number, reference), str(extra), currency)
             for number, payment in enumerate(self.model.payments)
-            for reference, waiting in payment.waiting.items()
+            for (reference, currency), (_, extra) in payment.waiting.items()
         )
         assert found == expected
 

@@ -14,7 +14,7 @@ Told = tuple[str, int, str]
 
 @dataclass
 class ModelPayment:
-    """`waiting` holds what a person may accept, by reference: (total told, minor units, currency)."""
+    """`waiting` holds what a person may accept, by reference and currency: (total told, minor units)."""
 
     user: str
     asked: int
@@ -23,9 +23,9 @@ class ModelPayment:
     received: int | None = None
     received_currency: str | None = None
     reversed: int = 0
-    waiting: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    waiting: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     closed: set[Told] = field(default_factory=set)
-    accepted: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def is_open(self) -> bool:
@@ -70,7 +70,7 @@ class Model:
         payment.received, payment.received_currency = amount, currency
         payment.waiting.clear()
         if (OWN, amount, currency) not in payment.closed:
-            payment.waiting[OWN] = (amount, amount, currency)
+            payment.waiting[OWN, currency] = (amount, amount)
 
     def _complete(self, payment: ModelPayment, amount: int, currency: str) -> None:
         payment.status, payment.received, payment.received_currency = "completed", amount, currency
@@ -81,14 +81,15 @@ class Model:
         self.credits += 1
 
     def _more_money(self, payment: ModelPayment, reference: str, amount: int, currency: str) -> None:
-        known = payment.received if reference == OWN else payment.accepted[reference]
+        is_own = reference == OWN and currency == payment.received_currency
+        known = payment.received if is_own else payment.accepted[reference, currency]
         extra = amount - (known or 0)
-        waits = payment.waiting.get(reference, (0, 0, currency))[1]
+        waits = payment.waiting.get((reference, currency), (0, 0))[1]
         if extra <= waits:
             return
-        payment.waiting.pop(reference, None)
+        payment.waiting.pop((reference, currency), None)
         if (reference, amount, currency) not in payment.closed:
-            payment.waiting[reference] = (amount, extra, currency)
+            payment.waiting[reference, currency] = (amount, extra)
 
     def _refund(self, payment: ModelPayment, amount: int, currency: str) -> None:
         if currency == payment.received_currency and payment.reversed < amount <= (payment.received or 0):
@@ -110,9 +111,9 @@ class Model:
         if payment.is_open and not payment.waiting and not is_awaited:
             payment.status = "cancelled"
 
-    def decide(self, payment: ModelPayment, reference: str, is_accepted: bool) -> None:
-        """Closes what waits under a reference, with or without a credit."""
-        total, amount, currency = payment.waiting.pop(reference)
+    def decide(self, payment: ModelPayment, reference: str, currency: str, is_accepted: bool) -> None:
+        """Closes what waits under a reference in a currency, with or without a credit."""
+        total, amount = payment.waiting.pop((reference, currency))
         payment.closed.add((reference, total, currency))
         if not is_accepted:
             return
@@ -120,10 +121,10 @@ class Model:
             self._complete(payment, amount, currency)
             return
         self._credit(payment, amount, currency)
-        if reference == OWN:
+        if reference == OWN and currency == payment.received_currency:
             payment.received = (payment.received or 0) + amount
         else:
-            payment.accepted[reference] += amount
+            payment.accepted[reference, currency] += amount
 
     def pending(self) -> Counter[tuple[str, str]]:
         """Returns the sums of open payments by user and currency."""

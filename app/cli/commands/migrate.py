@@ -13,7 +13,10 @@ from models.migrations import newest_revision, upgrade
 @click.command("migrate", short_help="Brings the database to the newest revision.")
 @json_option
 def command(as_json: bool) -> None:
-    """Brings the database to the newest revision, with DATABASE_OWNER_URL; does nothing where it is there already."""
+    """Brings the database to the newest revision, with DATABASE_OWNER_URL, and makes the partitions that are missing.
+
+    Does nothing where all is there already.
+    """
     settings = find_settings()
     owner_url, app_url = settings.required("owner_database_url"), settings.required("database_url")
     before = read_revision(owner_url)

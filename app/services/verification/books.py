@@ -5,7 +5,8 @@ Every query takes `ids`, the rows to look at, but for those of `SUMS`, which loo
 
 from __future__ import annotations
 
-from app.services.verification.checks import check
+from app.services.verification.checks import check, fill
+from app.services.verification.drops import AUDIT_SINCE, DROPPED
 
 _PARTS = {"these": "any(cast(:ids as uuid[]))"}
 
@@ -154,10 +155,13 @@ WEBHOOKS = (
         select h.id as subject, format('%s, payment %s', h.verdict, h.payment_id) as detail
         from payment_webhooks h
         where h.id = $these and h.status = 'processed' and h.conflicts_with is null and h.payment_id is not null
+          and h.settled_at >= $since
           and not exists (select from audit_logs a where a.tenant_id = h.tenant_id and a.payment_id = h.payment_id
+              and a.at between h.received_at - interval '1 day' and h.settled_at + interval '1 day'
               and a.detail->>'webhook_id' = h.id::text and a.detail->>'verdict' = h.verdict)
         """,
         **_PARTS,
+        since=fill(AUDIT_SINCE, tenant="h.tenant_id"),
     ),
     check(
         "I13",
@@ -183,7 +187,9 @@ KEYS = (
         left join payment_webhooks h on h.id = k.webhook_id
         where (h.tenant_id, h.provider_id, h.external_id, h.body_sha256)
             is distinct from (k.tenant_id, k.provider_id, k.external_id, k.body_sha256)
+          and not (h.id is null and $dropped)
         """,
+        dropped=fill(DROPPED, tenant="k.tenant_id", table="payment_webhooks", id="k.webhook_id"),
     ),
 )
 
@@ -210,7 +216,9 @@ NUMBERS = (
         left join payment_transactions p on p.id = n.payment_id
         where (n.tenant_id, n.user_id, p.tenant_id, p.user_id)
             is distinct from (d.tenant_id, d.user_id, d.tenant_id, d.user_id)
+          and not (n.id is null and $dropped)
         """,
+        dropped=fill(DROPPED, tenant="d.tenant_id", table="notifications", id="d.notification_id"),
     ),
 )
 
@@ -265,7 +273,8 @@ WAITING = (
         """
         select w.audit_id as subject, 'gone before it was sealed' as detail from audit_work w
         where (cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id)
-          and not exists (select from audit_logs a where a.id = w.audit_id and a.tenant_id = w.tenant_id)
+          and not exists (select from audit_logs a
+                          where a.id = w.audit_id and a.at = w.audit_at and a.tenant_id = w.tenant_id)
         """,
     ),
     check(

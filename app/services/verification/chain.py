@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, text
 from app.core.seals import FIRST_SHA256, Seal, find_changed, hash_rows
 from app.services.seals import AUDIT_TEXT, SEAL_COLUMNS, hash_audit_rows
 from app.services.verification.checks import Breach
+from app.services.verification.drops import read_dropped_seals
 
 # Seals of one snapshot: with all their rows some ten thousand, which are read and hashed in a fraction of a second.
 SEALS_MAX = 100
@@ -69,11 +70,14 @@ def read_stretch(connection: Connection, tenant_id: uuid.UUID, after: Place) -> 
     stretch = Stretch(after)
     if not seals:
         return stretch
-    ids = [audit_id for seal in seals for audit_id in seal["audit_ids"]]
+    dropped = read_dropped_seals(connection, tenant_id)
+    held = [seal for seal in seals if not any(range_.has(seal["number"]) for range_ in dropped)]
+    ids = [audit_id for seal in held for audit_id in seal["audit_ids"]]
     rows = {row["id"]: row for row in connection.execute(_ROWS, {"ids": ids}).mappings()}
     for seal in seals:
         stretch.breaches += _check_link(tenant_id, seal, stretch.end)
-        stretch.breaches += _check_rows(tenant_id, seal, rows)
+        if seal in held:
+            stretch.breaches += _check_rows(tenant_id, seal, rows)
         stretch.end = Place(seal["number"], bytes(seal["seal_sha256"]), seal["last_position"])
     stretch.seals, stretch.rows = len(seals), len(ids)
     stretch.payment_ids = {uuid.UUID(row["payment_id"]) for row in rows.values() if row["payment_id"]}

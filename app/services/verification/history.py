@@ -7,22 +7,40 @@ from __future__ import annotations
 
 from app.core.payments import EDGES
 from app.services.verification.checks import check, fill
+from app.services.verification.drops import AUDIT_SINCE, DROPPED, NOTIFICATIONS_SINCE
 
 EDGE_NAMES = sorted(f"{before} {after}" for before, after in EDGES)
 
 _PARTS = {
     "these": "p.id = any(cast(:ids as uuid[]))",
-    "audited": "payment_transactions p join audit_logs a on a.tenant_id = p.tenant_id and a.payment_id = p.id",
+    # Nothing is older than its payment; the day keeps what a clock that was set back has written. Without this bound
+    # every partition would be looked into for every payment.
+    "audited": "payment_transactions p join audit_logs a on a.tenant_id = p.tenant_id and a.payment_id = p.id"
+    " and a.at >= p.created_at - interval '1 day'",
+    "told_to": "payment_transactions p join notifications n on n.tenant_id = p.tenant_id and n.payment_id = p.id"
+    " and n.id >= first_id(p.created_at - interval '1 day')",
+    "since": fill(AUDIT_SINCE, tenant="p.tenant_id"),
+    # A notification's id is made by a worker's clock, beside the database's: an hour is more than they ever differ.
+    "told_since": fill(
+        "greatest($audit, $notifications + interval '1 hour')",
+        audit=fill(AUDIT_SINCE, tenant="p.tenant_id"),
+        notifications=fill(NOTIFICATIONS_SINCE, tenant="p.tenant_id"),
+    ),
+    "dropped": fill(DROPPED, tenant="p.tenant_id", table="payment_webhooks", id="$webhook_id"),
     # A changed row may hold anything: what is no list has no entries, what is no id names nothing.
     "entries": "case when jsonb_typeof(a.detail->'entries') = 'array' then a.detail->'entries' else '[]' end",
+    "entry": "case when jsonb_typeof(t.entry) = 'object' then t.entry else '{}' end",
+    # What both entries of a transfer share is told once.
+    "transfer": "case when jsonb_typeof(a.detail->'transfer') = 'object' then a.detail->'transfer' else '{}' end",
     "webhook_id": "case when a.detail->>'webhook_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
     " then (a.detail->>'webhook_id')::uuid end",
 }
+_PARTS["dropped"] = fill(_PARTS["dropped"], webhook_id=_PARTS["webhook_id"])
 # The steps of a payment, in the order in which its locked row was written.
 _PARTS["steps"] = fill(
     """
-    select p.id as payment_id, a.id, a.kind, a.payment_version as version, a.detail->>'from' as before,
-           a.detail->>'to' as after, lag(a.payment_version) over history as version_before,
+    select p.id as payment_id, p.created_at, $since as since, a.id, a.kind, a.payment_version as version,
+           a.detail->>'from' as before, a.detail->>'to' as after, lag(a.payment_version) over history as version_before,
            lag(a.detail->>'to') over history as after_before, row_number() over history as place,
            lead(a.id) over history as next_id
     from $audited where $these and a.kind in ('payment_created', 'decision')
@@ -39,7 +57,7 @@ HISTORY = (
         select payment_id as subject, format('audit row %s: %s to %s as version %s, after %s as version %s', id, before,
             after, version, after_before, version_before) as detail
         from ($steps) as steps
-        where (place = 1 and (kind <> 'payment_created' or version is distinct from 1
+        where (place = 1 and created_at >= since and (kind <> 'payment_created' or version is distinct from 1
                or after is distinct from 'pending'))
            or (place > 1 and (kind <> 'decision' or before is distinct from after_before or version is null
                or version - version_before not in (0, 1) or (before <> after and version = version_before)
@@ -56,6 +74,7 @@ HISTORY = (
             s.version) as detail
         from payment_transactions p left join ($steps) as s on s.payment_id = p.id and s.next_id is null
         where $these and (s.after is distinct from p.status or s.version is distinct from p.version)
+          and (s.payment_id is not null or p.created_at >= $since)
         """,
         **_PARTS,
     ),
@@ -77,12 +96,15 @@ HISTORY = (
         "every entry is in one audit row with the same content, and the other way round",
         """
         with told as (
-            select p.id as payment_id, a.id as audit_id, a.at, t.entry, t.entry->>'id' as entry_id,
+            select p.id as payment_id, a.id as audit_id, a.at, t.entry->>'id' as entry_id,
+                   $transfer || $entry || jsonb_build_object('tenant_id', a.tenant_id, 'payment_id', a.payment_id)
+                       as entry,
                    count(*) over (partition by t.entry->>'id') as times
             from $audited cross join lateral jsonb_array_elements($entries) as t(entry) where $these
         ), kept as (
-            select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - 'at' as entry from wallet_transactions e
-            where e.payment_id = any(cast(:ids as uuid[]))
+            select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - 'at' as entry
+            from wallet_transactions e join payment_transactions p on p.id = e.payment_id
+            where e.payment_id = any(cast(:ids as uuid[])) and e.at >= $since
         )
         select coalesce(kept.entry_id, told.entry_id) as subject, format('payment %s: %s', coalesce(kept.payment_id,
             told.payment_id), case when kept.entry_id is null then 'the audit tells of an entry that is not there'
@@ -112,7 +134,7 @@ HISTORY = (
         """
         select p.id as subject, format('audit row %s names webhook %s', a.id, a.detail->>'webhook_id') as detail
         from $audited left join payment_webhooks h on h.id = $webhook_id
-        where $these and a.detail ? 'webhook_id' and (h.id is null or h.tenant_id <> p.tenant_id
+        where $these and a.detail ? 'webhook_id' and ((h.id is null and not $dropped) or h.tenant_id <> p.tenant_id
             or h.provider_id <> p.provider_id or h.conflicts_with is not null)
         """,
         **_PARTS,
@@ -135,11 +157,13 @@ HISTORY = (
         with told as (
             select p.id as payment_id, a.payment_version::text as version, a.detail->>'notification' as type,
                    count(*) as times
-            from $audited where $these and a.detail->>'notification' is not null group by 1, 2, 3
+            from $audited where $these and a.detail->>'notification' is not null and a.at >= $told_since
+            group by 1, 2, 3
         ), kept as (
             select p.id as payment_id, n.payload->>'version' as version, n.type, count(*) as times
-            from payment_transactions p join notifications n on n.tenant_id = p.tenant_id and n.payment_id = p.id
-            where $these and n.user_id = p.user_id and n.payload->>'id' = p.id::text group by 1, 2, 3
+            from $told_to
+            where $these and n.user_id = p.user_id and n.payload->>'id' = p.id::text and n.at >= $told_since
+            group by 1, 2, 3
         )
         select coalesce(told.payment_id, kept.payment_id) as subject, format('%s of version %s: decided %s, there %s',
             coalesce(told.type, kept.type), coalesce(told.version, kept.version), coalesce(told.times, 0),
@@ -153,7 +177,7 @@ HISTORY = (
         "every notification has its number or waits for it",
         """
         select n.id as subject, format('%s of payment %s', n.type, p.id) as detail
-        from payment_transactions p join notifications n on n.tenant_id = p.tenant_id and n.payment_id = p.id
+        from $told_to
         where $these
           and exists (select from notification_numbers d where d.notification_id = n.id and d.tenant_id = n.tenant_id
                       and d.user_id = n.user_id)

@@ -3,6 +3,7 @@
 create table audit_work (
     tenant_id uuid not null,
     audit_id bigint not null,
+    audit_at timestamp with time zone not null,
     due_at timestamp with time zone default now() not null,
     constraint pk_audit_work primary key (tenant_id, audit_id)
 );
@@ -37,13 +38,11 @@ create trigger seals_are_not_truncated before truncate on audit_seals
 create function queue_audit_rows() returns trigger language plpgsql security definer
     set search_path = pg_catalog, public as $$
 begin
-    insert into public.audit_work (tenant_id, audit_id) select tenant_id, id from written;
+    insert into public.audit_work (tenant_id, audit_id, audit_at) select tenant_id, id, at from written;
     return null;
 end $$;
 create trigger audit_waits_for_its_seal after insert on audit_logs
     referencing new table as written for each statement execute function queue_audit_rows();
-
-insert into audit_work (tenant_id, audit_id) select tenant_id, id from audit_logs;
 
 -- A notification is numbered once, and found by its id without a look at all the tenant's numbers.
 create unique index uq_notification_numbers_notification on notification_numbers (notification_id);

@@ -65,59 +65,79 @@ create function door_find_provider(wanted uuid)
     where p.id = wanted
 $$;
 
--- Stores verified deliveries. The first of an id becomes a webhook that is due; a repeat with the same bytes is a
--- duplicate; one with other bytes is kept as a marked row of its own and alarmed, once per distinct body.
+-- Stores verified deliveries, which have come in the order of the arrays. The first of an id becomes a webhook that is
+-- due; a repeat with the same bytes is a duplicate; one with other bytes is kept as a marked row of its own and alarmed,
+-- once per distinct body.
 create function door_store_webhooks(
     ids uuid[], tenant_ids uuid[], provider_ids uuid[], external_ids text[], paths text[], bodies bytea[],
     headers jsonb[], sha256s bytea[], addresses text[], payment_ids uuid[])
-    returns table (place bigint, webhook_id uuid, is_duplicate boolean, is_conflict boolean)
+    returns table (delivery_id uuid, webhook_id uuid, is_duplicate boolean, is_conflict boolean)
     language plpgsql security definer set search_path = pg_catalog, public as $$
 #variable_conflict use_column
+declare
+    fresh_ids uuid[];
 begin
     with incoming as (
         select * from unnest(ids, tenant_ids, provider_ids, external_ids, paths, bodies, headers, sha256s, addresses,
-                             payment_ids)
-            as i(id, tenant_id, provider_id, external_id, path, body, header, sha256, address, payment_id)
+                             payment_ids) with ordinality
+            as i(id, tenant_id, provider_id, external_id, path, body, header, sha256, address, payment_id, place)
     ), fresh as (
         -- In order of the key: two groups that share ids must lock them in the same order.
         insert into public.webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)
-        select provider_id, external_id, tenant_id, sha256, id from incoming order by provider_id, external_id
+        select provider_id, external_id, tenant_id, sha256, id from incoming
+        order by provider_id, external_id, place
         on conflict (provider_id, external_id) do nothing
         returning webhook_keys.webhook_id
     ), kept as (
         insert into public.payment_webhooks
             (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256, remote_address, payment_id)
-        select i.id, i.tenant_id, i.provider_id, i.external_id, i.path, i.body, i.header, i.sha256, i.address,
-               i.payment_id
+        select i.id, i.tenant_id, i.provider_id, i.external_id, i.path, i.body, i.header,
+               i.sha256, i.address, i.payment_id
         from incoming i join fresh f on f.webhook_id = i.id
+    ), due as (
+        insert into public.webhook_work (webhook_id, tenant_id, payment_id)
+        select i.id, i.tenant_id, i.payment_id from incoming i join fresh f on f.webhook_id = i.id
     )
-    insert into public.webhook_work (webhook_id, tenant_id, payment_id)
-    select i.id, i.tenant_id, i.payment_id from incoming i join fresh f on f.webhook_id = i.id;
+    select array_agg(webhook_id) into fresh_ids from fresh;
+
+    if cardinality(fresh_ids) = cardinality(ids) then
+        return query select id, id, false, false from unnest(ids) as i(id);
+        return;
+    end if;
+
+    -- Locked before the next statement looks: it sees what others did to the same ids, and one after the other counts.
+    perform from public.webhook_keys k
+    where exists (
+        select from unnest(ids, provider_ids, external_ids) as i(id, provider_id, external_id)
+        where i.provider_id = k.provider_id and i.external_id = k.external_id and i.id <> k.webhook_id)
+    order by k.provider_id, k.external_id for no key update;
 
     return query
-    with incoming as (
-        select * from unnest(ids, tenant_ids, provider_ids, external_ids, paths, bodies, headers, sha256s, addresses,
-                             payment_ids) with ordinality
+    with judged as (
+        -- What carries its own id was stored just now, or by a call whose caller never heard of it.
+        select i.*, k.webhook_id as first_id, k.webhook_id <> i.id as repeats, k.body_sha256 <> i.sha256 as differs
+        from unnest(ids, tenant_ids, provider_ids, external_ids, paths, bodies, headers, sha256s, addresses,
+                    payment_ids) with ordinality
             as i(id, tenant_id, provider_id, external_id, path, body, header, sha256, address, payment_id, place)
-    ), judged as (
-        select i.*, k.webhook_id as first_id, k.webhook_id <> i.id as repeats,
-               k.webhook_id <> i.id and k.body_sha256 <> i.sha256 as differs
-        from incoming i
         join public.webhook_keys k on k.provider_id = i.provider_id and k.external_id = i.external_id
     ), counted as (
-        update public.webhook_keys k set duplicates = k.duplicates + 1
-        from judged j
-        where j.repeats and not j.differs and k.provider_id = j.provider_id and k.external_id = j.external_id
+        update public.webhook_keys k set duplicates = k.duplicates + c.copies
+        from (select provider_id, external_id, count(*)::integer as copies from judged where repeats and not differs
+              group by provider_id, external_id) as c
+        where k.provider_id = c.provider_id and k.external_id = c.external_id
     ), marked as (
         insert into public.payment_webhooks
             (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256, remote_address, payment_id,
              conflicts_with, status, verdict, reason, settled_at)
-        select j.id, j.tenant_id, j.provider_id, j.external_id, j.path, j.body, j.header, j.sha256, j.address,
-               j.payment_id, j.first_id, 'processed', 'conflict', 'same id with other bytes', now()
+        select distinct on (j.first_id, j.sha256)
+               j.id, j.tenant_id, j.provider_id, j.external_id, j.path, j.body, j.header,
+               j.sha256, j.address, j.payment_id, j.first_id, 'processed', 'conflict',
+               'same id with other bytes', now()
         from judged j
-        where j.differs and not exists (
+        where j.repeats and j.differs and not exists (
             select from public.payment_webhooks w
             where w.conflicts_with = j.first_id and w.body_sha256 = j.sha256)
+        order by j.first_id, j.sha256, j.place
         returning payment_webhooks.id, tenant_id, provider_id, external_id, conflicts_with
     ), alarmed as (
         insert into public.alerts (id, tenant_id, kind, severity, message, detail, due_at)
@@ -127,7 +147,7 @@ begin
                                   'first_webhook_id', m.conflicts_with, 'webhook_id', m.id), now()
         from marked m
     )
-    select j.place, j.first_id, j.repeats and not j.differs, j.differs from judged j order by j.place;
+    select j.id, j.first_id, j.repeats and not j.differs, j.repeats and j.differs from judged j;
 end $$;
 
 -- A refusal is written into a ring of ten thousand slots: the newest ones stay, the disk does not fill.

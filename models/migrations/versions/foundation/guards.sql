@@ -14,6 +14,43 @@ create trigger audit_is_append_only before update or delete on audit_logs
 create trigger audit_is_not_truncated before truncate on audit_logs
     for each statement execute function refuse_change();
 
+-- An entry is of a wallet and a payment of its tenant: what foreign keys would say, asked once for all entries of a
+-- statement. Their other half is that wallets and payments are never removed and keep what names them. The settings
+-- hold the plan to look-ups by key, also where it was made while the tables were still empty.
+create function check_entries() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+    as $$
+begin
+    if exists (
+        select from written e where not exists (
+            select from public.wallets w
+            where w.tenant_id = e.tenant_id and w.id = e.wallet_id and w.currency = e.currency)
+    ) or exists (
+        select from written e where not exists (
+            select from public.payment_transactions p where p.tenant_id = e.tenant_id and p.id = e.payment_id)
+    ) then
+        raise exception 'an entry names no wallet or no payment of its tenant' using errcode = 'foreign_key_violation';
+    end if;
+    return null;
+end $$;
+
+create trigger entries_belong after insert on wallet_transactions
+    referencing new table as written for each statement execute function check_entries();
+
+create function refuse_removal() returns trigger language plpgsql as $$
+begin
+    raise exception '% keeps its rows: % refused', tg_table_name, tg_op using errcode = 'restrict_violation';
+end $$;
+
+create trigger wallets_stay before delete or update of id, tenant_id, currency on wallets
+    for each row execute function refuse_removal();
+create trigger wallets_are_not_truncated before truncate on wallets
+    for each statement execute function refuse_removal();
+create trigger payments_stay before delete or update of id, tenant_id on payment_transactions
+    for each row execute function refuse_removal();
+create trigger payments_are_not_truncated before truncate on payment_transactions
+    for each statement execute function refuse_removal();
+
 -- Payments by status are counted with the writes, one row per statement, so that no reader ever counts history.
 -- Appending never waits for another writer; the sweep folds the deltas into payment_counts.
 create function count_inserted_payments() returns trigger language plpgsql security definer
@@ -27,12 +64,13 @@ end $$;
 create function count_updated_payments() returns trigger language plpgsql security definer
     set search_path = pg_catalog, public as $$
 begin
+    -- The same payments before and after: what stands in both cancels out.
     insert into public.payment_count_deltas (status, delta)
         select status, sum(step) from (
-            select w.status, 1 as step from written w join replaced r using (id) where w.status <> r.status
+            select status, 1 as step from written
             union all
-            select r.status, -1 from written w join replaced r using (id) where w.status <> r.status
-        ) as steps group by status;
+            select status, -1 from replaced
+        ) as steps group by status having sum(step) <> 0;
     return null;
 end $$;
 

@@ -1,0 +1,66 @@
+"""Looks at the partitions: whether the months to come have theirs, and whether rows fitted into none."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, text
+
+from app.doctor.finding import Finding, fail, ok, warn
+from app.runtime import Runtime
+from app.services.partitions.reasons import Partition, list_partitions
+from models.partitions import PARTITIONED
+
+# So many may look into every month at once before the server runs out of room for their locks.
+READERS = 20
+
+# A reader that names no month locks every partition and every index of a table.
+_LOCKS = text(
+    """
+    select (select max(n) from (
+                select sum(1 + (select count(*) from pg_index x where x.indrelid = t.relid)) as n
+                from unnest(cast(:tables as text[])) as p(name) cross join lateral pg_partition_tree(p.name::regclass) t
+                group by p.name) as l) as wanted,
+           current_setting('max_locks_per_transaction')::bigint
+           * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint) as room
+    """
+)
+
+
+def examine_partitions(runtime: Runtime) -> Iterator[Finding]:
+    """Yields what is wrong with the partitions. Raises SQLAlchemyError where the database cannot be reached."""
+    with runtime.database.transaction("operator") as connection:
+        yield _examine_months(list_partitions(connection), datetime.datetime.now(datetime.UTC))
+        rows = connection.execute(text("select table_name, total from count_default_rows()"))
+        astray = [f"{row.total} of {row.table_name}" for row in rows if row.total]
+        yield from _examine_locks(connection)
+    if astray:
+        yield warn(
+            "Default partitions",
+            f"rows that fitted into no month: {', '.join(astray)}; a clock was wrong, or the months were not made in"
+            " time: `sluice migrate` gives them theirs, but for times that are still to come",
+        )
+
+
+def _examine_months(partitions: Sequence[Partition], now: datetime.datetime) -> Finding:
+    this_month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    next_month = (this_month + datetime.timedelta(days=32)).replace(day=1)
+    there = {(each.table, each.begins_at) for each in partitions}
+    advice = "are beat and worker-provider running? `sluice migrate` makes them"
+    for month, judge in ((this_month, fail), (next_month, warn)):
+        missing = [table for table in PARTITIONED if (table, month) not in there]
+        if missing:
+            return judge("Partitions", f"none for {month:%Y-%m} of {', '.join(missing)}: {advice}")
+    oldest = min(each.begins_at for each in partitions if each.begins_at is not None)
+    return ok("Partitions", f"{len(partitions)} from {oldest:%Y-%m} on, the next month has its own")
+
+
+def _examine_locks(connection: Connection) -> Iterator[Finding]:
+    row = connection.execute(_LOCKS, {"tables": list(PARTITIONED)}).one()
+    if row.wanted * READERS > row.room:
+        yield warn(
+            "Room for locks",
+            f"a reader of every month takes up to {row.wanted} locks, the server has room for {row.room}: raise"
+            " max_locks_per_transaction",
+        )

@@ -1,0 +1,217 @@
+"""Deposits: a payment is made once per idempotency key, with its hold, its due call and its audit row."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, RowMapping
+
+from app.core.errors import RequestRejected
+from app.core.payments import Payment, Status
+from app.runtime import Runtime
+from app.services.access import Caller
+from app.services.group_commit import GroupCommit
+from app.services.payment_rows import read_payment
+from app.services.payments import PAYMENT_COLUMNS
+from models import Database, new_id
+from models.row_sets import encode_rows, row_set
+from models.session import alone
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A checked request for a deposit. `request_sha256` is over what the caller asked for, to compare repeats."""
+
+    user_id: str
+    amount_minor: int
+    currency: str
+    provider_id: uuid.UUID | None
+    success_url: str | None
+    failure_url: str | None
+    metadata: dict[str, str]
+    idempotency_key: str
+    request_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A payment, and whether an earlier request with the same key had made it."""
+
+    payment: Payment
+    is_replayed: bool
+
+
+# What the statement finds wrong with a request, by field.
+REFUSALS = {
+    "provider_id": "is not a provider of yours that takes deposits",
+    "currency": "is not one that this provider takes",
+    "amount": "is above your limit",
+    "success_url": "must be of one of your allowed origins",
+    "failure_url": "must be of one of your allowed origins",
+}
+
+_COLUMNS = {
+    "id": "uuid",
+    "user_id": "text",
+    "amount_minor": "bigint",
+    "currency": "text",
+    "provider_id": "uuid",
+    "success_url": "text",
+    "success_origin": "text",
+    "failure_url": "text",
+    "failure_origin": "text",
+    "metadata": "jsonb",
+    "idempotency_scope": "text",
+    "idempotency_key": "text",
+    "request_sha256": "bytea",
+    "actor": "text",
+}
+
+# The tenant's and the provider's limits are read by the statement that inserts: there is no copy that could be old. A
+# key that another process inserts at this moment is waited for; keys go in their order, so that two statements that
+# share some wait for each other one way only. No row is made for a key that is taken.
+_CREATE = alone(
+    f"""
+    with asked as (
+        select r.*, p.id as found_provider_id, t.payment_seconds, t.default_success_url, t.default_failure_url,
+               array_remove(array[
+                   case when p.id is null then 'provider_id' when r.currency <> all (p.currencies) then 'currency' end,
+                   case when r.amount_minor > t.amount_minor_max then 'amount' end,
+                   case when r.success_url is not null and r.success_origin <> all (t.allowed_origins)
+                        then 'success_url' end,
+                   case when r.failure_url is not null and r.failure_origin <> all (t.allowed_origins)
+                        then 'failure_url' end], null) as refused
+        from {row_set(_COLUMNS)}
+        join tenants t on t.id = cast(:tenant_id as uuid)
+        left join payment_providers p on p.tenant_id = t.id and p.disabled_at is null
+            and p.id = coalesce(r.provider_id, t.default_provider_id)
+    ), made as (
+        insert into payment_transactions (id, tenant_id, user_id, amount_minor, currency, provider_id, success_url,
+            failure_url, metadata, idempotency_scope, idempotency_key, request_sha256, expires_at)
+        select id, cast(:tenant_id as uuid), user_id, amount_minor, currency, found_provider_id,
+            coalesce(success_url, default_success_url), coalesce(failure_url, default_failure_url), metadata,
+            idempotency_scope, idempotency_key, request_sha256,
+            now() + make_interval(secs => payment_seconds)
+        from asked where refused = '{{}}' order by idempotency_scope, idempotency_key
+        on conflict (tenant_id, idempotency_scope, idempotency_key) do nothing
+        returning id, tenant_id, version, user_id, amount_minor, currency, status, provider_id, created_at, updated_at,
+            expires_at, metadata
+    ), held as (
+        insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor)
+        select id, tenant_id, user_id, currency, amount_minor from made
+    ), due as (
+        insert into payment_work (payment_id, tenant_id, provider_id, action)
+        select id, tenant_id, provider_id, 'create' from made
+    ), told as (
+        insert into audit_logs (tenant_id, actor, kind, payment_id, payment_version, detail)
+        select m.tenant_id, a.actor, 'payment_created', m.id, m.version, jsonb_build_object(
+            'amount_minor', m.amount_minor, 'currency', m.currency, 'user_id', m.user_id,
+            'provider_id', m.provider_id, 'to', m.status)
+        from made m join asked a on a.id = m.id order by m.id
+    )
+    select a.id, a.refused, m.version, m.status, m.provider_id, m.created_at, m.updated_at, m.expires_at,
+           m.metadata
+    from asked a left join made m on m.id = a.id
+    """  # noqa: S608  # constants  # nosec B608
+)
+
+_FIND_BY_KEY = alone(
+    f"select {PAYMENT_COLUMNS}, request_sha256 from payment_transactions"  # noqa: S608  # a constant  # nosec B608
+    " where tenant_id = :tenant_id and idempotency_scope = :scope and idempotency_key = :key"
+)
+
+
+def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation:
+    """Makes the payment of an idempotency key, or finds the one it made; it is committed when this returns.
+
+    A parallel request with the same key waits here for the first one's commit. Raises RequestRejected (422) for
+    another body under the same key, an unusable provider, a return URL of a foreign origin, or too large an amount.
+    """
+    scope = "" if caller.user_id is None else f"user:{caller.user_id}"
+    asked = _describe(new_id(), caller.actor, scope, deposit)
+    write = functools.partial(_insert, runtime.database, caller.tenant_id)
+    row = _commits(runtime.database, caller.tenant_id).commit(asked, _size(deposit), write)
+    if row.version is not None:
+        runtime.doorbells.ring("provider")
+        return Creation(_new_payment(caller.tenant_id, deposit, row), is_replayed=False)
+    existing = _find_by_key(runtime.database, caller.tenant_id, scope, deposit.idempotency_key)
+    if existing is None:
+        # A key whose first request was refused is not used up, so this comes after the look for it.
+        raise RequestRejected(
+            422, "The request has errors.", [{"field": name, "message": REFUSALS[name]} for name in row.refused]
+        )
+    if bytes(existing["request_sha256"]) != deposit.request_sha256:
+        raise RequestRejected(422, "This Idempotency-Key was used with another body.")
+    return Creation(read_payment(existing), is_replayed=True)
+
+
+# A tenant's commits at present, some hundred bytes; one that was forgotten is made anew.
+@functools.lru_cache(maxsize=10_000)
+def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[Any, ...], Row[Any]]:
+    """Returns what gathers the deposits of one tenant: a transaction of the web's role sees one tenant's rows."""
+    return GroupCommit()
+
+
+def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row[Any]]:
+    """Makes the payments that may be made, and returns what became of each request, in their order."""
+    parameters = encode_rows(_COLUMNS, asked) | {"tenant_id": tenant_id}
+    by_id = {row.id: row for row in database.run_alone("web", _CREATE, parameters, tenant_id)}
+    return [by_id[payment_id] for payment_id, *_ in asked]
+
+
+def _size(deposit: Deposit) -> int:
+    return sum(map(len, deposit.metadata.values()))
+
+
+def _describe(payment_id: uuid.UUID, actor: str, scope: str, deposit: Deposit) -> tuple[Any, ...]:
+    """Returns the values of _COLUMNS."""
+    return (
+        payment_id,
+        deposit.user_id,
+        deposit.amount_minor,
+        deposit.currency,
+        deposit.provider_id,
+        deposit.success_url,
+        deposit.success_url and _origin(deposit.success_url),
+        deposit.failure_url,
+        deposit.failure_url and _origin(deposit.failure_url),
+        deposit.metadata,
+        scope,
+        deposit.idempotency_key,
+        deposit.request_sha256,
+        actor,
+    )
+
+
+def _origin(url: str) -> str:
+    """The origin of a URL that was checked to have scheme and host (RFC 6454, lower case)."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.split('/', 1)[0].split('?', 1)[0].split('#', 1)[0]}".lower()
+
+
+def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row[Any]) -> Payment:
+    """Returns the payment that was made: what was asked for, and what the database decided."""
+    return Payment(
+        id=row.id,
+        tenant_id=tenant_id,
+        version=row.version,
+        user_id=deposit.user_id,
+        amount_minor=deposit.amount_minor,
+        currency=deposit.currency,
+        status=Status(row.status),
+        provider_id=row.provider_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        expires_at=row.expires_at,
+        metadata=row.metadata,
+    )
+
+
+def _find_by_key(database: Database, tenant_id: uuid.UUID, scope: str, key: str) -> RowMapping | None:
+    wanted = {"tenant_id": tenant_id, "scope": scope, "key": key}
+    rows = database.run_alone("web", _FIND_BY_KEY, wanted, tenant_id)
+    return rows[0]._mapping if rows else None

@@ -1,0 +1,87 @@
+"""The inbox's one write: verified deliveries become rows, those that come together in one transaction."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from app.services.group_commit import GroupCommit
+from models import Database
+from models.row_sets import encode_rows
+from models.session import alone
+
+# An IPv6 address with its zone is shorter.
+ADDRESS_CHARACTERS_MAX = 64
+
+# The columns of InboxRow and their types.
+_COLUMNS = {
+    "id": "uuid",
+    "tenant_id": "uuid",
+    "provider_id": "uuid",
+    "external_id": "text",
+    "path": "text",
+    "body": "bytea",
+    "headers": "jsonb",
+    "sha256": "bytea",
+    "address": "text",
+    "payment_id": "uuid",
+}
+_ARRAYS = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in _COLUMNS.items())
+_STORE = alone(
+    f"select delivery_id, webhook_id, is_duplicate, is_conflict from door_store_webhooks({_ARRAYS})"  # noqa: S608  # constants
+)
+
+
+class InboxRow(NamedTuple):
+    """A verified delivery as it is stored; `external_id` is the sender's id of it."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    provider_id: uuid.UUID
+    external_id: str
+    path: str
+    body: bytes
+    headers: Mapping[str, str]
+    sha256: bytes
+    address: str
+    payment_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the sender is told: the id of the first delivery with its id, and what this one is beside it."""
+
+    webhook_id: uuid.UUID
+    is_duplicate: bool
+    is_conflict: bool
+
+
+# One for each database that this process stores into.
+_groups: WeakKeyDictionary[Database, GroupCommit[InboxRow, Receipt]] = WeakKeyDictionary()
+
+
+def store(database: Database, row: InboxRow) -> Receipt:
+    """Stores a delivery, together with those that other callers bring meanwhile; it is committed by then.
+
+    Raises sqlalchemy.exc.SQLAlchemyError as the database does where it could not be stored.
+    """
+    group = _groups.get(database) or _groups.setdefault(database, GroupCommit())
+    # Made into text that the database takes before it joins the others: it would be refused with all of them.
+    headers = {name: _storable(value) for name, value in row.headers.items()}
+    row = row._replace(headers=headers, address=_storable(row.address[:ADDRESS_CHARACTERS_MAX]))
+    return group.commit(row, len(row.body), functools.partial(store_rows, database))
+
+
+def store_rows(database: Database, rows: Sequence[InboxRow]) -> list[Receipt]:
+    """Stores deliveries in one transaction and returns their receipts in the same order, which is that of arrival."""
+    stored = database.run_alone("door", _STORE, encode_rows(_COLUMNS, rows))
+    receipts = {row.delivery_id: Receipt(row.webhook_id, row.is_duplicate, row.is_conflict) for row in stored}
+    return [receipts[row.id] for row in rows]
+
+
+def _storable(value: str) -> str:
+    return value if value.isprintable() else value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,37 @@
+"""Partitions as operators see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.runtime import Runtime
+from app.services.partitions.reasons import Partition, find_reasons, list_partitions
+
+
+def show_partitions(runtime: Runtime) -> list[dict[str, Any]]:
+    """Returns every partition: table, name, months (from, to), rows (estimated), bytes, and what keeps it.
+
+    `sealed` tells of the audit alone, whether all its rows are in a seal; `droppable` whether nothing seems to keep it.
+    """
+    shown, older = [], list[Partition]()
+    with runtime.database.transaction("operator") as connection:
+        for partition in list_partitions(connection):
+            older = older if older and older[0].table == partition.table else []
+            reasons = find_reasons(connection, partition, older)
+            if partition.begins_at is not None:
+                older.append(partition)
+            shown.append(
+                {
+                    "table": partition.table,
+                    "name": partition.name,
+                    "from": partition.begins_at and partition.begins_at.date().isoformat(),
+                    "to": partition.ends_at and partition.ends_at.date().isoformat(),
+                    "rows": partition.row_estimate,
+                    "bytes": partition.bytes,
+                    "sealed": reasons.waiting == 0 if partition.table == "audit_logs" else None,
+                    "open_cases": reasons.open_cases,
+                    "droppable": not reasons.why,
+                    "why": list(reasons.why),
+                }
+            )
+    return shown

@@ -1,0 +1,144 @@
+"""What was dropped with a partition: what may be missing, and that each drop stands in the chain of seals."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from sqlalchemy import Connection, RowMapping, text
+
+from app.core.seals import FIRST_SHA256
+from app.services.partitions.record import DETAIL, HASHED, hash_record
+from app.services.verification.checks import Breach, check
+from models.partitions import PARTITIONED
+
+# Before this moment a tenant's rows of a table may be missing: partitions are dropped from the oldest on.
+_SINCE = (
+    "coalesce((select max(g.ends_at) from dropped_partitions g"
+    " where g.tenant_id = $tenant and g.table_name = '{table}'), '-infinity')"
+)
+AUDIT_SINCE = _SINCE.format(table="audit_logs")
+NOTIFICATIONS_SINCE = _SINCE.format(table="notifications")
+# Whether a row of a table that is cut by its ids was dropped.
+DROPPED = (
+    "exists (select from dropped_partitions g where g.tenant_id = $tenant and g.table_name = '$table'"
+    " and $id >= first_id(g.begins_at) and $id < first_id(g.ends_at))"
+)
+
+# Each takes `ids`, the tenants to look at.
+DROPS = (
+    check(
+        "I11",
+        "a partition that is recorded as dropped is gone as a whole",
+        """
+        select format('tenant %s, %s from %s', g.tenant_id, g.table_name, g.begins_at::date) as subject,
+               'there are rows of that time' as detail
+        from dropped_partitions g where g.tenant_id = any(cast(:ids as uuid[])) and (
+            (g.table_name = 'audit_logs' and exists (select from audit_logs a
+                where a.tenant_id = g.tenant_id and a.at >= g.begins_at and a.at < g.ends_at))
+            or (g.table_name = 'payment_webhooks' and exists (select from payment_webhooks h
+                where h.tenant_id = g.tenant_id and h.id >= first_id(g.begins_at) and h.id < first_id(g.ends_at)
+                  and h.received_at >= g.begins_at and h.received_at < g.ends_at))
+            or (g.table_name = 'notifications' and exists (select from notifications n
+                where n.tenant_id = g.tenant_id and n.id >= first_id(g.begins_at) and n.id < first_id(g.ends_at)
+                  and n.at >= g.begins_at and n.at < g.ends_at)))
+        """,
+    ),
+    check(
+        "I11",
+        "the seals of dropped audit rows are as many rows as were dropped",
+        # Positions count a tenant's sealed rows without a gap, so that two seals tell of all between them.
+        """
+        select format('tenant %s, audit_logs from %s', g.tenant_id, g.begins_at::date) as subject,
+               format('%s rows dropped, seals %s to %s', g.row_count, g.first_seal, g.last_seal) as detail
+        from dropped_partitions g
+        left join audit_seals f on f.tenant_id = g.tenant_id and f.number = g.first_seal
+        left join audit_seals l on l.tenant_id = g.tenant_id and l.number = g.last_seal
+        where g.tenant_id = any(cast(:ids as uuid[])) and g.table_name = 'audit_logs'
+          and g.row_count is distinct from l.last_position - f.first_position + 1 - coalesce((
+              select sum(k.last_position - k.first_position + 1) from audit_seals k
+              where k.tenant_id = g.tenant_id and k.number = any(g.kept_seals)), 0)
+        """,
+    ),
+)
+
+_TOLD = "each drop is told by an audit row in the chain of seals, and chained to the one before"
+_RECORDS = text(
+    f"""
+    select d.table_name, d.begins_at, d.previous_sha256, {HASHED},
+           exists (select from audit_logs a where a.id = d.audit_id and a.at = d.audit_at
+                   and a.tenant_id = d.tenant_id and a.actor = d.actor and a.kind = 'partition_dropped'
+                   and a.payment_id is null and a.payment_version is null and a.detail = {DETAIL}) as is_told,
+           exists (select from audit_work w where w.tenant_id = d.tenant_id and w.audit_id = d.audit_id)
+           or exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.last_audit_id >= d.audit_id
+                      and s.first_audit_id <= d.audit_id and d.audit_id = any(s.audit_ids)) as is_chained
+    from dropped_partitions d where d.tenant_id = any(cast(:ids as uuid[])) order by d.tenant_id, d.audit_id
+    """  # noqa: S608  # constants only  # nosec B608
+)
+_SEALS = text(
+    "select first_seal, last_seal, kept_seals from dropped_partitions"
+    " where tenant_id = :tenant_id and table_name = 'audit_logs'"
+)
+
+
+# The snapshot's own view of the catalogue, beside the present one.
+_IS_BEHIND = text(
+    "select exists (select from pg_inherits i join pg_class p on p.oid = i.inhparent"
+    " join pg_class c on c.oid = i.inhrelid"
+    " where p.relname = any(:tables) and to_regclass(format('public.%I', c.relname)) is null)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedSeals:
+    """The seals whose rows went with one partition: a range but for those whose rows are of a later month."""
+
+    first: int
+    last: int
+    kept: frozenset[int]
+
+    def has(self, number: int) -> bool:
+        """Tells whether the rows of this seal were among them."""
+        return self.first <= number <= self.last and number not in self.kept
+
+
+def read_dropped_seals(connection: Connection, tenant_id: uuid.UUID) -> list[DroppedSeals]:
+    """Returns which of a tenant's seals have lost their rows to drops."""
+    rows = connection.execute(_SEALS, {"tenant_id": tenant_id})
+    return [DroppedSeals(row.first_seal, row.last_seal, frozenset(row.kept_seals)) for row in rows]
+
+
+def is_behind_drop(connection: Connection) -> bool:
+    """Tells whether the snapshot of `connection` is older than the end of a partition.
+
+    A dropped table is gone at once, for older snapshots too, which do not see the record of it yet.
+    """
+    return bool(connection.execute(_IS_BEHIND, {"tables": list(PARTITIONED)}).scalar_one())
+
+
+def check_records(connection: Connection, tenant_ids: Sequence[uuid.UUID]) -> list[Breach]:
+    """Checks that each tenant's drops follow one from the other, and that the last is told by the audit as it is.
+
+    The audit rows of earlier ones may have gone with later drops; the last one stands for them.
+    """
+    rows = connection.execute(_RECORDS, {"ids": list(tenant_ids)}).mappings().all()
+    return [breach for _, group in groupby(rows, key=itemgetter("tenant_id")) for breach in _check_chain(list(group))]
+
+
+def _check_chain(rows: list[RowMapping]) -> Iterator[Breach]:
+    before = FIRST_SHA256
+    for row in rows:
+        wrong = []
+        if bytes(row["previous_sha256"]) != before:
+            wrong.append("does not follow the one before")
+        if row is rows[-1] and not row["is_told"]:
+            wrong.append(f"audit row {row['audit_id']} does not say so")
+        if not row["is_chained"]:
+            wrong.append("is in no seal")
+        if wrong:
+            name = f"tenant {row['tenant_id']}, {row['table_name']} from {row['begins_at']:%Y-%m-%d}"
+            yield Breach("I11", _TOLD, name, ", ".join(wrong))
+        before = hash_record(row)

@@ -1,0 +1,117 @@
+"""Where the time of a webhook goes on its way to the browser: the moments that its servers note anyway.
+
+Nothing is added to the product. Valkey tells every command that it gets (MONITOR), and the webhook's row has the
+moments at which its two transactions began. All clocks are the machine's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.doorbells import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
+from bench.figures import BenchFailed, short
+from bench.place import Place
+
+# What each command says about the webhook that is under way, in the order in which they come.
+COMMANDS = {
+    "bell": ("SET", "bell:settle"),
+    "sent": ("LPUSH", "ring.settle"),
+    "started": ("DEL", "bell:settle"),
+    "settled": ("PUBLISH", CHANGED_CHANNEL),
+    "published": ("PUBLISH", NOTIFICATIONS_CHANNEL),
+}
+# Each hop ends at the moment that it is named by here.
+HOPS = {
+    "received": "web: POST to the beginning of the storing transaction",
+    "bell": "web: stored and committed",
+    "sent": "web: the doorbell as a Celery message",
+    "started": "Celery: message to the running task",
+    "claimed": "worker: claim, committed",
+    "settled": "worker: decided, written, committed",
+    "published": "worker: numbered, committed, published",
+    "arrived": "sockets: hint to the browser's frame",
+}
+
+
+@dataclass
+class Trace:
+    """The commands of one Redis database while a block runs: (seconds since 1970, command, first argument)."""
+
+    seen: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def find(self, name: str, after: float, before: float) -> float | None:
+        """Returns when the command `name` of COMMANDS first came between two moments."""
+        return next((at for at, *what in self.seen if after <= at <= before and tuple(what) == COMMANDS[name]), None)
+
+
+@contextlib.contextmanager
+def open_trace(place: Place) -> Iterator[Trace]:
+    """Notes the commands that Valkey gets for `place` until the block ends."""
+    trace, ended = Trace(), threading.Event()
+    redis = Redis.from_url(place.redis_url, decode_responses=True)
+    database = int(place.redis_url.rpartition("/")[2])
+
+    def note(monitor: Any) -> None:
+        with contextlib.suppress(RedisError, OSError, ValueError):
+            while not ended.is_set():
+                told = monitor.next_command()
+                words = told["command"].split()
+                if int(told["db"]) == database and len(words) > 1:
+                    trace.seen.append((float(told["time"]), words[0].upper(), words[1]))
+
+    with redis.monitor() as monitor:  # type: ignore[no-untyped-call]
+        thread = threading.Thread(target=note, args=(monitor,), daemon=True)
+        thread.start()
+        try:
+            yield trace
+        finally:
+            ended.set()
+            # A last command, or the thread would wait for one for ever.
+            redis.ping()
+            thread.join()
+    redis.close()
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One webhook seen from outside: its payment, when it was sent and when its frame came (seconds since 1970)."""
+
+    payment_id: str
+    sent_at: float
+    arrived_at: float
+
+
+def measure_hops(place: Place, trace: Trace, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+    """Returns the median milliseconds of each hop. Raises BenchFailed where no webhook can be followed."""
+    found = [moments for passage in passages if (moments := _follow(place, trace, passage))]
+    if not found:
+        raise BenchFailed("no webhook could be followed through its hops")
+    names = ("sent_at", *HOPS)
+    hops = []
+    for before, name in itertools.pairwise(names):
+        took = [(moments[name] - moments[before]) * 1000 for moments in found]
+        hops.append({"hop": HOPS[name], "ms": short(statistics.median(took))})
+    return hops
+
+
+def _follow(place: Place, trace: Trace, passage: Passage) -> dict[str, float] | None:
+    """Returns the moments of one webhook, None where some are missing: the sweep rang, or another one's bell stood."""
+    received, claimed = place.row(
+        "select extract(epoch from received_at)::float8, extract(epoch from settled_at)::float8"
+        " from payment_webhooks where payment_id = %s",
+        passage.payment_id,
+    )
+    noted = {name: trace.find(name, passage.sent_at, passage.arrived_at) for name in COMMANDS}
+    moments = {"sent_at": passage.sent_at, "received": received, **noted, "claimed": claimed}
+    moments["arrived"] = passage.arrived_at
+    known = {name: at for name, at in moments.items() if at is not None}
+    return known if len(known) == len(moments) else None

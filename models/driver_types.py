@@ -1,0 +1,37 @@
+"""How values come out of the driver."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from typing import Any
+
+import psycopg2.extensions
+from sqlalchemy import Engine, event
+
+# The same few tenants and providers, and the payments and webhooks of a batch: read once, they are found again.
+REMEMBERED_IDS = 4_096
+
+_UUID_OID, _UUIDS_OID = 2950, 2951  # pg_type.oid, the same in every PostgreSQL
+
+_read_id = functools.lru_cache(maxsize=REMEMBERED_IDS)(uuid.UUID)
+
+
+def _cast_id(value: Any, _: Any) -> uuid.UUID | None:
+    return None if value is None else _read_id(value)
+
+
+_ID = psycopg2.extensions.new_type((_UUID_OID,), "UUID", _cast_id)
+_IDS = psycopg2.extensions.new_array_type((_UUIDS_OID,), "UUID[]", _ID)
+
+
+def remember_ids(engine: Engine) -> None:
+    """Makes the engine's connections give ids that were read lately as the same objects.
+
+    A batch reads a dozen ids per webhook; making each of them costs more than deciding what it means.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _register(connection: Any, _: Any) -> None:
+        psycopg2.extensions.register_type(_ID, connection)
+        psycopg2.extensions.register_type(_IDS, connection)

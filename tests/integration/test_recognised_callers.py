@@ -1,0 +1,146 @@
+"""Callers who were let in a moment ago are recognised without a look-up; nobody else is, and nobody for long."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import event
+
+from app.runtime import Runtime
+from app.services import access, tenants
+from app.services.access import Caller, authenticate, recognise
+from tests.support.shop import ACTOR, Shop
+from tests.support.waiting import wait_until
+
+
+class LookUps:
+    """Counts the statements of a runtime's database."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.database = runtime.database
+        self.count = 0
+
+    def note(self, *_: object) -> None:
+        self.count += 1
+
+    def of(self, plain: str) -> tuple[Caller | None, int]:
+        """Who is recognised, and how many look-ups that took."""
+        before = self.count
+        return recognise(self.database, plain), self.count - before
+
+
+@pytest.fixture
+def look_ups(runtime: Runtime) -> Iterator[LookUps]:
+    counted = LookUps(runtime)
+    event.listen(runtime.database.engine, "before_cursor_execute", counted.note)
+    access._remembered.clear()
+    yield counted
+    access._remembered.clear()
+    with contextlib.suppress(Exception):
+        event.remove(runtime.database.engine, "before_cursor_execute", counted.note)
+
+
+def with_other_secret(plain: str) -> str:
+    return plain[:-1] + ("A" if plain[-1] != "A" else "B")
+
+
+@pytest.fixture
+def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory that does not end while a slow machine runs a test."""
+    monkeypatch.setattr(access, "REMEMBERED_SECONDS", 600.0)
+    monkeypatch.setattr(access, "RENEWED_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("long_memory")
+def test_the_same_credential_is_looked_up_once(tenant: Shop, look_ups: LookUps) -> None:
+    for plain in (tenant.secret_key, tenant.token("ann")):
+        first, count = look_ups.of(plain)
+        assert count == 1
+        assert first == authenticate(tenant.runtime.database, plain)
+        assert look_ups.of(plain) == (first, 0)
+
+
+@pytest.mark.usefixtures("long_memory")
+def test_another_secret_is_looked_up_like_an_unknown_one_and_harms_nobody(tenant: Shop, look_ups: LookUps) -> None:
+    good = tenant.secret_key
+    found, _ = look_ups.of(good)
+    unknown = "sk_" + "A" * 16 + "." + good.partition(".")[2]
+    for wrong in (with_other_secret(good), good.replace("sk_", "ct_", 1), unknown, good[:-1], "", "sk_"):
+        for _ in range(3):
+            assert look_ups.of(wrong) == (None, 1), wrong
+    assert look_ups.of(good) == (found, 0)
+
+
+def test_what_is_remembered_ends_within_a_second(tenant: Shop, look_ups: LookUps) -> None:
+    key_id, plain = tenants.create_key(tenant.runtime, tenant.tenant_id, "read", "test", ACTOR)
+    assert look_ups.of(plain)[0] is not None
+    tenants.revoke_key(tenant.runtime, key_id, ACTOR)
+    revoked = time.monotonic()
+    wait_until(lambda: look_ups.of(plain)[0] is None, "the key is dead")
+    assert time.monotonic() - revoked < 2.5
+    assert look_ups.of(plain) == (None, 1)
+
+
+@pytest.mark.usefixtures("long_memory")
+def test_one_of_many_renews(tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = tenant.secret_key
+    found, _ = look_ups.of(plain)
+    place = plain.partition(".")[0]
+    old = dataclasses.replace(access._remembered[place], read_at=time.monotonic() - 60)
+    monkeypatch.setattr(access, "RENEWED_SECONDS", 30.0)
+    access._remembered[place] = old
+    # While the one that renews is at it, the others go on with what is known.
+    assert [access._is_good(old, time.monotonic()) for _ in range(3)] == [False, True, True]
+    access._remembered[place] = dataclasses.replace(old, is_renewed=False)
+    before = look_ups.count
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: recognise(look_ups.database, plain), range(40))) == {found}
+    assert look_ups.count - before == 1
+    assert time.monotonic() - access._remembered[place].read_at < 30
+
+
+def test_nobody_waits_for_a_renewal_that_hangs_nor_is_let_in_by_it_for_long(
+    tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # docs/SECURITY.md: a revoked key is dead within a second.
+    assert access.REMEMBERED_SECONDS <= 1.0
+    monkeypatch.setattr(access, "REMEMBERED_SECONDS", 1_000.0)
+    monkeypatch.setattr(access, "RENEWED_SECONDS", 500.0)
+    plain = tenant.secret_key
+    found, _ = look_ups.of(plain)
+    place = plain.partition(".")[0]
+    hanging = dataclasses.replace(access._remembered[place], is_renewed=True)
+    for age, count in ((700.0, 0), (1_000.0, 1)):
+        access._remembered[place] = dataclasses.replace(hanging, read_at=time.monotonic() - age)
+        assert look_ups.of(plain) == (found, count)
+
+
+@pytest.mark.usefixtures("long_memory")
+def test_a_renewal_that_finds_the_key_revoked_ends_it_at_once(
+    tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id, plain = tenants.create_key(tenant.runtime, tenant.tenant_id, "read", "test", ACTOR)
+    assert look_ups.of(plain)[0] is not None
+    tenants.revoke_key(tenant.runtime, key_id, ACTOR)
+    monkeypatch.setattr(access, "RENEWED_SECONDS", 0.0)
+    assert [look_ups.of(plain) for _ in range(2)] == [(None, 1)] * 2
+
+
+@pytest.mark.usefixtures("long_memory")
+def test_the_memory_is_bounded_and_keeps_no_secret(
+    tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "REMEMBERED_MAX", 3)
+    tokens = [tenant.token("ann") for _ in range(5)]
+    for token in tokens:
+        assert look_ups.of(token)[1] == 1
+    assert len(access._remembered) == 3
+    assert [look_ups.of(token)[1] for token in tokens[2:]] == [0, 0, 0]
+    assert look_ups.of(tokens[0])[1] == 1
+    kept = repr(access._remembered)
+    assert not any(token.partition(".")[2] in kept for token in tokens)

@@ -1,0 +1,179 @@
+"""Many webhooks at once while something dies: who was answered 200 has a row, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+import psutil
+import psycopg2
+import pytest
+import requests
+
+from app.embedded import APP_ROLE
+from app.services.group_commit import LEADERS_MAX
+from tests.support.servers import Place, Servers
+from tests.support.shop import Shop
+from tests.support.stack import Stack, open_stack
+from tests.support.waiting import wait_until
+
+SENDERS = 16
+# Enough that most of them were stored together with others.
+ANSWERS = 300
+SILENCE_SECONDS = 20
+
+
+class Storm:
+    """Senders that post one webhook after the other, each on a connection of its own, until it breaks or is over."""
+
+    def __init__(self, url: str, shop: Shop) -> None:
+        self._url = url
+        self._shop = shop
+        self._body = shop.body(shop.deposit())
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
+        # What each delivery was answered with, by its id, and what was missing from an answer.
+        self.answers: dict[str, int] = {}
+        self.faults: list[str] = []
+
+    def _send(self, sender: int) -> None:
+        number = 0
+        with requests.Session() as session:
+            while not self._is_over.is_set():
+                number += 1
+                webhook_id = f"msg_{sender}_{number}"
+                try:
+                    self.answers[webhook_id] = self.post(session, webhook_id)
+                except requests.Timeout:
+                    self.faults.append(f"{webhook_id} was never answered")
+                except requests.RequestException:
+                    # The connection broke, perhaps in the middle of an answer.
+                    return
+
+    def post(self, session: requests.Session, webhook_id: str) -> int:
+        """Sends a delivery and returns the status of its answer."""
+        headers = self._shop.sign(self._body, webhook_id)
+        answer = session.post(self._url, data=self._body, headers=headers, timeout=SILENCE_SECONDS)
+        if answer.status_code == 503 and "Retry-After" not in answer.headers:
+            self.faults.append(f"{webhook_id}: 503 without Retry-After")
+        return answer.status_code
+
+    def start(self) -> None:
+        """Begins, and returns once it rages."""
+        for thread in self._threads:
+            thread.start()
+        self.wait_for(ANSWERS)
+
+    def wait_for(self, more: int) -> None:
+        """Waits for so many answers more."""
+        before = len(self.answers)
+        wait_until(lambda: len(self.answers) >= before + more, f"{more} answers")
+
+    def end(self) -> None:
+        """Waits until every sender has ended."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def accepted(self) -> set[str]:
+        """The ids of the deliveries that were answered 200."""
+        return {webhook_id for webhook_id, status in self.answers.items() if status == 200}
+
+
+@pytest.fixture
+def house(servers: Servers) -> Iterator[Stack]:
+    with servers.open_place() as opened, open_stack(opened) as stack:
+        stack.start("web")
+        yield stack
+
+
+@pytest.fixture
+def storm(house: Stack) -> Iterator[Storm]:
+    made = Storm(f"{house.web}/webhooks/payment-callback", house.make_shop())
+    made.start()
+    yield made
+    made.end()
+
+
+def stored(place: Place) -> set[str]:
+    """The ids of the webhooks that are there, each with its work; fails where hardly any came in one commit."""
+    rows = place.rows(
+        "select h.external_id, h.xmin::text as commit from payment_webhooks h"
+        " join webhook_work w on w.webhook_id = h.id join webhook_keys k on k.webhook_id = h.id"
+    )
+    assert len({row["commit"] for row in rows}) < len(rows) * 0.8
+    found = {row["external_id"] for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+@contextlib.contextmanager
+def commits_held(place: Place) -> Iterator[None]:
+    """Lets no webhook be stored for the block; returns once the groups under way wait for it."""
+    waiting = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
+    with contextlib.closing(psycopg2.connect(place.superuser_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("lock table webhook_keys in exclusive mode")
+        wait_until(lambda: place.value(waiting, name=place.name) == LEADERS_MAX, "all turns are taken")
+        yield
+        connection.rollback()
+
+
+def test_a_web_process_that_is_killed_has_stored_what_it_answered(house: Stack, storm: Storm) -> None:
+    # The one that serves, not the one that watches over it: that one starts another.
+    (worker,) = psutil.Process(house.running["web"].pid).children()
+    with commits_held(house.place):
+        worker.kill()
+        storm.end()
+    assert len(storm.accepted()) >= ANSWERS
+    assert storm.accepted() <= stored(house.place)
+    assert set(storm.answers.values()) == {200}
+
+
+def test_a_web_process_that_is_stopped_answers_what_it_stored(house: Stack, storm: Storm) -> None:
+    house.stop("web", signal.SIGTERM)
+    storm.end()
+    assert stored(house.place) == storm.accepted()
+    assert set(storm.answers.values()) == {200}
+    assert storm.faults == []
+
+
+def end_sessions(place: Place) -> None:
+    """Ends every session of the application, as a restart of the database does."""
+    place.rows(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = :name and application_name = 'sluice' and pid <> pg_backend_pid()",
+        name=place.name,
+    )
+
+
+def test_connections_that_die_cost_a_new_try_and_nothing_else(house: Stack, storm: Storm) -> None:
+    place = house.place
+    for _ in range(10):
+        end_sessions(place)
+        storm.wait_for(50)
+    storm.end()
+    assert set(storm.answers.values()) == {200, 503}
+    assert storm.faults == []
+    assert storm.accepted() <= stored(place)
+    with requests.Session() as session:
+        again = {webhook_id for webhook_id, status in storm.answers.items() if status == 503}
+        assert {storm.post(session, webhook_id) for webhook_id in again} == {200}
+    assert stored(place) == set(storm.answers)
+
+
+def test_a_database_that_only_reads_is_no_error_of_ours(house: Stack) -> None:
+    """As after a fail-over to a standby: the sender has to come again, and is told so."""
+    shop = house.make_shop()
+    storm = Storm(f"{house.web}/webhooks/payment-callback", shop)
+    login = f"alter role {APP_ROLE} in database {house.place.name}"
+    with requests.Session() as session:
+        house.place.rows(f"{login} set default_transaction_read_only = on")
+        end_sessions(house.place)
+        # The first try may find that its session has ended.
+        assert {storm.post(session, "msg_1") for _ in range(3)} == {503}
+        house.place.rows(f"{login} reset default_transaction_read_only")
+        end_sessions(house.place)
+        wait_until(lambda: storm.post(session, "msg_1") == 200, "it is stored")
+    assert storm.faults == []

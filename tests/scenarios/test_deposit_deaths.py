@@ -1,0 +1,30 @@
+"""A deposit is one commit: a process that dies right before it leaves nothing, one that dies right after it, all."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from app.runtime import Runtime
+from tests.scenarios.crashing import Crashed, CrashingDatabase, When
+from tests.support.servers import Place
+from tests.support.shop import make_shop
+
+TABLES = ("payment_transactions", "wallet_temp_logs", "payment_work", "audit_logs where payment_id is not null")
+
+
+@pytest.mark.parametrize(("when", "rows"), [("before", 0), ("after", 1)])
+def test_a_process_dies_at_the_commit_of_a_deposit(place: Place, runtime: Runtime, when: When, rows: int) -> None:
+    database = CrashingDatabase(place.database_url, 4)
+    try:
+        shop = make_shop(dataclasses.replace(runtime, database=database))
+        database.arm(1, when)
+        with pytest.raises(Crashed):
+            shop.deposit(key="key-1")
+        assert [place.value(f"select count(*) from {table}") for table in TABLES] == [rows] * len(TABLES)
+        # Whoever asks again after that gets the one payment, and nobody stands in a line that is led by the dead.
+        assert shop.deposit(key="key-1") == shop.deposit(key="key-1")
+        assert [place.value(f"select count(*) from {table}") for table in TABLES] == [1] * len(TABLES)
+    finally:
+        database.engine.dispose()

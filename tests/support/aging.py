@@ -1,0 +1,117 @@
+"""Lets everything that happened in a place have happened earlier: rows, times and time-ordered ids alike."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import re
+import uuid
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from app.services import seals
+from app.services.verification import prove, record
+from models.partitions import PARTITIONED
+from tests.support.servers import Place
+
+_UUID7 = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
+_TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00\b")
+# Who these are stays the same; the seals are made anew.
+_STAYING = ("tenants", "api_keys", "payment_providers", "provider_secrets")
+_SEALED = ("audit_seals", "audit_work", "dropped_partitions", "verification_places", "verification_runs")
+_TABLES = """
+select c.relname from pg_class c where c.relkind in ('r', 'p') and not c.relispartition
+  and c.relnamespace = 'public'::regnamespace and c.relname <> 'alembic_version' order by 1
+"""
+_UNSEAL = """
+delete from audit_seals s where exists (select from audit_logs a where a.id = s.first_audit_id and a.at > %s)
+"""
+_QUEUE = """
+insert into audit_work (tenant_id, audit_id, audit_at) select tenant_id, id, at from audit_logs a
+where not exists (select from audit_seals s where s.tenant_id = a.tenant_id and a.id = any(s.audit_ids))
+"""
+
+
+def month_ago(months: int) -> datetime.datetime:
+    """Returns the middle of the month, in UTC, so many months before this one."""
+    now = datetime.datetime.now(datetime.UTC)
+    years, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    return datetime.datetime(years, month + 1, 15, 12, tzinfo=datetime.UTC)
+
+
+def make_months(place: Place, months: int) -> None:
+    """Makes the partitions of so many past months."""
+    for ago in range(1, months + 1):
+        for table in PARTITIONED:
+            place.rows("select make_partition(:table, :month)", table=table, month=month_ago(ago).date())
+
+
+def age(place: Place, months: int, seal: bool = True) -> None:
+    """Moves all that happened in the last days to the month so many before this one; seals and proves it there.
+
+    Rows of earlier months stay where they are. Tenants, keys and providers keep their ids.
+    """
+    make_months(place, months)
+    recent = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=3)
+    shift = datetime.datetime.now(datetime.UTC) - month_ago(months)
+    connection = psycopg2.connect(place.superuser_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("set timezone = 'UTC'; set local session_replication_role = replica")
+        staying = set()
+        for table in ("tenants", "api_keys", "payment_providers"):
+            cursor.execute(f"select id::text from {table}")
+            staying |= {row[0] for row in cursor.fetchall()}
+        # Their rows are not what they were when they were sealed.
+        cursor.execute(_UNSEAL, (recent,))
+        cursor.execute(_TABLES)
+        for (table,) in cursor.fetchall():
+            if table not in _SEALED:
+                _rewrite(connection, table, staying if table not in _STAYING else None, shift, recent)
+        cursor.execute("delete from audit_work; delete from verification_places; delete from verification_runs")
+        cursor.execute(_QUEUE)
+    connection.close()
+    if seal:
+        seal_and_prove(place)
+
+
+def seal_and_prove(place: Place) -> None:
+    """Seals all audit rows that wait, and proves the books."""
+    with place.open_runtime() as runtime:
+        while seals.seal_due(runtime):
+            pass
+        report = prove(runtime.database, "full")
+        assert report.is_whole, report.as_json()
+        record(runtime.database, report)
+
+
+def _rewrite(
+    connection: Connection,
+    table: str,
+    staying: set[str] | None,
+    shift: datetime.timedelta,
+    recent: datetime.datetime,
+) -> None:
+    held = io.StringIO()
+    with connection.cursor() as cursor:
+        cursor.copy_expert(f"copy (select * from {table}) to stdout", held)
+        text = held.getvalue()
+        cursor.execute(f"delete from {table}")
+        text = _TIME.sub(lambda found: _earlier_time(found[0], shift, recent), text)
+        if staying is not None:
+            text = _UUID7.sub(lambda found: _earlier_id(found[0], staying, shift, recent), text)
+        cursor.copy_expert(f"copy {table} from stdin", io.StringIO(text))
+
+
+def _earlier_time(said: str, shift: datetime.timedelta, recent: datetime.datetime) -> str:
+    moment = datetime.datetime.fromisoformat(said)
+    return str(moment - shift) if moment > recent else said
+
+
+def _earlier_id(said: str, staying: set[str], shift: datetime.timedelta, recent: datetime.datetime) -> str:
+    value = uuid.UUID(said).int
+    milliseconds = value >> 80
+    if said in staying or milliseconds < recent.timestamp() * 1000:
+        return said
+    earlier = milliseconds - int(shift.total_seconds() * 1000)
+    return str(uuid.UUID(int=(earlier << 80) | (value & ((1 << 80) - 1))))

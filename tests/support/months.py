@@ -1,0 +1,60 @@
+"""Months of a place: which partitions there are, what lies in them, and payments of some months ago."""
+
+from __future__ import annotations
+
+import uuid
+
+from app.services.partitions.dropping import Drop, drop_before
+from models.partitions import PARTITIONED
+from tests.support import books
+from tests.support.aging import age, month_ago, seal_and_prove
+from tests.support.servers import Place
+from tests.support.shop import Shop
+
+ACTOR = "operator:test"
+
+
+def month_name(table: str, ago: int) -> str:
+    """The partition of the month so many before this one."""
+    return f"{table}_{month_ago(ago):%Y_%m}"
+
+
+def names(place: Place) -> set[str]:
+    """All partitions."""
+    rows = place.rows(
+        "select inhrelid::regclass::text as name from pg_inherits join pg_class p on p.oid = inhparent"
+        " where p.relkind = 'p'"
+    )
+    return {row["name"] for row in rows}
+
+
+def homes(place: Place, table: str) -> dict[str, int]:
+    """How many rows lie in which partition."""
+    assert table in PARTITIONED
+    rows = place.rows(f"select tableoid::regclass::text as name, count(*) as total from {table} group by 1")
+    return {row["name"]: row["total"] for row in rows}
+
+
+def pay(shop: Shop, user_id: str = "ann") -> uuid.UUID:
+    """One deposit through to the wallet; returns the payment's id."""
+    payment = shop.deposit(user_id=user_id)
+    books.complete(shop, payment)
+    books.settle(shop.runtime)
+    return payment.id
+
+
+def pay_for_months(place: Place, shop: Shop) -> Shop:
+    """Two paid payments two months ago, two a month ago and one today, sealed and proved; returns the shop."""
+    for months in (2, 1):
+        pay(shop)
+        pay(shop, "bob")
+        age(place, months)
+    pay(shop)
+    seal_and_prove(place)
+    return shop
+
+
+def drop(place: Place, months: int = 0, is_dry_run: bool = False) -> dict[str, Drop]:
+    """Drops all that lies before the month so many before this one."""
+    before = month_ago(months).replace(day=1, hour=0)
+    return {done.partition.name: done for done in drop_before(place.owner_database_url, before, ACTOR, is_dry_run)}

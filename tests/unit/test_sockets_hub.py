@@ -1,0 +1,55 @@
+"""A sockets process holds a bounded number of connections, and each that ends gives its place back."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from app.services.access import Caller
+from app.sockets.hub import PER_USER_MAX, Hub
+from app.sockets.problems import Refused
+from app.sockets.rows import Rows
+from app.sockets.turns import Turns
+from models import Database
+
+TENANT, KEY = uuid.uuid4(), uuid.uuid4()
+
+
+def open_hub(connections_max: int) -> Hub:
+    """Returns a hub whose database nobody asks: places are counted in the process."""
+    return Hub(Rows(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
+
+
+def user(name: str) -> Caller:
+    """Returns one user's browser."""
+    return Caller(TENANT, KEY, "client", (), user_id=name)
+
+
+def test_a_full_process_takes_nobody_until_somebody_leaves() -> None:
+    hub = open_hub(3)
+    for caller in (user("ann"), user("ann"), user("bob")):
+        hub.reserve(caller)
+    with pytest.raises(Refused) as refused:
+        hub.reserve(user("eve"))
+    assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "1")
+    hub.release(user("ann"))
+    hub.reserve(user("eve"))
+    with pytest.raises(Refused):
+        hub.reserve(user("ann"))
+
+
+def test_who_is_refused_takes_no_place() -> None:
+    hub = open_hub(PER_USER_MAX + 1)
+    for _ in range(PER_USER_MAX):
+        hub.reserve(user("ann"))
+    for _ in range(3):
+        with pytest.raises(Refused) as refused:
+            hub.reserve(user("ann"))
+        assert refused.value.status == 429
+    hub.reserve(user("bob"))
+    for _ in range(PER_USER_MAX):
+        hub.release(user("ann"))
+    hub.release(user("bob"))
+    for number in range(PER_USER_MAX + 1):
+        hub.reserve(user(f"user-{number}"))
