@@ -13,8 +13,8 @@ from app.runtime import Runtime
 from models import Database, alone, new_id
 from models.row_sets import encode_rows, row_set
 
-# One transaction's worth: small enough to publish in one message, large enough for a busy second.
-NUMBER_BATCH = 500
+# More than a settled batch has, so that one look is enough for it, and still small enough for one message.
+NUMBER_BATCH = 600
 
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x6E6F7469

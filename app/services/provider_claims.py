@@ -55,6 +55,7 @@ _READ_CLAIMED = text(
            extract(epoch from now() - p.provider_request_at) as request_age_seconds,
            (select count(*) from payment_work c
             where c.provider_id = a.id and c.claim_id is not null and c.due_at > now()) > a.calls_max as is_over,
+           exists (select from payment_work where due_at <= now()) as is_more_due,
            a.adapter, a.api_base_url, a.api_key_encrypted, a.attempts_max
     from payment_transactions p
     join payment_providers a on a.tenant_id = p.tenant_id and a.id = p.provider_id
@@ -70,7 +71,6 @@ _KEEP_REQUEST = text(
 # Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
 # one too many goes back.
 _ONE_AT_A_TIME = text("select pg_advisory_xact_lock(:space, hashtext(:provider_id))")
-_MORE_DUE = text("select exists (select from payment_work where due_at <= now())")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,12 @@ def _claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
                 .first()
             )
             if row:
-                claim = _read_claim(runtime, connection, claim_id, row)
-                return claim, bool(connection.execute(_MORE_DUE).scalar())
+                return _read_claim(runtime, connection, claim_id, row)
     return None, False
 
 
-def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: RowMapping) -> Claim:
+def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: RowMapping) -> tuple[Claim, bool]:
+    """Returns the claim and whether more calls are due. Raises _OneTooMany."""
     ids = {"tenant_id": row["tenant_id"], "payment_id": row["payment_id"]}
     connection.execute(_ONE_AT_A_TIME, {"space": _LOCK_SPACE, "provider_id": str(row["provider_id"])})
     payment = connection.execute(_READ_CLAIMED, ids).mappings().one()
@@ -135,7 +135,7 @@ def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, r
         request = runtime.adapters[payment["adapter"]].build_request(_order(runtime, row, payment))
         connection.execute(_KEEP_REQUEST, {**ids, "request": request})
     age = payment["request_age_seconds"] or 0
-    return Claim(
+    claim = Claim(
         claim_id=claim_id,
         payment_id=row["payment_id"],
         tenant_id=row["tenant_id"],
@@ -156,6 +156,7 @@ def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, r
         is_troubled=row["is_troubled"],
         is_probe=row["is_probe"],
     )
+    return claim, payment["is_more_due"]
 
 
 def _order(runtime: Runtime, row: RowMapping, payment: RowMapping) -> Order:
