@@ -106,10 +106,10 @@ begin
     end if;
 
     -- Locked before the next statement looks: it sees what others did to the same ids, and one after the other counts.
+    -- By their keys alone: with one more condition all keys that ever were would be read.
     perform from public.webhook_keys k
-    where exists (
-        select from unnest(ids, provider_ids, external_ids) as i(id, provider_id, external_id)
-        where i.provider_id = k.provider_id and i.external_id = k.external_id and i.id <> k.webhook_id)
+    where (k.provider_id, k.external_id) in (
+        select i.provider_id, i.external_id from unnest(provider_ids, external_ids) as i(provider_id, external_id))
     order by k.provider_id, k.external_id for no key update;
 
     return query
