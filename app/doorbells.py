@@ -6,12 +6,12 @@ new row as well, because it takes the bell down before it claims. The sweep ring
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+import orjson
 import structlog
 from celery import Celery
 from redis import Redis
@@ -38,6 +38,14 @@ PAUSE_SECONDS = 0.002
 
 CHANGED_CHANNEL = "sluice:payments"
 NOTIFICATIONS_CHANNEL = "sluice:notifications"
+
+# A channel and what is published there, as JSON.
+Message = tuple[str, object]
+
+
+def changed_message(payment_ids: Iterable[uuid.UUID]) -> Message:
+    """Returns the hint for requests that wait for one of these payments: look again."""
+    return (CHANGED_CHANNEL, [str(payment_id) for payment_id in payment_ids])
 
 
 class Doorbells:
@@ -85,21 +93,17 @@ class Doorbells:
         except Exception as error:  # the bell then goes by itself after BELL_MS
             self._failed(queue, error)
 
-    def tell_changed(self, payment_ids: Iterable[uuid.UUID]) -> None:
-        """Tells requests that wait for one of these payments to look again."""
-        self._publish(CHANGED_CHANNEL, json.dumps([str(payment_id) for payment_id in payment_ids]))
-
-    def publish_notifications(self, message: dict[str, object]) -> None:
-        """Publishes one numbered batch of one tenant to the socket processes."""
-        self._publish(NOTIFICATIONS_CHANNEL, json.dumps(message, separators=(",", ":")))
-
-    def _publish(self, channel: str, message: str) -> None:
-        if time.monotonic() < self._silent_until:
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Publishes hints, all in one round trip."""
+        if not messages or time.monotonic() < self._silent_until:
             return
         try:
-            self._redis.publish(channel, message)
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for channel, content in messages:
+                    pipeline.publish(channel, orjson.dumps(content))
+                pipeline.execute()
         except Exception as error:  # listeners look for themselves as well
-            self._failed(channel, error)
+            self._failed(messages[0][0], error)
 
     def _send(self, queue: str, bell: str) -> None:
         try:

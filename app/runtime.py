@@ -42,7 +42,7 @@ class Runtime:
     def from_settings(cls, settings: Settings, pool_size: int = POOL_SIZE) -> Runtime:
         """Builds a runtime. Raises SettingsError where DATABASE_URL or REDIS_URL is missing."""
         redis = connect_redis(settings.required("redis_url"))
-        database = Database(settings.required("database_url"), pool_size)
+        database = Database(settings.required("database_url"), pool_size, prepares=settings.prepares_statements)
         count_pool(database.engine)
         return cls(settings, database, redis, Doorbells(redis, celery_app))
 

@@ -44,6 +44,7 @@ class Settings:
     demo_tenant_id: str | None
     demo_key_id: str | None
     web_workers: int
+    prepares_statements: bool
     log_level: str
 
     @classmethod
@@ -84,6 +85,7 @@ class Settings:
             demo_key_id=env.get("SLUICE_DEMO_KEY_ID") or None,
             # One process answers about a thousand requests per second; more processes are the operator's choice.
             web_workers=_integer(env, "SLUICE_WEB_WORKERS", 1),
+            prepares_statements=_integer(env, "SLUICE_PREPARED_STATEMENTS", 1) > 0,
             log_level=env.get("SLUICE_LOG_LEVEL", "INFO").upper(),
         )
 

@@ -33,12 +33,13 @@ class Waiters:
         self._events: dict[str, set[threading.Event]] = {}
         self._listener: threading.Thread | None = None
 
-    def wait(self, read: Callable[[], Payment], is_done: Callable[[Payment], bool], seconds: float) -> Payment:
-        """Returns the payment as soon as `is_done` says so, at the latest after `seconds`.
+    def wait(
+        self, payment: Payment, read: Callable[[], Payment], is_done: Callable[[Payment], bool], seconds: float
+    ) -> Payment:
+        """Returns the payment, which is given as it was a moment ago, once `is_done` says so, or after `seconds`.
 
         Returns at once where all places are taken: waiting must not starve those who do not wait.
         """
-        payment = read()
         if is_done(payment) or seconds <= 0 or not self._places.acquire(blocking=False):
             return payment
         event = self._register(payment.id)

@@ -6,13 +6,12 @@ import shutil
 import time
 from typing import Any
 
-from sqlalchemy import event
-
 from app.services import settling
 from bench.figures import BenchFailed, Figure, compare
 from bench.filling import fill_history, fill_webhooks, make_due
 from bench.place import Ground, Place
 from bench.settle import ROUNDS, USERS, WORKERS, Say, Size, measure_settle
+from models.messages import watched
 
 BATCH_SIZES = (1, 10, 50, 200, 500, 1_000)
 # Enough batches of each size that the first, which opens wallets and fills caches, weighs little.
@@ -76,12 +75,12 @@ def run_batches(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
         finally:
             settling.BATCH_ROWS = built_in
     say("one process, by batch size: " + ", ".join(f"{p['batch']}: {p['per_second']:,}/s" for p in points))
-    statements = next(point["statements"] for point in points if point["batch"] == built_in)
+    messages = next(point["messages"] for point in points if point["batch"] == built_in)
     return {
         "settle_by_batch_size": {
             "points": points,
             "built_in": built_in,
-            "statements_per_batch": statements,
+            "messages_per_batch": messages,
             "goal": None,
             "unit": "1/s",
         }
@@ -89,22 +88,13 @@ def run_batches(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
 
 
 def _measure_batch(place: Place, batch: int, count: int) -> dict[str, Any]:
-    """Settles `count` webhooks in batches of `batch`; returns their rate and the statements that a batch took."""
-    statements = 0
-
-    def note(*_: Any) -> None:
-        nonlocal statements
-        statements += 1
-
+    """Settles `count` webhooks in batches of `batch`; returns their rate and the messages that a batch took."""
     fill_webhooks(place, count, USERS)
     make_due(place, count)
     settling.BATCH_ROWS = batch
     batches, started = 0, time.monotonic()
-    event.listen(place.runtime.database.engine, "before_cursor_execute", note)
-    try:
+    with watched(place.runtime.database.engine) as sent:
         while settling.settle_batch(place.runtime):
             batches += 1
-    finally:
-        event.remove(place.runtime.database.engine, "before_cursor_execute", note)
     seconds = time.monotonic() - started
-    return {"batch": batch, "per_second": round(count / seconds), "statements": round(statements / max(1, batches), 1)}
+    return {"batch": batch, "per_second": round(count / seconds), "messages": round(len(sent) / max(1, batches), 1)}

@@ -17,7 +17,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.doorbells import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
+from app.doorbells import NOTIFICATIONS_CHANNEL
 from bench.figures import BenchFailed, short
 from bench.place import Place
 
@@ -26,7 +26,6 @@ COMMANDS = {
     "bell": ("SET", "bell:settle"),
     "sent": ("LPUSH", "ring.settle"),
     "started": ("DEL", "bell:settle"),
-    "settled": ("PUBLISH", CHANGED_CHANNEL),
     "published": ("PUBLISH", NOTIFICATIONS_CHANNEL),
 }
 # Each hop ends at the moment that it is named by here.
@@ -36,8 +35,7 @@ HOPS = {
     "sent": "web: the doorbell as a Celery message",
     "started": "Celery: message to the running task",
     "claimed": "worker: claim, committed",
-    "settled": "worker: decided, written, committed",
-    "published": "worker: numbered, committed, published",
+    "published": "worker: decided, written, numbered, committed, published",
     "arrived": "sockets: hint to the browser's frame",
 }
 

@@ -106,9 +106,9 @@ def _details(run: Mapping[str, Any]) -> str:
     if "backlog" in behind:
         lines.append(f"- `intake_with_backlog`: {behind['backlog']:,} webhooks waited, and no worker ran; after all "
                      f"rounds {behind['doorbells_waiting']} doorbells waited in the broker.")  # fmt: skip
-    statements = run.get("settle_by_batch_size", {}).get("statements_per_batch")
-    if statements:
-        lines.append(f"- A full batch takes {statements:g} statements: claim, settle, number.")
+    messages = run.get("settle_by_batch_size", {}).get("messages_per_batch")
+    if messages:
+        lines.append(f"- A full batch takes {messages:g} messages to the database.")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Tables, sessions and migrations. Knows nothing of app, tasks or sandbox."""
 
 from models.declaration import Model, new_id
+from models.messages import Row, prepared, read, write_later
 from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
 from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProviderBreaker
 from models.partitions import DroppedPartition
@@ -35,6 +36,7 @@ __all__ = [
     "PaymentWork",
     "ProviderBreaker",
     "ProviderSecret",
+    "Row",
     "SocketTicket",
     "Tenant",
     "VerificationPlace",
@@ -47,4 +49,7 @@ __all__ = [
     "WebhookWork",
     "alone",
     "new_id",
+    "prepared",
+    "read",
+    "write_later",
 ]

@@ -8,10 +8,25 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, TextClause, create_engine, text
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from models.driver_types import remember_ids
+from models.messages import (
+    Message,
+    Row,
+    as_text,
+    borrowed,
+    compose_messages,
+    finish,
+    forget_waiting,
+    keep_plans,
+    prepared,
+    read,
+    run,
+    write_later,
+)
 
 Role = Literal["web", "door", "worker", "operator", "clerk"]
 
@@ -33,7 +48,17 @@ _TAKE_ROLE = (
     " set_config('statement_timeout', :timeout, true), set_config('lock_timeout', '2000', true),"
     " set_config('idle_in_transaction_session_timeout', '10000', true)"
 )
-_BEGIN = text(_TAKE_ROLE)
+# Plans that are kept are made for rows looked up by their keys, also where they are made while tables are still small:
+# what reads or hashes a whole table then would be kept as well, and the table grows.
+_TAKE_ROLE_FOR_FEW = (
+    _TAKE_ROLE
+    + ", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),"
+    " set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+)
+_TAKE = prepared(_TAKE_ROLE)
+# The driver would send BEGIN by itself, and wait for the answer.
+_BEGIN = prepared(_TAKE_ROLE, before="begin; ")
+_BEGIN_FOR_FEW = prepared(_TAKE_ROLE_FOR_FEW, before="begin; ")
 
 
 def psycopg2_url(url: str) -> str:
@@ -45,10 +70,12 @@ class Database:
     """The application's connections to PostgreSQL, made lazily and so once per process.
 
     `url` is the application's login, a member of the sluice_* roles that inherits nothing: a transaction that
-    forgets its role may do nothing at all.
+    forgets its role may do nothing at all. `prepares`: statements about few rows are prepared once a connection.
     """
 
-    def __init__(self, url: str, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0) -> None:
+    def __init__(
+        self, url: str, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0, *, prepares: bool = True
+    ) -> None:
         # Five seconds: a request that gets no connection until then is better told 503 than kept.
         self.engine: Engine = create_engine(
             psycopg2_url(url),
@@ -60,27 +87,52 @@ class Database:
             connect_args={"connect_timeout": 3, "application_name": "sluice"},
         )
         remember_ids(self.engine)
+        compose_messages(self.engine, prepares=prepares)
 
     @contextmanager
-    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
+    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None, *, few: bool = False) -> Iterator[Connection]:
         """Opens a transaction as `role`, bound to `tenant_id` where row-level security asks for one.
 
-        Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does.
+        Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does. `few`:
+        it looks up few rows by their keys, so that what `prepared` made is prepared, and planned once for all times.
         """
-        with self.engine.begin() as connection:
-            take_role(connection, role, tenant_id)
-            yield connection
+        with self._renewed_pool(), self.engine.connect() as connection, _unopened(connection.connection):
+            keep_plans(connection.connection, few)
+            try:
+                write_later(connection, _BEGIN_FOR_FEW if few else _BEGIN, _settings(role, tenant_id))
+                yield connection
+                finish(connection, "commit")
+            except BaseException:
+                _roll_back(connection)
+                raise
 
     def run_alone(
-        self, role: Role, statement: TextClause, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
-    ) -> list[Row[Any]]:
-        """Runs a statement made by `alone` as a transaction of `role`; it is committed once this returns its rows.
+        self, role: Role, message: Message, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
+    ) -> list[Row]:
+        """Runs a message made by `alone` as a transaction of `role`; it is committed once this returns its rows.
 
         One round trip instead of four: measured with a statement that does nothing, two thirds of the time. Raises
         sqlalchemy.exc.DBAPIError as the database does.
         """
-        with self.engine.connect() as connection, _unopened(connection):
-            return list(connection.execute(statement, {**_settings(role, tenant_id), **parameters}).all())
+        with self._renewed_pool(), borrowed(self.engine) as driver, _unopened(driver):
+            keep_plans(driver, True)
+            try:
+                return run(driver, self.engine.dialect, message, {**_settings(role, tenant_id), **parameters})
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    driver.invalidate(error.orig)
+                raise
+
+    @contextmanager
+    def _renewed_pool(self) -> Iterator[None]:
+        """Takes no other connection out of a pool in which one was lost: the others were lost with it."""
+        pool = self.engine.pool
+        try:
+            yield
+        except DBAPIError as error:
+            if error.connection_invalidated and self.engine.pool is pool:
+                self.engine.dispose(close=False)
+            raise
 
     @contextmanager
     def snapshot(self, role: Role) -> Iterator[Connection]:
@@ -97,13 +149,13 @@ class Database:
 
 
 @contextmanager
-def _unopened(connection: Connection) -> Iterator[None]:
+def _unopened(connection: PoolProxiedConnection) -> Iterator[None]:
     """Keeps the driver from opening a transaction of its own.
 
     By the driver's own switch, which says nothing to the server: SQLAlchemy's AUTOCOMMIT is taken back by a statement,
     which is one more round trip, and which fails after the commit where the connection is gone by then.
     """
-    driver = connection.connection.driver_connection
+    driver = connection.driver_connection
     assert driver is not None  # noqa: S101  # nosec B101  # it has just been taken from the pool
     driver.autocommit = True
     try:
@@ -113,18 +165,31 @@ def _unopened(connection: Connection) -> Iterator[None]:
             driver.autocommit = False
 
 
+def _roll_back(connection: Connection) -> None:
+    """Ends a transaction that has failed; where that fails as well, so that nobody else gets the connection."""
+    if connection.invalidated or connection.closed:
+        return
+    forget_waiting(connection)
+    try:
+        finish(connection, "rollback")
+    except DBAPIError:
+        if not connection.invalidated:
+            connection.invalidate()
+
+
 def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -> None:
     """Makes the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
-    connection.execute(_BEGIN, _settings(role, tenant_id))
+    read(connection, _TAKE, _settings(role, tenant_id))
 
 
-def alone(sql: str) -> TextClause:
-    """Returns the statement for `Database.run_alone`; `:role`, `:tenant` and `:timeout` are taken.
+def alone(*statements: str, plans_anew: bool = False) -> Message:
+    """Returns `statements` for `Database.run_alone`; the last gives rows; `:role`, `:tenant`, `:timeout` are taken.
 
-    `sql` may be several statements, the last of which gives rows. Statements that travel in one message are one
-    transaction: role and limits end with it; each sees what was committed before it began.
+    Statements that travel in one message are one transaction: role and limits end with it; each sees what was committed
+    before it began. They are prepared, but for those to be planned anew each time: pages of lists, whose best plan
+    depends on what is asked for.
     """
-    return text(f"{_TAKE_ROLE}; {sql}")
+    return as_text(_TAKE_ROLE, *statements) if plans_anew else prepared(_TAKE_ROLE_FOR_FEW, *statements)
 
 
 def _settings(role: Role, tenant_id: uuid.UUID | None) -> dict[str, str]:

@@ -85,7 +85,12 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
     """Gives a runtime of the stack for one command and closes its connections afterwards."""
     found = settings or find_settings()
     redis, celery = connect_redis(found.required("redis_url")), _celery(found)
-    runtime = Runtime(found, Database(found.required("database_url"), POOL_SIZE), redis, Doorbells(redis, celery))
+    runtime = Runtime(
+        found,
+        Database(found.required("database_url"), POOL_SIZE, prepares=found.prepares_statements),
+        redis,
+        Doorbells(redis, celery),
+    )
     try:
         yield runtime
     finally:

@@ -66,7 +66,7 @@ def create_deposit() -> Response:
     payment = creation.payment
     if not _has_redirect_or_ended(payment):
         read = functools.partial(payments.get_payment, runtime().database, caller(), payment.id)
-        payment = waiters().wait(read, _has_redirect_or_ended, seconds)
+        payment = waiters().wait(payment, read, _has_redirect_or_ended, seconds)
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
@@ -148,7 +148,7 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
         return payment.status is not Status.PENDING if version is None else payment.version != version
 
     read = functools.partial(payments.get_payment, runtime().database, caller(), payment_id)
-    return jsonify(present_payment(waiters().wait(read, is_done, min(seconds, WAIT_SECONDS_MAX))))
+    return jsonify(present_payment(waiters().wait(read(), read, is_done, min(seconds, WAIT_SECONDS_MAX))))
 
 
 @blueprint.post("/api/payments/<object:id>/cancel")

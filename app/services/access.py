@@ -11,9 +11,9 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from sqlalchemy import RowMapping
+from typing import Any
 
 from app.core.errors import RequestRejected
 from app.runtime import Runtime
@@ -94,7 +94,7 @@ def authenticate(database: Database, plain: str) -> Caller | None:
     rows = database.run_alone("door", statement, {"public_part": credential.public_part})
     expected = bytes(rows[0].secret_sha256) if rows else b"\0" * 32
     fits = hmac.compare_digest(expected, credential.secret_sha256)
-    return _caller(rows[0]._mapping) if rows and fits else None
+    return _caller(rows[0]._asdict()) if rows and fits else None
 
 
 _FIND_KEY = alone("select * from door_find_key(:public_part)")
@@ -156,7 +156,7 @@ def _remember(name: str, entry: _Remembered | None) -> None:
             _remembered.popitem(last=False)
 
 
-def _caller(row: RowMapping) -> Caller:
+def _caller(row: Mapping[str, Any]) -> Caller:
     return Caller(
         tenant_id=row["tenant_id"],
         key_id=row["key_id"],
@@ -221,7 +221,7 @@ def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datet
 def take_ticket(database: Database, ticket: str) -> Caller | None:
     """Uses a ticket up; returns the client it was made for, or None where it is unknown, used or too old."""
     rows = database.run_alone("door", _TAKE_TICKET, {"sha256": hashlib.sha256(ticket.encode()).digest()})
-    return _caller(rows[0]._mapping) if rows else None
+    return _caller(rows[0]._asdict()) if rows else None
 
 
 def find_dead_tokens(database: Database, token_ids: list[uuid.UUID]) -> set[uuid.UUID]:

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import uuid
+
+from sqlalchemy import Connection
+
 from app.core.decision import Verdict
+from app.core.payments import Status
+from app.doorbells import changed_message
 from app.runtime import Runtime
 from app.services import notifications
+from app.services.notifications import Numbering
 from app.services.settlement import Outcome
 
 
-def tell(runtime: Runtime, outcomes: list[Outcome]) -> None:
-    """Tells waiting requests, numbers new notifications, and rings for calls that became due."""
-    applied = [outcome.decision for outcome in outcomes if outcome.decision and outcome.decision.notification]
+def number(connection: Connection, outcomes: list[Outcome]) -> Numbering:
+    """Numbers the notifications of `outcomes` as the last step of a worker's transaction, which then tells of them."""
+    tenant_ids = _notified(outcomes)
+    return notifications.number_here(connection, tenant_ids) if tenant_ids else Numbering({}, [])
+
+
+def tell(runtime: Runtime, outcomes: list[Outcome], numbering: Numbering | None = None) -> None:
+    """Tells waiting requests and sockets, and rings for calls that became due.
+
+    `numbering` is what `number` gave in the transaction; what it left, or all of it, is numbered now.
+    """
     changed = {
         outcome.decision.payment.id
         for outcome in outcomes
         if outcome.decision and outcome.decision.verdict is not Verdict.IGNORED
     }
-    if changed:
-        runtime.doorbells.tell_changed(changed)
-    for tenant_id in {decision.payment.tenant_id for decision in applied}:
-        notifications.number_tenant(runtime, tenant_id)
-    if any(not decision.payment.is_open and not decision.payment.session_closed for decision in applied):
-        # Ended without money: the provider's session is to be closed.
+    messages = [changed_message(changed)] if changed else []
+    runtime.doorbells.publish(messages + (notifications.list_messages(numbering) if numbering else []))
+    left = numbering.left_to_others + numbering.unfinished if numbering else _notified(outcomes)
+    notifications.number_tenants(runtime, left)
+    applied = [outcome.decision.payment for outcome in outcomes if outcome.decision and outcome.decision.notification]
+    if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment in applied):
+        # The provider's session is to be closed.
         runtime.doorbells.ring("provider")
+
+
+_ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
+
+
+def _notified(outcomes: list[Outcome]) -> set[uuid.UUID]:
+    return {
+        outcome.decision.payment.tenant_id for outcome in outcomes if outcome.decision and outcome.decision.notification
+    }

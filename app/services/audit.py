@@ -6,8 +6,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from models import prepared, write_later
 from models.row_sets import encode_rows, row_set
 
 
@@ -33,11 +34,11 @@ _COLUMNS = {
 }
 _NAMES = ", ".join(_COLUMNS)
 # A set is read in its order, so the rows' ids are in the order in which things happened.
-_INSERT = text(f"insert into audit_logs ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}")  # noqa: S608  # constants
+_INSERT = prepared(f"insert into audit_logs ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}")  # noqa: S608  # constants
 
 
 def write(connection: Connection, rows: list[AuditRow]) -> None:
     """Appends `rows` in their order."""
     if rows:
         told = [(row.tenant_id, row.actor, row.kind, row.payment_id, row.payment_version, row.detail) for row in rows]
-        connection.execute(_INSERT, encode_rows(_COLUMNS, told))
+        write_later(connection, _INSERT, encode_rows(_COLUMNS, told))

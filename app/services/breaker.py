@@ -21,6 +21,7 @@ from app.services.after_commit import tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.settlement import Item
+from models import prepared, read, write_later
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ def note_answer(runtime: Runtime, provider_id: uuid.UUID) -> None:
         runtime.doorbells.ring("provider")
 
 
-_EXPIRED = text(
+_EXPIRED = prepared(
     """
     select w.tenant_id, w.payment_id, b.provider_id, b.error from provider_breakers b
     join payment_work w on w.provider_id = b.provider_id and w.due_at <= now()
@@ -117,7 +118,7 @@ _EXPIRED = text(
     order by w.due_at limit :rows
     """
 )
-_PUT_OFF = text(
+_PUT_OFF = prepared(
     """
     with waiting as (
         select w.payment_id, b.paused_until from provider_breakers b cross join lateral (
@@ -140,8 +141,8 @@ def put_off(runtime: Runtime) -> None:
     An open payment whose time is up is cancelled without asking a provider that cannot be asked; money that arrives
     for it all the same is still credited.
     """
-    with runtime.database.transaction("worker") as connection:
-        rows = connection.execute(_EXPIRED, {"rows": EXPIRE_ROWS_MAX}).all()
+    with runtime.database.transaction("worker", few=True) as connection:
+        rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
         command = Command(CommandKind.EXPIRE)
         items = [Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows]
         outcomes = settlement.settle(connection, items) if items else []
@@ -158,6 +159,6 @@ def put_off(runtime: Runtime) -> None:
                 for row in rows
             ],
         )
-        connection.execute(_PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+        write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
     if outcomes:
         tell(runtime, outcomes)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, RowMapping
-
 from app.core.errors import RequestRejected
 from app.core.payments import Payment, Status
 from app.runtime import Runtime
@@ -17,7 +15,7 @@ from app.services.access import Caller
 from app.services.group_commit import GroupCommit
 from app.services.payment_rows import read_payment
 from app.services.payments import PAYMENT_COLUMNS
-from models import Database, new_id
+from models import Database, Row, new_id
 from models.row_sets import encode_rows, row_set
 from models.session import alone
 
@@ -151,12 +149,12 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
 
 # A tenant's commits at present, some hundred bytes; one that was forgotten is made anew.
 @functools.lru_cache(maxsize=10_000)
-def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[Any, ...], Row[Any]]:
+def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[Any, ...], Row]:
     """Returns what gathers the deposits of one tenant: a transaction of the web's role sees one tenant's rows."""
     return GroupCommit()
 
 
-def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row[Any]]:
+def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
     """Makes the payments that may be made, and returns what became of each request, in their order."""
     parameters = encode_rows(_COLUMNS, asked) | {"tenant_id": tenant_id}
     by_id = {row.id: row for row in database.run_alone("web", _CREATE, parameters, tenant_id)}
@@ -193,7 +191,7 @@ def _origin(url: str) -> str:
     return f"{scheme}://{rest.split('/', 1)[0].split('?', 1)[0].split('#', 1)[0]}".lower()
 
 
-def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row[Any]) -> Payment:
+def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row) -> Payment:
     """Returns the payment that was made: what was asked for, and what the database decided."""
     return Payment(
         id=row.id,
@@ -211,7 +209,7 @@ def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row[Any]) -> Payme
     )
 
 
-def _find_by_key(database: Database, tenant_id: uuid.UUID, scope: str, key: str) -> RowMapping | None:
+def _find_by_key(database: Database, tenant_id: uuid.UUID, scope: str, key: str) -> dict[str, Any] | None:
     wanted = {"tenant_id": tenant_id, "scope": scope, "key": key}
     rows = database.run_alone("web", _FIND_BY_KEY, wanted, tenant_id)
-    return rows[0]._mapping if rows else None
+    return rows[0]._asdict() if rows else None

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payments import Payment
-from models import new_id
+from models import new_id, prepared, read, write_later
 from models.row_sets import encode_rows, row_set
 
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
@@ -107,7 +107,7 @@ def _move(wallet: _Wallet, direction: int, amount_minor: int) -> tuple[object, .
 
 
 _KEY_COLUMNS = {"tenant_id": "uuid", "user_id": "text", "currency": "text"}
-_USER_WALLETS = text(
+_USER_WALLETS = prepared(
     f"""
     select w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor, w.version
     from {row_set(_KEY_COLUMNS)}
@@ -116,7 +116,7 @@ _USER_WALLETS = text(
     """  # noqa: S608  # constants
 )
 _NEW_COLUMNS = {"id": "uuid", **_KEY_COLUMNS}
-_NEW_USER_WALLETS = text(
+_NEW_USER_WALLETS = prepared(
     f"""
     insert into wallets (id, tenant_id, kind, user_id, currency)
     select id, tenant_id, 'user', user_id, currency from {row_set(_NEW_COLUMNS)}
@@ -127,13 +127,13 @@ _NEW_USER_WALLETS = text(
 
 
 def _lock_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[UserKey, _Wallet]:
-    found = _read_wallets(connection.execute(_USER_WALLETS, encode_rows(_KEY_COLUMNS, list(keys))).all())
+    found = _read_wallets(read(connection, _USER_WALLETS, encode_rows(_KEY_COLUMNS, list(keys))))
     if missing := keys - found.keys():
         new = encode_rows(_NEW_COLUMNS, [(new_id(), *key) for key in missing])
-        found |= _read_wallets(connection.execute(_NEW_USER_WALLETS, new).all())
+        found |= _read_wallets(read(connection, _NEW_USER_WALLETS, new))
     if missing := keys - found.keys():
         # Another batch has opened them at the same moment.
-        found |= _read_wallets(connection.execute(_USER_WALLETS, encode_rows(_KEY_COLUMNS, list(missing))).all())
+        found |= _read_wallets(read(connection, _USER_WALLETS, encode_rows(_KEY_COLUMNS, list(missing))))
     if found.keys() != keys:
         raise InvariantBroken("a wallet could not be opened", wallets=[str(key) for key in keys - found.keys()])
     return found
@@ -151,9 +151,9 @@ _CLEARING_SHARD = """
     select w.id, w.tenant_id, w.currency, w.balance_minor, w.version from wallets w
     where w.tenant_id = :tenant_id and w.provider_id = :provider_id and w.currency = :currency and w.kind = 'clearing'
 """
-_FREE_SHARD = text(_CLEARING_SHARD + " order by (w.shard + :start) % :shards limit 1 for no key update skip locked")
-_ANY_SHARD = text(_CLEARING_SHARD + " and w.shard = :start for no key update")
-_NEW_SHARDS = text(
+_FREE_SHARD = prepared(_CLEARING_SHARD + " order by (w.shard + :start) % :shards limit 1 for no key update skip locked")
+_ANY_SHARD = prepared(_CLEARING_SHARD + " and w.shard = :start for no key update")
+_NEW_SHARDS = prepared(
     """
     insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
     select id, :tenant_id, 'clearing', :provider_id, place - 1, :currency
@@ -177,11 +177,11 @@ def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
         # Which shard is tried first needs to differ between workers, not to be secret.
         "start": random.randrange(CLEARING_SHARDS),  # noqa: S311  # nosec B311
     }
-    row = connection.execute(_FREE_SHARD, parameters).first()
-    if row is None:
-        connection.execute(_NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
-        row = connection.execute(_FREE_SHARD, parameters).first()
-        row = row or connection.execute(_ANY_SHARD, parameters).one()
+    rows = read(connection, _FREE_SHARD, parameters)
+    if not rows:
+        write_later(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
+        rows = read(connection, _FREE_SHARD, parameters) or read(connection, _ANY_SHARD, parameters)
+    (row,) = rows
     return _Wallet(row.id, row.tenant_id, row.currency, row.balance_minor, row.version)
 
 
@@ -204,12 +204,12 @@ _LEG_COLUMNS = {
 }
 _ENTRY_COLUMNS = {"tenant_id": "uuid", "payment_id": "uuid", **_TRANSFER_COLUMNS, **_LEG_COLUMNS}
 _ENTRY_NAMES = ", ".join(_ENTRY_COLUMNS)
-_INSERT_ENTRIES = text(
+_INSERT_ENTRIES = prepared(
     f"insert into wallet_transactions ({_ENTRY_NAMES})"  # noqa: S608  # constants
     f" select {_ENTRY_NAMES} from {row_set(_ENTRY_COLUMNS)}"
 )
 _BALANCE_COLUMNS = {"id": "uuid", "balance_minor": "bigint", "version": "bigint"}
-_UPDATE_WALLETS = text(
+_UPDATE_WALLETS = prepared(
     f"""
     update wallets w set balance_minor = r.balance_minor, version = r.version, updated_at = now()
     from {row_set(_BALANCE_COLUMNS)} where w.id = r.id
@@ -218,6 +218,6 @@ _UPDATE_WALLETS = text(
 
 
 def _write(connection: Connection, rows: list[tuple[object, ...]], wallets: list[_Wallet]) -> None:
-    connection.execute(_INSERT_ENTRIES, encode_rows(_ENTRY_COLUMNS, rows))
+    write_later(connection, _INSERT_ENTRIES, encode_rows(_ENTRY_COLUMNS, rows))
     balances = [(wallet.id, wallet.balance_minor, wallet.version) for wallet in wallets]
-    connection.execute(_UPDATE_WALLETS, encode_rows(_BALANCE_COLUMNS, balances))
+    write_later(connection, _UPDATE_WALLETS, encode_rows(_BALANCE_COLUMNS, balances))

@@ -1,20 +1,26 @@
-"""Notifications: numbered 1, 2, 3, ... per tenant after their commit, published as hints, read back by number."""
+"""Notifications: numbered 1, 2, 3, ... per tenant as they can be seen, published as hints, read back by number."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, text
+from sqlalchemy import Connection, RowMapping, text
 
 from app.core.payments import Payment, format_time, present_payment
+from app.doorbells import NOTIFICATIONS_CHANNEL, Message
 from app.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime import Runtime
-from models import Database, alone, new_id
-from models.row_sets import encode_rows, row_set
+from models import Database, Row, alone, new_id, prepared, read, write_later
+from models.row_sets import encode_rows, row_set, uuid_array
 
 # More than a settled batch has, so that one look is enough for it, and still small enough for one message.
 NUMBER_BATCH = 600
+
+# Tenants of one look; each may have a batch.
+TENANTS_MAX = 20
 
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x6E6F7469
@@ -27,7 +33,7 @@ _NOTIFICATION_COLUMNS = {
     "type": "text",
     "payload": "jsonb",
 }
-_NOTIFY = text(
+_NOTIFY = prepared(
     f"""
     with written as (
         insert into notifications ({", ".join(_NOTIFICATION_COLUMNS)})
@@ -47,83 +53,131 @@ def write(connection: Connection, events: list[tuple[Payment, str]]) -> None:
             (new_id(), payment.tenant_id, payment.user_id, payment.id, event, present_payment(payment))
             for payment, event in events
         ]
-        connection.execute(_NOTIFY, encode_rows(_NOTIFICATION_COLUMNS, rows))
+        write_later(connection, _NOTIFY, encode_rows(_NOTIFICATION_COLUMNS, rows))
 
 
-# Only who holds the tenant's lock gives numbers, and looks for them after it was granted: statements of one message see
-# what was committed before each of them. Who did not get the lock is told by a row without a number.
-_NUMBER = alone(
+# Only who holds a tenant's lock gives numbers, and looks for them after it was granted: statements of one message see
+# what was committed before each of them. Tenants whose lock another has are told by a row without a number.
+_NUMBERING = (
     """
-    select set_config('sluice.may_number', pg_try_advisory_xact_lock(:space, hashtext(:tenant_id))::text, true);
-    with gone as (
+    select set_config('sluice.may_number', coalesce((
+        select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
+        where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{}'), true)
+    """,
+    """
+    with mine as (
+        select tenant_id from unnest(cast(current_setting('sluice.may_number') as uuid[])) as t(tenant_id)
+    ), gone as (
         delete from notification_work where sequence in (
-            select sequence from notification_work where tenant_id = cast(:tenant_id as uuid)
-                and current_setting('sluice.may_number') = 'true' order by sequence limit :batch)
-        returning sequence, notification_id, user_id
-    ), amount as (select count(*) as n from gone), counter as (
+            select w.sequence from mine cross join lateral (
+                select sequence from notification_work where tenant_id = mine.tenant_id
+                order by sequence limit :batch) as w)
+        returning sequence, notification_id, tenant_id, user_id
+    ), counter as (
         insert into notification_counters as c (tenant_id, last_number)
-        select cast(:tenant_id as uuid), n from amount where n > 0
+        select tenant_id, count(*) from gone group by tenant_id order by tenant_id
         on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number
-        returning c.last_number
+        returning c.tenant_id, c.last_number
     ), numbered as (
         insert into notification_numbers (tenant_id, number, notification_id, user_id)
-        select cast(:tenant_id as uuid), last_number - n + row_number() over (order by sequence), notification_id,
-               user_id
-        from gone, counter, amount
-        returning number, notification_id
+        select tenant_id, last_number + 1 - row_number() over (partition by tenant_id order by sequence desc),
+               notification_id, user_id
+        from gone join counter using (tenant_id)
+        returning tenant_id, number, notification_id
     )
-    select d.number as id, n.user_id, n.type, n.payload::text as payload, n.at
-    from numbered d join notifications n on n.id = d.notification_id and n.tenant_id = cast(:tenant_id as uuid)
+    select d.tenant_id, d.number as id, n.user_id, n.type, n.payload::text as payload, n.at
+    from numbered d join notifications n on n.id = d.notification_id and n.tenant_id = d.tenant_id
     union all
-    select null, null, null, null, null where current_setting('sluice.may_number') <> 'true'
-    order by id
-    """
+    select tenant_id, null, null, null, null, null from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
+    where tenant_id not in (select tenant_id from mine)
+    order by tenant_id, id
+    """,
 )
+_NUMBER, _NUMBER_ALONE = prepared(*_NUMBERING), alone(*_NUMBERING)
 
 
-def present(row: RowMapping) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """What was numbered, by tenant and in order; and tenants whose numbers another was giving."""
+
+    numbered: dict[uuid.UUID, list[Row]]
+    left_to_others: list[uuid.UUID]
+
+    @property
+    def unfinished(self) -> list[uuid.UUID]:
+        """Tenants of which more may wait than were numbered."""
+        return [tenant_id for tenant_id, rows in self.numbered.items() if len(rows) >= NUMBER_BATCH]
+
+
+def present(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
     """Returns a numbered notification as clients get it (CONTRACT section 5)."""
     return {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
 
 
-def _encode(row: Row[Any]) -> str:
+def _encode(row: Row) -> str:
     """Returns what `present` does as JSON; the payload is JSON already and is not taken apart."""
     return f'{{"id": {row.id}, "type": "{row.type}", "payment": {row.payload}, "at": "{format_time(row.at)}"}}'
 
 
 def number_due(runtime: Runtime) -> None:
-    """Numbers and publishes all notifications that wait, tenant by tenant."""
+    """Numbers and publishes all notifications that wait."""
     with runtime.database.transaction("worker") as connection:
         tenant_ids = connection.execute(text("select distinct tenant_id from notification_work")).scalars().all()
-    for tenant_id in tenant_ids:
-        number_tenant(runtime, tenant_id)
+    for first in range(0, len(tenant_ids), TENANTS_MAX):
+        number_tenants(runtime, tenant_ids[first : first + TENANTS_MAX])
 
 
-def number_tenant(runtime: Runtime, tenant_id: uuid.UUID) -> None:
-    """Numbers and publishes one tenant's waiting notifications.
+def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
+    """Numbers and publishes the waiting notifications of some tenants.
 
     One numberer per tenant at a time: who finds another at work rings, since that one may have looked already.
     """
-    while True:
-        wanted = {"space": _LOCK_SPACE, "tenant_id": str(tenant_id), "batch": NUMBER_BATCH}
-        rows = runtime.database.run_alone("worker", _NUMBER, wanted)
-        if not rows:
-            return
-        if rows[0].id is None:
+    while tenant_ids:
+        numbering = _sort(runtime.database.run_alone("worker", _NUMBER_ALONE, _wanted(tenant_ids)))
+        runtime.doorbells.publish(list_messages(numbering))
+        if numbering.left_to_others:
             runtime.doorbells.ring("notify")
-            return
-        runtime.doorbells.publish_notifications(
+        tenant_ids = numbering.unfinished
+
+
+def number_here(connection: Connection, tenant_ids: Collection[uuid.UUID]) -> Numbering:
+    """Numbers what waits, with what the worker's transaction under way has written; nobody else waits for its commit.
+
+    To be called last: until the commit no other gives numbers to these tenants. The caller then publishes.
+    """
+    return _sort(read(connection, _NUMBER, _wanted(tenant_ids)))
+
+
+def _wanted(tenant_ids: Collection[uuid.UUID]) -> dict[str, Any]:
+    return {"tenant_ids": uuid_array(tenant_ids), "space": _LOCK_SPACE, "batch": NUMBER_BATCH}
+
+
+def _sort(rows: Sequence[Row]) -> Numbering:
+    numbering = Numbering({}, [])
+    for row in rows:
+        if row.id is None:
+            numbering.left_to_others.append(row.tenant_id)
+        else:
+            numbering.numbered.setdefault(row.tenant_id, []).append(row)
+    return numbering
+
+
+def list_messages(numbering: Numbering) -> list[Message]:
+    """Returns what is to be published of numbers that are committed: a hint per tenant."""
+    NOTIFICATIONS_PUBLISHED.inc(sum(map(len, numbering.numbered.values())))
+    return [
+        (
+            NOTIFICATIONS_CHANNEL,
             {
                 "tenant_id": str(tenant_id),
                 "first": rows[0].id,
                 "last": rows[-1].id,
                 # The frame is encoded once here, not once per socket.
                 "items": [[row.id, row.user_id, row.type, _encode(row)] for row in rows],
-            }
+            },
         )
-        NOTIFICATIONS_PUBLISHED.inc(len(rows))
-        if len(rows) < NUMBER_BATCH:
-            return
+        for tenant_id, rows in numbering.numbered.items()
+    ]
 
 
 def read_after(

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping
 
 from app.core.payments import Beside, Payment, Policy, Status
 from app.core.schedule import next_call
+from models import prepared, read, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
 
 _STATUSES = {str(status): status for status in Status}
@@ -33,16 +34,15 @@ class LockedPayment:
 
 # Two statements: what is read beside the payment must be read after its lock was granted, not before. The database's
 # clock decides, so that workers whose clocks differ decide alike; it is read once all locks are held.
-_LOCK = text(
+_LOAD = prepared(
     """
-    with locked as materialized (
-        select id from payment_transactions where id = any(cast(:ids as uuid[])) order by id for no key update)
-    select clock_timestamp() from (select count(*) from locked) as all_of_them
+    select count(*) from (
+        select from payment_transactions where id = any(cast(:ids as uuid[])) order by id for no key update) as locked
+    """,
     """
-)
-_LOAD = text(
-    """
-    select p.id, p.tenant_id, p.version, p.user_id, p.amount_minor, p.currency, p.status, p.provider_id, p.created_at,
+    with clock as materialized (select clock_timestamp() as now)
+    select clock.now,
+           p.id, p.tenant_id, p.version, p.user_id, p.amount_minor, p.currency, p.status, p.provider_id, p.created_at,
            p.updated_at, p.expires_at, p.exceptions, p.provider_reference, p.redirect_url, p.failure_reason, p.metadata,
            p.completed_at, p.received_minor, p.received_currency, p.reversed_minor, p.session_closed,
            p.provider_request_at is not null as was_sent,
@@ -58,7 +58,7 @@ _LOAD = text(
                where d.tenant_id = p.tenant_id and d.payment_id = p.id and d.amount_minor is not null
                  and d.reason in ('second_payment', 'reference_mismatch')
                group by d.case_reference, d.currency) end as beside
-    from payment_transactions p
+    from clock cross join payment_transactions p
     join tenants t on t.id = p.tenant_id
     left join payment_work w on w.payment_id = p.id and w.tenant_id = p.tenant_id
     left join (
@@ -69,7 +69,7 @@ _LOAD = text(
         select distinct tenant_id, payment_id from webhook_work where payment_id = any(cast(:ids as uuid[]))
     ) as waiting on waiting.tenant_id = p.tenant_id and waiting.payment_id = p.id
     where p.id = any(cast(:ids as uuid[]))
-    """
+    """,
 )
 
 
@@ -80,15 +80,13 @@ def lock_payments(
 
     Ids that are no payment are left out.
     """
+    now = datetime.datetime.now(datetime.UTC)  # Nothing is decided by it: without a row there is no payment.
     wanted = {"ids": uuid_array(ids)}
-    now: datetime.datetime = connection.execute(_LOCK, wanted).scalar_one()
     locked: dict[uuid.UUID, LockedPayment] = {}
     policies: dict[uuid.UUID, Policy] = {}
-    result = connection.execute(_LOAD, wanted)
-    names = tuple(result.keys())
-    for values in result.all():
-        # A plain dictionary: the driver's own mapping looks each name up in several steps.
-        row = dict(zip(names, values, strict=True))
+    for values in read(connection, _LOAD, wanted):
+        row = values._asdict()
+        now = row["now"]
         policy = policies.get(row["tenant_id"]) or policies.setdefault(row["tenant_id"], _read_policy(row))
         payment = read_payment(
             row,
@@ -155,7 +153,7 @@ _PAYMENT_COLUMNS = {
     "reversed_minor": "bigint",
     "session_closed": "boolean",
 }
-_UPDATE_PAYMENTS = text(
+_UPDATE_PAYMENTS = prepared(
     "update payment_transactions p set "  # noqa: S608  # constants
     + ", ".join(f"{name} = r.{name}" for name in _PAYMENT_COLUMNS if name != "id")
     + f" from {row_set(_PAYMENT_COLUMNS)} where p.id = r.id"
@@ -185,10 +183,10 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
         )
         for payment in payments
     ]
-    connection.execute(_UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
+    write_later(connection, _UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
 
 
-_DELETE_WORK = text(
+_DELETE_WORK = prepared(
     """
     delete from payment_work where payment_id in (
         select payment_id from payment_work where payment_id = any(cast(:ids as uuid[])) order by payment_id for update)
@@ -202,7 +200,7 @@ _WORK_COLUMNS = {
     "due_at": "timestamptz",
     "polls": "integer",
 }
-_UPSERT_WORK = text(
+_UPSERT_WORK = prepared(
     f"""
     insert into payment_work ({", ".join(_WORK_COLUMNS)})
     select {", ".join(_WORK_COLUMNS)} from {row_set(_WORK_COLUMNS)} order by payment_id
@@ -217,18 +215,18 @@ def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
     done = [row.payment.id for row, call in calls if call is None]
     if done:
-        connection.execute(_DELETE_WORK, {"ids": uuid_array(done)})
+        write_later(connection, _DELETE_WORK, {"ids": uuid_array(done)})
     left = [
         (row.payment.id, row.payment.tenant_id, row.payment.provider_id, call.action, call.due_at, row.polls)
         for row, call in calls
         if call is not None
     ]
     if left:
-        connection.execute(_UPSERT_WORK, encode_rows(_WORK_COLUMNS, left))
+        write_later(connection, _UPSERT_WORK, encode_rows(_WORK_COLUMNS, left))
 
 
 _HOLD_COLUMNS = {"payment_id": "uuid", "state": "text"}
-_CLOSE_HOLDS = text(
+_CLOSE_HOLDS = prepared(
     f"""
     update wallet_temp_logs l set state = r.state, closed_at = now()
     from {row_set(_HOLD_COLUMNS)} where l.payment_id = r.payment_id
@@ -244,4 +242,4 @@ def close_holds(connection: Connection, payments: list[Payment]) -> None:
         if not payment.is_open
     ]
     if ended:
-        connection.execute(_CLOSE_HOLDS, encode_rows(_HOLD_COLUMNS, ended))
+        write_later(connection, _CLOSE_HOLDS, encode_rows(_HOLD_COLUMNS, ended))

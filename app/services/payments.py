@@ -38,7 +38,7 @@ def get_payment(database: Database, caller: Caller, payment_id: uuid.UUID) -> Pa
     rows = database.run_alone("web", _GET, wanted, caller.tenant_id)
     if not rows:
         raise RequestRejected(404, "There is no such payment.")
-    return read_payment(rows[0]._mapping)
+    return read_payment(rows[0]._asdict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,17 @@ def list_payments(database: Database, caller: Caller, filters: Filters, limit: i
     statement = alone(
         f"select {PAYMENT_COLUMNS} from payment_transactions where "  # noqa: S608  # constants  # nosec B608
         + " and ".join(conditions)
-        + " order by created_at desc, id desc limit :limit"
+        + " order by created_at desc, id desc limit :limit",
+        plans_anew=True,
     )
     rows = database.run_alone("web", statement, parameters, caller.tenant_id)
-    return [read_payment(row._mapping) for row in rows]
+    return [read_payment(row._asdict()) for row in rows]
 
 
 def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> Payment:
     """Cancels an open payment at once; the provider's session is closed afterwards. Raises 404, or 409 if it ended."""
     get_payment(runtime.database, caller, payment_id)
-    with runtime.database.transaction("web", caller.tenant_id) as connection:
+    with runtime.database.transaction("web", caller.tenant_id, few=True) as connection:
         outcomes = settlement.settle(
             connection, [Item(caller.tenant_id, payment_id, Command(CommandKind.CANCEL), caller.actor)]
         )

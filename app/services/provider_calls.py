@@ -15,12 +15,13 @@ from app.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.providers import Subject
 from app.runtime import Runtime
 from app.services import alerts, audit, breaker, dead_letters, settlement
-from app.services.after_commit import tell
+from app.services.after_commit import number, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.dead_letters import DeadLetterRow
 from app.services.provider_claims import Claim, claim_call
 from app.services.settlement import Item
+from models import prepared, read
 
 log = structlog.get_logger(__name__)
 
@@ -96,18 +97,19 @@ def _note_call(claim: Claim, outcome: str, started: float) -> None:
     )
 
 
+_LOCK_CLAIM = prepared(
+    "select from payment_transactions where id = :payment_id for no key update",
+    "select claim_id from payment_work where payment_id = :payment_id for update",
+)
+
+
 def _lock_claim(connection: Connection, claim: Claim) -> bool | None:
     """Locks the payment, then its work row; whether the claim still holds, or None where another worker has the call.
 
     A claim that holds no more, with nobody else at it, was ended by a decision: what the provider said is still a fact.
     """
-    connection.execute(
-        text("select from payment_transactions where id = :id for no key update"), {"id": claim.payment_id}
-    )
-    held_by = connection.execute(
-        text("select claim_id from payment_work where payment_id = :payment_id for update"),
-        {"payment_id": claim.payment_id},
-    ).scalar()
+    rows = read(connection, _LOCK_CLAIM, {"payment_id": claim.payment_id})
+    held_by = rows[0].claim_id if rows else None
     return None if held_by not in (None, claim.claim_id) else held_by is not None
 
 
@@ -133,7 +135,7 @@ def _audit_call(connection: Connection, claim: Claim, outcome: str, seconds: flo
 
 
 def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -> None:
-    with runtime.database.transaction("worker") as connection:
+    with runtime.database.transaction("worker", few=True) as connection:
         is_held = _lock_claim(connection, claim)
         if is_held is None:
             return
@@ -143,7 +145,8 @@ def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -
                 text("update payment_transactions set session_closed = true where id = :id"), {"id": claim.payment_id}
             )
         outcomes = settlement.settle(connection, _items(claim, fact, is_held))
-    tell(runtime, outcomes)
+        numbering = number(connection, outcomes)
+    tell(runtime, outcomes, numbering)
 
 
 def _items(claim: Claim, fact: Fact, is_held: bool) -> list[Item]:
@@ -165,7 +168,7 @@ def _settle_failure(runtime: Runtime, claim: Claim, error: ProviderCallFailed, s
     gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted
     expires = claim.is_open and claim.is_expired and claim.attempts >= EXPIRY_ATTEMPTS_MAX
     outcomes = []
-    with runtime.database.transaction("worker") as connection:
+    with runtime.database.transaction("worker", few=True) as connection:
         is_held = _lock_claim(connection, claim)
         if is_held is None:
             return
@@ -179,7 +182,8 @@ def _settle_failure(runtime: Runtime, claim: Claim, error: ProviderCallFailed, s
                 _give_up(connection, claim, error)
             else:
                 _retry(connection, claim, error)
-    tell(runtime, outcomes)
+        numbering = number(connection, outcomes)
+    tell(runtime, outcomes, numbering)
 
 
 def _retry(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:

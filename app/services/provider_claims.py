@@ -6,13 +6,13 @@ import contextlib
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection
 
 from app.core.money import format_amount
 from app.core.payments import OPEN, format_time
 from app.providers import Account, Order
 from app.runtime import Runtime
-from models import new_id
+from models import Row, new_id, prepared, read, write_later
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30
@@ -21,7 +21,7 @@ _LOCK_SPACE = 0x63616C6C
 
 # Providers are looked at one by one, each up to its limit of calls at once; creates of any provider go first. A
 # provider that failed and whose pause is over gets a single call: whoever sets `probe_until` makes it.
-_CLAIM = text(
+_CLAIM = prepared(
     """
     with candidate as (
         select w.payment_id, b.provider_id is not null as is_troubled, coalesce(b.opens, 0) > 0 as is_probe
@@ -48,7 +48,10 @@ _CLAIM = text(
     returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.is_troubled, c.is_probe
     """
 )
-_READ_CLAIMED = text(
+# Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
+# one too many goes back.
+_READ_CLAIMED = prepared(
+    "select pg_advisory_xact_lock(:space, hashtext(:provider_key))",
     """
     select p.id, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.provider_request_at,
            p.success_url, p.failure_url, p.metadata, p.expires_at, p.expires_at <= now() as is_expired,
@@ -60,17 +63,14 @@ _READ_CLAIMED = text(
     from payment_transactions p
     join payment_providers a on a.tenant_id = p.tenant_id and a.id = p.provider_id
     where p.tenant_id = :tenant_id and p.id = :payment_id
-    """
+    """,
 )
-_KEEP_REQUEST = text(
+_KEEP_REQUEST = prepared(
     """
     update payment_transactions set provider_request = :request, provider_request_at = now()
     where tenant_id = :tenant_id and id = :payment_id and provider_request is null
     """
 )
-# Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
-# one too many goes back.
-_ONE_AT_A_TIME = text("select pg_advisory_xact_lock(:space, hashtext(:provider_id))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,70 +110,64 @@ def claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
 
 def _claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
     claim_id = new_id()
-    with runtime.database.transaction("worker") as connection:
+    with runtime.database.transaction("worker", few=True) as connection:
         for is_later in (False, True):
-            row = (
-                connection.execute(_CLAIM, {"is_later": is_later, "claim_id": claim_id, "lease": LEASE_SECONDS})
-                .mappings()
-                .first()
-            )
-            if row:
+            wanted = {"is_later": is_later, "claim_id": claim_id, "lease": LEASE_SECONDS}
+            for row in read(connection, _CLAIM, wanted):
                 return _read_claim(runtime, connection, claim_id, row)
     return None, False
 
 
-def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: RowMapping) -> tuple[Claim, bool]:
+def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row) -> tuple[Claim, bool]:
     """Returns the claim and whether more calls are due. Raises _OneTooMany."""
-    ids = {"tenant_id": row["tenant_id"], "payment_id": row["payment_id"]}
-    connection.execute(_ONE_AT_A_TIME, {"space": _LOCK_SPACE, "provider_id": str(row["provider_id"])})
-    payment = connection.execute(_READ_CLAIMED, ids).mappings().one()
-    if payment["is_over"]:
+    ids = {"tenant_id": row.tenant_id, "payment_id": row.payment_id}
+    turn = {"space": _LOCK_SPACE, "provider_key": str(row.provider_id)}
+    (payment,) = read(connection, _READ_CLAIMED, turn | ids)
+    if payment.is_over:
         raise _OneTooMany
-    request = payment["provider_request"]
-    if request is None and row["action"] == "create":
+    request = payment.provider_request
+    if request is None and row.action == "create":
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.
-        request = runtime.adapters[payment["adapter"]].build_request(_order(runtime, row, payment))
-        connection.execute(_KEEP_REQUEST, {**ids, "request": request})
-    age = payment["request_age_seconds"] or 0
+        request = runtime.adapters[payment.adapter].build_request(_order(runtime, row, payment))
+        write_later(connection, _KEEP_REQUEST, {**ids, "request": request})
+    age = payment.request_age_seconds or 0
     claim = Claim(
         claim_id=claim_id,
-        payment_id=row["payment_id"],
-        tenant_id=row["tenant_id"],
-        provider_id=row["provider_id"],
-        action=row["action"],
-        attempts=row["attempts"],
-        attempts_max=payment["attempts_max"],
-        polls=row["polls"],
-        adapter=payment["adapter"],
-        account=Account(
-            row["provider_id"], payment["api_base_url"], runtime.vault.decrypt(payment["api_key_encrypted"])
-        ),
-        reference=payment["provider_reference"],
+        payment_id=row.payment_id,
+        tenant_id=row.tenant_id,
+        provider_id=row.provider_id,
+        action=row.action,
+        attempts=row.attempts,
+        attempts_max=payment.attempts_max,
+        polls=row.polls,
+        adapter=payment.adapter,
+        account=Account(row.provider_id, payment.api_base_url, runtime.vault.decrypt(payment.api_key_encrypted)),
+        reference=payment.provider_reference,
         request=bytes(request or b""),
-        is_open=payment["status"] in OPEN,
-        is_expired=payment["is_expired"],
-        key_is_alive=age < runtime.adapters[payment["adapter"]].idempotency_key_seconds,
-        is_troubled=row["is_troubled"],
-        is_probe=row["is_probe"],
+        is_open=payment.status in OPEN,
+        is_expired=payment.is_expired,
+        key_is_alive=age < runtime.adapters[payment.adapter].idempotency_key_seconds,
+        is_troubled=row.is_troubled,
+        is_probe=row.is_probe,
     )
-    return claim, payment["is_more_due"]
+    return claim, payment.is_more_due
 
 
-def _order(runtime: Runtime, row: RowMapping, payment: RowMapping) -> Order:
+def _order(runtime: Runtime, row: Row, payment: Row) -> Order:
     base = runtime.settings.public_url + "/webhooks"
     return Order(
-        payment_id=payment["id"],
-        amount=format_amount(payment["amount_minor"], payment["currency"]),
-        currency=payment["currency"],
+        payment_id=payment.id,
+        amount=format_amount(payment.amount_minor, payment.currency),
+        currency=payment.currency,
         callback_urls={
             "success": f"{base}/payment-success",
             "failed": f"{base}/payment-failed",
             "callback": f"{base}/payment-callback",
-            "provider": f"{base}/{row['provider_id']}",
+            "provider": f"{base}/{row.provider_id}",
         },
-        success_url=payment["success_url"],
-        failure_url=payment["failure_url"],
-        expires_at=str(format_time(payment["expires_at"])),
+        success_url=payment.success_url,
+        failure_url=payment.failure_url,
+        expires_at=str(format_time(payment.expires_at)),
         # Our id goes along as metadata, so that the payment can be found by it at any provider.
-        metadata={**payment["metadata"], "sluice_payment_id": str(payment["id"])},
+        metadata={**payment.metadata, "sluice_payment_id": str(payment.id)},
     )

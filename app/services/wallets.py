@@ -70,7 +70,7 @@ def read_entries(
     if before is not None:
         query += " and (e.at, e.id) < (:before_at, :before_id)"
         parameters["before_at"], parameters["before_id"] = before
-    statement = alone(query + " order by e.at desc, e.id desc limit :limit")
+    statement = alone(query + " order by e.at desc, e.id desc limit :limit", plans_anew=True)
     rows = database.run_alone("web", statement, parameters, tenant_id)
     return [
         {

@@ -74,7 +74,9 @@ def build_app() -> Flask:
     """Returns the application, from the environment's settings."""
     extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SECONDS))
     settings = Settings.from_environment()
-    database = Database(settings.required("database_url"), POOL_SIZE, DATABASE_SECONDS)
+    database = Database(
+        settings.required("database_url"), POOL_SIZE, DATABASE_SECONDS, prepares=settings.prepares_statements
+    )
     count_pool(database.engine)
     rows = Rows(database, Turns(TURNS, DATABASE_SECONDS))
     hub = Hub(rows, find_connections_max())

@@ -26,8 +26,8 @@ _PAGE = (
     " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
     " where d.tenant_id = :tenant_id and d.number > :after {only_user} order by d.number limit :limit"
 )
-_PAGE_OF_TENANT = alone(_PAGE.format(only_user=""))
-_PAGE_OF_USER = alone(_PAGE.format(only_user="and d.user_id = :user_id"))
+_PAGE_OF_TENANT = alone(_PAGE.format(only_user=""), plans_anew=True)
+_PAGE_OF_USER = alone(_PAGE.format(only_user="and d.user_id = :user_id"), plans_anew=True)
 
 
 _ANSWERS = alone("select 1")
@@ -73,7 +73,7 @@ class Rows:
             values["user_id"] = user_id
         with self.turns.take():
             rows = self.database.run_alone("web", statement, values, tenant_id)
-        return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._mapping))) for row in rows]
+        return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._asdict()))) for row in rows]
 
     def origin_is_known(self, origin: str) -> bool:
         """Tells whether any tenant allows `origin`."""

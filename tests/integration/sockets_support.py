@@ -27,7 +27,7 @@ from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedd
 from app.launch import find_free_ports, launch, read_log_tail
 from app.runtime import Runtime, connect_redis
 from app.services.access import create_client_token, new_credential
-from app.services.notifications import number_tenant
+from app.services.notifications import number_tenants
 from app.settings import Settings
 from models import Database, new_id
 from models.migrations import upgrade
@@ -89,7 +89,7 @@ class Shop:
 
     def number(self, *, published: bool = True) -> None:
         """Gives out numbers as the worker does; without `published` the hint is lost."""
-        number_tenant(self.stack.runtime if published else self.stack.silent_runtime, self.tenant_id)
+        number_tenants(self.stack.runtime if published else self.stack.silent_runtime, [self.tenant_id])
 
     def notify(self, *user_ids: str, text_bytes: int = 0) -> None:
         """Writes, numbers and publishes."""

@@ -72,7 +72,7 @@ def test_settling_is_measured_with_history_and_by_batch_size(ground: Ground) -> 
     assert [point["payments"] for point in figure["points"]] == [0, 300, 600]
     batches = history.run_batches(ground, SIZE, print)["settle_by_batch_size"]
     assert [point["batch"] for point in batches["points"]] == list(history.BATCH_SIZES)
-    assert batches["statements_per_batch"] > 1
+    assert batches["messages_per_batch"] > 1
 
 
 @pytest.mark.timeout(SECONDS)

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from app.core.errors import RequestRejected
 from app.runtime import Runtime
+from models.messages import watched
 from tests.support.asking import create, refused_fields
 from tests.support.servers import Place
 from tests.support.shop import ORIGIN, Shop, make_shop
 
 
-@contextlib.contextmanager
-def count_statements(runtime: Runtime) -> Iterator[list[str]]:
-    """What is sent to PostgreSQL in the block."""
-    sent: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    event.listen(runtime.database.engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(runtime.database.engine, "before_cursor_execute", note)
-
-
 def test_a_deposit_is_one_statement_and_leaves_these_rows(runtime: Runtime, place: Place, tenant: Shop) -> None:
     before = place.value("select coalesce(sum(delta), 0) from payment_count_deltas where status = 'pending'")
-    with count_statements(runtime) as sent:
+    with watched(runtime.database.engine) as sent:
         creation = create(tenant, "key-1", metadata={"order": "7", "a": 'quote " and \\ slash'})
     assert len(sent) == 1
     payment = creation.payment

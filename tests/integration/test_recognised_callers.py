@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import event
 
 from app.runtime import Runtime
 from app.services import access, tenants
 from app.services.access import Caller, authenticate, recognise
+from models.messages import watched
 from tests.support.shop import ACTOR, Shop
 from tests.support.waiting import wait_until
 
 
 class LookUps:
-    """Counts the statements of a runtime's database."""
+    """Counts what is sent to a runtime's database."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, sent: Sequence[object]) -> None:
         self.database = runtime.database
-        self.count = 0
-
-    def note(self, *_: object) -> None:
-        self.count += 1
+        self.sent = sent
 
     def of(self, plain: str) -> tuple[Caller | None, int]:
         """Who is recognised, and how many look-ups that took."""
-        before = self.count
-        return recognise(self.database, plain), self.count - before
+        before = len(self.sent)
+        return recognise(self.database, plain), len(self.sent) - before
 
 
 @pytest.fixture
 def look_ups(runtime: Runtime) -> Iterator[LookUps]:
-    counted = LookUps(runtime)
-    event.listen(runtime.database.engine, "before_cursor_execute", counted.note)
     access._remembered.clear()
-    yield counted
+    with watched(runtime.database.engine) as sent:
+        yield LookUps(runtime, sent)
     access._remembered.clear()
-    with contextlib.suppress(Exception):
-        event.remove(runtime.database.engine, "before_cursor_execute", counted.note)
 
 
 def with_other_secret(plain: str) -> str:
@@ -97,10 +90,10 @@ def test_one_of_many_renews(tenant: Shop, look_ups: LookUps, monkeypatch: pytest
     # While the one that renews is at it, the others go on with what is known.
     assert [access._is_good(old, time.monotonic()) for _ in range(3)] == [False, True, True]
     access._remembered[place] = dataclasses.replace(old, is_renewed=False)
-    before = look_ups.count
+    before = len(look_ups.sent)
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: recognise(look_ups.database, plain), range(40))) == {found}
-    assert look_ups.count - before == 1
+    assert len(look_ups.sent) - before == 1
     assert time.monotonic() - access._remembered[place].read_at < 30
 
 

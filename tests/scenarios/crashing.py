@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, text
 
-from models import Database
+from models import Database, Row, read
+from models.messages import Message
 from models.session import STATEMENT_TIMEOUT_MS, Role
 
 When = Literal["after", "before"]
@@ -62,9 +63,9 @@ class CrashingDatabase(Database):
             return self.has_crashed
 
     @contextlib.contextmanager
-    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
+    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None, *, few: bool = False) -> Iterator[Connection]:
         """Opens a transaction as the real database does, and dies with the chosen one."""
-        with super().transaction(role, tenant_id) as connection:
+        with super().transaction(role, tenant_id, few=few) as connection:
             yield connection
             if role == "web" and (meanwhile := self.before_commit):
                 self.before_commit = None
@@ -76,9 +77,9 @@ class CrashingDatabase(Database):
             raise Crashed
 
     def run_alone(
-        self, role: Role, statement: TextClause, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
-    ) -> list[Row[Any]]:
-        """Runs a statement that is a whole transaction as the real database does, and dies with the chosen one."""
+        self, role: Role, message: Message, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
+    ) -> list[Row]:
+        """Runs a message that is a whole transaction as the real database does, and dies with the chosen one."""
         named = {"role": f"sluice_{role}", "tenant": str(tenant_id or ""), "timeout": str(STATEMENT_TIMEOUT_MS[role])}
-        with self.transaction(role, tenant_id) as connection:
-            return list(connection.execute(statement, named | {**parameters}).all())
+        with self.transaction(role, tenant_id, few=True) as connection:
+            return read(connection, message, named | {**parameters})

@@ -1,0 +1,236 @@
+"""What goes to the server in one message: statements prepared once a connection, and writes that wait for company.
+
+PostgreSQL parses, rewrites (row-level security) and plans a statement anew each time it is sent as text; for a batch of
+one that is more work than running it, and so is waiting for the answer of each write. psycopg2 has neither a protocol
+for prepared statements nor a pipeline, so it is SQL's PREPARE and EXECUTE, and several statements in one message. They
+go to the driver directly: SQLAlchemy's own way costs as much Python as deciding what a webhook means.
+
+A prepared statement lives in its session. Behind a pooler that changes sessions between transactions, switch that off
+(`Database`'s `prepares`); the same statements are then sent as text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import re
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, event
+from sqlalchemy.exc import DBAPIError
+
+# A parameter as SQLAlchemy's text() has it: not a cast, not a slice.
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)(?!:)")
+# What is kept beside a connection: the names it knows, None where it is to know none; whether it is told more of them
+# at present; writes that wait; where what is sent is noted.
+_KNOWN, _KEEPS_PLANS, _WAITING, _WATCHER = ("sluice_known", "sluice_keeps_plans", "sluice_waiting", "sluice_watcher")
+
+# A tuple whose fields have the names of the columns.
+Row = Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """One statement: its name and how it is prepared, run by that name, and run as text."""
+
+    name: str
+    prepare: str
+    execute: str
+    plain: str
+
+    @classmethod
+    def of(cls, sql: str) -> _Statement:
+        names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+        # By its text: all processes call the same statement the same, as the server's log does then.
+        name = "sluice_" + hashlib.sha256(sql.encode()).hexdigest()[:12]
+        arguments = "(" + ", ".join(f"%({parameter})s" for parameter in names) + ")" if names else ""
+        numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql)
+        plain = _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")) if names else sql
+        return cls(name, f"prepare {name} as {numbered}", f"execute {name}{arguments}", plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Statements that travel together; the last gives the rows. Made by `prepared` and `as_text`."""
+
+    statements: tuple[_Statement, ...]
+    by_name: str
+    plain: str
+
+
+def prepared(*statements: str, before: str = "") -> Message:
+    """Returns a message of statements that are prepared once a connection.
+
+    Each has `:name` parameters, whose types follow from where they stand. `before` is sent in front as it is.
+    """
+    parts = tuple(_Statement.of(statement.strip()) for statement in statements)
+    by_name = before + "; ".join(part.execute for part in parts)
+    return Message(parts, by_name, before + "; ".join(part.plain for part in parts))
+
+
+def as_text(*statements: str) -> Message:
+    """Returns a message of statements that are planned anew each time."""
+    plain = "; ".join(_Statement.of(statement.strip()).plain for statement in statements)
+    return Message((), plain, plain)
+
+
+def read(connection: Connection, message: Message, parameters: Mapping[str, Any]) -> list[Row]:
+    """Sends `message` after the writes that wait; returns the rows of its last statement, none where it gives none.
+
+    Raises sqlalchemy.exc.DBAPIError as the database does, be it for a write that waited.
+    """
+    with _invalidated(connection):
+        return run(connection.connection, connection.dialect, message, parameters)
+
+
+def write_later(connection: Connection, message: Message, parameters: Mapping[str, Any]) -> None:
+    """Sends a write together with what the connection runs next, at the latest with its commit; it raises there."""
+    driver: Any = connection.connection
+    with _invalidated(connection), _cursor(driver, connection.dialect, message) as cursor:
+        sql = _prepare(driver.info, cursor, message, parameters)
+        driver.info.setdefault(_WAITING, []).append(cursor.mogrify(sql, parameters))
+
+
+def finish(connection: Connection, sql: str) -> None:
+    """Ends the transaction: sends `sql` after all writes that wait."""
+    with _invalidated(connection):
+        run(connection.connection, connection.dialect, Message((), sql, sql), {})
+
+
+def run(driver: PoolProxiedConnection, dialect: Dialect, message: Message, parameters: Mapping[str, Any]) -> list[Row]:
+    """Does what `read` does for a connection out of the pool, which it leaves to the caller where it is lost."""
+    info = driver.info
+    with _cursor(driver, dialect, message) as cursor:
+        sql = _prepare(info, cursor, message, parameters)
+        if (watcher := info.get(_WATCHER)) is not None:
+            watcher.append((sql, parameters))
+        if waiting := info.pop(_WAITING, None):
+            waiting.append(cursor.mogrify(sql, parameters or None))
+            cursor.execute(b"; ".join(waiting))
+        else:
+            cursor.execute(sql, parameters or None)
+        if cursor.description is None:
+            return []
+        make = _row_type(tuple(column.name for column in cursor.description))._make
+        return [make(values) for values in cursor.fetchall()]
+
+
+@contextlib.contextmanager
+def borrowed(engine: Engine) -> Iterator[PoolProxiedConnection]:
+    """Takes a connection out of the pool and gives it back. Raises sqlalchemy.exc.DBAPIError where none can be made."""
+    with _told(None, engine.dialect, None):
+        driver = engine.raw_connection()
+    with contextlib.closing(driver):
+        yield driver
+
+
+def keep_plans(driver: PoolProxiedConnection, is_wanted: bool) -> None:
+    """Chooses whether what `prepared` made is prepared, or sent as text, which is planned for the rows it is about."""
+    driver.info[_KEEPS_PLANS] = is_wanted
+
+
+def forget_waiting(connection: Connection) -> None:
+    """Drops the writes that wait: their transaction is rolled back."""
+    connection.connection.info.pop(_WAITING, None)
+
+
+def compose_messages(engine: Engine, *, prepares: bool) -> None:
+    """Makes the engine's connections ready for messages: what SQLAlchemy sends itself goes after writes that wait."""
+
+    @event.listens_for(engine, "connect")
+    def _note(_driver: Any, record: Any) -> None:
+        record.info[_KNOWN] = set() if prepares else None
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _send_waiting(connection: Connection, cursor: Any, *_: Any) -> None:
+        driver: Any = connection.connection
+        if waiting := driver.info.pop(_WAITING, None):
+            with _invalidated(connection), _told(None, connection.dialect, driver):
+                cursor.execute(b"; ".join(waiting))
+
+
+@contextlib.contextmanager
+def watched(engine: Engine) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+    """Collects what is sent within the block, with its values; for tests and measurements."""
+    sent: list[tuple[str, Mapping[str, Any]]] = []
+
+    def start(_driver: Any, record: Any, _proxy: Any) -> None:
+        record.info[_WATCHER] = sent
+
+    def end(_driver: Any, record: Any) -> None:
+        record.info.pop(_WATCHER, None)
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        sent.append((statement, parameters))
+
+    listeners: dict[str, Callable[..., None]] = {"checkout": start, "checkin": end, "before_cursor_execute": note}
+    for name, listener in listeners.items():
+        event.listen(engine, name, listener)
+    try:
+        yield sent
+    finally:
+        for name, listener in listeners.items():
+            event.remove(engine, name, listener)
+
+
+def _prepare(info: Any, cursor: Any, message: Message, parameters: Mapping[str, Any]) -> str:
+    """Returns what is sent for `message`; what the connection does not know yet it is told first."""
+    known: set[str] | None = info[_KNOWN]
+    if known is None or not info.get(_KEEPS_PLANS):
+        return message.plain
+    for statement in message.statements:
+        if statement.name not in known:
+            if waiting := info.pop(_WAITING, None):
+                # The beginning of the transaction among them: as its role the statement is prepared.
+                cursor.execute(b"; ".join(waiting))
+            cursor.execute(_taking_role(parameters) + statement.prepare)
+            known.add(statement.name)
+    return message.by_name
+
+
+def _taking_role(parameters: Mapping[str, Any]) -> str:
+    """Returns what comes before PREPARE: a message that takes its role by itself is prepared as that role as well.
+
+    Rewriting asks who is allowed to see the tables, and a login that is no role may not even name them.
+    """
+    role = parameters.get("role")
+    return f"select set_config('role', '{role}', true); " if role else ""
+
+
+@functools.lru_cache(maxsize=1_000)
+def _row_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names, rename=True)  # the names are known at run time only
+
+
+@contextlib.contextmanager
+def _cursor(driver: Any, dialect: Dialect, message: Message) -> Iterator[Any]:
+    # The statement without its values, which may be a person's.
+    with _told(message.plain, dialect, driver), contextlib.closing(driver.cursor()) as cursor:
+        yield cursor
+
+
+@contextlib.contextmanager
+def _told(sql: str | None, dialect: Dialect, driver: Any) -> Iterator[None]:
+    """Raises what the driver raises as SQLAlchemy would, whose exceptions all callers know."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        is_lost = dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]  # it is one of the driver's
+        raise DBAPIError.instance(
+            sql, None, error, psycopg2.Error, connection_invalidated=is_lost, dialect=dialect
+        ) from error
+
+
+@contextlib.contextmanager
+def _invalidated(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated and not connection.invalidated:
+            connection.invalidate(error.orig)
+        raise

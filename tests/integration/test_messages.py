@@ -1,0 +1,248 @@
+"""What travels in one message: prepared once a connection, writes that wait, and what becomes of both when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from app.runtime import Runtime
+from app.services import notifications, settling
+from models import Database, prepared, read, write_later
+from models.messages import watched
+from models.session import alone
+from tests.support.servers import Place
+from tests.support.shop import make_shop
+
+BEAT = prepared("insert into heartbeats (name, at) values (:name, now())")
+BEATS = prepared("select name from heartbeats where name = any(cast(:names as text[])) order by name")
+KNOWN = "select count(*) from pg_prepared_statements"
+
+
+@pytest.fixture
+def single(place: Place) -> Iterator[Database]:
+    """A database with one connection, so that all meet what one of them has left there."""
+    database = Database(place.database_url, 1)
+    yield database
+    database.engine.dispose()
+
+
+def names(connection: Connection, *wanted: str) -> list[str]:
+    return [row.name for row in read(connection, BEATS, {"names": list(wanted)})]
+
+
+def count_known(database: Database) -> int:
+    with database.transaction("worker") as connection:
+        return int(connection.execute(text(KNOWN)).scalar_one())
+
+
+def test_a_connection_prepares_a_statement_once(single: Database) -> None:
+    with watched(single.engine) as sent:
+        for _ in range(3):
+            with single.transaction("worker", few=True) as connection:
+                assert names(connection, "nobody") == []
+    # Taking the role, and the statement itself.
+    assert count_known(single) == 2
+    assert all("execute sluice_" in message for message, _ in sent if message != "commit")
+
+
+def test_what_is_about_many_rows_is_planned_for_them(single: Database) -> None:
+    with single.transaction("worker") as connection:
+        assert names(connection, "nobody") == []
+    assert count_known(single) == 0
+
+
+def test_nothing_is_prepared_where_a_pooler_forbids_it(place: Place, runtime: Runtime) -> None:
+    database = Database(place.database_url, 1, prepares=False)
+    shop = make_shop(dataclasses.replace(runtime, database=database))
+    payment = shop.deposit()
+    shop.deliver(shop.body(payment))
+    settling.settle_due(shop.runtime)
+    assert shop.payment(payment.id).status == "completed"
+    assert notifications.last_number(database, shop.tenant_id) == 1
+    assert count_known(database) == 0
+    database.engine.dispose()
+
+
+def test_writes_wait_for_the_next_message_and_go_before_it(single: Database) -> None:
+    with watched(single.engine) as sent, single.transaction("worker", few=True) as connection:
+        write_later(connection, BEAT, {"name": "first"})
+        write_later(connection, BEAT, {"name": "it's 100 % second"})
+        assert names(connection, "first", "it's 100 % second") == ["first", "it's 100 % second"]
+        write_later(connection, BEAT, {"name": "third"})
+        # What SQLAlchemy sends by itself comes after them as well.
+        assert connection.execute(text("select count(*) from heartbeats where name = 'third'")).scalar_one() == 1
+        write_later(connection, BEAT, {"name": "last"})
+    with single.transaction("worker", few=True) as connection:
+        assert names(connection, "last", "third") == ["last", "third"]
+    assert len(sent) == 3
+
+
+def beat_twice(database: Database, name: str, *, looks: bool) -> None:
+    with database.transaction("worker", few=True) as connection:
+        write_later(connection, BEAT, {"name": name})
+        write_later(connection, BEAT, {"name": name})
+        if looks:
+            names(connection, name)
+            raise AssertionError("the look was answered")
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_write_that_fails_is_told_by_the_next_message_and_leaves_nothing(single: Database, looks: bool) -> None:
+    with pytest.raises(IntegrityError):
+        beat_twice(single, "twice", looks=looks)
+    with single.transaction("worker", few=True) as connection:
+        assert names(connection, "twice") == []
+
+
+def test_writes_that_wait_are_forgotten_with_their_transaction(single: Database) -> None:
+    with contextlib.suppress(RuntimeError), single.transaction("worker", few=True) as connection:
+        write_later(connection, BEAT, {"name": "undone"})
+        raise RuntimeError
+    with single.transaction("worker", few=True) as connection:
+        assert names(connection, "undone") == []
+
+
+def test_an_error_carries_no_values(single: Database) -> None:
+    secret = f"person-{uuid.uuid4()}"
+    with pytest.raises(DBAPIError) as raised, single.transaction("worker", few=True) as connection:
+        read(connection, prepared("select 1 / (length(cast(:name as text)) - 43)"), {"name": secret})
+    assert "division by zero" in str(raised.value)
+    assert secret not in str(raised.value)
+
+
+def end_sessions(place: Place) -> None:
+    place.rows(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+    )
+
+
+def look_alone(database: Database) -> list[int]:
+    return [row.one for row in database.run_alone("worker", alone("select 1 as one"), {})]
+
+
+def look_by_message(database: Database) -> list[int]:
+    with database.transaction("worker", few=True) as connection:
+        return [row.one for row in read(connection, prepared("select 1 as one"), {})]
+
+
+def look_by_sqlalchemy(database: Database) -> list[int]:
+    with database.transaction("worker") as connection:
+        return list(connection.execute(text("select 1")).scalars())
+
+
+def look_at_nothing(database: Database) -> list[int]:
+    with database.transaction("worker"):
+        return [1]
+
+
+@pytest.mark.parametrize("look", [look_alone, look_by_message, look_by_sqlalchemy, look_at_nothing])
+def test_a_lost_connection_takes_the_others_of_its_pool_along(
+    place: Place, runtime: Runtime, look: Callable[[Database], list[int]]
+) -> None:
+    database = runtime.database
+    with database.transaction("worker") as one, database.transaction("worker") as two:
+        one.execute(text("select 1"))
+        two.execute(text("select 1"))
+    end_sessions(place)
+    with pytest.raises(OperationalError) as raised:
+        look(database)
+    assert raised.value.connection_invalidated
+    for _ in range(3):
+        assert look(database) == [1]
+
+
+def test_a_connection_lost_in_a_transaction_is_told_and_replaced(place: Place, single: Database) -> None:
+    def lose_it() -> None:
+        with single.transaction("worker", few=True) as connection:
+            assert names(connection, "lost") == []
+            end_sessions(place)
+            write_later(connection, BEAT, {"name": "lost"})
+
+    with pytest.raises(OperationalError):
+        lose_it()
+    with single.transaction("worker", few=True) as connection:
+        assert names(connection, "lost") == []
+
+
+def test_a_server_that_is_not_there_is_told_as_by_sqlalchemy() -> None:
+    nowhere = Database("postgresql://nobody@127.0.0.1:9/nothing")
+    with pytest.raises(OperationalError):
+        nowhere.run_alone("worker", alone("select 1"), {})
+
+
+# Rows as they lie there after a while.
+GROWN = """
+set local session_replication_role = replica;
+insert into payment_transactions (id, tenant_id, user_id, amount_minor, currency, status, provider_id,
+                                  idempotency_scope, idempotency_key, request_sha256, expires_at)
+    select uuidv7(), :tenant, 'user-' || n, 100, 'USD', 'failed', :provider, '', 'old-' || n, '', now()
+    from generate_series(1, 20000) n;
+insert into wallets (id, tenant_id, kind, user_id, currency)
+    select uuidv7(), :tenant, 'user', 'user-' || n, 'USD' from generate_series(1, 20000) n;
+insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor)
+    select uuidv7(), :tenant, 'user-' || n, 'USD', 100 from generate_series(1, 20000) n;
+insert into payment_work (payment_id, tenant_id, provider_id, action, due_at)
+    select uuidv7(), :tenant, :provider, 'poll', now() + interval '1 day' from generate_series(1, 20000) n;
+insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)
+    select uuidv7(), :tenant, uuidv7(), now() + interval '1 day' from generate_series(1, 20000) n;
+insert into webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)
+    select :provider, 'old-' || n, :tenant, '', uuidv7() from generate_series(1, 20000) n;
+insert into dead_letters (id, tenant_id, kind, payment_id, reason, detail)
+    select uuidv7(), :tenant, 'webhook', uuidv7(), 'unusable', '' from generate_series(1, 20000) n;
+insert into notifications (id, tenant_id, user_id, payment_id, type, payload)
+    select uuidv7(), :tenant, 'user-' || n, uuidv7(), 'payment.failed', '{}' from generate_series(1, 20000) n;
+insert into notification_numbers (tenant_id, number, notification_id, user_id)
+    select :tenant, -n, uuidv7(), 'user-' || n from generate_series(1, 20000) n;
+insert into audit_logs (tenant_id, actor, kind, detail)
+    select :tenant, 'system', 'old', '{}' from generate_series(1, 20000) n
+"""
+TABLES = (
+    *("payment_transactions", "wallets", "wallet_temp_logs", "payment_work", "webhook_work", "webhook_keys"),
+    *("dead_letters", "notification_work", "notification_numbers", "wallet_transactions", "tenants"),
+)
+
+
+def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
+    place: Place, runtime: Runtime, single: Database
+) -> None:
+    """The same connection for all: its first plans were made when there was next to nothing to read."""
+    for table in TABLES:
+        # It would do within seconds what this test does by itself, and be counted.
+        place.rows(f"alter table {table} set (autovacuum_enabled = false)")
+    shop = make_shop(dataclasses.replace(runtime, database=single))
+
+    def count_blocks() -> int:
+        with single.transaction("worker") as connection:
+            connection.execute(text("select pg_stat_force_next_flush()"))
+        return int(
+            place.value(
+                "select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0))"
+                " from pg_statio_user_tables"
+            )
+        )
+
+    def count_one() -> int:
+        before = count_blocks()
+        payment = shop.deposit()
+        body = shop.body(payment)
+        shop.deliver(body, webhook_id=f"msg_{payment.id}")
+        shop.deliver(body, webhook_id=f"msg_{payment.id}")
+        settling.settle_due(shop.runtime)
+        assert shop.payment(payment.id).status == "completed"
+        return count_blocks() - before
+
+    count_one()
+    with_few = count_one()
+    place.rows(GROWN, tenant=shop.tenant_id, provider=shop.provider_id)
+    place.rows("analyze")
+    count_one()
+    with_many = count_one()
+    # Some forty trees are a level or two higher; one look over a table would be hundreds of pages.
+    assert with_many < with_few + 120, (with_few, with_many)
