@@ -18,7 +18,7 @@ class Story:
     """A scenario and its end: the payment's status and mark, what the user's wallet holds, and its dead letters.
 
     `is_raced`: the provider's answer and its webhook are under way at once, so either may be saved first.
-    `is_ordered`: it is about an order of arrival that a death before a commit changes.
+    `is_ordered`: it is about an order of arrival, which a death before a commit or two workers at once may change.
     `is_one_set`: it is about webhooks of one set; after a death each is settled alone, in no order of theirs.
     `is_counted`: it ends when all attempts are used up, and a death uses up one of them.
     """

@@ -27,8 +27,10 @@ from tests.support.shop import ACTOR, Shop
 from tests.support.stack import Stack, open_stack
 from tests.support.waiting import wait_until
 
-Bells = Literal["normal", "lost", "doubled", "reversed"]
+Bells = Literal["normal", "lost", "doubled", "repeated", "reversed"]
+# Two workers at once may each get one of two webhooks, and who is first decides: not where the order is the story.
 BELLS: tuple[Bells, ...] = ("normal", "lost", "doubled", "reversed")
+ORDERED_BELLS: tuple[Bells, ...] = ("normal", "lost", "repeated", "reversed")
 # In the order in which work usually follows from work.
 QUEUES = ("provider", "settle", "notify")
 # Rings and sweeps until nothing is due; the longest scenario needs a dozen.
@@ -217,7 +219,8 @@ class World:
             "notify": lambda: notifications.number_due(runtime),
         }[ring]
         if self.bells != "doubled":
-            self._try(task)
+            for _ in range(2 if self.bells == "repeated" else 1):
+                self._try(task)
             return
         # Both copies at once, as two workers get them.
         with ThreadPoolExecutor(2) as pool:
