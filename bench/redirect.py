@@ -52,7 +52,10 @@ class Wire:
 
 
 class Provider(http.server.BaseHTTPRequestHandler):
-    """Speaks as much of the sandbox's API as a create call needs, always in the same time, and notes that time."""
+    """Speaks as much of the sandbox's API as payments that nobody pays need, and notes how long each create call took.
+
+    After a minute payments are asked about: a provider that could not answer that would be taken for one that fails.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -63,11 +66,19 @@ class Provider(http.server.BaseHTTPRequestHandler):
         began = time.monotonic()
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         reference = "sbx_" + asked["merchant_reference"]
-        answer = json.dumps({"reference": reference, "redirect_url": f"https://pay.example/{reference}"}).encode()
         time.sleep(PROVIDER_SECONDS)
-        head = f"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"
         # Before the answer goes out: who reads the time must find it there.
         self.seconds[asked["merchant_reference"]] = time.monotonic() - began
+        self._answer("201 Created", reference)
+
+    def do_GET(self) -> None:
+        """Says that a payment is as it was."""
+        self._answer("200 OK", self.path.rpartition("/")[2])
+
+    def _answer(self, status: str, reference: str) -> None:
+        body = {"reference": reference, "redirect_url": f"https://pay.example/{reference}", "status": "open"}
+        answer = json.dumps(body).encode()
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(answer)}\r\n\r\n"
         self.wfile.write(head.encode() + answer)
 
     def log_message(self, format: str, *args: Any) -> None:
