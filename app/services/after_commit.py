@@ -1,4 +1,7 @@
-"""What is told to others once a settlement is committed: hints only, each of them may be lost."""
+"""What is told to others once a settlement is committed, and the numbers that it is told by.
+
+What is told are hints only: each of them may be lost.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from app.runtime import Runtime
 from app.services import notifications
 from app.services.notifications import Numbering
 from app.services.settlement import Outcome
+
+_ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
 def number(connection: Connection, outcomes: list[Outcome]) -> Numbering:
@@ -39,9 +44,6 @@ def tell(runtime: Runtime, outcomes: list[Outcome], numbering: Numbering | None 
     if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment in applied):
         # The provider's session is to be closed.
         runtime.doorbells.ring("provider")
-
-
-_ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
 def _notified(outcomes: list[Outcome]) -> set[uuid.UUID]:
