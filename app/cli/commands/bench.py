@@ -25,7 +25,7 @@ def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> No
     """Measures every key of bench/RESULTS.md in one run and writes that page anew.
 
     Needs no running stack: it starts servers and processes of its own, in a temporary folder (TMPDIR), and ends them.
-    On two quiet processors the short form takes less than five minutes; the long one some forty, and 60 GB of disk.
+    On two quiet processors the short form takes less than five minutes; the long one some thirty, and 60 GB of disk.
     With --only the long settle_at_10m takes some twenty minutes, nearly all of it to fill ten million payments.
     """
     # Not above: every other command would load it too.
