@@ -100,6 +100,17 @@ def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decisi
     )
 
 
+def _confirm_the_end_before(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
+    """A cancellation for a payment that is completed.
+
+    Where the money came late, the provider says what was so before it: mostly it answers our own closing of the session
+    while the customer pays, and its two messages may come in either order.
+    """
+    if "late" in payment.exceptions:
+        return Decision(Verdict.IGNORED, "the payment had ended before its money arrived", payment)
+    return _contradict(payment, given, now)
+
+
 def _end(status: Status, event: str) -> FactDecider:
     def decider(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
         if payment.has_open_case:
@@ -164,7 +175,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.COMPLETED, _F.PENDING): _fill_in,
     (_S.COMPLETED, _F.SUCCEEDED): succeed_again,
     (_S.COMPLETED, _F.DECLINED): _contradict,
-    (_S.COMPLETED, _F.CANCELLED): _contradict,
+    (_S.COMPLETED, _F.CANCELLED): _confirm_the_end_before,
     (_S.COMPLETED, _F.REFUNDED): reverse,
     (_S.COMPLETED, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.FAILED, _F.ACCEPTED): _fill_in,

@@ -207,6 +207,19 @@ def test_money_after_the_cancel_is_late(buyer: Buyer) -> None:
     assert buyer.cancel() == 409
 
 
+def test_the_answer_to_our_cancel_comes_after_late_money(buyer: Buyer) -> None:
+    buyer.script(webhook={"reverse": 2})
+    buyer.begin()
+    assert buyer.cancel() == 200
+    wait_until(lambda: "close" in [call["action"] for call in buyer.events("provider_call")], "the session is closed")
+    buyer.act("pay", even_if_ended=True)
+    assert buyer.wait(status="completed")["exception"] == "late"
+    # The webhook about the cancel contradicts nothing: that the payment had ended before is known.
+    buyer.wait_for_reason("had ended before its money arrived")
+    assert buyer.api.read(buyer.payment_id)["exception"] == "late"
+    buyer.assert_credited_once()
+
+
 def test_too_little_then_the_rest(buyer: Buyer) -> None:
     buyer.begin()
     buyer.act("pay", amount="10.00")

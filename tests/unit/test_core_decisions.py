@@ -41,6 +41,8 @@ def summary(*names: str, policy: Policy = POLICIES["default"]) -> tuple[str, str
         (("accepted", "declined", "success"), ("completed", "late", 2500, "applied")),
         (("accepted", "cancel", "success"), ("completed", "late", 2500, "applied")),
         (("accepted", "expire", "success"), ("completed", "late", 2500, "applied")),
+        (("accepted", "cancel", "success", "cancelled"), ("completed", "late", 2500, "ignored")),
+        (("accepted", "cancel", "success", "declined"), ("completed", "conflict", 2500, "conflict")),
         (("success", "declined"), ("completed", "conflict", 2500, "conflict")),
         (("success", "cancelled"), ("completed", "conflict", 2500, "conflict")),
         (("success", "cancel"), ("completed", None, 2500, "ignored")),
