@@ -7,7 +7,7 @@ from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProviderBr
 from models.partitions import DroppedPartition
 from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork
 from models.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
-from models.session import Database, alone
+from models.session import ByKeys, Database, alone
 from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
 from models.wallets import Wallet, WalletTempLog, WalletTransaction
 from models.webhooks import PaymentWebhook, WebhookKey, WebhookRefusal, WebhookWork
@@ -18,6 +18,7 @@ __all__ = [
     "AuditLog",
     "AuditSeal",
     "AuditWork",
+    "ByKeys",
     "ClientToken",
     "Database",
     "DeadLetter",

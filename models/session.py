@@ -29,6 +29,8 @@ from models.messages import (
 )
 
 Role = Literal["web", "door", "worker", "operator", "clerk"]
+# How many rows a transaction looks up by their keys; none where it does something else.
+ByKeys = Literal["few", "many"]
 
 # A web request must answer within seconds; a settled batch of some hundred rows takes well under one.
 STATEMENT_TIMEOUT_MS: dict[Role, int] = {
@@ -48,17 +50,22 @@ _TAKE_ROLE = (
     " set_config('statement_timeout', :timeout, true), set_config('lock_timeout', '2000', true),"
     " set_config('idle_in_transaction_session_timeout', '10000', true)"
 )
-# Plans that are kept are made for rows looked up by their keys, also where they are made while tables are still small:
-# what reads or hashes a whole table then would be kept as well, and the table grows.
+# Rows are looked up by their keys, whatever the table has: the planner would read all of it until it is some ten
+# thousands of rows, for each batch, and find out late that it has grown.
+_TAKE_ROLE_FOR_MANY = _TAKE_ROLE + ", set_config('enable_seqscan', 'off', true)"
+# Plans that are kept are made while tables may still be small: what hashes a whole table then would be kept as well.
 _TAKE_ROLE_FOR_FEW = (
-    _TAKE_ROLE
-    + ", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),"
-    " set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+    _TAKE_ROLE_FOR_MANY
+    + ", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),"
+    " set_config('enable_mergejoin', 'off', true)"
 )
 _TAKE = prepared(_TAKE_ROLE)
 # The driver would send BEGIN by itself, and wait for the answer.
-_BEGIN = prepared(_TAKE_ROLE, before="begin; ")
-_BEGIN_FOR_FEW = prepared(_TAKE_ROLE_FOR_FEW, before="begin; ")
+_BEGIN: dict[ByKeys | None, Message] = {
+    None: prepared(_TAKE_ROLE, before="begin; "),
+    "few": prepared(_TAKE_ROLE_FOR_FEW, before="begin; "),
+    "many": prepared(_TAKE_ROLE_FOR_MANY, before="begin; "),
+}
 
 
 def psycopg2_url(url: str) -> str:
@@ -90,16 +97,19 @@ class Database:
         compose_messages(self.engine, prepares=prepares)
 
     @contextmanager
-    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None, *, few: bool = False) -> Iterator[Connection]:
+    def transaction(
+        self, role: Role, tenant_id: uuid.UUID | None = None, *, by_keys: ByKeys | None = None
+    ) -> Iterator[Connection]:
         """Opens a transaction as `role`, bound to `tenant_id` where row-level security asks for one.
 
-        Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does. `few`:
-        it looks up few rows by their keys, so that what `prepared` made is prepared, and planned once for all times.
+        Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does. One that
+        looks up its rows `by_keys` reads no table as a whole; where they are few, what `prepared` made is prepared, and
+        planned once for all times.
         """
         with self._renewed_pool(), self.engine.connect() as connection, _unopened(connection.connection):
-            keep_plans(connection.connection, few)
+            keep_plans(connection.connection, by_keys == "few")
             try:
-                write_later(connection, _BEGIN_FOR_FEW if few else _BEGIN, _settings(role, tenant_id))
+                write_later(connection, _BEGIN[by_keys], _settings(role, tenant_id))
                 yield connection
                 finish(connection, "commit")
             except BaseException:

@@ -141,7 +141,7 @@ def put_off(runtime: Runtime) -> None:
     An open payment whose time is up is cancelled without asking a provider that cannot be asked; money that arrives
     for it all the same is still credited.
     """
-    with runtime.database.transaction("worker", few=True) as connection:
+    with runtime.database.transaction("worker", by_keys="few") as connection:
         rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
         command = Command(CommandKind.EXPIRE)
         items = [Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows]

@@ -64,7 +64,7 @@ def reject(
 def _decide(
     runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, kind: CommandKind, is_dry_run: bool
 ) -> str:
-    with runtime.database.transaction("clerk", tenant_id, few=True) as connection:
+    with runtime.database.transaction("clerk", tenant_id, by_keys="few") as connection:
         row = lock_dead_letter(connection, tenant_id, dead_letter_id)
         _check(row, kind)
         item = _item(row, kind, actor)

@@ -212,7 +212,7 @@ _BALANCE_COLUMNS = {"id": "uuid", "balance_minor": "bigint", "version": "bigint"
 _UPDATE_WALLETS = prepared(
     f"""
     update wallets w set balance_minor = r.balance_minor, version = r.version, updated_at = now()
-    from {row_set(_BALANCE_COLUMNS)} where w.id = r.id
+    from {row_set(_BALANCE_COLUMNS)} where w.id = r.id and w.id = any(cast(:id as uuid[]))
     """  # noqa: S608  # constants
 )
 

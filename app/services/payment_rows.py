@@ -60,7 +60,9 @@ _LOAD = prepared(
                group by d.case_reference, d.currency) end as beside
     from clock cross join payment_transactions p
     join tenants t on t.id = p.tenant_id
-    left join payment_work w on w.payment_id = p.id and w.tenant_id = p.tenant_id
+    left join (
+        select tenant_id, payment_id, polls from payment_work where payment_id = any(cast(:ids as uuid[]))
+    ) as w on w.tenant_id = p.tenant_id and w.payment_id = p.id
     left join (
         select tenant_id, payment_id, count(*) as letters, count(amount_minor) as cases from dead_letters
         where payment_id = any(cast(:ids as uuid[])) and state = 'open' group by tenant_id, payment_id
@@ -156,7 +158,7 @@ _PAYMENT_COLUMNS = {
 _UPDATE_PAYMENTS = prepared(
     "update payment_transactions p set "  # noqa: S608  # constants
     + ", ".join(f"{name} = r.{name}" for name in _PAYMENT_COLUMNS if name != "id")
-    + f" from {row_set(_PAYMENT_COLUMNS)} where p.id = r.id"
+    + f" from {row_set(_PAYMENT_COLUMNS)} where p.id = r.id and p.id = any(cast(:id as uuid[]))"
 )
 
 
@@ -188,8 +190,9 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
 
 _DELETE_WORK = prepared(
     """
-    delete from payment_work where payment_id in (
-        select payment_id from payment_work where payment_id = any(cast(:ids as uuid[])) order by payment_id for update)
+    delete from payment_work where payment_id = any(array(
+        select payment_id from payment_work where payment_id = any(cast(:ids as uuid[]))
+        order by payment_id for update))
     """
 )
 _WORK_COLUMNS = {
@@ -229,7 +232,7 @@ _HOLD_COLUMNS = {"payment_id": "uuid", "state": "text"}
 _CLOSE_HOLDS = prepared(
     f"""
     update wallet_temp_logs l set state = r.state, closed_at = now()
-    from {row_set(_HOLD_COLUMNS)} where l.payment_id = r.payment_id
+    from {row_set(_HOLD_COLUMNS)} where l.payment_id = r.payment_id and l.payment_id = any(cast(:payment_id as uuid[]))
     """  # noqa: S608  # constants
 )
 

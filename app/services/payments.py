@@ -81,7 +81,7 @@ def list_payments(database: Database, caller: Caller, filters: Filters, limit: i
 def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> Payment:
     """Cancels an open payment at once; the provider's session is closed afterwards. Raises 404, or 409 if it ended."""
     get_payment(runtime.database, caller, payment_id)
-    with runtime.database.transaction("web", caller.tenant_id, few=True) as connection:
+    with runtime.database.transaction("web", caller.tenant_id, by_keys="few") as connection:
         outcomes = settlement.settle(
             connection, [Item(caller.tenant_id, payment_id, Command(CommandKind.CANCEL), caller.actor)]
         )

@@ -135,7 +135,7 @@ def _audit_call(connection: Connection, claim: Claim, outcome: str, seconds: flo
 
 
 def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -> None:
-    with runtime.database.transaction("worker", few=True) as connection:
+    with runtime.database.transaction("worker", by_keys="few") as connection:
         is_held = _lock_claim(connection, claim)
         if is_held is None:
             return
@@ -168,7 +168,7 @@ def _settle_failure(runtime: Runtime, claim: Claim, error: ProviderCallFailed, s
     gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted
     expires = claim.is_open and claim.is_expired and claim.attempts >= EXPIRY_ATTEMPTS_MAX
     outcomes = []
-    with runtime.database.transaction("worker", few=True) as connection:
+    with runtime.database.transaction("worker", by_keys="few") as connection:
         is_held = _lock_claim(connection, claim)
         if is_held is None:
             return

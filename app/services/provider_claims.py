@@ -110,7 +110,7 @@ def claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
 
 def _claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
     claim_id = new_id()
-    with runtime.database.transaction("worker", few=True) as connection:
+    with runtime.database.transaction("worker", by_keys="few") as connection:
         for is_later in (False, True):
             wanted = {"is_later": is_later, "claim_id": claim_id, "lease": LEASE_SECONDS}
             for row in read(connection, _CLAIM, wanted):

@@ -64,6 +64,29 @@ def test_one_wallet_takes_no_more_messages_than_many(ground: Ground) -> None:
         assert len(settle_one_batch(place, 100, users=1)) == len(settle_one_batch(place, 100, users=100))
 
 
+@pytest.mark.timeout(180)
+def test_a_large_batch_looks_its_rows_up_and_reads_no_table_as_a_whole(ground: Ground) -> None:
+    with ground.open_place("lookups") as place:
+        # Few enough rows for the planner to prefer reading all of them.
+        settle_one_batch(place, 300, users=300)
+        place.maintain("analyze")
+        fill_webhooks(place, 300, users=300)
+        make_due(place, 300)
+        before = count_rows_read_in_scans(place)
+        assert settling.settle_batch(place.runtime) == 300
+        after = count_rows_read_in_scans(place)
+    assert {table: rows - before[table] for table, rows in after.items() if rows != before[table]} == {}
+
+
+def count_rows_read_in_scans(place: Place) -> dict[str, int]:
+    """Returns by table how many rows sequential scans have read so far."""
+    with place.runtime.database.transaction("worker") as connection:
+        connection.exec_driver_sql("select pg_stat_force_next_flush()")
+    with place.superuser() as cursor:
+        cursor.execute("select relname, seq_tup_read from pg_stat_user_tables")
+        return {name: rows or 0 for name, rows in cursor.fetchall()}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_claim_reads_its_batch_and_no_history(ground: Ground) -> None:

@@ -44,7 +44,7 @@ def count_known(database: Database) -> int:
 def test_a_connection_prepares_a_statement_once(single: Database) -> None:
     with watched(single.engine) as sent:
         for _ in range(3):
-            with single.transaction("worker", few=True) as connection:
+            with single.transaction("worker", by_keys="few") as connection:
                 assert names(connection, "nobody") == []
     # Taking the role, and the statement itself.
     assert count_known(single) == 2
@@ -70,7 +70,7 @@ def test_nothing_is_prepared_where_a_pooler_forbids_it(place: Place, runtime: Ru
 
 
 def test_writes_wait_for_the_next_message_and_go_before_it(single: Database) -> None:
-    with watched(single.engine) as sent, single.transaction("worker", few=True) as connection:
+    with watched(single.engine) as sent, single.transaction("worker", by_keys="few") as connection:
         write_later(connection, BEAT, {"name": "first"})
         write_later(connection, BEAT, {"name": "it's 100 % second"})
         assert names(connection, "first", "it's 100 % second") == ["first", "it's 100 % second"]
@@ -78,13 +78,13 @@ def test_writes_wait_for_the_next_message_and_go_before_it(single: Database) -> 
         # What SQLAlchemy sends by itself comes after them as well.
         assert connection.execute(text("select count(*) from heartbeats where name = 'third'")).scalar_one() == 1
         write_later(connection, BEAT, {"name": "last"})
-    with single.transaction("worker", few=True) as connection:
+    with single.transaction("worker", by_keys="few") as connection:
         assert names(connection, "last", "third") == ["last", "third"]
     assert len(sent) == 3
 
 
 def beat_twice(database: Database, name: str, *, looks: bool) -> None:
-    with database.transaction("worker", few=True) as connection:
+    with database.transaction("worker", by_keys="few") as connection:
         write_later(connection, BEAT, {"name": name})
         write_later(connection, BEAT, {"name": name})
         if looks:
@@ -96,21 +96,21 @@ def beat_twice(database: Database, name: str, *, looks: bool) -> None:
 def test_a_write_that_fails_is_told_by_the_next_message_and_leaves_nothing(single: Database, looks: bool) -> None:
     with pytest.raises(IntegrityError):
         beat_twice(single, "twice", looks=looks)
-    with single.transaction("worker", few=True) as connection:
+    with single.transaction("worker", by_keys="few") as connection:
         assert names(connection, "twice") == []
 
 
 def test_writes_that_wait_are_forgotten_with_their_transaction(single: Database) -> None:
-    with contextlib.suppress(RuntimeError), single.transaction("worker", few=True) as connection:
+    with contextlib.suppress(RuntimeError), single.transaction("worker", by_keys="few") as connection:
         write_later(connection, BEAT, {"name": "undone"})
         raise RuntimeError
-    with single.transaction("worker", few=True) as connection:
+    with single.transaction("worker", by_keys="few") as connection:
         assert names(connection, "undone") == []
 
 
 def test_an_error_carries_no_values(single: Database) -> None:
     secret = f"person-{uuid.uuid4()}"
-    with pytest.raises(DBAPIError) as raised, single.transaction("worker", few=True) as connection:
+    with pytest.raises(DBAPIError) as raised, single.transaction("worker", by_keys="few") as connection:
         read(connection, prepared("select 1 / (length(cast(:name as text)) - 43)"), {"name": secret})
     assert "division by zero" in str(raised.value)
     assert secret not in str(raised.value)
@@ -128,7 +128,7 @@ def look_alone(database: Database) -> list[int]:
 
 
 def look_by_message(database: Database) -> list[int]:
-    with database.transaction("worker", few=True) as connection:
+    with database.transaction("worker", by_keys="few") as connection:
         return [row.one for row in read(connection, prepared("select 1 as one"), {})]
 
 
@@ -160,14 +160,14 @@ def test_a_lost_connection_takes_the_others_of_its_pool_along(
 
 def test_a_connection_lost_in_a_transaction_is_told_and_replaced(place: Place, single: Database) -> None:
     def lose_it() -> None:
-        with single.transaction("worker", few=True) as connection:
+        with single.transaction("worker", by_keys="few") as connection:
             assert names(connection, "lost") == []
             end_sessions(place)
             write_later(connection, BEAT, {"name": "lost"})
 
     with pytest.raises(OperationalError):
         lose_it()
-    with single.transaction("worker", few=True) as connection:
+    with single.transaction("worker", by_keys="few") as connection:
         assert names(connection, "lost") == []
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from models import Database, Row, read
 from models.messages import Message
-from models.session import STATEMENT_TIMEOUT_MS, Role
+from models.session import STATEMENT_TIMEOUT_MS, ByKeys, Role
 
 When = Literal["after", "before"]
 
@@ -63,9 +63,11 @@ class CrashingDatabase(Database):
             return self.has_crashed
 
     @contextlib.contextmanager
-    def transaction(self, role: Role, tenant_id: uuid.UUID | None = None, *, few: bool = False) -> Iterator[Connection]:
+    def transaction(
+        self, role: Role, tenant_id: uuid.UUID | None = None, *, by_keys: ByKeys | None = None
+    ) -> Iterator[Connection]:
         """Opens a transaction as the real database does, and dies with the chosen one."""
-        with super().transaction(role, tenant_id, few=few) as connection:
+        with super().transaction(role, tenant_id, by_keys=by_keys) as connection:
             yield connection
             if role == "web" and (meanwhile := self.before_commit):
                 self.before_commit = None
@@ -81,5 +83,5 @@ class CrashingDatabase(Database):
     ) -> list[Row]:
         """Runs a message that is a whole transaction as the real database does, and dies with the chosen one."""
         named = {"role": f"sluice_{role}", "tenant": str(tenant_id or ""), "timeout": str(STATEMENT_TIMEOUT_MS[role])}
-        with self.transaction(role, tenant_id, few=True) as connection:
+        with self.transaction(role, tenant_id, by_keys="few") as connection:
             return read(connection, message, named | {**parameters})
