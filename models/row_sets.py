@@ -70,7 +70,12 @@ def _encode_bytes(values: Iterable[bytes | None]) -> list[str]:
 
 
 def _encode_documents(values: Iterable[Any]) -> list[str]:
-    return ["NULL" if value is None else _quote(orjson.dumps(value).decode("utf-8")) for value in values]
+    return ["NULL" if value is None else _quote(_encode_document(value).decode("utf-8")) for value in values]
+
+
+def _encode_document(value: Any) -> bytes:
+    # Bytes are a document that was encoded before.
+    return value if isinstance(value, bytes) else orjson.dumps(value)
 
 
 def _encode_lists(values: Iterable[Iterable[str] | None]) -> list[str]:

@@ -5,7 +5,7 @@ What is told are hints only: each of them may be lost.
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -14,19 +14,23 @@ from app.core.payments import Status
 from app.doorbells import changed_message
 from app.runtime import Runtime
 from app.services import notifications
-from app.services.notifications import Numbering
+from app.services.notifications import Event, Numbering
 from app.services.settlement import Outcome
 
 _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
-def number(connection: Connection, outcomes: list[Outcome]) -> Numbering:
-    """Numbers the notifications of `outcomes` as the last step of a worker's transaction, which then tells of them."""
-    tenant_ids = _notified(outcomes)
-    return notifications.number_here(connection, tenant_ids) if tenant_ids else Numbering({}, [])
+def queue(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Writes the notifications of `outcomes`, which wait for a worker to number them."""
+    notifications.queue(connection, _events(outcomes))
 
 
-def tell(runtime: Runtime, outcomes: list[Outcome], numbering: Numbering | None = None) -> None:
+def number(connection: Connection, outcomes: Sequence[Outcome]) -> Numbering:
+    """Writes and numbers the notifications of `outcomes`, as the last step of a worker's transaction."""
+    return notifications.number(connection, _events(outcomes))
+
+
+def tell(runtime: Runtime, outcomes: Sequence[Outcome], numbering: Numbering | None = None) -> None:
     """Tells waiting requests and sockets, and rings for calls that became due.
 
     `numbering` is what `number` gave in the transaction; what it left, or all of it, is numbered now.
@@ -38,15 +42,17 @@ def tell(runtime: Runtime, outcomes: list[Outcome], numbering: Numbering | None 
     }
     messages = [changed_message(changed)] if changed else []
     runtime.doorbells.publish(messages + (notifications.list_messages(numbering) if numbering else []))
-    left = numbering.left_to_others + numbering.unfinished if numbering else _notified(outcomes)
+    told = [payment for payment, _ in _events(outcomes)]
+    left = numbering.left_to_others + numbering.unfinished if numbering else {payment.tenant_id for payment in told}
     notifications.number_tenants(runtime, left)
-    applied = [outcome.decision.payment for outcome in outcomes if outcome.decision and outcome.decision.notification]
-    if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment in applied):
+    if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment in told):
         # The provider's session is to be closed.
         runtime.doorbells.ring("provider")
 
 
-def _notified(outcomes: list[Outcome]) -> set[uuid.UUID]:
-    return {
-        outcome.decision.payment.tenant_id for outcome in outcomes if outcome.decision and outcome.decision.notification
-    }
+def _events(outcomes: Sequence[Outcome]) -> list[Event]:
+    return [
+        (outcome.decision.payment, outcome.decision.notification)
+        for outcome in outcomes
+        if outcome.decision and outcome.decision.notification
+    ]

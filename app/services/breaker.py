@@ -17,7 +17,7 @@ from app.core.facts import Command, CommandKind
 from app.core.schedule import pause_seconds, throttle_seconds
 from app.runtime import Runtime
 from app.services import alerts, audit, settlement
-from app.services.after_commit import tell
+from app.services.after_commit import number, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.settlement import Item
@@ -160,5 +160,6 @@ def put_off(runtime: Runtime) -> None:
             ],
         )
         write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+        numbering = number(connection, outcomes)
     if outcomes:
-        tell(runtime, outcomes)
+        tell(runtime, outcomes, numbering)

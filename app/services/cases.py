@@ -10,7 +10,7 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.runtime import Runtime
 from app.services import audit, settlement
-from app.services.after_commit import tell
+from app.services.after_commit import queue, tell
 from app.services.audit import AuditRow
 from app.services.settlement import Item, Outcome
 
@@ -81,6 +81,7 @@ def _decide(
         if row["amount_minor"] is not None:
             detail |= {"amount_minor": row["amount_minor"], "currency": row["currency"]}
         audit.write(connection, [AuditRow(tenant_id, actor, f"dead_letter_{state}", detail, row["payment_id"])])
+        queue(connection, outcomes)
     tell(runtime, outcomes)
     return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
 

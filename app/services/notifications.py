@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.payments import Payment, format_time, present_payment
@@ -25,7 +26,7 @@ TENANTS_MAX = 20
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x6E6F7469
 
-_NOTIFICATION_COLUMNS = {
+_COLUMNS = {
     "id": "uuid",
     "tenant_id": "uuid",
     "user_id": "text",
@@ -33,11 +34,12 @@ _NOTIFICATION_COLUMNS = {
     "type": "text",
     "payload": "jsonb",
 }
-_NOTIFY = prepared(
+_NAMES = ", ".join(_COLUMNS)
+# A set is read in its order, so a payment's notifications wait in the order of its versions.
+_QUEUE = prepared(
     f"""
     with written as (
-        insert into notifications ({", ".join(_NOTIFICATION_COLUMNS)})
-        select {", ".join(_NOTIFICATION_COLUMNS)} from {row_set(_NOTIFICATION_COLUMNS)}
+        insert into notifications ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}
         returning id, tenant_id, user_id
     )
     insert into notification_work (notification_id, tenant_id, user_id)
@@ -45,26 +47,16 @@ _NOTIFY = prepared(
     """  # noqa: S608  # constants
 )
 
-
-def write(connection: Connection, events: list[tuple[Payment, str]]) -> None:
-    """Writes a notification per (payment, type), in the transaction that decides; it has no number yet."""
-    if events:
-        rows = [
-            (new_id(), payment.tenant_id, payment.user_id, payment.id, event, present_payment(payment))
-            for payment, event in events
-        ]
-        write_later(connection, _NOTIFY, encode_rows(_NOTIFICATION_COLUMNS, rows))
-
-
-# Only who holds a tenant's lock gives numbers, and looks for them after it was granted: statements of one message see
-# what was committed before each of them. Tenants whose lock another has are told by a row without a number.
+# Only who holds a tenant's lock gives numbers, and looks for what waits after it was granted: statements of one message
+# see what was committed before each of them. What the transaction itself brings comes after that, at once where all
+# that waited has its number, else it waits as well. Tenants whose lock another has are told by a row without a number.
 _NUMBERING = (
     """
     select set_config('sluice.may_number', coalesce((
         select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
         where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{}'), true)
     """,
-    """
+    f"""
     with mine as (
         select tenant_id from unnest(cast(current_setting('sluice.may_number') as uuid[])) as t(tenant_id)
     ), gone as (
@@ -73,50 +65,93 @@ _NUMBERING = (
                 select sequence from notification_work where tenant_id = mine.tenant_id
                 order by sequence limit :batch) as w)
         returning sequence, notification_id, tenant_id, user_id
+    ), brought as (
+        insert into notifications ({_NAMES}, at) select {_NAMES}, now() from {row_set(_COLUMNS)}
+        returning id, tenant_id, user_id
+    ), placed as (
+        select id, tenant_id, user_id, row_number() over () as place, tenant_id in (
+            select tenant_id from mine except select tenant_id from gone group by tenant_id having count(*) >= :batch
+        ) as is_next
+        from brought
+    ), next as (
+        select tenant_id, notification_id, user_id, 1 as turn, sequence as place from gone
+        union all
+        select tenant_id, id, user_id, 2, place from placed where is_next
+    ), waiting as (
+        insert into notification_work (notification_id, tenant_id, user_id)
+        select id, tenant_id, user_id from placed where not is_next order by place
     ), counter as (
         insert into notification_counters as c (tenant_id, last_number)
-        select tenant_id, count(*) from gone group by tenant_id order by tenant_id
+        select tenant_id, count(*) from next group by tenant_id order by tenant_id
         on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number
         returning c.tenant_id, c.last_number
     ), numbered as (
         insert into notification_numbers (tenant_id, number, notification_id, user_id)
-        select tenant_id, last_number + 1 - row_number() over (partition by tenant_id order by sequence desc),
+        select tenant_id, last_number + 1 - row_number() over (partition by tenant_id order by turn desc, place desc),
                notification_id, user_id
-        from gone join counter using (tenant_id)
+        from next join counter using (tenant_id)
         returning tenant_id, number, notification_id
     )
-    select d.tenant_id, d.number as id, n.user_id, n.type, n.payload::text as payload, n.at
-    from numbered d join notifications n on n.id = d.notification_id and n.tenant_id = d.tenant_id
+    select d.tenant_id, d.number, d.notification_id, now() as at, null as user_id, null as type, null as payload
+    from numbered d where d.notification_id not in (select notification_id from gone)
     union all
-    select tenant_id, null, null, null, null, null from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
+    select d.tenant_id, d.number, d.notification_id, n.at, n.user_id, n.type, n.payload::text
+    from gone join numbered d using (notification_id)
+    join notifications n on n.id = gone.notification_id and n.tenant_id = gone.tenant_id
+    union all
+    select tenant_id, null, null, null, null, null, null from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
     where tenant_id not in (select tenant_id from mine)
-    order by tenant_id, id
-    """,
+    order by tenant_id, number
+    """,  # noqa: S608  # constants
 )
 _NUMBER, _NUMBER_ALONE = prepared(*_NUMBERING), alone(*_NUMBERING)
+_NOTHING_BROUGHT = dict.fromkeys(_COLUMNS, "{}")
+
+# A payment as a notification shows it, and the notification's type.
+Event = tuple[Payment, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A numbered notification, and its text as sockets send it: encoded once, not once per socket."""
+
+    number: int
+    user_id: str
+    type: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
     """What was numbered, by tenant and in order; and tenants whose numbers another was giving."""
 
-    numbered: dict[uuid.UUID, list[Row]]
+    numbered: dict[uuid.UUID, list[Frame]]
     left_to_others: list[uuid.UUID]
 
     @property
     def unfinished(self) -> list[uuid.UUID]:
         """Tenants of which more may wait than were numbered."""
-        return [tenant_id for tenant_id, rows in self.numbered.items() if len(rows) >= NUMBER_BATCH]
+        return [tenant_id for tenant_id, frames in self.numbered.items() if len(frames) >= NUMBER_BATCH]
 
 
-def present(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
-    """Returns a numbered notification as clients get it (CONTRACT section 5)."""
-    return {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
+def queue(connection: Connection, events: Sequence[Event]) -> None:
+    """Writes notifications in the transaction that decides; they wait for their numbers, which a worker gives."""
+    if events:
+        write_later(connection, _QUEUE, encode_rows(_COLUMNS, [_row(event) for event in events]))
 
 
-def _encode(row: Row) -> str:
-    """Returns what `present` does as JSON; the payload is JSON already and is not taken apart."""
-    return f'{{"id": {row.id}, "type": "{row.type}", "payment": {row.payload}, "at": "{format_time(row.at)}"}}'
+def number(connection: Connection, events: Sequence[Event]) -> Numbering:
+    """Writes notifications in the worker's transaction that decides and numbers them, after those that wait.
+
+    To be called last: until the commit no other gives numbers to these tenants; where another does, they wait. The
+    caller then publishes.
+    """
+    if not events:
+        return Numbering({}, [])
+    rows = [_row(event) for event in events]
+    tenant_ids = {payment.tenant_id for payment, _ in events}
+    numbered = read(connection, _NUMBER, _wanted(tenant_ids) | encode_rows(_COLUMNS, rows))
+    return _sort(numbered, {row[0]: row for row in rows})
 
 
 def number_due(runtime: Runtime) -> None:
@@ -133,33 +168,43 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
     One numberer per tenant at a time: who finds another at work rings, since that one may have looked already.
     """
     while tenant_ids:
-        numbering = _sort(runtime.database.run_alone("worker", _NUMBER_ALONE, _wanted(tenant_ids)))
+        rows = runtime.database.run_alone("worker", _NUMBER_ALONE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
+        numbering = _sort(rows, {})
         runtime.doorbells.publish(list_messages(numbering))
         if numbering.left_to_others:
             runtime.doorbells.ring("notify")
         tenant_ids = numbering.unfinished
 
 
-def number_here(connection: Connection, tenant_ids: Collection[uuid.UUID]) -> Numbering:
-    """Numbers what waits, with what the worker's transaction under way has written; nobody else waits for its commit.
-
-    To be called last: until the commit no other gives numbers to these tenants. The caller then publishes.
-    """
-    return _sort(read(connection, _NUMBER, _wanted(tenant_ids)))
+def _row(event: Event) -> tuple[Any, ...]:
+    """Returns the values of _COLUMNS; the payload is encoded here, for the database and for the sockets."""
+    payment, kind = event
+    return new_id(), payment.tenant_id, payment.user_id, payment.id, kind, orjson.dumps(present_payment(payment))
 
 
 def _wanted(tenant_ids: Collection[uuid.UUID]) -> dict[str, Any]:
     return {"tenant_ids": uuid_array(tenant_ids), "space": _LOCK_SPACE, "batch": NUMBER_BATCH}
 
 
-def _sort(rows: Sequence[Row]) -> Numbering:
+def _sort(rows: Sequence[Row], brought: Mapping[uuid.UUID, tuple[Any, ...]]) -> Numbering:
     numbering = Numbering({}, [])
     for row in rows:
-        if row.id is None:
+        if row.number is None:
             numbering.left_to_others.append(row.tenant_id)
+            continue
+        if row.notification_id in brought:
+            _, _, user_id, _, kind, document = brought[row.notification_id]
+            payload = document.decode("utf-8")
         else:
-            numbering.numbered.setdefault(row.tenant_id, []).append(row)
+            user_id, kind, payload = row.user_id, row.type, row.payload
+        shown = f'{{"id": {row.number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(row.at)}"}}'
+        numbering.numbered.setdefault(row.tenant_id, []).append(Frame(row.number, user_id, kind, shown))
     return numbering
+
+
+def present(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
+    """Returns a numbered notification as clients get it (CONTRACT section 5)."""
+    return {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
 
 
 def list_messages(numbering: Numbering) -> list[Message]:
@@ -170,13 +215,12 @@ def list_messages(numbering: Numbering) -> list[Message]:
             NOTIFICATIONS_CHANNEL,
             {
                 "tenant_id": str(tenant_id),
-                "first": rows[0].id,
-                "last": rows[-1].id,
-                # The frame is encoded once here, not once per socket.
-                "items": [[row.id, row.user_id, row.type, _encode(row)] for row in rows],
+                "first": frames[0].number,
+                "last": frames[-1].number,
+                "items": [[frame.number, frame.user_id, frame.type, frame.text] for frame in frames],
             },
         )
-        for tenant_id, rows in numbering.numbered.items()
+        for tenant_id, frames in numbering.numbered.items()
     ]
 
 

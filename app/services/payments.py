@@ -13,7 +13,7 @@ from app.core.payments import Payment
 from app.runtime import Runtime
 from app.services import settlement
 from app.services.access import Caller
-from app.services.after_commit import tell
+from app.services.after_commit import queue, tell
 from app.services.payment_rows import read_payment
 from app.services.settlement import Item
 from models import Database
@@ -85,6 +85,7 @@ def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> P
         outcomes = settlement.settle(
             connection, [Item(caller.tenant_id, payment_id, Command(CommandKind.CANCEL), caller.actor)]
         )
+        queue(connection, outcomes)
     decision = outcomes[0].decision
     assert decision is not None  # noqa: S101  # the payment was there, and payments are never deleted
     if decision.verdict is not Verdict.APPLIED:

@@ -24,7 +24,7 @@ from app.core.reconciling import Difference, compare, missing_there
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime import Runtime
 from app.services import alerts, audit, settlement
-from app.services.after_commit import tell
+from app.services.after_commit import queue, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.payment_rows import read_payment
@@ -186,6 +186,7 @@ def _settle(place: _Place, report: Report, payment: Payment, fact: Fact) -> None
     item = Item(payment.tenant_id, payment.id, fact, actor, payment.provider_id)
     with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
         outcomes = settlement.settle(connection, [item])
+        queue(connection, outcomes)
     report.settled += 1
     tell(place.runtime, outcomes)
 

@@ -17,7 +17,7 @@ from app.core.decisions import decide
 from app.core.errors import InvariantBroken
 from app.core.facts import Fact, FactKind, Input
 from app.core.payments import EDGES, Payment
-from app.services import alerts, audit, dead_letters, ledger, notifications
+from app.services import alerts, audit, dead_letters, ledger
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.dead_letters import DeadLetterRow, Superseded
@@ -60,13 +60,13 @@ class _Writes:
     cases: list[DeadLetterRow] = field(default_factory=list)
     superseded: list[Superseded] = field(default_factory=list)
     alerts: list[AlertRow] = field(default_factory=list)
-    notifications: list[tuple[Payment, str]] = field(default_factory=list)
     audit: list[tuple[Outcome, Payment]] = field(default_factory=list)
 
 
 def settle(connection: Connection, items: list[Item]) -> list[Outcome]:
-    """Decides `items` in their order and writes all that follows from them; the caller commits.
+    """Decides `items` in their order and writes what follows from them; the caller adds the notifications and commits.
 
+    The notifications go last, by `after_commit.number` where the caller is a worker, else by `after_commit.queue`.
     Items of one payment are decided one after the other on its row, which stays locked until the commit. Raises
     sqlalchemy.exc.DBAPIError (retry the batch on 40001 and 40P01) and InvariantBroken (nothing may be written).
     """
@@ -158,8 +158,6 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
         writes.alerts.append(
             AlertRow(decision.alert, after.tenant_id, {"payment_id": after.id, "why": decision.reason})
         )
-    if decision.notification:
-        writes.notifications.append((after, decision.notification))
     if decision.verdict is not Verdict.IGNORED or item.webhook_id:
         writes.audit.append((outcome, before))
     row.payment = after
@@ -209,7 +207,6 @@ def _write(
     # Cases of the same reference go before the one that replaces them comes.
     dead_letters.supersede(connection, writes.superseded)
     dead_letters.write(connection, writes.cases)
-    notifications.write(connection, writes.notifications)
     alerts.write(connection, writes.alerts)
     posted = ledger.post(connection, writes.postings)
     audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in writes.audit])

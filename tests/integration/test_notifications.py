@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from app.runtime import Runtime
 from app.services import notifications, settling
@@ -62,6 +65,61 @@ def test_each_change_is_told_once_and_as_it_was(place: Place, runtime: Runtime, 
     ]
     assert [row["payment"]["version"] for row in told] == [2, 3, 4]
     assert notifications.last_number(runtime.database, tenant.tenant_id) == 3
+
+
+def wait_unnumbered(place: Place, shop: Shop, count: int) -> None:
+    """Lets `count` notifications of the shop wait for their numbers, as a web process leaves them."""
+    place.rows(
+        "with written as (insert into notifications (id, tenant_id, user_id, payment_id, type, payload)"
+        " select uuidv7(), :id, 'bob', uuidv7(), 'payment.cancelled', '{}' from generate_series(1, :count)"
+        " returning id)"
+        " insert into notification_work (notification_id, tenant_id, user_id) select id, :id, 'bob' from written",
+        id=shop.tenant_id,
+        count=count,
+    )
+
+
+@pytest.mark.parametrize("waiting", [1, notifications.NUMBER_BATCH - 1, notifications.NUMBER_BATCH + 1])
+def test_what_is_new_comes_after_all_that_waited(place: Place, runtime: Runtime, tenant: Shop, waiting: int) -> None:
+    wait_unnumbered(place, tenant, waiting)
+    tenant.deliver(tenant.body(tenant.deposit()))
+    settling.settle_due(runtime)
+    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, waiting + 10)
+    assert [row["type"] for row in told] == ["payment.cancelled"] * waiting + ["payment.completed"]
+    assert numbers(place, tenant) == list(range(1, waiting + 2))
+    assert place.value("select count(*) from notification_work") == 0
+
+
+def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
+    place: Place, runtime: Runtime, tenant: Shop
+) -> None:
+    payment = tenant.deposit()
+    wait_unnumbered(place, tenant, 1)
+    with runtime.database.transaction("worker") as other:
+        assert notifications.number(other, [(payment, "payment.redirect_ready")]).numbered
+        for _ in range(3):
+            tenant.deliver(tenant.body(tenant.deposit()))
+        settling.settle_due(runtime)
+        assert place.value("select count(*) from payment_transactions where status = 'completed'") == 3
+        assert numbers(place, tenant) == []
+    notifications.number_due(runtime)
+    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 10)
+    assert [row["type"] for row in told] == [
+        *("payment.cancelled", "payment.redirect_ready"),
+        *("payment.completed", "payment.completed", "payment.completed"),
+    ]
+
+
+def test_what_is_published_is_what_is_read_back(place: Place, runtime: Runtime, tenant: Shop) -> None:
+    payments = [tenant.deposit(), tenant.deposit()]
+    with runtime.database.transaction("worker") as connection:
+        numbering = notifications.number(connection, [(payment, "payment.failed") for payment in payments])
+    frames = numbering.numbered[tenant.tenant_id]
+    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 10)
+    assert [json.loads(frame.text) for frame in frames] == json.loads(json.dumps(told))
+    assert [(frame.number, frame.user_id, frame.type) for frame in frames] == [
+        (row["id"], row["payment"]["user_id"], row["type"]) for row in told
+    ]
 
 
 def test_a_lost_hint_loses_no_notification(place: Place, runtime: Runtime, tenant: Shop) -> None:

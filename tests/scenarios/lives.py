@@ -17,7 +17,7 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
 from app.runtime import Runtime
-from app.services import cases, notifications, payments, redrive, seals, settlement, settling
+from app.services import after_commit, cases, notifications, payments, redrive, seals, settlement, settling
 from app.services.settlement import Item
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
@@ -224,7 +224,8 @@ class Lives(RuleBasedStateMachine):
     def settle_item(self, number: int, given: Fact | Command) -> None:
         """Settles one fact or command as a provider call does."""
         with self.runtime.database.transaction("worker") as connection:
-            settlement.settle(connection, [Item(self.shop.tenant_id, self.ids[number], given, "system")])
+            outcomes = settlement.settle(connection, [Item(self.shop.tenant_id, self.ids[number], given, "system")])
+            after_commit.queue(connection, outcomes)
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Rows as the superuser sees them; `:id` is the tenant."""
