@@ -15,7 +15,7 @@ from app.core.decision import Decision, Verdict
 from app.core.errors import NotYet, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
-from app.metrics import SETTLE_BATCH, WEBHOOKS_SETTLED
+from app.metrics import WEBHOOKS_SETTLED
 from app.runtime import Runtime
 from app.services import alerts, dead_letters, settlement
 from app.services.after_commit import number, tell
@@ -23,18 +23,15 @@ from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow
 from app.services.settlement import Outcome
 from app.services.translation import StoredWebhook, translate
-from models import ByKeys, alone, new_id, prepared, read, write_later
+from app.services.webhook_claims import WebhookQueue
+from models import ByKeys, prepared, read, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
 
-# Measured: 200 rows take a sixth longer for each, 1,000 save a twentieth more and hold their locks twice as long.
-BATCH_ROWS = 500
 # Up to here plans that are kept cost less than plans made for the batch: making those is nearly half of the work for
 # one row, and little for a hundred; and joins row by row, which the kept ones are, grow with the square of the batch.
 FEW_ROWS = 100
-# As long as Celery lets a task run: a killed worker's webhooks are free again when it surely is gone.
-LEASE_SECONDS = 30
 # One try in company, then alone; a webhook that kills its worker each time is a dead letter after five leases. One for
 # a payment that is not there yet waits 2 + 4 + 8 + 16 seconds.
 ATTEMPTS_MAX = 5
@@ -43,40 +40,6 @@ RING_SECONDS_MAX = 10.0
 RETRIED_SQLSTATES = ("40P01", "40001")
 RETRIES_MAX = 3
 
-# A tenant gets at most a third of a batch while others have webhooks due. The recursive part hops from tenant to
-# tenant in the index, so its cost is by tenant, not by row. A row that still has a claim is suspect: whoever held it
-# died over it, or it raised. Of those a claim takes one, so that a webhook that kills its worker takes no other along.
-# The rows are updated by an array of their ids: joined, a long queue would be read as a whole.
-# That a claim is forgotten when the database crashes harms nothing: its rows are due again. What they were settled to
-# is written later and waits for the disk, so that it is never there without the claim.
-_CLAIM = alone(
-    "select set_config('synchronous_commit', 'off', true)",
-    """
-    with recursive hop as (
-        (select tenant_id from webhook_work order by tenant_id limit 1)
-        union all
-        select (select w.tenant_id from webhook_work w where w.tenant_id > hop.tenant_id order by w.tenant_id limit 1)
-        from hop where hop.tenant_id is not null
-    ), waiting as (
-        select hop.tenant_id, count(*) over () as tenants from hop
-        where exists (select from webhook_work w where w.tenant_id = hop.tenant_id and w.due_at <= now())
-    ), picked as (
-        select c.webhook_id, c.claim_id is not null as is_suspect,
-               row_number() over (partition by c.claim_id is not null order by c.due_at, c.webhook_id) as place
-        from waiting cross join lateral (
-            select w.webhook_id, w.due_at, w.claim_id from webhook_work w
-            where w.tenant_id = waiting.tenant_id and w.due_at <= now() order by w.due_at, w.webhook_id
-            limit case when waiting.tenants > 1 then greatest(:batch / 3, 1) else :batch end
-            for update skip locked) as c
-    ), chosen as (
-        select webhook_id, is_suspect from picked where not is_suspect or place = 1 order by random() limit :batch
-    )
-    update webhook_work w set attempts = w.attempts + 1, claim_id = :claim_id,
-        due_at = now() + make_interval(secs => :lease)
-    where w.webhook_id = any(array(select webhook_id from chosen))
-    returning w.webhook_id, w.webhook_id in (select webhook_id from chosen where is_suspect) as is_suspect
-    """,
-)
 # The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.
 # Between which ids they are keeps the months out of the plan, and unlocked, that have none of them. The ids themselves
 # would be sorted anew for each webhook that is looked up: three quarters of the statement's time.
@@ -128,38 +91,33 @@ def settle_due(runtime: Runtime) -> None:
     """Settles webhooks until none is due, at most for RING_SECONDS_MAX."""
     deadline = time.monotonic() + RING_SECONDS_MAX
     runtime.doorbells.take_down("settle")
+    queue = WebhookQueue()
     while True:
         # Fairness can leave a batch short while rows are due; only an empty claim says that nothing is.
-        if settle_batch(runtime) == 0:
+        if settle_batch(runtime, queue) == 0:
             return
         if time.monotonic() > deadline:
             runtime.doorbells.ring("settle")
             return
 
 
-def settle_batch(runtime: Runtime) -> int:
+def settle_batch(runtime: Runtime, queue: WebhookQueue) -> int:
     """Claims and settles one batch; returns how many webhooks were claimed."""
-    claim_id = new_id()
-    claimed = {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}
-    rows = runtime.database.run_alone("worker", _CLAIM, claimed)
-    if not rows:
-        return 0
-    SETTLE_BATCH.observe(len(rows))
-    together = [row.webhook_id for row in rows if not row.is_suspect]
-    alone = [row.webhook_id for row in rows if row.is_suspect]
+    claim = queue.claim(runtime)
+    together, alone = claim.together, list(claim.alone)
     if together:
         try:
-            _settle_retrying(runtime, together, claim_id)
+            _settle_retrying(runtime, together, claim.id)
         except Exception:  # one of them spoils the batch: each gets a transaction of its own
             log.exception("batch_failed", webhooks=len(together))
             alone += together
     for webhook_id in alone:
         try:
-            _settle_retrying(runtime, [webhook_id], claim_id)
+            _settle_retrying(runtime, [webhook_id], claim.id)
         except Exception as error:  # the body raised: it waits for its next try, at the limit as a dead letter
             log.exception("webhook_failed", webhook_id=str(webhook_id))
-            _give_back(runtime, webhook_id, claim_id, error)
-    return len(rows)
+            _give_back(runtime, webhook_id, claim.id, error)
+    return len(claim)
 
 
 def _settle_retrying(runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> None:

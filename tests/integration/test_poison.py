@@ -8,7 +8,8 @@ import uuid
 import pytest
 
 from app.core.payments import Payment
-from app.services import provider_claims, settling
+from app.services import provider_claims, settling, webhook_claims
+from app.services.webhook_claims import WebhookQueue
 from models import session
 from tests.support.engine import Engine
 from tests.support.servers import Place
@@ -130,10 +131,10 @@ def test_a_flooding_tenant_does_not_starve_another(place: Place) -> None:
         place.rows(FLOOD, tenant=flooding.tenant_id, provider=flooding.provider_id, payment=uuid.uuid4(), rows=100_000)
         place.rows("analyze webhook_work")
         payments = pay(quiet, ["ann"] * 5)
-        settling.settle_batch(runtime)
+        settling.settle_batch(runtime, WebhookQueue())
         assert {str(quiet.payment(payment.id).status) for payment in payments} == {"completed"}
         left = place.value("select count(*) from webhook_work where tenant_id = :id", id=flooding.tenant_id)
-        assert 100_000 - settling.BATCH_ROWS <= left < 100_000
+        assert 100_000 - webhook_claims.BATCH_ROWS <= left < 100_000
 
 
 def test_many_provider_calls_of_one_tenant_do_not_starve_another(place: Place) -> None:

@@ -11,7 +11,8 @@ import pytest
 from app.core.payments import Payment
 from app.doorbells import Doorbells
 from app.runtime import Runtime, connect_redis
-from app.services import settling, sweep
+from app.services import settling, sweep, webhook_claims
+from app.services.webhook_claims import WebhookQueue
 from tests.support.servers import Place, new_celery
 from tests.support.shop import Shop, make_shop
 
@@ -131,15 +132,15 @@ def test_a_stale_claim_on_part_of_a_batch_settles_only_what_is_still_its_own(
 
 def test_a_batch_is_shared_between_tenants(place: Place, runtime: Runtime, tenant: Shop) -> None:
     flood = [tenant.deposit() for _ in range(3)]
-    for number in range(settling.BATCH_ROWS + 50):
+    for number in range(webhook_claims.BATCH_ROWS + 50):
         tenant.deliver(tenant.body(flood[number % 3]))
     small = make_shop(runtime)
     payment = small.deposit()
     small.deliver(small.body(payment))
-    claimed = settling.settle_batch(runtime)
+    claimed = settling.settle_batch(runtime, WebhookQueue())
     # The one webhook of the small tenant is in the first batch, though hundreds came before it.
     assert small.payment(payment.id).status == "completed"
-    assert claimed <= settling.BATCH_ROWS // 3 + 1
+    assert claimed <= webhook_claims.BATCH_ROWS // 3 + 1
 
 
 POISON = """

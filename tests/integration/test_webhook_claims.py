@@ -1,0 +1,88 @@
+"""Claims of due webhooks: nobody is passed over, and rows that are long done cost the next claim nothing."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from app.runtime import Runtime
+from app.services.webhook_claims import BATCH_ROWS, WebhookQueue
+from models.session import psycopg2_url
+from tests.support.servers import Place
+from tests.support.shop import Shop, make_shop
+
+WAITING = 4 * BATCH_ROWS
+DONE = 60_000
+
+
+@pytest.fixture
+def reader(place: Place) -> Iterator[None]:
+    """A transaction that reads for long, as a backup or a proof does: what is deleted meanwhile is kept for it."""
+    engine = create_engine(psycopg2_url(place.superuser_url), isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        connection.execute(text("select count(*) from webhook_work"))
+        yield
+    engine.dispose()
+
+
+def make_wait(place: Place, shop: Shop, count: int, seconds_ago: int = 0) -> set[uuid.UUID]:
+    """Makes `count` webhooks due; no more of them is there than that."""
+    rows = place.rows(
+        "insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)"
+        " select uuidv7(), :id, uuidv7(), now() - make_interval(secs => :ago) from generate_series(1, :count)"
+        " returning webhook_id",
+        id=shop.tenant_id,
+        count=count,
+        ago=seconds_ago,
+    )
+    return {row["webhook_id"] for row in rows}
+
+
+def count_entries(place: Place, runtime: Runtime) -> int:
+    """Returns how many entries of the indexes were read so far."""
+    with runtime.database.transaction("worker") as connection:
+        connection.execute(text("select pg_stat_force_next_flush()"))
+    return int(place.value("select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'webhook_work'"))
+
+
+@pytest.mark.usefixtures("reader")
+def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
+    place: Place, runtime: Runtime, tenant: Shop
+) -> None:
+    make_wait(place, tenant, DONE, seconds_ago=60)
+    place.rows("delete from webhook_work")
+    waiting = make_wait(place, tenant, WAITING)
+    queue, claimed, entries = WebhookQueue(), [], [count_entries(place, runtime)]
+    for _ in range(3):
+        claimed += queue.claim(runtime).together
+        entries.append(count_entries(place, runtime))
+    first, second, third = (after - before for before, after in itertools.pairwise(entries))
+    assert first > DONE
+    assert max(second, third) < first / 4, (first, second, third)
+    # The next one ends where nothing is left; then the whole queue is looked at.
+    while claim := queue.claim(runtime).together:
+        claimed += claim
+    assert len(claimed) == len(set(claimed)) == WAITING
+    assert set(claimed) == waiting
+
+
+@pytest.mark.usefixtures("reader")
+def test_what_comes_behind_the_place_is_found_before_the_queue_is_said_to_be_empty(
+    place: Place, runtime: Runtime, tenant: Shop
+) -> None:
+    other = make_shop(runtime)
+    make_wait(place, tenant, DONE, seconds_ago=60)
+    place.rows("delete from webhook_work")
+    waiting = make_wait(place, tenant, WAITING)
+    queue = WebhookQueue()
+    claimed = queue.claim(runtime).together
+    # Older ones of the same tenant, as another worker had them locked, and a tenant that was not there before.
+    waiting |= make_wait(place, tenant, 3, seconds_ago=120) | make_wait(place, other, 3)
+    while claim := queue.claim(runtime).together:
+        claimed += claim
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) == waiting
