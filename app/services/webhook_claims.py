@@ -66,7 +66,6 @@ _PICK = """, picked as (
 _WITHOUT_DISK = "select set_config('synchronous_commit', 'off', true)"
 _CLAIM, _CLAIM_ON = alone(_WITHOUT_DISK, _LOOK + _PICK), alone(_WITHOUT_DISK, _GO_ON + _PICK)
 
-
 # Tenant, due time, webhook.
 Place = tuple[uuid.UUID, datetime.datetime, uuid.UUID]
 
@@ -89,8 +88,8 @@ class WebhookQueue:
 
     A row that was claimed and settled stays in the index until no transaction can see it any more: while a backup, a
     proof or an analysis reads for minutes, that is all rows since it began, and a claim from the beginning of the index
-    passes them all. So where such a look gets dear, most claims go on where the one before them ended. What is not
-    behind that place (another tenant's webhooks, what another worker had locked) waits for the next look.
+    passes them all. So where such a look gets dear, most claims go on where the one before them ended. What lies
+    before that place (what another worker had locked), and other tenants' webhooks, wait for the next look.
     """
 
     _places: list[Place] = field(default_factory=list)

@@ -19,6 +19,7 @@ from app.services.audit import AuditRow
 from app.services.verification import prove
 from models import Database
 from tests.support.books import spoil
+from tests.support.reads import count_rows_read
 from tests.support.servers import Place
 from tests.support.shop import Shop, make_shop
 
@@ -85,6 +86,17 @@ def test_more_rows_than_one_seal_takes(place: Place, runtime: Runtime, tenant: S
     assert seals.seal_due(runtime) > 2 * seals.SEAL_ROWS_MAX
     assert place.value("select count(*) from audit_seals") == 3
     assert prove(runtime.database, "full").is_whole
+
+
+def test_a_seal_reads_what_it_takes_however_much_waits(
+    place: Place, runtime: Runtime, tenant: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seals, "SEALS_MAX", 2)
+    note(runtime, tenant.tenant_id, rows=20 * seals.SEAL_ROWS_MAX)
+    place.rows("analyze audit_work")
+    before = count_rows_read(place, runtime, "audit_work")
+    assert seals.seal_tenant(runtime, tenant.tenant_id)[0] == 2 * seals.SEAL_ROWS_MAX
+    assert count_rows_read(place, runtime, "audit_work") - before < 10 * seals.SEAL_ROWS_MAX
 
 
 def test_many_sealers_and_writers_at_once(place: Place, runtime: Runtime, tenant: Shop) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 from app.runtime import Runtime
 from app.services.webhook_claims import BATCH_ROWS, WebhookQueue
 from models.session import psycopg2_url
+from tests.support.reads import count_rows_read
 from tests.support.servers import Place
 from tests.support.shop import Shop, make_shop
 
@@ -42,13 +43,6 @@ def make_wait(place: Place, shop: Shop, count: int, seconds_ago: int = 0) -> set
     return {row["webhook_id"] for row in rows}
 
 
-def count_entries(place: Place, runtime: Runtime) -> int:
-    """Returns how many entries of the indexes were read so far."""
-    with runtime.database.transaction("worker") as connection:
-        connection.execute(text("select pg_stat_force_next_flush()"))
-    return int(place.value("select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'webhook_work'"))
-
-
 @pytest.mark.usefixtures("reader")
 def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
     place: Place, runtime: Runtime, tenant: Shop
@@ -56,11 +50,11 @@ def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
     make_wait(place, tenant, DONE, seconds_ago=60)
     place.rows("delete from webhook_work")
     waiting = make_wait(place, tenant, WAITING)
-    queue, claimed, entries = WebhookQueue(), [], [count_entries(place, runtime)]
+    queue, claimed, read = WebhookQueue(), [], [count_rows_read(place, runtime, "webhook_work")]
     for _ in range(3):
         claimed += queue.claim(runtime).together
-        entries.append(count_entries(place, runtime))
-    first, second, third = (after - before for before, after in itertools.pairwise(entries))
+        read.append(count_rows_read(place, runtime, "webhook_work"))
+    first, second, third = (after - before for before, after in itertools.pairwise(read))
     assert first > DONE
     assert max(second, third) < first / 4, (first, second, third)
     # The next one ends where nothing is left; then the whole queue is looked at.
@@ -71,7 +65,7 @@ def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
 
 
 @pytest.mark.usefixtures("reader")
-def test_what_comes_behind_the_place_is_found_before_the_queue_is_said_to_be_empty(
+def test_what_comes_before_the_place_is_found_before_the_queue_is_said_to_be_empty(
     place: Place, runtime: Runtime, tenant: Shop
 ) -> None:
     other = make_shop(runtime)

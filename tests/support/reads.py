@@ -1,0 +1,24 @@
+"""How much PostgreSQL has read of a table, by its own statistics."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from app.runtime import Runtime
+from tests.support.servers import Place
+
+
+def count_rows_read(place: Place, runtime: Runtime, table: str) -> int:
+    """Returns how many rows scans of the table, and entries scans of its indexes, have read so far.
+
+    What other connections than the runtime's have read counts once they are closed.
+    """
+    with runtime.database.transaction("worker") as connection:
+        connection.execute(text("select pg_stat_force_next_flush()"))
+    return int(
+        place.value(
+            "select seq_tup_read + (select sum(idx_tup_read) from pg_stat_user_indexes i where i.relid = t.relid)"
+            " from pg_stat_user_tables t where relname = :table",
+            table=table,
+        )
+    )
