@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 OWN, OTHER = "own", "other"
-Told = tuple[str, int, str]
+# Whether it came beside the asked money, then reference, total and currency.
+Told = tuple[bool, str, int, str]
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Model:
             return
         payment.received, payment.received_currency = amount, currency
         payment.waiting.clear()
-        if (OWN, amount, currency) not in payment.closed:
+        if (False, OWN, amount, currency) not in payment.closed:
             payment.waiting[OWN, currency] = (amount, amount)
 
     def _complete(self, payment: ModelPayment, amount: int, currency: str) -> None:
@@ -88,7 +89,7 @@ class Model:
         if extra <= waits:
             return
         payment.waiting.pop((reference, currency), None)
-        if (reference, amount, currency) not in payment.closed:
+        if (True, reference, amount, currency) not in payment.closed:
             payment.waiting[reference, currency] = (amount, extra)
 
     def _refund(self, payment: ModelPayment, amount: int, currency: str) -> None:
@@ -114,7 +115,9 @@ class Model:
     def decide(self, payment: ModelPayment, reference: str, currency: str, is_accepted: bool) -> None:
         """Closes what waits under a reference in a currency, with or without a credit."""
         total, amount = payment.waiting.pop((reference, currency))
-        payment.closed.add((reference, total, currency))
+        # What was rejected in place of the asked money is asked about once more where it comes on top of that.
+        is_beside = payment.status == "completed"
+        payment.closed.add((is_beside, reference, total, currency))
         if not is_accepted:
             return
         if payment.status != "completed":

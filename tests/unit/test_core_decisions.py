@@ -74,6 +74,8 @@ def summary(*names: str, policy: Policy = POLICIES["default"]) -> tuple[str, str
         (("success", "success, other reference", "accept", "success"), ("completed", "conflict", 5000, "duplicate")),
         (("success", "success, higher"), ("completed", "conflict", 2500, "conflict")),
         (("success", "success, higher", "accept"), ("completed", "conflict", 3000, "applied")),
+        (("success, higher", "reject", "success, higher"), ("pending", "overpaid", 0, "duplicate")),
+        (("success, higher", "reject", "success", "success, higher"), ("completed", "conflict", 2500, "conflict")),
         (("success", "refunded"), ("completed", "reversed", 2500, "applied")),
         (("success", "refunded", "refunded"), ("completed", "reversed", 2500, "duplicate")),
         (("refunded", "success"), ("completed", None, 2500, "applied")),
