@@ -225,7 +225,7 @@ class Lives(RuleBasedStateMachine):
         """Settles one fact or command as a provider call does."""
         with self.runtime.database.transaction("worker") as connection:
             outcomes = settlement.settle(connection, [Item(self.shop.tenant_id, self.ids[number], given, "system")])
-            after_commit.queue(connection, outcomes)
+            after_commit.number(connection, outcomes)
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Rows as the superuser sees them; `:id` is the tenant."""
