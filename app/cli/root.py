@@ -21,11 +21,12 @@ from app.services.configuration import ConfigurationError
 from app.settings import SettingsError
 from app.supervisor import StartFailed
 from app.vault import VaultError
+from models.postgres_version import UnsupportedServer
 
 # What an operator can put right; anything else is a fault of ours, and its trace is wanted.
 _EXPECTED = (
     *(SettingsError, ConfigurationError, VaultError, RequestRejected, ServerUnavailable),
-    *(SQLAlchemyError, RedisError, RequestException, OSError, StartFailed, CommandError),
+    *(SQLAlchemyError, RedisError, RequestException, OSError, StartFailed, CommandError, UnsupportedServer),
 )
 
 

@@ -12,12 +12,13 @@ from sqlalchemy.engine import make_url
 
 from app.doctor.finding import Finding, Level, fail, is_loopback, ok, warn
 from app.doctor.partitions import examine_partitions
+from app.doctor.privileges import examine_privileges
 from app.processes import SETTLE_PROCESSES
 from app.runtime import Runtime
 from models.migrations import newest_revision
+from models.postgres_version import MAJOR_BEST, UnsupportedServer, check_version, read_version
 from models.session import POOL_SIZE, Role
 
-VERSION_MIN, VERSION_BEST = 16, 18
 CLOCK_SECONDS_MAX = 2.0  # Signature timestamps have 300 s; a clock that is off by seconds is not being kept.
 SPARE_CONNECTIONS = 10  # For migrations, the command line, monitoring and a person with psql.
 BUSY_SHARE = 0.8  # Of the connections that the server allows; a deployment's overlap needs the rest.
@@ -75,6 +76,7 @@ def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
         yield from _examine_room(connection, values, runtime.settings.web_workers)
         yield from _examine_login(connection)
         yield _examine_policies(connection)
+        yield from examine_privileges(connection)
     yield _examine_way(runtime.settings.required("database_url"))
     revision = _examine_revision(runtime)
     yield revision
@@ -84,13 +86,14 @@ def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
 
 
 def _examine_server(connection: Connection) -> Iterator[Finding]:
-    number = connection.execute(text("show server_version_num")).scalar_one()
-    major = int(number) // 10_000
-    version = f"version {major}.{int(number) % 10_000}"
-    if major < VERSION_MIN:
-        yield fail("PostgreSQL", f"{version} is too old: {VERSION_MIN} is needed, {VERSION_BEST} recommended")
-    elif major < VERSION_BEST:
-        yield warn("PostgreSQL", f"{version} works; {VERSION_BEST} is what is tested most")
+    major, version = read_version(connection)
+    try:
+        check_version(connection)
+    except UnsupportedServer as error:
+        yield fail("PostgreSQL", str(error))
+        return
+    if major < MAJOR_BEST:
+        yield warn("PostgreSQL", f"{version} works; {MAJOR_BEST} is what is tested most")
     else:
         yield ok("PostgreSQL", version)
     if connection.execute(text("select pg_is_in_recovery()")).scalar():

@@ -11,6 +11,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from models.migrations.privileges import close_database
+from models.postgres_version import check_version
 from models.session import psycopg2_url
 
 
@@ -29,9 +31,15 @@ def configuration(owner_url: str, app_url: str) -> Config:
 def upgrade(owner_url: str, app_url: str) -> None:
     """Brings the database to the newest revision and makes the partitions of the months to come.
 
-    Does nothing where all is there already.
+    Does nothing where all is there already. Raises UnsupportedServer, before anything is changed, where the server is
+    too old.
     """
+    engine = create_engine(psycopg2_url(owner_url), poolclass=NullPool)
+    with engine.connect() as connection:
+        check_version(connection)
     command.upgrade(configuration(owner_url, app_url), "head")
+    with engine.begin() as connection:
+        close_database(connection)
     make_partitions(owner_url)
 
 

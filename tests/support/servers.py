@@ -113,6 +113,8 @@ class Servers:
         name, redis_number = f"sluice_{number}", self._redis_databases.get_nowait()
         redis_url = self.valkey.url.removesuffix("/0") + f"/{redis_number}"
         self.administer(f"create database {name} template {TEMPLATE} owner {OWNER_ROLE}")
+        # Rights on a database are no part of its template.
+        self.administer(f"revoke temporary on database {name} from public")
         folder = self.folder / name
         folder.mkdir()
         urls = (self.postgres.url(role, name) for role in (APP_ROLE, OWNER_ROLE, SUPERUSER))
