@@ -15,6 +15,7 @@ from app.launch import write_private
 from app.runtime import Runtime
 from app.services import providers, tenants
 from app.services.access import new_credential
+from app.services.configuration import local_actor
 from app.services.demo import ensure_demo_key, move_demo_tenant
 from app.services.providers import NewProvider
 from app.services.tenants import NewTenant
@@ -22,8 +23,6 @@ from app.settings import Settings
 from app.vault import new_encryption_key
 from models import new_id
 from models.migrations import upgrade
-
-ACTOR = "operator:sluice up"
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
         ).scalar()
     if known is None:
         # A database that serves several homes has a demo tenant for each.
-        tenants.create_tenant(runtime, NewTenant(f"demo {tenant_id.hex[-8:]}", id=tenant_id), ACTOR)
+        tenants.create_tenant(runtime, NewTenant(f"demo {tenant_id.hex[-8:]}", id=tenant_id), local_actor())
     # Workers reach the sandbox directly, whatever address browsers see.
     host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104  # nosec B104
     sandbox_url = f"http://{host}:{settings.sandbox_port}"
@@ -95,7 +94,7 @@ def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
         new = NewProvider(
             tenant_id, "sandbox", "sandbox", sandbox_url, demo.provider_api_key, demo.webhook_secret, id=provider_id
         )
-        providers.create_provider(runtime, new, ACTOR)
+        providers.create_provider(runtime, new, local_actor())
     with runtime.database.transaction("operator") as connection:
         ensure_demo_key(connection, tenant_id, uuid.UUID(demo.key_id), demo.secret_key)
         move_demo_tenant(connection, tenant_id, provider_id, settings.public_url, sandbox_url)

@@ -88,7 +88,10 @@ def _describe(operation: Operation) -> dict[str, Any]:
         }
     if operation.body:
         schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        described["requestBody"] = {
+            "required": not operation.body_is_optional,
+            "content": {"application/json": {"schema": schema}},
+        }
     return described
 
 

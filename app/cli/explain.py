@@ -69,7 +69,8 @@ def tell(event: Mapping[str, Any]) -> str:
     # What an operator does is an audit row, such as `dead_letter_accepted`; what settles itself has a state alone.
     state = detail["state"] if event["kind"] == "dead_letter_closed" else event["kind"].removeprefix("dead_letter_")
     if event["kind"].startswith("dead_letter_") and state in _CLOSED:
-        return f"The dead letter ({detail['reason']}) {_CLOSED[state]}, by {describe_actor(event['actor'])}"
+        why = f", with the reason: {detail['operator_reason']}" if detail.get("operator_reason") else ""
+        return f"The dead letter ({detail['reason']}) {_CLOSED[state]}, by {describe_actor(event['actor'])}{why}"
     said = describe_event(event)
     if event["kind"] == "webhook" and detail["repeats"]:
         times = "once" if detail["repeats"] == 1 else f"{detail['repeats']} times"

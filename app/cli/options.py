@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 import re
 import urllib.parse
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from app.services.configuration import local_actor
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -84,8 +85,5 @@ def limit_option(function: _F) -> _F:
 
 
 def operator() -> str:
-    """Returns who uses the command line, as the audit names it."""
-    try:
-        return f"operator:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "operator:unknown"  # A container's user need not have a name.
+    """Returns the command line's actor for the audit."""
+    return local_actor()

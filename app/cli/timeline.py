@@ -58,8 +58,11 @@ def describe_who(event: Event) -> str:
 
 
 def describe_actor(actor: str) -> str:
-    """Returns who did it: `operator:<name>` keeps the name, of others the kind says enough."""
+    """Returns the actor in words; an operator keeps the name, for other actors the kind is enough."""
     kind, _, name = actor.partition(":")
+    if kind == "uid":
+        return f"operator {actor}"
+    # Audit rows of earlier versions name a login.
     return f"operator {name}" if kind == "operator" else _ACTORS.get(kind, actor)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.routes import schemas, webhook_schemas
+from app.routes import operator_schemas, schemas, webhook_schemas
 
 # Anyone, without a credential.
 PUBLIC: frozenset[str] = frozenset()
@@ -41,6 +41,7 @@ class Operation:
     body: type[BaseModel] | None = None
     parameters: tuple[Parameter, ...] = field(default=())
     tag: str = "Payments"
+    body_is_optional: bool = False
 
 
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Rows per page.")
@@ -189,8 +190,11 @@ _DRY_RUN = Parameter("dry_run", {"enum": ["true", "false"]}, "`true`: only say w
 def _act(action: str, summary: str) -> Operation:
     answers: dict[int, type[BaseModel] | None] = {200: schemas.DeadLetterDetail}
     rule = f"/api/dead-letters/{{id}}/{action}"
+    problems = (400, 404, 409, 413, 415, 422)
     return Operation(
-        "POST", rule, BACKENDS, summary, answers, (404, 409, 422), parameters=(_DRY_RUN,), tag="Dead letters"
+        *("POST", rule, BACKENDS, summary, answers, problems, operator_schemas.ReasonRequest, (_DRY_RUN,)),
+        tag="Dead letters",
+        body_is_optional=True,
     )
 
 
@@ -232,9 +236,11 @@ OPERATIONS += (
         BACKENDS,
         "Make the work of all open ones that fit due again",
         {200: schemas.RedriveList},
-        (422,),
-        parameters=(*_DEAD_LETTER_FILTERS, LIMIT, _DRY_RUN),
+        (400, 413, 415, 422),
+        operator_schemas.ReasonRequest,
+        (*_DEAD_LETTER_FILTERS, LIMIT, _DRY_RUN),
         tag="Dead letters",
+        body_is_optional=True,
     ),
 )
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.routes.gate import caller
+from app.routes.operator_schemas import ReasonRequest
 from app.routes.reading import (
     field_error,
     page,
@@ -19,6 +20,7 @@ from app.routes.reading import (
     read_known,
     read_limit,
     read_matching,
+    read_optional_body,
     read_path_id,
     write_cursor,
 )
@@ -55,27 +57,24 @@ def read_dead_letter(id: str) -> Response:
 @blueprint.post("/api/dead-letters/<object:id>/redrive")
 def redrive_one(id: str) -> Response:
     """Makes the work of a dead letter due again."""
-    dead_letter_id = read_path_id(id)
-    is_dry_run = _is_dry_run()
-    effect = redrive.redrive(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run)
+    dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
+    effect = redrive.redrive(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect.effect)
 
 
 @blueprint.post("/api/dead-letters/<object:id>/accept")
 def accept(id: str) -> Response:
     """Credits the money in a dead letter."""
-    dead_letter_id = read_path_id(id)
-    is_dry_run = _is_dry_run()
-    effect = cases.accept(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run)
+    dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
+    effect = cases.accept(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect)
 
 
 @blueprint.post("/api/dead-letters/<object:id>/reject")
 def reject(id: str) -> Response:
     """Closes a dead letter without a credit."""
-    dead_letter_id = read_path_id(id)
-    is_dry_run = _is_dry_run()
-    effect = cases.reject(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run)
+    dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
+    effect = cases.reject(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect)
 
 
@@ -84,9 +83,9 @@ def redrive_many() -> Response:
     """Makes the work of all open dead letters that fit due again, up to `limit` of them."""
     read_known("dry_run", "limit", *_FILTERS)
     limit, is_dry_run = read_limit(), read_choice("dry_run", ("true", "false")) == "true"
-    filters = _read_filters("open")
+    filters, reason = _read_filters("open"), _read_reason()
     count = dead_letters.count_dead_letters(runtime().database, filters)
-    effects = redrive.redrive_many(runtime(), filters, limit, caller().actor, is_dry_run)
+    effects = redrive.redrive_many(runtime(), filters, limit, caller().actor, is_dry_run, reason)
     rows = [{"id": str(one.dead_letter_id), "redriven": one.is_redriven, "effect": one.effect} for one in effects]
     return jsonify({"count": count, "dry_run": is_dry_run, "data": rows})
 
@@ -94,6 +93,10 @@ def redrive_many() -> Response:
 def _is_dry_run() -> bool:
     read_known("dry_run")
     return read_choice("dry_run", ("true", "false")) == "true"
+
+
+def _read_reason() -> str | None:
+    return read_optional_body(ReasonRequest).reason
 
 
 def _answer(dead_letter_id: uuid.UUID, effect: str | None = None) -> Response:

@@ -42,6 +42,16 @@ def read_body(model: type[Body]) -> Body:
     return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))
 
 
+def read_optional_body(model: type[Body]) -> Body:
+    """Returns the JSON body as `model`, all defaults where there is no body. Raises as `read_body`."""
+    raw = read_bounded(API_BODY_BYTES_MAX)
+    if not raw:
+        return model()
+    if request.mimetype != "application/json":
+        raise RequestRejected(415, "The body must be application/json.")
+    return model.model_validate(loads(raw))
+
+
 def read_bounded(bytes_max: int) -> bytes:
     """Returns the raw body. Raises RequestRejected (413) for one that is longer, whether it says so or not."""
     # One byte more than allowed is enough to know; a length that was announced is not believed.

@@ -14,7 +14,7 @@ from models.row_sets import encode_rows, row_set
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One thing that happened. `actor` is `key:<id>`, `user:<id>`, `provider:<id>`, `system` or `operator:<name>`."""
+    """One event. `actor` is `key:<id>`, `user:<id>`, `provider:<id>`, `system` or `uid:<number>@<host>`."""
 
     tenant_id: uuid.UUID
     actor: str

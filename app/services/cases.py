@@ -27,8 +27,9 @@ CLOSE = text(
     """
     update dead_letters set state = :state, closed_at = case when :state = 'open' then closed_at else now() end,
         closed_by = case when :state = 'open' then closed_by else :actor end,
-        history = history || jsonb_build_array(jsonb_build_object('at', now(), 'actor', cast(:actor as text),
-                                                                  'action', cast(:action as text)))
+        history = history || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+            'at', now(), 'actor', cast(:actor as text), 'action', cast(:action as text),
+            'reason', cast(:operator_reason as text))))
     where tenant_id = :tenant_id and id = :id
     """
 )
@@ -45,24 +46,41 @@ def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_i
 
 
 def accept(
-    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, is_dry_run: bool = False
+    runtime: Runtime,
+    tenant_id: uuid.UUID,
+    dead_letter_id: uuid.UUID,
+    actor: str,
+    is_dry_run: bool = False,
+    reason: str | None = None,
 ) -> str:
     """Credits the money that waits in a dead letter, through the one function, and closes it; returns what it did.
 
-    Raises RequestRejected: 404, or 409 where it is closed already or holds no money.
+    `reason` is the operator's, kept in the audit and in the history. Raises RequestRejected: 404, or 409 where it is
+    closed already or holds no money.
     """
-    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.ACCEPT, is_dry_run)
+    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.ACCEPT, is_dry_run, reason)
 
 
 def reject(
-    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, is_dry_run: bool = False
+    runtime: Runtime,
+    tenant_id: uuid.UUID,
+    dead_letter_id: uuid.UUID,
+    actor: str,
+    is_dry_run: bool = False,
+    reason: str | None = None,
 ) -> str:
     """Closes a dead letter without a credit; returns what it did. Raises RequestRejected (404, 409)."""
-    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.REJECT, is_dry_run)
+    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.REJECT, is_dry_run, reason)
 
 
 def _decide(
-    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, kind: CommandKind, is_dry_run: bool
+    runtime: Runtime,
+    tenant_id: uuid.UUID,
+    dead_letter_id: uuid.UUID,
+    actor: str,
+    kind: CommandKind,
+    is_dry_run: bool,
+    reason: str | None,
 ) -> str:
     with runtime.database.transaction("clerk", tenant_id, by_keys="few") as connection:
         row = lock_dead_letter(connection, tenant_id, dead_letter_id)
@@ -74,16 +92,33 @@ def _decide(
         # Closed first: what the decision reads of the payment's open cases is then what is left of them.
         connection.execute(
             CLOSE,
-            {"tenant_id": tenant_id, "id": dead_letter_id, "state": state, "actor": actor, "action": state},
+            {
+                "tenant_id": tenant_id,
+                "id": dead_letter_id,
+                "state": state,
+                "actor": actor,
+                "action": state,
+                "operator_reason": reason,
+            },
         )
         outcomes = settlement.settle(connection, [item]) if item else []
-        detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"]}
+        detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], **name_reason(reason)}
         if row["amount_minor"] is not None:
             detail |= {"amount_minor": row["amount_minor"], "currency": row["currency"]}
         audit.write(connection, [AuditRow(tenant_id, actor, f"dead_letter_{state}", detail, row["payment_id"])])
         queue(connection, outcomes)
     tell(runtime, outcomes)
     return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
+
+
+def name_reason(reason: str | None) -> dict[str, str]:
+    """Returns an operator's reason as audit rows name it, beside the `reason` of the dead letter itself."""
+    return {} if reason is None else {"operator_reason": reason}
+
+
+def moves_money(outcomes: list[Outcome]) -> bool:
+    """Returns whether any of the decisions moves money."""
+    return any(outcome.decision is not None and outcome.decision.transfer is not None for outcome in outcomes)
 
 
 def _check(row: RowMapping, kind: CommandKind) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import uuid
 from typing import Any
 
@@ -23,6 +25,14 @@ def check_name(name: str) -> None:
     """Raises ConfigurationError unless `name` can name a tenant or a provider."""
     if not _NAME.fullmatch(name):
         raise ConfigurationError("a name has 1 to 64 letters, digits, blanks and ._-")
+
+
+def local_actor() -> str:
+    """Returns `uid:<number>@<host>`, the audit's actor for a command that runs on this machine.
+
+    Both come from the kernel. LOGNAME and USER are environment variables, which every user can set to another name.
+    """
+    return f"uid:{os.getuid()}@{socket.gethostname()}"
 
 
 def write_audit(connection: Connection, tenant_id: uuid.UUID, actor: str, kind: str, detail: dict[str, Any]) -> None:

@@ -23,11 +23,20 @@ REDRIVES_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a redrive did or, when dry, would do."""
+    """What a redrive did or, when dry, would do. `moves_money`: as things stand, its work credits or reverses."""
 
     dead_letter_id: uuid.UUID
     is_redriven: bool
     effect: str
+    moves_money: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What settling a webhook again would do at this moment."""
+
+    effect: str
+    moves_money: bool = False
 
 
 _WEBHOOK_DUE = text(
@@ -70,27 +79,49 @@ _CALL_DUE = text(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who redrives, and why; the reason is kept in the audit and in the history."""
+
+    actor: str
+    reason: str | None = None
+
+
 def redrive(
-    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, actor: str, is_dry_run: bool = False
+    runtime: Runtime,
+    tenant_id: uuid.UUID,
+    dead_letter_id: uuid.UUID,
+    actor: str,
+    is_dry_run: bool = False,
+    reason: str | None = None,
 ) -> Effect:
     """Redrives one dead letter. Raises RequestRejected: 404, or 409 where it is closed or nothing can be done again."""
+    by = Operator(actor, reason)
     with runtime.database.transaction("clerk", tenant_id) as connection:
-        effect = _redrive(runtime, connection, tenant_id, dead_letter_id, actor, 0.0, is_dry_run)
+        effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, 0.0, is_dry_run)
     if effect.is_redriven:
         _ring(runtime)
     return effect
 
 
-def redrive_many(runtime: Runtime, filters: Filters, limit: int, actor: str, is_dry_run: bool = False) -> list[Effect]:
+def redrive_many(
+    runtime: Runtime,
+    filters: Filters,
+    limit: int,
+    actor: str,
+    is_dry_run: bool = False,
+    reason: str | None = None,
+) -> list[Effect]:
     """Redrives up to `limit` open dead letters that fit, each in a transaction of its own, spread over time."""
     found = list_dead_letters(runtime.database, replace(filters, state="open"), min(limit, REDRIVES_MAX))
     effects: list[Effect] = []
+    by = Operator(actor, reason)
     for place, row in enumerate(found):
         dead_letter_id, tenant_id = uuid.UUID(row["id"]), uuid.UUID(row["tenant_id"])
         wait = place / REDRIVES_PER_SECOND
         try:
             with runtime.database.transaction("clerk", tenant_id) as connection:
-                effect = _redrive(runtime, connection, tenant_id, dead_letter_id, actor, wait, is_dry_run)
+                effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, wait, is_dry_run)
         except RequestRejected as rejection:
             # Another operator was faster, or there is nothing to do again: the others go on.
             effect = Effect(dead_letter_id, False, str(rejection))
@@ -100,18 +131,26 @@ def redrive_many(runtime: Runtime, filters: Filters, limit: int, actor: str, is_
     return effects
 
 
-def replay_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID, actor: str) -> str:
+def preview_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> Preview:
+    """Returns what settling a webhook again would do at this moment. Raises RequestRejected as `replay_webhook`."""
+    with runtime.database.transaction("clerk", tenant_id) as connection:
+        return _preview_webhook(runtime, connection, tenant_id, webhook_id)
+
+
+def replay_webhook(
+    runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID, actor: str, reason: str | None = None
+) -> str:
     """Lets a webhook be settled once more, whatever became of it; returns what it would do at this moment.
 
     Raises RequestRejected: 404, or 409 for one that is kept as a mark only (the same id with other bytes).
     """
     with runtime.database.transaction("clerk", tenant_id) as connection:
-        effect = _preview_webhook(runtime, connection, tenant_id, webhook_id)
+        preview = _preview_webhook(runtime, connection, tenant_id, webhook_id)
         _put_webhook_back(connection, tenant_id, webhook_id, 0.0)
-        detail = {"webhook_id": webhook_id}
+        detail = {"webhook_id": webhook_id, **cases.name_reason(reason)}
         audit.write(connection, [AuditRow(tenant_id, actor, "webhook_replayed", detail)])
     _ring(runtime)
-    return effect
+    return preview.effect
 
 
 def _ring(runtime: Runtime) -> None:
@@ -124,7 +163,7 @@ def _redrive(
     connection: Connection,
     tenant_id: uuid.UUID,
     dead_letter_id: uuid.UUID,
-    actor: str,
+    by: Operator,
     wait: float,
     is_dry_run: bool,
 ) -> Effect:
@@ -134,19 +173,20 @@ def _redrive(
     if row["state"] != "open":
         raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}.")
     if row["webhook_id"] is not None:
-        effect = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
+        preview = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
         if not is_dry_run:
             _put_webhook_back(connection, tenant_id, row["webhook_id"], wait)
     else:
-        effect = _call_again(connection, row, wait, is_dry_run)
+        preview = Preview(_call_again(connection, row, wait, is_dry_run))
     if is_dry_run:
-        return Effect(dead_letter_id, False, effect)
+        return Effect(dead_letter_id, False, preview.effect, preview.moves_money)
     state = "open" if _stays_open(row) else "redriven"
-    about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": actor}
+    about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": by.actor, "operator_reason": by.reason}
     connection.execute(cases.CLOSE, about | {"state": state, "action": "redriven"})
     detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], "webhook_id": row["webhook_id"]}
-    audit.write(connection, [AuditRow(tenant_id, actor, "dead_letter_redriven", detail, row["payment_id"])])
-    return Effect(dead_letter_id, True, effect)
+    detail |= cases.name_reason(by.reason)
+    audit.write(connection, [AuditRow(tenant_id, by.actor, "dead_letter_redriven", detail, row["payment_id"])])
+    return Effect(dead_letter_id, True, preview.effect, preview.moves_money)
 
 
 def _stays_open(row: RowMapping) -> bool:
@@ -154,7 +194,7 @@ def _stays_open(row: RowMapping) -> bool:
     return row["amount_minor"] is not None or row["reason"] == "reversal" or row["kind"] == "reconciliation"
 
 
-def _preview_webhook(runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> str:
+def _preview_webhook(runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> Preview:
     found = connection.execute(_WEBHOOK, {"tenant_id": tenant_id, "webhook_id": webhook_id}).mappings().first()
     if found is None:
         raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
@@ -162,8 +202,9 @@ def _preview_webhook(runtime: Runtime, connection: Connection, tenant_id: uuid.U
     try:
         item = translate(runtime, StoredWebhook(**values))
     except Unusable as error:
-        return f"dead_letter: {error}"
-    return cases.describe(settlement.preview(connection, [item]))
+        return Preview(f"dead_letter: {error}")
+    outcomes = settlement.preview(connection, [item])
+    return Preview(cases.describe(outcomes), cases.moves_money(outcomes))
 
 
 def _put_webhook_back(connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID, wait: float) -> None:

@@ -11,7 +11,7 @@ from app.core.signatures import decode_secret
 from app.runtime import Runtime
 from app.services.access import authenticate
 from models.migrations import newest_revision
-from tests.support.commands import Commands
+from tests.support.commands import LOCAL, Commands
 from tests.support.servers import Place, Servers
 
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
@@ -62,7 +62,7 @@ def test_a_tenant_is_made_and_listed(commands: Commands) -> None:
     assert made["id"] in table
     audit = commands.place.rows("select actor, kind, detail from audit_logs")
     assert [(row["kind"], row["detail"]) for row in audit] == [("tenant_created", {"name": "acme"})]
-    assert audit[0]["actor"].startswith("operator:")
+    assert audit[0]["actor"] == LOCAL
 
 
 def test_no_tenants_yet(commands: Commands) -> None:

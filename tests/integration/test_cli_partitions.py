@@ -6,7 +6,7 @@ import pytest
 
 from models.partitions import PARTITIONED
 from tests.support.aging import month_ago
-from tests.support.commands import Commands
+from tests.support.commands import LOCAL, Commands
 from tests.support.months import month_name, names, pay_for_months
 from tests.support.servers import Place
 from tests.support.shop import Shop
@@ -66,7 +66,7 @@ def test_months_are_dropped_after_a_question(commands: Commands, place: Place, o
     assert not {month_name(table, 2) for table in PARTITIONED} & names(place)
     assert {month_name(table, 1) for table in PARTITIONED} <= names(place)
     actor = place.rows("select distinct actor from dropped_partitions")[0]["actor"]
-    assert actor.startswith("operator:")
+    assert actor == LOCAL
     assert commands.json("verify", "--full")["ok"] is True
 
 

@@ -12,7 +12,7 @@ from app.core.errors import RequestRejected
 from app.core.payments import Payment
 from app.services import cases
 from tests.support.api import Api
-from tests.support.commands import Commands
+from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
 from tests.support.shop import ACTOR, Shop
 from tests.support.stack import Stack
@@ -202,15 +202,15 @@ def test_the_command_line_shows_accepts_and_rejects(front: Stack, engine: Engine
     }
     assert "underpaid" in commands.text("dead-letters", "show", ids[str(first.id)])
     assert commands.json("dead-letters", "accept", ids[str(first.id)], "--dry-run")["dry_run"] is True
-    assert "deposit of 1000 USD" in commands.text("dead-letters", "accept", ids[str(first.id)])
-    assert "rejected by a person" in commands.text("dead-letters", "reject", ids[str(second.id)])
-    assert "not open any more: accepted" in commands.error("dead-letters", "reject", ids[str(first.id)])
+    assert "deposit of 1000 USD" in commands.text("dead-letters", "accept", ids[str(first.id)], "--yes")
+    assert "rejected by a person" in commands.text("dead-letters", "reject", ids[str(second.id)], "--yes")
+    assert "not open any more: accepted" in commands.error("dead-letters", "reject", ids[str(first.id)], "--yes")
     actors = engine.place.rows(
         "select kind, actor from audit_logs where tenant_id = :id and kind like 'dead_letter_%' order by id",
         id=shop.tenant_id,
     )
     assert [row["kind"] for row in actors] == ["dead_letter_accepted", "dead_letter_rejected"]
-    assert all(row["actor"].startswith("operator:") for row in actors)
+    assert all(row["actor"] == LOCAL for row in actors)
 
 
 def test_a_settled_webhook_can_be_replayed_and_credits_nothing_again(front: Stack, engine: Engine, shop: Shop) -> None:

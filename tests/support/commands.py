@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from tests.support.servers import Place
+
+# The actor of a command that this test runs.
+LOCAL = f"uid:{os.getuid()}@{socket.gethostname()}"
 
 # What a developer may have set and a test must not see.
 _FOREIGN = (

@@ -165,6 +165,7 @@ def test_it_is_sluice_that_calls_and_decides() -> None:
     assert describe_who(event("webhook", provider)) == "the provider"
     assert describe_who(event("decision", "user:ann")) == "the user"
     assert describe_actor("operator:eve") == "operator eve"
+    assert describe_actor("uid:1000@till") == "operator uid:1000@till"
     assert describe_actor("key:01a2") == "your backend"
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from app.cli.confirm import confirm, reason_option, yes_option
 from app.cli.options import Duration, limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
@@ -38,6 +40,8 @@ _ALL = _COLUMNS | {
     "history": "History",
 }
 _AGE = Duration(10 * 365 * 86_400)
+# Effects shown in full before a question about many; more than a screen is not read.
+_EFFECTS_SHOWN = 20
 
 _filter_option = click.option(
     "--filter",
@@ -82,7 +86,8 @@ def show(dead_letter_id: uuid.UUID, as_json: bool) -> None:
 @tenant_option()
 @_filter_option
 @_dry_run_option
-@click.option("--yes", is_flag=True, help="Do not ask before many are redriven.")
+@yes_option
+@reason_option
 @limit_option
 @json_option
 def redrive_some(
@@ -91,64 +96,116 @@ def redrive_some(
     words: tuple[str, ...],
     dry_run: bool,
     yes: bool,
+    reason: str | None,
     limit: int,
     as_json: bool,
 ) -> None:
     """Makes the work of dead letters due again: those named, or with --filter all open ones that fit.
 
-    First the count is told. A webhook is settled anew, judged as when it was received; a provider call is made anew.
-    Doing it twice does no harm. Many come due at a limited pace.
+    A webhook is settled anew, judged as when it was received; a provider call is made anew. Doing it twice does no
+    harm. Many come due at a limited pace. Shows the effect and asks first with --filter, which shows the count too,
+    and where a named one moves money.
     """
     if bool(dead_letter_ids) == bool(words):
         raise click.UsageError("name dead letters, or say with --filter which ones")
     with open_runtime() as runtime:
         if dead_letter_ids:
-            tenant_id = find_tenant(runtime, tenant) if tenant else None
-            effects = [_redrive_one(runtime, tenant_id, one, dry_run) for one in dead_letter_ids]
-            _print_effects(effects, len(effects), dry_run, as_json)
-            return
-        filters = _read(runtime, tenant, words, "open")
-        count = dead_letters.count_dead_letters(runtime.database, filters)
-        if not as_json:
-            click.echo(f"{count} open dead letters fit; {min(count, limit)} of them are taken.")
-        if count and not dry_run and not yes and not as_json:
-            click.confirm("Redrive them?", abort=True)
-        effects = [_row(one) for one in redrive.redrive_many(runtime, filters, limit, operator(), dry_run)]
-    _print_effects(effects, count, dry_run, as_json)
+            named = _Named(runtime, find_tenant(runtime, tenant) if tenant else None, dead_letter_ids)
+            if not dry_run and not yes:
+                _confirm_named(named.redrive(is_dry_run=True))
+            effects = named.redrive(is_dry_run=dry_run, reason=reason)
+            count = len(effects)
+        else:
+            filters = _read(runtime, tenant, words, "open")
+            count = dead_letters.count_dead_letters(runtime.database, filters)
+            if not as_json:
+                click.echo(f"{count} open dead letters fit; {min(count, limit)} of them are taken.")
+            if count and not dry_run and not yes:
+                _confirm_effects(redrive.redrive_many(runtime, filters, limit, operator(), is_dry_run=True))
+            effects = redrive.redrive_many(runtime, filters, limit, operator(), dry_run, reason)
+    _print_effects([_row(one) for one in effects], count, dry_run, as_json)
+
+
+class _Named:
+    """Dead letters that the operator has named; all of them must be the wanted tenant's."""
+
+    def __init__(self, runtime: Runtime, tenant_id: uuid.UUID | None, ids: tuple[uuid.UUID, ...]) -> None:
+        self.runtime = runtime
+        self.owners = [(one, _tenant_of(runtime, one, tenant_id)) for one in ids]
+
+    def redrive(self, *, is_dry_run: bool, reason: str | None = None) -> list[redrive.Effect]:
+        return [
+            redrive.redrive(self.runtime, tenant_id, one, operator(), is_dry_run, reason)
+            for one, tenant_id in self.owners
+        ]
+
+
+def _confirm_named(effects: list[redrive.Effect]) -> None:
+    # Only a webhook can move money. A provider call is repeated with its first idempotency key and has no such effect.
+    if any(effect.moves_money for effect in effects):
+        _confirm_effects(effects)
+
+
+def _confirm_effects(effects: list[redrive.Effect]) -> None:
+    lines = [f"{effect.dead_letter_id}: {effect.effect}" for effect in effects[:_EFFECTS_SHOWN]]
+    if len(effects) > _EFFECTS_SHOWN:
+        lines.append(f"and {len(effects) - _EFFECTS_SHOWN} more (--dry-run shows all)")
+    confirm("\n".join(lines), "Redrive them?")
 
 
 @command.command("accept")
 @click.argument("dead_letter_id", metavar="ID", type=click.UUID)
 @_dry_run_option
+@yes_option
+@reason_option
 @json_option
-def accept(dead_letter_id: uuid.UUID, dry_run: bool, as_json: bool) -> None:
-    """Credits the money in a dead letter, as it was received."""
-    with open_runtime() as runtime:
-        effect = cases.accept(runtime, _tenant_of(runtime, dead_letter_id), dead_letter_id, operator(), dry_run)
-    _print_effect(dead_letter_id, effect, dry_run, as_json)
+def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
+    """Credits the money in a dead letter, as it was received. Shows the effect and asks first."""
+    _decide(cases.accept, "Accept it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
 @command.command("reject")
 @click.argument("dead_letter_id", metavar="ID", type=click.UUID)
 @_dry_run_option
+@yes_option
+@reason_option
 @json_option
-def reject(dead_letter_id: uuid.UUID, dry_run: bool, as_json: bool) -> None:
-    """Closes a dead letter without a credit."""
+def reject(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
+    """Closes a dead letter without a credit. Shows the effect and asks first."""
+    _decide(cases.reject, "Reject it?", dead_letter_id, dry_run, yes, reason, as_json)
+
+
+def _decide(
+    decide: Callable[..., str],
+    question: str,
+    dead_letter_id: uuid.UUID,
+    dry_run: bool,
+    yes: bool,
+    reason: str | None,
+    as_json: bool,
+) -> None:
     with open_runtime() as runtime:
-        effect = cases.reject(runtime, _tenant_of(runtime, dead_letter_id), dead_letter_id, operator(), dry_run)
+        found = dead_letters.read_dead_letter(runtime.database, None, dead_letter_id)
+        named = (runtime, uuid.UUID(found["tenant_id"]), dead_letter_id, operator())
+        if not dry_run and not yes:
+            confirm(f"{_summarize(found)}\nWould be {decide(*named, True)}", question)
+        effect = decide(*named, dry_run, reason)
     _print_effect(dead_letter_id, effect, dry_run, as_json)
+
+
+def _summarize(found: dict[str, Any]) -> str:
+    """Returns in one line what a person decides about."""
+    parts = [found["reason"]]
+    if found["amount"] is not None:
+        parts.append(f"{found['amount']} {found['currency']}")
+    if found["payment_id"] is not None:
+        parts.append(f"payment {found['payment_id']}")
+    return f"Dead letter {found['id']}: {', '.join(parts)}"
 
 
 def _tenant_of(runtime: Runtime, dead_letter_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> uuid.UUID:
     """Returns whose dead letter it is. Raises RequestRejected (404) where it is none of `tenant_id`'s."""
     return uuid.UUID(dead_letters.read_dead_letter(runtime.database, tenant_id, dead_letter_id)["tenant_id"])
-
-
-def _redrive_one(
-    runtime: Runtime, wanted_tenant: uuid.UUID | None, dead_letter_id: uuid.UUID, is_dry_run: bool
-) -> dict[str, Any]:
-    tenant_id = _tenant_of(runtime, dead_letter_id, wanted_tenant)
-    return _row(redrive.redrive(runtime, tenant_id, dead_letter_id, operator(), is_dry_run))
 
 
 def _row(effect: redrive.Effect) -> dict[str, Any]:

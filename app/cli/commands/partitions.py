@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from app.cli.confirm import confirm
 from app.cli.options import Moment, operator
 from app.cli.output import json_option, print_json, print_rows, printable
 from app.cli.stack import find_settings, open_runtime
@@ -72,7 +73,7 @@ def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: boo
         _print(planned, is_dry_run=True, as_json=False)
         if all(each.why for each in planned):
             return
-        click.confirm("Drop them? They cannot be got back.", abort=True)
+        confirm("", "Drop them? They cannot be got back.")
     _print(drop_before(owner_url, moment, operator(), dry_run), is_dry_run=dry_run, as_json=as_json)
 
 

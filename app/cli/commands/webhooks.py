@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from app.cli.confirm import confirm, reason_option, yes_option
 from app.cli.options import limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
@@ -110,13 +111,26 @@ def _print_webhook(webhook: dict[str, Any], body: bytes) -> None:
 
 @command.command("replay")
 @click.argument("webhook_id", metavar="ID", type=click.UUID)
+@click.option("--dry-run", is_flag=True, help="Only say what it would do at this moment.")
+@yes_option
+@reason_option
 @json_option
-def replay(webhook_id: uuid.UUID, as_json: bool) -> None:
-    """Lets a webhook be settled once more, whatever became of it; its money is credited once all the same."""
+def replay(webhook_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
+    """Lets a webhook be settled once more, whatever became of it; its money is credited once all the same.
+
+    Shows the effect and asks first where it moves money.
+    """
     with open_runtime() as runtime:
         tenant_id = listing.show_webhook(runtime, webhook_id)["tenant_id"]
-        effect = redrive.replay_webhook(runtime, tenant_id, webhook_id, operator())
+        preview = redrive.preview_webhook(runtime, tenant_id, webhook_id)
+        if preview.moves_money and not dry_run and not yes:
+            confirm(f"At this moment: {preview.effect}", "Replay it?")
+        effect = preview.effect
+        if not dry_run:
+            effect = redrive.replay_webhook(runtime, tenant_id, webhook_id, operator(), reason)
     if as_json:
-        print_json({"id": webhook_id, "effect": effect})
+        print_json({"id": webhook_id, "dry_run": dry_run, "effect": effect})
+    elif dry_run:
+        click.echo(f"Would be due again; at this moment: {printable(effect)}")
     else:
         click.echo(f"Due again; at this moment: {printable(effect)}")

@@ -1,0 +1,65 @@
+"""Asks the operator before a command acts, and reads the reason that the audit keeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from app.cli.output import printable
+from app.core.reason import REASON_LENGTH_MAX, check_reason
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class NobodyAnswered(click.ClickException):
+    """A question had no answer: stdin is closed or empty, and there is no --yes."""
+
+    exit_code = 2
+
+    def __init__(self) -> None:
+        super().__init__("nothing was done: there is nobody to ask. Repeat the command with --yes")
+
+
+class Reason(click.ParamType[str]):
+    """An operator's reason, as the audit keeps it."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return check_reason(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def yes_option(function: _F) -> _F:
+    """Adds `--yes`, as the argument `yes`."""
+    return click.option("--yes", is_flag=True, help="Do it without asking.")(function)
+
+
+def reason_option(function: _F) -> _F:
+    """Adds `--reason`, as the argument `reason`."""
+    text = f"Why, for the audit; up to {REASON_LENGTH_MAX} characters."
+    return click.option("--reason", type=Reason(), help=text)(function)
+
+
+def confirm(effect: str, question: str) -> None:
+    """Shows the effect, unless it was shown already, and asks; returns only where the answer is yes.
+
+    Both go to stderr, so that stdout stays the command's document. Raises NobodyAnswered (exit 2) where no answer
+    comes, click.ClickException (exit 1) for a no.
+    """
+    for line in effect.splitlines():
+        click.echo(printable(line), err=True)
+    try:
+        is_sure = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise  # Ctrl-C or Ctrl-D of a person who was asked.
+        click.echo(err=True)
+        raise NobodyAnswered from None
+    if not is_sure:
+        raise click.ClickException("nothing was done")
