@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import orjson
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
+from models.database_urls import psycopg2_url
 from models.driver_types import remember_ids
 from models.messages import (
     Message,
@@ -28,7 +28,7 @@ from models.messages import (
     write_later,
 )
 
-Role = Literal["web", "door", "worker", "operator", "clerk"]
+Role = Literal["web", "door", "worker", "operator", "clerk", "sockets", "auditor"]
 # How many rows a transaction looks up by their keys; none where it does something else.
 ByKeys = Literal["few", "many"]
 
@@ -39,6 +39,8 @@ STATEMENT_TIMEOUT_MS: dict[Role, int] = {
     "worker": 15_000,
     "operator": 60_000,
     "clerk": 15_000,
+    "sockets": 2_000,
+    "auditor": 60_000,
 }
 
 # Per process: ten transactions at once keep two cores of PostgreSQL busy, and ten processes fit into its connections.
@@ -68,21 +70,24 @@ _BEGIN: dict[ByKeys | None, Message] = {
 }
 
 
-def psycopg2_url(url: str) -> str:
-    """Returns `url` with the psycopg2 driver named; SQLAlchemy would take another one for a plain `postgresql://`."""
-    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-
-
 class Database:
     """The application's connections to PostgreSQL, made lazily and so once per process.
 
     `url` is the application's login, a member of the sluice_* roles that inherits nothing: a transaction that
     forgets its role may do nothing at all. `prepares`: statements about few rows are prepared once a connection.
+    `instead` names the role to act as where a process type has none of those that shared code names (models/logins.py).
     """
 
     def __init__(
-        self, url: str, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0, *, prepares: bool = True
+        self,
+        url: str,
+        pool_size: int = POOL_SIZE,
+        pool_timeout: float = 5.0,
+        *,
+        prepares: bool = True,
+        instead: Mapping[Role, Role] | None = None,
     ) -> None:
+        self._instead = dict(instead or {})
         # Five seconds: a request that gets no connection until then is better told 503 than kept.
         self.engine: Engine = create_engine(
             psycopg2_url(url),
@@ -109,7 +114,7 @@ class Database:
         with self._renewed_pool(), self.engine.connect() as connection, _unopened(connection.connection):
             keep_plans(connection.connection, by_keys == "few")
             try:
-                write_later(connection, _BEGIN[by_keys], _settings(role, tenant_id))
+                write_later(connection, _BEGIN[by_keys], self._settings(role, tenant_id))
                 yield connection
                 finish(connection, "commit")
             except BaseException:
@@ -127,7 +132,7 @@ class Database:
         with self._renewed_pool(), borrowed(self.engine) as driver, _unopened(driver):
             keep_plans(driver, True)
             try:
-                return run(driver, self.engine.dialect, message, {**_settings(role, tenant_id), **parameters})
+                return run(driver, self.engine.dialect, message, {**self._settings(role, tenant_id), **parameters})
             except DBAPIError as error:
                 if error.connection_invalidated:
                     driver.invalidate(error.orig)
@@ -150,8 +155,11 @@ class Database:
         with self.engine.connect() as plain:
             connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
-                take_role(connection, role, None)
+                read(connection, _TAKE, self._settings(role, None))
                 yield connection
+
+    def _settings(self, role: Role, tenant_id: uuid.UUID | None) -> dict[str, str]:
+        return _settings(self._instead.get(role, role), tenant_id)
 
     def forget_connections(self) -> None:
         """Drops inherited connections without closing them; to be called in a forked child."""

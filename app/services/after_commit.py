@@ -33,7 +33,8 @@ def number(connection: Connection, outcomes: Sequence[Outcome]) -> Numbering:
 def tell(runtime: Runtime, outcomes: Sequence[Outcome], numbering: Numbering | None = None) -> None:
     """Tells waiting requests and sockets, and rings for calls that became due.
 
-    `numbering` is what `number` gave in the transaction; what it left, or all of it, is numbered now.
+    `numbering` is what `number` gave in a worker's transaction; what it left is numbered now. Without it a worker is
+    rung for: the roles of web and of operators give no numbers.
     """
     changed = {
         outcome.decision.payment.id
@@ -43,8 +44,10 @@ def tell(runtime: Runtime, outcomes: Sequence[Outcome], numbering: Numbering | N
     messages = [changed_message(changed)] if changed else []
     runtime.doorbells.publish(messages + (notifications.list_messages(numbering) if numbering else []))
     told = [payment for payment, _ in _events(outcomes)]
-    left = numbering.left_to_others + numbering.unfinished if numbering else {payment.tenant_id for payment in told}
-    notifications.number_tenants(runtime, left)
+    if numbering:
+        notifications.number_tenants(runtime, numbering.left_to_others + numbering.unfinished)
+    elif told:
+        runtime.doorbells.ring("notify")
     if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment in told):
         # The provider's session is to be closed.
         runtime.doorbells.ring("provider")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import create_engine, pool, text
 
-from models.session import psycopg2_url
+from models.database_urls import psycopg2_url
 
 CONNECT_SECONDS = 3  # As long as the application's own connections wait.
 

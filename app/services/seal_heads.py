@@ -48,7 +48,7 @@ _SEALS = text(
 
 def read_heads(database: Database, tenant_id: uuid.UUID | None = None) -> list[Head]:
     """Returns the present heads of all chains, or of one tenant's."""
-    with database.transaction("operator") as connection:
+    with database.transaction("auditor") as connection:
         rows = connection.execute(_READ, {"tenant_id": tenant_id}).all()
     return [Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows]
 
@@ -72,7 +72,7 @@ def load_heads(path: str | Path) -> dict[str, Head]:
 
 def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
     """Returns those of `heads` that are no seal of the chain in the database: cut off, or written anew."""
-    with database.transaction("operator") as connection:
+    with database.transaction("auditor") as connection:
         rows = connection.execute(
             _SEALS, {"tenants": [uuid.UUID(head.tenant_id) for head in heads], "numbers": [h.number for h in heads]}
         ).all()

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from models.database_urls import psycopg2_url
+from models.migrations.logins import grant_roles, list_logins
 from models.migrations.privileges import close_database
 from models.postgres_version import check_version
-from models.session import psycopg2_url
+
+# Two processes that start at once must not migrate at once; any fixed number does, this one spells "sluice".
+MIGRATION_LOCK = 0x736C75696365
 
 
-def configuration(owner_url: str, app_url: str) -> Config:
-    """Returns Alembic's configuration for the database that `owner_url` names.
-
-    The login in `app_url` is the one that is granted the application's roles.
-    """
+def configuration(owner_url: str) -> Config:
+    """Returns Alembic's configuration for the database that `owner_url` names."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["owner_url"] = psycopg2_url(owner_url)
-    config.attributes["app_login"] = make_url(app_url).username
+    config.attributes["lock"] = MIGRATION_LOCK
     return config
 
 
-def upgrade(owner_url: str, app_url: str) -> None:
+def upgrade(owner_url: str, app_url: str | None, login_urls: Mapping[str, str] | None = None) -> None:
     """Brings the database to the newest revision and makes the partitions of the months to come.
 
-    Does nothing where all is there already. Raises UnsupportedServer, before anything is changed, where the server is
-    too old.
+    The login of each process type, by type in `login_urls`, becomes a member of that type's roles alone; the one in
+    `app_url` a member of all. A login that is missing is created, with the password of its URL. Does nothing where all
+    is there already. Raises UnsupportedServer, before anything is changed, where the server is too old.
     """
+    logins = list_logins(app_url, login_urls or {})
     engine = create_engine(psycopg2_url(owner_url), poolclass=NullPool)
     with engine.connect() as connection:
         check_version(connection)
-    command.upgrade(configuration(owner_url, app_url), "head")
+    command.upgrade(configuration(owner_url), "head")
     with engine.begin() as connection:
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         close_database(connection)
+        grant_roles(connection, logins)
     make_partitions(owner_url)
 
 

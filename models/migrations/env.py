@@ -6,9 +6,6 @@ from sqlalchemy import create_engine, pool, text
 from models import Model
 from models.partitions import is_described
 
-# Two processes that start at once must not migrate at once; any fixed number does, this one spells "sluice".
-MIGRATION_LOCK = 0x736C75696365
-
 engine = create_engine(context.config.attributes["owner_url"], poolclass=pool.NullPool)
 with engine.connect() as connection:
     context.configure(
@@ -18,5 +15,5 @@ with engine.connect() as connection:
         transaction_per_migration=False,
     )
     with context.begin_transaction():
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": context.config.attributes["lock"]})
         context.run_migrations()

@@ -13,9 +13,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app.services import settling
 from models import Database, Model
+from models.database_urls import psycopg2_url
 from models.migrations import newest_revision, upgrade
 from models.partitions import is_described
-from models.session import Role, psycopg2_url
+from models.session import Role
+from tests.support.catalogue import FUNCTIONS, function_names
 from tests.support.servers import Place
 from tests.support.shop import Shop
 
@@ -175,3 +177,15 @@ def test_what_entries_hang_on_stays(place: Place, tenant: Shop, table: str) -> N
             is_without_right = role in ROLES and "permission denied" in refused
             assert is_without_right or "keeps its rows" in refused, (role, statement, refused)
     assert place.rows(f"select * from {table} order by id") == before
+
+
+def test_public_may_execute_no_function(place: Place) -> None:
+    assert function_names(place, "has_function_privilege('public', f.oid, 'EXECUTE')") == set()
+    assert len(function_names(place, "true")) >= 20
+
+
+def test_functions_of_the_owner_resolve_names_in_the_temporary_schema_last(place: Place) -> None:
+    definers = place.rows(f"select f.signature, f.settings from ({FUNCTIONS}) as f where f.is_definer")
+    assert len(definers) >= 15
+    for row in definers:
+        assert "search_path=pg_catalog, public, pg_temp" in row["settings"].split("; "), row["signature"]

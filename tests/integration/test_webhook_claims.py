@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from app.runtime import Runtime
 from app.services.webhook_claims import BATCH_ROWS, WebhookQueue
-from models.session import psycopg2_url
+from models.database_urls import psycopg2_url
 from tests.support.reads import count_rows_read
 from tests.support.servers import Place
 from tests.support.shop import Shop, make_shop

@@ -18,7 +18,7 @@ from app.core.errors import RequestRejected
 from app.core.seals import FIRST_SHA256
 from app.services.partitions.reasons import Partition, find_reasons, list_partitions, within
 from app.services.partitions.record import DETAIL, HASHED, KIND, hash_record
-from models.session import psycopg2_url
+from models.database_urls import psycopg2_url
 
 # Everybody waits behind us while we wait for the table: not longer than a request may take to be told 503.
 LOCK_MILLISECONDS = 500

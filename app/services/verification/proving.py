@@ -165,7 +165,7 @@ class _Proof:
 
     def read_chain(self, tenant_id: uuid.UUID, kept: TenantPlace, touched: set[uuid.UUID] | None) -> None:
         """Reads a chain on from the kept place and moves that along; `touched` takes up the payments in it."""
-        with self.database.snapshot("operator") as connection:
+        with self.database.snapshot("auditor") as connection:
             kept.chain, breaches = find_place(connection, tenant_id, kept.chain.number, kept.chain.sha256)
         kept.is_clean &= self.report.add(breaches)
         while not self.is_time_up():
@@ -194,7 +194,7 @@ class _Proof:
     def _look(self, read: Callable[..., _Found]) -> _Found:
         """Reads in one snapshot, and once more where that finds something broken and was behind a drop."""
         for _ in range(LOOKS_MAX):
-            with self.database.snapshot("operator") as connection:
+            with self.database.snapshot("auditor") as connection:
                 found = read(connection)
                 if not getattr(found, "breaches", found) or not is_behind_drop(connection):
                     break
@@ -236,7 +236,7 @@ def _prove_full(proof: _Proof, kept: dict[uuid.UUID, TenantPlace], tenant_id: uu
     proof.check_moment(list(kept), tenant_id)
     for each, old in kept.items():
         # The place that was kept must still be on the chain; then all of it is read from its first seal.
-        with proof.database.snapshot("operator") as connection:
+        with proof.database.snapshot("auditor") as connection:
             report.add(find_place(connection, each, old.chain.number, old.chain.sha256)[1])
         place = TenantPlace(notification_number=old.numbered, webhooks_until=report.started_at)
         proof.read_chain(each, place, None)
@@ -282,7 +282,7 @@ _PLACES = text(
 
 def _read_places(database: Database, tenant_id: uuid.UUID | None) -> dict[uuid.UUID, TenantPlace]:
     """The tenants to prove, those first that were proved the longest ago."""
-    with database.transaction("operator") as connection:
+    with database.transaction("auditor") as connection:
         rows = connection.execute(_PLACES, {"tenant_id": tenant_id}).all()
     return {
         row.id: TenantPlace(numbered=row.numbered)

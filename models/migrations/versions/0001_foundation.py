@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from alembic import context, op
+from alembic import op
 
 revision = "0001"
 down_revision = None
@@ -16,9 +16,7 @@ PARTS = ("tables", "guards", "roles", "doors")
 def upgrade() -> None:
     """Runs the SQL files of the folder `foundation`."""
     folder = Path(__file__).parent / "foundation"
-    quote = op.get_bind().dialect.identifier_preparer.quote
-    app_login = quote(context.config.attributes["app_login"])
     for part in PARTS:
-        sql = (folder / f"{part}.sql").read_text(encoding="utf-8").replace("{app_login}", app_login)
+        sql = (folder / f"{part}.sql").read_text(encoding="utf-8")
         # The driver's own cursor: without parameters it leaves the per-cent signs of the SQL alone.
         op.get_bind().connection.cursor().execute(sql)

@@ -1,5 +1,5 @@
 -- What operators need: cases of reconciliation, the history of a dead letter, the circuit breaker of a provider, and
--- a role that carries out an operator's decision for one tenant. {app_login} is replaced by the application's login.
+-- a role that carries out an operator's decision for one tenant.
 
 alter table dead_letters drop constraint ck_dead_letters_kind;
 alter table dead_letters add constraint ck_dead_letters_kind
@@ -43,7 +43,6 @@ begin
     if not exists (select from pg_roles where rolname = 'sluice_clerk') then
         create role sluice_clerk nologin;
     end if;
-    grant sluice_clerk to {app_login};
     grant usage on schema public to sluice_clerk;
     for table_name, tenant_column in
         select c.table_name, c.column_name from information_schema.columns c

@@ -1,4 +1,4 @@
--- The application's roles and what each may see. {app_login} is replaced by the application's login.
+-- The application's roles and what each may see. Logins are made members of them after the revisions.
 -- web:      acts for one tenant at a time, the transaction's app.tenant
 -- door:     reads nothing itself; calls the narrow functions of doors.sql
 -- worker:   settles for all tenants; its second wall is the tenant in every key and join
@@ -11,7 +11,6 @@ begin
         if not exists (select from pg_roles where rolname = role_name) then
             execute format('create role %I nologin', role_name);
         end if;
-        execute format('grant %I to {app_login}', role_name);
         execute format('grant usage on schema public to %I', role_name);
     end loop;
 end $$;
