@@ -150,6 +150,14 @@ def test_a_tenants_rate_limit_is_its_own(front: Stack, api: Api) -> None:
     assert {api.get("/api/payments").status_code for _ in range(12)} == {200}
 
 
+def test_a_tenant_at_its_limit_takes_nothing_from_another_that_has_one(front: Stack) -> None:
+    busy, quiet = (Api(front.web, front.make_shop(requests_per_second=3).secret_key) for _ in range(2))
+    for _ in range(3):
+        # As soon as the one is refused the other asks: a count of both together would refuse it too.
+        wait_until(lambda: busy.get("/api/payments").status_code == 429, "the busy tenant is refused")
+        assert quiet.get("/api/payments").status_code == 200
+
+
 def preflight(front: Stack, origin: str, path: str = "/api/payments/deposit") -> dict[str, str] | int:
     headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answer = Api(front.web, None).send("OPTIONS", path, headers)

@@ -138,6 +138,33 @@ def test_a_ticket_opens_one_stream(stack: Stack, shop: Shop) -> None:
     assert stack.stream(query=f"?ticket={ticket}").answer.status_code == 401
 
 
+def make_ticket(stack: Stack, token: str) -> str:
+    """Returns a fresh ticket of the client that holds `token`."""
+    caller = authenticate(stack.runtime.database, token)
+    assert caller is not None
+    return create_ticket(stack.runtime, caller)[0]
+
+
+def test_a_ticket_ends_after_its_thirty_seconds(stack: Stack, shop: Shop) -> None:
+    ticket = make_ticket(stack, shop.token())
+    # CONTRACT section 5: thirty seconds. One second more than that has passed.
+    stack.execute("update socket_tickets set expires_at = expires_at - interval '31 seconds'")
+    assert stack.stream(query=f"?ticket={ticket}").answer.status_code == 401
+    assert stack.stream(query=f"?ticket={make_ticket(stack, shop.token())}").read()["event"] == "hello"
+
+
+def test_a_ticket_ends_with_its_token(stack: Stack, shop: Shop) -> None:
+    ticket = make_ticket(stack, shop.token())
+    stack.execute("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
+    assert stack.stream(query=f"?ticket={ticket}").answer.status_code == 401
+
+
+def test_a_ticket_ends_with_the_key_of_its_token(stack: Stack, shop: Shop) -> None:
+    ticket = make_ticket(stack, shop.token())
+    shop.revoke_key()
+    assert stack.stream(query=f"?ticket={ticket}").answer.status_code == 401
+
+
 @pytest.mark.parametrize("after", ["-1", "1.0", "x", "", "1" * 19, "%D9%A1"])
 def test_a_bad_place_to_resume_from_is_a_field_error(stack: Stack, shop: Shop, after: str) -> None:
     answer = stack.stream(shop.token(), f"?after={after}").answer

@@ -6,8 +6,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.runtime import Runtime
-from app.services import settling
+from app.services import settlement, settling
+from app.services.settlement import Item
+from models import new_id
 from tests.support.servers import Place
 from tests.support.shop import Shop, make_shop
 
@@ -146,3 +149,32 @@ def test_nothing_of_what_happened_mixed_the_tenants(place: Place, shops: list[Sh
         " where e.tenant_id <> w.tenant_id or e.tenant_id <> p.tenant_id"
     )
     assert mixed == 0
+
+
+FOREIGN: list[Input] = [
+    Fact(FactKind.SUCCEEDED, "ref_1", amount_minor=2500, currency="USD"),
+    Fact(FactKind.DECLINED),
+    Fact(FactKind.CANCELLED),
+    Command(CommandKind.CANCEL),
+    Command(CommandKind.EXPIRE),
+    Command(CommandKind.ACCEPT, new_id(), 2500, "USD"),
+    Command(CommandKind.REJECT, new_id(), 2500, "USD"),
+]
+
+
+@pytest.mark.parametrize("names_provider", [True, False], ids=["provider", "no provider"])
+@pytest.mark.parametrize("given", FOREIGN, ids=lambda given: f"{type(given).__name__} {given.kind}")
+def test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name(
+    runtime: Runtime, given: Input, names_provider: bool
+) -> None:
+    """The worker's role sees all tenants: here the comparison in settlement is the only wall.
+
+    With the right provider's id beside the wrong tenant's: no other comparison may stand in for the tenant's.
+    """
+    mine, theirs = make_shop(runtime), make_shop(runtime)
+    payment = theirs.deposit()
+    item = Item(mine.tenant_id, payment.id, given, "test", theirs.provider_id if names_provider else None)
+    with runtime.database.transaction("worker", by_keys="few") as connection:
+        (outcome,) = settlement.settle(connection, [item])
+    assert outcome.decision is None
+    assert theirs.payment(payment.id) == payment

@@ -21,6 +21,7 @@ from app.core.signatures import HMAC_HEX, STRIPE
 from app.services import providers
 from app.services.providers import NewProvider
 from tests.security.raw_http import build_request, send
+from tests.support.engine import Engine
 from tests.support.shop import ACTOR, NOWHERE, Shop
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
@@ -120,6 +121,25 @@ def test_a_signed_webhook_for_a_strangers_payment_is_for_an_unknown_one(house: S
         f"{house.web}/api/payments/{payment.id}/timeline", headers=victim.headers(), timeout=20
     ).json()["data"]
     assert [event["kind"] for event in timeline] == ["payment_created"]
+
+
+def test_another_provider_of_the_same_tenant_settles_nothing(house: Stack, shop: Shop) -> None:
+    """CONTRACT section 4: a webhook applies only to payments of the same tenant and the same provider."""
+    engine = Engine(house.runtime, house.place)
+    payment = shop.deposit()
+    other_id, secret = new_provider(shop)
+    for status in ("success", "failed", "cancelled"):
+        body = shop.body(payment, status, provider_id=str(other_id))
+        assert post(house, "payment-callback", body, shop.sign(body, secret=secret)).status_code == 200
+        engine.settle()
+        assert shop.payment(payment.id) == payment
+    assert engine.entries(payment.id) == []
+    assert house.place.value("select count(*) from wallets where tenant_id = :id", id=shop.tenant_id) == 0
+    # The payment's own provider settles it all the same.
+    body = shop.body(payment)
+    assert post(house, "payment-success", body, shop.sign(body)).status_code == 200
+    engine.settle()
+    assert shop.payment(payment.id).status == "completed"
 
 
 @pytest.mark.parametrize("path", [*PATHS, "own"])
