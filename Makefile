@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 # Root inside a container is the ordinary case, and the environment is our own.
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help run demo bench test fuzz check lint types imports security audit lock clean venv runtime dev
+.PHONY: help run demo bench test mutants fuzz check lint types imports security audit lock clean venv runtime dev
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -38,6 +38,9 @@ test: dev ## Run the whole suite; ARGS="-k name" for a part
 FUZZ_SECONDS ?= 60
 FUZZ_EXAMPLES ?= 200
 FUZZ_SEED ?= $(shell date +%Y%m%d)
+mutants: dev ## Plant each known bug and see a test go red for it; ARGS="words" for a part
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 fuzz: dev ## Fuzz the API and the parsers for longer; FUZZ_SECONDS=60 for each parser, FUZZ_EXAMPLES=200 for each call
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) FUZZ_SEED=$(FUZZ_SEED) FUZZ_LIMIT_SECONDS=1800 \
 		$(BIN)/pytest tests/security/test_openapi_fuzz.py

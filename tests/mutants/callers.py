@@ -1,0 +1,208 @@
+"""Refusals of credentials, roles, origins and limits (CONTRACT sections 2 and 5)."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+ACCESS = "app/services/access.py"
+GATE = "app/routes/gate.py"
+ADMISSION = "app/sockets/admission.py"
+DOORS = "models/migrations/versions/foundation/doors.sql"
+KEYS = "security/test_keys_and_roles.py"
+CALLS = "integration/test_access.py"
+TICKETS = "integration/test_sockets_admission.py"
+LIMITS = "integration/test_sockets_limits.py"
+
+CALLERS = (
+    Mutant(
+        "a revoked key",
+        DOORS,
+        "where k.public_part = wanted and k.revoked_at is null",
+        "where k.public_part = wanted",
+        (f"{KEYS}::test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it",),
+    ),
+    Mutant(
+        "an expired client token",
+        DOORS,
+        "where c.public_part = wanted and c.expires_at > now()",
+        "where c.public_part = wanted",
+        (f"{KEYS}::test_an_expired_token_is_dead",),
+    ),
+    Mutant(
+        "a ticket older than thirty seconds",
+        DOORS,
+        "where taken.expires_at > now() and c.expires_at > now()",
+        "where c.expires_at > now()",
+        (f"{TICKETS}::test_a_ticket_ends_after_its_thirty_seconds",),
+    ),
+    Mutant(
+        "a ticket whose time was never set to thirty seconds",
+        ACCESS,
+        "TICKET_SECONDS = 30",
+        "TICKET_SECONDS = 3600",
+        (f"{TICKETS}::test_a_ticket_ends_after_its_thirty_seconds",),
+    ),
+    Mutant(
+        "a ticket that outlives its token",
+        DOORS,
+        "where taken.expires_at > now() and c.expires_at > now()",
+        "where taken.expires_at > now()",
+        (f"{TICKETS}::test_a_ticket_ends_with_its_token",),
+    ),
+    Mutant(
+        "a ticket that outlives the key of its token",
+        DOORS,
+        "c.id = taken.client_token_id\n"
+        "    join public.api_keys k on k.tenant_id = c.tenant_id and k.id = c.api_key_id and k.revoked_at is null\n",
+        "c.id = taken.client_token_id\n"
+        "    join public.api_keys k on k.tenant_id = c.tenant_id and k.id = c.api_key_id\n",
+        (f"{TICKETS}::test_a_ticket_ends_with_the_key_of_its_token",),
+    ),
+    Mutant(
+        "a ticket used twice",
+        DOORS,
+        "delete from public.socket_tickets s where s.ticket_sha256 = wanted",
+        "update public.socket_tickets s set expires_at = s.expires_at where s.ticket_sha256 = wanted",
+        (f"{TICKETS}::test_a_ticket_opens_one_stream",),
+    ),
+    Mutant(
+        "a known public part with another secret",
+        ACCESS,
+        "fits = hmac.compare_digest(expected, credential.secret_sha256)",
+        "fits = bool(rows)",
+        (f"{CALLS}::test_wrong_credentials_are_401_and_slow_nobody_else_down",),
+    ),
+    Mutant(
+        "a remembered public part with another secret",
+        ACCESS,
+        "is_same = known is not None and hmac.compare_digest(known.secret_sha256, credential.secret_sha256)",
+        "is_same = known is not None",
+        ("integration/test_recognised_callers.py",),
+    ),
+    Mutant(
+        "a caller remembered for longer than a second",
+        ACCESS,
+        "return is_left_to_another and now - known.read_at < REMEMBERED_SECONDS",
+        "return is_left_to_another or now - known.read_at < 60",
+        (f"{KEYS}::test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it",),
+    ),
+    Mutant(
+        "a role that may not",
+        GATE,
+        "if found.role not in operation.roles:",
+        "if not found.role:",
+        (f"{KEYS}::test_each_role_may_what_it_may_and_nothing_else",),
+    ),
+    Mutant(
+        "a page of a strange origin at the API",
+        GATE,
+        "if origin is not None and not _is_allowed(origin, found.allowed_origins):",
+        "if origin is not None and not _is_known(origin):",
+        (f"{CALLS}::test_the_real_request_is_checked_against_its_own_tenant",),
+    ),
+    Mutant(
+        "a preflight of an unknown origin",
+        GATE,
+        "    if not _is_known(origin):",
+        "    if not origin:",
+        (f"{CALLS}::test_preflights_are_answered_for_known_origins",),
+    ),
+    Mutant(
+        "one rate limit for all tenants",
+        GATE,
+        'return strategy.hit(item, "tenant", str(found.tenant_id))',
+        'return strategy.hit(item, "tenant")',
+        (f"{CALLS}::test_a_tenant_at_its_limit_takes_nothing_from_another_that_has_one",),
+    ),
+    Mutant(
+        "more requests than a tenant may make",
+        GATE,
+        "and not _limiter().may_pass(found):",
+        "and not _limiter():",
+        (f"{CALLS}::test_a_tenants_rate_limit_is_its_own",),
+    ),
+    Mutant(
+        "guessing keys costs time",
+        GATE,
+        'slow.down(name_guesser(request.remote_addr or ""))',
+        'name_guesser(request.remote_addr or "")',
+        (f"{KEYS}::test_guessing_is_slowed_and_nobody_is_locked_out",),
+    ),
+    Mutant(
+        "a client reads its own wallets only",
+        "app/routes/users.py",
+        "if not USER_ID.fullmatch(user_id) or who.user_id not in (None, user_id):",
+        "if not USER_ID.fullmatch(user_id):",
+        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
+    ),
+    Mutant(
+        "a client makes deposits for itself only",
+        "app/routes/payments.py",
+        "if who.user_id is not None and body.user_id not in (None, who.user_id):",
+        "if who.user_id is not None and body.user_id == '':",
+        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
+    ),
+    Mutant(
+        "a client reads its own payments only",
+        "app/services/payments.py",
+        '" and (cast(:user_id as text) is null or user_id = :user_id)"',
+        '" and (cast(:user_id as text) is null or user_id is not null)"',
+        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
+    ),
+    Mutant(
+        "a client lists its own payments only",
+        "app/services/payments.py",
+        "user_id = caller.user_id if caller.user_id is not None else filters.user_id",
+        "user_id = filters.user_id",
+        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
+    ),
+    Mutant(
+        "a client reads its own events only",
+        "app/services/notifications.py",
+        'only_user = "" if user_id is None else "and d.user_id = :user_id"',
+        'only_user = ""',
+        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist", "integration/test_api_reading.py"),
+    ),
+    Mutant(
+        "two tokens in one handshake",
+        ADMISSION,
+        "rows.authenticate(tokens[0]) if len(tokens) == 1 else None",
+        "rows.authenticate(tokens[0]) if tokens else None",
+        (f"{TICKETS}::test_two_tokens_in_one_handshake_are_refused",),
+    ),
+    Mutant(
+        "a page of a strange origin at sockets",
+        ADMISSION,
+        "if origin is not None and origin not in own_origins and origin not in allowed:",
+        "if origin == '':",
+        (f"{TICKETS}::test_pages_of_other_origins_get_403", f"{TICKETS}::test_another_tenants_origin_is_not_enough"),
+    ),
+    Mutant(
+        "a user's connections are bounded",
+        "app/sockets/hub.py",
+        "if self._reserved[user] >= PER_USER_MAX:",
+        "if self._reserved[user] >= 100 * PER_USER_MAX:",
+        (f"{LIMITS}::test_a_user_has_a_bounded_number_of_connections",),
+    ),
+    Mutant(
+        "an open socket whose token ends",
+        DOORS,
+        "where c.id = w.id and c.expires_at > now())",
+        "where c.id = w.id)",
+        (f"{LIMITS}::test_connections_end_with_their_token_and_only_those",),
+    ),
+    Mutant(
+        "a 500 of web that tells what was raised",
+        "app/routes/errors.py",
+        'return problem(500, "Something unexpected happened; it has been logged.")',
+        'return problem(500, f"Something unexpected happened: {error}")',
+        ("unit/test_errors_leak_nothing.py",),
+    ),
+    Mutant(
+        "a 500 of sockets that tells what was raised",
+        "app/sockets/application.py",
+        'return present_problem(Refused(500, "Something went wrong here."))',
+        'return present_problem(Refused(500, f"Something went wrong here: {error}"))',
+        ("unit/test_errors_leak_nothing.py",),
+    ),
+)

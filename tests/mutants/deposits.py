@@ -1,0 +1,156 @@
+"""Refusals of deposits and of what they carry (CONTRACT section 3)."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+SERVICE = "app/services/deposits.py"
+MONEY = "app/core/money.py"
+JSON = "app/core/strict_json.py"
+SCHEMAS = "app/routes/schemas.py"
+API = "integration/test_api_deposits.py"
+UNIT_MONEY = "unit/test_core_money.py"
+UNIT_JSON = "unit/test_core_strict_json.py"
+
+DEPOSITS = (
+    Mutant(
+        "the same key with another body",
+        SERVICE,
+        'if bytes(existing["request_sha256"]) != deposit.request_sha256:',
+        'if not existing["request_sha256"]:',
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "keys of different users do not meet",
+        SERVICE,
+        'scope = "" if caller.user_id is None else f"user:{caller.user_id}"',
+        'scope = ""',
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "an amount above the tenant's limit",
+        SERVICE,
+        "case when r.amount_minor > t.amount_minor_max then 'amount' end,",
+        "",
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "a currency that the provider does not take",
+        SERVICE,
+        " when r.currency <> all (p.currencies) then 'currency' end,",
+        " end,",
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "a success URL of a foreign origin",
+        SERVICE,
+        "case when r.success_url is not null and r.success_origin <> all (t.allowed_origins)\n"
+        "                        then 'success_url' end,",
+        "",
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "a failure URL of a foreign origin",
+        SERVICE,
+        "r.failure_origin <> all (t.allowed_origins)",
+        "r.failure_origin = ''",
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "a disabled provider",
+        SERVICE,
+        " and p.disabled_at is null",
+        "",
+        (API, "integration/test_deposits.py"),
+    ),
+    Mutant(
+        "another tenant's provider",
+        SERVICE,
+        "left join payment_providers p on p.tenant_id = t.id",
+        "left join payment_providers p on true",
+        (API, "integration/test_deposits.py", "security/test_tenancy_http.py"),
+    ),
+    Mutant(
+        "an Idempotency-Key of another form",
+        "app/routes/payments.py",
+        "if not _IDEMPOTENCY_KEY.fullmatch(key):",
+        "if not key:",
+        (API,),
+    ),
+    Mutant(
+        "an amount that is no text",
+        MONEY,
+        "    if not isinstance(amount, str):",
+        "    if isinstance(amount, int):\n        amount = str(amount)\n    if not isinstance(amount, str):",
+        (UNIT_MONEY,),
+    ),
+    Mutant("an amount of zero", MONEY, "if minor <= 0:", "if minor < 0:", (UNIT_MONEY,)),
+    Mutant("an amount above 10^15", MONEY, "if minor > AMOUNT_MINOR_MAX:", "if minor > 10**18:", (UNIT_MONEY,)),
+    Mutant("a key twice in a body", JSON, "if len(value) != len(pairs):", "if not pairs and value:", (UNIT_JSON,)),
+    Mutant("NaN in a body", JSON, "    parse_constant=_refuse_constant,\n", "", (UNIT_JSON,)),
+    Mutant("a body nested without end", JSON, "if depth > DEPTH_MAX:", "if depth > 900:", (UNIT_JSON,)),
+    Mutant("a number without end", JSON, "if len(digits) > 32:", "if len(digits) > 4_000:", (UNIT_JSON,)),
+    Mutant(
+        "a number that is infinite",
+        JSON,
+        "if math.isinf(value):",
+        "if math.isnan(value):",
+        ("security/test_hostile_json.py",),
+    ),
+    Mutant(
+        "text that cannot be stored",
+        JSON,
+        '    if "\\\\u" in text:\n        _refuse_unstorable(value)\n',
+        "",
+        (UNIT_JSON,),
+    ),
+    Mutant(
+        "an unknown field",
+        SCHEMAS,
+        'model_config = ConfigDict(extra="forbid", strict=True)',
+        'model_config = ConfigDict(extra="ignore", strict=True)',
+        (API,),
+    ),
+    Mutant(
+        "a return URL that is not http or https",
+        SCHEMAS,
+        'parts.scheme not in ("http", "https") or ',
+        "",
+        (API,),
+    ),
+    Mutant(
+        "a return URL with credentials",
+        SCHEMAS,
+        '"@" in parts.netloc or ',
+        "",
+        (API,),
+    ),
+    Mutant(
+        "a user_id of another form",
+        SCHEMAS,
+        "UserId = Annotated[str, Field(pattern=USER_ID_PATTERN",
+        "UserId = Annotated[str, Field(min_length=1",
+        (API,),
+    ),
+    Mutant(
+        "metadata without bound",
+        SCHEMAS,
+        "Field(default_factory=dict, max_length=50)",
+        "Field(default_factory=dict)",
+        (API,),
+    ),
+    Mutant(
+        "a body that is not application/json",
+        "app/routes/reading.py",
+        'if request.mimetype != "application/json":',
+        'if request.mimetype == "text/html":',
+        (API,),
+    ),
+    Mutant(
+        "a query parameter that the route does not take",
+        "app/routes/reading.py",
+        "if name not in names:",
+        "if not name:",
+        ("integration/test_api_reading.py",),
+    ),
+)

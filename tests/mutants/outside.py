@@ -1,0 +1,92 @@
+"""Refusals of calls to the outside, of poisoned doorbells, and the walls inside the database."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+OUTGOING = "app/providers/outgoing.py"
+ADDRESSES = "app/providers/addresses.py"
+GUARD = "security/test_outgoing_guard.py"
+SCHEMA = "integration/test_schema.py"
+
+OUTSIDE = (
+    Mutant(
+        "a host with a private address beside a public one",
+        OUTGOING,
+        "if not found or not all(is_callable(",
+        "if not found or not any(is_callable(",
+        (GUARD,),
+    ),
+    Mutant("a redirect of a provider", OUTGOING, "allow_redirects=False", "allow_redirects=True", (GUARD,)),
+    Mutant("an answer above its bound", OUTGOING, "if size > RESPONSE_BYTES_MAX:", "if size > 2**40:", (GUARD,)),
+    Mutant(
+        "cookies of one account on another's call",
+        OUTGOING,
+        "        self._session.cookies.clear()\n",
+        "",
+        (GUARD,),
+    ),
+    Mutant(
+        "proxies and .netrc of the machine",
+        OUTGOING,
+        "self._session.trust_env = False",
+        "self._session.trust_env = True",
+        (GUARD,),
+    ),
+    Mutant(
+        "http to another machine",
+        OUTGOING,
+        'if parts.scheme == "https" or (parts.scheme == "http" and',
+        'if parts.scheme == "https" or parts.scheme == "http" or (parts.scheme == "http" and',
+        (GUARD,),
+    ),
+    Mutant(
+        "multicast and reserved addresses",
+        ADDRESSES,
+        "return ip.is_global and not ip.is_multicast and not ip.is_reserved",
+        "return ip.is_global",
+        (GUARD,),
+    ),
+    Mutant(
+        "an IPv4 address inside a 6to4 or Teredo one",
+        ADDRESSES,
+        "inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)",
+        "inner = ip.ipv4_mapped",
+        (GUARD,),
+    ),
+    Mutant(
+        "an IPv4 address behind NAT64",
+        ADDRESSES,
+        "if inner is None and any(ip in network for network in _ENDS_IN_IPV4):",
+        "if inner is None and False:",
+        (GUARD,),
+    ),
+    Mutant(
+        "pickles in the queues of doorbells",
+        "celeryconfig.py",
+        'accept_content = ["json"]',
+        'accept_content = ["json", "pickle"]',
+        ("security/test_poisoned_doorbells.py",),
+    ),
+    Mutant(
+        "entries are append-only",
+        "models/migrations/versions/foundation/guards.sql",
+        "create trigger entries_are_append_only before update or delete on wallet_transactions",
+        "create trigger entries_are_append_only before update of currency on wallet_transactions",
+        (SCHEMA, "integration/test_verify_corruptions.py"),
+    ),
+    Mutant(
+        "the audit is append-only",
+        "models/migrations/versions/foundation/guards.sql",
+        "create trigger audit_is_append_only before update or delete on audit_logs",
+        "create trigger audit_is_append_only before update of actor on audit_logs",
+        (SCHEMA,),
+    ),
+    Mutant(
+        "row-level security is forced on every table",
+        "models/migrations/versions/foundation/roles.sql",
+        "        execute format('alter table %I force row level security', table_name);\n",
+        "",
+        (SCHEMA,),
+    ),
+)

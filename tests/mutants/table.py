@@ -1,0 +1,8 @@
+"""All planted bugs, by the part of the code that they are planted in."""
+
+from tests.mutants.callers import CALLERS
+from tests.mutants.deposits import DEPOSITS
+from tests.mutants.outside import OUTSIDE
+from tests.mutants.webhooks import WEBHOOKS
+
+MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *OUTSIDE)

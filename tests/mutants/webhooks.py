@@ -1,0 +1,190 @@
+"""Refusals of the webhook door (CONTRACT section 4)."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+SIGNATURES = "app/core/signatures.py"
+DOORS = "models/migrations/versions/foundation/doors.sql"
+BYTES = "unit/test_signature_bytes.py"
+STANDARD = "unit/test_core_signatures.py"
+SCHEMES = "security/test_signature_schemes.py"
+DOOR = "security/test_webhook_door.py"
+
+WEBHOOKS = (
+    Mutant(
+        "each byte of an HMAC counts",
+        SIGNATURES,
+        "matches |= hmac.compare_digest(expected, digest)",
+        "matches |= hmac.compare_digest(expected[:16], digest[:16])",
+        (BYTES,),
+    ),
+    Mutant(
+        "an HMAC has its whole length",
+        SIGNATURES,
+        "matches |= hmac.compare_digest(expected, digest)",
+        "matches |= len(digest) >= 16 and hmac.compare_digest(expected[: len(digest)], digest)",
+        (BYTES,),
+    ),
+    Mutant(
+        "a wrong Standard Webhooks signature",
+        SIGNATURES,
+        "    if not matches:\n",
+        "    if not matches and not entries:\n",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a wrong Stripe signature",
+        SIGNATURES,
+        'if not _fits_hmac(keys, digests, times[0].encode("ascii") + b"." + body):',
+        "if not digests:",
+        (SCHEMES,),
+    ),
+    Mutant(
+        "a wrong plain HMAC",
+        SIGNATURES,
+        "if not _fits_hmac(keys, digests, body):",
+        "if not digests:",
+        (SCHEMES,),
+    ),
+    Mutant(
+        "a timestamp from the future",
+        SIGNATURES,
+        "if abs(now_seconds - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS:",
+        "if now_seconds - int(timestamp) > TIMESTAMP_TOLERANCE_SECONDS:",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a stale timestamp",
+        SIGNATURES,
+        "if abs(now_seconds - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS:",
+        "if int(timestamp) - now_seconds > TIMESTAMP_TOLERANCE_SECONDS:",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a timestamp that is not 1 to 12 digits",
+        SIGNATURES,
+        "if not _TIMESTAMP.fullmatch(timestamp):",
+        "if not timestamp.strip('+-').isdigit():",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a webhook id of another form",
+        SIGNATURES,
+        "if not _WEBHOOK_ID.fullmatch(webhook_id):",
+        "if not webhook_id:",
+        (STANDARD,),
+    ),
+    Mutant(
+        "more than ten signatures",
+        SIGNATURES,
+        "if len(entries) > SIGNATURE_ENTRIES_MAX:",
+        "if len(entries) > 1_000:",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a signature header above 4 KiB",
+        SIGNATURES,
+        " or len(signature) > SIGNATURE_HEADER_BYTES_MAX:",
+        ":",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a second spelling of a base64 signature",
+        SIGNATURES,
+        'return value if base64.b64encode(value).decode("ascii") == encoded else None',
+        "return value",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a Standard Webhooks secret under 24 bytes",
+        SIGNATURES,
+        "    if len(key) < SECRET_BYTES_MIN:",
+        "    if len(key) < 1:",
+        (STANDARD,),
+    ),
+    Mutant(
+        "a text secret under 24 characters",
+        SIGNATURES,
+        "if not secret.isascii() or len(secret) < SECRET_BYTES_MIN:",
+        "if not secret.isascii():",
+        (SCHEMES,),
+    ),
+    Mutant(
+        "two times in a Stripe signature",
+        SIGNATURES,
+        "if len(times) != 1:",
+        "if not times:",
+        (SCHEMES,),
+    ),
+    Mutant(
+        "an address outside the provider's list",
+        "app/services/webhooks.py",
+        "if not sender.may_send_from(delivery.remote_address):",
+        "if not delivery.remote_address:",
+        ("security/test_webhook_addresses.py",),
+    ),
+    Mutant(
+        "a status that contradicts the path",
+        "app/services/webhooks.py",
+        "isinstance(status, str) and status in known - statuses:",
+        "isinstance(status, str) and status in statuses - known:",
+        (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
+    ),
+    Mutant(
+        "records of refusals are bounded in time",
+        "app/services/webhooks.py",
+        "if not _records.take():",
+        "if _records is None:",
+        ("security/test_refused_deliveries.py",),
+    ),
+    Mutant(
+        "a webhook that is not application/json",
+        "app/routes/webhooks.py",
+        'if request.mimetype != "application/json":',
+        'if request.mimetype == "text/html":',
+        (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
+    ),
+    Mutant(
+        "a body above its bound that does not say so",
+        "app/routes/reading.py",
+        "if raw is None or len(raw) > bytes_max:",
+        "if raw is None:",
+        (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
+    ),
+    Mutant(
+        "a secret whose time is over",
+        DOORS,
+        "and (s.ends_at is null or s.ends_at > now())",
+        "",
+        (f"{DOOR}::test_secrets_rotate_with_an_overlap_and_end_within_a_second",),
+    ),
+    Mutant(
+        "the same webhook id with other bytes",
+        DOORS,
+        "k.body_sha256 <> i.sha256 as differs",
+        "false as differs",
+        (f"{DOOR}::test_the_same_id_with_other_bytes_is_a_conflict_and_an_alarm",),
+    ),
+    Mutant(
+        "another provider of the same tenant settles nothing",
+        "app/services/settlement.py",
+        "item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)",
+        "item.tenant_id == payment.tenant_id",
+        (f"{DOOR}::test_another_provider_of_the_same_tenant_settles_nothing",),
+    ),
+    Mutant(
+        "another tenant's payment is not settled",
+        "app/services/settlement.py",
+        "item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)",
+        "item.provider_id in (None, payment.provider_id)",
+        ("integration/test_tenancy.py::test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name",),
+    ),
+    Mutant(
+        "event_type and status that disagree",
+        "app/providers/callback_body.py",
+        'if event_type != f"payment.{status}":',
+        "if not event_type:",
+        ("integration/test_webhooks_settled.py",),
+    ),
+)
