@@ -43,7 +43,8 @@ blueprint = Blueprint("payments", __name__)
 WAITING_MAX = 100
 
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
-_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
+# Longer waits count as the longest; the bound is far below the number of digits that int() refuses.
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,100})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 
 
 @functools.cache

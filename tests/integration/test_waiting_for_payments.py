@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from app.routes.payments import WAITING_MAX
 from tests.support.api import Api, fields_of
@@ -44,6 +47,15 @@ def test_a_waiting_deposit_answers_when_the_payment_ended(api: Api, engine: Engi
     answer = waiting.result()
     assert (answer.status_code, answer.json()["status"]) == (201, "failed")
     assert answer.json()["failure_reason"] == "no such method"
+
+
+@pytest.mark.parametrize("seconds", ["11", "1000000", "9" * 100])
+def test_a_longer_wait_counts_as_ten_seconds(api: Api, engine: Engine, seconds: str) -> None:
+    key = secrets.token_hex(8)
+    payment = api.deposit(key=key).json()
+    engine.run_until(lambda: api.read(payment["id"])["redirect_url"], "the redirect URL is there")
+    answer = api.deposit(key=key, headers={"Prefer": f"wait={seconds}"})
+    assert (answer.status_code, answer.headers.get("Preference-Applied")) == (201, "wait=10")
 
 
 def test_a_wait_that_brings_nothing_is_202_after_its_time(api: Api) -> None:

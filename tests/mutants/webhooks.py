@@ -45,7 +45,7 @@ WEBHOOKS = (
         SIGNATURES,
         "if not _fits_hmac(keys, digests, body):",
         "if not digests:",
-        (SCHEMES,),
+        (BYTES,),
     ),
     Mutant(
         "a timestamp from the future",
