@@ -142,8 +142,10 @@ DEPOSITS = (
     Mutant(
         "a body that is not application/json",
         "app/routes/reading.py",
-        'if request.mimetype != "application/json":',
-        'if request.mimetype == "text/html":',
+        """    if request.mimetype != "application/json":
+        raise RequestRejected(415, "The body must be application/json.")
+    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))""",
+        "    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))",
         (API,),
     ),
     Mutant(
