@@ -29,6 +29,11 @@ REQUEST_SECONDS = Histogram(
 SOCKETS_OPEN = Gauge("sluice_sockets_open", "Live sockets and streams.", ["kind"], multiprocess_mode="livesum")
 SOCKETS_DROPPED = Counter("sluice_sockets_dropped", "Sockets closed by us, by reason.", ["reason"])
 NOTIFICATIONS_PUBLISHED = Counter("sluice_notifications_published", "Notifications numbered and published.")
+DATABASE_TROUBLE = Counter(
+    "sluice_database_trouble",
+    "Work that the database's own trouble put off, by queue and kind of trouble.",
+    ["queue", "trouble"],
+)
 TASKS = Counter("sluice_tasks", "Doorbells answered, by task and outcome.", ["task", "outcome"])
 POOL_IN_USE = Gauge(
     "sluice_pool_connections_in_use", "Database connections taken from the pool.", multiprocess_mode="livesum"
@@ -48,6 +53,9 @@ _start_at_zero(
     *("address", "json", "media_type", "path", "signature", "timestamp", "too_large", "unknown_provider", "webhook_id"),
 )
 _start_at_zero(WEBHOOKS_SETTLED, "applied", "duplicate", "ignored", "conflict", "dead_letter")
+for _queue in ("settle", "provider", "notify", "sweep"):
+    for _trouble in ("lock", "timeout", "connection", "resources", "read_only"):
+        DATABASE_TROUBLE.labels(_queue, _trouble)
 _start_at_zero(SOCKETS_OPEN, "websocket", "sse")
 _start_at_zero(SOCKETS_DROPPED, "slow_reader")
 

@@ -3,12 +3,13 @@
 from models.declaration import Model, new_id
 from models.messages import Row, prepared, read, write_later
 from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
-from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProviderBreaker
+from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProcessKey, ProviderBreaker, ProviderTrouble
 from models.partitions import DroppedPartition
 from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork
 from models.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
 from models.session import ByKeys, Database, alone
 from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
+from models.trouble import Trouble, classify_sqlstate, find_trouble, read_sqlstate
 from models.wallets import Wallet, WalletTempLog, WalletTransaction
 from models.webhooks import PaymentWebhook, WebhookKey, WebhookRefusal, WebhookWork
 
@@ -35,11 +36,14 @@ __all__ = [
     "PaymentTransaction",
     "PaymentWebhook",
     "PaymentWork",
+    "ProcessKey",
     "ProviderBreaker",
     "ProviderSecret",
+    "ProviderTrouble",
     "Row",
     "SocketTicket",
     "Tenant",
+    "Trouble",
     "VerificationPlace",
     "VerificationRun",
     "Wallet",
@@ -49,8 +53,11 @@ __all__ = [
     "WebhookRefusal",
     "WebhookWork",
     "alone",
+    "classify_sqlstate",
+    "find_trouble",
     "new_id",
     "prepared",
     "read",
+    "read_sqlstate",
     "write_later",
 ]

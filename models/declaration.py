@@ -47,12 +47,14 @@ class DueWork:
     """Columns of a narrow work row: it exists while something is left to do.
 
     `due_at` is schedule, lease, retry timer and place in the queue at once. `attempts` counts claims since the last
-    success. `claim_id` names the claim that holds the row; a write after a lease must carry it.
+    success. `claim_id` names the claim that holds the row; a write after a lease must carry it. `postponed` counts how
+    often trouble of the database put it off, which is no attempt.
     """
 
     due_at: Mapped[Created]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     claim_id: Mapped[uuid.UUID | None]
+    postponed: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 def new_id() -> uuid.UUID:

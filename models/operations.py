@@ -136,3 +136,33 @@ class Heartbeat(Model):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[Moment]
+
+
+class ProviderTrouble(Model):
+    """A provider that cannot be used as it is configured, such as one whose secret no key decrypts.
+
+    `at` is when a process last met the trouble; one that no process meets any more is history.
+    """
+
+    __tablename__ = "provider_troubles"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "provider_id"], ["payment_providers.tenant_id", "payment_providers.id"]),
+    )
+
+    provider_id: Mapped[Id]
+    tenant_id: Mapped[TenantId]
+    problem: Mapped[str]
+    at: Mapped[Created]
+
+
+class ProcessKey(Model):
+    """An encryption key that a running process holds: its fingerprint, reported again and again while it runs."""
+
+    __tablename__ = "process_keys"
+
+    # Host, process number and start: unique among the processes of an installation.
+    process: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    # 0 for the key that the process encrypts with, then in the order in which it tries them.
+    place: Mapped[int]
+    at: Mapped[Created]

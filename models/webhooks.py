@@ -72,6 +72,8 @@ class WebhookWork(DueWork, Model):
     webhook_id: Mapped[Id]
     tenant_id: Mapped[TenantId]
     payment_id: Mapped[uuid.UUID | None]
+    # Since when it alone has run into time limits and lost connections, while others were settled.
+    postponed_since: Mapped[datetime.datetime | None]
 
 
 class WebhookRefusal(Model):

@@ -53,6 +53,10 @@ class ProviderRefusedUs(ProviderCallFailed):
     """The provider refuses our credentials or configuration; a person must look."""
 
 
+class ProviderUnusable(SluiceError):
+    """The provider cannot be used as it is configured; its work waits until it can."""
+
+
 class Unusable(SluiceError):
     """A verified delivery that cannot be understood."""
 

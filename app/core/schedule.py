@@ -19,6 +19,12 @@ POLL_DAILY_SECONDS = 86_400
 RETRY_SECONDS_FIRST = 1.0
 RETRY_SECONDS_MAX = 600.0
 
+# Work that the database's own trouble put off comes back within these seconds after it is over: soon enough for money
+# that waits, seldom enough that a hundred rows behind one lock, each tried for a moment, leave a worker free.
+POSTPONE_SECONDS_MAX = 20.0
+# A statement that ran into its time limit costs a worker seconds each time.
+POSTPONE_TIMEOUT_SECONDS_MAX = 60.0
+
 # A provider's Retry-After is believed up to an hour; more would let one answer park a payment for good.
 RETRY_AFTER_SECONDS_MAX = 3_600.0
 # A provider that asks for fewer calls and names no time gets this much rest.
@@ -56,6 +62,11 @@ def retry_seconds(attempts: int, retry_after_seconds: float | None = None) -> fl
     # Jitter keeps the retries of an outage from coming back all at once; it needs no secrecy.
     wait = ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311  # nosec B311
     return max(wait, min(retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX))
+
+
+def postpone_seconds(times: int, ceiling: float = POSTPONE_SECONDS_MAX) -> float:
+    """Returns the wait after postponement number `times` (from 1): doubling up to `ceiling`, with equal jitter."""
+    return min(retry_seconds(times), ceiling * random.uniform(0.5, 1.0))  # noqa: S311  # nosec B311
 
 
 def pause_seconds(opens: int) -> float:

@@ -30,6 +30,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "reconciliation_difference": ("critical", "the provider's list and the payments differ"),
     "provider_call_dead_letter": ("warning", "a provider could not be reached within the allowed attempts"),
     "work_overdue": ("critical", "due work is not being done"),
+    "database_trouble": ("critical", "the database delays or refuses work, which waits and loses no attempt"),
+    "provider_unusable": ("critical", "a provider cannot be used as it is configured; its work waits"),
     "books_broken": ("critical", "the books do not hold: see `sluice verify --full`"),
 }
 

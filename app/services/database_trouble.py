@@ -1,0 +1,97 @@
+"""Trouble of the database as operators see it: a metric for each occurrence, one log line and one alarm an episode."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.metrics import DATABASE_TROUBLE
+from app.runtime import Runtime
+from app.services import alerts
+from app.services.alerts import AlertRow
+from models import Trouble, find_trouble, read_sqlstate
+
+log = structlog.get_logger(__name__)
+
+# Trouble of one kind that comes back within this time is the same episode: a person needs to hear of it once.
+EPISODE_SECONDS = 900.0
+# An episode that does not end is repeated this often, as all lasting alarms are.
+ALARM_SECONDS = 3_600
+# First half of the advisory lock's key, so that it meets no other use of advisory locks.
+_LOCK_SPACE = 0x74726F75
+
+_LOCK = text("select pg_advisory_xact_lock(:space, hashtext(:trouble))")
+_IS_TOLD = text(
+    "select exists (select from alerts where kind = 'database_trouble' and detail ->> 'trouble' = :trouble"
+    " and at > now() - make_interval(secs => :seconds))"
+)
+
+
+@dataclass(slots=True)
+class _Episode:
+    """When this process met the trouble last, and the alarm's detail while it could not be written yet."""
+
+    seen_at: float
+    told_at: float
+    unwritten: dict[str, str | None] | None
+
+
+_lock = threading.Lock()
+_episodes: dict[Trouble, _Episode] = {}
+
+
+def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
+    """Counts trouble that work of `queue` met and raises the episode's alarm; returns None where `error` is none.
+
+    Raises nothing: what cannot be written now is written by `write_alarms` once the database takes it.
+    """
+    trouble = find_trouble(error)
+    if trouble is None:
+        return None
+    DATABASE_TROUBLE.labels(queue, trouble).inc()
+    now = time.monotonic()
+    with _lock:
+        known = _episodes.get(trouble)
+        if known is not None and now - known.seen_at < EPISODE_SECONDS and now - known.told_at < ALARM_SECONDS:
+            known.seen_at = now
+            return trouble
+        # The statement and its values are left out: they are about a person.
+        first_line = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()[0]
+        detail = {"trouble": trouble, "queue": queue, "sqlstate": read_sqlstate(error), "error": first_line}
+        _episodes[trouble] = _Episode(now, now, detail)
+    log.warning("database_trouble", **detail)
+    write_alarms(runtime)
+    return trouble
+
+
+def forget_episodes() -> None:
+    """Lets the next trouble begin an episode of its own."""
+    with _lock:
+        _episodes.clear()
+
+
+def write_alarms(runtime: Runtime) -> None:
+    """Writes the alarms that could not be written while the trouble lasted; costs nothing where there is none."""
+    with _lock:
+        waiting = [(trouble, one.unwritten) for trouble, one in _episodes.items() if one.unwritten]
+    for trouble, detail in waiting:
+        try:
+            _write_alarm(runtime, trouble, detail or {})
+        except SQLAlchemyError:
+            return
+        with _lock:
+            _episodes[trouble].unwritten = None
+
+
+def _write_alarm(runtime: Runtime, trouble: Trouble, detail: dict[str, str | None]) -> None:
+    with runtime.database.transaction("worker") as connection:
+        # One process at a time: all of them meet the trouble in the same moment, and the alarm is one.
+        connection.execute(_LOCK, {"space": _LOCK_SPACE, "trouble": trouble})
+        is_told = connection.execute(_IS_TOLD, {"trouble": trouble, "seconds": EPISODE_SECONDS}).scalar_one()
+        if not is_told:
+            alerts.write(connection, [AlertRow("database_trouble", None, dict(detail))])

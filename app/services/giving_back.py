@@ -1,0 +1,105 @@
+"""Gives claimed work back, at the latest once the database takes it.
+
+A claim counts an attempt before the work is tried. Where the database fails the work, the attempt is taken back; where
+it cannot even be told so, this process remembers it and tries again, so that an outage costs no row an attempt. A write
+that comes too late changes nothing: each names its claim, and another worker's claim has another id.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Row, TextClause
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.runtime import Runtime
+from models import find_trouble
+
+log = structlog.get_logger(__name__)
+
+# Twice as often as the sweep rings: the rows are given back before another worker could take them.
+RETRY_SECONDS = 1.0
+# By then the rows have been claimed by others, or the outage is one that nobody expects an answer to.
+REMEMBERED_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Debt:
+    runtime: Runtime
+    statement: TextClause
+    values: Mapping[str, Any]
+    until: float
+
+
+_debts: deque[_Debt] = deque()
+_lock = threading.Lock()
+_payer: threading.Thread | None = None
+
+
+def give_back(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    """Runs `statement` as the worker and returns its rows; none where the database cannot take it now. Raises nothing.
+
+    The statement names the claim that it gives back.
+    """
+    try:
+        return _write(runtime, statement, values)
+    except SQLAlchemyError as error:
+        if find_trouble(error) is None:
+            # The rows are due again when their leases end.
+            log.exception("not_given_back")
+        else:
+            _remember(_Debt(runtime, statement, values, time.monotonic() + REMEMBERED_SECONDS))
+        return ()
+
+
+def pay_back(runtime: Runtime) -> bool:
+    """Writes what `give_back` could not write; returns whether nothing is left of `runtime`'s. Raises nothing."""
+    while True:
+        with _lock:
+            debt = next((debt for debt in _debts if debt.runtime is runtime), None)
+        if debt is None:
+            return True
+        try:
+            _write(runtime, debt.statement, debt.values)
+        except SQLAlchemyError as error:
+            if find_trouble(error) and time.monotonic() < debt.until:
+                return False
+            log.exception("not_given_back")
+        with _lock:
+            # Another thread may have written the same; the second one found no claim to give back.
+            if debt in _debts:
+                _debts.remove(debt)
+
+
+def _write(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    with runtime.database.transaction("worker") as connection:
+        result = connection.execute(statement, values)
+        return result.all() if result.returns_rows else ()
+
+
+def _remember(debt: _Debt) -> None:
+    global _payer  # one thread per process, started when it is needed
+    with _lock:
+        _debts.append(debt)
+        # A thread does not live on in a forked child.
+        if _payer is None or not _payer.is_alive():
+            _payer = threading.Thread(target=_pay_all, name="giving-back", daemon=True)
+            _payer.start()
+
+
+def _pay_all() -> None:
+    while True:
+        time.sleep(RETRY_SECONDS)
+        with _lock:
+            runtimes = list({id(debt.runtime): debt.runtime for debt in _debts}.values())
+        for runtime in runtimes:
+            pay_back(runtime)
+        with _lock:
+            if not _debts:
+                return

@@ -1,0 +1,68 @@
+"""Providers that cannot be used as they are configured: named where operators read, with one alarm an hour for each."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.runtime import Runtime
+from app.services import alerts
+from app.services.alerts import AlertRow
+from models.session import Role
+
+log = structlog.get_logger(__name__)
+
+# A provider's webhooks may come by the hundred; what one of them says is said again at the earliest after this time.
+REPORT_SECONDS = 10.0
+ALARM_SECONDS = 3_600
+# First half of the advisory lock's key, so that it meets no other use of advisory locks.
+_LOCK_SPACE = 0x70726F76
+
+_REPORT = text("select report_provider(:provider_id, :problem)")
+_UNUSABLE = text("select provider_id, tenant_id, problem from watch_providers()")
+_LOCK = text("select pg_advisory_xact_lock(:space, 0)")
+_TOLD = text(
+    "select detail ->> 'provider_id' from alerts"
+    " where kind = 'provider_unusable' and at > now() - make_interval(secs => :seconds)"
+)
+
+_reported_at: dict[tuple[uuid.UUID, str], float] = {}
+
+
+def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "worker") -> None:
+    """Keeps that a provider cannot be used, in a transaction of its own. Raises nothing.
+
+    Workers raise the alarm at once; for what other processes report, housekeeping does.
+    """
+    now, key = time.monotonic(), (provider_id, problem)
+    if now - _reported_at.get(key, -REPORT_SECONDS) < REPORT_SECONDS:
+        return
+    _reported_at[key] = now
+    log.error("provider_unusable", provider_id=str(provider_id), problem=problem)
+    try:
+        with runtime.database.transaction(role) as connection:
+            connection.execute(_REPORT, {"provider_id": provider_id, "problem": problem})
+        if role == "worker":
+            raise_alarms(runtime)
+    except SQLAlchemyError:
+        # The next call or webhook reports it again.
+        _reported_at.pop(key, None)
+
+
+def raise_alarms(runtime: Runtime) -> None:
+    """Raises an alarm for each provider that cannot be used, at most one an hour. Raises SQLAlchemyError."""
+    with runtime.database.transaction("worker") as connection:
+        unusable = connection.execute(_UNUSABLE).all()
+        if not unusable:
+            return
+        connection.execute(_LOCK, {"space": _LOCK_SPACE})
+        told = connection.execute(_TOLD, {"seconds": ALARM_SECONDS}).scalars().all()
+        rows = [
+            AlertRow("provider_unusable", row.tenant_id, {"provider_id": row.provider_id, "problem": row.problem})
+            for row in unusable
+        ]
+        alerts.write(connection, [row for row in rows if str(row.detail["provider_id"]) not in told])
