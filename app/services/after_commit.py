@@ -5,17 +5,22 @@ What is told are hints only: each of them may be lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 
+import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
 from app.core.payments import Status
 from app.doorbells import changed_message
 from app.runtime import Runtime
-from app.services import notifications
+from app.services import database_trouble, notifications
 from app.services.notifications import Event, Numbering
 from app.services.settlement import Outcome
+
+log = structlog.get_logger(__name__)
 
 _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
@@ -45,12 +50,22 @@ def tell(runtime: Runtime, outcomes: Sequence[Outcome], numbering: Numbering | N
     runtime.doorbells.publish(messages + (notifications.list_messages(numbering) if numbering else []))
     told = [payment for payment, _ in _events(outcomes)]
     if numbering:
-        notifications.number_tenants(runtime, numbering.left_to_others + numbering.unfinished)
+        _number_left(runtime, numbering.left_to_others + numbering.unfinished)
     elif told:
         runtime.doorbells.ring("notify")
     if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment in told):
         # The provider's session is to be closed.
         runtime.doorbells.ring("provider")
+
+
+def _number_left(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
+    try:
+        notifications.number_tenants(runtime, tenant_ids)
+    except SQLAlchemyError as error:
+        # What is told about is committed; the notifications wait for the next one who numbers.
+        if database_trouble.note(runtime, "notify", error) is None:
+            log.exception("not_numbered")
+        runtime.doorbells.ring("notify")
 
 
 def _events(outcomes: Sequence[Outcome]) -> list[Event]:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.payments import Payment, format_time, present_payment
 from app.doorbells import NOTIFICATIONS_CHANNEL, Message
 from app.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime import Runtime
-from models import Database, Row, alone, new_id, prepared, read, write_later
+from app.services import database_trouble
+from models import Database, Row, Trouble, alone, new_id, prepared, read, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
+
+log = structlog.get_logger(__name__)
 
 # More than a settled batch has, so that one look is enough for it, and still small enough for one message.
 NUMBER_BATCH = 600
@@ -47,15 +51,19 @@ _QUEUE = prepared(
     """  # noqa: S608  # constants
 )
 
+# Who numbers has the tenant's advisory lock, so that only a stranger's session can hold its counter. It holds up the
+# numbers, which are given afterwards, and the money no longer than this.
+COUNTER_LOCK_MS = 250
+
 # Only who holds a tenant's lock gives numbers, and looks for what waits after it was granted: statements of one message
 # see what was committed before each of them. What the transaction itself brings comes after that, at once where all
 # that waited has its number, else it waits as well. Tenants whose lock another has are told by a row without a number.
 _NUMBERING = (
-    """
-    select set_config('sluice.may_number', coalesce((
+    f"""
+    select set_config('lock_timeout', '{COUNTER_LOCK_MS}', true), set_config('sluice.may_number', coalesce((
         select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
-        where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{}'), true)
-    """,
+        where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{{}}'), true)
+    """,  # noqa: S608  # a constant
     f"""
     with mine as (
         select tenant_id from unnest(cast(current_setting('sluice.may_number') as uuid[])) as t(tenant_id)
@@ -159,7 +167,28 @@ def number_due(runtime: Runtime) -> None:
     with runtime.database.transaction("worker") as connection:
         tenant_ids = connection.execute(text("select distinct tenant_id from notification_work")).scalars().all()
     for first in range(0, len(tenant_ids), TENANTS_MAX):
-        number_tenants(runtime, tenant_ids[first : first + TENANTS_MAX])
+        some = tenant_ids[first : first + TENANTS_MAX]
+        try:
+            number_tenants(runtime, some)
+        except Exception as error:  # one tenant's rows do not keep the numbers from the others
+            _note_failure(runtime, error, some)
+            _number_each(runtime, some)
+
+
+def _number_each(runtime: Runtime, tenant_ids: Sequence[uuid.UUID]) -> None:
+    for tenant_id in tenant_ids:
+        try:
+            number_tenants(runtime, [tenant_id])
+        except Exception as error:  # its notifications wait for the next sweep
+            if _note_failure(runtime, error, [tenant_id]) == "connection":
+                return
+
+
+def _note_failure(runtime: Runtime, error: Exception, tenant_ids: Sequence[uuid.UUID]) -> Trouble | None:
+    trouble = database_trouble.note(runtime, "notify", error)
+    if trouble is None:
+        log.error("not_numbered", tenants=[str(tenant_id) for tenant_id in tenant_ids], exc_info=error)
+    return trouble
 
 
 def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:

@@ -8,23 +8,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core.decision import Decision, Verdict
-from app.core.errors import NotYet, Unusable
+from app.core.errors import NotYet, ProviderUnusable, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
-from app.metrics import WEBHOOKS_SETTLED
+from app.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime import Runtime
-from app.services import alerts, dead_letters, settlement
-from app.services.after_commit import number, tell
+from app.services import alerts, database_trouble, dead_letters, postponing, provider_trouble, settlement
+from app.services.after_commit import number, queue, tell
 from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow
+from app.services.giving_back import pay_back
+from app.services.postponing import OWN_FAULT_DETAIL, Postponement
+from app.services.setting_aside import UNUSABLE_SECONDS
 from app.services.settlement import Outcome
 from app.services.translation import StoredWebhook, translate
 from app.services.webhook_claims import WebhookQueue
-from models import ByKeys, prepared, read, write_later
+from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
@@ -39,6 +42,10 @@ RING_SECONDS_MAX = 10.0
 # Deadlock and serialization failure: the batch is decided anew.
 RETRIED_SQLSTATES = ("40P01", "40001")
 RETRIES_MAX = 3
+# A task is cut off after thirty seconds, and a batch that was timed out has taken up to fifteen of them.
+ALONE_SECONDS_MAX = 10.0
+# As many in a row that the database fails for another reason than a lock, and it is not one webhook's trouble.
+TROUBLES_MAX = 3
 
 # The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.
 # Between which ids they are keeps the months out of the plan, and unlocked, that have none of them. The ids themselves
@@ -52,22 +59,9 @@ _TAKE = prepared(
     select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter
     from taken
     join payment_webhooks h on h.id = taken.webhook_id and h.id between :first and :last
-    join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id
+    left join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id
     order by h.received_at, h.id
     """
-)
-_WAIT_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "payment_id": "uuid",
-    "attempts": "integer",
-    "wait": "double precision",
-}
-_WAIT = prepared(
-    f"""
-    insert into webhook_work (webhook_id, tenant_id, payment_id, attempts, due_at)
-    select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait) from {row_set(_WAIT_COLUMNS)}
-    """  # noqa: S608  # constants
 )
 _MARK_COLUMNS = {"id": "uuid", "status": "text", "verdict": "text", "reason": "text"}
 _MARK = prepared(
@@ -83,7 +77,10 @@ class _Marks:
     """What becomes of the webhooks of a batch beside the settlement."""
 
     settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
-    waiting: list[StoredWebhook] = field(default_factory=list)
+    # With the attempts that are counted, and the seconds until the next.
+    waiting: list[tuple[StoredWebhook, int, float]] = field(default_factory=list)
+    # Providers that cannot be used, and why.
+    unusable: dict[uuid.UUID, str] = field(default_factory=dict)
     dead: list[tuple[StoredWebhook, str, str]] = field(default_factory=list)
 
 
@@ -91,46 +88,115 @@ def settle_due(runtime: Runtime) -> None:
     """Settles webhooks until none is due, at most for RING_SECONDS_MAX."""
     deadline = time.monotonic() + RING_SECONDS_MAX
     runtime.doorbells.take_down("settle")
-    queue = WebhookQueue()
+    due = WebhookQueue()
     while True:
         # Fairness can leave a batch short while rows are due; only an empty claim says that nothing is.
-        if settle_batch(runtime, queue) == 0:
+        if settle_batch(runtime, due) == 0:
             return
         if time.monotonic() > deadline:
             runtime.doorbells.ring("settle")
             return
 
 
-def settle_batch(runtime: Runtime, queue: WebhookQueue) -> int:
-    """Claims and settles one batch; returns how many webhooks were claimed."""
-    claim = queue.claim(runtime)
+def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
+    """Claims and settles one batch; returns how many webhooks were claimed, 0 also where the database is in trouble.
+
+    Raises DBAPIError where nothing can be claimed.
+    """
+    if not pay_back(runtime):
+        return 0
+    claim = due.claim(runtime)
     together, alone = claim.together, list(claim.alone)
+    until = time.monotonic() + ALONE_SECONDS_MAX
     if together:
         try:
             _settle_retrying(runtime, together, claim.id)
-        except Exception:  # one of them spoils the batch: each gets a transaction of its own
-            log.exception("batch_failed", webhooks=len(together))
+        except Exception as error:  # one of them spoils the batch: each gets a transaction of its own
+            trouble = database_trouble.note(runtime, "settle", error)
+            if trouble is None:
+                log.exception("batch_failed", webhooks=len(together))
+            elif trouble == "lock":
+                postponing.note_lock()
             alone += together
-    for webhook_id in alone:
-        try:
-            _settle_retrying(runtime, [webhook_id], claim.id)
-        except Exception as error:  # the body raised: it waits for its next try, at the limit as a dead letter
+    return len(claim) if _settle_alone(runtime, claim.id, alone, until) else 0
+
+
+def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.UUID], until: float) -> bool:
+    """Settles webhooks one by one; returns False where the database is in trouble that is no single webhook's.
+
+    What is not tried by `until` is given back: the task would be cut off, and an attempt lost, before all had a turn.
+    """
+    in_trouble = 0
+    for place, webhook_id in enumerate(webhook_ids):
+        if in_trouble == TROUBLES_MAX:
+            postponing.postpone(runtime, Postponement(claim_id, webhook_ids[place:], "connection"))
+            break
+        if time.monotonic() > until and place > 0:
+            postponing.hand_back(runtime, claim_id, webhook_ids[place:])
+            break
+        trouble = _settle_one(runtime, webhook_id, claim_id)
+        # Webhooks behind one lock say nothing of the others.
+        in_trouble = in_trouble + 1 if trouble not in (None, "lock") else 0
+    return in_trouble < TROUBLES_MAX
+
+
+def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) -> Trouble | None:
+    """Settles a webhook in a transaction of its own; one that fails waits for its next try. Returns the trouble."""
+    try:
+        _settle_retrying(runtime, [webhook_id], claim_id, is_alone=True)
+        return None
+    except Exception as error:  # the body raised, or the database is in trouble
+        trouble = find_trouble(error)
+        if trouble is None:
             log.exception("webhook_failed", webhook_id=str(webhook_id))
-            _give_back(runtime, webhook_id, claim.id, error)
-    return len(claim)
+            if postponing.try_again(runtime, claim_id, webhook_id, ATTEMPTS_MAX):
+                return _end(runtime, webhook_id, claim_id, "raised", type(error).__name__)
+            return None
+    DATABASE_TROUBLE.labels("settle", trouble).inc()
+    is_own_fault = postponing.may_be_own_fault(trouble)
+    one = Postponement(claim_id, [webhook_id], trouble, stays_alone=True, is_own_fault=is_own_fault)
+    if postponing.postpone(runtime, one):
+        return _end(runtime, webhook_id, claim_id, "attempts_exhausted", OWN_FAULT_DETAIL)
+    return trouble
 
 
-def _settle_retrying(runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> None:
+def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: str, detail: str) -> Trouble | None:
+    """Ends a webhook as a dead letter; where the database is in trouble it stays, and the trouble is returned."""
+    try:
+        with runtime.database.transaction("worker") as connection:
+            marks = _Marks(dead=[(one, reason, detail) for one in _take(connection, [webhook_id], claim_id)])
+            _write_marks(connection, marks)
+    except SQLAlchemyError as error:
+        trouble = database_trouble.note(runtime, "settle", error)
+        if trouble is None:
+            log.exception("webhook_not_ended", webhook_id=str(webhook_id))
+        return trouble
+    return None
+
+
+def _settle_retrying(
+    runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID, *, is_alone: bool = False
+) -> None:
     by_keys: ByKeys = "few" if len(webhook_ids) <= FEW_ROWS else "many"
+    numbering = None
     for attempt in range(1, RETRIES_MAX + 1):
         try:
             with runtime.database.transaction("worker", by_keys=by_keys) as connection:
+                postponing.limit_waits(connection, is_alone=is_alone)
                 outcomes, marks = _settle(runtime, connection, webhook_ids, claim_id)
-                numbering = number(connection, outcomes)
+                if is_alone:
+                    # Numbers are given after the commit: whoever holds a tenant's counter does not hold its money up.
+                    queue(connection, outcomes)
+                else:
+                    numbering = number(connection, outcomes)
             break
-        except OperationalError as error:
-            if attempt == RETRIES_MAX or getattr(error.orig, "pgcode", None) not in RETRIED_SQLSTATES:
+        except DBAPIError as error:
+            if attempt == RETRIES_MAX or read_sqlstate(error) not in RETRIED_SQLSTATES:
                 raise
+    if marks.settled:
+        postponing.note_settled()
+    for provider_id, problem in marks.unusable.items():
+        provider_trouble.note(runtime, provider_id, problem)
     for verdict, count in Counter(verdict for _, _, verdict, _ in marks.settled).items():
         WEBHOOKS_SETTLED.labels(verdict).inc(count)
     tell(runtime, outcomes, numbering)
@@ -147,8 +213,8 @@ def _settle(
             continue
         try:
             items.append(translate(runtime, webhook))
-        except Unusable as error:
-            marks.dead.append((webhook, "unusable", redact(str(error))))
+        except Exception as error:  # what one webhook holds is that webhook's fault alone
+            _set_aside(webhook, error, marks)
     outcomes = settlement.settle(connection, items) if items else []
     by_id = {webhook.id: webhook for webhook in webhooks}
     for outcome in outcomes:
@@ -156,6 +222,20 @@ def _settle(
         _judge(by_id[outcome.item.webhook_id], outcome.decision, marks)
     _write_marks(connection, marks)
     return outcomes, marks
+
+
+def _set_aside(webhook: StoredWebhook, error: Exception, marks: _Marks) -> None:
+    """Judges a webhook that could not be translated."""
+    if isinstance(error, Unusable):
+        marks.dead.append((webhook, "unusable", redact(str(error))))
+    elif isinstance(error, ProviderUnusable):
+        marks.unusable[webhook.provider_id] = str(error)
+        marks.waiting.append((webhook, webhook.attempts - 1, UNUSABLE_SECONDS))
+    elif webhook.attempts >= ATTEMPTS_MAX:
+        marks.dead.append((webhook, "raised", type(error).__name__))
+    else:
+        log.error("webhook_not_translated", webhook_id=str(webhook.id), exc_info=error)
+        marks.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
 
 
 def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> list[StoredWebhook]:
@@ -172,7 +252,7 @@ def _judge(webhook: StoredWebhook, decision: Decision | None, marks: _Marks) -> 
         if webhook.attempts >= ATTEMPTS_MAX:
             marks.dead.append((webhook, "unknown_payment", str(NotYet())))
         else:
-            marks.waiting.append(webhook)
+            marks.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
         return
     is_held = decision.case is not None
     verdict = Verdict.DEAD_LETTER if is_held else decision.verdict
@@ -185,12 +265,7 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
         marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if marks.settled:
         write_later(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
-    if marks.waiting:
-        rows = [
-            (webhook.id, webhook.tenant_id, webhook.payment_id, webhook.attempts, retry_seconds(webhook.attempts + 1))
-            for webhook in marks.waiting
-        ]
-        write_later(connection, _WAIT, encode_rows(_WAIT_COLUMNS, rows))
+    postponing.wait(connection, marks.waiting)
     dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
     alerts.write(
         connection,
@@ -214,31 +289,3 @@ def _dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetter
         headers=webhook.headers,
         attempts=webhook.attempts,
     )
-
-
-# The claim stays with the row: it is what makes it suspect.
-_GIVE_BACK = text(
-    "update webhook_work set due_at = now() + make_interval(secs => :wait)"
-    " where webhook_id = :id and claim_id = :claim_id returning attempts"
-)
-
-
-def _give_back(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, error: Exception) -> None:
-    """Lets a webhook whose settling raised wait for its next try, or ends it as a dead letter."""
-    with runtime.database.transaction("worker") as connection:
-        attempts = connection.execute(
-            text("select attempts from webhook_work where webhook_id = :id and claim_id = :claim_id"),
-            {"id": webhook_id, "claim_id": claim_id},
-        ).scalar()
-        if attempts is None:
-            return
-        # A database that is away is no fault of the webhook's: it does not come nearer to its end by that.
-        is_outage = isinstance(error, DBAPIError) and error.connection_invalidated
-        if attempts < ATTEMPTS_MAX or is_outage:
-            connection.execute(
-                _GIVE_BACK, {"id": webhook_id, "claim_id": claim_id, "wait": retry_seconds(attempts + 1)}
-            )
-            return
-        (webhook,) = _take(connection, [webhook_id], claim_id)
-        marks = _Marks(dead=[(webhook, "raised", type(error).__name__)])
-        _write_marks(connection, marks)

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.errors import Unusable
+from app.core.errors import ProviderUnusable, Unusable
 from app.core.strict_json import JsonError, loads
 from app.providers.callback_body import translate_callback
 from app.runtime import Runtime
@@ -27,7 +27,8 @@ class StoredWebhook:
     headers: dict[str, Any]
     payment_id: uuid.UUID | None
     attempts: int
-    adapter: str
+    # None where the provider is not configured any more.
+    adapter: str | None
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -37,7 +38,10 @@ def name_provider(provider_id: uuid.UUID) -> str:
 
 
 def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
-    """Returns what is to be settled. Raises Unusable where the body does not say one thing clearly."""
+    """Returns what is to be settled. Raises Unusable where the body does not say one thing clearly.
+
+    Raises ProviderUnusable where nobody here can read what this provider sends.
+    """
     try:
         body = loads(webhook.body)
     except JsonError as error:
@@ -45,7 +49,10 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
     if not isinstance(body, dict):
         raise Unusable("the body is no object")
     if webhook.path == PROVIDER_PATH:
-        payment_id, fact = runtime.adapters[webhook.adapter].translate(body)
+        adapter = runtime.adapters.get(webhook.adapter or "")
+        if adapter is None:
+            raise ProviderUnusable(f"its adapter {webhook.adapter!r} is not known here")
+        payment_id, fact = adapter.translate(body)
     else:
         payment_id, fact = translate_callback(body)
     return Item(

@@ -1,0 +1,176 @@
+"""Webhooks that were claimed and not settled: put off by the database's trouble, or waiting for their next attempt.
+
+Trouble of the database uses no attempt: the one that the claim counted is given back, and the webhook is due later.
+
+One webhook can itself be what a statement takes too long for, or what ends its connection. It is told apart from
+trouble that lasts: for an hour, in at least OWN_FAULT_POSTPONEMENTS tries of its own, it ran into this while the same
+process settled others. Then it is a dead letter. A lock is never counted, however long it is held.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from app.core.schedule import (
+    POSTPONE_SECONDS_MAX,
+    POSTPONE_TIMEOUT_SECONDS_MAX,
+    postpone_seconds,
+    retry_seconds,
+)
+from app.runtime import Runtime
+from app.services.giving_back import give_back
+from app.services.translation import StoredWebhook
+from models import Trouble, prepared, write_later
+from models.row_sets import encode_rows, row_set
+from models.session import STATEMENT_TIMEOUT_MS
+
+# Longer than an operator's reindexing or fail-over takes; tries come at least once a minute meanwhile.
+OWN_FAULT_SECONDS = 3_600
+OWN_FAULT_POSTPONEMENTS = 20
+OWN_FAULT_DETAIL = (
+    f"ran into a time limit or lost its connection for {OWN_FAULT_SECONDS // 3_600} hour,"
+    f" in at least {OWN_FAULT_POSTPONEMENTS} tries, while others were settled"
+)
+# Others must have been settled so recently for a failure to count against the one that failed.
+OTHERS_SECONDS = 600.0
+# What a lock, a full disk or a read-only server stops is never the row's own fault.
+_OWN_FAULTS: frozenset[Trouble] = frozenset({"timeout", "connection"})
+# Postponements beyond these do not make the wait longer.
+_TIMES_MAX = 12
+
+# Alone a webhook takes milliseconds. Whatever holds its rows for longer than an ordinary batch does, and whatever makes
+# its statements slow, keeps the others behind it waiting for no more than this.
+ALONE_LOCK_MS = 50
+ALONE_STATEMENT_MS = 5_000
+_SHORT_WAITS = prepared(
+    "select set_config('lock_timeout', :lock_timeout, true), set_config('statement_timeout', :alone_timeout, true)"
+)
+
+_WAIT_COLUMNS = {
+    "id": "uuid",
+    "tenant_id": "uuid",
+    "payment_id": "uuid",
+    "attempts": "integer",
+    "wait": "double precision",
+}
+_WAIT = prepared(
+    f"""
+    insert into webhook_work (webhook_id, tenant_id, payment_id, attempts, due_at)
+    select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait) from {row_set(_WAIT_COLUMNS)}
+    """  # noqa: S608  # constants
+)
+# The wait is looked up by how often the row was put off before.
+_POSTPONE = text(
+    """
+    update webhook_work set attempts = greatest(attempts - 1, 0), postponed = postponed + 1,
+        postponed_since = case when :is_own_fault then coalesce(postponed_since, now()) end,
+        claim_id = case when :stays_alone then claim_id end,
+        due_at = now() + make_interval(secs =>
+            (cast(:waits as double precision[]))[least(postponed + 1, cardinality(cast(:waits as double precision[])))])
+    where webhook_id = any(:ids) and claim_id = :claim_id
+    returning postponed >= :times and postponed_since < now() - make_interval(secs => :seconds) as is_over
+    """
+)
+# The claim stays with the row: it is what makes it suspect.
+_HAND_BACK = text(
+    "update webhook_work set attempts = greatest(attempts - 1, 0), due_at = now()"
+    " where webhook_id = any(:ids) and claim_id = :claim_id"
+)
+_TRY_AGAIN = text(
+    "update webhook_work set due_at = now() + make_interval(secs => (cast(:waits as double precision[]))"
+    "[least(attempts, :attempts_max)])"
+    " where webhook_id = :id and claim_id = :claim_id returning attempts >= :attempts_max as is_over"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Postponement:
+    """Webhooks of one claim that are put off. `stays_alone`: each of them failed by itself, and is settled so again."""
+
+    claim_id: uuid.UUID
+    webhook_ids: Sequence[uuid.UUID]
+    trouble: Trouble
+    stays_alone: bool = False
+    is_own_fault: bool = False
+
+
+# While a lock is held, a batch that comes upon it waits for it no longer than this, and not two seconds each time.
+LOCK_HELD_SECONDS = 10.0
+_settled_at: float | None = None
+_locked_at: float | None = None
+
+
+def forget_moments() -> None:
+    """Lets this process know of no lock and of nothing that it settled."""
+    global _locked_at, _settled_at
+    _locked_at = _settled_at = None
+
+
+def note_lock() -> None:
+    """Notes that a batch of this process has waited for a lock in vain just now."""
+    global _locked_at  # one moment per process
+    _locked_at = time.monotonic()
+
+
+def note_settled() -> None:
+    """Notes that this process settled webhooks just now."""
+    global _settled_at  # one moment per process
+    _settled_at = time.monotonic()
+
+
+def may_be_own_fault(trouble: Trouble) -> bool:
+    """Returns whether trouble of one webhook counts against it: others were settled by this process meanwhile."""
+    is_recent = _settled_at is not None and time.monotonic() - _settled_at < OTHERS_SECONDS
+    return is_recent and trouble in _OWN_FAULTS
+
+
+def limit_waits(connection: Connection, *, is_alone: bool) -> None:
+    """Shortens the transaction's limits where it settles one webhook alone, or where a lock is known to be held."""
+    is_locked = _locked_at is not None and time.monotonic() - _locked_at < LOCK_HELD_SECONDS
+    if not is_alone and not is_locked:
+        return
+    timeout = STATEMENT_TIMEOUT_MS["worker"]
+    timeout = min(ALONE_STATEMENT_MS, timeout) if is_alone else timeout
+    write_later(connection, _SHORT_WAITS, {"lock_timeout": str(ALONE_LOCK_MS), "alone_timeout": str(timeout)})
+
+
+def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, float]]) -> None:
+    """Puts webhooks that were taken back into the queue, with the attempts that count and the seconds to wait."""
+    if waiting:
+        rows = [
+            (webhook.id, webhook.tenant_id, webhook.payment_id, attempts, seconds)
+            for webhook, attempts, seconds in waiting
+        ]
+        write_later(connection, _WAIT, encode_rows(_WAIT_COLUMNS, rows))
+
+
+def postpone(runtime: Runtime, postponement: Postponement) -> bool:
+    """Puts webhooks off and gives their attempts back; returns whether one of them is at its end. Raises nothing."""
+    ceiling = POSTPONE_TIMEOUT_SECONDS_MAX if postponement.trouble == "timeout" else POSTPONE_SECONDS_MAX
+    values = {
+        "ids": list(postponement.webhook_ids),
+        "claim_id": postponement.claim_id,
+        "stays_alone": postponement.stays_alone,
+        "is_own_fault": postponement.is_own_fault,
+        "waits": [postpone_seconds(times, ceiling) for times in range(1, _TIMES_MAX + 1)],
+        "times": OWN_FAULT_POSTPONEMENTS,
+        "seconds": OWN_FAULT_SECONDS,
+    }
+    return any(row.is_over for row in give_back(runtime, _POSTPONE, values))
+
+
+def hand_back(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: Sequence[uuid.UUID]) -> None:
+    """Gives back webhooks that were claimed and not tried alone; they are due at once. Raises nothing."""
+    give_back(runtime, _HAND_BACK, {"ids": list(webhook_ids), "claim_id": claim_id})
+
+
+def try_again(runtime: Runtime, claim_id: uuid.UUID, webhook_id: uuid.UUID, attempts_max: int) -> bool:
+    """Lets a webhook whose settling raised wait for its next attempt; returns whether it has had them all."""
+    waits = [retry_seconds(attempts + 1) for attempts in range(1, attempts_max + 1)]
+    values = {"id": webhook_id, "claim_id": claim_id, "waits": waits, "attempts_max": attempts_max}
+    return any(row.is_over for row in give_back(runtime, _TRY_AGAIN, values))
