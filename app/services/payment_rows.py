@@ -208,7 +208,7 @@ _UPSERT_WORK = prepared(
     insert into payment_work ({", ".join(_WORK_COLUMNS)})
     select {", ".join(_WORK_COLUMNS)} from {row_set(_WORK_COLUMNS)} order by payment_id
     on conflict (payment_id) do update set action = excluded.action, due_at = excluded.due_at, polls = excluded.polls,
-        attempts = 0, claim_id = null
+        attempts = 0, postponed = 0, claim_id = null
     """  # noqa: S608  # constants
 )
 

@@ -6,19 +6,21 @@ import time
 
 import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
-from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.errors import OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.schedule import retry_seconds
 from app.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.providers import Subject
 from app.runtime import Runtime
-from app.services import alerts, audit, breaker, dead_letters, settlement
+from app.services import alerts, audit, breaker, database_trouble, dead_letters, setting_aside, settlement
 from app.services.after_commit import number, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.dead_letters import DeadLetterRow
+from app.services.giving_back import pay_back
 from app.services.provider_claims import Claim, claim_call
 from app.services.settlement import Item
 from models import prepared, read
@@ -37,6 +39,7 @@ def call_due(runtime: Runtime) -> None:
     """Makes provider calls until none is due or allowed, at most for RING_SECONDS_MAX."""
     deadline = time.monotonic() + RING_SECONDS_MAX
     runtime.doorbells.take_down("provider")
+    pay_back(runtime)
     while True:
         claim, is_more_due = claim_call(runtime)
         if claim is None:
@@ -45,10 +48,31 @@ def call_due(runtime: Runtime) -> None:
         if is_more_due:
             # Another thread goes on with the rest while this one waits for the provider.
             runtime.doorbells.ring("provider")
-        make_call(runtime, claim)
+        call_claimed(runtime, claim)
         if time.monotonic() > deadline:
             runtime.doorbells.ring("provider")
             return
+
+
+def call_claimed(runtime: Runtime, claim: Claim) -> None:
+    """Makes a call; what goes wrong with settling its answer holds up its own payment alone.
+
+    An answer that the database could not take uses no attempt: the provider is asked again, with the same key.
+    """
+    try:
+        make_call(runtime, claim)
+        return
+    except Exception as error:  # ring code: the other calls that are due are made all the same
+        if database_trouble.note(runtime, "provider", error):
+            setting_aside.postpone(runtime, claim.claim_id, claim.payment_id)
+            return
+        log.exception("answer_not_settled", payment_id=str(claim.payment_id))
+        unknown = OutcomeUnknown(f"the answer could not be settled: {type(error).__name__}")
+    try:
+        _settle_failure(runtime, claim, unknown, 0.0)
+    except SQLAlchemyError as error:
+        database_trouble.note(runtime, "provider", error)
+        setting_aside.postpone(runtime, claim.claim_id, claim.payment_id)
 
 
 def make_call(runtime: Runtime, claim: Claim) -> None:

@@ -7,15 +7,23 @@ import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app.core.errors import ProviderUnusable
 from app.core.money import format_amount
 from app.core.payments import OPEN, format_time
 from app.providers import Account, Order
 from app.runtime import Runtime
-from models import Row, new_id, prepared, read, write_later
+from app.services import setting_aside
+from app.services.setting_aside import SetAside
+from app.vault import VaultError
+from models import Row, find_trouble, new_id, prepared, read, write_later
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30
+# Claims hold each other up for milliseconds. Whoever holds a payment's row for longer holds up its own call alone.
+LOCK_MS = 500
+_SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x63616C6C
 
@@ -101,37 +109,70 @@ class _OneTooMany(Exception):
 
 
 def claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
-    """Claims one due call, creates before all others; returns it and whether more are due."""
+    """Claims one due call, creates before all others; returns it and whether more are due.
+
+    A call that cannot be made for what its own rows hold is set aside, and the next one is claimed. Raises DBAPIError
+    where nothing can be claimed.
+    """
     while True:
         # The next look sees the claims that this one did not.
         with contextlib.suppress(_OneTooMany):
-            return _claim_call(runtime)
+            found, is_more_due = _claim_call(runtime)
+            if not isinstance(found, SetAside):
+                return found, is_more_due
+            setting_aside.set_aside(runtime, found)
 
 
-def _claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
-    claim_id = new_id()
-    with runtime.database.transaction("worker", by_keys="few") as connection:
-        for is_later in (False, True):
-            wanted = {"is_later": is_later, "claim_id": claim_id, "lease": LEASE_SECONDS}
-            for row in read(connection, _CLAIM, wanted):
-                return _read_claim(runtime, connection, claim_id, row)
+def _claim_call(runtime: Runtime) -> tuple[Claim | SetAside | None, bool]:
+    claim_id, row = new_id(), None
+    try:
+        with runtime.database.transaction("worker", by_keys="few") as connection:
+            write_later(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
+            for is_later in (False, True):
+                wanted = {"is_later": is_later, "claim_id": claim_id, "lease": LEASE_SECONDS}
+                for row in read(connection, _CLAIM, wanted):
+                    return _read_claim(runtime, connection, claim_id, row)
+    except DBAPIError as error:
+        # The claim is rolled back, and its row would be the next one to be claimed again.
+        if row is None or find_trouble(error) not in ("lock", "timeout"):
+            raise
+        return SetAside(claim_id, row, error), True
     return None, False
 
 
-def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row) -> tuple[Claim, bool]:
-    """Returns the claim and whether more calls are due. Raises _OneTooMany."""
+def _read_claim(
+    runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row
+) -> tuple[Claim | SetAside, bool]:
+    """Returns the claim and whether more calls are due. Raises _OneTooMany, and DBAPIError.
+
+    Whatever else goes wrong is the row's own: the claim is committed all the same, and the row set aside.
+    """
     ids = {"tenant_id": row.tenant_id, "payment_id": row.payment_id}
     turn = {"space": _LOCK_SPACE, "provider_key": str(row.provider_id)}
     (payment,) = read(connection, _READ_CLAIMED, turn | ids)
     if payment.is_over:
         raise _OneTooMany
+    try:
+        return _prepare(runtime, connection, claim_id, row, payment), payment.is_more_due
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # what one row holds stops neither its queue nor this worker
+        return SetAside(claim_id, row, error), payment.is_more_due
+
+
+def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row, payment: Row) -> Claim:
+    adapter = runtime.adapters.get(payment.adapter)
+    if adapter is None:
+        raise ProviderUnusable(f"its adapter {payment.adapter!r} is not known here")
+    account = Account(row.provider_id, payment.api_base_url, _decrypt(runtime, payment.api_key_encrypted))
     request = payment.provider_request
     if request is None and row.action == "create":
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.
-        request = runtime.adapters[payment.adapter].build_request(_order(runtime, row, payment))
-        write_later(connection, _KEEP_REQUEST, {**ids, "request": request})
+        request = adapter.build_request(_order(runtime, row, payment))
+        kept = {"tenant_id": row.tenant_id, "payment_id": row.payment_id, "request": request}
+        write_later(connection, _KEEP_REQUEST, kept)
     age = payment.request_age_seconds or 0
-    claim = Claim(
+    return Claim(
         claim_id=claim_id,
         payment_id=row.payment_id,
         tenant_id=row.tenant_id,
@@ -141,16 +182,24 @@ def _read_claim(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, r
         attempts_max=payment.attempts_max,
         polls=row.polls,
         adapter=payment.adapter,
-        account=Account(row.provider_id, payment.api_base_url, runtime.vault.decrypt(payment.api_key_encrypted)),
+        account=account,
         reference=payment.provider_reference,
         request=bytes(request or b""),
         is_open=payment.status in OPEN,
         is_expired=payment.is_expired,
-        key_is_alive=age < runtime.adapters[payment.adapter].idempotency_key_seconds,
+        key_is_alive=age < adapter.idempotency_key_seconds,
         is_troubled=row.is_troubled,
         is_probe=row.is_probe,
     )
-    return claim, payment.is_more_due
+
+
+def _decrypt(runtime: Runtime, secret: bytes) -> str:
+    try:
+        return runtime.vault.decrypt(secret)
+    except ValueError:
+        raise ProviderUnusable("SLUICE_ENCRYPTION_KEYS holds what is no key") from None
+    except VaultError:
+        raise ProviderUnusable("no key of SLUICE_ENCRYPTION_KEYS decrypts its API key") from None
 
 
 def _order(runtime: Runtime, row: Row, payment: Row) -> Order:

@@ -49,6 +49,13 @@ def _read_work(connection: Connection) -> dict[str, dict[str, float]]:
     return {row.queue: {"due": row.due, "oldest_seconds": float(row.oldest_seconds or 0)} for row in rows}
 
 
+def read_unusable(runtime: Runtime) -> dict[str, str]:
+    """Returns the providers that cannot be used as they are configured, and why, by their ids."""
+    with runtime.database.transaction("door") as connection:
+        rows = connection.execute(text("select provider_id, problem from watch_providers()")).all()
+    return {str(row.provider_id): row.problem for row in rows}
+
+
 def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
     """Returns the kinds of work that are not being done."""
     return [queue for queue, state in work.items() if state["oldest_seconds"] > OVERDUE_SECONDS[queue]]
