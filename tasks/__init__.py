@@ -4,48 +4,59 @@ from __future__ import annotations
 
 from app.celery_app import celery_app
 from app.runtime import runtime
-from app.services import alerting, notifications, provider_calls, seals, settling, sweep, verification, watching
+from app.services import (
+    alerting,
+    duties,
+    notifications,
+    provider_calls,
+    provider_trouble,
+    seals,
+    settling,
+    sweep,
+    verification,
+    watching,
+)
 
 
 @celery_app.task(name="tasks.settle")
 def settle() -> None:
     """Settles webhooks that are due."""
-    settling.settle_due(runtime())
+    duties.run(runtime(), "settle", settling.settle_due)
 
 
 @celery_app.task(name="tasks.call_provider")
 def call_provider() -> None:
     """Makes provider calls that are due."""
-    provider_calls.call_due(runtime())
+    duties.run(runtime(), "provider", provider_calls.call_due)
 
 
 @celery_app.task(name="tasks.notify")
 def notify() -> None:
     """Numbers and publishes notifications that wait."""
-    notifications.number_due(runtime())
+    duties.run(runtime(), "notify", notifications.number_due)
 
 
 @celery_app.task(name="tasks.sweep")
 def sweep_due() -> None:
     """Rings for whatever is due."""
-    sweep.sweep(runtime())
+    duties.run(runtime(), "sweep", sweep.sweep)
 
 
 @celery_app.task(name="tasks.housekeep")
 def housekeep() -> None:
     """Removes what has expired, folds counters, raises and posts alarms."""
-    sweep.housekeep(runtime())
-    watching.raise_overdue(runtime())
-    alerting.post_due(runtime())
+    duties.run(
+        runtime(), "sweep", sweep.housekeep, watching.raise_overdue, provider_trouble.raise_alarms, alerting.post_due
+    )
 
 
 @celery_app.task(name="tasks.seal")
 def seal() -> None:
     """Seals audit rows that wait."""
-    seals.seal_due(runtime())
+    duties.run(runtime(), "sweep", seals.seal_due)
 
 
 @celery_app.task(name="tasks.verify")
 def verify() -> None:
     """Proves the books since the last time."""
-    verification.prove_due(runtime())
+    duties.run(runtime(), "sweep", verification.prove_due)

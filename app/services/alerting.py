@@ -40,10 +40,20 @@ def post_due(runtime: Runtime) -> None:
         with runtime.database.transaction("worker") as connection:
             connection.execute(text("update alerts set due_at = null where due_at is not null"))
         return
+    try:
+        key = decode_secret(runtime.settings.alert_secret) if runtime.settings.alert_secret else None
+    except ValueError as error:
+        # Nothing is claimed, so that all of it is posted once the secret can be used; the doctor names it as well.
+        log.error("alert_secret_unusable", error=str(error))
+        return
     with runtime.database.transaction("worker") as connection:
         rows = connection.execute(_CLAIM, {"lease": LEASE_SECONDS, "rows": POST_ROWS_MAX}).mappings().all()
     for row in rows:
-        is_taken = _post(runtime, dict(row))
+        try:
+            is_taken = _post(runtime, dict(row), key)
+        except Exception:  # ring code: the other alarms are posted all the same
+            log.exception("alert_not_posted", alert_id=str(row["id"]))
+            is_taken = False
         wait = None if is_taken or row["attempts"] >= ATTEMPTS_MAX else retry_seconds(row["attempts"])
         with runtime.database.transaction("worker") as connection:
             connection.execute(
@@ -52,7 +62,7 @@ def post_due(runtime: Runtime) -> None:
             )
 
 
-def _post(runtime: Runtime, row: dict[str, Any]) -> bool:
+def _post(runtime: Runtime, row: dict[str, Any], key: bytes | None) -> bool:
     url = runtime.settings.required("alert_url")
     fields = ("kind", "severity", "message", "detail")
     body = json.dumps(
@@ -65,8 +75,7 @@ def _post(runtime: Runtime, row: dict[str, Any]) -> bool:
     ).encode()
     headers = {"Content-Type": "application/json", "webhook-id": str(row["id"])}
     headers["webhook-timestamp"] = str(int(time.time()))
-    if runtime.settings.alert_secret:
-        key = decode_secret(runtime.settings.alert_secret)
+    if key is not None:
         headers["webhook-signature"] = sign_standard(key, headers["webhook-id"], headers["webhook-timestamp"], body)
     # The operator's own URL may be private; a tenant cannot set it.
     host = urllib.parse.urlsplit(url).hostname or ""

@@ -11,13 +11,16 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from sqlalchemy import text
 
 from models import Database
+
+log = structlog.get_logger(__name__)
 
 
 class HeadFileError(ValueError):
@@ -58,16 +61,26 @@ def load_heads(path: str | Path) -> dict[str, Head]:
 
     Raises OSError, and HeadFileError where a line is not one of ours.
     """
+    heads, unreadable = _read_file(Path(path))
+    for place in unreadable:
+        raise HeadFileError(f"{path}, line {place} is no head of a chain of seals")
+    return heads
+
+
+def _read_file(path: Path) -> tuple[dict[str, Head], dict[int, str]]:
+    """Returns the heads in a file by tenant, and the lines that are none by their place."""
     heads: dict[str, Head] = {}
-    for place, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    unreadable: dict[int, str] = {}
+    for place, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
         try:
             said = json.loads(line)
             head = Head(str(uuid.UUID(said["tenant_id"])), int(said["seals"]), int(said["rows"]), str(said["sha256"]))
-        except (ValueError, KeyError, TypeError):
-            raise HeadFileError(f"{path}, line {place} is no head of a chain of seals") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            unreadable[place] = line
+            continue
         if head.tenant_id not in heads or heads[head.tenant_id].number < head.number:
             heads[head.tenant_id] = head
-    return heads
+    return heads, unreadable
 
 
 def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
@@ -83,11 +96,14 @@ def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
 def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list[Head]:
     """Brings the file up to `heads`; returns the kept heads that the chains in the database do not continue.
 
-    A head only ever moves on along its own chain: what contradicts the database stays, as the evidence that it is.
+    A head only ever moves on along its own chain: what contradicts the database stays, as the evidence that it is. A
+    line that cannot be read stays as well, and keeps no other tenant's head from being kept. Raises OSError.
     """
     target = Path(path)
     with _lock(target):
-        kept = load_heads(target) if target.exists() else {}
+        kept, unreadable = _read_file(target) if target.exists() else ({}, {})
+        if unreadable:
+            log.error("seal_head_unreadable", path=str(path), lines=list(unreadable))
         touched = [kept[head.tenant_id] for head in heads if head.tenant_id in kept]
         broken = find_broken_heads(database, touched) if touched else []
         contradicted = {head.tenant_id for head in broken}
@@ -95,7 +111,7 @@ def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list
             old = kept.get(head.tenant_id)
             if head.tenant_id not in contradicted and (old is None or old.number < head.number):
                 kept[head.tenant_id] = head
-        _replace(target, kept)
+        _replace(target, kept, unreadable.values())
     return broken
 
 
@@ -107,14 +123,14 @@ def _lock(target: Path) -> Iterator[None]:
         yield
 
 
-def _replace(target: Path, heads: dict[str, Head]) -> None:
+def _replace(target: Path, heads: dict[str, Head], others: Iterable[str]) -> None:
     lines = [
         json.dumps({"tenant_id": head.tenant_id, "seals": head.number, "rows": head.rows, "sha256": head.sha256})
         for head in heads.values()
     ]
     written = target.with_name(target.name + ".new")
-    with written.open("w", encoding="utf-8") as file:
-        file.write("".join(line + "\n" for line in lines))
+    with written.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("".join(line + "\n" for line in (*others, *lines)))
         file.flush()
         os.fsync(file.fileno())
     written.replace(target)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.seals import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
 from app.runtime import Runtime
-from app.services import alerts, seal_heads
+from app.services import alerts, database_trouble, seal_heads
 from app.services.alerts import AlertRow
 from app.services.seal_heads import Head
 
@@ -76,17 +76,33 @@ def hash_audit_rows(rows: Sequence[RowMapping]) -> list[bytes]:
 
 
 def seal_due(runtime: Runtime) -> int:
-    """Seals the audit rows that wait, tenant by tenant; returns how many it took up."""
+    """Seals the audit rows that wait, tenant by tenant; returns how many it took up.
+
+    A tenant that cannot be sealed waits for the next time; unless it is trouble of the database, the error is raised
+    once the others had their turn.
+    """
     with runtime.database.transaction("worker") as connection:
         waiting = text("select id from tenants t where exists (select from audit_work w where w.tenant_id = t.id)")
         tenant_ids = connection.execute(waiting).scalars().all()
     sealed, heads = 0, []
+    failure: Exception | None = None
     for tenant_id in tenant_ids:
-        rows, head = seal_tenant(runtime, tenant_id)
+        try:
+            rows, head = seal_tenant(runtime, tenant_id)
+        except Exception as error:  # one tenant's rows do not keep the seals from the others
+            rows, head = 0, None
+            trouble = database_trouble.note(runtime, "sweep", error)
+            if trouble is None:
+                log.exception("not_sealed", tenant_id=str(tenant_id))
+                failure = failure or error
+            if trouble == "connection":
+                break
         sealed += rows
         heads += [head] if head else []
     if heads and runtime.settings.seal_head_path:
         _keep_heads(runtime, heads)
+    if failure is not None:
+        raise failure
     return sealed
 
 

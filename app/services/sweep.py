@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.runtime import Runtime
+from app.services import duties
 from app.services.partitions.keeping import analyze_daily, keep_partitions
 
 # One statement's worth of expired credentials; the rest goes at the next housekeeping.
@@ -13,6 +14,7 @@ HOUSEKEEPING_ROWS_MAX = 10_000
 
 def sweep(runtime: Runtime) -> None:
     """Rings every queue that has due work, whether or not a bell is set, and notes that it was here."""
+    # Two transactions: a heartbeat that cannot be written keeps no queue from being rung.
     with runtime.database.transaction("worker") as connection:
         due = (
             connection.execute(
@@ -25,27 +27,52 @@ def sweep(runtime: Runtime) -> None:
             .mappings()
             .one()
         )
+    for queue, is_due in due.items():
+        if is_due:
+            runtime.doorbells.ring_regardless(queue)
+    with runtime.database.transaction("worker") as connection:
         connection.execute(
             text(
                 "insert into heartbeats (name, at) values ('sweep', now())"
                 " on conflict (name) do update set at = excluded.at"
             )
         )
-    for queue, is_due in due.items():
-        if is_due:
-            runtime.doorbells.ring_regardless(queue)
 
 
 def housekeep(runtime: Runtime) -> None:
     """Removes expired tokens and tickets, folds the payment counts, and makes the partitions of months to come."""
+    duties.run(
+        runtime,
+        "sweep",
+        _remove_tickets,
+        _remove_tokens,
+        _fold_counts,
+        keep_partitions,
+        analyze_daily,
+    )
+
+
+def _remove_tickets(runtime: Runtime) -> None:
+    _remove(
+        runtime,
+        "delete from socket_tickets where ticket_sha256 in"
+        " (select ticket_sha256 from socket_tickets where expires_at < now() limit :rows for update skip locked)",
+    )
+
+
+def _remove_tokens(runtime: Runtime) -> None:
+    _remove(
+        runtime,
+        "delete from client_tokens where id in (select id from client_tokens"
+        " where expires_at < now() - interval '1 day' limit :rows for update skip locked)",
+    )
+
+
+def _remove(runtime: Runtime, statement: str) -> None:
     with runtime.database.transaction("worker") as connection:
-        for statement in (
-            "delete from socket_tickets where ticket_sha256 in"
-            " (select ticket_sha256 from socket_tickets where expires_at < now() limit :rows)",
-            "delete from client_tokens where id in"
-            " (select id from client_tokens where expires_at < now() - interval '1 day' limit :rows)",
-        ):
-            connection.execute(text(statement), {"rows": HOUSEKEEPING_ROWS_MAX})
+        connection.execute(text(statement), {"rows": HOUSEKEEPING_ROWS_MAX})
+
+
+def _fold_counts(runtime: Runtime) -> None:
+    with runtime.database.transaction("worker") as connection:
         connection.execute(text("select fold_payment_counts()"))
-    keep_partitions(runtime)
-    analyze_daily(runtime)
