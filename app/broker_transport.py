@@ -1,45 +1,64 @@
-"""Celery's Redis transport, made for doorbells: what is none is dropped, and what nobody answers does not pile up.
+"""Redis transport for doorbells: drops undecodable messages, replaces keys of a wrong type, caps each ring queue.
 
-Others may have written into the queues. A message that cannot be read would end the worker: it is taken, decoded in the
-worker's own loop, and raises. And beat goes on ringing while no worker runs: after a day of that the first sweep would
-stand behind ten thousands of older ones.
+Anyone who can write to Redis can put anything into the broker's keys and channels. A message that cannot be read would
+end the worker: it is decoded in the worker's own loop, and raises. A key of another type makes every read of all queues
+fail. And beat rings while no worker runs: after a day the first sweep would wait behind ten thousands of older ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from queue import Empty
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.json import dumps
+from redis.exceptions import ResponseError
+
+from app.metrics import REDIS_KEYS_REPLACED
 
 log = structlog.get_logger(__name__)
 
 # The queues that hold doorbells and nothing else (celeryconfig).
 RING_PREFIX = "ring."
-# As many looks as a hundred workers could take at once; one more would find nothing that these do not find.
+# As many doorbells as a hundred workers could take at once; one more would find nothing that these do not find.
 DOORBELLS_MAX = 100
+# Redis' error code, which stands inside the message where a pipeline or a script failed.
+WRONG_TYPE = "WRONGTYPE"
+
+Result = TypeVar("Result")
 
 
 class Channel(redis.Channel):
-    """A channel that outlives messages it cannot read, and keeps the newest DOORBELLS_MAX of each queue."""
+    """A channel that survives what others write into its keys, and keeps the newest DOORBELLS_MAX of each queue."""
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
         if not queue.startswith(RING_PREFIX) or options.get("_publish_batch") is not None:
             super()._put(queue, message, **options)  # type: ignore[no-untyped-call]
             return
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))  # type: ignore[no-untyped-call]
-        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
-            pipe.lpush(key, dumps(message))  # type: ignore[no-untyped-call]
-            pipe.ltrim(key, 0, DOORBELLS_MAX - 1)
-            pipe.execute()
+
+        def push() -> None:
+            with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+                pipe.lpush(key, dumps(message))  # type: ignore[no-untyped-call]
+                pipe.ltrim(key, 0, DOORBELLS_MAX - 1)
+                pipe.execute()
+
+        self._with_right_types({key: "list"}, push)
 
     def _brpop_read(self, **options: Any) -> Any:
         before = set(self.qos._delivered)
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
-        except (Empty, *self.connection_errors, *self.connection.channel_errors):
+        except (Empty, *self.connection_errors):
+            raise
+        except ResponseError as error:
+            if WRONG_TYPE not in str(error):
+                raise
+            self._remove_wrong_types(self._queue_keys(self.active_queues))
+            return True
+        except self.connection.channel_errors:
             raise
         except Exception as error:
             log.warning("doorbell_unreadable", error=type(error).__name__)
@@ -47,6 +66,75 @@ class Channel(redis.Channel):
             for tag in set(self.qos._delivered) - before:
                 self.qos.ack(tag)
             return True
+
+    def _receive(self) -> Any:
+        try:
+            return super()._receive()  # type: ignore[no-untyped-call]
+        except (*self.connection_errors, *self.connection.channel_errors):
+            raise
+        except Exception as error:
+            log.warning("broadcast_unreadable", error=type(error).__name__)
+            return True
+
+    def _size(self, queue: str) -> Any:
+        parent: Any = super()
+        return self._with_right_types(self._queue_keys([queue]), lambda: parent._size(queue))
+
+    def _get(self, queue: str) -> Any:  # type: ignore[override]
+        parent: Any = super()
+        return self._with_right_types(self._queue_keys([queue]), lambda: parent._get(queue))
+
+    def _purge(self, queue: str) -> Any:
+        parent: Any = super()
+        return self._with_right_types(self._queue_keys([queue]), lambda: parent._purge(queue))
+
+    def _queue_bind(self, exchange: str, *binding: Any) -> None:
+        parent: Any = super()
+        self._with_right_types(self._binding_keys(exchange), lambda: parent._queue_bind(exchange, *binding))
+
+    def get_table(self, exchange: str) -> Any:
+        """Returns the exchange's bindings, none where their key was of a wrong type."""
+        parent: Any = super()
+        return self._with_right_types(self._binding_keys(exchange), lambda: parent.get_table(exchange))
+
+    def _delete(self, queue: str, exchange: str, *binding: Any, **options: Any) -> None:
+        parent: Any = super()
+        self._with_right_types(
+            self._binding_keys(exchange),
+            lambda: parent._delete(queue, exchange, *binding, **options),
+        )
+
+    def _refresh_bindings(self, queues: Iterable[str]) -> None:
+        exchanges = {exchange for queue in queues for exchange, _, _ in self.state.queue_bindings(queue)}
+        expected = {key: kind for exchange in exchanges for key, kind in self._binding_keys(exchange).items()}
+        parent: Any = super()
+        self._with_right_types(expected, lambda: parent._refresh_bindings(queues))
+
+    def _queue_keys(self, queues: Iterable[str]) -> dict[str, str]:
+        return {self._q_for_pri(queue, step): "list" for queue in queues for step in self.priority_steps}  # type: ignore[no-untyped-call]
+
+    def _binding_keys(self, exchange: str) -> dict[str, str]:
+        members = (self.keyprefix_queue % (exchange,), self.keyprefix_binding_permanent % (exchange,))
+        return {**dict.fromkeys(members, "set"), self.keyprefix_binding_deadlines: "zset"}
+
+    def _with_right_types(self, expected: dict[str, str], action: Callable[[], Result]) -> Result:
+        """Runs `action`; where a key has a wrong type, removes those of `expected` that do and runs it again."""
+        try:
+            return action()
+        except ResponseError as error:
+            if WRONG_TYPE not in str(error):
+                raise
+        self._remove_wrong_types(expected)
+        return action()
+
+    def _remove_wrong_types(self, expected: dict[str, str]) -> None:
+        with self.conn_or_acquire() as client:
+            for key, kind in expected.items():
+                found = client.type(key)
+                if found not in (kind.encode(), b"none"):
+                    client.delete(key)
+                    REDIS_KEYS_REPLACED.inc()
+                    log.warning("redis_key_replaced", key=key, type=found.decode("ascii", "replace"))
 
 
 class Transport(redis.Transport):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-import orjson
 import structlog
 from celery import Celery
 from redis import Redis
 
+from app.hints import Message
 from app.metrics import RINGS_FAILED
 
 log = structlog.get_logger(__name__)
@@ -36,17 +35,6 @@ BREAK_SECONDS = 1.0
 # commands a second are sent. A row that comes after a quiet moment does not wait.
 PAUSE_SECONDS = 0.002
 
-CHANGED_CHANNEL = "sluice:payments"
-NOTIFICATIONS_CHANNEL = "sluice:notifications"
-
-# A channel and what is published there, as JSON.
-Message = tuple[str, object]
-
-
-def changed_message(payment_ids: Iterable[uuid.UUID]) -> Message:
-    """Returns the hint for requests that wait for one of these payments: look again."""
-    return (CHANGED_CHANNEL, [str(payment_id) for payment_id in payment_ids])
-
 
 class Doorbells:
     """Rings queues and tells listeners what changed. Never raises: what it carries is only a hint."""
@@ -55,7 +43,13 @@ class Doorbells:
         self._redis = redis
         self._celery = celery
         self._silent_until = 0.0
+        self._is_failing = False
         self._ringer: _Ringer | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt to ring failed; the sweep rings meanwhile."""
+        return self._is_failing
 
     def ring_aside(self) -> None:
         """From now on `ring` does not keep its caller: a thread rings for all callers of this process."""
@@ -76,6 +70,7 @@ class Doorbells:
         try:
             if self._redis.set(bell, 1, nx=True, px=BELL_MS):
                 self._send(queue, bell)
+                self._is_failing = False
         except Exception as error:  # a ring must never hurt what has been committed already
             self._failed(queue, error)
 
@@ -83,6 +78,7 @@ class Doorbells:
         """Rings `queue` whether or not its bell is set: the sweep's way, which mends a lost message."""
         try:
             self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
+            self._is_failing = False
         except Exception as error:  # the next sweep tries again
             self._failed(queue, error)
 
@@ -99,8 +95,8 @@ class Doorbells:
             return
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
-                for channel, content in messages:
-                    pipeline.publish(channel, orjson.dumps(content))
+                for channel, hint in messages:
+                    pipeline.publish(channel, hint)
                 pipeline.execute()
         except Exception as error:  # listeners look for themselves as well
             self._failed(messages[0][0], error)
@@ -114,6 +110,7 @@ class Doorbells:
 
     def _failed(self, what: str, error: Exception) -> None:
         self._silent_until = time.monotonic() + BREAK_SECONDS
+        self._is_failing = True
         RINGS_FAILED.labels(what).inc()
         log.warning("ring_failed", queue=what, error=type(error).__name__)
 

@@ -34,6 +34,16 @@ DATABASE_TROUBLE = Counter(
     "Work that the database's own trouble put off, by queue and kind of trouble.",
     ["queue", "trouble"],
 )
+HINTS_REJECTED = Counter("sluice_hints_rejected", "Messages on Redis pub/sub that are no hints of Sluice.")
+REDIS_KEYS_REPLACED = Counter(
+    "sluice_redis_keys_replaced", "Keys removed from Redis because they had a wrong type or value."
+)
+SUBSCRIPTION_UP = Gauge(
+    "sluice_subscription_up",
+    "Whether this process receives hints over Redis pub/sub.",
+    ["listener"],
+    multiprocess_mode="livemin",
+)
 TASKS = Counter("sluice_tasks", "Doorbells answered, by task and outcome.", ["task", "outcome"])
 POOL_IN_USE = Gauge(
     "sluice_pool_connections_in_use", "Database connections taken from the pool.", multiprocess_mode="livesum"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import uuid
@@ -12,7 +11,8 @@ import structlog
 from redis import Redis
 
 from app.core.payments import Payment
-from app.doorbells import CHANGED_CHANNEL
+from app.hints import CHANGED_CHANNEL, read_changed
+from app.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +21,7 @@ LOOK_SECONDS = 1.0
 WAIT_SECONDS_MAX = 10
 _LISTEN_SECONDS = 5.0
 _RECONNECT_SECONDS = 1.0
+_MESSAGES_PER_TURN = 100
 
 
 class Waiters:
@@ -32,6 +33,12 @@ class Waiters:
         self._lock = threading.Lock()
         self._events: dict[str, set[threading.Event]] = {}
         self._listener: threading.Thread | None = None
+        self._is_deaf = False
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether hints are listened for and cannot be received; waiting requests then answer up to a second late."""
+        return self._is_deaf
 
     def wait(
         self, payment: Payment, read: Callable[[], Payment], is_done: Callable[[Payment], bool], seconds: float
@@ -60,7 +67,7 @@ class Waiters:
     def _register(self, payment_id: uuid.UUID) -> threading.Event:
         event = threading.Event()
         with self._lock:
-            self._events.setdefault(str(payment_id), set()).add(event)
+            self._events.setdefault(payment_id.hex, set()).add(event)
             if self._listener is None or not self._listener.is_alive():
                 self._listener = threading.Thread(target=self._listen, name="waiters", daemon=True)
                 self._listener.start()
@@ -68,27 +75,51 @@ class Waiters:
 
     def _forget(self, payment_id: uuid.UUID, event: threading.Event) -> None:
         with self._lock:
-            events = self._events[str(payment_id)]
+            events = self._events[payment_id.hex]
             events.discard(event)
             if not events:
-                del self._events[str(payment_id)]
+                del self._events[payment_id.hex]
 
     def _listen(self) -> None:
         while True:
             try:
-                # The read blocks for less than the socket's time-out, so that a half-open link is noticed.
-                redis = Redis.from_url(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
-                with redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
-                    subscription.subscribe(CHANGED_CHANNEL)
-                    while True:
-                        message = subscription.get_message(timeout=_LISTEN_SECONDS)
-                        if message:
-                            self._wake(json.loads(message["data"]))
+                self._receive()
             except Exception as error:  # hints are missing until Redis is back; waiters look for themselves
                 log.warning("waiters_without_hints", error=type(error).__name__)
-                time.sleep(_RECONNECT_SECONDS)
+            self._mark(is_deaf=True)
+            time.sleep(_RECONNECT_SECONDS)
 
-    def _wake(self, payment_ids: list[str]) -> None:
+    def _mark(self, *, is_deaf: bool) -> None:
+        self._is_deaf = is_deaf
+        SUBSCRIPTION_UP.labels("payments").set(0 if is_deaf else 1)
+
+    def _receive(self) -> None:
+        # The read blocks for less than the socket's time-out, so that a half-open link is noticed.
+        redis = Redis.from_url(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
+        with redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
+            subscription.subscribe(CHANGED_CHANNEL)
+            asked, received = False, 0
+            while True:
+                message = subscription.get_message(timeout=_LISTEN_SECONDS)
+                if message is None:
+                    if asked:
+                        raise ConnectionError("no answer to a ping")
+                    subscription.ping()
+                    asked = True
+                    continue
+                asked, received = False, received + 1
+                if message["type"] == "subscribe":
+                    self._mark(is_deaf=False)
+                elif message["type"] == "message":
+                    self._wake(message["data"])
+                if received % _MESSAGES_PER_TURN == 0:
+                    # A flood is read without ever waiting for the network; requests need their turn.
+                    time.sleep(0)
+
+    def _wake(self, data: object) -> None:
+        payment_ids = read_changed(data)
+        if not payment_ids:
+            HINTS_REJECTED.inc()
         with self._lock:
             for payment_id in payment_ids:
                 for event in self._events.get(payment_id, ()):

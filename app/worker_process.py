@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.worker.control import Panel
 from prometheus_client import multiprocess
 
 from app import runtime as runtime_module
@@ -16,6 +17,27 @@ from app.metrics_server import serve_metrics
 
 # Nobody who looks at Flower sees the difference, and a doorbell that is to be answered at once does.
 EVENTS_SECONDS = 0.05
+
+# Remote control commands that only read, and what Flower needs to receive events. Anyone who can write to Redis can
+# broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work for good, without a message.
+REMOTE_CONTROL = frozenset(
+    {
+        *(
+            "ping",
+            "active",
+            "active_queues",
+            "registered",
+            "reserved",
+            "scheduled",
+            "revoked",
+            "stats",
+            "conf",
+            "report",
+        ),
+        *("query_task", "clock", "hello", "enable_events", "heartbeat"),
+        *("dump_active", "dump_conf", "dump_reserved", "dump_revoked", "dump_schedule", "dump_tasks"),
+    }
+)
 
 
 class EventsAside(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -52,12 +74,19 @@ def prepare_process(app: Celery) -> None:
     """Connects the worker's signals; called once, when the Celery entry is imported."""
     app.set_default()
     app.steps["consumer"].add(EventsAside)
+    limit_remote_control()
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(_start_child, weak=False)
     signals.worker_process_shutdown.connect(_end_child, weak=False)
     signals.task_postrun.connect(_count_task, weak=False)
     signals.worker_ready.connect(_greet, weak=False)
     signals.beat_init.connect(_serve_metrics, weak=False)
+
+
+def limit_remote_control() -> None:
+    """Removes every remote control command that is not in REMOTE_CONTROL from this process."""
+    for name in set(Panel.data) - REMOTE_CONTROL:
+        del Panel.data[name]
 
 
 def _set_up_logging(**_: Any) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.metrics_server import collect_counters, is_token
 from app.openapi import document
 from app.routes.errors import problem
+from app.routes.payments import waiters
 from app.runtime import runtime
 from app.services import watching
 
@@ -48,9 +49,20 @@ def live() -> Response:
 def ready() -> tuple[Response, int]:
     """Says whether this process can store a row; without Redis it can, and only reacts more slowly."""
     failing = [] if watching.check_database(runtime()) else ["postgresql"]
-    degraded = [] if watching.check_redis(runtime()) else ["redis"]
+    degraded = _find_degraded()
     status = "failing" if failing else "degraded" if degraded else "ok"
     return jsonify({"status": status, "failing": failing + degraded, "detail": {}}), 503 if failing else 200
+
+
+def _find_degraded() -> list[str]:
+    """Returns which helpers do not work: Redis, ringing doorbells, or receiving hints for waiting requests."""
+    if not watching.check_redis(runtime()):
+        return ["redis"]
+    parts = {"ring": runtime().doorbells.is_failing, "subscription": waiters().is_deaf}
+    if parts["ring"]:
+        # Nothing may be due that would ring again and show that it works.
+        runtime().doorbells.ring("notify")
+    return [name for name, is_failing in parts.items() if is_failing]
 
 
 @blueprint.get("/health/work")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
 from app.core.payments import Status
-from app.doorbells import changed_message
+from app.hints import changed_hints
 from app.runtime import Runtime
 from app.services import database_trouble, notifications
 from app.services.notifications import Event, Numbering
@@ -46,8 +46,8 @@ def tell(runtime: Runtime, outcomes: Sequence[Outcome], numbering: Numbering | N
         for outcome in outcomes
         if outcome.decision and outcome.decision.verdict is not Verdict.IGNORED
     }
-    messages = [changed_message(changed)] if changed else []
-    runtime.doorbells.publish(messages + (notifications.list_messages(numbering) if numbering else []))
+    numbered = notifications.list_hints(numbering) if numbering else []
+    runtime.doorbells.publish([*changed_hints(changed), *numbered])
     told = [payment for payment, _ in _events(outcomes)]
     if numbering:
         _number_left(runtime, numbering.left_to_others + numbering.unfinished)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import structlog
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.payments import Payment, format_time, present_payment
-from app.doorbells import NOTIFICATIONS_CHANNEL, Message
+from app.hints import Message, numbered_hint
 from app.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime import Runtime
 from app.services import database_trouble
@@ -98,18 +99,12 @@ _NUMBERING = (
         select tenant_id, last_number + 1 - row_number() over (partition by tenant_id order by turn desc, place desc),
                notification_id, user_id
         from next join counter using (tenant_id)
-        returning tenant_id, number, notification_id
+        returning tenant_id, number
     )
-    select d.tenant_id, d.number, d.notification_id, now() as at, null as user_id, null as type, null as payload
-    from numbered d where d.notification_id not in (select notification_id from gone)
+    select tenant_id, max(number) as last_number, count(*) as numbered from numbered group by tenant_id
     union all
-    select d.tenant_id, d.number, d.notification_id, n.at, n.user_id, n.type, n.payload::text
-    from gone join numbered d using (notification_id)
-    join notifications n on n.id = gone.notification_id and n.tenant_id = gone.tenant_id
-    union all
-    select tenant_id, null, null, null, null, null, null from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
+    select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
     where tenant_id not in (select tenant_id from mine)
-    order by tenant_id, number
     """,  # noqa: S608  # constants
 )
 _NUMBER, _NUMBER_ALONE = prepared(*_NUMBERING), alone(*_NUMBERING)
@@ -120,26 +115,16 @@ Event = tuple[Payment, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """A numbered notification, and its text as sockets send it: encoded once, not once per socket."""
-
-    number: int
-    user_id: str
-    type: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Numbering:
-    """What was numbered, by tenant and in order; and tenants whose numbers another was giving."""
+    """What was numbered: (highest number, how many) by tenant; and tenants whose numbers another was giving."""
 
-    numbered: dict[uuid.UUID, list[Frame]]
+    numbered: dict[uuid.UUID, tuple[int, int]]
     left_to_others: list[uuid.UUID]
 
     @property
     def unfinished(self) -> list[uuid.UUID]:
         """Tenants of which more may wait than were numbered."""
-        return [tenant_id for tenant_id, frames in self.numbered.items() if len(frames) >= NUMBER_BATCH]
+        return [tenant_id for tenant_id, (_, count) in self.numbered.items() if count >= NUMBER_BATCH]
 
 
 def queue(connection: Connection, events: Sequence[Event]) -> None:
@@ -156,10 +141,9 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
     """
     if not events:
         return Numbering({}, [])
-    rows = [_row(event) for event in events]
     tenant_ids = {payment.tenant_id for payment, _ in events}
-    numbered = read(connection, _NUMBER, _wanted(tenant_ids) | encode_rows(_COLUMNS, rows))
-    return _sort(numbered, {row[0]: row for row in rows})
+    brought = encode_rows(_COLUMNS, [_row(event) for event in events])
+    return _sort(read(connection, _NUMBER, _wanted(tenant_ids) | brought))
 
 
 def number_due(runtime: Runtime) -> None:
@@ -198,8 +182,8 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
     """
     while tenant_ids:
         rows = runtime.database.run_alone("worker", _NUMBER_ALONE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
-        numbering = _sort(rows, {})
-        runtime.doorbells.publish(list_messages(numbering))
+        numbering = _sort(rows)
+        runtime.doorbells.publish(list_hints(numbering))
         if numbering.left_to_others:
             runtime.doorbells.ring("notify")
         tenant_ids = numbering.unfinished
@@ -215,19 +199,13 @@ def _wanted(tenant_ids: Collection[uuid.UUID]) -> dict[str, Any]:
     return {"tenant_ids": uuid_array(tenant_ids), "space": _LOCK_SPACE, "batch": NUMBER_BATCH}
 
 
-def _sort(rows: Sequence[Row], brought: Mapping[uuid.UUID, tuple[Any, ...]]) -> Numbering:
+def _sort(rows: Sequence[Row]) -> Numbering:
     numbering = Numbering({}, [])
     for row in rows:
-        if row.number is None:
+        if row.last_number is None:
             numbering.left_to_others.append(row.tenant_id)
-            continue
-        if row.notification_id in brought:
-            _, _, user_id, _, kind, document = brought[row.notification_id]
-            payload = document.decode("utf-8")
         else:
-            user_id, kind, payload = row.user_id, row.type, row.payload
-        shown = f'{{"id": {row.number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(row.at)}"}}'
-        numbering.numbered.setdefault(row.tenant_id, []).append(Frame(row.number, user_id, kind, shown))
+            numbering.numbered[row.tenant_id] = (row.last_number, row.numbered)
     return numbering
 
 
@@ -236,21 +214,15 @@ def present(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
     return {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
 
 
-def list_messages(numbering: Numbering) -> list[Message]:
+def encode(number: int, kind: str, payload: str, at: datetime.datetime) -> str:
+    """Returns the JSON of what `present` returns; `payload` is the payment's JSON as the database holds it."""
+    return f'{{"id": {number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(at)}"}}'
+
+
+def list_hints(numbering: Numbering) -> list[Message]:
     """Returns what is to be published of numbers that are committed: a hint per tenant."""
-    NOTIFICATIONS_PUBLISHED.inc(sum(map(len, numbering.numbered.values())))
-    return [
-        (
-            NOTIFICATIONS_CHANNEL,
-            {
-                "tenant_id": str(tenant_id),
-                "first": frames[0].number,
-                "last": frames[-1].number,
-                "items": [[frame.number, frame.user_id, frame.type, frame.text] for frame in frames],
-            },
-        )
-        for tenant_id, frames in numbering.numbered.items()
-    ]
+    NOTIFICATIONS_PUBLISHED.inc(sum(count for _, count in numbering.numbered.values()))
+    return [numbered_hint(tenant_id, last) for tenant_id, (last, _) in numbering.numbered.items()]
 
 
 def read_after(

@@ -105,4 +105,6 @@ def _measure(broker: Redis) -> dict[str, int]:
     with broker.pipeline(transaction=False) as pipeline:
         for queue in RING_QUEUES:
             pipeline.llen(queue)
-        return dict(zip(RING_QUEUES, pipeline.execute(), strict=True))
+        lengths = pipeline.execute(raise_on_error=False)
+    # A key of a wrong type has no length; the next ring replaces it.
+    return {queue: length if isinstance(length, int) else 0 for queue, length in zip(RING_QUEUES, lengths, strict=True)}

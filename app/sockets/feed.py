@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -12,28 +11,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.sockets.connection import Connection
 from app.sockets.notification import Notification
-from app.sockets.rows import PAGE_ROWS, Rows
+from app.sockets.rows import LIVE_ROWS, Rows
 
 log = structlog.get_logger(__name__)
 
-# Batches kept while rows are read, which takes milliseconds; more than that is read from the database as well.
-STASH_BATCHES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Notifications with the consecutive numbers `first` to `last`, as the numberer publishes them."""
-
-    first: int
-    last: int
-    notifications: list[Notification]
+# A hint is published after the commit, so a number that is not found was not published by Sluice. Whoever floods the
+# channel with such hints causes ten queries a second for a tenant, not thousands.
+FALSE_HINT_SECONDS = 0.1
 
 
 class Feed:
     """A tenant's connections by user, and the last number that was handed out to them.
 
-    Published batches are hints: one that does not follow the last number is a sign that others were lost, and all
-    since then are read from the database. `position` is None until the first counter was read.
+    A hint only causes a query: anyone who can write to Redis can publish one. `position` follows the rows that were
+    read and the tenant's counter, never a hint; it is None until the counter was read for the first time.
     """
 
     def __init__(self, tenant_id: uuid.UUID, rows: Rows) -> None:
@@ -41,8 +32,8 @@ class Feed:
         self.position: int | None = None
         self.users: dict[str, set[Connection]] = {}
         self._rows = rows
-        self._target = 0
-        self._stash: list[Batch] = []
+        self._counted = 0
+        self._hinted = 0
         self._reader: Any = None
 
     def add(self, connection: Connection) -> None:
@@ -61,62 +52,51 @@ class Feed:
         """Begins at the counter's value `number` unless it has begun; returns the last number handed out."""
         if self.position is None:
             self.position = number
-            self._apply_stash()
             self._catch_up()
         return self.position
 
-    def receive(self, batch: Batch) -> None:
-        """Hands out a published batch, or has the missing ones read first."""
-        self._target = max(self._target, batch.last)
-        if self.position is None or self._reader is not None:
-            if len(self._stash) < STASH_BATCHES:
-                self._stash.append(batch)
-        elif not self._apply(batch):
-            self._catch_up()
-
-    def notice(self, last_number: int) -> None:
-        """Has everything up to the counter's value `last_number` read that was not handed out yet."""
-        self._target = max(self._target, last_number)
+    def receive_hint(self, last_number: int) -> None:
+        """Reads what was not handed out yet where a hint names a higher number than the last one."""
+        self._hinted = max(self._hinted, last_number)
         self._catch_up()
 
+    def notice(self, last_number: int) -> None:
+        """Reads everything up to the counter's value `last_number` that was not handed out yet."""
+        self._counted = max(self._counted, last_number)
+        self._catch_up()
+
+    def _is_behind(self) -> bool:
+        return self.position is not None and self.position < max(self._counted, self._hinted)
+
     def _catch_up(self) -> None:
-        if self.position is not None and self.position < self._target and self._reader is None:
+        if self._reader is None and self._is_behind():
             self._reader = gevent.spawn(self._read)
 
     def _read(self) -> None:
         try:
-            while self.users and self.position is not None and self.position < self._target:
-                self.position = self._read_page(self.position, self._target)
-                self._apply_stash()
+            while self.users and self._is_behind():
+                self._read_page()
         except (SQLAlchemyError, OSError) as error:
             # The next comparison of the counters tries again.
             log.warning("notifications_not_read", tenant_id=str(self.tenant_id), error=type(error).__name__)
         finally:
-            self._stash.clear()
             self._reader = None
 
-    def _read_page(self, position: int, target: int) -> int:
-        # Numbers up to `target` were committed before this read began: a page that is not full reaches it.
-        page = self._rows.read_page(self.tenant_id, position)
-        for notification in page:
+    def _read_page(self) -> None:
+        # Taken before the query: a hint that comes during it may be about rows that the query does not see.
+        hinted, self._hinted = self._hinted, 0
+        counted, position = self._counted, self.position or 0
+        page = self._rows.read_live(self.tenant_id, position, self.users)
+        for notification in page.notifications:
             self._hand_out(notification)
-        return page[-1].number if len(page) == PAGE_ROWS else max([target, *(n.number for n in page[-1:])])
-
-    def _apply_stash(self) -> None:
-        stash, self._stash = self._stash, []
-        for batch in stash:
-            self._apply(batch)
-
-    def _apply(self, batch: Batch) -> bool:
-        """Hands out what is new in `batch`; False where numbers before it are missing."""
-        position = self.position or 0
-        if batch.first > position + 1:
-            return False
-        for notification in batch.notifications:
-            if notification.number > position:
-                self._hand_out(notification)
-        self.position = max(position, batch.last)
-        return True
+        self.position = position = max(position, page.last_number)
+        if page.count >= LIVE_ROWS:
+            self._hinted = max(self._hinted, hinted)
+        elif position < counted:
+            # Numbers up to the counter were committed before the query: those that are missing were dropped.
+            self.position = counted
+        elif position < hinted:
+            gevent.sleep(FALSE_HINT_SECONDS)
 
     def _hand_out(self, notification: Notification) -> None:
         for connection in tuple(self.users.get(notification.user_id, ())):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections import Counter
 
 import gevent
-import structlog
 
-from app.metrics import SOCKETS_OPEN
+from app.hints import read_numbered
+from app.metrics import HINTS_REJECTED, SOCKETS_OPEN
 from app.services.access import Caller
 from app.sockets.connection import RESTARTING, Connection
-from app.sockets.feed import Batch, Feed
-from app.sockets.notification import Notification
+from app.sockets.feed import Feed
 from app.sockets.problems import Refused, unavailable
 from app.sockets.rows import Rows
-
-log = structlog.get_logger(__name__)
 
 # A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
 PER_USER_MAX = 20
@@ -79,15 +75,16 @@ class Hub:
         if not feed.users:
             del self.feeds[tenant_id]
 
-    def receive(self, message: bytes) -> None:
-        """Takes one published message; what cannot be understood is logged and left to the counters."""
-        try:
-            tenant_id, batch = read_message(message, self.feeds)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            log.warning("hint_not_understood", error=type(error).__name__)
+    def receive(self, data: object) -> None:
+        """Takes one published hint; anything else is counted and ignored. Raises nothing."""
+        hint = read_numbered(data)
+        if hint is None:
+            HINTS_REJECTED.inc()
             return
-        if batch is not None:
-            self.feeds[tenant_id].receive(batch)
+        tenant_id, last_number = hint
+        feed = self.feeds.get(tenant_id)
+        if feed is not None:
+            feed.receive_hint(last_number)
 
     def compare_counters(self) -> None:
         """Has feeds read what their tenants' counters say was numbered and no hint has told of."""
@@ -107,18 +104,3 @@ class Hub:
         gevent.sleep(DRAIN_SECONDS)
         for connection in tuple(self.connections):
             connection.cut()
-
-
-def read_message(message: bytes, wanted: dict[uuid.UUID, Feed]) -> tuple[uuid.UUID, Batch | None]:
-    """Returns the tenant and its batch, None where nobody here wants it. Raises ValueError and the like on nonsense."""
-    content = json.loads(message)
-    tenant_id = uuid.UUID(content["tenant_id"])
-    if tenant_id not in wanted:
-        return tenant_id, None
-    first, last, items = int(content["first"]), int(content["last"]), content["items"]
-    notifications = [Notification(number, user_id, type_, text) for number, user_id, type_, text in items]
-    # A gap inside would pass unseen, since only the ends are compared with what came before.
-    consecutive = all(item.number == number for number, item in enumerate(notifications, first))
-    if not notifications or not consecutive or last - first + 1 != len(notifications):
-        raise ValueError("the numbers are not consecutive")
-    return tenant_id, Batch(first, last, notifications)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, field
 
 from app.services.access import Caller, authenticate, is_known_origin, take_ticket
-from app.services.notifications import present
+from app.services.notifications import NUMBER_BATCH, encode, present
 from app.sockets.notification import Notification
 from app.sockets.turns import Turns
 from models import Database
@@ -16,6 +17,11 @@ from models.session import alone
 
 # Fits an empty outbox; some milliseconds of reading.
 PAGE_ROWS = 200
+# What one transaction numbers at the most, so that one query reads all that its hint stands for.
+LIVE_ROWS = NUMBER_BATCH
+# Two queries at a time keep one process busy; more tenants wait for their turn.
+LIVE_TURNS = 2
+LIVE_TURN_SECONDS = 1.8
 
 _BOUNDS = alone("select held_after, last_number from notification_counters where tenant_id = :tenant_id")
 _LASTS = alone(
@@ -28,9 +34,24 @@ _PAGE = (
 )
 _PAGE_OF_TENANT = alone(_PAGE.format(only_user=""), plans_anew=True)
 _PAGE_OF_USER = alone(_PAGE.format(only_user="and d.user_id = :user_id"), plans_anew=True)
+# Prepared: it runs for every hint, and its plan is the same for every tenant.
+_LIVE = alone(
+    "select d.number, d.user_id, n.type, n.payload::text as payload, n.at"
+    " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
+    " where d.tenant_id = :tenant_id and d.number > :after order by d.number limit :limit"
+)
 
 
 _ANSWERS = alone("select 1")
+
+
+@dataclass(frozen=True, slots=True)
+class LivePage:
+    """New notifications of a tenant: those of connected users, how many there were, and the highest number."""
+
+    notifications: list[Notification]
+    count: int
+    last_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,7 @@ class Rows:
 
     database: Database
     turns: Turns
+    live_turns: Turns = field(default_factory=lambda: Turns(LIVE_TURNS, LIVE_TURN_SECONDS))
 
     def authenticate(self, credential: str) -> Caller | None:
         """Returns whom a credential belongs to, None where it is not good."""
@@ -74,6 +96,18 @@ class Rows:
         with self.turns.take():
             rows = self.database.run_alone("web", statement, values, tenant_id)
         return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._asdict()))) for row in rows]
+
+    def read_live(self, tenant_id: uuid.UUID, after: int, user_ids: Container[str]) -> LivePage:
+        """Returns the next LIVE_ROWS notifications above `after`, in rising order; only those of `user_ids` whole."""
+        values = {"tenant_id": tenant_id, "after": after, "limit": LIVE_ROWS}
+        with self.live_turns.take():
+            rows = self.database.run_alone("web", _LIVE, values, tenant_id)
+        wanted = [
+            Notification(row.number, row.user_id, row.type, encode(row.number, row.type, row.payload, row.at))
+            for row in rows
+            if row.user_id in user_ids
+        ]
+        return LivePage(wanted, len(rows), rows[-1].number if rows else after)
 
     def origin_is_known(self, origin: str) -> bool:
         """Tells whether any tenant allows `origin`."""

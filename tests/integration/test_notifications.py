@@ -7,8 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
 from app.runtime import Runtime
 from app.services import notifications, settling
+from app.sockets.rows import Rows
+from app.sockets.turns import Turns
 from tests.support.servers import Place
 from tests.support.shop import Shop, make_shop
 
@@ -110,16 +113,36 @@ def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
     ]
 
 
-def test_what_is_published_is_what_is_read_back(place: Place, runtime: Runtime, tenant: Shop) -> None:
-    payments = [tenant.deposit(), tenant.deposit()]
+def test_sockets_read_what_the_api_lists(place: Place, runtime: Runtime, tenant: Shop) -> None:
+    payments = [tenant.deposit(), tenant.deposit(user_id="bob"), tenant.deposit()]
     with runtime.database.transaction("worker") as connection:
         numbering = notifications.number(connection, [(payment, "payment.failed") for payment in payments])
-    frames = numbering.numbered[tenant.tenant_id]
-    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 10)
-    assert [json.loads(frame.text) for frame in frames] == json.loads(json.dumps(told))
-    assert [(frame.number, frame.user_id, frame.type) for frame in frames] == [
-        (row["id"], row["payment"]["user_id"], row["type"]) for row in told
+    assert numbering.numbered == {tenant.tenant_id: (3, 3)}
+    listed = notifications.read_after(runtime.database, tenant.tenant_id, "ann", 0, 10)
+    page = Rows(runtime.database, Turns(1, 1.0)).read_live(tenant.tenant_id, 0, {"ann"})
+    assert [json.loads(one.text) for one in page.notifications] == json.loads(json.dumps(listed))
+    assert [(one.number, one.user_id, one.type) for one in page.notifications] == [
+        (row["id"], row["payment"]["user_id"], row["type"]) for row in listed
     ]
+    # Bob is not connected: his notification is counted and not decoded.
+    assert (page.count, page.last_number) == (3, 3)
+
+
+def test_hints_carry_ids_and_numbers_only(runtime: Runtime, tenant: Shop) -> None:
+    with runtime.redis.pubsub() as heard:
+        heard.subscribe(CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL)
+        payment = tenant.deposit()
+        tenant.deliver(tenant.body(payment))
+        settling.settle_due(runtime)
+        runtime.redis.publish(CHANGED_CHANNEL, b"end")
+        hints = dict.fromkeys((CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL), b"")
+        for message in heard.listen():
+            if message["data"] == b"end":
+                break
+            if message["type"] == "message":
+                hints[message["channel"].decode()] += message["data"]
+    assert hints[CHANGED_CHANNEL] == payment.id.hex.encode()
+    assert hints[NOTIFICATIONS_CHANNEL] == f"{tenant.tenant_id.hex} 1".encode()
 
 
 def test_a_lost_hint_loses_no_notification(place: Place, runtime: Runtime, tenant: Shop) -> None:

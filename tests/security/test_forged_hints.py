@@ -1,0 +1,144 @@
+"""Whoever can publish to Redis can delay what browsers see, and nothing else: no frame is forged, none is lost."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from app.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_hint
+from tests.integration import sockets_support
+from tests.integration.sockets_support import Shop, Stack
+from tests.support.waiting import wait_until
+
+# pytest looks for fixtures among a module's own names.
+stack, shop = sockets_support.stack, sockets_support.shop
+
+# Below the two seconds after which the counters would be compared: only a live subscription is as fast.
+PROMPT_SECONDS = 1.5
+
+
+def forged_frame(tenant_id: str, number: object = 1, last: object = 1) -> str:
+    """Returns a batch with a notification in it, in the form that hints once had."""
+    payment = {"id": "x", "user_id": "ann", "status": "completed", "amount": "1000000.00"}
+    text = json.dumps({"id": number, "type": "payment.completed", "payment": payment, "at": "2026-01-01T00:00:00Z"})
+    items = [[number, "ann", "payment.completed", text]]
+    return json.dumps({"tenant_id": tenant_id, "first": number, "last": last, "items": items})
+
+
+ODD: dict[str, Callable[[str], bytes | str]] = {
+    "nothing": lambda tenant: b"",
+    "binary": lambda tenant: b"\xff\xfe\x00\x80",
+    "a pickle": lambda tenant: pickle.dumps({"tenant_id": tenant}),
+    "a number": lambda tenant: "42",
+    "null": lambda tenant: "null",
+    "a list": lambda tenant: "[]",
+    "an object": lambda tenant: "{}",
+    "deep JSON": lambda tenant: "[" * 200_000,
+    "deep objects": lambda tenant: '{"tenant_id":' * 100_000,
+    "huge": lambda tenant: b"x" * 8_000_000,
+    "a huge number": lambda tenant: f"{tenant} {'9' * 100_000}",
+    "an infinite number": lambda tenant: json.dumps({"tenant_id": tenant, "first": 1e400, "last": 1, "items": []}),
+    "a tenant that is no text": lambda tenant: json.dumps({"tenant_id": {"a": [1]}, "first": 1, "last": 1}),
+    "a frame": forged_frame,
+    "a frame with odd numbers": lambda tenant: forged_frame(tenant, {"a": 1}, "x"),
+    "a frame with a large number": lambda tenant: forged_frame(tenant, 10**30, 10**30),
+    "a line break": lambda tenant: f"{tenant} 1\n",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("channel", [NOTIFICATIONS_CHANNEL, CHANGED_CHANNEL])
+def test_an_odd_item_is_ignored_and_the_next_frame_is_prompt(stack: Stack, shop: Shop, channel: str, kind: str) -> None:
+    client = stack.connect(shop.token())
+    assert client.read()["type"] == "hello"
+    for tenant in (shop.tenant_id.hex, str(shop.tenant_id)):
+        stack.runtime.redis.publish(channel, ODD[kind](tenant))
+    shop.notify("ann")
+    message = client.read(PROMPT_SECONDS)
+    assert (message["id"], message["payment"]["user_id"], "amount" in message["payment"]) == (1, "ann", False)
+    assert requests.get(f"{stack.base}/health/ready", timeout=5).json()["status"] == "ok"
+
+
+@pytest.mark.parametrize("number", [2, 1_000, 10**18 - 1])
+def test_a_number_that_was_never_given_hides_no_frame(stack: Stack, shop: Shop, number: int) -> None:
+    client = stack.connect(shop.token())
+    assert client.read()["type"] == "hello"
+    for _ in range(5):
+        stack.runtime.redis.publish(*numbered_hint(shop.tenant_id, number))
+    shop.notify("ann")
+    shop.notify("ann", "ann")
+    assert client.ids(3, PROMPT_SECONDS) == [1, 2, 3]
+    assert stack.connect(shop.token(), 0).read() == {"type": "hello", "resumed": True, "last_id": 3}
+
+
+def test_a_flood_of_forged_hints_delays_and_loses_nothing(stack: Stack, shop: Shop) -> None:
+    clients = [stack.connect(shop.token()), stack.connect(stack.make_shop().token())]
+    for client in clients:
+        assert client.read()["type"] == "hello"
+    before, over = count_statements(stack), threading.Event()
+
+    def flood() -> None:
+        with stack.runtime.redis.pipeline(transaction=False) as pipe:
+            while not over.is_set():
+                for number in range(200):
+                    pipe.publish(*numbered_hint(shop.tenant_id, 10**17 + number))
+                    pipe.publish(NOTIFICATIONS_CHANNEL, b"\xff" * 50)
+                pipe.execute()
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    started = time.monotonic()
+    try:
+        for number in range(1, 6):
+            shop.notify("ann")
+            assert clients[0].ids(1) == [number]
+            assert requests.get(f"{stack.base}/health/live", timeout=5).status_code == 200
+    finally:
+        over.set()
+        flooding.join()
+    # False hints cost ten queries a second; the counters and tokens are read about twice a second as ever.
+    assert count_statements(stack) - before < 60 * (time.monotonic() - started + 2)
+
+
+def count_statements(stack: Stack) -> int:
+    """Returns how many transactions the database has committed."""
+    database = stack.runtime.database
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("select pg_stat_clear_snapshot()")
+        committed = connection.exec_driver_sql("select sum(xact_commit) from pg_stat_database").scalar()
+    return int(committed or 0)
+
+
+def test_health_and_metrics_know_when_no_hints_come(stack: Stack, shop: Shop) -> None:
+    def up() -> bool:
+        text = requests.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=5).text
+        return 'sluice_subscription_up{listener="notifications"} 1.0' in text
+
+    def degraded() -> bool:
+        body = requests.get(f"{stack.base}/health/ready", timeout=5).json()
+        return bool(body["status"] == "degraded" and body["failing"] == ["redis"])
+
+    wait_until(up, "the subscription is counted as up")
+    stack.valkey.kill()
+    try:
+        wait_until(lambda: degraded() and not up(), "health and metrics say that no hints come")
+    finally:
+        stack.valkey.start()
+    wait_until(lambda: stack.ready() and up(), "subscribed again")
+
+
+def test_rejected_hints_are_counted(stack: Stack, shop: Shop) -> None:
+    def rejected() -> float:
+        text = requests.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=5).text
+        (line,) = [line for line in text.splitlines() if line.startswith("sluice_hints_rejected_total ")]
+        return float(line.split()[1])
+
+    before = rejected()
+    stack.runtime.redis.publish(NOTIFICATIONS_CHANNEL, "nonsense")
+    wait_until(lambda: rejected() == before + 1, "counted")
