@@ -110,6 +110,15 @@ def _webhook(detail: Detail) -> str:
     return f"{came}: {detail['verdict']}, {detail['reason']}"
 
 
+def _settled(detail: Detail) -> str:
+    return f"The webhook is settled once more: {detail['verdict']}, {detail['reason']}"
+
+
+def _replayed(detail: Detail) -> str:
+    former = detail.get("former")
+    return "The webhook is to be settled once more" + (f"; its verdict was {former['verdict']}" if former else "")
+
+
 def _refused(detail: Detail) -> str:
     why = _REFUSED.get(detail["reason"], detail["reason"].replace("_", " "))
     sender = f" from {detail['remote_address']}" if detail.get("remote_address") else ""
@@ -136,13 +145,16 @@ def _notification(detail: Detail) -> str:
 
 
 def _dead_letter(detail: Detail) -> str:
-    return f"Kept as a dead letter for a person ({detail['state']}): {detail['reason']}, {detail['detail']}"
+    state = "" if detail["state"] == "open" else f"; by now it is {detail['state']}"
+    return f"Kept as a dead letter for a person: {detail['reason']}, {detail['detail']}{state}"
 
 
 _WORDS: dict[str, Callable[[Detail], str]] = {
     "payment_created": _created,
     "provider_call": _called,
     "webhook": _webhook,
+    "webhook_settled": _settled,
+    "webhook_replayed": _replayed,
     "webhook_refused": _refused,
     "decision": _decision,
     "entry": _entry,

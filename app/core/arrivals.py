@@ -20,6 +20,7 @@ from app.core.decision import (
     money_of,
 )
 from app.core.facts import Command, Fact
+from app.core.money import format_money
 from app.core.payments import Beside, Payment, Status
 
 AMOUNT_MARKS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
@@ -85,6 +86,8 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_re
     if currency == payment.received_currency and (on_top == 0 or (on_top < 0 and mark != "late")):
         # Totals only grow: this one was told before, or is an earlier one that comes late. The asked one counts always.
         return Decision(Verdict.DUPLICATE, "no more than the total that is known and waits for a person", payment)
+    asked, received = format_money(payment.amount_minor, payment.currency), format_money(amount_minor, currency)
+    why = f"asked {asked}, received {received}"
     marks = {mark} if payment.is_open else {mark, "late"}
     held = changed(
         payment,
@@ -97,11 +100,11 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_re
     )
     return Decision(
         Verdict.DEAD_LETTER,
-        f"{mark}: asked {payment.amount_minor} {payment.currency}, received {amount_minor} {currency} (minor units)",
+        f"{mark}: {why}",
         held,
         case=Case(
             mark,
-            f"asked {payment.amount_minor} {payment.currency}, received {amount_minor} {currency}",
+            why,
             f"{mark}:{fact.reference}:{amount_minor}:{currency}",
             fact.reference,
             amount_minor,
@@ -130,8 +133,8 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
     else:
         credited = _beside(payment, fact).accepted_minor
     why = (
-        f"completed with {payment.received_minor} {payment.received_currency} ({payment.provider_reference}),"
-        f" now {amount_minor} {currency} ({_whose(payment, fact)})"
+        f"completed with {_received(payment)} ({payment.provider_reference}),"
+        f" now {format_money(amount_minor, currency)} ({_whose(payment, fact)})"
     )
     return hold_beside(payment, fact, now, Verdict.CONFLICT, "second_payment", why, credited)
 
@@ -144,13 +147,19 @@ def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> D
         marked(payment, now, "conflict"),
         case=Case(
             "second_payment",
-            f"completed with {payment.received_minor} {currency}, now only {amount_minor}",
+            f"completed with {_received(payment)}, now only {format_money(amount_minor, currency)}",
             f"less_money:{amount_minor}:{currency}",
             payment.provider_reference,
         ),
         notification="payment.review",
         alert="payment_conflict",
     )
+
+
+def _received(payment: Payment) -> str:
+    if payment.received_minor is None or payment.received_currency is None:
+        return "nothing"
+    return format_money(payment.received_minor, payment.received_currency)
 
 
 def _whose(payment: Payment, fact: Fact) -> str | None:
@@ -228,7 +237,7 @@ def _refuse_reversal(payment: Payment, fact: Fact, why: str) -> Decision:
         payment,
         case=Case(
             "reversal",
-            f"{why}: {fact.amount_minor} {fact.currency} of {payment.received_minor} {payment.received_currency}",
+            f"{why}: {format_money(*money_of(fact))} of {_received(payment)}",
             f"reversal:{fact.reference}:{fact.amount_minor}:{fact.currency}",
             fact.reference,
         ),

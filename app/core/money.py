@@ -23,6 +23,9 @@ CURRENCY_DIGITS: dict[str, int] = {code: count for count, codes in _DIGITS_BY_CO
 # CONTRACT section 3: no amount above 10^15 minor units, so that sums of thousands still fit a bigint.
 AMOUNT_MINOR_MAX = 10**15
 
+# More characters than a provider has reason to write: 16 digits, the point and a generous tail of zeros.
+AMOUNT_CHARACTERS_MAX = 64
+
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,18})(?:\.([0-9]{1,4}))?", re.ASCII)
 
 
@@ -63,6 +66,25 @@ def parse_amount(amount: object, currency: str) -> int:
     if minor > AMOUNT_MINOR_MAX:
         raise AmountError(f"must be at most {format_amount(AMOUNT_MINOR_MAX, currency)} {currency}")
     return minor
+
+
+def parse_exact_amount(amount: object, currency: str) -> int:
+    """Return a provider's decimal string in minor units; zeros beyond the currency's digits change nothing.
+
+    "1000.00" JPY is 1000 yen, exactly. All else is as parse_amount has it: any other digit beyond the
+    currency's is refused. Raises AmountError and CurrencyError.
+    """
+    digits = currency_digits(currency)
+    if isinstance(amount, str) and "." in amount and len(amount) <= AMOUNT_CHARACTERS_MAX:
+        whole, _, fraction = amount.partition(".")
+        if fraction[digits:].strip("0") == "" and len(fraction) > digits:
+            amount = f"{whole}.{fraction[:digits]}" if digits else whole
+    return parse_amount(amount, currency)
+
+
+def format_money(minor: int, currency: str) -> str:
+    """Return an amount as a person reads it, such as "25.00 USD"."""
+    return f"{format_amount(minor, currency)} {currency}"
 
 
 def format_amount(minor: int, currency: str) -> str:

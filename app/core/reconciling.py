@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from app.core.decision import money_of
 from app.core.facts import Fact, FactKind
+from app.core.money import format_money
 from app.core.payments import Payment, Status
 
 
@@ -64,7 +66,8 @@ def _asked_differs(payment: Payment, asked: tuple[int, str]) -> tuple[str, str] 
     if currency != payment.currency:
         return "currency", f"asked in {payment.currency} here, in {currency} there"
     if minor != payment.amount_minor:
-        return "amount", f"asked {payment.amount_minor} {currency} here, {minor} there (minor units)"
+        here, there = format_money(payment.amount_minor, currency), format_money(minor, currency)
+        return "amount", f"asked {here} here, {there} there"
     return None
 
 
@@ -76,7 +79,7 @@ def _state_differs(payment: Payment, fact: Fact) -> tuple[str, str] | None:
         # Money that is known here waits for a person already, or one has rejected it.
         if (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency):
             return None
-        return "state", f"{payment.status} here, paid {fact.amount_minor} {fact.currency} there (minor units)"
+        return "state", f"{payment.status} here, paid {format_money(*money_of(fact))} there"
     if fact.kind is FactKind.PENDING and not payment.is_open and payment.session_closed:
         return "state", f"{payment.status} here and its session closed, still open there"
     return None
@@ -85,16 +88,12 @@ def _state_differs(payment: Payment, fact: Fact) -> tuple[str, str] | None:
 def _money_differs(payment: Payment, fact: Fact, refunded_minor: int) -> tuple[str, str] | None:
     if payment.status is not Status.COMPLETED:
         return None
-    if fact.currency != payment.received_currency:
+    if fact.currency is None or fact.currency != payment.received_currency:
         return "currency", f"received in {payment.received_currency} here, in {fact.currency} there"
     if fact.amount_minor != payment.received_minor:
-        return (
-            "amount",
-            f"received {payment.received_minor} here, {fact.amount_minor} {fact.currency} there (minor units)",
-        )
+        received, told = format_money(payment.received_minor or 0, fact.currency), format_money(*money_of(fact))
+        return "amount", f"received {received} here, {told} there"
     if refunded_minor != payment.reversed_minor:
-        return (
-            "amount",
-            f"given back {payment.reversed_minor} here, {refunded_minor} {fact.currency} there (minor units)",
-        )
+        here, there = (format_money(minor, fact.currency) for minor in (payment.reversed_minor, refunded_minor))
+        return "amount", f"given back {here} here, {there} there"
     return None

@@ -85,5 +85,12 @@ class Adapter(Protocol):
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Closes the payment's session; returns the state it then has."""
 
+    def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
+        """Return the payment that a webhook in the provider's own form names, None where the body alone names none.
+
+        Called before the webhook is stored: it must be cheap and raise nothing. What only `translate` finds out is
+        added to the webhook when it is settled.
+        """
+
     def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
         """Returns which payment a webhook in the provider's own form is about, and the fact. Raises Unusable."""

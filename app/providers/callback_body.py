@@ -8,7 +8,7 @@ from typing import Any
 
 from app.core.errors import Unusable
 from app.core.facts import Fact, FactKind
-from app.core.money import AmountError, CurrencyError, parse_amount
+from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.redaction import redact
 
 _KINDS = {"success": FactKind.SUCCEEDED, "failed": FactKind.DECLINED, "cancelled": FactKind.CANCELLED}
@@ -45,11 +45,19 @@ def read_payment_id(body: Mapping[str, Any]) -> uuid.UUID:
         raise Unusable("transaction_id is not one of our payment ids") from None
 
 
+def name_payment(body: Mapping[str, Any]) -> uuid.UUID | None:
+    """Return the id of the payment that the body names, None where it names none."""
+    try:
+        return read_payment_id(body)
+    except Unusable:
+        return None
+
+
 def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
     """Returns (minor units, currency). Raises Unusable."""
     currency = body.get("currency")
     try:
-        return parse_amount(body.get(field), currency if isinstance(currency, str) else ""), str(currency)
+        return parse_exact_amount(body.get(field), currency if isinstance(currency, str) else ""), str(currency)
     except (AmountError, CurrencyError) as error:
         raise Unusable(f"{field} {error}") from None
 

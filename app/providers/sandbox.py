@@ -12,12 +12,19 @@ from typing import Any
 
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, Throttled, Unusable
 from app.core.facts import Fact, FactKind
-from app.core.money import AmountError, CurrencyError, parse_amount
+from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.payments import format_time
 from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.callback_body import read_message, read_money, read_payment_id, read_text, translate_callback
+from app.providers.callback_body import (
+    name_payment,
+    read_message,
+    read_money,
+    read_payment_id,
+    read_text,
+    translate_callback,
+)
 from app.providers.outgoing import Answer, Outgoing
 
 # A page of a list has some hundred kilobytes, well below what an answer may have.
@@ -122,6 +129,10 @@ class SandboxAdapter:
             return self.fetch(account, subject)
         raise _failure(answer)
 
+    def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
+        """Return the payment that a webhook names; the sandbox's own form names it as the common body does."""
+        return name_payment(body)
+
     def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
         """Returns the fact of a webhook: the common body, or the sandbox's own for refunds."""
         if body.get("event_type") != "payment.refunded":
@@ -178,7 +189,7 @@ def _state(body: Any) -> Fact:
         return Fact(kind, reference, redirect_url, message=read_message(body))
     try:
         currency = str(body.get("received_currency") or body.get("currency"))
-        amount_minor = parse_amount(body.get("received_amount"), currency)
+        amount_minor = parse_exact_amount(body.get("received_amount"), currency)
     except (AmountError, CurrencyError) as error:
         raise OutcomeUnknown(f"the provider's answer has an unreadable amount: {error}") from error
     return Fact(kind, reference, redirect_url, amount_minor, currency)
@@ -192,10 +203,10 @@ def _listed(body: Any) -> Listed:
         payment_id = None
     try:
         currency = str(body.get("currency"))
-        asked = parse_amount(body.get("amount"), currency)
+        asked = parse_exact_amount(body.get("amount"), currency)
         given_back = str(body.get("refunded_amount") or "0")
         # Nothing given back may be written without a currency's digits.
-        refunded = parse_amount(given_back, fact.currency or currency) if given_back.strip("0.") else 0
+        refunded = parse_exact_amount(given_back, fact.currency or currency) if given_back.strip("0.") else 0
     except (AmountError, CurrencyError) as error:
         raise OutcomeUnknown(f"the provider's list has an unreadable amount: {error}") from error
     return Listed(payment_id, _text(body, "reference"), asked, currency, refunded, fact)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
+from app.core.money import format_money
 from app.runtime import Runtime
 from app.services import audit, settlement
 from app.services.after_commit import queue, tell
@@ -143,4 +144,4 @@ def describe(outcomes: list[Outcome]) -> str:
         return "waits: there is no such payment with this provider"
     words = f"{decision.verdict}: {decision.reason}; the payment is {decision.payment.status}"
     moved = decision.transfer
-    return words if moved is None else f"{words}; {moved.type} of {moved.amount_minor} {moved.currency} (minor units)"
+    return words if moved is None else f"{words}; {moved.type} of {format_money(moved.amount_minor, moved.currency)}"

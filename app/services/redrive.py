@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.errors import RequestRejected, Unusable
+from app.core.payments import format_time
 from app.runtime import Runtime
 from app.services import audit, cases, settlement
 from app.services.audit import AuditRow
 from app.services.dead_letters import Filters, list_dead_letters
+from app.services.settlement import Item
 from app.services.translation import StoredWebhook, translate
 
 # Many at once come due at this pace: a provider and the workers have their daily work beside it.
@@ -49,18 +51,27 @@ _WEBHOOK_DUE = text(
 )
 _WEBHOOK_PENDING = text(
     "update payment_webhooks set status = 'pending', verdict = null, reason = null, settled_at = null"
-    " where tenant_id = :tenant_id and id = :webhook_id and conflicts_with is null returning id"
+    " where tenant_id = :tenant_id and id = :webhook_id and conflicts_with is null"
+)
+_FORMER_VERDICT = text(
+    "select status, verdict, reason, settled_at from payment_webhooks"
+    " where tenant_id = :tenant_id and id = :webhook_id for no key update"
+)
+# The payment is named in the audit where it is one of the letter's provider: any other the provider only mentioned.
+_OWN_PAYMENT = text(
+    "select id from payment_transactions"
+    " where tenant_id = :tenant_id and id = :payment_id and provider_id = :provider_id"
 )
 _WEBHOOK = text(
     "select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, 0 as attempts, p.adapter"
     " from payment_webhooks h join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id"
     " where h.tenant_id = :tenant_id and h.id = :webhook_id and h.conflicts_with is null"
 )
-# As app.core.schedule.next_call has it, but now, and once more where its schedule has ended.
+# As app.core.schedule.next_call has it, but now, and once more where its schedule has ended. A completed payment is
+# polled: the provider may have given money back since.
 _NEXT_ACTION = text(
     """
-    select case when status = 'completed' then null
-                when status in ('pending', 'processing') and provider_reference is null and expires_at > now()
+    select case when status in ('pending', 'processing') and provider_reference is null and expires_at > now()
                     then 'create'
                 when status in ('failed', 'cancelled') and provider_reference is not null and not session_closed
                     then 'close'
@@ -134,7 +145,8 @@ def redrive_many(
 def preview_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> Preview:
     """Returns what settling a webhook again would do at this moment. Raises RequestRejected as `replay_webhook`."""
     with runtime.database.transaction("clerk", tenant_id) as connection:
-        return _preview_webhook(runtime, connection, tenant_id, webhook_id)
+        preview, _ = _preview_webhook(runtime, connection, tenant_id, webhook_id)
+    return preview
 
 
 def replay_webhook(
@@ -145,10 +157,14 @@ def replay_webhook(
     Raises RequestRejected: 404, or 409 for one that is kept as a mark only (the same id with other bytes).
     """
     with runtime.database.transaction("clerk", tenant_id) as connection:
-        preview = _preview_webhook(runtime, connection, tenant_id, webhook_id)
-        _put_webhook_back(connection, tenant_id, webhook_id, 0.0)
-        detail = {"webhook_id": webhook_id, **cases.name_reason(reason)}
-        audit.write(connection, [AuditRow(tenant_id, actor, "webhook_replayed", detail)])
+        preview, item = _preview_webhook(runtime, connection, tenant_id, webhook_id)
+        about = {"tenant_id": tenant_id, "payment_id": None, "provider_id": None}
+        if item is not None:
+            about |= {"payment_id": item.payment_id, "provider_id": item.provider_id}
+        own = connection.execute(_OWN_PAYMENT, about).scalar()
+        former = _put_webhook_back(connection, tenant_id, webhook_id, 0.0)
+        detail = {"webhook_id": webhook_id, "former": former, **cases.name_reason(reason)}
+        audit.write(connection, [AuditRow(tenant_id, actor, "webhook_replayed", detail, own)])
     _ring(runtime)
     return preview.effect
 
@@ -172,10 +188,12 @@ def _redrive(
         return Effect(dead_letter_id, False, "redriven already")
     if row["state"] != "open":
         raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}.")
+    detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"]}
     if row["webhook_id"] is not None:
-        preview = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
+        preview, _ = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
         if not is_dry_run:
-            _put_webhook_back(connection, tenant_id, row["webhook_id"], wait)
+            former = _put_webhook_back(connection, tenant_id, row["webhook_id"], wait)
+            detail |= {"webhook_id": row["webhook_id"], "former": former}
     else:
         preview = Preview(_call_again(connection, row, wait, is_dry_run))
     if is_dry_run:
@@ -183,9 +201,9 @@ def _redrive(
     state = "open" if _stays_open(row) else "redriven"
     about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": by.actor, "operator_reason": by.reason}
     connection.execute(cases.CLOSE, about | {"state": state, "action": "redriven"})
-    detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], "webhook_id": row["webhook_id"]}
     detail |= cases.name_reason(by.reason)
-    audit.write(connection, [AuditRow(tenant_id, by.actor, "dead_letter_redriven", detail, row["payment_id"])])
+    own = connection.execute(_OWN_PAYMENT, dict(row)).scalar()
+    audit.write(connection, [AuditRow(tenant_id, by.actor, "dead_letter_redriven", detail, own)])
     return Effect(dead_letter_id, True, preview.effect, preview.moves_money)
 
 
@@ -194,7 +212,10 @@ def _stays_open(row: RowMapping) -> bool:
     return row["amount_minor"] is not None or row["reason"] == "reversal" or row["kind"] == "reconciliation"
 
 
-def _preview_webhook(runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> Preview:
+def _preview_webhook(
+    runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID
+) -> tuple[Preview, Item | None]:
+    """Returns what the webhook would do at this moment, and its item where the body can be read."""
     found = connection.execute(_WEBHOOK, {"tenant_id": tenant_id, "webhook_id": webhook_id}).mappings().first()
     if found is None:
         raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
@@ -202,15 +223,25 @@ def _preview_webhook(runtime: Runtime, connection: Connection, tenant_id: uuid.U
     try:
         item = translate(runtime, StoredWebhook(**values))
     except Unusable as error:
-        return Preview(f"dead_letter: {error}")
+        return Preview(f"dead_letter: {error}"), None
     outcomes = settlement.preview(connection, [item])
-    return Preview(cases.describe(outcomes), cases.moves_money(outcomes))
+    return Preview(cases.describe(outcomes), cases.moves_money(outcomes)), item
 
 
-def _put_webhook_back(connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID, wait: float) -> None:
+def _put_webhook_back(
+    connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID, wait: float
+) -> dict[str, Any] | None:
+    """Makes the webhook due again; returns its verdict so far, None where it has none yet.
+
+    The row holds the last verdict only. The audit keeps the one before, so that the timeline shows both in order.
+    """
     about = {"tenant_id": tenant_id, "webhook_id": webhook_id}
     connection.execute(_WEBHOOK_DUE, about | {"wait": wait})
+    former = connection.execute(_FORMER_VERDICT, about).mappings().one()
     connection.execute(_WEBHOOK_PENDING, about)
+    if former["verdict"] is None:
+        return None
+    return {**former, "settled_at": format_time(former["settled_at"])}
 
 
 def _call_again(connection: Connection, row: RowMapping, wait: float, is_dry_run: bool) -> str:
@@ -219,7 +250,7 @@ def _call_again(connection: Connection, row: RowMapping, wait: float, is_dry_run
         raise RequestRejected(409, "Only the provider knows this payment; there is nothing to be done again here.")
     action = connection.execute(_NEXT_ACTION, about).scalar()
     if action is None:
-        return "the payment is completed; there is nothing left to ask"
+        raise RequestRejected(409, "There is no such payment; there is nothing to be done again here.")
     if not is_dry_run:
         connection.execute(_CALL_DUE, about | {"action": action, "wait": wait})
     return f"asks the provider: {action}"

@@ -28,6 +28,7 @@ class Sender:
 
     id: uuid.UUID
     tenant_id: uuid.UUID
+    adapter: str
     scheme: Scheme
     networks: tuple[Network, ...]
     keys: tuple[Key, ...] = field(repr=False)
@@ -74,7 +75,8 @@ def forget_sender(provider_id: uuid.UUID) -> None:
 
 
 _FIND = alone(
-    "select tenant_id, webhook_scheme, signature_header, id_field, ip_allowlist, secrets from door_find_provider(:id)"
+    "select tenant_id, adapter, webhook_scheme, signature_header, id_field, ip_allowlist, secrets"
+    " from door_find_provider(:id)"
 )
 
 
@@ -86,4 +88,4 @@ def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None
     scheme = Scheme(row.webhook_scheme, row.signature_header, row.id_field)
     keys = tuple(read_key(scheme.name, runtime.vault.decrypt(secret)) for secret in row.secrets)
     networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)
-    return Sender(provider_id, row.tenant_id, scheme, networks, keys, now)
+    return Sender(provider_id, row.tenant_id, row.adapter, scheme, networks, keys, now)

@@ -46,10 +46,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an item; `decision` is None where the tenant has no such payment with that provider."""
+    """What became of an item; `decision` is None where the tenant has no such payment with that provider.
+
+    `is_foreign`: there is a payment with that id, of another provider or tenant.
+    """
 
     item: Item
     decision: Decision | None
+    is_foreign: bool = False
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ def _decide_all(
     for item in items:
         row = loaded.get(item.payment_id)
         if row is None or not _belongs(item, row.payment):
-            outcomes.append(Outcome(item, None))
+            outcomes.append(Outcome(item, None, is_foreign=row is not None))
             continue
         if balances is not None and row.payment.received_currency:
             key = (row.payment.tenant_id, row.payment.user_id, row.payment.received_currency)

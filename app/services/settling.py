@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.core.decision import Decision, Verdict
+from app.core.decision import Verdict
 from app.core.errors import NotYet, ProviderUnusable, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
@@ -70,11 +70,21 @@ _MARK = prepared(
     from {row_set(_MARK_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
     """  # noqa: S608  # constants
 )
+_NAMING_COLUMNS = {"id": "uuid", "payment_id": "uuid"}
+_NAME_PAYMENT = prepared(
+    f"""
+    update payment_webhooks h set payment_id = r.payment_id
+    from {row_set(_NAMING_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
+    """  # noqa: S608  # constants
+)
 
 
 @dataclass(slots=True)
 class _Marks:
-    """What becomes of the webhooks of a batch beside the settlement."""
+    """What becomes of the webhooks of a batch beside the settlement.
+
+    `renamed`: the payment that a webhook is about, where it is another than its row says.
+    """
 
     settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
     # With the attempts that are counted, and the seconds until the next.
@@ -82,6 +92,7 @@ class _Marks:
     # Providers that cannot be used, and why.
     unusable: dict[uuid.UUID, str] = field(default_factory=dict)
     dead: list[tuple[StoredWebhook, str, str]] = field(default_factory=list)
+    renamed: list[tuple[uuid.UUID, uuid.UUID | None]] = field(default_factory=list)
 
 
 def settle_due(runtime: Runtime) -> None:
@@ -219,7 +230,7 @@ def _settle(
     by_id = {webhook.id: webhook for webhook in webhooks}
     for outcome in outcomes:
         assert outcome.item.webhook_id is not None  # noqa: S101  # set by translate
-        _judge(by_id[outcome.item.webhook_id], outcome.decision, marks)
+        _judge(by_id[outcome.item.webhook_id], outcome, marks)
     _write_marks(connection, marks)
     return outcomes, marks
 
@@ -247,9 +258,16 @@ def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.U
     ]
 
 
-def _judge(webhook: StoredWebhook, decision: Decision | None, marks: _Marks) -> None:
+def _judge(webhook: StoredWebhook, outcome: Outcome, marks: _Marks) -> None:
+    decision = outcome.decision
+    is_unknown = decision is None and webhook.attempts >= ATTEMPTS_MAX
+    # Nothing of a webhook belongs to a payment of another provider or tenant.
+    payment_id = None if is_unknown and outcome.is_foreign else outcome.item.payment_id
+    if payment_id != webhook.payment_id:
+        webhook = replace(webhook, payment_id=payment_id)
+        marks.renamed.append((webhook.id, payment_id))
     if decision is None:
-        if webhook.attempts >= ATTEMPTS_MAX:
+        if is_unknown:
             marks.dead.append((webhook, "unknown_payment", str(NotYet())))
         else:
             marks.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
@@ -266,6 +284,8 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
     if marks.settled:
         write_later(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
     postponing.wait(connection, marks.waiting)
+    if marks.renamed:
+        write_later(connection, _NAME_PAYMENT, encode_rows(_NAMING_COLUMNS, marks.renamed))
     dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
     alerts.write(
         connection,

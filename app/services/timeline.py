@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.payments import format_time
+from app.services.verdicts import Happened, order_verdicts
 from models import Database
 
 # Rows of one transaction share its time, so the source and the order within it follow the walk of the flow. What
@@ -23,7 +24,7 @@ _TIMELINE = text(
         union all
         select received_at, 1, 0, 'webhook', 'provider:' || provider_id,
                jsonb_build_object('webhook_id', id, 'external_id', external_id, 'path', path, 'status', status,
-                                  'verdict', verdict, 'reason', reason), null
+                                  'verdict', verdict, 'reason', reason, 'settled_at', settled_at), null
         from payment_webhooks where tenant_id = :tenant_id and payment_id = :payment_id
           and id >= (select first_id(created_at - interval '1 day') from payment)
         union all
@@ -57,9 +58,10 @@ _TIMELINE = text(
 def read_timeline(database: Database, tenant_id: uuid.UUID, payment_id: uuid.UUID) -> list[dict[str, Any]]:
     """Returns the payment's events as `{at, kind, actor, detail}`, oldest first.
 
-    Kinds: payment_created, provider_call, webhook, webhook_refused, decision, entry, notification, dead_letter, and
-    operators' actions.
+    Kinds: payment_created, provider_call, webhook, webhook_settled (a verdict after a redrive), webhook_refused,
+    decision, entry, notification, dead_letter, and operators' actions.
     """
     with database.transaction("web", tenant_id) as connection:
         rows = connection.execute(_TIMELINE, {"tenant_id": tenant_id, "payment_id": payment_id}).all()
-    return [{"at": format_time(row.at), "kind": row.kind, "actor": row.actor, "detail": row.detail} for row in rows]
+    events = order_verdicts([Happened(*row) for row in rows])
+    return [{"at": format_time(one.at), "kind": one.kind, "actor": one.actor, "detail": one.detail} for one in events]

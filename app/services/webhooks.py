@@ -17,6 +17,7 @@ from app.core import signatures
 from app.core.errors import WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
+from app.providers.callback_body import name_payment
 from app.runtime import Runtime
 from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from app.services.senders import Sender, find_sender
@@ -68,7 +69,7 @@ def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
     except WebhookRejected as rejection:
         refuse(runtime, delivery, rejection.reason, provider_id)
         raise
-    receipt = store(runtime.database, _row(delivery, sender, external_id, body))
+    receipt = store(runtime.database, _row(runtime, delivery, sender, external_id, body))
     outcome = "conflict" if receipt.is_conflict else "duplicate" if receipt.is_duplicate else "stored"
     WEBHOOKS_RECEIVED.labels(outcome).inc()
     if outcome == "stored":
@@ -127,7 +128,7 @@ def _check_path(delivery: Delivery, body: Any) -> None:
         raise WebhookRejected(400, "path", f"the status {status!r} does not go with this path")
 
 
-def _row(delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
+def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
     names = (*sender.scheme.headers, *KEPT_HEADERS)
     return InboxRow(
         new_id(),
@@ -139,16 +140,17 @@ def _row(delivery: Delivery, sender: Sender, external_id: str, body: Any) -> Inb
         {name: delivery.headers[name] for name in names if name in delivery.headers},
         hashlib.sha256(delivery.body).digest(),
         delivery.remote_address,
-        _named_payment(body),
+        _named_payment(runtime, delivery, sender, body),
     )
 
 
-def _named_payment(body: Any) -> uuid.UUID | None:
-    named = body.get("transaction_id") if isinstance(body, dict) else None
-    try:
-        return uuid.UUID(named) if isinstance(named, str) else None
-    except ValueError:
+def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: Any) -> uuid.UUID | None:
+    """Return the payment that the body names, so that the webhook belongs to it before it is settled."""
+    if not isinstance(body, dict):
         return None
+    if delivery.path == PROVIDER_PATH:
+        return runtime.adapters[sender.adapter].name_payment(body)
+    return name_payment(body)
 
 
 _REFUSE = alone("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)")

@@ -50,7 +50,7 @@ def test_a_case_is_listed_shown_and_accepted_once(engine: Engine, shop: Shop, ap
     assert json.loads(base64.b64decode(shown["body_base64"]))["transaction_id"] == str(payment.id)
     assert "webhook-signature" in shown["headers"]
     dry = api.send("POST", f"/api/dead-letters/{case['id']}/accept?dry_run=true").json()
-    assert "deposit of 1000 USD" in dry["effect"]
+    assert "deposit of 10.00 USD" in dry["effect"]
     assert (dry["state"], shop.payment(payment.id)) == ("open", payment)
     done = api.send("POST", f"/api/dead-letters/{case['id']}/accept")
     assert (done.status_code, done.json()["state"]) == (200, "accepted")
@@ -202,7 +202,7 @@ def test_the_command_line_shows_accepts_and_rejects(front: Stack, engine: Engine
     }
     assert "underpaid" in commands.text("dead-letters", "show", ids[str(first.id)])
     assert commands.json("dead-letters", "accept", ids[str(first.id)], "--dry-run")["dry_run"] is True
-    assert "deposit of 1000 USD" in commands.text("dead-letters", "accept", ids[str(first.id)], "--yes")
+    assert "deposit of 10.00 USD" in commands.text("dead-letters", "accept", ids[str(first.id)], "--yes")
     assert "rejected by a person" in commands.text("dead-letters", "reject", ids[str(second.id)], "--yes")
     assert "not open any more: accepted" in commands.error("dead-letters", "reject", ids[str(first.id)], "--yes")
     actors = engine.place.rows(

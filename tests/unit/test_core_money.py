@@ -15,6 +15,7 @@ from app.core.money import (
     currency_digits,
     format_amount,
     parse_amount,
+    parse_exact_amount,
 )
 
 CURRENCIES = st.sampled_from(sorted(CURRENCY_DIGITS))
@@ -118,5 +119,41 @@ def test_whatever_is_accepted_is_spelled_in_digits(text: str, currency: str) -> 
 
 def test_decimals_beyond_the_currency_are_refused_even_as_zeros() -> None:
     for amount, currency in (("25.0", "JPY"), ("25.000", "USD"), ("25.0000", "KWD")):
+        with pytest.raises(AmountError):
+            parse_amount(amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "minor"),
+    [
+        ("1000.00", "JPY", 1000),
+        ("1000.", "JPY", None),
+        ("25.000", "USD", 2500),
+        ("25.0000000", "USD", 2500),
+        ("0.5000", "KWD", 500),
+        ("25", "USD", 2500),
+        ("25.001", "USD", None),
+        ("1000.50", "JPY", None),
+        ("0.000", "USD", None),
+        ("25.000 ", "USD", None),
+        ("25.0e0", "USD", None),
+        ("25.0.00", "USD", None),
+        ("025.000", "USD", None),
+        ("25." + "0" * 1_000, "USD", None),
+        (25.0, "USD", None),
+    ],
+)
+def test_a_providers_zeros_beyond_the_currencys_digits_mean_nothing(
+    amount: object, currency: str, minor: int | None
+) -> None:
+    if minor is not None:
+        assert parse_exact_amount(amount, currency) == minor
+        return
+    with pytest.raises(AmountError):
+        parse_exact_amount(amount, currency)
+
+
+def test_the_clients_own_amounts_keep_the_strict_rule() -> None:
+    for amount, currency in (("1000.00", "JPY"), ("25.000", "USD")):
         with pytest.raises(AmountError):
             parse_amount(amount, currency)

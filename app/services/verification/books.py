@@ -286,7 +286,8 @@ WAITING = (
                 select from payment_webhooks h where h.id = w.webhook_id and h.status = 'pending')
             union all
             select w.payment_id, 'payment', w.tenant_id from payment_work w where not exists (
-                select from payment_transactions p where p.id = w.payment_id and p.status <> 'completed')
+                select from payment_transactions p
+                where p.id = w.payment_id and (p.status <> 'completed' or w.action = 'poll'))
             union all
             select w.notification_id, 'notification', w.tenant_id from notification_work w where not exists (
                 select from notifications n where n.id = w.notification_id)

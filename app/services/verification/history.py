@@ -131,11 +131,14 @@ HISTORY = (
     check(
         "I5",
         "a decision's webhook is in the inbox, of the same tenant and provider",
+        # What an operator did may name no webhook (null), or one of another provider that names the payment: a redrive
+        # decides nothing.
         """
         select p.id as subject, format('audit row %s names webhook %s', a.id, a.detail->>'webhook_id') as detail
         from $audited left join payment_webhooks h on h.id = $webhook_id
-        where $these and a.detail ? 'webhook_id' and ((h.id is null and not $dropped) or h.tenant_id <> p.tenant_id
-            or h.provider_id <> p.provider_id or h.conflicts_with is not null)
+        where $these and a.detail->>'webhook_id' is not null
+          and ((h.id is null and not $dropped) or h.tenant_id <> p.tenant_id or h.conflicts_with is not null
+               or (a.kind = 'decision' and h.provider_id <> p.provider_id))
         """,
         **_PARTS,
     ),
