@@ -68,6 +68,8 @@ class PaymentTransaction(Model):
     updated_at: Mapped[Created]
     expires_at: Mapped[Moment]
     completed_at: Mapped[datetime.datetime | None]
+    # The payer has committed to a slow method, which settles by then: until then the payment does not expire.
+    committed_until: Mapped[datetime.datetime | None]
 
 
 class PaymentWork(DueWork, Model):

@@ -183,6 +183,16 @@ def decline(reference: str) -> Response:
     return answers.plain(200, answers.encode(declined.as_json(settings.public_url)))
 
 
+@blueprint.post("/<reference>/commit")
+def commit(reference: str) -> Response:
+    """Let the customer commit to a method that settles days later."""
+    store, settings, _ = parts()
+    orders.read_object(request.get_data())
+    with store.writing() as connection:
+        committed = payments.commit(connection, _reachable(connection, reference))
+    return answers.plain(200, answers.encode(committed.as_json(settings.public_url)))
+
+
 @blueprint.post("/<reference>/refund")
 def refund(reference: str) -> Response:
     """Give back all that is left, or the body's amount."""

@@ -17,6 +17,7 @@ blueprint = Blueprint("pages", __name__, url_prefix="/pay")
 
 _TITLES = {
     "open": "Pay",
+    "processing": "Payment under way",
     "underpaid": "Pay the rest",
     "paid": "Payment received",
     "declined": "Payment declined",

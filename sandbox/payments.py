@@ -15,7 +15,7 @@ from sandbox import amounts, moments, webhooks
 from sandbox.orders import Order
 from sandbox.refusal import Refusal
 
-PAYABLE = frozenset(("open", "underpaid"))
+PAYABLE = frozenset(("open", "processing", "underpaid"))
 # A customer's money can still arrive after these: the bank was slow, or two people acted at once.
 ENDED_UNPAID = frozenset(("declined", "cancelled", "expired"))
 # 96 random bits: references of a busy sandbox never meet.
@@ -172,9 +172,22 @@ def capture(
     return _announce(connection, payment, "success")
 
 
-def decline(connection: sqlite3.Connection, payment: Payment, message: str | None = None) -> Payment:
-    """End an open payment as declined. Raises Refusal 409 in any other state."""
+def commit(connection: sqlite3.Connection, payment: Payment) -> Payment:
+    """Let the customer commit to a slow method: the money is under way, or comes back, days later.
+
+    Such a payment does not expire and cannot be cancelled any more. Raises Refusal 409 unless it is open.
+    """
     _require(payment, frozenset(("open",)))
+    connection.execute(
+        "UPDATE payments SET status = 'processing', updated_at = ? WHERE reference = ?",
+        (moments.now(), payment.reference),
+    )
+    return _announce(connection, payment, "processing")
+
+
+def decline(connection: sqlite3.Connection, payment: Payment, message: str | None = None) -> Payment:
+    """End an open payment, or one under way, as declined. Raises Refusal 409 in any other state."""
+    _require(payment, frozenset(("open", "processing")))
     connection.execute(
         "UPDATE payments SET status = 'declined', error_message = ?, updated_at = ? WHERE reference = ?",
         (message or "The card was declined.", moments.now(), payment.reference),

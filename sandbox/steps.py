@@ -35,7 +35,9 @@ def _due(connection: sqlite3.Connection, step_id: int) -> sqlite3.Row | None:
 
 def _act(connection: sqlite3.Connection, payment: Payment, step: dict[str, Any]) -> None:
     action = step["action"]
-    if action == "decline":
+    if action == "commit":
+        payments.commit(connection, payment)
+    elif action == "decline":
         payments.decline(connection, payment, step.get("message"))
     elif action == "cancel":
         payments.cancel(connection, payment)

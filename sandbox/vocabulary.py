@@ -22,8 +22,8 @@ _LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 _LONGEST_TEXT = 2_048
 
 ANSWERS = ("timeout", "torn", "redirect", "oversized", "not_json")
-EVENTS = ("success", "failed", "cancelled", "refunded")
-ACTIONS = ("pay", "decline", "cancel", "refund")
+EVENTS = ("success", "failed", "cancelled", "processing", "refunded")
+ACTIONS = ("pay", "commit", "decline", "cancel", "refund")
 
 
 def _number(highest: float) -> _Check:

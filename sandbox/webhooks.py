@@ -14,14 +14,21 @@ from sandbox import amounts, moments, scripts
 if TYPE_CHECKING:
     from sandbox.payments import Payment
 
-Event = Literal["success", "failed", "cancelled", "refunded"]
+Event = Literal["success", "failed", "cancelled", "processing", "refunded"]
 
 # Which of the merchant's callback URLs hears of which event.
-_CALLBACK: dict[Event, str] = {"success": "success", "failed": "failed", "cancelled": "failed", "refunded": "provider"}
+_CALLBACK: dict[Event, str] = {
+    "success": "success",
+    "failed": "failed",
+    "cancelled": "failed",
+    "processing": "callback",
+    "refunded": "provider",
+}
 _OPPOSITE: dict[Event, Event] = {
     "success": "failed",
     "failed": "success",
     "cancelled": "success",
+    "processing": "failed",
     "refunded": "success",
 }
 # 128 random bits: ids stay unique for ever, as receivers dedupe on them for ever.

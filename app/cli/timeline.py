@@ -20,6 +20,7 @@ _ASKED = {
 _ANSWERS = {
     "accepted": "it has it",
     "pending": "not paid yet",
+    "committed": "the payer has committed to a method that settles later",
     "succeeded": "paid",
     "declined": "declined",
     "cancelled": "cancelled",

@@ -22,6 +22,7 @@ from app.core.decision import (
     is_other_reference,
     marked,
 )
+from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.payments import Payment, Status
 
@@ -89,6 +90,29 @@ def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     )
 
 
+def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
+    """The payer has committed to a method that settles days later: counted once, the payment is awaited so long.
+
+    One that has ended stays as it is and is asked about for as long.
+    """
+    if payment.committed_until is not None:
+        return _fill_in(payment, given, now)
+    if given.settles_within_days is None:
+        raise InvariantBroken("'committed' comes with the days that the provider's slow methods take")
+    filled = filled_in(payment, given)
+    until = now + datetime.timedelta(days=given.settles_within_days)
+    status = Status.PROCESSING if payment.is_open else payment.status
+    committed = changed(payment, now, status=status, committed_until=until, **filled)
+    is_new = payment.status is Status.PENDING or (payment.is_open and "redirect_url" in filled)
+    is_ready = is_new and committed.redirect_url is not None
+    return Decision(
+        Verdict.APPLIED,
+        "the payer has committed to a method that settles later",
+        committed,
+        notification="payment.redirect_ready" if is_ready else None,
+    )
+
+
 def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     """A failure for a payment that is completed: recorded, moves no money."""
     return Decision(
@@ -120,12 +144,15 @@ def _end(status: Status, event: str) -> FactDecider:
                 marked(payment, now, "conflict"),
                 alert="payment_conflict",
             )
-        default = "declined" if status is Status.FAILED else "cancelled at the provider"
+        reason = given.message or ("declined" if status is Status.FAILED else "cancelled at the provider")
+        # The provider's word that the time is up may overtake our own expiry: it is the same end.
+        if status is Status.CANCELLED and (given.is_expiry or now >= payment.awaited_until):
+            reason = "expired"
         ended = changed(
             payment,
             now,
             status=status,
-            failure_reason=given.message or default,
+            failure_reason=reason,
             # The provider itself has ended it: there is no session left to close.
             session_closed=True,
             **filled_in(payment, given),
@@ -143,6 +170,8 @@ def _cancel(payment: Payment, command: Command, now: datetime.datetime) -> Decis
 def _expire(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
     if now < payment.expires_at:
         return Decision(Verdict.IGNORED, "not expired yet", payment)
+    if now < payment.awaited_until:
+        return Decision(Verdict.IGNORED, "the payer has committed to a method that settles later", payment)
     if payment.has_open_case:
         return Decision(Verdict.IGNORED, "received money waits for a person", payment)
     if payment.has_waiting_webhooks:
@@ -159,6 +188,7 @@ _S, _F, _C = Status, FactKind, CommandKind
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.PENDING, _F.ACCEPTED): _start,
     (_S.PENDING, _F.PENDING): _start,
+    (_S.PENDING, _F.COMMITTED): _commit,
     (_S.PENDING, _F.SUCCEEDED): succeed,
     (_S.PENDING, _F.DECLINED): _end(_S.FAILED, "payment.failed"),
     (_S.PENDING, _F.CANCELLED): _end(_S.CANCELLED, "payment.cancelled"),
@@ -166,6 +196,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.PENDING, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.PROCESSING, _F.ACCEPTED): _fill_in,
     (_S.PROCESSING, _F.PENDING): _fill_in,
+    (_S.PROCESSING, _F.COMMITTED): _commit,
     (_S.PROCESSING, _F.SUCCEEDED): succeed,
     (_S.PROCESSING, _F.DECLINED): _end(_S.FAILED, "payment.failed"),
     (_S.PROCESSING, _F.CANCELLED): _end(_S.CANCELLED, "payment.cancelled"),
@@ -173,6 +204,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.PROCESSING, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.COMPLETED, _F.ACCEPTED): _fill_in,
     (_S.COMPLETED, _F.PENDING): _fill_in,
+    (_S.COMPLETED, _F.COMMITTED): _fill_in,
     (_S.COMPLETED, _F.SUCCEEDED): succeed_again,
     (_S.COMPLETED, _F.DECLINED): _contradict,
     (_S.COMPLETED, _F.CANCELLED): _confirm_the_end_before,
@@ -180,6 +212,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.COMPLETED, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.FAILED, _F.ACCEPTED): _fill_in,
     (_S.FAILED, _F.PENDING): _fill_in,
+    (_S.FAILED, _F.COMMITTED): _commit,
     (_S.FAILED, _F.SUCCEEDED): succeed,
     (_S.FAILED, _F.DECLINED): _duplicate("the payment has failed already"),
     (_S.FAILED, _F.CANCELLED): _ignored("the payment has failed already"),
@@ -187,6 +220,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.FAILED, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.CANCELLED, _F.ACCEPTED): _fill_in,
     (_S.CANCELLED, _F.PENDING): _fill_in,
+    (_S.CANCELLED, _F.COMMITTED): _commit,
     (_S.CANCELLED, _F.SUCCEEDED): succeed,
     (_S.CANCELLED, _F.DECLINED): _ignored("the payment is cancelled already"),
     (_S.CANCELLED, _F.CANCELLED): _duplicate("the payment is cancelled already"),

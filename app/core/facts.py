@@ -12,6 +12,7 @@ class FactKind(StrEnum):
 
     ACCEPTED = "accepted"
     PENDING = "pending"
+    COMMITTED = "committed"
     SUCCEEDED = "succeeded"
     DECLINED = "declined"
     CANCELLED = "cancelled"
@@ -32,6 +33,8 @@ class CommandKind(StrEnum):
 class Fact:
     """Something a verified provider said.
 
+    COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
+    `settles_within_days`. `is_expiry`: a CANCELLED that the provider's clock brought about, not a person.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
     `currency`; both are None for the other kinds.
     """
@@ -42,6 +45,8 @@ class Fact:
     amount_minor: int | None = None
     currency: str | None = None
     message: str | None = None
+    settles_within_days: int | None = None
+    is_expiry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,10 +73,11 @@ class Beside:
 class Payment:
     """A payment's row, plus what the decision needs to know around it.
 
-    `has_open_case`: a person has still to accept or reject money of it. `has_waiting_webhooks`: deliveries for it are
-    in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, where a
-    reversal is to be decided under a policy that forbids going below zero. `beside`: money of
-    its dead letters by provider reference and currency, where it carries the mark `conflict`.
+    `committed_until`: the payer has committed to a method that settles by then. `has_open_case`: a person has still to
+    accept or reject money of it. `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet.
+    `wallet_balance_minor`: the user's balance in the payment's currency, where a reversal is to be decided under a
+    policy that forbids going below zero. `beside`: money of its dead letters by provider reference and currency, where
+    it carries the mark `conflict`.
     """
 
     id: uuid.UUID
@@ -96,6 +97,7 @@ class Payment:
     failure_reason: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     completed_at: datetime.datetime | None = None
+    committed_until: datetime.datetime | None = None
     received_minor: int | None = None
     received_currency: str | None = None
     reversed_minor: int = 0
@@ -111,6 +113,11 @@ class Payment:
     def is_open(self) -> bool:
         """Whether the payment has not ended yet."""
         return self.status in OPEN
+
+    @property
+    def awaited_until(self) -> datetime.datetime:
+        """When the time to pay is up: `expires_at`, or later where the payer has committed to a slow method."""
+        return self.expires_at if self.committed_until is None else max(self.expires_at, self.committed_until)
 
     @property
     def exception(self) -> str | None:
@@ -130,7 +137,7 @@ def format_time(moment: datetime.datetime | None) -> str | None:
 def present_payment(payment: Payment) -> dict[str, Any]:
     """Returns the payment as the outside sees it (CONTRACT section 3, "Payment")."""
     received = payment.received_minor
-    return {
+    presented = {
         "id": str(payment.id),
         "version": payment.version,
         "user_id": payment.user_id,
@@ -154,3 +161,7 @@ def present_payment(payment: Payment) -> dict[str, Any]:
         "received_currency": payment.received_currency,
         "reversed_amount_minor": payment.reversed_minor,
     }
+    if payment.committed_until is not None and payment.status is not Status.COMPLETED:
+        # Shown of the few payments that it is true of.
+        presented["committed_until"] = format_time(payment.committed_until)
+    return presented

@@ -79,10 +79,16 @@ def throttle_seconds(retry_after_seconds: float | None) -> float:
     return min(retry_after_seconds or THROTTLE_SECONDS, RETRY_AFTER_SECONDS_MAX)
 
 
+def _wait_seconds(payment: Payment, polls: int, now: datetime.datetime) -> int:
+    is_slow = payment.committed_until is not None and now < payment.committed_until
+    return POLL_DAILY_SECONDS if is_slow else poll_seconds(polls)
+
+
 def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | None:
     """Returns the provider call that `payment` needs next, or None when nothing is left to ask.
 
-    Open payments: create until the provider has them, then polls up to `expires_at`. Ended without money: the
+    Open payments: create until the provider has them, then polls up to `expires_at`; daily once the payer has committed
+    to a slow method. Ended without money: the
     session is closed, then the payment is still asked about until the monitoring window ends. Completed: nothing.
     """
     if payment.status is Status.COMPLETED:
@@ -90,12 +96,12 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | No
     if payment.is_open:
         if payment.provider_reference is None and now < payment.expires_at:
             return Call("create", now)
-        scheduled = now + datetime.timedelta(seconds=poll_seconds(polls))
-        return Call("poll", min(scheduled, max(payment.expires_at, now)) if now < payment.expires_at else scheduled)
+        scheduled = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
+        return Call("poll", min(scheduled, payment.awaited_until) if now < payment.awaited_until else scheduled)
     if payment.provider_reference is not None and not payment.session_closed:
         return Call("close", now)
     if payment.provider_reference is None and not payment.was_sent:
         return None
-    due_at = now + datetime.timedelta(seconds=poll_seconds(polls))
-    until = payment.expires_at + datetime.timedelta(seconds=payment.policy.monitoring_seconds)
+    due_at = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
+    until = payment.awaited_until + datetime.timedelta(seconds=payment.policy.monitoring_seconds)
     return Call("poll", due_at) if due_at <= until else None

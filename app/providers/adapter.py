@@ -68,6 +68,9 @@ class Adapter(Protocol):
     # For how long the provider keeps an idempotency key; after that a payment is looked up before it is created.
     idempotency_key_seconds: int
 
+    # How long the provider's slow methods (a bank debit) take at most to settle once the payer has committed to one.
+    settles_within_days: int
+
     def build_request(self, order: Order) -> bytes:
         """Returns the body of the create call."""
 

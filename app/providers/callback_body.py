@@ -11,7 +11,12 @@ from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.redaction import redact
 
-_KINDS = {"success": FactKind.SUCCEEDED, "failed": FactKind.DECLINED, "cancelled": FactKind.CANCELLED}
+_KINDS = {
+    "success": FactKind.SUCCEEDED,
+    "failed": FactKind.DECLINED,
+    "cancelled": FactKind.CANCELLED,
+    "processing": FactKind.COMMITTED,
+}
 
 # Error messages of providers are shown to users; what is longer is no message.
 MESSAGE_LENGTH_MAX = 500
@@ -24,13 +29,13 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
     status = body.get("status")
     kind = _KINDS.get(status) if isinstance(status, str) else None
     if kind is None:
-        raise Unusable("the status is none of success, failed and cancelled")
+        raise Unusable("the status is none of success, failed, cancelled and processing")
     event_type = body.get("event_type")
     if event_type != f"payment.{status}":
         raise Unusable(f"event_type {event_type!r} and status {status!r} disagree")
     reference = read_text(body, "provider_reference", REFERENCE_LENGTH_MAX)
     if kind is not FactKind.SUCCEEDED:
-        # Amounts in a failure are ignored (CONTRACT section 4).
+        # Amounts of what is no success are ignored (CONTRACT section 4).
         return payment_id, Fact(kind, reference, message=read_message(body))
     amount_minor, currency = read_money(body, "amount")
     return payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency)

@@ -30,9 +30,13 @@ from app.providers.outgoing import Answer, Outgoing
 # A page of a list has some hundred kilobytes, well below what an answer may have.
 LIST_ROWS = 200
 
+# As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
+SETTLES_WITHIN_DAYS = 7
+
 # The sandbox's states in our words. `underpaid` has money in it: the amount tells how much.
 KINDS = {
     "open": FactKind.PENDING,
+    "processing": FactKind.COMMITTED,
     "paid": FactKind.SUCCEEDED,
     "underpaid": FactKind.SUCCEEDED,
     "declined": FactKind.DECLINED,
@@ -46,6 +50,7 @@ class SandboxAdapter:
 
     # The sandbox keeps its keys for ever; a day is what providers usually promise.
     idempotency_key_seconds = 86_400
+    settles_within_days = SETTLES_WITHIN_DAYS
 
     def __init__(self, private_hosts: frozenset[str]) -> None:
         self._private_hosts = private_hosts
@@ -185,8 +190,11 @@ def _state(body: Any) -> Fact:
         raise OutcomeUnknown("the provider's answer has an unknown status")
     reference = _text(body, "reference")
     redirect_url = body.get("redirect_url") if isinstance(body.get("redirect_url"), str) else None
+    if kind is FactKind.COMMITTED:
+        return Fact(kind, reference, redirect_url, settles_within_days=SETTLES_WITHIN_DAYS)
     if kind is not FactKind.SUCCEEDED:
-        return Fact(kind, reference, redirect_url, message=read_message(body))
+        is_expiry = body.get("status") == "expired"
+        return Fact(kind, reference, redirect_url, message=read_message(body), is_expiry=is_expiry)
     try:
         currency = str(body.get("received_currency") or body.get("currency"))
         amount_minor = parse_exact_amount(body.get("received_amount"), currency)

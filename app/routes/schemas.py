@@ -118,6 +118,11 @@ class Payment(BaseModel):
     updated_at: Time
     expires_at: Time
     completed_at: Time | None
+    committed_until: Time | None = Field(
+        None,
+        description="Only where the payer has committed to a method that settles days later: the payment does not"
+        " expire before.",
+    )
     received_amount: str | None
     received_currency: str | None
     reversed_amount_minor: int

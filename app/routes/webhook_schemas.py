@@ -14,10 +14,12 @@ class WebhookBody(BaseModel):
 
     provider_id: UuidText
     event_id: str | None = None
-    event_type: Literal["payment.success", "payment.failed", "payment.cancelled"]
+    event_type: Literal["payment.success", "payment.failed", "payment.cancelled", "payment.processing"]
     transaction_id: UuidText = Field(description="The payment.")
     provider_reference: str | None = None
-    status: Literal["success", "failed", "cancelled"]
+    status: Literal["success", "failed", "cancelled", "processing"] = Field(
+        description="`processing`: the payer has committed to a method that settles days later; on payment-callback."
+    )
     amount: str = Field(examples=["25.00"])
     currency: str = Field(examples=["USD"])
     error_message: str | None = None

@@ -115,6 +115,7 @@ _EXPIRED = prepared(
     join payment_work w on w.provider_id = b.provider_id and w.due_at <= now()
     join payment_transactions p on p.tenant_id = w.tenant_id and p.id = w.payment_id
     where b.paused_until > now() and p.status in ('pending', 'processing') and p.expires_at <= now()
+      and (p.committed_until is null or p.committed_until <= now())
     order by w.due_at limit :rows
     """
 )

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from sqlalchemy import Connection
+
 from app.services.group_commit import GroupCommit
-from models import Database
-from models.row_sets import encode_rows
+from models import Database, prepared, write_later
+from models.row_sets import encode_rows, row_set
 from models.session import alone
 
 # An IPv6 address with its zone is shorter.
@@ -58,6 +60,21 @@ class Receipt:
     webhook_id: uuid.UUID
     is_duplicate: bool
     is_conflict: bool
+
+
+_NAMING_COLUMNS = {"id": "uuid", "payment_id": "uuid"}
+_NAME_PAYMENTS = prepared(
+    f"""
+    update payment_webhooks h set payment_id = r.payment_id
+    from {row_set(_NAMING_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
+    """  # noqa: S608  # constants
+)
+
+
+def rename_payments(connection: Connection, named: Sequence[tuple[uuid.UUID, uuid.UUID | None]]) -> None:
+    """Write which payment webhooks are about, where settling them found another than their rows have."""
+    if named:
+        write_later(connection, _NAME_PAYMENTS, encode_rows(_NAMING_COLUMNS, named))
 
 
 # One for each database that this process stores into.

@@ -45,6 +45,7 @@ _LOAD = prepared(
            p.id, p.tenant_id, p.version, p.user_id, p.amount_minor, p.currency, p.status, p.provider_id, p.created_at,
            p.updated_at, p.expires_at, p.exceptions, p.provider_reference, p.redirect_url, p.failure_reason, p.metadata,
            p.completed_at, p.received_minor, p.received_currency, p.reversed_minor, p.session_closed,
+           p.committed_until,
            p.provider_request_at is not null as was_sent,
            t.tolerance_percent, t.late_policy, t.over_policy, t.negative_policy, t.monitoring_seconds,
            coalesce(w.polls, 0) as polls,
@@ -133,6 +134,7 @@ def read_payment(row: Mapping[str, Any] | RowMapping, **beside: Any) -> Payment:
         failure_reason=row["failure_reason"],
         metadata=row["metadata"],
         completed_at=row["completed_at"],
+        committed_until=row["committed_until"],
         received_minor=row["received_minor"],
         received_currency=row["received_currency"],
         reversed_minor=row["reversed_minor"],
@@ -186,6 +188,23 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
         for payment in payments
     ]
     write_later(connection, _UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
+
+
+_COMMITMENT_COLUMNS = {"id": "uuid", "committed_until": "timestamptz"}
+_UPDATE_COMMITMENTS = prepared(
+    f"""
+    update payment_transactions p set committed_until = r.committed_until
+    from {row_set(_COMMITMENT_COLUMNS)} where p.id = r.id and p.id = any(cast(:id as uuid[]))
+    """  # noqa: S608  # constants
+)
+
+
+def update_commitments(connection: Connection, rows: list[LockedPayment]) -> None:
+    """Write until when committed payers are waited for; few payments have that."""
+    made = [row.payment for row in rows if row.payment.committed_until != row.original.committed_until]
+    if made:
+        values = [(payment.id, payment.committed_until) for payment in made]
+        write_later(connection, _UPDATE_COMMITMENTS, encode_rows(_COMMITMENT_COLUMNS, values))
 
 
 _DELETE_WORK = prepared(

@@ -22,7 +22,7 @@ from models.session import alone
 PAYMENT_COLUMNS = (
     "id, tenant_id, version, user_id, amount_minor, currency, status, provider_id, created_at, updated_at, expires_at,"
     " exceptions, provider_reference, redirect_url, failure_reason, metadata, completed_at, received_minor,"
-    " received_currency, reversed_minor"
+    " received_currency, reversed_minor, committed_until"
 )
 
 

@@ -181,7 +181,7 @@ def _items(claim: Claim, fact: Fact, is_held: bool) -> list[Item]:
         polls = claim.polls + 1 if claim.action == "poll" else claim.polls
     items = [Item(claim.tenant_id, claim.payment_id, fact, actor, claim.provider_id, polls=polls)]
     # Money that was rejected does not keep a payment open: only money that waits for a person does.
-    if fact.kind in (FactKind.PENDING, FactKind.NOT_FOUND, FactKind.SUCCEEDED) and claim.is_expired:
+    if fact.kind in (FactKind.PENDING, FactKind.COMMITTED, FactKind.NOT_FOUND, FactKind.SUCCEEDED) and claim.is_expired:
         expire = Command(CommandKind.EXPIRE)
         items.append(Item(claim.tenant_id, claim.payment_id, expire, "system", polls=polls))
     return items

@@ -163,6 +163,7 @@ def _look(place: _Place, report: Report, payment: Payment | None, row: Listed | 
 def _is_news(payment: Payment, row: Listed) -> bool:
     """Whether a poll would bring something: the payment is open and the provider is done with it."""
     is_done = row.fact.kind in (FactKind.SUCCEEDED, FactKind.DECLINED, FactKind.CANCELLED)
+    is_done = is_done or (row.fact.kind is FactKind.COMMITTED and payment.committed_until is None)
     is_known = (row.fact.amount_minor, row.fact.currency) == (payment.received_minor, payment.received_currency)
     is_same = payment.provider_reference in (None, row.reference)
     return payment.is_open and is_same and is_done and not (row.fact.kind is FactKind.SUCCEEDED and is_known)

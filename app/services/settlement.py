@@ -22,7 +22,14 @@ from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.dead_letters import DeadLetterRow, Superseded
 from app.services.ledger import Posting
-from app.services.payment_rows import LockedPayment, close_holds, lock_payments, reschedule, update_payments
+from app.services.payment_rows import (
+    LockedPayment,
+    close_holds,
+    lock_payments,
+    reschedule,
+    update_commitments,
+    update_payments,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +213,7 @@ def _write(
 ) -> None:
     changed = [row for row in loaded.values() if row.payment.version != row.original.version]
     update_payments(connection, [row.payment for row in changed])
+    update_commitments(connection, changed)
     reschedule(connection, [row for row in loaded.values() if row.reschedule], now)
     close_holds(connection, [row.payment for row in changed if row.payment.status is not row.original.status])
     # Cases of the same reference go before the one that replaces them comes.

@@ -17,7 +17,7 @@ from app.core.redaction import redact
 from app.core.schedule import retry_seconds
 from app.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime import Runtime
-from app.services import alerts, database_trouble, dead_letters, postponing, provider_trouble, settlement
+from app.services import alerts, database_trouble, dead_letters, inbox, postponing, provider_trouble, settlement
 from app.services.after_commit import number, queue, tell
 from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow
@@ -70,21 +70,11 @@ _MARK = prepared(
     from {row_set(_MARK_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
     """  # noqa: S608  # constants
 )
-_NAMING_COLUMNS = {"id": "uuid", "payment_id": "uuid"}
-_NAME_PAYMENT = prepared(
-    f"""
-    update payment_webhooks h set payment_id = r.payment_id
-    from {row_set(_NAMING_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
-    """  # noqa: S608  # constants
-)
 
 
 @dataclass(slots=True)
 class _Marks:
-    """What becomes of the webhooks of a batch beside the settlement.
-
-    `renamed`: the payment that a webhook is about, where it is another than its row says.
-    """
+    """What becomes of the webhooks of a batch beside the settlement; `renamed`: those of another payment than known."""
 
     settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
     # With the attempts that are counted, and the seconds until the next.
@@ -284,8 +274,7 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
     if marks.settled:
         write_later(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
     postponing.wait(connection, marks.waiting)
-    if marks.renamed:
-        write_later(connection, _NAME_PAYMENT, encode_rows(_NAMING_COLUMNS, marks.renamed))
+    inbox.rename_payments(connection, marks.renamed)
     dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
     alerts.write(
         connection,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.core.errors import ProviderUnusable, Unusable
+from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
+from app.providers import Adapter
 from app.providers.callback_body import translate_callback
 from app.runtime import Runtime
 from app.services.settlement import Item
@@ -49,12 +51,10 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
     if not isinstance(body, dict):
         raise Unusable("the body is no object")
     if webhook.path == PROVIDER_PATH:
-        adapter = runtime.adapters.get(webhook.adapter or "")
-        if adapter is None:
-            raise ProviderUnusable(f"its adapter {webhook.adapter!r} is not known here")
-        payment_id, fact = adapter.translate(body)
+        payment_id, fact = _adapter(runtime, webhook).translate(body)
     else:
         payment_id, fact = translate_callback(body)
+    fact = _complete(runtime, webhook, fact)
     return Item(
         webhook.tenant_id,
         payment_id,
@@ -65,3 +65,17 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
         webhook.body,
         webhook.headers,
     )
+
+
+def _adapter(runtime: Runtime, webhook: StoredWebhook) -> Adapter:
+    adapter = runtime.adapters.get(webhook.adapter or "")
+    if adapter is None:
+        raise ProviderUnusable(f"its adapter {webhook.adapter!r} is not known here")
+    return adapter
+
+
+def _complete(runtime: Runtime, webhook: StoredWebhook, fact: Fact) -> Fact:
+    """Add what the common body does not say: how long the provider's slow methods take is known to its adapter."""
+    if fact.kind is not FactKind.COMMITTED or fact.settles_within_days is not None:
+        return fact
+    return replace(fact, settles_within_days=_adapter(runtime, webhook).settles_within_days)

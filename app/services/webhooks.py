@@ -38,7 +38,7 @@ KEPT_HEADERS = ("content-type", "user-agent")
 PATH_STATUSES: dict[str, frozenset[str]] = {
     "payment-success": frozenset({"success"}),
     "payment-failed": frozenset({"failed", "cancelled"}),
-    "payment-callback": frozenset({"success", "failed", "cancelled"}),
+    "payment-callback": frozenset({"success", "failed", "cancelled", "processing"}),
 }
 PROVIDER_PATH = "provider"
 
@@ -148,9 +148,10 @@ def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: A
     """Return the payment that the body names, so that the webhook belongs to it before it is settled."""
     if not isinstance(body, dict):
         return None
-    if delivery.path == PROVIDER_PATH:
-        return runtime.adapters[sender.adapter].name_payment(body)
-    return name_payment(body)
+    if delivery.path != PROVIDER_PATH:
+        return name_payment(body)
+    adapter = runtime.adapters.get(sender.adapter)
+    return adapter.name_payment(body) if adapter else None
 
 
 _REFUSE = alone("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)")

@@ -40,6 +40,8 @@ export interface Payment {
   received_amount: string | null;
   received_currency: string | null;
   reversed_amount_minor: number;
+  /** Only where the payer has committed to a method that settles days later: the payment does not expire before. */
+  committed_until?: string;
 }
 
 export interface Wallet {

@@ -82,7 +82,12 @@ class Shop:
 
     def body(self, payment: Payment, status: str = "success", **changes: Any) -> bytes:
         """Returns the body of a webhook about `payment`; a change to None takes the field away."""
-        events = {"success": "payment.success", "failed": "payment.failed", "cancelled": "payment.cancelled"}
+        events = {
+            "success": "payment.success",
+            "failed": "payment.failed",
+            "cancelled": "payment.cancelled",
+            "processing": "payment.processing",
+        }
         fields = {
             "provider_id": str(self.provider_id),
             "event_id": "evt_" + secrets.token_hex(8),

@@ -1,4 +1,4 @@
-"""A webhook's payment may be filled in when the webhook is settled."""
+"""What settling may write beside the rest: the payment of a webhook, and until when a committed payer is waited for."""
 
 from alembic import op
 
@@ -9,5 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Lets the worker name the payment that only the adapter's translation finds."""
+    """Adds the time that suspends a payment's expiry, and lets the worker name a webhook's payment."""
+    op.execute("alter table payment_transactions add column committed_until timestamp with time zone")
+    op.execute("grant update (committed_until) on payment_transactions to sluice_worker, sluice_clerk")
     op.execute("grant update (payment_id) on payment_webhooks to sluice_worker")
