@@ -39,6 +39,7 @@ class Tenant(Model):
     negative_policy: Mapped[str] = mapped_column(server_default=text("'allow'"))
     payment_seconds: Mapped[int] = mapped_column(server_default=text("1800"))
     monitoring_seconds: Mapped[int] = mapped_column(server_default=text("86400"))
+    id_fields: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[Created]
 
 

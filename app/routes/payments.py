@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
 from app.core.payments import Payment, Status, present_payment
-from app.core.redaction import mask_cards
+from app.routes.card_numbers import card_errors
 from app.routes.gate import caller
 from app.routes.reading import (
     field_error,
@@ -59,8 +59,9 @@ def create_deposit() -> Response:
     key = request.headers.get("Idempotency-Key", "")
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise field_error("Idempotency-Key", "is required: 1 to 255 printable ASCII characters", status=400)
-    deposit = _read_deposit(key)
-    creation = deposits.create_deposit(runtime(), caller(), deposit)
+    body = read_body(DepositRequest)
+    deposit = _check_deposit(key, body)
+    creation = _find_refused(body, deposit) or deposits.create_deposit(runtime(), caller(), deposit)
     seconds = _prefer_wait()
     if seconds is None:
         return _answer(creation, creation.payment, 202)
@@ -73,8 +74,21 @@ def create_deposit() -> Response:
     return response
 
 
-def _read_deposit(key: str) -> Deposit:
-    body = read_body(DepositRequest)
+def _find_refused(body: DepositRequest, deposit: Deposit) -> Creation | None:
+    """Returns the payment of a body with a card number in it that was accepted before such bodies were refused.
+
+    None for a body without one. Raises RequestRejected (422) for all others.
+    """
+    errors = card_errors(runtime(), caller().tenant_id, body, deposit.idempotency_key)
+    if not errors:
+        return None
+    earlier = deposits.find_earlier(runtime(), caller(), deposit)
+    if earlier is None:
+        raise RequestRejected(422, "The request has errors.", errors)
+    return earlier
+
+
+def _check_deposit(key: str, body: DepositRequest) -> Deposit:
     who = caller()
     if body.user_id is None and who.user_id is None:
         raise field_error("user_id", "is required with a secret key")
@@ -90,8 +104,7 @@ def _read_deposit(key: str) -> Deposit:
         provider_id=uuid.UUID(body.provider_id) if body.provider_id else None,
         success_url=body.success_url,
         failure_url=body.failure_url,
-        # A card's number has no business here; whatever sent it, none is kept.
-        metadata={key: mask_cards(value) for key, value in body.metadata.items()},
+        metadata=body.metadata,
         idempotency_key=key,
         request_sha256=hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).digest(),
     )

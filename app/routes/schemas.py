@@ -42,7 +42,12 @@ class DepositRequest(Strict):
     provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")
     success_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
     failure_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
-    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=50)
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="Kept and sent to the provider as it is. A payment card number, here or in any other field, is a"
+        " field error, unless the tenant's policy names the field as an id.",
+    )
 
     @field_validator("currency")
     @classmethod

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.core.payments import format_time
+from app.routes.card_numbers import card_errors
 from app.routes.gate import caller
 from app.routes.reading import (
     BIGINT_MAX,
@@ -83,6 +84,8 @@ def _sockets_url() -> str:
 def create_client_token() -> tuple[Response, int]:
     """Makes a token for one user's browser."""
     body, who = read_body(ClientTokenRequest), caller()
+    if errors := card_errors(runtime(), who.tenant_id, body):
+        raise RequestRejected(422, "The request has errors.", errors)
     token, expires_at = access.create_client_token(runtime(), who.tenant_id, who.key_id, body.user_id)
     answer = {"token": token, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
     return jsonify(answer), 201

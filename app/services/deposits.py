@@ -129,22 +129,36 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
     A parallel request with the same key waits here for the first one's commit. Raises RequestRejected (422) for
     another body under the same key, an unusable provider, a return URL of a foreign origin, or too large an amount.
     """
-    scope = "" if caller.user_id is None else f"user:{caller.user_id}"
-    asked = _describe(new_id(), caller.actor, scope, deposit)
+    asked = _describe(new_id(), caller.actor, _scope(caller), deposit)
     write = functools.partial(_insert, runtime.database, caller.tenant_id)
     row = _commits(runtime.database, caller.tenant_id).commit(asked, _size(deposit), write)
     if row.version is not None:
         runtime.doorbells.ring("provider")
         return Creation(_new_payment(caller.tenant_id, deposit, row), is_replayed=False)
-    existing = _find_by_key(runtime.database, caller.tenant_id, scope, deposit.idempotency_key)
+    existing = find_earlier(runtime, caller, deposit)
     if existing is None:
         # A key whose first request was refused is not used up, so this comes after the look for it.
         raise RequestRejected(
             422, "The request has errors.", [{"field": name, "message": REFUSALS[name]} for name in row.refused]
         )
+    return existing
+
+
+def find_earlier(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation | None:
+    """Returns the payment that an earlier request with this idempotency key made, or None.
+
+    Raises RequestRejected (422) where that request had another body.
+    """
+    existing = _find_by_key(runtime.database, caller.tenant_id, _scope(caller), deposit.idempotency_key)
+    if existing is None:
+        return None
     if bytes(existing["request_sha256"]) != deposit.request_sha256:
         raise RequestRejected(422, "This Idempotency-Key was used with another body.")
     return Creation(read_payment(existing), is_replayed=True)
+
+
+def _scope(caller: Caller) -> str:
+    return "" if caller.user_id is None else f"user:{caller.user_id}"
 
 
 # A tenant's commits at present, some hundred bytes; one that was forgotten is made anew.

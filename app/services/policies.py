@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import text
 
+from app.core.cards import has_card
 from app.runtime import Runtime
 from app.services.configuration import ConfigurationError, write_audit
+from models.session import alone
 
 # The columns of a policy, and what the command line calls them.
 COLUMNS = {
@@ -18,12 +20,26 @@ COLUMNS = {
     "over_policy": "Too much money",
     "negative_policy": "Wallet below zero by a reversal",
     "payment_seconds": "Time to pay (s)",
-    "monitoring_seconds": "Asked about after that (s)",
+    "monitoring_seconds": "Monitoring window after expiry (s)",
+    "id_fields": "Fields that hold ids",
 }
 # Shorter than a minute nobody can pay; longer than thirty days no provider keeps a session.
 PAYMENT_SECONDS = (60, 30 * 86_400)
 # A provider's own list is compared for longer; a year of daily questions is enough for one payment.
 MONITORING_SECONDS = (0, 365 * 86_400)
+
+
+# As many as a deposit has metadata, with names as long as their keys.
+ID_FIELDS_MAX = 50
+ID_FIELD_LENGTH_MAX = 40
+
+_ID_FIELDS = alone("select id_fields from tenants where id = :tenant_id")
+
+
+def read_id_fields(runtime: Runtime, tenant_id: uuid.UUID) -> frozenset[str]:
+    """Returns the fields whose texts are ids, even where they look like payment card numbers."""
+    ((names,),) = runtime.database.run_alone("web", _ID_FIELDS, {"tenant_id": tenant_id}, tenant_id)
+    return frozenset(names)
 
 
 def read_policy(runtime: Runtime, tenant_id: uuid.UUID) -> dict[str, Any]:
@@ -65,6 +81,17 @@ def _check(changes: dict[str, Any]) -> None:
     for name, allowed in (("late_policy", choices), ("over_policy", choices), ("negative_policy", ("allow", "hold"))):
         if changes.get(name, allowed[0]) not in allowed:
             raise ConfigurationError(f"{name} is one of {', '.join(allowed)}")
+    _check_id_fields(changes.get("id_fields", []))
     for name, (least, most) in (("payment_seconds", PAYMENT_SECONDS), ("monitoring_seconds", MONITORING_SECONDS)):
         if not least <= changes.get(name, least) <= most:
             raise ConfigurationError(f"{name} is from {least} to {most}")
+
+
+def _check_id_fields(names: list[str]) -> None:
+    if len(names) > ID_FIELDS_MAX:
+        raise ConfigurationError(f"at most {ID_FIELDS_MAX} fields can be ids")
+    for name in names:
+        if not 0 < len(name) <= ID_FIELD_LENGTH_MAX or not name.isprintable():
+            raise ConfigurationError(f"the name of a field has 1 to {ID_FIELD_LENGTH_MAX} printable characters")
+        if has_card(name):
+            raise ConfigurationError("the name of a field that holds ids must not look like a card number itself")

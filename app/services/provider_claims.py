@@ -217,6 +217,7 @@ def _order(runtime: Runtime, row: Row, payment: Row) -> Order:
         success_url=payment.success_url,
         failure_url=payment.failure_url,
         expires_at=str(format_time(payment.expires_at)),
-        # Our id goes along as metadata, so that the payment can be found by it at any provider.
-        metadata={**payment.metadata, "sluice_payment_id": str(payment.id)},
+        # The caller's pairs and no others: fifty are allowed, and a provider may take no more. An adapter sends our id
+        # in the provider's own field for it.
+        metadata=payment.metadata,
     )

@@ -23,8 +23,8 @@ DEPOSITS = (
     Mutant(
         "keys of different users do not meet",
         SERVICE,
-        'scope = "" if caller.user_id is None else f"user:{caller.user_id}"',
-        'scope = ""',
+        'return "" if caller.user_id is None else f"user:{caller.user_id}"',
+        'return ""',
         (API, "integration/test_deposits.py"),
     ),
     Mutant(
@@ -135,8 +135,8 @@ DEPOSITS = (
     Mutant(
         "metadata without bound",
         SCHEMAS,
-        "Field(default_factory=dict, max_length=50)",
-        "Field(default_factory=dict)",
+        "        max_length=50,\n",
+        "",
         (API,),
     ),
     Mutant(

@@ -15,7 +15,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.redaction import mask_cards, redact
+from app.core.redaction import redact
 from app.runtime import Runtime
 from app.services import dead_letters, providers, settling
 from app.services.dead_letters import DeadLetterRow
@@ -152,43 +152,6 @@ def test_no_dead_letter_tells_a_secret_whoever_writes_it(place: Place, tenant: S
             assert dead_letters.write(connection, [told]) == 1
         place.rows("update dead_letters set state = :state", state=state)
         assert place.value("select detail from dead_letters") == f"create: [secret] and [card ...4242] in {state}"
-
-
-def test_a_card_number_in_metadata_is_not_kept(house: Stack, shop: Shop) -> None:
-    metadata = {"note": f"paid with {CARD}", "order": "order-4242424242424242", "digits": "1234567890123456"}
-    body = {"user_id": "ann", "amount": "1.00", "currency": "USD", "metadata": metadata}
-    for _ in range(2):
-        answer = requests.post(f"{house.web}/api/payments/deposit", json=body, headers=shop.headers("meta"), timeout=20)
-        assert answer.status_code == 202
-        assert answer.json()["metadata"] == metadata | {"note": "paid with [card ...4242]"}
-    rows = house.place.rows(
-        "select p::text as row from payment_transactions p where tenant_id = :id", id=shop.tenant_id
-    )
-    assert not any(CARD in row["row"] for row in rows)
-
-
-@pytest.mark.parametrize(
-    "card", [CARD, CARD.replace(" ", ""), CARD.replace(" ", "-"), "378282246310005", "6011111111111117"]
-)
-def test_card_numbers_are_masked(card: str) -> None:
-    assert mask_cards(f"a {card}, b") == f"a [card ...{card[-4:]}], b"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "4242424242424241",
-        "1234567890",
-        "01a207cc-cda4-7722-89f7-5625fd06cc7c",
-        "order-4242424242424242",
-        "25.00",
-        "2026-01-31T12:00:00.000000Z",
-        "1700000000000000000",
-        "x4242424242424242",
-    ],
-)
-def test_what_is_no_card_number_stays(text: str) -> None:
-    assert mask_cards(text) == text
 
 
 @given(st.text(max_size=40), st.sampled_from(["sk_", "ct_", "whsec_", "sbk_", "Bearer "]))

@@ -69,6 +69,12 @@ def list_all(as_json: bool) -> None:
 @click.option("--negative", "negative_policy", type=click.Choice(["allow", "hold"]), help="Reversals of spent money.")
 @click.option("--payment-seconds", type=Duration(30 * 86_400), help="Time to pay, such as 30m.")
 @click.option("--monitoring-seconds", type=Duration(365 * 86_400), help="How long after that the provider is asked.")
+@click.option(
+    "--id-fields",
+    metavar="NAMES",
+    help="Fields whose values are ids even where they look like card numbers: metadata keys, user_id,"
+    " Idempotency-Key; divided by commas. An empty text names none.",
+)
 @json_option
 def policy(tenant: str, as_json: bool, **changes: Any) -> None:
     """Shows a tenant's policy for what does not go as asked, or changes it for every decision from now on."""
@@ -78,6 +84,9 @@ def policy(tenant: str, as_json: bool, **changes: Any) -> None:
             given["tolerance_percent"] = Decimal(given["tolerance_percent"])
         except InvalidOperation:
             raise click.UsageError("--tolerance is a percentage such as 0.5") from None
+    if "id_fields" in given:
+        names = (name.strip() for name in given["id_fields"].split(","))
+        given["id_fields"] = sorted({name for name in names if name})
     with open_runtime() as runtime:
         found = policies.change_policy(runtime, tenants.find_tenant(runtime, tenant), given, operator())
     print_object(found, policies.COLUMNS, as_json=as_json)
