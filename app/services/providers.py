@@ -55,16 +55,37 @@ def _check_provider(runtime: Runtime, new: NewProvider) -> None:
     check_name(new.name)
     if new.adapter not in ADAPTERS:
         raise ConfigurationError(f"an adapter is one of {', '.join(ADAPTERS)}")
+    check_provider_url(runtime, new.api_base_url)
+    check_networks(new.ip_allowlist)
+    check_currencies(new.currencies)
     try:
-        check_url(new.api_base_url, frozenset(runtime.settings.private_providers))
-        for network in new.ip_allowlist:
-            ipaddress.ip_network(network)
         if new.webhook_secret is not None:
             check_secret(new.webhook_scheme, new.webhook_secret)
         _check_scheme(new)
-    except (AddressRefused, ValueError) as error:
+    except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    unknown = sorted(set(new.currencies) - CURRENCY_DIGITS.keys())
+
+
+def check_provider_url(runtime: Runtime, url: str) -> None:
+    """Raises ConfigurationError unless `url` is one that may be called."""
+    try:
+        check_url(url, frozenset(runtime.settings.private_providers))
+    except AddressRefused as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def check_networks(networks: tuple[str, ...]) -> None:
+    """Raises ConfigurationError unless all are addresses or networks."""
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+
+
+def check_currencies(currencies: tuple[str, ...]) -> None:
+    """Raises ConfigurationError unless all are currencies with a minor unit."""
+    unknown = sorted(set(currencies) - CURRENCY_DIGITS.keys())
     if unknown:
         raise ConfigurationError(f"no currency with a minor unit: {', '.join(unknown)}")
 
@@ -143,6 +164,7 @@ def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[s
     return read_rows(
         runtime,
         "select p.id, p.tenant_id, p.name, p.adapter, p.api_base_url, p.webhook_scheme, p.ip_allowlist, p.currencies,"
+        " p.calls_max, p.attempts_max,"
         " p.id = t.default_provider_id as is_default, p.created_at, p.disabled_at,"
         " (select count(*) from provider_secrets s where s.provider_id = p.id"
         "  and (s.ends_at is null or s.ends_at > now())) as active_secrets"

@@ -14,17 +14,31 @@ from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
 from app.providers import ADAPTERS
 from app.runtime import Runtime
-from app.services import providers
+from app.services import provider_changes, providers
+from app.services.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
 from app.services.providers import NewProvider
 from app.services.tenants import find_tenant
 
 OVERLAP_SECONDS_MAX = 365 * 86_400  # An old secret that lives longer than a year was not rotated.
 KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"
 
+_COLUMNS = {
+    "id": "Id",
+    "tenant_id": "Tenant",
+    "name": "Name",
+    "adapter": "Adapter",
+    "webhook_scheme": "Scheme",
+    "api_base_url": "URL",
+    "is_default": "Default",
+    "currencies": "Currencies",
+    "active_secrets": "Secrets",
+    "disabled_at": "Disabled",
+}
 
-@click.group("providers", short_help="Makes, lists and disables providers.")
+
+@click.group("providers", short_help="Makes, lists, changes, disables and enables providers.")
 def command() -> None:
-    """Makes, lists and disables providers, and rotates their webhook secrets."""
+    """Makes, lists, changes, disables and enables providers, and rotates their webhook secrets."""
 
 
 @command.command("create")
@@ -126,19 +140,77 @@ def list_all(tenant: str | None, as_json: bool) -> None:
     """Lists providers, oldest first, without their secrets."""
     with open_runtime() as runtime:
         rows = providers.list_providers(runtime, find_tenant(runtime, tenant) if tenant else None)
-    columns = {
-        "id": "Id",
-        "tenant_id": "Tenant",
-        "name": "Name",
-        "adapter": "Adapter",
-        "webhook_scheme": "Scheme",
-        "api_base_url": "URL",
-        "is_default": "Default",
-        "currencies": "Currencies",
-        "active_secrets": "Secrets",
-        "disabled_at": "Disabled",
+    print_rows(rows, _COLUMNS, as_json=as_json, empty="No providers yet.")
+
+
+@command.command("update")
+@click.argument("provider_id", metavar="ID", type=click.UUID)
+@click.option("--name", help="Another name.")
+@click.option("--url", type=WebAddress(), help="Another base URL of its API.")
+@click.option(
+    "--api-key-file", type=click.File(), help=f"File with our new key there, - for stdin; or set {KEY_VARIABLE}."
+)
+@click.option("--api-key", "asks_key", is_flag=True, help=f"Ask for our new key there, unless {KEY_VARIABLE} is set.")
+@click.option("--allow-ip", "networks", multiple=True, help="The only addresses webhooks come from; repeatable.")
+@click.option("--allow-any-ip", is_flag=True, help="Webhooks may come from any address.")
+@click.option("--currency", "currencies", multiple=True, help="The only currencies it takes; repeatable.")
+@click.option("--all-currencies", is_flag=True, help="It takes every currency.")
+@click.option("--calls", type=click.IntRange(1, CALLS_MAX), help="How many calls it gets at once.")
+@click.option("--attempts", type=click.IntRange(1, ATTEMPTS_MAX), help="Failed calls before a person is needed.")
+@click.option("--default", "is_default", is_flag=True, help="Deposits that name no provider go here.")
+@json_option
+def update(
+    provider_id: uuid.UUID,
+    name: str | None,
+    url: str | None,
+    api_key_file: IO[str] | None,
+    asks_key: bool,
+    networks: tuple[str, ...],
+    allow_any_ip: bool,
+    currencies: tuple[str, ...],
+    all_currencies: bool,
+    calls: int | None,
+    attempts: int | None,
+    is_default: bool,
+    as_json: bool,
+) -> None:
+    """Changes a provider, from its next call on: what is not named stays as it is.
+
+    After a refusal of our key or configuration: change it here, then redrive the dead letters of kind provider_call.
+    """
+    api_key = (
+        _read_api_key(api_key_file) if api_key_file or asks_key or os.environ.get(KEY_VARIABLE, "").strip() else None
+    )
+    changes = ProviderChanges(
+        name,
+        url,
+        api_key,
+        _replaced(networks, allow_any_ip, "--allow-ip and --allow-any-ip"),
+        _replaced(currencies, all_currencies, "--currency and --all-currencies"),
+        calls,
+        attempts,
+        is_default,
+    )
+    if changes == ProviderChanges():
+        raise click.UsageError(f"name what is to change, such as --url or --api-key (or set {KEY_VARIABLE})")
+    with open_runtime() as runtime:
+        changed = provider_changes.update_provider(runtime, provider_id, changes, operator())
+        (row,) = [row for row in providers.list_providers(runtime, None) if row["id"] == provider_id]
+    labels = {
+        "changed": "Changed",
+        **_COLUMNS,
+        "ip_allowlist": "Addresses",
+        "calls_max": "Calls",
+        "attempts_max": "Attempts",
     }
-    print_rows(rows, columns, as_json=as_json, empty="No providers yet.")
+    print_object(row | {"changed": changed}, labels, as_json=as_json)
+
+
+def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[str, ...] | None:
+    """Returns the new list, an empty one where it is cleared, None where it stays."""
+    if values and is_cleared:
+        raise click.UsageError(f"{names} contradict each other")
+    return values if values or is_cleared else None
 
 
 @command.command("rotate-secret")
@@ -173,3 +245,17 @@ def disable(provider_id: uuid.UUID, as_json: bool) -> None:
         print_json({"id": provider_id, "disabled": True})
     else:
         click.echo(f"Provider {provider_id} takes no new deposits.")
+
+
+@command.command("enable")
+@click.argument("provider_id", metavar="ID", type=click.UUID)
+@json_option
+def enable(provider_id: uuid.UUID, as_json: bool) -> None:
+    """Lets a disabled provider take new deposits again."""
+    with open_runtime() as runtime:
+        if not provider_changes.enable_provider(runtime, provider_id, operator()):
+            raise click.ClickException(f"there is no provider {provider_id} that could be enabled")
+    if as_json:
+        print_json({"id": provider_id, "enabled": True})
+    else:
+        click.echo(f"Provider {provider_id} takes deposits again.")

@@ -10,13 +10,24 @@ import click
 from app.cli.options import Duration, WebAddress, operator
 from app.cli.output import json_option, print_object, print_rows
 from app.cli.stack import open_runtime
-from app.services import policies, tenants
+from app.services import policies, tenant_changes, tenants
+from app.services.tenant_changes import CLEAR, TenantChanges
 from app.services.tenants import NewTenant
+
+_LABELS = {
+    "name": "Name",
+    "allowed_origins": "Origins",
+    "default_success_url": "Return after success",
+    "default_failure_url": "Return after failure",
+    "default_provider_id": "Default provider",
+    "requests_per_second": "Requests/s",
+    "amount_minor_max": "Largest deposit (minor units)",
+}
 
 
 @click.group("tenants")
 def command() -> None:
-    """Makes and lists tenants, and sets their policy."""
+    """Makes, lists and changes tenants, and sets their policy."""
 
 
 @command.command("create")
@@ -41,6 +52,55 @@ def create(
     with open_runtime() as runtime:
         tenant_id = tenants.create_tenant(runtime, new, operator())
     print_object({"id": tenant_id, "name": name}, {"id": "Id", "name": "Name"}, as_json=as_json)
+
+
+@command.command("update")
+@click.argument("tenant", metavar="NAME")
+@click.option("--name", help="Another name.")
+@click.option("--origin", "origins", multiple=True, help="The only allowed origins, https://shop.example; repeatable.")
+@click.option("--no-origins", is_flag=True, help="No origin is allowed.")
+@click.option("--success-url", type=WebAddress(), help="Where users return to if a deposit names no URL.")
+@click.option("--no-success-url", is_flag=True, help="Users return nowhere unless a deposit names a URL.")
+@click.option("--failure-url", type=WebAddress(), help="The same after a failure.")
+@click.option("--no-failure-url", is_flag=True, help="The same after a failure.")
+@click.option("--default-provider", metavar="PROVIDER", help="Deposits that name no provider go there; name or id.")
+@click.option("--requests-per-second", type=click.IntRange(0, 1_000_000), help="Limit of API requests; 0 for none.")
+@click.option("--amount-minor-max", type=click.IntRange(0, 10**15), help="Largest deposit in minor units; 0 for any.")
+@json_option
+def update(
+    tenant: str,
+    name: str | None,
+    origins: tuple[str, ...],
+    no_origins: bool,
+    success_url: str | None,
+    no_success_url: bool,
+    failure_url: str | None,
+    no_failure_url: bool,
+    default_provider: str | None,
+    requests_per_second: int | None,
+    amount_minor_max: int | None,
+    as_json: bool,
+) -> None:
+    """Changes the tenant NAME (or id): what is not named stays as it is. It counts within a second.
+
+    What happens to late or other money is set by `sluice tenants policy`.
+    """
+    if (origins and no_origins) or (success_url and no_success_url) or (failure_url and no_failure_url):
+        raise click.UsageError("an option and its --no- form contradict each other")
+    changes = TenantChanges(
+        name,
+        origins if origins or no_origins else None,
+        CLEAR if no_success_url else success_url,
+        CLEAR if no_failure_url else failure_url,
+        CLEAR if requests_per_second == 0 else requests_per_second,
+        CLEAR if amount_minor_max == 0 else amount_minor_max,
+        default_provider,
+    )
+    if changes == TenantChanges():
+        raise click.UsageError("name what is to change, such as --origin or --default-provider")
+    with open_runtime() as runtime:
+        row = tenant_changes.update_tenant(runtime, tenants.find_tenant(runtime, tenant), changes, operator())
+    print_object(row, {"changed": "Changed", "id": "Id", **_LABELS}, as_json=as_json)
 
 
 @command.command("list")
