@@ -10,19 +10,29 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from app.gunicorn_worker import (
+    FINISH_SECONDS,
+    prepare_server,
+    prepare_start,
+    read_drain_seconds,
+    refuse_without_workers,
+)
+from app.settings import Settings
 from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
 _host = os.environ.get("SLUICE_BIND", "127.0.0.1")
 bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
-bind += os.environ.get("SLUICE_PORT", "8000")
-worker_class = "gevent"
+bind += str(Settings.from_environment().port)
+worker_class = "app.gunicorn_worker.DrainingWorker"
 workers = int(os.environ.get("SLUICE_WEB_WORKERS", "1"))
 # More than this wait in the listener's queue: each connection under way can hold a body of up to a megabyte.
 worker_connections = 1_000
 # The heads of requests must arrive within this time, which is also how long an idle connection is kept.
 keepalive = 10
-# Less than the ten seconds in which a stack must be down.
-graceful_timeout = 3
+# The worker ends by itself before gunicorn would kill it; one second is for a busy machine.
+graceful_timeout = int(read_drain_seconds() + FINISH_SECONDS + 1)
+# gunicorn takes a boot for silence, and a boot takes 25 s on a slow, busy machine.
+timeout = 90
 limit_request_line = 8_190
 limit_request_fields = 64
 limit_request_field_size = 8_190
@@ -30,6 +40,8 @@ accesslog = None
 logconfig_dict = LOG_CONFIG
 logger_class = SilentAccess
 control_socket_disable = True
+when_ready = prepare_server
+pre_fork = prepare_start
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
@@ -39,15 +51,18 @@ def post_fork(_server: Any, _worker: Any) -> None:
     patch_psycopg()
 
 
-def post_worker_init(_worker: Any) -> None:
-    """Spares the application, which is loaded by now, from every later look for garbage."""
+def post_worker_init(worker: Any) -> None:
+    """Prepare the loaded application before the worker listens: connections, first imports, garbage collection."""
     from app.garbage import keep_what_is_loaded
 
+    # The first request opens the connections; a caller who gets in need not wait for them.
+    worker.wsgi.test_client().get("/health/ready")
     keep_what_is_loaded()
 
 
-def child_exit(_server: Any, worker: Any) -> None:
-    """Takes the gauges of a worker that ended out of the metrics."""
+def child_exit(server: Any, worker: Any) -> None:
+    """Refuse callers if no worker is left, and take the gauges of the one that ended out of the metrics."""
+    refuse_without_workers(server)
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client import multiprocess
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.settings import SettingsError
+from app.settings import SettingsError, drop_service_addresses
 
 ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
 BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
@@ -47,7 +47,9 @@ class Process:
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
         """Return the environment to run in: `outer` without what is withheld, then its own."""
-        kept = {key: value for key, value in outer.items() if key not in self.withheld}
+        # Programs such as Flower read variables of their own names, FLOWER_PORT for one.
+        known = drop_service_addresses(outer)
+        kept = {key: value for key, value in known.items() if key not in self.withheld}
         return {**kept, "SLUICE_PROCESS": self.name, "PYTHONUNBUFFERED": "1", **self.env}
 
 
@@ -115,8 +117,8 @@ def _sandbox(ports: Ports, home: Path) -> Process:
 
 def _sockets(ports: Ports) -> Process:
     argv = (
-        *("gunicorn", "--worker-class", "gevent", "--config", "python:app.sockets.gunicorn_settings"),
-        *("--bind", f"{_host(ports.bind)}:{ports.sockets}", "--graceful-timeout", str(STOP_SECONDS)),
+        *("gunicorn", "--config", "python:app.sockets.gunicorn_settings"),
+        *("--bind", f"{_host(ports.bind)}:{ports.sockets}"),
         # The control socket would lie in the user's home folder.
         *("--no-control-socket", "--log-level", "warning", "app.sockets:create_app()"),
     )

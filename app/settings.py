@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+", re.ASCII)
 
 
 class SettingsError(ValueError):
@@ -44,13 +47,14 @@ class Settings:
     demo_tenant_id: str | None
     demo_key_id: str | None
     web_workers: int
+    drain_seconds: int
     prepares_statements: bool
     log_level: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Reads the settings. Raises SettingsError naming the variable that cannot be used."""
-        env = os.environ if environment is None else environment
+        env = drop_service_addresses(os.environ if environment is None else environment)
         bind = env.get("SLUICE_BIND", "127.0.0.1")
         # Browsers cannot go to 0.0.0.0; without a public URL the loopback address is what they can reach.
         host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # nosec B104
@@ -85,6 +89,8 @@ class Settings:
             demo_key_id=env.get("SLUICE_DEMO_KEY_ID") or None,
             # One process answers about a thousand requests per second; more processes are the operator's choice.
             web_workers=_integer(env, "SLUICE_WEB_WORKERS", 1),
+            # Longer than a balancer takes to see that a process is not ready; the stack of one machine has none.
+            drain_seconds=_integer(env, "SLUICE_DRAIN_SECONDS", 1),
             prepares_statements=_integer(env, "SLUICE_PREPARED_STATEMENTS", 1) > 0,
             log_level=env.get("SLUICE_LOG_LEVEL", "INFO").upper(),
         )
@@ -100,6 +106,15 @@ class Settings:
         if not value:
             raise SettingsError(f"{name.upper()} is not set")
         return str(value)
+
+
+def drop_service_addresses(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that Kubernetes makes from the names of Services.
+
+    A Service `sluice` makes SLUICE_PORT=tcp://10.0.0.1:8000, which is an address and not this process's port. Such a
+    variable counts as not set.
+    """
+    return {name: value for name, value in environment.items() if not _SERVICE_ADDRESS.fullmatch(value)}
 
 
 def _integer(env: Mapping[str, str], name: str, default: int) -> int:

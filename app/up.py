@@ -147,6 +147,8 @@ def describe_environment(settings: Settings) -> dict[str, str]:
         "BROKER_URL": settings.broker_url,
         "SLUICE_HOME": str(settings.home),
         "SLUICE_BIND": settings.bind,
+        # No balancer has to notice, and everything must be down within ten seconds.
+        "SLUICE_DRAIN_SECONDS": "1",
         "SLUICE_PORT": str(settings.port),
         "SLUICE_SANDBOX_PORT": str(settings.sandbox_port),
         "SLUICE_FLOWER_PORT": str(settings.flower_port),

@@ -34,11 +34,20 @@ class Waiters:
         self._events: dict[str, set[threading.Event]] = {}
         self._listener: threading.Thread | None = None
         self._is_deaf = False
+        self._released = False
 
     @property
     def is_deaf(self) -> bool:
         """Whether hints are listened for and cannot be received; waiting requests then answer up to a second late."""
         return self._is_deaf
+
+    def release(self) -> None:
+        """Have every waiting request answered now, and let none wait from now on: the process is about to stop."""
+        self._released = True
+        with self._lock:
+            for events in self._events.values():
+                for event in events:
+                    event.set()
 
     def wait(
         self, payment: Payment, read: Callable[[], Payment], is_done: Callable[[Payment], bool], seconds: float
@@ -47,7 +56,7 @@ class Waiters:
 
         Returns at once where all places are taken: waiting must not starve those who do not wait.
         """
-        if is_done(payment) or seconds <= 0 or not self._places.acquire(blocking=False):
+        if is_done(payment) or seconds <= 0 or self._released or not self._places.acquire(blocking=False):
             return payment
         event = self._register(payment.id)
         try:
@@ -57,7 +66,7 @@ class Waiters:
                 event.clear()
                 payment = read()
                 left = deadline - time.monotonic()
-                if is_done(payment) or left <= 0:
+                if is_done(payment) or left <= 0 or self._released:
                     return payment
                 event.wait(min(left, LOOK_SECONDS))
         finally:

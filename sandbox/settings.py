@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class Settings:
 
 
 def _port(text: str) -> int:
+    if re.fullmatch(r"(?:tcp|udp|sctp)://\S+:[0-9]+", text, re.ASCII):
+        # Kubernetes makes such an address out of a Service's name; it says nothing about this process.
+        return DEFAULT_PORT
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise ValueError(f"SLUICE_SANDBOX_PORT must be a port number, not {text!r}")
     return int(text)

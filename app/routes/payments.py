@@ -10,6 +10,7 @@ import uuid
 
 from flask import Blueprint, Response, jsonify, request
 
+from app import draining
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
 from app.core.payments import Payment, Status, present_payment
@@ -50,7 +51,9 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,100})\"?\s*(?:$|
 @functools.cache
 def waiters() -> Waiters:
     """Returns this process's waiting requests."""
-    return Waiters(runtime().settings.required("redis_url"), WAITING_MAX)
+    made = Waiters(runtime().settings.required("redis_url"), WAITING_MAX)
+    draining.at_begin(made.release)
+    return made
 
 
 @blueprint.post("/api/payments/deposit")

@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import draining
 from app.metrics_server import collect_counters, is_token
 from app.openapi import document
 from app.routes.errors import problem
@@ -47,8 +48,12 @@ def live() -> Response:
 
 @blueprint.get("/health/ready")
 def ready() -> tuple[Response, int]:
-    """Says whether this process can store a row; without Redis it can, and only reacts more slowly."""
-    failing = [] if watching.check_database(runtime()) else ["postgresql"]
+    """Report whether this process can store a row; without Redis it can, but reacts more slowly.
+
+    A process that is about to stop reports `draining`, so that no new requests are sent to it.
+    """
+    failing = ["draining"] if draining.has_begun() else []
+    failing += [] if watching.check_database(runtime()) else ["postgresql"]
     degraded = _find_degraded()
     status = "failing" if failing else "degraded" if degraded else "ok"
     return jsonify({"status": status, "failing": failing + degraded, "detail": {}}), 503 if failing else 200

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def create_app() -> Flask:
-    """Returns the application for `gunicorn -k gevent --config python:app.sockets.gunicorn_settings`.
+    """Returns the application for `gunicorn --config python:app.sockets.gunicorn_settings`.
 
     Raises app.settings.SettingsError where DATABASE_URL or REDIS_URL is missing.
     """

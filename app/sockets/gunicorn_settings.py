@@ -8,6 +8,14 @@ import signal
 from types import FrameType
 from typing import Any
 
+from app.gunicorn_worker import (
+    FINISH_SECONDS,
+    DrainingWorker,
+    prepare_server,
+    prepare_start,
+    read_drain_seconds,
+    refuse_without_workers,
+)
 from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
@@ -21,13 +29,15 @@ _host = os.environ.get("SLUICE_BIND", "127.0.0.1")
 # Without a port any free one; the log names it.
 bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
 bind += os.environ.get("SLUICE_SOCKETS_PORT") or "0"
-worker_class = "gevent"
+worker_class = "app.gunicorn_worker.DrainingWorker"
 # One process holds one set of connections; more of them are more process types of this kind, behind a balancer.
 workers = 1
 # The heads of requests must arrive within this time, which is also how long an idle connection is kept.
 keepalive = 5
-# The sockets are told at once; this is for requests under way.
-graceful_timeout = 2
+# Live connections are closed when the drain begins; this is for requests under way and a busy machine.
+graceful_timeout = int(read_drain_seconds() + FINISH_SECONDS + 1)
+# gunicorn takes a boot for silence, and a boot takes 25 s on a slow, busy machine.
+timeout = 90
 # A handshake's head is small; a token, a ticket and an origin fit.
 limit_request_line = 4_094
 limit_request_fields = 64
@@ -38,6 +48,8 @@ logconfig_dict = LOG_CONFIG
 logger_class = SilentAccess
 # It would lie in the user's home folder.
 control_socket_disable = True
+when_ready = prepare_server
+pre_fork = prepare_start
 
 
 def on_starting(_server: Any) -> None:
@@ -54,10 +66,16 @@ def find_connections_max() -> int:
     return max(1, most - OTHER_CONNECTIONS)
 
 
+def child_exit(server: Any, _worker: Any) -> None:
+    """Refuse clients if no worker is left to answer them."""
+    refuse_without_workers(server)
+
+
 def post_worker_init(worker: Any) -> None:
-    """Starts listening and watching in the worker, its metrics, and the quick end of all connections on a signal."""
+    """Start the subscription, the watching and the metrics, and have live connections closed at the end."""
     import gevent
 
+    from app import draining
     from app.garbage import keep_what_is_loaded
     from app.logs import configure_logging
     from app.metrics_server import serve_metrics
@@ -66,14 +84,15 @@ def post_worker_init(worker: Any) -> None:
     live = worker.wsgi.extensions["sluice.live"]
     live.start()
     serve_metrics()
+    worker.wsgi.test_client().get("/health/ready")
     keep_what_is_loaded()
-    # By then every connection has been told; only requests under way and idle ones are left.
-    worker.cfg.set("graceful_timeout", 1)
+    draining.at_begin(lambda: gevent.spawn(live.hub.drain))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         before = signal.getsignal(number)
 
         def stop(signal_number: int, frame: FrameType | None, before: Any = before) -> None:
-            gevent.spawn(live.hub.drain)
+            if signal_number != signal.SIGTERM or not isinstance(worker, DrainingWorker):
+                gevent.spawn(draining.begin)
             before(signal_number, frame)
 
         signal.signal(number, stop)

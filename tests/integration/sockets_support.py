@@ -35,7 +35,7 @@ from tests.integration.sockets_clients import Client, Stream
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-m", "gunicorn", "-k", "gevent", "--config", "python:app.sockets.gunicorn_settings")
+COMMAND = (sys.executable, "-m", "gunicorn", "--config", "python:app.sockets.gunicorn_settings")
 ORIGIN = "https://shop.example"
 PUBLIC_URL = "http://127.0.0.1:8000"
 

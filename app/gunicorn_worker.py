@@ -1,0 +1,261 @@
+"""gunicorn's gevent worker with a start and an end that no caller notices.
+
+It listens once the application is loaded. On SIGTERM it drains: health checks report it and requests that wait are
+answered while it still accepts; then it stops listening, finishes what is under way and leaves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.workers.ggevent import GeventWorker
+
+from app import draining, listening
+
+BEAT_SECONDS = 1.0  # How often gunicorn's main process is told that this worker lives; it gives up after `timeout`.
+POLL_SECONDS = 0.02  # Only while the worker ends.
+FINISH_SECONDS = 3.0  # Requests under way may take this long: with the drain, less than the stack's ten seconds.
+HANDSHAKE_SECONDS = 0.05  # Connections half made when new ones are refused; a round trip within a data centre is short.
+QUEUE_SECONDS = 1.0  # Accepting what waits takes milliseconds; a full pool must not hold up the end.
+# An idle kept connection is closed after this long without a request; a request on its way arrives sooner.
+IDLE_SECONDS = 0.2
+# A new worker on a slow machine needs some 25 s; an old one serves on for so long before it goes without a successor.
+SUCCESSOR_SECONDS = 60.0
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def read_drain_seconds() -> float:
+    """Return how long a draining process still accepts connections."""
+    return float(os.environ.get("SLUICE_DRAIN_SECONDS") or 1)
+
+
+@dataclass(frozen=True)
+class _Address:
+    """A listener's address, which outlasts the listener."""
+
+    name: Any
+
+    def getsockname(self) -> Any:
+        """Return the address, as the listener would."""
+        return self.name
+
+
+@dataclass(eq=False)
+class _Connection:
+    """One accepted connection: how many requests it had, and since when it has waited for the next."""
+
+    client: Any
+    requests: int = 0
+    waiting_since: float | None = None
+    # Ends the wait for the next request, as it does by itself after `keepalive`.
+    timeout: gevent.Timeout | None = None
+
+    def is_idle(self, now: float) -> bool:
+        """Whether it may be closed without anybody losing an answer."""
+        if self.waiting_since is None or _has_bytes(self.client):
+            return False
+        # One without any request yet may have its first one on the way.
+        return now - self.waiting_since >= (IDLE_SECONDS if self.requests else BEAT_SECONDS)
+
+
+class DrainingWorker(GeventWorker):  # type: ignore[misc]
+    """Serves like gunicorn's own gevent worker; see the module for how it starts and ends."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.alive: bool = True
+        self._connections: dict[Any, _Connection] = {}
+        self._stopping: Event | None = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM, then drain."""
+        self._stopping = Event()
+        servers = [self._serve(listener) for listener in self.sockets]
+        listening.note_ready(self.age)
+        while self.alive and not any(server.closed for server in servers):
+            self.notify()
+            for listener in self.sockets:
+                listening.open_listener(listener, self.cfg.backlog)
+            self._stopping.wait(BEAT_SECONDS)
+        self.alive = False
+        self._drain(servers)
+
+    def _serve(self, listener: Any) -> StreamServer:
+        listener.setblocking(1)
+        try:
+            listening.open_listener(listener, self.cfg.backlog)
+        except OSError as error:
+            # Another server took the port while this one started.
+            self.log.error("Cannot listen on %s: %s", listener.getsockname(), error.strerror)
+            sys.exit(1)
+        # gunicorn asks the listener for its address at the start of each connection, which may be after the close.
+        handle = partial(self.handle, _Address(listener.getsockname()))
+        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        server.start()
+        return server
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the end; a worker that does not serve yet leaves at once."""
+        if self._stopping is None:
+            os._exit(0)
+        # A signal's handler must not wait.
+        gevent.spawn(self._request_stop)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave without a drain; while the application loads no greenlet would run that could do so."""
+        if self._stopping is None:
+            os._exit(0)
+        super().handle_quit(sig, frame)
+
+    def _request_stop(self) -> None:
+        """Stop, after a newer worker is ready where gunicorn has started one (SIGHUP)."""
+        deadline = time.monotonic() + SUCCESSOR_SECONDS
+        while self.age < listening.newest_started() and not self._has_successor() and time.monotonic() < deadline:
+            if self.ppid != os.getppid():
+                break
+            gevent.sleep(POLL_SECONDS)
+        self.alive = False
+        if self._stopping is not None:
+            self._stopping.set()
+
+    def _has_successor(self) -> bool:
+        return bool(listening.newest_ready() > self.age)
+
+    def _drain(self, servers: list[StreamServer]) -> None:
+        draining.begin()
+        if not self._has_successor():
+            self._pause(read_drain_seconds())
+            self._empty_queues(servers)
+        for server in servers:
+            server.close()
+        deadline = time.monotonic() + FINISH_SECONDS
+        # The pools know connections that were accepted and that no greenlet has begun to read.
+        while any(server.pool for server in servers) and time.monotonic() < deadline:
+            self._close_idle()
+            self._pause(POLL_SECONDS)
+        if self._connections:
+            self.log.warning("%d connections were cut off after %g s", len(self._connections), FINISH_SECONDS)
+        for server in servers:
+            server.stop(timeout=0)
+
+    def _empty_queues(self, servers: list[StreamServer]) -> None:
+        listeners = [server.socket for server in servers]
+        has_filters = [listening.refuse_connections(listener) for listener in listeners]
+        if not all(has_filters):
+            return
+        self._pause(HANDSHAKE_SECONDS)
+        deadline = time.monotonic() + QUEUE_SECONDS
+        while any(listening.count_queued(listener) for listener in listeners) and time.monotonic() < deadline:
+            self._pause(POLL_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        """Let requests go on for a while, and tell gunicorn meanwhile that this worker lives."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.notify()
+            gevent.sleep(min(left, BEAT_SECONDS))
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        for greenlet, connection in tuple(self._connections.items()):
+            if connection.is_idle(now):
+                gevent.kill(greenlet, connection.timeout)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection, known to the drain for as long as it lasts."""
+        current = gevent.getcurrent()
+        self._connections[current] = _Connection(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self._connections[current]
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Answer one request."""
+        self._connections[gevent.getcurrent()].requests += 1
+        super().handle_request(listener_name, req, sock, addr)
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Bound the wait for the next request's head."""
+        connection = self._connections[gevent.getcurrent()]
+        connection.waiting_since = time.monotonic()
+        try:
+            with gevent.Timeout(self.cfg.keepalive, False) as connection.timeout:
+                yield
+        finally:
+            connection.waiting_since = connection.timeout = None
+
+
+def _has_bytes(client: Any) -> bool:
+    """Whether bytes that were received wait to be read; True for a socket that cannot tell any more."""
+    try:
+        waiting = fcntl.ioctl(client.fileno(), termios.FIONREAD, struct.pack("i", 0))
+    except OSError:
+        return True
+    return bool(struct.unpack("i", waiting)[0])
+
+
+def prepare_start(server: Any, worker: Any) -> None:
+    """Note that gunicorn starts `worker`: its hook `pre_fork`."""
+    listening.note_started(worker.age)
+
+
+def _hold_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
+
+
+def _leave_on_signals() -> None:
+    for number in _END_SIGNALS:
+        signal.signal(number, lambda _number, _frame: os._exit(0))
+    _release_signals()
+
+
+def guard_forks() -> None:
+    """End a new worker on a signal until it has handlers of its own: part of gunicorn's hook `when_ready`.
+
+    Until then it has those of the main process, which only note the signal for a loop that no worker runs: it would be
+    killed by force, some seconds later. Signals are held back while a process forks, so that none falls in between.
+    """
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_leave_on_signals)
+
+
+def refuse_until_ready(server: Any) -> None:
+    """Refuse callers until a worker can answer them."""
+    if issubclass(server.worker_class, DrainingWorker):
+        listening.close_listeners(server.LISTENERS)
+
+
+def prepare_server(server: Any) -> None:
+    """Prepare gunicorn's main process before it starts workers: its hook `when_ready`."""
+    guard_forks()
+    refuse_until_ready(server)
+
+
+def refuse_without_workers(server: Any) -> None:
+    """Refuse callers when the last worker that answered them has gone: part of gunicorn's hook `child_exit`."""
+    ready = listening.newest_ready()
+    if not any(worker.age <= ready for worker in server.WORKERS.values()):
+        refuse_until_ready(server)

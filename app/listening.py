@@ -1,0 +1,113 @@
+"""When gunicorn listens: only while a worker can answer.
+
+gunicorn listens in its main process before any worker has loaded the application, so that callers of a process that
+starts would wait for as long as it boots. These functions close the listener without giving up the port, open it again
+from the worker, and close it at the end without losing a connection that the kernel has accepted already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import socket
+import struct
+import sys
+from typing import Any
+
+# Numbers of gunicorn's workers (`age`) that the main process and all workers see: the newest started, the newest ready.
+_shared = mmap.mmap(-1, 16)
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+SO_DETACH_FILTER = 27
+TCP_INFO_BYTES = 104  # Up to tcpi_total_retrans; enough for tcpi_unacked, the length of a listener's accept queue.
+TCP_INFO_UNACKED = 24  # Its offset: eight bytes of flags, then the fifth 32-bit number (linux/tcp.h).
+
+# Classic BPF over a TCP header: drop segments with SYN and without ACK, let all others pass.
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # A = flags
+    (0x54, 0, 0, 0x12),  # A &= SYN | ACK
+    (0x15, 0, 1, 0x02),  # if A == SYN
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # else pass
+)
+
+
+def note_started(age: int) -> None:
+    """Record that the main process starts worker number `age`."""
+    struct.pack_into("q", _shared, 0, age)
+
+
+def note_ready(age: int) -> None:
+    """Record that worker number `age` answers requests."""
+    struct.pack_into("q", _shared, 8, max(age, newest_ready()))
+
+
+def newest_started() -> int:
+    """Return the number of the newest worker that was started."""
+    return int(struct.unpack_from("q", _shared, 0)[0])
+
+
+def newest_ready() -> int:
+    """Return the number of the newest worker that ever answered requests."""
+    return int(struct.unpack_from("q", _shared, 8)[0])
+
+
+def close_listeners(listeners: list[Any]) -> None:
+    """Stop listening and keep the port: callers are refused at once instead of waiting in the accept queue.
+
+    Linux only: elsewhere the socket could not listen again. A port that the kernel chose is given up by this, so that
+    such a listener stays open.
+    """
+    if sys.platform != "linux":
+        return
+    for listener in listeners:
+        if is_listening(listener) and isinstance(listener.cfg_addr, tuple) and listener.cfg_addr[1] != 0:
+            listener.sock.shutdown(socket.SHUT_RDWR)
+
+
+def open_listener(listener: socket.socket, backlog: int) -> None:
+    """Listen, and take connections that `refuse_connections` would drop. Raises OSError if the port is taken."""
+    if sys.platform == "linux":
+        # There is none, usually, which is an error.
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+    if not is_listening(listener):
+        listener.listen(backlog)
+
+
+def is_listening(listener: Any) -> bool:
+    """Return whether a socket listens; True where the system cannot tell."""
+    try:
+        return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except (AttributeError, OSError):
+        return True
+
+
+def refuse_connections(listener: socket.socket) -> bool:
+    """Drop new connection attempts from now on; those under way are still completed and can be accepted.
+
+    Closing a listener resets what lies in its accept queue. With this filter the queue can be emptied first; a caller
+    whose attempt was dropped tries again by itself and is then refused. Returns False where there are no such filters.
+    """
+    if sys.platform != "linux":
+        return False
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_SYN))
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(_DROP_SYN), ctypes.addressof(program))
+        )
+    except OSError:
+        return False
+    return True
+
+
+def count_queued(listener: socket.socket) -> int:
+    """Return how many connections wait to be accepted; 0 where the system does not say."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    except OSError:
+        return 0
+    return int(struct.unpack_from("I", info, TCP_INFO_UNACKED)[0])
