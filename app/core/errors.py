@@ -35,22 +35,49 @@ class ProviderCallFailed(SluiceError):
     """The provider could not be asked."""
 
     retry_after_seconds: float | None = None
+    # How metrics, logs and the audit name it.
+    outcome = "ProviderCallFailed"
+    # Whether the provider as a whole is out of order, which says nothing about the call that met it so.
+    is_outage = False
 
 
 class NotSent(ProviderCallFailed):
     """The request surely did not reach the provider; it may be sent again freely."""
 
+    outcome = "NotSent"
+    is_outage = True
+
 
 class Throttled(NotSent):
     """The provider did not act and asks to be called less often."""
+
+    outcome = "Throttled"
 
 
 class OutcomeUnknown(ProviderCallFailed):
     """The provider may have acted; ask again with the same key and never call it failed."""
 
+    outcome = "OutcomeUnknown"
+
+
+class Unavailable(OutcomeUnknown):
+    """The provider did not answer, or answered that it is out of order; the call itself may be good."""
+
+    is_outage = True
+
+
+class UnexpectedAnswer(OutcomeUnknown):
+    """The provider is there, and its answer cannot be used; `field` names what is wrong with it."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message, field=field)
+        self.field = field
+
 
 class ProviderRefusedUs(ProviderCallFailed):
     """The provider refuses our credentials or configuration; a person must look."""
+
+    outcome = "ProviderRefusedUs"
 
 
 class ProviderUnusable(SluiceError):

@@ -1,12 +1,14 @@
 """The guard of outgoing calls: only to public addresses over https, or to what the environment lets through.
 
 A provider's URL comes from a tenant. The host is resolved once, every address is checked, and the connection goes to
-an address that was checked; redirects, proxies and .netrc are off; bytes and time are bounded.
+an address that was checked; redirects, proxies and .netrc are off. Time and bytes are bounded on the socket, so that
+the bound holds for whatever is read from it: interim answers, headers, bodies and trailers of any status.
 """
 
 from __future__ import annotations
 
 import email.utils
+import http.client
 import socket
 import ssl
 import threading
@@ -17,15 +19,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import requests
+import certifi
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 from urllib3.util.ssl_ import create_urllib3_context
 
-from app.core.errors import NotSent, OutcomeUnknown
+from app.core.errors import NotSent, OutcomeUnknown, Unavailable
+from app.core.schedule import RETRY_AFTER_SECONDS_MAX
 from app.providers.addresses import is_callable, is_loopback_name, resolve
 
 # Ten seconds in all: less than the lease of a provider call, so that an answer still finds its claim.
@@ -34,6 +36,10 @@ TOTAL_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 # A payment as JSON has a few kilobytes; a list page some hundred.
 RESPONSE_BYTES_MAX = 1024 * 1024
+# All that comes with a body: status lines, headers, chunk sizes, trailers. Real answers have some kilobytes of it.
+OVERHEAD_BYTES_MAX = 128 * 1024
+# One provider per call, a few hosts per thread: idle connections beyond these are closed.
+POOLS_MAX = 10
 
 
 class AddressRefused(NotSent):
@@ -42,11 +48,16 @@ class AddressRefused(NotSent):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A provider's answer: status, body, and how long to wait where it said so."""
+    """A provider's answer: status, body, and how long to wait where it said so.
+
+    The body of a redirect and of a server error is not read. `is_whole` is False where the body of a client error was
+    torn or too large; a success without its whole body is no answer.
+    """
 
     status: int
     body: bytes
     retry_after_seconds: float | None
+    is_whole: bool = True
 
 
 def check_url(url: str, private_hosts: frozenset[str]) -> None:
@@ -65,31 +76,44 @@ def check_url(url: str, private_hosts: frozenset[str]) -> None:
     raise AddressRefused("a provider URL is https; http is for loopback only")
 
 
-class _Deadline(threading.local):
-    """When the call that this thread is making has to be over, on the monotonic clock."""
+class _Limits(threading.local):
+    """What the call that this thread is making may still use: time on the monotonic clock, and bytes of its answer."""
 
-    at: float = float("inf")
+    ends_at: float = float("inf")
+    bytes_left: int = 0
+
+    def start(self) -> None:
+        """Grants a new call its time and bytes."""
+        self.ends_at = time.monotonic() + TOTAL_SECONDS
+        self.bytes_left = RESPONSE_BYTES_MAX + OVERHEAD_BYTES_MAX
 
     def left(self) -> float:
         """Returns the seconds that are left. Raises TimeoutError where there are none."""
-        seconds = self.at - time.monotonic()
+        seconds = self.ends_at - time.monotonic()
         if seconds <= 0:
             raise TimeoutError("the call took too long")
         return seconds
 
+    def count(self, received: int) -> int:
+        """Returns `received` bytes as they are. Raises OutcomeUnknown where they are more than the call may have."""
+        self.bytes_left -= received
+        if self.bytes_left < 0:
+            raise OutcomeUnknown("the provider's answer is too large")
+        return received
 
-_deadline = _Deadline()
+
+_limits = _Limits()
 
 
 class _TimedSocket(socket.socket):
     """A socket on which each read waits for what is left of the whole call, so that dripping bytes gain no time."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_deadline.left())
-        return super().recv_into(*args, **kwargs)
+        self.settimeout(_limits.left())
+        return _limits.count(super().recv_into(*args, **kwargs))
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(_deadline.left())
+        self.settimeout(_limits.left())
         super().sendall(*args, **kwargs)
 
 
@@ -97,16 +121,16 @@ class _TimedTLS(ssl.SSLSocket):
     """The same over TLS."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_deadline.left())
-        return super().recv_into(*args, **kwargs)
+        self.settimeout(_limits.left())
+        return _limits.count(super().recv_into(*args, **kwargs))
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(_deadline.left())
+        self.settimeout(_limits.left())
         super().sendall(*args, **kwargs)
 
 
 def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.socket:
-    until = time.monotonic() + min(CONNECT_SECONDS, _deadline.left())
+    until = time.monotonic() + min(CONNECT_SECONDS, _limits.left())
     found = resolve(host, port, CONNECT_SECONDS)
     # All of them, not only the one that is used: a host with a private address beside a public one is up to something.
     if not found or not all(is_callable(str(address[0]), host, private_hosts) for _, address in found):
@@ -127,108 +151,123 @@ def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.sock
     raise NotSent(f"the provider does not take connections: {last}") from last
 
 
-class _GuardedAdapter(HTTPAdapter):
-    """Connects to checked addresses only; the Host header and the TLS name stay the URL's."""
+def _open_pools(private_hosts: frozenset[str], ca_file: str | None) -> PoolManager:
+    """Returns pools that connect to checked addresses only; the Host header and the TLS name stay the URL's."""
 
-    def __init__(self, private_hosts: frozenset[str]) -> None:
-        self._private_hosts = private_hosts
-        super().__init__(max_retries=0)
+    def new_socket(connection: HTTPConnection) -> socket.socket:
+        # The name as it was given: without the dot at its end it could be looked up as another one.
+        return _connect(connection._dns_host, connection.port, private_hosts)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: object) -> None:
-        private_hosts = self._private_hosts
-
-        def new_socket(connection: HTTPConnection) -> socket.socket:
-            # The name as it was given: without the dot at its end it could be looked up as another one.
-            return _connect(connection._dns_host, connection.port, private_hosts)
-
-        plain = type("GuardedHTTP", (HTTPConnection,), {"_new_conn": new_socket})
-        secure = type("GuardedHTTPS", (HTTPSConnection,), {"_new_conn": new_socket})
-        context = create_urllib3_context()
-        context.sslsocket_class = _TimedTLS
-        self.poolmanager = PoolManager(
-            num_pools=connections, maxsize=maxsize, block=block, retries=False, ssl_context=context
-        )
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": type("GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
-        }
+    plain = type("GuardedHTTP", (HTTPConnection,), {"_new_conn": new_socket})
+    secure = type("GuardedHTTPS", (HTTPSConnection,), {"_new_conn": new_socket})
+    context = create_urllib3_context()
+    context.sslsocket_class = _TimedTLS
+    pools = PoolManager(
+        num_pools=POOLS_MAX,
+        maxsize=1,
+        retries=False,
+        ssl_context=context,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=ca_file or certifi.where(),
+    )
+    pools.pool_classes_by_scheme = {
+        "http": type("GuardedHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("GuardedHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
+    return pools
 
 
 class Outgoing:
-    """Sends requests to providers. Not shared between threads: each has its own session.
+    """Sends requests to providers. Not shared between threads: each has its own connections.
 
+    Proxies, .netrc and cookies are unknown to it, so nothing of the machine or of another account changes a call.
     `private_hosts` may be called although they are not public; `ca_file` replaces the authorities that are trusted.
     """
 
     def __init__(self, private_hosts: frozenset[str] = frozenset(), ca_file: str | None = None) -> None:
         self._private_hosts = private_hosts
-        self._session = requests.Session()
-        # Neither proxies nor .netrc of the machine may change where a call goes or what it carries.
-        self._session.trust_env = False
-        self._session.verify = ca_file or True
-        # A small answer must not unfold into a large one.
-        self._session.headers["Accept-Encoding"] = "identity"
-        adapter = _GuardedAdapter(private_hosts)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._pools = _open_pools(private_hosts, ca_file)
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """Sends one request. Raises NotSent where it surely did not arrive, OutcomeUnknown where it may have."""
         check_url(url, self._private_hosts)
-        _deadline.at = time.monotonic() + TOTAL_SECONDS
-        # A cookie of one account must not travel with another's call.
-        self._session.cookies.clear()
+        _limits.start()
         try:
-            response = self._session.request(
+            response = self._pools.urlopen(
                 method,
                 url,
-                headers=dict(headers),
-                data=body,
-                timeout=(CONNECT_SECONDS, TOTAL_SECONDS),
-                allow_redirects=False,
-                stream=True,
+                body=body,
+                # A small answer must not unfold into a large one.
+                headers={"User-Agent": "sluice", **headers, "Accept-Encoding": "identity"},
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=TOTAL_SECONDS),
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
-            with response:
-                content = _read_bounded(response)
-        except NotSent:
-            raise
-        except requests.exceptions.SSLError as error:
+            return _read_answer(response)
+        except urllib3.exceptions.SSLError as error:
             raise _tls_failure(error) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise OutcomeUnknown(f"the provider's answer did not come: {type(error).__name__}") from error
-        return Answer(response.status_code, content, parse_retry_after(response.headers.get("Retry-After")))
+        # ValueError: what cannot be written as a header or read as a number; HTTPException: what is no HTTP.
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            raise Unavailable(f"the provider's answer did not come: {type(error).__name__}") from error
 
 
 def _tls_failure(error: Exception) -> NotSent | OutcomeUnknown:
     """A certificate that is refused is refused before anything is sent; what breaks later may have arrived."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error):
         return NotSent("the provider's certificate is not trusted")
-    return OutcomeUnknown(f"the provider's answer did not come: {type(error).__name__}")
+    return Unavailable(f"the provider's answer did not come: {type(error).__name__}")
 
 
-def _read_bounded(response: requests.Response) -> bytes:
+def _read_answer(response: urllib3.BaseHTTPResponse) -> Answer:
+    connection = response.connection
+    content, is_whole, is_reusable = b"", True, False
+    try:
+        if 200 <= response.status < 300:
+            content = _read_bounded(response)
+            # 204 and the like have no body; where one was sent all the same it would be read as the next answer.
+            is_reusable = response.status in (200, 201)
+        elif 400 <= response.status < 500:
+            try:
+                content = _read_bounded(response)
+            except (OutcomeUnknown, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError):
+                # The status of a client error has its meaning without the body.
+                content, is_whole = b"", False
+        return Answer(response.status, content, parse_retry_after(response.headers.get("Retry-After")), is_whole)
+    finally:
+        if not is_reusable:
+            response.close()
+            if connection is not None:
+                connection.close()
+
+
+def _read_bounded(response: urllib3.BaseHTTPResponse) -> bytes:
+    if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise OutcomeUnknown("the provider's answer is packed, which was not asked for")
     chunks, size = [], 0
-    while chunk := response.raw.read1(16_384, decode_content=False):
+    while chunk := response.read1(16_384, decode_content=False):
         size += len(chunk)
         if size > RESPONSE_BYTES_MAX:
             raise OutcomeUnknown("the provider's answer is too large")
-        _deadline.left()
         chunks.append(chunk)
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise OutcomeUnknown("the provider's answer is packed, which was not asked for")
     return b"".join(chunks)
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Returns a Retry-After header (seconds or an HTTP date, RFC 9110) in seconds, None where it cannot be read."""
+    """Returns a Retry-After header (seconds or an HTTP date, RFC 9110) in seconds, None where it cannot be read.
+
+    At most RETRY_AFTER_SECONDS_MAX, whatever the provider names.
+    """
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return float(value[:6])
+        return min(float(value), RETRY_AFTER_SECONDS_MAX)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    # Dates that no calendar has end in any of these.
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
