@@ -11,6 +11,7 @@ from enum import StrEnum
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
 from app.core.payments import Payment
+from app.core.provider_values import is_redirect_url
 
 
 class Verdict(StrEnum):
@@ -94,7 +95,8 @@ def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
     filled: dict[str, object] = {}
     if payment.provider_reference is None and fact.reference:
         filled["provider_reference"] = fact.reference
-    if payment.redirect_url is None and fact.redirect_url:
+    # Adapters check it too; this is the one place through which it reaches a row and a browser.
+    if payment.redirect_url is None and is_redirect_url(fact.redirect_url):
         filled["redirect_url"] = fact.redirect_url
     return filled
 

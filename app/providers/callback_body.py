@@ -9,6 +9,7 @@ from typing import Any
 from app.core.errors import Unusable
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
+from app.core.provider_values import REFERENCE_LENGTH_MAX, is_reference
 from app.core.redaction import redact
 
 _KINDS = {
@@ -20,7 +21,6 @@ _KINDS = {
 
 # Error messages of providers are shown to users; what is longer is no message.
 MESSAGE_LENGTH_MAX = 500
-REFERENCE_LENGTH_MAX = 255
 
 
 def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
@@ -33,7 +33,7 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
     event_type = body.get("event_type")
     if event_type != f"payment.{status}":
         raise Unusable(f"event_type {event_type!r} and status {status!r} disagree")
-    reference = read_text(body, "provider_reference", REFERENCE_LENGTH_MAX)
+    reference = read_reference(body)
     if kind is not FactKind.SUCCEEDED:
         # Amounts of what is no success are ignored (CONTRACT section 4).
         return payment_id, Fact(kind, reference, message=read_message(body))
@@ -68,16 +68,24 @@ def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
 
 
 def read_message(body: Mapping[str, Any]) -> str | None:
-    """Returns the provider's error message without credentials and card numbers. Raises Unusable."""
-    message = read_text(body, "error_message", MESSAGE_LENGTH_MAX)
-    return message and redact(message)
+    """Returns the provider's error message, cut, without credentials and card numbers. Raises Unusable."""
+    message = read_text(body, "error_message")
+    return message and redact(message[:MESSAGE_LENGTH_MAX])
 
 
-def read_text(body: Mapping[str, Any], field: str, length_max: int) -> str | None:
-    """Returns an optional text field, cut to `length_max`. Raises Unusable where it is no text."""
+def read_reference(body: Mapping[str, Any]) -> str | None:
+    """Returns the provider's reference. Raises Unusable where it cannot be kept: cut, it would be another payment's."""
+    reference = read_text(body, "provider_reference")
+    if reference is not None and not is_reference(reference):
+        raise Unusable(f"provider_reference has more than {REFERENCE_LENGTH_MAX} characters")
+    return reference
+
+
+def read_text(body: Mapping[str, Any], field: str) -> str | None:
+    """Returns an optional text field as it is. Raises Unusable where it is no text."""
     value = body.get(field)
     if value is None or value == "":
         return None
     if not isinstance(value, str):
         raise Unusable(f"{field} is not text")
-    return value[:length_max]
+    return value

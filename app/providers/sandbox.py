@@ -10,25 +10,42 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.core.errors import OutcomeUnknown, ProviderRefusedUs, Throttled, Unusable
+from app.core.errors import (
+    OutcomeUnknown,
+    ProviderCallFailed,
+    ProviderRefusedUs,
+    Throttled,
+    Unavailable,
+    UnexpectedAnswer,
+    Unusable,
+)
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.payments import format_time
+from app.core.provider_values import is_redirect_url, is_reference
 from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.callback_body import (
+    MESSAGE_LENGTH_MAX,
     name_payment,
-    read_message,
     read_money,
     read_payment_id,
-    read_text,
+    read_reference,
     translate_callback,
 )
 from app.providers.outgoing import Answer, Outgoing
 
 # A page of a list has some hundred kilobytes, well below what an answer may have.
 LIST_ROWS = 200
+# A cursor travels in the next page's URL.
+CURSOR_LENGTH_MAX = 2_048
+
+# Answers that say that our key, our address or our rights are wrong: asking again changes nothing, a person must act.
+# The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
+REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
+# The answer to a payment that the provider does not take.
+REFUSES_PAYMENT = frozenset({400, 422})
 
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
 SETTLES_WITHIN_DAYS = 7
@@ -80,8 +97,9 @@ class SandboxAdapter:
         answer = self._send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
         if answer.status in (200, 201):
             body = _read(answer)
-            return Fact(FactKind.ACCEPTED, _text(body, "reference"), _text(body, "redirect_url"))
-        if answer.status in (400, 422):
+            _check_subject(body, payment_id)
+            return Fact(FactKind.ACCEPTED, _reference(body), _redirect_url(body))
+        if answer.status in REFUSES_PAYMENT and answer.is_whole:
             return Fact(FactKind.DECLINED, message=_error_message(answer))
         raise _failure(answer)
 
@@ -95,13 +113,13 @@ class SandboxAdapter:
             found = _read(answer).get("data")
             if not isinstance(found, list):
                 raise OutcomeUnknown("the provider's list cannot be read")
-            return _state(found[0]) if found else Fact(FactKind.NOT_FOUND)
+            return _state(found[0], subject.payment_id) if found else Fact(FactKind.NOT_FOUND)
         answer = self._send(account, "GET", f"/v1/payments/{urllib.parse.quote(subject.reference, safe='')}")
         if answer.status == 404:
             return Fact(FactKind.NOT_FOUND)
         if answer.status != 200:
             raise _failure(answer)
-        return _state(_read(answer))
+        return _state(_read(answer), subject.payment_id)
 
     def list_payments(
         self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
@@ -109,29 +127,31 @@ class SandboxAdapter:
         """Yields the payments of a period, oldest first, in pages of LIST_ROWS."""
         query = {"created_after": format_time(created_after), "created_before": format_time(created_before)}
         cursor: str | None = None
+        seen: set[str] = set()
         while True:
             page = query | {"limit": str(LIST_ROWS)} | ({} if cursor is None else {"cursor": cursor})
             answer = self._send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(page))
             if answer.status != 200:
                 raise _failure(answer)
             body = _read(answer)
-            rows, last = body.get("data"), cursor
+            rows = body.get("data")
             if not isinstance(rows, list):
                 raise OutcomeUnknown("the provider's list cannot be read")
             yield from (_listed(row) for row in rows)
             cursor = body.get("next_cursor")
             if cursor is None:
                 return
-            if not isinstance(cursor, str) or cursor == last:
-                # A list that does not go on would be read for ever.
-                raise OutcomeUnknown("the provider's list does not go on")
+            if not isinstance(cursor, str) or cursor in seen or len(cursor) > CURSOR_LENGTH_MAX:
+                # A list that leads back to a page of its own has no end.
+                raise OutcomeUnknown("the provider's list has a cursor that leads nowhere")
+            seen.add(cursor)
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Closes the session; where it cannot be closed any more, the state says why."""
         reference = urllib.parse.quote(subject.reference or "", safe="")
         answer = self._send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
         if answer.status == 200:
-            return _state(_read(answer))
+            return _state(_read(answer), subject.payment_id)
         if answer.status == 409:
             return self.fetch(account, subject)
         raise _failure(answer)
@@ -147,7 +167,7 @@ class SandboxAdapter:
         if body.get("status") != "refunded":
             raise Unusable("event_type and status disagree")
         amount_minor, currency = read_money(body, "amount")
-        reference = read_text(body, "provider_reference", 255)
+        reference = read_reference(body)
         return read_payment_id(body), Fact(FactKind.REFUNDED, reference, amount_minor=amount_minor, currency=currency)
 
     def _send(
@@ -171,38 +191,75 @@ def _read(answer: Answer) -> dict[str, Any]:
     try:
         body = loads(answer.body)
     except JsonError as error:
-        raise OutcomeUnknown("the provider's answer is torn") from error
+        # Half an answer, or a gateway's page: the provider is not there.
+        raise Unavailable("the provider's answer is torn") from error
     if not isinstance(body, dict):
-        raise OutcomeUnknown("the provider's answer is no object")
+        raise Unavailable("the provider's answer is no object")
     return body
 
 
-def _text(body: Mapping[str, Any], field: str) -> str:
-    value = body.get(field)
-    if not isinstance(value, str) or not value or len(value) > 2048:
-        raise OutcomeUnknown(f"the provider's answer has no {field}")
-    return value
+def _check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
+    """Raises UnexpectedAnswer where the answer names another payment than the one that was asked about."""
+    named = body.get("merchant_reference")
+    if named is not None and named != str(payment_id):
+        raise UnexpectedAnswer("the provider's answer is about another payment", "merchant_reference")
 
 
-def _state(body: Any) -> Fact:
+def _reference(body: Mapping[str, Any]) -> str:
+    reference = body.get("reference")
+    if reference is None:
+        raise OutcomeUnknown("the provider's answer has no reference")
+    if not is_reference(reference):
+        raise UnexpectedAnswer("the provider's answer has a reference that cannot be kept", "reference")
+    return str(reference)
+
+
+def _redirect_url(body: Mapping[str, Any]) -> str:
+    redirect_url = body.get("redirect_url")
+    if redirect_url is None:
+        raise OutcomeUnknown("the provider's answer has no redirect_url")
+    if not is_redirect_url(redirect_url):
+        raise UnexpectedAnswer("the provider's answer has a redirect_url that no browser may follow", "redirect_url")
+    return str(redirect_url)
+
+
+def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
+    """Returns the state of the payment in `body`, which must be `asked`, where that is given."""
     if not isinstance(body, dict):
         raise OutcomeUnknown("the provider's answer is no object")
-    kind = KINDS.get(str(body.get("status")))
+    if asked is not None:
+        _check_subject(body, asked)
+    status = body.get("status")
+    if not isinstance(status, str):
+        raise OutcomeUnknown("the provider's answer has no status")
+    kind = KINDS.get(status)
     if kind is None:
-        raise OutcomeUnknown("the provider's answer has an unknown status")
-    reference = _text(body, "reference")
-    redirect_url = body.get("redirect_url") if isinstance(body.get("redirect_url"), str) else None
-    if kind is FactKind.COMMITTED:
-        return Fact(kind, reference, redirect_url, settles_within_days=SETTLES_WITHIN_DAYS)
+        raise UnexpectedAnswer(f"the provider's answer has an unknown status: {redact(status[:40])!r}", "status")
+    reference = _reference(body)
     if kind is not FactKind.SUCCEEDED:
-        is_expiry = body.get("status") == "expired"
-        return Fact(kind, reference, redirect_url, message=read_message(body), is_expiry=is_expiry)
+        return _unpaid(kind, reference, body)
     try:
         currency = str(body.get("received_currency") or body.get("currency"))
         amount_minor = parse_exact_amount(body.get("received_amount"), currency)
     except (AmountError, CurrencyError) as error:
-        raise OutcomeUnknown(f"the provider's answer has an unreadable amount: {error}") from error
-    return Fact(kind, reference, redirect_url, amount_minor, currency)
+        raise UnexpectedAnswer(f"the provider's answer has an unreadable amount: {error}", "received_amount") from error
+    redirect_url = body.get("redirect_url")
+    return Fact(kind, reference, redirect_url if is_redirect_url(redirect_url) else None, amount_minor, currency)
+
+
+def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
+    # Only an open payment has somewhere to go; one that has ended is not held up by a URL that is wrong.
+    is_open = kind in (FactKind.PENDING, FactKind.COMMITTED)
+    redirect_url = _redirect_url(body) if is_open and body.get("redirect_url") is not None else None
+    if kind is FactKind.COMMITTED:
+        return Fact(kind, reference, redirect_url, settles_within_days=SETTLES_WITHIN_DAYS)
+    return Fact(kind, reference, redirect_url, message=_message(body), is_expiry=body.get("status") == "expired")
+
+
+def _message(body: Mapping[str, Any]) -> str | None:
+    """Returns the error message; what is no text is none, and takes nothing from the state that it comes with."""
+    message = body.get("error_message")
+    return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else None
 
 
 def _listed(body: Any) -> Listed:
@@ -218,8 +275,8 @@ def _listed(body: Any) -> Listed:
         # Nothing given back may be written without a currency's digits.
         refunded = parse_exact_amount(given_back, fact.currency or currency) if given_back.strip("0.") else 0
     except (AmountError, CurrencyError) as error:
-        raise OutcomeUnknown(f"the provider's list has an unreadable amount: {error}") from error
-    return Listed(payment_id, _text(body, "reference"), asked, currency, refunded, fact)
+        raise UnexpectedAnswer(f"the provider's list has an unreadable amount: {error}", "amount") from error
+    return Listed(payment_id, _reference(body), asked, currency, refunded, fact)
 
 
 def _error_message(answer: Answer) -> str:
@@ -227,17 +284,20 @@ def _error_message(answer: Answer) -> str:
         message = loads(answer.body)["error"]["message"]
     except (JsonError, KeyError, TypeError):
         message = None
-    return redact(message[:500]) if isinstance(message, str) and message else "refused by the provider"
+    return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else "refused by the provider"
 
 
-def _failure(answer: Answer) -> Exception:
-    """What a status that is no answer means: may the provider have acted?"""
-    if answer.status in (401, 403, 404, 405, 409, 410, 415) or 300 <= answer.status < 400:
-        return ProviderRefusedUs(f"the provider answered {answer.status}")
-    error: Throttled | OutcomeUnknown
+def _failure(answer: Answer) -> ProviderCallFailed:
+    """What a status that is no answer means: may the provider have acted, and is it the payment or the provider?"""
+    why = f"the provider answered {answer.status}"
+    if answer.status in REFUSES_US:
+        return ProviderRefusedUs(why)
+    error: ProviderCallFailed
     if answer.status in (425, 429):
-        error = Throttled(f"the provider answered {answer.status}")
+        error = Throttled(why)
+    elif answer.status >= 500 or 300 <= answer.status < 400:
+        error = Unavailable(why)
     else:
-        error = OutcomeUnknown(f"the provider answered {answer.status}")
+        error = UnexpectedAnswer(why, "http_status")
     error.retry_after_seconds = answer.retry_after_seconds
     return error

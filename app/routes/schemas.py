@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
+from app.core.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 
 USER_ID_PATTERN = r"^[A-Za-z0-9_.:@-]{1,128}$"
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -115,8 +116,10 @@ class Payment(BaseModel):
     status: Status
     exception: Mark | None
     provider_id: UuidText
-    provider_reference: str | None
-    redirect_url: str | None
+    provider_reference: str | None = Field(max_length=REFERENCE_LENGTH_MAX)
+    redirect_url: str | None = Field(
+        max_length=REDIRECT_URL_LENGTH_MAX, description="Where the user pays: an absolute http or https URL."
+    )
     failure_reason: str | None
     metadata: dict[str, str]
     created_at: Time
@@ -250,7 +253,7 @@ class DeadLetterList(BaseModel):
 class DeadLetterDetail(DeadLetter):
     """A dead letter with its raw bytes and headers, and what operators did with it; `effect` says what was done now."""
 
-    provider_reference: str | None
+    provider_reference: str | None = Field(max_length=REFERENCE_LENGTH_MAX)
     headers: dict[str, Any] | None
     body_base64: str | None
     history: list[dict[str, Any]]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from app.core.provider_values import REFERENCE_LENGTH_MAX
 from app.routes.schemas import Time, UuidText
 
 
@@ -16,7 +17,7 @@ class WebhookBody(BaseModel):
     event_id: str | None = None
     event_type: Literal["payment.success", "payment.failed", "payment.cancelled", "payment.processing"]
     transaction_id: UuidText = Field(description="The payment.")
-    provider_reference: str | None = None
+    provider_reference: str | None = Field(None, max_length=REFERENCE_LENGTH_MAX)
     status: Literal["success", "failed", "cancelled", "processing"] = Field(
         description="`processing`: the payer has committed to a method that settles days later; on payment-callback."
     )
