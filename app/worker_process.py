@@ -14,6 +14,7 @@ from app.garbage import keep_what_is_loaded
 from app.logs import configure_logging
 from app.metrics import TASKS
 from app.metrics_server import serve_metrics
+from app.services.call_shares import shares
 
 # Nobody who looks at Flower sees the difference, and a doorbell that is to be answered at once does.
 EVENTS_SECONDS = 0.05
@@ -75,6 +76,7 @@ def prepare_process(app: Celery) -> None:
     app.set_default()
     app.steps["consumer"].add(EventsAside)
     limit_remote_control()
+    signals.celeryd_after_setup.connect(_read_concurrency, weak=False)
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(_start_child, weak=False)
     signals.worker_process_shutdown.connect(_end_child, weak=False)
@@ -91,6 +93,11 @@ def limit_remote_control() -> None:
 
 def _set_up_logging(**_: Any) -> None:
     configure_logging()
+
+
+def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
+    """A tenant's share of the threads is counted from as many as this worker has."""
+    shares.threads = instance.concurrency or shares.threads
 
 
 def _start_child(**_: Any) -> None:

@@ -30,10 +30,11 @@ RETRY_AFTER_SECONDS_MAX = 3_600.0
 # A provider that asks for fewer calls and names no time gets this much rest.
 THROTTLE_SECONDS = 1.0
 
-# A provider that fails is tried again after five seconds, then after twice as long each time, at last every five
-# minutes: soon enough for a user who waits, seldom enough for a provider that is down for the night.
+# A failing provider is probed after five seconds, then after twice as long each time, at last every twenty: with the
+# wait for the probed call and the sweep, payments continue within thirty seconds of the provider's return. One call in
+# twenty seconds burdens no provider.
 PAUSE_SECONDS_FIRST = 5.0
-PAUSE_SECONDS_MAX = 300.0
+PAUSE_SECONDS_MAX = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,22 @@ def postpone_seconds(times: int, ceiling: float = POSTPONE_SECONDS_MAX) -> float
     return min(retry_seconds(times), ceiling * random.uniform(0.5, 1.0))  # noqa: S311  # nosec B311
 
 
-def pause_seconds(opens: int) -> float:
-    """Returns how long a failing provider is left alone for the pause number `opens` (from 1) in a row."""
-    return float(min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2 ** min(opens - 1, 30)))
+def pause_seconds(opens: int, call_seconds: float = 0.0) -> float:
+    """Returns how long a failing provider is left alone for the pause number `opens` (from 1) in a row.
+
+    Counted from the start of the failed call, which took `call_seconds`: a probe that hangs must not make the time to
+    the next one longer.
+    """
+    pause = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0 ** min(opens - 1, 30))
+    return max(PAUSE_SECONDS_FIRST, pause - call_seconds)
+
+
+def probe_counts(opens: int) -> bool:
+    """Returns whether a failed probe after the pause number `opens` uses up an attempt of its call.
+
+    Probes are evenly spaced and attempts are meant to be exponential: the first, second, fourth, eighth ... count.
+    """
+    return opens & (opens - 1) == 0
 
 
 def throttle_seconds(retry_after_seconds: float | None) -> float:

@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "webhook_conflict": ("critical", "a webhook id was sent again with other bytes"),
     "provider_refused_us": ("critical", "a provider refuses our credentials or configuration"),
     "provider_breaker_open": ("critical", "a provider fails call after call and is paused"),
+    "provider_answer_unexpected": ("warning", "a provider answers something that cannot be used; it is asked again"),
     "reconciliation_difference": ("critical", "the provider's list and the payments differ"),
     "provider_call_dead_letter": ("warning", "a provider could not be reached within the allowed attempts"),
     "work_overdue": ("critical", "due work is not being done"),

@@ -1,8 +1,9 @@
 """The circuit breaker of a provider: calls that fail in a row pause it, for all workers, in PostgreSQL.
 
 A provider that works has no row, and its calls write none. After FAILURES_MAX failed calls in a row it is paused;
-after the pause a single call goes out, and only its answer lets the others follow. Waiting is not failing: what is due
-meanwhile is put off, not tried.
+after the pause a single call (the probe) goes out, and only its answer lets the others follow. Waiting is not failing:
+what is due meanwhile is put off, not tried. A verified webhook that arrives during a pause ends it: the probe follows
+at once. Once the provider has answered, calls that wait for a retry are due at once.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import uuid
 
 import structlog
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled, UnexpectedAnswer
 from app.core.facts import Command, CommandKind
 from app.core.schedule import pause_seconds, throttle_seconds
 from app.runtime import Runtime
@@ -22,6 +24,7 @@ from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.settlement import Item
 from models import prepared, read, write_later
+from models.row_sets import uuid_array
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +33,18 @@ FAILURES_MAX = 5
 
 # Work that was put off comes back within this time after the pause, not all in one moment.
 SPREAD_SECONDS = 2.0
+# A call whose probe failed comes back this long after the pause: after those that were put off and the sweep that finds
+# them, so that another call is the next probe and a single bad call cannot keep its provider paused.
+PROBE_AGAIN_SECONDS = 4.0
+# Webhooks can go on while a provider's API is down: beyond the first pause they end one only after this time.
+WEBHOOK_PAUSE_SECONDS_MIN = 2.0
 
-# One statement's worth of work to put off, and of payments to expire in one transaction.
+# An answer that cannot be used raises one alarm a day for each provider and part of the answer.
+UNEXPECTED_ALARM_INTERVAL = "1 day"
+# First half of the advisory lock's key, so that it meets no other use of advisory locks.
+_ALARM_LOCK_SPACE = 0x616C726D
+
+# One statement's worth of work to put off or to resume, and of payments to expire in one transaction.
 PUT_OFF_ROWS_MAX = 1_000
 EXPIRE_ROWS_MAX = 100
 
@@ -69,43 +82,119 @@ _ANSWERED = text(
 )
 
 
+# Creates are never planned ahead: one that is due later has failed or was put off, like whatever has used an attempt.
+_RESUME = text(
+    """
+    update payment_work set due_at = now()
+    where payment_id in (
+        select payment_id from payment_work
+        where provider_id = :provider_id and due_at > now() and claim_id is null and (action = 'create' or attempts > 0)
+        order by due_at limit :rows for update skip locked)
+    """
+)
+_END_PAUSES = text(
+    """
+    update provider_breakers b set paused_until = now()
+    where b.opens > 0 and b.paused_until > now()
+      and (b.opens = 1 or b.changed_at < now() - make_interval(secs => :least))
+      and exists (
+        select from payment_webhooks h
+        where h.id = any(cast(:ids as uuid[])) and h.provider_id = b.provider_id and h.received_at > b.changed_at)
+    returning b.provider_id
+    """
+)
+_ALARM_LOCK = text("select pg_advisory_xact_lock(:space, hashtext(:key))")
+_IS_ALARMED = text(
+    f"""
+    select exists (
+        select from alerts where at > now() - interval '{UNEXPECTED_ALARM_INTERVAL}' and tenant_id = :tenant_id
+          and kind = 'provider_answer_unexpected' and detail->>'provider_id' = :provider_id
+          and detail->>'field' = :field)
+    """  # noqa: S608  # constants
+)
+
+
 def note_failure(
-    runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.UUID, error: ProviderCallFailed, is_probe: bool
-) -> None:
+    runtime: Runtime,
+    tenant_id: uuid.UUID,
+    provider_id: uuid.UUID,
+    error: ProviderCallFailed,
+    is_probe: bool,
+    call_seconds: float = 0.0,
+) -> float | None:
     """Counts a failed call, in a transaction of its own, and pauses the provider where it was one too many.
 
-    A refusal of our credentials is an answer, and so is the wish to be called less often: that pauses the provider for
-    the time it named and counts no failure.
+    A refusal of our credentials is an answer, and so is one that cannot be used, which raises an alarm. The wish to be
+    called less often pauses the provider for the time it named and counts no failure. Returns the pause in seconds
+    where the failures led to one.
     """
     about = {"provider_id": provider_id, "tenant_id": tenant_id, "error": str(error)}
     if isinstance(error, ProviderRefusedUs):
         note_answer(runtime, provider_id)
-        return
+        return None
+    if isinstance(error, UnexpectedAnswer):
+        note_answer(runtime, provider_id)
+        _raise_unexpected(runtime, tenant_id, provider_id, error)
+        return None
     with runtime.database.transaction("worker") as connection:
         if isinstance(error, Throttled):
             connection.execute(_THROTTLED, about | {"seconds": throttle_seconds(error.retry_after_seconds)})
-        else:
-            _count_failure(connection, about, is_probe)
+            return None
+        return _count_failure(connection, about, is_probe, call_seconds)
 
 
-def _count_failure(connection: Connection, about: dict[str, object], is_probe: bool) -> None:
+def _count_failure(
+    connection: Connection, about: dict[str, object], is_probe: bool, call_seconds: float
+) -> float | None:
     row = connection.execute(_FAILED, about).one()
     # Calls that were under way when the pause began do not make it longer; the single call after it does.
-    if is_probe or (row.opens == 0 and row.failures >= FAILURES_MAX):
-        seconds = pause_seconds(row.opens + 1)
-        connection.execute(_PAUSE, about | {"opens": row.opens + 1, "seconds": seconds})
-        log.warning("provider_paused", provider_id=str(about["provider_id"]), seconds=seconds, failures=row.failures)
-        if row.opens == 0:
-            detail = {"provider_id": about["provider_id"], "failures": row.failures, "error": about["error"]}
-            alerts.write(connection, [AlertRow("provider_breaker_open", row.tenant_id, detail)])
+    if not is_probe and (row.opens > 0 or row.failures < FAILURES_MAX):
+        return None
+    seconds = pause_seconds(row.opens + 1, call_seconds)
+    connection.execute(_PAUSE, about | {"opens": row.opens + 1, "seconds": seconds})
+    log.warning("provider_paused", provider_id=str(about["provider_id"]), seconds=seconds, failures=row.failures)
+    if row.opens == 0:
+        detail = {"provider_id": about["provider_id"], "failures": row.failures, "error": about["error"]}
+        alerts.write(connection, [AlertRow("provider_breaker_open", row.tenant_id, detail)])
+    return seconds
+
+
+def _raise_unexpected(runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.UUID, error: UnexpectedAnswer) -> None:
+    about = {"tenant_id": tenant_id, "provider_id": str(provider_id), "field": error.field}
+    with runtime.database.transaction("worker") as connection:
+        connection.execute(_ALARM_LOCK, {"space": _ALARM_LOCK_SPACE, "key": f"{provider_id}:{error.field}"})
+        if not connection.execute(_IS_ALARMED, about).scalar():
+            detail = {"provider_id": provider_id, "field": error.field, "error": str(error)}
+            alerts.write(connection, [AlertRow("provider_answer_unexpected", tenant_id, detail)])
 
 
 def note_answer(runtime: Runtime, provider_id: uuid.UUID) -> None:
-    """Forgets the failures of a provider that has answered, and rings for what waited for it."""
+    """Forgets the failures of a provider that has answered; calls that waited for it are due at once."""
     with runtime.database.transaction("worker") as connection:
         opens = connection.execute(_ANSWERED, {"provider_id": provider_id}).scalar()
+        if opens:
+            connection.execute(_RESUME, {"provider_id": provider_id, "rows": PUT_OFF_ROWS_MAX})
     if opens:
         log.info("provider_back", provider_id=str(provider_id))
+        runtime.doorbells.ring("provider")
+
+
+def note_webhooks(runtime: Runtime, webhook_ids: list[uuid.UUID]) -> None:
+    """Ends the pauses of providers that sent these verified webhooks since they began; a probe is due at once.
+
+    The breaker stays half-open: a provider that sends webhooks may still not answer calls. Raises nothing: the webhooks
+    are settled, and without this the pause ends by itself.
+    """
+    values = {"ids": uuid_array(webhook_ids), "least": WEBHOOK_PAUSE_SECONDS_MIN}
+    try:
+        with runtime.database.transaction("worker") as connection:
+            ended = list(connection.execute(_END_PAUSES, values).scalars())
+            for provider_id in ended:
+                connection.execute(_RESUME, {"provider_id": provider_id, "rows": PUT_OFF_ROWS_MAX})
+    except SQLAlchemyError as error:
+        log.warning("pause_not_ended", error=type(error).__name__)
+        return
+    if ended:
         runtime.doorbells.ring("provider")
 
 

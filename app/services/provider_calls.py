@@ -11,17 +11,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.decision import Verdict
 from app.core.errors import OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.facts import Command, CommandKind, Fact, FactKind
-from app.core.schedule import retry_seconds
 from app.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.providers import Subject
 from app.runtime import Runtime
-from app.services import alerts, audit, breaker, database_trouble, dead_letters, setting_aside, settlement
+from app.services import audit, breaker, database_trouble, setting_aside, settlement
 from app.services.after_commit import number, tell
-from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
-from app.services.dead_letters import DeadLetterRow
+from app.services.call_failures import count_attempts, give_up, is_past_asking, retry
+from app.services.call_shares import shares
 from app.services.giving_back import pay_back
-from app.services.provider_claims import Claim, claim_call
+from app.services.provider_claims import Claim
 from app.services.settlement import Item
 from models import prepared, read
 
@@ -30,10 +29,6 @@ log = structlog.get_logger(__name__)
 # A doorbell works for at most this long and then rings again, so that no message holds a thread for good.
 RING_SECONDS_MAX = 10.0
 
-# A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
-# arrives for it all the same is still credited.
-EXPIRY_ATTEMPTS_MAX = 3
-
 
 def call_due(runtime: Runtime) -> None:
     """Makes provider calls until none is due or allowed, at most for RING_SECONDS_MAX."""
@@ -41,14 +36,17 @@ def call_due(runtime: Runtime) -> None:
     runtime.doorbells.take_down("provider")
     pay_back(runtime)
     while True:
-        claim, is_more_due = claim_call(runtime)
+        claim, is_more_due = shares.claim(runtime)
         if claim is None:
             breaker.put_off(runtime)
             return
-        if is_more_due:
-            # Another thread goes on with the rest while this one waits for the provider.
-            runtime.doorbells.ring("provider")
-        call_claimed(runtime, claim)
+        try:
+            if is_more_due:
+                # Another thread goes on with the rest while this one waits for the provider.
+                runtime.doorbells.ring("provider")
+            call_claimed(runtime, claim)
+        finally:
+            shares.end(claim)
         if time.monotonic() > deadline:
             runtime.doorbells.ring("provider")
             return
@@ -78,18 +76,35 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
 def make_call(runtime: Runtime, claim: Claim) -> None:
     """Asks the provider and settles what it says; a failure is retried, kept as a dead letter, or waited out."""
     started = time.monotonic()
-    try:
-        fact = _ask(runtime, claim)
-    except ProviderCallFailed as error:
-        outcome = type(error).__name__
-        breaker.note_failure(runtime, claim.tenant_id, claim.provider_id, error, claim.is_probe)
-        _note_call(claim, outcome, started)
-        _settle_failure(runtime, claim, error, time.monotonic() - started)
+    if claim.attempts > claim.attempts_max:
+        # A failed attempt ends the call at the limit: beyond it, workers died in the middle of the attempts.
+        error = OutcomeUnknown(f"none of {claim.attempts_max} attempts came to an end")
+        _settle_failure(runtime, claim, error, 0.0)
+        return
+    answer = _ask_guarded(runtime, claim)
+    seconds = time.monotonic() - started
+    if isinstance(answer, ProviderCallFailed):
+        pause = breaker.note_failure(
+            runtime, claim.tenant_id, claim.provider_id, answer, claim.is_probe, call_seconds=seconds
+        )
+        _note_call(claim, answer.outcome, started)
+        _settle_failure(runtime, claim, answer, time.monotonic() - started, pause)
         return
     if claim.is_troubled:
         breaker.note_answer(runtime, claim.provider_id)
-    _note_call(claim, str(fact.kind), started)
-    _settle_answer(runtime, claim, fact, time.monotonic() - started)
+    _note_call(claim, str(answer.kind), started)
+    _settle_answer(runtime, claim, answer, time.monotonic() - started)
+
+
+def _ask_guarded(runtime: Runtime, claim: Claim) -> Fact | ProviderCallFailed:
+    """Returns the provider's answer, or the failure; whatever else is raised on the way is an unknown outcome."""
+    try:
+        return _ask(runtime, claim)
+    except ProviderCallFailed as failure:
+        return failure
+    except Exception as error:  # an answer that nobody thought of may raise anything, and may have been acted on
+        log.exception("provider_call_raised", payment_id=str(claim.payment_id), error=type(error).__name__)
+        return OutcomeUnknown(f"the call raised {type(error).__name__}")
 
 
 def _ask(runtime: Runtime, claim: Claim) -> Fact:
@@ -123,18 +138,23 @@ def _note_call(claim: Claim, outcome: str, started: float) -> None:
 
 _LOCK_CLAIM = prepared(
     "select from payment_transactions where id = :payment_id for no key update",
-    "select claim_id from payment_work where payment_id = :payment_id for update",
+    """
+    select w.claim_id, b.opens > 0 as is_paused from (values (cast(:provider_id as uuid))) as p (id)
+    left join (select * from payment_work where payment_id = :payment_id for update) as w on true
+    left join provider_breakers b on b.provider_id = p.id
+    """,
 )
 
 
-def _lock_claim(connection: Connection, claim: Claim) -> bool | None:
-    """Locks the payment, then its work row; whether the claim still holds, or None where another worker has the call.
+def _lock_claim(connection: Connection, claim: Claim) -> tuple[bool | None, bool]:
+    """Locks the payment, then its work row; returns whether the claim still holds, and whether the provider is paused.
 
-    A claim that holds no more, with nobody else at it, was ended by a decision: what the provider said is still a fact.
+    The first is None where another worker has the call. A claim that holds no more, with nobody else at it, was ended
+    by a decision: what the provider said is still a fact.
     """
-    rows = read(connection, _LOCK_CLAIM, {"payment_id": claim.payment_id})
-    held_by = rows[0].claim_id if rows else None
-    return None if held_by not in (None, claim.claim_id) else held_by is not None
+    (row,) = read(connection, _LOCK_CLAIM, {"payment_id": claim.payment_id, "provider_id": claim.provider_id})
+    is_held = None if row.claim_id not in (None, claim.claim_id) else row.claim_id is not None
+    return is_held, bool(row.is_paused)
 
 
 def _audit_call(connection: Connection, claim: Claim, outcome: str, seconds: float, **detail: object) -> None:
@@ -160,7 +180,7 @@ def _audit_call(connection: Connection, claim: Claim, outcome: str, seconds: flo
 
 def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -> None:
     with runtime.database.transaction("worker", by_keys="few") as connection:
-        is_held = _lock_claim(connection, claim)
+        is_held, is_paused = _lock_claim(connection, claim)
         if is_held is None:
             return
         _audit_call(connection, claim, str(fact.kind), seconds, reference=fact.reference)
@@ -170,6 +190,9 @@ def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -
             )
         outcomes = settlement.settle(connection, _items(claim, fact, is_held))
         numbering = number(connection, outcomes)
+    if is_paused:
+        # The pause began while this call was under way, and it was answered: the provider is there.
+        breaker.note_answer(runtime, claim.provider_id)
     tell(runtime, outcomes, numbering)
 
 
@@ -187,75 +210,27 @@ def _items(claim: Claim, fact: Fact, is_held: bool) -> list[Item]:
     return items
 
 
-def _settle_failure(runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float) -> None:
-    is_exhausted = claim.attempts >= claim.attempts_max and not isinstance(error, Throttled)
+def _settle_failure(
+    runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float, pause: float | None = None
+) -> None:
+    """Retries, gives up or expires; `pause` is how long the provider is left alone where this failure led to that."""
+    attempts = count_attempts(claim, error)
+    is_exhausted = attempts >= claim.attempts_max and not isinstance(error, Throttled)
     gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted
-    expires = claim.is_open and claim.is_expired and claim.attempts >= EXPIRY_ATTEMPTS_MAX
     outcomes = []
     with runtime.database.transaction("worker", by_keys="few") as connection:
-        is_held = _lock_claim(connection, claim)
+        is_held, _ = _lock_claim(connection, claim)
         if is_held is None:
             return
-        _audit_call(connection, claim, type(error).__name__, seconds, error=str(error))
-        if expires:
+        _audit_call(connection, claim, error.outcome, seconds, error=str(error))
+        if is_past_asking(claim, error):
             expire = Command(CommandKind.EXPIRE)
             outcomes = settlement.settle(connection, [Item(claim.tenant_id, claim.payment_id, expire, "system")])
         if not any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in outcomes):
             # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.
             if gives_up and (is_held or isinstance(error, ProviderRefusedUs)):
-                _give_up(connection, claim, error)
+                give_up(connection, claim, error)
             else:
-                _retry(connection, claim, error)
+                retry(connection, claim, error, pause)
         numbering = number(connection, outcomes)
     tell(runtime, outcomes, numbering)
-
-
-def _retry(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
-    wait = retry_seconds(claim.attempts, error.retry_after_seconds)
-    # A provider that asks for patience has not failed: the call does not come nearer to its end by that.
-    attempts = claim.attempts - 1 if isinstance(error, Throttled) and error.retry_after_seconds else claim.attempts
-    connection.execute(
-        text(
-            # An open payment is asked about when its time is up at the latest.
-            "update payment_work w set claim_id = null, attempts = :attempts,"
-            " due_at = least(now() + make_interval(secs => :wait),"
-            " case when p.expires_at > now() and p.status in ('pending', 'processing') then p.expires_at end)"
-            " from payment_transactions p"
-            " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
-        ),
-        {"wait": wait, "attempts": attempts, "payment_id": claim.payment_id, "claim_id": claim.claim_id},
-    )
-
-
-def _give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
-    """Keeps a dead letter; an open payment is looked at again when its time is up, then daily, others no more."""
-    is_refusal = isinstance(error, ProviderRefusedUs)
-    written = dead_letters.write(
-        connection,
-        [
-            DeadLetterRow(
-                claim.tenant_id,
-                "provider_call",
-                "provider_refused_us" if is_refusal else "attempts_exhausted",
-                f"{claim.action}: {error}",
-                claim.payment_id,
-                claim.provider_id,
-                body=claim.request or None,
-                attempts=claim.attempts,
-                case_key=f"call:{claim.action}",
-            )
-        ],
-    )
-    if written:
-        kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
-        detail = {"payment_id": claim.payment_id, "action": claim.action, "error": str(error)}
-        alerts.write(connection, [AlertRow(kind, claim.tenant_id, detail)])
-    connection.execute(
-        text(
-            "update payment_work w set claim_id = null, attempts = 0, action = 'poll', due_at ="
-            " case when p.expires_at > now() then p.expires_at else now() + interval '1 day' end"
-            " from payment_transactions p"
-            " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
-        ),
-        {"payment_id": claim.payment_id, "claim_id": claim.claim_id},
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from app.services import setting_aside
 from app.services.setting_aside import SetAside
 from app.vault import VaultError
 from models import Row, find_trouble, new_id, prepared, read, write_later
+from models.row_sets import uuid_array
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30
@@ -32,7 +34,7 @@ _LOCK_SPACE = 0x63616C6C
 _CLAIM = prepared(
     """
     with candidate as (
-        select w.payment_id, b.provider_id is not null as is_troubled, coalesce(b.opens, 0) > 0 as is_probe
+        select w.payment_id, b.provider_id is not null as is_troubled, coalesce(b.opens, 0) as opens
         from payment_providers p
         left join provider_breakers b on b.provider_id = p.id
         cross join lateral (
@@ -42,18 +44,19 @@ _CLAIM = prepared(
         where (select count(*) from payment_work c
                where c.provider_id = p.id and c.claim_id is not null and c.due_at > now()) < p.calls_max
           and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
+          and p.tenant_id <> all(cast(:full_tenants as uuid[]))
         order by w.due_at limit 1
     ), probe as (
         update provider_breakers b set probe_until = now() + make_interval(secs => :lease)
         from candidate c join payment_work w on w.payment_id = c.payment_id
-        where c.is_probe and b.provider_id = w.provider_id and b.opens > 0
+        where c.opens > 0 and b.provider_id = w.provider_id and b.opens > 0
           and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
         returning b.provider_id
     )
     update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
         due_at = now() + make_interval(secs => :lease)
-    from candidate c where w.payment_id = c.payment_id and (not c.is_probe or exists (select from probe))
-    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.is_troubled, c.is_probe
+    from candidate c where w.payment_id = c.payment_id and (c.opens = 0 or exists (select from probe))
+    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.is_troubled, c.opens
     """
 )
 # Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
@@ -101,35 +104,46 @@ class Claim:
     is_expired: bool
     key_is_alive: bool
     is_troubled: bool
-    is_probe: bool
+    opens: int
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether this is the single call that finds out whether a paused provider is back."""
+        return self.opens > 0
 
 
 class _OneTooMany(Exception):
     """The provider has all the calls that it may have, by claims of the same moment."""
 
 
-def claim_call(runtime: Runtime) -> tuple[Claim | None, bool]:
+def claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID] = ()) -> tuple[Claim | None, bool]:
     """Claims one due call, creates before all others; returns it and whether more are due.
 
-    A call that cannot be made for what its own rows hold is set aside, and the next one is claimed. Raises DBAPIError
-    where nothing can be claimed.
+    Calls of `full_tenants`, which have all the calls under way that they may have in this process, are left out. A call
+    that cannot be made for what its own rows hold is set aside, and the next one is claimed. Raises DBAPIError where
+    nothing can be claimed.
     """
     while True:
         # The next look sees the claims that this one did not.
         with contextlib.suppress(_OneTooMany):
-            found, is_more_due = _claim_call(runtime)
+            found, is_more_due = _claim_call(runtime, full_tenants)
             if not isinstance(found, SetAside):
                 return found, is_more_due
             setting_aside.set_aside(runtime, found)
 
 
-def _claim_call(runtime: Runtime) -> tuple[Claim | SetAside | None, bool]:
+def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Claim | SetAside | None, bool]:
     claim_id, row = new_id(), None
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
             write_later(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
             for is_later in (False, True):
-                wanted = {"is_later": is_later, "claim_id": claim_id, "lease": LEASE_SECONDS}
+                wanted = {
+                    "is_later": is_later,
+                    "claim_id": claim_id,
+                    "lease": LEASE_SECONDS,
+                    "full_tenants": uuid_array(full_tenants),
+                }
                 for row in read(connection, _CLAIM, wanted):
                     return _read_claim(runtime, connection, claim_id, row)
     except DBAPIError as error:
@@ -189,7 +203,7 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
         is_expired=payment.is_expired,
         key_is_alive=age < adapter.idempotency_key_seconds,
         is_troubled=row.is_troubled,
-        is_probe=row.is_probe,
+        opens=row.opens,
     )
 
 

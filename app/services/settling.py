@@ -17,7 +17,16 @@ from app.core.redaction import redact
 from app.core.schedule import retry_seconds
 from app.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime import Runtime
-from app.services import alerts, database_trouble, dead_letters, inbox, postponing, provider_trouble, settlement
+from app.services import (
+    alerts,
+    breaker,
+    database_trouble,
+    dead_letters,
+    inbox,
+    postponing,
+    provider_trouble,
+    settlement,
+)
 from app.services.after_commit import number, queue, tell
 from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow
@@ -56,7 +65,8 @@ _TAKE = prepared(
         delete from webhook_work where webhook_id = any(cast(:ids as uuid[])) and claim_id = :claim_id
         returning webhook_id, attempts
     )
-    select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter
+    select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter,
+           (select true from provider_breakers where opens > 0 order by provider_id limit 1) as is_any_paused
     from taken
     join payment_webhooks h on h.id = taken.webhook_id and h.id between :first and :last
     left join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id
@@ -83,6 +93,8 @@ class _Marks:
     unusable: dict[uuid.UUID, str] = field(default_factory=dict)
     dead: list[tuple[StoredWebhook, str, str]] = field(default_factory=list)
     renamed: list[tuple[uuid.UUID, uuid.UUID | None]] = field(default_factory=list)
+    # Where a provider is paused: webhooks that may show that it is back.
+    during_pause: list[uuid.UUID] = field(default_factory=list)
 
 
 def settle_due(runtime: Runtime) -> None:
@@ -201,6 +213,8 @@ def _settle_retrying(
     for verdict, count in Counter(verdict for _, _, verdict, _ in marks.settled).items():
         WEBHOOKS_SETTLED.labels(verdict).inc(count)
     tell(runtime, outcomes, numbering)
+    if marks.during_pause:
+        breaker.note_webhooks(runtime, marks.during_pause)
 
 
 def _settle(
@@ -208,6 +222,7 @@ def _settle(
 ) -> tuple[list[Outcome], _Marks]:
     webhooks = _take(connection, webhook_ids, claim_id)
     items, marks = [], _Marks()
+    marks.during_pause = [webhook.id for webhook in webhooks if webhook.is_any_paused]
     for webhook in webhooks:
         if webhook.attempts > ATTEMPTS_MAX:
             marks.dead.append((webhook, "attempts_exhausted", f"not settled in {ATTEMPTS_MAX} attempts"))

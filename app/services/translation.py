@@ -19,7 +19,10 @@ from app.services.webhooks import PROVIDER_PATH
 
 @dataclass(frozen=True, slots=True)
 class StoredWebhook:
-    """A webhook as it lies in the inbox; `attempts` is how often it was claimed."""
+    """A webhook as it lies in the inbox; `attempts` is how often it was claimed.
+
+    `is_any_paused` is True where the breaker of any provider, not only of this one, is open.
+    """
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -31,6 +34,7 @@ class StoredWebhook:
     attempts: int
     # None where the provider is not configured any more.
     adapter: str | None
+    is_any_paused: bool | None = None
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -37,6 +37,8 @@ UNCERTAIN: dict[str, dict[str, Any]] = {
     "a gateway's page": {"answer": "not_json", "times": 1},
     "a flood": {"answer": "oversized", "bytes": 3_000_000, "times": 1},
     "too many requests": {"status": 429, "times": 1},
+    "a redirect": {"answer": "redirect", "location": "http://127.0.0.1:1/", "times": 1},
+    "a redirect after it was stored": {"answer": "redirect", "effect": True, "times": 1},
 }
 
 
@@ -100,7 +102,7 @@ def test_a_refusal_of_the_payment_fails_it(front: Stack, engine: Engine, shop: S
     assert engine.place.value(hold, id=payment.id) == "released"
 
 
-@pytest.mark.parametrize("create", [{"status": 401}, {"answer": "redirect", "location": "http://127.0.0.1:1/"}])
+@pytest.mark.parametrize("create", [{"status": 401}, {"status": 403}])
 def test_a_refusal_of_us_is_a_dead_letter_and_an_alarm_not_a_failed_payment(
     front: Stack, engine: Engine, shop: Shop, create: dict[str, Any]
 ) -> None:

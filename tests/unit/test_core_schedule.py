@@ -18,9 +18,15 @@ from app.core.schedule import (
     next_call,
     pause_seconds,
     poll_seconds,
+    probe_counts,
     retry_seconds,
     throttle_seconds,
 )
+from app.providers.outgoing import TOTAL_SECONDS
+from app.services.breaker import PROBE_AGAIN_SECONDS
+from celeryconfig import beat_schedule
+
+SWEEP_SECONDS = float(str(beat_schedule["sweep"]["schedule"]))
 
 NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)
@@ -108,6 +114,22 @@ def test_an_ended_payment_that_may_have_reached_the_provider_is_watched() -> Non
     assert next_call(replace(OPEN, status=Status.CANCELLED, was_sent=True), 0, NOW) == Call("poll", NOW + MINUTE)
 
 
-def test_pauses_double_from_five_seconds_to_five_minutes() -> None:
-    assert [pause_seconds(opens) for opens in (1, 2, 3, 6, 7, 1000)] == [5, 10, 20, 160, 300, 300]
+def test_pauses_double_from_five_to_twenty_seconds() -> None:
+    assert [pause_seconds(opens) for opens in (1, 2, 3, 4, 7, 1000)] == [5, 10, 20, 20, 20, 20]
+    # Counted from the start of the call that failed, but never so short that calls follow each other.
+    assert [pause_seconds(opens, 10.0) for opens in (1, 2, 3, 4)] == [5, 5, 10, 10]
+
+
+def test_a_pause_outlasts_the_providers_return_by_less_than_thirty_seconds() -> None:
+    # A probe that hangs until it is given up, the pause, the wait of the probed call, two sweeps.
+    for opens in (1, 2, 3, 100):
+        for call_seconds in (0.0, TOTAL_SECONDS):
+            assert call_seconds + pause_seconds(opens, call_seconds) + PROBE_AGAIN_SECONDS + 2 * SWEEP_SECONDS <= 30
+
+
+def test_probes_count_as_attempts_at_doubling_distances() -> None:
+    assert [opens for opens in range(1, 100) if probe_counts(opens)] == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_retry_after_is_believed_up_to_a_bound() -> None:
     assert (throttle_seconds(None), throttle_seconds(7), throttle_seconds(1e9)) == (1, 7, RETRY_AFTER_SECONDS_MAX)

@@ -1,0 +1,93 @@
+"""What becomes of a provider call that failed: when it is tried again, and when it ends."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
+from app.services import alerts, breaker, dead_letters
+from app.services.alerts import AlertRow
+from app.services.dead_letters import DeadLetterRow
+from app.services.provider_claims import Claim
+
+# A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
+# arrives for it all the same is still credited.
+EXPIRY_ATTEMPTS_MAX = 3
+
+
+def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
+    """Returns how many attempts the call has used up with this failure."""
+    if isinstance(error, Throttled):
+        # A provider that asks for patience has not failed, and the call comes no nearer to its end by that; but once a
+        # payment's time is up the tries count.
+        is_free = bool(error.retry_after_seconds) and not claim.is_expired
+        return claim.attempts - 1 if is_free else min(claim.attempts, max(claim.attempts_max - 1, 0))
+    if claim.is_probe and error.is_outage and not probe_counts(claim.opens):
+        return claim.attempts - 1
+    return claim.attempts
+
+
+def is_past_asking(claim: Claim, error: ProviderCallFailed) -> bool:
+    """Whether an open payment's time is up and its provider cannot be asked, as is known or was tried often enough."""
+    is_tried = claim.attempts >= min(EXPIRY_ATTEMPTS_MAX, claim.attempts_max)
+    return claim.is_open and claim.is_expired and (is_tried or (claim.is_probe and error.is_outage))
+
+
+def _wait_seconds(attempts: int, error: ProviderCallFailed, pause: float | None) -> float:
+    """Returns how long the call waits: by its attempts, or for a paused provider until shortly after the pause."""
+    if pause is None:
+        return retry_seconds(attempts, error.retry_after_seconds)
+    wait = pause + breaker.PROBE_AGAIN_SECONDS
+    return max(wait, min(error.retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX))
+
+
+def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause: float | None) -> None:
+    """Lets a failed call wait for its next try; `pause` is for how long its provider is left alone, if it is."""
+    attempts = count_attempts(claim, error)
+    wait = _wait_seconds(attempts, error, pause)
+    connection.execute(
+        text(
+            # An open payment is asked about when its time is up at the latest.
+            "update payment_work w set claim_id = null, attempts = :attempts,"
+            " due_at = least(now() + make_interval(secs => :wait),"
+            " case when p.expires_at > now() and p.status in ('pending', 'processing') then p.expires_at end)"
+            " from payment_transactions p"
+            " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
+        ),
+        {"wait": wait, "attempts": attempts, "payment_id": claim.payment_id, "claim_id": claim.claim_id},
+    )
+
+
+def give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
+    """Keeps a dead letter; an open payment is looked at again when its time is up, then daily, others no more."""
+    is_refusal = isinstance(error, ProviderRefusedUs)
+    written = dead_letters.write(
+        connection,
+        [
+            DeadLetterRow(
+                claim.tenant_id,
+                "provider_call",
+                "provider_refused_us" if is_refusal else "attempts_exhausted",
+                f"{claim.action}: {error}",
+                claim.payment_id,
+                claim.provider_id,
+                body=claim.request or None,
+                attempts=claim.attempts,
+                case_key=f"call:{claim.action}",
+            )
+        ],
+    )
+    if written:
+        kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
+        detail = {"payment_id": claim.payment_id, "action": claim.action, "error": str(error)}
+        alerts.write(connection, [AlertRow(kind, claim.tenant_id, detail)])
+    connection.execute(
+        text(
+            "update payment_work w set claim_id = null, attempts = 0, action = 'poll', due_at ="
+            " case when p.expires_at > now() then p.expires_at else now() + interval '1 day' end"
+            " from payment_transactions p"
+            " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
+        ),
+        {"payment_id": claim.payment_id, "claim_id": claim.claim_id},
+    )

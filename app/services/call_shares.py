@@ -1,0 +1,55 @@
+"""How many of a worker's threads the provider calls of one tenant may occupy.
+
+A call can take ten seconds, so whoever fills all threads makes every other tenant wait. The share is `threads` divided
+by one more than the tenants that have calls under way: alone a tenant gets half, and whatever the tenants there are
+occupy, a further one finds a thread free. It is counted in each process by itself: more workers are more threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+
+from app.runtime import Runtime
+from app.services.provider_claims import Claim, claim_call
+
+# What `sluice up` starts; a worker with another `--concurrency` says so when it starts.
+THREADS_DEFAULT = 16
+
+
+class CallShares:
+    """The calls under way in this process, by tenant."""
+
+    def __init__(self, threads: int = THREADS_DEFAULT) -> None:
+        self.threads = threads
+        self._calls: Counter[uuid.UUID] = Counter()
+        # Held while a call is claimed: claims of the same moment would not see each other.
+        self._claiming = threading.Lock()
+        self._counting = threading.Lock()
+
+    def list_full(self) -> list[uuid.UUID]:
+        """Return the tenants that may have no further call under way."""
+        with self._counting:
+            share = max(1, self.threads // (len(self._calls) + 1))
+            return [tenant_id for tenant_id, calls in self._calls.items() if calls >= share]
+
+    def claim(self, runtime: Runtime) -> tuple[Claim | None, bool]:
+        """Claim one due call of a tenant that has some of its share left; `end` it afterwards."""
+        with self._claiming:
+            claim, is_more_due = claim_call(runtime, self.list_full())
+            if claim is not None:
+                with self._counting:
+                    self._calls[claim.tenant_id] += 1
+        return claim, is_more_due
+
+    def end(self, claim: Claim) -> None:
+        """Give the thread of a claimed call back."""
+        with self._counting:
+            self._calls[claim.tenant_id] -= 1
+            if self._calls[claim.tenant_id] <= 0:
+                del self._calls[claim.tenant_id]
+
+
+# Of this worker process.
+shares = CallShares()
