@@ -59,7 +59,7 @@ class Server:
                 # What is left unread when the connection is closed would take the answer with it.
                 while length and len(body) < int(length[1]) and (chunk := connection.recv(65_536)):
                     body += chunk
-                self.requests.append(request)
+                self.requests.append(head + b"\r\n\r\n" + body)
                 self.talk(connection)
 
 

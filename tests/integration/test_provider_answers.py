@@ -1,0 +1,368 @@
+"""Answers of a provider that cannot be used: unknown outcomes that are asked again, counted, and come to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.core.errors import ProviderCallFailed
+from app.core.payments import Payment
+from app.core.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
+from app.providers.sandbox import SandboxAdapter
+from app.services import provider_calls
+from app.services.provider_claims import claim_call
+from app.services.reconciliation import reconcile
+from tests.support.engine import Engine
+from tests.support.odd_provider import OddProvider, encode_answer, encode_json, open_odd_provider
+from tests.support.stack import Stack
+
+ATTEMPTS = 3
+GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status": "open", "amount": "25.00"}
+
+
+@pytest.fixture
+def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
+    """A tenant of its own whose provider answers as the test wants."""
+    shop = front.make_shop()
+    engine.place.rows("update payment_providers set attempts_max = :n where id = :id", n=ATTEMPTS, id=shop.provider_id)
+    with open_odd_provider(engine, shop) as provider:
+        yield provider
+
+
+def deep(levels: int) -> bytes:
+    return b'{"a":' * levels + b"1" + b"}" * levels
+
+
+RAISING = {
+    "deep JSON": encode_answer(deep(100_000)),
+    "JSON a little too deep": encode_answer(deep(40)),
+    "huge JSON": encode_answer(b'{"a": "' + b"x" * 2_000_000 + b'"}'),
+    "a huge number": encode_answer(b'{"a": ' + b"9" * 100_000 + b"}"),
+    "a number without an end": encode_answer(b'{"a": 1e999}'),
+    "NaN": encode_answer(b'{"reference": NaN}'),
+    "another charset": encode_answer("{'reference': 'é'}".encode("utf-16"), Content_Type="application/json"),
+    "bytes that are no text": encode_answer(b'{"reference": "\xff\xfe"}'),
+    "a lone surrogate": encode_answer(b'{"reference": "\\ud800", "redirect_url": "https://pay.example/1"}'),
+    "a null character": encode_answer(b'{"reference": "a\\u0000", "redirect_url": "https://pay.example/1"}'),
+    "a key twice": encode_answer(b'{"reference": "a", "reference": "b"}'),
+    "nothing": encode_answer(b""),
+    "a page": encode_answer(b"<html>", Content_Type="text/html"),
+    "a list": encode_answer(b"[]"),
+    "null": encode_answer(b"null"),
+    "a text": encode_answer(b'"ref"'),
+    "an empty object": encode_answer(b"{}"),
+    "a server error": encode_answer(b"{}", 503),
+    "an absurd time to wait": encode_answer(b"{}", 503, Retry_After="Fri, 31 Dec 9999 23:59:59 -2359"),
+    "a time to wait that is too long": encode_answer(b"{}", 503, Retry_After="9" * 300),
+    "a redirect to nowhere": encode_answer(b"", 307, Location="http://[::1"),
+    "a redirect in other bytes": encode_answer(b"", 302, Location="\xff\xfe\xc3"),
+    "a length that is wrong": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}",
+    "packed": encode_answer(b"\x1f\x8b", Content_Encoding="gzip"),
+    "no HTTP": b"\x00\x01\x02",
+    "HTTP/0.9": b"<html>hello</html>",
+}
+
+
+@pytest.mark.parametrize("answer", RAISING.values(), ids=RAISING)
+def test_an_answer_that_is_none_is_counted_asked_again_and_ends(odd: OddProvider, answer: bytes) -> None:
+    odd.answer(answer)
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    assert (odd.failures(), odd.shop.payment(payment.id).status) == (1, "pending")
+    for _ in range(ATTEMPTS - 1):
+        odd.call_again(payment)
+    assert odd.calls == ATTEMPTS
+    assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
+    assert waits_for_its_end(odd, payment)
+
+
+def waits_for_its_end(odd: OddProvider, payment: Payment) -> bool:
+    """Whether the payment is not asked about before its time is up."""
+    query = (
+        "select w.due_at = p.expires_at and w.action = 'poll' and w.claim_id is null from payment_work w"
+        " join payment_transactions p on p.id = w.payment_id where p.id = :id"
+    )
+    return bool(odd.engine.place.value(query, id=payment.id))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), OverflowError(), RecursionError(), KeyError("reference"), MemoryError()]
+)
+@pytest.mark.parametrize("call", ["create", "fetch"])
+def test_whatever_a_call_raises_is_an_unknown_outcome(
+    odd: OddProvider, error: Exception, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd.answer(encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+    if call == "fetch":
+        odd.engine.call()
+
+    def raise_it(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(SandboxAdapter, call, raise_it)
+    odd.call_again(payment)
+    assert odd.failures() == 1
+    assert outcomes(odd, payment)[-1] == ("OutcomeUnknown", f"the call raised {type(error).__name__}")
+    for _ in range(ATTEMPTS - 1):
+        odd.call_again(payment)
+    assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
+    assert waits_for_its_end(odd, payment)
+
+
+def outcomes(odd: OddProvider, payment: Payment) -> list[tuple[str, str | None]]:
+    """Return (outcome, error) of the payment's calls, as the audit has them."""
+    rows = odd.engine.place.rows(
+        "select detail->>'outcome' as outcome, detail->>'error' as error from audit_logs"
+        " where payment_id = :id and kind = 'provider_call' order by id",
+        id=payment.id,
+    )
+    return [(row["outcome"], row["error"]) for row in rows]
+
+
+def test_an_answer_that_cannot_be_settled_is_asked_for_again_and_ends(
+    odd: OddProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd.answer(encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+
+    def refuse(*args: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(provider_calls, "_items", refuse)
+    for _ in range(ATTEMPTS):
+        odd.call_again(payment)
+    assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
+    assert waits_for_its_end(odd, payment)
+
+
+def test_a_call_that_kills_its_worker_each_time_ends(odd: OddProvider) -> None:
+    odd.answer(encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+    for _ in range(ATTEMPTS):
+        claim, _ = claim_call(odd.engine.runtime)
+        assert claim is not None
+        odd.engine.make_due(payment.id)
+    odd.engine.call()
+    assert odd.calls == 0
+    assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
+
+
+@pytest.mark.parametrize(
+    "status", [300, 301, 302, 303, 304, 307, 308, 402, 408, 409, 423, 425, 429, 500, 502, 503, 504]
+)
+def test_one_answer_that_may_pass_by_itself_is_asked_again_with_the_same_bytes(odd: OddProvider, status: int) -> None:
+    odd.answer(encode_answer(b"", status, Location="http://127.0.0.1:1/"), encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    assert odd.shop.payment(payment.id).status == "pending"
+    odd.call_again(payment)
+    assert odd.shop.payment(payment.id).redirect_url == GOOD["redirect_url"]
+    assert odd.engine.dead_letters(payment.id) == []
+    first, second = odd.server.requests
+    assert first == second
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410, 415])
+def test_an_answer_about_our_configuration_is_for_a_person_at_once(odd: OddProvider, status: int) -> None:
+    odd.answer(encode_json(status))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    assert odd.engine.dead_letters(payment.id) == [("provider_refused_us", "open")]
+    assert (odd.failures(), odd.alarms("provider_refused_us")) == (0, 1)
+
+
+def test_a_torn_refusal_of_the_payment_does_not_fail_it(odd: OddProvider) -> None:
+    odd.answer(b"HTTP/1.1 422 X\r\nContent-Length: 100\r\n\r\n{", encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    assert odd.shop.payment(payment.id).status == "pending"
+    odd.call_again(payment)
+    assert odd.shop.payment(payment.id).status == "processing"
+
+
+def started(odd: OddProvider, **changes: Any) -> Payment:
+    """A payment that the provider has, and whose next call will be answered with GOOD and `changes`."""
+    odd.answer(encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    odd.answer(encode_json(200, **(GOOD | changes)))
+    return odd.shop.payment(payment.id)
+
+
+def test_an_unknown_status_is_no_outage_and_is_alarmed_once(odd: OddProvider) -> None:
+    payments = [started(odd) for _ in range(6)]
+    odd.answer(encode_json(200, **(GOOD | {"status": "under_review"})))
+    for payment in payments:
+        odd.engine.ask(payment.id)
+    assert (odd.failures(), odd.alarms("provider_breaker_open")) == (0, 0)
+    assert odd.alarms("provider_answer_unexpected") == 1
+    assert "under_review" in str(outcomes(odd, payments[0])[-1])
+    # Others are not held up, and those payments are asked about again.
+    assert started(odd).status == "processing"
+    paid = GOOD | {"status": "paid", "received_amount": "25.00", "currency": "USD"}
+    odd.answer(encode_json(200, **paid))
+    odd.engine.ask(payments[0].id)
+    assert odd.shop.payment(payments[0].id).status == "completed"
+
+
+def test_an_unknown_status_ends_as_a_dead_letter(odd: OddProvider) -> None:
+    payment = started(odd, status="under_review")
+    for _ in range(ATTEMPTS):
+        odd.engine.ask(payment.id)
+    assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
+
+
+def test_an_unknown_status_as_the_answer_of_a_probe_ends_the_pause(odd: OddProvider) -> None:
+    payment = started(odd, status="under_review")
+    odd.engine.place.rows(
+        "insert into provider_breakers (provider_id, tenant_id, failures, opens, paused_until, error)"
+        " values (:id, :tenant_id, 5, 1, now() - interval '1 second', 'x')",
+        id=odd.shop.provider_id,
+        tenant_id=odd.shop.tenant_id,
+    )
+    odd.engine.ask(payment.id)
+    assert (
+        odd.engine.place.value(
+            "select count(*) from provider_breakers where provider_id = :id", id=odd.shop.provider_id
+        )
+        == 0
+    )
+
+
+@pytest.mark.parametrize("message", [5, ["declined"], {"text": "declined"}, True, 1.5])
+@pytest.mark.parametrize("status", ["declined", "open"])
+def test_an_error_message_that_is_no_text_takes_nothing_from_the_state(
+    odd: OddProvider, status: str, message: object
+) -> None:
+    payment = started(odd, status=status, error_message=message)
+    odd.engine.ask(payment.id)
+    assert odd.shop.payment(payment.id).status == {"declined": "failed", "open": "processing"}[status]
+    assert odd.failures() == 0
+
+
+def test_an_answer_about_another_payment_is_not_believed(odd: OddProvider) -> None:
+    other = started(odd)
+    payment = started(odd, status="declined", merchant_reference=str(other.id))
+    odd.engine.ask(payment.id)
+    assert odd.shop.payment(payment.id).status == "processing"
+    assert odd.alarms("provider_answer_unexpected") == 1
+
+
+URLS = [
+    *("javascript:alert(1)", "data:text/html,x", "/pay/1", "//pay.example/1", "https://pay.example/\r\nX: y"),
+    *("https://pay.example@evil.example/", "https://pay.example/" + "x" * 900_000, "", "ftp://pay.example/"),
+]
+
+
+@pytest.mark.parametrize("url", [*URLS, 5, ["https://pay.example/"]], ids=range(len(URLS) + 2))
+def test_a_url_that_no_browser_may_follow_is_never_kept(odd: OddProvider, url: object) -> None:
+    odd.answer(encode_json(201, **(GOOD | {"redirect_url": url})), encode_json(201, **GOOD))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    after = odd.shop.payment(payment.id)
+    assert (after.status, after.redirect_url, after.provider_reference) == ("pending", None, None)
+    assert (odd.failures(), odd.alarms("provider_answer_unexpected")) == (0, 1)
+    odd.call_again(payment)
+    assert odd.shop.payment(payment.id).redirect_url == GOOD["redirect_url"]
+
+
+@pytest.mark.parametrize("status", ["open", "paid", "declined"])
+def test_a_url_that_a_poll_brings_is_checked_as_well(odd: OddProvider, status: str) -> None:
+    # As after a webhook that was faster than the answer to the create call: no URL is known yet.
+    payment = odd.shop.deposit()
+    body = GOOD | {
+        "redirect_url": "javascript:alert(1)",
+        "status": status,
+        "received_amount": "25.00",
+        "currency": "USD",
+    }
+    odd.answer(encode_json(200, data=[body]))
+    odd.engine.place.rows("update payment_work set action = 'poll' where payment_id = :id", id=payment.id)
+    odd.engine.ask(payment.id)
+    after = odd.shop.payment(payment.id)
+    assert after.redirect_url is None
+    # Money and refusals are not held up by it.
+    assert after.status == {"open": "pending", "paid": "completed", "declined": "failed"}[status]
+
+
+LONGEST = "r" * REFERENCE_LENGTH_MAX
+
+
+def test_the_longest_reference_is_the_same_in_every_way(odd: OddProvider) -> None:
+    odd.answer(encode_json(201, **(GOOD | {"reference": LONGEST})))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    payment = odd.shop.payment(payment.id)
+    assert payment.provider_reference == LONGEST
+    odd.shop.deliver(odd.shop.body(payment))
+    odd.engine.settle()
+    done = odd.shop.payment(payment.id)
+    assert (done.status, done.exceptions) == ("completed", frozenset())
+    row = GOOD | {
+        "reference": LONGEST,
+        "status": "paid",
+        "received_amount": "25.00",
+        "currency": "USD",
+        "merchant_reference": str(payment.id),
+        "refunded_amount": "0.00",
+    }
+    odd.answer(encode_json(200, data=[row], next_cursor=None))
+    report = reconcile(
+        odd.engine.runtime, odd.shop.provider_id, done.created_at, done.created_at.replace(year=2100), "operator:test"
+    )
+    assert (report.compared, report.differences) == (1, [])
+
+
+def test_a_reference_that_cannot_be_kept_is_refused_never_cut(odd: OddProvider) -> None:
+    odd.answer(encode_json(201, **(GOOD | {"reference": LONGEST + "r"})))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    assert odd.shop.payment(payment.id).provider_reference is None
+    assert (odd.failures(), odd.alarms("provider_answer_unexpected")) == (0, 1)
+    odd.shop.deliver(odd.shop.body(payment, provider_reference=LONGEST + "r"))
+    odd.engine.settle()
+    assert ("unusable", "open") in odd.engine.dead_letters(payment.id)
+    assert odd.shop.payment(payment.id).status == "pending"
+    row = GOOD | {"reference": LONGEST + "r", "merchant_reference": str(payment.id)}
+    odd.answer(encode_json(200, data=[row], next_cursor=None))
+    start = payment.created_at
+    with pytest.raises(ProviderCallFailed):
+        reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
+
+
+def test_a_list_whose_cursors_lead_in_a_circle_has_an_end(odd: OddProvider) -> None:
+    pages = [encode_json(200, data=[], next_cursor=cursor) for cursor in ("a", "b", "a")]
+    odd.answer(*pages, encode_json(200, data=[], next_cursor=None))
+    start = odd.engine.place.value("select now()")
+    with pytest.raises(ProviderCallFailed, match="cursor"):
+        reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
+
+
+def test_a_payment_is_not_asked_for_ever_by_a_provider_that_asks_for_patience(odd: OddProvider) -> None:
+    payment = started(odd)
+    odd.answer(encode_answer(b"", 429, Retry_After="7"))
+    odd.engine.expire(payment.id)
+    for _ in range(ATTEMPTS):
+        odd.call_again(payment)
+    after = odd.shop.payment(payment.id)
+    assert (after.status, after.failure_reason) == ("cancelled", "expired")
+
+
+@pytest.mark.parametrize("column", ["provider_reference", "redirect_url"])
+def test_the_database_takes_nothing_else(odd: OddProvider, column: str) -> None:
+    payment = odd.shop.deposit()
+    bad = {
+        "provider_reference": [LONGEST + "r"],
+        "redirect_url": ["javascript:x", "/x", "https://" + "x" * REDIRECT_URL_LENGTH_MAX],
+    }
+    for value in bad[column]:
+        with pytest.raises(Exception, match=f"ck_payment_transactions_{column}"):
+            odd.engine.place.rows(
+                f"update payment_transactions set {column} = :value where id = :id",
+                value=value,
+                id=payment.id,
+            )

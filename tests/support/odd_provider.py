@@ -1,0 +1,79 @@
+"""A provider with a real socket that answers whatever bytes a test gives it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.payments import Payment
+from tests.security.false_provider import Server, open_server
+from tests.support.engine import Engine
+from tests.support.shop import Shop
+
+
+def encode_answer(content: bytes, status: int = 200, **headers: str) -> bytes:
+    """Return an HTTP answer with `content` as its body."""
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(content)}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + content
+
+
+def encode_json(status: int = 200, /, **body: Any) -> bytes:
+    """Return an HTTP answer with `body` as JSON."""
+    return encode_answer(json.dumps(body).encode(), status)
+
+
+@dataclass
+class OddProvider:
+    """The provider of a shop: each call gets the next of `answers`, and the last one again and again."""
+
+    engine: Engine
+    shop: Shop
+    server: Server
+    answers: list[bytes] = field(default_factory=list)
+
+    def answer(self, *answers: bytes) -> None:
+        """Set the answers to the calls that follow."""
+        self.answers[:] = answers
+
+    @property
+    def calls(self) -> int:
+        """The number of calls so far."""
+        return len(self.server.requests)
+
+    def call_again(self, payment: Payment) -> None:
+        """Make the payment's next call now, although its provider may be paused."""
+        self.engine.place.rows("delete from provider_breakers where provider_id = :id", id=self.shop.provider_id)
+        self.engine.ask(payment.id)
+
+    def failures(self) -> int:
+        """Return the failed calls in a row that the breaker has counted."""
+        query = "select coalesce(max(failures), 0) from provider_breakers where provider_id = :id"
+        return int(self.engine.place.value(query, id=self.shop.provider_id))
+
+    def alarms(self, kind: str) -> int:
+        """Return the number of alarms of this kind about the shop."""
+        query = "select count(*) from alerts where tenant_id = :id and kind = :kind"
+        return int(self.engine.place.value(query, id=self.shop.tenant_id, kind=kind))
+
+
+@contextlib.contextmanager
+def open_odd_provider(engine: Engine, shop: Shop) -> Iterator[OddProvider]:
+    """Let `shop` have a provider whose answers the test chooses; nothing of its work is left afterwards."""
+    answers: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(answers[0] if len(answers) == 1 else answers.pop(0))
+
+    with open_server(talk) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        engine.place.rows(
+            "update payment_providers set api_base_url = :url where id = :id", url=url, id=shop.provider_id
+        )
+        yield OddProvider(engine, shop, server, answers)
+    for table in ("payment_work", "provider_breakers"):
+        engine.place.rows(f"delete from {table} where provider_id = :id", id=shop.provider_id)
