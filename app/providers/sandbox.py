@@ -44,7 +44,6 @@ CURSOR_LENGTH_MAX = 2_048
 # Answers that say that our key, our address or our rights are wrong: asking again changes nothing, a person must act.
 # The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
 REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
-# The answer to a payment that the provider does not take.
 REFUSES_PAYMENT = frozenset({400, 422})
 
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.

@@ -29,12 +29,11 @@ from app.services import (
 )
 from app.services.after_commit import number, queue, tell
 from app.services.alerts import AlertRow
-from app.services.dead_letters import DeadLetterRow
 from app.services.giving_back import pay_back
 from app.services.postponing import OWN_FAULT_DETAIL, Postponement
 from app.services.setting_aside import UNUSABLE_SECONDS
 from app.services.settlement import Outcome
-from app.services.translation import StoredWebhook, translate
+from app.services.translation import StoredWebhook, to_dead_letter, translate
 from app.services.webhook_claims import WebhookQueue
 from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
@@ -290,26 +289,11 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
         write_later(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
     postponing.wait(connection, marks.waiting)
     inbox.rename_payments(connection, marks.renamed)
-    dead_letters.write(connection, [_dead_letter(*dead) for dead in marks.dead])
+    dead_letters.write(connection, [to_dead_letter(*dead) for dead in marks.dead])
     alerts.write(
         connection,
         [
             AlertRow("webhook_dead_letter", webhook.tenant_id, {"webhook_id": webhook.id, "reason": reason})
             for webhook, reason, _ in marks.dead
         ],
-    )
-
-
-def _dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetterRow:
-    return DeadLetterRow(
-        tenant_id=webhook.tenant_id,
-        kind="webhook",
-        reason=reason,
-        detail=detail,
-        payment_id=webhook.payment_id,
-        provider_id=webhook.provider_id,
-        webhook_id=webhook.id,
-        body=webhook.body,
-        headers=webhook.headers,
-        attempts=webhook.attempts,
     )

@@ -13,6 +13,7 @@ from app.core.strict_json import JsonError, loads
 from app.providers import Adapter
 from app.providers.callback_body import translate_callback
 from app.runtime import Runtime
+from app.services.dead_letters import DeadLetterRow
 from app.services.settlement import Item
 from app.services.webhooks import PROVIDER_PATH
 
@@ -83,3 +84,19 @@ def _complete(runtime: Runtime, webhook: StoredWebhook, fact: Fact) -> Fact:
     if fact.kind is not FactKind.COMMITTED or fact.settles_within_days is not None:
         return fact
     return replace(fact, settles_within_days=_adapter(runtime, webhook).settles_within_days)
+
+
+def to_dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetterRow:
+    """Returns the dead letter of a webhook that cannot be used, with its bytes and headers as they came."""
+    return DeadLetterRow(
+        tenant_id=webhook.tenant_id,
+        kind="webhook",
+        reason=reason,
+        detail=detail,
+        payment_id=webhook.payment_id,
+        provider_id=webhook.provider_id,
+        webhook_id=webhook.id,
+        body=webhook.body,
+        headers=webhook.headers,
+        attempts=webhook.attempts,
+    )
