@@ -60,7 +60,8 @@ _start_at_zero(RINGS_FAILED, "settle", "provider", "notify")
 _start_at_zero(WEBHOOKS_RECEIVED, "stored", "duplicate", "conflict")
 _start_at_zero(
     WEBHOOKS_REFUSED,
-    *("address", "json", "media_type", "path", "signature", "timestamp", "too_large", "unknown_provider", "webhook_id"),
+    *("address", "json", "media_type", "path", "provider_unusable", "signature", "timestamp", "too_large"),
+    *("unknown_provider", "webhook_id"),
 )
 _start_at_zero(WEBHOOKS_SETTLED, "applied", "duplicate", "ignored", "conflict", "dead_letter")
 for _queue in ("settle", "provider", "notify", "sweep"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -39,6 +40,11 @@ class Vault:
             return self._fernet.rotate(bytes(encrypted))
         except InvalidToken:
             raise VaultError() from None
+
+
+def fingerprint(key: str) -> str:
+    """Returns what names an encryption key without telling anything of it, which is 256 random bits."""
+    return hashlib.sha256(b"sluice encryption key: " + key.encode("utf-8")).hexdigest()[:16]
 
 
 def new_encryption_key() -> str:

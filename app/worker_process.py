@@ -14,6 +14,7 @@ from app.garbage import keep_what_is_loaded
 from app.logs import configure_logging
 from app.metrics import TASKS
 from app.metrics_server import serve_metrics
+from app.services import process_keys
 from app.services.call_shares import shares
 
 # Nobody who looks at Flower sees the difference, and a doorbell that is to be answered at once does.
@@ -116,6 +117,9 @@ def _greet(**_: Any) -> None:
     """Serves metrics, and rings once: what was due while no worker ran is not left to the sweep."""
     _serve_metrics()
     keep_what_is_loaded()
+    # The settle workers decrypt nothing, and fork: a thread of their parent has no place there.
+    if os.environ.get("SLUICE_PROCESS") != "worker-settle":
+        process_keys.keep_reporting(runtime_module.runtime(), "worker")
     for queue in ("settle", "provider", "notify"):
         runtime_module.runtime().doorbells.ring(queue)
 

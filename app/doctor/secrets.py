@@ -12,8 +12,9 @@ from sqlalchemy import text
 from app.core.signatures import decode_secret
 from app.doctor.finding import Finding, fail, is_loopback, ok, warn
 from app.runtime import Runtime
+from app.services import process_keys
 from app.settings import Settings
-from app.vault import Vault, VaultError
+from app.vault import Vault, VaultError, fingerprint
 
 SECRET_DAYS_MAX = 365  # A year is what auditors of payment systems let pass.
 FILES = ("run.json", "demo.json")  # The ones in SLUICE_HOME that hold keys.
@@ -44,6 +45,7 @@ def examine_secrets(runtime: Runtime) -> Iterator[Finding]:
         encrypted = [dict(row) for row in connection.execute(_ENCRYPTED).mappings()]
         ages = connection.execute(_AGES).all()
     yield from _examine_keys(runtime.settings.encryption_keys, encrypted)
+    yield from _examine_processes(runtime, encrypted)
     without = [f"{row.name} ({row.id})" for row in ages if row.days is None]
     if without:
         yield fail("Webhook secrets", f"none is valid for {', '.join(without)}: run `sluice providers rotate-secret`")
@@ -70,6 +72,30 @@ def _examine_keys(keys: tuple[str, ...], encrypted: list[dict[str, Any]]) -> Ite
     older = sum(not _reads(newest, row["secret"]) for row in encrypted)
     kept = f"; {older} of them with an older key, which must stay" if older else ""
     yield ok("Encryption keys", f"{len(encrypted)} stored secrets can be read{kept}")
+
+
+def _examine_processes(runtime: Runtime, encrypted: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Yields the running processes that lack a key which a stored secret needs."""
+    keys = runtime.settings.encryption_keys
+    needed = set()
+    for row in encrypted:
+        needed |= {fingerprint(key) for key in keys if _is_key(key) and _reads(Vault([key]), row["secret"])}
+    processes = process_keys.read_processes(runtime)
+    lacking = [one.process for one in processes if not needed <= set(one.fingerprints)]
+    if lacking:
+        yield fail(
+            "Encryption keys", f"{', '.join(lacking)} lack one that stored secrets need: restart them with all of yours"
+        )
+    elif processes:
+        yield ok("Encryption keys", f"{len(processes)} running processes hold those that stored secrets need")
+
+
+def _is_key(key: str) -> bool:
+    try:
+        Vault([key])
+    except ValueError:
+        return False
+    return True
 
 
 def _reads(vault: Vault, secret: bytes) -> bool:

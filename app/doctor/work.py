@@ -22,6 +22,8 @@ def examine_work(runtime: Runtime) -> Iterator[Finding]:
         yield fail("Due work", f"not being done: {', '.join(overdue)}; look at the workers' logs")
     else:
         yield ok("Due work", "nothing is overdue")
+    for provider_id, problem in watching.read_unusable(runtime).items():
+        yield fail("Providers", f"{provider_id} cannot be used by a running process: {problem}")
     waiting = sum(int(value) for name, _, value in counts if name == "dead_letters_open")
     if waiting:
         yield warn("Dead letters", f"{waiting} wait for a person")

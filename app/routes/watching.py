@@ -72,14 +72,15 @@ def _find_degraded() -> list[str]:
 
 @blueprint.get("/health/work")
 def work() -> tuple[Response, int]:
-    """Says whether due work is being done."""
+    """Says whether due work is being done, and names the providers that cannot be used as they are configured."""
     try:
-        state = watching.read_work(runtime())
+        state, unusable = watching.read_work(runtime()), watching.read_unusable(runtime())
     except SQLAlchemyError:
         return jsonify({"status": "failing", "failing": ["postgresql"], "detail": {}}), 503
-    overdue = watching.find_overdue(state)
-    status = "failing" if overdue else "ok"
-    return jsonify({"status": status, "failing": overdue, "detail": state}), 503 if overdue else 200
+    failing = watching.find_overdue(state) + [f"provider {provider_id}" for provider_id in unusable]
+    status = "failing" if failing else "ok"
+    detail = {**state, "providers": unusable} if unusable else state
+    return jsonify({"status": status, "failing": failing, "detail": detail}), 503 if failing else 200
 
 
 class RowsCollector(Collector):

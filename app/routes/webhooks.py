@@ -10,7 +10,7 @@ import structlog
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from app.core.errors import RequestRejected
+from app.core.errors import ProviderUnusable, RequestRejected
 from app.routes.errors import problem
 from app.routes.reading import read_bounded
 from app.runtime import runtime
@@ -58,6 +58,8 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
         return problem(415, "A webhook is application/json.")
     try:
         receipt = webhooks.receive(runtime(), delivery)
+    except ProviderUnusable:
+        return problem(503, "The webhook cannot be verified now; nothing was stored. Try again.")
     except DBAPIError as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise

@@ -7,11 +7,14 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
 from app.key_pairs import read_key
 from app.runtime import Runtime
+from app.vault import VaultError
 from models.session import alone
 
 # A secret that was ended, or an address taken from the list, must be refused within a second.
@@ -32,6 +35,8 @@ class Sender:
     scheme: Scheme
     networks: tuple[Network, ...]
     keys: tuple[Key, ...] = field(repr=False)
+    # Why some of its secrets cannot be used here; a signature that no key fits may be one of theirs.
+    problem: str = ""
     read_at: float = 0.0
 
     def may_send_from(self, address: str) -> bool:
@@ -52,7 +57,10 @@ _remembered: OrderedDict[uuid.UUID, Sender] = OrderedDict()
 
 
 def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float | None = None) -> Sender | None:
-    """Returns the provider, read at most a second ago and after `newer_than`; None where there is no such one."""
+    """Returns the provider, read at most a second ago and after `newer_than`; None where there is no such one.
+
+    Raises ProviderUnusable where how it is configured cannot be read.
+    """
     now = time.monotonic()
     with _lock:
         found = _remembered.get(provider_id)
@@ -86,6 +94,22 @@ def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None
         return None
     (row,) = rows
     scheme = Scheme(row.webhook_scheme, row.signature_header, row.id_field)
-    keys = tuple(read_key(scheme.name, runtime.vault.decrypt(secret)) for secret in row.secrets)
-    networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)
-    return Sender(provider_id, row.tenant_id, row.adapter, scheme, networks, keys, now)
+    try:
+        networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)
+    except ValueError:
+        raise ProviderUnusable("its list of addresses cannot be read", provider_id=provider_id) from None
+    keys, problem = _read_keys(runtime, scheme.name, row.secrets)
+    return Sender(provider_id, row.tenant_id, row.adapter, scheme, networks, keys, problem, now)
+
+
+def _read_keys(runtime: Runtime, scheme: str, secrets: Sequence[bytes]) -> tuple[tuple[Key, ...], str]:
+    """Returns the keys that can be read, and what is the matter with the others."""
+    keys, problem = [], ""
+    for secret in secrets:
+        try:
+            keys.append(read_key(scheme, runtime.vault.decrypt(secret)))
+        except VaultError:
+            problem = "no key of SLUICE_ENCRYPTION_KEYS decrypts one of its webhook secrets"
+        except ValueError:
+            problem = "one of its webhook secrets, or SLUICE_ENCRYPTION_KEYS, cannot be read"
+    return tuple(keys), problem

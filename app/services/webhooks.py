@@ -7,18 +7,19 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import signatures
-from app.core.errors import WebhookRejected
+from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.providers.callback_body import name_payment
 from app.runtime import Runtime
+from app.services import provider_trouble
 from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from app.services.senders import Sender, find_sender
 from models import new_id
@@ -58,7 +59,8 @@ def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
     """Verifies and stores a delivery, rings, and returns its receipt; the row is committed by then.
 
     Raises WebhookRejected (400, 403, 404) after keeping a bounded record of the refusal, and
-    sqlalchemy.exc.SQLAlchemyError where it could not be stored: the sender has to try again.
+    ProviderUnusable where nobody here can verify it now, and sqlalchemy.exc.SQLAlchemyError where it could not be
+    stored: the sender has to try again.
     """
     provider_id = None
     try:
@@ -68,6 +70,11 @@ def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
         _check_path(delivery, body)
     except WebhookRejected as rejection:
         refuse(runtime, delivery, rejection.reason, provider_id)
+        raise
+    except ProviderUnusable as error:
+        refuse(runtime, delivery, "provider_unusable", provider_id)
+        if provider_id is not None:
+            provider_trouble.note(runtime, provider_id, str(error), role="door")
         raise
     receipt = store(runtime.database, _row(runtime, delivery, sender, external_id, body))
     outcome = "conflict" if receipt.is_conflict else "duplicate" if receipt.is_duplicate else "stored"
@@ -100,18 +107,32 @@ def _provider_id(delivery: Delivery, body: Any) -> uuid.UUID:
 
 
 def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: Any) -> tuple[Sender, str]:
-    """Returns the sender and the delivery's id. Raises WebhookRejected."""
+    """Returns the sender and the delivery's id. Raises WebhookRejected, and ProviderUnusable."""
     sender = find_sender(runtime, provider_id)
     if sender is None:
         raise WebhookRejected(404, "unknown_provider", "there is no such provider")
     try:
         return sender, _judge(delivery, sender, body)
-    except WebhookRejected:
+    except WebhookRejected as rejection:
         # A secret or an address may have been added since the provider was remembered: judged once more, as it is now.
         anew = find_sender(runtime, provider_id, newer_than=sender.read_at)
-        if anew is None or anew == replace(sender, read_at=anew.read_at):
-            raise
-        return anew, _judge(delivery, anew, body)
+        if anew is not None and anew != replace(sender, read_at=anew.read_at):
+            sender = anew
+            with _doubted(sender):
+                return sender, _judge(delivery, sender, body)
+        with _doubted(sender):
+            raise rejection
+
+
+@contextlib.contextmanager
+def _doubted(sender: Sender) -> Iterator[None]:
+    """Raises ProviderUnusable in place of a signature's refusal where one of the sender's secrets cannot be read."""
+    try:
+        yield
+    except WebhookRejected as rejection:
+        if sender.problem and rejection.reason == "signature":
+            raise ProviderUnusable(sender.problem, provider_id=sender.id) from None
+        raise
 
 
 def _judge(delivery: Delivery, sender: Sender, body: Any) -> str:

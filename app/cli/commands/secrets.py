@@ -7,8 +7,9 @@ import click
 from app.cli.options import operator
 from app.cli.output import json_option, print_json
 from app.cli.stack import open_runtime
+from app.services import process_keys
 from app.services.rotation import rotate_encryption
-from app.vault import new_encryption_key
+from app.vault import VaultError, new_encryption_key
 
 
 @click.group("secrets")
@@ -28,15 +29,28 @@ def new_key(as_json: bool) -> None:
 
 
 @command.command("rotate-key")
+@click.option("--anyway", is_flag=True, help="Also where a running process lacks the first key.")
 @json_option
-def rotate_key(as_json: bool) -> None:
+def rotate_key(anyway: bool, as_json: bool) -> None:
     """Re-encrypts every stored secret with the first key of SLUICE_ENCRYPTION_KEYS.
 
-    Put the new key first and restart every process, run this, then take the old key away and restart once more.
+    Put the new key first, keep the old one behind it and restart every process; then run this. A running process that
+    lacks the new key could read no secret afterwards: then nothing is done, and it is named. What no key decrypts is
+    named as well, and everything else is re-encrypted. The old key may be dropped once this has named nothing; keep it
+    with the backups that were made before.
     """
     with open_runtime() as runtime:
-        secrets = rotate_encryption(runtime, operator())
+        if not anyway and (lacking := process_keys.find_lacking(runtime)):
+            raise click.ClickException(
+                f"nothing was done: {', '.join(lacking)} ran within the last {process_keys.LIVE_SECONDS} seconds"
+                " without the first key: restart with it, or use --anyway"
+            )
+        try:
+            secrets = rotate_encryption(runtime, operator())
+        except VaultError as error:
+            raise click.ClickException(f"{error}; keep every key") from None
     if as_json:
         print_json({"secrets": secrets})
-    else:
-        click.echo(f"{secrets} secrets are encrypted with the first key; no other key is needed any more.")
+        return
+    click.echo(f"{secrets} secrets are encrypted with the first key.")
+    click.echo("The other keys may be dropped from every process; keep them with the backups that were made before.")
