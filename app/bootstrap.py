@@ -86,10 +86,10 @@ def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
         ).scalar()
     if known is None:
         # A database that serves several homes has a demo tenant for each.
-        tenants.create_tenant(runtime, NewTenant(f"demo {tenant_id.hex[-8:]}", id=tenant_id), local_actor())
+        new_tenant = NewTenant(f"demo {tenant_id.hex[-8:]}", requests_per_second=None, id=tenant_id)
+        tenants.create_tenant(runtime, new_tenant, local_actor())
     # Workers reach the sandbox directly, whatever address browsers see.
-    host = "127.0.0.1" if settings.bind in ("0.0.0.0", "::") else settings.bind  # noqa: S104  # nosec B104
-    sandbox_url = f"http://{host}:{settings.sandbox_port}"
+    sandbox_url = settings.local_url(settings.sandbox_port)
     if provider is None:
         new = NewProvider(
             tenant_id, "sandbox", "sandbox", sandbox_url, demo.provider_api_key, demo.webhook_secret, id=provider_id

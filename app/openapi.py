@@ -10,7 +10,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from app.routes import schemas
-from app.routes.operations import OPERATIONS, PUBLIC, Operation, Parameter
+from app.routes.operations import OPERATIONS, Operation, Parameter
+from app.routes.roles import PUBLIC
 
 _TITLES = {
     400: "The request cannot be read",

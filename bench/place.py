@@ -134,6 +134,7 @@ class Place:
             "BROKER_URL": self.redis_url,
             "SLUICE_HOME": str(self.folder),
             "SLUICE_ENCRYPTION_KEYS": self.ground.encryption_key,
+            "SLUICE_PRIVATE_PROVIDERS": "127.0.0.1,::1,localhost",
             "SLUICE_PORT": str(self.ports.web),
             "SLUICE_SOCKETS_PORT": str(self.ports.sockets),
             "SLUICE_SANDBOX_PORT": str(self.ports.sandbox),
@@ -272,7 +273,8 @@ class Place:
 
 def make_shop(runtime: Runtime, provider_url: str) -> Shop:
     """Makes a tenant without limits and its provider."""
-    tenant_id = tenants.create_tenant(runtime, NewTenant("bench-" + secrets.token_hex(6)), ACTOR)
+    new_tenant = NewTenant("bench-" + secrets.token_hex(6), requests_per_second=None)
+    tenant_id = tenants.create_tenant(runtime, new_tenant, ACTOR)
     key_id, secret_key = tenants.create_key(runtime, tenant_id, "admin", "bench", ACTOR)
     new = NewProvider(tenant_id, "sandbox", "sandbox", provider_url, "sbk_" + secrets.token_hex(12), is_default=True)
     provider_id, webhook_secret = providers.create_provider(runtime, new, ACTOR)

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.declaration import Created, Id, Minor, Model, Moment, TenantId
 
-ROLES = ("admin", "operator", "read")
+# From everything to reading alone; app/routes/operations.py is the table of what each may call.
+ROLES = ("admin", "operator", "shop", "read")
 
 
 class Tenant(Model):
@@ -49,7 +50,7 @@ class ApiKey(Model):
     __tablename__ = "api_keys"
     __table_args__ = (
         UniqueConstraint("tenant_id", "id"),
-        CheckConstraint("role in ('admin', 'operator', 'read')", name="role"),
+        CheckConstraint("role in ('admin', 'operator', 'shop', 'read')", name="role"),
     )
 
     id: Mapped[Id]
@@ -60,6 +61,9 @@ class ApiKey(Model):
     label: Mapped[str] = mapped_column(server_default=text("''"))
     created_at: Mapped[Created]
     revoked_at: Mapped[Moment | None]
+    expires_at: Mapped[datetime.datetime | None]
+    # To about a minute: a write for each request would cost more than the request.
+    last_used_at: Mapped[datetime.datetime | None]
 
 
 class ClientToken(Model):

@@ -83,6 +83,9 @@ class WebhookRefusal(Model):
     """
 
     __tablename__ = "webhook_refusals"
+    __table_args__ = (
+        Index("ix_webhook_refusals_payment", "payment_id", postgresql_where=text("payment_id is not null")),
+    )
 
     slot: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
@@ -92,3 +95,5 @@ class WebhookRefusal(Model):
     remote_address: Mapped[str]
     body_head: Mapped[bytes]
     at: Mapped[Created]
+    # The payment that the body names, where there is one; nothing else of the body is believed.
+    payment_id: Mapped[uuid.UUID | None]

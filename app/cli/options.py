@@ -72,6 +72,24 @@ class Moment(click.ParamType[datetime.datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
+class End(click.ParamType[datetime.datetime]):
+    """A time in the future, as a time or as a duration from now; at most ten years ahead."""
+
+    name = "end"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime.datetime:
+        if isinstance(value, datetime.datetime):
+            return value
+        now = datetime.datetime.now(datetime.UTC)
+        if _DURATION.fullmatch(value):
+            moment = now + datetime.timedelta(seconds=Duration(10 * 366 * 86_400).convert(value, param, ctx))
+        else:
+            moment = Moment().convert(value, param, ctx)
+        if moment <= now:
+            self.fail(f"{value} is not in the future", param, ctx)
+        return moment
+
+
 def tenant_option(*, required: bool = False) -> Callable[[_F], _F]:
     """Adds `--tenant`, a name or an id."""
     text = "Name or id." if required else "Name or id; all tenants without it."

@@ -7,14 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.routes import operator_schemas, schemas, webhook_schemas
-
-# Anyone, without a credential.
-PUBLIC: frozenset[str] = frozenset()
-READERS = frozenset({"admin", "operator", "read", "client"})
-DEPOSITORS = frozenset({"admin", "operator", "client"})
-BACKENDS = frozenset({"admin", "operator"})
-CLIENTS = frozenset({"client"})
+from app.routes import key_schemas, operator_schemas, schemas, webhook_schemas
+from app.routes.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, PUBLIC, READERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +117,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/payments/{id}/timeline",
         READERS,
-        "Everything that happened to a payment",
+        "What happened to a payment; for client tokens its states and the user's own entries",
         {200: schemas.Timeline},
         (404,),
     ),
@@ -173,6 +167,14 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="Access",
     ),
     Operation(
+        "GET",
+        "/api/keys",
+        ADMINS,
+        "The tenant's secret keys, without their secrets",
+        {200: key_schemas.KeyList},
+        tag="Access",
+    ),
+    Operation(
         "POST", "/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: schemas.Ticket}, tag="Access"
     ),
 )
@@ -192,7 +194,7 @@ def _act(action: str, summary: str) -> Operation:
     rule = f"/api/dead-letters/{{id}}/{action}"
     problems = (400, 404, 409, 413, 415, 422)
     return Operation(
-        *("POST", rule, BACKENDS, summary, answers, problems, operator_schemas.ReasonRequest, (_DRY_RUN,)),
+        *("POST", rule, DECIDERS, summary, answers, problems, operator_schemas.ReasonRequest, (_DRY_RUN,)),
         tag="Dead letters",
         body_is_optional=True,
     )
@@ -202,7 +204,7 @@ OPERATIONS += (
     Operation(
         "GET",
         "/api/dead-letters",
-        BACKENDS,
+        DECIDERS,
         "List dead letters, newest first",
         {200: schemas.DeadLetterList},
         (422,),
@@ -221,7 +223,7 @@ OPERATIONS += (
     Operation(
         "GET",
         "/api/dead-letters/{id}",
-        BACKENDS,
+        DECIDERS,
         "Read a dead letter with its bytes and history",
         {200: schemas.DeadLetterDetail},
         (404,),
@@ -233,7 +235,7 @@ OPERATIONS += (
     Operation(
         "POST",
         "/api/dead-letters/redrive",
-        BACKENDS,
+        DECIDERS,
         "Make the work of all open ones that fit due again",
         {200: schemas.RedriveList},
         (400, 413, 415, 422),

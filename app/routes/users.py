@@ -26,7 +26,7 @@ from app.routes.reading import (
 )
 from app.routes.schemas import ClientTokenRequest
 from app.runtime import runtime
-from app.services import access, notifications, wallets
+from app.services import access, notifications, tenants, wallets
 from app.services.access import USER_ID
 
 blueprint = Blueprint("users", __name__)
@@ -89,6 +89,13 @@ def create_client_token() -> tuple[Response, int]:
     token, expires_at = access.create_client_token(runtime(), who.tenant_id, who.key_id, body.user_id)
     answer = {"token": token, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
     return jsonify(answer), 201
+
+
+@blueprint.get("/api/keys")
+def list_keys() -> Response:
+    """Lists the tenant's secret keys, without their secrets."""
+    read_known()
+    return jsonify({"data": tenants.list_own_keys(runtime().database, caller().tenant_id)})
 
 
 @blueprint.post("/api/tickets")

@@ -16,7 +16,7 @@ _REFUSED = text(
     """
     select at, 'webhook_refused' as kind, 'system' as actor,
            jsonb_build_object('reason', reason, 'remote_address', remote_address) as detail
-    from webhook_refusals where position(cast(:name as bytea) in body_head) > 0 order by at, sequence
+    from webhook_refusals where payment_id = :payment_id order by at, sequence
     """
 )
 _CLOSED = text(
@@ -48,7 +48,7 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     story = listing.show_payment(runtime, payment_id)
     parameters = {"tenant_id": story["payment"]["tenant_id"], "payment_id": payment_id}
     with runtime.database.transaction("operator") as connection:
-        found = connection.execute(_REFUSED, {"name": str(payment_id).encode()}).mappings().all()
+        found = connection.execute(_REFUSED, {"payment_id": payment_id}).mappings().all()
         found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
         repeats = {str(row.id): row.duplicates for row in connection.execute(_REPEATS, parameters)}
     # Refusals are read here for all tenants: one that named another's provider may have meant this payment too.

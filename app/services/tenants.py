@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-import urllib.parse
+import datetime
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
 
+from app.core.origins import parse_origin
+from app.core.payments import format_time
 from app.runtime import Runtime
 from app.services.access import new_credential
 from app.services.configuration import ConfigurationError, check_name, read_rows, write_audit
-from models import new_id
+from models import Database, new_id
+from models.session import alone
 from models.tenants import ROLES
+
+# Half of what one web process answers on two cores: more than a shop's peak, and one tenant leaves room for the others.
+REQUESTS_PER_SECOND_DEFAULT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class NewTenant:
-    """A tenant to be made. Origins are `scheme://host[:port]`; the URLs are the defaults for returning users."""
+    """A tenant to be made. Origins are `scheme://host[:port]`; the URLs are the defaults for returning users.
+
+    `requests_per_second` None: no limit.
+    """
 
     name: str
     allowed_origins: tuple[str, ...] = ()
     success_url: str | None = None
     failure_url: str | None = None
-    requests_per_second: int | None = None
+    requests_per_second: int | None = REQUESTS_PER_SECOND_DEFAULT
     amount_minor_max: int | None = None
     id: uuid.UUID | None = None
 
 
 def check_origin(origin: str) -> str:
-    """Returns `origin` in lower case. Raises ConfigurationError unless it is scheme, host and port alone."""
-    parts = urllib.parse.urlsplit(origin)
-    if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
-        raise ConfigurationError(f"{origin!r} is no origin such as https://shop.example")
-    if "@" in parts.netloc:
-        raise ConfigurationError("an origin has no credentials")
-    return origin.lower()
+    """Returns `origin` as browsers send it. Raises ConfigurationError for what none sends."""
+    try:
+        return parse_origin(origin)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
@@ -84,16 +91,28 @@ def find_tenant(runtime: Runtime, name_or_id: str) -> uuid.UUID:
     return uuid.UUID(str(found[0]["id"]))
 
 
-def create_key(runtime: Runtime, tenant_id: uuid.UUID, role: str, label: str, actor: str) -> tuple[uuid.UUID, str]:
-    """Makes a secret key; returns its id and the key itself, which is not stored and never shown again."""
+def create_key(
+    runtime: Runtime,
+    tenant_id: uuid.UUID,
+    role: str,
+    label: str,
+    actor: str,
+    expires_at: datetime.datetime | None = None,
+) -> tuple[uuid.UUID, str]:
+    """Makes a secret key; returns its id and the key itself, which is not stored and never shown again.
+
+    From `expires_at` on it is refused, as are the tokens made with it. Raises ConfigurationError.
+    """
     if role not in ROLES:
         raise ConfigurationError(f"a role is one of {', '.join(ROLES)}")
+    if expires_at is not None and expires_at <= datetime.datetime.now(datetime.UTC):
+        raise ConfigurationError("a key's end lies in the future")
     key_id, credential = new_id(), new_credential("sk")
     with runtime.database.transaction("operator") as connection:
         connection.execute(
             text(
-                "insert into api_keys (id, tenant_id, public_part, secret_sha256, role, label)"
-                " values (:id, :tenant_id, :public_part, :sha256, :role, :label)"
+                "insert into api_keys (id, tenant_id, public_part, secret_sha256, role, label, expires_at)"
+                " values (:id, :tenant_id, :public_part, :sha256, :role, :label, :expires_at)"
             ),
             {
                 "id": key_id,
@@ -102,9 +121,13 @@ def create_key(runtime: Runtime, tenant_id: uuid.UUID, role: str, label: str, ac
                 "sha256": credential.secret_sha256,
                 "role": role,
                 "label": label[:200],
+                "expires_at": expires_at,
             },
         )
-        write_audit(connection, tenant_id, actor, "key_created", {"key_id": str(key_id), "role": role, "label": label})
+        detail: dict[str, Any] = {"key_id": str(key_id), "role": role, "label": label}
+        if expires_at is not None:
+            detail["expires_at"] = format_time(expires_at)
+        write_audit(connection, tenant_id, actor, "key_created", detail)
     return key_id, credential.plain
 
 
@@ -124,7 +147,24 @@ def list_keys(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, A
     """Returns the keys of one tenant or of all, never their secrets."""
     return read_rows(
         runtime,
-        "select id, tenant_id, 'sk_' || public_part || '...' as key, role, label, created_at, revoked_at from api_keys"
+        "select id, tenant_id, 'sk_' || public_part || '...' as key, role, label, created_at, expires_at, last_used_at,"
+        " revoked_at from api_keys"
         " where cast(:tenant_id as uuid) is null or tenant_id = :tenant_id order by created_at",
         tenant_id=tenant_id,
     )
+
+
+_OWN_KEYS = alone(
+    "select id, 'sk_' || public_part || '...' as key, role, label, created_at, expires_at, last_used_at, revoked_at"
+    " from api_keys where tenant_id = :tenant_id order by created_at"
+)
+
+
+def list_own_keys(database: Database, tenant_id: uuid.UUID) -> list[dict[str, Any]]:
+    """Returns a tenant's keys as its API shows them, oldest first."""
+    rows = database.run_alone("web", _OWN_KEYS, {"tenant_id": tenant_id}, tenant_id)
+    return [
+        {name: format_time(value) if name.endswith("_at") and value else value for name, value in row._asdict().items()}
+        | {"id": str(row.id)}
+        for row in rows
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import signatures
+from app.core.allowance import Allowance
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
@@ -23,6 +24,7 @@ from app.services import provider_trouble
 from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from app.services.senders import Sender, find_sender
 from models import new_id
+from models.row_sets import uuid_array
 from models.session import alone
 
 # CONTRACT section 4: larger bodies are 413.
@@ -46,13 +48,17 @@ PROVIDER_PATH = "provider"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery as it came: `path` is a key of PATH_STATUSES or `provider`; `headers` knows lower-case names."""
+    """One delivery as it came: `path` is a key of PATH_STATUSES or `provider`; `headers` knows lower-case names.
+
+    `doubled`: the lower-case names of headers that came more than once, whose values are joined in `headers`.
+    """
 
     path: str
     provider_id: str | None
     headers: Mapping[str, str]
     body: bytes
     remote_address: str
+    doubled: frozenset[str] = frozenset()
 
 
 def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
@@ -138,6 +144,8 @@ def _doubted(sender: Sender) -> Iterator[None]:
 def _judge(delivery: Delivery, sender: Sender, body: Any) -> str:
     if not sender.may_send_from(delivery.remote_address):
         raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
+    if delivery.doubled.intersection(sender.scheme.headers):
+        raise signatures.rejected("doubled_header")
     return signatures.verify(sender.scheme, sender.keys, delivery.headers, delivery.body, body, time.time())
 
 
@@ -175,7 +183,10 @@ def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: A
     return adapter.name_payment(body) if adapter else None
 
 
-_REFUSE = alone("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head)")
+_REFUSE = alone("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head, cast(:named as uuid[]))")
+# The ids in a refused body, in any letter case; a few are enough, since an honest body names one payment.
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAMED_MAX = 8
 
 
 def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.UUID | None = None) -> None:
@@ -193,29 +204,18 @@ def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.
                 "reason": reason,
                 "address": delivery.remote_address[:ADDRESS_CHARACTERS_MAX],
                 "head": delivery.body[:REFUSED_BYTES_KEPT],
+                "named": uuid_array(_named_ids(delivery.body[:REFUSED_BYTES_KEPT], provider_id)),
             },
         )
 
 
-class _Allowance:
-    """Lets RECORDS_PER_SECOND through, and after a quiet second as many at once."""
+def _named_ids(head: bytes, provider_id: uuid.UUID | None) -> list[uuid.UUID]:
+    """Returns ids that the first bytes of a refused body name; which of them is a payment is for the database to say.
 
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._left = per_second
-        self._at = time.monotonic()
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        """Returns whether one more may pass now."""
-        with self._lock:
-            now = time.monotonic()
-            self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
-            self._at = now
-            if self._left < 1:
-                return False
-            self._left -= 1
-            return True
+    The bytes are searched, not parsed: a body that was cut, or is no JSON, names its payment all the same.
+    """
+    found = dict.fromkeys(uuid.UUID(match.group().decode("ascii")) for match in _UUID.finditer(head))
+    return [one for one in found if one != provider_id][:_NAMED_MAX]
 
 
-_records = _Allowance(RECORDS_PER_SECOND)
+_records = Allowance(RECORDS_PER_SECOND)

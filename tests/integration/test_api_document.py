@@ -24,6 +24,7 @@ CALLS = {
     ("GET", "/api/events"),
     ("POST", "/api/client-tokens"),
     ("POST", "/api/tickets"),
+    ("GET", "/api/keys"),
     ("POST", "/webhooks/payment-success"),
     ("POST", "/webhooks/payment-failed"),
     ("POST", "/webhooks/payment-callback"),

@@ -25,7 +25,7 @@ MAY_EXECUTE: dict[str, set[str]] = {
     "web": {"first_id"},
     "door": {
         *("door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"),
-        *("door_find_provider", "door_store_webhooks", "door_refuse_webhook"),
+        *("door_find_provider", "door_store_webhooks", "door_refuse_webhook", "door_find_ended", "door_note_key_uses"),
         *("watch_work", "watch_counts", "watch_books"),
     },
     "worker": {"first_id", "fold_payment_counts", "watch_work", "keep_partitions", "analyze_partitioned"},

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from app.routes.operations import OPERATIONS, PUBLIC, Operation
+from app.routes.operations import OPERATIONS, Operation
+from app.routes.roles import PUBLIC
 from tests.security.victims import Victim, make_victim
 from tests.support.stack import Stack
 
@@ -93,6 +94,10 @@ def make_deposit(victim: Victim) -> Iterator[Attempt]:
         )
 
 
+def read_keys(victim: Victim) -> Iterator[Attempt]:
+    yield Attempt("/api/keys", "/api/keys")
+
+
 def nothing_foreign(_: Victim) -> Iterator[Attempt]:
     """The route takes nothing that could be somebody else's."""
     return iter(())
@@ -116,6 +121,7 @@ CASES: dict[tuple[str, str], Callable[[Victim], Iterator[Attempt]]] = {
     ("POST", "/api/dead-letters/{id}/reject"): letter_attempts("/api/dead-letters/{id}/reject"),
     ("POST", "/api/client-tokens"): nothing_foreign,
     ("POST", "/api/tickets"): nothing_foreign,
+    ("GET", "/api/keys"): read_keys,
 }
 GUARDED = [operation for operation in OPERATIONS if operation.roles is not PUBLIC]
 
@@ -141,7 +147,7 @@ def strangers(house: Stack, victim: Victim) -> dict[str, tuple[frozenset[str], s
     """By name: a stranger's roles as the table of routes names them, and a credential."""
     attacker = house.make_shop()
     attacker.deposit(user_id="mallory")
-    found = {role: (frozenset({role}), attacker.key(role)) for role in ("admin", "operator", "read")}
+    found = {role: (frozenset({role}), attacker.key(role)) for role in ("admin", "operator", "shop", "read")}
     found["client"] = (frozenset({"client"}), attacker.token("mallory"))
     # Of the victim's own tenant, and of a user with the victim's name elsewhere.
     found["fellow user"] = (frozenset({"client"}), victim.shop.token("bob"))

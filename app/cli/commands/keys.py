@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 
 import click
 
-from app.cli.options import operator, tenant_option
+from app.cli.options import End, operator, tenant_option
 from app.cli.output import json_option, print_json, print_object, print_rows
 from app.cli.stack import open_runtime
 from app.services import tenants
@@ -20,18 +21,33 @@ def command() -> None:
 
 @command.command("create")
 @tenant_option(required=True)
-@click.option("--role", type=click.Choice(ROLES), default="admin", show_default=True, help="What the key may do.")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="admin",
+    show_default=True,
+    help="What the key may do. Use `shop` for a backend: deposits, client tokens and reads, no decision about held"
+    " money. `operator` also accepts, rejects and redrives; `read` only reads; `admin` may do everything.",
+)
 @click.option("--label", default="", help="What it is for, up to 200 characters.")
+@click.option("--expires", type=End(), help="When it ends: 90d, 2027-01-31 or 2027-01-31T12:00:00Z; never without.")
 @json_option
-def create(tenant: str, role: str, label: str, as_json: bool) -> None:
+def create(tenant: str, role: str, label: str, expires: datetime.datetime | None, as_json: bool) -> None:
     """Makes a secret key and prints it, this one time."""
     if len(label) > 200:
         raise click.BadParameter("has more than 200 characters", param_hint="--label")
     with open_runtime() as runtime:
         tenant_id = tenants.find_tenant(runtime, tenant)
-        key_id, plain = tenants.create_key(runtime, tenant_id, role, label, operator())
-    row = {"id": key_id, "tenant_id": tenant_id, "role": role, "label": label, "secret_key": plain}
-    labels = {"id": "Id", "role": "Role", "label": "Label", "secret_key": "Secret key"}
+        key_id, plain = tenants.create_key(runtime, tenant_id, role, label, operator(), expires)
+    row = {
+        "id": key_id,
+        "tenant_id": tenant_id,
+        "role": role,
+        "label": label,
+        "expires_at": expires,
+        "secret_key": plain,
+    }
+    labels = {"id": "Id", "role": "Role", "label": "Label", "expires_at": "Expires", "secret_key": "Secret key"}
     print_object(row, labels, as_json=as_json)
     click.echo("The secret key is stored hashed: it is not shown again.", err=True)
 
@@ -64,6 +80,8 @@ def list_all(tenant: str | None, as_json: bool) -> None:
         "role": "Role",
         "label": "Label",
         "created_at": "Created",
+        "expires_at": "Expires",
+        "last_used_at": "Last used",
         "revoked_at": "Revoked",
     }
     print_rows(rows, columns, as_json=as_json, empty="No keys yet.")

@@ -12,7 +12,7 @@ from app.cli.output import json_option, print_object, print_rows
 from app.cli.stack import open_runtime
 from app.services import policies, tenant_changes, tenants
 from app.services.tenant_changes import CLEAR, TenantChanges
-from app.services.tenants import NewTenant
+from app.services.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant
 
 _LABELS = {
     "name": "Name",
@@ -35,7 +35,13 @@ def command() -> None:
 @click.option("--origin", "origins", multiple=True, help="An allowed origin, https://shop.example; repeatable.")
 @click.option("--success-url", type=WebAddress(), help="Where users return to if a deposit names no URL.")
 @click.option("--failure-url", type=WebAddress(), help="The same after a failure.")
-@click.option("--requests-per-second", type=click.IntRange(1, 1_000_000), help="Limit of API requests; none without.")
+@click.option(
+    "--requests-per-second",
+    type=click.IntRange(0, 1_000_000),
+    default=REQUESTS_PER_SECOND_DEFAULT,
+    show_default=True,
+    help="Limit of API requests; 0 for none. One user may use a tenth of it.",
+)
 @click.option("--amount-minor-max", type=click.IntRange(1, 10**15), help="Largest deposit in minor units.")
 @json_option
 def create(
@@ -43,12 +49,12 @@ def create(
     origins: tuple[str, ...],
     success_url: str | None,
     failure_url: str | None,
-    requests_per_second: int | None,
+    requests_per_second: int,
     amount_minor_max: int | None,
     as_json: bool,
 ) -> None:
     """Makes a tenant; it needs a key and a provider before it can take deposits."""
-    new = NewTenant(name, origins, success_url, failure_url, requests_per_second, amount_minor_max)
+    new = NewTenant(name, origins, success_url, failure_url, requests_per_second or None, amount_minor_max)
     with open_runtime() as runtime:
         tenant_id = tenants.create_tenant(runtime, new, operator())
     print_object({"id": tenant_id, "name": name}, {"id": "Id", "name": "Name"}, as_json=as_json)
