@@ -22,6 +22,10 @@ PROVIDER_CALLS = Counter("sluice_provider_calls", "Calls to providers.", ["adapt
 PROVIDER_SECONDS = Histogram(
     "sluice_provider_call_seconds", "Time of calls to providers.", ["adapter", "action"], buckets=SECONDS_BUCKETS
 )
+AUTH_FAILURES = Counter(
+    "sluice_auth_failures", "Refused credentials, by the door where they came and whether they had the form of one.",
+    ["door", "form"],
+)  # fmt: skip
 REQUESTS = Counter("sluice_http_requests", "Requests answered.", ["rule", "method", "status"])
 REQUEST_SECONDS = Histogram(
     "sluice_http_request_seconds", "Time to answer a request.", ["rule", "method"], buckets=SECONDS_BUCKETS
@@ -60,9 +64,12 @@ _start_at_zero(RINGS_FAILED, "settle", "provider", "notify")
 _start_at_zero(WEBHOOKS_RECEIVED, "stored", "duplicate", "conflict")
 _start_at_zero(
     WEBHOOKS_REFUSED,
-    *("address", "json", "media_type", "path", "provider_unusable", "signature", "timestamp", "too_large"),
-    *("unknown_provider", "webhook_id"),
+    *("address", "doubled_header", "json", "media_type", "path", "provider_unusable", "signature", "timestamp"),
+    *("too_large", "unknown_provider", "webhook_id"),
 )
+for _door in ("api", "sockets", "metrics"):
+    for _form in ("missing", "malformed", "refused"):
+        AUTH_FAILURES.labels(_door, _form)
 _start_at_zero(WEBHOOKS_SETTLED, "applied", "duplicate", "ignored", "conflict", "dead_letter")
 for _queue in ("settle", "provider", "notify", "sweep"):
     for _trouble in ("lock", "timeout", "connection", "resources", "read_only"):

@@ -45,7 +45,8 @@ def forget_dead_processes(folder: Path) -> None:
 
 def is_token(authorization: str, token: str) -> bool:
     """Whether an Authorization header carries the metrics token."""
-    return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
+    scheme, _, given = authorization.partition(" ")
+    return hmac.compare_digest(given.strip().encode(), token.encode()) and scheme.lower() == "bearer"
 
 
 def serve_metrics() -> None:

@@ -13,6 +13,7 @@ from redis import Redis
 from app.core.payments import Payment
 from app.hints import CHANGED_CHANNEL, read_changed
 from app.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
+from app.places import Bounds, Places
 
 log = structlog.get_logger(__name__)
 
@@ -25,11 +26,11 @@ _MESSAGES_PER_TURN = 100
 
 
 class Waiters:
-    """Holds at most `places` requests of this process; one subscription serves all of them."""
+    """Holds as many requests of this process as `bounds` allow; one subscription serves all of them."""
 
-    def __init__(self, redis_url: str, places: int) -> None:
+    def __init__(self, redis_url: str, bounds: Bounds) -> None:
         self._redis_url = redis_url
-        self._places = threading.BoundedSemaphore(places)
+        self._places = Places(bounds)
         self._lock = threading.Lock()
         self._events: dict[str, set[threading.Event]] = {}
         self._listener: threading.Thread | None = None
@@ -50,13 +51,21 @@ class Waiters:
                     event.set()
 
     def wait(
-        self, payment: Payment, read: Callable[[], Payment], is_done: Callable[[Payment], bool], seconds: float
+        self,
+        payment: Payment,
+        read: Callable[[], Payment],
+        is_done: Callable[[Payment], bool],
+        seconds: float,
+        user_id: str | None = None,
     ) -> Payment:
         """Returns the payment, which is given as it was a moment ago, once `is_done` says so, or after `seconds`.
 
-        Returns at once where all places are taken: waiting must not starve those who do not wait.
+        `user_id` is the client that waits, None for a backend. Returns at once where the places of all, of the tenant
+        or of the user are taken: waiting must not starve those who do not wait, nor other tenants and users.
         """
-        if is_done(payment) or seconds <= 0 or self._released or not self._places.acquire(blocking=False):
+        if is_done(payment) or seconds <= 0 or self._released:
+            return payment
+        if self._places.take(payment.tenant_id, user_id) is not None:
             return payment
         event = self._register(payment.id)
         try:
@@ -71,7 +80,7 @@ class Waiters:
                 event.wait(min(left, LOOK_SECONDS))
         finally:
             self._forget(payment.id, event)
-            self._places.release()
+            self._places.give_back(payment.tenant_id, user_id)
 
     def _register(self, payment_id: uuid.UUID) -> threading.Event:
         event = threading.Event()

@@ -9,15 +9,19 @@ import time
 from collections import OrderedDict
 
 from flask import Flask, Response, current_app, g, request
-from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage, Storage, storage_from_string
-from limits.strategies import SlidingWindowCounterRateLimiter
 
+from app.core.addresses import parse_address
+from app.core.origins import read_origin
+from app.gunicorn_worker import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
-from app.routes.operations import BY_ROUTE, PAGES, PUBLIC
+from app.routes.operations import BY_ROUTE, PAGES
 from app.routes.paths import path_pattern
-from app.runtime import Runtime, runtime
+from app.routes.rates import tenant_rates, user_rates
+from app.routes.roles import PUBLIC
+from app.runtime import runtime
 from app.services.access import Caller, is_known_origin, recognise
+from app.services.auth_failures import note_failure
+from app.services.key_uses import KeyUses
 
 # A wrong key costs its sender this much more each time, up to a second; only a fifth of the connections may be spent
 # on it, so that nobody can use the slowing down to keep others out. Who is held back costs a greenlet, no thread.
@@ -65,6 +69,10 @@ def _check(slow: _SlowDown) -> Response | None:
     if request.method == "OPTIONS":
         return _preflight(origin, rule)
     operation = BY_ROUTE.get(("GET" if request.method == "HEAD" else request.method, rule))
+    # The webhooks' doors refuse them too, and keep a record of it.
+    doubled = SINGLE_HEADERS & doubled_headers(request.environ)
+    if doubled and not rule.startswith("/webhooks/"):
+        return problem(400, f"The header {min(doubled)} is given twice.")
     if operation is None or operation.roles is PUBLIC:
         return None
     found = _authenticate(slow)
@@ -79,25 +87,38 @@ def _check(slow: _SlowDown) -> Response | None:
     g.cors_origin = origin
     if found.role not in operation.roles:
         return problem(403, f"The role '{found.role}' may not do this.")
-    if found.requests_per_second is not None and not _limiter().may_pass(found):
+    return _check_rates(found)
+
+
+def _check_rates(found: Caller) -> Response | None:
+    # The user's share first: what it refuses is not counted against the tenant.
+    if not user_rates.may_pass(found):
+        return problem(429, "Too many requests for this user; slow down.", headers={"Retry-After": "1"})
+    if not tenant_rates().may_pass(found):
         return problem(429, "Too many requests for this tenant; slow down.", headers={"Retry-After": "1"})
+    if found.token_id is None:
+        _key_uses().note(found.key_id)
     return None
 
 
 def _authenticate(slow: _SlowDown) -> Caller | None:
+    address = request.remote_addr or ""
     header = request.headers.get("Authorization", "")
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "bearer" or not credential:
+        note_failure(runtime().database, header, address, "api")
         return None
     found = recognise(runtime().database, credential.strip())
     if found is None:
-        slow.down(name_guesser(request.remote_addr or ""))
+        note_failure(runtime().database, credential.strip(), address, "api")
+        slow.down(name_guesser(address))
     return found
 
 
 def own_origin() -> str:
     """Returns the origin under which browsers see this server."""
-    return runtime().settings.public_url.lower()
+    url = runtime().settings.public_url
+    return read_origin(url) or url.lower()
 
 
 def _is_allowed(origin: str, tenants_origins: tuple[str, ...]) -> bool:
@@ -141,14 +162,11 @@ def _add_headers(response: Response) -> Response:
 
 def name_guesser(address: str) -> str:
     """Returns whom wrong keys from `address` are counted for: an IPv4 address, mapped or not, or an IPv6 network."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    parsed = parse_address(address)
+    if parsed is None:
         return address
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((parsed, SLOW_V6_PREFIX), strict=False))
 
 
@@ -174,31 +192,6 @@ class _SlowDown:
                 self._places.release()
 
 
-class _Limiter:
-    """Requests per tenant and second, counted in Redis for all processes, in memory while Redis is away."""
-
-    def __init__(self, current: Runtime) -> None:
-        shared = storage_from_string(
-            current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5
-        )
-        self._strategies = [_strategy(shared), _strategy(MemoryStorage())]
-
-    def may_pass(self, found: Caller) -> bool:
-        """Counts a request of the caller's tenant; False where it is one too many."""
-        item = RateLimitItemPerSecond(found.requests_per_second or 1)
-        for strategy in self._strategies:
-            try:
-                return strategy.hit(item, "tenant", str(found.tenant_id))
-            except Exception:  # noqa: S112  # nosec B112  # Redis is away: this process counts for itself meanwhile
-                continue
-        return True
-
-
-def _strategy(storage: object) -> SlidingWindowCounterRateLimiter:
-    assert isinstance(storage, Storage)  # noqa: S101  # the asynchronous kinds are not asked for
-    return SlidingWindowCounterRateLimiter(storage)
-
-
 @functools.cache
-def _limiter() -> _Limiter:
-    return _Limiter(runtime())
+def _key_uses() -> KeyUses:
+    return KeyUses(runtime().database)

@@ -14,6 +14,7 @@ from app import draining
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
 from app.core.payments import Payment, Status, present_payment
+from app.places import Bounds
 from app.routes.card_numbers import card_errors
 from app.routes.gate import caller
 from app.routes.reading import (
@@ -40,8 +41,13 @@ from app.waiting import WAIT_SECONDS_MAX, Waiters
 
 blueprint = Blueprint("payments", __name__)
 
-# Each waiting request looks for itself once a second: this many take a tenth of a process, and the others are answered.
-WAITING_MAX = 100
+# Each waiting request reads its payment once a second: this many take an eighth of a process, and the others are
+# answered.
+WAITING_MAX = 150
+# One tenant leaves a third of the places to others.
+WAITING_PER_TENANT_MAX = 100
+# One user has some tabs on some devices open; the rest is a loop, and must leave its tenant's places to other users.
+WAITING_PER_USER_MAX = 10
 
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
 # Longer waits count as the longest; the bound is far below the number of digits that int() refuses.
@@ -51,7 +57,8 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,100})\"?\s*(?:$|
 @functools.cache
 def waiters() -> Waiters:
     """Returns this process's waiting requests."""
-    made = Waiters(runtime().settings.required("redis_url"), WAITING_MAX)
+    bounds = Bounds(WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_PER_USER_MAX)
+    made = Waiters(runtime().settings.required("redis_url"), bounds)
     draining.at_begin(made.release)
     return made
 
@@ -71,7 +78,7 @@ def create_deposit() -> Response:
     payment = creation.payment
     if not _has_redirect_or_ended(payment):
         read = functools.partial(payments.get_payment, runtime().database, caller(), payment.id)
-        payment = waiters().wait(payment, read, _has_redirect_or_ended, seconds)
+        payment = waiters().wait(payment, read, _has_redirect_or_ended, seconds, caller().user_id)
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
@@ -99,12 +106,16 @@ def _check_deposit(key: str, body: DepositRequest) -> Deposit:
         raise RequestRejected(403, "A client token makes deposits for its own user only.")
     user_id = who.user_id or str(body.user_id)
     amount_minor = parse_amount(body.amount, body.currency)
+    provider_id = uuid.UUID(body.provider_id) if body.provider_id else None
     canonical = {**body.model_dump(), "user_id": user_id, "amount": amount_minor}
+    if provider_id is not None:
+        # The same in any letter case: a repeat that writes it otherwise is the same request.
+        canonical["provider_id"] = str(provider_id)
     return Deposit(
         user_id=user_id,
         amount_minor=amount_minor,
         currency=body.currency,
-        provider_id=uuid.UUID(body.provider_id) if body.provider_id else None,
+        provider_id=provider_id,
         success_url=body.success_url,
         failure_url=body.failure_url,
         metadata=body.metadata,
@@ -165,7 +176,8 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
         return payment.status is not Status.PENDING if version is None else payment.version != version
 
     read = functools.partial(payments.get_payment, runtime().database, caller(), payment_id)
-    return jsonify(present_payment(waiters().wait(read(), read, is_done, min(seconds, WAIT_SECONDS_MAX))))
+    seconds = min(seconds, WAIT_SECONDS_MAX)
+    return jsonify(present_payment(waiters().wait(read(), read, is_done, seconds, caller().user_id)))
 
 
 @blueprint.post("/api/payments/<object:id>/cancel")
@@ -176,6 +188,7 @@ def cancel_payment(id: str) -> Response:  # the name in the path of the contract
 
 @blueprint.get("/api/payments/<object:id>/timeline")
 def read_timeline(id: str) -> Response:  # the name in the path of the contract
-    """Lists everything that happened to a payment, in order."""
-    payment = payments.get_payment(runtime().database, caller(), read_path_id(id))
-    return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id)})
+    """Lists what happened to a payment, in order: everything, or for a client token its own states and entries."""
+    who = caller()
+    payment = payments.get_payment(runtime().database, who, read_path_id(id))
+    return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 
 import gevent
 
 from app.hints import read_numbered
 from app.metrics import HINTS_REJECTED, SOCKETS_OPEN
+from app.places import Bounds, Places
 from app.services.access import Caller
 from app.sockets.connection import RESTARTING, Connection
 from app.sockets.feed import Feed
@@ -17,6 +17,10 @@ from app.sockets.rows import Rows
 
 # A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
 PER_USER_MAX = 20
+# One tenant leaves an eighth of the connections to all others: of 11,500 it may hold 10,063.
+LEFT_TO_OTHERS_PART = 8
+# A process that may open so few files is for trying things, and has nothing to divide.
+SHARED_MIN = 100
 # When the process is told to stop, clients get this long to answer the close frame: the stop should take two seconds.
 DRAIN_SECONDS = 0.4
 
@@ -29,30 +33,26 @@ class Hub:
         self.connections: set[Connection] = set()
         self.feeds: dict[uuid.UUID, Feed] = {}
         self.draining = False
-        self._connections_max = connections_max
-        self._reserved: Counter[tuple[uuid.UUID, str | None]] = Counter()
-        # Their sum, since to add up ten thousand users at each handshake would cost more than the rest of it.
-        self._places_taken = 0
+        left = connections_max // LEFT_TO_OTHERS_PART if connections_max >= SHARED_MIN else 0
+        per_tenant = connections_max - left
+        self._places = Places(Bounds(connections_max, per_tenant, PER_USER_MAX))
 
     def reserve(self, caller: Caller) -> None:
         """Takes a place for one more connection of this user. Raises Refused where there is none."""
         if self.draining:
             raise unavailable("This process is about to stop.")
-        if self._places_taken >= self._connections_max:
-            raise unavailable("This process has as many connections as it may hold.")
-        user = (caller.tenant_id, caller.user_id)
-        if self._reserved[user] >= PER_USER_MAX:
+        full = self._places.take(caller.tenant_id, caller.user_id)
+        if full == "user":
             raise Refused(429, f"A user may have {PER_USER_MAX} connections at a time.", {"Retry-After": "5"})
-        self._reserved[user] += 1
-        self._places_taken += 1
+        if full == "tenant":
+            most = self._places.bounds.tenant
+            raise Refused(429, f"A tenant may have {most} connections at a time here.", {"Retry-After": "5"})
+        if full is not None:
+            raise unavailable("This process has as many connections as it may hold.")
 
     def release(self, caller: Caller) -> None:
         """Gives a place back."""
-        user = (caller.tenant_id, caller.user_id)
-        self._reserved[user] -= 1
-        self._places_taken -= 1
-        if self._reserved[user] <= 0:
-            del self._reserved[user]
+        self._places.give_back(caller.tenant_id, caller.user_id)
 
     def add(self, connection: Connection) -> Feed:
         """Puts a connection among those that are told; returns its tenant's feed."""

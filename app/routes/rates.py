@@ -1,0 +1,118 @@
+"""How often callers may call: per tenant over all processes, and a share of that per user."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+import uuid
+from collections import OrderedDict
+
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from app.core.allowance import Allowance
+from app.runtime import Runtime, runtime
+from app.services.access import Caller
+
+# A user's browsers get at most this part of the tenant's limit together, so that one of them cannot use it up.
+USER_PART = 10
+# With a small limit a tenth is too little to show a page; this much, if it is not more than half of the limit.
+USER_MIN = 5
+# Users whose calls are counted at the same time, some hundred bytes each; the one seen longest ago is forgotten.
+USERS_MAX = 10_000
+# A process takes a twentieth of a limit from Redis at a time: one round trip for many requests, and what one process
+# has taken and does not use is little.
+CHUNK_PART = 20
+# What was taken from Redis belongs to the second in which it was taken.
+CHUNK_SECONDS = 1.0
+
+
+def user_share(requests_per_second: int) -> int:
+    """Return how many requests per second one user may make of a tenant's limit."""
+    return max(1, requests_per_second // USER_PART, min(USER_MIN, requests_per_second // 2))
+
+
+class UserRates:
+    """Requests per user and second, counted by each process for itself: no round trip."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._allowances: OrderedDict[tuple[uuid.UUID, str, int], Allowance] = OrderedDict()
+
+    def may_pass(self, found: Caller) -> bool:
+        """Count a request of the caller's user; False where it is one too many. Backends are no user."""
+        if found.user_id is None or found.requests_per_second is None:
+            return True
+        share = user_share(found.requests_per_second)
+        key = (found.tenant_id, found.user_id, share)
+        with self._lock:
+            allowance = self._allowances.get(key)
+            if allowance is None:
+                allowance = self._allowances[key] = Allowance(share)
+            self._allowances.move_to_end(key)
+            if len(self._allowances) > USERS_MAX:
+                self._allowances.popitem(last=False)
+        return allowance.take()
+
+
+class TenantRates:
+    """Requests per tenant and second, counted in Redis for all processes, in memory while Redis is away."""
+
+    def __init__(self, current: Runtime) -> None:
+        shared = storage_from_string(
+            current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5
+        )
+        self._strategies = [_strategy(shared), _strategy(MemoryStorage())]
+        self._lock = threading.Lock()
+        # Requests that were taken from the shared count and not made yet, and until when they may be.
+        self._taken: dict[uuid.UUID, tuple[int, float]] = {}
+
+    def may_pass(self, found: Caller) -> bool:
+        """Count a request of the caller's tenant; False where it is one too many."""
+        limit = found.requests_per_second
+        if limit is None or self._has_taken(found.tenant_id):
+            return True
+        chunk = math.ceil(limit / CHUNK_PART)
+        for strategy in self._strategies:
+            try:
+                if chunk > 1 and self._hit(strategy, found, limit, chunk):
+                    self._keep(found.tenant_id, chunk - 1)
+                    return True
+                return self._hit(strategy, found, limit, 1)
+            except Exception:  # noqa: S112  # nosec B112  # Redis is away: this process counts for itself meanwhile
+                continue
+        return True
+
+    @staticmethod
+    def _hit(strategy: SlidingWindowCounterRateLimiter, found: Caller, limit: int, cost: int) -> bool:
+        return strategy.hit(RateLimitItemPerSecond(limit), "tenant", str(found.tenant_id), cost=cost)
+
+    def _has_taken(self, tenant_id: uuid.UUID) -> bool:
+        with self._lock:
+            left, until = self._taken.get(tenant_id, (0, 0.0))
+            if left < 1 or until < time.monotonic():
+                self._taken.pop(tenant_id, None)
+                return False
+            self._taken[tenant_id] = (left - 1, until)
+            return True
+
+    def _keep(self, tenant_id: uuid.UUID, count: int) -> None:
+        with self._lock:
+            self._taken[tenant_id] = (count, time.monotonic() + CHUNK_SECONDS)
+
+
+def _strategy(storage: object) -> SlidingWindowCounterRateLimiter:
+    assert isinstance(storage, Storage)  # noqa: S101  # the asynchronous kinds are not asked for
+    return SlidingWindowCounterRateLimiter(storage)
+
+
+@functools.cache
+def tenant_rates() -> TenantRates:
+    """Return this process's count of tenants' requests."""
+    return TenantRates(runtime())
+
+
+user_rates = UserRates()

@@ -1,0 +1,66 @@
+"""Failed authentications: counted in full, logged within a bound, never with a secret."""
+
+from __future__ import annotations
+
+import hmac
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.allowance import Allowance
+from app.metrics import AUTH_FAILURES
+from app.services.access import parse_credential
+from models import Database
+from models.session import alone
+
+log = structlog.get_logger(__name__)
+
+# Enough to see who tries what; more would let anybody fill the disk, or cost the database a query for each guess.
+LOGGED_PER_SECOND = 5.0
+# The longest user agent or address that is of use to a reader of the log.
+SHOWN_CHARACTERS_MAX = 200
+
+_KINDS = {"sk": "secret key", "ct": "client token"}
+
+_FIND_ENDED = alone("select reason, secret_sha256 from door_find_ended(:public_part)")
+_logged = Allowance(LOGGED_PER_SECOND)
+_unlogged = 0
+
+
+def note_failure(database: Database, credential: str, address: str, door: str) -> None:
+    """Counts a refused credential and logs its public part, the sender's address and why it was refused.
+
+    `door` is where it was presented: api, sockets, metrics. Reasons: missing, malformed, unknown, wrong_secret,
+    expired, revoked, key_expired, key_revoked. Beyond the bound only a number of further failures is logged.
+    """
+    global _unlogged  # one counter for the process, like the allowance beside it
+    form = "missing" if not credential else "malformed"
+    parsed = parse_credential(credential)
+    AUTH_FAILURES.labels(door, form if parsed is None else "refused").inc()
+    if not _logged.take():
+        _unlogged += 1
+        return
+    reason = form if parsed is None else _find_reason(database, parsed.public_part, parsed.secret_sha256)
+    skipped, _unlogged = _unlogged, 0
+    log.warning(
+        "authentication_failed",
+        door=door,
+        reason=reason,
+        credential=None if parsed is None else _KINDS[credential[:2]],
+        public_part=None if parsed is None else parsed.public_part,
+        address=address[:SHOWN_CHARACTERS_MAX],
+        further_failures=skipped,
+    )
+
+
+def _find_reason(database: Database, public_part: str, secret_sha256: bytes) -> str:
+    try:
+        rows = database.run_alone("door", _FIND_ENDED, {"public_part": public_part})
+    except (SQLAlchemyError, OSError):
+        return "refused"
+    if not rows:
+        return "unknown"
+    if not hmac.compare_digest(bytes(rows[0].secret_sha256), secret_sha256):
+        return "wrong_secret"
+    # It is good by now, or was a moment ago: a key made or changed between the two queries.
+    return str(rows[0].reason or "refused")
