@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from flask import Flask, Response, g, request
-from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.client_address import ClientAddress
 from app.logs import configure_logging
 from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.request_bodies import GuardedBodies
@@ -31,9 +31,8 @@ def create_app() -> Flask:
     # A request has its answer as soon as its row is committed; the doorbell comes after it.
     runtime().doorbells.ring_aside()
     settings = runtime().settings
-    if settings.trusted_proxies:
-        # Exactly this many hops are believed; what stands further left in the header is the client's own word.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=1)  # type: ignore[method-assign]
+    # Exactly this many hops are believed; what stands further left in the header is the client's own word.
+    app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     for blueprint in (
         *(payments.blueprint, users.blueprint, operators.blueprint),
         *(webhooks.blueprint, watching.blueprint),

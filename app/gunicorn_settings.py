@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from app.core.addresses import url_host
 from app.gunicorn_worker import (
     FINISH_SECONDS,
     prepare_server,
@@ -20,9 +21,8 @@ from app.gunicorn_worker import (
 from app.settings import Settings
 from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
-_host = os.environ.get("SLUICE_BIND", "127.0.0.1")
-bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
-bind += str(Settings.from_environment().port)
+_settings = Settings.from_environment()
+bind = f"{url_host(_settings.bind)}:{_settings.port}"
 worker_class = "app.gunicorn_worker.DrainingWorker"
 workers = int(os.environ.get("SLUICE_WEB_WORKERS", "1"))
 # More than this wait in the listener's queue: each connection under way can hold a body of up to a megabyte.
@@ -42,6 +42,9 @@ logger_class = SilentAccess
 control_socket_disable = True
 when_ready = prepare_server
 pre_fork = prepare_start
+# gunicorn would believe a peer on loopback about the scheme and the script's name; TRUSTED_PROXIES alone says whom to.
+forwarded_allow_ips = ""
+forwarder_headers = ""
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

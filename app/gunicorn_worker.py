@@ -24,9 +24,9 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
-from gunicorn.workers.ggevent import GeventWorker
 
 from app import draining, listening
+from app.request_heads import StrictWorker
 
 BEAT_SECONDS = 1.0  # How often gunicorn's main process is told that this worker lives; it gives up after `timeout`.
 POLL_SECONDS = 0.02  # Only while the worker ends.
@@ -74,7 +74,7 @@ class _Connection:
         return now - self.waiting_since >= (IDLE_SECONDS if self.requests else BEAT_SECONDS)
 
 
-class DrainingWorker(GeventWorker):  # type: ignore[misc]
+class DrainingWorker(StrictWorker):
     """Serves like gunicorn's own gevent worker; see the module for how it starts and ends."""
 
     def __init__(self, *arguments: Any) -> None:

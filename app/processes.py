@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from app.core.addresses import url_host
 from app.settings import SettingsError, drop_service_addresses
 
 ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
@@ -65,7 +66,7 @@ class Ports:
 
     def url(self, port: int, path: str = "") -> str:
         """Return how this machine reaches a port, whatever address browsers use."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.bind, _host(self.bind))  # noqa: S104  # nosec B104
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.bind, url_host(self.bind))  # noqa: S104  # nosec B104
         return f"http://{host}:{port}{path}"
 
 
@@ -118,7 +119,7 @@ def _sandbox(ports: Ports, home: Path) -> Process:
 def _sockets(ports: Ports) -> Process:
     argv = (
         *("gunicorn", "--config", "python:app.sockets.gunicorn_settings"),
-        *("--bind", f"{_host(ports.bind)}:{ports.sockets}"),
+        *("--bind", f"{url_host(ports.bind)}:{ports.sockets}"),
         # The control socket would lie in the user's home folder.
         *("--no-control-socket", "--log-level", "warning", "app.sockets:create_app()"),
     )
@@ -173,7 +174,3 @@ def _celery(*arguments: str) -> tuple[str, ...]:
 def _module(*argv: str) -> tuple[str, ...]:
     # Through the interpreter, so that the path need not lead to the environment's scripts.
     return (sys.executable, "-m", *argv)
-
-
-def _host(bind: str) -> str:
-    return f"[{bind}]" if ":" in bind else bind

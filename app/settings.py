@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.addresses import url_host
+
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+", re.ASCII)
 
 
@@ -55,9 +57,9 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Reads the settings. Raises SettingsError naming the variable that cannot be used."""
         env = drop_service_addresses(os.environ if environment is None else environment)
-        bind = env.get("SLUICE_BIND", "127.0.0.1")
+        bind = env.get("SLUICE_BIND", "127.0.0.1").strip("[]")
         # Browsers cannot go to 0.0.0.0; without a public URL the loopback address is what they can reach.
-        host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind  # noqa: S104  # nosec B104
+        host = "127.0.0.1" if bind in ("0.0.0.0", "::") else url_host(bind)  # noqa: S104  # nosec B104
         port = _integer(env, "SLUICE_PORT", 8000)
         sandbox_port = _integer(env, "SLUICE_SANDBOX_PORT", 8001)
         database_url = env.get("DATABASE_URL") or None
@@ -94,6 +96,11 @@ class Settings:
             prepares_statements=_integer(env, "SLUICE_PREPARED_STATEMENTS", 1) > 0,
             log_level=env.get("SLUICE_LOG_LEVEL", "INFO").upper(),
         )
+
+    def local_url(self, port: int) -> str:
+        """Returns how processes of this machine reach a port of the stack, whatever address browsers use."""
+        any_address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # nosec B104
+        return f"http://{any_address.get(self.bind) or url_host(self.bind)}:{port}"
 
     @property
     def is_demo(self) -> bool:

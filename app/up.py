@@ -18,7 +18,7 @@ import requests
 from app.embedded import PostgresServer, ServerUnavailable, ValkeyServer
 from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.launch import find_free_ports, port_is_free
-from app.processes import ROOT, Ports, Process, find_flower_bind, list_processes
+from app.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
 from app.readiness import lives, node_answers, url_answers
 from app.settings import Settings
 from app.supervisor import Program, StartFailed, StopRequested, Supervisor
@@ -70,7 +70,7 @@ def start_everything(settings: Settings, prepare: Callable[[Settings], Prepared]
     """Start the servers, then the processes; leaves run.json and the closing line `sluice ready ...`."""
     check_ports(settings)
     say(f"Starting Sluice in {settings.home}")
-    settings = complete_sockets(start_servers(settings, supervisor))
+    settings = allow_local_providers(complete_sockets(start_servers(settings, supervisor)))
     prepared = prepare(settings)
     sockets_port = settings.sockets_port or 0
     ports = Ports(settings.bind, settings.port, sockets_port, settings.sandbox_port, settings.flower_port)
@@ -122,6 +122,12 @@ def complete_sockets(settings: Settings) -> Settings:
     return dataclasses.replace(settings, sockets_port=port, sockets_public_url=public_url)
 
 
+def allow_local_providers(settings: Settings) -> Settings:
+    """Let providers run on this machine where nobody else can reach the stack; else the stack's own sandbox alone."""
+    allowed = LOOPBACK if settings.bind in LOOPBACK else (urlsplit(settings.local_url(settings.sandbox_port)).netloc,)
+    return dataclasses.replace(settings, private_providers=(*settings.private_providers, *allowed))
+
+
 def start_servers(settings: Settings, supervisor: Supervisor) -> Settings:
     """Start the embedded servers for which no URL is set; return the settings with their URLs."""
     if not settings.database_url:
@@ -156,6 +162,7 @@ def describe_environment(settings: Settings) -> dict[str, str]:
         "SLUICE_PUBLIC_URL": settings.public_url,
         "SLUICE_SOCKETS_PUBLIC_URL": settings.sockets_public_url,
         "SLUICE_SANDBOX_PUBLIC_URL": settings.sandbox_public_url,
+        "SLUICE_PRIVATE_PROVIDERS": ",".join(settings.private_providers),
         "SLUICE_DEMO": "1",
     }
     return {name: value for name, value in variables.items() if value}
@@ -235,6 +242,7 @@ def describe_run(
         "owner_database_url": settings.owner_database_url,
         "redis_url": settings.redis_url,
         "broker_url": settings.broker_url,
+        "private_providers": ",".join(settings.private_providers),
         "metrics": dict(metrics_urls),
         "pids": dict(pids),
     }

@@ -29,6 +29,7 @@ _ADDRESSES = {
     "SLUICE_SOCKETS_PUBLIC_URL": "sockets",
     "SLUICE_SANDBOX_PUBLIC_URL": "sandbox",
 }
+_PROVIDERS = {"SLUICE_PRIVATE_PROVIDERS": "private_providers"}
 _DEMO = {
     "SLUICE_ENCRYPTION_KEYS": "encryption_key",
     "SLUICE_DEMO_TENANT_ID": "tenant_id",
@@ -67,6 +68,7 @@ def _complete(env: dict[str, str], home: Path, run: Mapping[str, Any]) -> dict[s
     if same_database:
         _fill(env, _DATABASE, run)
         _fill(env, _ADDRESSES, run)
+        _fill(env, _PROVIDERS, run)
         with contextlib.suppress(FileNotFoundError):
             _fill(env, _DEMO, json.loads((home / "demo.json").read_text(encoding="utf-8")))
     if same_redis and same_database:

@@ -36,7 +36,12 @@ HMAC_HEADER_DEFAULT = "x-hub-signature-256"
 
 _WEBHOOK_ID = re.compile(r"[!-+\--~]{1,255}", re.ASCII)
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
-_HEX_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# Either case: hex has no meaning in its case, and some senders write upper.
+_HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+# What is signed is id.timestamp.body: an id with a timestamp of its own in it lets the same signed bytes be read as a
+# shorter id, that timestamp, and a body that begins with the rest. At the end only what can be a time of this century
+# (nine digits and more) is refused, so that ordinary ids such as order.created.7 stay good.
+_ID_WITH_TIMESTAMP = re.compile(r"\.[0-9]{1,12}\.|\.[0-9]{9,12}$", re.ASCII)
 
 
 class PublicKey(Protocol):
@@ -131,8 +136,11 @@ def sign_standard(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> s
 
 
 def check_webhook_id(webhook_id: str) -> None:
-    """Raises WebhookRejected unless the id is 1 to 255 printable ASCII characters without comma and blank."""
-    if not _WEBHOOK_ID.fullmatch(webhook_id):
+    """Raises WebhookRejected unless the id is 1 to 255 printable ASCII characters without comma and blank.
+
+    An id that could end earlier, with a timestamp after it, is refused as well: signed bytes have one reading.
+    """
+    if not _WEBHOOK_ID.fullmatch(webhook_id) or _ID_WITH_TIMESTAMP.search(webhook_id):
         raise rejected("webhook_id")
 
 
@@ -203,7 +211,7 @@ def verify_stripe(keys: Sequence[Key], signature: str, body: bytes, now_seconds:
 
 def verify_hex(keys: Sequence[Key], signature: str, body: bytes) -> None:
     """Raises WebhookRejected unless `signature`, hex with or without `sha256=`, is the HMAC of the body."""
-    encoded = signature.removeprefix("sha256=")
+    encoded = signature[7:] if signature[:7].lower() == "sha256=" else signature
     digests = [bytes.fromhex(encoded)] if _HEX_DIGEST.fullmatch(encoded) else []
     if not _fits_hmac(keys, digests, body):
         raise rejected("signature")

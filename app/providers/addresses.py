@@ -8,6 +8,7 @@ import socket
 import threading
 from typing import Any
 
+from app.core.addresses import url_host
 from app.core.errors import NotSent
 
 # The only part of IPv6 that is given out for public hosts (RFC 4291, IANA's registry).
@@ -25,16 +26,20 @@ def is_loopback_name(host: str) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
 
 
-def is_callable(address: str, host: str, private_hosts: frozenset[str]) -> bool:
+def is_listed(host: str, port: int, private_hosts: frozenset[str]) -> bool:
+    """Returns whether `private_hosts` names `host`, with this port or without one."""
+    return host in private_hosts or f"{url_host(host)}:{port}" in private_hosts
+
+
+def is_callable(address: str, host: str, port: int, private_hosts: frozenset[str]) -> bool:
     """Returns whether `address`, which `host` was resolved to, may be connected to."""
-    if host in private_hosts:
-        return True
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        return False
-    if is_loopback_name(host):
-        return ip.is_loopback
+        return is_listed(host, port, private_hosts)
+    if is_listed(host, port, private_hosts):
+        # A name of this machine leads nowhere else, whatever the resolver says.
+        return ip.is_loopback or not is_loopback_name(host)
     return is_public(ip)
 
 

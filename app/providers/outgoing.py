@@ -28,7 +28,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from app.core.errors import NotSent, OutcomeUnknown, Unavailable
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
-from app.providers.addresses import is_callable, is_loopback_name, resolve
+from app.providers.addresses import is_callable, is_listed, is_loopback_name, resolve
 
 # Ten seconds in all: less than the lease of a provider call, so that an answer still finds its claim.
 TOTAL_SECONDS = 10.0
@@ -40,6 +40,9 @@ RESPONSE_BYTES_MAX = 1024 * 1024
 OVERHEAD_BYTES_MAX = 128 * 1024
 # One provider per call, a few hosts per thread: idle connections beyond these are closed.
 POOLS_MAX = 10
+
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class AddressRefused(NotSent):
@@ -61,19 +64,23 @@ class Answer:
 
 
 def check_url(url: str, private_hosts: frozenset[str]) -> None:
-    """Raises AddressRefused unless `url` is https, or http to loopback or to one of `private_hosts`."""
+    """Raises AddressRefused unless `url` is https to another machine, or http or https to one of `private_hosts`."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ""
         # Reading the port raises for one that is no number.
-        is_whole = bool(host) and (parts.port or 1) > 0
+        port = parts.port
+        is_whole = bool(host) and port != 0
     except ValueError:
         raise AddressRefused("a provider URL cannot be read") from None
     if parts.username is not None or parts.password is not None or not is_whole or "\\" in url:
         raise AddressRefused("a provider URL has a host and no credentials")
-    if parts.scheme == "https" or (parts.scheme == "http" and (host in private_hosts or is_loopback_name(host))):
+    if parts.scheme in DEFAULT_PORTS and is_listed(host, port or DEFAULT_PORTS[parts.scheme], private_hosts):
         return
-    raise AddressRefused("a provider URL is https; http is for loopback only")
+    if is_loopback_name(host):
+        raise AddressRefused("a provider on this machine is for development: SLUICE_PRIVATE_PROVIDERS has to name it")
+    if parts.scheme != "https":
+        raise AddressRefused("a provider URL is https; http is for hosts that SLUICE_PRIVATE_PROVIDERS names")
 
 
 class _Limits(threading.local):
@@ -133,7 +140,7 @@ def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.sock
     until = time.monotonic() + min(CONNECT_SECONDS, _limits.left())
     found = resolve(host, port, CONNECT_SECONDS)
     # All of them, not only the one that is used: a host with a private address beside a public one is up to something.
-    if not found or not all(is_callable(str(address[0]), host, private_hosts) for _, address in found):
+    if not found or not all(is_callable(str(address[0]), host, port, private_hosts) for _, address in found):
         raise AddressRefused(f"the provider's host {host} has an address that may not be called")
     last: OSError | None = None
     for family, address in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import secrets
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from app.client_address import is_from_this_machine
 from app.runtime import runtime
 from app.services.demo import mint_demo_token
 
@@ -22,16 +22,22 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @demo.before_request
 def refuse_strangers() -> None:
-    """Answers 403 to peers that are not on this machine.
+    """Answers 403 to clients that are not on this machine, also where a proxy on this machine passes them on.
 
     The Host header is checked too: a foreign name that resolves to loopback would make another site same-origin.
     """
-    peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  # nosec B104
-    mapped = getattr(peer, "ipv4_mapped", None)
-    if not (mapped or peer).is_loopback:
+    settings = runtime().settings
+    if not is_from_this_machine(request, settings.trusted_proxies):
         abort(403, "The demo answers this machine only.")
-    if urlsplit(request.host_url).hostname not in LOOPBACK_NAMES | {urlsplit(runtime().settings.public_url).hostname}:
+    if _host_name() not in LOOPBACK_NAMES | {urlsplit(settings.public_url).hostname}:
         abort(403, "The demo answers under its own name only.")
+
+
+def _host_name() -> str | None:
+    try:
+        return urlsplit(f"//{request.headers.get('Host', '')}").hostname
+    except ValueError:
+        return None
 
 
 @demo.get("/")

@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, g, request
 
 from app.core.addresses import parse_address
 from app.core.origins import read_origin
-from app.gunicorn_worker import SINGLE_HEADERS, doubled_headers
+from app.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES
 from app.routes.paths import path_pattern

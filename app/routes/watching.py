@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
 from flask import Blueprint, Response, jsonify, make_response, request
@@ -12,12 +11,14 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import draining
+from app.client_address import is_from_this_machine
 from app.metrics_server import collect_counters, is_token
 from app.openapi import document
 from app.routes.errors import problem
 from app.routes.payments import waiters
 from app.runtime import runtime
 from app.services import watching
+from app.services.auth_failures import note_failure
 
 blueprint = Blueprint("watching", __name__)
 
@@ -137,12 +138,12 @@ def metrics() -> Response:
 def _may_watch() -> bool:
     settings = runtime().settings
     if settings.metrics_token is not None:
-        return is_token(request.headers.get("Authorization", ""), settings.metrics_token)
-    if not settings.trusted_proxies and any(name in request.headers for name in ("X-Forwarded-For", "Forwarded")):
-        # It came through a proxy of this machine that is not named: the address is the proxy's, not the reader's.
+        given = request.headers.get("Authorization", "")
+        if is_token(given, settings.metrics_token):
+            return True
+        note_failure(runtime().database, given.partition(" ")[2], request.remote_addr or "", "metrics")
         return False
-    peer = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104  # nosec B104
-    return (getattr(peer, "ipv4_mapped", None) or peer).is_loopback
+    return is_from_this_machine(request, settings.trusted_proxies)
 
 
 @blueprint.get("/openapi.json")

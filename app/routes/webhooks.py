@@ -10,7 +10,9 @@ import structlog
 from flask import Blueprint, Response, request
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
+from app.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.reading import read_bounded
 from app.runtime import runtime
@@ -53,6 +55,9 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
         webhooks.refuse(runtime(), _delivery(path, provider_id, b""), "too_large")
         raise
     delivery = _delivery(path, provider_id, body)
+    if SINGLE_HEADERS & delivery.doubled:
+        webhooks.refuse(runtime(), delivery, "doubled_header")
+        raise signatures.rejected("doubled_header")
     if request.mimetype != "application/json":
         webhooks.refuse(runtime(), delivery, "media_type")
         return problem(415, "A webhook is application/json.")
@@ -79,4 +84,5 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
 def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
     # All that is asked of headers is a value by its name, and these find it by any spelling.
     headers = cast("Mapping[str, str]", request.headers)
-    return Delivery(path, provider_id, headers, body, request.remote_addr or "")
+    doubled = doubled_headers(request.environ)
+    return Delivery(path, provider_id, headers, body, request.remote_addr or "", doubled)

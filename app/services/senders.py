@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from app.core.addresses import parse_address
 from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
 from app.key_pairs import read_key
@@ -43,13 +44,8 @@ class Sender:
         """Returns whether the provider's list of addresses, where it has one, holds `address`."""
         if not self.networks:
             return True
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        return any(ip in network for network in self.networks)
+        ip = parse_address(address)
+        return ip is not None and any(ip in network for network in self.networks)
 
 
 _lock = threading.Lock()

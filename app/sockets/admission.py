@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 import gevent
 from flask import Request
 
+from app.core.addresses import url_host
+from app.core.origins import read_origin
 from app.services.access import Caller
+from app.services.auth_failures import note_failure
 from app.settings import Settings
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows
@@ -40,7 +43,8 @@ class Admission:
 def admit_socket(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
     """Returns who opens a WebSocket. Raises Refused (401, 403, 422, 426, 400)."""
     tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
-    caller = _check_caller(rows.authenticate(tokens[0]) if len(tokens) == 1 else None)
+    token = tokens[0] if len(tokens) == 1 else ""
+    caller = _check_caller(rows.authenticate(token) if token else None, rows, token, request)
     check_origin(request.origin, caller.allowed_origins, own_origins)
     check_handshake(request)
     return Admission(caller, read_after(request))
@@ -53,8 +57,9 @@ def admit_stream(request: Request, rows: Rows, own_origins: frozenset[str]) -> A
     if scheme:
         found = rows.authenticate(credential.strip()) if scheme.lower() == "bearer" else None
     else:
-        found = rows.take_ticket(ticket) if ticket else None
-    caller = _check_caller(found)
+        # A HEAD only asks: the ticket is for the stream itself.
+        found = rows.take_ticket(ticket) if ticket and request.method == "GET" else None
+    caller = _check_caller(found, rows, credential.strip() or ticket, request)
     check_origin(request.origin, caller.allowed_origins, own_origins)
     return Admission(caller, read_after(request))
 
@@ -67,7 +72,7 @@ def offered_protocols(request: Request) -> list[str]:
 
 def check_origin(origin: str | None, allowed: Iterable[str], own_origins: frozenset[str]) -> None:
     """Raises Refused (403) where a browser's page is neither Sluice's nor the tenant's; no origin is no browser."""
-    if origin is not None and origin not in own_origins and origin not in allowed:
+    if origin is not None and origin.lower() not in own_origins and origin.lower() not in allowed:
         raise Refused(403, "Pages of this origin may not connect.")
 
 
@@ -105,8 +110,8 @@ def list_own_origins(settings: Settings) -> frozenset[str]:
     """Returns the origins of Sluice's own pages; a loopback address counts under each of its names."""
     port = settings.sockets_port or 0
     origins = set()
-    for url in (settings.public_url, settings.sockets_public_url or f"http://{settings.bind}:{port}"):
-        parts = urlsplit(url)
+    for url in (settings.public_url, settings.sockets_public_url or f"http://{url_host(settings.bind)}:{port}"):
+        parts = urlsplit(read_origin(url) or url)
         origins.add(f"{parts.scheme}://{parts.netloc}")
         for name in _LOOPBACK:
             if parts.netloc.startswith(f"{name}:"):
@@ -119,8 +124,9 @@ def _is_token(protocol: str) -> bool:
     return protocol.startswith(TOKEN_PROTOCOL)
 
 
-def _check_caller(caller: Caller | None) -> Caller:
+def _check_caller(caller: Caller | None, rows: Rows, credential: str, request: Request) -> Caller:
     if caller is None:
+        note_failure(rows.database, credential, request.remote_addr or "", "sockets")
         gevent.sleep(REFUSAL_SECONDS)
         raise Refused(401, "A valid client token is needed.", {"WWW-Authenticate": "Bearer"})
     if caller.role != "client":

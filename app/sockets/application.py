@@ -19,7 +19,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app.client_address import ClientAddress
 from app.metrics import count_pool
+from app.request_heads import SINGLE_HEADERS, doubled_headers
 from app.settings import Settings
 from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
 from app.sockets.gunicorn_settings import find_connections_max
@@ -83,6 +85,7 @@ def build_app() -> Flask:
     subscription = Subscription(settings.required("redis_url"), hub.receive, lambda: gevent.spawn(compare_quietly, hub))
     app = Flask(__name__, static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
+    app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["sluice.live"] = Live(database, rows, hub, subscription, list_own_origins(settings))
     add_errors(app)
     app.register_blueprint(make_live_routes())
@@ -125,10 +128,18 @@ def make_live_routes() -> Blueprint:
 def admit() -> None:
     """Lets a client in or raises Refused, before flask-sock upgrades the connection."""
     ways: dict[str, Callable[..., Admission]] = {"live.socket": admit_socket, "live.stream": admit_stream}
+    doubled = SINGLE_HEADERS & doubled_headers(request.environ)
+    if doubled:
+        raise Refused(400, f"The header {min(doubled)} is given twice.")
     way = ways.get(str(request.endpoint))
-    if way is None or request.method != "GET":
+    if way is None:
         return
+    if way is admit_socket and request.method != "GET":
+        raise Refused(405, "A WebSocket is opened with GET.", {"Allow": "GET"})
     admission = way(request, live().rows, live().own_origins)
+    if request.method == "HEAD":
+        # What a GET would be answered, without a stream: nothing is held.
+        return
     live().hub.reserve(admission.caller)
     g.admission = admission
     if way is admit_socket:
@@ -159,7 +170,9 @@ def serve_socket(server: Server) -> None:
 
 
 def open_stream() -> Response:
-    """Serves an event stream until it ends."""
+    """Serves an event stream until it ends; to HEAD, only that there is one."""
+    if request.method == "HEAD":
+        return Response(content_type="text/event-stream; charset=utf-8")
     admission: Admission = g.admission
     headers = add_origin_headers(Response()).headers
     shown = [(name, value) for name, value in headers.items() if name in ("Access-Control-Allow-Origin", "Vary")]

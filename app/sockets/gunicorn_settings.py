@@ -8,6 +8,7 @@ import signal
 from types import FrameType
 from typing import Any
 
+from app.core.addresses import url_host
 from app.gunicorn_worker import (
     FINISH_SECONDS,
     DrainingWorker,
@@ -25,9 +26,8 @@ OTHER_FILES = 200
 # Places for requests that are no live connection, so that health checks are answered by a full process.
 OTHER_CONNECTIONS = 500
 
-_host = os.environ.get("SLUICE_BIND", "127.0.0.1")
 # Without a port any free one; the log names it.
-bind = f"[{_host}]:" if ":" in _host else f"{_host}:"
+bind = f"{url_host(os.environ.get('SLUICE_BIND', '127.0.0.1'))}:"
 bind += os.environ.get("SLUICE_SOCKETS_PORT") or "0"
 worker_class = "app.gunicorn_worker.DrainingWorker"
 # One process holds one set of connections; more of them are more process types of this kind, behind a balancer.
@@ -50,6 +50,9 @@ logger_class = SilentAccess
 control_socket_disable = True
 when_ready = prepare_server
 pre_fork = prepare_start
+# As for web: TRUSTED_PROXIES alone says which proxies are believed.
+forwarded_allow_ips = ""
+forwarder_headers = ""
 
 
 def on_starting(_server: Any) -> None:

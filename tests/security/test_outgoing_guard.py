@@ -28,6 +28,9 @@ from tests.security.false_provider import (
     replace_resolver,
 )
 
+# What the environment of a development stack lets through.
+HERE = frozenset({"127.0.0.1", "localhost"})
+
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
@@ -87,7 +90,6 @@ def test_every_kind_of_private_address_is_refused_under_a_name(address: str, res
     ],
 )
 def test_addresses_in_urls_are_checked_as_well(url: str) -> None:
-    # [::1] is this machine by its own name, which development may call; nothing listens there.
     with pytest.raises(NotSent):
         Outgoing().send("GET", url, {})
 
@@ -111,6 +113,8 @@ def test_addresses_in_urls_are_checked_as_well(url: str) -> None:
         "https://[::1/",
         "gopher://127.0.0.1/",
         "http://127.1/",
+        # This machine is for development, where the environment names it.
+        *("http://127.0.0.1:9/", "http://localhost/", "http://[::1]:9/", "https://localhost/", "https://127.0.0.1/"),
     ],
 )
 def test_urls_that_are_not_https_are_refused(url: str) -> None:
@@ -118,10 +122,31 @@ def test_urls_that_are_not_https_are_refused(url: str) -> None:
         check_url(url, frozenset())
 
 
+@pytest.mark.parametrize(
+    ("listed", "url", "is_allowed"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8001/", True),
+        ("127.0.0.1:8001", "http://127.0.0.1:8001/", True),
+        ("127.0.0.1:8001", "http://127.0.0.1:8002/", False),
+        ("[::1]:8001", "http://[::1]:8001/", True),
+        ("sandbox", "http://sandbox:8001/", True),
+        ("sandbox:80", "http://sandbox/", True),
+        ("localhost", "http://127.0.0.1/", False),
+        ("sandbox", "ftp://sandbox/", False),
+    ],
+)
+def test_private_hosts_are_those_that_the_environment_names(listed: str, url: str, is_allowed: bool) -> None:
+    if is_allowed:
+        check_url(url, frozenset({listed}))
+        return
+    with pytest.raises(AddressRefused):
+        check_url(url, frozenset({listed}))
+
+
 def test_localhost_that_leads_elsewhere_is_refused(resolver: dict[str, list[str]]) -> None:
     resolver["localhost"] = ["10.0.0.1"]
     with pytest.raises(AddressRefused):
-        Outgoing().send("GET", "http://localhost:1/", {})
+        Outgoing(HERE).send("GET", "http://localhost:1/", {})
 
 
 def test_the_name_is_looked_up_once_and_what_was_checked_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +199,7 @@ def test_a_strange_certificate_is_refused_before_anything_is_sent(
 
 def send_to(talk: Talk, **headers: str) -> tuple[Server, outgoing.Answer]:
     with open_server(talk) as server:
-        return server, Outgoing().send("POST", f"http://127.0.0.1:{server.port}/", headers, b"{}")
+        return server, Outgoing(HERE).send("POST", f"http://127.0.0.1:{server.port}/", headers, b"{}")
 
 
 def test_redirects_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +228,7 @@ def test_the_machines_proxies_and_netrc_are_not_used(monkeypatch: pytest.MonkeyP
 def test_a_cookie_does_not_travel_to_the_next_account() -> None:
     head = b"HTTP/1.1 200 OK\r\nSet-Cookie: s=1; Path=/\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
     with open_server(answer_with(head)) as server:
-        sender = Outgoing()
+        sender = Outgoing(HERE)
         for _ in range(2):
             sender.send("GET", f"http://127.0.0.1:{server.port}/", {})
     assert len(server.requests) == 2
@@ -294,4 +319,4 @@ def test_nobody_there_means_surely_not_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(NotSent):
-        Outgoing().send("POST", f"http://127.0.0.1:{port}/", {}, b"{}")
+        Outgoing(HERE).send("POST", f"http://127.0.0.1:{port}/", {}, b"{}")

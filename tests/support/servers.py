@@ -51,6 +51,8 @@ class Place:
             "BROKER_URL": self.redis_url,
             "SLUICE_HOME": str(self.folder),
             "SLUICE_ENCRYPTION_KEYS": self.encryption_key,
+            # As `sluice up` on loopback does: the sandbox and the providers of tests are on this machine.
+            "SLUICE_PRIVATE_PROVIDERS": "127.0.0.1,::1,localhost",
         }
 
     @contextlib.contextmanager

@@ -189,3 +189,39 @@ def test_other_times_are_refused(timestamp: str) -> None:
 def test_weak_or_misspelled_secrets_are_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="webhook secret"):
         decode_secret(secret)
+
+
+@pytest.mark.parametrize(
+    "webhook_id",
+    ["msg.abc.def", "order.created.7", "evt_1.v2", "a.b.", ".a", "msg.2024x.y", "1700000000.x", "evt.20261127"],
+)
+def test_ordinary_ids_with_dots_are_good(webhook_id: str) -> None:
+    check_webhook_id(webhook_id)
+
+
+@pytest.mark.parametrize(
+    "webhook_id", ["msg.1700000000.x", "a.1.b", "msg..1.", "x.1700000000", "x.170000000000", "a.b.9.c"]
+)
+def test_an_id_with_a_time_of_its_own_in_it_is_refused(webhook_id: str) -> None:
+    with pytest.raises(WebhookRejected) as rejected:
+        check_webhook_id(webhook_id)
+    assert (rejected.value.status, rejected.value.reason) == (400, "webhook_id")
+
+
+@given(st.text("ab.19", min_size=1, max_size=12), st.integers(10**9, 10**10 - 1), st.text("ab.19{}", max_size=12))
+def test_signed_bytes_have_one_reading(webhook_id: str, seconds: int, body: str) -> None:
+    """Whichever two readings of the same bytes there are, one at most is taken."""
+    signed = f"{webhook_id}.{seconds}.{body}"
+    readings = []
+    pieces = signed.split(".")
+    for index in range(1, len(pieces) - 1):
+        one = (".".join(pieces[:index]), pieces[index], ".".join(pieces[index + 1 :]))
+        if not one[1].isdigit() or not 9 <= len(one[1]) <= 12:
+            continue
+        try:
+            check_webhook_id(one[0])
+        except WebhookRejected:
+            continue
+        readings.append(one)
+    # An earlier time in the bytes makes every longer id one that has a time in it.
+    assert len(readings) <= 1

@@ -1,0 +1,56 @@
+"""gunicorn's gevent worker with stricter heads: doubled headers are marked, unknown transfer codings are 400.
+
+Imported in gunicorn's main process, so nothing heavy is loaded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, UnsupportedTransferCoding
+from gunicorn.workers.ggevent import GeventWorker
+
+# WSGI joins equal headers with a comma: afterwards two cannot be told from one. The name cannot come from outside:
+# what a client sends under it is removed.
+MARK = "X-SLUICE-DOUBLED"
+_ENVIRON_KEY = "HTTP_X_SLUICE_DOUBLED"
+
+# Headers that decide who calls, what is believed, or which resource is meant: two of them are a request that two
+# programs on its way may read differently. Others (Prefer, Accept, X-Forwarded-For) are lists by definition.
+SINGLE_HEADERS = frozenset(
+    {
+        *("authorization", "idempotency-key", "host", "origin", "content-type", "content-length"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature", "stripe-signature"),
+    }
+)
+
+
+class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+    """What the worker class of web and sockets adds to heads; `app.gunicorn_worker` adds how it starts and ends."""
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Serves one request, after marking the headers that came more than once."""
+        req.headers = mark_doubled(req.headers)
+        super().handle_request(listener_name, req, sock, addr)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answers a head that cannot be served; what gunicorn calls 501 or 500 is the client's error here."""
+        if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
+            exc = InvalidHeader("TRANSFER-ENCODING", req=req)
+        super().handle_error(req, client, addr, exc)
+
+
+def mark_doubled(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers, whose names are in upper case, with a last one that lists names that occur twice."""
+    names = [name for name, _ in headers]
+    if len(set(names)) == len(names) and MARK not in names:
+        return headers
+    kept = [(name, value) for name, value in headers if name != MARK]
+    doubled = sorted({name.lower() for name in names if names.count(name) > 1 and name != MARK})
+    return [*kept, (MARK, ",".join(doubled))] if doubled else kept
+
+
+def doubled_headers(environ: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names, in lower case, of the request's headers that came more than once."""
+    return frozenset(filter(None, environ.get(_ENVIRON_KEY, "").split(",")))
