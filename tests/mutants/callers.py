@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import ROOT, Mutant
 
 ACCESS = "app/services/access.py"
 GATE = "app/routes/gate.py"
 ADMISSION = "app/sockets/admission.py"
-DOORS = "models/migrations/versions/foundation/doors.sql"
+# By its name: its number is that of the day on which it came.
+DOORS = str(next(ROOT.glob("models/migrations/versions/*_access.sql")).relative_to(ROOT))
+RATES = "app/routes/rates.py"
 KEYS = "security/test_keys_and_roles.py"
 CALLS = "integration/test_access.py"
 TICKETS = "integration/test_sockets_admission.py"
 LIMITS = "integration/test_sockets_limits.py"
+FAIRNESS = "security/test_fairness.py"
+DOUBLED = "security/test_doubled_headers.py"
 
 CALLERS = (
     Mutant(
@@ -109,23 +113,23 @@ CALLERS = (
     ),
     Mutant(
         "one rate limit for all tenants",
-        GATE,
-        'return strategy.hit(item, "tenant", str(found.tenant_id))',
-        'return strategy.hit(item, "tenant")',
+        RATES,
+        'return strategy.hit(RateLimitItemPerSecond(limit), "tenant", str(found.tenant_id), cost=cost)',
+        'return strategy.hit(RateLimitItemPerSecond(limit), "tenant", cost=cost)',
         (f"{CALLS}::test_a_tenant_at_its_limit_takes_nothing_from_another_that_has_one",),
     ),
     Mutant(
         "more requests than a tenant may make",
         GATE,
-        "and not _limiter().may_pass(found):",
-        "and not _limiter():",
+        "if not tenant_rates().may_pass(found):",
+        "if not tenant_rates():",
         (f"{CALLS}::test_a_tenants_rate_limit_is_its_own",),
     ),
     Mutant(
         "guessing keys costs time",
         GATE,
-        'slow.down(name_guesser(request.remote_addr or ""))',
-        'name_guesser(request.remote_addr or "")',
+        "slow.down(name_guesser(address))",
+        "name_guesser(address)",
         (f"{KEYS}::test_guessing_is_slowed_and_nobody_is_locked_out",),
     ),
     Mutant(
@@ -166,23 +170,79 @@ CALLERS = (
     Mutant(
         "two tokens in one handshake",
         ADMISSION,
-        "rows.authenticate(tokens[0]) if len(tokens) == 1 else None",
-        "rows.authenticate(tokens[0]) if tokens else None",
+        'token = tokens[0] if len(tokens) == 1 else ""',
+        'token = tokens[0] if tokens else ""',
         (f"{TICKETS}::test_two_tokens_in_one_handshake_are_refused",),
     ),
     Mutant(
         "a page of a strange origin at sockets",
         ADMISSION,
-        "if origin is not None and origin not in own_origins and origin not in allowed:",
+        "if origin is not None and origin.lower() not in own_origins and origin.lower() not in allowed:",
         "if origin == '':",
         (f"{TICKETS}::test_pages_of_other_origins_get_403", f"{TICKETS}::test_another_tenants_origin_is_not_enough"),
     ),
     Mutant(
         "a user's connections are bounded",
         "app/sockets/hub.py",
-        "if self._reserved[user] >= PER_USER_MAX:",
-        "if self._reserved[user] >= 100 * PER_USER_MAX:",
+        "Places(Bounds(connections_max, per_tenant, PER_USER_MAX))",
+        "Places(Bounds(connections_max, per_tenant, 100 * PER_USER_MAX))",
         (f"{LIMITS}::test_a_user_has_a_bounded_number_of_connections",),
+    ),
+    Mutant(
+        "a tenant's connections are bounded",
+        "app/sockets/hub.py",
+        "Places(Bounds(connections_max, per_tenant, PER_USER_MAX))",
+        "Places(Bounds(connections_max, connections_max, PER_USER_MAX))",
+        (f"{FAIRNESS}::test_one_tenant_leaves_live_connections_to_the_others",),
+    ),
+    Mutant(
+        "a user's waiting requests are bounded",
+        "app/routes/payments.py",
+        "Bounds(WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_PER_USER_MAX)",
+        "Bounds(WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_MAX)",
+        (f"{FAIRNESS}::test_one_client_token_cannot_hold_all_places_to_wait",),
+    ),
+    Mutant(
+        "a tenant's waiting requests are bounded",
+        "app/routes/payments.py",
+        "Bounds(WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_PER_USER_MAX)",
+        "Bounds(WAITING_MAX, WAITING_MAX, WAITING_PER_USER_MAX)",
+        (f"{FAIRNESS}::test_one_tenant_leaves_places_to_the_others",),
+    ),
+    Mutant(
+        "a user's part of its tenant's rate limit",
+        GATE,
+        "if not user_rates.may_pass(found):",
+        "if not user_rates:",
+        (f"{FAIRNESS}::test_one_user_cannot_use_up_its_tenants_rate_limit",),
+    ),
+    Mutant(
+        "a client token's timeline is its own",
+        "app/routes/payments.py",
+        "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)",
+        "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id)",
+        ("security/test_client_view.py::test_a_clients_timeline_is_its_own_states_and_entries",),
+    ),
+    Mutant(
+        "a key that has ended",
+        DOORS,
+        "k.revoked_at is null and (k.expires_at is null or k.expires_at > now())",
+        "k.revoked_at is null",
+        ("integration/test_keys.py::test_a_key_ends_at_its_time_and_its_tokens_with_it",),
+    ),
+    Mutant(
+        "two credentials in one request",
+        GATE,
+        'if doubled and not rule.startswith("/webhooks/"):',
+        "if not doubled and not rule:",
+        (f"{DOUBLED}::test_two_credentials_or_keys_are_no_request",),
+    ),
+    Mutant(
+        "the demo answers what comes through an unnamed proxy",
+        "app/client_address.py",
+        "if not is_named and any(name in request.headers for name in _PROXY_HEADERS):",
+        "if is_named is None:",
+        ("integration/test_metrics_doors.py::test_what_comes_through_an_unnamed_proxy_is_not_this_machine",),
     ),
     Mutant(
         "an open socket whose token ends",

@@ -36,8 +36,15 @@ OUTSIDE = (
     Mutant(
         "http to another machine",
         OUTGOING,
-        'if parts.scheme == "https" or (parts.scheme == "http" and',
-        'if parts.scheme == "https" or parts.scheme == "http" or (parts.scheme == "http" and',
+        'if parts.scheme != "https":',
+        'if parts.scheme not in ("http", "https"):',
+        (GUARD,),
+    ),
+    Mutant(
+        "a provider on this machine outside development",
+        OUTGOING,
+        "if is_loopback_name(host):",
+        "if not host:",
         (GUARD,),
     ),
     Mutant(

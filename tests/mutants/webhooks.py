@@ -71,9 +71,30 @@ WEBHOOKS = (
     Mutant(
         "a webhook id of another form",
         SIGNATURES,
-        "if not _WEBHOOK_ID.fullmatch(webhook_id):",
-        "if not webhook_id:",
+        "if not _WEBHOOK_ID.fullmatch(webhook_id) or",
+        "if not webhook_id or",
         (STANDARD,),
+    ),
+    Mutant(
+        "a webhook id with a timestamp in it",
+        SIGNATURES,
+        " or _ID_WITH_TIMESTAMP.search(webhook_id):",
+        ":",
+        (STANDARD,),
+    ),
+    Mutant(
+        "two signature headers",
+        "app/routes/webhooks.py",
+        "if SINGLE_HEADERS & delivery.doubled:",
+        "if not delivery.headers:",
+        ("security/test_doubled_headers.py::test_two_signature_headers_are_refused_however_they_are_written",),
+    ),
+    Mutant(
+        "two headers of a provider's own scheme",
+        "app/services/webhooks.py",
+        "if delivery.doubled.intersection(sender.scheme.headers):",
+        "if not delivery.headers:",
+        ("security/test_doubled_headers.py::test_the_headers_of_other_schemes_come_once_as_well",),
     ),
     Mutant(
         "more than ten signatures",
