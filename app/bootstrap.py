@@ -49,14 +49,19 @@ class DemoTenant:
 
 def prepare(settings: Settings) -> DemoTenant:
     """Migrates, then makes or finds the demo tenant of this home; may be repeated at any point."""
-    upgrade(settings.required("owner_database_url"), settings.required("database_url"))
+    upgrade(settings.required("owner_database_url"), settings.default_database_url, settings.login_urls)
     demo = _read_or_invent(settings.home / "demo.json", settings)
-    runtime = Runtime.from_settings(replace(settings, encryption_keys=(demo.encryption_key,)), pool_size=1)
+    runtime = Runtime.from_settings(_as_operator(settings, demo.encryption_key), pool_size=1)
     try:
         _ensure(runtime, demo)
     finally:
         runtime.database.engine.dispose()
     return demo
+
+
+def _as_operator(settings: Settings, encryption_key: str) -> Settings:
+    url = settings.login_urls.get("operator", settings.default_database_url)
+    return replace(settings, process_type="operator", database_url=url, encryption_keys=(encryption_key,))
 
 
 def _read_or_invent(path: Path, settings: Settings) -> DemoTenant:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.core.addresses import url_host
-from app.settings import SettingsError, drop_service_addresses
+from app.settings import LOGIN_VARIABLES, SettingsError, drop_service_addresses
 
 ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
 BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
@@ -21,11 +22,19 @@ PROVIDER_THREADS = 16  # Provider calls wait on the network; this many may wait 
 FLOWER_TASKS = 10_000  # Flower keeps tasks in memory only; this is some tens of MB.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # Addresses that only this machine reaches.
 
-# What the provider's own program and the task viewer must not know.
-SECRETS = (
-    *("DATABASE_URL", "DATABASE_OWNER_URL", "SLUICE_ENCRYPTION_KEYS", "ALERT_SECRET"),
-    *("SLUICE_METRICS_TOKEN", "SLUICE_FLOWER_AUTH"),
+# Variables that hold secrets, ours and others': they go only to process types that need them. A new one whose name
+# ends like this is withheld from all until a process type names it.
+SECRET_NAME = re.compile(
+    r"DATABASE_(\w+_)?URL|REDIS_URL|BROKER_URL|ALERT_URL|\w*(SECRET|TOKEN|PASSWORD|KEYS?|AUTH|CREDENTIALS|DSN)"
 )
+# What a process type needs: of each group the first variable that is set.
+Needs = tuple[tuple[str, ...], ...]
+REDIS: Needs = (("REDIS_URL",),)
+# Celery's broker; workers ring there as well, and Redis carries hints beside it.
+BROKER: Needs = (("BROKER_URL", "REDIS_URL"),)
+METRICS: Needs = (("SLUICE_METRICS_TOKEN",),)
+ENCRYPTION: Needs = (("SLUICE_ENCRYPTION_KEYS",),)
+ALARMS: Needs = (("ALERT_URL",), ("ALERT_SECRET",))
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,10 @@ class Process:
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
-    withheld: tuple[str, ...] = ("DATABASE_OWNER_URL",)
+    # Secrets of its environment, beside its database login.
+    needs: Needs = ()
+    # The process type whose login it uses, as in DATABASE_<TYPE>_URL; without one it knows no database.
+    login: str = ""
     # How a supervisor learns that it works: an HTTP answer, a Celery node's answer, or else that it is alive.
     health_url: str = ""
     node: str = ""
@@ -47,11 +59,18 @@ class Process:
     refusal: str = ""
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment to run in: `outer` without what is withheld, then its own."""
+        """Return the environment to run in: of the secrets in `outer` those that it needs, then its own variables."""
         # Programs such as Flower read variables of their own names, FLOWER_PORT for one.
         known = drop_service_addresses(outer)
-        kept = {key: value for key, value in known.items() if key not in self.withheld}
+        needed = {next((name for name in group if known.get(name)), "") for group in self._groups}
+        kept = {key: value for key, value in known.items() if key in needed or not SECRET_NAME.fullmatch(key)}
         return {**kept, "SLUICE_PROCESS": self.name, "PYTHONUNBUFFERED": "1", **self.env}
+
+    @property
+    def _groups(self) -> Needs:
+        # A password that is not part of the URL is libpq's own variable.
+        database = ((LOGIN_VARIABLES[self.login], "DATABASE_URL"), ("PGPASSWORD",)) if self.login else ()
+        return (*self.needs, *database)
 
 
 @dataclass(frozen=True)
@@ -78,9 +97,17 @@ def list_processes(
     return (
         _web(ports, web_workers),
         _sockets(ports),
-        _worker("settle", "ring.settle,ring.notify", "prefork", SETTLE_PROCESSES),
-        _worker("provider", "ring.provider,ring.sweep", "threads", PROVIDER_THREADS),
-        Process("beat", _celery("beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING")),
+        _worker("settle", "ring.settle,ring.notify", "prefork", SETTLE_PROCESSES, REDIS + BROKER + METRICS),
+        _worker(
+            *("provider", "ring.provider,ring.sweep", "threads", PROVIDER_THREADS),
+            REDIS + BROKER + METRICS + ENCRYPTION + ALARMS,
+        ),
+        Process(
+            "beat",
+            _celery("beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING"),
+            needs=BROKER + METRICS,
+            login="beat",
+        ),
         _flower(ports, flower_auth),
         _sandbox(ports, home),
     )
@@ -105,15 +132,18 @@ def _web(ports: Ports, workers: int) -> Process:
     argv = _module("gunicorn", "--config", "python:app.gunicorn_settings", "--log-level", "warning", "web:app")
     env = {"SLUICE_PORT": str(ports.web), "SLUICE_WEB_WORKERS": str(workers)}
     health_url, metrics_url = ports.url(ports.web, "/health/ready"), ports.url(ports.web, "/metrics")
-    return Process("web", argv, env, health_url=health_url, metrics_url=metrics_url, several_processes=True)
+    needs = REDIS + BROKER + METRICS + ENCRYPTION
+    return Process(
+        *("web", argv, env, needs, "web"), health_url=health_url, metrics_url=metrics_url, several_processes=True
+    )
 
 
 def _sandbox(ports: Ports, home: Path) -> Process:
     # One worker process: its SQLite file and its delivery thread have one owner.
     argv = _granian(ports.bind, ports.sandbox, 1, 32, "--factory", "sandbox:create_app")
     env = {"SLUICE_SANDBOX_PORT": str(ports.sandbox), "SANDBOX_DATA": str(home.absolute() / "sandbox")}
-    withheld = (*SECRETS, "REDIS_URL", "BROKER_URL")
-    return Process("sandbox", argv, env, withheld, health_url=ports.url(ports.sandbox, "/health"), serves_metrics=False)
+    needs: Needs = (("SANDBOX_CONTROL_KEY",),)
+    return Process("sandbox", argv, env, needs, health_url=ports.url(ports.sandbox, "/health"), serves_metrics=False)
 
 
 def _sockets(ports: Ports) -> Process:
@@ -124,10 +154,11 @@ def _sockets(ports: Ports) -> Process:
         *("--no-control-socket", "--log-level", "warning", "app.sockets:create_app()"),
     )
     env = {"SLUICE_SOCKETS_PORT": str(ports.sockets)}
-    return Process("sockets", _module(*argv), env, health_url=ports.url(ports.sockets, "/health/live"))
+    url = ports.url(ports.sockets, "/health/live")
+    return Process("sockets", _module(*argv), env, REDIS + METRICS, "sockets", health_url=url)
 
 
-def _worker(name: str, queues: str, pool: str, concurrency: int) -> Process:
+def _worker(name: str, queues: str, pool: str, concurrency: int, needs: Needs) -> Process:
     argv = _celery(
         *("worker", "--hostname", f"{name}@%h", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
         # Gossip and mingle talk to every other worker at each start, for features that nothing here uses.
@@ -135,7 +166,7 @@ def _worker(name: str, queues: str, pool: str, concurrency: int) -> Process:
     )
     # A warm shutdown waits for ever on a stuck task; this one gives the tasks their seconds and then goes.
     env = {"REMAP_SIGTERM": "SIGQUIT"}
-    return Process(f"worker-{name}", argv, env, node=name, several_processes=pool == "prefork")
+    return Process(f"worker-{name}", argv, env, needs, name, node=name, several_processes=pool == "prefork")
 
 
 def find_flower_bind(bind: str, auth: str | None) -> str:
@@ -151,7 +182,7 @@ def _flower(ports: Ports, auth: str | None) -> Process:
         _celery("flower", *options),
         # Not an option of the command line, which every user of the machine can read.
         {"FLOWER_BASIC_AUTH": auth} if auth else {},
-        withheld=SECRETS,
+        needs=BROKER,
         health_url=replace(ports, bind=bind).url(ports.flower, "/healthcheck"),
         serves_metrics=False,
         refusal="" if bind == ports.bind else f"Flower on {ports.bind} needs SLUICE_FLOWER_AUTH=user:password",

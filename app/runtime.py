@@ -16,6 +16,7 @@ from app.providers import Adapter, build_adapters
 from app.settings import Settings
 from app.vault import Vault
 from models import Database
+from models.logins import LOGIN_ROLES
 from models.session import POOL_SIZE
 
 
@@ -42,9 +43,21 @@ class Runtime:
     def from_settings(cls, settings: Settings, pool_size: int = POOL_SIZE) -> Runtime:
         """Builds a runtime. Raises SettingsError where DATABASE_URL or REDIS_URL is missing."""
         redis = connect_redis(settings.required("redis_url"))
-        database = Database(settings.required("database_url"), pool_size, prepares=settings.prepares_statements)
+        database = open_database(settings, pool_size)
         count_pool(database.engine)
         return cls(settings, database, redis, Doorbells(redis, celery_app))
+
+
+def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0) -> Database:
+    """Returns the database as this process type's login uses it. Raises SettingsError where no URL is set."""
+    login = LOGIN_ROLES.get(settings.process_type or "")
+    return Database(
+        settings.required("database_url"),
+        pool_size,
+        pool_timeout,
+        prepares=settings.prepares_statements,
+        instead=login.instead if login else None,
+    )
 
 
 def connect_redis(url: str) -> Redis:

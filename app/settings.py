@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.addresses import url_host
+from models.database_urls import DatabaseUrlError, parse_url
+from models.logins import LOGIN_ROLES
+
+# Which variable names the login of a process type; what is not set falls back to DATABASE_URL.
+LOGIN_VARIABLES = {name: f"DATABASE_{name.upper()}_URL" for name in LOGIN_ROLES}
 
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+", re.ASCII)
 
@@ -21,11 +26,15 @@ class SettingsError(ValueError):
 class Settings:
     """All of Sluice's settings; one field per environment variable (README, "Settings").
 
-    URLs are without a trailing slash. Ports are None where any free one will do.
+    URLs are without a trailing slash. Ports are None where any free one will do. `database_url` is the login of this
+    process (`process_type`, as in DATABASE_<TYPE>_URL), `login_urls` those that are set for any process type.
     """
 
     home: Path
+    process_type: str | None
     database_url: str | None
+    default_database_url: str | None
+    login_urls: Mapping[str, str]
     owner_database_url: str | None
     redis_url: str | None
     broker_url: str | None
@@ -62,12 +71,17 @@ class Settings:
         host = "127.0.0.1" if bind in ("0.0.0.0", "::") else url_host(bind)  # noqa: S104  # nosec B104
         port = _integer(env, "SLUICE_PORT", 8000)
         sandbox_port = _integer(env, "SLUICE_SANDBOX_PORT", 8001)
-        database_url = env.get("DATABASE_URL") or None
+        process_type = find_process_type(env.get("SLUICE_PROCESS", ""))
+        default_database_url = _database_url(env, "DATABASE_URL")
+        login_urls = {name: url for name, key in LOGIN_VARIABLES.items() if (url := _database_url(env, key))}
         redis_url = env.get("REDIS_URL") or None
         return cls(
             home=Path(env.get("SLUICE_HOME", ".sluice")).absolute(),
-            database_url=database_url,
-            owner_database_url=env.get("DATABASE_OWNER_URL") or database_url,
+            process_type=process_type,
+            database_url=login_urls.get(process_type or "", default_database_url),
+            default_database_url=default_database_url,
+            login_urls=login_urls,
+            owner_database_url=_database_url(env, "DATABASE_OWNER_URL") or default_database_url,
             redis_url=redis_url,
             broker_url=env.get("BROKER_URL") or redis_url,
             bind=bind,
@@ -111,8 +125,31 @@ class Settings:
         """Returns the text field `name`. Raises SettingsError where it is not set."""
         value = getattr(self, name)
         if not value:
-            raise SettingsError(f"{name.upper()} is not set")
+            raise SettingsError(f"{self._variable(name)} is not set")
         return str(value)
+
+    def _variable(self, name: str) -> str:
+        if name == "owner_database_url":
+            return "DATABASE_OWNER_URL"
+        own = LOGIN_VARIABLES.get(self.process_type or "") if name == "database_url" else None
+        return f"{own} or {name.upper()}" if own else name.upper()
+
+
+def find_process_type(process: str) -> str | None:
+    """Returns the type, as in DATABASE_<TYPE>_URL, of the process called `process`; None where it has none."""
+    name = process.removeprefix("worker-")
+    return name if name in LOGIN_ROLES else None
+
+
+def _database_url(env: Mapping[str, str], name: str) -> str | None:
+    url = env.get(name, "").strip()
+    if not url:
+        return None
+    try:
+        parse_url(url)
+    except DatabaseUrlError as error:
+        raise SettingsError(f"{name} {error}") from None
+    return url
 
 
 def drop_service_addresses(environment: Mapping[str, str]) -> dict[str, str]:

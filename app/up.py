@@ -20,7 +20,7 @@ from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.launch import find_free_ports, port_is_free
 from app.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
 from app.readiness import lives, node_answers, url_answers
-from app.settings import Settings
+from app.settings import LOGIN_VARIABLES, Settings
 from app.supervisor import Program, StartFailed, StopRequested, Supervisor
 
 PORT_SECONDS = 2.0  # Processes of a stack that was killed a moment ago need this long to leave their ports.
@@ -130,12 +130,16 @@ def allow_local_providers(settings: Settings) -> Settings:
 
 def start_servers(settings: Settings, supervisor: Supervisor) -> Settings:
     """Start the embedded servers for which no URL is set; return the settings with their URLs."""
-    if not settings.database_url:
+    if not (settings.default_database_url or settings.login_urls):
         postgres = PostgresServer(settings.home)
         supervisor.add_server(postgres)
         postgres.start()
         settings = dataclasses.replace(
-            settings, database_url=postgres.database_url, owner_database_url=postgres.owner_database_url
+            settings,
+            database_url=postgres.database_url,
+            default_database_url=postgres.database_url,
+            login_urls=postgres.login_urls,
+            owner_database_url=postgres.owner_database_url,
         )
     if not settings.redis_url:
         valkey = ValkeyServer(settings.home)
@@ -148,7 +152,8 @@ def start_servers(settings: Settings, supervisor: Supervisor) -> Settings:
 def describe_environment(settings: Settings) -> dict[str, str]:
     """Return the settings as the variables that a process of this stack reads."""
     variables = {
-        "DATABASE_URL": settings.database_url,
+        "DATABASE_URL": settings.default_database_url,
+        **{LOGIN_VARIABLES[name]: url for name, url in settings.login_urls.items()},
         "REDIS_URL": settings.redis_url,
         "BROKER_URL": settings.broker_url,
         "SLUICE_HOME": str(settings.home),
@@ -238,7 +243,8 @@ def describe_run(
         "tenant": str(prepared.tenant_id),
         "provider_id": str(prepared.provider_id),
         "webhook_secret": prepared.webhook_secret,
-        "database_url": settings.database_url,
+        "database_url": settings.default_database_url or settings.login_urls.get("operator"),
+        "login_urls": dict(settings.login_urls),
         "owner_database_url": settings.owner_database_url,
         "redis_url": settings.redis_url,
         "broker_url": settings.broker_url,

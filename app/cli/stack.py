@@ -15,9 +15,8 @@ from celery import Celery
 from app.celery_urls import kombu_url
 from app.doorbells import Doorbells
 from app.home import read_run_file
-from app.runtime import Runtime, connect_redis
-from app.settings import Settings
-from models import Database
+from app.runtime import Runtime, connect_redis, open_database
+from app.settings import LOGIN_VARIABLES, Settings
 
 # A command needs one connection; the second is for a look at the database beside an open transaction.
 POOL_SIZE = 2
@@ -49,10 +48,12 @@ def find_settings(environment: Mapping[str, str] | None = None) -> Settings:
     env = dict(os.environ if environment is None else environment)
     home = Settings.from_environment(env).home
     run = read_run_file(home)
-    if run is None and not env.get("DATABASE_URL"):
+    # Commands are the process type `operator`, whatever process they are called from.
+    env["SLUICE_PROCESS"] = "operator"
+    if run is None and not env.get("DATABASE_URL") and not env.get(LOGIN_VARIABLES["operator"]):
         raise NoStack(
             f"no stack is ready in {home}: start one (make run), set SLUICE_HOME to where it runs,"
-            " or set DATABASE_URL and REDIS_URL"
+            " or set DATABASE_OPERATOR_URL (or DATABASE_URL) and REDIS_URL"
         )
     return Settings.from_environment(_complete(env, home, run or {}))
 
@@ -63,10 +64,13 @@ def _complete(env: dict[str, str], home: Path, run: Mapping[str, Any]) -> dict[s
     An address in the environment that is not the running stack's means another installation: then nothing of that
     stack that belongs to its database or its Redis is mixed in, the encryption key least of all.
     """
-    same_database = env.get("DATABASE_URL") in (None, "", run.get("database_url"))
+    logins = run.get("login_urls", {})
+    said = {"DATABASE_URL": run.get("database_url")} | {key: logins.get(name) for name, key in LOGIN_VARIABLES.items()}
+    same_database = all(env.get(variable) in (None, "", url) for variable, url in said.items())
     same_redis = env.get("REDIS_URL") in (None, "", run.get("redis_url"))
     if same_database:
         _fill(env, _DATABASE, run)
+        _fill(env, {key: name for name, key in LOGIN_VARIABLES.items()}, logins)
         _fill(env, _ADDRESSES, run)
         _fill(env, _PROVIDERS, run)
         with contextlib.suppress(FileNotFoundError):
@@ -89,7 +93,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
     redis, celery = connect_redis(found.required("redis_url")), _celery(found)
     runtime = Runtime(
         found,
-        Database(found.required("database_url"), POOL_SIZE, prepares=found.prepares_statements),
+        open_database(found, POOL_SIZE),
         redis,
         Doorbells(redis, celery),
     )

@@ -5,19 +5,19 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterator
-from typing import get_args
 
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
 
 from app.doctor.finding import Finding, Level, fail, is_loopback, ok, warn
+from app.doctor.logins import examine_logins
 from app.doctor.partitions import examine_partitions
 from app.doctor.privileges import examine_privileges
 from app.processes import SETTLE_PROCESSES
 from app.runtime import Runtime
+from models.database_urls import list_hosts, parse_url
 from models.migrations import newest_revision
 from models.postgres_version import MAJOR_BEST, UnsupportedServer, check_version, read_version
-from models.session import POOL_SIZE, Role
+from models.session import POOL_SIZE
 
 CLOCK_SECONDS_MAX = 2.0  # Signature timestamps have 300 s; a clock that is off by seconds is not being kept.
 SPARE_CONNECTIONS = 10  # For migrations, the command line, monitoring and a person with psql.
@@ -40,22 +40,6 @@ _UNPROTECTED = text(
     order by c.relname
     """
 )
-_LOGIN = text(
-    """
-    select rolname, rolsuper, rolbypassrls,
-           exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                   where n.nspname = 'public' and c.relkind in ('r', 'p') and c.relowner = r.oid) as owns_tables
-    from pg_roles r where rolname = session_user
-    """
-)
-_MEMBERSHIPS = text(
-    """
-    select w.name, r.oid is not null as is_there,
-           r.oid is not null and pg_has_role(session_user, r.oid, 'MEMBER') as is_member,
-           r.oid is not null and pg_has_role(session_user, r.oid, 'USAGE') as inherits
-    from unnest(cast(:names as text[])) as w(name) left join pg_roles r on r.rolname = w.name
-    """
-)
 _IDLE = text(
     """
     select count(*) from pg_stat_activity
@@ -74,7 +58,7 @@ def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
         yield from _examine_settings(values)
         yield _examine_clock(connection)
         yield from _examine_room(connection, values, runtime.settings.web_workers)
-        yield from _examine_login(connection)
+        yield from examine_logins(connection, runtime.settings)
         yield _examine_policies(connection)
         yield from examine_privileges(connection)
     yield _examine_way(runtime.settings.required("database_url"))
@@ -147,43 +131,6 @@ def _examine_room(connection: Connection, values: dict[str, str], web_workers: i
         yield warn("Idle in transaction", f"{idle} sessions for more than {IDLE_SECONDS_MAX:.0f} s: end them")
 
 
-def _examine_login(connection: Connection) -> Iterator[Finding]:
-    login = connection.execute(_LOGIN).one()
-    rights = {
-        "a superuser": login.rolsuper,
-        "not held by row-level security (BYPASSRLS)": login.rolbypassrls,
-        "the owner of tables": login.owns_tables,
-    }
-    too_much = [name for name, is_so in rights.items() if is_so]
-    if too_much:
-        yield warn(
-            "Login",
-            f"{login.rolname} is {' and '.join(too_much)}: give DATABASE_URL a plain login and the owner's to"
-            " DATABASE_OWNER_URL",
-        )
-    else:
-        yield ok("Login", f"{login.rolname} is neither superuser nor owner, and row-level security holds it")
-    yield _examine_memberships(connection, login.rolname, login.rolsuper)
-
-
-def _examine_memberships(connection: Connection, login: str, is_superuser: bool) -> Finding:
-    names = [f"sluice_{role}" for role in get_args(Role)]
-    rows = connection.execute(_MEMBERSHIPS, {"names": names}).all()
-    missing = [row.name for row in rows if not row.is_member]
-    if missing:
-        return fail(
-            "Roles", f"{login} is no member of {', '.join(missing)}: run `sluice migrate` with DATABASE_OWNER_URL"
-        )
-    inherited = [row.name for row in rows if row.inherits]
-    if inherited and not is_superuser:
-        return warn(
-            "Roles",
-            f"{login} inherits {', '.join(inherited)}: a transaction that forgets its role could do all they may;"
-            f" make it NOINHERIT and grant the roles WITH INHERIT FALSE",
-        )
-    return ok("Roles", f"{login} is a member of {len(names)} roles")
-
-
 def _examine_policies(connection: Connection) -> Finding:
     unprotected = list(connection.execute(_UNPROTECTED).scalars())
     if unprotected:
@@ -192,14 +139,13 @@ def _examine_policies(connection: Connection) -> Finding:
 
 
 def _examine_way(url: str) -> Finding:
-    parts = make_url(url)
-    query = {key: value for key, value in parts.query.items() if isinstance(value, str)}
-    host = parts.host or query.get("host")
-    if is_loopback(host) or query.get("sslmode") in ("require", "verify-ca", "verify-full"):
-        return ok("Way to PostgreSQL", "on this machine" if is_loopback(host) else "encrypted")
+    hosts = list_hosts(url)
+    others = [host for host in hosts if not is_loopback(host)]
+    if not others or parse_url(url).query.get("sslmode") in ("require", "verify-ca", "verify-full"):
+        return ok("Way to PostgreSQL", "encrypted" if others else "on this machine")
     return warn(
         "Way to PostgreSQL",
-        f"{host} is another machine and sslmode does not ask for TLS: add ?sslmode=verify-full to DATABASE_URL",
+        f"{', '.join(others)}: another machine, and sslmode does not ask for TLS: add ?sslmode=verify-full to the URL",
     )
 
 

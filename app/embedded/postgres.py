@@ -20,6 +20,7 @@ import psycopg2
 
 from app.embedded.server import POLL_SECONDS, RunningServer, ServerUnavailable, find_package
 from app.launch import NAMESPACE_REFUSED, find_unprivileged_identity, launch
+from models.logins import LOGIN_ROLES
 
 POSTGRES_MAJOR = "18"
 DATABASE = "sluice"
@@ -75,6 +76,11 @@ class PostgresServer(RunningServer):
     def owner_database_url(self) -> str:
         """Where migrations connect: the owner of the database."""
         return self.url(OWNER_ROLE)
+
+    @property
+    def login_urls(self) -> dict[str, str]:
+        """Where each process type connects, with a login of its own, which `sluice migrate` makes."""
+        return {name: self.url(f"sluice_login_{name}") for name in LOGIN_ROLES}
 
     @property
     def superuser_url(self) -> str:

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from app.client_address import ClientAddress
 from app.metrics import count_pool
 from app.request_heads import SINGLE_HEADERS, doubled_headers
+from app.runtime import open_database
 from app.settings import Settings
 from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
 from app.sockets.gunicorn_settings import find_connections_max
@@ -76,9 +77,7 @@ def build_app() -> Flask:
     """Returns the application, from the environment's settings."""
     extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SECONDS))
     settings = Settings.from_environment()
-    database = Database(
-        settings.required("database_url"), POOL_SIZE, DATABASE_SECONDS, prepares=settings.prepares_statements
-    )
+    database = open_database(settings, POOL_SIZE, DATABASE_SECONDS)
     count_pool(database.engine)
     rows = Rows(database, Turns(TURNS, DATABASE_SECONDS))
     hub = Hub(rows, find_connections_max())

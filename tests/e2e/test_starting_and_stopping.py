@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
+import psycopg2
 import pytest
 
 from app.launch import find_free_ports
+from app.processes import SECRET_NAME, Ports, list_processes
+from app.settings import LOGIN_VARIABLES
+from models.database_urls import parse_url
+from models.logins import LOGIN_ROLES
 from tests.e2e.frontend import Frontend, PayPage, SocketClosed, assert_credited_once
 from tests.e2e.running_stack import SECOND_START_SECONDS, STOP_SECONDS, RunningStack, list_living
 from tests.support.waiting import wait_until
@@ -137,3 +144,46 @@ def test_nothing_outlives_a_killed_supervisor(own_stack: RunningStack) -> None:
     frontend.wait_until_status(payment["id"], "completed")
     assert_credited_once(own_stack, payment["id"], 300)
     assert own_stack.stop(signal.SIGINT) < STOP_SECONDS
+
+
+def read_environment(pid: int) -> dict[str, str]:
+    """The environment that a process was started with."""
+    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="Linux shows what a process was started with")
+def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_other(stack: RunningStack) -> None:
+    processes = {process.name: process for process in list_processes(Ports("127.0.0.1", 1, 2, 3, 4), stack.home)}
+    logins = {}
+    for name, process in processes.items():
+        environment = read_environment(stack.run["pids"][name])
+        secrets = {key for key in environment if SECRET_NAME.fullmatch(key)}
+        allowed = {variable for group in process.needs for variable in group}
+        own = {LOGIN_VARIABLES[process.login]} if process.login else set()
+        assert secrets - allowed == own, name
+        encrypts = name in ("web", "worker-provider")
+        assert ("SLUICE_ENCRYPTION_KEYS" in secrets) is encrypts, name
+        if own:
+            logins[process.login] = environment[LOGIN_VARIABLES[process.login]]
+    logins["operator"] = stack.run["login_urls"]["operator"]
+    assert logins == stack.run["login_urls"]
+    assert len({parse_url(url).username for url in logins.values()}) == len(LOGIN_ROLES)
+    for process_type, url in logins.items():
+        assert list_roles(url) == {f"sluice_{role}" for role in LOGIN_ROLES[process_type].roles}, process_type
+
+
+def list_roles(url: str) -> set[str]:
+    """The roles that a login may act as, found by trying all there are."""
+    allowed = set()
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("select rolname from pg_roles where rolname <> session_user and rolname !~ '^pg_'")
+        for (role,) in cursor.fetchall():
+            with contextlib.suppress(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute(f"set role {role}")
+                allowed.add(role)
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("reset role; select 1 from payment_transactions")
+    return allowed

@@ -16,7 +16,8 @@ from cryptography.fernet import Fernet
 from prometheus_client import REGISTRY
 
 import app.metrics  # noqa: F401  # registers the counters
-from app.processes import Ports, list_processes
+from app.processes import SECRET_NAME, Ports, list_processes
+from app.settings import LOGIN_VARIABLES
 from tests.support.chromium import is_ci
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +138,21 @@ def test_only_the_migration_has_the_owners_login(compose: dict[str, Any]) -> Non
     assert holders == {"migrate"}
 
 
+def test_containers_have_the_secrets_of_their_process_type_alone(compose: dict[str, Any], tmp_path: Path) -> None:
+    processes = {process.name: process for process in list_processes(PORTS, tmp_path)}
+    for name, service in compose["services"].items():
+        secrets = {key for key in service.get("environment", {}) if SECRET_NAME.fullmatch(key)}
+        if name in processes:
+            wanted = {variable for group in processes[name].needs for variable in group}
+            login = {LOGIN_VARIABLES[processes[name].login]} if processes[name].login else set()
+            # Flower's own variable is made of ours.
+            assert secrets - wanted - {"SLUICE_FLOWER_AUTH"} == login, name
+    migrated = compose["services"]["migrate"]["environment"]
+    assert {key for key in migrated if key.startswith("DATABASE_")} == {*LOGIN_VARIABLES.values(), "DATABASE_OWNER_URL"}
+    logins = [str(migrated[variable]).split(":")[1] for variable in LOGIN_VARIABLES.values()]
+    assert len(set(logins)) == len(logins)
+
+
 def test_a_new_environment_has_a_fresh_secret_for_everything(
     environment: dict[str, str], compose: dict[str, Any]
 ) -> None:
@@ -147,7 +163,7 @@ def test_a_new_environment_has_a_fresh_secret_for_everything(
         line.split("=", 1) for line in read("docker/.env.example").splitlines() if re.match(r"[A-Z_]+=", line)
     )
     secrets = [environment[name] for name, value in example.items() if not value and name not in OPTIONAL]
-    assert len(set(secrets)) == len(secrets) == 8
+    assert len(set(secrets)) == len(secrets) == 13
     assert all(len(secret) >= 32 for secret in secrets)
     used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", read("docker/compose.yaml")))
     assert used - set(environment) <= {"SLUICE_IMAGE"}

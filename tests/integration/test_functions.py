@@ -26,12 +26,18 @@ MAY_EXECUTE: dict[str, set[str]] = {
     "door": {
         *("door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"),
         *("door_find_provider", "door_store_webhooks", "door_refuse_webhook", "door_find_ended", "door_note_key_uses"),
-        *("watch_work", "watch_counts", "watch_books"),
+        *("watch_work", "watch_counts", "watch_books", "watch_providers", "report_provider", "report_keys"),
     },
-    "worker": {"first_id", "fold_payment_counts", "watch_work", "keep_partitions", "analyze_partitioned"},
-    "operator": {"first_id", "watch_work", "watch_counts", "watch_books", "count_default_rows"},
+    "worker": {
+        *("first_id", "fold_payment_counts", "watch_work", "keep_partitions", "analyze_partitioned"),
+        *("watch_providers", "report_provider", "report_keys"),
+    },
+    "operator": {"first_id", "watch_work", "watch_counts", "watch_books", "watch_providers", "count_default_rows"},
     "clerk": {"first_id"},
-    "sockets": {"door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"},
+    "sockets": {
+        *("door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"),
+        *("door_find_ended", "door_note_key_uses"),
+    },
     "auditor": {"first_id"},
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from app.celery_urls import kombu_url
 from app.doorbells import Doorbells
 from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
 from app.runtime import Runtime, connect_redis
-from app.settings import Settings
+from app.settings import LOGIN_VARIABLES, Settings
 from app.vault import new_encryption_key
 from models import Database
+from models.logins import LOGIN_ROLES
 from models.migrations import upgrade
 
 TEMPLATE = "sluice_template"
@@ -40,12 +41,14 @@ class Place:
     redis_url: str
     encryption_key: str
     folder: Path
+    login_urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to work here."""
         return {
             "DATABASE_URL": self.database_url,
+            **{LOGIN_VARIABLES[name]: url for name, url in self.login_urls.items()},
             "DATABASE_OWNER_URL": self.owner_database_url,
             "REDIS_URL": self.redis_url,
             "BROKER_URL": self.redis_url,
@@ -99,7 +102,8 @@ class Servers:
         for number in REDIS_DATABASES:
             self._redis_databases.put(number)
         self.administer(f"create database {TEMPLATE} owner {OWNER_ROLE}")
-        upgrade(self.postgres.url(OWNER_ROLE, TEMPLATE), self.postgres.url(APP_ROLE, TEMPLATE))
+        logins = {name: self.postgres.url(f"sluice_login_{name}", TEMPLATE) for name in LOGIN_ROLES}
+        upgrade(self.postgres.url(OWNER_ROLE, TEMPLATE), self.postgres.url(APP_ROLE, TEMPLATE), logins)
 
     def administer(self, statement: str) -> None:
         """Runs a statement that no transaction may hold, such as CREATE DATABASE."""
@@ -123,7 +127,8 @@ class Servers:
         with contextlib.closing(Redis.from_url(redis_url)) as redis:
             redis.flushdb()
         try:
-            yield Place(name, *urls, redis_url, self.encryption_key, folder)
+            logins = {each: self.postgres.url(f"sluice_login_{each}", name) for each in LOGIN_ROLES}
+            yield Place(name, *urls, redis_url, self.encryption_key, folder, logins)
         finally:
             # With force: a process that was killed a moment ago may still be connected.
             self.administer(f"drop database {name} with (force)")

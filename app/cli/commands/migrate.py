@@ -15,12 +15,13 @@ from models.migrations import newest_revision, upgrade
 def command(as_json: bool) -> None:
     """Brings the database to the newest revision, with DATABASE_OWNER_URL, and makes the partitions that are missing.
 
-    Does nothing where all is there already.
+    The login of each DATABASE_<TYPE>_URL that is set becomes a member of that process type's roles; one that is missing
+    is created. Does nothing where all is there already.
     """
     settings = find_settings()
-    owner_url, app_url = settings.required("owner_database_url"), settings.required("database_url")
+    owner_url = settings.required("owner_database_url")
     before = read_revision(owner_url)
-    upgrade(owner_url, app_url)
+    upgrade(owner_url, settings.default_database_url, settings.login_urls)
     after = read_revision(owner_url)
     if as_json:
         print_json({"before": before, "revision": after, "newest": newest_revision()})

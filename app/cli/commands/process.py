@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from app.processes import Ports, Process, list_processes, run_process
+from app.processes import BROKER, REDIS, Ports, Process, list_processes, run_process
 from app.settings import Settings
 
 
@@ -19,7 +19,7 @@ def command(name: str) -> None:
     NAME is web, sockets, worker-settle, worker-provider, beat, flower or sandbox. It stays in the foreground and
     keeps this process's id, so that signals reach it.
     """
-    settings = Settings.from_environment()
+    settings = Settings.from_environment({**os.environ, "SLUICE_PROCESS": name})
     ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
     processes = list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
     process = next((process for process in processes if process.name == name), None)
@@ -34,10 +34,11 @@ def command(name: str) -> None:
 
 def _check(process: Process, settings: Settings) -> None:
     """Says at once what is missing: a server that only answers 500 or a worker in a crash loop would say it late."""
-    if "DATABASE_URL" not in process.withheld:
+    if process.login:
         settings.required("database_url")
-    if "BROKER_URL" not in process.withheld:
-        settings.required("redis_url" if process.name != "flower" else "broker_url")
+    for group in process.needs:
+        if group in (*REDIS, *BROKER):
+            settings.required("redis_url" if group in REDIS else "broker_url")
     if process.name == "sockets" and not settings.sockets_port:
         raise click.ClickException("SLUICE_SOCKETS_PORT is not set: other processes must know where the sockets are")
     if process.name in ("web", "worker-provider") and not settings.encryption_keys:
