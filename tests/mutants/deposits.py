@@ -64,13 +64,6 @@ DEPOSITS = (
         (API, "integration/test_deposits.py"),
     ),
     Mutant(
-        "another tenant's provider",
-        SERVICE,
-        "left join payment_providers p on p.tenant_id = t.id",
-        "left join payment_providers p on true",
-        (API, "integration/test_deposits.py", "security/test_tenancy_http.py"),
-    ),
-    Mutant(
         "an Idempotency-Key of another form",
         "app/routes/payments.py",
         "if not _IDEMPOTENCY_KEY.fullmatch(key):",

@@ -19,7 +19,19 @@ import requests
 from app.routes.operations import OPERATIONS, Operation
 from app.routes.roles import PUBLIC
 from tests.security.victims import Victim, make_victim
-from tests.support.stack import Stack
+from tests.support.servers import Servers
+from tests.support.stack import Stack, open_stack
+
+
+@pytest.fixture(scope="module", params=["both walls", "the query alone"])
+def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
+    """A web process; once on a database without row-level security, where a query that forgets the tenant shows."""
+    with servers.open_place() as opened, open_stack(opened) as stack:
+        if request.param == "the query alone":
+            for table in opened.rows("select oid::regclass::text as name from pg_class where relrowsecurity"):
+                opened.rows(f"alter table {table['name']} disable row level security")
+        stack.start("web")
+        yield stack
 
 
 @pytest.fixture(scope="module")

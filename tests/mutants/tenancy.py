@@ -1,0 +1,80 @@
+"""The first wall between tenants, the tenant in each query; what the second wall, row-level security, would hide."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+MATRIX = "security/test_tenancy_http.py::test_a_stranger_learns_and_changes_nothing"
+
+TENANCY = (
+    Mutant(
+        "a query for a payment names the tenant",
+        "app/services/payments.py",
+        "from payment_transactions where tenant_id = :tenant_id and id = :id",
+        "from payment_transactions where cast(:tenant_id as uuid) is not null and id = :id",
+        (MATRIX,),
+    ),
+    Mutant(
+        "a list of payments names the tenant",
+        "app/services/payments.py",
+        'conditions, parameters = ["tenant_id = :tenant_id"]',
+        'conditions, parameters = ["cast(:tenant_id as uuid) is not null"]',
+        (MATRIX,),
+    ),
+    Mutant(
+        "another tenant's provider takes no deposits",
+        "app/services/deposits.py",
+        "left join payment_providers p on p.tenant_id = t.id",
+        "left join payment_providers p on true",
+        (MATRIX,),
+    ),
+    Mutant(
+        "a query for wallets names the tenant",
+        "app/services/wallets.py",
+        "where tenant_id = :tenant_id and user_id = :user_id and kind = 'user'\n    ), holds",
+        "where cast(:tenant_id as uuid) is not null and user_id = :user_id and kind = 'user'\n    ), holds",
+        (MATRIX,),
+    ),
+    Mutant(
+        "a query for holds names the tenant",
+        "app/services/wallets.py",
+        "where tenant_id = :tenant_id and user_id = :user_id and state = 'held'",
+        "where cast(:tenant_id as uuid) is not null and user_id = :user_id and state = 'held'",
+        (MATRIX,),
+    ),
+    Mutant(
+        "a query for entries names the tenant",
+        "app/services/wallets.py",
+        "where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'",
+        "where cast(:tenant_id as uuid) is not null and w.user_id = :user_id and w.kind = 'user'",
+        (MATRIX,),
+    ),
+    Mutant(
+        "a query for events names the tenant",
+        "app/services/notifications.py",
+        "where d.tenant_id = :tenant_id and d.number > greatest(:after",
+        "where d.number > greatest(:after",
+        (MATRIX,),
+    ),
+    Mutant(
+        "a query for a dead letter names the tenant",
+        "app/services/dead_letters.py",
+        'query += " and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id)"',
+        'query += " and (cast(:tenant_id as uuid) is null or tenant_id is not null)"',
+        (MATRIX,),
+    ),
+    Mutant(
+        "a list of dead letters names the tenant",
+        "app/services/dead_letters.py",
+        'for name in ("tenant_id", "state",',
+        'for name in ("state",',
+        (MATRIX,),
+    ),
+    Mutant(
+        "a decision about a dead letter names the tenant",
+        "app/services/cases.py",
+        "from dead_letters where tenant_id = :tenant_id and id = :id for update",
+        "from dead_letters where cast(:tenant_id as uuid) is not null and id = :id for update",
+        (MATRIX,),
+    ),
+)
