@@ -21,6 +21,10 @@ _CLOSED = {
     "rejected": "is rejected, and no money moves",
     "superseded": "is settled by what came later",
 }
+_PENDING = {
+    "provider_configuration": "the provider refuses our key or configuration there (sluice providers update)",
+    "provider_unavailable": "the provider could not be reached; redrive its dead letter once it can",
+}
 
 
 @click.command("explain")
@@ -51,6 +55,8 @@ def summarize(payment: Mapping[str, Any]) -> str:
     ]
     if payment["failure_reason"]:
         said.append(f"Why: {payment['failure_reason']}.")
+    if payment.get("pending_reason"):
+        said.append(f"It does not proceed: {_PENDING[payment['pending_reason']]}.")
     if payment["received_amount"]:
         said.append(f"Received: {payment['received_amount']} {payment['received_currency']}.")
     if payment["exception"]:

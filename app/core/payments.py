@@ -73,11 +73,11 @@ class Beside:
 class Payment:
     """A payment's row, plus what the decision needs to know around it.
 
-    `committed_until`: the payer has committed to a method that settles by then. `has_open_case`: a person has still to
-    accept or reject money of it. `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet.
-    `wallet_balance_minor`: the user's balance in the payment's currency, where a reversal is to be decided under a
-    policy that forbids going below zero. `beside`: money of its dead letters by provider reference and currency, where
-    it carries the mark `conflict`.
+    `pending_reason`: why a pending payment does not proceed, where that was read too. `committed_until`: the payer has
+    committed to a method that settles by then. `has_open_case`: a person has still to accept or reject money of it.
+    `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet. `wallet_balance_minor`: the user's
+    balance in the payment's currency, where a reversal is to be decided under a policy that forbids going below zero.
+    `beside`: money of its dead letters by provider reference and currency, where it carries the mark `conflict`.
     """
 
     id: uuid.UUID
@@ -108,6 +108,7 @@ class Payment:
     wallet_balance_minor: int | None = None
     beside: tuple[Beside, ...] = ()
     policy: Policy = Policy()
+    pending_reason: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -137,7 +138,7 @@ def format_time(moment: datetime.datetime | None) -> str | None:
 def present_payment(payment: Payment) -> dict[str, Any]:
     """Returns the payment as the outside sees it (CONTRACT section 3, "Payment")."""
     received = payment.received_minor
-    presented = {
+    return {
         "id": str(payment.id),
         "version": payment.version,
         "user_id": payment.user_id,
@@ -150,18 +151,16 @@ def present_payment(payment: Payment) -> dict[str, Any]:
         "provider_reference": payment.provider_reference,
         "redirect_url": payment.redirect_url,
         "failure_reason": payment.failure_reason,
+        "pending_reason": payment.pending_reason,
         "metadata": payment.metadata,
         "created_at": format_time(payment.created_at),
         "updated_at": format_time(payment.updated_at),
         "expires_at": format_time(payment.expires_at),
         "completed_at": format_time(payment.completed_at),
+        "committed_until": None if payment.status is Status.COMPLETED else format_time(payment.committed_until),
         "received_amount": None
         if received is None or payment.received_currency is None
         else format_amount(received, payment.received_currency),
         "received_currency": payment.received_currency,
         "reversed_amount_minor": payment.reversed_minor,
     }
-    if payment.committed_until is not None and payment.status is not Status.COMPLETED:
-        # Shown of the few payments that it is true of.
-        presented["committed_until"] = format_time(payment.committed_until)
-    return presented

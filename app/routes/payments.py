@@ -76,9 +76,9 @@ def create_deposit() -> Response:
     if seconds is None:
         return _answer(creation, creation.payment, 202)
     payment = creation.payment
-    if not _has_redirect_or_ended(payment):
+    if not _is_decided(payment):
         read = functools.partial(payments.get_payment, runtime().database, caller(), payment.id)
-        payment = waiters().wait(payment, read, _has_redirect_or_ended, seconds, caller().user_id)
+        payment = waiters().wait(payment, read, _is_decided, seconds, caller().user_id)
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
@@ -131,6 +131,11 @@ def _prefer_wait() -> int | None:
 
 def _has_redirect_or_ended(payment: Payment) -> bool:
     return payment.redirect_url is not None or not payment.is_open
+
+
+def _is_decided(payment: Payment) -> bool:
+    # Waiting longer is of no use where the provider is not called again before a person has acted.
+    return _has_redirect_or_ended(payment) or payment.pending_reason is not None
 
 
 def _answer(creation: Creation, payment: Payment, status: int) -> Response:

@@ -24,6 +24,7 @@ MetadataValue = Annotated[str, Field(max_length=500)]
 Time = Annotated[str, Field(examples=["2026-01-31T12:00:00.000000Z"], json_schema_extra={"format": "date-time"})]
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late"]
+PendingReason = Literal["provider_configuration", "provider_unavailable"]
 
 
 class Strict(BaseModel):
@@ -126,9 +127,13 @@ class Payment(BaseModel):
     updated_at: Time
     expires_at: Time
     completed_at: Time | None
+    pending_reason: PendingReason | None = Field(
+        description="Set where a pending payment does not proceed before an operator acts. `provider_configuration`:"
+        " the provider refuses the tenant's own configuration there, such as its API key. `provider_unavailable`: its"
+        " create call was tried as often as it may be. The payment then continues, or expires.",
+    )
     committed_until: Time | None = Field(
-        None,
-        description="Only where the payer has committed to a method that settles days later: the payment does not"
+        description="Set where the payer has committed to a method that settles days later: the payment does not"
         " expire before.",
     )
     received_amount: str | None

@@ -15,7 +15,7 @@ from app.runtime import Runtime
 from app.services.access import Caller
 from app.services.group_commit import GroupCommit
 from app.services.payment_rows import read_payment
-from app.services.payments import PAYMENT_COLUMNS
+from app.services.payments import SHOWN_COLUMNS
 from models import Database, Row, new_id
 from models.row_sets import encode_rows, row_set
 from models.session import alone
@@ -119,7 +119,7 @@ _CREATE = alone(
 )
 
 _FIND_BY_KEY = alone(
-    f"select {PAYMENT_COLUMNS}, request_sha256 from payment_transactions"  # noqa: S608  # a constant  # nosec B608
+    f"select {SHOWN_COLUMNS}, request_sha256 from payment_transactions"  # noqa: S608  # a constant  # nosec B608
     " where tenant_id = :tenant_id and idempotency_scope = :scope and idempotency_key = :key"
 )
 

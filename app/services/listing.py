@@ -14,7 +14,7 @@ from app.core.errors import RequestRejected
 from app.core.payments import present_payment
 from app.runtime import Runtime
 from app.services.payment_rows import read_payment
-from app.services.payments import PAYMENT_COLUMNS
+from app.services.payments import SHOWN_COLUMNS
 from app.services.timeline import read_timeline
 
 
@@ -43,7 +43,7 @@ _ALERT = "id, tenant_id, kind, severity, message, detail, at, attempts, due_at i
 
 def list_payments(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
     """Returns payments as the API shows them, each with its `tenant_id`."""
-    rows = _select(runtime, PAYMENT_COLUMNS, "payment_transactions", "created_at", wanted)
+    rows = _select(runtime, SHOWN_COLUMNS, "payment_transactions", "created_at", wanted)
     return [_present(row) for row in rows]
 
 
@@ -53,7 +53,7 @@ def _present(row: RowMapping) -> dict[str, Any]:
 
 def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     """Returns `{payment, timeline}` of one payment of any tenant. Raises RequestRejected where there is none."""
-    row = _find(runtime, PAYMENT_COLUMNS, "payment_transactions", payment_id)
+    row = _find(runtime, SHOWN_COLUMNS, "payment_transactions", payment_id)
     if row is None:
         raise RequestRejected(404, f"there is no payment {payment_id}")
     return {"payment": _present(row), "timeline": read_timeline(runtime.database, row["tenant_id"], payment_id)}

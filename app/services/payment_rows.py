@@ -138,6 +138,7 @@ def read_payment(row: Mapping[str, Any] | RowMapping, **beside: Any) -> Payment:
         received_minor=row["received_minor"],
         received_currency=row["received_currency"],
         reversed_minor=row["reversed_minor"],
+        pending_reason=row.get("pending_reason"),
         **beside,
     )
 

@@ -25,9 +25,20 @@ PAYMENT_COLUMNS = (
     " received_currency, reversed_minor, committed_until"
 )
 
+# Why a payment is still pending, from the open dead letter of its create call. It ends by itself when the call is made
+# again. A payment that is not pending costs no look-up.
+_PENDING_REASON = (
+    "case when status = 'pending' then ("
+    "select case d.reason when 'provider_refused_us' then 'provider_configuration' else 'provider_unavailable' end"
+    " from dead_letters d where d.tenant_id = payment_transactions.tenant_id"
+    " and d.payment_id = payment_transactions.id and d.kind = 'provider_call' and d.state = 'open'"
+    " order by d.reason desc limit 1) end as pending_reason"
+)
+# As callers see a payment.
+SHOWN_COLUMNS = f"{PAYMENT_COLUMNS}, {_PENDING_REASON}"
 
 _GET = alone(
-    f"select {PAYMENT_COLUMNS} from payment_transactions where tenant_id = :tenant_id and id = :id"  # noqa: S608  # nosec B608
+    f"select {SHOWN_COLUMNS} from payment_transactions where tenant_id = :tenant_id and id = :id"  # noqa: S608  # nosec B608
     " and (cast(:user_id as text) is null or user_id = :user_id)"
 )
 
@@ -69,7 +80,7 @@ def list_payments(database: Database, caller: Caller, filters: Filters, limit: i
         conditions.append("(created_at, id) < (:before_at, :before_id)")
         parameters["before_at"], parameters["before_id"] = filters.before
     statement = alone(
-        f"select {PAYMENT_COLUMNS} from payment_transactions where "  # noqa: S608  # constants  # nosec B608
+        f"select {SHOWN_COLUMNS} from payment_transactions where "  # noqa: S608  # constants  # nosec B608
         + " and ".join(conditions)
         + " order by created_at desc, id desc limit :limit",
         plans_anew=True,

@@ -32,6 +32,8 @@ export interface Payment {
   provider_reference: string | null;
   redirect_url: string | null;
   failure_reason: string | null;
+  /** Set where a pending payment does not proceed before an operator acts. */
+  pending_reason: "provider_configuration" | "provider_unavailable" | null;
   metadata: Record<string, string>;
   created_at: string;
   updated_at: string;
@@ -40,8 +42,8 @@ export interface Payment {
   received_amount: string | null;
   received_currency: string | null;
   reversed_amount_minor: number;
-  /** Only where the payer has committed to a method that settles days later: the payment does not expire before. */
-  committed_until?: string;
+  /** Set where the payer has committed to a method that settles days later: the payment does not expire before. */
+  committed_until: string | null;
 }
 
 export interface Wallet {
