@@ -39,16 +39,20 @@ class CallShares:
         with self._claiming:
             claim, is_more_due = claim_call(runtime, self.list_full())
             if claim is not None:
-                with self._counting:
-                    self._calls[claim.tenant_id] += 1
+                self.begin(claim.tenant_id)
         return claim, is_more_due
 
-    def end(self, claim: Claim) -> None:
-        """Give the thread of a claimed call back."""
+    def begin(self, tenant_id: uuid.UUID) -> None:
+        """Count a call of the tenant as under way."""
         with self._counting:
-            self._calls[claim.tenant_id] -= 1
-            if self._calls[claim.tenant_id] <= 0:
-                del self._calls[claim.tenant_id]
+            self._calls[tenant_id] += 1
+
+    def end(self, tenant_id: uuid.UUID) -> None:
+        """Count a call of the tenant as over."""
+        with self._counting:
+            self._calls[tenant_id] -= 1
+            if self._calls[tenant_id] <= 0:
+                del self._calls[tenant_id]
 
 
 # Of this worker process.

@@ -46,7 +46,7 @@ def call_due(runtime: Runtime) -> None:
                 runtime.doorbells.ring("provider")
             call_claimed(runtime, claim)
         finally:
-            shares.end(claim)
+            shares.end(claim.tenant_id)
         if time.monotonic() > deadline:
             runtime.doorbells.ring("provider")
             return

@@ -93,7 +93,7 @@ def test_one_call_finds_out_and_its_failure_makes_the_pause_longer(engine: Engin
         assert found is not None
         assert (found["opens"], found["is_paused"], found["is_probed"]) == (opens, True, False)
         assert seconds - 3 < found["seconds"] <= seconds
-        assert attempts(engine, shop) == 5 + opens - 1
+        assert attempts(engine, shop) == 5 + opens - 1  # The first and the second probe count.
     assert engine.place.value("select count(*) from alerts where tenant_id = :id", id=shop.tenant_id) == 1
 
 

@@ -1,0 +1,89 @@
+"""Provider calls of one tenant leave threads of the worker to the others, however many of its providers hang."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.services import provider_calls
+from app.services.call_shares import CallShares
+from app.services.providers import NewProvider, create_provider
+from tests.security.false_provider import open_server
+from tests.support.engine import Engine
+from tests.support.shop import ACTOR
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+THREADS = 4
+
+
+def test_two_hanging_providers_of_one_tenant_hold_up_no_other_tenant(
+    front: Stack, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_calls, "shares", CallShares(THREADS))
+    let_go = threading.Event()
+    bad, good = front.make_shop(), front.make_shop()
+
+    def hang(connection: socket.socket) -> None:
+        let_go.wait(9)
+
+    with open_server(hang) as first, open_server(hang) as second, ThreadPoolExecutor(THREADS) as worker:
+        engine.place.rows(
+            "update payment_providers set api_base_url = :url where id = :id",
+            url=f"http://127.0.0.1:{first.port}",
+            id=bad.provider_id,
+        )
+        new = NewProvider(bad.tenant_id, "other", "sandbox", f"http://127.0.0.1:{second.port}", "sbk_other")
+        other_id, _ = create_provider(bad.runtime, new, ACTOR)
+        for _ in range(THREADS):
+            bad.deposit()
+            bad.deposit(provider_id=other_id)
+
+        def ring(times: int) -> None:
+            for _ in range(times):
+                worker.submit(provider_calls.call_due, engine.runtime)
+
+        try:
+            ring(THREADS)
+            wait_until(lambda: first.requests or second.requests, "the providers hang")
+            payment = good.deposit()
+            ring(1)
+            # Long before the first of the calls that hang is given up.
+            wait_until(lambda: good.payment(payment.id).status == "processing", "the other tenant's call is made", 6)
+            assert len(first.requests) + len(second.requests) == THREADS // 2
+        finally:
+            let_go.set()
+            ids = [bad.provider_id, other_id]
+            engine.place.rows("update payment_work set due_at = 'infinity' where provider_id = any(:ids)", ids=ids)
+    for table in ("payment_work", "provider_breakers"):
+        engine.place.rows(f"delete from {table} where provider_id = any(:ids)", ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("threads", "under_way", "is_full"),
+    [
+        (16, {"a": 7}, ""),
+        (16, {"a": 8}, "a"),
+        # With a second tenant, a third of the threads each, and a third for whoever comes.
+        (16, {"a": 8, "b": 4}, "a"),
+        (16, {"a": 5, "b": 5}, "ab"),
+        (16, {"a": 3, "b": 3, "c": 4}, "c"),
+        (2, {"a": 1}, "a"),
+        (1, {}, ""),
+        (1, {"a": 1}, "a"),
+    ],
+)
+def test_a_share_leaves_room_for_one_tenant_more(threads: int, under_way: dict[str, int], is_full: str) -> None:
+    ids = {name: uuid.uuid4() for name in "abc"}
+    shares = CallShares(threads)
+    calls = [ids[name] for name, number in under_way.items() for _ in range(number)]
+    for tenant_id in calls:
+        shares.begin(tenant_id)
+    assert set(shares.list_full()) == {ids[name] for name in is_full}
+    for tenant_id in calls:
+        shares.end(tenant_id)
+    assert shares.list_full() == []
