@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.core.errors import RequestRejected, WebhookRejected
 from app.core.strict_json import JsonError
+from models import find_trouble
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +75,8 @@ def _away(error: Exception) -> Response:
 
 
 def _database(error: DBAPIError) -> Response:
-    return _away(error) if error.connection_invalidated else _unexpected(error)
+    # A read-only server's refusal, for one, is of no class of its own in the driver.
+    return _away(error) if find_trouble(error) else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> Response:

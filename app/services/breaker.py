@@ -12,18 +12,19 @@ import uuid
 
 import structlog
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled, UnexpectedAnswer
 from app.core.facts import Command, CommandKind
 from app.core.schedule import pause_seconds, throttle_seconds
 from app.runtime import Runtime
-from app.services import alerts, audit, settlement
-from app.services.after_commit import number, tell
+from app.services import alerts, audit, database_trouble, settlement
+from app.services.after_commit import number, queue, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
-from app.services.settlement import Item
-from models import prepared, read, write_later
+from app.services.postponing import limit_waits
+from app.services.settlement import Item, Outcome
+from models import Row, find_trouble, prepared, read, write_later
 from models.row_sets import uuid_array
 
 log = structlog.get_logger(__name__)
@@ -231,25 +232,55 @@ def put_off(runtime: Runtime) -> None:
     An open payment whose time is up is cancelled without asking a provider that cannot be asked; money that arrives
     for it all the same is still credited.
     """
-    with runtime.database.transaction("worker", by_keys="few") as connection:
-        rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
-        command = Command(CommandKind.EXPIRE)
-        items = [Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows]
-        outcomes = settlement.settle(connection, items) if items else []
-        audit.write(
-            connection,
-            [
-                AuditRow(
-                    row.tenant_id,
-                    f"provider:{row.provider_id}",
-                    "provider_call",
-                    {"action": "poll", "outcome": "paused", "error": row.error},
-                    row.payment_id,
-                )
-                for row in rows
-            ],
-        )
-        write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
-        numbering = number(connection, outcomes)
+    try:
+        with runtime.database.transaction("worker", by_keys="few") as connection:
+            outcomes = _expire(connection, read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX}))
+            write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+            numbering = number(connection, outcomes)
+    except DBAPIError as error:
+        if find_trouble(error) not in ("lock", "timeout"):
+            raise
+        database_trouble.note(runtime, "provider", error)
+        _put_off_each(runtime)
+        return
     if outcomes:
         tell(runtime, outcomes, numbering)
+
+
+def _put_off_each(runtime: Runtime) -> None:
+    """Expires payments one by one: one that is locked is left to the next time, and keeps no other from its end."""
+    with runtime.database.transaction("worker", by_keys="few") as connection:
+        rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
+    for row in rows:
+        try:
+            with runtime.database.transaction("worker", by_keys="few") as connection:
+                limit_waits(connection, is_alone=True)
+                outcomes = _expire(connection, [row])
+                queue(connection, outcomes)
+        except DBAPIError as error:
+            if find_trouble(error) not in ("lock", "timeout"):
+                raise
+        else:
+            tell(runtime, outcomes)
+    with runtime.database.transaction("worker", by_keys="few") as connection:
+        write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+
+
+def _expire(connection: Connection, rows: list[Row]) -> list[Outcome]:
+    command = Command(CommandKind.EXPIRE)
+    items = [Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows]
+    outcomes = settlement.settle(connection, items) if items else []
+    audit.write(
+        connection,
+        [
+            AuditRow(
+                row.tenant_id,
+                f"provider:{row.provider_id}",
+                "provider_call",
+                {"action": "poll", "outcome": "paused", "error": row.error},
+                row.payment_id,
+            )
+            for row in rows
+        ],
+    )
+    return outcomes

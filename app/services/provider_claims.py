@@ -16,8 +16,8 @@ from app.core.payments import OPEN, format_time
 from app.providers import Account, Order
 from app.runtime import Runtime
 from app.services import setting_aside
+from app.services.provider_trouble import read_api_key
 from app.services.setting_aside import SetAside
-from app.vault import VaultError
 from models import Row, find_trouble, new_id, prepared, read, write_later
 from models.row_sets import uuid_array
 
@@ -178,7 +178,7 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
     adapter = runtime.adapters.get(payment.adapter)
     if adapter is None:
         raise ProviderUnusable(f"its adapter {payment.adapter!r} is not known here")
-    account = Account(row.provider_id, payment.api_base_url, _decrypt(runtime, payment.api_key_encrypted))
+    account = Account(row.provider_id, payment.api_base_url, read_api_key(runtime, payment.api_key_encrypted))
     request = payment.provider_request
     if request is None and row.action == "create":
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.
@@ -205,15 +205,6 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
         is_troubled=row.is_troubled,
         opens=row.opens,
     )
-
-
-def _decrypt(runtime: Runtime, secret: bytes) -> str:
-    try:
-        return runtime.vault.decrypt(secret)
-    except ValueError:
-        raise ProviderUnusable("SLUICE_ENCRYPTION_KEYS holds what is no key") from None
-    except VaultError:
-        raise ProviderUnusable("no key of SLUICE_ENCRYPTION_KEYS decrypts its API key") from None
 
 
 def _order(runtime: Runtime, row: Row, payment: Row) -> Order:

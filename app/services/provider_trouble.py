@@ -9,9 +9,11 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.errors import ProviderUnusable
 from app.runtime import Runtime
 from app.services import alerts
 from app.services.alerts import AlertRow
+from app.vault import VaultError
 from models.session import Role
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,16 @@ _TOLD = text(
 )
 
 _reported_at: dict[tuple[uuid.UUID, str], float] = {}
+
+
+def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
+    """Returns our key at a provider. Raises ProviderUnusable where it cannot be read."""
+    try:
+        return runtime.vault.decrypt(encrypted)
+    except VaultError:
+        raise ProviderUnusable("no key of SLUICE_ENCRYPTION_KEYS decrypts its API key") from None
+    except ValueError:
+        raise ProviderUnusable("its API key, or SLUICE_ENCRYPTION_KEYS, cannot be read") from None
 
 
 def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "worker") -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.errors import RequestRejected
+from app.core.errors import ProviderUnusable, RequestRejected
 from app.core.facts import Fact, FactKind
 from app.core.payments import Payment
 from app.core.reconciling import Difference, compare, missing_there
@@ -27,8 +27,10 @@ from app.services import alerts, audit, settlement
 from app.services.after_commit import queue, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
+from app.services.comparing import left_to_the_next_run
 from app.services.payment_rows import read_payment
 from app.services.payments import PAYMENT_COLUMNS
+from app.services.provider_trouble import read_api_key
 from app.services.settlement import Item
 from models import new_id
 
@@ -47,6 +49,7 @@ class Report:
     settled: int = 0
     in_flight: int = 0
     closed: int = 0
+    unanswered: int = 0
     differences: list[Difference] = field(default_factory=list)
 
 
@@ -64,7 +67,8 @@ def reconcile(
 ) -> Report:
     """Compares the payments created from `start` to before `end`.
 
-    Raises RequestRejected (404) for an unknown provider, ProviderCallFailed where its list cannot be read.
+    Raises RequestRejected (404) for an unknown provider, ProviderCallFailed where its list cannot be read, and
+    ProviderUnusable where it cannot be called as it is configured.
     """
     place = _open(runtime, provider_id, actor)
     report = Report(provider_id)
@@ -74,11 +78,13 @@ def reconcile(
         seen |= known.keys()
         for row in rows:
             report.compared += 1
-            _look(place, report, known.get(row.payment_id) if row.payment_id else None, row)
+            with left_to_the_next_run(report, row.payment_id):
+                _look(place, report, known.get(row.payment_id) if row.payment_id else None, row)
     for payments in _chunks(_sent_between(place, start, end, seen), COMPARED_ROWS):
         for payment in payments:
             report.compared += 1
-            _look(place, report, payment, None)
+            with left_to_the_next_run(report, payment.id):
+                _look(place, report, payment, None)
     _note(place, report, start, end)
     return report
 
@@ -91,8 +97,11 @@ def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Place:
         ).first()
     if row is None:
         raise RequestRejected(404, f"there is no provider {provider_id}")
-    account = Account(provider_id, row.api_base_url, runtime.vault.decrypt(row.api_key_encrypted))
-    return _Place(runtime, row.tenant_id, account, runtime.adapters[row.adapter], actor)
+    adapter = runtime.adapters.get(row.adapter)
+    if adapter is None:
+        raise ProviderUnusable(f"its adapter {row.adapter!r} is not known here")
+    account = Account(provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
+    return _Place(runtime, row.tenant_id, account, adapter, actor)
 
 
 def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.errors import RequestRejected, Unusable
+from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payments import format_time
 from app.runtime import Runtime
 from app.services import audit, cases, settlement
@@ -222,7 +222,7 @@ def _preview_webhook(
     values: dict[str, Any] = {**found, "body": bytes(found["body"])}
     try:
         item = translate(runtime, StoredWebhook(**values))
-    except Unusable as error:
+    except (Unusable, ProviderUnusable) as error:
         return Preview(f"dead_letter: {error}"), None
     outcomes = settlement.preview(connection, [item])
     return Preview(cases.describe(outcomes), cases.moves_money(outcomes)), item

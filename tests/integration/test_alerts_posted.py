@@ -99,3 +99,13 @@ def test_without_an_address_an_alarm_is_a_row_alone(place: Place) -> None:
         alerting.post_due(runtime)
     assert due(place) == 0
     assert place.value("select count(*) from alerts") == 1
+
+
+def test_a_secret_that_cannot_sign_loses_no_alarm(place: Place, receiver: Receiver) -> None:
+    raise_alarm(place)
+    with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET="whsec_short") as runtime:
+        alerting.post_due(runtime)
+    assert (receiver.got, due(place), place.value("select attempts from alerts")) == ([], 1, 0)
+    with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=providers.new_webhook_secret()) as runtime:
+        alerting.post_due(runtime)
+    assert (len(receiver.got), due(place)) == (1, 0)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import uuid
 
 import pytest
+import requests
 
-from app.services import provider_calls, provider_claims, setting_aside, watching
+from app.services import (
+    provider_calls,
+    provider_claims,
+    setting_aside,
+    watching,
+)
 from app.vault import Vault, new_encryption_key
 from tests.support.engine import Engine
 from tests.support.locking import held_lock
@@ -169,3 +175,38 @@ def test_an_answer_that_cannot_be_settled_ends_as_a_dead_letter(shop: Shop, engi
     finally:
         engine.place.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
     assert shop.payment(payment.id).status == "pending"
+
+
+def test_a_locked_payment_of_a_paused_provider_keeps_no_other_from_its_end(shop: Shop, engine: Engine) -> None:
+    held, other = shop.deposit(), shop.deposit()
+    for payment in (held, other):
+        engine.expire(payment.id)
+    engine.place.rows(
+        "insert into provider_breakers (provider_id, tenant_id, opens, paused_until, error)"
+        " values (:id, :tenant, 1, now() + interval '1 minute', 'away')",
+        id=shop.provider_id,
+        tenant=shop.tenant_id,
+    )
+    with held_lock(engine.place, "select from payment_transactions where id = %s for update", held.id):
+        engine.call()
+        assert (shop.payment(held.id).status, shop.payment(other.id).status) == ("pending", "cancelled")
+        assert work(engine, held.id)["waits"] is True
+    engine.make_due(held.id)
+    engine.call()
+    assert shop.payment(held.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("state", ["25006", "53100", "55P03", "57014", "58030"])
+def test_callers_are_told_to_come_again_while_the_database_is_in_trouble(
+    front: Stack, shop: Shop, engine: Engine, state: str
+) -> None:
+    user = uuid.uuid4().hex
+    engine.place.rows(FAILING.format(user=user, state=state).replace("update of status", "insert"))
+    body = {"user_id": user, "amount": "25.00", "currency": "USD"}
+    url, headers = f"{front.web}/api/payments/deposit", shop.headers(user)
+    try:
+        refused = requests.post(url, json=body, headers=headers, timeout=20)
+        assert (refused.status_code, "Retry-After" in refused.headers) == (503, True), refused.text
+    finally:
+        engine.place.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
+    assert requests.post(url, json=body, headers=headers, timeout=20).status_code == 202

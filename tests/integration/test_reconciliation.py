@@ -169,7 +169,7 @@ def test_the_command_says_it_with_its_exit_code(front: Stack, engine: Engine, sh
     found = commands.run(*words, "--json")
     assert (found.exit_code, json.loads(found.stdout)["differences"][0]["reason"]) == (1, "missing_there")
     (case,) = commands.json("dead-letters", "list", "--filter", f"payment={payment.id}")["data"]
-    commands.json("dead-letters", "reject", case["id"])
+    commands.json("dead-letters", "reject", case["id"], "--yes")
     assert commands.json(*words)["differences"] == []
     commands.error(*words, "--to", "2025-01-01", code=2)
     front.place.rows(

@@ -11,7 +11,7 @@ import click
 from app.cli.options import Moment, operator
 from app.cli.output import json_option, print_json, print_rows
 from app.cli.stack import open_runtime
-from app.core.errors import ProviderCallFailed
+from app.core.errors import ProviderCallFailed, ProviderUnusable
 from app.services import reconciliation
 from app.services.reconciliation import Report
 
@@ -39,6 +39,9 @@ def command(provider_id: uuid.UUID, start: datetime.datetime, end: datetime.date
             report = reconciliation.reconcile(runtime, provider_id, start, end, operator())
         except ProviderCallFailed as error:
             click.echo(f"Error: the provider's list could not be read: {error}", err=True)
+            sys.exit(EXIT_NOT_COMPARED)
+        except ProviderUnusable as error:
+            click.echo(f"Error: the provider cannot be used as it is configured: {error}", err=True)
             sys.exit(EXIT_NOT_COMPARED)
     _print(report, as_json)
     sys.exit(1 if report.differences else 0)

@@ -1,0 +1,121 @@
+"""Periodic duties: what one of them, one tenant or one payment fails at keeps nothing else from being done."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.runtime import Runtime
+from app.services import duties, payments, reconciliation, seals, sweep
+from tests.support.engine import Engine
+from tests.support.locking import held_lock
+from tests.support.shop import ACTOR, Shop
+from tests.support.stack import Stack
+
+
+def test_a_sweep_rings_whatever_becomes_of_its_heartbeat(shop: Shop, engine: Engine) -> None:
+    engine.sweep()
+    shop.deposit()
+    redis = engine.runtime.redis
+    redis.delete("ring.provider")
+    with held_lock(engine.place, "select from heartbeats where name = 'sweep' for update"):
+        duties.run(engine.runtime, "sweep", sweep.sweep)
+        assert redis.llen("ring.provider") == 1
+    engine.call()
+
+
+def test_a_duty_that_fails_keeps_none_after_it_from_being_done(engine: Engine) -> None:
+    done: list[str] = []
+
+    def first(_: Runtime) -> None:
+        raise ValueError("first")
+
+    def second(runtime: Runtime) -> None:
+        with runtime.database.transaction("worker") as connection:
+            connection.execute(text("set local lock_timeout = 1"))
+            connection.execute(text("update heartbeats set at = now() where name = 'sweep'"))
+
+    def third(_: Runtime) -> None:
+        done.append("third")
+
+    engine.sweep()
+    with held_lock(engine.place, "select from heartbeats where name = 'sweep' for update"):
+        # The database's trouble is no failure of the task; an error is, once all had their turn.
+        duties.run(engine.runtime, "sweep", second, third)
+        with pytest.raises(ValueError, match="first"):
+            duties.run(engine.runtime, "sweep", first, second, third)
+    assert done == ["third", "third"]
+
+
+def test_a_tenant_whose_counter_is_locked_keeps_no_other_from_its_numbers(front: Stack, engine: Engine) -> None:
+    held, other = front.make_shop(), front.make_shop()
+    waiting = "select count(*) from notification_work where tenant_id = :id"
+    for shop in (held, other):
+        engine.start(shop)
+        # Whoever cancels gives no number: the notification waits for a worker.
+        payments.cancel_payment(front.runtime, shop.caller, engine.start(shop).id)
+        assert engine.place.value(waiting, id=shop.tenant_id) == 1
+    lock = "select from notification_counters where tenant_id = %s for update"
+    with held_lock(engine.place, lock, held.tenant_id):
+        engine.number()
+        assert engine.place.value(waiting, id=held.tenant_id) == 1
+        assert engine.place.value(waiting, id=other.tenant_id) == 0
+    engine.number()
+    assert engine.place.value(waiting, id=held.tenant_id) == 0
+
+
+def test_a_tenant_that_cannot_be_sealed_keeps_no_other_from_its_seals(front: Stack, engine: Engine) -> None:
+    shops = [front.make_shop() for _ in range(3)]
+    seals.seal_due(front.runtime)
+    for shop in shops:
+        shop.deposit()
+    # The smallest comes first.
+    held = min(shops, key=lambda shop: shop.tenant_id)
+    unsealed = "select count(*) from audit_work where tenant_id = :id"
+    lock = "select from audit_work where tenant_id = %s for update"
+    with held_lock(engine.place, lock, held.tenant_id):
+        seals.seal_due(front.runtime)
+        assert [engine.place.value(unsealed, id=shop.tenant_id) > 0 for shop in shops] == [
+            shop is held for shop in shops
+        ]
+    seals.seal_due(front.runtime)
+    assert engine.place.value(unsealed, id=held.tenant_id) == 0
+
+
+def test_a_locked_payment_does_not_stop_a_reconciliation(front: Stack, shop: Shop, engine: Engine) -> None:
+    payments = [shop.deposit() for _ in range(3)]
+    for payment in payments:
+        front.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+    engine.call()
+    for payment in payments:
+        front.act(str(shop.payment(payment.id).provider_reference), "pay")
+    now = datetime.datetime.now(datetime.UTC)
+    period = (now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
+    lock = "select from payment_transactions where id = %s for update"
+    with held_lock(engine.place, lock, payments[0].id):
+        report = reconciliation.reconcile(front.runtime, shop.provider_id, *period, ACTOR)
+        assert (report.compared, report.settled, report.in_flight) == (3, 2, 1)
+    report = reconciliation.reconcile(front.runtime, shop.provider_id, *period, ACTOR)
+    assert (report.settled, report.in_flight) == (1, 0)
+    assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}
+
+
+def test_a_line_that_is_no_head_keeps_no_other_head_from_moving_on(
+    front: Stack, engine: Engine, tmp_path: Path
+) -> None:
+    shop, path = front.make_shop(), tmp_path / "heads"
+    with engine.place.open_runtime(SLUICE_SEAL_HEAD_PATH=str(path)) as runtime:
+        seals.seal_due(runtime)
+        noise = b"\xff{not ours}\n"
+        path.write_bytes(noise + path.read_bytes())
+        shop.deposit()
+        seals.seal_due(runtime)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert noise in lines
+    newest = engine.place.value("select max(number) from audit_seals where tenant_id = :id", id=shop.tenant_id)
+    kept = {json.loads(line)["tenant_id"]: json.loads(line)["seals"] for line in lines if line != noise}
+    assert kept[str(shop.tenant_id)] == newest
