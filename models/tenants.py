@@ -126,7 +126,8 @@ class PaymentProvider(Model):
     currencies: Mapped[list[str] | None]
     # Eight calls at once keep a slow provider from taking every thread of one worker (sixteen).
     calls_max: Mapped[int] = mapped_column(server_default=text("8"))
-    # With backoff from 1 s doubling to 10 min, twelve attempts cover a little over an hour of outage.
+    # With backoff from 1 s doubling to 10 min, twelve attempts last for some twenty minutes, most of a payment's usual
+    # time. In an outage of the provider attempts are used as slowly (app.core.schedule.probe_counts).
     attempts_max: Mapped[int] = mapped_column(server_default=text("12"))
     created_at: Mapped[Created]
     disabled_at: Mapped[Moment | None]
