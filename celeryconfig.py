@@ -27,8 +27,6 @@ broker_connection_retry_on_startup = True
 broker_channel_error_retry = True
 broker_pool_acquire_timeout = 1
 task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.05, "interval_max": 0.05}
-# Shorter than the ten seconds in which a stack must be down.
-worker_soft_shutdown_timeout = 4
 worker_hijack_root_logger = False
 worker_log_format = "%(message)s"
 broker_transport_options = {

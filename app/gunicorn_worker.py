@@ -26,6 +26,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from app import draining, listening
+from app.parent_death import die_with_parent
 from app.request_heads import StrictWorker
 
 BEAT_SECONDS = 1.0  # How often gunicorn's main process is told that this worker lives; it gives up after `timeout`.
@@ -219,6 +220,9 @@ def prepare_start(server: Any, worker: Any) -> None:
     listening.note_started(worker.age)
 
 
+_main_pid = 0
+
+
 def _hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
 
@@ -227,7 +231,8 @@ def _release_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
 
 
-def _leave_on_signals() -> None:
+def _begin_child() -> None:
+    die_with_parent(_main_pid)
     for number in _END_SIGNALS:
         signal.signal(number, lambda _number, _frame: os._exit(0))
     _release_signals()
@@ -239,7 +244,9 @@ def guard_forks() -> None:
     Until then it has those of the main process, which only note the signal for a loop that no worker runs: it would be
     killed by force, some seconds later. Signals are held back while a process forks, so that none falls in between.
     """
-    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_leave_on_signals)
+    global _main_pid
+    _main_pid = os.getpid()
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_begin_child)
 
 
 def refuse_until_ready(server: Any) -> None:

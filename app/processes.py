@@ -164,9 +164,7 @@ def _worker(name: str, queues: str, pool: str, concurrency: int, needs: Needs) -
         # Gossip and mingle talk to every other worker at each start, for features that nothing here uses.
         *("--task-events", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
     )
-    # A warm shutdown waits for ever on a stuck task; this one gives the tasks their seconds and then goes.
-    env = {"REMAP_SIGTERM": "SIGQUIT"}
-    return Process(f"worker-{name}", argv, env, needs, name, node=name, several_processes=pool == "prefork")
+    return Process(f"worker-{name}", argv, {}, needs, name, node=name, several_processes=pool == "prefork")
 
 
 def find_flower_bind(bind: str, auth: str | None) -> str:

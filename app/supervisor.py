@@ -7,24 +7,23 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
+from app.backoff import Backoff
+from app.guard import Guard
 from app.launch import launch, read_log_tail
+from app.server_watch import Server, ServerWatch
 
-GUARD = Path(__file__).with_name("orphan_guard.py")
 START_SECONDS = 60.0  # A cold start of eight interpreters on one slow core takes about a third of this.
 STOP_SECONDS = 5.0  # Half of the ten seconds in which everything must be down; the servers have the rest.
 POLL_SECONDS = 0.05  # Only while starting and stopping.
+SERVER_POLL_SECONDS = 0.2  # How often a server that starts again is asked whether it answers.
 WATCH_SECONDS = 1.0  # A child's death wakes the watch at once; this only bounds what a lost signal costs.
-FIRST_BACKOFF_SECONDS = 0.5
-MAX_BACKOFF_SECONDS = 15.0  # A broken process is tried four times a minute: its log stays readable.
-STEADY_SECONDS = 30.0  # Who ran this long is healthy: the next crash counts as the first.
+KILLED_STARTS_MAX = 5  # A process that is killed so often before it was ready will not start by one more try.
 
 
 class StartFailed(RuntimeError):
@@ -33,19 +32,6 @@ class StartFailed(RuntimeError):
 
 class StopRequested(BaseException):
     """Somebody asked for the end; not an Exception, so that no error handling on the way swallows it."""
-
-
-class Server(Protocol):
-    """What the supervisor needs of an embedded server."""
-
-    name: str
-
-    @property
-    def pid(self) -> int: ...
-    @property
-    def running(self) -> bool: ...
-    def restart(self) -> object: ...
-    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -59,21 +45,6 @@ class Program:
     ready: Callable[[], bool]
 
 
-@dataclass
-class Backoff:
-    """How long to wait before the next start of something that keeps ending."""
-
-    seconds: float = FIRST_BACKOFF_SECONDS
-    started_at: float = 0.0
-
-    def take(self) -> float:
-        """Return the wait, and double it for the next time unless the last run was a steady one."""
-        if time.monotonic() - self.started_at > STEADY_SECONDS:
-            self.seconds = FIRST_BACKOFF_SECONDS
-        wait, self.seconds = self.seconds, min(self.seconds * 2, MAX_BACKOFF_SECONDS)
-        return wait
-
-
 class Child:
     """One program and its present process."""
 
@@ -83,6 +54,7 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.backoff = Backoff()
         self.restart_at: float | None = None
+        self.killed_starts = 0
 
     @property
     def running(self) -> bool:
@@ -115,9 +87,8 @@ class Supervisor:
         self.report = report
         self.on_change: Callable[[], None] = lambda: None  # Called when a process has another id than before.
         self.children: dict[str, Child] = {}
-        self.servers: list[Server] = []
-        self._server_backoffs: dict[str, Backoff] = {}
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._watches: list[ServerWatch] = []
+        self._guard = Guard()
         self._stop_asked = False
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
@@ -127,9 +98,9 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Every process by name: this one, the servers, the children and the guard."""
         found = {"supervisor": os.getpid()}
-        found |= {server.name: server.pid for server in self.servers}
+        found |= {watch.server.name: watch.server.pid for watch in self._watches}
         found |= {name: child.process.pid for name, child in self.children.items() if child.process is not None}
-        if self._guard is not None:
+        if self._guard.pid is not None:
             found["guard"] = self._guard.pid
         return found
 
@@ -155,13 +126,21 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def add_server(self, server: Server) -> None:
-        """Take over a running server: watched from now on, stopped after all programs, the first one last."""
-        self.servers.append(server)
-        self._server_backoffs[server.name] = Backoff(started_at=time.monotonic())
+        """Take over a server that is started next: watched from `watch_servers` on, stopped after all programs."""
+        self._watches.append(ServerWatch(server, self._say, self._changed))
+
+    def watch_servers(self) -> bool:
+        """Start servers that have ended again, as far as that is due; return whether all of them answer."""
+        answering = [watch.step() for watch in self._watches]
+        return all(answering)
 
     def start(self, programs: Iterable[Program]) -> None:
-        """Start programs side by side and wait until all work; StartFailed tells of the first that does not."""
-        self._start_guard()
+        """Start programs side by side and wait until all work; StartFailed tells of the first that does not.
+
+        A server that crashes meanwhile, and a program that is killed, is started again; the time without a server does
+        not count.
+        """
+        self._ensure_guard()
         fresh = []
         for program in programs:
             child = Child(program, self.home / "logs" / f"{program.name}.log")
@@ -170,6 +149,9 @@ class Supervisor:
             fresh.append(child)
         deadline = time.monotonic() + START_SECONDS
         while fresh:
+            self._ensure_guard()
+            if not self.watch_servers():
+                deadline = time.monotonic() + START_SECONDS
             for child in fresh:
                 self._check_started(child, deadline)
             fresh = [child for child in fresh if not child.program.ready()]
@@ -179,13 +161,14 @@ class Supervisor:
     def watch(self) -> None:
         """Replace what crashes, for ever; leaves by StopRequested only."""
         while True:
-            self._wait(self._restart_due())
+            wait = self._restart_due()
+            if not self.watch_servers():
+                wait = min(wait, SERVER_POLL_SECONDS)
+            self._wait(wait)
+            self._ensure_guard()
             for child in self.children.values():
                 if child.restart_at is None and not child.running:
                     self._note_crash(child)
-            for server in self.servers:
-                if not server.running:
-                    self._restart_server(server)
 
     def stop(self) -> None:
         """End everything: programs together, then the servers; whoever does not go in time is killed with its group."""
@@ -200,43 +183,50 @@ class Supervisor:
         for child in children:
             child.kill_group()
         self.children.clear()
-        while self.servers:
-            self.servers.pop().stop()
-        if self._guard is not None and self._guard.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._guard.stdin.close()
-            self._guard.wait()
-            self._guard = None
+        while self._watches:
+            self._watches.pop().server.stop()
+        self._guard.stop()
 
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
         if not self._stop_asked:
             self._stop_asked = True
             raise StopRequested
 
-    def _start_guard(self) -> None:
-        if self._guard is None:
-            self._guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARD)],
-                stdin=subprocess.PIPE,
-                # A reader of our output must not wait for the guard to close it.
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+    def _say(self, line: str) -> None:
+        # The terminal may be gone, or the reader of a pipe: that is no reason to end everything.
+        with contextlib.suppress(OSError):
+            self.report(line)
 
-    def _tell_guard(self, sign: str, group: int) -> None:
-        # A guard that was killed is no reason to stop: it only matters if this process is killed too.
-        if self._guard is not None and self._guard.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._guard.stdin.write(f"{sign}{group}\n".encode())
-                self._guard.stdin.flush()
+    def _changed(self) -> None:
+        try:
+            self.on_change()
+        except OSError as error:
+            self._say(f"run.json could not be written: {error}")
+
+    def _ensure_guard(self) -> None:
+        had = self._guard.pid
+        try:
+            is_new = self._guard.ensure(child.process.pid for child in self.children.values() if child.process)
+        except OSError as error:
+            self._say(f"no guard could be started: {error}")
+            return
+        if is_new and had is not None:
+            self._say(f"guard started again (process {self._guard.pid})")
+            self._changed()
 
     def _launch(self, child: Child) -> None:
-        self._tell_guard("+", child.start())
+        self._guard.send("+", child.start())
 
     def _check_started(self, child: Child, deadline: float) -> None:
-        if not child.running and child.process is not None:
-            trouble = f"ended with code {child.process.returncode} while starting"
+        code = None if child.process is None else child.process.poll()
+        if code == -signal.SIGKILL and child.killed_starts < KILLED_STARTS_MAX:
+            # By an operator, or by a kernel without memory: it says nothing about the program.
+            child.killed_starts += 1
+            self._end_group(child)
+            self._launch(child)
+            return
+        if code is not None:
+            trouble = f"ended with code {code} while starting"
         elif time.monotonic() > deadline:
             trouble = f"was not ready within {START_SECONDS:.0f} s"
         else:
@@ -252,35 +242,35 @@ class Supervisor:
             if child.restart_at is None:
                 continue
             if child.restart_at <= now:
-                self._launch(child)
-                self.report(f"{child.program.name} started again (process {self.pids[child.program.name]})")
-                self.on_change()
-            else:
-                wait = min(wait, child.restart_at - now)
+                self._start_again(child)
+            if child.restart_at is not None:
+                wait = min(wait, max(0.0, child.restart_at - now))
         return wait
+
+    def _start_again(self, child: Child) -> None:
+        name = child.program.name
+        try:
+            self._launch(child)
+        except OSError as error:
+            # A full disk, or no room for another process: both may pass.
+            seconds = child.backoff.take()
+            child.restart_at = time.monotonic() + seconds
+            self._say(f"{name} could not be started again ({error}); next try in {seconds:g} s")
+        else:
+            self._say(f"{name} started again (process {self.pids[name]})")
+            self._changed()
 
     def _note_crash(self, child: Child) -> None:
         code = child.process.returncode if child.process is not None else None
-        child.kill_group()
-        if child.process is not None:
-            self._tell_guard("-", child.process.pid)
+        self._end_group(child)
         wait = child.backoff.take()
         child.restart_at = time.monotonic() + wait
-        self.report(f"{child.program.name} ended with code {code}; starts again in {wait:g} s; log: {child.log_path}")
+        self._say(f"{child.program.name} ended with code {code}; starts again in {wait:g} s; log: {child.log_path}")
 
-    def _restart_server(self, server: Server) -> None:
-        backoff = self._server_backoffs[server.name]
-        wait = backoff.take()
-        self.report(f"{server.name} ended; starts again in {wait:g} s")
-        self._wait(wait)
-        backoff.started_at = time.monotonic()
-        try:
-            server.restart()
-        except RuntimeError as error:
-            self.report(f"{server.name} could not be started again: {error}")
-        else:
-            self.report(f"{server.name} started again (process {server.pid})")
-            self.on_change()
+    def _end_group(self, child: Child) -> None:
+        child.kill_group()
+        if child.process is not None:
+            self._guard.send("-", child.process.pid)
 
     def _wait(self, seconds: float) -> None:
         """Sleep until a signal arrives or the time is over."""

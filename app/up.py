@@ -10,10 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
-
-import requests
 
 from app.embedded import PostgresServer, ServerUnavailable, ValkeyServer
 from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
@@ -21,27 +18,10 @@ from app.launch import find_free_ports, port_is_free
 from app.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
 from app.readiness import lives, node_answers, url_answers
 from app.settings import LOGIN_VARIABLES, Settings
+from app.start_steps import Prepared, prepare_patiently, register_merchant
 from app.supervisor import Program, StartFailed, StopRequested, Supervisor
 
 PORT_SECONDS = 2.0  # Processes of a stack that was killed a moment ago need this long to leave their ports.
-MERCHANT_SECONDS = 5.0  # One small write of the sandbox, which has just said that it is ready.
-
-
-class Prepared(Protocol):
-    """What the first steps on a database leave behind: the demo tenant, and variables for every process."""
-
-    @property
-    def secret_key(self) -> str: ...
-    @property
-    def tenant_id(self) -> object: ...
-    @property
-    def provider_id(self) -> object: ...
-    @property
-    def webhook_secret(self) -> str: ...
-    @property
-    def provider_api_key(self) -> str: ...
-    @property
-    def environment(self) -> Mapping[str, str]: ...
 
 
 def up(settings: Settings, prepare: Callable[[Settings], Prepared]) -> int:
@@ -71,7 +51,7 @@ def start_everything(settings: Settings, prepare: Callable[[Settings], Prepared]
     check_ports(settings)
     say(f"Starting Sluice in {settings.home}")
     settings = allow_local_providers(complete_sockets(start_servers(settings, supervisor)))
-    prepared = prepare(settings)
+    prepared = prepare_patiently(settings, prepare, supervisor)
     sockets_port = settings.sockets_port or 0
     ports = Ports(settings.bind, settings.port, sockets_port, settings.sandbox_port, settings.flower_port)
     processes = list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
@@ -209,22 +189,6 @@ def to_program(process: Process, outer: Mapping[str, str], settings: Settings) -
     elif process.node:
         ready = partial(node_answers, settings.required("broker_url"), process.node)
     return Program(process.name, process.argv, process.environment(outer), ROOT, ready)
-
-
-def register_merchant(sandbox_url: str, prepared: Prepared) -> None:
-    """Open the demo tenant's account at the sandbox, as a person would at a provider's console."""
-    account = {
-        "api_key": prepared.provider_api_key,
-        "provider_id": str(prepared.provider_id),
-        "webhook_secret": prepared.webhook_secret,
-    }
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.put(f"{sandbox_url}/control/merchants/demo", json=account, timeout=MERCHANT_SECONDS)
-    if answer.status_code != 200:
-        raise StartFailed(
-            f"the sandbox refused the demo tenant's account with {answer.status_code}: {answer.text[:200]}"
-        )
 
 
 def describe_run(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
+import time
 from typing import Any
 
+import structlog
+from billiard.process import active_children
 from celery import Celery, bootsteps, signals
+from celery.worker import state
 from celery.worker.control import Panel
 from prometheus_client import multiprocess
 
@@ -14,11 +21,17 @@ from app.garbage import keep_what_is_loaded
 from app.logs import configure_logging
 from app.metrics import TASKS
 from app.metrics_server import serve_metrics
+from app.parent_death import die_with_parent
 from app.services import process_keys
 from app.services.call_shares import shares
 
+log = structlog.get_logger(__name__)
+
 # Nobody who looks at Flower sees the difference, and a doorbell that is to be answered at once does.
 EVENTS_SECONDS = 0.05
+# Tasks under way when a worker is asked to stop: shorter than the ten seconds in which a stack must be down. A call to
+# a provider may take as long as those ten; its row becomes due again when its lease ends.
+FINISH_SECONDS = 4.0
 
 # Remote control commands that only read, and what Flower needs to receive events. Anyone who can write to Redis can
 # broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work for good, without a message.
@@ -72,8 +85,13 @@ class EventsAside(bootsteps.StartStopStep):  # type: ignore[misc]
         dispatcher.on_send_buffered = plan
 
 
+_main_pid = 0
+
+
 def prepare_process(app: Celery) -> None:
     """Connects the worker's signals; called once, when the Celery entry is imported."""
+    global _main_pid
+    _main_pid = os.getpid()
     app.set_default()
     app.steps["consumer"].add(EventsAside)
     limit_remote_control()
@@ -83,6 +101,7 @@ def prepare_process(app: Celery) -> None:
     signals.worker_process_shutdown.connect(_end_child, weak=False)
     signals.task_postrun.connect(_count_task, weak=False)
     signals.worker_ready.connect(_greet, weak=False)
+    signals.worker_shutting_down.connect(_bound_the_stop, weak=False)
     signals.beat_init.connect(_serve_metrics, weak=False)
 
 
@@ -102,7 +121,8 @@ def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
 
 
 def _start_child(**_: Any) -> None:
-    """A forked child must not share its parent's connections."""
+    """A forked child must not share its parent's connections, nor outlive it."""
+    die_with_parent(_main_pid)
     if runtime_module.runtime.cache_info().currsize:
         runtime_module.runtime().database.forget_connections()
     keep_what_is_loaded()
@@ -115,6 +135,8 @@ def _end_child(**_: Any) -> None:
 
 def _greet(**_: Any) -> None:
     """Serves metrics, and rings once: what was due while no worker ran is not left to the sweep."""
+    # Ctrl-C ends a worker like SIGTERM; by itself it would exit with 1.
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
     _serve_metrics()
     keep_what_is_loaded()
     # The settle workers decrypt nothing, and fork: a thread of their parent has no place there.
@@ -122,6 +144,24 @@ def _greet(**_: Any) -> None:
         process_keys.keep_reporting(runtime_module.runtime(), "worker")
     for queue in ("settle", "provider", "notify"):
         runtime_module.runtime().doorbells.ring(queue)
+
+
+def _bound_the_stop(**_: Any) -> None:
+    """Leave after FINISH_SECONDS whatever still runs; called when a worker is asked to stop.
+
+    Celery's own ways are to wait without a bound, or to cancel tasks, which threads cannot be: it raises and exits
+    with 1. Nothing is lost by leaving: whatever a task had claimed becomes due again.
+    """
+    threading.Thread(target=_leave_late, name="leave", daemon=True).start()
+
+
+def _leave_late() -> None:
+    time.sleep(FINISH_SECONDS)
+    log.warning("worker_left_work", tasks=[request.name for request in tuple(state.active_requests)])
+    for child in active_children():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+    os._exit(0)
 
 
 def _serve_metrics(**_: Any) -> None:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from sandbox import answers, api, control, pages
 from sandbox.courier import Courier
+from sandbox.orphan import die_with_main_process
 from sandbox.refusal import Refusal
 from sandbox.settings import Settings
 from sandbox.store import Store
@@ -30,6 +31,7 @@ def create_app() -> Flask:
 
     One process at a time may run on a data folder. Raises ValueError for a bad setting, FolderInUse for a taken folder.
     """
+    die_with_main_process()
     settings = Settings.from_environment(os.environ)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST_BYTES

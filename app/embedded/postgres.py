@@ -5,6 +5,7 @@ That code adds a user and opens folders when it runs as root; here the programs 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -30,6 +31,10 @@ SUPERUSER = "postgres"
 POSTGRES_PORT = 5432  # Only a part of the socket's file name: no TCP port is opened.
 SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with its closing zero.
 LEFTOVER_SECONDS = 10.0  # An orphaned server gets its death signal at once; an immediate shutdown takes 5 s at most.
+
+CONNECT_SECONDS = 2  # A process that was stopped takes connections and says nothing.
+# What a server says that is there and takes no connections yet (SQLSTATE 57P03), in the C locale.
+RECOVERING = ("is starting up", "not yet accepting connections", "not accepting connections", "in recovery mode")
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -168,14 +173,15 @@ class PostgresServer(RunningServer):
         )
 
     def answers(self) -> bool:
+        self.is_recovering = False
         try:
-            connection = psycopg2.connect(self.url(SUPERUSER, "postgres"))
-        except psycopg2.OperationalError:
+            connection = psycopg2.connect(self.url(SUPERUSER, "postgres"), connect_timeout=CONNECT_SECONDS)
+            with contextlib.closing(connection):
+                create_roles_and_database(connection)
+        # It may crash again, or be shut down, at any point of this.
+        except psycopg2.Error as error:
+            self.is_recovering = any(words in str(error) for words in RECOVERING)
             return False
-        try:
-            create_roles_and_database(connection)
-        finally:
-            connection.close()
         return True
 
     def stop(self) -> None:

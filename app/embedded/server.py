@@ -26,6 +26,8 @@ class RunningServer(ABC):
 
     name = "server"
     death_signal = signal.SIGTERM
+    # Whether the last answer was that it recovers from a crash.
+    is_recovering = False
     stop_steps: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
 
     def __init__(self, home: Path) -> None:
@@ -48,10 +50,13 @@ class RunningServer(ABC):
 
     def start(self) -> Self:
         """Start the server and wait until it answers; ServerUnavailable if it does not."""
-        self.prepare()
-        self.process = self.spawn()
+        self.launch()
+        assert self.process is not None  # noqa: S101  # nosec B101  # it has just been launched
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
+            if self.is_recovering:
+                # How long a recovery takes depends on the log it reads; a restart would only repeat it from its start.
+                deadline = time.monotonic() + START_SECONDS
             if self.process.poll() is not None:
                 raise ServerUnavailable(self.explain_exit(self.process.returncode))
             if time.monotonic() > deadline:
@@ -59,6 +64,11 @@ class RunningServer(ABC):
                 raise ServerUnavailable(f"{self.name} did not answer within {START_SECONDS:.0f} s; see {self.log_path}")
             time.sleep(POLL_SECONDS)
         return self
+
+    def launch(self) -> None:
+        """Start the server's process without waiting for an answer; ServerUnavailable if it cannot be."""
+        self.prepare()
+        self.process = self.spawn()
 
     def stop(self) -> None:
         """Stop the server in good order, by force where that takes too long; a stopped one stays stopped."""

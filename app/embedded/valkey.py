@@ -75,10 +75,10 @@ class ValkeyServer(RunningServer):
         )
 
     def answers(self) -> bool:
-        client = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
         try:
             return bool(client.ping())
-        except redis.RedisError:
+        except (redis.RedisError, OSError):
             return False
         finally:
             client.close()

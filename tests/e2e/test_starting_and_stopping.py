@@ -131,6 +131,16 @@ def count_waiting() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+def test_nothing_outlives_a_supervisor_killed_after_its_guard(own_stack: RunningStack) -> None:
+    """Nor one whose guard it could not replace: the kernel ends each process with the one that started it."""
+    processes = own_stack.processes()
+    guard = psutil.Process(own_stack.run["pids"]["guard"])
+    psutil.Process(own_stack.run["pids"]["supervisor"]).suspend()
+    guard.kill()
+    own_stack.kill_supervisor()
+    wait_until(lambda: not list_living(processes), "every process is gone", STOP_SECONDS)
+
+
 def test_nothing_outlives_a_killed_supervisor(own_stack: RunningStack) -> None:
     frontend = Frontend(own_stack)
     payment = frontend.deposit("3.00")

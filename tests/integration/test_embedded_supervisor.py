@@ -141,6 +141,37 @@ def test_a_killed_supervisor_takes_its_grandchildren_along(drive: Callable[[dict
     wait_until(lambda: not guard.is_running() or guard.status() == psutil.STATUS_ZOMBIE, "the guard is gone", seconds=5)
 
 
+def test_a_killed_guard_is_replaced_and_knows_what_to_end(drive: Callable[[dict[str, str]], Driven]) -> None:
+    driven = drive({"parent": PARENT, "stubborn": STUBBORN})
+    before = driven.read_pids()
+    for _ in range(2):
+        os.kill(before["guard"], signal.SIGKILL)
+        after = driven.read_pids("changed")
+        assert after["guard"] != before["guard"]
+        assert (after["parent"], after["stubborn"]) == (before["parent"], before["stubborn"])
+        before = after
+    driven.process.kill()
+    wait_until(lambda: not driven.members(), "children and grandchildren are gone", seconds=5)
+
+
+def test_a_child_killed_while_it_starts_is_started_again(drive: Callable[[dict[str, str]], Driven]) -> None:
+    slow = "import time; time.sleep(1.5);" + PLAIN
+    driven = drive({"slow": slow})
+    wait_until(lambda: len(driven.members()) == 1, "it starts")
+    driven.members()[0].kill()
+    assert psutil.pid_exists(driven.read_pids()["slow"])
+
+
+def test_a_reader_of_its_output_that_has_gone_ends_nothing(drive: Callable[[dict[str, str]], Driven]) -> None:
+    driven = drive({"plain": PLAIN})
+    before = driven.read_pids()
+    assert driven.process.stdout is not None
+    driven.process.stdout.close()
+    os.kill(before["plain"], signal.SIGKILL)
+    wait_until(lambda: [row.pid for row in driven.members()] not in ([], [before["plain"]]), "it is replaced")
+    assert driven.process.poll() is None
+
+
 def test_a_crashed_child_is_replaced_together_with_what_it_started(drive: Callable[[dict[str, str]], Driven]) -> None:
     driven = drive({"plain": PLAIN, "parent": PARENT})
     before = driven.read_pids()

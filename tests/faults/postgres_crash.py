@@ -1,0 +1,114 @@
+"""Crash PostgreSQL and Valkey under `sluice up`, again and again: `python -m tests.faults.postgres_crash`.
+
+Exits with 0 if the command outlives every crash, replaces what died and every deposit is credited once; else with 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg2
+import requests
+
+from tests.e2e.frontend import Frontend, PayPage, assert_credited_once
+from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
+from tests.support.waiting import wait_until
+
+ROUNDS = 2  # Each kind of crash once while everything is healthy and once soon after the others.
+
+
+def kill_postmaster(stack: RunningStack) -> None:
+    """Kill the main process; its own processes notice by themselves."""
+    psutil.Process(stack.run["pids"]["postgres"]).kill()
+
+
+def kill_everything_of_postgres(stack: RunningStack) -> None:
+    """Kill the main process and its children at once, as a machine without memory does."""
+    stack.kill("postgres")
+
+
+def kill_backend(stack: RunningStack) -> None:
+    """Kill one connection's process: PostgreSQL ends all others and recovers."""
+    (row,) = stack.rows("select pid from pg_stat_activity where usename = 'sluice_app' limit 1")
+    psutil.Process(row["pid"]).kill()
+
+
+def shut_down_immediately(stack: RunningStack) -> None:
+    """Ask for an immediate shutdown: the next start recovers from the log."""
+    psutil.Process(stack.run["pids"]["postgres"]).send_signal(signal.SIGQUIT)
+
+
+def kill_again_while_it_starts(stack: RunningStack) -> None:
+    """Kill the main process and its successor before that has recovered."""
+    before = stack.run["pids"]["postgres"]
+    psutil.Process(before).kill()
+    supervisor = psutil.Process(stack.run["pids"]["supervisor"])
+
+    def find_successor() -> psutil.Process | None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return next((p for p in supervisor.children() if p.name() == "postgres" and p.pid != before), None)
+        return None
+
+    wait_until(find_successor, "a successor starts", RECOVERY_SECONDS).kill()
+
+
+def kill_valkey(stack: RunningStack) -> None:
+    """Kill Valkey."""
+    stack.kill("valkey")
+
+
+CRASHES: tuple[Callable[[RunningStack], None], ...] = (
+    *(kill_postmaster, kill_everything_of_postgres, kill_backend),
+    *(shut_down_immediately, kill_again_while_it_starts, kill_valkey),
+)
+
+
+def is_ready(stack: RunningStack) -> bool:
+    """Tell whether a row can be stored and a doorbell rung."""
+    try:
+        answer = stack.http.get(f"{stack.run['web']}/health/ready", timeout=5)
+    except (requests.RequestException, OSError):
+        return False
+    return bool(answer.status_code == 200 and answer.json()["status"] == "ok")
+
+
+def crash_once(stack: RunningStack, crash: Callable[[RunningStack], None]) -> None:
+    """Crash in the middle of a deposit, and fail unless it is credited once afterwards."""
+    frontend = Frontend(stack)
+    payment = frontend.deposit("5.00")
+    crash(stack)
+    # Whoever pays meanwhile is told by the provider's own repetitions.
+    PayPage(payment["redirect_url"]).press("Pay")
+    wait_until(lambda: stack.running and is_ready(stack), "the stack works again", RECOVERY_SECONDS)
+    frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)
+    assert_credited_once(stack, payment["id"], 500)
+    assert stack.running, stack.output
+
+
+def main() -> int:
+    """Run every crash; return the exit code."""
+    with tempfile.TemporaryDirectory(prefix="sluice-faults-") as folder:
+        stack = RunningStack(Path(folder) / "home")
+        try:
+            stack.start()
+            for number in range(ROUNDS):
+                for crash in CRASHES:
+                    crash_once(stack, crash)
+                    print(f"round {number + 1}: {crash.__name__}: survived", flush=True)
+            print(f"stopped in {stack.stop():.1f} s")
+        except (AssertionError, psycopg2.Error, psutil.Error, requests.RequestException) as error:
+            print(f"LOST: {error}\n{stack.output[-2000:]}", file=sys.stderr)
+            return 1
+        finally:
+            stack.end()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Every process type ends on SIGTERM with code 0 and without a traceback, and what it had begun becomes due again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import psycopg2
+import pytest
+
+from app.launch import read_log_tail
+from tests.support.api import Api
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
+
+# The supervisor ends by force what has not gone by then.
+GONE_SECONDS = 5.0
+NAMES = ("web", "sockets", "worker-settle", "worker-provider", "beat", "flower", "sandbox")
+
+
+def end(stack: Stack, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
+    """Ask a process to stop, and fail unless it goes in time, with 0, quietly and with all that it started."""
+    running = stack.running.pop(name)
+    family = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+    running.send_signal(sign)
+    assert running.wait(GONE_SECONDS) == 0, name
+    # An orphan that ended may wait long for the machine's first process to note it.
+    wait_until(lambda: not any(lives(process) for process in family), f"all of {name} is gone", 1)
+    lines = read_log_tail(stack.place.folder / f"{name}.log", 1000).splitlines()
+    assert not [line for line in lines if line.startswith("Traceback")]
+
+
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process still runs."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running(stack: Stack) -> None:
+    """Everything but sockets and Flower, which are slow to start and needed once."""
+    stack.start("web", "sandbox", "worker-settle", "worker-provider", "beat")
+
+
+@pytest.fixture(autouse=True)
+def complete(stack: Stack) -> None:
+    """Starts again what a test before ended."""
+    ended = [name for name in ("web", "sandbox", "worker-settle", "worker-provider") if name not in stack.running]
+    stack.start(*ended)
+
+
+@contextmanager
+def payment_locked(stack: Stack, payment_id: str) -> Iterator[None]:
+    """Locks a payment's row, so that whoever settles it stays in the middle of its transaction."""
+    connection = psycopg2.connect(stack.place.superuser_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select id from payment_transactions where id = %s for update", (payment_id,))
+        yield
+    finally:
+        connection.close()
+
+
+def test_a_provider_worker_in_mid_call(stack: Stack) -> None:
+    shop = stack.make_shop()
+    stack.script(match={"metadata": {"case": str(shop.tenant_id)}}, create={"delay": 8, "times": 1})
+    payment = Api(stack.web, shop.secret_key).deposit(metadata={"case": str(shop.tenant_id)}).json()
+    wait_until(lambda: stack.truth(payment["id"])["create_calls"], "the provider has been called")
+    began = time.monotonic()
+    end(stack, "worker-provider")
+    assert time.monotonic() - began > 1
+    (work,) = stack.place.rows(
+        "select due_at, claim_id from payment_work where payment_id = cast(:id as uuid)", id=payment["id"]
+    )
+    assert work["claim_id"] is not None
+    # The lease, gone by: the next worker asks again with the same key.
+    stack.place.rows("update payment_work set due_at = now() where payment_id = cast(:id as uuid)", id=payment["id"])
+    stack.start("worker-provider")
+    wait_until(lambda: shop.payment(payment["id"]).redirect_url, "the call was made again")
+    (calls,) = stack.truth(payment["id"])["create_calls"]
+    assert (calls["calls"], calls["idempotency_keys"], calls["bodies"]) == (2, 1, 1)
+
+
+def test_a_settling_worker_in_mid_batch(stack: Stack) -> None:
+    shop = stack.make_shop()
+    payment = shop.deposit(user_id="mid")
+    blocked = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
+    with payment_locked(stack, str(payment.id)):
+        shop.deliver(shop.body(payment))
+        wait_until(lambda: stack.place.value(blocked, name=stack.place.name), "the worker is in mid-batch")
+        end(stack, "worker-settle")
+    due = "update webhook_work set due_at = now() where payment_id = :id"
+    stack.place.rows(due, id=payment.id)
+    stack.start("worker-settle")
+    wait_until(lambda: shop.payment(payment.id).status == "completed", "the webhook is settled")
+    credits = "select count(*) from wallet_transactions where payment_id = :id and direction = 1"
+    assert stack.place.value(credits, id=payment.id) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_idle_process(stack: Stack, name: str) -> None:
+    if name not in stack.running:
+        stack.start(name)
+    end(stack, name)
+
+
+@pytest.mark.parametrize("name", ["worker-settle", "worker-provider"])
+def test_a_worker_on_a_terminal(stack: Stack, name: str) -> None:
+    """Ctrl-C."""
+    end(stack, name, signal.SIGINT)
