@@ -35,7 +35,9 @@ def kill_everything_of_postgres(stack: RunningStack) -> None:
 
 def kill_backend(stack: RunningStack) -> None:
     """Kill one connection's process: PostgreSQL ends all others and recovers."""
-    (row,) = stack.rows("select pid from pg_stat_activity where usename = 'sluice_app' limit 1")
+    (row,) = stack.rows(
+        "select pid from pg_stat_activity where usename like 'sluice%%' and pid <> pg_backend_pid() limit 1"
+    )
     psutil.Process(row["pid"]).kill()
 
 
