@@ -12,7 +12,7 @@ from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.request_bodies import GuardedBodies
 from app.routes import documents, operators, payments, users, watching, webhooks
 from app.routes.errors import problem, register_errors
-from app.routes.gate import register_gate
+from app.routes.gate import allow_known_origin, register_gate
 from app.routes.paths import ObjectConverter, path_pattern
 from app.runtime import runtime
 
@@ -56,11 +56,16 @@ def _point_to_sockets(app: Flask) -> None:
     """Live connections belong to another process type: asked here, this one names the right base."""
 
     def elsewhere() -> Response:
+        allow_known_origin()
         base = runtime().settings.sockets_public_url
-        return problem(421, f"Live connections are served at {base}.", headers={"Content-Location": str(base)})
+        if base is None:
+            return problem(421, "Live connections are served by the sockets process.")
+        return problem(421, f"Live connections are served at {base}.", headers={"Content-Location": base})
 
-    app.add_url_rule("/ws", "ws", elsewhere)
-    app.add_url_rule("/api/stream", "stream", elsewhere)
+    for path, endpoint in (("/ws", "ws"), ("/api/stream", "stream")):
+        app.add_url_rule(path, endpoint, elsewhere)
+        # The router answers 400 to an upgrade of a path that is not marked for it.
+        app.add_url_rule(path, f"{endpoint}_upgrade", elsewhere, websocket=True)
 
 
 def _count_requests(app: Flask) -> None:

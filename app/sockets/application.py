@@ -175,7 +175,8 @@ def open_stream() -> Response:
     admission: Admission = g.admission
     headers = add_origin_headers(Response()).headers
     shown = [(name, value) for name, value in headers.items() if name in ("Access-Control-Allow-Origin", "Vary")]
-    connection = StreamConnection(request.environ["gunicorn.socket"], admission.caller, shown)
+    is_chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
+    connection = StreamConnection(request.environ["gunicorn.socket"], admission.caller, shown, is_chunked=is_chunked)
     serve(live().hub, connection, admission.after)
     return AlreadyAnswered()
 

@@ -17,7 +17,7 @@ PING_FRAME = bytes(_FRAMING.send(Ping()))
 class Notification:
     """One notification; `text` is its JSON as clients get it (CONTRACT section 5)."""
 
-    __slots__ = ("_socket_frame", "_stream_frame", "number", "text", "type", "user_id")
+    __slots__ = ("_socket_frame", "_stream_chunk", "number", "text", "type", "user_id")
 
     def __init__(self, number: int, user_id: str, type_: str, text: str) -> None:
         self.number = number
@@ -25,7 +25,7 @@ class Notification:
         self.type = type_
         self.text = text
         self._socket_frame: bytes | None = None
-        self._stream_frame: bytes | None = None
+        self._stream_chunk: bytes | None = None
 
     @property
     def socket_frame(self) -> bytes:
@@ -35,11 +35,16 @@ class Notification:
         return self._socket_frame
 
     @property
-    def stream_frame(self) -> bytes:
+    def stream_event(self) -> bytes:
         """The notification as an event of a stream."""
-        if self._stream_frame is None:
-            self._stream_frame = encode_stream_event(self.type, self.text, self.number)
-        return self._stream_frame
+        return encode_stream_event(self.type, self.text, self.number)
+
+    @property
+    def stream_chunk(self) -> bytes:
+        """The notification as an event of a stream over HTTP/1.1."""
+        if self._stream_chunk is None:
+            self._stream_chunk = encode_chunk(self.stream_event)
+        return self._stream_chunk
 
 
 def encode_socket_text(text: str) -> bytes:
@@ -51,6 +56,11 @@ def encode_stream_event(type_: str, text: str, number: int | None = None) -> byt
     """Returns an event of a stream; `text` has no line breaks. Without a number the client's last id stays."""
     identity = "" if number is None else f"id: {number}\n"
     return f"{identity}event: {type_}\ndata: {text}\n\n".encode()
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """Returns `data` as one chunk of an HTTP/1.1 body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def present_hello(resumed: bool, last_number: int) -> str:

@@ -11,11 +11,12 @@ from werkzeug.http import http_date
 
 from app.services.access import Caller
 from app.sockets.connection import Connection
-from app.sockets.notification import Notification, encode_stream_event
+from app.sockets.notification import Notification, encode_chunk, encode_stream_event
 
 # Proxies and phones drop silent streams sooner than sockets: half of the usual thirty seconds.
 COMMENT_SECONDS = 15.0
 COMMENT_FRAME = b": keep-alive\n\n"
+LAST_CHUNK = b"0\r\n\r\n"
 # A client of a stream has nothing to say; a little may come from one that pipelines.
 READ_BYTES = 4_096
 
@@ -25,24 +26,31 @@ class StreamConnection(Connection):
 
     kind = "sse"
 
-    def __init__(self, sock: Any, caller: Caller, headers: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, sock: Any, caller: Caller, headers: Iterable[tuple[str, str]], *, is_chunked: bool) -> None:
         super().__init__(sock, caller)
-        self._head = encode_head(headers)
+        # Clients that read a body in blocks, such as requests, hold events back until a block is full; a chunk is
+        # handed over as it comes.
+        self._is_chunked = is_chunked
+        self._head = encode_head(headers, is_chunked=is_chunked)
         self.next_beat = time.monotonic() + COMMENT_SECONDS
 
     def frame(self, notification: Notification) -> bytes:
-        return notification.stream_frame
+        return notification.stream_chunk if self._is_chunked else notification.stream_event
 
     def greet(self, hello: str) -> None:
         # Without an id of its own: the client's last id stays what it has really seen.
-        self.send(self._head + encode_stream_event("hello", hello))
+        self.send(self._head + self._body(encode_stream_event("hello", hello)))
 
     def farewell(self, code: int) -> bytes:
-        return encode_stream_event("close", json.dumps({"code": code}))
+        event = self._body(encode_stream_event("close", json.dumps({"code": code})))
+        return event + LAST_CHUNK if self._is_chunked else event
+
+    def _body(self, data: bytes) -> bytes:
+        return encode_chunk(data) if self._is_chunked else data
 
     def beat(self, now: float) -> None:
         self.next_beat = now + COMMENT_SECONDS
-        self.send(COMMENT_FRAME)
+        self.send(self._body(COMMENT_FRAME))
 
     def read(self) -> None:
         received = 0
@@ -56,9 +64,10 @@ class StreamConnection(Connection):
                 return
 
 
-def encode_head(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Returns the head of a stream's answer; its body ends with the connection."""
+def encode_head(headers: Iterable[tuple[str, str]], *, is_chunked: bool) -> bytes:
+    """Returns the head of a stream's answer; its body is chunked, or ends with the connection (HTTP/1.0)."""
     fixed = (
+        *([("Transfer-Encoding", "chunked")] if is_chunked else []),
         ("Date", http_date()),
         ("Connection", "close"),
         ("Content-Type", "text/event-stream; charset=utf-8"),

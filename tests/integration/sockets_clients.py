@@ -39,7 +39,7 @@ class Stream:
 
     def __init__(self, answer: requests.Response) -> None:
         self.answer = answer
-        self._lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+        self._lines = answer.iter_lines(decode_unicode=True)
 
     def read(self) -> dict[str, str]:
         """Returns the next event's fields; {} at the stream's end."""

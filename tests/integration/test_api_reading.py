@@ -192,5 +192,29 @@ def test_what_is_not_there_is_a_problem_too(api: Api) -> None:
     answer = api.get("/api/payments/deposit")
     problem_of(answer, 405)
     assert set(answer.headers["Allow"].split(", ")) == {"OPTIONS", "POST"}
-    for path in ("/ws", "/api/stream"):
-        problem_of(api.get(path), 421)
+
+
+UPGRADE = {
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.mark.parametrize("path", ["/ws", "/api/stream", "/ws?after=1", "/api/stream?ticket=x"])
+@pytest.mark.parametrize("headers", [{}, UPGRADE, {"Accept": "text/event-stream", "Last-Event-ID": "7"}])
+def test_live_connections_are_pointed_to_their_base(front: Stack, path: str, headers: dict[str, str]) -> None:
+    answer = Api(front.web, None).get(path, headers)
+    assert front.sockets in problem_of(answer, 421)["detail"]
+    assert answer.headers["Content-Location"] == front.sockets
+
+
+@pytest.mark.parametrize(("origin", "is_readable"), [("https://shop.example", True), ("https://evil.example", False)])
+def test_a_page_can_read_where_streams_are_served(front: Stack, api: Api, origin: str, is_readable: bool) -> None:
+    own = front.make_shop(allowed_origins=("https://shop.example",))
+    for path in ("/api/stream", "/ws"):
+        answer = Api(front.web, own.secret_key).get(path, {"Origin": origin})
+        problem_of(answer, 421)
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if is_readable else None)
+        assert ("Content-Location" in answer.headers.get("Access-Control-Expose-Headers", "")) is is_readable

@@ -58,6 +58,31 @@ def test_a_stream_tells_the_same_as_a_socket(stack: Stack, shop: Shop) -> None:
     assert json.loads(event["data"]) == client.read()
 
 
+def test_an_event_is_a_chunk_of_its_own_and_the_end_is_told(stack: Stack, shop: Shop) -> None:
+    """Clients that read a body in blocks, as requests does by itself, get each event as it comes."""
+    stream = stack.stream(shop.token(seconds=2.5), "?after=0")
+    assert stream.answer.headers["Transfer-Encoding"] == "chunked"
+    blocks = stream.answer.iter_content(chunk_size=10_000)
+    assert next(blocks).startswith(b"event: hello\n")
+    for number in (1, 2):
+        shop.notify("ann")
+        assert next(blocks).startswith(b"id: %d\nevent: payment.completed\n" % number)
+    # The token ends: the last event says so, and the body is complete.
+    assert b"".join(blocks) == b'event: close\ndata: {"code": 4401}\n\n'
+
+
+def test_a_client_without_chunks_gets_the_events_alone(stack: Stack, shop: Shop) -> None:
+    shop.notify("ann")
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as sock:
+        sock.sendall(f"GET /api/stream?after=0 HTTP/1.0\r\nAuthorization: Bearer {shop.token()}\r\n\r\n".encode())
+        received = b""
+        while b"id: 1\n" not in received or not received.endswith(b"\n\n"):
+            received += sock.recv(65_536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert [line.split(b":")[0] for line in body.split(b"\n") if line] == [b"event", b"data", b"id", b"event", b"data"]
+
+
 def test_nobody_hears_of_another_user_or_tenant(stack: Stack, shop: Shop) -> None:
     other_shop = stack.make_shop()
     client, stream = greeted(stack, shop), stack.stream(shop.token(), "?after=0")

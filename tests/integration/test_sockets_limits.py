@@ -53,7 +53,9 @@ def test_connections_end_with_their_token_and_only_those(stack: Stack, shop: Sho
 
 def test_a_user_has_a_bounded_number_of_connections(stack: Stack, shop: Shop) -> None:
     clients = [greeted(stack, shop) for _ in range(PER_USER_MAX - 1)]
-    assert stack.stream(shop.token()).read()["event"] == "hello"
+    # Held on to: requests closes a chunked answer whose reader is forgotten.
+    stream = stack.stream(shop.token())
+    assert stream.read()["event"] == "hello"
     status, problem = stack.refusal(shop.token())
     assert (status, problem["status"]) == (429, 429)
     assert stack.stream(shop.token()).answer.status_code == 429
