@@ -10,7 +10,10 @@ export interface ClientToken {
 export interface Connection {
   /** Where Sluice answers, without a path; default: the page's own origin. */
   baseUrl?: string;
-  /** Gives a client token. `refresh` is true when the last one is no longer good: a cached one must not be given again. */
+  /**
+   * Gives a client token within 30 seconds. `refresh` is true when the last one is no longer good: a cached one must not be given
+   * again. A token given as text costs one request more, which asks where the sockets are.
+   */
   getToken(hint: { refresh: boolean }): Promise<ClientToken | string> | ClientToken | string;
   signal?: AbortSignal;
 }
@@ -116,6 +119,8 @@ export class SluiceError extends Error {
   readonly status: number;
   readonly problem: Problem;
   readonly errors: FieldError[];
+  /** How long the server wants to be left alone; undefined where it did not say. */
+  readonly retryAfterMs: number | undefined;
 }
 
 export interface DepositOptions extends Connection {
@@ -130,6 +135,8 @@ export interface DepositOptions extends Connection {
   metadata?: Record<string, string>;
   /** Default: a new random UUID. Give your own to make the same deposit again after a reload. */
   idempotencyKey?: string;
+  /** Gets the payment as soon as it is made, where the provider has not answered by then: show it, offer to cancel. */
+  onPending?(payment: Payment): void;
   /** How long the server may hold the first answer back; default and limit: 10. */
   waitSeconds?: number;
 }

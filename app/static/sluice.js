@@ -4,7 +4,7 @@
  * Works in every browser with ES2022 modules and needs nothing else. Types: sluice.d.ts beside this file.
  * A client token (`ct_...`) comes from your own backend by POST /api/client-tokens; a secret key never belongs here.
  */
-import { call, pause } from './sluice/requests.js';
+import { call, pause, randomUuid } from './sluice/requests.js';
 import { Watcher } from './sluice/watcher.js';
 
 export { SluiceError } from './sluice/requests.js';
@@ -18,22 +18,34 @@ const POLL_PAUSE_MS = 1_500;
 /**
  * Makes a deposit and resolves to the payment once its `redirect_url` is there or it ended.
  * Lost answers, 429 and 503 are tried again with the same idempotency key, so the payment is made once.
+ * `onPending` gets the payment as soon as it is made where the provider has not answered by then.
  */
 export async function deposit(options) {
-  const waitSeconds = Math.min(options.waitSeconds ?? WAIT_LIMIT_SECONDS, WAIT_LIMIT_SECONDS);
+  requireFunctions(options, 'getToken');
+  const wanted = Math.floor(Number(options.waitSeconds ?? WAIT_LIMIT_SECONDS));
+  const waitSeconds = wanted >= 0 ? Math.min(wanted, WAIT_LIMIT_SECONDS) : WAIT_LIMIT_SECONDS;
   const body = {
     user_id: options.userId, amount: options.amount, currency: options.currency, provider_id: options.providerId,
     success_url: options.successUrl, failure_url: options.failureUrl, metadata: options.metadata,
   };
-  const headers = { 'Idempotency-Key': options.idempotencyKey ?? crypto.randomUUID(), Prefer: `wait=${waitSeconds}` };
+  const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUuid(), Prefer: `wait=${waitSeconds}` };
   let payment = await call(options, 'POST', '/api/payments/deposit', { body, headers, waitSeconds });
-  while (payment.status === 'pending' && !payment.redirect_url) {
+  if (isOpening(payment)) options.onPending?.(payment);
+  while (isOpening(payment)) {
     const askedAt = Date.now();
     payment = await getPayment(payment.id, { ...options, wait: WAIT_LIMIT_SECONDS });
-    const cutShort = payment.status === 'pending' && Date.now() - askedAt < POLL_PAUSE_MS;
+    const cutShort = isOpening(payment) && Date.now() - askedAt < POLL_PAUSE_MS;
     if (cutShort) await pause(POLL_PAUSE_MS, options.signal);
   }
   return payment;
+}
+
+const isOpening = (payment) => payment.status === 'pending' && !payment.redirect_url;
+
+function requireFunctions(options, ...names) {
+  for (const name of names) {
+    if (typeof options?.[name] !== 'function') throw new TypeError(`The option ${name} must be a function.`);
+  }
 }
 
 /** Resolves to one payment; with `wait` (seconds) as soon as it changed, with `until: 'ended'` as soon as it ended. */
@@ -71,6 +83,7 @@ export function events(options) {
 
 /** Watches a user's payments until `close()`; `lastId` is where a later `watch({after})` goes on without a gap. */
 export function watch(options) {
+  requireFunctions(options, 'getToken', 'onMessage');
   const watcher = new Watcher(options);
   watcher.start();
   return { close: () => watcher.close(), get lastId() { return watcher.lastId; } };

@@ -25,6 +25,8 @@ class Backend:
         self.deposit_answers: list[Callable[[], Response | tuple[Response, int]]] = []
         self.sockets: list[tuple[str | None, list[str], Queue[Any]]] = []
         self.streams: list[tuple[str | None, str | None, Queue[Any]]] = []
+        self.ticket_answers: list[Callable[[], Response | tuple[Response, int]]] = []
+        self.sockets_url: str | None = None
         self.refuse_sockets = False
         self.hello: dict[str, Any] = {}
         self.missed: list[dict[str, Any]] = []
@@ -74,9 +76,12 @@ class Backend:
     def _payment(self, id: str) -> Response:
         return jsonify({"id": id, "status": "processing", "redirect_url": "https://pay.example/1"})
 
-    def _ticket(self) -> Response:
+    def _ticket(self) -> Response | tuple[Response, int]:
+        if self.ticket_answers:
+            return self.ticket_answers.pop(0)()
         self._tickets += 1
-        return jsonify({"ticket": f"ticket-{self._tickets}"})
+        answer = {"ticket": f"ticket-{self._tickets}"}
+        return jsonify(answer if self.sockets_url is None else {**answer, "sockets_url": self.sockets_url})
 
     def _greeting(self) -> dict[str, Any]:
         after = request.args.get("after")
@@ -113,4 +118,5 @@ class Backend:
             while (message := queue.get()) is not None:
                 yield f"id: {message.get('id', '')}\nevent: {message['type']}\ndata: {json.dumps(message)}\n\n"
 
-        return Response(frames(), mimetype="text/event-stream")
+        # Streams are opened from pages of other backends too.
+        return Response(frames(), mimetype="text/event-stream", headers={"Access-Control-Allow-Origin": "*"})

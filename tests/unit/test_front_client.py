@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -153,6 +154,143 @@ def test_deposit_stops_when_it_is_aborted(backend: Backend, page: Page) -> None:
     )
     assert name == "AbortError"
     assert len(backend.deposit_answers) == 0
+
+
+def test_deposit_works_on_a_page_without_tls(backend: Backend, page: Page) -> None:
+    """Browsers have crypto.randomUUID in secure contexts only."""
+    page.evaluate("() => { delete Crypto.prototype.randomUUID; }")
+    backend.deposit_answers = [pending, pending]
+    for user in ("u1", "u2"):
+        assert page.evaluate(DEPOSIT, {"userId": user})["status"] == "processing"
+    keys = [headers["Idempotency-Key"] for method, _, headers, _ in backend.requests if method == "POST"]
+    assert len({uuid.UUID(key) for key in keys if uuid.UUID(key).version == 4}) == 2
+
+
+def test_deposit_hands_over_the_payment_while_the_provider_is_slow(backend: Backend, page: Page) -> None:
+    backend.deposit_answers = [pending, lambda: pending(201)]
+    given = page.evaluate(
+        """async () => {
+          const given = [];
+          const onPending = (one) => given.push(one.id);
+          const options = { getToken: () => 'ct_1', amount: '1', currency: 'JPY', onPending };
+          await sluice.deposit(options);
+          return given;
+        }"""
+    )
+    assert given == ["p1"]
+
+
+TOKENLESS = {
+    "null": "null",
+    "nothing": "undefined",
+    "an empty text": "''",
+    "a text that is no token": "'Bearer ct_1'",
+    "an object without one": "({})",
+    "a token that is no text": "({ token: 7 })",
+    "a rejection": "Promise.reject(Error('no session'))",
+    "an exception": "(() => { throw Error('no session'); })()",
+}
+
+
+@pytest.mark.parametrize("kind", TOKENLESS)
+def test_a_token_that_never_comes_ends_a_deposit_and_watching_tries_again(
+    backend: Backend, page: Page, kind: str
+) -> None:
+    failing = f"getToken: () => {TOKENLESS[kind]}"
+    told = page.evaluate(
+        f"() => sluice.deposit({{ {failing}, amount: '1', currency: 'JPY' }}).catch((error) => error.message)"
+    )
+    assert told == "no session" or told.startswith("getToken() must give a client token")
+    page.evaluate(
+        WATCH.replace(
+            "getToken: async () =>", f"getToken: () => seen.tokens < 2 ? (seen.tokens += 1, {TOKENLESS[kind]}) :"
+        ),
+        {},
+    )
+    until(lambda: seen(page)["states"][-1] == "live", "a socket with the third token")
+    assert seen(page)["errors"] == [seen(page)["errors"][0]] * 2
+
+
+def test_a_token_that_is_waited_for_in_vain_is_asked_for_again(backend: Backend, page: Page) -> None:
+    page.evaluate("() => { const real = setTimeout; window.setTimeout = (run, ms) => real(run, ms / 100); }")
+    hanging = "getToken: () => (seen.tokens += 1) === 1 ? new Promise(() => {}) :"
+    page.evaluate(WATCH.replace("getToken: async () =>", hanging), {})
+    until(lambda: seen(page)["states"][-1] == "live", "a socket with the second token")
+    assert seen(page)["errors"] == ["Error: getToken() gave no token in time."]
+    told = page.evaluate(
+        """() => sluice.deposit({ getToken: () => new Promise(() => {}), amount: '1', currency: 'JPY' })
+          .catch((error) => error.message)"""
+    )
+    assert told == "getToken() gave no token in time."
+
+
+def test_watch_with_a_token_given_as_text_asks_where_the_sockets_are(backend: Backend, page: Page) -> None:
+    other = Backend()
+    try:
+        backend.sockets_url = other.url
+        page.evaluate(WATCH, {})
+        page.evaluate("() => handle.close()")
+        page.evaluate(
+            WATCH.replace(
+                "({ token: `ct_${(seen.tokens += 1)}`, expires_at: '2099-01-01T00:00:00.000000Z' })", "'ct_text'"
+            ),
+            {},
+        )
+        until(lambda: seen(page)["states"][-1] == "live", "live at the other base")
+        assert [protocols[1] for _, protocols, _ in other.sockets] == ["sluice.token.ct_text"]
+        other.sockets[0][2].put(1011)
+        until(lambda: len(other.sockets) == 2, "a second socket")
+        assert [path for _, path, *_ in backend.requests].count("/api/tickets") == 1
+    finally:
+        other.close()
+
+
+def test_watch_finds_sockets_that_are_elsewhere_by_its_ticket(backend: Backend, page: Page) -> None:
+    """A token object without `sockets_url` means the page's own base, where these sockets are not."""
+    other = Backend()
+    try:
+        backend.refuse_sockets = True
+        backend.sockets_url = other.url
+        page.evaluate(WATCH, {})
+        until(lambda: seen(page)["states"][-1] == "fallback", "the stream at the other base")
+        assert len(other.streams) == 1
+    finally:
+        other.close()
+
+
+def test_watch_waits_as_long_as_the_server_asks_for(backend: Backend, page: Page) -> None:
+    backend.refuse_sockets = True
+    backend.ticket_answers = [lambda: refused(503, {"title": "busy"}, **{"Retry-After": "1"})]
+    page.evaluate(WATCH, {})
+    until(lambda: any("503" in error or "busy" in error for error in seen(page)["errors"]), "the refusal is reported")
+    refused_at = time.monotonic()
+    until(lambda: seen(page)["states"][-1] == "fallback", "the stream")
+    assert time.monotonic() - refused_at > 0.8
+
+
+def test_a_failing_onerror_does_not_end_the_watching(backend: Backend, page: Page) -> None:
+    failing = WATCH.replace(
+        "seen.errors.push(String(error))", "{ seen.errors.push(String(error)); throw Error('page'); }"
+    )
+    page.evaluate(
+        failing.replace("getToken: async () =>", "getToken: () => seen.tokens < 1 ? (seen.tokens += 1, null) :"), {}
+    )
+    until(lambda: seen(page)["states"][-1] == "live", "a socket with the second token")
+    assert len(seen(page)["errors"]) == 1
+
+
+@pytest.mark.parametrize("options", ["{}", "{ getToken: 'ct_1', onMessage() {} }", "{ getToken() {} }", "undefined"])
+def test_watch_refuses_options_that_cannot_work(page: Page, options: str) -> None:
+    assert (
+        page.evaluate(f"() => {{ try {{ sluice.watch({options}); }} catch (error) {{ return error.name; }} }}")
+        == "TypeError"
+    )
+
+
+@pytest.mark.parametrize("after", ["'x'", "-1", "1.5", "NaN"])
+def test_watch_refuses_a_place_that_is_none(page: Page, after: str) -> None:
+    call = f"sluice.watch({{ getToken() {{}}, onMessage() {{}}, after: {after} }})"
+    assert page.evaluate(f"() => {{ try {{ {call}; }} catch (error) {{ return error.name; }} }}") == "TypeError"
 
 
 def test_watch_resumes_where_it_was_and_hands_each_message_over_once(backend: Backend, page: Page) -> None:

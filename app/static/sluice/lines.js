@@ -72,18 +72,18 @@ export class Line {
 }
 
 /** Opens a WebSocket; the token goes as a subprotocol, because browsers set no headers and addresses end up in logs. */
-export function openSocket(access, after, line) {
-  const url = address(access.socketsUrl, 'ws', { after });
+export function openSocket(base, token, after, line) {
+  const url = address(base, 'ws', { after });
   url.protocol = url.protocol.replace('http', 'ws');
-  const socket = new WebSocket(url, ['sluice.v1', `sluice.token.${access.token}`]);
+  const socket = new WebSocket(url, ['sluice.v1', `sluice.token.${token}`]);
   socket.onmessage = (event) => line.receive(event.data);
   socket.onclose = (event) => line.end(event.code);
   return socket;
 }
 
 /** Opens an event stream with a single-use ticket; its own reconnecting would use it twice: an error ends it. */
-export function openStream(access, ticket, after, line) {
-  const source = new EventSource(address(access.socketsUrl, 'api/stream', { ticket, after }));
+export function openStream(base, ticket, after, line) {
+  const source = new EventSource(address(base, 'api/stream', { ticket, after }));
   for (const type of ['hello', 'message', ...MESSAGE_TYPES]) {
     source.addEventListener(type, (event) => line.receive(event.data, event.type));
   }

@@ -6,17 +6,24 @@ const LONGEST_PAUSE_MS = 8_000;
 const LONGEST_RETRY_AFTER_MS = 60_000;
 // An answer that is this much later than the wait that was asked for is not coming: the connection is dead.
 const ANSWER_GRACE_MS = 10_000;
+// A page's own backend makes a token in far less; without a limit a getToken() that hangs would hang everything.
+const TOKEN_LIMIT_MS = 30_000;
+const TOKEN = /^[\w.~-]+$/;
 // After these the same request may be sent again: reads change nothing, and a deposit carries its idempotency key.
 // 0 stands for an answer that never came or came torn.
 const RETRIED_STATUSES = new Set([0, 429, 502, 503, 504]);
 
-/** A refused or failed request: `status` (0 when no answer came), `problem` (RFC 9457) and its `errors`. */
+/**
+ * A refused or failed request: `status` (0 when no answer came), `problem` (RFC 9457) and its `errors`;
+ * `retryAfterMs` is how long the server wants to be left alone, undefined where it did not say.
+ */
 export class SluiceError extends Error {
-  constructor(status, problem, options) {
+  constructor(status, problem, { retryAfterMs, ...options } = {}) {
     super(problem.detail || problem.title || `HTTP ${status}`, options);
     this.name = 'SluiceError';
     this.status = status;
     this.problem = problem;
+    this.retryAfterMs = retryAfterMs;
     this.errors = Array.isArray(problem.errors) ? problem.errors : [];
   }
 }
@@ -30,7 +37,7 @@ export async function call(options, method, path, request = {}) {
   let { token } = await takeToken(options, false);
   let renewed = false;
   for (let attempt = 1; ; attempt += 1) {
-    const { content, failure, retryAfterMs } = await send(options, token, method, path, request);
+    const { content, failure } = await send(options, token, method, path, request);
     if (!failure) return content;
     if (failure.status === 401 && !renewed) {
       renewed = true;
@@ -40,6 +47,7 @@ export async function call(options, method, path, request = {}) {
       token = access.token;
       continue;
     }
+    const { retryAfterMs } = failure;
     const retried = RETRIED_STATUSES.has(failure.status) && !(retryAfterMs > LONGEST_RETRY_AFTER_MS);
     if (!retried || attempt >= tries) throw failure;
     const backoffMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2);
@@ -66,7 +74,7 @@ async function send(options, token, method, path, request) {
     });
     if (response.ok) return { content: await response.json() };
     const problem = await response.json().catch(() => ({ title: response.statusText, status: response.status }));
-    return { failure: new SluiceError(response.status, problem ?? {}), retryAfterMs: readRetryAfter(response) };
+    return { failure: new SluiceError(response.status, problem ?? {}, { retryAfterMs: readRetryAfter(response) }) };
   } catch (error) {
     options.signal?.throwIfAborted();
     const problem = { title: 'No answer', status: 0, detail: 'The server could not be reached or did not answer.' };
@@ -77,22 +85,58 @@ async function send(options, token, method, path, request) {
   }
 }
 
-/** Asks the page for a token; `refresh` says that the one given before is no longer good. */
+/**
+ * Asks the page for a token; `refresh` says that the one given before is no longer good.
+ * `isBare`: the page gave the token's text alone, so that nobody said where the sockets are.
+ * Throws where no token comes, also where none comes in time.
+ */
 export async function takeToken(options, refresh) {
-  const given = await options.getToken({ refresh });
-  const access = typeof given === 'string' ? { token: given } : given;
+  const given = await within(TOKEN_LIMIT_MS, options.signal, () => options.getToken({ refresh }));
+  const isBare = typeof given === 'string';
+  const access = isBare ? { token: given } : given;
+  if (typeof access?.token !== 'string' || !TOKEN.test(access.token)) {
+    throw new TypeError('getToken() must give a client token: its text, or the answer of POST /api/client-tokens.');
+  }
+  const endsAt = access.expires_at ? Date.parse(access.expires_at) : Infinity;
   return {
     token: access.token,
-    socketsUrl: access.sockets_url ?? trimmed(options.baseUrl),
-    endsAt: access.expires_at ? Date.parse(access.expires_at) : Infinity,
+    isBare,
+    socketsUrl: access.sockets_url ?? null,
+    endsAt: Number.isNaN(endsAt) ? Infinity : endsAt,
   };
 }
 
-/** Buys one ticket for one event stream. */
+/** Buys one ticket for one event stream; the server's answer names the base of the sockets as well. */
 export async function takeTicket(options, token) {
   const ticketOptions = { baseUrl: options.baseUrl, getToken: () => token };
-  const { ticket } = await call(ticketOptions, 'POST', '/api/tickets', { tries: 1 });
-  return ticket;
+  const { ticket, sockets_url: socketsUrl } = await call(ticketOptions, 'POST', '/api/tickets', { tries: 1 });
+  return { ticket, socketsUrl };
+}
+
+/** A random UUID, also on pages without TLS, where browsers have no crypto.randomUUID. */
+export function randomUuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  // Version 4 and the variant of RFC 9562; the other 122 bits are random.
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+/** Resolves as `work()` does; rejects when it takes longer than `ms` or the signal is aborted. */
+async function within(ms, signal, work) {
+  const stop = new AbortController();
+  const forward = () => stop.abort(signal.reason);
+  signal?.throwIfAborted();
+  signal?.addEventListener('abort', forward);
+  const late = pause(ms, stop.signal).then(() => { throw new Error('getToken() gave no token in time.'); });
+  try {
+    return await Promise.race([work(), late]);
+  } finally {
+    signal?.removeEventListener('abort', forward);
+    late.catch(() => {});
+    stop.abort();
+  }
 }
 
 /** Resolves after `ms` milliseconds; rejects with the signal's reason when it is aborted before. */
@@ -124,6 +168,6 @@ function queryString(query) {
   return given.length ? `?${new URLSearchParams(given)}` : '';
 }
 
-function trimmed(baseUrl) {
+export function trimmed(baseUrl) {
   return (baseUrl ?? '').replace(/\/+$/, '');
 }

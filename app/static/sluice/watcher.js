@@ -1,4 +1,4 @@
-import { takeTicket, takeToken } from './requests.js';
+import { takeTicket, takeToken, trimmed } from './requests.js';
 import { Line, openSocket, openStream } from './lines.js';
 
 // Pauses between connections are drawn from [0, min(30 s, 1 s * 2^n)]: full jitter keeps browsers from
@@ -18,6 +18,8 @@ const SOCKET_TRIES = 3;
 const SOCKET_PROBE_MS = 60_000;
 // A token about to end is replaced before it is used, so that a slow handshake does not outlive it.
 const TOKEN_MARGIN_MS = 30_000;
+// A person watches: a server that asks for more is asked again all the same.
+const LONGEST_RETRY_AFTER_MS = 60_000;
 
 /** Keeps one connection to the server alive: socket first, stream where sockets do not get through. */
 export class Watcher {
@@ -30,17 +32,23 @@ export class Watcher {
   #probeTimer = null;
   #state = null;
   #closed = false;
+  // Whether the next connection waits for its pause, rather than for an answer.
+  #waiting = false;
   #round = 0;
   #failures = 0;
   #socketFailures = 0;
   // Messages up to #seen were handed over; #cursor is where a new connection resumes. They differ after a reset only.
   #seen = 0;
   #cursor = null;
+  // Where a ticket's answer said that sockets are; null as long as none was asked for.
+  #socketsUrl = null;
 
   constructor(options) {
     this.#options = options;
     if (options.after !== undefined && options.after !== null) {
-      this.#cursor = Number(options.after);
+      const after = Number(options.after);
+      if (!Number.isSafeInteger(after) || after < 0) throw new TypeError('The option after must be a message id.');
+      this.#cursor = after;
       this.#seen = this.#cursor;
     }
   }
@@ -50,6 +58,7 @@ export class Watcher {
   start() {
     globalThis.addEventListener?.('online', this.#onOnline);
     globalThis.addEventListener?.('offline', this.#onOffline);
+    globalThis.document?.addEventListener('visibilitychange', this.#onVisible);
     this.#connect();
   }
 
@@ -58,6 +67,7 @@ export class Watcher {
     this.#round += 1;
     globalThis.removeEventListener?.('online', this.#onOnline);
     globalThis.removeEventListener?.('offline', this.#onOffline);
+    globalThis.document?.removeEventListener('visibilitychange', this.#onVisible);
     clearTimeout(this.#timer);
     clearTimeout(this.#probeTimer);
     this.#line?.stop();
@@ -66,11 +76,14 @@ export class Watcher {
   }
 
   #onOnline = () => { if (!this.#line) this.#connect(); };
+  // Timers of a tab in the background are slowed down to minutes; whoever comes back to it shall not wait for them.
+  #onVisible = () => { if (document.visibilityState === 'visible' && !this.#line && this.#waiting) this.#connect(); };
   // A socket over a network that went away can look open for minutes; resuming costs less than that silence.
   #onOffline = () => { this.#line?.end(0); };
 
   async #connect() {
     clearTimeout(this.#timer);
+    this.#waiting = false;
     const round = (this.#round += 1);
     this.#setState(this.#state === null ? 'connecting' : 'reconnecting');
     const kind = this.#socketFailures < SOCKET_TRIES ? 'socket' : 'stream';
@@ -83,14 +96,18 @@ export class Watcher {
       this.#access = null;
       this.#report(error);
       if (kind === 'stream') this.#socketFailures = SOCKET_TRIES - 1;
-      this.#connectLater(0);
+      this.#connectLater(0, Math.min(error?.retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS));
     }
   }
 
   /** Opens one connection; null when `wanted()` says that it came too late. */
   async #open(kind, wanted) {
     const access = await this.#currentAccess();
-    const ticket = kind === 'stream' ? await takeTicket(this.#options, access.token) : null;
+    // A token given as text does not say where the sockets are; the answer with a ticket does.
+    const isLost = access.isBare && !this.#socketsUrl;
+    const bought = kind === 'stream' || isLost ? await takeTicket(this.#options, access.token) : null;
+    if (bought) this.#socketsUrl = bought.socketsUrl ?? trimmed(this.#options.baseUrl);
+    const base = access.socketsUrl ?? this.#socketsUrl ?? trimmed(this.#options.baseUrl);
     if (!wanted()) return null;
     const after = this.#cursor;
     const line = new Line(kind, {
@@ -99,7 +116,10 @@ export class Watcher {
       end: (code) => this.#ended(line, code),
       broken: (error) => this.#report(error),
     });
-    line.attach(() => (kind === 'socket' ? openSocket(access, after, line) : openStream(access, ticket, after, line)));
+    const open = kind === 'socket'
+      ? () => openSocket(base, access.token, after, line)
+      : () => openStream(base, bought.ticket, after, line);
+    line.attach(open);
     return line;
   }
 
@@ -157,12 +177,13 @@ export class Watcher {
     }
   }
 
-  #connectLater(leastSpreadMs) {
+  #connectLater(leastSpreadMs, leastMs = 0) {
     if (this.#closed) return;
     this.#setState('reconnecting');
     const spread = Math.max(leastSpreadMs, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures));
     this.#failures += 1;
-    this.#timer = setTimeout(() => this.#connect(), Math.random() * spread);
+    this.#waiting = true;
+    this.#timer = setTimeout(() => this.#connect(), leastMs + Math.random() * spread);
   }
 
   #probeLater() {
@@ -204,7 +225,12 @@ export class Watcher {
   }
 
   #report(error) {
-    if (this.#options.onError) this.#options.onError(error);
-    else console.warn('sluice:', error);
+    try {
+      if (this.#options.onError) this.#options.onError(error);
+      else console.warn('sluice:', error);
+    } catch (failure) {
+      // An exception from here would end the watching without a word.
+      console.warn('sluice: onError failed', failure);
+    }
   }
 }
