@@ -28,7 +28,7 @@ _TITLES = {
 _PATH_SCHEMAS = {
     "id": {"type": "string", "format": "uuid"},
     "provider_id": {"type": "string", "format": "uuid"},
-    "user_id": {"type": "string", "pattern": schemas.USER_ID_PATTERN},
+    "user_id": {"type": "string", "pattern": schemas.USER_ID_PATTERN, "examples": ["user_42"]},
 }
 
 
@@ -41,6 +41,8 @@ def document() -> dict[str, Any]:
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",
     )
+    for schema in definitions["$defs"].values():
+        _forget_null_defaults(schema)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.rule, {})[operation.method.lower()] = _describe(operation)
@@ -63,6 +65,13 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _forget_null_defaults(schema: dict[str, Any]) -> None:
+    """Removes `default: null`: generators of clients take a field with a default as one that is always there."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", ...) is None:
+            del field["default"]
 
 
 def _describe(operation: Operation) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from markupsafe import Markup, escape
 
 from app.openapi import document
+from app.routes.example_calls import CALLS
 from app.routes.reference import list_operations, list_schemas
 from app.runtime import runtime
 
@@ -27,7 +28,7 @@ def reference() -> Response:
     page = render_template(
         "docs.html",
         spec=spec,
-        groups=list_operations(spec, runtime().settings.public_url),
+        groups=list_operations(spec, runtime().settings.public_url, CALLS),
         schemas=list_schemas(spec),
     )
     response = make_response(page)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from app.routes.example_calls import SIGNED_PREFIX, Call, write_curl, write_message
 
 Spec = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -66,14 +67,16 @@ class Operation:
     answers: tuple[Answer, ...]
 
 
-def list_operations(spec: Spec, base_url: str) -> dict[str, list[Operation]]:
-    """Returns the operations by tag, both in the order of the document."""
+def list_operations(
+    spec: Spec, base_url: str, calls: Mapping[tuple[str, str], Call] | None = None
+) -> dict[str, list[Operation]]:
+    """Returns the operations by tag, both in the order of the document; `calls` says what examples need beside it."""
     groups: dict[str, list[Operation]] = {tag["name"]: [] for tag in spec.get("tags", [])}
     for path, item in spec.get("paths", {}).items():
-        for method in METHODS:
-            if method in item:
-                operation = _operation(spec, base_url, path, method, item)
-                groups.setdefault(operation.tag, []).append(operation)
+        for method in filter(item.__contains__, METHODS):
+            call = (calls or {}).get((method.upper(), path), Call())
+            operation = _operation(spec, base_url, path, method, item, call)
+            groups.setdefault(operation.tag, []).append(operation)
     return {tag: operations for tag, operations in groups.items() if operations}
 
 
@@ -86,7 +89,7 @@ def list_schemas(spec: Spec) -> list[tuple[str, str, tuple[Field, ...], str]]:
     ]
 
 
-def _operation(spec: Spec, base_url: str, path: str, method: str, item: Spec) -> Operation:
+def _operation(spec: Spec, base_url: str, path: str, method: str, item: Spec, call: Call) -> Operation:
     raw = item[method]
     parameters = [_resolve(spec, one) for one in [*item.get("parameters", []), *raw.get("parameters", [])]]
     body = _resolve(spec, raw.get("requestBody", {}))
@@ -102,7 +105,7 @@ def _operation(spec: Spec, base_url: str, path: str, method: str, item: Spec) ->
         parameters=tuple(_parameter(one) for one in parameters),
         body=tuple(_fields(spec, schema)),
         body_schema=_schema_name(schema),
-        curl=_curl(spec, method, f"{base_url}{_filled(spec, path, parameters)}", _headers(spec, raw, parameters), body),
+        curl=_call(spec, call, base_url, path, method, raw, parameters),
         answers=tuple(_answers(spec, raw.get("responses", {}))),
     )
 
@@ -262,33 +265,36 @@ def _media_example(spec: Spec, media: Spec) -> Any:
     return _example(spec, media.get("schema", {}))
 
 
-def _filled(spec: Spec, path: str, parameters: list[Spec]) -> str:
+def _call(spec: Spec, call: Call, base_url: str, path: str, method: str, raw: Spec, parameters: list[Spec]) -> str:
+    """The example call: a shell command that runs as it is pasted, or the message where it has to be signed."""
+    content_type, media = _first_media(_resolve(spec, raw.get("requestBody", {})))
+    body = _media_example(spec, media) if media else None
+    if isinstance(body, dict):
+        body |= call.body
+    filled = _filled(spec, call, path, parameters)
+    if path.startswith(SIGNED_PREFIX):
+        return write_message(method, filled, body)
+    headers = _headers(spec, call, raw, parameters) + ([f"Content-Type: {content_type}"] if content_type else [])
+    return write_curl(call, method, base_url, filled, headers, body)
+
+
+def _filled(spec: Spec, call: Call, path: str, parameters: list[Spec]) -> str:
     """The path with its parameters' examples; those without one keep their braces."""
     for parameter in parameters:
-        value = _parameter_example(spec, parameter)
+        name = parameter["name"]
+        value = call.values.get(name) or _parameter_example(spec, parameter)
         if parameter["in"] == "path" and value != EXAMPLES_BY_TYPE["string"]:
-            path = path.replace(f"{{{parameter['name']}}}", value)
-    return path
+            path = path.replace(f"{{{name}}}", value)
+    query = [one["name"] for one in parameters if one["in"] == "query" and one["name"] in call.values]
+    return path + ("?" + "&".join(f"{name}={call.values[name]}" for name in query) if query else "")
 
 
-def _headers(spec: Spec, raw: Spec, parameters: list[Spec]) -> list[str]:
-    headers = ["Authorization: Bearer $SLUICE_KEY"] if raw.get("security", spec.get("security", [])) else []
+def _headers(spec: Spec, call: Call, raw: Spec, parameters: list[Spec]) -> list[str]:
+    headers = [f"Authorization: Bearer {call.credential}"] if raw.get("security", spec.get("security", [])) else []
     needed = [one for one in parameters if one["in"] == "header" and one.get("required")]
-    return headers + [f"{one['name']}: {_parameter_example(spec, one)}" for one in needed]
+    values = [call.values.get(one["name"]) or _parameter_example(spec, one) for one in needed]
+    return headers + [f"{one['name']}: {value}" for one, value in zip(needed, values, strict=True)]
 
 
 def _parameter_example(spec: Spec, parameter: Spec) -> str:
     return str(parameter.get("example", _example(spec, parameter.get("schema", {}))))
-
-
-def _curl(spec: Spec, method: str, url: str, headers: list[str], body: Spec) -> str:
-    """Writes the call as a shell command that can be pasted: what is required only, every word quoted."""
-    content_type, media = _first_media(body)
-    if content_type:
-        headers = [*headers, f"Content-Type: {content_type}"]
-    words = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}{shlex.quote(url)}"]
-    # Double quotes where the shell has to fill the key in, single quotes everywhere else.
-    words += [f'-H "{line}"' if "$SLUICE_KEY" in line else f"-H {shlex.quote(line)}" for line in headers]
-    if media:
-        words.append(f"-d {shlex.quote(json.dumps(_media_example(spec, media), ensure_ascii=False))}")
-    return " \\\n  ".join(words)

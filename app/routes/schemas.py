@@ -18,7 +18,7 @@ URL_LENGTH_MAX = 2_048
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
 
 UserId = Annotated[str, Field(pattern=USER_ID_PATTERN, examples=["user_42"])]
-UuidText = Annotated[str, Field(pattern=UUID_PATTERN)]
+UuidText = Annotated[str, Field(pattern=UUID_PATTERN, examples=["01890a5d-ac96-774b-bcce-b302099a8057"])]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=40)]
 MetadataValue = Annotated[str, Field(max_length=500)]
 Time = Annotated[str, Field(examples=["2026-01-31T12:00:00.000000Z"], json_schema_extra={"format": "date-time"})]
@@ -36,7 +36,9 @@ class Strict(BaseModel):
 class DepositRequest(Strict):
     """A deposit that is asked for. `amount` is a decimal string in units of `currency`."""
 
-    user_id: UserId | None = Field(None, description="Required with a secret key; a client token has its own user.")
+    user_id: UserId | None = Field(
+        None, description="Required with a secret key; a client token has its own user.", examples=["user_42"]
+    )
     currency: str = Field(
         examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": [*sorted(CURRENCY_DIGITS)]}
     )
@@ -295,12 +297,12 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FieldError] | None = None
+    errors: list[FieldError] = Field(default_factory=list, description="Only where fields are wrong.")
 
 
 class Health(BaseModel):
     """How this process or the work is doing; `failing` names the parts that are not."""
 
     status: Literal["ok", "degraded", "failing"]
-    failing: list[str] = Field(default_factory=list)
-    detail: dict[str, Any] = Field(default_factory=dict)
+    failing: list[str]
+    detail: dict[str, Any]

@@ -21,8 +21,9 @@ class WebhookBody(BaseModel):
     status: Literal["success", "failed", "cancelled", "processing"] = Field(
         description="`processing`: the payer has committed to a method that settles days later; on payment-callback."
     )
-    amount: str = Field(examples=["25.00"])
-    currency: str = Field(examples=["USD"])
+    # Ignored in a failure, where they may be left out.
+    amount: str | None = Field(None, examples=["25.00"], description="Required of a success.")
+    currency: str | None = Field(None, examples=["USD"], description="Required of a success.")
     error_message: str | None = None
     occurred_at: Time | None = None
 
@@ -34,7 +35,9 @@ class ProviderBody(RootModel[dict[str, Any]]):
 class WebhookReceipt(BaseModel):
     """The delivery is stored."""
 
-    received: Literal[True] = True
+    received: Literal[True]
     webhook_id: UuidText
     duplicate: bool
-    conflict: bool | None = Field(None, description="True where the id was used before with other bytes.")
+    conflict: bool = Field(
+        default_factory=bool, description="Only, and true, where the id was used before with other bytes."
+    )

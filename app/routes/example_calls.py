@@ -1,0 +1,89 @@
+"""The example calls of the reference: shell commands that run as they are pasted, given SLUICE_KEY."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# A key of its own each time: a repeated one would give the first payment again, which may have ended.
+_NEW_KEY = "$(date +%s%N)"
+_PAYMENT = (
+    "PAYMENT_ID=$(curl -s -X POST '{base}/api/payments/deposit' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    "  -H \"Idempotency-Key: $(date +%s%N)\" -H 'Content-Type: application/json' \\\n"
+    '  -d \'{{"user_id": "user_42", "amount": "25.00", "currency": "USD"}}\' | sed \'s/.*"id": *"\\([^"]*\\)".*/\\1/\')'
+)
+_OF_CLIENT = (
+    "CLIENT_TOKEN=$(curl -s -X POST '{base}/api/client-tokens' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    "  -H 'Content-Type: application/json' -d '{{\"user_id\": \"user_42\"}}' \\\n"
+    '  | sed \'s/.*"token": *"\\([^"]*\\)".*/\\1/\')'
+)
+_DEAD_LETTER = (
+    "DEAD_LETTER_ID=$(curl -s '{base}/api/dead-letters?limit=1' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an example needs beside the document: lines that run before it, and values of parameters.
+
+    `{base}` in `before` is the base URL. Values and the credential may hold variables and commands of the shell. `body`
+    has members that differ from the schema's own example.
+    """
+
+    before: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    credential: str = "$SLUICE_KEY"
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+_OF_PAYMENT = Call(_PAYMENT, {"id": "$PAYMENT_ID"})
+_OF_DEAD_LETTER = Call(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID"})
+# Whoever pastes an example only sees what it would do.
+_DRY_RUN = Call(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID", "dry_run": "true"})
+
+CALLS: Mapping[tuple[str, str], Call] = {
+    ("POST", "/api/payments/deposit"): Call(values={"Idempotency-Key": _NEW_KEY}),
+    ("GET", "/api/payments/{id}"): _OF_PAYMENT,
+    ("POST", "/api/payments/{id}/cancel"): _OF_PAYMENT,
+    ("GET", "/api/payments/{id}/timeline"): _OF_PAYMENT,
+    ("POST", "/api/tickets"): Call(_OF_CLIENT, credential="$CLIENT_TOKEN"),
+    ("GET", "/api/dead-letters/{id}"): _OF_DEAD_LETTER,
+    ("POST", "/api/dead-letters/{id}/redrive"): _DRY_RUN,
+    ("POST", "/api/dead-letters/{id}/accept"): _DRY_RUN,
+    ("POST", "/api/dead-letters/{id}/reject"): _DRY_RUN,
+    ("POST", "/api/dead-letters/redrive"): Call(values={"dry_run": "true"}),
+    ("POST", "/webhooks/payment-failed"): Call(
+        body={"event_type": "payment.failed", "status": "failed", "error_message": "The card was declined."}
+    ),
+}
+# Signed with a secret that only the provider has: shown as the message that is sent.
+SIGNED_PREFIX = "/webhooks/"
+_SIGNATURE = (
+    "webhook-id: msg_2Lh9KRb0pzN4LePd3XiA4v12Axj",
+    "webhook-timestamp: 1769860800",
+    "webhook-signature: v1,<base64 of HMAC-SHA256 over id.timestamp.body, with the provider's secret>",
+)
+
+
+def write_curl(call: Call, method: str, base_url: str, path: str, headers: Iterable[str], body: Any = None) -> str:
+    """Writes a shell command: what is required only, every word quoted; double quotes where the shell fills in."""
+    words = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_quote(base_url + path)}"]
+    words += [f"-H {_quote(line)}" for line in headers]
+    if body is not None:
+        words.append(f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}")
+    before = call.before.format(base=base_url) + "\n" if call.before else ""
+    return before + " \\\n  ".join(words)
+
+
+def write_message(method: str, path: str, body: Any) -> str:
+    """Writes a signed request as it goes over the wire."""
+    head = (f"{method.upper()} {path} HTTP/1.1", "Content-Type: application/json", *_SIGNATURE)
+    return "\n".join((*head, "", json.dumps(body, ensure_ascii=False)))
+
+
+def _quote(text: str) -> str:
+    return f'"{text}"' if "$" in text else shlex.quote(text)
