@@ -10,10 +10,11 @@ import uuid
 from collections import OrderedDict
 
 from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.storage import MemoryStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.core.allowance import Allowance
+from app.rate_storage import GuardedStorage
 from app.runtime import Runtime, runtime
 from app.services.access import Caller
 
@@ -62,9 +63,7 @@ class TenantRates:
     """Requests per tenant and second, counted in Redis for all processes, in memory while Redis is away."""
 
     def __init__(self, current: Runtime) -> None:
-        shared = storage_from_string(
-            current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5
-        )
+        shared = GuardedStorage(current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5)
         self._strategies = [_strategy(shared), _strategy(MemoryStorage())]
         self._lock = threading.Lock()
         # Requests that were taken from the shared count and not made yet, and until when they may be.
