@@ -164,9 +164,9 @@ def test_real_answers_are_what_the_document_says(
         errors = [error.message for error in Draft202012Validator(whole).iter_errors(answer.json())]
         assert errors == [], (path, answer.text)
         note_fields(document, schema, answer.json(), seen)
-    # A field that never comes is none; the one named here comes only once a payer has committed to a slow method.
+    # A field that never comes is none.
     never = {name: set(dict(fields_of(schemas(document)[name]))) - found for name, found in seen.items()}
-    assert {name: fields for name, fields in never.items() if fields} == {"Payment": {"committed_until"}}
+    assert {name: fields for name, fields in never.items() if fields} == {}
     assert {"Payment", "Wallet", "Entry", "Event", "TimelineEvent", "DeadLetter", "DeadLetterDetail"} <= seen.keys()
 
 
