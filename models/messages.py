@@ -5,8 +5,8 @@ one that is more work than running it, and so is waiting for the answer of each 
 for prepared statements nor a pipeline, so it is SQL's PREPARE and EXECUTE, and several statements in one message. They
 go to the driver directly: SQLAlchemy's own way costs as much Python as deciding what a webhook means.
 
-A prepared statement lives in its session. Behind a pooler that changes sessions between transactions, switch that off
-(`Database`'s `prepares`); the same statements are then sent as text.
+A prepared statement lives in its session. Behind a pooler, which may change sessions between transactions, and where
+`Database`'s `prepares` switches it off, the same statements are sent as text.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
+import structlog
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError
+
+from models.pooling import has_own_session
+
+log = structlog.get_logger(__name__)
 
 # A parameter as SQLAlchemy's text() has it: not a cast, not a slice.
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)(?!:)")
@@ -141,10 +146,16 @@ def forget_waiting(connection: Connection) -> None:
 
 def compose_messages(engine: Engine, *, prepares: bool) -> None:
     """Makes the engine's connections ready for messages: what SQLAlchemy sends itself goes after writes that wait."""
+    # Found by the first connection and true for all of them: they go the same way.
+    is_pooled = False
 
     @event.listens_for(engine, "connect")
-    def _note(_driver: Any, record: Any) -> None:
-        record.info[_KNOWN] = set() if prepares else None
+    def _note(driver: Any, record: Any) -> None:
+        nonlocal is_pooled
+        if prepares and not is_pooled and not has_own_session(driver):
+            is_pooled = True
+            log.info("pooler_found", statements="sent as text")
+        record.info[_KNOWN] = set() if prepares and not is_pooled else None
 
     @event.listens_for(engine, "before_cursor_execute")
     def _send_waiting(connection: Connection, cursor: Any, *_: Any) -> None:

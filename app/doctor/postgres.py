@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -60,6 +61,7 @@ def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
         yield from _examine_room(connection, values, runtime.settings.web_workers)
         yield from examine_logins(connection, runtime.settings)
         yield _examine_policies(connection)
+        yield _examine_pooler(connection)
         yield from examine_privileges(connection)
     yield _examine_way(runtime.settings.required("database_url"))
     revision = _examine_revision(runtime)
@@ -129,6 +131,13 @@ def _examine_room(connection: Connection, values: dict[str, str], web_workers: i
     idle = int(connection.execute(_IDLE, {"seconds": IDLE_SECONDS_MAX}).scalar_one())
     if idle:
         yield warn("Idle in transaction", f"{idle} sessions for more than {IDLE_SECONDS_MAX:.0f} s: end them")
+
+
+def _examine_pooler(connection: Connection) -> Finding:
+    driver: Any = connection.connection.driver_connection
+    if connection.execute(text("select pg_backend_pid()")).scalar_one() == driver.info.backend_pid:
+        return ok("Pooler", "none: connections have sessions of their own")
+    return ok("Pooler", "one is in between: statements are sent as text, since a session may change meanwhile")
 
 
 def _examine_policies(connection: Connection) -> Finding:
