@@ -72,7 +72,7 @@ def test_roles_have_only_the_rights_they_need(postgres: PostgresServer) -> None:
     )
     assert roles == [
         ("sluice_app", False, False, False, False, False),
-        ("sluice_owner", False, False, True, True, False),
+        ("sluice_owner", False, True, True, True, False),
     ]
     assert query(
         postgres.owner_database_url,
