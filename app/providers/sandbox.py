@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import structlog
+
 from app.core.errors import (
     OutcomeUnknown,
     ProviderCallFailed,
@@ -22,12 +24,17 @@ from app.core.errors import (
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.payments import format_time
-from app.core.provider_values import is_redirect_url, is_reference
+from app.core.provider_values import is_redirect_url
 from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.answer_fields import (
+    check_subject,
+    read_answer_reference,
+    read_error_message,
+    read_redirect_url,
+)
 from app.providers.callback_body import (
-    MESSAGE_LENGTH_MAX,
     name_payment,
     read_money,
     read_payment_id,
@@ -35,6 +42,8 @@ from app.providers.callback_body import (
     translate_callback,
 )
 from app.providers.outgoing import Answer, Outgoing
+
+log = structlog.get_logger(__name__)
 
 # A page of a list has some hundred kilobytes, well below what an answer may have.
 LIST_ROWS = 200
@@ -96,8 +105,8 @@ class SandboxAdapter:
         answer = self._send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
         if answer.status in (200, 201):
             body = _read(answer)
-            _check_subject(body, payment_id)
-            return Fact(FactKind.ACCEPTED, _reference(body), _redirect_url(body))
+            check_subject(body, payment_id)
+            return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
         if answer.status in REFUSES_PAYMENT and answer.is_whole:
             return Fact(FactKind.DECLINED, message=_error_message(answer))
         raise _failure(answer)
@@ -136,7 +145,7 @@ class SandboxAdapter:
             rows = body.get("data")
             if not isinstance(rows, list):
                 raise OutcomeUnknown("the provider's list cannot be read")
-            yield from (_listed(row) for row in rows)
+            yield from _understood(rows)
             cursor = body.get("next_cursor")
             if cursor is None:
                 return
@@ -197,44 +206,19 @@ def _read(answer: Answer) -> dict[str, Any]:
     return body
 
 
-def _check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
-    """Raises UnexpectedAnswer where the answer names another payment than the one that was asked about."""
-    named = body.get("merchant_reference")
-    if named is not None and named != str(payment_id):
-        raise UnexpectedAnswer("the provider's answer is about another payment", "merchant_reference")
-
-
-def _reference(body: Mapping[str, Any]) -> str:
-    reference = body.get("reference")
-    if reference is None:
-        raise OutcomeUnknown("the provider's answer has no reference")
-    if not is_reference(reference):
-        raise UnexpectedAnswer("the provider's answer has a reference that cannot be kept", "reference")
-    return str(reference)
-
-
-def _redirect_url(body: Mapping[str, Any]) -> str:
-    redirect_url = body.get("redirect_url")
-    if redirect_url is None:
-        raise OutcomeUnknown("the provider's answer has no redirect_url")
-    if not is_redirect_url(redirect_url):
-        raise UnexpectedAnswer("the provider's answer has a redirect_url that no browser may follow", "redirect_url")
-    return str(redirect_url)
-
-
 def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
     """Returns the state of the payment in `body`, which must be `asked`, where that is given."""
     if not isinstance(body, dict):
         raise OutcomeUnknown("the provider's answer is no object")
     if asked is not None:
-        _check_subject(body, asked)
+        check_subject(body, asked)
     status = body.get("status")
     if not isinstance(status, str):
         raise OutcomeUnknown("the provider's answer has no status")
     kind = KINDS.get(status)
     if kind is None:
         raise UnexpectedAnswer(f"the provider's answer has an unknown status: {redact(status[:40])!r}", "status")
-    reference = _reference(body)
+    reference = read_answer_reference(body)
     if kind is not FactKind.SUCCEEDED:
         return _unpaid(kind, reference, body)
     try:
@@ -249,16 +233,21 @@ def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
 def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
     # Only an open payment has somewhere to go; one that has ended is not held up by a URL that is wrong.
     is_open = kind in (FactKind.PENDING, FactKind.COMMITTED)
-    redirect_url = _redirect_url(body) if is_open and body.get("redirect_url") is not None else None
+    redirect_url = read_redirect_url(body) if is_open and body.get("redirect_url") is not None else None
     if kind is FactKind.COMMITTED:
         return Fact(kind, reference, redirect_url, settles_within_days=SETTLES_WITHIN_DAYS)
-    return Fact(kind, reference, redirect_url, message=_message(body), is_expiry=body.get("status") == "expired")
+    return Fact(
+        kind, reference, redirect_url, message=read_error_message(body), is_expiry=body.get("status") == "expired"
+    )
 
 
-def _message(body: Mapping[str, Any]) -> str | None:
-    """Returns the error message; what is no text is none, and takes nothing from the state that it comes with."""
-    message = body.get("error_message")
-    return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else None
+def _understood(rows: list[Any]) -> Iterator[Listed]:
+    """Yields the rows that can be used: one that cannot must not end the list, and is asked about by itself."""
+    for row in rows:
+        try:
+            yield _listed(row)
+        except UnexpectedAnswer as error:
+            log.warning("listed_payment_not_understood", field=error.field, error=str(error))
 
 
 def _listed(body: Any) -> Listed:
@@ -275,7 +264,7 @@ def _listed(body: Any) -> Listed:
         refunded = parse_exact_amount(given_back, fact.currency or currency) if given_back.strip("0.") else 0
     except (AmountError, CurrencyError) as error:
         raise UnexpectedAnswer(f"the provider's list has an unreadable amount: {error}", "amount") from error
-    return Listed(payment_id, _reference(body), asked, currency, refunded, fact)
+    return Listed(payment_id, read_answer_reference(body), asked, currency, refunded, fact)
 
 
 def _error_message(answer: Answer) -> str:
@@ -283,7 +272,7 @@ def _error_message(answer: Answer) -> str:
         message = loads(answer.body)["error"]["message"]
     except (JsonError, KeyError, TypeError):
         message = None
-    return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else "refused by the provider"
+    return read_error_message({"error_message": message}) or "refused by the provider"
 
 
 def _failure(answer: Answer) -> ProviderCallFailed:

@@ -327,11 +327,27 @@ def test_a_reference_that_cannot_be_kept_is_refused_never_cut(odd: OddProvider) 
     odd.engine.settle()
     assert ("unusable", "open") in odd.engine.dead_letters(payment.id)
     assert odd.shop.payment(payment.id).status == "pending"
-    row = GOOD | {"reference": LONGEST + "r", "merchant_reference": str(payment.id)}
-    odd.answer(encode_json(200, data=[row], next_cursor=None))
-    start = payment.created_at
-    with pytest.raises(ProviderCallFailed):
-        reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
+
+
+def test_a_listed_payment_that_cannot_be_understood_keeps_no_other_from_being_compared(odd: OddProvider) -> None:
+    paid = {"status": "paid", "received_amount": "25.00", "currency": "USD", "refunded_amount": "0.00"}
+    payments = []
+    for name in ("ref_a", "ref_b", "ref_c", "ref_d"):
+        odd.answer(encode_json(201, **(GOOD | {"reference": name})))
+        payments.append(odd.shop.deposit())
+        odd.engine.call()
+    rows = [GOOD | paid | {"reference": f"ref_{name}"} for name in "abcd"]
+    for row, payment in zip(rows, payments, strict=True):
+        row["merchant_reference"] = str(payment.id)
+    rows[0]["status"] = "under_review"
+    rows[1]["received_amount"] = 25
+    rows[2]["reference"] = LONGEST + "r"
+    odd.answer(encode_json(200, data=rows, next_cursor=None), encode_json(200, **(GOOD | {"status": "under_review"})))
+    start = payments[0].created_at
+    report = reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
+    assert (report.settled, report.unanswered, report.differences) == (1, 3, [])
+    statuses = [str(odd.shop.payment(payment.id).status) for payment in payments]
+    assert statuses == ["processing"] * 3 + ["completed"]
 
 
 def test_a_list_whose_cursors_lead_in_a_circle_has_an_end(odd: OddProvider) -> None:
