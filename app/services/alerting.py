@@ -16,6 +16,7 @@ from app.core.schedule import retry_seconds
 from app.core.signatures import decode_secret, sign_standard
 from app.providers.outgoing import Outgoing
 from app.runtime import Runtime
+from app.services.giving_back import give_back
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,8 @@ _CLAIM = text(
     returning id, tenant_id, kind, severity, message, detail, at, attempts
     """
 )
+# One that was claimed again meanwhile has more attempts.
+_NEXT = text("update alerts set due_at = now() + make_interval(secs => :wait) where id = :id and attempts = :attempts")
 
 
 def post_due(runtime: Runtime) -> None:
@@ -55,11 +58,8 @@ def post_due(runtime: Runtime) -> None:
             log.exception("alert_not_posted", alert_id=str(row["id"]))
             is_taken = False
         wait = None if is_taken or row["attempts"] >= ATTEMPTS_MAX else retry_seconds(row["attempts"])
-        with runtime.database.transaction("worker") as connection:
-            connection.execute(
-                text("update alerts set due_at = now() + make_interval(secs => :wait) where id = :id"),
-                {"wait": wait, "id": row["id"]},
-            )
+        # At the latest once the database takes it; until then its lease keeps it from being posted again at once.
+        give_back(runtime, _NEXT, {"wait": wait, "id": row["id"], "attempts": row["attempts"]})
 
 
 def _post(runtime: Runtime, row: dict[str, Any], key: bytes | None) -> bool:

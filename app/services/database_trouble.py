@@ -69,6 +69,14 @@ def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
     return trouble
 
 
+def note_or_log(runtime: Runtime, queue: str, error: BaseException, event: str, **about: object) -> Trouble | None:
+    """Does what `note` does, and logs any other error with its trace."""
+    trouble = note(runtime, queue, error)
+    if trouble is None:
+        log.error(event, exc_info=error, **about)
+    return trouble
+
+
 def forget_episodes() -> None:
     """Lets the next trouble begin an episode of its own."""
     with _lock:

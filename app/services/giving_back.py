@@ -19,7 +19,7 @@ from sqlalchemy import Row, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime import Runtime
-from models import find_trouble
+from models import find_trouble, prepared, write_later
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 # By then the rows have been claimed by others, or the outage is one that nobody expects an answer to.
 REMEMBERED_SECONDS = 900.0
+# A claimed row is its claim's alone: whoever else holds it is a stranger, and may do so for long.
+LOCK_MS = 100
+_SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,26 +62,32 @@ def give_back(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]
 
 
 def pay_back(runtime: Runtime) -> bool:
-    """Writes what `give_back` could not write; returns whether nothing is left of `runtime`'s. Raises nothing."""
-    while True:
-        with _lock:
-            debt = next((debt for debt in _debts if debt.runtime is runtime), None)
-        if debt is None:
-            return True
+    """Writes what `give_back` could not write; returns whether the database takes writes. Raises nothing.
+
+    What is locked stays for later and keeps nobody waiting.
+    """
+    with _lock:
+        mine = [debt for debt in _debts if debt.runtime is runtime]
+    for debt in mine:
         try:
             _write(runtime, debt.statement, debt.values)
         except SQLAlchemyError as error:
-            if find_trouble(error) and time.monotonic() < debt.until:
+            trouble = find_trouble(error)
+            if trouble and time.monotonic() < debt.until:
+                if trouble in ("lock", "timeout"):
+                    continue
                 return False
             log.exception("not_given_back")
         with _lock:
             # Another thread may have written the same; the second one found no claim to give back.
             if debt in _debts:
                 _debts.remove(debt)
+    return True
 
 
 def _write(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
     with runtime.database.transaction("worker") as connection:
+        write_later(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
         result = connection.execute(statement, values)
         return result.all() if result.returns_rows else ()
 

@@ -34,7 +34,7 @@ from app.services.postponing import OWN_FAULT_DETAIL, Postponement
 from app.services.setting_aside import UNUSABLE_SECONDS
 from app.services.settlement import Outcome
 from app.services.translation import StoredWebhook, to_dead_letter, translate
-from app.services.webhook_claims import WebhookQueue
+from app.services.webhook_claims import Claim, WebhookQueue
 from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
 
@@ -118,19 +118,21 @@ def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
     if not pay_back(runtime):
         return 0
     claim = due.claim(runtime)
+    return len(claim) if settle_claimed(runtime, claim) else 0
+
+
+def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
+    """Settles what was claimed; returns False where the database is in trouble that is no single webhook's."""
     together, alone = claim.together, list(claim.alone)
     until = time.monotonic() + ALONE_SECONDS_MAX
     if together:
         try:
             _settle_retrying(runtime, together, claim.id)
         except Exception as error:  # one of them spoils the batch: each gets a transaction of its own
-            trouble = database_trouble.note(runtime, "settle", error)
-            if trouble is None:
-                log.exception("batch_failed", webhooks=len(together))
-            elif trouble == "lock":
+            if database_trouble.note_or_log(runtime, "settle", error, "batch_failed", webhooks=len(together)) == "lock":
                 postponing.note_lock()
             alone += together
-    return len(claim) if _settle_alone(runtime, claim.id, alone, until) else 0
+    return _settle_alone(runtime, claim.id, alone, until)
 
 
 def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.UUID], until: float) -> bool:
@@ -179,10 +181,7 @@ def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: s
             marks = _Marks(dead=[(one, reason, detail) for one in _take(connection, [webhook_id], claim_id)])
             _write_marks(connection, marks)
     except SQLAlchemyError as error:
-        trouble = database_trouble.note(runtime, "settle", error)
-        if trouble is None:
-            log.exception("webhook_not_ended", webhook_id=str(webhook_id))
-        return trouble
+        return database_trouble.note_or_log(runtime, "settle", error, "webhook_not_ended", webhook_id=str(webhook_id))
     return None
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from app.services import database_trouble, duties, postponing, settling
+from app.services.webhook_claims import WebhookQueue
 from tests.support.engine import Engine
 from tests.support.locking import held_lock
-from tests.support.servers import Place
+from tests.support.servers import Place, Servers
 from tests.support.shop import Shop, make_shop
+from tests.support.waiting import wait_until
 
 # More rounds than a webhook has attempts.
 ROUNDS = settling.ATTEMPTS_MAX + 3
@@ -149,3 +152,62 @@ def test_a_read_only_database_costs_nothing_and_the_alarm_follows(place: Place) 
         assert shop.payment(payment.id).status == "completed"
         assert place.value("select count(*) from dead_letters") == 0
         assert [alarm["trouble"] for alarm in alarms(place)] == ["read_only"]
+
+
+def test_a_claimed_row_that_a_stranger_holds_stops_no_other_and_loses_no_attempt(place: Place) -> None:
+    with place.open_runtime() as runtime:
+        shop, engine = make_shop(runtime), Engine(runtime, place)
+        held, free = shop.deposit(user_id="held"), shop.deposit(user_id="free")
+        for payment in (held, free):
+            shop.deliver(shop.body(payment))
+        claim = WebhookQueue().claim(runtime)
+        assert len(claim) == 2
+        lock = "select from webhook_work where payment_id = %s for update"
+        with held_lock(place, lock, held.id):
+            settling.settle_claimed(runtime, claim)
+            assert (shop.payment(held.id).status, shop.payment(free.id).status) == ("pending", "completed")
+            late = shop.deposit(user_id="late")
+            shop.deliver(shop.body(late))
+            engine.settle()
+            assert shop.payment(late.id).status == "completed"
+        wait_until(lambda: work(place)[0]["attempts"] == 0, "the attempt is given back")
+        engine.make_webhooks_due()
+        engine.settle()
+        assert shop.payment(held.id).status == "completed"
+        assert place.value("select count(*) from dead_letters") == 0
+
+
+# As long as it takes to shut the door while a batch is being settled.
+SLOW = """
+    create function slow() returns trigger language plpgsql as $$
+    begin
+        if new.status = 'completed' then perform pg_sleep(60); end if;
+        return new;
+    end $$;
+    create trigger slow before update on payment_transactions for each row execute function slow();
+"""
+
+
+def test_an_outage_that_also_keeps_the_attempt_from_being_given_back_costs_none(place: Place, servers: Servers) -> None:
+    with place.open_runtime() as runtime, ThreadPoolExecutor(1) as pool:
+        shop, engine = make_shop(runtime), Engine(runtime, place)
+        payments = [shop.deposit(user_id=f"user{number}") for number in range(5)]
+        for payment in payments:
+            shop.deliver(shop.body(payment))
+        place.rows(SLOW)
+        running = pool.submit(duties.run, runtime, "settle", settling.settle_due)
+        wait_until(lambda: place.rows("select from webhook_work where claim_id is not null"), "they are claimed")
+        servers.administer(f"alter database {place.name} with allow_connections false")
+        end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{place.name}'"
+        servers.administer(end)
+        running.result()
+        servers.administer(f"alter database {place.name} with allow_connections true")
+        place.rows("drop trigger slow on payment_transactions")
+        wait_until(lambda: {row["attempts"] for row in work(place)} == {0}, "the attempts are given back")
+        for _ in payments:
+            engine.make_webhooks_due()
+            engine.settle()
+        assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}
+        assert place.value("select count(*) from dead_letters") == 0
+        duties.run(runtime, "settle")
+        assert [alarm["trouble"] for alarm in alarms(place)] == ["connection"]
