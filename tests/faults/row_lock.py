@@ -102,6 +102,8 @@ def held_rows(stack: Stack, payment_ids: Sequence[str], user_id: str) -> Iterato
     connection = psycopg2.connect(stack.owner_database_url)
     try:
         with connection.cursor() as cursor:
+            # The server ends sessions that are idle in a transaction; one that works on holds its locks all the same.
+            cursor.execute("set idle_in_transaction_session_timeout = 0")
             cursor.execute(
                 "select from payment_transactions where id = any(%s::uuid[]) for update", [list(payment_ids)]
             )
