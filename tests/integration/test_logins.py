@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg2
 import pytest
 
+import tasks
 from app.cli.stack import open_runtime
 from app.doctor import examine
+from app.runtime import Runtime, open_database
+from app.services import (
+    alerting,
+    notifications,
+    provider_calls,
+    provider_trouble,
+    seals,
+    settling,
+    sweep,
+    verification,
+    watching,
+)
 from app.settings import LOGIN_VARIABLES, Settings
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.migrations import upgrade
 from tests.support.commands import Commands
 from tests.support.servers import Place, Servers
+from tests.support.shop import Shop
 
 
 def find(place: Place, check: str, **environment: str) -> set[tuple[str, str]]:
@@ -105,6 +122,42 @@ def test_a_login_acts_as_its_own_roles_and_no_other(place: Place, process_type: 
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 cursor.execute("set role postgres")
     assert allowed == set(LOGIN_ROLES[process_type].roles)
+
+
+# What the tasks of each worker do (tasks/__init__.py): nothing of it may meet a right that its login has not.
+DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
+    "settle": (settling.settle_due, notifications.number_due),
+    "provider": (
+        *(provider_calls.call_due, sweep.sweep, sweep.housekeep, watching.raise_overdue, provider_trouble.raise_alarms),
+        *(alerting.post_due, seals.seal_due, verification.prove_due),
+    ),
+}
+
+
+def test_every_duty_of_the_tasks_is_tried() -> None:
+    runs = re.findall(r"duties\.run\(\s*runtime\(\), \"\w+\",(.+?)\)\n", inspect.getsource(tasks), re.DOTALL)
+    named = {name for run in runs for name in re.findall(r"\w+\.\w+", run)}
+    assert len(runs) == len(re.findall(r"@celery_app\.task", inspect.getsource(tasks)))
+    tried = {duty.__name__ for duties in DUTIES.values() for duty in duties}
+    assert {name.partition(".")[2] for name in named} == tried
+
+
+@pytest.mark.parametrize("process_type", DUTIES)
+def test_a_workers_login_has_every_right_that_its_tasks_need(place: Place, tenant: Shop, process_type: str) -> None:
+    for amount in ("25.00", "1.00"):
+        tenant.deliver(tenant.body(tenant.deposit(), amount=amount))
+    tenant.token("ann")
+    settings = Settings.from_environment(place.environment | {"SLUICE_PROCESS": f"worker-{process_type}"})
+    assert settings.database_url == place.login_urls[process_type]
+    database = open_database(settings, 2)
+    runtime = replace(tenant.runtime, settings=settings, database=database)
+    try:
+        for duty in DUTIES[process_type]:
+            duty(runtime)
+    finally:
+        database.engine.dispose()
+    if process_type == "settle":
+        assert place.value("select count(*) from webhook_work") == 0
 
 
 def test_the_doctor_warns_of_one_login_for_all(place: Place) -> None:
