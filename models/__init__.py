@@ -5,7 +5,7 @@ from models.messages import Row, prepared, read, write_later
 from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
 from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProcessKey, ProviderBreaker, ProviderTrouble
 from models.partitions import DroppedPartition
-from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork
+from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork, WaitingReversal
 from models.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
 from models.session import ByKeys, Database, alone
 from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
@@ -46,6 +46,7 @@ __all__ = [
     "Trouble",
     "VerificationPlace",
     "VerificationRun",
+    "WaitingReversal",
     "Wallet",
     "WalletTempLog",
     "WalletTransaction",

@@ -103,6 +103,41 @@ class PaymentWork(DueWork, Model):
     polls: Mapped[int] = mapped_column(server_default=text("0"))
 
 
+class WaitingReversal(Model):
+    """A verified reversal whose money is not credited yet; deleted once it is booked.
+
+    The payment carries the mark `reversal_waiting` meanwhile: settling reads this table for those payments alone.
+    """
+
+    __tablename__ = "waiting_reversals"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "payment_id"], ["payment_transactions.tenant_id", "payment_transactions.id"]
+        ),
+        CheckConstraint("amount_minor > 0", name="amount_minor"),
+        Index("ix_waiting_reversals_due", "due_at", postgresql_where=text("due_at is not null")),
+        {"comment": "Verified reversals whose money is not credited yet; deleted once they are booked."},
+    )
+
+    payment_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[TenantId]
+    provider_id: Mapped[uuid.UUID]
+    reference: Mapped[str] = mapped_column(
+        primary_key=True,
+        server_default=text("''"),
+        comment="The provider reference that the reversal named, empty where none.",
+    )
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    amount_minor: Mapped[Minor] = mapped_column(
+        primary_key=True, autoincrement=False, comment="The total given back, in minor units."
+    )
+    webhook_id: Mapped[uuid.UUID | None]
+    due_at: Mapped[datetime.datetime | None] = mapped_column(
+        comment="When it becomes a dead letter: the end of the monitoring window. Null once a person has been told."
+    )
+    created_at: Mapped[Created]
+
+
 class PaymentCountDelta(Model):
     """What one statement did to the number of payments by status; a trigger writes it, the sweep folds it."""
 

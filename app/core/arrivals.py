@@ -204,52 +204,6 @@ def hold_beside(
     )
 
 
-def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A refund or chargeback of a completed payment: a reversing pair of entries for what is new of it."""
-    amount_minor, currency = money_of(fact)
-    delta = amount_minor - payment.reversed_minor
-    credited = payment.received_minor or 0
-    if delta <= 0 and currency == payment.received_currency and not is_other_reference(payment, fact):
-        # Totals only grow: a smaller one was overtaken on its way.
-        return Decision(Verdict.DUPLICATE, "this reversal is known", payment)
-    # A verified fact that cannot be: another currency, more than was credited, another payment.
-    if currency != payment.received_currency or amount_minor > credited or is_other_reference(payment, fact):
-        return _refuse_reversal(payment, fact, "a reversal that does not fit what was credited")
-    balance = payment.wallet_balance_minor
-    if payment.policy.negative == "hold" and balance is not None and balance < delta:
-        return _refuse_reversal(payment, fact, "the wallet would go below zero")
-    reversed_payment = changed(payment, now, reversed_minor=amount_minor, exceptions=payment.exceptions | {"reversed"})
-    return Decision(
-        Verdict.APPLIED,
-        "the provider took money back",
-        reversed_payment,
-        transfer=Transfer(f"reversal:{amount_minor}", "reversal", delta, currency),
-        supersedes=frozenset({"reversal"}),
-        notification="payment.reversed",
-        alert="payment_reversed",
-    )
-
-
-def _refuse_reversal(payment: Payment, fact: Fact, why: str) -> Decision:
-    return Decision(
-        Verdict.DEAD_LETTER,
-        why,
-        payment,
-        case=Case(
-            "reversal",
-            f"{why}: {format_money(*money_of(fact))} of {_received(payment)}",
-            f"reversal:{fact.reference}:{fact.amount_minor}:{fact.currency}",
-            fact.reference,
-        ),
-        alert="reversal_held",
-    )
-
-
-def reverse_nothing(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A refund of a payment that was never completed: kept for a person, moves no money."""
-    return _refuse_reversal(payment, fact, "a reversal of money that was never credited")
-
-
 def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
     """A person accepts held money: it is credited as received, and the payment is completed with it.
 

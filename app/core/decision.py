@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
-from app.core.payments import Payment
+from app.core.payments import Payment, WaitingReversal
 from app.core.provider_values import is_redirect_url
 
 
@@ -55,7 +55,8 @@ class Decision:
     """What is to be written: the payment as it will be, and everything that goes with it in one transaction.
 
     `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
-    `supersedes_currency` is given, those in this currency alone. `alert` names an alarm to raise.
+    `supersedes_currency` is given, those in this currency alone, where `supersedes_keys` is, those with one of these
+    keys. `waits`: a reversal that is kept with the payment until it can be booked. `alert` names an alarm to raise.
     """
 
     verdict: Verdict
@@ -65,6 +66,8 @@ class Decision:
     case: Case | None = None
     supersedes: frozenset[str] = frozenset()
     supersedes_currency: str | None = None
+    supersedes_keys: frozenset[str] | None = None
+    waits: WaitingReversal | None = None
     notification: str | None = None
     alert: str | None = None
 

@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.core.arrivals import accept, hold_beside, reverse, reverse_nothing, succeed, succeed_again
+from app.core.arrivals import accept, hold_beside, succeed, succeed_again
 from app.core.decision import (
     Case,
     CommandDecider,
@@ -25,13 +25,15 @@ from app.core.decision import (
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.payments import Payment, Status
+from app.core.reversals import await_success, reverse
 
 
 def decide(payment: Payment, given: Input, now: datetime.datetime) -> Decision:
     """Returns what `given` does to `payment` at `now`. Total: every state has a decider for every kind."""
     if isinstance(given, Command):
         return COMMANDS[payment.status, given.kind](payment, given, now)
-    if is_other_reference(payment, given) and payment.status is not Status.COMPLETED:
+    is_reversal = given.kind is FactKind.REFUNDED
+    if is_other_reference(payment, given) and payment.status is not Status.COMPLETED and not is_reversal:
         return _reference_mismatch(payment, given, now)
     return FACTS[payment.status, given.kind](payment, given, now)
 
@@ -192,7 +194,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.PENDING, _F.SUCCEEDED): succeed,
     (_S.PENDING, _F.DECLINED): _end(_S.FAILED, "payment.failed"),
     (_S.PENDING, _F.CANCELLED): _end(_S.CANCELLED, "payment.cancelled"),
-    (_S.PENDING, _F.REFUNDED): reverse_nothing,
+    (_S.PENDING, _F.REFUNDED): await_success,
     (_S.PENDING, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.PROCESSING, _F.ACCEPTED): _fill_in,
     (_S.PROCESSING, _F.PENDING): _fill_in,
@@ -200,7 +202,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.PROCESSING, _F.SUCCEEDED): succeed,
     (_S.PROCESSING, _F.DECLINED): _end(_S.FAILED, "payment.failed"),
     (_S.PROCESSING, _F.CANCELLED): _end(_S.CANCELLED, "payment.cancelled"),
-    (_S.PROCESSING, _F.REFUNDED): reverse_nothing,
+    (_S.PROCESSING, _F.REFUNDED): await_success,
     (_S.PROCESSING, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.COMPLETED, _F.ACCEPTED): _fill_in,
     (_S.COMPLETED, _F.PENDING): _fill_in,
@@ -216,7 +218,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.FAILED, _F.SUCCEEDED): succeed,
     (_S.FAILED, _F.DECLINED): _duplicate("the payment has failed already"),
     (_S.FAILED, _F.CANCELLED): _ignored("the payment has failed already"),
-    (_S.FAILED, _F.REFUNDED): reverse_nothing,
+    (_S.FAILED, _F.REFUNDED): await_success,
     (_S.FAILED, _F.NOT_FOUND): _ignored("the provider does not know it"),
     (_S.CANCELLED, _F.ACCEPTED): _fill_in,
     (_S.CANCELLED, _F.PENDING): _fill_in,
@@ -224,7 +226,7 @@ FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (_S.CANCELLED, _F.SUCCEEDED): succeed,
     (_S.CANCELLED, _F.DECLINED): _ignored("the payment is cancelled already"),
     (_S.CANCELLED, _F.CANCELLED): _duplicate("the payment is cancelled already"),
-    (_S.CANCELLED, _F.REFUNDED): reverse_nothing,
+    (_S.CANCELLED, _F.REFUNDED): await_success,
     (_S.CANCELLED, _F.NOT_FOUND): _ignored("the provider does not know it"),
 }
 COMMANDS: dict[tuple[Status, CommandKind], CommandDecider] = {

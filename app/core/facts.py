@@ -36,7 +36,8 @@ class Fact:
     COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
     `settles_within_days`. `is_expiry`: a CANCELLED that the provider's clock brought about, not a person.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
-    `currency`; both are None for the other kinds.
+    `currency`; both are None for the other kinds. `refunded_minor`: what a look-up that says SUCCEEDED says was given
+    back of it, in total.
     """
 
     kind: FactKind
@@ -44,6 +45,7 @@ class Fact:
     redirect_url: str | None = None
     amount_minor: int | None = None
     currency: str | None = None
+    refunded_minor: int | None = None
     message: str | None = None
     settles_within_days: int | None = None
     is_expiry: bool = False

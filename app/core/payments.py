@@ -43,6 +43,8 @@ EDGES: frozenset[tuple[Status, Status]] = frozenset(
 
 # What needs a look, the strongest first: a payment can carry several marks, the outside sees the strongest.
 EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late")
+# A mark that no client is shown: reversals wait for the payment's money, and settling has to read them.
+REVERSAL_WAITING = "reversal_waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,28 @@ class Policy:
 class Beside:
     """Money of one provider reference in one currency that dead letters of a payment tell of, in minor units.
 
-    `accepted_minor`: credited by a person. `waiting_minor`: what waits for a person on top of it.
+    `accepted_minor`: credited by a person. `waiting_minor`: what waits for a person on top of it. `reversed_minor`:
+    what was given back of it and booked.
     """
 
     reference: str | None
     currency: str
     accepted_minor: int = 0
     waiting_minor: int = 0
+    reversed_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingReversal:
+    """A verified reversal that is not booked: the total given back under a reference, in minor units.
+
+    `webhook_id`: the delivery that told it, None where a look-up did.
+    """
+
+    reference: str | None
+    amount_minor: int
+    currency: str
+    webhook_id: uuid.UUID | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +95,7 @@ class Payment:
     `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet. `wallet_balance_minor`: the user's
     balance in the payment's currency, where a reversal is to be decided under a policy that forbids going below zero.
     `beside`: money of its dead letters by provider reference and currency, where it carries the mark `conflict`.
+    `reversals_waiting`: those that came before their money.
     """
 
     id: uuid.UUID
@@ -107,6 +125,7 @@ class Payment:
     has_waiting_webhooks: bool = False
     wallet_balance_minor: int | None = None
     beside: tuple[Beside, ...] = ()
+    reversals_waiting: tuple[WaitingReversal, ...] = ()
     policy: Policy = Policy()
     pending_reason: str | None = None
 
@@ -119,6 +138,11 @@ class Payment:
     def awaited_until(self) -> datetime.datetime:
         """When the time to pay is up: `expires_at`, or later where the payer has committed to a slow method."""
         return self.expires_at if self.committed_until is None else max(self.expires_at, self.committed_until)
+
+    @property
+    def monitored_until(self) -> datetime.datetime:
+        """The end of the monitoring window: until then late money and reversals are expected."""
+        return self.awaited_until + datetime.timedelta(seconds=self.policy.monitoring_seconds)
 
     @property
     def exception(self) -> str | None:

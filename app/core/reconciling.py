@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.core.decision import money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
-from app.core.payments import Payment, Status
+from app.core.payments import REVERSAL_WAITING, Payment, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,27 @@ def compare(
         return None
     reason, detail = found
     return Difference(reason, detail, f"{reason}:{reference}:{detail}", reference, payment.id)
+
+
+def is_news(payment: Payment, fact: Fact, reference: str) -> bool:
+    """Return whether the provider's row moves the payment on as a poll would: it is open here and not there."""
+    is_done = fact.kind in (FactKind.SUCCEEDED, FactKind.DECLINED, FactKind.CANCELLED)
+    is_done = is_done or (fact.kind is FactKind.COMMITTED and payment.committed_until is None)
+    is_known = (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency)
+    is_same = payment.provider_reference in (None, reference)
+    return payment.is_open and is_same and is_done and not (fact.kind is FactKind.SUCCEEDED and is_known)
+
+
+def find_reversal(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> Fact | None:
+    """Return the reversal that the provider's row tells and that is not booked; of an unpaid payment it waits."""
+    is_same = payment.provider_reference in (None, reference)
+    if fact.kind is not FactKind.SUCCEEDED or not is_same or refunded_minor <= payment.reversed_minor:
+        return None
+    is_completed = payment.status is Status.COMPLETED
+    if is_completed and REVERSAL_WAITING in payment.exceptions and refunded_minor > (payment.received_minor or 0):
+        # More than was credited is a person's already.
+        return None
+    return Fact(FactKind.REFUNDED, reference, amount_minor=refunded_minor, currency=fact.currency)
 
 
 def _asked_differs(payment: Payment, asked: tuple[int, str]) -> tuple[str, str] | None:

@@ -117,5 +117,4 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | No
     if payment.provider_reference is None and not payment.was_sent:
         return None
     due_at = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
-    until = payment.awaited_until + datetime.timedelta(seconds=payment.policy.monitoring_seconds)
-    return Call("poll", due_at) if due_at <= until else None
+    return Call("poll", due_at) if due_at <= payment.monitored_until else None

@@ -224,10 +224,15 @@ def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
     try:
         currency = str(body.get("received_currency") or body.get("currency"))
         amount_minor = parse_exact_amount(body.get("received_amount"), currency)
+        given_back = str(body.get("refunded_amount") or "0")
+        # Nothing given back may be written without a currency's digits.
+        refunded = parse_exact_amount(given_back, currency) if given_back.strip("0.") else 0
     except (AmountError, CurrencyError) as error:
         raise UnexpectedAnswer(f"the provider's answer has an unreadable amount: {error}", "received_amount") from error
     redirect_url = body.get("redirect_url")
-    return Fact(kind, reference, redirect_url if is_redirect_url(redirect_url) else None, amount_minor, currency)
+    return Fact(
+        kind, reference, redirect_url if is_redirect_url(redirect_url) else None, amount_minor, currency, refunded
+    )
 
 
 def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
@@ -259,12 +264,9 @@ def _listed(body: Any) -> Listed:
     try:
         currency = str(body.get("currency"))
         asked = parse_exact_amount(body.get("amount"), currency)
-        given_back = str(body.get("refunded_amount") or "0")
-        # Nothing given back may be written without a currency's digits.
-        refunded = parse_exact_amount(given_back, fact.currency or currency) if given_back.strip("0.") else 0
     except (AmountError, CurrencyError) as error:
         raise UnexpectedAnswer(f"the provider's list has an unreadable amount: {error}", "amount") from error
-    return Listed(payment_id, read_answer_reference(body), asked, currency, refunded, fact)
+    return Listed(payment_id, read_answer_reference(body), asked, currency, fact.refunded_minor or 0, fact)
 
 
 def _error_message(answer: Answer) -> str:

@@ -138,8 +138,12 @@ def _item(row: RowMapping, kind: CommandKind, actor: str) -> Item | None:
 
 
 def describe(outcomes: list[Outcome]) -> str:
-    """Returns in words what was decided, or would be."""
-    decision = outcomes[0].decision
+    """Returns in words what was decided, or would be, with what follows from it."""
+    return "; then ".join(map(_describe_one, outcomes))
+
+
+def _describe_one(outcome: Outcome) -> str:
+    decision = outcome.decision
     if decision is None:
         return "waits: there is no such payment with this provider"
     words = f"{decision.verdict}: {decision.reason}; the payment is {decision.payment.status}"

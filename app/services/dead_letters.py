@@ -47,13 +47,15 @@ class DeadLetterRow:
 class Superseded:
     """Which open cases of a payment later money has settled.
 
-    They are of one provider reference and have one of these reasons; where `currency` is given, they are in that one.
+    They are of one provider reference and have one of these reasons; where `currency` is given, they are in that one,
+    where `keys` are, each has one of them.
     """
 
     payment_id: uuid.UUID
     reference: str | None
     reasons: frozenset[str]
     currency: str | None = None
+    keys: frozenset[str] | None = None
 
 
 _COLUMNS = {
@@ -83,7 +85,13 @@ _INSERT = text(
     " detail = excluded.detail, attempts = excluded.attempts, amount_minor = excluded.amount_minor"
     " where dead_letters.state in ('redriven', 'superseded') and excluded.state = 'open' returning id"
 )
-_SUPERSEDED_COLUMNS = {"payment_id": "uuid", "reference": "text", "reasons": "text[]", "currency": "text"}
+_SUPERSEDED_COLUMNS = {
+    "payment_id": "uuid",
+    "reference": "text",
+    "reasons": "text[]",
+    "currency": "text",
+    "keys": "text[]",
+}
 _SUPERSEDE = text(
     f"""
     update dead_letters d set state = 'superseded', closed_at = now(), closed_by = 'system'
@@ -91,6 +99,7 @@ _SUPERSEDE = text(
     where d.payment_id = r.payment_id and d.state = 'open' and d.case_key is not null and d.reason = any(r.reasons)
       and (d.case_reference is null or r.reference is null or d.case_reference = r.reference)
       and (d.currency is null or r.currency is null or d.currency = r.currency)
+      and (r.keys is null or d.case_key = any(r.keys))
     """  # noqa: S608  # constants
 )
 
@@ -110,7 +119,7 @@ def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
 def supersede(connection: Connection, settled: list[Superseded]) -> None:
     """Closes open cases that later money has settled."""
     if settled:
-        rows = [(row.payment_id, row.reference, row.reasons, row.currency) for row in settled]
+        rows = [(row.payment_id, row.reference, row.reasons, row.currency, row.keys) for row in settled]
         connection.execute(_SUPERSEDE, encode_rows(_SUPERSEDED_COLUMNS, rows))
 
 
@@ -120,6 +129,7 @@ def superseded_by(later: Superseded, row: DeadLetterRow) -> DeadLetterRow:
     fits = fits and row.case_key is not None
     fits = fits and (None in (row.case_reference, later.reference) or row.case_reference == later.reference)
     fits = fits and (None in (row.currency, later.currency) or row.currency == later.currency)
+    fits = fits and (later.keys is None or row.case_key in later.keys)
     return replace(row, state="superseded") if fits else row
 
 

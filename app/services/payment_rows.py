@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from app.core.payments import Beside, Payment, Policy, Status
+from app.core.payments import Beside, Payment, Policy, Status, WaitingReversal
 from app.core.schedule import next_call
 from models import prepared, read, write_later
 from models.row_sets import encode_rows, row_set, uuid_array
@@ -54,11 +54,19 @@ _LOAD = prepared(
            case when 'conflict' = any(p.exceptions) then array(
                select jsonb_build_array(d.case_reference, d.currency,
                    coalesce(sum(d.amount_minor) filter (where d.state = 'accepted'), 0),
-                   coalesce(max(d.amount_minor) filter (where d.state = 'open'), 0))
+                   coalesce(max(d.amount_minor) filter (where d.state = 'open'), 0),
+                   (select coalesce(sum(e.amount_minor), 0) from wallet_transactions e
+                    where e.payment_id = p.id and e.type = 'reversal' and e.direction = -1
+                      and rtrim(e.transfer_key, '0123456789')
+                          = concat('reversal:', d.case_reference, ':', d.currency, ':')))
                from dead_letters d
                where d.tenant_id = p.tenant_id and d.payment_id = p.id and d.amount_minor is not null
                  and d.reason in ('second_payment', 'reference_mismatch')
-               group by d.case_reference, d.currency) end as beside
+               group by d.case_reference, d.currency) end as beside,
+           case when 'reversal_waiting' = any(p.exceptions) then array(
+               select jsonb_build_array(v.reference, v.amount_minor, v.currency, v.webhook_id)
+               from waiting_reversals v where v.tenant_id = p.tenant_id and v.payment_id = p.id
+               order by v.amount_minor) end as reversals_waiting
     from clock cross join payment_transactions p
     join tenants t on t.id = p.tenant_id
     left join (
@@ -97,11 +105,17 @@ def lock_payments(
             has_open_case=row["has_open_case"],
             has_waiting_webhooks=row["has_waiting_webhooks"],
             beside=tuple(Beside(*money) for money in row["beside"] or ()),
+            reversals_waiting=tuple(map(_read_reversal, row["reversals_waiting"] or ())),
             session_closed=row["session_closed"],
             policy=policy,
         )
         locked[payment.id] = LockedPayment(payment, payment, row["polls"], row["has_open_letters"])
     return locked, now
+
+
+def _read_reversal(values: list[Any]) -> WaitingReversal:
+    reference, amount_minor, currency, webhook_id = values
+    return WaitingReversal(reference or None, amount_minor, currency, webhook_id and uuid.UUID(webhook_id))
 
 
 def _read_policy(row: Mapping[str, Any]) -> Policy:

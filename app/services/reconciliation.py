@@ -1,8 +1,9 @@
 """Reconciliation: a period of payments is compared with the provider's own list; each difference is an open case.
 
 A payment that is still open here is settled by the provider's word, as a poll's answer would settle it, through the
-one function. Nothing else moves money: a difference about a payment that has ended is for a person, who accepts,
-rejects or redrives its case. A difference is confirmed before it is told: the payment is asked for once more, and one
+one function; so is money that the provider gave back, of any payment: a reversal is a fact whichever channel tells it.
+Nothing else moves money: a difference about a payment that has ended is for a person, who accepts, rejects or redrives
+its case. A difference is confirmed before it is told: the payment is asked for once more, and one
 that has changed meanwhile is in flight and left to the next run. The same difference is the same case.
 """
 
@@ -12,15 +13,16 @@ import datetime
 import itertools
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, text
 
+from app.core.decision import Verdict
 from app.core.errors import ProviderUnusable, RequestRejected
 from app.core.facts import Fact, FactKind
 from app.core.payments import Payment
-from app.core.reconciling import Difference, compare, missing_there
+from app.core.reconciling import Difference, compare, find_reversal, is_news, missing_there
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime import Runtime
 from app.services import alerts, audit, settlement
@@ -28,9 +30,8 @@ from app.services.after_commit import queue, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.comparing import left_to_the_next_run
-from app.services.payment_rows import read_payment
-from app.services.payments import PAYMENT_COLUMNS
 from app.services.provider_trouble import read_api_key
+from app.services.reconciled_rows import COLUMNS, read_compared
 from app.services.settlement import Item
 from models import new_id
 
@@ -110,25 +111,14 @@ def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
         yield chunk
 
 
-# Here an open case is one of an earlier run.
-_COLUMNS = (
-    f"{PAYMENT_COLUMNS}, session_closed, exists (select from dead_letters d where d.tenant_id = p.tenant_id"
-    " and d.payment_id = p.id and d.kind = 'reconciliation' and d.state = 'open') as is_case_open"
-)
-
-
-def _read(row: RowMapping) -> Payment:
-    return replace(read_payment(row), session_closed=row["session_closed"], has_open_case=row["is_case_open"])
-
-
 def _load(place: _Place, ids: list[uuid.UUID]) -> dict[uuid.UUID, Payment]:
     query = text(
-        f"select {_COLUMNS} from payment_transactions p"  # noqa: S608  # constants
+        f"select {COLUMNS} from payment_transactions p"  # noqa: S608  # constants
         " where tenant_id = :tenant_id and provider_id = :provider_id and id = any(:ids)"
     )
     with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
         values = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "ids": ids}
-        return {row["id"]: _read(row) for row in connection.execute(query, values).mappings()}
+        return {row["id"]: read_compared(row) for row in connection.execute(query, values).mappings()}
 
 
 def _sent_between(
@@ -136,7 +126,7 @@ def _sent_between(
 ) -> Iterator[Payment]:
     """Yields our payments of the period that the provider has given a reference and did not list."""
     query = text(
-        f"select {_COLUMNS} from payment_transactions p"  # noqa: S608  # constants
+        f"select {COLUMNS} from payment_transactions p"  # noqa: S608  # constants
         " where tenant_id = :tenant_id and provider_id = :provider_id and created_at >= :start and created_at < :end"
         " and (created_at, id) > (:after_at, :after_id) and provider_reference is not null"
         " order by created_at, id limit :rows"
@@ -146,7 +136,7 @@ def _sent_between(
     while True:
         with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
             values = about | {"after_at": after_at, "after_id": after_id, "rows": COMPARED_ROWS}
-            payments = [_read(row) for row in connection.execute(query, values).mappings()]
+            payments = [read_compared(row) for row in connection.execute(query, values).mappings()]
         if not payments:
             return
         yield from (payment for payment in payments if payment.id not in seen)
@@ -154,9 +144,13 @@ def _sent_between(
 
 
 def _look(place: _Place, report: Report, payment: Payment | None, row: Listed | None) -> None:
-    if row is not None and payment is not None and _is_news(payment, row):
-        _settle(place, report, payment, row.fact)
-        return
+    if row is not None and payment is not None:
+        if is_news(payment, row.fact, row.reference):
+            _settle(place, report, payment, row.fact)
+            return
+        if reversal := find_reversal(payment, row.fact, row.reference, row.refunded_minor):
+            _settle(place, report, payment, reversal)
+            payment = _load(place, [payment.id])[payment.id]
     difference = _differ(payment, row)
     if difference is None:
         report.closed += _close_others(place, payment, None)
@@ -167,15 +161,6 @@ def _look(place: _Place, report: Report, payment: Payment | None, row: Listed | 
     report.closed += _close_others(place, payment, difference)
     if _keep(place, difference):
         report.differences.append(difference)
-
-
-def _is_news(payment: Payment, row: Listed) -> bool:
-    """Whether a poll would bring something: the payment is open and the provider is done with it."""
-    is_done = row.fact.kind in (FactKind.SUCCEEDED, FactKind.DECLINED, FactKind.CANCELLED)
-    is_done = is_done or (row.fact.kind is FactKind.COMMITTED and payment.committed_until is None)
-    is_known = (row.fact.amount_minor, row.fact.currency) == (payment.received_minor, payment.received_currency)
-    is_same = payment.provider_reference in (None, row.reference)
-    return payment.is_open and is_same and is_done and not (row.fact.kind is FactKind.SUCCEEDED and is_known)
 
 
 def _differ(payment: Payment | None, row: Listed | None) -> Difference | None:
@@ -197,7 +182,8 @@ def _settle(place: _Place, report: Report, payment: Payment, fact: Fact) -> None
     with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
         outcomes = settlement.settle(connection, [item])
         queue(connection, outcomes)
-    report.settled += 1
+    nothing_new = (Verdict.DUPLICATE, Verdict.IGNORED)
+    report.settled += any(one.decision and one.decision.verdict not in nothing_new for one in outcomes)
     tell(place.runtime, outcomes)
 
 

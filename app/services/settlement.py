@@ -10,16 +10,18 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from app.core.decision import Case, Decision, Verdict
 from app.core.decisions import decide
 from app.core.errors import InvariantBroken
-from app.core.facts import Fact, FactKind, Input
+from app.core.facts import Fact, Input
 from app.core.payments import EDGES, Payment
+from app.core.reversals import as_fact, list_following
 from app.services import alerts, audit, dead_letters, ledger
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
+from app.services.balances import Balances, lock_balances, note_transfer, with_balance
 from app.services.dead_letters import DeadLetterRow, Superseded
 from app.services.ledger import Posting
 from app.services.payment_rows import (
@@ -30,6 +32,7 @@ from app.services.payment_rows import (
     update_commitments,
     update_payments,
 )
+from app.services.reversal_rows import Waiting, add_evidence, write_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Item:
     """One fact or command about one payment, and who brings it.
 
     `provider_id`, where given, must be the payment's own. `webhook_id`, `body` and `headers` tell where a webhook's
-    fact came from; a dead letter keeps them. `polls` is the new place in the poll schedule, where a poll was answered.
+    fact came from; a dead letter keeps them. `is_follow_up`: a reversal that waited for the decision before it, or that
+    was told along with it. `polls` is the new place in the poll schedule, where a poll was answered.
     """
 
     tenant_id: uuid.UUID
@@ -49,6 +53,7 @@ class Item:
     body: bytes | None = None
     headers: dict[str, Any] | None = None
     polls: int | None = None
+    is_follow_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class _Writes:
     cases: list[DeadLetterRow] = field(default_factory=list)
     superseded: list[Superseded] = field(default_factory=list)
     alerts: list[AlertRow] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     audit: list[tuple[Outcome, Payment]] = field(default_factory=list)
 
 
@@ -78,7 +84,8 @@ def settle(connection: Connection, items: list[Item]) -> list[Outcome]:
     """Decides `items` in their order and writes what follows from them; the caller adds the notifications and commits.
 
     The notifications go last, by `after_commit.number` where the caller is a worker, else by `after_commit.queue`.
-    Items of one payment are decided one after the other on its row, which stays locked until the commit. Raises
+    Items of one payment are decided one after the other on its row, which stays locked until the commit. What waited
+    for a decision is decided right after it and is an outcome of its own. Raises
     sqlalchemy.exc.DBAPIError (retry the batch on 40001 and 40P01) and InvariantBroken (nothing may be written).
     """
     loaded, writes, outcomes, now = _decide_all(connection, items)
@@ -95,56 +102,48 @@ def _decide_all(
     connection: Connection, items: list[Item]
 ) -> tuple[dict[uuid.UUID, LockedPayment], _Writes, list[Outcome], datetime.datetime]:
     loaded, now = lock_payments(connection, list({item.payment_id for item in items}))
-    balances = _lock_balances(connection, items, loaded)
+    balances = lock_balances(connection, [(item.payment_id, item.given) for item in items], loaded)
     writes, outcomes = _Writes(), []
     for item in items:
         row = loaded.get(item.payment_id)
         if row is None or not _belongs(item, row.payment):
             outcomes.append(Outcome(item, None, is_foreign=row is not None))
             continue
-        if balances is not None and row.payment.received_currency:
-            key = (row.payment.tenant_id, row.payment.user_id, row.payment.received_currency)
-            row.payment = replace(row.payment, wallet_balance_minor=balances.get(key, 0))
-        outcome = _decide_one(item, row, now, writes)
-        outcomes.append(outcome)
-        if balances is not None and outcome.decision and outcome.decision.transfer:
-            moved = ledger.user_change(Posting(row.payment, outcome.decision.transfer))
-            balances[moved.key] = balances.get(moved.key, 0) + moved.amount_minor
+        before = row.payment
+        outcomes.append(_decide_on_balance(item, row, now, writes, balances))
+        for follow_up in _follow_ups(before, outcomes[-1]):
+            outcomes.append(_decide_on_balance(follow_up, row, now, writes, balances))
     return loaded, writes, outcomes, now
 
 
-_BALANCES = text(
-    """
-    select tenant_id, user_id, currency, balance_minor from wallets
-    where kind = 'user' and (tenant_id, user_id) in (
-        select * from unnest(cast(:tenants as uuid[]), cast(:users as text[])))
-    order by id for no key update
-    """
-)
-
-
-def _lock_balances(
-    connection: Connection, items: list[Item], loaded: dict[uuid.UUID, LockedPayment]
-) -> dict[ledger.UserKey, int] | None:
-    """Locks all wallets of the batch's users where a reversal may not take one below zero, and returns the balances.
-
-    All of them and in the order of their ids, so that the ledger's own locks later find nothing new to wait for.
-    """
-    held = [
-        item
-        for item in items
-        if item.given.kind is FactKind.REFUNDED
-        and item.payment_id in loaded
-        and loaded[item.payment_id].payment.policy.negative == "hold"
+def _follow_ups(before: Payment, outcome: Outcome) -> list[Item]:
+    item, decision = outcome.item, outcome.decision
+    assert decision is not None  # noqa: S101  # of a payment that is there
+    if not decision.payment.reversals_waiting and not (isinstance(item.given, Fact) and item.given.refunded_minor):
+        return []
+    payment = decision.payment
+    actor = f"provider:{payment.provider_id}"
+    return [
+        Item(
+            payment.tenant_id,
+            payment.id,
+            as_fact(reversal),
+            actor,
+            payment.provider_id,
+            reversal.webhook_id,
+            is_follow_up=True,
+        )
+        for reversal in list_following(before, item.given, decision)
     ]
-    if not held:
-        return None
-    users = {(row.payment.tenant_id, row.payment.user_id) for row in loaded.values()}
-    parameters = {"tenants": [tenant_id for tenant_id, _ in users], "users": [user_id for _, user_id in users]}
-    return {
-        (row.tenant_id, row.user_id, row.currency): row.balance_minor
-        for row in connection.execute(_BALANCES, parameters)
-    }
+
+
+def _decide_on_balance(
+    item: Item, row: LockedPayment, now: datetime.datetime, writes: _Writes, balances: Balances | None
+) -> Outcome:
+    row.payment = with_balance(row.payment, item.given, balances)
+    outcome = _decide_one(item, row, now, writes)
+    note_transfer(balances, row.payment, outcome.decision.transfer if outcome.decision else None)
+    return outcome
 
 
 def _belongs(item: Item, payment: Payment) -> bool:
@@ -162,7 +161,8 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
         writes.postings.append(Posting(after, decision.transfer))
     if decision.supersedes:
         reference = _reference(item) or after.provider_reference
-        _supersede(Superseded(after.id, reference, decision.supersedes, decision.supersedes_currency), row, writes)
+        which = (decision.supersedes, decision.supersedes_currency, decision.supersedes_keys)
+        _supersede(Superseded(after.id, reference, *which), row, writes)
     if decision.case:
         writes.cases.append(_dead_letter(item, after, decision.case))
     if decision.alert:
@@ -171,11 +171,26 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
         )
     if decision.verdict is not Verdict.IGNORED or item.webhook_id:
         writes.audit.append((outcome, before))
-    row.payment = after
+    row.payment = _keep_waiting(item, decision, writes)
     if item.polls is not None:
         row.polls = item.polls
     row.reschedule |= item.polls is not None or after is not before
     return outcome
+
+
+def _keep_waiting(item: Item, decision: Decision, writes: _Writes) -> Payment:
+    """Returns the payment with the webhook that told what waits; a case waits for no deadline any more."""
+    payment = decision.payment
+    if decision.waits is None:
+        return payment
+    kept = tuple(
+        replace(one, webhook_id=one.webhook_id or item.webhook_id) if one == decision.waits else one
+        for one in payment.reversals_waiting
+    )
+    payment = replace(payment, reversals_waiting=kept)
+    waiting = next(one for one in kept if one == decision.waits)
+    writes.waiting.append((payment, waiting, None if decision.case else payment.monitored_until))
+    return payment
 
 
 def _supersede(superseded: Superseded, row: LockedPayment, writes: _Writes) -> None:
@@ -218,7 +233,8 @@ def _write(
     close_holds(connection, [row.payment for row in changed if row.payment.status is not row.original.status])
     # Cases of the same reference go before the one that replaces them comes.
     dead_letters.supersede(connection, writes.superseded)
-    dead_letters.write(connection, writes.cases)
+    dead_letters.write(connection, add_evidence(connection, writes.cases))
+    write_waiting(connection, writes.waiting, [(row.original, row.payment) for row in loaded.values()])
     alerts.write(connection, writes.alerts)
     posted = ledger.post(connection, writes.postings)
     audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in writes.audit])

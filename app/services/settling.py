@@ -232,8 +232,8 @@ def _settle(
     outcomes = settlement.settle(connection, items) if items else []
     by_id = {webhook.id: webhook for webhook in webhooks}
     for outcome in outcomes:
-        assert outcome.item.webhook_id is not None  # noqa: S101  # set by translate
-        _judge(by_id[outcome.item.webhook_id], outcome, marks)
+        if outcome.item.webhook_id and not outcome.item.is_follow_up:
+            _judge(by_id[outcome.item.webhook_id], outcome, marks)
     _write_marks(connection, marks)
     return outcomes, marks
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from app.runtime import Runtime
 from app.services import duties
 from app.services.partitions.keeping import analyze_daily, keep_partitions
+from app.services.waiting_reversals import end_waiting
 
 # One statement's worth of expired credentials; the rest goes at the next housekeeping.
 HOUSEKEEPING_ROWS_MAX = 10_000
@@ -40,13 +41,14 @@ def sweep(runtime: Runtime) -> None:
 
 
 def housekeep(runtime: Runtime) -> None:
-    """Removes expired tokens and tickets, folds the payment counts, and makes the partitions of months to come."""
+    """Removes expired credentials, folds counts, ends what waited long enough, makes partitions of months to come."""
     duties.run(
         runtime,
         "sweep",
         _remove_tickets,
         _remove_tokens,
         _fold_counts,
+        end_waiting,
         keep_partitions,
         analyze_daily,
     )

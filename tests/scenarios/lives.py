@@ -125,8 +125,13 @@ class Lives(RuleBasedStateMachine):
         self.model.settle()
 
     @precondition(lambda self: self.ids)
-    @rule(pick=PICKS, status=st.sampled_from(("success", "failed", "cancelled", "pending")), factor=FACTORS)
-    def poll(self, pick: int, status: str, factor: float) -> None:
+    @rule(
+        pick=PICKS,
+        status=st.sampled_from(("success", "failed", "cancelled", "pending")),
+        factor=FACTORS,
+        given_back=st.sampled_from((0, 0, 0.4, 1)),
+    )
+    def poll(self, pick: int, status: str, factor: float, given_back: float) -> None:
         """The provider is asked, and answers."""
         number = pick % len(self.ids)
         told = self.tell(number, status, factor, is_foreign=False)
@@ -139,12 +144,16 @@ class Lives(RuleBasedStateMachine):
         _, reference, amount, currency = told
         fact = Fact(kind, self.name(number, reference))
         if status == "success":
-            fact = replace(fact, amount_minor=amount, currency=currency)
+            fact = replace(fact, amount_minor=amount, currency=currency, refunded_minor=int(amount * given_back))
         self.settle_item(number, fact)
         payment = self.model.payments[number]
+        if fact.refunded_minor:
+            # Of what the answer tells at once the money comes first; more than was credited waits.
+            payment.given_back.add((reference, currency, fact.refunded_minor))
         if status == "pending" and payment.status == "pending":
             payment.status = "processing"
         self.model.apply(payment, *told)
+        self.model.book(payment)
 
     # What a person decides
 

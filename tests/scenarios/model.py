@@ -15,7 +15,10 @@ Told = tuple[bool, str, int, str]
 
 @dataclass
 class ModelPayment:
-    """`waiting` holds what a person may accept, by reference and currency: (total told, minor units)."""
+    """`waiting` holds what a person may accept, by reference and currency: (total told, minor units).
+
+    `given_back` are the totals that the provider said it gave back, `booked` what was booked of them.
+    """
 
     user: str
     asked: int
@@ -25,6 +28,8 @@ class ModelPayment:
     received_currency: str | None = None
     reversed: int = 0
     waiting: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    given_back: set[tuple[str, str, int]] = field(default_factory=set)
+    booked: Counter[tuple[str, str]] = field(default_factory=Counter)
     closed: set[Told] = field(default_factory=set)
     accepted: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -56,8 +61,8 @@ class Model:
             self._more_money(payment, reference, amount, currency)
         elif fact == "success":
             self._money(payment, amount, currency)
-        elif fact == "refund" and payment.status == "completed":
-            self._refund(payment, amount, currency)
+        elif fact == "refund":
+            self.give_back(payment, reference, amount, currency)
         elif fact in ("failed", "cancelled") and payment.is_open and not payment.waiting:
             payment.status = fact
 
@@ -80,6 +85,7 @@ class Model:
     def _credit(self, payment: ModelPayment, amount: int, currency: str) -> None:
         self.wallets[payment.user, currency] += amount
         self.credits += 1
+        self.book(payment)
 
     def _more_money(self, payment: ModelPayment, reference: str, amount: int, currency: str) -> None:
         is_own = reference == OWN and currency == payment.received_currency
@@ -92,11 +98,22 @@ class Model:
         if (True, reference, amount, currency) not in payment.closed:
             payment.waiting[reference, currency] = (amount, extra)
 
-    def _refund(self, payment: ModelPayment, amount: int, currency: str) -> None:
-        if currency == payment.received_currency and payment.reversed < amount <= (payment.received or 0):
-            self.wallets[payment.user, currency] -= amount - payment.reversed
-            self.reversals += 1
-            payment.reversed = amount
+    def give_back(self, payment: ModelPayment, reference: str, amount: int, currency: str) -> None:
+        """Books a total that the provider gave back, or keeps it until so much is credited."""
+        payment.given_back.add((reference, currency, amount))
+        self.book(payment)
+
+    def book(self, payment: ModelPayment) -> None:
+        """Books what was given back of what is credited, the smaller totals first."""
+        for reference, currency, total in sorted(payment.given_back if payment.status == "completed" else ()):
+            is_own = reference == OWN and currency == payment.received_currency
+            credited = (payment.received or 0) if is_own else payment.accepted[reference, currency]
+            known = payment.booked[reference, currency]
+            if known < total <= credited:
+                self.wallets[payment.user, currency] -= total - known
+                self.reversals += 1
+                payment.booked[reference, currency] = total
+        payment.reversed = payment.booked[OWN, payment.received_currency or ""]
 
     def cancel(self, payment: ModelPayment) -> bool:
         """Cancels; returns whether that could be done."""
@@ -123,11 +140,11 @@ class Model:
         if payment.status != "completed":
             self._complete(payment, amount, currency)
             return
-        self._credit(payment, amount, currency)
         if reference == OWN and currency == payment.received_currency:
             payment.received = (payment.received or 0) + amount
         else:
             payment.accepted[reference, currency] += amount
+        self._credit(payment, amount, currency)
 
     def pending(self) -> Counter[tuple[str, str]]:
         """Returns the sums of open payments by user and currency."""

@@ -19,6 +19,7 @@ from app.core.decision import Decision, Transfer, money_of
 from app.core.decisions import decide
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.payments import Beside, Payment, Policy, Status
+from app.core.reversals import as_fact, list_following
 
 NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 ASKED = 2500
@@ -96,12 +97,13 @@ class Report(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """A payment, the dead letters and the credits of it, and all the money that was ever reported."""
+    """A payment, the dead letters and the credits of it, and all the money that was ever reported, or given back."""
 
     payment: Payment = PAYMENT
     cases: tuple[CaseRow, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     reported: frozenset[Report] = frozenset()
+    given_back: frozenset[Report] = frozenset()
     path: tuple[str, ...] = ()
 
     @property
@@ -110,8 +112,8 @@ class World:
         payment = self.payment
         seen = (payment.status, payment.exceptions, payment.provider_reference, payment.redirect_url)
         money = (payment.received_minor, payment.received_currency, payment.reversed_minor)
-        rest = (payment.failure_reason, payment.session_closed)
-        return (*seen, *money, *rest, self.cases, self.transfers, self.reported)
+        rest = (payment.failure_reason, payment.session_closed, payment.reversals_waiting)
+        return (*seen, *money, *rest, self.cases, self.transfers, self.reported, self.given_back)
 
     @property
     def open_cases(self) -> list[CaseRow]:
@@ -120,23 +122,36 @@ class World:
     def credited(self, currency: str) -> int:
         return sum(row.amount_minor for row in self.transfers if row.type == "deposit" and row.currency == currency)
 
-    def reversed(self) -> int:
-        return sum(row.amount_minor for row in self.transfers if row.type == "reversal")
+    def reversed(self, currency: str | None) -> int:
+        return sum(row.amount_minor for row in self.transfers if row.type == "reversal" and row.currency == currency)
 
 
 def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] | None:
     """Does what `app.services.settlement` does with the decision; None where the step cannot be taken here."""
-    payment = replace(world.payment, has_open_case=bool(world.open_cases), beside=money_beside(world))
     if isinstance(given, Command) and given.kind in (CommandKind.ACCEPT, CommandKind.REJECT):
         if not world.open_cases:
             return None
         case = world.open_cases[0]
         money = {"amount_minor": case.amount_minor, "currency": case.currency, "reference": case.reference}
         given = replace(given, case_id=case_id(case), **money)  # type: ignore[arg-type]
+        # Closed first, as by `app.services.cases`: what is read beside the payment is what is left of them.
+        closed = (replace(row, state=str(given.kind)) if row == case else row for row in world.cases)
+        world = replace(world, cases=tuple(closed))
+    payment = replace(world.payment, has_open_case=bool(world.open_cases), beside=money_beside(world))
+    after, decision = take_decision(world, payment, name, given)
+    for reversal in list_following(payment, given, decision):
+        beside = money_beside(after)
+        after, _ = take_decision(after, replace(after.payment, beside=beside), "", as_fact(reversal))
+    return replace(after, path=(*world.path, name)), decision
+
+
+def take_decision(world: World, payment: Payment, name: str, given: Input) -> tuple[World, Decision]:
+    """What one decision makes of the world."""
     decision = decide(payment, given, NOW)
     cases = list(world.cases)
     if decision.supersedes and isinstance(given, Fact):
-        cases = [superseded(case, given.reference or payment.provider_reference, decision.supersedes) for case in cases]
+        reference = given.reference or payment.provider_reference
+        cases = [superseded(case, reference, decision.supersedes, decision.supersedes_keys) for case in cases]
     if decision.case and not decision.case.is_rejected:
         # The same case told again is open again, unless a person has closed it.
         key = decision.case.key
@@ -146,8 +161,6 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
         new = decision.case
         state = "rejected" if new.is_rejected else "open"
         cases.append(CaseRow(new.key, new.reference, new.amount_minor, new.currency, state, new.reason))
-    if isinstance(given, Command) and given.case_id is not None:
-        cases = [replace(row, state=str(given.kind)) if case_id(row) == given.case_id else row for row in cases]
     moved = decision.transfer
     transfers = world.transfers
     if moved:
@@ -155,7 +168,11 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
     reported = world.reported
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
         reported |= {Report(given.reference or payment.provider_reference, *money_of(given))}
-    return World(decision.payment, tuple(cases), transfers, frozenset(reported), (*world.path, name)), decision
+    given_back = world.given_back
+    if isinstance(given, Fact) and given.kind is FactKind.REFUNDED:
+        given_back |= {Report(given.reference, *money_of(given))}
+    path = (*world.path, name)
+    return World(decision.payment, tuple(cases), transfers, reported, given_back, path), decision
 
 
 def money_beside(world: World) -> tuple[Beside, ...]:
@@ -166,8 +183,12 @@ def money_beside(world: World) -> tuple[Beside, ...]:
             one = found.get((row.reference, row.currency), Beside(row.reference, row.currency))
             accepted = row.amount_minor if row.state == "accept" else 0
             waiting = row.amount_minor if row.state == "open" else 0
+            booked = f"reversal:{row.reference}:{row.currency}:"
             found[row.reference, row.currency] = replace(
-                one, accepted_minor=one.accepted_minor + accepted, waiting_minor=max(one.waiting_minor, waiting)
+                one,
+                accepted_minor=one.accepted_minor + accepted,
+                waiting_minor=max(one.waiting_minor, waiting),
+                reversed_minor=sum(moved.amount_minor for moved in world.transfers if moved.key.startswith(booked)),
             )
     return tuple(found.values())
 
@@ -176,9 +197,11 @@ def case_id(case: CaseRow) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_OID, case.key)
 
 
-def superseded(case: CaseRow, reference: str | None, reasons: frozenset[str]) -> CaseRow:
+def superseded(
+    case: CaseRow, reference: str | None, reasons: frozenset[str], keys: frozenset[str] | None = None
+) -> CaseRow:
     fits = case.reference is None or reference is None or case.reference == reference
-    fits = fits and case.reason in reasons
+    fits = fits and case.reason in reasons and (keys is None or case.key in keys)
     return replace(case, state="superseded") if case.state == "open" and fits else case
 
 

@@ -78,7 +78,9 @@ def summary(*names: str, policy: Policy = POLICIES["default"]) -> tuple[str, str
         (("success, higher", "reject", "success", "success, higher"), ("completed", "conflict", 2500, "conflict")),
         (("success", "refunded"), ("completed", "reversed", 2500, "applied")),
         (("success", "refunded", "refunded"), ("completed", "reversed", 2500, "duplicate")),
-        (("refunded", "success"), ("completed", None, 2500, "applied")),
+        (("refunded", "success"), ("completed", "reversed", 2500, "applied")),
+        (("refunded", "refunded"), ("pending", None, 0, "duplicate")),
+        (("success, lower", "refunded in part", "accept"), ("completed", "underpaid", 1000, "applied")),
         (("not found",), ("pending", None, 0, "ignored")),
     ],
 )

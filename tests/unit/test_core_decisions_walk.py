@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from app.core import decisions
+from app.core.arrivals import SECOND_MONEY
 from app.core.decision import Decision, Verdict
 from app.core.decisions import COMMANDS, FACTS
 from app.core.facts import CommandKind, Fact, FactKind, Input
-from app.core.payments import EDGES, Policy, Status
-from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, World, walk
+from app.core.payments import EDGES, REVERSAL_WAITING, Policy, Status
+from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, Report, World, walk
 
 
 def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:
@@ -20,7 +21,9 @@ def check_versions(before: World, given: Input, after: World, decision: Decision
     is_changed = replace(old, has_open_case=False, beside=(), version=0, updated_at=NOW) != replace(
         new, has_open_case=False, beside=(), version=0, updated_at=NOW
     )
-    assert new.version - old.version == (is_changed or decision.transfer is not None)
+    assert (new.version > old.version) is (is_changed or decision.transfer is not None)
+    # What waited for the decision is decided as steps of its own.
+    assert new.version - old.version <= 1 + len(old.reversals_waiting)
     assert old.status is new.status or (old.status, new.status) in EDGES
     assert (new.completed_at is not None) is (new.status is Status.COMPLETED)
     for name in ("amount_minor", "currency", "user_id", "created_at", "expires_at"):
@@ -45,8 +48,10 @@ def check_credits(before: World, given: Input, after: World, decision: Decision)
                 whose = report.reference or own
                 totals[whose] = max(totals.get(whose, 0), report.amount_minor)
         assert after.credited(currency) <= sum(totals.values())
-    assert after.reversed() == after.payment.reversed_minor
-    assert after.reversed() <= after.credited(after.payment.received_currency or "")
+    own_currency = after.payment.received_currency
+    assert after.reversed(own_currency) == after.payment.reversed_minor
+    for currency in ("USD", "EUR"):
+        assert after.reversed(currency) <= after.credited(currency)
     if len(after.transfers) > len(before.transfers):
         assert decision.verdict is Verdict.APPLIED
         assert decision.notification in ("payment.completed", "payment.reversed")
@@ -91,7 +96,37 @@ def check_matching_success(before: World, given: Input, after: World, decision: 
     assert ("late" in new.exceptions) >= ended
 
 
-CHECKS = (check_versions, check_credits, check_money_is_kept, check_matching_success)
+def check_reversals(before: World, given: Input, after: World, decision: Decision) -> None:
+    """What was given back is booked as soon as so much is credited, whichever came first; the rest waits."""
+    payment = after.payment
+    waiting = {Report(one.reference, one.amount_minor, one.currency) for one in payment.reversals_waiting}
+    assert waiting <= after.given_back
+    assert bool(waiting) is (REVERSAL_WAITING in payment.exceptions)
+    booked = {currency: after.reversed(currency) for currency in ("USD", "EUR")}
+    if payment.status is not Status.COMPLETED:
+        assert (booked, waiting) == ({"USD": 0, "EUR": 0}, after.given_back)
+        return
+    # Nothing but the payment's own reference is given back in these worlds.
+    for currency in ("USD", "EUR"):
+        totals = {one.amount_minor for one in after.given_back if one.currency == currency}
+        own = own_credit(after, currency)
+        assert booked[currency] == max((total for total in totals if total <= own), default=0)
+        assert {one.amount_minor for one in waiting if one.currency == currency} == {
+            total for total in totals if total > own
+        }
+
+
+def own_credit(world: World, currency: str) -> int:
+    """What was credited under the payment's own reference, which refunds name in these worlds."""
+    payment = world.payment
+    is_own = payment.provider_reference in (None, "A")
+    if is_own and currency == payment.received_currency:
+        return payment.received_minor or 0
+    accepted = [row for row in world.cases if row.state == "accept" and row.reason in SECOND_MONEY]
+    return sum(row.amount_minor or 0 for row in accepted if (row.reference, row.currency) == ("A", currency))
+
+
+CHECKS = (check_versions, check_credits, check_money_is_kept, check_matching_success, check_reversals)
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)

@@ -1,0 +1,207 @@
+"""Deciders about money that goes back: booked against what was credited, or waiting until it is.
+
+A reversal is the total given back under a provider reference in a currency. It is booked once that much is credited
+there, in whatever order the two arrive: until then it waits with its payment, and each credit tries again what waits.
+Rules: CONTRACT section 10.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+
+from app.core.decision import (
+    Case,
+    Decision,
+    Transfer,
+    Verdict,
+    changed,
+    filled_in,
+    is_other_reference,
+    money_of,
+)
+from app.core.facts import Fact, FactKind, Input
+from app.core.money import format_money
+from app.core.payments import REVERSAL_WAITING, Beside, Payment, Status, WaitingReversal
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What was credited and booked back so far under one reference in one currency, in minor units."""
+
+    credited_minor: int
+    reversed_minor: int
+    # None where it is the payment's own money.
+    beside: Beside | None = None
+
+
+def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
+    """A refund or chargeback of a completed payment: a reversing pair of entries for what is new of it."""
+    amount_minor, _ = money_of(fact)
+    account = _read_account(payment, fact)
+    if amount_minor <= account.reversed_minor:
+        # Totals only grow: a smaller one was overtaken on its way.
+        return Decision(
+            Verdict.DUPLICATE,
+            "this reversal is known",
+            payment,
+            supersedes=_REVERSAL,
+            supersedes_keys=frozenset({_key(fact.reference, *money_of(fact))}),
+        )
+    # A verified fact that cannot be: another currency, more than was credited, another payment.
+    if amount_minor > account.credited_minor:
+        return _refuse(payment, fact, now, "a reversal that does not fit what was credited")
+    balance = payment.wallet_balance_minor
+    if payment.policy.negative == "hold" and balance is not None and balance < amount_minor - account.reversed_minor:
+        return _refuse(payment, fact, now, "the wallet would go below zero")
+    return _book(payment, fact, now, account)
+
+
+_REVERSAL = frozenset({"reversal"})
+
+
+def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Account) -> Decision:
+    amount_minor, currency = money_of(fact)
+    delta, beside = amount_minor - account.reversed_minor, account.beside
+    waiting, done = _split_waiting(payment, fact)
+    key = f"reversal:{amount_minor}"
+    after = payment
+    if beside is not None:
+        key = f"reversal:{beside.reference}:{currency}:{amount_minor}"
+        others = (one for one in payment.beside if one != beside)
+        after = replace(payment, beside=(*others, replace(beside, reversed_minor=amount_minor)))
+    is_counted = currency == payment.received_currency
+    after = changed(
+        after,
+        now,
+        # What is reversed of other currencies has no place in the payment's one sum.
+        reversed_minor=payment.reversed_minor + delta if is_counted else payment.reversed_minor,
+        exceptions=_mark_waiting(payment.exceptions | {"reversed"}, waiting),
+        reversals_waiting=waiting,
+        **({} if beside is not None else filled_in(payment, fact)),
+    )
+    return Decision(
+        Verdict.APPLIED,
+        "the provider took money back",
+        after,
+        transfer=Transfer(key, "reversal", delta, currency),
+        supersedes=_REVERSAL,
+        supersedes_keys=frozenset({_key(fact.reference, amount_minor, currency), *(_key_of(one) for one in done)}),
+        notification="payment.reversed",
+        alert="payment_reversed",
+    )
+
+
+def await_success(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
+    """A reversal before its payment's success: it waits, and is a person's once the monitoring window is over."""
+    if is_other_reference(payment, fact):
+        return _refuse(payment, fact, now, f"the payment has {payment.provider_reference}, the reversal another")
+    if now >= payment.monitored_until:
+        return _refuse(payment, fact, now, "a reversal of money that was never credited")
+    after, reversal = _add_waiting(payment, fact, now)
+    if after is payment:
+        return Decision(Verdict.DUPLICATE, "this reversal waits already", payment, waits=reversal)
+    return Decision(Verdict.APPLIED, "the reversal waits for its payment's success", after, waits=reversal)
+
+
+def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> Decision:
+    """Keep a reversal for a person; it still waits, for money that a later fact or a person credits."""
+    after, reversal = _add_waiting(payment, fact, now)
+    return Decision(
+        Verdict.DEAD_LETTER,
+        why,
+        after,
+        case=Case(
+            "reversal",
+            f"{why}: {format_money(*money_of(fact))} of {_received(payment)}",
+            _key(fact.reference, *money_of(fact)),
+            fact.reference,
+        ),
+        alert="reversal_held",
+        waits=reversal,
+    )
+
+
+def list_following(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal]:
+    """Return the reversals to be decided right after `decision`, in the order of their totals.
+
+    Those that waited for the money that it credited, and the one that a success tells of beside its own money.
+    """
+    after = decision.payment
+    following = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
+    if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED and given.refunded_minor:
+        told = WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1])
+        if not is_known(after, told) and _key_of(told) not in map(_key_of, following):
+            following.append(told)
+    return sorted(following, key=lambda one: one.amount_minor)
+
+
+def is_known(payment: Payment, reversal: WaitingReversal) -> bool:
+    """Whether the reversal is booked or waits, so that deciding it would say nothing new."""
+    if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
+        return True
+    account = _read_account(payment, as_fact(reversal))
+    return payment.status is Status.COMPLETED and reversal.amount_minor <= account.reversed_minor
+
+
+def as_fact(reversal: WaitingReversal) -> Fact:
+    """Return the reversal as the fact that told it."""
+    return Fact(FactKind.REFUNDED, reversal.reference, amount_minor=reversal.amount_minor, currency=reversal.currency)
+
+
+def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> bool:
+    # The payment's completion decides all of them, a later credit those that it made possible.
+    if before.status is not Status.COMPLETED:
+        return True
+    return reversal.amount_minor <= _read_account(after, as_fact(reversal)).credited_minor
+
+
+def _read_account(payment: Payment, fact: Fact) -> _Account:
+    _, currency = money_of(fact)
+    if not is_other_reference(payment, fact) and currency == payment.received_currency:
+        beside = sum(one.reversed_minor for one in payment.beside if one.currency == currency)
+        return _Account(payment.received_minor or 0, payment.reversed_minor - beside)
+    wanted = (fact.reference or payment.provider_reference, currency)
+    found = next((one for one in payment.beside if (one.reference, one.currency) == wanted), Beside(*wanted))
+    return _Account(found.accepted_minor, found.reversed_minor, found)
+
+
+def _add_waiting(payment: Payment, fact: Fact, now: datetime.datetime) -> tuple[Payment, WaitingReversal]:
+    reversal = WaitingReversal(fact.reference, *money_of(fact))
+    if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
+        return payment, reversal
+    waiting = (*payment.reversals_waiting, reversal)
+    exceptions = _mark_waiting(payment.exceptions, waiting)
+    return changed(payment, now, reversals_waiting=waiting, exceptions=exceptions), reversal
+
+
+def _split_waiting(payment: Payment, fact: Fact) -> tuple[tuple[WaitingReversal, ...], tuple[WaitingReversal, ...]]:
+    """Return what waits on, and what the booking of `fact`, a total, has settled."""
+    amount_minor, currency = money_of(fact)
+    own = fact.reference or payment.provider_reference
+    done = tuple(
+        one
+        for one in payment.reversals_waiting
+        if one.currency == currency
+        and (one.reference or payment.provider_reference) == own
+        and one.amount_minor <= amount_minor
+    )
+    return tuple(one for one in payment.reversals_waiting if one not in done), done
+
+
+def _mark_waiting(exceptions: frozenset[str], waiting: tuple[WaitingReversal, ...]) -> frozenset[str]:
+    return exceptions | {REVERSAL_WAITING} if waiting else exceptions - {REVERSAL_WAITING}
+
+
+def _key_of(reversal: WaitingReversal) -> str:
+    return _key(reversal.reference, reversal.amount_minor, reversal.currency)
+
+
+def _key(reference: str | None, amount_minor: int, currency: str) -> str:
+    return f"reversal:{reference}:{amount_minor}:{currency}"
+
+
+def _received(payment: Payment) -> str:
+    if payment.received_minor is None or payment.received_currency is None:
+        return "nothing"
+    return format_money(payment.received_minor, payment.received_currency)

@@ -1,0 +1,68 @@
+"""Balances that a reversal is decided by, where the tenant's policy keeps wallets from going below zero."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sqlalchemy import Connection, text
+
+from app.core.decision import Transfer
+from app.core.facts import Fact, FactKind, Input
+from app.core.payments import Payment
+from app.services import ledger
+from app.services.ledger import Posting
+from app.services.payment_rows import LockedPayment
+
+# Minor units by wallet, kept up to date while a batch is decided.
+Balances = dict[ledger.UserKey, int]
+
+_BALANCES = text(
+    """
+    select tenant_id, user_id, currency, balance_minor from wallets
+    where kind = 'user' and (tenant_id, user_id) in (
+        select * from unnest(cast(:tenants as uuid[]), cast(:users as text[])))
+    order by id for no key update
+    """
+)
+
+
+def lock_balances(
+    connection: Connection, given: Iterable[tuple[uuid.UUID, Input]], loaded: dict[uuid.UUID, LockedPayment]
+) -> Balances | None:
+    """Locks all wallets of the batch's users where a reversal may not take one below zero, and returns the balances.
+
+    All of them and in the order of their ids, so that the ledger's own locks later find nothing new to wait for.
+    """
+    held = [one for payment_id, one in given if payment_id in loaded and _may_be_held(one, loaded[payment_id].payment)]
+    if not held:
+        return None
+    users = {(row.payment.tenant_id, row.payment.user_id) for row in loaded.values()}
+    parameters = {"tenants": [tenant_id for tenant_id, _ in users], "users": [user_id for _, user_id in users]}
+    return {
+        (row.tenant_id, row.user_id, row.currency): row.balance_minor
+        for row in connection.execute(_BALANCES, parameters)
+    }
+
+
+def _may_be_held(given: Input, payment: Payment) -> bool:
+    if payment.policy.negative != "hold":
+        return False
+    tells = isinstance(given, Fact) and (given.kind is FactKind.REFUNDED or bool(given.refunded_minor))
+    return tells or bool(payment.reversals_waiting)
+
+
+def with_balance(payment: Payment, given: Input, balances: Balances | None) -> Payment:
+    """Return the payment with the balance of the wallet that a fact would change, as the batch has left it so far."""
+    if balances is None or not isinstance(given, Fact) or given.currency is None:
+        return payment
+    key = (payment.tenant_id, payment.user_id, given.currency)
+    return replace(payment, wallet_balance_minor=balances.get(key, 0))
+
+
+def note_transfer(balances: Balances | None, payment: Payment, transfer: Transfer | None) -> None:
+    """Keep the balances up to date with what was decided."""
+    if balances is not None and transfer is not None:
+        moved = ledger.user_change(Posting(payment, transfer))
+        balances[moved.key] = balances.get(moved.key, 0) + moved.amount_minor

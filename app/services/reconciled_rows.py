@@ -1,0 +1,32 @@
+"""Payments as reconciliation reads them: with what the provider's list says of them and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import RowMapping
+
+from app.core.payments import Payment
+from app.services.payment_rows import read_payment
+from app.services.payments import PAYMENT_COLUMNS
+
+# Money of other references that was given back is no part of what a row of the list says.
+_REVERSED_BESIDE = (
+    "(select coalesce(sum(e.amount_minor), 0)::bigint from wallet_transactions e where e.payment_id = p.id"
+    " and e.type = 'reversal' and e.direction = -1 and e.currency = p.received_currency"
+    " and e.transfer_key like 'reversal:%:%') as reversed_beside_minor"
+)
+# An open case of an earlier run.
+_CASE_OPEN = (
+    "exists (select from dead_letters d where d.tenant_id = p.tenant_id"
+    " and d.payment_id = p.id and d.kind = 'reconciliation' and d.state = 'open') as is_case_open"
+)
+COLUMNS = f"{PAYMENT_COLUMNS}, session_closed, {_REVERSED_BESIDE}, {_CASE_OPEN}"
+
+
+def read_compared(row: RowMapping) -> Payment:
+    """Return the payment in a row of COLUMNS; `has_open_case` is a case of reconciliation here."""
+    payment = read_payment(row)
+    reversed_minor = payment.reversed_minor - row["reversed_beside_minor"]
+    is_open = row["is_case_open"]
+    return replace(payment, reversed_minor=reversed_minor, session_closed=row["session_closed"], has_open_case=is_open)
