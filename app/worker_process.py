@@ -117,7 +117,8 @@ def _set_up_logging(**_: Any) -> None:
 
 def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
     """A tenant's share of the threads is counted from as many as this worker has."""
-    shares.threads = instance.concurrency or shares.threads
+    if isinstance(instance.concurrency, int) and instance.concurrency > 0:
+        shares.threads = instance.concurrency
 
 
 def _start_child(**_: Any) -> None:

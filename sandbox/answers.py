@@ -31,6 +31,14 @@ def error(status: int, code: str, message: str) -> Response:
     return plain(status, encode({"error": {"code": code, "message": message}}))
 
 
+def shown(section: dict[str, Any] | None, honest: Response) -> Response:
+    """Give an honest answer about a payment with the fields that a script shows in place of the true ones."""
+    fields = {} if section is None else section.get("show", {})
+    if not fields or honest.status_code >= 300:
+        return honest
+    return plain(honest.status_code, encode(json.loads(honest.get_data()) | fields))
+
+
 def hides_effect(section: dict[str, Any] | None) -> bool:
     """Tell whether a script wants the call to have no effect behind its answer.
 

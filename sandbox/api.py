@@ -51,7 +51,7 @@ def create() -> Response:
             reference, honest = _create_once(connection, merchant, order, key, raw, settings.public_url)
     if section is not None and section.get("after_webhook") and reference is not None:
         courier.wait_for_attempt(reference, _AFTER_WEBHOOK_SECONDS)
-    return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+    return answers.spoiled(section, answers.shown(section, honest), settings.public_url + "/v1/payments")
 
 
 def _record_call(

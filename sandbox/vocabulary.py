@@ -68,7 +68,7 @@ _ANSWER: dict[str, _Check] = {
     "times": _USES,
 }
 SECTIONS: dict[str, dict[str, _Check]] = {
-    "create": _ANSWER | {"after_webhook": _boolean},
+    "create": _ANSWER | {"after_webhook": _boolean, "show": _object},
     "fetch": _ANSWER | {"show": _object},
     "cancel": _ANSWER | {"capture": _boolean},
     "webhook": {

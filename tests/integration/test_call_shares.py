@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.processes import PROVIDER_THREADS
 from app.services import provider_calls
 from app.services.call_shares import CallShares
 from app.services.providers import NewProvider, create_provider
@@ -61,6 +62,29 @@ def test_two_hanging_providers_of_one_tenant_hold_up_no_other_tenant(
             engine.place.rows("update payment_work set due_at = 'infinity' where provider_id = any(:ids)", ids=ids)
     for table in ("payment_work", "provider_breakers"):
         engine.place.rows(f"delete from {table} where provider_id = any(:ids)", ids=ids)
+
+
+def test_a_worker_counts_shares_of_the_threads_it_was_started_with(stack: Stack) -> None:
+    stack.start("sandbox", "worker-provider")
+    let_go = threading.Event()
+    bad, good = stack.make_shop(), stack.make_shop()
+
+    def hang(connection: socket.socket) -> None:
+        let_go.wait(9)
+
+    with open_server(hang) as first:
+        point = "update payment_providers set api_base_url = :url, calls_max = 100 where id = :id"
+        stack.place.rows(point, url=f"http://127.0.0.1:{first.port}", id=bad.provider_id)
+        try:
+            for _ in range(PROVIDER_THREADS + 4):
+                bad.deposit()
+            share = PROVIDER_THREADS // 2
+            wait_until(lambda: len(first.requests) >= share, "the tenant's share of the threads hangs", 20)
+            payment = good.deposit()
+            wait_until(lambda: good.payment(payment.id).status == "processing", "the other tenant's call is made", 6)
+            assert len(first.requests) == share
+        finally:
+            let_go.set()
 
 
 @pytest.mark.parametrize(

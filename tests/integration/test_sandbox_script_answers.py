@@ -127,3 +127,11 @@ def test_cancel_fails_without_and_with_effect(sandbox: Sandbox) -> None:
         except requests.RequestException:
             assert section == {"answer": "torn"}
         assert sandbox.get(path)["status"] == status
+
+
+def test_a_create_call_shows_what_the_script_says_and_the_truth_is_kept(sandbox: Sandbox) -> None:
+    order = scripted_order(sandbox, create={"show": {"redirect_url": "javascript:alert(1)"}, "times": 1})
+    shown, true = (sandbox.create(order).json() for _ in range(2))
+    assert shown["redirect_url"] == "javascript:alert(1)"
+    assert true["redirect_url"].startswith("http")
+    assert shown["reference"] == true["reference"]
