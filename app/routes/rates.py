@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import OrderedDict
 
+import structlog
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -29,6 +30,10 @@ USERS_MAX = 10_000
 CHUNK_PART = 20
 # What was taken from Redis belongs to the second in which it was taken.
 CHUNK_SECONDS = 1.0
+# A Redis that hangs costs the request that asks it a second; for so long the next ones do not ask.
+AWAY_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 def user_share(requests_per_second: int) -> int:
@@ -64,7 +69,8 @@ class TenantRates:
 
     def __init__(self, current: Runtime) -> None:
         shared = GuardedStorage(current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5)
-        self._strategies = [_strategy(shared), _strategy(MemoryStorage())]
+        self._shared, self._own = _strategy(shared), _strategy(MemoryStorage())
+        self._shared_again_at = 0.0
         self._lock = threading.Lock()
         # Requests that were taken from the shared count and not made yet, and until when they may be.
         self._taken: dict[uuid.UUID, tuple[int, float]] = {}
@@ -74,16 +80,25 @@ class TenantRates:
         limit = found.requests_per_second
         if limit is None or self._has_taken(found.tenant_id):
             return True
-        chunk = math.ceil(limit / CHUNK_PART)
-        for strategy in self._strategies:
+        now = time.monotonic()
+        if now >= self._shared_again_at:
+            # Until it has answered, others do not wait for it as well: one request a while asks a Redis that is away.
+            self._shared_again_at = now + AWAY_SECONDS if self._shared_again_at else 0.0
             try:
-                if chunk > 1 and self._hit(strategy, found, limit, chunk):
-                    self._keep(found.tenant_id, chunk - 1)
-                    return True
-                return self._hit(strategy, found, limit, 1)
-            except Exception:  # noqa: S112  # nosec B112  # Redis is away: this process counts for itself meanwhile
-                continue
-        return True
+                may_pass = self._take(self._shared, found, limit)
+                self._shared_again_at = 0.0
+                return may_pass
+            except Exception as error:  # Redis is away: this process counts for itself meanwhile
+                self._shared_again_at = time.monotonic() + AWAY_SECONDS
+                log.warning("rates_counted_alone", error=type(error).__name__)
+        return self._take(self._own, found, limit)
+
+    def _take(self, strategy: SlidingWindowCounterRateLimiter, found: Caller, limit: int) -> bool:
+        chunk = math.ceil(limit / CHUNK_PART)
+        if chunk > 1 and self._hit(strategy, found, limit, chunk):
+            self._keep(found.tenant_id, chunk - 1)
+            return True
+        return self._hit(strategy, found, limit, 1)
 
     @staticmethod
     def _hit(strategy: SlidingWindowCounterRateLimiter, found: Caller, limit: int, cost: int) -> bool:

@@ -241,3 +241,18 @@ def test_of_parallel_deposits_with_different_bodies_one_wins(api: Api, shop: Sho
     codes = sorted(answer.status_code for answer in answers)
     assert codes == [202] + [422] * 19
     assert stored(front.place, shop)["payment_transactions"] == 1
+
+
+def test_a_repeat_may_write_its_ids_in_another_letter_case(api: Api, shop: Shop) -> None:
+    first = api.deposit(key="k", provider_id=str(shop.provider_id))
+    assert first.status_code == 202, first.text
+    repeat = api.deposit(key="k", provider_id=str(shop.provider_id).upper())
+    assert (repeat.status_code, repeat.json()["id"]) == (202, first.json()["id"])
+    assert repeat.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_return_url_may_name_the_schemes_own_port(api: Api) -> None:
+    assert api.deposit(success_url="https://shop.example:443/paid").status_code == 202
+    assert api.deposit(success_url="https://SHOP.example/paid").status_code == 202
+    assert fields_of(api.deposit(success_url="https://shop.example:444/paid")) == {"success_url"}
+    assert fields_of(api.deposit(success_url="http://shop.example:443/paid")) == {"success_url"}

@@ -48,7 +48,7 @@ def commands_on(place: Place) -> Commands:
 
 def test_a_tenant_is_made_and_listed(commands: Commands) -> None:
     made = commands.json(
-        *("tenants", "create", "acme", "--origin", "https://Shop.example", "--origin", "http://localhost:3000"),
+        *("tenants", "create", "acme", "--origin", "https://Shop.example:443", "--origin", "http://localhost:3000"),
         *("--success-url", "https://shop.example/paid", "--requests-per-second", "50", "--amount-minor-max", "100000"),
     )
     (tenant,) = commands.json("tenants", "list")["data"]
@@ -77,6 +77,11 @@ def test_no_tenants_yet(commands: Commands) -> None:
         (("../etc",), 1),
         (("acme", "--origin", "https://shop.example/path"), 1),
         (("acme", "--origin", "shop.example"), 1),
+        (("acme", "--origin", "https://*.shop.example"), 1),
+        (("acme", "--origin", "https://b\u00fccher.example"), 1),
+        (("acme", "--origin", "https://[::1"), 1),
+        (("acme", "--success-url", "https://[::1"), 2),
+        (("acme", "--failure-url", "https://shop.example:port/"), 2),
         (("acme", "--success-url", "shop.example"), 2),
         (("acme", "--requests-per-second", "0"), 2),
         (("acme", "--amount-minor-max", "1.5"), 2),

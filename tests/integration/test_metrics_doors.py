@@ -46,6 +46,11 @@ def test_what_comes_through_an_unnamed_proxy_is_not_this_machine(metrics: str) -
     assert requests.get(metrics, headers={"Forwarded": "for=203.0.113.9"}, timeout=10).status_code == 403
 
 
+@pytest.mark.parametrize("forwarded", ["203.0.113.7:51008", "[2001:db8::7]:443", "[::1", "nonsense", "", "127.0.0.1"])
+def test_no_form_of_a_forwarded_address_is_an_error(metrics: str, forwarded: str) -> None:
+    assert requests.get(metrics, headers={"X-Forwarded-For": forwarded}, timeout=10).status_code == 403
+
+
 def test_redis_that_is_away_is_told_and_keeps_nobody_waiting(metrics: str) -> None:
     began = time.monotonic()
     text = requests.get(metrics, timeout=10).text

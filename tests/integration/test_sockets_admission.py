@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 
 import pytest
 import requests
@@ -207,3 +208,49 @@ def test_without_the_database_clients_are_told_to_come_back(stack: Stack, shop: 
     shop.notify("ann")
     assert open_before.ids(1) == [1]
     assert stack.connect(token).read()["last_id"] == 1
+
+
+def test_head_is_answered_without_a_stream(stack: Stack, shop: Shop) -> None:
+    good = {"Authorization": f"Bearer {shop.token()}"}
+    answer = requests.head(f"{stack.base}/api/stream", headers=good, timeout=5)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert requests.head(f"{stack.base}/api/stream", timeout=5).status_code == 401
+    # A ticket is for one stream, and to ask is none.
+    caller = authenticate(stack.runtime.database, shop.token())
+    assert caller is not None
+    ticket, _ = create_ticket(stack.runtime, caller)
+    assert requests.head(f"{stack.base}/api/stream?ticket={ticket}", timeout=5).status_code == 401
+    assert stack.stream(query=f"?ticket={ticket}").read()["event"] == "hello"
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    upgrade |= {
+        "Sec-WebSocket-Key": "A" * 22 + "==",
+        "Sec-WebSocket-Protocol": f"sluice.v1, sluice.token.{shop.token()}",
+    }
+    for path in ("/ws", "/api/stream", "/health/live", "/health/ready", "/nothing"):
+        for headers in ({}, good, upgrade):
+            for method in ("HEAD", "OPTIONS", "POST", "TRACE"):
+                status = requests.request(method, stack.base + path, headers=headers, timeout=5).status_code
+                assert status < 500, (method, path, headers)
+
+
+def test_two_credentials_are_no_handshake(stack: Stack, shop: Shop) -> None:
+    token = shop.token()
+    head = (
+        f"GET /api/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=5) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(64).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_refused_token_is_logged_without_its_secret(stack: Stack, shop: Shop) -> None:
+    token = shop.token()
+    wrong = token[:-4] + ("AAAA" if not token.endswith("AAAA") else "BBBB")
+
+    def is_logged() -> bool:
+        assert stack.refusal(wrong)[0] == 401
+        text = stack.log_path.read_text(encoding="utf-8")
+        assert wrong.split(".")[1] not in text
+        return f'"public_part": "{wrong.split(".")[0].removeprefix("ct_")}"' in text and '"wrong_secret"' in text
+
+    wait_until(is_logged, "the refusal is logged", 10)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from app.core.allowance import Allowance
 from app.places import Bounds, Places
 from app.routes.payments import WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_PER_USER_MAX
-from app.routes.rates import USERS_MAX, UserRates, user_share
+from app.routes.rates import USERS_MAX, TenantRates, UserRates, user_share
 from app.services.access import Caller
 from app.services.tenants import REQUESTS_PER_SECOND_DEFAULT
 from app.sockets.hub import PER_USER_MAX, Hub
@@ -162,6 +164,19 @@ def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack,
     assert set(statuses) <= {200, 429}
     assert statuses.count(200) <= 40 * (seconds + 2)
     assert statuses.count(200) >= 38
+
+
+def test_a_redis_that_is_away_costs_few_requests_their_time(house: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens and never answers: without the pause each request would wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = replace(house.runtime.settings, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        rates = TenantRates(replace(house.runtime, settings=settings))
+        backend = Caller(uuid.uuid4(), uuid.uuid4(), "shop", (), 4)
+        started = time.monotonic()
+        passed = [rates.may_pass(backend) for _ in range(200)]
+        assert time.monotonic() - started < 3.0
+    # Meanwhile the process counts for itself.
+    assert 4 <= passed.count(True) < 40
 
 
 @pytest.mark.parametrize(("connections_max", "tenants_share"), [(800, 700), (11_500, 10_063)])

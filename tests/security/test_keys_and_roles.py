@@ -6,6 +6,7 @@ import secrets
 import statistics
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import requests
@@ -55,6 +56,22 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
 
 def test_the_table_of_routes_gives_the_roles_that_are_meant() -> None:
     assert {(operation.method, operation.rule): set(operation.roles) for operation in OPERATIONS} == EXPECTED
+
+
+def test_the_documents_show_the_same_roles() -> None:
+    text = (Path(__file__).parents[2] / "docs/SECURITY.md").read_text(encoding="utf-8")
+    table = text.split("## Who may call what")[1].split("\n## ")[0]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
+    roles = ["client" if name == "client token" else name for name in lines[0][1:]]
+    shown = {
+        tuple(cells[0].strip("`").split(" ")): {
+            role for role, cell in zip(roles, cells[1:], strict=True) if cell == "yes"
+        }
+        for cells in lines[2:]
+    }
+    assert shown == {call: allowed for call, allowed in EXPECTED.items() if allowed}
 
 
 def request(house: Stack, operation: Operation, credential: str | None) -> int:

@@ -87,3 +87,17 @@ def test_without_a_proxy_its_header_is_nobodys_word(house: Stack) -> None:
 def test_a_misspelt_network_is_not_stored(house: Stack, network: str) -> None:
     with pytest.raises(ConfigurationError):
         restricted_shop(house, (network,))
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [
+        *(("203.0.113.7:51008", 403), ("[2001:db8::7]:443", 403), ("[::1", 403), ("nonsense", 403), ("", 403)),
+        *(("127.0.0.1", 200), ("127.0.0.1:51008", 200), ("[::1]:51008", 200), ("127.0.0.1, 203.0.113.7", 403)),
+    ],
+)
+def test_the_metrics_door_reads_addresses_as_the_allowlist_does(
+    behind_proxy: Stack, forwarded: str, status: int
+) -> None:
+    headers = {"X-Forwarded-For": forwarded}
+    assert requests.get(f"{behind_proxy.web}/metrics", headers=headers, timeout=20).status_code == status

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.client_address import ClientAddress
 from app.routes.demo import DEMO_USER, demo, new_demo_user
 from app.runtime import runtime
 
@@ -70,6 +71,32 @@ def test_another_name_of_this_machine_leads_to_the_public_one(
 )
 def test_other_sites_get_no_token(client: FlaskClient, headers: dict[str, str]) -> None:
     assert client.post("/demo/token", json={}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "Via"])
+@pytest.mark.parametrize("path", ["/", "/demo", "/demo/token"])
+def test_what_an_unnamed_proxy_passes_on_is_refused(client: FlaskClient, path: str, name: str) -> None:
+    """Its address is this machine's, its client's is not."""
+    method = "POST" if path == "/demo/token" else "GET"
+    assert client.open(path, method=method, json={}, headers={name: "203.0.113.7"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [("203.0.113.7", 403), ("127.0.0.1", 200), ("127.0.0.1:51008", 200), ("[::1]:51008", 200), ("nonsense", 403)],
+)
+def test_behind_a_named_proxy_its_word_counts(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, forwarded: str, status: int
+) -> None:
+    monkeypatch.setenv("TRUSTED_PROXIES", "1")
+    runtime.cache_clear()
+    client.application.wsgi_app = ClientAddress(client.application.wsgi_app, 1)  # type: ignore[method-assign]
+    assert client.get("/demo", headers={"X-Forwarded-For": forwarded}).status_code == status
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "[::1", "127.0.0.1@evil.example", ""])
+def test_a_token_is_made_under_the_demos_own_name_only(client: FlaskClient, host: str) -> None:
+    assert client.post("/demo/token", json={}, headers={"Host": host}).status_code in (400, 403)
 
 
 def test_the_page_allows_nothing_inline_and_names_the_sockets(client: FlaskClient) -> None:
