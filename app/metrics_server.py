@@ -16,6 +16,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
+from app.services.auth_failures import note_failure
+
 log = structlog.get_logger(__name__)
 
 # A reader on the same network sends its request at once; a thread is not kept for one that does not.
@@ -62,7 +64,9 @@ def serve_metrics() -> None:
     address = os.environ.get("SLUICE_BIND", "127.0.0.1") if token else "127.0.0.1"
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if token and not is_token(environ.get("HTTP_AUTHORIZATION", ""), token):
+        given = environ.get("HTTP_AUTHORIZATION", "")
+        if token and not is_token(given, token):
+            note_failure(None, given.partition(" ")[2], environ.get("REMOTE_ADDR", ""), "metrics")
             start_response("403 Forbidden", [("Content-Type", "text/plain")])
             return [b"The metrics token is needed.\n"]
         if environ["PATH_INFO"] != "/metrics":

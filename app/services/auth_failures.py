@@ -27,20 +27,23 @@ _logged = Allowance(LOGGED_PER_SECOND)
 _unlogged = 0
 
 
-def note_failure(database: Database, credential: str, address: str, door: str) -> None:
+def note_failure(database: Database | None, credential: str, address: str, door: str) -> None:
     """Counts a refused credential and logs its public part, the sender's address and why it was refused.
 
-    `door` is where it was presented: api, sockets, metrics. Reasons: missing, malformed, unknown, wrong_secret,
-    expired, revoked, key_expired, key_revoked. Beyond the bound only a number of further failures is logged.
+    `door` is where it was presented: api, sockets, metrics; at metrics there is one token and nothing to look up, so
+    that `database` is None. Reasons: missing, malformed, refused, unknown, wrong_secret, expired, revoked,
+    key_expired, key_revoked. Beyond the bound only the number of further failures is logged.
     """
     global _unlogged  # one counter for the process, like the allowance beside it
-    form = "missing" if not credential else "malformed"
-    parsed = parse_credential(credential)
+    form = "missing" if not credential else "malformed" if database else "refused"
+    parsed = parse_credential(credential) if database else None
     AUTH_FAILURES.labels(door, form if parsed is None else "refused").inc()
     if not _logged.take():
         _unlogged += 1
         return
-    reason = form if parsed is None else _find_reason(database, parsed.public_part, parsed.secret_sha256)
+    reason = form
+    if parsed is not None and database is not None:
+        reason = _find_reason(database, parsed.public_part, parsed.secret_sha256)
     skipped, _unlogged = _unlogged, 0
     log.warning(
         "authentication_failed",

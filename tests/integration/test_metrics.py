@@ -113,6 +113,8 @@ def test_each_process_type_serves_its_own_numbers_to_the_token_only(stack: Watch
         url = stack.run["metrics"][process]
         assert requests.get(url, timeout=10).status_code == 403, process
         assert requests.get(url, headers={"Authorization": f"Bearer {TOKEN}x"}, timeout=10).status_code == 403, process
+        counted = stack.number(process, "sluice_auth_failures_total", door="metrics", form="refused")
+        assert counted >= 1, process
         assert "sluice_rings_failed_total" in stack.text(process), process
 
 
