@@ -65,6 +65,13 @@ def test_a_tenant_is_made_and_listed(commands: Commands) -> None:
     assert audit[0]["actor"] == LOCAL
 
 
+def test_a_tenant_has_a_rate_limit_unless_it_is_to_have_none(commands: Commands) -> None:
+    commands.json("tenants", "create", "acme")
+    commands.json("tenants", "create", "bench", "--unlimited")
+    limits = {row["name"]: row["requests_per_second"] for row in commands.json("tenants", "list")["data"]}
+    assert limits == {"acme": 500, "bench": None}
+
+
 def test_no_tenants_yet(commands: Commands) -> None:
     assert commands.text("tenants", "list") == "No tenants yet.\n"
     assert commands.json("tenants", "list") == {"data": []}

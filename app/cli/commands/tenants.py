@@ -37,11 +37,12 @@ def command() -> None:
 @click.option("--failure-url", type=WebAddress(), help="The same after a failure.")
 @click.option(
     "--requests-per-second",
-    type=click.IntRange(0, 1_000_000),
+    type=click.IntRange(1, 1_000_000),
     default=REQUESTS_PER_SECOND_DEFAULT,
     show_default=True,
-    help="Limit of API requests; 0 for none. One user may use a tenth of it.",
+    help="Limit of API requests. One user may use a tenth of it.",
 )
+@click.option("--unlimited", is_flag=True, help="No limit of API requests.")
 @click.option("--amount-minor-max", type=click.IntRange(1, 10**15), help="Largest deposit in minor units.")
 @json_option
 def create(
@@ -50,11 +51,13 @@ def create(
     success_url: str | None,
     failure_url: str | None,
     requests_per_second: int,
+    unlimited: bool,
     amount_minor_max: int | None,
     as_json: bool,
 ) -> None:
     """Makes a tenant; it needs a key and a provider before it can take deposits."""
-    new = NewTenant(name, origins, success_url, failure_url, requests_per_second or None, amount_minor_max)
+    limit = None if unlimited else requests_per_second
+    new = NewTenant(name, origins, success_url, failure_url, limit, amount_minor_max)
     with open_runtime() as runtime:
         tenant_id = tenants.create_tenant(runtime, new, operator())
     print_object({"id": tenant_id, "name": name}, {"id": "Id", "name": "Name"}, as_json=as_json)
