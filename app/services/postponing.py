@@ -99,8 +99,10 @@ class Postponement:
     is_own_fault: bool = False
 
 
-# While a lock is held, a batch that comes upon it waits for it no longer than this, and not two seconds each time.
+# After a batch has waited for a lock in vain for two seconds, the next ones wait no longer than it takes another worker
+# to settle a batch; then it is seen anew whether the lock is still held.
 LOCK_HELD_SECONDS = 10.0
+HELD_LOCK_MS = 250
 _settled_at: float | None = None
 _locked_at: float | None = None
 
@@ -114,7 +116,13 @@ def forget_moments() -> None:
 def note_lock() -> None:
     """Notes that a batch of this process has waited for a lock in vain just now."""
     global _locked_at  # one moment per process
-    _locked_at = time.monotonic()
+    # Short waits fail more often, also where nobody holds a lock for long: they do not make themselves last.
+    if not _is_lock_held():
+        _locked_at = time.monotonic()
+
+
+def _is_lock_held() -> bool:
+    return _locked_at is not None and time.monotonic() - _locked_at < LOCK_HELD_SECONDS
 
 
 def note_settled() -> None:
@@ -131,12 +139,14 @@ def may_be_own_fault(trouble: Trouble) -> bool:
 
 def limit_waits(connection: Connection, *, is_alone: bool) -> None:
     """Shortens the transaction's limits where it settles one webhook alone, or where a lock is known to be held."""
-    is_locked = _locked_at is not None and time.monotonic() - _locked_at < LOCK_HELD_SECONDS
-    if not is_alone and not is_locked:
-        return
     timeout = STATEMENT_TIMEOUT_MS["worker"]
-    timeout = min(ALONE_STATEMENT_MS, timeout) if is_alone else timeout
-    write_later(connection, _SHORT_WAITS, {"lock_timeout": str(ALONE_LOCK_MS), "alone_timeout": str(timeout)})
+    if is_alone:
+        limits = {"lock_timeout": ALONE_LOCK_MS, "alone_timeout": min(ALONE_STATEMENT_MS, timeout)}
+    elif _is_lock_held():
+        limits = {"lock_timeout": HELD_LOCK_MS, "alone_timeout": timeout}
+    else:
+        return
+    write_later(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})
 
 
 def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, float]]) -> None:

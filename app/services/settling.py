@@ -145,7 +145,7 @@ def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.
         if in_trouble == TROUBLES_MAX:
             postponing.postpone(runtime, Postponement(claim_id, webhook_ids[place:], "connection"))
             break
-        if time.monotonic() > until and place > 0:
+        if time.monotonic() > until:
             postponing.hand_back(runtime, claim_id, webhook_ids[place:])
             break
         trouble = _settle_one(runtime, webhook_id, claim_id)

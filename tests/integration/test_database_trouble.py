@@ -211,3 +211,23 @@ def test_an_outage_that_also_keeps_the_attempt_from_being_given_back_costs_none(
         assert place.value("select count(*) from dead_letters") == 0
         duties.run(runtime, "settle")
         assert [alarm["trouble"] for alarm in alarms(place)] == ["connection"]
+
+
+def test_webhooks_that_nobody_here_can_read_spoil_no_batch_and_wait(place: Place) -> None:
+    with place.open_runtime() as runtime:
+        strange, shop, engine = make_shop(runtime), make_shop(runtime), Engine(runtime, place)
+        payments = [(one, one.deposit()) for one in (strange, shop, strange, shop)]
+        for one, payment in payments:
+            one.deliver(one.body(payment), path="provider")
+        place.rows("update payment_providers set adapter = 'of_tomorrow' where id = :id", id=strange.provider_id)
+        for _ in range(ROUNDS):
+            engine.make_webhooks_due()
+            engine.settle()
+        assert [str(one.payment(payment.id).status) for one, payment in payments] == ["pending", "completed"] * 2
+        assert [row["attempts"] for row in work(place)] == [0, 0]
+        assert [alarm["provider_id"] for alarm in alarms(place, "provider_unusable")] == [str(strange.provider_id)]
+        place.rows("update payment_providers set adapter = 'sandbox' where id = :id", id=strange.provider_id)
+        engine.make_webhooks_due()
+        engine.settle()
+        assert {str(one.payment(payment.id).status) for one, payment in payments} == {"completed"}
+        assert place.value("select count(*) from dead_letters") == 0
