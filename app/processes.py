@@ -27,6 +27,13 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")  # Addresses that only this machine
 SECRET_NAME = re.compile(
     r"DATABASE_(\w+_)?URL|REDIS_URL|BROKER_URL|ALERT_URL|\w*(SECRET|TOKEN|PASSWORD|KEYS?|AUTH|CREDENTIALS|DSN)"
 )
+
+
+def drop_secrets(outer: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without secrets, for programs that need none."""
+    return {name: value for name, value in outer.items() if not SECRET_NAME.fullmatch(name)}
+
+
 # What a process type needs: of each group the first variable that is set.
 Needs = tuple[tuple[str, ...], ...]
 REDIS: Needs = (("REDIS_URL",),)

@@ -21,6 +21,7 @@ import psycopg2
 
 from app.embedded.server import POLL_SECONDS, RunningServer, ServerUnavailable, find_package
 from app.launch import NAMESPACE_REFUSED, find_unprivileged_identity, launch
+from app.processes import drop_secrets
 from models.logins import LOGIN_ROLES
 
 POSTGRES_MAJOR = "18"
@@ -128,7 +129,7 @@ class PostgresServer(RunningServer):
         initdb = launch(
             [str(self.bin / "initdb"), *options],
             log_path=self.log_path,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**drop_secrets(os.environ), "LC_ALL": "C"},
             identity=self.identity,
         )
         code = initdb.wait()
@@ -167,7 +168,7 @@ class PostgresServer(RunningServer):
         return launch(
             [str(self.bin / "postgres"), "-D", str(self.data), *options],
             log_path=self.log_path,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**drop_secrets(os.environ), "LC_ALL": "C"},
             death_signal=self.death_signal,
             identity=self.identity,
         )

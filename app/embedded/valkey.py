@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from redis.retry import Retry
 
 from app.embedded.server import RunningServer, ServerUnavailable, find_package
 from app.launch import find_free_ports, launch, read_log_tail, write_private
+from app.processes import drop_secrets
 
 VALKEY_PORT_TRIES = 5  # A free port can be taken between the look and the bind; five times in a row is no accident.
 
@@ -71,7 +73,10 @@ class ValkeyServer(RunningServer):
 
     def spawn(self) -> subprocess.Popen[bytes]:
         return launch(
-            [str(self.binary), str(self.data / "valkey.conf")], log_path=self.log_path, death_signal=self.death_signal
+            [str(self.binary), str(self.data / "valkey.conf")],
+            log_path=self.log_path,
+            env=drop_secrets(os.environ),
+            death_signal=self.death_signal,
         )
 
     def answers(self) -> bool:

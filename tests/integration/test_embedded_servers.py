@@ -266,3 +266,11 @@ def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path) -> None
         pytest.skip(f"this machine allows no user namespace to test in: {answer.stderr.strip()}")
     assert answer.returncode == 1
     assert "Run as an ordinary user, or set DATABASE_URL" in answer.stderr
+
+
+def test_servers_inherit_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_ENCRYPTION_KEYS", "a-secret-of-ours")
+    monkeypatch.setenv("GITHUB_TOKEN", "a-secret-of-others")
+    with embedded_postgres(tmp_path / "pg") as postgres, embedded_valkey(tmp_path / "vk") as valkey:
+        for server in (postgres, valkey):
+            assert b"a-secret-of" not in Path(f"/proc/{server.pid}/environ").read_bytes()
