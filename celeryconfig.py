@@ -7,9 +7,11 @@ import os
 
 from kombu.entity import Queue
 
-from app.celery_urls import kombu_url
+from app.celery_urls import broker_options, kombu_url
+from app.redis_urls import is_amqp
 
-broker_url = kombu_url(os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0")
+_url = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+broker_url = kombu_url(_url)
 
 # Web processes must give up on a dead broker quickly; workers may take longer to notice a half-open link.
 _is_worker = os.environ.get("SLUICE_PROCESS", "").startswith(("worker", "beat", "flower"))
@@ -29,15 +31,9 @@ broker_pool_acquire_timeout = 1
 task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.05, "interval_max": 0.05}
 worker_hijack_root_logger = False
 worker_log_format = "%(message)s"
-broker_transport_options = {
-    # A doorbell may be lost, so acknowledgements are not worth four more Redis commands each.
-    "ack_emulation": False,
-    "socket_connect_timeout": 0.5,
-    "socket_timeout": 5 if _is_worker else 1,
-    "socket_keepalive": True,
-    "health_check_interval": 5 if _is_worker else 10,
-    "priority_steps": [0],
-}
+broker_transport_options = broker_options(_url, seconds=5 if _is_worker else 1)
+if not is_amqp(_url):
+    broker_transport_options["health_check_interval"] = 5 if _is_worker else 10
 
 # Settling is busy work, provider calls wait on the network: separate queues let an operator scale them apart.
 _RINGS = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")

@@ -143,8 +143,20 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """The same channel at the master that sentinels name."""
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """The transport with that channel."""
+
+    Channel = SentinelChannel
+
+
 def use_guarded_transport() -> None:
     """Makes kombu take this transport for all its Redis URLs."""
     for name, path in TRANSPORT_ALIASES.items():
         if path == "kombu.transport.redis:Transport":
             TRANSPORT_ALIASES[name] = f"{__name__}:{Transport.__name__}"
+        elif path == "kombu.transport.redis:SentinelTransport":
+            TRANSPORT_ALIASES[name] = f"{__name__}:{SentinelTransport.__name__}"

@@ -1,8 +1,36 @@
-"""Translates Redis URLs between the two clients that read them."""
+"""How Celery reaches the broker: its URL in kombu's words, and the options of that transport."""
 
 from __future__ import annotations
 
+from typing import Any
 
-def kombu_url(url: str) -> str:
-    """Returns `url` as Celery's transport spells it: redis-py says `unix://path`, kombu `redis+socket://path`."""
-    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
+from celery import Celery
+
+from app.redis_urls import is_amqp, kombu_url, read_sentinels
+
+__all__ = ["broker_options", "configure_broker", "kombu_url"]
+
+
+def broker_options(url: str, *, seconds: float) -> dict[str, Any]:
+    """Return the transport options for a broker; `seconds` bounds reading and writing, which otherwise have no end."""
+    if is_amqp(url):
+        return {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
+    options: dict[str, Any] = {
+        # A doorbell may be lost, so acknowledgements are not worth four more Redis commands each.
+        "ack_emulation": False,
+        "socket_connect_timeout": 0.5,
+        "socket_timeout": seconds,
+        "socket_keepalive": True,
+        "priority_steps": [0],
+    }
+    if url.startswith("sentinel://"):
+        found = read_sentinels(url)
+        bounds = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+        options |= {"master_name": found.master_name, "sentinel_kwargs": {**bounds, **found.own_options}}
+    return options
+
+
+def configure_broker(app: Celery, url: str, *, seconds: float) -> None:
+    """Point an application at a broker."""
+    app.conf.broker_url = kombu_url(url)
+    app.conf.broker_transport_options = broker_options(url, seconds=seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -166,12 +167,14 @@ def _sockets(ports: Ports) -> Process:
 
 
 def _worker(name: str, queues: str, pool: str, concurrency: int, needs: Needs) -> Process:
+    # Two workers of one name would answer for each other: each has its own, also several on one host.
+    node = f"{name}-{secrets.token_hex(3)}"
     argv = _celery(
-        *("worker", "--hostname", f"{name}@%h", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
+        *("worker", "--hostname", f"{node}@%h", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
         # Gossip and mingle talk to every other worker at each start, for features that nothing here uses.
         *("--task-events", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
     )
-    return Process(f"worker-{name}", argv, {}, needs, name, node=name, several_processes=pool == "prefork")
+    return Process(f"worker-{name}", argv, {}, needs, name, node=node, several_processes=pool == "prefork")
 
 
 def find_flower_bind(bind: str, auth: str | None) -> str:

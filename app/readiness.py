@@ -8,9 +8,11 @@ import socket
 import requests
 from celery import Celery
 
-from app.celery_urls import kombu_url
+from app.broker_queues import BROKER_ERRORS
+from app.celery_urls import configure_broker
 
 HEALTH_SECONDS = 2.0  # A process that cannot answer its health check within this is not ready yet.
+BROKER_SECONDS = 1.0  # A broker on the same machine or network takes a connection within milliseconds.
 PING_SECONDS = 0.3  # A worker on the same machine answers within milliseconds; the next try comes at once.
 
 
@@ -30,7 +32,22 @@ def url_answers(url: str) -> bool:
 
 
 def node_answers(broker_url: str, node: str) -> bool:
-    """Tell whether a Celery worker of this machine answers a ping."""
-    app = Celery(broker=kombu_url(broker_url))
-    with contextlib.closing(app):
-        return bool(app.control.ping(destination=[f"{node}@{socket.gethostname()}"], timeout=PING_SECONDS, limit=1))
+    """Tell whether a Celery worker of this machine answers a ping; `node` may end with `*`.
+
+    False as well while the broker does not answer.
+    """
+    app = Celery(set_as_current=False)
+    configure_broker(app, broker_url, seconds=BROKER_SECONDS)
+    pattern = f"{node}@{socket.gethostname()}"
+    # One connection attempt: the next question comes at once.
+    with (
+        contextlib.closing(app),
+        contextlib.suppress(*BROKER_ERRORS),
+        app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection,
+    ):
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+        bounds = {"timeout": PING_SECONDS, "limit": 1}
+        return bool(
+            app.control.broadcast("ping", connection=connection, reply=True, pattern=pattern, matcher="glob", **bounds)
+        )
+    return False

@@ -13,6 +13,7 @@ from app.celery_app import celery_app
 from app.doorbells import Doorbells
 from app.metrics import count_pool
 from app.providers import Adapter, build_adapters
+from app.redis_client import open_client
 from app.settings import Settings
 from app.vault import Vault
 from models import Database
@@ -62,7 +63,7 @@ def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: 
 
 def connect_redis(url: str) -> Redis:
     """Returns a client for hints: it gives up within a second, tries once more, and the caller goes on without it."""
-    return Redis.from_url(
+    return open_client(
         url,
         socket_timeout=1,
         socket_connect_timeout=0.5,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.addresses import url_host
+from app.redis_urls import check_url
 from models.database_urls import DatabaseUrlError, parse_url
 from models.logins import LOGIN_ROLES
 
@@ -74,7 +75,8 @@ class Settings:
         process_type = find_process_type(env.get("SLUICE_PROCESS", ""))
         default_database_url = _database_url(env, "DATABASE_URL")
         login_urls = {name: url for name, key in LOGIN_VARIABLES.items() if (url := _database_url(env, key))}
-        redis_url = env.get("REDIS_URL") or None
+        redis_url = _redis_url(env, "REDIS_URL")
+        broker_url = _redis_url(env, "BROKER_URL") or redis_url
         return cls(
             home=Path(env.get("SLUICE_HOME", ".sluice")).absolute(),
             process_type=process_type,
@@ -83,7 +85,7 @@ class Settings:
             login_urls=login_urls,
             owner_database_url=_database_url(env, "DATABASE_OWNER_URL") or default_database_url,
             redis_url=redis_url,
-            broker_url=env.get("BROKER_URL") or redis_url,
+            broker_url=broker_url,
             bind=bind,
             port=port,
             sandbox_port=sandbox_port,
@@ -159,6 +161,18 @@ def drop_service_addresses(environment: Mapping[str, str]) -> dict[str, str]:
     variable counts as not set.
     """
     return {name: value for name, value in environment.items() if not _SERVICE_ADDRESS.fullmatch(value)}
+
+
+def _redis_url(env: Mapping[str, str], name: str) -> str | None:
+    url = env.get(name, "").strip()
+    if not url:
+        return None
+    try:
+        check_url(url, may_be_amqp=name == "BROKER_URL")
+    except ValueError as error:
+        # The value is not repeated: it may hold a password.
+        raise SettingsError(f"{name} {error}") from None
+    return url
 
 
 def _integer(env: Mapping[str, str], name: str, default: int) -> int:

@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Callable
 
 import structlog
-from redis import Redis
 
 from app.core.payments import Payment
 from app.hints import CHANGED_CHANNEL, read_changed
 from app.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 from app.places import Bounds, Places
+from app.redis_client import open_client
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +113,7 @@ class Waiters:
 
     def _receive(self) -> None:
         # The read blocks for less than the socket's time-out, so that a half-open link is noticed.
-        redis = Redis.from_url(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
+        redis = open_client(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
         with redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(CHANGED_CHANNEL)
             asked, received = False, 0

@@ -26,7 +26,9 @@ def main() -> int:
     if process.health_url:
         healthy = url_answers(process.health_url)
     else:
-        healthy = not process.node or node_answers(settings.required("broker_url"), process.node)
+        # The worker chose the rest of its name when it started.
+        kind = process.node.rpartition("-")[0]
+        healthy = not kind or node_answers(settings.required("broker_url"), f"{kind}-*")
     print(f"{name} {'answers' if healthy else 'does not answer'}")
     return 0 if healthy else 1
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from celery import Celery
 
-from app.celery_urls import kombu_url
+from app.celery_urls import configure_broker
 from app.doorbells import Doorbells
 from app.home import read_run_file
 from app.runtime import Runtime, connect_redis, open_database
@@ -20,6 +20,7 @@ from app.settings import LOGIN_VARIABLES, Settings
 
 # A command needs one connection; the second is for a look at the database beside an open transaction.
 POOL_SIZE = 2
+BROKER_SECONDS = 1.0  # A command does not wait for a broker that is away: what it rings for is swept.
 
 _DATABASE = {"DATABASE_URL": "database_url", "DATABASE_OWNER_URL": "owner_database_url"}
 _REDIS = {"REDIS_URL": "redis_url", "BROKER_URL": "broker_url"}
@@ -109,5 +110,5 @@ def _celery(settings: Settings) -> Celery:
     """Rings where the stack's workers listen; the process's own Celery knows the environment only."""
     celery = Celery("sluice", set_as_current=False)
     celery.config_from_object("celeryconfig")
-    celery.conf.broker_url = kombu_url(settings.required("broker_url"))
+    configure_broker(celery, settings.required("broker_url"), seconds=BROKER_SECONDS)
     return celery

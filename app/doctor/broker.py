@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import KombuError
-from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from app.broker_queues import BROKER_ERRORS, measure_queues, open_amqp
 from app.celery_app import celery_app
-from app.celery_urls import kombu_url
+from app.celery_urls import configure_broker
 from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.redis_client import open_client
+from app.redis_urls import is_amqp
 from app.runtime import connect_redis
 from app.settings import Settings
 
@@ -50,14 +51,14 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_server(name: str, url: str) -> Iterator[Finding]:
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        yield warn(name, f"{urllib.parse.urlsplit(url).scheme}:// is not Redis: nothing of it can be looked at")
+    if is_amqp(url):
+        yield from _examine_rabbitmq(name, url)
         return
     client = connect_redis(url)
     try:
         state: Mapping[str, Any] = client.info()
         lengths = {queue.name: int(client.llen(queue.name)) for queue in celery_app.conf.task_queues}
-    except RedisError as error:
+    except (RedisError, OSError) as error:
         yield fail(name, f"does not answer: {error}")
         return
     finally:
@@ -65,6 +66,28 @@ def _examine_server(name: str, url: str) -> Iterator[Finding]:
     yield _examine_version(name, state)
     yield from _examine_memory(name, state)
     yield from _examine_door(name, url)
+    yield from _examine_lengths(name, lengths)
+
+
+def _examine_rabbitmq(name: str, url: str) -> Iterator[Finding]:
+    parts = urllib.parse.urlsplit(url)
+    try:
+        with open_amqp(url) as connection:
+            server = connection.connection.server_properties
+        lengths = measure_queues(url)
+    except BROKER_ERRORS as error:
+        yield fail(name, f"does not answer: {str(error) or type(error).__name__}")
+        return
+    yield ok(name, f"{server.get('product', 'AMQP')} {server.get('version', '')}".strip())
+    is_local = is_loopback(parts.hostname)
+    if parts.username in (None, "guest"):
+        yield (warn if is_local else fail)(f"{name} password", "the user is guest: make one of its own")
+    if parts.scheme == "amqp" and not is_local:
+        yield warn(f"{name} way", "another machine, without TLS: use amqps://")
+    yield from _examine_lengths(name, lengths)
+
+
+def _examine_lengths(name: str, lengths: Mapping[str, int]) -> Iterator[Finding]:
     waiting = {queue: length for queue, length in lengths.items() if length > QUEUE_LENGTH_MAX}
     if waiting:
         shown = ", ".join(f"{queue}: {length}" for queue, length in waiting.items())
@@ -98,7 +121,7 @@ def _examine_memory(name: str, state: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _examine_door(name: str, url: str) -> Iterator[Finding]:
     """Whoever can write to the broker can ring, and fill it."""
-    is_local = is_loopback(urllib.parse.urlsplit(url).hostname)
+    is_local = is_loopback(urllib.parse.urlsplit(url.partition(";")[0]).hostname)
     if _lets_anybody_in(url):
         advice = "set requirepass or an ACL user"
         yield (warn if is_local else fail)(f"{name} password", f"anybody who reaches it may use it: {advice}")
@@ -109,9 +132,9 @@ def _examine_door(name: str, url: str) -> Iterator[Finding]:
 
 
 def _lets_anybody_in(url: str) -> bool:
-    parts = urllib.parse.urlsplit(url)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    client = Redis.from_url(bare, socket_timeout=1, socket_connect_timeout=1)
+    split = [urllib.parse.urlsplit(part) for part in url.split(";")]
+    bare = ";".join(part._replace(netloc=part.netloc.rpartition("@")[2]).geturl() for part in split)
+    client = open_client(bare, socket_timeout=1, socket_connect_timeout=1)
     try:
         return bool(client.ping())
     except (AuthenticationError, ResponseError):
@@ -127,9 +150,10 @@ def examine_celery(settings: Settings) -> Iterator[Finding]:
     wrong = [
         f"{name} is {celery_app.conf[name]!r}" for name, value in _CELERY.items() if celery_app.conf[name] != value
     ]
-    if celery_app.conf.broker_transport_options.get("ack_emulation") is not False:
+    options, is_redis = celery_app.conf.broker_transport_options, not is_amqp(str(celery_app.conf.broker_url))
+    if is_redis and options.get("ack_emulation") is not False:
         wrong.append("ack_emulation is on")
-    if not celery_app.conf.broker_transport_options.get("socket_timeout"):
+    if not options.get("socket_timeout" if is_redis else "read_timeout"):
         wrong.append("socket_timeout is not set, so that a dead link hangs for ever")
     if wrong:
         yield fail("Celery", f"{'; '.join(wrong)}: take celeryconfig.py as it was delivered")
@@ -139,12 +163,12 @@ def examine_celery(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_workers(broker_url: str) -> Finding:
-    app = Celery(broker=kombu_url(broker_url))
+    app = Celery(set_as_current=False)
     # The bare application would wait for ever on a broker that is away, and try a hundred times.
-    app.conf.broker_transport_options = {"socket_timeout": PING_SECONDS * 2, "socket_connect_timeout": 1}
+    configure_broker(app, broker_url, seconds=PING_SECONDS * 2)
     try:
         answers = app.control.inspect(timeout=PING_SECONDS).active_queues() or {}
-    except (OSError, RedisError, KombuError) as error:
+    except BROKER_ERRORS as error:
         return fail("Workers", f"cannot be asked: {error}")
     finally:
         app.close()

@@ -16,6 +16,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.core.allowance import Allowance
 from app.rate_storage import GuardedStorage
+from app.redis_client import open_client
 from app.runtime import Runtime, runtime
 from app.services.access import Caller
 
@@ -68,7 +69,10 @@ class TenantRates:
     """Requests per tenant and second, counted in Redis for all processes, in memory while Redis is away."""
 
     def __init__(self, current: Runtime) -> None:
-        shared = GuardedStorage(current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5)
+        # The pool knows where Redis is, also behind sentinels; the library's own URLs do not know all of ours.
+        client = open_client(current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5)
+        self._client = client  # A client that is collected closes its pool's connections.
+        shared = GuardedStorage("redis://", connection_pool=client.connection_pool)
         self._shared, self._own = _strategy(shared), _strategy(MemoryStorage())
         self._shared_again_at = 0.0
         self._lock = threading.Lock()

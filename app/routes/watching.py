@@ -116,7 +116,8 @@ class RowsCollector(Collector):
 
 def _read_queues() -> Iterable[Metric]:
     lengths = watching.read_queue_lengths(runtime())
-    yield GaugeMetricFamily("sluice_redis_up", "Whether Redis answers.", 0 if lengths is None else 1)
+    yield GaugeMetricFamily("sluice_redis_up", "Whether Redis answers.", int(watching.check_redis(runtime())))
+    yield GaugeMetricFamily("sluice_broker_up", "Whether the doorbells' broker answers.", int(lengths is not None))
     waiting = GaugeMetricFamily("sluice_ring_queue_length", "Doorbells that wait for a worker.", labels=["queue"])
     for queue, length in (lengths or {}).items():
         waiting.add_metric([queue], length)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import Connection, text
 
-from app.runtime import Runtime, connect_redis
+from app.broker_queues import BROKER_ERRORS, measure_lists, measure_queues
+from app.runtime import Runtime
 from app.services import alerts
 from app.services.alerts import AlertRow
 
@@ -14,7 +13,6 @@ from app.services.alerts import AlertRow
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
 # One alarm an hour tells a person that it goes on; more of them would only hide others.
 ALARM_SECONDS = 3_600
-RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
 
 _TOLD = text(
     "select detail ->> 'queue' from alerts where kind = 'work_overdue' and at > now() - make_interval(secs => :seconds)"
@@ -87,24 +85,14 @@ def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
 
 
 def read_queue_lengths(runtime: Runtime) -> dict[str, int] | None:
-    """Returns how many doorbells wait by queue, or None while Redis is away.
+    """Returns how many doorbells wait by queue, or None while the broker cannot be asked.
 
     A worker takes them at once: a queue that grows has none.
     """
     settings = runtime.settings
     try:
         if settings.broker_url in (None, settings.redis_url):
-            return _measure(runtime.redis)
-        with connect_redis(str(settings.broker_url)) as broker:
-            return _measure(broker)
-    except (RedisError, ValueError):  # ValueError: a broker that is no Redis has no lists to measure
+            return measure_lists(runtime.redis)
+        return measure_queues(str(settings.broker_url))
+    except BROKER_ERRORS:
         return None
-
-
-def _measure(broker: Redis) -> dict[str, int]:
-    with broker.pipeline(transaction=False) as pipeline:
-        for queue in RING_QUEUES:
-            pipeline.llen(queue)
-        lengths = pipeline.execute(raise_on_error=False)
-    # A key of a wrong type has no length; the next ring replaces it.
-    return {queue: length if isinstance(length, int) else 0 for queue, length in zip(RING_QUEUES, lengths, strict=True)}

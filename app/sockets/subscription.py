@@ -9,12 +9,12 @@ from typing import Any
 
 import gevent
 import structlog
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.hints import NOTIFICATIONS_CHANNEL
 from app.metrics import SUBSCRIPTION_UP
+from app.redis_client import open_client
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ class Subscription:
         self._receive = receive
         self._resubscribed = resubscribed
         # Without the client's own retries, which would hide that messages were missed.
-        self._redis = Redis.from_url(
+        self._redis = open_client(
             url,
             socket_timeout=READ_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,

@@ -1,0 +1,58 @@
+"""How many doorbells wait at the broker, whichever kind it is."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from amqp.exceptions import AMQPError, NotFound  # type: ignore[import-untyped]
+from kombu.connection import Connection
+from kombu.exceptions import KombuError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.celery_urls import broker_options, kombu_url
+from app.redis_urls import is_amqp
+from app.runtime import connect_redis
+
+RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
+# Whoever asks waits for the answer; a broker within reach answers in milliseconds.
+ANSWER_SECONDS = 1.0
+# What a broker that is away, refuses us or is not what its URL says can raise.
+BROKER_ERRORS = (RedisError, AMQPError, KombuError, OSError, ValueError)
+
+
+def measure_queues(url: str) -> dict[str, int]:
+    """Return the length of each queue of doorbells. Raises one of BROKER_ERRORS where the broker cannot be asked."""
+    if is_amqp(url):
+        with open_amqp(url) as connection:
+            return {queue: _count_messages(connection, queue) for queue in RING_QUEUES}
+    with closing(connect_redis(url)) as redis:
+        return measure_lists(redis)
+
+
+def measure_lists(redis: Redis) -> dict[str, int]:
+    """Return the length of each queue of doorbells in Redis. Raises RedisError."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for queue in RING_QUEUES:
+            pipeline.llen(queue)
+        lengths = pipeline.execute(raise_on_error=False)
+    # A key of a wrong type has no length; the next ring replaces it.
+    return {queue: length if isinstance(length, int) else 0 for queue, length in zip(RING_QUEUES, lengths, strict=True)}
+
+
+def open_amqp(url: str) -> Connection:
+    """Return a connection to RabbitMQ, which is made when it is first used."""
+    options = broker_options(url, seconds=ANSWER_SECONDS)
+    return Connection(  # type: ignore[no-untyped-call]
+        kombu_url(url), connect_timeout=ANSWER_SECONDS, transport_options=options
+    )
+
+
+def _count_messages(connection: Any, queue: str) -> int:
+    # A passive declaration changes nothing; one of a queue that is not there closes its channel.
+    with closing(connection.connection.channel()) as channel:
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except NotFound:
+            return 0
