@@ -17,7 +17,7 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payments import Payment
-from app.services import cases, policies, providers, redrive, seals
+from app.services import cases, policies, providers, redrive, seals, waiting_reversals
 from app.services.providers import NewProvider
 from app.services.verification import prove
 from tests.integration.test_reconciliation import create, run
@@ -178,6 +178,18 @@ def refund_of_another_reference(scene: Scene) -> Payment:
     return payment
 
 
+def refund_of_money_that_never_came(scene: Scene) -> Payment:
+    """The monitoring window of an unpaid payment is over, and a refund of it still waits."""
+    payment = scene.start()
+    scene.refund(payment, "25.00")
+    scene.deliver(payment, "cancelled")
+    rows = scene.front.place.rows
+    rows("update payment_transactions set expires_at = now() - interval '2 days' where id = :id", id=payment.id)
+    rows("update waiting_reversals set due_at = now() where payment_id = :id", id=payment.id)
+    waiting_reversals.end_waiting(scene.shop.runtime)
+    return payment
+
+
 def create_refused(scene: Scene) -> Payment:
     return scene.start(create={"status": 401, "times": 1})
 
@@ -284,6 +296,7 @@ TABLE = (
     Row(failure_of_another_reference, "reference_mismatch"),
     Row(refund_of_too_much, "reversal", PAID),
     Row(refund_of_another_reference, "reversal", PAID),
+    Row(refund_of_money_that_never_came, "reversal"),
     Row(create_refused, "provider_refused_us"),
     Row(poll_refused, "provider_refused_us"),
     Row(close_refused, "provider_refused_us"),

@@ -15,6 +15,7 @@ from app.core.errors import RequestRejected
 from app.core.payments import Payment
 from app.services import cases, payments, policies, reconciliation, redrive, seals, sweep
 from app.services.verification import prove
+from app.services.verification.walking import check_payments
 from tests.support.engine import Engine
 from tests.support.shop import ACTOR, Shop
 from tests.support.stack import Stack
@@ -172,6 +173,7 @@ def test_money_of_another_reference_goes_back_after_it_was_accepted(scene: Scene
 def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_ends(scene: Scene) -> None:
     scene.webhook("refund", "25.00")
     scene.cancel()
+    assert check_payments_of(scene) == []
     sweep.housekeep(scene.shop.runtime)
     assert scene.engine.dead_letters(scene.payment.id) == []
     due = "select due_at from waiting_reversals where payment_id = :id"
@@ -191,6 +193,12 @@ def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_e
     assert scene.balance == 0
     assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "superseded")]
     assert scene.engine.place.rows(due, id=scene.payment.id) == []
+
+
+def check_payments_of(scene: Scene) -> list[Any]:
+    """The invariants of `sluice verify` about the payment, while something of it waits."""
+    with scene.shop.runtime.database.snapshot("operator") as connection:
+        return list(check_payments(connection, [scene.payment.id]))
 
 
 def end_window(scene: Scene) -> None:

@@ -96,6 +96,20 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         {"I3"},
     ),
     "reversal forgotten": ([f"update payment_transactions set reversed_minor = 0 where id = {_REFUNDED}"], {"I3"}),
+    "waiting reversal removed": (
+        [
+            "update payment_transactions set exceptions = array_append(exceptions, 'reversal_waiting')"
+            f" where id = {_OPEN}"
+        ],
+        {"I3"},
+    ),
+    "waiting reversal made up": (
+        [
+            "insert into waiting_reversals (payment_id, tenant_id, provider_id, currency, amount_minor)"
+            f" select id, tenant_id, provider_id, 'USD', 1 from payment_transactions where id = {_OPEN}"
+        ],
+        {"I3"},
+    ),
     "credit of no accepted case": (
         [
             "update dead_letters set state = 'rejected' where 'case:' || id in"

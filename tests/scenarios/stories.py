@@ -287,7 +287,7 @@ OTHERS = (
     Story(expired_then_paid, "completed", "late", 2500),
     Story(webhook_before_the_answer, "completed", None, 2500, is_raced=True),
     Story(doubled_webhooks, "completed", None, 2500),
-    Story(reordered_webhooks, "completed", None, 2500, (("reversal", "open"),), is_ordered=True),
+    Story(reordered_webhooks, "completed", "reversed", 0, is_ordered=True),
     Story(unreachable_at_first, "completed", None, 2500),
     Story(torn_answer, "completed", None, 2500),
     Story(underpaid_then_topped_up, "completed", None, 2500, (("underpaid", "superseded"),)),

@@ -87,6 +87,19 @@ MONEY = (
     ),
     check(
         "I3",
+        "reversals wait with exactly the payments that say so",
+        """
+        select p.id as subject, format('%s wait, exceptions %s', v.waiting, p.exceptions) as detail
+        from payment_transactions p
+        cross join lateral (
+            select count(*) as waiting, count(*) filter (where r.tenant_id <> p.tenant_id) as foreign_rows
+            from waiting_reversals r where r.payment_id = p.id) as v
+        where $these and ((v.waiting > 0) <> ('reversal_waiting' = any(p.exceptions)) or v.foreign_rows > 0)
+        """,
+        **_PARTS,
+    ),
+    check(
+        "I3",
         "every credit beyond the first is an accepted case of that amount",
         """
         select e.id as subject, format('%s of payment %s', e.transfer_key, e.payment_id) as detail
