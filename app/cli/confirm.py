@@ -46,6 +46,15 @@ def reason_option(function: _F) -> _F:
     return click.option("--reason", type=Reason(), help=text)(function)
 
 
+def confirm_at_terminal(effect: str, question: str) -> None:
+    """Asks as `confirm` does where a person sits at a terminal; scripts are not asked.
+
+    For changes that cut access off and move no money: a script that rotates keys says what it wants by its own code.
+    """
+    if sys.stdin is not None and sys.stdin.isatty():
+        confirm(effect, question)
+
+
 def confirm(effect: str, question: str) -> None:
     """Shows the effect, unless it was shown already, and asks; returns only where the answer is yes.
 

@@ -13,6 +13,7 @@ from app.runtime import Runtime
 from app.services import audit, settlement
 from app.services.after_commit import queue, tell
 from app.services.audit import AuditRow
+from app.services.configuration import name_reason
 from app.services.settlement import Item, Outcome
 
 _LOCK_PAYMENT = text(
@@ -110,11 +111,6 @@ def _decide(
         queue(connection, outcomes)
     tell(runtime, outcomes)
     return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
-
-
-def name_reason(reason: str | None) -> dict[str, str]:
-    """Returns an operator's reason as audit rows name it, beside the `reason` of the dead letter itself."""
-    return {} if reason is None else {"operator_reason": reason}
 
 
 def moves_money(outcomes: list[Outcome]) -> bool:

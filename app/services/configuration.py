@@ -35,6 +35,11 @@ def local_actor() -> str:
     return f"uid:{os.getuid()}@{socket.gethostname()}"
 
 
+def name_reason(reason: str | None) -> dict[str, str]:
+    """Returns an operator's reason as audit rows name it, beside the `reason` of the row that it is about."""
+    return {} if reason is None else {"operator_reason": reason}
+
+
 def write_audit(connection: Connection, tenant_id: uuid.UUID, actor: str, kind: str, detail: dict[str, Any]) -> None:
     """Writes the change into the audit, in the change's own transaction."""
     audit.write(connection, [AuditRow(tenant_id, actor, kind, detail)])

@@ -16,7 +16,7 @@ from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, check_secret, encod
 from app.providers import ADAPTERS
 from app.providers.outgoing import AddressRefused, check_url
 from app.runtime import Runtime
-from app.services.configuration import ConfigurationError, check_name, read_rows, write_audit
+from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from app.services.senders import forget_sender
 from models import new_id
 
@@ -208,7 +208,7 @@ def rotate_secret(
     return secret
 
 
-def disable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> bool:
+def disable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:
     """Stops new deposits with a provider; payments it has are still asked about and its webhooks still taken.
 
     Returns False where it was disabled before or is unknown.
@@ -222,5 +222,6 @@ def disable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> bo
             {"id": provider_id},
         ).scalar()
         if tenant_id is not None:
-            write_audit(connection, tenant_id, actor, "provider_disabled", {"provider_id": str(provider_id)})
+            detail = {"provider_id": str(provider_id), **name_reason(reason)}
+            write_audit(connection, tenant_id, actor, "provider_disabled", detail)
     return tenant_id is not None

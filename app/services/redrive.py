@@ -13,6 +13,7 @@ from app.core.payments import format_time
 from app.runtime import Runtime
 from app.services import audit, cases, settlement
 from app.services.audit import AuditRow
+from app.services.configuration import name_reason
 from app.services.dead_letters import Filters, list_dead_letters
 from app.services.settlement import Item
 from app.services.translation import StoredWebhook, translate
@@ -163,7 +164,7 @@ def replay_webhook(
             about |= {"payment_id": item.payment_id, "provider_id": item.provider_id}
         own = connection.execute(_OWN_PAYMENT, about).scalar()
         former = _put_webhook_back(connection, tenant_id, webhook_id, 0.0)
-        detail = {"webhook_id": webhook_id, "former": former, **cases.name_reason(reason)}
+        detail = {"webhook_id": webhook_id, "former": former, **name_reason(reason)}
         audit.write(connection, [AuditRow(tenant_id, actor, "webhook_replayed", detail, own)])
     _ring(runtime)
     return preview.effect
@@ -201,7 +202,7 @@ def _redrive(
     state = "open" if _stays_open(row) else "redriven"
     about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": by.actor, "operator_reason": by.reason}
     connection.execute(cases.CLOSE, about | {"state": state, "action": "redriven"})
-    detail |= cases.name_reason(by.reason)
+    detail |= name_reason(by.reason)
     own = connection.execute(_OWN_PAYMENT, dict(row)).scalar()
     audit.write(connection, [AuditRow(tenant_id, by.actor, "dead_letter_redriven", detail, own)])
     return Effect(dead_letter_id, True, preview.effect, preview.moves_money)

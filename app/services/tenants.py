@@ -13,7 +13,7 @@ from app.core.origins import parse_origin
 from app.core.payments import format_time
 from app.runtime import Runtime
 from app.services.access import new_credential
-from app.services.configuration import ConfigurationError, check_name, read_rows, write_audit
+from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import Database, new_id
 from models.session import alone
 from models.tenants import ROLES
@@ -131,7 +131,7 @@ def create_key(
     return key_id, credential.plain
 
 
-def revoke_key(runtime: Runtime, key_id: uuid.UUID, actor: str) -> bool:
+def revoke_key(runtime: Runtime, key_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:
     """Revokes a key and with it every token made with it; returns False where it was revoked or unknown."""
     with runtime.database.transaction("operator") as connection:
         tenant_id = connection.execute(
@@ -139,7 +139,8 @@ def revoke_key(runtime: Runtime, key_id: uuid.UUID, actor: str) -> bool:
             {"id": key_id},
         ).scalar()
         if tenant_id is not None:
-            write_audit(connection, tenant_id, actor, "key_revoked", {"key_id": str(key_id)})
+            detail = {"key_id": str(key_id), **name_reason(reason)}
+            write_audit(connection, tenant_id, actor, "key_revoked", detail)
     return tenant_id is not None
 
 

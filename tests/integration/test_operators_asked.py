@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -202,3 +205,44 @@ def test_the_document_names_the_optional_reason(api: Api) -> None:
         assert body["required"] is False
         assert body["content"]["application/json"]["schema"]["$ref"].endswith("/ReasonRequest")
     assert "required" not in document["components"]["schemas"]["ReasonRequest"]
+
+
+@pytest.mark.parametrize("action", [("keys", "revoke"), ("providers", "disable")])
+@pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+def test_at_a_terminal_what_cuts_access_off_is_asked_about(
+    front: Stack, engine: Engine, shop: Shop, action: tuple[str, str], answer: str, code: int
+) -> None:
+    key_id = front.place.value("select id from api_keys where tenant_id = :id", id=shop.tenant_id)
+    subject = str(key_id if action[0] == "keys" else shop.provider_id)
+    said, done = at_a_terminal((*action, subject, "--reason", "left the company"), answer, front)
+    assert (done, subject in said) == (code, True), said
+    kind = "key_revoked" if action[0] == "keys" else "provider_disabled"
+    rows = engine.place.rows(
+        "select detail from audit_logs where tenant_id = :id and kind = :kind", id=shop.tenant_id, kind=kind
+    )
+    assert [row["detail"]["operator_reason"] for row in rows] == (["left the company"] if code == 0 else [])
+
+
+def at_a_terminal(arguments: tuple[str, ...], answer: str, front: Stack) -> tuple[str, int]:
+    """Runs a command as a person does; returns what it said on stderr, and its exit code."""
+    person, terminal = os.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments],
+            env=dict(os.environ) | front.place.environment,
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.write(person, f"{answer}\n".encode())
+        _, said = process.communicate(timeout=60)
+    finally:
+        os.close(person)
+        os.close(terminal)
+    return said, process.returncode
+
+
+def test_a_script_that_revokes_a_key_is_not_asked(commands: Commands, engine: Engine, shop: Shop) -> None:
+    key_id = engine.place.value("select id from api_keys where tenant_id = :id", id=shop.tenant_id)
+    assert commands.json("keys", "revoke", str(key_id))["revoked"] is True

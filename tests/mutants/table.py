@@ -2,8 +2,9 @@
 
 from tests.mutants.callers import CALLERS
 from tests.mutants.deposits import DEPOSITS
+from tests.mutants.operators import OPERATORS
 from tests.mutants.outside import OUTSIDE
 from tests.mutants.tenancy import TENANCY
 from tests.mutants.webhooks import WEBHOOKS
 
-MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE)
+MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS)

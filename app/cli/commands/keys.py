@@ -7,6 +7,7 @@ import uuid
 
 import click
 
+from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
 from app.cli.options import End, operator, tenant_option
 from app.cli.output import json_option, print_json, print_object, print_rows
 from app.cli.stack import open_runtime
@@ -54,11 +55,16 @@ def create(tenant: str, role: str, label: str, expires: datetime.datetime | None
 
 @command.command("revoke")
 @click.argument("key_id", metavar="ID", type=click.UUID)
+@yes_option
+@reason_option
 @json_option
-def revoke(key_id: uuid.UUID, as_json: bool) -> None:
-    """Revokes a key, and with it every token that was made with it."""
+def revoke(key_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
+    """Revokes a key, and with it every token that was made with it; asks first at a terminal."""
+    if not yes:
+        effect = f"Key {key_id} and every token made with it are refused within a second. This cannot be undone."
+        confirm_at_terminal(effect, "Revoke it?")
     with open_runtime() as runtime:
-        if not tenants.revoke_key(runtime, key_id, operator()):
+        if not tenants.revoke_key(runtime, key_id, operator(), reason):
             raise click.ClickException(f"there is no key {key_id} that could be revoked")
     if as_json:
         print_json({"id": key_id, "revoked": True})

@@ -8,6 +8,7 @@ from typing import IO
 
 import click
 
+from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
 from app.cli.options import Duration, WebAddress, operator, tenant_option
 from app.cli.output import json_option, print_json, print_object, print_rows
 from app.cli.stack import open_runtime
@@ -235,11 +236,19 @@ def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | 
 
 @command.command("disable")
 @click.argument("provider_id", metavar="ID", type=click.UUID)
+@yes_option
+@reason_option
 @json_option
-def disable(provider_id: uuid.UUID, as_json: bool) -> None:
-    """Stops new deposits with a provider; payments under way still end, and its webhooks are still taken."""
+def disable(provider_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
+    """Stops new deposits with a provider; payments under way still end, and its webhooks are still taken.
+
+    Asks first at a terminal.
+    """
+    if not yes:
+        effect = f"Provider {provider_id} takes no new deposits until it is enabled again."
+        confirm_at_terminal(effect, "Disable it?")
     with open_runtime() as runtime:
-        if not providers.disable_provider(runtime, provider_id, operator()):
+        if not providers.disable_provider(runtime, provider_id, operator(), reason):
             raise click.ClickException(f"there is no provider {provider_id} that could be disabled")
     if as_json:
         print_json({"id": provider_id, "disabled": True})

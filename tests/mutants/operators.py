@@ -1,0 +1,65 @@
+"""Questions and reasons of operators, and card numbers (CONTRACT section 7, docs/SECURITY.md)."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+CONFIRM = "app/cli/confirm.py"
+CARDS = "app/core/cards.py"
+ASKED = "integration/test_operators_asked.py"
+CARD_NUMBERS = "integration/test_card_numbers.py"
+UNIT_CARDS = "unit/test_core_cards.py"
+
+OPERATORS = (
+    Mutant("a no on the command line", CONFIRM, "    if not is_sure:", "    if False:", (ASKED,)),
+    Mutant("nobody who answers on the command line", CONFIRM, "raise NobodyAnswered from None", "return", (ASKED,)),
+    Mutant(
+        "accept and reject are asked about",
+        "app/cli/commands/dead_letters.py",
+        'confirm(f"{_summarize(found)}\\nWould be {decide(*named, True)}", question)',
+        "pass",
+        (ASKED,),
+    ),
+    Mutant(
+        "the actor is no environment variable",
+        "app/services/configuration.py",
+        'f"uid:{os.getuid()}@{socket.gethostname()}"',
+        "f\"uid:{os.environ.get('LOGNAME', os.getuid())}@{socket.gethostname()}\"",
+        (f"{ASKED}::test_the_environment_does_not_name_the_actor",),
+    ),
+    Mutant(
+        "a reason that cannot be kept",
+        "app/routes/operator_schemas.py",
+        "return reason if reason is None else check_reason(reason)",
+        "return reason",
+        (ASKED,),
+    ),
+    Mutant(
+        "a card number in a deposit",
+        "app/routes/payments.py",
+        "errors = card_errors(runtime(), caller().tenant_id, body, deposit.idempotency_key)",
+        "errors: list[dict[str, str]] = []",
+        (CARD_NUMBERS,),
+    ),
+    Mutant(
+        "a card number as a token's user",
+        "app/routes/users.py",
+        "if errors := card_errors(runtime(), who.tenant_id, body):",
+        "if errors := []:",
+        (CARD_NUMBERS,),
+    ),
+    Mutant(
+        "ids are a tenant's own",
+        "app/services/policies.py",
+        "select id_fields from tenants where id = :tenant_id",
+        "select '{}'::text[] as id_fields from tenants where id = :tenant_id",
+        (CARD_NUMBERS,),
+    ),
+    Mutant(
+        "the check digit of a card",
+        CARDS,
+        "    ) and _passes_luhn(digits)",
+        "    )",
+        (UNIT_CARDS,),
+    ),
+)
