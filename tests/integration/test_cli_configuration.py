@@ -90,7 +90,7 @@ def test_no_tenants_yet(commands: Commands) -> None:
         (("acme", "--success-url", "https://[::1"), 2),
         (("acme", "--failure-url", "https://shop.example:port/"), 2),
         (("acme", "--success-url", "shop.example"), 2),
-        (("acme", "--requests-per-second", "0"), 2),
+        (("acme", "--requests-per-second", "-1"), 2),
         (("acme", "--amount-minor-max", "1.5"), 2),
     ],
 )
