@@ -238,7 +238,7 @@ def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
 def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
     # Only an open payment has somewhere to go; one that has ended is not held up by a URL that is wrong.
     is_open = kind in (FactKind.PENDING, FactKind.COMMITTED)
-    redirect_url = read_redirect_url(body) if is_open and body.get("redirect_url") is not None else None
+    redirect_url = read_redirect_url(body) if is_open and body.get("redirect_url") not in (None, "") else None
     if kind is FactKind.COMMITTED:
         return Fact(kind, reference, redirect_url, settles_within_days=SETTLES_WITHIN_DAYS)
     return Fact(

@@ -7,6 +7,8 @@ from tests.mutants.mutant import Mutant
 OUTGOING = "app/providers/outgoing.py"
 ADDRESSES = "app/providers/addresses.py"
 GUARD = "security/test_outgoing_guard.py"
+BOUNDS = "security/test_outgoing_bounds.py"
+ANSWERS = "integration/test_provider_answers.py"
 SCHEMA = "integration/test_schema.py"
 
 OUTSIDE = (
@@ -32,6 +34,35 @@ OUTSIDE = (
         "self._pools = _open_pools(private_hosts, ca_file)",
         'self._pools = urllib3.ProxyManager(__import__("os").environ.get("http_proxy", "http://127.0.0.1:9"))',
         (GUARD,),
+    ),
+    Mutant("an answer whose surroundings have no end", OUTGOING, "if self.bytes_left < 0:", "if False:", (BOUNDS,)),
+    Mutant(
+        "what is left of one answer is not the next one's",
+        OUTGOING,
+        "        if not is_reusable:\n",
+        "        if False:\n",
+        (f"{BOUNDS}::test_what_is_left_of_an_answer_is_not_the_next_ones",),
+    ),
+    Mutant(
+        "whatever a call raises is an unknown outcome",
+        "app/services/provider_calls.py",
+        'return OutcomeUnknown(f"the call raised {type(error).__name__}")',
+        "raise",
+        (f"{ANSWERS}::test_whatever_a_call_raises_is_an_unknown_outcome",),
+    ),
+    Mutant(
+        "a provider's javascript: URL is never stored",
+        "app/core/provider_values.py",
+        r"[Hh][Tt][Tt][Pp][Ss]?://[!-\[\]-~]+",
+        r"[a-zA-Z]+:[!-~]+",
+        (f"{ANSWERS}::test_a_url_that_no_browser_may_follow_is_never_kept",),
+    ),
+    Mutant(
+        "a provider's reference is refused, not kept, above its bound",
+        "app/core/provider_values.py",
+        "0 < len(value) <= REFERENCE_LENGTH_MAX",
+        "0 < len(value)",
+        (f"{ANSWERS}::test_a_reference_that_cannot_be_kept_is_refused_never_cut",),
     ),
     Mutant(
         "http to another machine",
