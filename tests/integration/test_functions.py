@@ -8,16 +8,18 @@ from typing import Any, get_args
 
 import psycopg2
 import pytest
+from alembic import command
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.doctor import examine
+from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER
 from app.services import settling
 from models import Database
-from models.migrations import upgrade
+from models.migrations import configuration, upgrade
 from models.session import Role
 from tests.support.catalogue import FUNCTIONS, function_names
-from tests.support.servers import Place
+from tests.support.servers import Place, Servers
 from tests.support.shop import Shop, make_shop
 
 # What each role may execute. A new function without an entry is open to nobody but its owner.
@@ -196,3 +198,32 @@ def test_migrating_closes_a_database_that_is_open_to_public_and_the_doctor_names
     place.rows("alter function watch_work set search_path = pg_catalog, public")
     assert found("Functions")[0] == "fail"
     assert "watch_work" in found("Functions")[1]
+
+
+def test_a_database_of_an_earlier_revision_is_closed_in_place(servers: Servers) -> None:
+    servers.administer(f"create database earlier owner {OWNER_ROLE}")
+    url = servers.postgres.url
+    place = Place("earlier", url(APP_ROLE, "earlier"), "", url(SUPERUSER, "earlier"), "", "", servers.folder)
+    try:
+        command.upgrade(configuration(url(OWNER_ROLE, "earlier")), "0005")
+        assert len(function_names(place, "has_function_privilege('public', f.oid, 'EXECUTE')")) >= 14
+        assert "wallets" in tables_updated_by(place, "sluice_worker")
+        upgrade(url(OWNER_ROLE, "earlier"), place.database_url)
+        assert function_names(place, "has_function_privilege('public', f.oid, 'EXECUTE')") == set()
+        for role in get_args(Role):
+            allowed = function_names(place, f"has_function_privilege('sluice_{role}', f.oid, 'EXECUTE')")
+            assert allowed == MAY_EXECUTE[role]
+            assert tables_updated_by(place, f"sluice_{role}") == set()
+        assert place.value("select has_database_privilege('public', 'earlier', 'TEMPORARY')") is False
+    finally:
+        servers.administer("drop database earlier with (force)")
+
+
+def tables_updated_by(place: Place, role: str) -> set[str]:
+    """Tables of which a role may update every column."""
+    rows = place.rows(
+        "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
+        " and has_table_privilege(:role, oid, 'UPDATE')",
+        role=role,
+    )
+    return {row["name"] for row in rows}
