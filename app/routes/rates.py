@@ -78,12 +78,20 @@ class TenantRates:
         self._lock = threading.Lock()
         # Requests that were taken from the shared count and not made yet, and until when they may be.
         self._taken: dict[uuid.UUID, tuple[int, float]] = {}
+        # One for each tenant that has called: a busy tenant keeps no other waiting.
+        self._turns: dict[uuid.UUID, threading.Lock] = {}
 
     def may_pass(self, found: Caller) -> bool:
         """Count a request of the caller's tenant; False where it is one too many."""
         limit = found.requests_per_second
         if limit is None or self._has_taken(found.tenant_id):
             return True
+        with self._turn_of(found.tenant_id):
+            # Requests that come together share what one of them takes: each with a chunk of its own, twenty of them
+            # would use the limit up.
+            return self._has_taken(found.tenant_id) or self._ask(found, limit)
+
+    def _ask(self, found: Caller, limit: int) -> bool:
         now = time.monotonic()
         if now >= self._shared_again_at:
             # Until it has answered, others do not wait for it as well: one request a while asks a Redis that is away.
@@ -116,6 +124,10 @@ class TenantRates:
                 return False
             self._taken[tenant_id] = (left - 1, until)
             return True
+
+    def _turn_of(self, tenant_id: uuid.UUID) -> threading.Lock:
+        with self._lock:
+            return self._turns.setdefault(tenant_id, threading.Lock())
 
     def _keep(self, tenant_id: uuid.UUID, count: int) -> None:
         with self._lock:

@@ -169,10 +169,15 @@ def _caller(row: Mapping[str, Any]) -> Caller:
     )
 
 
+# A token does not outlive its key. Said twice, since web may write tokens and not read them.
+_EARLIER_END = (
+    "least(now() + make_interval(secs => :seconds),"
+    " (select expires_at from api_keys where tenant_id = :tenant_id and id = :key_id))"
+)
 _INSERT_TOKEN = alone(
-    "insert into client_tokens (id, tenant_id, api_key_id, user_id, public_part, secret_sha256, expires_at)"
-    " values (:id, :tenant_id, :key_id, :user_id, :public_part, :sha256, now() + make_interval(secs => :seconds))"
-    " returning now() + make_interval(secs => :seconds)"
+    "insert into client_tokens (id, tenant_id, api_key_id, user_id, public_part, secret_sha256, expires_at)"  # noqa: S608  # constants  # nosec B608
+    f" values (:id, :tenant_id, :key_id, :user_id, :public_part, :sha256, {_EARLIER_END})"
+    f" returning {_EARLIER_END}"
 )
 _INSERT_TICKET = alone(
     "insert into socket_tickets (ticket_sha256, tenant_id, client_token_id, expires_at)"

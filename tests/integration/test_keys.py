@@ -46,6 +46,16 @@ def test_a_key_ends_at_its_time_and_its_tokens_with_it(front: Stack, shop: Shop)
     assert dead == client.token_id
 
 
+def test_a_token_says_that_it_ends_with_its_key(front: Stack, shop: Shop, api: Api) -> None:
+    key_id, key = new_key(front, shop, 60)
+    ends = front.place.value("select expires_at from api_keys where id = :id", id=key_id)
+    made = Api(front.web, key).post("/api/client-tokens", {"user_id": "ann"}).json()
+    assert datetime.datetime.fromisoformat(made["expires_at"].replace("Z", "+00:00")) == ends
+    others = api.post("/api/client-tokens", {"user_id": "ann"}).json()["expires_at"]
+    lasts = datetime.datetime.fromisoformat(others.replace("Z", "+00:00")) - datetime.datetime.now(datetime.UTC)
+    assert 800 < lasts.total_seconds() <= 900
+
+
 def test_a_key_that_has_ended_is_not_made(front: Stack, shop: Shop) -> None:
     with pytest.raises(ConfigurationError):
         new_key(front, shop, -1)
