@@ -60,7 +60,7 @@ class Item:
 class Outcome:
     """What became of an item; `decision` is None where the tenant has no such payment with that provider.
 
-    `is_foreign`: there is a payment with that id, of another provider or tenant.
+    `is_foreign`: the tenant has a payment with that id, of another provider. One of another tenant is as none.
     """
 
     item: Item
@@ -107,7 +107,8 @@ def _decide_all(
     for item in items:
         row = loaded.get(item.payment_id)
         if row is None or not _belongs(item, row.payment):
-            outcomes.append(Outcome(item, None, is_foreign=row is not None))
+            is_foreign = row is not None and row.payment.tenant_id == item.tenant_id
+            outcomes.append(Outcome(item, None, is_foreign=is_foreign))
             continue
         before = row.payment
         outcomes.append(_decide_on_balance(item, row, now, writes, balances))

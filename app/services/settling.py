@@ -264,7 +264,7 @@ def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.U
 def _judge(webhook: StoredWebhook, outcome: Outcome, marks: _Marks) -> None:
     decision = outcome.decision
     is_unknown = decision is None and webhook.attempts >= ATTEMPTS_MAX
-    # Nothing of a webhook belongs to a payment of another provider or tenant.
+    # Nothing of a webhook belongs to a payment of the tenant's other provider.
     payment_id = None if is_unknown and outcome.is_foreign else outcome.item.payment_id
     if payment_id != webhook.payment_id:
         webhook = replace(webhook, payment_id=payment_id)
