@@ -28,12 +28,13 @@ class Places:
         self._by_user: Counter[tuple[uuid.UUID, str]] = Counter()
 
     def find_full(self, tenant_id: uuid.UUID, user_id: str | None) -> str | None:
-        """Return which bound leaves no place, the narrowest first: user, tenant, total; None where there is one."""
+        """Return which bound leaves no place: user, total or tenant; None where there is one."""
         if user_id is not None and self._by_user[tenant_id, user_id] >= self.bounds.user:
             return "user"
-        if self._by_tenant[tenant_id] >= self.bounds.tenant:
-            return "tenant"
-        return "total" if self._taken >= self.bounds.total else None
+        # Before the tenant's: of a process that is full nobody can say that it is the tenant's doing.
+        if self._taken >= self.bounds.total:
+            return "total"
+        return "tenant" if self._by_tenant[tenant_id] >= self.bounds.tenant else None
 
     def take(self, tenant_id: uuid.UUID, user_id: str | None) -> str | None:
         """Take a place; return None, or which bound leaves none. `user_id` is None for a tenant's backend."""

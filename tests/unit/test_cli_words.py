@@ -147,7 +147,11 @@ CALL = {"milliseconds": 6.9, "attempt": 1}
         ),
         (event("notification", id=4, type="payment.completed"), ["payment.completed", "event 4"]),
         (event("notification", id=None, type="payment.completed"), ["not numbered yet"]),
-        (event("dead_letter", state="open", reason="underpaid", detail="5.00 of 25.00"), ["open", "underpaid", "5.00"]),
+        (event("dead_letter", state="open", reason="underpaid", detail="5.00 of 25.00"), ["underpaid", "5.00"]),
+        (
+            event("dead_letter", state="accepted", reason="underpaid", detail="5.00 of 25.00"),
+            ["underpaid", "by now it is accepted"],
+        ),
         (event("case_accepted", dead_letter_id="x", note=None), ["Case accepted", "dead_letter_id: x"]),
     ],
 )
