@@ -25,7 +25,8 @@ _FIELDS = frozenset(
 )
 _CALLBACKS = frozenset(("success", "failed", "callback", "provider"))
 # Browsers and servers commonly agree on addresses of about this length; CONTRACT section 3 uses the same figure.
-_LONGEST_URL = 2048
+# 2,048 characters of a client (CONTRACT section 3), and a payment id that was added to them.
+_LONGEST_URL = 2_112
 # A host that may stand in a Content-Security-Policy and in a Location header as it is: nothing there divides either.
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -15,6 +16,9 @@ from sandbox.refusal import Refusal
 
 blueprint = Blueprint("pages", __name__, url_prefix="/pay")
 
+_HAS_ID = re.compile(r"(?:^|&)payment_id=", re.ASCII)
+# Longer amounts get smaller letters, so that no number is broken in two.
+_LONG_CHARACTERS = 11
 _TITLES = {
     "open": "Pay",
     "processing": "Payment under way",
@@ -58,12 +62,13 @@ def act(reference: str, action: str) -> BareResponse:
 
 
 def return_address(payment: Payment) -> str | None:
-    """Give the merchant's URL for an ended payment, with our reference and its own added to the query."""
+    """Give the merchant's URL for an ended payment, with our reference and its own in the query, once each."""
     url = payment.success_url if payment.status == "paid" else payment.failure_url
     if url is None or payment.status in payments.PAYABLE:
         return None
     split = urlsplit(url)
-    added = urlencode({"payment_id": payment.merchant_reference, "reference": payment.reference})
+    own = {} if _HAS_ID.search(split.query) else {"payment_id": payment.merchant_reference}
+    added = urlencode({**own, "reference": payment.reference})
     # What the merchant wrote stays byte for byte; it may have signed it.
     return urlunsplit(split._replace(query=f"{split.query}&{added}" if split.query else added))
 
@@ -76,12 +81,14 @@ def _opened(payment: Payment | None, token: str) -> Payment:
 
 
 def _page(payment: Payment) -> Response:
+    due = amounts.render_grouped(payment.remaining_minor or payment.amount_minor, payment.currency)
     page = render_template(
         "pay.html",
         payment=payment,
         title=_TITLES[payment.status],
         payable=payment.status in payments.PAYABLE,
-        due=amounts.render_grouped(payment.remaining_minor or payment.amount_minor, payment.currency),
+        due=due,
+        is_long=len(due) > _LONG_CHARACTERS,
         asked=amounts.render_grouped(payment.amount_minor, payment.currency),
         received=amounts.render_grouped(payment.received_minor, payment.received_currency or payment.currency),
         refunded=amounts.render_grouped(payment.refunded_minor, payment.received_currency or payment.currency),

@@ -159,7 +159,9 @@ def _end(status: Status, event: str) -> FactDecider:
             session_closed=True,
             **filled_in(payment, given),
         )
-        return Decision(Verdict.APPLIED, f"the provider says '{given.kind}'", ended, notification=event)
+        # Why, in the provider's words for programmers, stands in the audit and the timeline of operators.
+        why = f"the provider says '{given.kind}'" + (f": {given.technical}" if given.technical else "")
+        return Decision(Verdict.APPLIED, why, ended, notification=event)
 
     return decider
 

@@ -34,7 +34,8 @@ class Fact:
     """Something a verified provider said.
 
     COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
-    `settles_within_days`. `is_expiry`: a CANCELLED that the provider's clock brought about, not a person.
+    `settles_within_days`. `is_expiry`: a CANCELLED that the provider's clock brought about, not a person. `message` is
+    for the payer, `technical` for operators.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
     `currency`; both are None for the other kinds. `refunded_minor`: what a look-up that says SUCCEEDED says was given
     back of it, in total.
@@ -49,6 +50,7 @@ class Fact:
     message: str | None = None
     settles_within_days: int | None = None
     is_expiry: bool = False
+    technical: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

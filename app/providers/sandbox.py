@@ -53,6 +53,9 @@ CURSOR_LENGTH_MAX = 2_048
 # Answers that say that our key, our address or our rights are wrong: asking again changes nothing, a person must act.
 # The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
 REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
+# Errors about our request, worded for programmers: payers are told NOT_ACCEPTED, operators the message.
+TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
+NOT_ACCEPTED = "The provider did not accept this payment."
 REFUSES_PAYMENT = frozenset({400, 422})
 
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
@@ -108,7 +111,7 @@ class SandboxAdapter:
             check_subject(body, payment_id)
             return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
         if answer.status in REFUSES_PAYMENT and answer.is_whole:
-            return Fact(FactKind.DECLINED, message=_error_message(answer))
+            return _refusal(answer)
         raise _failure(answer)
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
@@ -269,12 +272,17 @@ def _listed(body: Any) -> Listed:
     return Listed(payment_id, read_answer_reference(body), asked, currency, fact.refunded_minor or 0, fact)
 
 
-def _error_message(answer: Answer) -> str:
+def _refusal(answer: Answer) -> Fact:
+    """Return what a refused create call says, without credentials and card numbers."""
     try:
-        message = loads(answer.body)["error"]["message"]
-    except (JsonError, KeyError, TypeError):
-        message = None
-    return read_error_message({"error_message": message}) or "refused by the provider"
+        error = loads(answer.body)["error"]
+        code, message = error.get("code"), error.get("message")
+    except (JsonError, KeyError, TypeError, AttributeError):
+        code = message = None
+    text = read_error_message({"error_message": message}) or "refused by the provider"
+    if isinstance(code, str) and code in TECHNICAL_CODES:
+        return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=text)
+    return Fact(FactKind.DECLINED, message=text)
 
 
 def _failure(answer: Answer) -> ProviderCallFailed:

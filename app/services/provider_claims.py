@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.core.errors import ProviderUnusable
 from app.core.money import format_amount
 from app.core.payments import OPEN, format_time
+from app.core.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime import Runtime
 from app.services import setting_aside
@@ -219,8 +220,8 @@ def _order(runtime: Runtime, row: Row, payment: Row) -> Order:
             "callback": f"{base}/payment-callback",
             "provider": f"{base}/{row.provider_id}",
         },
-        success_url=payment.success_url,
-        failure_url=payment.failure_url,
+        success_url=with_payment_id(payment.success_url, payment.id),
+        failure_url=with_payment_id(payment.failure_url, payment.id),
         expires_at=str(format_time(payment.expires_at)),
         # The caller's pairs and no others: fifty are allowed, and a provider may take no more. An adapter sends our id
         # in the provider's own field for it.

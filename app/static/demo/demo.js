@@ -1,6 +1,7 @@
 /** The demo page: makes deposits for a random user and shows live what becomes of them. It only reads on return. */
 import * as sluice from '../sluice.js';
-import { hasEnded } from './words.js';
+import { failureText, hasEnded } from './words.js';
+import { randomUuid } from '../sluice/requests.js';
 import * as view from './view.js';
 
 // Enough to see the whole of a demo; the rest is a page further in the API.
@@ -12,6 +13,10 @@ const WALLET_DELAY_MS = 60;
 const ASK_PAUSE_MS = 2_000;
 // Older events are in the payments list; more lines than this only push the page down.
 const FEED_LINES = 12;
+// The provider mostly answers within a second; after this the page says what is going on.
+const FIRST_WAIT_SECONDS = 2;
+// A request that was not answered by then is said to take long, and may be given up.
+const PATIENCE_MS = 5_000;
 // A token about to end is replaced before it is used.
 const TOKEN_MARGIN_MS = 30_000;
 
@@ -31,6 +36,7 @@ let attempt = null;
 let busy = false;
 let asking = false;
 let walletTimer = null;
+let stopping = new AbortController();
 
 const api = { getToken };
 
@@ -88,13 +94,13 @@ async function load() {
     await Promise.all([loadPayments(), loadWallets()]);
     view.showTrouble('');
   } catch (error) {
-    view.showTrouble(error.status === 404 ? 'This payment belongs to another demo user.' : error.message);
+    view.showTrouble(error.status === 404 ? 'This payment belongs to another demo user.' : failureText(error));
   }
 }
 
 function loadWalletsSoon() {
   clearTimeout(walletTimer);
-  walletTimer = setTimeout(() => loadWallets().catch((error) => view.showTrouble(error.message)), WALLET_DELAY_MS);
+  walletTimer = setTimeout(() => loadWallets().catch((error) => view.showTrouble(failureText(error))), WALLET_DELAY_MS);
 }
 
 const storedFeed = () => JSON.parse(store.get('feed') ?? '[]');
@@ -132,7 +138,7 @@ async function askWhileNotLive() {
       accept(await sluice.getPayment(shown, { ...api, wait: 10, until: 'ended' }));
       loadWalletsSoon();
     } catch (error) {
-      view.showTrouble(error.message);
+      view.showTrouble(failureText(error));
       if (error.status === 404) break;
     }
   }
@@ -145,7 +151,7 @@ async function cancel(id, button) {
     accept(await sluice.cancelPayment(id, api));
   } catch (error) {
     // 409 says that it ended in the meantime: what it became is worth more than the refusal.
-    if (error.status !== 409) view.showTrouble(error.message);
+    if (error.status !== 409) view.showTrouble(failureText(error));
     button.setAttribute('aria-disabled', 'false');
     await load();
   }
@@ -155,7 +161,7 @@ async function cancel(id, button) {
 /** The key stays the same until this deposit was answered, so that a second click after a lost answer pays once. */
 function keyFor(amount, currency) {
   if (attempt?.amount !== amount || attempt?.currency !== currency) {
-    attempt = { amount, currency, key: crypto.randomUUID() };
+    attempt = { amount, currency, key: randomUuid() };
   }
   return attempt.key;
 }
@@ -170,21 +176,37 @@ async function submit(event) {
   view.showFormErrors([]);
   view.showBusy(true);
   view.announce('Opening the pay page…');
+  stopping = new AbortController();
+  const patience = setTimeout(() => view.showWait('This takes longer than usual. Nothing is charged before you pay.'), PATIENCE_MS);
   try {
     const { user_id: userId } = await getToken({ refresh: false });
     const back = (returned) => `${location.origin}/demo?returned=${returned}`;
     const payment = await sluice.deposit({
       ...api, amount, currency, userId, idempotencyKey: keyFor(amount, currency),
       successUrl: back('success'), failureUrl: back('failure'), metadata: { source: 'demo' },
+      waitSeconds: FIRST_WAIT_SECONDS, onPending: showPending, signal: stopping.signal,
     });
     attempt = null;
     leaveFor(payment);
   } catch (error) {
     if (error.status) attempt = null;
-    view.showFormErrors(error.errors ?? [], error.errors?.length ? null : error.message);
+    // Given up by the person: what was made of it stands among the payments.
+    const isGivenUp = stopping.signal.aborted;
+    view.showFormErrors(error.errors ?? [], error.errors?.length || isGivenUp ? null : failureText(error));
     view.announce('');
     stay();
+    if (isGivenUp) load();
+  } finally {
+    clearTimeout(patience);
   }
+}
+
+/** The payment is made and the provider has not answered yet: it is shown, and can be cancelled. */
+function showPending(payment) {
+  shown = payment.id;
+  store.set('opened', payment.id);
+  accept(payment);
+  view.showJourney(payments.get(payment.id), null, cancel);
 }
 
 function leaveFor(payment) {
@@ -213,6 +235,7 @@ function start() {
     sessionStorage.clear();
     location.assign('/demo');
   });
+  document.getElementById('stop').addEventListener('click', () => stopping.abort());
   // The browser's Back button may bring the page back as it was left, with the button still busy.
   window.addEventListener('pageshow', (event) => { if (event.persisted) stay(); });
   const feed = storedFeed();
@@ -221,7 +244,7 @@ function start() {
   // starts at the beginning, since the browser often leaves for the pay page before the first message came.
   sluice.watch({
     ...api, after: feed[0]?.id ?? 0, onMessage, onState, onReset: load,
-    onError: (error) => { if (!access) view.showTrouble(error.message); },
+    onError: (error) => { if (!access) view.showTrouble(failureText(error)); },
   });
   if (shown) load().then(() => { if (payments.has(shown)) view.focusJourney(); });
 }

@@ -1,6 +1,9 @@
-import { chip, clock, eventText, hasEnded, journey, linkText, money, signed } from './words.js';
+import { chip, clock, entryText, errorText, eventText, hasEnded, journey, linkText, money, signed } from './words.js';
 
 const byId = (id) => document.getElementById(id);
+
+// More characters do not fit beside another balance on a phone, nor beside two on a desk.
+const LONG_CHARACTERS = 8;
 
 /** Makes an element; everything that came from outside goes in as text, never as markup. */
 function make(tag, properties = {}, ...children) {
@@ -92,7 +95,7 @@ export function showPayments(payments, onCancel) {
     const [label, tone] = chip(payment);
     const actions = actionsFor(payment, onCancel, 'list');
     return make('li', {},
-      make('span', { className: 'what', textContent: money(payment.amount, payment.currency) }),
+      make('span', { className: 'what amount', textContent: money(payment.amount, payment.currency) }),
       make('span', { className: 'chip', data: { tone }, textContent: label }),
       make('time', { className: 'when', dateTime: payment.created_at, textContent: clock(payment.created_at) }),
       ...(actions.length ? [make('div', { className: 'actions' }, ...actions)] : []));
@@ -102,31 +105,41 @@ export function showPayments(payments, onCancel) {
 }
 
 export function showWallets(wallets) {
-  byId('balances').replaceChildren(...wallets.map((wallet) => make('li', {},
-    make('span', { className: 'balance-currency', textContent: wallet.currency }),
-    make('strong', { className: 'balance', textContent: money(wallet.balance, '').trim() }),
-    make('span', { className: 'balance-pending', textContent: pendingText(wallet) }))));
+  byId('balances').replaceChildren(...wallets.map((wallet) => {
+    const balance = money(wallet.balance, '').trim();
+    const pending = wallet.pending_minor > 0 ? money(wallet.pending, '').trim() : '';
+    const isLong = Math.max(balance.length, pending.length) > LONG_CHARACTERS;
+    return make('li', { className: isLong ? 'long' : '' },
+      make('span', { className: 'balance-currency', textContent: wallet.currency }),
+      make('strong', { className: `balance amount${isLong ? ' long-figure' : ''}`, textContent: balance }),
+      make('span', { className: 'balance-pending' },
+        ...(pending ? [make('span', { className: 'amount', textContent: pending }), ' pending'] : [])));
+  }));
   byId('balances-empty').hidden = wallets.length > 0;
 }
 
-function pendingText(wallet) {
-  return wallet.pending_minor > 0 ? `${money(wallet.pending, '').trim()} pending` : '';
-}
-
 export function showEntries(entries) {
-  byId('entries').replaceChildren(...entries.map(({ entry, currency }) => make('tr', {},
-    make('td', {}, make('time', { dateTime: entry.at, textContent: clock(entry.at) })),
-    make('td', { textContent: entry.type === 'reversal' ? 'Reversal' : 'Deposit' }),
-    make('td', { className: 'number', textContent: signed(entry) }),
-    make('td', { className: 'number', textContent: money(entry.balance_after, currency) }))));
+  byId('entries').replaceChildren(...entries.map(({ entry, currency }) => row(
+    make('td', { className: 'at' }, make('time', { dateTime: entry.at, textContent: clock(entry.at) })),
+    make('td', { className: 'kind', textContent: entryText(entry) }),
+    make('td', { className: 'number amount change', textContent: signed(entry) }),
+    make('td', { className: 'number amount after', textContent: money(entry.balance_after, currency) }))));
   byId('entries-box').hidden = entries.length === 0;
   byId('entries-empty').hidden = entries.length > 0;
+}
+
+/** A table's line; its roles are told, since a narrow page lays it out as no table. */
+function row(...cells) {
+  const line = make('tr', {}, ...cells);
+  line.setAttribute('role', 'row');
+  cells.forEach((cell) => cell.setAttribute('role', 'cell'));
+  return line;
 }
 
 export function showFeed(messages) {
   byId('feed').replaceChildren(...messages.map((message) => make('li', {},
     make('span', { className: 'what', textContent: eventText(message) }),
-    make('span', { textContent: money(message.payment.amount, message.payment.currency) }),
+    make('span', { className: 'amount', textContent: money(message.payment.amount, message.payment.currency) }),
     make('span', { className: 'number', textContent: `#${message.id}` }),
     make('time', { className: 'when', dateTime: message.at, textContent: clock(message.at) }))));
   byId('feed-empty').hidden = messages.length > 0;
@@ -137,14 +150,14 @@ export function showFormErrors(errors, general) {
   const rest = general ? [general] : [];
   let first = null;
   for (const name of ['amount', 'currency']) {
-    const own = errors.filter((error) => error.field === name).map((error) => error.message);
+    const own = errors.filter((error) => error.field === name).map((error) => errorText(error, byId('currency').value));
     byId(`${name}-error`).textContent = own.join(' ');
     byId(`${name}-error`).hidden = own.length === 0;
     byId(name).setAttribute('aria-invalid', String(own.length > 0));
     if (own.length > 0) first ??= byId(name);
   }
   for (const error of errors) {
-    if (!['amount', 'currency'].includes(error.field)) rest.push(`${error.field}: ${error.message}`);
+    if (!['amount', 'currency'].includes(error.field)) rest.push(errorText(error));
   }
   byId('form-error').textContent = rest.join(' ');
   byId('form-error').hidden = rest.length === 0;
@@ -155,4 +168,11 @@ export function showFormErrors(errors, general) {
 export function showBusy(busy) {
   byId('submit').setAttribute('aria-disabled', String(busy));
   byId('submit').textContent = busy ? 'Opening the pay page…' : 'Deposit';
+  if (!busy) showWait('');
+}
+
+/** Says that it takes long, with a way out; no text hides both. */
+export function showWait(text) {
+  byId('wait-text').textContent = text;
+  byId('wait').hidden = !text;
 }

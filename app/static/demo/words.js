@@ -14,6 +14,9 @@ const REVIEWS = {
   overpaid: 'More money came than was asked for.',
   conflict: 'The provider told two different stories.',
 };
+const ENTRIES = {
+  deposit: 'Deposit', reversal: 'Reversal', reinstatement: 'Reinstatement', refund: 'Refund', debit: 'Debit',
+};
 const EVENTS = {
   'payment.redirect_ready': 'Pay page ready',
   'payment.completed': 'Payment completed',
@@ -42,8 +45,37 @@ export function money(amount, currency) {
 }
 
 export function signed(entry) {
-  const sign = entry.type === 'reversal' ? '−' : '+';
+  const sign = String(entry.amount).startsWith('-') || entry.type === 'reversal' ? '−' : '+';
   return sign + money(String(entry.amount).replace(/^-/, ''), '').trim();
+}
+
+export function entryText(entry) {
+  return ENTRIES[entry.type] ?? 'Deposit';
+}
+
+/** What is wrong with a field, for whoever fills it in; the API words its errors for programmers. */
+export function errorText(error, currency) {
+  if (error.field === 'amount') return amountText(error.message, currency);
+  if (error.field === 'currency') return 'This currency cannot be paid in here.';
+  return 'The deposit was not accepted. Please check what you entered.';
+}
+
+function amountText(message, currency) {
+  const decimals = /more than the (\d+) decimals/.exec(message)?.[1];
+  if (decimals === '0') return `Amounts in ${currency} have no decimals, for example 25.`;
+  if (decimals) return `Amounts in ${currency} have at most ${decimals} decimals.`;
+  const limit = /at (most|least) ([\d.]+)/.exec(message);
+  if (limit) return `Enter ${limit[1] === 'most' ? 'at most' : 'at least'} ${money(limit[2], currency)}.`;
+  if (/greater than zero/.test(message)) return 'Enter an amount above zero.';
+  return 'Enter the amount in digits, for example 25.00.';
+}
+
+/** What went wrong with a request, for whoever uses the page. */
+export function failureText(error) {
+  if (error.status === 0) return 'The server cannot be reached at the moment. Nothing was charged; please try again.';
+  if (error.status === 429 || error.status >= 500) return 'The service is busy at the moment. Please try again shortly.';
+  if (error.status === 401 || error.status === 403) return 'This page has expired. Please reload it.';
+  return 'That did not work. Please reload the page and try again.';
 }
 
 export function clock(time) {
@@ -96,7 +128,8 @@ function completed(payment) {
 function stillOpen(payment, returned) {
   if (payment.status === 'pending') {
     const title = 'Asking the provider…';
-    return { level: 1, here: 0, tone: 'open', title, detail: 'The pay page opens in a moment.' };
+    const detail = 'The pay page opens as soon as the provider answers. You can wait here, or cancel.';
+    return { level: 1, here: 0, tone: 'open', title, detail };
   }
   if (returned === 'success') {
     const detail = 'You are back; the provider’s own word counts. This changes by itself.';
