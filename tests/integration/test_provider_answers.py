@@ -88,6 +88,18 @@ def waits_for_its_end(odd: OddProvider, payment: Payment) -> bool:
     return bool(odd.engine.place.value(query, id=payment.id))
 
 
+@pytest.mark.parametrize("code", ["invalid_field", "unknown_field", "invalid_json", "idempotency_key_needed"])
+def test_a_refusal_of_our_request_is_worded_for_the_payer_and_kept_for_operators(odd: OddProvider, code: str) -> None:
+    technical = 'amount must be a decimal string such as "25.00", without sign, blank or exponent'
+    odd.answer(encode_json(422, error={"code": code, "message": technical}))
+    payment = odd.shop.deposit()
+    odd.engine.call()
+    failed = odd.shop.payment(payment.id)
+    assert (failed.status, failed.failure_reason) == ("failed", "The provider did not accept this payment.")
+    query = "select detail ->> 'reason' from audit_logs where payment_id = :id and detail ->> 'to' = 'failed'"
+    assert technical in odd.engine.place.value(query, id=payment.id)
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("x"), OverflowError(), RecursionError(), KeyError("reference"), MemoryError()]
 )

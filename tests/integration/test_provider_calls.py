@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 
 from app.core.payments import Payment
 from app.services import provider_calls
 from app.services.provider_calls import call_due, make_call
 from app.services.provider_claims import Claim, claim_call
 from tests.support.engine import Engine
-from tests.support.shop import Shop
+from tests.support.shop import ORIGIN, Shop
 from tests.support.stack import Stack
 
 
@@ -20,6 +22,19 @@ def scripted(front: Stack, shop: Shop, **sections: Any) -> Payment:
     payment = shop.deposit()
     front.script(match={"merchant_reference": str(payment.id)}, **sections)
     return payment
+
+
+def test_the_provider_returns_the_payer_with_the_payments_id(front: Stack, engine: Engine, shop: Shop) -> None:
+    urls = {"success_url": f"{ORIGIN}/paid?basket=a%20b", "failure_url": f"{ORIGIN}/failed"}
+    payment = shop.deposit(**urls)
+    engine.call()
+    (order,) = front.truth(payment.id)["payments"]
+    page = shop.payment(payment.id).redirect_url
+    assert page is not None
+    token = parse_qs(urlsplit(page).query)["token"][0]
+    pressed = requests.post(f"{page.partition('?')[0]}/pay", data={"token": token}, allow_redirects=False, timeout=10)
+    back = f"{ORIGIN}/paid?basket=a%20b&payment_id={payment.id}&reference={order['reference']}"
+    assert pressed.headers["Location"] == back
 
 
 def retry(engine: Engine, payment: Payment) -> None:
