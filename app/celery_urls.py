@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Celery
 
+from app.redis_client import sentinel_options
 from app.redis_urls import is_amqp, kombu_url, read_sentinels
 
 __all__ = ["broker_options", "configure_broker", "kombu_url"]
@@ -25,8 +26,7 @@ def broker_options(url: str, *, seconds: float) -> dict[str, Any]:
     }
     if url.startswith("sentinel://"):
         found = read_sentinels(url)
-        bounds = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-        options |= {"master_name": found.master_name, "sentinel_kwargs": {**bounds, **found.own_options}}
+        options |= {"master_name": found.master_name, "sentinel_kwargs": sentinel_options(found)}
     return options
 
 

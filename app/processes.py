@@ -207,7 +207,9 @@ def _granian(bind: str, port: int, workers: int, threads: int, *target: str) -> 
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:
-    return _module("celery", "--app", "worker", "--quiet", *arguments)
+    # Without --broker Celery takes BROKER_URL as it stands and not celeryconfig.py's reading of it: Sentinels, sockets
+    # and TLS are spelled otherwise there.
+    return _module("celery", "--app", "worker", "--broker=", "--quiet", *arguments)
 
 
 def _module(*argv: str) -> tuple[str, ...]:

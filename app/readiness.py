@@ -13,7 +13,9 @@ from app.celery_urls import configure_broker
 
 HEALTH_SECONDS = 2.0  # A process that cannot answer its health check within this is not ready yet.
 BROKER_SECONDS = 1.0  # A broker on the same machine or network takes a connection within milliseconds.
-PING_SECONDS = 0.3  # A worker on the same machine answers within milliseconds; the next try comes at once.
+PING_SECONDS = (
+    1.0  # A worker answers within milliseconds, one on a busy machine within this; the next try comes at once.
+)
 
 
 def lives() -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from kombu.utils.url import parse_url
 
 from app.celery_urls import broker_options
+from app.processes import Ports, list_processes
 from app.redis_client import open_client
 from app.redis_urls import kombu_url, read_sentinels
 from app.settings import Settings, SettingsError
@@ -101,3 +104,11 @@ def test_tls_is_spoken_by_both_clients(asked: str, wanted: str) -> None:
     url = f"rediss://redis:6380/0{asked}"
     assert parse_url(kombu_url(url))["ssl"]["ssl_cert_reqs"].name == f"CERT_{wanted.upper()}"
     assert open_client(url).connection_pool.make_connection().cert_reqs.name == f"CERT_{wanted.upper()}"
+
+
+def test_celery_takes_its_broker_from_our_settings() -> None:
+    """Its command line would take BROKER_URL as it stands: no database, no Sentinel's options, no TLS."""
+    processes = list_processes(Ports("127.0.0.1", 1, 2, 3, 4), Path("home"))
+    assert {process.name for process in processes if "celery" in process.argv and "--broker=" in process.argv} == {
+        *("worker-settle", "worker-provider", "beat", "flower")
+    }
