@@ -1,4 +1,4 @@
-"""Crash PostgreSQL and Valkey under `sluice up`, again and again: `python -m tests.faults.postgres_crash`.
+"""Crash PostgreSQL and Valkey under `sluice up`, again and again: `python tests/faults/postgres_crash.py`.
 
 Exits with 0 if the command outlives every crash, replaces what died and every deposit is credited once; else with 1.
 """
@@ -15,6 +15,9 @@ from pathlib import Path
 import psutil
 import psycopg2
 import requests
+
+# Run by its path, as the other scripts here.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.e2e.frontend import Frontend, PayPage, assert_credited_once
 from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack

@@ -1,4 +1,4 @@
-"""Restart web under load on a stack of its own, again and again: `python -m tests.faults.web_restart [restarts]`.
+"""Restart web under load on a stack of its own, again and again: `python tests/faults/web_restart.py [restarts]`.
 
 Exits with 1 if a caller without retries lost an answer (a refused connection is none), a waiting request was cut, or a
 caller of a starting process was held.
@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+# Run by its path, as the other scripts here.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.e2e.frontend import Frontend
 from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
