@@ -122,6 +122,7 @@ class Place:
     # A connection for looking: a new one for each look would be half of what the server does in a round.
     onlooker: psycopg2.extensions.connection = field(init=False)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    described: dict[str, Process] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -214,8 +215,11 @@ class Place:
             wait_until(lambda name=name: self._works(self.describe(name)), f"{name} works")  # type: ignore[misc]
 
     def describe(self, name: str) -> Process:
-        """Returns the process type of that name."""
-        return next(process for process in list_processes(self.ports, self.folder) if process.name == name)
+        """Returns the process type of that name; always the same, since a worker's node has a name of its own."""
+        if name not in self.described:
+            processes = {process.name: process for process in list_processes(self.ports, self.folder)}
+            self.described[name] = processes[name]
+        return self.described[name]
 
     def _share_metrics(self, process: Process) -> Mapping[str, str]:
         """Several processes of a type add up their numbers in a folder, as in a stack of `sluice up`."""
