@@ -96,6 +96,15 @@ class Frontend:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def timeline(self, payment_id: str) -> list[dict[str, Any]]:
+        """Returns a payment's whole timeline, which the shop's backend may read."""
+        headers = {"Authorization": f"Bearer {self.stack.run['secret_key']}"}
+        url = f"{self.stack.run['web']}/api/payments/{payment_id}/timeline"
+        answer = self.http.get(url, headers=headers, timeout=HTTP_SECONDS)
+        assert answer.status_code == 200, answer.text
+        events: list[dict[str, Any]] = answer.json()["data"]
+        return events
+
     def ask(self, amount: str = "25.00", currency: str = "USD", **more: Any) -> requests.Response:
         """Makes one deposit call (seed, step 2); `wait` seconds as `Prefer`, `key` as idempotency key."""
         headers = {"Idempotency-Key": more.pop("key", None) or str(uuid.uuid4())}

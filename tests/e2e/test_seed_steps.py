@@ -138,7 +138,7 @@ def test_a_paid_deposit(stack: RunningStack, frontend: Frontend, listener: Liste
         ("pending", "processing"),
         ("processing", "completed"),
     ]
-    kinds = [event["kind"] for event in frontend.get(f"/api/payments/{payment['id']}/timeline")["data"]]
+    kinds = [event["kind"] for event in frontend.timeline(payment["id"])]
     assert kinds == [
         *("payment_created", "provider_call", "decision", "notification"),
         *("webhook", "decision", "entry", "entry", "notification"),

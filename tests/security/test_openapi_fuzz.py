@@ -28,6 +28,11 @@ REFUSED_THOUGH_VALID = {
     "GET /api/wallets/{user_id}/transactions": "422",
     "GET /api/events": "422",
     "GET /api/dead-letters": "422",
+    # What can be printed is Unicode's table, and whether digits are a card's number is a sum.
+    "POST /api/dead-letters/redrive": "422",
+    "POST /api/dead-letters/{id}/redrive": "422",
+    "POST /api/dead-letters/{id}/accept": "422",
+    "POST /api/dead-letters/{id}/reject": "422",
     # The digits of the amount are the currency's, the URLs are the tenant's, and a secret key must name a user.
     "POST /api/payments/deposit": "422",
     # Nobody can make up a signature that fits.
@@ -46,6 +51,9 @@ def write_settings(path: Path, client_token: str) -> None:
         accepted = f'["2xx", "401", "403", "404", "409", "{status}"]'
         text += f'[[operations]]\ninclude-name = "{name}"\n'
         text += f"checks.positive_data_acceptance.expected-statuses = {accepted}\n"
+    # Nobody does the work here, and this route says so once it is a minute old.
+    text += '[[operations]]\ninclude-name = "GET /health/work"\n'
+    text += 'checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "503"]\n'
     text += (
         f'[[operations]]\ninclude-name = "POST /api/tickets"\nheaders = {{ Authorization = "Bearer {client_token}" }}\n'
     )
