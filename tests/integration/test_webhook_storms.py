@@ -12,7 +12,6 @@ import psycopg2
 import pytest
 import requests
 
-from app.embedded import APP_ROLE
 from app.services.group_commit import LEADERS_MAX
 from tests.support.servers import Place, Servers
 from tests.support.shop import Shop
@@ -167,7 +166,7 @@ def test_a_database_that_only_reads_is_no_error_of_ours(house: Stack) -> None:
     """As after a fail-over to a standby: the sender has to come again, and is told so."""
     shop = house.make_shop()
     storm = Storm(f"{house.web}/webhooks/payment-callback", shop)
-    login = f"alter role {APP_ROLE} in database {house.place.name}"
+    login = f"alter role sluice_login_web in database {house.place.name}"
     with requests.Session() as session:
         house.place.rows(f"{login} set default_transaction_read_only = on")
         end_sessions(house.place)
