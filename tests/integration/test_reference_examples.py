@@ -49,8 +49,9 @@ def test_every_example_runs_as_it_is_pasted(front: Stack, shop: Shop, engine: En
     curls = {name: text for name, text in examples.items() if re.search(r"^curl ", text, re.MULTILINE)}
     assert [name for name in examples.keys() - curls.keys() if "webhooks" not in name] == []
     for name, command in curls.items():
-        # As a shell does it, but that a refusal is an error.
-        script = 'curl() { command curl -sS --fail "$@"; }\n' + command
+        # As a shell does it, but that a refusal is an error. Nobody works on `front`, which its health may say.
+        fail = "" if name == "get_health_work" else "--fail "
+        script = f'curl() {{ command curl -sS {fail}"$@"; }}\n' + command
         ran = subprocess.run(
             ["bash", "-c", script],
             env={"SLUICE_KEY": shop.secret_key, "PATH": "/usr/local/bin:/usr/bin:/bin"},
