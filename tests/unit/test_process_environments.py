@@ -89,3 +89,10 @@ def test_a_url_that_names_no_database_is_refused_without_being_repeated(variable
     with pytest.raises(SettingsError, match=f"^{variable} ") as refused:
         Settings.from_environment({variable: url})
     assert "hidden" not in str(refused.value)
+
+
+def test_workers_of_one_host_have_names_of_their_own() -> None:
+    others = {process.name: process for process in list_processes(PORTS, Path("/home"))}
+    for name in ("worker-settle", "worker-provider"):
+        assert PROCESSES[name].node != others[name].node
+        assert f"{others[name].node}@%h" in others[name].argv
