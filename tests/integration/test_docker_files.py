@@ -196,7 +196,7 @@ def test_the_installed_package_holds_every_file_of_the_source(tmp_path: Path) ->
     packages = ("app", "models", "sandbox", "tasks")
     for name in packages:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "web.py", "worker.py", "celeryconfig.py"):
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "web.py", "worker.py", "celeryconfig.py"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "requirements", source / "requirements")
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
@@ -214,3 +214,4 @@ def test_the_installed_package_holds_every_file_of_the_source(tmp_path: Path) ->
         for path in [source / path.relative_to(ROOT)]
     } | {"web.py", "worker.py", "celeryconfig.py"}
     assert not wanted - held
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)
