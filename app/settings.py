@@ -25,7 +25,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """All of Sluice's settings; one field per environment variable (README, "Settings").
+    """All of Sluice's settings; one field per environment variable (docs/OPERATIONS.md, "Settings").
 
     URLs are without a trailing slash. Ports are None where any free one will do. `database_url` is the login of this
     process (`process_type`, as in DATABASE_<TYPE>_URL), `login_urls` those that are set for any process type.

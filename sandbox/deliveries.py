@@ -15,7 +15,7 @@ from sandbox import moments, signing
 from sandbox.refusal import Refusal
 from sandbox.store import Store
 
-# CONTRACT leaves it open; ten seconds is what receivers of common payment apps are given to answer.
+# Ten seconds is what receivers of common payment apps are given to answer.
 ATTEMPT_SECONDS = 10.0
 _FORGED_KEY_BYTES = 32
 _USER_AGENT = "sluice-sandbox/1"

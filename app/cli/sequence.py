@@ -1,4 +1,4 @@
-"""Draws a payment's story as a Mermaid sequence diagram, with the participants of the seed's payment flow."""
+"""Draws a payment's story as a Mermaid sequence diagram, with the participants of the payment flow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTICIPANTS = {
     "Callback": "Callback Handler",
 }
 
-# What a frontend does when it is told, as the seed has it.
+# What a frontend does on each notification.
 SHOWN = {
     "payment.redirect_ready": "Redirect to External App",
     "payment.completed": "Show success message",

@@ -14,7 +14,7 @@ from app.core.money import format_amount
 
 
 class Status(StrEnum):
-    """The five states of a payment (seed, "Payment Transaction States")."""
+    """The five states of a payment (CONTRACT section 3, "States")."""
 
     PENDING = "pending"
     PROCESSING = "processing"

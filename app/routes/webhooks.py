@@ -26,13 +26,13 @@ blueprint = Blueprint("webhooks", __name__)
 
 @blueprint.post("/webhooks/payment-success")
 def payment_success() -> Response:
-    """Takes a webhook that says that money arrived (seed, step 12)."""
+    """Takes a webhook that says that money arrived."""
     return _receive("payment-success")
 
 
 @blueprint.post("/webhooks/payment-failed")
 def payment_failed() -> Response:
-    """Takes a webhook that says that a payment failed or was cancelled (seed, step 12)."""
+    """Takes a webhook that says that a payment failed or was cancelled."""
     return _receive("payment-failed")
 
 

@@ -106,7 +106,7 @@ class Frontend:
         return events
 
     def ask(self, amount: str = "25.00", currency: str = "USD", **more: Any) -> requests.Response:
-        """Makes one deposit call (seed, step 2); `wait` seconds as `Prefer`, `key` as idempotency key."""
+        """Makes one deposit call; `wait` seconds as `Prefer`, `key` as idempotency key."""
         headers = {"Idempotency-Key": more.pop("key", None) or str(uuid.uuid4())}
         if wait := more.pop("wait", 0):
             headers["Prefer"] = f"wait={wait}"
@@ -172,7 +172,7 @@ class PayPage:
 
 
 def assert_credited_once(stack: RunningStack, payment_id: str, amount_minor: int) -> None:
-    """Fails unless the payment has exactly one credit of this amount, with its counter-entry (SAFETY I1, I3)."""
+    """Fails unless the payment has exactly one credit of this amount, with its counter-entry (I1, I3)."""
     entries = stack.rows(
         "select w.kind, e.direction, e.amount_minor, e.type from wallet_transactions e"
         " join wallets w on w.id = e.wallet_id where e.payment_id = %(id)s order by w.kind desc",

@@ -1,4 +1,4 @@
-"""The seed's steps one by one, for success, failure and cancel, as the outside and the tables show them.
+"""The payment flow step by step, for success, failure and cancel, as the outside and the tables show them.
 
 The worker of the next step is held still while a step is looked at, so that each state is really seen and not guessed.
 """
@@ -188,7 +188,7 @@ def test_a_deposit_cancelled_by_its_user(stack: RunningStack, frontend: Frontend
 
 
 def test_the_flow_through_the_single_callback(stack: RunningStack, frontend: Frontend, listener: Listener) -> None:
-    """Step 3 of the seed's implementation details: one callback for both ends, believed only when it is signed."""
+    """One callback for both ends, believed only when it is signed."""
     payment = deposit_up_to_the_pay_page(stack, frontend, listener)
     body = json.dumps(
         {

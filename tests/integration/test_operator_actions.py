@@ -1,7 +1,6 @@
 """Every action of an operator on every reason for a dead letter leaves the books whole, and one of them ends it.
 
-Each row of the table makes a dead letter of one reason and says what the user's wallet holds once an action was taken
-(SAFETY I22).
+Each row of the table makes a dead letter of one reason and says what the user's wallet holds once an action was taken.
 """
 
 from __future__ import annotations

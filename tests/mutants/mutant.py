@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A refusal that CONTRACT or docs/SECURITY.md promises, and the planted bug that takes it away.
+    """A refusal that docs/CONTRACT.md or docs/SECURITY.md promises, and the planted bug that takes it away.
 
     `old` occurs exactly once in the file `path` and is replaced by `new`. `tests` are pytest node ids below tests/,
     without parameters; at least one of them must fail.

@@ -21,6 +21,8 @@ from app.services.verification.checks import Breach
 # Of each broken invariant this many rows are printed; --json has more.
 ROWS_PRINTED = 10
 
+_HEADS = "the chain of seals goes on from the head that was kept outside the database"
+
 
 @click.command("verify")
 @click.option("--full", is_flag=True, help="Read every row again, however many there are.")
@@ -85,9 +87,8 @@ def _write_heads(runtime: Runtime, report: Report, path: Path) -> None:
 
 
 def _add_broken(report: Report, heads: list[seal_heads.Head]) -> None:
-    what = "the chain of seals goes on from the head that was kept outside the database"
     report.add(
-        Breach("I12", what, f"tenant {head.tenant_id}, seal {head.number}", "cut off, or written anew")
+        Breach("I12", _HEADS, f"tenant {head.tenant_id}, seal {head.number}", "cut off, or written anew")
         for head in heads
     )
 
