@@ -19,9 +19,9 @@ import psycopg2.extras
 import requests
 
 from app.launch import find_free_ports
+from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 SLUICE = Path(sys.executable).with_name("sluice")
 # Seven cold interpreters on a busy two-core machine need some ten seconds; a stack that needs a minute is broken.
 START_SECONDS = 60.0

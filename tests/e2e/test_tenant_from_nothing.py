@@ -6,7 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e.running_stack import ROOT, SLUICE, RunningStack
+from tests.e2e.running_stack import SLUICE, RunningStack
+from tests.support.repository import ROOT
 
 # Six commands that start an interpreter each, and a deposit.
 SECTION_SECONDS = 120

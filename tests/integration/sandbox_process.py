@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 import requests
 from standardwebhooks import Webhook
 
+from tests.support.repository import ROOT
+
 _T = TypeVar("_T")
 
-ROOT = Path(__file__).parents[2]
 # A cold interpreter on a busy two-core machine needs a few seconds; nothing here takes longer unless it is broken.
 DEADLINE_SECONDS = 15.0
 # Short waits, so that a retry is seen within a test; the honest schedule is an hour long.

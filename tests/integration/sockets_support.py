@@ -32,9 +32,9 @@ from app.settings import Settings
 from models import Database, new_id
 from models.migrations import upgrade
 from tests.integration.sockets_clients import Client, Stream
+from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "gunicorn", "--config", "python:app.sockets.gunicorn_settings")
 ORIGIN = "https://shop.example"
 PUBLIC_URL = "http://127.0.0.1:8000"

@@ -15,9 +15,8 @@ import pytest
 import requests
 
 from tests.support.commands import Commands
+from tests.support.repository import ROOT
 from tests.support.stack import Stack
-
-ROOT = Path(__file__).parents[2]
 
 
 def processes_of(home: Path) -> list[int]:

@@ -19,8 +19,8 @@ import app.metrics  # noqa: F401  # registers the counters
 from app.processes import SECRET_NAME, Ports, list_processes
 from app.settings import LOGIN_VARIABLES
 from tests.support.chromium import is_ci
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 PORTS = Ports("127.0.0.1", 8000, 8002, 8001, 5555)
 # What an empty value of .env.example stands for; the alarm's receiver is optional and stays empty.

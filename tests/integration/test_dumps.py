@@ -17,10 +17,11 @@ from models import Database
 from models.logins import ALL_ROLES
 from models.migrations import upgrade
 from tests.support.books import settle
+from tests.support.repository import ROOT
 from tests.support.servers import Place, Servers
 from tests.support.shop import Shop
 
-GUIDE = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
+GUIDE = ROOT / "docs" / "OPERATIONS.md"
 TABLES = ("payment_transactions", "wallets", "wallet_transactions", "audit_logs", "audit_seals", "payment_webhooks")
 
 

@@ -30,8 +30,7 @@ from app.embedded import (
     start_postgres,
     start_valkey,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 
 @pytest.fixture(scope="module")

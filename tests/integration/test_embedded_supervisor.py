@@ -20,8 +20,7 @@ from app.launch import find_free_ports
 from app.settings import Settings
 from app.supervisor import StartFailed
 from app.up import check_ports
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
 
 # Runs a supervisor over the programs given as JSON: name -> Python source. Each line it prints is a report.
 DRIVER = """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
+from tests.support.repository import ROOT
 from tests.support.stack import Stack
 
-SCRIPTS = Path(__file__).parents[1] / "faults"
+SCRIPTS = ROOT / "tests" / "faults"
 
 
 def test_a_row_lock_is_repeated_against_a_running_stack(stack: Stack) -> None:

@@ -13,7 +13,8 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.signatures import decode_secret, sign_standard
-from tests.e2e.running_stack import ROOT, RunningStack
+from tests.e2e.running_stack import RunningStack
+from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 
 TOKEN = "metrics-token-of-this-test"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,10 @@ from models import postgres_version
 from models.migrations import upgrade
 from models.postgres_version import UnsupportedServer
 from tests.support.commands import Commands
+from tests.support.repository import ROOT
 from tests.support.servers import Place, Servers
 
-DOCUMENTS = Path(__file__).parents[2] / "docs"
+DOCUMENTS = ROOT / "docs"
 
 
 @pytest.fixture

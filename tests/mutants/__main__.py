@@ -10,8 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.mutants.mutant import ROOT, Mutant
+from tests.mutants.mutant import Mutant
 from tests.mutants.table import MUTANTS
+from tests.support.repository import ROOT
 
 # A test that hangs because of the bug has noticed it.
 SECONDS_MAX = 300

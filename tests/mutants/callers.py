@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import ROOT, Mutant
+from tests.mutants.mutant import Mutant
+from tests.support.repository import ROOT
 
 ACCESS = "app/services/access.py"
 GATE = "app/routes/gate.py"

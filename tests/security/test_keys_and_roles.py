@@ -6,7 +6,6 @@ import secrets
 import statistics
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import requests
@@ -16,6 +15,7 @@ from app.routes.operations import OPERATIONS, Operation
 from app.routes.roles import PUBLIC
 from app.services import access, tenants
 from models.tenants import ROLES
+from tests.support.repository import ROOT
 from tests.support.shop import ACTOR, ORIGIN, Shop
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
@@ -59,7 +59,7 @@ def test_the_table_of_routes_gives_the_roles_that_are_meant() -> None:
 
 
 def test_the_documents_show_the_same_roles() -> None:
-    text = (Path(__file__).parents[2] / "docs/SECURITY.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/SECURITY.md").read_text(encoding="utf-8")
     table = text.split("## Who may call what")[1].split("\n## ")[0]
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")

@@ -6,10 +6,11 @@ import ast
 import re
 from pathlib import Path
 
-HERE = Path(__file__).parent
-TABLE = HERE.parents[1] / "docs" / "SECURITY.md"
-# A name without a folder is in this one.
-NAMED = re.compile(r"`((?:\w+/)?test_\w+\.py)(?:::(test_\w+))?`")
+from tests.support.repository import ROOT
+
+TESTS = ROOT / "tests"
+TABLE = ROOT / "docs" / "SECURITY.md"
+NAMED = re.compile(r"`((?:\w+/)+test_\w+\.py)(?:::(test_\w+))?`")
 
 
 def rows() -> list[str]:
@@ -34,11 +35,11 @@ def test_every_row_names_tests_that_exist() -> None:
         named = NAMED.findall(row)
         assert named, row
         for name, function in named:
-            found = find_tests(HERE.parent / name if "/" in name else HERE / name)
+            found = find_tests(TESTS / name)
             assert found, name
             assert not function or function in found, f"{name}::{function}"
 
 
 def test_every_module_of_tests_is_in_the_table() -> None:
-    named = {name for row in rows() for name, _ in NAMED.findall(row)}
-    assert {path.name for path in HERE.glob("test_*.py")} - {Path(__file__).name} <= named
+    named = {TESTS / name for row in rows() for name, _ in NAMED.findall(row)}
+    assert set((TESTS / "security").rglob("test_*.py")) - {Path(__file__)} <= named

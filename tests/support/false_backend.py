@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
@@ -14,7 +13,9 @@ from flask_sock import Sock
 from simple_websocket import ConnectionClosed
 from werkzeug.serving import make_server
 
-STATIC = Path(__file__).parents[2] / "app" / "static"
+from tests.support.repository import ROOT
+
+STATIC = ROOT / "app" / "static"
 
 
 class Backend:

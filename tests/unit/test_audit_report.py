@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.repository import ROOT
+
 LOCK = (ROOT / "requirements/runtime.txt").read_text(encoding="utf-8")
 # A package with a marker may be for another system.
 NAMES = [line.split("==")[0] for line in LOCK.splitlines() if "==" in line and ";" not in line and line[0].isalnum()]

@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
 
 
 def sluice(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -12,8 +11,7 @@ from flask.testing import FlaskClient
 from app.client_address import ClientAddress
 from app.routes.demo import DEMO_USER, demo, new_demo_user
 from app.runtime import runtime
-
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
 
 
 @pytest.fixture

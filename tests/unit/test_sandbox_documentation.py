@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from sandbox import vocabulary
+from tests.support.repository import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "SANDBOX.md").read_text()
+PAGE = (ROOT / "docs" / "SANDBOX.md").read_text()
 EXAMPLES = re.findall(r"```json\n(.+?)\n```", PAGE, re.DOTALL)
 WORDS = sorted({word for section in vocabulary.SECTIONS.values() for word in section} | set(vocabulary.ANSWERS))
 
