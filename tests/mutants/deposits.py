@@ -8,7 +8,7 @@ SERVICE = "app/services/deposits.py"
 MONEY = "app/core/money.py"
 JSON = "app/core/strict_json.py"
 SCHEMAS = "app/routes/schemas.py"
-API = "integration/test_api_deposits.py"
+API = "integration/payments/test_api_deposits.py"
 UNIT_MONEY = "unit/test_core_money.py"
 UNIT_JSON = "unit/test_core_strict_json.py"
 
@@ -18,28 +18,28 @@ DEPOSITS = (
         SERVICE,
         'if bytes(existing["request_sha256"]) != deposit.request_sha256:',
         'if not existing["request_sha256"]:',
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "keys of different users do not meet",
         SERVICE,
         'return "" if caller.user_id is None else f"user:{caller.user_id}"',
         'return ""',
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "an amount above the tenant's limit",
         SERVICE,
         "case when r.amount_minor > t.amount_minor_max then 'amount' end,",
         "",
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "a currency that the provider does not take",
         SERVICE,
         " when r.currency <> all (p.currencies) then 'currency' end,",
         " end,",
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "a success URL of a foreign origin",
@@ -47,21 +47,21 @@ DEPOSITS = (
         "case when r.success_url is not null and r.success_origin <> all (t.allowed_origins)\n"
         "                        then 'success_url' end,",
         "",
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "a failure URL of a foreign origin",
         SERVICE,
         "r.failure_origin <> all (t.allowed_origins)",
         "r.failure_origin = ''",
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "a disabled provider",
         SERVICE,
         " and p.disabled_at is null",
         "",
-        (API, "integration/test_deposits.py"),
+        (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(
         "an Idempotency-Key of another form",

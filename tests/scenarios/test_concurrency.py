@@ -1,6 +1,6 @@
 """Everything at once on one payment: the books come out right each time, and nobody gets a 5xx.
 
-Fifty parallel deposits with one key are in `tests/integration/test_api_deposits.py`.
+Fifty parallel deposits with one key are in `tests/integration/payments/test_api_deposits.py`.
 """
 
 from __future__ import annotations
