@@ -8,7 +8,7 @@ OUTGOING = "app/providers/outgoing.py"
 ADDRESSES = "app/providers/addresses.py"
 GUARD = "security/test_outgoing_guard.py"
 BOUNDS = "security/test_outgoing_bounds.py"
-ANSWERS = "integration/test_provider_answers.py"
+ANSWERS = "integration/provider_calls/test_provider_answers.py"
 SCHEMA = "integration/test_schema.py"
 
 OUTSIDE = (
