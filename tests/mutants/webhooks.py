@@ -206,6 +206,6 @@ WEBHOOKS = (
         "app/providers/callback_body.py",
         'if event_type != f"payment.{status}":',
         "if not event_type:",
-        ("integration/test_webhooks_settled.py",),
+        ("integration/webhooks/test_webhooks_settled.py",),
     ),
 )
