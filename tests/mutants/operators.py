@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 
 CONFIRM = "app/cli/confirm.py"
 CARDS = "app/core/cards.py"
-ASKED = "integration/test_operators_asked.py"
+ASKED = "integration/operators/test_operators_asked.py"
 CARD_NUMBERS = "integration/payments/test_card_numbers.py"
 UNIT_CARDS = "unit/test_core_cards.py"
 

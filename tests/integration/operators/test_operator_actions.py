@@ -19,7 +19,7 @@ from app.core.payments import Payment
 from app.services import cases, policies, providers, redrive, seals, waiting_reversals
 from app.services.providers import NewProvider
 from app.services.verification import prove
-from tests.integration.test_reconciliation import create, run
+from tests.integration.operators.test_reconciliation import create, run
 from tests.support.engine import Engine
 from tests.support.shop import ACTOR, NOWHERE, Shop
 from tests.support.stack import Stack

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_dead_letters import hold, open_case
+from tests.integration.operators.test_dead_letters import hold, open_case
 from tests.support.api import Api
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
