@@ -12,7 +12,7 @@ ADMISSION = "app/sockets/admission.py"
 DOORS = str(next(ROOT.glob("models/migrations/versions/*_access.sql")).relative_to(ROOT))
 RATES = "app/routes/rates.py"
 KEYS = "security/test_keys_and_roles.py"
-CALLS = "integration/test_access.py"
+CALLS = "integration/access/test_access.py"
 TICKETS = "integration/test_sockets_admission.py"
 LIMITS = "integration/test_sockets_limits.py"
 FAIRNESS = "security/test_fairness.py"
@@ -82,7 +82,7 @@ CALLERS = (
         ACCESS,
         "is_same = known is not None and hmac.compare_digest(known.secret_sha256, credential.secret_sha256)",
         "is_same = known is not None",
-        ("integration/test_recognised_callers.py",),
+        ("integration/access/test_recognised_callers.py",),
     ),
     Mutant(
         "a caller remembered for longer than a second",
@@ -229,7 +229,7 @@ CALLERS = (
         DOORS,
         "k.revoked_at is null and (k.expires_at is null or k.expires_at > now())",
         "k.revoked_at is null",
-        ("integration/test_keys.py::test_a_key_ends_at_its_time_and_its_tokens_with_it",),
+        ("integration/access/test_keys.py::test_a_key_ends_at_its_time_and_its_tokens_with_it",),
     ),
     Mutant(
         "two credentials in one request",
