@@ -199,7 +199,7 @@ WEBHOOKS = (
         "app/services/settlement.py",
         "item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)",
         "item.provider_id in (None, payment.provider_id)",
-        ("integration/test_tenancy.py::test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name",),
+        ("integration/tenants/test_tenancy.py::test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name",),
     ),
     Mutant(
         "event_type and status that disagree",
