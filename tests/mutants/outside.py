@@ -111,7 +111,7 @@ OUTSIDE = (
         "models/migrations/versions/foundation/guards.sql",
         "create trigger entries_are_append_only before update or delete on wallet_transactions",
         "create trigger entries_are_append_only before update of currency on wallet_transactions",
-        (SCHEMA, "integration/test_verify_corruptions.py"),
+        (SCHEMA, "integration/verification/test_corruptions.py"),
     ),
     Mutant(
         "the audit is append-only",
