@@ -166,7 +166,7 @@ CALLERS = (
         "app/services/notifications.py",
         'only_user = "" if user_id is None else "and d.user_id = :user_id"',
         'only_user = ""',
-        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist", "integration/test_api_reading.py"),
+        (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist", "integration/web/test_api_reading.py"),
     ),
     Mutant(
         "two tokens in one handshake",

@@ -146,6 +146,6 @@ DEPOSITS = (
         "app/routes/reading.py",
         "if name not in names:",
         "if not name:",
-        ("integration/test_api_reading.py",),
+        ("integration/web/test_api_reading.py",),
     ),
 )
