@@ -13,8 +13,8 @@ DOORS = str(next(ROOT.glob("models/migrations/versions/*_access.sql")).relative_
 RATES = "app/routes/rates.py"
 KEYS = "security/test_keys_and_roles.py"
 CALLS = "integration/access/test_access.py"
-TICKETS = "integration/test_sockets_admission.py"
-LIMITS = "integration/test_sockets_limits.py"
+TICKETS = "integration/sockets/test_admission.py"
+LIMITS = "integration/sockets/test_limits.py"
 FAIRNESS = "security/test_fairness.py"
 DOUBLED = "security/test_doubled_headers.py"
 

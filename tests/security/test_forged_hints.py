@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from app.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_hint
-from tests.integration import sockets_support
-from tests.integration.sockets_support import Shop, Stack
+from tests.integration.sockets import sockets_support
+from tests.integration.sockets.sockets_support import Shop, Stack
 from tests.support.waiting import wait_until
 
 # pytest looks for fixtures among a module's own names.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration import sockets_support
-from tests.integration.sockets_support import Shop, Stack
+from tests.integration.sockets import sockets_support
+from tests.integration.sockets.sockets_support import Shop, Stack
 
 # pytest looks for fixtures among a module's own names.
 stack, shop = sockets_support.stack, sockets_support.shop

@@ -31,7 +31,7 @@ from app.services.notifications import number_tenants
 from app.settings import Settings
 from models import Database, new_id
 from models.migrations import upgrade
-from tests.integration.sockets_clients import Client, Stream
+from tests.integration.sockets.clients import Client, Stream
 from tests.support.repository import ROOT
 from tests.support.waiting import wait_until
 

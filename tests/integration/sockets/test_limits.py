@@ -10,9 +10,9 @@ import websocket
 
 from app.services.access import authenticate, create_ticket
 from app.sockets.hub import PER_USER_MAX
-from tests.integration import sockets_support
-from tests.integration.sockets_clients import Client
-from tests.integration.sockets_support import Shop, Stack
+from tests.integration.sockets import sockets_support
+from tests.integration.sockets.clients import Client
+from tests.integration.sockets.sockets_support import Shop, Stack
 from tests.support.waiting import wait_until
 
 # pytest looks for fixtures among a module's own names.
