@@ -243,7 +243,7 @@ CALLERS = (
         "app/client_address.py",
         "if not is_named and any(name in request.headers for name in _PROXY_HEADERS):",
         "if is_named is None:",
-        ("integration/test_metrics_doors.py::test_what_comes_through_an_unnamed_proxy_is_not_this_machine",),
+        ("integration/runtime/test_metrics_doors.py::test_what_comes_through_an_unnamed_proxy_is_not_this_machine",),
     ),
     Mutant(
         "an open socket whose token ends",

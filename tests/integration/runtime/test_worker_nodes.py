@@ -16,7 +16,7 @@ from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker  #
 
 from app.core.payments import Status
 from app.runtime import Runtime
-from tests.integration.process_nodes import STOP_SECONDS, BrokerProcess, WorkerProcess
+from tests.integration.runtime.process_nodes import STOP_SECONDS, BrokerProcess, WorkerProcess
 from tests.support.servers import Place, Servers
 from tests.support.shop import Shop, make_shop
 from tests.support.waiting import wait_until
