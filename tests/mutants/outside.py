@@ -9,7 +9,7 @@ ADDRESSES = "app/providers/addresses.py"
 GUARD = "security/test_outgoing_guard.py"
 BOUNDS = "security/test_outgoing_bounds.py"
 ANSWERS = "integration/provider_calls/test_provider_answers.py"
-SCHEMA = "integration/test_schema.py"
+SCHEMA = "integration/models/test_schema.py"
 
 OUTSIDE = (
     Mutant(

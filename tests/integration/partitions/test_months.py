@@ -16,7 +16,7 @@ from app.services import seals, settling, sweep
 from app.services.verification import prove
 from models.migrations import make_partitions, upgrade
 from models.partitions import PARTITIONED
-from tests.integration.test_schema import ROLES, attempt
+from tests.integration.models.test_schema import ROLES, attempt
 from tests.support import books
 from tests.support.aging import make_months, month_ago
 from tests.support.months import homes, month_name, names

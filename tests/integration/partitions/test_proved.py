@@ -12,7 +12,7 @@ from app.runtime import Runtime
 from app.services import seals
 from app.services.verification import prove, prove_due
 from models import Database
-from tests.integration.test_schema import ROLES, attempt
+from tests.integration.models.test_schema import ROLES, attempt
 from tests.support import books
 from tests.support.aging import seal_and_prove
 from tests.support.months import drop, month_name, pay, pay_for_months
