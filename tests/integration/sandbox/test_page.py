@@ -10,7 +10,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page
 
-from tests.integration.sandbox_process import Receiver, Sandbox, wait_until
+from tests.integration.sandbox.sandbox_process import Receiver, Sandbox, wait_until
 from tests.support.chromium import launch_chromium
 
 

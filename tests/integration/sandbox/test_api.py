@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.sandbox_process import Sandbox, new_order, wait_until
+from tests.integration.sandbox.sandbox_process import Sandbox, new_order, wait_until
 
 
 @pytest.fixture(scope="module")

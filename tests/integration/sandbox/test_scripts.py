@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.sandbox_process import Receiver, Sandbox, body_of, new_order, pay, scripted_order, wait_until
+from tests.integration.sandbox.sandbox_process import (
+    Receiver,
+    Sandbox,
+    body_of,
+    new_order,
+    pay,
+    scripted_order,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")

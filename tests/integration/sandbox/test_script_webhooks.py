@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from tests.integration.sandbox_process import Received, Receiver, Sandbox, body_of, pay, scripted_order, wait_until
+from tests.integration.sandbox.sandbox_process import (
+    Received,
+    Receiver,
+    Sandbox,
+    body_of,
+    pay,
+    scripted_order,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")

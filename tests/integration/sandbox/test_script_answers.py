@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from tests.integration.sandbox_process import Receiver, Sandbox, body_of, pay, scripted_order, stored
+from tests.integration.sandbox.sandbox_process import Receiver, Sandbox, body_of, pay, scripted_order, stored
 
 
 @pytest.fixture(scope="module")

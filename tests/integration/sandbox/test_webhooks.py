@@ -16,7 +16,7 @@ import pytest
 import requests
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.integration.sandbox_process import Received, Receiver, Sandbox, wait_until
+from tests.integration.sandbox.sandbox_process import Received, Receiver, Sandbox, wait_until
 
 
 @pytest.fixture(scope="module")
