@@ -8,8 +8,8 @@ SIGNATURES = "app/core/signatures.py"
 DOORS = "models/migrations/versions/foundation/doors.sql"
 BYTES = "unit/test_signature_bytes.py"
 STANDARD = "unit/test_core_signatures.py"
-SCHEMES = "security/test_signature_schemes.py"
-DOOR = "security/test_webhook_door.py"
+SCHEMES = "security/webhooks/test_signature_schemes.py"
+DOOR = "security/webhooks/test_webhook_door.py"
 
 WEBHOOKS = (
     Mutant(
@@ -143,7 +143,7 @@ WEBHOOKS = (
         "app/services/webhooks.py",
         "if not sender.may_send_from(delivery.remote_address):",
         "if not delivery.remote_address:",
-        ("security/test_webhook_addresses.py",),
+        ("security/webhooks/test_webhook_addresses.py",),
     ),
     Mutant(
         "a status that contradicts the path",
@@ -157,7 +157,7 @@ WEBHOOKS = (
         "app/services/webhooks.py",
         "if not _records.take():",
         "if _records is None:",
-        ("security/test_refused_deliveries.py",),
+        ("security/webhooks/test_refused_deliveries.py",),
     ),
     Mutant(
         "a webhook that is not application/json",
