@@ -43,7 +43,7 @@ mutants: dev ## Plant each known bug and see a test go red for it; ARGS="words" 
 
 fuzz: dev ## Fuzz the API and the parsers for longer; FUZZ_SECONDS=60 for each parser, FUZZ_EXAMPLES=200 for each call
 	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) FUZZ_SEED=$(FUZZ_SEED) FUZZ_LIMIT_SECONDS=1800 \
-		$(BIN)/pytest tests/security/test_openapi_fuzz.py
+		$(BIN)/pytest tests/security/http/test_openapi_fuzz.py
 	@if $(BIN)/python -m pip install --quiet --only-binary :all: 'atheris==3.0.0'; then \
 		for target in signature amount body; do \
 			$(BIN)/python tests/fuzz/parsers.py $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \

@@ -16,7 +16,7 @@ CALLS = "integration/access/test_access.py"
 TICKETS = "integration/sockets/test_admission.py"
 LIMITS = "integration/sockets/test_limits.py"
 FAIRNESS = "security/test_fairness.py"
-DOUBLED = "security/test_doubled_headers.py"
+DOUBLED = "security/http/test_doubled_headers.py"
 
 CALLERS = (
     Mutant(

@@ -88,7 +88,7 @@ DEPOSITS = (
         JSON,
         "if math.isinf(value):",
         "if math.isnan(value):",
-        ("security/test_hostile_json.py",),
+        ("security/http/test_hostile_json.py",),
     ),
     Mutant(
         "text that cannot be stored",

@@ -87,14 +87,14 @@ WEBHOOKS = (
         "app/routes/webhooks.py",
         "if SINGLE_HEADERS & delivery.doubled:",
         "if not delivery.headers:",
-        ("security/test_doubled_headers.py::test_two_signature_headers_are_refused_however_they_are_written",),
+        ("security/http/test_doubled_headers.py::test_two_signature_headers_are_refused_however_they_are_written",),
     ),
     Mutant(
         "two headers of a provider's own scheme",
         "app/services/webhooks.py",
         "if delivery.doubled.intersection(sender.scheme.headers):",
         "if not delivery.headers:",
-        ("security/test_doubled_headers.py::test_the_headers_of_other_schemes_come_once_as_well",),
+        ("security/http/test_doubled_headers.py::test_the_headers_of_other_schemes_come_once_as_well",),
     ),
     Mutant(
         "more than ten signatures",
