@@ -15,7 +15,7 @@ KEYS = "security/test_keys_and_roles.py"
 CALLS = "integration/access/test_access.py"
 TICKETS = "integration/sockets/test_admission.py"
 LIMITS = "integration/sockets/test_limits.py"
-FAIRNESS = "security/test_fairness.py"
+FAIRNESS = "security/tenancy/test_fairness.py"
 DOUBLED = "security/http/test_doubled_headers.py"
 
 CALLERS = (
@@ -222,7 +222,7 @@ CALLERS = (
         "app/routes/payments.py",
         "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)",
         "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id)",
-        ("security/test_client_view.py::test_a_clients_timeline_is_its_own_states_and_entries",),
+        ("security/tenancy/test_client_view.py::test_a_clients_timeline_is_its_own_states_and_entries",),
     ),
     Mutant(
         "a key that has ended",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-MATRIX = "security/test_tenancy_http.py::test_a_stranger_learns_and_changes_nothing"
+MATRIX = "security/tenancy/test_http.py::test_a_stranger_learns_and_changes_nothing"
 
 TENANCY = (
     Mutant(

@@ -12,7 +12,7 @@ import pytest
 from app.core.errors import WebhookRejected
 from app.services import cases, webhooks
 from app.services.webhooks import Delivery
-from tests.security.victims import tell
+from tests.security.tenancy.victims import tell
 from tests.support.api import Api
 from tests.support.shop import Shop
 from tests.support.stack import Stack

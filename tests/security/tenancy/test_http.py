@@ -18,7 +18,7 @@ import requests
 
 from app.routes.operations import OPERATIONS, Operation
 from app.routes.roles import PUBLIC
-from tests.security.victims import Victim, make_victim
+from tests.security.tenancy.victims import Victim, make_victim
 from tests.support.servers import Servers
 from tests.support.stack import Stack, open_stack
 

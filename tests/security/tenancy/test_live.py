@@ -14,7 +14,7 @@ import websocket
 from app.services.access import authenticate, create_ticket
 from app.services.notifications import last_number
 from tests.integration.sockets.clients import Client, Stream
-from tests.security.victims import Victim, make_victim, tell
+from tests.security.tenancy.victims import Victim, make_victim, tell
 from tests.support.shop import ORIGIN, Shop
 from tests.support.stack import Stack
 

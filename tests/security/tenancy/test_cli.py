@@ -11,7 +11,7 @@ import click
 import pytest
 
 from app.cli import main
-from tests.security.victims import Victim, make_victim
+from tests.security.tenancy.victims import Victim, make_victim
 from tests.support.commands import Commands
 from tests.support.shop import Shop
 from tests.support.stack import Stack
