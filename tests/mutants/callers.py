@@ -11,7 +11,7 @@ ADMISSION = "app/sockets/admission.py"
 # By its name: its number is that of the day on which it came.
 DOORS = str(next(ROOT.glob("models/migrations/versions/*_access.sql")).relative_to(ROOT))
 RATES = "app/routes/rates.py"
-KEYS = "security/test_keys_and_roles.py"
+KEYS = "security/access/test_keys_and_roles.py"
 CALLS = "integration/access/test_access.py"
 TICKETS = "integration/sockets/test_admission.py"
 LIMITS = "integration/sockets/test_limits.py"
