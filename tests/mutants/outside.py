@@ -6,8 +6,8 @@ from tests.mutants.mutant import Mutant
 
 OUTGOING = "app/providers/outgoing.py"
 ADDRESSES = "app/providers/addresses.py"
-GUARD = "security/test_outgoing_guard.py"
-BOUNDS = "security/test_outgoing_bounds.py"
+GUARD = "security/outgoing/test_guard.py"
+BOUNDS = "security/outgoing/test_bounds.py"
 ANSWERS = "integration/provider_calls/test_provider_answers.py"
 SCHEMA = "integration/models/test_schema.py"
 

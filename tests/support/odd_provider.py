@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.payments import Payment
-from tests.security.false_provider import Server, open_server
 from tests.support.engine import Engine
+from tests.support.false_provider import Server, open_server
 from tests.support.shop import Shop
 
 

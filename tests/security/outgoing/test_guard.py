@@ -16,7 +16,7 @@ from app.core.errors import NotSent, OutcomeUnknown
 from app.providers import outgoing
 from app.providers.addresses import is_public
 from app.providers.outgoing import AddressRefused, Outgoing, check_url
-from tests.security.false_provider import (
+from tests.support.false_provider import (
     NAME,
     OK,
     Authority,

@@ -12,7 +12,7 @@ from app.core.errors import OutcomeUnknown
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
 from app.providers import outgoing
 from app.providers.outgoing import Answer, Outgoing, parse_retry_after
-from tests.security.false_provider import OK, Server, Talk, answer_with, open_server
+from tests.support.false_provider import OK, Server, Talk, answer_with, open_server
 
 # What the environment of a development stack lets through.
 HERE = frozenset({"127.0.0.1"})
