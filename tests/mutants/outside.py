@@ -104,7 +104,7 @@ OUTSIDE = (
         "celeryconfig.py",
         'accept_content = ["json"]',
         'accept_content = ["json", "pickle"]',
-        ("security/test_poisoned_doorbells.py",),
+        ("security/broker/test_poisoned_doorbells.py",),
     ),
     Mutant(
         "entries are append-only",

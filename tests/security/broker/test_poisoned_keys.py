@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.security.test_poisoned_doorbells import NO_ARGUMENTS, QUEUE, message
+from tests.security.broker.test_poisoned_doorbells import NO_ARGUMENTS, QUEUE, message
 from tests.support.servers import Servers
 from tests.support.stack import Stack, open_stack
 from tests.support.waiting import wait_until
