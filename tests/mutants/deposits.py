@@ -9,8 +9,8 @@ MONEY = "app/core/money.py"
 JSON = "app/core/strict_json.py"
 SCHEMAS = "app/routes/schemas.py"
 API = "integration/payments/test_api_deposits.py"
-UNIT_MONEY = "unit/test_core_money.py"
-UNIT_JSON = "unit/test_core_strict_json.py"
+UNIT_MONEY = "unit/core/test_money.py"
+UNIT_JSON = "unit/core/test_strict_json.py"
 
 DEPOSITS = (
     Mutant(

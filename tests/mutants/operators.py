@@ -8,7 +8,7 @@ CONFIRM = "app/cli/confirm.py"
 CARDS = "app/core/cards.py"
 ASKED = "integration/operators/test_operators_asked.py"
 CARD_NUMBERS = "integration/payments/test_card_numbers.py"
-UNIT_CARDS = "unit/test_core_cards.py"
+UNIT_CARDS = "unit/core/test_cards.py"
 
 OPERATORS = (
     Mutant("a no on the command line", CONFIRM, "    if not is_sure:", "    if False:", (ASKED,)),

@@ -6,8 +6,8 @@ from tests.mutants.mutant import Mutant
 
 SIGNATURES = "app/core/signatures.py"
 DOORS = "models/migrations/versions/foundation/doors.sql"
-BYTES = "unit/test_signature_bytes.py"
-STANDARD = "unit/test_core_signatures.py"
+BYTES = "unit/core/test_signature_bytes.py"
+STANDARD = "unit/core/test_signatures.py"
 SCHEMES = "security/webhooks/test_signature_schemes.py"
 DOOR = "security/webhooks/test_webhook_door.py"
 
