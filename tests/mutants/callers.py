@@ -257,13 +257,13 @@ CALLERS = (
         "app/routes/errors.py",
         'return problem(500, "Something unexpected happened; it has been logged.")',
         'return problem(500, f"Something unexpected happened: {error}")',
-        ("unit/test_errors_leak_nothing.py",),
+        ("unit/web/test_errors_leak_nothing.py",),
     ),
     Mutant(
         "a 500 of sockets that tells what was raised",
         "app/sockets/application.py",
         'return present_problem(Refused(500, "Something went wrong here."))',
         'return present_problem(Refused(500, f"Something went wrong here: {error}"))',
-        ("unit/test_errors_leak_nothing.py",),
+        ("unit/web/test_errors_leak_nothing.py",),
     ),
 )
