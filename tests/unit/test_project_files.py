@@ -7,6 +7,8 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
+
 from app.openapi import document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,3 +24,22 @@ def test_the_version_is_declared_once_and_has_its_entry_in_the_changelog() -> No
     releases = RELEASE.findall((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     assert releases[0] == declared
     assert releases == sorted(releases, key=lambda release: tuple(map(int, release.split("."))), reverse=True)
+
+
+def test_hooks_run_the_tools_of_the_project_and_download_none() -> None:
+    configuration = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert [repository["repo"] for repository in configuration["repos"]] == ["local"]
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    hooks = configuration["repos"][0]["hooks"]
+    assert len(hooks) >= 4
+    for hook in hooks:
+        program, *words = hook["entry"].split()
+        assert hook["language"] == "system", hook["id"]
+        assert program.startswith(".venv/bin/") or (program == "make" and set(words) <= set(targets)), hook["id"]
+
+
+def test_the_workflow_runs_the_script_that_the_project_is_checked_with() -> None:
+    for path in (ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(path.read_text(encoding="utf-8")), path
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert "bash .ci/run" in [step.get("run") for step in workflow["jobs"]["check"]["steps"]]
