@@ -1,4 +1,4 @@
-"""Places of which each tenant and each user may hold a part: for requests that wait and for live connections."""
+"""Places of which each credential, user and tenant may hold a part: for requests that wait and for live connections."""
 
 from __future__ import annotations
 
@@ -7,54 +7,55 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 
+from app.services.access import Caller
+
+# What a place is counted for: the bound's name, and whose it is.
+Holder = tuple[str, uuid.UUID | None, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many places there are, and how many of them one tenant and one user may hold at a time."""
+    """How many places one process has, and how many of them one tenant, user, client token and secret key may hold."""
 
     total: int
     tenant: int
     user: int
+    token: int
+    key: int = 0
 
 
 class Places:
-    """Counts the places taken in this process. A client token's holder is its user, whose tokens share one bound."""
+    """Counts the places taken in this process. The tokens of a user share its bound, the keys of a tenant theirs."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self._lock = threading.Lock()
-        self._taken = 0
-        self._by_tenant: Counter[uuid.UUID] = Counter()
-        self._by_user: Counter[tuple[uuid.UUID, str]] = Counter()
+        self._taken: Counter[Holder] = Counter()
 
-    def find_full(self, tenant_id: uuid.UUID, user_id: str | None) -> str | None:
-        """Return which bound leaves no place: user, total or tenant; None where there is one."""
-        if user_id is not None and self._by_user[tenant_id, user_id] >= self.bounds.user:
-            return "user"
-        # Before the tenant's: of a process that is full nobody can say that it is the tenant's doing.
-        if self._taken >= self.bounds.total:
-            return "total"
-        return "tenant" if self._by_tenant[tenant_id] >= self.bounds.tenant else None
-
-    def take(self, tenant_id: uuid.UUID, user_id: str | None) -> str | None:
-        """Take a place; return None, or which bound leaves none. `user_id` is None for a tenant's backend."""
+    def take(self, caller: Caller) -> str | None:
+        """Take a place; return None, or the bound that leaves none: token, user, key, total or tenant."""
         with self._lock:
-            full = self.find_full(tenant_id, user_id)
+            chain = self._chain(caller)
+            full = next((holder[0] for holder, bound in chain if self._taken[holder] >= bound), None)
             if full is None:
-                self._count(tenant_id, user_id, 1)
+                self._taken.update(holder for holder, _ in chain)
             return full
 
-    def give_back(self, tenant_id: uuid.UUID, user_id: str | None) -> None:
-        """Give a place back that was taken for the same tenant and user."""
+    def give_back(self, caller: Caller) -> None:
+        """Give a place back that was taken for the same caller."""
         with self._lock:
-            self._count(tenant_id, user_id, -1)
+            for holder, _ in self._chain(caller):
+                self._taken[holder] -= 1
+                if not self._taken[holder]:
+                    del self._taken[holder]
 
-    def _count(self, tenant_id: uuid.UUID, user_id: str | None, change: int) -> None:
-        self._taken += change
-        self._by_tenant[tenant_id] += change
-        if not self._by_tenant[tenant_id]:
-            del self._by_tenant[tenant_id]
-        if user_id is not None:
-            self._by_user[tenant_id, user_id] += change
-            if not self._by_user[tenant_id, user_id]:
-                del self._by_user[tenant_id, user_id]
+    def _chain(self, caller: Caller) -> list[tuple[Holder, int]]:
+        """Return whom a place of the caller is counted for, and the bound of each: the most specific one first."""
+        bounds, tenant_id = self.bounds, caller.tenant_id
+        if caller.user_id is None:
+            own: list[tuple[Holder, int]] = [(("key", caller.key_id, None), bounds.key)]
+        else:
+            token: Holder = ("token", caller.token_id, None)
+            own = [(token, bounds.token), (("user", tenant_id, caller.user_id), bounds.user)]
+        # The process before the tenant: of a process that is full nobody can say that it is the tenant's doing.
+        return [*own, (("total", None, None), bounds.total), (("tenant", tenant_id, None), bounds.tenant)]

@@ -14,6 +14,7 @@ from app.hints import CHANGED_CHANNEL, read_changed
 from app.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 from app.places import Bounds, Places
 from app.redis_client import open_client
+from app.services.access import Caller
 
 log = structlog.get_logger(__name__)
 
@@ -56,16 +57,16 @@ class Waiters:
         read: Callable[[], Payment],
         is_done: Callable[[Payment], bool],
         seconds: float,
-        user_id: str | None = None,
+        caller: Caller,
     ) -> Payment:
         """Returns the payment, which is given as it was a moment ago, once `is_done` says so, or after `seconds`.
 
-        `user_id` is the client that waits, None for a backend. Returns at once where the places of all, of the tenant
-        or of the user are taken: waiting must not starve those who do not wait, nor other tenants and users.
+        Returns at once where the places of all, or those of the caller's tenant, user or credential are taken: waiting
+        must not starve those who do not wait, nor other tenants, users and devices.
         """
         if is_done(payment) or seconds <= 0 or self._released:
             return payment
-        if self._places.take(payment.tenant_id, user_id) is not None:
+        if self._places.take(caller) is not None:
             return payment
         event = self._register(payment.id)
         try:
@@ -80,7 +81,7 @@ class Waiters:
                 event.wait(min(left, LOOK_SECONDS))
         finally:
             self._forget(payment.id, event)
-            self._places.give_back(payment.tenant_id, user_id)
+            self._places.give_back(caller)
 
     def _register(self, payment_id: uuid.UUID) -> threading.Event:
         event = threading.Event()

@@ -18,7 +18,7 @@ from app.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES
 from app.routes.paths import path_pattern
-from app.routes.rates import tenant_rates, user_rates
+from app.routes.rates import client_rates, tenant_rates
 from app.routes.roles import PUBLIC
 from app.runtime import runtime
 from app.services.access import Caller, is_known_origin, recognise
@@ -93,11 +93,10 @@ def _check(slow: _SlowDown) -> Response | None:
 
 
 def _check_rates(found: Caller) -> Response | None:
-    # The user's share first: what it refuses is not counted against the tenant.
-    if not user_rates.may_pass(found):
-        return problem(429, "Too many requests for this user; slow down.", headers={"Retry-After": "1"})
-    if not tenant_rates().may_pass(found):
-        return problem(429, "Too many requests for this tenant; slow down.", headers={"Retry-After": "1"})
+    # The most specific bound first: what a client's shares refuse is not counted against the tenant.
+    exceeded = client_rates.find_exceeded(found) or (None if tenant_rates().may_pass(found) else "tenant")
+    if exceeded is not None:
+        return problem(429, f"Too many requests for this {exceeded}; slow down.", headers={"Retry-After": "1"})
     if found.token_id is None:
         _key_uses().note(found.key_id)
     return None

@@ -48,6 +48,10 @@ WAITING_MAX = 150
 WAITING_PER_TENANT_MAX = 100
 # One user has some tabs on some devices open; the rest is a loop, and must leave its tenant's places to other users.
 WAITING_PER_USER_MAX = 10
+# One device leaves half of them to the user's others.
+WAITING_PER_TOKEN_MAX = 5
+# A backend leaves a quarter of its tenant's places to the tenant's other keys and to its users.
+WAITING_PER_KEY_MAX = 75
 
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
 # Longer waits count as the longest; the bound is far below the number of digits that int() refuses.
@@ -57,7 +61,13 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,100})\"?\s*(?:$|
 @functools.cache
 def waiters() -> Waiters:
     """Returns this process's waiting requests."""
-    bounds = Bounds(WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_PER_USER_MAX)
+    bounds = Bounds(
+        total=WAITING_MAX,
+        tenant=WAITING_PER_TENANT_MAX,
+        user=WAITING_PER_USER_MAX,
+        token=WAITING_PER_TOKEN_MAX,
+        key=WAITING_PER_KEY_MAX,
+    )
     made = Waiters(runtime().settings.required("redis_url"), bounds)
     draining.at_begin(made.release)
     return made
@@ -78,7 +88,7 @@ def create_deposit() -> Response:
     payment = creation.payment
     if not _is_decided(payment):
         read = functools.partial(payments.get_payment, runtime().database, caller(), payment.id)
-        payment = waiters().wait(payment, read, _is_decided, seconds, caller().user_id)
+        payment = waiters().wait(payment, read, _is_decided, seconds, caller())
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
@@ -182,7 +192,7 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
 
     read = functools.partial(payments.get_payment, runtime().database, caller(), payment_id)
     seconds = min(seconds, WAIT_SECONDS_MAX)
-    return jsonify(present_payment(waiters().wait(read(), read, is_done, seconds, caller().user_id)))
+    return jsonify(present_payment(waiters().wait(read(), read, is_done, seconds, caller())))
 
 
 @blueprint.post("/api/payments/<object:id>/cancel")

@@ -1,4 +1,4 @@
-"""How often callers may call: per tenant over all processes, and a share of that per user."""
+"""How often callers may call: per tenant over all processes, a share of that per user, a share of that per token."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from app.services.access import Caller
 USER_PART = 10
 # With a small limit a tenth is too little to show a page; this much, if it is not more than half of the limit.
 USER_MIN = 5
-# Users whose calls are counted at the same time, some hundred bytes each; the one seen longest ago is forgotten.
-USERS_MAX = 10_000
+# Tokens and users whose calls are counted at the same time, some hundred bytes each; the one seen longest ago is
+# forgotten.
+HOLDERS_MAX = 20_000
 # A process takes a twentieth of a limit from Redis at a time: one round trip for many requests, and what one process
 # has taken and does not use is little.
 CHUNK_PART = 20
@@ -42,27 +43,38 @@ def user_share(requests_per_second: int) -> int:
     return max(1, requests_per_second // USER_PART, min(USER_MIN, requests_per_second // 2))
 
 
-class UserRates:
-    """Requests per user and second, counted by each process for itself: no round trip."""
+def token_share(requests_per_second: int) -> int:
+    """Return how many requests per second one client token may make: half of its user's share, rounded up."""
+    return (user_share(requests_per_second) + 1) // 2
+
+
+class ClientRates:
+    """Requests per client token, user and second, counted by each process for itself: no round trip."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._allowances: OrderedDict[tuple[uuid.UUID, str, int], Allowance] = OrderedDict()
+        self._allowances: OrderedDict[tuple[uuid.UUID | None, str, int], Allowance] = OrderedDict()
 
-    def may_pass(self, found: Caller) -> bool:
-        """Count a request of the caller's user; False where it is one too many. Backends are no user."""
-        if found.user_id is None or found.requests_per_second is None:
-            return True
-        share = user_share(found.requests_per_second)
-        key = (found.tenant_id, found.user_id, share)
+    def find_exceeded(self, found: Caller) -> str | None:
+        """Count a client's request; return whose share it exceeds, "token" or "user", or None. Backends have none."""
+        limit = found.requests_per_second
+        if found.user_id is None or limit is None:
+            return None
+        # The token's share first: what it refuses is not counted against the user, so that another token is served.
+        if not self._allowance(found.token_id, "", token_share(limit)).take():
+            return "token"
+        return None if self._allowance(found.tenant_id, found.user_id, user_share(limit)).take() else "user"
+
+    def _allowance(self, owner_id: uuid.UUID | None, user_id: str, share: int) -> Allowance:
+        key = (owner_id, user_id, share)
         with self._lock:
             allowance = self._allowances.get(key)
             if allowance is None:
                 allowance = self._allowances[key] = Allowance(share)
             self._allowances.move_to_end(key)
-            if len(self._allowances) > USERS_MAX:
+            if len(self._allowances) > HOLDERS_MAX:
                 self._allowances.popitem(last=False)
-        return allowance.take()
+        return allowance
 
 
 class TenantRates:
@@ -145,4 +157,4 @@ def tenant_rates() -> TenantRates:
     return TenantRates(runtime())
 
 
-user_rates = UserRates()
+client_rates = ClientRates()

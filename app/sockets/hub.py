@@ -1,4 +1,4 @@
-"""All live connections of this process, counted, by tenant and user."""
+"""All live connections of this process, counted, by tenant, user and token."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from app.sockets.rows import Rows
 
 # A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
 PER_USER_MAX = 20
+# One device leaves half of them to the user's others.
+PER_TOKEN_MAX = 10
 # One tenant leaves an eighth of the connections to all others: of 11,500 it may hold 10,063.
 LEFT_TO_OTHERS_PART = 8
 # A process that may open so few files is for trying things, and has nothing to divide.
@@ -35,13 +37,15 @@ class Hub:
         self.draining = False
         left = connections_max // LEFT_TO_OTHERS_PART if connections_max >= SHARED_MIN else 0
         per_tenant = connections_max - left
-        self._places = Places(Bounds(connections_max, per_tenant, PER_USER_MAX))
+        self._places = Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))
 
     def reserve(self, caller: Caller) -> None:
-        """Takes a place for one more connection of this user. Raises Refused where there is none."""
+        """Takes a place for one more connection of this token. Raises Refused where there is none."""
         if self.draining:
             raise unavailable("This process is about to stop.")
-        full = self._places.take(caller.tenant_id, caller.user_id)
+        full = self._places.take(caller)
+        if full == "token":
+            raise Refused(429, f"A client token may have {PER_TOKEN_MAX} connections at a time.", {"Retry-After": "5"})
         if full == "user":
             raise Refused(429, f"A user may have {PER_USER_MAX} connections at a time.", {"Retry-After": "5"})
         if full == "tenant":
@@ -52,7 +56,7 @@ class Hub:
 
     def release(self, caller: Caller) -> None:
         """Gives a place back."""
-        self._places.give_back(caller.tenant_id, caller.user_id)
+        self._places.give_back(caller)
 
     def add(self, connection: Connection) -> Feed:
         """Puts a connection among those that are told; returns its tenant's feed."""

@@ -11,14 +11,21 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import pytest
+import requests
 
 from app.core.allowance import Allowance
 from app.places import Bounds, Places
-from app.routes.payments import WAITING_MAX, WAITING_PER_TENANT_MAX, WAITING_PER_USER_MAX
-from app.routes.rates import USERS_MAX, TenantRates, UserRates, user_share
+from app.routes.payments import (
+    WAITING_MAX,
+    WAITING_PER_KEY_MAX,
+    WAITING_PER_TENANT_MAX,
+    WAITING_PER_TOKEN_MAX,
+    WAITING_PER_USER_MAX,
+)
+from app.routes.rates import HOLDERS_MAX, ClientRates, TenantRates, token_share, user_share
 from app.services.access import Caller
 from app.services.tenants import REQUESTS_PER_SECOND_DEFAULT
-from app.sockets.hub import PER_USER_MAX, Hub
+from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
@@ -57,15 +64,19 @@ def deposit(client: Api, user_id: str = "ann") -> str:
 
 
 def test_one_client_token_cannot_hold_all_places_to_wait(house: Stack, shop: Shop) -> None:
-    tokens = [Api(house.web, shop.token("ann")) for _ in range(2)]
+    tokens = [Api(house.web, shop.token("ann")) for _ in range(3)]
     bob = Api(house.web, shop.token("bob"))
     path, others = deposit(tokens[0]), deposit(bob, "bob")
-    beyond = 15
-    with ThreadPoolExecutor(WAITING_PER_USER_MAX + beyond + 1) as pool:
-        # Two tokens of one user: they share one bound.
-        greedy = [pool.submit(wait_for, tokens[index % 2], path) for index in range(WAITING_PER_USER_MAX + beyond)]
-        for one in itertools.islice(as_completed(greedy), beyond):
-            assert one.result() == "pending"
+    beyond = 5
+    # The first token leaves places to the user's second one; together they leave none to the third.
+    held = (WAITING_PER_TOKEN_MAX, WAITING_PER_USER_MAX - WAITING_PER_TOKEN_MAX, 0)
+    greedy: list[Future[str]] = []
+    with ThreadPoolExecutor(WAITING_PER_USER_MAX + 3 * beyond + 1) as pool:
+        for client, places in zip(tokens, held, strict=True):
+            asked = [pool.submit(wait_for, client, path) for _ in range(places + beyond)]
+            greedy += asked
+            for one in itertools.islice(as_completed(asked), beyond):
+                assert one.result() == "pending"
         patient = pool.submit(wait_for, bob, others)
         still_waits(patient)
         started = time.monotonic()
@@ -75,55 +86,66 @@ def test_one_client_token_cannot_hold_all_places_to_wait(house: Stack, shop: Sho
         for client, waited_for in ((tokens[0], path), (bob, others)):
             assert client.post(waited_for + "/cancel").status_code == 200
         answers = [one.result() for one in greedy]
-        assert (answers.count("pending"), answers.count("cancelled")) == (beyond, WAITING_PER_USER_MAX)
+        assert (answers.count("pending"), answers.count("cancelled")) == (3 * beyond, WAITING_PER_USER_MAX)
         assert patient.result() == "cancelled"
 
 
-def test_one_tenant_leaves_places_to_the_others(house: Stack, shop: Shop) -> None:
-    backend, others = Api(house.web, shop.secret_key), Api(house.web, house.make_shop().secret_key)
-    path, other_path = deposit(backend), deposit(others)
+def test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others(house: Stack, shop: Shop) -> None:
+    backends = [Api(house.web, secret) for secret in (shop.secret_key, shop.key("shop"))]
+    others = Api(house.web, house.make_shop().secret_key)
+    path, other_path = deposit(backends[0]), deposit(others)
     beyond = 10
     assert WAITING_MAX > WAITING_PER_TENANT_MAX
-    with ThreadPoolExecutor(WAITING_PER_TENANT_MAX + beyond + 1) as pool:
-        greedy = [pool.submit(timed_wait, backend, path) for _ in range(WAITING_PER_TENANT_MAX + beyond)]
-        # Whoever is answered first was not let wait; the busier the machine, the later it is asked.
-        first = next(as_completed(greedy))
-        status, seconds = first.result()
-        assert (status, seconds < WAIT_SECONDS - 2) == ("pending", True)
+    held = (WAITING_PER_KEY_MAX, WAITING_PER_TENANT_MAX - WAITING_PER_KEY_MAX)
+    with ThreadPoolExecutor(WAITING_PER_TENANT_MAX + 2 * beyond + 1) as pool:
+        for backend, places in zip(backends, held, strict=True):
+            greedy = [pool.submit(timed_wait, backend, path) for _ in range(places + beyond)]
+            # Whoever is answered first was not let wait; the busier the machine, the later it is asked.
+            status, seconds = next(as_completed(greedy)).result()
+            assert (status, seconds < WAIT_SECONDS - 2) == ("pending", True)
         patient = pool.submit(wait_for, others, other_path)
         still_waits(patient)
-        for client, waited_for in ((backend, path), (others, other_path)):
+        for client, waited_for in ((backends[0], path), (others, other_path)):
             assert client.post(waited_for + "/cancel").status_code == 200
         assert patient.result() == "cancelled"
 
 
-def test_places_are_counted_by_user_and_tenant_and_given_back() -> None:
-    places, tenant, other = Places(Bounds(5, 4, 2)), uuid.uuid4(), uuid.uuid4()
-    assert [places.take(tenant, "ann") for _ in range(3)] == [None, None, "user"]
-    assert [places.take(tenant, "bob") for _ in range(3)] == [None, None, "user"]
-    assert places.take(tenant, None) == places.take(tenant, "eve") == "tenant"
-    assert [places.take(other, "ann") for _ in range(2)] == [None, "total"]
-    places.give_back(tenant, "ann")
-    assert places.take(tenant, None) is None
-    for holder in ("ann", "bob", "bob", None):
-        places.give_back(tenant, holder)
-    places.give_back(other, "ann")
-    # Nothing is left that would grow with every user that was ever seen.
-    assert (places._taken, places._by_tenant, places._by_user) == (0, {}, {})
+def test_places_are_counted_by_token_user_key_and_tenant_and_given_back() -> None:
+    places, tenant, other = Places(Bounds(total=7, tenant=6, user=3, token=2, key=2)), uuid.uuid4(), uuid.uuid4()
+    ann, anns_phone, bob, eve = (holder(tenant, user_id) for user_id in ("ann", "ann", "bob", "eve"))
+    key, other_key, stranger = holder(tenant), holder(tenant), holder(other, "ann")
+    assert [places.take(ann) for _ in range(3)] == [None, None, "token"]
+    assert [places.take(anns_phone) for _ in range(2)] == [None, "user"]
+    assert [places.take(key) for _ in range(3)] == [None, None, "key"]
+    assert [places.take(bob), places.take(eve), places.take(other_key)] == [None, "tenant", "tenant"]
+    # Another user of the same name, at another tenant.
+    assert [places.take(stranger), places.take(stranger)] == [None, "total"]
+    places.give_back(ann)
+    assert [places.take(anns_phone), places.take(ann)] == [None, "user"]
+    for one in (ann, anns_phone, anns_phone, bob, key, key, stranger):
+        places.give_back(one)
+    # Nothing is left that would grow with every token that was ever seen.
+    assert places._taken == {}
+
+
+def holder(tenant_id: uuid.UUID, user_id: str | None = None) -> Caller:
+    """Return a tenant's backend with a key of its own, or a user's browser with a token of its own."""
+    token_id = uuid.uuid4() if user_id else None
+    return Caller(tenant_id, uuid.uuid4(), "client" if user_id else "shop", (), user_id=user_id, token_id=token_id)
 
 
 def test_one_user_cannot_use_up_its_tenants_rate_limit(house: Stack) -> None:
     shop = house.make_shop(requests_per_second=20)
-    tokens = [Api(house.web, shop.token("ann")) for _ in range(2)]
+    tokens = [Api(house.web, shop.token("ann")) for _ in range(3)]
     backend, bob = Api(house.web, shop.secret_key), Api(house.web, shop.token("bob"))
-    statuses: list[int] = []
+    answers: list[requests.Response] = []
     good: list[int] = []
     until = time.monotonic() + 3.0
     with ThreadPoolExecutor(6) as pool:
 
         def hammer(index: int) -> None:
             while time.monotonic() < until:
-                statuses.append(tokens[index % 2].get("/api/payments").status_code)
+                answers.append(tokens[index % 3].get("/api/payments"))
 
         hammering = [pool.submit(hammer, index) for index in range(6)]
         while time.monotonic() < until:
@@ -131,30 +153,40 @@ def test_one_user_cannot_use_up_its_tenants_rate_limit(house: Stack) -> None:
             time.sleep(0.4)
         for one in hammering:
             one.result()
-    assert set(statuses) == {200, 429}
+    refused = [answer for answer in answers if answer.status_code != 200]
     # A share a second and what had been saved up.
-    assert statuses.count(200) <= user_share(20) * 5
+    assert len(answers) - len(refused) <= user_share(20) * 5
     assert set(good) == {200}
-    refused = next(answer for answer in iter(lambda: tokens[0].get("/api/payments"), None) if answer.status_code == 429)
-    assert "user" in problem_of(refused, 429)["detail"]
-    assert refused.headers["Retry-After"] == "1"
+    assert {problem_of(answer, 429)["detail"] for answer in refused} == {
+        f"Too many requests for this {exceeded}; slow down." for exceeded in ("token", "user")
+    }
+    assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
 
 
 def test_a_users_share_leaves_something_to_the_others() -> None:
     assert [user_share(limit) for limit in (1, 2, 3, 4, 10, 20, 100, 500)] == [1, 1, 1, 2, 5, 5, 10, 50]
+    assert [token_share(limit) for limit in (1, 2, 3, 4, 10, 20, 100, 500)] == [1, 1, 1, 1, 3, 3, 5, 25]
 
 
-def client(user_id: str, limit: int | None) -> Caller:
-    return Caller(uuid.UUID(int=1), uuid.UUID(int=2), "client", (), limit, user_id, uuid.UUID(int=3))
+def client(user_id: str, limit: int | None, token: int = 3) -> Caller:
+    return Caller(uuid.UUID(int=1), uuid.UUID(int=2), "client", (), limit, user_id, uuid.UUID(int=token))
+
+
+def test_one_token_leaves_calls_to_the_users_others() -> None:
+    rates = ClientRates()
+    assert [rates.find_exceeded(client("ann", 20)) for _ in range(9)] == [None] * 3 + ["token"] * 6
+    # What the first token's share refused was not counted against the user.
+    assert [rates.find_exceeded(client("ann", 20, token=4)) for _ in range(3)] == [None, None, "user"]
+    assert rates.find_exceeded(client("bob", 20, token=5)) is None
 
 
 def test_a_tenant_without_a_limit_has_users_without_one_and_the_count_of_users_is_bounded() -> None:
-    rates = UserRates()
-    assert all(rates.may_pass(client("ann", None)) for _ in range(1000))
-    assert [rates.may_pass(client("ann", 4)) for _ in range(3)] == [True, True, False]
-    for number in range(USERS_MAX + 10):
-        assert rates.may_pass(client(f"user-{number}", 4))
-    assert len(rates._allowances) == USERS_MAX
+    rates = ClientRates()
+    assert not any(rates.find_exceeded(client("ann", None)) for _ in range(1000))
+    assert [rates.find_exceeded(client("ann", 4, token)) for token in range(3)] == [None, None, "user"]
+    for number in range(HOLDERS_MAX // 2 + 10):
+        assert rates.find_exceeded(client(f"user-{number}", 4, token=number + 3)) is None
+    assert len(rates._allowances) == HOLDERS_MAX
 
 
 def test_an_allowance_fills_again() -> None:
@@ -212,7 +244,8 @@ def test_one_tenant_leaves_live_connections_to_the_others(connections_max: int, 
     hub = Hub(Rows(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
     tenant, other = uuid.uuid4(), uuid.uuid4()
     for number in range(tenants_share):
-        hub.reserve(Caller(tenant, tenant, "client", (), user_id=f"user-{number // PER_USER_MAX}"))
+        token_id = uuid.UUID(int=number // PER_TOKEN_MAX)
+        hub.reserve(Caller(tenant, tenant, "client", (), user_id=f"user-{number // PER_USER_MAX}", token_id=token_id))
     with pytest.raises(Refused) as refused:
         hub.reserve(Caller(tenant, tenant, "client", (), user_id="last"))
     assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "5")

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from app.services.access import Caller
-from app.sockets.hub import PER_USER_MAX, Hub
+from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
@@ -21,9 +21,9 @@ def open_hub(connections_max: int) -> Hub:
     return Hub(Rows(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
 
 
-def user(name: str) -> Caller:
+def user(name: str, token: int = 0) -> Caller:
     """Returns one user's browser."""
-    return Caller(TENANT, KEY, "client", (), user_id=name)
+    return Caller(TENANT, KEY, "client", (), user_id=name, token_id=uuid.uuid5(TENANT, f"{name}-{token}"))
 
 
 def test_a_full_process_takes_nobody_until_somebody_leaves() -> None:
@@ -39,17 +39,27 @@ def test_a_full_process_takes_nobody_until_somebody_leaves() -> None:
         hub.reserve(user("ann"))
 
 
+def test_one_token_leaves_connections_to_the_users_others() -> None:
+    hub = open_hub(100)
+    for _ in range(PER_TOKEN_MAX):
+        hub.reserve(user("ann"))
+    with pytest.raises(Refused, match="A client token may have 10 connections") as refused:
+        hub.reserve(user("ann"))
+    assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "5")
+    hub.reserve(user("ann", token=1))
+
+
 def test_who_is_refused_takes_no_place() -> None:
     hub = open_hub(PER_USER_MAX + 1)
-    for _ in range(PER_USER_MAX):
-        hub.reserve(user("ann"))
+    for number in range(PER_USER_MAX):
+        hub.reserve(user("ann", number % 2))
     for _ in range(3):
-        with pytest.raises(Refused) as refused:
-            hub.reserve(user("ann"))
+        with pytest.raises(Refused, match="A user may have 20 connections") as refused:
+            hub.reserve(user("ann", token=2))
         assert refused.value.status == 429
     hub.reserve(user("bob"))
-    for _ in range(PER_USER_MAX):
-        hub.release(user("ann"))
+    for number in range(PER_USER_MAX):
+        hub.release(user("ann", number % 2))
     hub.release(user("bob"))
     for number in range(PER_USER_MAX + 1):
         hub.reserve(user(f"user-{number}"))
