@@ -2,8 +2,9 @@
 
 A provider that works has no row, and its calls write none. After FAILURES_MAX failed calls in a row it is paused;
 after the pause a single call (the probe) goes out, and only its answer lets the others follow. Waiting is not failing:
-what is due meanwhile is put off, not tried. A verified webhook that arrives during a pause ends it: the probe follows
-at once. Once the provider has answered, calls that wait for a retry are due at once.
+what is due meanwhile is put off, not tried. A verified webhook that arrives during a pause ends it, and so does a list
+that reconciliation reads: the probe follows at once. Once the provider has answered, calls that wait for a retry are
+due at once.
 """
 
 from __future__ import annotations
@@ -81,8 +82,6 @@ _ANSWERED = text(
     returning opens
     """
 )
-
-
 # Creates are never planned ahead: one that is due later has failed or was put off, like whatever has used an attempt.
 _RESUME = text(
     """
@@ -103,6 +102,10 @@ _END_PAUSES = text(
         where h.id = any(cast(:ids as uuid[])) and h.provider_id = b.provider_id and h.received_at > b.changed_at)
     returning b.provider_id
     """
+)
+_END_PAUSE = text(
+    "update provider_breakers set paused_until = now() where provider_id = :provider_id and opens > 0"
+    " and paused_until > now() and changed_at < now() - make_interval(secs => :seconds)"
 )
 _ALARM_LOCK = text("select pg_advisory_xact_lock(:space, hashtext(:key))")
 _IS_ALARMED = text(
@@ -195,6 +198,16 @@ def note_webhooks(runtime: Runtime, webhook_ids: list[uuid.UUID]) -> None:
     except SQLAlchemyError as error:
         log.warning("pause_not_ended", error=type(error).__name__)
         return
+    if ended:
+        runtime.doorbells.ring("provider")
+
+
+def note_listed(runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.UUID, seconds: float) -> None:
+    """End a pause that began before the provider was asked, `seconds` ago, for a list that it gave; a probe follows."""
+    with runtime.database.transaction("clerk", tenant_id) as connection:
+        ended = connection.execute(_END_PAUSE, {"provider_id": provider_id, "seconds": seconds}).rowcount
+        if ended:
+            connection.execute(_RESUME, {"provider_id": provider_id, "rows": PUT_OFF_ROWS_MAX})
     if ended:
         runtime.doorbells.ring("provider")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from app.core.payments import Payment
 from app.core.reconciling import Difference, compare, find_reversal, is_news, missing_there
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime import Runtime
-from app.services import alerts, audit, settlement
+from app.services import alerts, audit, breaker, settlement
 from app.services.after_commit import queue, tell
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
@@ -74,6 +75,7 @@ def reconcile(
     place = _open(runtime, provider_id, actor)
     report = Report(provider_id)
     seen: set[uuid.UUID] = set()
+    started = time.monotonic()
     for rows in _chunks(place.adapter.list_payments(place.account, start, end), COMPARED_ROWS):
         known = _load(place, [row.payment_id for row in rows if row.payment_id])
         seen |= known.keys()
@@ -81,6 +83,7 @@ def reconcile(
             report.compared += 1
             with left_to_the_next_run(report, row.payment_id):
                 _look(place, report, known.get(row.payment_id) if row.payment_id else None, row)
+    breaker.note_listed(runtime, place.tenant_id, provider_id, time.monotonic() - started)
     for payments in _chunks(_sent_between(place, start, end, seen), COMPARED_ROWS):
         for payment in payments:
             report.compared += 1

@@ -1,11 +1,14 @@
-"""Questions and reasons of operators, and card numbers (CONTRACT section 7, docs/SECURITY.md)."""
+"""Questions and reasons of operators, pauses that they end, and card numbers (CONTRACT section 7, docs/SECURITY.md)."""
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import ROOT, Mutant
 
 CONFIRM = "app/cli/confirm.py"
 CARDS = "app/core/cards.py"
+# By its name: its number is that of the day on which it came.
+PAUSES = str(next(ROOT.glob("models/migrations/versions/*_pauses.py")).relative_to(ROOT))
+BREAKER = "integration/provider_calls/test_breaker_ends.py"
 ASKED = "integration/operators/test_operators_asked.py"
 CARD_NUMBERS = "integration/payments/test_card_numbers.py"
 UNIT_CARDS = "unit/core/test_cards.py"
@@ -33,6 +36,27 @@ OPERATORS = (
         "return reason if reason is None else check_reason(reason)",
         "return reason",
         (ASKED,),
+    ),
+    Mutant(
+        "a list that reconciliation has read ends its provider's pause",
+        "app/services/reconciliation.py",
+        "breaker.note_listed(runtime, place.tenant_id, provider_id, time.monotonic() - started)",
+        "pass",
+        (f"{BREAKER}::test_a_list_that_reconciliation_has_read_ends_the_pause_of_its_provider",),
+    ),
+    Mutant(
+        "a list that was asked for before a pause ends it not",
+        "app/services/breaker.py",
+        '" and paused_until > now() and changed_at < now() - make_interval(secs => :seconds)"',
+        '" and paused_until > now() and :seconds > 0"',
+        (f"{BREAKER}::test_a_list_that_was_asked_for_before_the_pause_does_not_end_it",),
+    ),
+    Mutant(
+        "the clerk makes no pause",
+        PAUSES,
+        "with check (paused_until <= now())",
+        "with check (true)",
+        ("integration/models/test_roles.py::test_the_clerk_ends_pauses_of_its_tenants_providers_and_makes_none",),
     ),
     Mutant(
         "a card number in a deposit",

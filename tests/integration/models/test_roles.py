@@ -122,6 +122,21 @@ def test_web_dates_no_audit_row_and_writes_none_without_a_payment(settled: Shop)
     assert "violates row-level security policy" in refuse(settled, "web", insert.format("", "") + " from tenants")
 
 
+def test_the_clerk_ends_pauses_of_its_tenants_providers_and_makes_none(settled: Shop) -> None:
+    add = "insert into provider_breakers (provider_id, tenant_id, failures, opens, paused_until, error)"
+    add += " values (:id, :tenant_id, 5, 1, now() + interval '9 seconds', 'away')"
+    end = "update provider_breakers set paused_until = now() where provider_id = :id"
+    longer = "update provider_breakers set paused_until = now() + interval '1 hour'"
+    with settled.runtime.database.transaction("worker") as connection:
+        connection.execute(text(add), {"id": settled.provider_id, "tenant_id": settled.tenant_id})
+    assert "violates row-level security policy" in refuse(settled, "clerk", longer)
+    assert "permission denied" in refuse(settled, "clerk", "update provider_breakers set failures = 0")
+    assert "permission denied" in refuse(settled, "web", end, id=settled.provider_id)
+    for tenant_id, count in ((uuid.uuid4(), 0), (settled.tenant_id, 1)):
+        with settled.runtime.database.transaction("clerk", tenant_id) as connection:
+            assert connection.execute(text(end), {"id": settled.provider_id}).rowcount == count
+
+
 def writable(place: Place, role: str) -> set[str]:
     """Tables in which a role may write anything."""
     rows = place.rows(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from app.cli.commands.reconcile import EXIT_NOT_COMPARED
 from app.services import breaker
 from app.services.provider_calls import make_call
 from app.services.provider_claims import claim_call
 from tests.support.broken_providers import BrokenProvider
+from tests.support.commands import Commands
 from tests.support.engine import Engine
 from tests.support.stack import Stack
 
@@ -33,6 +36,39 @@ def test_a_verified_webhook_ends_the_pause(front: Stack, engine: Engine, broken:
     assert broken.state() is None
     statuses = [str(broken.shop.payment(payment.id).status) for payment in payments]
     assert statuses == ["completed"] + ["processing"] * 7
+
+
+def reconcile(front: Stack, provider_id: uuid.UUID) -> int:
+    """Reconcile the provider by the command, which acts as an operator's roles; return its exit code."""
+    done = Commands(front.place).run("reconcile", "--provider", str(provider_id), "--from", "2026-01-01T00:00:00Z")
+    return done.exit_code
+
+
+def test_a_list_that_reconciliation_has_read_ends_the_pause_of_its_provider(
+    front: Stack, engine: Engine, broken: BrokenProvider
+) -> None:
+    payments = broken.break_down()
+    assert reconcile(front, broken.shop.provider_id) == EXIT_NOT_COMPARED
+    assert reconcile(front, front.make_shop().provider_id) == 0
+    engine.call()
+    assert {str(broken.shop.payment(payment.id).status) for payment in payments} == {"pending"}
+    broken.point_to(front.sandbox)
+    assert reconcile(front, broken.shop.provider_id) == 0
+    found = broken.state()
+    assert found is not None
+    # Half-open: reading a list is not taking a payment, which the probe tries.
+    assert (found["opens"], found["is_paused"]) == (1, False)
+    engine.call()
+    assert broken.state() is None
+    assert {str(broken.shop.payment(payment.id).status) for payment in payments} == {"processing"}
+
+
+def test_a_list_that_was_asked_for_before_the_pause_does_not_end_it(engine: Engine, broken: BrokenProvider) -> None:
+    broken.break_down()
+    breaker.note_listed(engine.runtime, broken.shop.tenant_id, broken.shop.provider_id, seconds=60.0)
+    found = broken.state()
+    assert found is not None
+    assert found["is_paused"]
 
 
 @pytest.mark.parametrize("webhook", ["from before the pause", "of another provider"])
