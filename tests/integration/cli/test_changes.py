@@ -1,4 +1,4 @@
-"""`sluice providers update, enable` and `sluice tenants update`: changed, audited, and in force."""
+"""`sluice providers update|enable` and `sluice tenants update`: changed, audited, and in force."""
 
 from __future__ import annotations
 

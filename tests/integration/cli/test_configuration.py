@@ -1,4 +1,4 @@
-"""`sluice migrate, tenants, keys, providers` on a real database."""
+"""`sluice migrate`, `tenants`, `keys`, `providers` on a real database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice payments, webhooks, alerts` on a real database."""
+"""`sluice payments`, `webhooks`, `alerts` on a real database."""
 
 from __future__ import annotations
 
