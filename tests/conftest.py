@@ -14,11 +14,11 @@ import pytest
 from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
 from app.logs import configure_logging
 from app.runtime import Runtime
+from testbed.servers import Place, Servers
+from testbed.shop import Shop, make_shop
+from testbed.stack import Stack, open_stack
 from tests.support.api import Api
 from tests.support.engine import Engine
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop, make_shop
-from tests.support.stack import Stack, open_stack
 
 # Tests never pull the plug, so what a sync protects from cannot happen to them.
 UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}

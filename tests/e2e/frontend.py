@@ -14,8 +14,8 @@ from urllib.parse import urljoin
 import requests
 import websocket
 
+from testbed.waiting import wait_until
 from tests.e2e.running_stack import RunningStack
-from tests.support.waiting import wait_until
 
 HTTP_SECONDS = 15.0  # A waiting request is answered after at most ten seconds.
 FORM = re.compile(r'<form method="post" action="([^"]+)">\s*<input type="hidden" name="token" value="([^"]+)">')

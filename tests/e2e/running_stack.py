@@ -19,8 +19,8 @@ import psycopg2.extras
 import requests
 
 from app.launch import find_free_ports
+from testbed.waiting import wait_until
 from tests.support.repository import ROOT
-from tests.support.waiting import wait_until
 
 SLUICE = Path(sys.executable).with_name("sluice")
 # Seven cold interpreters on a busy two-core machine need some ten seconds; a stack that needs a minute is broken.

@@ -11,9 +11,9 @@ import pytest
 import requests
 from redis import Redis
 
+from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, PayPage, assert_credited_once
 from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)

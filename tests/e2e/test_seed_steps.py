@@ -16,9 +16,9 @@ import pytest
 import requests
 from standardwebhooks import Webhook
 
+from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, Listener, PayPage, assert_credited_once
 from tests.e2e.running_stack import RunningStack
-from tests.support.waiting import wait_until
 
 WEBHOOKS = "select * from payment_webhooks where payment_id = %(id)s"
 PAYMENTS = "select * from payment_transactions where id = %(id)s"

@@ -18,9 +18,9 @@ from app.processes import SECRET_NAME, Ports, list_processes
 from app.settings import LOGIN_VARIABLES
 from models.database_urls import parse_url
 from models.logins import LOGIN_ROLES
+from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, PayPage, SocketClosed, assert_credited_once
 from tests.e2e.running_stack import SECOND_START_SECONDS, STOP_SECONDS, RunningStack, list_living
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ import requests
 # Run by its path, as the other scripts here.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, PayPage, assert_credited_once
 from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
-from tests.support.waiting import wait_until
 
 ROUNDS = 2  # Each kind of crash once while everything is healthy and once soon after the others.
 

@@ -23,10 +23,10 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.embedded import embedded_postgres, embedded_valkey
-from tests.support.servers import Servers
-from tests.support.shop import Shop
-from tests.support.stack import Stack, open_stack
-from tests.support.waiting import wait_until
+from testbed.servers import Servers
+from testbed.shop import Shop
+from testbed.stack import Stack, open_stack
+from testbed.waiting import wait_until
 
 # The next redirect URL comes at most so long after the provider's return.
 BOUND_SECONDS = 30.0

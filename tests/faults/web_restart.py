@@ -20,9 +20,9 @@ import psutil
 # Run by its path, as the other scripts here.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend
 from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
-from tests.support.waiting import wait_until
 
 RESTARTS = 5
 WAITING = 10  # Requests that wait at the moment of each restart.

@@ -22,8 +22,8 @@ from app.services.settlement import Item
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
 from models import Database
+from testbed.shop import ACTOR, Shop, make_shop
 from tests.scenarios.model import OTHER, OWN, Model, ModelPayment
-from tests.support.shop import ACTOR, Shop, make_shop
 
 # The currency in which strange money comes.
 CURRENCIES = {"USD": "EUR", "JPY": "USD"}

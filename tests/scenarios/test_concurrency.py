@@ -18,11 +18,11 @@ from app.core.payments import Payment
 from app.runtime import Runtime
 from app.services import provider_calls, seals, settling
 from app.services.verification import prove
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.scenarios.copies import send_copies
 from tests.support.api import Api
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 PROCESSES, COPIES = 4, 100
 RACES = 50

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from app.runtime import Runtime
+from testbed.servers import Place
+from testbed.shop import make_shop
 from tests.scenarios.crashing import Crashed, CrashingDatabase, When
-from tests.support.servers import Place
-from tests.support.shop import make_shop
 
 TABLES = ("payment_transactions", "wallet_temp_logs", "payment_work", "audit_logs where payment_id is not null")
 

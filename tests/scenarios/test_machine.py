@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from models import Database
+from testbed.servers import Servers
 from tests.scenarios.lives import Lives
-from tests.support.servers import Servers
 
 IS_LONG = os.environ.get("SLUICE_TEST_PROFILE") == "long"
 # Under a minute on two busy cores; the long profile is for a night.

@@ -11,10 +11,10 @@ import pytest
 
 from app.services import seals
 from app.services.verification import prove
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 PROCESSES = ("web", "sandbox", "worker-settle", "worker-provider", "beat")
 # The longest wait is a retry's few seconds and a sweep's two, on a busy machine.

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.servers import Servers
 from tests.scenarios.crashing import When
 from tests.scenarios.rows import Rows, without_count, without_race
 from tests.scenarios.stories import MAIN, OTHERS, Story
 from tests.scenarios.world import BELLS, ORDERED_BELLS, House, World, open_house
-from tests.support.servers import Servers
 
 # No scenario writes as often as this; it bounds the search for the last commit.
 COMMITS_MAX = 100

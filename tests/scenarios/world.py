@@ -19,13 +19,13 @@ from app.core.payments import Payment
 from app.services import cases, notifications, payments, provider_calls, seals, settling, sweep
 from app.services.verification import Report, prove
 from models import Database
+from testbed.servers import Servers
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack, open_stack
+from testbed.waiting import wait_until
 from tests.scenarios.crashing import Crashed, CrashingDatabase, When
 from tests.scenarios.door import Door, open_door
 from tests.scenarios.rows import Rows, read_rows
-from tests.support.servers import Servers
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack, open_stack
-from tests.support.waiting import wait_until
 
 Bells = Literal["normal", "lost", "doubled", "repeated", "reversed"]
 # Two workers at once may each get one of two webhooks, and who is first decides: not where the order is the story.

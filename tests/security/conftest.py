@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.servers import Servers
-from tests.support.shop import Shop
-from tests.support.stack import Stack, open_stack
+from testbed.servers import Servers
+from testbed.shop import Shop
+from testbed.stack import Stack, open_stack
 
 
 @pytest.fixture(scope="session")

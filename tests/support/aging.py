@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 from app.services import seals
 from app.services.verification import prove, record
 from models.partitions import PARTITIONED
-from tests.support.servers import Place
+from testbed.servers import Place
 
 _UUID7 = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00\b")

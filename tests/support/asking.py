@@ -12,7 +12,7 @@ from app.core.errors import RequestRejected
 from app.services import deposits
 from app.services.access import Caller
 from app.services.deposits import Creation, Deposit
-from tests.support.shop import Shop
+from testbed.shop import Shop
 
 
 def ask(key: str | None = None, **changes: Any) -> Deposit:

@@ -15,8 +15,8 @@ from app.runtime import Runtime
 from app.services import cases, notifications, payments, seals, settling
 from models import Database
 from models.session import Role, take_role
-from tests.support.servers import Place
-from tests.support.shop import Shop
+from testbed.servers import Place
+from testbed.shop import Shop
 
 
 class Spoiled(Database):

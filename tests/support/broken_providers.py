@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.payments import Payment
+from testbed.shop import NOWHERE, Shop
 from tests.support.engine import Engine
-from tests.support.shop import NOWHERE, Shop
 
 
 @dataclass(frozen=True)

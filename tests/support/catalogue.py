@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.servers import Place
+from testbed.servers import Place
 
 # In every schema that is not PostgreSQL's own.
 FUNCTIONS = """

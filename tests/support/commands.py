@@ -11,7 +11,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from tests.support.servers import Place
+from testbed.servers import Place
 
 # The actor of a command that this test runs.
 LOCAL = f"uid:{os.getuid()}@{socket.gethostname()}"

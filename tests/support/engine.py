@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from app.core.payments import Payment
 from app.runtime import Runtime
 from app.services import notifications, provider_calls, settling, sweep
-from tests.support.servers import Place
-from tests.support.shop import Shop
-from tests.support.waiting import wait_until
+from testbed.servers import Place
+from testbed.shop import Shop
+from testbed.waiting import wait_until
 
 
 @dataclass(frozen=True)

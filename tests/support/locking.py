@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg2
 
-from tests.support.servers import Place
+from testbed.servers import Place
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ import uuid
 
 from app.services.partitions.dropping import Drop, drop_before
 from models.partitions import PARTITIONED
+from testbed.servers import Place
+from testbed.shop import Shop
 from tests.support import books
 from tests.support.aging import age, month_ago, seal_and_prove
-from tests.support.servers import Place
-from tests.support.shop import Shop
 
 ACTOR = "operator:test"
 

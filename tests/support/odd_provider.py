@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.payments import Payment
+from testbed.shop import Shop
 from tests.support.engine import Engine
 from tests.support.false_provider import Server, open_server
-from tests.support.shop import Shop
 
 
 def encode_answer(content: bytes, status: int = 200, **headers: str) -> bytes:

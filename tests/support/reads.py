@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.runtime import Runtime
-from tests.support.servers import Place
+from testbed.servers import Place
 
 
 def count_rows_read(place: Place, runtime: Runtime, table: str) -> int:

@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from app.services import tenants
+from testbed.shop import ACTOR, ORIGIN, Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api, problem_of
-from tests.support.shop import ACTOR, ORIGIN, Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 ID = str(uuid.UUID(int=1))
 GUARDED = [

@@ -11,12 +11,12 @@ import pytest
 from app.services import tenants
 from app.services.access import create_ticket, recognise, take_ticket
 from app.services.configuration import ConfigurationError
+from testbed.servers import Place
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api, problem_of
 from tests.support.commands import Commands
-from tests.support.servers import Place
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 LAST_USED = "select last_used_at from api_keys where id = :id"
 

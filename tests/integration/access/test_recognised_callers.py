@@ -13,8 +13,8 @@ from app.runtime import Runtime
 from app.services import access, tenants
 from app.services.access import Caller, authenticate, recognise
 from models.messages import watched
-from tests.support.shop import ACTOR, Shop
-from tests.support.waiting import wait_until
+from testbed.shop import ACTOR, Shop
+from testbed.waiting import wait_until
 
 
 class LookUps:

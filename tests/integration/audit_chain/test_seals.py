@@ -18,10 +18,10 @@ from app.services import audit, seal_heads, seals
 from app.services.audit import AuditRow
 from app.services.verification import prove
 from models import Database
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 from tests.support.books import spoil
 from tests.support.reads import count_rows_read
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
 
 
 def note(runtime: Runtime, tenant_id: uuid.UUID, rows: int = 1) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from app.runtime import Runtime
+from testbed.servers import Place
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api, fields_of
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
-from tests.support.servers import Place
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 

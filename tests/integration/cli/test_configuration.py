@@ -11,8 +11,8 @@ from app.core.signatures import decode_secret
 from app.runtime import Runtime
 from app.services.access import authenticate
 from models.migrations import newest_revision
+from testbed.servers import Place, Servers
 from tests.support.commands import LOCAL, Commands
-from tests.support.servers import Place, Servers
 
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 

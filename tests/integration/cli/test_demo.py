@@ -14,9 +14,9 @@ import psutil
 import pytest
 import requests
 
+from testbed.stack import Stack
 from tests.support.commands import Commands
 from tests.support.repository import ROOT
-from tests.support.stack import Stack
 
 
 def processes_of(home: Path) -> list[int]:

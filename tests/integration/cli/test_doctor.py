@@ -15,11 +15,11 @@ from app.doctor import examine
 from app.settings import LOGIN_VARIABLES, Settings
 from app.vault import new_encryption_key
 from models.session import Role
+from testbed.servers import Place, Servers
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.commands import Commands
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 
 def worst(findings: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, str]]:

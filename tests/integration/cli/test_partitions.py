@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from models.partitions import PARTITIONED
+from testbed.servers import Place
+from testbed.shop import Shop
 from tests.support.aging import month_ago
 from tests.support.commands import LOCAL, Commands
 from tests.support.months import month_name, names, pay_for_months
-from tests.support.servers import Place
-from tests.support.shop import Shop
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from app.runtime import Runtime
 from app.services import alerts, settling, webhooks
 from app.services.alerts import AlertRow
 from app.services.webhooks import Delivery
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 from tests.support.commands import Commands
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from app.services import seals, verification
 from models import Database
 from models.logins import ALL_ROLES
 from models.migrations import upgrade
+from testbed.servers import Place, Servers
+from testbed.shop import Shop
 from tests.support.books import settle
 from tests.support.repository import ROOT
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop
 
 GUIDE = ROOT / "docs" / "OPERATIONS.md"
 TABLES = ("payment_transactions", "wallets", "wallet_transactions", "audit_logs", "audit_seals", "payment_webhooks")

@@ -21,10 +21,10 @@ from app.runtime import Runtime
 from app.services import notifications, settling, verification
 from models import Database, prepared, read
 from models.messages import watched
+from testbed.servers import Place
+from testbed.shop import make_shop
+from testbed.waiting import wait_until
 from tests.support.pooler import open_pooler
-from tests.support.servers import Place
-from tests.support.shop import make_shop
-from tests.support.waiting import wait_until
 
 
 def through(url: str, query: str) -> str:

@@ -12,9 +12,9 @@ from app.runtime import Runtime
 from models import postgres_version
 from models.migrations import upgrade
 from models.postgres_version import UnsupportedServer
+from testbed.servers import Place, Servers
 from tests.support.commands import Commands
 from tests.support.repository import ROOT
-from tests.support.servers import Place, Servers
 
 DOCUMENTS = ROOT / "docs"
 

@@ -11,9 +11,9 @@ import pytest
 
 from app.services import settling
 from models.migrations import make_partitions
+from testbed.servers import Place
+from testbed.shop import make_shop
 from tests.support.commands import Commands
-from tests.support.servers import Place
-from tests.support.shop import make_shop
 
 
 def spread(url: str, missing: Path, form: str) -> str:

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 
+from testbed.stack import Stack
 from tests.support.repository import ROOT
-from tests.support.stack import Stack
 
 SCRIPTS = ROOT / "tests" / "faults"
 

@@ -17,7 +17,7 @@ import pytest
 
 from app.embedded import PostgresServer, embedded_postgres, start_postgres
 from app.server_watch import ServerWatch
-from tests.support.waiting import wait_until
+from testbed.waiting import wait_until
 
 
 def query(url: str, sql: str) -> list[tuple[Any, ...]]:

@@ -9,11 +9,11 @@ import pytest
 
 from app.services import database_trouble, duties, postponing, settling
 from app.services.webhook_claims import WebhookQueue
+from testbed.servers import Place, Servers
+from testbed.shop import Shop, make_shop
+from testbed.waiting import wait_until
 from tests.support.engine import Engine
 from tests.support.locking import held_lock
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop, make_shop
-from tests.support.waiting import wait_until
 
 # More rounds than a webhook has attempts.
 ROUNDS = settling.ATTEMPTS_MAX + 3

@@ -18,9 +18,9 @@ from app.services import settling
 from models import Database
 from models.migrations import configuration, upgrade
 from models.session import Role
+from testbed.servers import Place, Servers
+from testbed.shop import Shop, make_shop
 from tests.support.catalogue import FUNCTIONS, function_names
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop, make_shop
 
 # What each role may execute. A new function without an entry is open to nobody but its owner.
 MAY_EXECUTE: dict[str, set[str]] = {

@@ -31,9 +31,9 @@ from app.settings import LOGIN_VARIABLES, Settings
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.migrations import upgrade
+from testbed.servers import Place, Servers
+from testbed.shop import Shop
 from tests.support.commands import Commands
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop
 
 
 def find(place: Place, check: str, **environment: str) -> set[tuple[str, str]]:

@@ -16,8 +16,8 @@ from app.services import notifications, settling
 from models import Database, prepared, read, write_later
 from models.messages import watched
 from models.session import alone
-from tests.support.servers import Place
-from tests.support.shop import make_shop
+from testbed.servers import Place
+from testbed.shop import make_shop
 
 BEAT = prepared("insert into heartbeats (name, at) values (:name, now())")
 BEATS = prepared("select name from heartbeats where name = any(cast(:names as text[])) order by name")

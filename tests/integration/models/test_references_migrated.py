@@ -9,8 +9,8 @@ import psycopg2
 import pytest
 
 from models import migrations
-from tests.support.servers import Place
-from tests.support.shop import Shop
+from testbed.servers import Place
+from testbed.shop import Shop
 
 SQL = Path(migrations.__file__).parent / "versions" / "0011_references.sql"
 

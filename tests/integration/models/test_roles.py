@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from app.services import settling
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.session import Role
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop, make_shop
+from testbed.servers import Place, Servers
+from testbed.shop import Shop, make_shop
 
 # Written once, and true for ever after: no role updates them.
 FIXED = {

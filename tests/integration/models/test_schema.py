@@ -17,9 +17,9 @@ from models.database_urls import psycopg2_url
 from models.migrations import newest_revision, upgrade
 from models.partitions import is_described
 from models.session import Role
+from testbed.servers import Place
+from testbed.shop import Shop
 from tests.support.catalogue import FUNCTIONS, function_names
-from tests.support.servers import Place
-from tests.support.shop import Shop
 
 ROLES: tuple[Role, ...] = get_args(Role)
 APPEND_ONLY = ("wallet_transactions", "audit_logs")

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.runtime import Runtime
 from models.session import STATEMENT_TIMEOUT_MS, alone
-from tests.support.shop import Shop
+from testbed.shop import Shop
 
 _WHO = "select current_user::text as role, current_setting('app.tenant') as tenant"
 

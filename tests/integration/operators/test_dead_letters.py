@@ -11,11 +11,11 @@ from typing import Any
 from app.core.errors import RequestRejected
 from app.core.payments import Payment
 from app.services import cases
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 
 def open_case(api: Api, **filters: str) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from app.core.errors import WebhookRejected
 from app.core.payments import Payment
 from app.services import deposits, webhooks
 from app.services.webhooks import Delivery
+from testbed.servers import Place, Servers
+from testbed.shop import Shop, make_shop
 from tests.support import books
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop, make_shop
 
 
 @dataclass(frozen=True)

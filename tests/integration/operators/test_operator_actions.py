@@ -19,10 +19,10 @@ from app.core.payments import Payment
 from app.services import cases, policies, providers, redrive, seals, waiting_reversals
 from app.services.providers import NewProvider
 from app.services.verification import prove
+from testbed.shop import ACTOR, NOWHERE, Shop
+from testbed.stack import Stack
 from tests.integration.operators.test_reconciliation import create, run
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, NOWHERE, Shop
-from tests.support.stack import Stack
 
 
 @dataclass(frozen=True)

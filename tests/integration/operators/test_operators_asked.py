@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.integration.operators.test_dead_letters import hold, open_case
 from tests.support.api import Api
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 # The effect that is shown before each question, and the state that a yes leaves.
 DECISIONS = {"accept": ("deposit of ", "accepted"), "reject": ("rejected by a person", "rejected")}

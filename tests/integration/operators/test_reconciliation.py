@@ -10,10 +10,10 @@ from typing import Any
 from app.core.payments import Payment
 from app.services import reconciliation
 from app.services.reconciliation import Report
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.commands import Commands
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 HOUR = datetime.timedelta(hours=1)
 

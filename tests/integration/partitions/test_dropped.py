@@ -12,10 +12,10 @@ from app.services.partitions import dropping
 from app.services.partitions.listing import show_partitions
 from app.services.verification import choose_mode, prove, prove_due
 from models.partitions import PARTITIONED
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 from tests.support.aging import make_months, month_ago, seal_and_prove
 from tests.support.months import ACTOR, drop, homes, month_name, names, pay, pay_for_months
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
 
 REPLICA = "set session_replication_role = replica; "
 

@@ -16,12 +16,12 @@ from app.services import seals, settling, sweep
 from app.services.verification import prove
 from models.migrations import make_partitions, upgrade
 from models.partitions import PARTITIONED
+from testbed.servers import Place
+from testbed.shop import Shop
 from tests.integration.models.test_schema import ROLES, attempt
 from tests.support import books
 from tests.support.aging import make_months, month_ago
 from tests.support.months import homes, month_name, names
-from tests.support.servers import Place
-from tests.support.shop import Shop
 
 # With this month and the two after it.
 AHEAD = 3

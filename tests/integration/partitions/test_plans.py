@@ -14,10 +14,10 @@ from app.services import timeline
 from models.migrations import make_partitions
 from models.partitions import PARTITIONED
 from models.session import Role
+from testbed.servers import Place
+from testbed.shop import Shop
 from tests.support.aging import make_months
 from tests.support.months import homes, month_name
-from tests.support.servers import Place
-from tests.support.shop import Shop
 
 YEARS_MONTHS = 36
 # With this month and the two after it.

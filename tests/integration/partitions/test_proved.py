@@ -12,12 +12,12 @@ from app.runtime import Runtime
 from app.services import seals
 from app.services.verification import prove, prove_due
 from models import Database
+from testbed.servers import Place
+from testbed.shop import Shop
 from tests.integration.models.test_schema import ROLES, attempt
 from tests.support import books
 from tests.support.aging import seal_and_prove
 from tests.support.months import drop, month_name, pay, pay_for_months
-from tests.support.servers import Place
-from tests.support.shop import Shop
 
 
 def broken(database: Database, mode: str = "full") -> set[str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from testbed.servers import Place
+from testbed.shop import ORIGIN, Shop
+from testbed.stack import Stack
 from tests.support.api import Api, fields_of, problem_of
 from tests.support.engine import Engine
-from tests.support.servers import Place
-from tests.support.shop import ORIGIN, Shop
-from tests.support.stack import Stack
 
 FIELDS = {
     *("id", "version", "user_id", "amount", "amount_minor", "currency", "status", "exception", "provider_id"),

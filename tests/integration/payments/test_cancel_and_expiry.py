@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api, problem_of
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 
 def status_there(front: Stack, payment_id: object) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api, fields_of
 from tests.support.commands import Commands
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 CARD = "4242424242424242"
 SPACED = "4242 4242 4242 4242"

@@ -18,10 +18,10 @@ from app.services import deposits, seals
 from app.services.group_commit import LEADERS_MAX
 from app.services.verification import prove
 from models import new_id
+from testbed.servers import Place
+from testbed.shop import ORIGIN, Shop, make_shop
+from testbed.waiting import wait_until
 from tests.support.asking import ask, create, refused_fields
-from tests.support.servers import Place
-from tests.support.shop import ORIGIN, Shop, make_shop
-from tests.support.waiting import wait_until
 
 
 class Taken:

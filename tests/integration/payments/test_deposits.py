@@ -10,9 +10,9 @@ import pytest
 from app.core.errors import RequestRejected
 from app.runtime import Runtime
 from models.messages import watched
+from testbed.servers import Place
+from testbed.shop import ORIGIN, Shop, make_shop
 from tests.support.asking import create, refused_fields
-from tests.support.servers import Place
-from tests.support.shop import ORIGIN, Shop, make_shop
 
 
 def test_a_deposit_is_one_statement_and_leaves_these_rows(runtime: Runtime, place: Place, tenant: Shop) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.commands import Commands
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 REASON = "provider_configuration"
 

@@ -10,10 +10,10 @@ import pytest
 
 from app.core.payments import Payment
 from app.services import cases, policies
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.commands import Commands
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 
 def set_policy(shop: Shop, **changes: Any) -> None:

@@ -16,9 +16,9 @@ from app.core.payments import Payment
 from app.services import cases, payments, policies, reconciliation, redrive, seals, sweep
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 HOUR = datetime.timedelta(hours=1)
 

@@ -7,10 +7,10 @@ import secrets
 
 from app.core.payments import Payment
 from app.services import policies, redrive
+from testbed.servers import Place
+from testbed.shop import ACTOR, Shop, make_shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.servers import Place
-from tests.support.shop import ACTOR, Shop, make_shop
-from tests.support.stack import Stack
 
 
 def complete(front: Stack, engine: Engine, shop: Shop, user: str) -> Payment:

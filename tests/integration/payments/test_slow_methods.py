@@ -9,10 +9,10 @@ import pytest
 
 from app.core.payments import Payment
 from app.services import reconciliation
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 HOUR = datetime.timedelta(hours=1)
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.routes.payments import WAITING_MAX
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api, fields_of
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 # Far below the ten seconds that were asked for, far above what a hint over Redis needs.
 SOON_SECONDS = 4

@@ -13,9 +13,9 @@ from app.core.errors import NotSent, ProviderRefusedUs, Throttled
 from app.core.payments import Payment
 from app.services import breaker, provider_claims
 from app.services.watching import read_counts
+from testbed.shop import NOWHERE, Shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.shop import NOWHERE, Shop
-from tests.support.stack import Stack
 
 
 @pytest.fixture

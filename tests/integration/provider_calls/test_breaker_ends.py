@@ -11,10 +11,10 @@ from app.cli.commands.reconcile import EXIT_NOT_COMPARED
 from app.services import breaker
 from app.services.provider_calls import make_call
 from app.services.provider_claims import claim_call
+from testbed.stack import Stack
 from tests.support.broken_providers import BrokenProvider
 from tests.support.commands import Commands
 from tests.support.engine import Engine
-from tests.support.stack import Stack
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from app.processes import PROVIDER_THREADS
 from app.services import provider_calls
 from app.services.call_shares import CallShares
 from app.services.providers import NewProvider, create_provider
+from testbed.shop import ACTOR
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.engine import Engine
 from tests.support.false_provider import open_server
-from tests.support.shop import ACTOR
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 THREADS = 4
 

@@ -14,9 +14,9 @@ from app.providers.sandbox import SandboxAdapter
 from app.services import provider_calls
 from app.services.provider_claims import claim_call
 from app.services.reconciliation import reconcile
+from testbed.stack import Stack
 from tests.support.engine import Engine
 from tests.support.odd_provider import OddProvider, encode_answer, encode_json, open_odd_provider
-from tests.support.stack import Stack
 
 ATTEMPTS = 3
 GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status": "open", "amount": "25.00"}

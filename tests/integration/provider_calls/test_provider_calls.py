@@ -12,9 +12,9 @@ from app.core.payments import Payment
 from app.services import provider_calls
 from app.services.provider_calls import call_due, make_call
 from app.services.provider_claims import Claim, claim_call
+from testbed.shop import ORIGIN, Shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.shop import ORIGIN, Shop
-from tests.support.stack import Stack
 
 
 def scripted(front: Stack, shop: Shop, **sections: Any) -> Payment:

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from app.services import alerting, alerts, providers
 from app.services.alerts import AlertRow
-from tests.support.servers import Place
+from testbed.servers import Place
 
 
 class Receiver(ThreadingHTTPServer):

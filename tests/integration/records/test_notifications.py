@@ -12,8 +12,8 @@ from app.runtime import Runtime
 from app.services import notifications, settling
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 
 
 def numbers(place: Place, shop: Shop) -> list[int]:

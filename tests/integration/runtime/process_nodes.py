@@ -25,7 +25,7 @@ from app.embedded import ValkeyServer
 from app.launch import find_free_ports, launch, read_log_tail
 from app.processes import ROOT, Ports, Process, list_processes
 from app.readiness import node_answers
-from tests.support.waiting import wait_until
+from testbed.waiting import wait_until
 
 # A cold interpreter on a busy two-core machine.
 START_SECONDS = 40.0

@@ -20,8 +20,8 @@ from app import doorbells
 from app.doorbells import BELL_MS, Doorbells
 from app.processes import ROOT
 from app.runtime import connect_redis
-from tests.support.servers import Place, new_celery
-from tests.support.waiting import wait_until
+from testbed.servers import Place, new_celery
+from testbed.waiting import wait_until
 
 QUEUE = "ring.settle"
 # A bell that nobody took down goes after BELL_MS; what takes nearly as long was rescued by that, not by its ring.
@@ -174,8 +174,8 @@ _FORKED = """
 import os, sys, time
 from redis import Redis
 from app.doorbells import Doorbells
-from tests.support.servers import new_celery
-from tests.support.waiting import wait_until
+from testbed.servers import new_celery
+from testbed.waiting import wait_until
 
 url = sys.argv[1]
 redis = Redis.from_url(url)

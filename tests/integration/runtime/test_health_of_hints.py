@@ -10,10 +10,10 @@ import pytest
 import requests
 from redis import Redis
 
+from testbed.servers import Servers
+from testbed.stack import Stack, open_stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.servers import Servers
-from tests.support.stack import Stack, open_stack
-from tests.support.waiting import wait_until
 
 USER, PASSWORD = "limited", "secret"
 

@@ -13,9 +13,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.signatures import decode_secret, sign_standard
+from testbed.waiting import wait_until
 from tests.e2e.running_stack import RunningStack
 from tests.support.repository import ROOT
-from tests.support.waiting import wait_until
 
 TOKEN = "metrics-token-of-this-test"
 FLOWER = ("operator", "flower-password-of-this-test")

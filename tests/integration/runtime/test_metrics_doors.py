@@ -19,9 +19,9 @@ from app.runtime import Runtime
 from app.services import watching
 from app.settings import Settings, SettingsError
 from models import new_id
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 
 # /health and /metrics answer within this also while Redis takes no connections.
 ANSWER_SECONDS = 3.0

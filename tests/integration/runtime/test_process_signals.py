@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 
 from app.launch import read_log_tail
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 # The supervisor ends by force what has not gone by then.
 GONE_SECONDS = 5.0

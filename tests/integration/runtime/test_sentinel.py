@@ -20,10 +20,10 @@ from app.launch import find_free_ports, launch
 from app.readiness import node_answers
 from app.redis_client import open_client
 from app.settings import Settings
+from testbed.servers import Place
+from testbed.shop import make_shop
+from testbed.waiting import wait_until
 from tests.integration.runtime.process_nodes import WorkerProcess
-from tests.support.servers import Place
-from tests.support.shop import make_shop
-from tests.support.waiting import wait_until
 
 PASSWORD = "a b"
 FAIL_OVER_SECONDS = 30.0

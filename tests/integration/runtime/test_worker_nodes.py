@@ -16,10 +16,10 @@ from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker  #
 
 from app.core.payments import Status
 from app.runtime import Runtime
+from testbed.servers import Place, Servers
+from testbed.shop import Shop, make_shop
+from testbed.waiting import wait_until
 from tests.integration.runtime.process_nodes import STOP_SECONDS, BrokerProcess, WorkerProcess
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop, make_shop
-from tests.support.waiting import wait_until
 
 # A worker that lost its broker tries again after 2, 4, 6, ... seconds.
 RECONNECT_SECONDS = 30.0

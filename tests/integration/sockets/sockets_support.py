@@ -31,9 +31,9 @@ from app.services.notifications import number_tenants
 from app.settings import Settings
 from models import Database, new_id
 from models.migrations import upgrade
+from testbed.waiting import wait_until
 from tests.integration.sockets.clients import Client, Stream
 from tests.support.repository import ROOT
-from tests.support.waiting import wait_until
 
 COMMAND = (sys.executable, "-m", "gunicorn", "--config", "python:app.sockets.gunicorn_settings")
 ORIGIN = "https://shop.example"

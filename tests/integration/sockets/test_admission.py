@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from app.services.access import authenticate, create_ticket
+from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support
 from tests.integration.sockets.sockets_support import ORIGIN, PUBLIC_URL, Shop, Stack
-from tests.support.waiting import wait_until
 
 # pytest looks for fixtures among a module's own names.
 stack, shop = sockets_support.stack, sockets_support.shop

@@ -15,10 +15,10 @@ import websocket
 from app.hints import numbered_hint
 from app.sockets.connection import OUTBOX_FRAMES
 from app.sockets.rows import PAGE_ROWS
+from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support
 from tests.integration.sockets.clients import Client
 from tests.integration.sockets.sockets_support import Shop, Stack
-from tests.support.waiting import wait_until
 
 # pytest looks for fixtures among a module's own names.
 stack, shop = sockets_support.stack, sockets_support.shop

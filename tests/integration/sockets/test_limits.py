@@ -10,10 +10,10 @@ import websocket
 
 from app.services.access import authenticate, create_ticket
 from app.sockets.hub import PER_USER_MAX
+from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support
 from tests.integration.sockets.clients import Client
 from tests.integration.sockets.sockets_support import Shop, Stack
-from tests.support.waiting import wait_until
 
 # pytest looks for fixtures among a module's own names.
 stack, shop = sockets_support.stack, sockets_support.shop

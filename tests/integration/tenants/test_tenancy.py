@@ -11,8 +11,8 @@ from app.runtime import Runtime
 from app.services import settlement, settling
 from app.services.settlement import Item
 from models import new_id
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 
 
 def fill(shop: Shop) -> None:

@@ -14,11 +14,11 @@ from app.doctor.secrets import examine_secrets
 from app.doctor.work import examine_work
 from app.services import process_keys, provider_trouble, providers, rotation
 from app.vault import Vault, VaultError, fingerprint, new_encryption_key
+from testbed.servers import Place
+from testbed.shop import ACTOR, Shop, make_shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.engine import Engine
-from tests.support.servers import Place
-from tests.support.shop import ACTOR, Shop, make_shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 LOST = Vault([new_encryption_key()])
 

@@ -15,11 +15,11 @@ from app.embedded import APP_ROLE
 from app.runtime import Runtime
 from app.services import sweep
 from models import new_id
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 WEBHOOKS = 100
 # Deliveries per sample: enough that a page split here and there weighs little.

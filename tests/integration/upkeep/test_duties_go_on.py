@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from app.runtime import Runtime
 from app.services import duties, payments, reconciliation, seals, sweep
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
 from tests.support.locking import held_lock
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 
 def test_a_sweep_rings_whatever_becomes_of_its_heartbeat(shop: Shop, engine: Engine) -> None:

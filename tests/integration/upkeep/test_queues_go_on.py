@@ -14,10 +14,10 @@ from app.services import (
     watching,
 )
 from app.vault import Vault, new_encryption_key
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
 from tests.support.locking import held_lock
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 
 def work(engine: Engine, payment_id: uuid.UUID) -> dict[str, object]:

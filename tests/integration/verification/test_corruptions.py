@@ -8,9 +8,9 @@ import pytest
 
 from app.services.verification import prove
 from models import Database
+from testbed.servers import Servers
+from testbed.shop import make_shop
 from tests.support import books
-from tests.support.servers import Servers
-from tests.support.shop import make_shop
 
 # Rows to spoil, each as an expression that gives one id.
 _PAID = "(select id from payment_transactions where status = 'completed' and exceptions = '{}' order by id limit 1)"

@@ -18,9 +18,9 @@ from app.cli import main
 from app.runtime import Runtime
 from app.services import payments, redrive, seals
 from app.services.verification import choose_mode, prove, prove_due, proving, record, runs
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 from tests.support import books
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
 
 REPLICA = "set session_replication_role = replica; "
 SPOIL_BALANCE = "update wallets set balance_minor = balance_minor + 1 where kind = 'user'"

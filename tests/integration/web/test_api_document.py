@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 CALLS = {
     ("POST", "/api/payments/deposit"),

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api, fields_of, problem_of
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 
 def read_all(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:

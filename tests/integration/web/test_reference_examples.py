@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 EXAMPLE = re.compile(r'<pre tabindex="0" aria-label="Example call"><code>(.*?)</code></pre>', re.DOTALL)
 SECTION = re.compile(r'<section id="([^"]+)"')

@@ -18,9 +18,9 @@ import requests
 
 from app.launch import read_log_tail
 from app.processes import list_processes
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 # Far below the ten seconds that the waiting requests asked for.
 SOON_SECONDS = 4.0

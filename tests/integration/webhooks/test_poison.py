@@ -11,11 +11,11 @@ from app.core.payments import Payment
 from app.services import provider_claims, settling, webhook_claims
 from app.services.webhook_claims import WebhookQueue
 from models import session
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.engine import Engine
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 # Faults of the database, for payments of the user `poison` alone.
 FAULTS = {

@@ -13,8 +13,8 @@ from app.doorbells import Doorbells
 from app.runtime import Runtime, connect_redis
 from app.services import settling, sweep, webhook_claims
 from app.services.webhook_claims import WebhookQueue
-from tests.support.servers import Place, new_celery
-from tests.support.shop import Shop, make_shop
+from testbed.servers import Place, new_celery
+from testbed.shop import Shop, make_shop
 
 ENTRIES = "select count(*) from wallet_transactions"
 

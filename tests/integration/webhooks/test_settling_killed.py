@@ -7,10 +7,10 @@ import signal
 import psutil
 
 from app.core.payments import Payment
-from tests.support.servers import Place
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
+from testbed.servers import Place
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 
 # Holds the settling transaction open at its last write, between claim and commit, for the marked user only.
 BRAKE = """

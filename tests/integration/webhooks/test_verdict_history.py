@@ -13,11 +13,11 @@ import pytest
 from app.core.facts import Fact
 from app.providers.sandbox import SandboxAdapter
 from app.services import cases, redrive
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.commands import Commands
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
 
 
 class OwnForm(SandboxAdapter):

@@ -12,9 +12,9 @@ from sqlalchemy import create_engine, text
 from app.runtime import Runtime
 from app.services.webhook_claims import BATCH_ROWS, WebhookQueue
 from models.database_urls import psycopg2_url
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
 from tests.support.reads import count_rows_read
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
 
 WAITING = 4 * BATCH_ROWS
 DONE = 60_000

@@ -23,9 +23,9 @@ from app.services import inbox
 from app.services.group_commit import LEADERS_MAX
 from app.services.inbox import InboxRow, Receipt
 from models import Database, new_id
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
-from tests.support.waiting import wait_until
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
+from testbed.waiting import wait_until
 
 ANSWER_SECONDS = 20
 

@@ -13,10 +13,10 @@ import pytest
 import requests
 
 from app.services.group_commit import LEADERS_MAX
-from tests.support.servers import Place, Servers
-from tests.support.shop import Shop
-from tests.support.stack import Stack, open_stack
-from tests.support.waiting import wait_until
+from testbed.servers import Place, Servers
+from testbed.shop import Shop
+from testbed.stack import Stack, open_stack
+from testbed.waiting import wait_until
 
 SENDERS = 16
 # Enough that most of them were stored together with others.

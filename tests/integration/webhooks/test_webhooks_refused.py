@@ -16,12 +16,12 @@ import requests
 from app.core.payments import Payment
 from app.core.signatures import encode_secret
 from app.services.providers import rotate_secret
+from testbed.servers import Place
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import problem_of
 from tests.support.engine import Engine
-from tests.support.servers import Place
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 PATHS = ("payment-success", "payment-failed", "payment-callback")
 

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from app.core.payments import Payment
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import requests
 
 from app.services import auth_failures, tenants
 from app.services.auth_failures import LOGGED_PER_SECOND
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.shop import ACTOR, Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 
 def logged(stack: Stack) -> list[dict[str, Any]]:

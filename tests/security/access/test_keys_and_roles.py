@@ -15,10 +15,10 @@ from app.routes.operations import OPERATIONS, Operation
 from app.routes.roles import PUBLIC
 from app.services import access, tenants
 from models.tenants import ROLES
+from testbed.shop import ACTOR, ORIGIN, Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.repository import ROOT
-from tests.support.shop import ACTOR, ORIGIN, Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 ALL = {"admin", "operator", "shop", "read", "client"}
 DEPOSIT = {"admin", "operator", "shop", "client"}

@@ -21,9 +21,9 @@ from app.services import dead_letters, providers, settling
 from app.services.dead_letters import DeadLetterRow
 from app.services.rotation import ENCRYPTED, rotate_encryption
 from app.vault import Vault, VaultError, new_encryption_key
-from tests.support.servers import Place
-from tests.support.shop import ACTOR, Shop, make_shop
-from tests.support.stack import Stack
+from testbed.servers import Place
+from testbed.shop import ACTOR, Shop, make_shop
+from testbed.stack import Stack
 
 CARD = "4242 4242 4242 4242"
 

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from app.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_hint
+from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support
 from tests.integration.sockets.sockets_support import Shop, Stack
-from tests.support.waiting import wait_until
 
 # pytest looks for fixtures among a module's own names.
 stack, shop = sockets_support.stack, sockets_support.shop

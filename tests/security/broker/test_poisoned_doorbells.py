@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from app.services import settling
-from tests.support.servers import Servers
-from tests.support.stack import Stack, open_stack
-from tests.support.waiting import wait_until
+from testbed.servers import Servers
+from testbed.stack import Stack, open_stack
+from testbed.waiting import wait_until
 
 QUEUE = "ring.settle"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from testbed.servers import Servers
+from testbed.stack import Stack, open_stack
+from testbed.waiting import wait_until
 from tests.security.broker.test_poisoned_doorbells import NO_ARGUMENTS, QUEUE, message
-from tests.support.servers import Servers
-from tests.support.stack import Stack, open_stack
-from tests.support.waiting import wait_until
 
 # The sweep rings every other second; a key of a wrong type may cost one of its rounds.
 LATE_SECONDS = 10.0

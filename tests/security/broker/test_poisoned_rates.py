@@ -11,10 +11,10 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from redis import Redis
 
 from app.rate_storage import GuardedStorage
+from testbed.servers import Place
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
-from tests.support.servers import Place
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 LIMIT = 4
 WRITES: dict[str, Callable[[Redis, bytes], Any]] = {

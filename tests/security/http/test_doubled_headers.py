@@ -13,9 +13,9 @@ from app.core.signatures import HMAC_HEX, STRIPE
 from app.request_heads import MARK, mark_doubled
 from app.services import providers
 from app.services.providers import NewProvider
+from testbed.shop import ACTOR, NOWHERE, Shop
+from testbed.stack import Stack
 from tests.security.raw_http import build_request, send
-from tests.support.shop import ACTOR, NOWHERE, Shop
-from tests.support.stack import Stack
 
 JSON = ("Content-Type", "application/json")
 

@@ -13,9 +13,9 @@ import requests
 
 from app.request_bodies import BODY_SECONDS
 from app.routes.reading import API_BODY_BYTES_MAX
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.security.raw_http import build_request, connect, read_answer, send
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 JSON = ("Content-Type", "application/json")
 

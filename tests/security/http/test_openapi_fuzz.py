@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.services import settling
-from tests.support.shop import Shop
-from tests.support.stack import Stack
+from testbed.shop import Shop
+from testbed.stack import Stack
 
 # One seed, so that a failure is there again the next time; a longer run takes others (`make fuzz`).
 SEED = int(os.environ.get("FUZZ_SEED", "20260131"))

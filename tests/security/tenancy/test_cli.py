@@ -11,10 +11,10 @@ import click
 import pytest
 
 from app.cli import main
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.security.tenancy.victims import Victim, make_victim
 from tests.support.commands import Commands
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 Case = Callable[[Victim], list[tuple[str, ...]]]
 

@@ -12,10 +12,10 @@ import pytest
 from app.core.errors import WebhookRejected
 from app.services import cases, webhooks
 from app.services.webhooks import Delivery
+from testbed.shop import Shop
+from testbed.stack import Stack
 from tests.security.tenancy.victims import tell
 from tests.support.api import Api
-from tests.support.shop import Shop
-from tests.support.stack import Stack
 
 PERSON = "operator:carol-of-accounting"
 

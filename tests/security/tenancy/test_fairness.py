@@ -30,10 +30,10 @@ from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
 from models import Database
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api, problem_of
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 # Nobody works here: a payment changes only when the test cancels it.
 WAIT_SECONDS = 10

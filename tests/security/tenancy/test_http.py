@@ -18,9 +18,9 @@ import requests
 
 from app.routes.operations import OPERATIONS, Operation
 from app.routes.roles import PUBLIC
+from testbed.servers import Servers
+from testbed.stack import Stack, open_stack
 from tests.security.tenancy.victims import Victim, make_victim
-from tests.support.servers import Servers
-from tests.support.stack import Stack, open_stack
 
 
 @pytest.fixture(scope="module", params=["both walls", "the query alone"])

@@ -13,10 +13,10 @@ import websocket
 
 from app.services.access import authenticate, create_ticket
 from app.services.notifications import last_number
+from testbed.shop import ORIGIN, Shop
+from testbed.stack import Stack
 from tests.integration.sockets.clients import Client, Stream
 from tests.security.tenancy.victims import Victim, make_victim, tell
-from tests.support.shop import ORIGIN, Shop
-from tests.support.stack import Stack
 
 WAYS = ("socket", "stream", "ticket")
 LARGEST_AFTER = "9" * 18

@@ -12,8 +12,8 @@ from app.core.errors import WebhookRejected
 from app.core.payments import Payment
 from app.services import notifications, settling, webhooks
 from app.services.webhooks import Delivery
-from tests.support.shop import Shop
-from tests.support.stack import Stack
+from testbed.shop import Shop
+from testbed.stack import Stack
 
 
 @dataclass(frozen=True)

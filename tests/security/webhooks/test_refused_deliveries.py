@@ -7,9 +7,9 @@ import time
 import requests
 
 from app.services.webhooks import RECORDS_PER_SECOND, REFUSED_BYTES_KEPT
-from tests.support.shop import Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
+from testbed.shop import Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 
 FLOOD = 100
 

@@ -10,8 +10,8 @@ import requests
 from app.services import providers
 from app.services.configuration import ConfigurationError
 from app.services.providers import NewProvider
-from tests.support.shop import ACTOR, NOWHERE, Shop
-from tests.support.stack import Stack
+from testbed.shop import ACTOR, NOWHERE, Shop
+from testbed.stack import Stack
 
 ALLOWED = ("192.0.2.0/24", "2001:db8:1::/48", "198.51.100.7")
 

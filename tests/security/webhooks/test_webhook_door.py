@@ -20,11 +20,11 @@ from standardwebhooks import Webhook
 from app.core.signatures import HMAC_HEX, STRIPE
 from app.services import providers
 from app.services.providers import NewProvider
+from testbed.shop import ACTOR, NOWHERE, Shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.security.raw_http import build_request, send
 from tests.support.engine import Engine
-from tests.support.shop import ACTOR, NOWHERE, Shop
-from tests.support.stack import Stack
-from tests.support.waiting import wait_until
 
 PATHS = ("payment-success", "payment-failed", "payment-callback")
 JSON = {"content-type": "application/json"}

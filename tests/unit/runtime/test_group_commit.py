@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from app.processes import ROOT
 from app.services import group_commit
 from app.services.group_commit import GROUP_BYTES_MAX, GROUP_ROWS_MAX, LEADERS_MAX, GroupCommit
-from tests.support.waiting import wait_until
+from testbed.waiting import wait_until
 
 Group = GroupCommit[int, str]
 BLOCKERS = range(-LEADERS_MAX, 0)

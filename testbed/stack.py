@@ -18,9 +18,9 @@ from app.launch import find_free_ports, launch, read_log_tail
 from app.processes import ROOT, Ports, Process, list_processes
 from app.readiness import node_answers, url_answers
 from app.runtime import Runtime
-from tests.support.servers import Place
-from tests.support.shop import Shop, make_shop
-from tests.support.waiting import wait_until
+from testbed.servers import Place
+from testbed.shop import Shop, make_shop
+from testbed.waiting import StackError, wait_until
 
 # A cold interpreter on a busy two-core machine; a process that needs longer does not start at all.
 START_SECONDS = 40.0
@@ -88,7 +88,8 @@ class Stack:
     def _works(self, process: Process) -> bool:
         running = self.running[process.name]
         log = self.place.folder / f"{process.name}.log"
-        assert running.poll() is None, f"{process.name} ended with {running.returncode}: {read_log_tail(log, 30)}"
+        if running.poll() is not None:
+            raise StackError(f"{process.name} ended with {running.returncode}: {read_log_tail(log, 30)}")
         if process.health_url:
             return url_answers(process.health_url)
         return not process.node or node_answers(self.place.redis_url, process.node)
@@ -125,27 +126,28 @@ class Stack:
                 "provider_id": str(shop.provider_id),
                 "webhook_secret": shop.webhook_secret,
             }
-            answer = requests.put(f"{self.sandbox}/control/merchants/{shop.tenant_id}", json=account, timeout=10)
-            assert answer.status_code == 200, answer.text
+            _check(requests.put(f"{self.sandbox}/control/merchants/{shop.tenant_id}", json=account, timeout=10))
         return shop
 
     def script(self, **script: Any) -> None:
         """Stores a script at the sandbox (docs/SANDBOX.md)."""
-        answer = requests.put(f"{self.sandbox}/control/script", json=script, timeout=10)
-        assert answer.status_code == 200, answer.text
+        _check(requests.put(f"{self.sandbox}/control/script", json=script, timeout=10))
 
     def act(self, reference: str, action: str, **body: Any) -> dict[str, Any]:
         """Pays, declines, cancels or refunds at the sandbox, as the customer does."""
-        answer = requests.post(f"{self.sandbox}/v1/payments/{reference}/{action}", json=body, timeout=20)
-        assert answer.status_code == 200, answer.text
-        done: dict[str, Any] = answer.json()
-        return done
+        return _check(requests.post(f"{self.sandbox}/v1/payments/{reference}/{action}", json=body, timeout=20))
 
     def truth(self, payment_id: uuid.UUID | str) -> dict[str, Any]:
         """Returns what really happened at the sandbox for one of our payments."""
         query = {"merchant_reference": str(payment_id)}
-        found: dict[str, Any] = requests.get(f"{self.sandbox}/control/truth", params=query, timeout=10).json()
-        return found
+        return _check(requests.get(f"{self.sandbox}/control/truth", params=query, timeout=10))
+
+
+def _check(answer: requests.Response) -> dict[str, Any]:
+    """Return the JSON of an answer. Raise StackError unless it is 200."""
+    if answer.status_code != 200:
+        raise StackError(f"{answer.request.method} {answer.url}: {answer.status_code} {answer.text}")
+    return dict(answer.json())
 
 
 @contextlib.contextmanager

@@ -123,12 +123,12 @@ class Servers:
         self.administer(f"revoke temporary on database {name} from public")
         folder = self.folder / name
         folder.mkdir()
-        urls = (self.postgres.url(role, name) for role in (APP_ROLE, OWNER_ROLE, SUPERUSER))
+        app, owner, superuser = (self.postgres.url(role, name) for role in (APP_ROLE, OWNER_ROLE, SUPERUSER))
         with contextlib.closing(Redis.from_url(redis_url)) as redis:
             redis.flushdb()
         try:
             logins = {each: self.postgres.url(f"sluice_login_{each}", name) for each in LOGIN_ROLES}
-            yield Place(name, *urls, redis_url, self.encryption_key, folder, logins)
+            yield Place(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
         finally:
             # With force: a process that was killed a moment ago may still be connected.
             self.administer(f"drop database {name} with (force)")
