@@ -57,11 +57,14 @@ def post_fork(_server: Any, _worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare the loaded application before the worker listens: connections, imports, garbage, key reports."""
     from app.garbage import keep_what_is_loaded
+    from app.routes.rates import tenant_rates
     from app.runtime import runtime
     from app.services.process_keys import keep_reporting
 
     # The first request opens the connections; a caller who gets in need not wait for them.
     worker.wsgi.test_client().get("/health/ready")
+    # The first limiter imports a Redis client for some 40 ms, in which no other request of this process is answered.
+    tenant_rates()
     keep_what_is_loaded()
     keep_reporting(runtime(), "door")
 
