@@ -35,7 +35,7 @@ OUTPUT = ("ready", "stopped")  # lines that `sluice up` prints
 PROMISED = ("CONTRIBUTING.md", "docs/decisions/")  # written at this moment
 
 _ENDINGS = "py|md|sql|ya?ml|toml|cfg|sh|css|html|js|in|svg|png|mako"
-_FILE = re.compile(rf"(?<![\w/.:$<{{@-])((?:[\w.*-]+/)*[\w*-]+\.(?:{_ENDINGS}))\b(?!\.?\w)(?:::(\w+))?")
+_FILE = re.compile(rf"(?<![\w/.:$<{{@-])(?!\.\./)((?:[\w.*-]+/)*[\w*-]+\.(?:{_ENDINGS}))\b(?!\.?\w)(?:::(\w+))?")
 _FOLDER = re.compile(r"`((?:[\w.-]+/)+)`")
 _URL = re.compile(r"[a-z]+://\S+")
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")

@@ -18,6 +18,7 @@ PLANTED = {
         "unit/test_citations.py::test_what_is_cited_is_there, unit/test_citations.py::test_nothing",
         "unit/test_citations.py::test_nothing",
     ),
+    "link to a file": ("[a](../setup.cfg) [b](../setup.ini.py)", "[b](../setup.ini.py)"),
     "link": ("[a](../docker/) [b](../dockers/)", "[b](../dockers/)"),
     "anchor": ("[a](CONTRACT.md#states) [b](CONTRACT.md#state)", "[b](CONTRACT.md#state)"),
     "anchor of the same page": ("[a](#glossary) [b](#glossaries)", "[b](#glossaries)"),
