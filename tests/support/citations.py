@@ -32,7 +32,7 @@ from tests.support.project_files import (
 # What has the form of a citation and is none.
 SETTINGS = ("app.tenant",)  # of PostgreSQL: what row-level security reads
 OUTPUT = ("ready", "stopped")  # lines that `sluice up` prints
-PROMISED = ("CONTRIBUTING.md", "docs/decisions/")  # written at this moment
+PROMISED = ("CONTRIBUTING.md",)  # written at this moment
 
 _ENDINGS = "py|md|sql|ya?ml|toml|cfg|sh|css|html|js|in|svg|png|mako"
 _FILE = re.compile(rf"(?<![\w/.:$<{{@-])(?!\.\./)((?:[\w.*-]+/)*[\w*-]+\.(?:{_ENDINGS}))\b(?!\.?\w)(?:::(\w+))?")

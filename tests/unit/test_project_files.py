@@ -12,6 +12,7 @@ import yaml
 from app.openapi import document
 
 ROOT = Path(__file__).resolve().parents[2]
+DECISIONS = ROOT / "docs" / "decisions"
 RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", re.MULTILINE)
 
 
@@ -43,3 +44,17 @@ def test_the_workflow_runs_the_script_that_the_project_is_checked_with() -> None
         assert yaml.safe_load(path.read_text(encoding="utf-8")), path
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     assert "bash .ci/run" in [step.get("run") for step in workflow["jobs"]["check"]["steps"]]
+
+
+def test_decision_records_have_their_form_and_their_place_in_the_index() -> None:
+    index = re.findall(
+        r"^\| \[(\d{4})\]\((.+?)\) ", (DECISIONS / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    records = sorted(path.name for path in DECISIONS.glob("[0-9]*.md"))
+    assert index == [(name[:4], name) for name in records]
+    for number, name in enumerate(records, 1):
+        text = (DECISIONS / name).read_text(encoding="utf-8")
+        assert int(name[:4]) == number, "numbers have no gap"
+        assert text.startswith(f"# {number}. "), name
+        assert re.findall("^## (.+)$", text, re.MULTILINE) == ["Status", "Context", "Decision", "Consequences"], name
+        assert len(text.splitlines()) <= 60, name
