@@ -100,10 +100,11 @@ def test_no_frame_tells_of_another(live: Stack, victim: Victim, attacker: Shop, 
         # Of the same tenant, whose provider it may know.
         "fellow user": (victim.shop, "bob", (*victim.private, victim.user_id)),
     }[who]
-    token = shop.token(user_id)
     with contextlib.ExitStack() as opened:
         listeners = []
         for way in WAYS:
+            # All of them are more connections than one token may have.
+            token = shop.token(user_id)
             for query in queries(victim):
                 listener = Listener(live, way, token, query)
                 opened.callback(listener.close)
