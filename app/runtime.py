@@ -17,8 +17,8 @@ from app.redis_client import open_client
 from app.settings import Settings
 from app.vault import Vault
 from models import Database
+from models.database import POOL_SIZE
 from models.logins import LOGIN_ROLES
-from models.session import POOL_SIZE
 
 
 @dataclass(frozen=True)

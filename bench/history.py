@@ -11,7 +11,7 @@ from bench.figures import BenchFailed, Figure, compare
 from bench.filling import fill_history, fill_webhooks, make_due
 from bench.place import Ground, Place
 from bench.settle import ROUNDS, USERS, WORKERS, Say, Size, measure_settle
-from models.messages import watched
+from models.statements import watched
 
 BATCH_SIZES = (1, 10, 50, 200, 500, 1_000)
 # Enough batches of each size that the first, which opens wallets and fills caches, weighs little.

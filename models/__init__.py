@@ -1,17 +1,25 @@
 """Tables, sessions and migrations. Knows nothing of app, tasks or sandbox."""
 
-from models.declaration import Model, new_id
-from models.messages import Row, prepared, read, write_later
-from models.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
-from models.operations import Alert, AuditLog, DeadLetter, Heartbeat, ProcessKey, ProviderBreaker, ProviderTrouble
+from models.database import ByKeys, Database, alone
 from models.partitions import DroppedPartition
-from models.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork, WaitingReversal
-from models.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
-from models.session import ByKeys, Database, alone
-from models.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
+from models.statements import Row, prepared, read, write_later
+from models.tables.declaration import Model, new_id
+from models.tables.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
+from models.tables.operations import (
+    Alert,
+    AuditLog,
+    DeadLetter,
+    Heartbeat,
+    ProcessKey,
+    ProviderBreaker,
+    ProviderTrouble,
+)
+from models.tables.payments import PaymentCount, PaymentCountDelta, PaymentTransaction, PaymentWork, WaitingReversal
+from models.tables.seals import AuditSeal, AuditWork, VerificationPlace, VerificationRun
+from models.tables.tenants import ApiKey, ClientToken, PaymentProvider, ProviderSecret, SocketTicket, Tenant
+from models.tables.wallets import Wallet, WalletTempLog, WalletTransaction
+from models.tables.webhooks import PaymentWebhook, WebhookKey, WebhookRefusal, WebhookWork
 from models.trouble import Trouble, classify_sqlstate, find_trouble, read_sqlstate
-from models.wallets import Wallet, WalletTempLog, WalletTransaction
-from models.webhooks import PaymentWebhook, WebhookKey, WebhookRefusal, WebhookWork
 
 __all__ = [
     "Alert",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
-from models.session import Role
+from models.database import Role
 
 
 @dataclass(frozen=True, slots=True)

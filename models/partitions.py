@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Model, Moment, Number, TenantId
+from models.tables.declaration import Model, Moment, Number, TenantId
 
 PARTITIONED = ("payment_webhooks", "notifications", "audit_logs")
 

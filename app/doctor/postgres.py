@@ -15,10 +15,10 @@ from app.doctor.partitions import examine_partitions
 from app.doctor.privileges import examine_privileges
 from app.processes import SETTLE_PROCESSES
 from app.runtime import Runtime
+from models.database import POOL_SIZE
 from models.database_urls import list_hosts, parse_url
 from models.migrations import newest_revision
 from models.postgres_version import MAJOR_BEST, UnsupportedServer, check_version, read_version
-from models.session import POOL_SIZE
 
 CLOCK_SECONDS_MAX = 2.0  # Signature timestamps have 300 s; a clock that is off by seconds is not being kept.
 SPARE_CONNECTIONS = 10  # For migrations, the command line, monitoring and a person with psql.

@@ -18,8 +18,8 @@ from typing import Any
 from app.core.errors import RequestRejected
 from app.runtime import Runtime
 from models import Database, new_id
-from models.row_sets import uuid_array
-from models.session import alone
+from models.array_params import uuid_array
+from models.database import alone
 
 # 256 bits in the secret part; the public part finds the row and needs only to be unique.
 _PUBLIC_BYTES = 12
@@ -41,7 +41,7 @@ _CREDENTIAL = re.compile(r"(sk|ct)_([A-Za-z0-9-]{16})\.([A-Za-z0-9_-]{43})", re.
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller: a tenant's backend (`role` as in models.tenants.ROLES) or one user's browser (client).
+    """An authenticated caller: a tenant's backend (`role`: models.tables.tenants.ROLES) or one user's browser (client).
 
     `user_id`, `token_id` and `expires_at` are set for clients alone.
     """

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from models import new_id
-from models.row_sets import encode_rows, row_set
+from models.array_params import encode_rows, row_set
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from models import prepared, write_later
-from models.row_sets import encode_rows, row_set
+from models.array_params import encode_rows, row_set
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from app.core.allowance import Allowance
 from app.metrics import AUTH_FAILURES
 from app.services.access import parse_credential
 from models import Database
-from models.session import alone
+from models.database import alone
 
 log = structlog.get_logger(__name__)
 

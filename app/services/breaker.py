@@ -26,7 +26,7 @@ from app.services.audit import AuditRow
 from app.services.postponing import limit_waits
 from app.services.settlement import Item, Outcome
 from models import Row, find_trouble, prepared, read, write_later
-from models.row_sets import uuid_array
+from models.array_params import uuid_array
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from app.core.money import format_amount
 from app.core.payments import format_time
 from app.core.redaction import redact
 from models import Database, new_id
-from models.row_sets import encode_rows, row_set
+from models.array_params import encode_rows, row_set
 
 KINDS = ("webhook", "provider_call", "reconciliation")
 STATES = ("open", "redriven", "accepted", "rejected", "superseded")

@@ -17,8 +17,8 @@ from app.services.group_commit import GroupCommit
 from app.services.payment_rows import read_payment
 from app.services.payments import SHOWN_COLUMNS
 from models import Database, Row, new_id
-from models.row_sets import encode_rows, row_set
-from models.session import alone
+from models.array_params import encode_rows, row_set
+from models.database import alone
 
 
 @dataclass(frozen=True, slots=True)

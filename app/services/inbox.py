@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from app.services.group_commit import GroupCommit
 from models import Database, prepared, write_later
-from models.row_sets import encode_rows, row_set
-from models.session import alone
+from models.array_params import encode_rows, row_set
+from models.database import alone
 
 # An IPv6 address with its zone is shorter.
 ADDRESS_CHARACTERS_MAX = 64

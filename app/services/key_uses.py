@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import Database
-from models.row_sets import uuid_array
-from models.session import alone
+from models.array_params import uuid_array
+from models.database import alone
 
 log = structlog.get_logger(__name__)
 

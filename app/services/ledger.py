@@ -14,7 +14,7 @@ from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payments import Payment
 from models import new_id, prepared, read, write_later
-from models.row_sets import encode_rows, row_set
+from models.array_params import encode_rows, row_set
 
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
 CLEARING_SHARDS = 8

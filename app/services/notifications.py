@@ -18,7 +18,7 @@ from app.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime import Runtime
 from app.services import database_trouble
 from models import Database, Row, Trouble, alone, new_id, prepared, read, write_later
-from models.row_sets import encode_rows, row_set, uuid_array
+from models.array_params import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping
 from app.core.payments import Beside, Payment, Policy, Status, WaitingReversal
 from app.core.schedule import next_call
 from models import prepared, read, write_later
-from models.row_sets import encode_rows, row_set, uuid_array
+from models.array_params import encode_rows, row_set, uuid_array
 
 _STATUSES = {str(status): status for status in Status}
 

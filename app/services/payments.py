@@ -17,7 +17,7 @@ from app.services.after_commit import queue, tell
 from app.services.payment_rows import read_payment
 from app.services.settlement import Item
 from models import Database
-from models.session import alone
+from models.database import alone
 
 PAYMENT_COLUMNS = (
     "id, tenant_id, version, user_id, amount_minor, currency, status, provider_id, created_at, updated_at, expires_at,"

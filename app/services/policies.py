@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.core.cards import has_card
 from app.runtime import Runtime
 from app.services.configuration import ConfigurationError, write_audit
-from models.session import alone
+from models.database import alone
 
 # The columns of a policy, and what the command line calls them.
 COLUMNS = {

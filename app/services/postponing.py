@@ -26,8 +26,8 @@ from app.runtime import Runtime
 from app.services.giving_back import give_back
 from app.services.translation import StoredWebhook
 from models import Trouble, prepared, write_later
-from models.row_sets import encode_rows, row_set
-from models.session import STATEMENT_TIMEOUT_MS
+from models.array_params import encode_rows, row_set
+from models.database import STATEMENT_TIMEOUT_MS
 
 # Longer than an operator's reindexing or fail-over takes; tries come at least once a minute meanwhile.
 OWN_FAULT_SECONDS = 3_600

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime import Runtime
 from app.vault import fingerprint
-from models.session import Role
+from models.database import Role
 
 log = structlog.get_logger(__name__)
 

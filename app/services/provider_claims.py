@@ -20,7 +20,7 @@ from app.services import setting_aside
 from app.services.provider_trouble import read_api_key
 from app.services.setting_aside import SetAside
 from models import Row, find_trouble, new_id, prepared, read, write_later
-from models.row_sets import uuid_array
+from models.array_params import uuid_array
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30

@@ -14,7 +14,7 @@ from app.runtime import Runtime
 from app.services import alerts
 from app.services.alerts import AlertRow
 from app.vault import VaultError
-from models.session import Role
+from models.database import Role
 
 log = structlog.get_logger(__name__)
 

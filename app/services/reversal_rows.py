@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from app.core.payments import Payment, WaitingReversal
 from app.services.dead_letters import DeadLetterRow
 from models import prepared, write_later
-from models.row_sets import encode_rows, row_set
+from models.array_params import encode_rows, row_set
 
 _KEY_COLUMNS = {"payment_id": "uuid", "reference": "text", "currency": "text", "amount_minor": "bigint"}
 _COLUMNS = {

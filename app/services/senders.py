@@ -16,7 +16,7 @@ from app.core.signatures import Key, Scheme
 from app.key_pairs import read_key
 from app.runtime import Runtime
 from app.vault import VaultError
-from models.session import alone
+from models.database import alone
 
 # A secret that was ended, or an address taken from the list, must be refused within a second.
 REMEMBERED_SECONDS = 1.0

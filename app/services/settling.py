@@ -36,7 +36,7 @@ from app.services.settlement import Outcome
 from app.services.translation import StoredWebhook, to_dead_letter, translate
 from app.services.webhook_claims import Claim, WebhookQueue
 from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later
-from models.row_sets import encode_rows, row_set, uuid_array
+from models.array_params import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
 

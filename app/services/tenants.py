@@ -15,8 +15,8 @@ from app.runtime import Runtime
 from app.services.access import new_credential
 from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import Database, new_id
-from models.session import alone
-from models.tenants import ROLES
+from models.database import alone
+from models.tables.tenants import ROLES
 
 # Half of what one web process answers on two cores: more than a shop's peak, and one tenant leaves room for the others.
 REQUESTS_PER_SECOND_DEFAULT = 500

@@ -8,7 +8,7 @@ from typing import Any
 from app.core.money import format_amount
 from app.core.payments import format_time
 from models import Database
-from models.session import alone
+from models.database import alone
 
 _WALLETS = alone(
     """

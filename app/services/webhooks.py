@@ -24,8 +24,8 @@ from app.services import provider_trouble
 from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from app.services.senders import Sender, find_sender
 from models import new_id
-from models.row_sets import uuid_array
-from models.session import alone
+from models.array_params import uuid_array
+from models.database import alone
 
 # CONTRACT section 4: larger bodies are 413.
 BODY_BYTES_MAX = 256 * 1024

@@ -12,8 +12,8 @@ from app.services.notifications import NUMBER_BATCH, encode, present
 from app.sockets.notification import Notification
 from app.sockets.turns import Turns
 from models import Database
-from models.row_sets import uuid_array
-from models.session import alone
+from models.array_params import uuid_array
+from models.database import alone
 
 # Fits an empty outbox; some milliseconds of reading.
 PAGE_ROWS = 200

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, text
 
 from models import Database, Row, read
-from models.messages import Message
-from models.session import STATEMENT_TIMEOUT_MS, ByKeys, Role
+from models.database import STATEMENT_TIMEOUT_MS, ByKeys, Role
+from models.statements import Message
 
 When = Literal["after", "before"]
 

@@ -14,7 +14,7 @@ from app.core.payments import Payment
 from app.runtime import Runtime
 from app.services import cases, notifications, payments, seals, settling
 from models import Database
-from models.session import Role, take_role
+from models.database import Role, take_role
 from testbed.servers import Place
 from testbed.shop import Shop
 

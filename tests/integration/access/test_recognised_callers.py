@@ -12,7 +12,7 @@ import pytest
 from app.runtime import Runtime
 from app.services import access, tenants
 from app.services.access import Caller, authenticate, recognise
-from models.messages import watched
+from models.statements import watched
 from testbed.shop import ACTOR, Shop
 from testbed.waiting import wait_until
 

@@ -14,7 +14,7 @@ from app.services.webhook_claims import WebhookQueue
 from bench.filling import fill_webhooks, filled_in_bulk, make_due
 from bench.place import Ground, Place, open_ground
 from models import Database
-from models.messages import watched
+from models.statements import watched
 
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 # Per batch: one message claims, six settle and number. Measured, not wished for.

@@ -14,7 +14,7 @@ from app.cli.stack import open_runtime
 from app.doctor import examine
 from app.settings import LOGIN_VARIABLES, Settings
 from app.vault import new_encryption_key
-from models.session import Role
+from models.database import Role
 from testbed.servers import Place, Servers
 from testbed.shop import Shop
 from testbed.stack import Stack

@@ -20,7 +20,7 @@ from app.launch import find_unprivileged_identity, launch
 from app.runtime import Runtime
 from app.services import notifications, settling, verification
 from models import Database, prepared, read
-from models.messages import watched
+from models.statements import watched
 from testbed.servers import Place
 from testbed.shop import make_shop
 from testbed.waiting import wait_until

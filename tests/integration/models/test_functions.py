@@ -16,8 +16,8 @@ from app.doctor import examine
 from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER
 from app.services import settling
 from models import Database
+from models.database import Role
 from models.migrations import configuration, upgrade
-from models.session import Role
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop
 from tests.support.catalogue import FUNCTIONS, function_names

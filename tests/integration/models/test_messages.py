@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from app.runtime import Runtime
 from app.services import notifications, settling
 from models import Database, prepared, read, write_later
-from models.messages import watched
-from models.session import alone
+from models.database import alone
+from models.statements import watched
 from testbed.servers import Place
 from testbed.shop import make_shop
 

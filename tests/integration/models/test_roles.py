@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.services import settling
+from models.database import Role
 from models.logins import ALL_ROLES, LOGIN_ROLES
-from models.session import Role
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from app.runtime import Runtime
-from models.row_sets import encode_rows, row_set, uuid_array
+from models.array_params import encode_rows, row_set, uuid_array
 
 # What text may hold in PostgreSQL: everything but NUL and halves of characters.
 _TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20) | st.sampled_from(

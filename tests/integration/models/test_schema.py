@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app.services import settling
 from models import Database, Model
+from models.database import Role
 from models.database_urls import psycopg2_url
 from models.migrations import newest_revision, upgrade
 from models.partitions import is_described
-from models.session import Role
 from testbed.servers import Place
 from testbed.shop import Shop
 from tests.support.catalogue import FUNCTIONS, function_names

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.runtime import Runtime
-from models.session import STATEMENT_TIMEOUT_MS, alone
+from models.database import STATEMENT_TIMEOUT_MS, alone
 from testbed.shop import Shop
 
 _WHO = "select current_user::text as role, current_setting('app.tenant') as tenant"

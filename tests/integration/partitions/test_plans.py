@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from app.runtime import Runtime
 from app.services import timeline
+from models.database import Role
 from models.migrations import make_partitions
 from models.partitions import PARTITIONED
-from models.session import Role
 from testbed.servers import Place
 from testbed.shop import Shop
 from tests.support.aging import make_months

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.runtime import Runtime
-from models.messages import watched
+from models.statements import watched
 from testbed.servers import Place
 from testbed.shop import ORIGIN, Shop, make_shop
 from tests.support.asking import create, refused_fields

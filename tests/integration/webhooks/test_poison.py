@@ -10,7 +10,7 @@ import pytest
 from app.core.payments import Payment
 from app.services import provider_claims, settling, webhook_claims
 from app.services.webhook_claims import WebhookQueue
-from models import session
+from models import database
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
@@ -52,7 +52,7 @@ def test_a_webhook_that_spoils_its_batch_is_the_only_one_that_suffers(
     place: Place, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A hanging statement is cut off by the worker's own limit; a test need not wait for fifteen seconds of it.
-    monkeypatch.setitem(session.STATEMENT_TIMEOUT_MS, "worker", 400)
+    monkeypatch.setitem(database.STATEMENT_TIMEOUT_MS, "worker", 400)
     place.rows(TRIGGER.format(fault=FAULTS[fault]))
     with place.open_runtime() as runtime:
         shop, engine = make_shop(runtime), Engine(runtime, place)

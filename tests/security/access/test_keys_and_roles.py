@@ -14,7 +14,7 @@ from app.routes.gate import SLOW_SECONDS_STEP, name_guesser
 from app.routes.operations import OPERATIONS, Operation
 from app.routes.roles import PUBLIC
 from app.services import access, tenants
-from models.tenants import ROLES
+from models.tables.tenants import ROLES
 from testbed.shop import ACTOR, ORIGIN, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, DueWork, Id, Minor, Model, Moment, TenantId
+from models.tables.declaration import Created, DueWork, Id, Minor, Model, Moment, TenantId
 
 
 class PaymentTransaction(Model):

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, Id, Model, Number, TenantId
+from models.tables.declaration import Created, Id, Model, Number, TenantId
 
 
 class Notification(Model):

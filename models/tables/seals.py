@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, Id, Model, Moment, Number, TenantId
+from models.tables.declaration import Created, Id, Model, Moment, Number, TenantId
 
 
 class AuditWork(Model):

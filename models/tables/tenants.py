@@ -9,7 +9,7 @@ from decimal import Decimal
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Numeric, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, Id, Minor, Model, Moment, TenantId
+from models.tables.declaration import Created, Id, Minor, Model, Moment, TenantId
 
 # From everything to reading alone; app/routes/operations.py is the table of what each may call.
 ROLES = ("admin", "operator", "shop", "read")

@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, Id, Minor, Model, Number, TenantId
+from models.tables.declaration import Created, Id, Minor, Model, Number, TenantId
 
 
 class Wallet(Model):

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Identi
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, Id, Minor, Model, Moment, TenantId
+from models.tables.declaration import Created, Id, Minor, Model, Moment, TenantId
 
 
 class AuditLog(Model):

@@ -12,8 +12,7 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from models.database_urls import psycopg2_url
-from models.driver_types import remember_ids
-from models.messages import (
+from models.statements import (
     Message,
     Row,
     as_text,
@@ -27,6 +26,7 @@ from models.messages import (
     run,
     write_later,
 )
+from models.uuid_cache import remember_ids
 
 Role = Literal["web", "door", "worker", "operator", "clerk", "sockets", "auditor"]
 # How many rows a transaction looks up by their keys; none where it does something else.

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.declaration import Created, DueWork, Id, Model, TenantId
+from models.tables.declaration import Created, DueWork, Id, Model, TenantId
 
 
 class PaymentWebhook(Model):

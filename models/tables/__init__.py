@@ -1,0 +1,1 @@
+"""Tables, declared once: statements and migrations are made from them."""
