@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import Request
 
-from app.core.addresses import find_client_address, is_loopback_address
+from app.core.validation.addresses import find_client_address, is_loopback_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from app.core.addresses import url_host
+from app.core.validation.addresses import url_host
 from app.gunicorn_worker import (
     FINISH_SECONDS,
     prepare_server,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.core.addresses import url_host
+from app.core.validation.addresses import url_host
 from app.settings import LOGIN_VARIABLES, SettingsError, drop_service_addresses
 
 ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.

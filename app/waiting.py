@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.hints import CHANGED_CHANNEL, read_changed
 from app.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 from app.places import Bounds, Places

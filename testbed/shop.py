@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.money import format_amount, parse_amount
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.core.signatures import decode_secret, sign_standard
 from app.runtime import Runtime
 from app.services import deposits, payments, providers, tenants, webhooks

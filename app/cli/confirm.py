@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from app.cli.output import printable
-from app.core.reason import REASON_LENGTH_MAX, check_reason
+from app.core.validation.reason import REASON_LENGTH_MAX, check_reason
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.core.payments import format_time
+from app.core.payment import format_time
 
 # Into a pipe or file there is no screen to fit; no cell of ours is longer than this.
 PIPE_COLUMNS = 400

@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
-from app.core.payments import Payment, WaitingReversal
-from app.core.provider_values import is_redirect_url
+from app.core.payment import Payment, WaitingReversal
+from app.core.validation.provider_values import is_redirect_url
 
 
 class Verdict(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.core.cards import find_cards
+from app.core.validation.card_numbers import find_cards
 
 # Credentials that may stand in a message or an exception: keys, tokens, webhook secrets, passwords in URLs.
 _SECRETS = re.compile(

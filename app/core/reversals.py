@@ -22,7 +22,7 @@ from app.core.decision import (
 )
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
-from app.core.payments import REVERSAL_WAITING, Beside, Payment, Status, WaitingReversal
+from app.core.payment import REVERSAL_WAITING, Beside, Payment, Status, WaitingReversal
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import datetime
 import random
 from dataclasses import dataclass
 
-from app.core.payments import Payment, Status
+from app.core.payment import Payment, Status
 
 # A webhook usually comes within seconds; the first question after a minute costs little. Then five minutes for the
 # time a person takes to pay, hourly for the day after, daily for what is left of a long window.

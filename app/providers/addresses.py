@@ -8,8 +8,8 @@ import socket
 import threading
 from typing import Any
 
-from app.core.addresses import url_host
 from app.core.errors import NotSent
+from app.core.validation.addresses import url_host
 
 # The only part of IPv6 that is given out for public hosts (RFC 4291, IANA's registry).
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
-from app.core.provider_values import is_redirect_url, is_reference
 from app.core.redaction import redact
+from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.callback_body import MESSAGE_LENGTH_MAX
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from app.core.errors import Unusable
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
-from app.core.provider_values import REFERENCE_LENGTH_MAX, is_reference
 from app.core.redaction import redact
+from app.core.validation.provider_values import REFERENCE_LENGTH_MAX, is_reference
 
 _KINDS = {
     "success": FactKind.SUCCEEDED,

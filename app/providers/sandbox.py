@@ -23,10 +23,10 @@ from app.core.errors import (
 )
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
-from app.core.payments import format_time
-from app.core.provider_values import is_redirect_url
+from app.core.payment import format_time
 from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
+from app.core.validation.provider_values import is_redirect_url
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.answer_fields import (
     check_subject,

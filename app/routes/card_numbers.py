@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.core.cards import has_card
+from app.core.validation.card_numbers import has_card
 from app.runtime import Runtime
 from app.services.policies import read_id_fields
 

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from flask import Flask, Response, current_app, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.addresses import parse_address
-from app.core.origins import read_origin
+from app.core.validation.addresses import parse_address
+from app.core.validation.origins import read_origin
 from app.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, jsonify, request
 from app import draining
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
-from app.core.payments import Payment, Status, present_payment
+from app.core.payment import Payment, Status, present_payment
 from app.places import Bounds
 from app.routes.card_numbers import card_errors
 from app.routes.gate import caller

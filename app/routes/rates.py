@@ -14,7 +14,7 @@ from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from app.core.allowance import Allowance
+from app.core.token_bucket import Allowance
 from app.rate_storage import GuardedStorage
 from app.redis_client import open_client
 from app.runtime import Runtime, runtime

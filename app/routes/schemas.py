@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
-from app.core.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
+from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 
 USER_ID_PATTERN = r"^[A-Za-z0-9_.:@-]{1,128}$"
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"

@@ -9,7 +9,7 @@ import uuid
 from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.routes.card_numbers import card_errors
 from app.routes.gate import caller
 from app.routes.reading import (

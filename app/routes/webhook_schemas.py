@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from app.core.provider_values import REFERENCE_LENGTH_MAX
+from app.core.validation.provider_values import REFERENCE_LENGTH_MAX
 from app.routes.schemas import Time, UuidText
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
-from app.core.payments import Status
+from app.core.payment import Status
 from app.hints import changed_hints
 from app.runtime import Runtime
 from app.services import database_trouble, notifications

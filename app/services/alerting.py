@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import text
 
 from app.core.errors import ProviderCallFailed
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.core.schedule import retry_seconds
 from app.core.signatures import decode_secret, sign_standard
 from app.providers.outgoing import Outgoing

@@ -7,7 +7,7 @@ import hmac
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.allowance import Allowance
+from app.core.token_bucket import Allowance
 from app.metrics import AUTH_FAILURES
 from app.services.access import parse_credential
 from models import Database

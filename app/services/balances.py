@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from app.core.decision import Transfer
 from app.core.facts import Fact, FactKind, Input
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import ledger
 from app.services.ledger import Posting
 from app.services.payment_rows import LockedPayment

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.errors import RequestRejected
 from app.core.money import format_amount
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.core.redaction import redact
 from models import Database, new_id
 from models.array_params import encode_rows, row_set

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.errors import RequestRejected
-from app.core.origins import read_origin
-from app.core.payments import Payment, Status
+from app.core.payment import Payment, Status
+from app.core.validation.origins import read_origin
 from app.runtime import Runtime
 from app.services.access import Caller
 from app.services.group_commit import GroupCommit

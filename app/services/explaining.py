@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, text
 
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.runtime import Runtime
 from app.services import listing
 

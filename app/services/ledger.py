@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
-from app.core.payments import Payment
+from app.core.payment import Payment
 from models import new_id, prepared, read, write_later
 from models.array_params import encode_rows, row_set
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 
 from app.core.errors import RequestRejected
-from app.core.payments import present_payment
+from app.core.payment import present_payment
 from app.runtime import Runtime
 from app.services.payment_rows import read_payment
 from app.services.payments import SHOWN_COLUMNS

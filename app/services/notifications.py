@@ -12,7 +12,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.payments import Payment, format_time, present_payment
+from app.core.payment import Payment, format_time, present_payment
 from app.hints import Message, numbered_hint
 from app.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime import Runtime

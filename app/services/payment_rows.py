@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from app.core.payments import Beside, Payment, Policy, Status, WaitingReversal
+from app.core.payment import Beside, Payment, Policy, Status, WaitingReversal
 from app.core.schedule import next_call
 from models import prepared, read, write_later
 from models.array_params import encode_rows, row_set, uuid_array

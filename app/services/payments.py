@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.core.decision import Verdict
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.runtime import Runtime
 from app.services import settlement
 from app.services.access import Caller

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
 from app.core.money import format_amount
-from app.core.payments import OPEN, format_time
-from app.core.return_urls import with_payment_id
+from app.core.payment import OPEN, format_time
+from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime import Runtime
 from app.services import setting_aside

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlalchemy import RowMapping
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services.payment_rows import read_payment
 from app.services.payments import PAYMENT_COLUMNS
 

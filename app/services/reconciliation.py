@@ -22,8 +22,8 @@ from sqlalchemy import Connection, text
 from app.core.decision import Verdict
 from app.core.errors import ProviderUnusable, RequestRejected
 from app.core.facts import Fact, FactKind
-from app.core.payments import Payment
-from app.core.reconciling import Difference, compare, find_reversal, is_news, missing_there
+from app.core.payment import Payment
+from app.core.reconciliation import Difference, compare, find_reversal, is_news, missing_there
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime import Runtime
 from app.services import alerts, audit, breaker, settlement

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.errors import ProviderUnusable, RequestRejected, Unusable
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.runtime import Runtime
 from app.services import audit, cases, settlement
 from app.services.audit import AuditRow

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.seals import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
+from app.core.audit_seal import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
 from app.runtime import Runtime
 from app.services import alerts, database_trouble, seal_heads
 from app.services.alerts import AlertRow

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.core.addresses import parse_address
 from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
+from app.core.validation.addresses import parse_address
 from app.key_pairs import read_key
 from app.runtime import Runtime
 from app.vault import VaultError

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.core.decision import Case, Decision, Verdict
-from app.core.decisions import decide
 from app.core.errors import InvariantBroken
 from app.core.facts import Fact, Input
-from app.core.payments import EDGES, Payment
+from app.core.payment import EDGES, Payment
 from app.core.reversals import as_fact, list_following
+from app.core.state_machine import decide
 from app.services import alerts, audit, dead_letters, ledger
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.core.origins import parse_origin
-from app.core.payments import format_time
+from app.core.payment import format_time
+from app.core.validation.origins import parse_origin
 from app.runtime import Runtime
 from app.services.access import new_credential
 from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.services.verdicts import Happened, order_verdicts
 from models import Database
 

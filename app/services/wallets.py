@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from app.core.money import format_amount
-from app.core.payments import format_time
+from app.core.payment import format_time
 from models import Database
 from models.database import alone
 

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core import signatures
-from app.core.allowance import Allowance
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
+from app.core.token_bucket import Allowance
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.providers.callback_body import name_payment
 from app.runtime import Runtime

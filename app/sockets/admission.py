@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import gevent
 from flask import Request
 
-from app.core.addresses import url_host
-from app.core.origins import read_origin
+from app.core.validation.addresses import url_host
+from app.core.validation.origins import read_origin
 from app.services.access import Caller
 from app.services.auth_failures import note_failure
 from app.settings import Settings

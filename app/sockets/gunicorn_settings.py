@@ -8,7 +8,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from app.core.addresses import url_host
+from app.core.validation.addresses import url_host
 from app.gunicorn_worker import (
     FINISH_SECONDS,
     DrainingWorker,

@@ -32,7 +32,7 @@ class PaymentTransaction(Model):
         CheckConstraint("status in ('pending', 'processing', 'completed', 'failed', 'cancelled')", name="status"),
         CheckConstraint("amount_minor > 0 and amount_minor <= 1000000000000000", name="amount_minor"),
         CheckConstraint("(status = 'completed') = (completed_at is not null)", name="completed_at"),
-        # The bounds of app.core.provider_values, in whatever way a value came.
+        # The bounds of app.core.validation.provider_values, in whatever way a value came.
         CheckConstraint("char_length(provider_reference) <= 512", name="provider_reference"),
         CheckConstraint(
             "char_length(redirect_url) <= 2048 and redirect_url ~ '^[Hh][Tt][Tt][Pp][Ss]?://'", name="redirect_url"

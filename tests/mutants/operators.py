@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import ROOT, Mutant
 
 CONFIRM = "app/cli/confirm.py"
-CARDS = "app/core/cards.py"
+CARDS = "app/core/validation/card_numbers.py"
 # By its name: its number is that of the day on which it came.
 PAUSES = str(next(ROOT.glob("models/migrations/versions/*_pauses.py")).relative_to(ROOT))
 BREAKER = "integration/provider_calls/test_breaker_ends.py"

@@ -52,14 +52,14 @@ OUTSIDE = (
     ),
     Mutant(
         "a provider's javascript: URL is never stored",
-        "app/core/provider_values.py",
+        "app/core/validation/provider_values.py",
         r"[Hh][Tt][Tt][Pp][Ss]?://[!-\[\]-~]+",
         r"[a-zA-Z]+:[!-~]+",
         (f"{ANSWERS}::test_a_url_that_no_browser_may_follow_is_never_kept",),
     ),
     Mutant(
         "a provider's reference is refused, not kept, above its bound",
-        "app/core/provider_values.py",
+        "app/core/validation/provider_values.py",
         "0 < len(value) <= REFERENCE_LENGTH_MAX",
         "0 < len(value)",
         (f"{ANSWERS}::test_a_reference_that_cannot_be_kept_is_refused_never_cut",),

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 import requests
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.runtime import Runtime
 from app.services import provider_calls, seals, settling
 from app.services.verification import prove

@@ -15,7 +15,7 @@ from redis import Redis
 from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import cases, notifications, payments, provider_calls, seals, settling, sweep
 from app.services.verification import Report, prove
 from models import Database

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Engine
 
 from app.core.money import format_amount
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.runtime import Runtime
 from app.services import cases, notifications, payments, seals, settling
 from models import Database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from testbed.shop import NOWHERE, Shop
 from tests.support.engine import Engine
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.runtime import Runtime
 from app.services import notifications, provider_calls, settling, sweep
 from testbed.servers import Place

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from testbed.shop import Shop
 from tests.support.engine import Engine
 from tests.support.false_provider import Server, open_server

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple
 
-from app.core.arrivals import SECOND_MONEY
 from app.core.decision import Decision, Transfer, money_of
-from app.core.decisions import decide
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
-from app.core.payments import Beside, Payment, Policy, Status
+from app.core.money_events import SECOND_MONEY
+from app.core.payment import Beside, Payment, Policy, Status
 from app.core.reversals import as_fact, list_following
+from app.core.state_machine import decide
 
 NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 ASKED = 2500

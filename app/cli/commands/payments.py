@@ -12,7 +12,7 @@ from app.cli.options import Moment, limit_option, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows
 from app.cli.stack import open_runtime
 from app.cli.timeline import print_timeline
-from app.core.payments import Status
+from app.core.payment import Status
 from app.services import listing
 from app.services.listing import Wanted
 from app.services.tenants import find_tenant

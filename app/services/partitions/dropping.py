@@ -14,8 +14,8 @@ from sqlalchemy import Connection, RowMapping, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from app.core.audit_seal import FIRST_SHA256
 from app.core.errors import RequestRejected
-from app.core.seals import FIRST_SHA256
 from app.services.partitions.reasons import Partition, find_reasons, list_partitions, within
 from app.services.partitions.record import DETAIL, HASHED, KIND, hash_record
 from models.database_urls import psycopg2_url

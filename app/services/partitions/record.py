@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import RowMapping
 
-from app.core.seals import hash_row
+from app.core.audit_seal import hash_row
 
 KIND = "partition_dropped"
 

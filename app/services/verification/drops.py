@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.core.seals import FIRST_SHA256
+from app.core.audit_seal import FIRST_SHA256
 from app.services.partitions.record import DETAIL, HASHED, hash_record
 from app.services.verification.checks import Breach, check
 from models.partitions import PARTITIONED

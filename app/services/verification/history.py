@@ -5,7 +5,7 @@ Every query takes `ids`, the payments to look at; the path takes `edges`, the st
 
 from __future__ import annotations
 
-from app.core.payments import EDGES
+from app.core.payment import EDGES
 from app.services.verification.checks import check, fill
 from app.services.verification.drops import AUDIT_SINCE, DROPPED, NOTIFICATIONS_SINCE
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, text
 
-from app.core.payments import format_time
+from app.core.payment import format_time
 from app.services.verification import books
 from app.services.verification.chain import Place, Stretch, find_place, read_stretch
 from app.services.verification.checks import Breach, run_all

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.seals import AUDIT_COLUMNS
+from app.core.audit_seal import AUDIT_COLUMNS
 from app.runtime import Runtime
 from app.services import audit, seal_heads, seals
 from app.services.audit import AuditRow

@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from app.core.errors import RequestRejected
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import cases
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

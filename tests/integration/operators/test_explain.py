@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.core.errors import WebhookRejected
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import deposits, webhooks
 from app.services.webhooks import Delivery
 from testbed.servers import Place, Servers

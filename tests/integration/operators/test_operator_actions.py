@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import RequestRejected
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import cases, policies, providers, redrive, seals, waiting_reversals
 from app.services.providers import NewProvider
 from app.services.verification import prove

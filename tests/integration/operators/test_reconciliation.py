@@ -7,7 +7,7 @@ import json
 import uuid
 from typing import Any
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import reconciliation
 from app.services.reconciliation import Report
 from testbed.shop import ACTOR, Shop

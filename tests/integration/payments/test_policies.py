@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import cases, policies
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import RequestRejected
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import cases, payments, policies, reconciliation, redrive, seals, sweep
 from app.services.verification import prove
 from app.services.verification.walking import check_payments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import policies, redrive
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import reconciliation
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import NotSent, ProviderRefusedUs, Throttled
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import breaker, provider_claims
 from app.services.watching import read_counts
 from testbed.shop import NOWHERE, Shop

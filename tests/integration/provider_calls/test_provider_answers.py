@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.core.errors import ProviderCallFailed
-from app.core.payments import Payment
-from app.core.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
+from app.core.payment import Payment
+from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.providers.sandbox import SandboxAdapter
 from app.services import provider_calls
 from app.services.provider_claims import claim_call

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import provider_calls
 from app.services.provider_calls import call_due, make_call
 from app.services.provider_claims import Claim, claim_call

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker  # type: ignore[import-untyped]
 
-from app.core.payments import Status
+from app.core.payment import Status
 from app.runtime import Runtime
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import provider_claims, settling, webhook_claims
 from app.services.webhook_claims import WebhookQueue
 from models import database

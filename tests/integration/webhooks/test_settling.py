@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.doorbells import Doorbells
 from app.runtime import Runtime, connect_redis
 from app.services import settling, sweep, webhook_claims

@@ -6,7 +6,7 @@ import signal
 
 import psutil
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from testbed.servers import Place
 from testbed.shop import Shop
 from testbed.stack import Stack

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.core.signatures import encode_secret
 from app.services.providers import rotate_secret
 from testbed.servers import Place

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from app.core.payments import Payment
+from app.core.payment import Payment
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine

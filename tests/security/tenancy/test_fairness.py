@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from app.core.allowance import Allowance
+from app.core.token_bucket import Allowance
 from app.places import Bounds, Places
 from app.routes.payments import (
     WAITING_MAX,

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
-from app.core.payments import Payment
+from app.core.payment import Payment
 from app.services import notifications, settling, webhooks
 from app.services.webhooks import Delivery
 from testbed.shop import Shop

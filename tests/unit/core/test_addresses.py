@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.addresses import UNKNOWN, find_client_address, is_loopback_address, parse_address, url_host
+from app.core.validation.addresses import UNKNOWN, find_client_address, is_loopback_address, parse_address, url_host
 
 
 @pytest.mark.parametrize(

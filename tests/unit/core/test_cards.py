@@ -8,8 +8,8 @@ import uuid
 
 import pytest
 
-from app.core.cards import find_cards, has_card
 from app.core.redaction import mask_cards, redact
+from app.core.validation.card_numbers import find_cards, has_card
 
 VISA = "4242424242424242"
 # A number of each issuer and length, with the right check digit.

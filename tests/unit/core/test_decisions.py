@@ -10,9 +10,9 @@ from decimal import Decimal
 import pytest
 
 from app.core.decision import Verdict
-from app.core.decisions import COMMANDS, FACTS, decide
 from app.core.facts import Command, CommandKind, FactKind
-from app.core.payments import Policy, Status
+from app.core.payment import Policy, Status
+from app.core.state_machine import COMMANDS, FACTS, decide
 from tests.support.payment_worlds import ALPHABET, NOW, PAYMENT, POLICIES, play, success
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from app.core import decisions
-from app.core.arrivals import SECOND_MONEY
+from app.core import state_machine
 from app.core.decision import Decision, Verdict
-from app.core.decisions import COMMANDS, FACTS
 from app.core.facts import CommandKind, Fact, FactKind, Input
-from app.core.payments import EDGES, REVERSAL_WAITING, Policy, Status
+from app.core.money_events import SECOND_MONEY
+from app.core.payment import EDGES, REVERSAL_WAITING, Policy, Status
+from app.core.state_machine import COMMANDS, FACTS
 from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, Report, World, walk
 
 
@@ -170,6 +170,6 @@ def test_the_walk_notices_a_slip_in_the_table(
         "reverse": FACTS[Status.COMPLETED, FactKind.REFUNDED],
     }[deed]
     table = "FACTS" if isinstance(place[1], FactKind) else "COMMANDS"
-    monkeypatch.setitem(getattr(decisions, table), place, wrong)
+    monkeypatch.setitem(getattr(state_machine, table), place, wrong)
     with pytest.raises(AssertionError, match="Broken by"):
         test_every_sequence_keeps_every_rule(POLICIES["default"])

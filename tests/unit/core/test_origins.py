@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.origins import parse_origin, read_origin
+from app.core.validation.origins import parse_origin, read_origin
 
 
 @pytest.mark.parametrize(

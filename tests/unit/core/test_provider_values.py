@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from app.core.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX, is_redirect_url, is_reference
+from app.core.validation.provider_values import (
+    REDIRECT_URL_LENGTH_MAX,
+    REFERENCE_LENGTH_MAX,
+    is_redirect_url,
+    is_reference,
+)
 
 GOOD = [
     "https://pay.example/p/1",

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from app.core.facts import Fact, FactKind
-from app.core.payments import Payment, Status
-from app.core.reconciling import Difference, compare, missing_there
+from app.core.payment import Payment, Status
+from app.core.reconciliation import Difference, compare, missing_there
 
 NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 OPEN = Payment(

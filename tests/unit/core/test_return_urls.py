@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from app.core.return_urls import with_payment_id
+from app.core.validation.return_urls import with_payment_id
 
 ID = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 

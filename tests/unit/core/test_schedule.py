@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.payments import Payment, Policy, Status
+from app.core.payment import Payment, Policy, Status
 from app.core.schedule import (
     RETRY_AFTER_SECONDS_MAX,
     RETRY_SECONDS_MAX,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.seals import (
+from app.core.audit_seal import (
     AUDIT_COLUMNS,
     FIRST_SHA256,
     MARK_BYTES,

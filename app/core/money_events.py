@@ -21,7 +21,7 @@ from app.core.decision import (
 )
 from app.core.facts import Command, Fact
 from app.core.money import format_money
-from app.core.payments import Beside, Payment, Status
+from app.core.payment import Beside, Payment, Status
 
 AMOUNT_MARKS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
 # Reasons of cases about a payment's own money: a later total replaces them.

@@ -10,7 +10,6 @@ import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
-from app.core.arrivals import accept, hold_beside, succeed, succeed_again
 from app.core.decision import (
     Case,
     CommandDecider,
@@ -24,7 +23,8 @@ from app.core.decision import (
 )
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
-from app.core.payments import Payment, Status
+from app.core.money_events import accept, hold_beside, succeed, succeed_again
+from app.core.payment import Payment, Status
 from app.core.reversals import await_success, reverse
 
 

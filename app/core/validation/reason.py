@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.core.cards import has_card
+from app.core.validation.card_numbers import has_card
 
 # Two or three sentences. Longer notes belong into the operator's own ticket system.
 REASON_LENGTH_MAX = 500

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.core.decision import money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
-from app.core.payments import REVERSAL_WAITING, Payment, Status
+from app.core.payment import REVERSAL_WAITING, Payment, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Checks of single values that come from outside. Standard library only."""
