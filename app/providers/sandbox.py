@@ -34,7 +34,7 @@ from app.providers.answer_fields import (
     read_error_message,
     read_redirect_url,
 )
-from app.providers.callback_body import (
+from app.providers.common_webhook import (
     name_payment,
     read_money,
     read_payment_id,

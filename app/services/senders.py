@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
 from app.core.validation.addresses import parse_address
-from app.key_pairs import read_key
+from app.providers.ed25519 import read_key
 from app.runtime import Runtime
 from app.vault import VaultError
 from models.database import alone

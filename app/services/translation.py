@@ -11,7 +11,7 @@ from app.core.errors import ProviderUnusable, Unusable
 from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
 from app.providers import Adapter
-from app.providers.callback_body import translate_callback
+from app.providers.common_webhook import translate_callback
 from app.runtime import Runtime
 from app.services.dead_letters import DeadLetterRow
 from app.services.settlement import Item

@@ -18,7 +18,7 @@ from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.core.token_bucket import Allowance
 from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
-from app.providers.callback_body import name_payment
+from app.providers.common_webhook import name_payment
 from app.runtime import Runtime
 from app.services import provider_trouble
 from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store

@@ -29,7 +29,7 @@ from app.core.signatures import (
     sign_standard,
     verify,
 )
-from app.key_pairs import read_key
+from app.providers.ed25519 import read_key
 
 NOW = 1_700_000_000
 BODY = b'{"id": "evt_1", "amount": "25.00"}'

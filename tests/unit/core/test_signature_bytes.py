@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.core.errors import WebhookRejected
 from app.core.signatures import HMAC_HEX, PUBLIC_KEY_PREFIX, STANDARD, STRIPE, Scheme, encode_secret, verify
-from app.key_pairs import read_key
+from app.providers.ed25519 import read_key
 
 NOW = 1_700_000_000
 BODY = b'{"id": "evt_1"}'
