@@ -7,8 +7,8 @@ import os
 
 from kombu.entity import Queue
 
-from app.celery_urls import broker_options, kombu_url
-from app.redis_urls import is_amqp
+from app.runtime.broker.urls import broker_options, kombu_url
+from app.runtime.redis_urls import is_amqp
 
 _url = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
 broker_url = kombu_url(_url)

@@ -7,14 +7,14 @@ import time
 from flask import Flask, Response, g, request
 
 from app.client_address import ClientAddress
-from app.logs import configure_logging
-from app.metrics import REQUEST_SECONDS, REQUESTS
 from app.request_bodies import GuardedBodies
 from app.routes import documents, operators, payments, users, watching, webhooks
 from app.routes.errors import problem, register_errors
 from app.routes.gate import allow_known_origin, register_gate
 from app.routes.paths import ObjectConverter, path_pattern
-from app.runtime import runtime
+from app.runtime.logs import configure_logging
+from app.runtime.metrics import REQUEST_SECONDS, REQUESTS
+from app.runtime.runtime import runtime
 
 
 def create_app() -> Flask:

@@ -12,15 +12,15 @@ from pathlib import Path
 from sqlalchemy import text
 
 from app.launch import write_private
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
+from app.runtime.settings import Settings
+from app.runtime.vault import new_encryption_key
 from app.services import providers, tenants
 from app.services.access import new_credential
 from app.services.configuration import local_actor
 from app.services.demo import ensure_demo_key, move_demo_tenant
 from app.services.providers import NewProvider
 from app.services.tenants import NewTenant
-from app.settings import Settings
-from app.vault import new_encryption_key
 from models import new_id
 from models.migrations import upgrade
 

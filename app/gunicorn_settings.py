@@ -18,7 +18,7 @@ from app.gunicorn_worker import (
     read_drain_seconds,
     refuse_without_workers,
 )
-from app.settings import Settings
+from app.runtime.settings import Settings
 from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
 _settings = Settings.from_environment()
@@ -56,9 +56,9 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Prepare the loaded application before the worker listens: connections, imports, garbage, key reports."""
-    from app.garbage import keep_what_is_loaded
     from app.routes.rates import tenant_rates
-    from app.runtime import runtime
+    from app.runtime.gc_tuning import keep_what_is_loaded
+    from app.runtime.runtime import runtime
     from app.services.process_keys import keep_reporting
 
     # The first request opens the connections; a caller who gets in need not wait for them.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.core.validation.addresses import url_host
-from app.settings import LOGIN_VARIABLES, SettingsError, drop_service_addresses
+from app.runtime.settings import LOGIN_VARIABLES, SettingsError, drop_service_addresses
 
 ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
 BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from limits.storage import RedisStorage
 from redis.exceptions import ResponseError
 
-from app.metrics import REDIS_KEYS_REPLACED
+from app.runtime.metrics import REDIS_KEYS_REPLACED
 
 
 class GuardedStorage(RedisStorage):

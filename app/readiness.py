@@ -8,8 +8,8 @@ import socket
 import requests
 from celery import Celery
 
-from app.broker_queues import BROKER_ERRORS
-from app.celery_urls import configure_broker
+from app.runtime.broker.queues import BROKER_ERRORS
+from app.runtime.broker.urls import configure_broker
 
 HEALTH_SECONDS = 2.0  # A process that cannot answer its health check within this is not ready yet.
 BROKER_SECONDS = 1.0  # A broker on the same machine or network takes a connection within milliseconds.

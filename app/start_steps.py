@@ -10,7 +10,7 @@ from typing import Protocol
 import requests
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app.settings import Settings
+from app.runtime.settings import Settings
 from app.supervisor import StartFailed, Supervisor
 
 # A server that restarts or fails over is back within some seconds; one that is not there at all should be reported

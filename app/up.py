@@ -17,7 +17,7 @@ from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.launch import find_free_ports, port_is_free
 from app.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
 from app.readiness import lives, node_answers, url_answers
-from app.settings import LOGIN_VARIABLES, Settings
+from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.start_steps import Prepared, prepare_patiently, register_merchant
 from app.supervisor import Program, StartFailed, StopRequested, Supervisor
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import structlog
 
 from app.core.payment import Payment
-from app.hints import CHANGED_CHANNEL, read_changed
-from app.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 from app.places import Bounds, Places
-from app.redis_client import open_client
+from app.runtime.hints import CHANGED_CHANNEL, read_changed
+from app.runtime.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
+from app.runtime.redis_client import open_client
 from app.services.access import Caller
 
 log = structlog.get_logger(__name__)

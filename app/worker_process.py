@@ -16,12 +16,12 @@ from celery.worker import state
 from celery.worker.control import Panel
 from prometheus_client import multiprocess
 
-from app import runtime as runtime_module
-from app.garbage import keep_what_is_loaded
-from app.logs import configure_logging
-from app.metrics import TASKS
 from app.metrics_server import serve_metrics
-from app.parent_death import die_with_parent
+from app.runtime import runtime as runtime_module
+from app.runtime.gc_tuning import keep_what_is_loaded
+from app.runtime.logs import configure_logging
+from app.runtime.metrics import TASKS
+from app.runtime.parent_death import die_with_parent
 from app.services import process_keys
 from app.services.call_shares import shares
 

@@ -17,7 +17,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.hints import NOTIFICATIONS_CHANNEL
+from app.runtime.hints import NOTIFICATIONS_CHANNEL
 from bench.figures import BenchFailed, short
 from bench.place import Place
 

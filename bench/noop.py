@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from celery import Celery
 from redis import Redis
 
-from app.celery_urls import kombu_url
 from app.launch import launch
 from app.processes import ROOT, SETTLE_PROCESSES
 from app.readiness import node_answers
+from app.runtime.broker.urls import kombu_url
 from bench.figures import wait_until
 from bench.place import Ground
 

@@ -10,7 +10,7 @@ import os
 from celery import Celery
 from kombu.entity import Queue
 
-from app.celery_urls import kombu_url
+from app.runtime.broker.urls import kombu_url
 
 QUEUE = "noop"
 

@@ -20,18 +20,18 @@ import psycopg2
 from celery import Celery
 from redis import Redis
 
-from app.celery_urls import kombu_url
-from app.doorbells import Doorbells
 from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
 from app.launch import find_free_ports, launch, read_log_tail
 from app.processes import ROOT, Ports, Process, list_processes
 from app.readiness import node_answers, url_answers
-from app.runtime import Runtime, connect_redis
+from app.runtime.broker.urls import kombu_url
+from app.runtime.doorbells import Doorbells
+from app.runtime.runtime import Runtime, connect_redis
+from app.runtime.settings import Settings
+from app.runtime.vault import new_encryption_key
 from app.services import providers, tenants
 from app.services.providers import NewProvider
 from app.services.tenants import NewTenant
-from app.settings import Settings
-from app.vault import new_encryption_key
 from bench.figures import BenchFailed, wait_until
 from models import Database
 from models.migrations import upgrade

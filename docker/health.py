@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.processes import Ports, list_processes
 from app.readiness import node_answers, url_answers
-from app.settings import Settings
+from app.runtime.settings import Settings
 
 MARK = b"SLUICE_PROCESS="
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.celery_app import celery_app
-from app.runtime import runtime
+from app.runtime.broker.celery_app import celery_app
+from app.runtime.runtime import runtime
 from app.services import (
     alerting,
     duties,

@@ -15,12 +15,12 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
-from app.celery_urls import kombu_url
-from app.doorbells import Doorbells
 from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
-from app.runtime import Runtime, connect_redis
-from app.settings import LOGIN_VARIABLES, Settings
-from app.vault import new_encryption_key
+from app.runtime.broker.urls import kombu_url
+from app.runtime.doorbells import Doorbells
+from app.runtime.runtime import Runtime, connect_redis
+from app.runtime.settings import LOGIN_VARIABLES, Settings
+from app.runtime.vault import new_encryption_key
 from models import Database
 from models.logins import LOGIN_ROLES
 from models.migrations import upgrade

@@ -12,7 +12,7 @@ from typing import Any
 from app.core.money import format_amount, parse_amount
 from app.core.payment import Payment
 from app.core.signatures import decode_secret, sign_standard
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import deposits, payments, providers, tenants, webhooks
 from app.services.access import Caller, create_client_token
 from app.services.deposits import Deposit

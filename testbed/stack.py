@@ -17,7 +17,7 @@ import requests
 from app.launch import find_free_ports, launch, read_log_tail
 from app.processes import ROOT, Ports, Process, list_processes
 from app.readiness import node_answers, url_answers
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
 from testbed.waiting import StackError, wait_until

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
-from app.logs import configure_logging
-from app.runtime import Runtime
+from app.runtime.logs import configure_logging
+from app.runtime.runtime import Runtime
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack, open_stack

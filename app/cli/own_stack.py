@@ -17,7 +17,7 @@ from app.home import read_run_file
 from app.launch import find_free_ports, launch, read_log_tail
 from app.processes import ROOT
 from app.readiness import url_answers
-from app.settings import Settings
+from app.runtime.settings import Settings
 from app.supervisor import StartFailed
 
 START_SECONDS = 120.0  # `sluice up` gives its programs less and then says itself what did not start.

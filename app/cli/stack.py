@@ -12,11 +12,11 @@ from typing import Any
 import click
 from celery import Celery
 
-from app.celery_urls import configure_broker
-from app.doorbells import Doorbells
 from app.home import read_run_file
-from app.runtime import Runtime, connect_redis, open_database
-from app.settings import LOGIN_VARIABLES, Settings
+from app.runtime.broker.urls import configure_broker
+from app.runtime.doorbells import Doorbells
+from app.runtime.runtime import Runtime, connect_redis, open_database
+from app.runtime.settings import LOGIN_VARIABLES, Settings
 
 # A command needs one connection; the second is for a look at the database beside an open transaction.
 POOL_SIZE = 2

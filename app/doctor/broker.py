@@ -9,14 +9,14 @@ from typing import Any
 from celery import Celery
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from app.broker_queues import BROKER_ERRORS, measure_queues, open_amqp
-from app.celery_app import celery_app
-from app.celery_urls import configure_broker
 from app.doctor.finding import Finding, fail, is_loopback, ok, warn
-from app.redis_client import open_client
-from app.redis_urls import is_amqp
-from app.runtime import connect_redis
-from app.settings import Settings
+from app.runtime.broker.celery_app import celery_app
+from app.runtime.broker.queues import BROKER_ERRORS, measure_queues, open_amqp
+from app.runtime.broker.urls import configure_broker
+from app.runtime.redis_client import open_client
+from app.runtime.redis_urls import is_amqp
+from app.runtime.runtime import connect_redis
+from app.runtime.settings import Settings
 
 VERSION_MIN = (6, 2)  # What the transport of Celery 5.7 asks for.
 MEMORY_SHARE_MAX = 0.8  # Of maxmemory; at the limit nothing can be rung any more.

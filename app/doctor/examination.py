@@ -12,7 +12,7 @@ from app.doctor.packages import examine_packages
 from app.doctor.postgres import examine_postgres
 from app.doctor.secrets import examine_exposure, examine_secrets
 from app.doctor.work import examine_work
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 
 AREAS: dict[str, Callable[[Runtime], Iterable[Finding]]] = {
     "Installation": lambda runtime: examine_packages(),

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from app.doctor.finding import Finding, fail, ok, warn
-from app.settings import LOGIN_VARIABLES, Settings
+from app.runtime.settings import LOGIN_VARIABLES, Settings
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Connection, text
 
 from app.doctor.finding import Finding, fail, ok, warn
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.partitions.reasons import Partition, list_partitions
 from models.partitions import PARTITIONED
 

@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from app.core.signatures import decode_secret
 from app.doctor.finding import Finding, fail, is_loopback, ok, warn
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
+from app.runtime.settings import Settings
+from app.runtime.vault import Vault, VaultError, fingerprint
 from app.services import process_keys
-from app.settings import Settings
-from app.vault import Vault, VaultError, fingerprint
 
 SECRET_DAYS_MAX = 365  # A year is what auditors of payment systems let pass.
 FILES = ("run.json", "demo.json")  # The ones in SLUICE_HOME that hold keys.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from app.doctor.finding import Finding, fail, ok, warn
 from app.readiness import url_answers
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import watching
 
 SWEEP_SECONDS_MAX = 15.0  # The sweep runs every two seconds; seven missed ones are no hiccup.

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.core.validation.card_numbers import has_card
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.policies import read_id_fields
 
 MESSAGE = (

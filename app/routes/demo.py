@@ -10,7 +10,7 @@ from flask import Blueprint, Response, abort, jsonify, make_response, redirect, 
 from werkzeug.wrappers import Response as BaseResponse
 
 from app.client_address import is_from_this_machine
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services.demo import mint_demo_token
 
 demo = Blueprint("demo", __name__)

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from app.openapi import document
 from app.routes.example_calls import CALLS
 from app.routes.reference import list_operations, list_schemas
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 
 documents = Blueprint("documents", __name__)
 

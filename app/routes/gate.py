@@ -20,7 +20,7 @@ from app.routes.operations import BY_ROUTE, PAGES
 from app.routes.paths import path_pattern
 from app.routes.rates import client_rates, tenant_rates
 from app.routes.roles import PUBLIC
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services.access import Caller, is_known_origin, recognise
 from app.services.auth_failures import note_failure
 from app.services.key_uses import KeyUses

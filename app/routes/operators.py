@@ -24,7 +24,7 @@ from app.routes.reading import (
     read_path_id,
     write_cursor,
 )
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services import cases, dead_letters, redrive
 from app.services.dead_letters import KINDS, STATES, Filters
 

@@ -32,7 +32,7 @@ from app.routes.reading import (
     write_cursor,
 )
 from app.routes.schemas import DepositRequest
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services import deposits, payments, timeline
 from app.services.access import USER_ID
 from app.services.deposits import Creation, Deposit

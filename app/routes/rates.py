@@ -16,8 +16,8 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.core.token_bucket import Allowance
 from app.rate_storage import GuardedStorage
-from app.redis_client import open_client
-from app.runtime import Runtime, runtime
+from app.runtime.redis_client import open_client
+from app.runtime.runtime import Runtime, runtime
 from app.services.access import Caller
 
 # A user's browsers get at most this part of the tenant's limit together, so that one of them cannot use it up.

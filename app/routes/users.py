@@ -25,7 +25,7 @@ from app.routes.reading import (
     write_cursor,
 )
 from app.routes.schemas import ClientTokenRequest
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services import access, notifications, tenants, wallets
 from app.services.access import USER_ID
 

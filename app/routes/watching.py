@@ -16,7 +16,7 @@ from app.metrics_server import collect_counters, is_token
 from app.openapi import document
 from app.routes.errors import problem
 from app.routes.payments import waiters
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services import watching
 from app.services.auth_failures import note_failure
 

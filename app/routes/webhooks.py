@@ -15,7 +15,7 @@ from app.core.errors import ProviderUnusable, RequestRejected
 from app.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.reading import read_bounded
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services import webhooks
 from app.services.webhooks import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.errors import RequestRejected
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from models import Database, new_id
 from models.array_params import uuid_array
 from models.database import alone

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
 from app.core.payment import Status
-from app.hints import changed_hints
-from app.runtime import Runtime
+from app.runtime.hints import changed_hints
+from app.runtime.runtime import Runtime
 from app.services import database_trouble, notifications
 from app.services.notifications import Event, Numbering
 from app.services.settlement import Outcome

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.token_bucket import Allowance
-from app.metrics import AUTH_FAILURES
+from app.runtime.metrics import AUTH_FAILURES
 from app.services.access import parse_credential
 from models import Database
 from models.database import alone

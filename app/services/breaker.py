@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled, UnexpectedAnswer
 from app.core.facts import Command, CommandKind
 from app.core.schedule import pause_seconds, throttle_seconds
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import alerts, audit, database_trouble, settlement
 from app.services.after_commit import number, queue, tell
 from app.services.alerts import AlertRow

@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections import Counter
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.provider_claims import Claim, claim_call
 
 # What `sluice up` starts; a worker with another `--concurrency` says so when it starts.

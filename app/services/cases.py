@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, text
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.money import format_money
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import audit, settlement
 from app.services.after_commit import queue, tell
 from app.services.audit import AuditRow

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import audit
 from app.services.audit import AuditRow
 

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.metrics import DATABASE_TROUBLE
-from app.runtime import Runtime
+from app.runtime.metrics import DATABASE_TROUBLE
+from app.runtime.runtime import Runtime
 from app.services import alerts
 from app.services.alerts import AlertRow
 from models import Trouble, find_trouble, read_sqlstate

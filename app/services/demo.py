@@ -7,7 +7,7 @@ import uuid
 from sqlalchemy import Connection, text
 
 from app.core.payment import format_time
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from app.services.access import create_client_token, parse_credential
 
 

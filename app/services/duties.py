@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import database_trouble
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 
 from app.core.payment import format_time
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import listing
 
 # A refused delivery is believed in nothing, so it belongs to no payment: that its bytes name one is all that is known.

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Row, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from models import find_trouble, prepared, write_later
 
 log = structlog.get_logger(__name__)

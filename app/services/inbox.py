@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
-from app.services.group_commit import GroupCommit
+from app.runtime.group_commit import GroupCommit
 from models import Database, prepared, write_later
 from models.array_params import encode_rows, row_set
 from models.database import alone

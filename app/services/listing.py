@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import present_payment
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.payment_rows import read_payment
 from app.services.payments import SHOWN_COLUMNS
 from app.services.timeline import read_timeline

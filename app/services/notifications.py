@@ -13,9 +13,9 @@ import structlog
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.payment import Payment, format_time, present_payment
-from app.hints import Message, numbered_hint
-from app.metrics import NOTIFICATIONS_PUBLISHED
-from app.runtime import Runtime
+from app.runtime.hints import Message, numbered_hint
+from app.runtime.metrics import NOTIFICATIONS_PUBLISHED
+from app.runtime.runtime import Runtime
 from app.services import database_trouble
 from models import Database, Row, Trouble, alone, new_id, prepared, read, write_later
 from models.array_params import encode_rows, row_set, uuid_array

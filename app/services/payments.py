@@ -10,7 +10,7 @@ from app.core.decision import Verdict
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.payment import Payment
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import settlement
 from app.services.access import Caller
 from app.services.after_commit import queue, tell

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.validation.card_numbers import has_card
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.configuration import ConfigurationError, write_audit
 from models.database import alone
 

@@ -22,7 +22,7 @@ from app.core.schedule import (
     postpone_seconds,
     retry_seconds,
 )
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.giving_back import give_back
 from app.services.translation import StoredWebhook
 from models import Trouble, prepared, write_later

@@ -16,8 +16,8 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.runtime import Runtime
-from app.vault import fingerprint
+from app.runtime.runtime import Runtime
+from app.runtime.vault import fingerprint
 from models.database import Role
 
 log = structlog.get_logger(__name__)

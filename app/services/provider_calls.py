@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.decision import Verdict
 from app.core.errors import OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.facts import Command, CommandKind, Fact, FactKind
-from app.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.providers import Subject
-from app.runtime import Runtime
+from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
+from app.runtime.runtime import Runtime
 from app.services import audit, breaker, database_trouble, setting_aside, settlement
 from app.services.after_commit import number, tell
 from app.services.audit import AuditRow

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.configuration import ConfigurationError, check_name, write_audit
 from app.services.providers import check_currencies, check_networks, check_provider_url
 from app.services.senders import forget_sender

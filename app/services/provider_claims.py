@@ -15,7 +15,7 @@ from app.core.money import format_amount
 from app.core.payment import OPEN, format_time
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import setting_aside
 from app.services.provider_trouble import read_api_key
 from app.services.setting_aside import SetAside

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
+from app.runtime.vault import VaultError
 from app.services import alerts
 from app.services.alerts import AlertRow
-from app.vault import VaultError
 from models.database import Role
 
 log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, check_secret, encode_secret
 from app.providers import ADAPTERS
 from app.providers.outgoing import AddressRefused, check_url
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from app.services.senders import forget_sender
 from models import new_id

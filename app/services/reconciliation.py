@@ -25,7 +25,7 @@ from app.core.facts import Fact, FactKind
 from app.core.payment import Payment
 from app.core.reconciliation import Difference, compare, find_reversal, is_news, missing_there
 from app.providers import Account, Adapter, Listed, Subject
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import alerts, audit, breaker, settlement
 from app.services.after_commit import queue, tell
 from app.services.alerts import AlertRow

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payment import format_time
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import audit, cases, settlement
 from app.services.audit import AuditRow
 from app.services.configuration import name_reason

@@ -6,9 +6,9 @@ import uuid
 
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
+from app.runtime.vault import VaultError
 from app.services.configuration import write_audit
-from app.vault import VaultError
 
 # Short transactions: a provider that is being rotated can be read, but not changed meanwhile.
 BATCH_ROWS = 100

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import alerts, database_trouble, seal_heads
 from app.services.alerts import AlertRow
 from app.services.seal_heads import Head

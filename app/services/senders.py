@@ -14,8 +14,8 @@ from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
 from app.core.validation.addresses import parse_address
 from app.providers.ed25519 import read_key
-from app.runtime import Runtime
-from app.vault import VaultError
+from app.runtime.runtime import Runtime
+from app.runtime.vault import VaultError
 from models.database import alone
 
 # A secret that was ended, or an address taken from the list, must be refused within a second.

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
 from app.core.schedule import POSTPONE_SECONDS_MAX, postpone_seconds, retry_seconds
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import alerts, database_trouble, dead_letters, provider_trouble
 from app.services.alerts import AlertRow
 from app.services.dead_letters import DeadLetterRow

@@ -15,8 +15,8 @@ from app.core.decision import Verdict
 from app.core.errors import NotYet, ProviderUnusable, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
-from app.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
-from app.runtime import Runtime
+from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
+from app.runtime.runtime import Runtime
 from app.services import (
     alerts,
     breaker,

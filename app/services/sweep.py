@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import duties
 from app.services.partitions.keeping import analyze_daily, keep_partitions
 from app.services.waiting_reversals import end_waiting

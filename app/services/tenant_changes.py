@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.configuration import ConfigurationError, check_name, write_audit
 from app.services.tenants import check_origin
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.core.facts import Fact, FactKind
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import settlement
 from app.services.after_commit import number, tell
 from app.services.settlement import Item

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from app.broker_queues import BROKER_ERRORS, measure_lists, measure_queues
-from app.runtime import Runtime
+from app.runtime.broker.queues import BROKER_ERRORS, measure_lists, measure_queues
+from app.runtime.runtime import Runtime
 from app.services import alerts
 from app.services.alerts import AlertRow
 

@@ -7,8 +7,8 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from app.metrics import SETTLE_BATCH
-from app.runtime import Runtime
+from app.runtime.metrics import SETTLE_BATCH
+from app.runtime.runtime import Runtime
 from models import Row, alone, new_id
 from models.array_params import encode_rows, row_set
 

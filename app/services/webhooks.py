@@ -17,9 +17,9 @@ from app.core import signatures
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.core.token_bucket import Allowance
-from app.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.providers.common_webhook import name_payment
-from app.runtime import Runtime
+from app.runtime.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
+from app.runtime.runtime import Runtime
 from app.services import provider_trouble
 from app.services.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from app.services.senders import Sender, find_sender

@@ -14,9 +14,9 @@ from flask import Request
 
 from app.core.validation.addresses import url_host
 from app.core.validation.origins import read_origin
+from app.runtime.settings import Settings
 from app.services.access import Caller
 from app.services.auth_failures import note_failure
-from app.settings import Settings
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 

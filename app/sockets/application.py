@@ -20,10 +20,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app.client_address import ClientAddress
-from app.metrics import count_pool
 from app.request_heads import SINGLE_HEADERS, doubled_headers
-from app.runtime import open_database
-from app.settings import Settings
+from app.runtime.metrics import count_pool
+from app.runtime.runtime import open_database
+from app.runtime.settings import Settings
 from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
 from app.sockets.gunicorn_settings import find_connections_max
 from app.sockets.hub import Hub

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import gevent
 
-from app.metrics import SOCKETS_DROPPED
+from app.runtime.metrics import SOCKETS_DROPPED
 from app.services.access import Caller
 from app.sockets.notification import Notification
 

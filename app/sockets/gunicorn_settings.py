@@ -79,9 +79,9 @@ def post_worker_init(worker: Any) -> None:
     import gevent
 
     from app import draining
-    from app.garbage import keep_what_is_loaded
-    from app.logs import configure_logging
     from app.metrics_server import serve_metrics
+    from app.runtime.gc_tuning import keep_what_is_loaded
+    from app.runtime.logs import configure_logging
 
     configure_logging()
     live = worker.wsgi.extensions["sluice.live"]

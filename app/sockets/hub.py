@@ -6,9 +6,9 @@ import uuid
 
 import gevent
 
-from app.hints import read_numbered
-from app.metrics import HINTS_REJECTED, SOCKETS_OPEN
 from app.places import Bounds, Places
+from app.runtime.hints import read_numbered
+from app.runtime.metrics import HINTS_REJECTED, SOCKETS_OPEN
 from app.services.access import Caller
 from app.sockets.connection import RESTARTING, Connection
 from app.sockets.feed import Feed

@@ -10,7 +10,7 @@ import structlog
 from gunicorn import glogging
 from structlog.typing import EventDict, WrappedLogger
 
-from app.logs import redact
+from app.runtime.logs import redact
 
 _QUERY = re.compile(r"\?[^\s'\"]*")
 

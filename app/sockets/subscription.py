@@ -12,9 +12,9 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.hints import NOTIFICATIONS_CHANNEL
-from app.metrics import SUBSCRIPTION_UP
-from app.redis_client import open_client
+from app.runtime.hints import NOTIFICATIONS_CHANNEL
+from app.runtime.metrics import SUBSCRIPTION_UP
+from app.runtime.redis_client import open_client
 
 log = structlog.get_logger(__name__)
 

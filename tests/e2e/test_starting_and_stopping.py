@@ -15,7 +15,7 @@ import pytest
 
 from app.launch import find_free_ports
 from app.processes import SECRET_NAME, Ports, list_processes
-from app.settings import LOGIN_VARIABLES
+from app.runtime.settings import LOGIN_VARIABLES
 from models.database_urls import parse_url
 from models.logins import LOGIN_ROLES
 from testbed.waiting import wait_until

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.core.errors import WebhookRejected
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import webhooks
 from app.services.webhooks import PATH_STATUSES, PROVIDER_PATH, Delivery
 from tests.scenarios.crashing import Crashed

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from app.core.payment import Payment
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import provider_calls, seals, settling
 from app.services.verification import prove
 from testbed.shop import Shop

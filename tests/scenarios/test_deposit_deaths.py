@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from testbed.servers import Place
 from testbed.shop import make_shop
 from tests.scenarios.crashing import Crashed, CrashingDatabase, When

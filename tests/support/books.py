@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from app.core.money import format_amount
 from app.core.payment import Payment
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import cases, notifications, payments, seals, settling
 from models import Database
 from models.database import Role, take_role

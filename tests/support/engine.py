@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.payment import Payment
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import notifications, provider_calls, settling, sweep
 from testbed.servers import Place
 from testbed.shop import Shop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from testbed.servers import Place
 
 

@@ -12,7 +12,7 @@ from app.cli.confirm import confirm, reason_option, yes_option
 from app.cli.options import Duration, limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import cases, dead_letters, redrive
 from app.services.dead_letters import KINDS, STATES, Filters
 from app.services.tenants import find_tenant

@@ -17,7 +17,7 @@ from app.cli.output import console, json_option, print_json
 from app.cli.own_stack import find_running, start_own
 from app.cli.timeline import print_timeline
 from app.core.money import AmountError, CurrencyError, parse_amount
-from app.settings import Settings
+from app.runtime.settings import Settings
 
 ANSWER_SECONDS = 15.0  # The longest answer is one that waits ten seconds for the payment to change.
 END_SECONDS_MAX = 3600  # Whoever waits longer than an hour for a payment does not want a demo.

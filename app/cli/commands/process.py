@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from app.processes import BROKER, REDIS, Ports, Process, list_processes, run_process
-from app.settings import Settings
+from app.runtime.settings import Settings
 
 
 @click.command("process", short_help="Becomes one process of a stack, for containers.")

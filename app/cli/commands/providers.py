@@ -14,7 +14,7 @@ from app.cli.output import json_option, print_json, print_object, print_rows
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
 from app.providers import ADAPTERS
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import provider_changes, providers
 from app.services.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
 from app.services.providers import NewProvider

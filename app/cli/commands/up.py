@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from app.settings import Settings
+from app.runtime.settings import Settings
 
 
 @click.command("up", short_help="Starts everything on this machine.")

@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from app.cli.options import tenant_option
 from app.cli.output import console, json_option, print_json, printable
 from app.cli.stack import open_runtime
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import seal_heads, verification
 from app.services.seal_heads import HeadFileError
 from app.services.tenants import find_tenant

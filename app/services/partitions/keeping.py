@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 
 # Three tables, this month and the two after it: all that can be missing at once.
 MADE_MAX = 9

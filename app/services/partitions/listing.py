@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.partitions.reasons import Partition, find_reasons, list_partitions
 
 

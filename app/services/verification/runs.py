@@ -8,7 +8,7 @@ import uuid
 import structlog
 from sqlalchemy import Connection, text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import alerts
 from app.services.alerts import AlertRow
 from app.services.verification.proving import Mode, Report, prove

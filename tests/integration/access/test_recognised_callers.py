@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import access, tenants
 from app.services.access import Caller, authenticate, recognise
 from models.statements import watched

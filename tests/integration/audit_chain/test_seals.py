@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.audit_seal import AUDIT_COLUMNS
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import audit, seal_heads, seals
 from app.services.audit import AuditRow
 from app.services.verification import prove

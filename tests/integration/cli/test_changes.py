@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from testbed.servers import Place
 from testbed.shop import Shop
 from testbed.stack import Stack

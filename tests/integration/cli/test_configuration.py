@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.core.signatures import decode_secret
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.access import authenticate
 from models.migrations import newest_revision
 from testbed.servers import Place, Servers

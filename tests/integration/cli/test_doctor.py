@@ -12,8 +12,8 @@ from redis import Redis
 
 from app.cli.stack import open_runtime
 from app.doctor import examine
-from app.settings import LOGIN_VARIABLES, Settings
-from app.vault import new_encryption_key
+from app.runtime.settings import LOGIN_VARIABLES, Settings
+from app.runtime.vault import new_encryption_key
 from models.database import Role
 from testbed.servers import Place, Servers
 from testbed.shop import Shop

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from app.core.errors import WebhookRejected
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import alerts, settling, webhooks
 from app.services.alerts import AlertRow
 from app.services.webhooks import Delivery

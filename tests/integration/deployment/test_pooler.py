@@ -17,7 +17,7 @@ from psycopg2 import errors
 
 from app.doctor import examine
 from app.launch import find_unprivileged_identity, launch
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import notifications, settling, verification
 from models import Database, prepared, read
 from models.statements import watched

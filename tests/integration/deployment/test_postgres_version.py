@@ -8,7 +8,7 @@ import pytest
 
 from app.doctor import examine
 from app.embedded import OWNER_ROLE
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from models import postgres_version
 from models.migrations import upgrade
 from models.postgres_version import UnsupportedServer

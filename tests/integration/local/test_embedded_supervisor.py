@@ -17,7 +17,7 @@ import pytest
 
 from app.home import HomeInUse, hold_home, read_run_file, write_run_file
 from app.launch import find_free_ports
-from app.settings import Settings
+from app.runtime.settings import Settings
 from app.supervisor import StartFailed
 from app.up import check_ports
 from tests.support.repository import ROOT

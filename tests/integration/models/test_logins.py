@@ -15,7 +15,8 @@ import pytest
 import tasks
 from app.cli.stack import open_runtime
 from app.doctor import examine
-from app.runtime import Runtime, open_database
+from app.runtime.runtime import Runtime, open_database
+from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.services import (
     alerting,
     notifications,
@@ -27,7 +28,6 @@ from app.services import (
     verification,
     watching,
 )
-from app.settings import LOGIN_VARIABLES, Settings
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.migrations import upgrade

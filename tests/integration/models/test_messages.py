@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import notifications, settling
 from models import Database, prepared, read, write_later
 from models.database import alone

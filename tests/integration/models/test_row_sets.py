@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from models.array_params import encode_rows, row_set, uuid_array
 
 # What text may hold in PostgreSQL: everything but NUL and halves of characters.

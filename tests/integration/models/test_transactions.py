@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from models.database import STATEMENT_TIMEOUT_MS, alone
 from testbed.shop import Shop
 

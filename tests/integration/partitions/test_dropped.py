@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 
 from app.core.errors import RequestRejected
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import explaining, notifications, seals, timeline
 from app.services.partitions import dropping
 from app.services.partitions.listing import show_partitions

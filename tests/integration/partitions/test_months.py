@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from app.doctor.partitions import examine_partitions
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import seals, settling, sweep
 from app.services.verification import prove
 from models.migrations import make_partitions, upgrade

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import timeline
 from models.database import Role
 from models.migrations import make_partitions

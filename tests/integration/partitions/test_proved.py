@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import seals
 from app.services.verification import prove, prove_due
 from models import Database

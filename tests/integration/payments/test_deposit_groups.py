@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from app.runtime import Runtime
+from app.runtime.group_commit import LEADERS_MAX
+from app.runtime.runtime import Runtime
 from app.services import deposits, seals
-from app.services.group_commit import LEADERS_MAX
 from app.services.verification import prove
 from models import new_id
 from testbed.servers import Place

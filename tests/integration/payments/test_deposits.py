@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import RequestRejected
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from models.statements import watched
 from testbed.servers import Place
 from testbed.shop import ORIGIN, Shop, make_shop

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
-from app.runtime import Runtime
+from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
+from app.runtime.runtime import Runtime
 from app.services import notifications, settling
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns

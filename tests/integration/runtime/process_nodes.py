@@ -20,11 +20,11 @@ import psutil
 from pytest_celery import CeleryTestContainer  # type: ignore[import-untyped]
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app.celery_urls import kombu_url
 from app.embedded import ValkeyServer
 from app.launch import find_free_ports, launch, read_log_tail
 from app.processes import ROOT, Ports, Process, list_processes
 from app.readiness import node_answers
+from app.runtime.broker.urls import kombu_url
 from testbed.waiting import wait_until
 
 # A cold interpreter on a busy two-core machine.

@@ -16,10 +16,10 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from app import doorbells
-from app.doorbells import BELL_MS, Doorbells
 from app.processes import ROOT
-from app.runtime import connect_redis
+from app.runtime import doorbells
+from app.runtime.doorbells import BELL_MS, Doorbells
+from app.runtime.runtime import connect_redis
 from testbed.servers import Place, new_celery
 from testbed.waiting import wait_until
 
@@ -173,7 +173,7 @@ def test_a_redis_that_hangs_keeps_nobody(place: Place) -> None:
 _FORKED = """
 import os, sys, time
 from redis import Redis
-from app.doorbells import Doorbells
+from app.runtime.doorbells import Doorbells
 from testbed.servers import new_celery
 from testbed.waiting import wait_until
 

@@ -15,9 +15,9 @@ from sqlalchemy import text
 
 from app.launch import find_free_ports
 from app.processes import Ports, list_processes, run_process
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
+from app.runtime.settings import Settings, SettingsError
 from app.services import watching
-from app.settings import Settings, SettingsError
 from models import new_id
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -63,7 +63,7 @@ def test_a_killed_process_leaves_its_counts_and_not_its_gauges(tmp_path: Path) -
     program = textwrap.dedent(
         """
         import time
-        from app.metrics import POOL_IN_USE, SETTLE_BATCH, WEBHOOKS_SETTLED
+        from app.runtime.metrics import POOL_IN_USE, SETTLE_BATCH, WEBHOOKS_SETTLED
         WEBHOOKS_SETTLED.labels("applied").inc(3)
         POOL_IN_USE.inc(7)
         print("counted", flush=True)

@@ -18,8 +18,8 @@ from app.doctor.finding import Level
 from app.embedded.valkey import find_valkey_binary
 from app.launch import find_free_ports, launch
 from app.readiness import node_answers
-from app.redis_client import open_client
-from app.settings import Settings
+from app.runtime.redis_client import open_client
+from app.runtime.settings import Settings
 from testbed.servers import Place
 from testbed.shop import make_shop
 from testbed.waiting import wait_until

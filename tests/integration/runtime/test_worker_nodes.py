@@ -15,7 +15,7 @@ import pytest
 from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker  # type: ignore[import-untyped]
 
 from app.core.payment import Status
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop
 from testbed.waiting import wait_until

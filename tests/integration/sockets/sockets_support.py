@@ -22,13 +22,13 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
-from app.doorbells import Doorbells
 from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
 from app.launch import find_free_ports, launch, read_log_tail
-from app.runtime import Runtime, connect_redis
+from app.runtime.doorbells import Doorbells
+from app.runtime.runtime import Runtime, connect_redis
+from app.runtime.settings import Settings
 from app.services.access import create_client_token, new_credential
 from app.services.notifications import number_tenants
-from app.settings import Settings
 from models import Database, new_id
 from models.migrations import upgrade
 from testbed.waiting import wait_until

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import websocket
 
-from app.hints import numbered_hint
+from app.runtime.hints import numbered_hint
 from app.sockets.connection import OUTBOX_FRAMES
 from app.sockets.rows import PAGE_ROWS
 from testbed.waiting import wait_until

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import settlement, settling
 from app.services.settlement import Item
 from models import new_id

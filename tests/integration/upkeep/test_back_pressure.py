@@ -9,10 +9,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from app.broker_transport import DOORBELLS_MAX
-from app.doorbells import BELL_MS
 from app.embedded import APP_ROLE
-from app.runtime import Runtime
+from app.runtime.broker.transport import DOORBELLS_MAX
+from app.runtime.doorbells import BELL_MS
+from app.runtime.runtime import Runtime
 from app.services import sweep
 from models import new_id
 from testbed.servers import Place

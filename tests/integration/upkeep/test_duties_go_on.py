@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import duties, payments, reconciliation, seals, sweep
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

@@ -7,13 +7,13 @@ import uuid
 import pytest
 import requests
 
+from app.runtime.vault import Vault, new_encryption_key
 from app.services import (
     provider_calls,
     provider_claims,
     setting_aside,
     watching,
 )
-from app.vault import Vault, new_encryption_key
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services import payments, redrive, seals
 from app.services.verification import choose_mode, prove, prove_due, proving, record, runs
 from testbed.servers import Place

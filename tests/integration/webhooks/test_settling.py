@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from app.core.payment import Payment
-from app.doorbells import Doorbells
-from app.runtime import Runtime, connect_redis
+from app.runtime.doorbells import Doorbells
+from app.runtime.runtime import Runtime, connect_redis
 from app.services import settling, sweep, webhook_claims
 from app.services.webhook_claims import WebhookQueue
 from testbed.servers import Place, new_celery

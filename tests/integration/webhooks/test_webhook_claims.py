@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import create_engine, text
 
-from app.runtime import Runtime
+from app.runtime.runtime import Runtime
 from app.services.webhook_claims import BATCH_ROWS, WebhookQueue
 from models.database_urls import psycopg2_url
 from testbed.servers import Place

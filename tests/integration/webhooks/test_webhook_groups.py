@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from app.runtime import Runtime
+from app.runtime.group_commit import LEADERS_MAX
+from app.runtime.runtime import Runtime
 from app.services import inbox
-from app.services.group_commit import LEADERS_MAX
 from app.services.inbox import InboxRow, Receipt
 from models import Database, new_id
 from testbed.servers import Place

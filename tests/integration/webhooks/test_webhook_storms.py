@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 import requests
 
-from app.services.group_commit import LEADERS_MAX
+from app.runtime.group_commit import LEADERS_MAX
 from testbed.servers import Place, Servers
 from testbed.shop import Shop
 from testbed.stack import Stack, open_stack

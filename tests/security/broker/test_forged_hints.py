@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from app.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_hint
+from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_hint
 from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support
 from tests.integration.sockets.sockets_support import Shop, Stack

@@ -13,7 +13,7 @@ from app.doctor import Finding, Level
 from app.doctor.finding import is_loopback
 from app.doctor.packages import LOCK, examine_packages
 from app.doctor.secrets import examine_exposure
-from app.settings import Settings
+from app.runtime.settings import Settings
 
 SECRET = encode_secret(bytes(range(32)))
 CLICK = importlib.metadata.version("click")

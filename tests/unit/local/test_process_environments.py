@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.processes import SECRET_NAME, Ports, list_processes
-from app.settings import LOGIN_VARIABLES, Settings, SettingsError
+from app.runtime.settings import LOGIN_VARIABLES, Settings, SettingsError
 
 PORTS = Ports("127.0.0.1", 8000, 8002, 8001, 5555)
 PROCESSES = {process.name: process for process in list_processes(PORTS, Path("/home"), flower_auth="u:p")}

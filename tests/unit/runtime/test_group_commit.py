@@ -14,8 +14,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.processes import ROOT
-from app.services import group_commit
-from app.services.group_commit import GROUP_BYTES_MAX, GROUP_ROWS_MAX, LEADERS_MAX, GroupCommit
+from app.runtime import group_commit
+from app.runtime.group_commit import GROUP_BYTES_MAX, GROUP_ROWS_MAX, LEADERS_MAX, GroupCommit
 from testbed.waiting import wait_until
 
 Group = GroupCommit[int, str]
@@ -193,7 +193,7 @@ def test_commits_that_hang_do_not_keep_others_out(monkeypatch: pytest.MonkeyPatc
 _GREENLETS = """
 from gevent import monkey; monkey.patch_all()
 import random, gevent
-from app.services.group_commit import GroupCommit
+from app.runtime.group_commit import GroupCommit
 
 chance, group, stored = random.Random(7), GroupCommit(), set()
 

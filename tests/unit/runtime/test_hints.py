@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.hints import CHANGED_MAX, changed_hints, numbered_hint, read_changed, read_numbered
+from app.runtime.hints import CHANGED_MAX, changed_hints, numbered_hint, read_changed, read_numbered
 
 ID = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 

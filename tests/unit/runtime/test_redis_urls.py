@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from kombu.utils.url import parse_url
 
-from app.celery_urls import broker_options
 from app.processes import Ports, list_processes
-from app.redis_client import open_client
-from app.redis_urls import kombu_url, read_sentinels
-from app.settings import Settings, SettingsError
+from app.runtime.broker.urls import broker_options
+from app.runtime.redis_client import open_client
+from app.runtime.redis_urls import kombu_url, read_sentinels
+from app.runtime.settings import Settings, SettingsError
 
 SENTINEL = "sentinel://ann:p%40w@a:26379;sentinel://b;sentinel://[::1]:26380/3?master_name=pay&sentinel_password=s%20s"
 SECRET = "hunter2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.processes import Ports, list_processes
-from app.settings import Settings, SettingsError
+from app.runtime.settings import Settings, SettingsError
 from sandbox.settings import Settings as SandboxSettings
 
 NUMBERS = (

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from app.client_address import ClientAddress
 from app.routes.demo import DEMO_USER, demo, new_demo_user
-from app.runtime import runtime
+from app.runtime.runtime import runtime
 from tests.support.repository import ROOT
 
 

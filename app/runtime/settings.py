@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.validation.addresses import url_host
-from app.redis_urls import check_url
+from app.runtime.redis_urls import check_url
 from models.database_urls import DatabaseUrlError, parse_url
 from models.logins import LOGIN_ROLES
 

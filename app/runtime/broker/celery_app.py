@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from app.broker_transport import use_guarded_transport
+from app.runtime.broker.transport import use_guarded_transport
 
 use_guarded_transport()
 celery_app = Celery("sluice")

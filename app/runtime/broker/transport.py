@@ -16,7 +16,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.json import dumps
 from redis.exceptions import ResponseError
 
-from app.metrics import REDIS_KEYS_REPLACED
+from app.runtime.metrics import REDIS_KEYS_REPLACED
 
 log = structlog.get_logger(__name__)
 

@@ -9,13 +9,13 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.celery_app import celery_app
-from app.doorbells import Doorbells
-from app.metrics import count_pool
 from app.providers import Adapter, build_adapters
-from app.redis_client import open_client
-from app.settings import Settings
-from app.vault import Vault
+from app.runtime.broker.celery_app import celery_app
+from app.runtime.doorbells import Doorbells
+from app.runtime.metrics import count_pool
+from app.runtime.redis_client import open_client
+from app.runtime.settings import Settings
+from app.runtime.vault import Vault
 from models import Database
 from models.database import POOL_SIZE
 from models.logins import LOGIN_ROLES

@@ -11,9 +11,9 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.celery_urls import broker_options, kombu_url
-from app.redis_urls import is_amqp
-from app.runtime import connect_redis
+from app.runtime.broker.urls import broker_options, kombu_url
+from app.runtime.redis_urls import is_amqp
+from app.runtime.runtime import connect_redis
 
 RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
 # Whoever asks waits for the answer; a broker within reach answers in milliseconds.

@@ -6,8 +6,8 @@ from typing import Any
 
 from celery import Celery
 
-from app.redis_client import sentinel_options
-from app.redis_urls import is_amqp, kombu_url, read_sentinels
+from app.runtime.redis_client import sentinel_options
+from app.runtime.redis_urls import is_amqp, kombu_url, read_sentinels
 
 __all__ = ["broker_options", "configure_broker", "kombu_url"]
 

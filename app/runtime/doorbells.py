@@ -14,8 +14,8 @@ import structlog
 from celery import Celery
 from redis import Redis
 
-from app.hints import Message
-from app.metrics import RINGS_FAILED
+from app.runtime.hints import Message
+from app.runtime.metrics import RINGS_FAILED
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
 """Ends a process when its parent dies, by the kernel: what a killed process had started does not outlive it.
 
-A child that is started through `app.launch` has this from its first moment on; the kernel does not hand it on to what
-that child forks, so that every process of ours that is forked asks for it again.
+A child started through `app.launch` has this from its first moment on. The kernel does not hand it on to what that
+child forks, so every process of ours that is forked asks for it again.
 """
 
 from __future__ import annotations

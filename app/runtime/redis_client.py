@@ -9,7 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from app.redis_urls import Sentinels, read_sentinels, redis_py_url
+from app.runtime.redis_urls import Sentinels, read_sentinels, redis_py_url
 
 # A sentinel is asked before each connection to the master; one that does not answer soon is passed over.
 SENTINEL_SECONDS = 0.5
