@@ -6,8 +6,8 @@ import time
 
 from flask import Flask, Response, g, request
 
-from app.client_address import ClientAddress
-from app.request_bodies import GuardedBodies
+from app.http.client_address import ClientAddress
+from app.http.request_bodies import GuardedBodies
 from app.routes import documents, operators, payments, users, watching, webhooks
 from app.routes.errors import problem, register_errors
 from app.routes.gate import allow_known_origin, register_gate

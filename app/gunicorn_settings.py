@@ -11,19 +11,19 @@ import os
 from typing import Any
 
 from app.core.validation.addresses import url_host
-from app.gunicorn_worker import (
+from app.http.gunicorn_worker import (
     FINISH_SECONDS,
     prepare_server,
     prepare_start,
     read_drain_seconds,
     refuse_without_workers,
 )
+from app.http.log_lines import LOG_CONFIG, SilentAccess
 from app.runtime.settings import Settings
-from app.sockets.log_lines import LOG_CONFIG, SilentAccess
 
 _settings = Settings.from_environment()
 bind = f"{url_host(_settings.bind)}:{_settings.port}"
-worker_class = "app.gunicorn_worker.DrainingWorker"
+worker_class = "app.http.gunicorn_worker.DrainingWorker"
 workers = int(os.environ.get("SLUICE_WEB_WORKERS", "1"))
 # More than this wait in the listener's queue: each connection under way can hold a body of up to a megabyte.
 worker_connections = 1_000

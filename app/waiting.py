@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from app.core.payment import Payment
-from app.places import Bounds, Places
+from app.http.capacity import Bounds, Places
 from app.runtime.hints import CHANGED_CHANNEL, read_changed
 from app.runtime.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 from app.runtime.redis_client import open_client

@@ -16,7 +16,7 @@ from celery.worker import state
 from celery.worker.control import Panel
 from prometheus_client import multiprocess
 
-from app.metrics_server import serve_metrics
+from app.http.metrics_server import serve_metrics
 from app.runtime import runtime as runtime_module
 from app.runtime.gc_tuning import keep_what_is_loaded
 from app.runtime.logs import configure_logging

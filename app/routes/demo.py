@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, abort, jsonify, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from app.client_address import is_from_this_machine
+from app.http.client_address import is_from_this_machine
 from app.runtime.runtime import runtime
 from app.services.demo import mint_demo_token
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.validation.addresses import parse_address
 from app.core.validation.origins import read_origin
-from app.request_heads import SINGLE_HEADERS, doubled_headers
+from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.operations import BY_ROUTE, PAGES
 from app.routes.paths import path_pattern

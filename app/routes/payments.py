@@ -10,11 +10,11 @@ import uuid
 
 from flask import Blueprint, Response, jsonify, request
 
-from app import draining
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
 from app.core.payment import Payment, Status, present_payment
-from app.places import Bounds
+from app.http import draining
+from app.http.capacity import Bounds
 from app.routes.card_numbers import card_errors
 from app.routes.gate import caller
 from app.routes.reading import (

@@ -10,9 +10,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import draining
-from app.client_address import is_from_this_machine
-from app.metrics_server import collect_counters, is_token
+from app.http import draining
+from app.http.client_address import is_from_this_machine
+from app.http.metrics_server import collect_counters, is_token
 from app.openapi import document
 from app.routes.errors import problem
 from app.routes.payments import waiters

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
-from app.request_heads import SINGLE_HEADERS, doubled_headers
+from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.routes.errors import problem
 from app.routes.reading import read_bounded
 from app.runtime.runtime import runtime

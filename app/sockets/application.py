@@ -19,8 +19,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app.client_address import ClientAddress
-from app.request_heads import SINGLE_HEADERS, doubled_headers
+from app.http.client_address import ClientAddress
+from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.runtime.metrics import count_pool
 from app.runtime.runtime import open_database
 from app.runtime.settings import Settings

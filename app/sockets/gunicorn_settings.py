@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from app.core.validation.addresses import url_host
-from app.gunicorn_worker import (
+from app.http.gunicorn_worker import (
     FINISH_SECONDS,
     DrainingWorker,
     prepare_server,
@@ -17,7 +17,7 @@ from app.gunicorn_worker import (
     read_drain_seconds,
     refuse_without_workers,
 )
-from app.sockets.log_lines import LOG_CONFIG, SilentAccess
+from app.http.log_lines import LOG_CONFIG, SilentAccess
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
 worker_connections = 12_000
@@ -29,7 +29,7 @@ OTHER_CONNECTIONS = 500
 # Without a port any free one; the log names it.
 bind = f"{url_host(os.environ.get('SLUICE_BIND', '127.0.0.1'))}:"
 bind += os.environ.get("SLUICE_SOCKETS_PORT") or "0"
-worker_class = "app.gunicorn_worker.DrainingWorker"
+worker_class = "app.http.gunicorn_worker.DrainingWorker"
 # One process holds one set of connections; more of them are more process types of this kind, behind a balancer.
 workers = 1
 # The heads of requests must arrive within this time, which is also how long an idle connection is kept.
@@ -78,8 +78,8 @@ def post_worker_init(worker: Any) -> None:
     """Start the subscription, the watching and the metrics, and have live connections closed at the end."""
     import gevent
 
-    from app import draining
-    from app.metrics_server import serve_metrics
+    from app.http import draining
+    from app.http.metrics_server import serve_metrics
     from app.runtime.gc_tuning import keep_what_is_loaded
     from app.runtime.logs import configure_logging
 

@@ -6,7 +6,7 @@ import uuid
 
 import gevent
 
-from app.places import Bounds, Places
+from app.http.capacity import Bounds, Places
 from app.runtime.hints import read_numbered
 from app.runtime.metrics import HINTS_REJECTED, SOCKETS_OPEN
 from app.services.access import Caller

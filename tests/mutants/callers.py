@@ -268,7 +268,7 @@ CALLERS = (
     ),
     Mutant(
         "the demo answers what comes through an unnamed proxy",
-        "app/client_address.py",
+        "app/http/client_address.py",
         "if not is_named and any(name in request.headers for name in _PROXY_HEADERS):",
         "if is_named is None:",
         ("integration/runtime/test_metrics_doors.py::test_what_comes_through_an_unnamed_proxy_is_not_this_machine",),

@@ -85,7 +85,7 @@ def test_a_killed_process_leaves_its_counts_and_not_its_gauges(tmp_path: Path) -
 
 def collect(environment: dict[str, str]) -> dict[str, float]:
     """Returns what a process that shares the folder would serve."""
-    program = "from app.metrics_server import collect_counters; print(collect_counters().decode())"
+    program = "from app.http.metrics_server import collect_counters; print(collect_counters().decode())"
     text = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, text=True)
     lines = [line.rsplit(" ", 1) for line in text.stdout.splitlines() if line.startswith("sluice_")]
     return {name: float(value) for name, value in lines}
@@ -113,7 +113,7 @@ def test_a_port_that_is_taken_stops_no_process(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
         import os, socket
-        from app.metrics_server import serve_metrics
+        from app.http.metrics_server import serve_metrics
         taken = socket.create_server(("127.0.0.1", 0))
         os.environ["SLUICE_METRICS_PORT"] = str(taken.getsockname()[1])
         serve_metrics()
@@ -130,7 +130,7 @@ def test_without_a_token_a_port_of_its_own_is_for_this_machine_only() -> None:
     program = textwrap.dedent(
         """
         import time
-        from app.metrics_server import serve_metrics
+        from app.http.metrics_server import serve_metrics
         serve_metrics()
         time.sleep(600)
         """

@@ -10,7 +10,7 @@ import secrets
 import pytest
 
 from app.core.signatures import HMAC_HEX, STRIPE
-from app.request_heads import MARK, mark_doubled
+from app.http.request_heads import MARK, mark_doubled
 from app.services import providers
 from app.services.providers import NewProvider
 from testbed.shop import ACTOR, NOWHERE, Shop

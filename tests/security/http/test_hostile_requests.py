@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from app.request_bodies import BODY_SECONDS
+from app.http.request_bodies import BODY_SECONDS
 from app.routes.reading import API_BODY_BYTES_MAX
 from testbed.shop import Shop
 from testbed.stack import Stack

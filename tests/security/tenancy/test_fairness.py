@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from app.core.token_bucket import Allowance
-from app.places import Bounds, Places
+from app.http.capacity import Bounds, Places
 from app.routes.payments import (
     WAITING_MAX,
     WAITING_PER_KEY_MAX,

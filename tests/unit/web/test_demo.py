@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.client_address import ClientAddress
+from app.http.client_address import ClientAddress
 from app.routes.demo import DEMO_USER, demo, new_demo_user
 from app.runtime.runtime import runtime
 from tests.support.repository import ROOT

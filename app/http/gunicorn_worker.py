@@ -25,8 +25,8 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from app import draining, listening
-from app.request_heads import StrictWorker
+from app.http import draining, listening
+from app.http.request_heads import StrictWorker
 from app.runtime.parent_death import die_with_parent
 
 BEAT_SECONDS = 1.0  # How often gunicorn's main process is told that this worker lives; it gives up after `timeout`.

@@ -27,7 +27,7 @@ SINGLE_HEADERS = frozenset(
 
 
 class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """What the worker class of web and sockets adds to heads; `app.gunicorn_worker` adds how it starts and ends."""
+    """What the workers of web and sockets add to heads; `app.http.gunicorn_worker` adds how they start and end."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serves one request, after marking the headers that came more than once."""

@@ -1,0 +1,1 @@
+"""What web and sockets share of HTTP: addresses, headers, workers, draining, capacity."""
