@@ -1,7 +1,7 @@
 """The Celery entry: `celery -A worker worker`, `beat` and `flower`."""
 
 from app.runtime.broker.celery_app import celery_app as app
-from app.worker_process import prepare_process
+from tasks.worker_process import prepare_process
 
 prepare_process(app)
 

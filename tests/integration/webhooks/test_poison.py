@@ -79,7 +79,7 @@ KILLER = """
     import os, signal, sys
     class Finder:
         def find_spec(self, name, path=None, target=None):
-            if name != "app.worker_process":
+            if name != "tasks.worker_process":
                 return None
             sys.meta_path.remove(self)
             from app.providers.sandbox import SandboxAdapter

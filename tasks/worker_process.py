@@ -55,7 +55,7 @@ REMOTE_CONTROL = frozenset(
 )
 
 
-class EventsAside(bootsteps.StartStopStep):  # type: ignore[misc]
+class EventsAside(bootsteps.StartStopStep):
     """Tells watchers about tasks a little later, and of several at once.
 
     Celery by itself does so between taking a message and giving it to a process: the task waits for a round trip to
