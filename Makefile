@@ -20,7 +20,7 @@ help: ## Show this list
 
 # The launcher passes the death of make on, so that a killed `make run` leaves nothing behind.
 run: runtime ## Start everything; Ctrl-C stops it
-	@exec $(BIN)/python -I -S app/launch_shim.py $$PPID 15 - $(BIN)/sluice up
+	@exec $(BIN)/python -I -S app/local/launch_shim.py $$PPID 15 - $(BIN)/sluice up
 
 demo: runtime ## Pay one deposit through to the wallet and print its timeline
 	@exec $(BIN)/sluice demo

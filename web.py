@@ -1,4 +1,4 @@
-"""The WSGI entry: `gunicorn web:app`, as `app/processes.py` has it."""
+"""The WSGI entry: `gunicorn web:app`, as `app/local/processes.py` has it."""
 
 from app.api import create_app
 

@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
-from app.processes import ROOT
+from app.local.processes import ROOT
 from bench.figures import BenchFailed, latency
 
 # A process that writes answers of this server never needs more for one.

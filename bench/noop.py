@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from celery import Celery
 from redis import Redis
 
-from app.launch import launch
-from app.processes import ROOT, SETTLE_PROCESSES
-from app.readiness import node_answers
+from app.local.processes import ROOT, SETTLE_PROCESSES
+from app.local.readiness import node_answers
+from app.local.spawn import launch
 from app.runtime.broker.urls import kombu_url
 from bench.figures import wait_until
 from bench.place import Ground

@@ -20,10 +20,10 @@ import psycopg2
 from celery import Celery
 from redis import Redis
 
-from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
-from app.launch import find_free_ports, launch, read_log_tail
-from app.processes import ROOT, Ports, Process, list_processes
-from app.readiness import node_answers, url_answers
+from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
+from app.local.processes import ROOT, Ports, Process, list_processes
+from app.local.readiness import node_answers, url_answers
+from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.runtime.broker.urls import kombu_url
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis

@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from app.embedded import APP_ROLE
+from app.local.embedded import APP_ROLE
 from bench.figures import BenchFailed
 from bench.filling import AMOUNT, AMOUNT_MINOR, CLEARING_SHARDS, CURRENCY
 from bench.place import Place

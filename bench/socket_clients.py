@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Self
 
-from app.processes import ROOT
+from app.local.processes import ROOT
 from app.sockets.admission import PROTOCOL, TOKEN_PROTOCOL
 from app.sockets.connection import TRY_AGAIN
 from bench.figures import BenchFailed

@@ -6,8 +6,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from app.processes import Ports, list_processes
-from app.readiness import node_answers, url_answers
+from app.local.processes import Ports, list_processes
+from app.local.readiness import node_answers, url_answers
 from app.runtime.settings import Settings
 
 MARK = b"SLUICE_PROCESS="

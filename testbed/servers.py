@@ -15,7 +15,7 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
-from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
+from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
 from app.runtime.broker.urls import kombu_url
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import requests
 
-from app.launch import find_free_ports, launch, read_log_tail
-from app.processes import ROOT, Ports, Process, list_processes
-from app.readiness import node_answers, url_answers
+from app.local.processes import ROOT, Ports, Process, list_processes
+from app.local.readiness import node_answers, url_answers
+from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.runtime.runtime import Runtime
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
@@ -29,7 +29,7 @@ STOP_SECONDS = 8.0
 
 @dataclass
 class Stack:
-    """Processes by name (see app.processes); `environment` goes over what they get."""
+    """Processes by name (see app.local.processes); `environment` goes over what they get."""
 
     place: Place
     runtime: Runtime

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
+from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
 from app.runtime.logs import configure_logging
 from app.runtime.runtime import Runtime
 from testbed.servers import Place, Servers

@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.cli import commands
 from app.core.errors import RequestRejected
-from app.embedded import ServerUnavailable
+from app.local.embedded import ServerUnavailable
+from app.local.supervisor import StartFailed
 from app.runtime.settings import SettingsError
 from app.runtime.vault import VaultError
 from app.services.configuration import ConfigurationError
-from app.supervisor import StartFailed
 from models.postgres_version import UnsupportedServer
 
 # What an operator can put right; anything else is a fault of ours, and its trace is wanted.

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from celery import Celery
 
-from app.home import read_run_file
+from app.local.run_folder import read_run_file
 from app.runtime.broker.urls import configure_broker
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis, open_database

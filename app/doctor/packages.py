@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from app.doctor.finding import Finding, fail, ok, warn
-from app.processes import ROOT
+from app.local.processes import ROOT
 
 PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)  # What the tests run on.
 LOCK = ROOT / "requirements" / "runtime.txt"

@@ -13,7 +13,7 @@ from app.doctor.finding import Finding, Level, fail, is_loopback, ok, warn
 from app.doctor.logins import examine_logins
 from app.doctor.partitions import examine_partitions
 from app.doctor.privileges import examine_privileges
-from app.processes import SETTLE_PROCESSES
+from app.local.processes import SETTLE_PROCESSES
 from app.runtime.runtime import Runtime
 from models.database import POOL_SIZE
 from models.database_urls import list_hosts, parse_url

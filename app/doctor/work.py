@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.doctor.finding import Finding, fail, ok, warn
-from app.readiness import url_answers
+from app.local.readiness import url_answers
 from app.runtime.runtime import Runtime
 from app.services import watching
 

@@ -1,6 +1,6 @@
 """Ends a process when its parent dies, by the kernel: what a killed process had started does not outlive it.
 
-A child started through `app.launch` has this from its first moment on. The kernel does not hand it on to what that
+A child started through `app.local.spawn` has this from its first moment on. The kernel does not hand it on to what that
 child forks, so every process of ours that is forked asks for it again.
 """
 

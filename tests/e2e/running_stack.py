@@ -18,7 +18,7 @@ import psycopg2
 import psycopg2.extras
 import requests
 
-from app.launch import find_free_ports
+from app.local.spawn import find_free_ports
 from testbed.waiting import wait_until
 from tests.support.repository import ROOT
 

@@ -13,8 +13,8 @@ import psutil
 import psycopg2
 import pytest
 
-from app.launch import find_free_ports
-from app.processes import SECRET_NAME, Ports, list_processes
+from app.local.processes import SECRET_NAME, Ports, list_processes
+from app.local.spawn import find_free_ports
 from app.runtime.settings import LOGIN_VARIABLES
 from models.database_urls import parse_url
 from models.logins import LOGIN_ROLES

@@ -22,7 +22,7 @@ import psutil
 # Started by its path, the script sees its own folder only.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.embedded import embedded_postgres, embedded_valkey
+from app.local.embedded import embedded_postgres, embedded_valkey
 from testbed.servers import Servers
 from testbed.shop import Shop
 from testbed.stack import Stack, open_stack

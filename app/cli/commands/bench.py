@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from app.cli.output import json_option, print_json, print_table
-from app.processes import ROOT
+from app.local.processes import ROOT
 
 
 @click.command("bench", short_help="Measures the product beside its baselines.")

@@ -14,9 +14,9 @@ import requests
 
 from app.cli.options import Duration
 from app.cli.output import console, json_option, print_json
-from app.cli.own_stack import find_running, start_own
 from app.cli.timeline import print_timeline
 from app.core.money import AmountError, CurrencyError, parse_amount
+from app.local.own_stack import find_running, start_own
 from app.runtime.settings import Settings
 
 ANSWER_SECONDS = 15.0  # The longest answer is one that waits ten seconds for the payment to change.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from app.processes import BROKER, REDIS, Ports, Process, list_processes, run_process
+from app.local.processes import BROKER, REDIS, Ports, Process, list_processes, run_process
 from app.runtime.settings import Settings
 
 

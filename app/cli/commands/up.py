@@ -12,7 +12,7 @@ from app.runtime.settings import Settings
 @click.command("up", short_help="Starts everything on this machine.")
 def command() -> None:
     """Starts everything on this machine and stays in the foreground."""
-    from app.bootstrap import prepare
-    from app.up import up
+    from app.local.bootstrap import prepare
+    from app.local.up import up
 
     sys.exit(up(Settings.from_environment(), prepare))

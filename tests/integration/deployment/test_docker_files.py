@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from prometheus_client import REGISTRY
 
 import app.runtime.metrics  # noqa: F401  # registers the counters
-from app.processes import SECRET_NAME, Ports, list_processes
+from app.local.processes import SECRET_NAME, Ports, list_processes
 from app.runtime.settings import LOGIN_VARIABLES
 from tests.support.chromium import is_ci
 from tests.support.repository import ROOT

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import OWNER_ROLE, PostgresServer, embedded_postgres
-from app.embedded.postgres import find_postgres_bin
+from app.local.embedded import OWNER_ROLE, PostgresServer, embedded_postgres
+from app.local.embedded.postgres import find_postgres_bin
 from app.services import seals, verification
 from models import Database
 from models.logins import ALL_ROLES

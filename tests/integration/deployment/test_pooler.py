@@ -16,7 +16,7 @@ import pytest
 from psycopg2 import errors
 
 from app.doctor import examine
-from app.launch import find_unprivileged_identity, launch
+from app.local.spawn import find_unprivileged_identity, launch
 from app.runtime.runtime import Runtime
 from app.services import notifications, settling, verification
 from models import Database, prepared, read

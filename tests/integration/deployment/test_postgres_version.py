@@ -7,7 +7,7 @@ import re
 import pytest
 
 from app.doctor import examine
-from app.embedded import OWNER_ROLE
+from app.local.embedded import OWNER_ROLE
 from app.runtime.runtime import Runtime
 from models import postgres_version
 from models.migrations import upgrade

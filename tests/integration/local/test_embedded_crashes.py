@@ -15,8 +15,8 @@ import psutil
 import psycopg2
 import pytest
 
-from app.embedded import PostgresServer, embedded_postgres, start_postgres
-from app.server_watch import ServerWatch
+from app.local.embedded import PostgresServer, embedded_postgres, start_postgres
+from app.local.server_watch import ServerWatch
 from testbed.waiting import wait_until
 
 
@@ -70,8 +70,8 @@ def test_a_crash_that_postgres_recovers_from_by_itself_is_left_to_it(
 
 def test_a_recovery_may_take_longer_than_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers 57P03 is there: it is neither given up nor started anew."""
-    monkeypatch.setattr("app.embedded.server.START_SECONDS", 0.5)
-    monkeypatch.setattr("app.embedded.server.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("app.local.embedded.server.START_SECONDS", 0.5)
+    monkeypatch.setattr("app.local.embedded.server.POLL_SECONDS", 0.05)
     start_postgres(tmp_path).stop()
     # A standby without hot standby takes no connections until it is promoted.
     server = PostgresServer(tmp_path, {"hot_standby": "off"})

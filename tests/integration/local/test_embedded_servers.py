@@ -21,7 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.embedded import (
+from app.local.embedded import (
     PostgresServer,
     ServerUnavailable,
     ValkeyServer,
@@ -140,7 +140,7 @@ def test_a_lock_file_with_a_strangers_process_id_does_not_block(tmp_path: Path) 
 
 
 def test_a_second_server_on_the_same_data_is_refused(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.embedded.postgres.LEFTOVER_SECONDS", 0.1)
+    monkeypatch.setattr("app.local.embedded.postgres.LEFTOVER_SECONDS", 0.1)
     with pytest.raises(ServerUnavailable, match="already uses"):
         start_postgres(postgres.home)
     assert query(postgres.database_url, "SELECT 1") == [(1,)]
@@ -208,7 +208,7 @@ def test_servers_end_with_their_killed_parent_and_start_again(tmp_path: Path) ->
     program = """
         import sys, signal
         from pathlib import Path
-        from app.embedded import start_postgres, start_valkey
+        from app.local.embedded import start_postgres, start_valkey
         home = Path(sys.argv[1])
         servers = start_postgres(home), start_valkey(home)
         print("started", flush=True)
@@ -252,7 +252,7 @@ def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path) -> None
     program = """
         import sys
         from pathlib import Path
-        from app.embedded import ServerUnavailable, start_postgres
+        from app.local.embedded import ServerUnavailable, start_postgres
         try:
             start_postgres(Path(sys.argv[1]))
         except ServerUnavailable as error:

@@ -15,18 +15,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.home import HomeInUse, hold_home, read_run_file, write_run_file
-from app.launch import find_free_ports
+from app.local.run_folder import HomeInUse, hold_home, read_run_file, write_run_file
+from app.local.spawn import find_free_ports
+from app.local.supervisor import StartFailed
+from app.local.up import check_ports
 from app.runtime.settings import Settings
-from app.supervisor import StartFailed
-from app.up import check_ports
 from tests.support.repository import ROOT
 
 # Runs a supervisor over the programs given as JSON: name -> Python source. Each line it prints is a report.
 DRIVER = """
 import json, os, sys
 from pathlib import Path
-from app.supervisor import Program, StartFailed, StopRequested, Supervisor
+from app.local.supervisor import Program, StartFailed, StopRequested, Supervisor
 
 home, sources = Path(sys.argv[1]), json.loads(sys.argv[2])
 say = lambda line: print(line, flush=True)
@@ -224,7 +224,7 @@ def test_a_home_serves_one_stack_at_a_time(tmp_path: Path) -> None:
     "variable", ["SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT", "SLUICE_SOCKETS_PORT"]
 )
 def test_a_taken_port_is_named_with_its_variable(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.up.PORT_SECONDS", 0.1)
+    monkeypatch.setattr("app.local.up.PORT_SECONDS", 0.1)
     names = ["SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT", "SLUICE_SOCKETS_PORT"]
     environment = dict(zip(names, map(str, find_free_ports(4)), strict=True))
     check_ports(Settings.from_environment(environment))

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.doctor import examine
-from app.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER
+from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER
 from app.services import settling
 from models import Database
 from models.database import Role

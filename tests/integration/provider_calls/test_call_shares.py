@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.processes import PROVIDER_THREADS
+from app.local.processes import PROVIDER_THREADS
 from app.services import provider_calls
 from app.services.call_shares import CallShares
 from app.services.providers import NewProvider, create_provider

@@ -20,10 +20,10 @@ import psutil
 from pytest_celery import CeleryTestContainer  # type: ignore[import-untyped]
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app.embedded import ValkeyServer
-from app.launch import find_free_ports, launch, read_log_tail
-from app.processes import ROOT, Ports, Process, list_processes
-from app.readiness import node_answers
+from app.local.embedded import ValkeyServer
+from app.local.processes import ROOT, Ports, Process, list_processes
+from app.local.readiness import node_answers
+from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.runtime.broker.urls import kombu_url
 from testbed.waiting import wait_until
 

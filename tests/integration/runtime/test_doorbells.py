@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from app.processes import ROOT
+from app.local.processes import ROOT
 from app.runtime import doorbells
 from app.runtime.doorbells import BELL_MS, Doorbells
 from app.runtime.runtime import connect_redis

@@ -13,8 +13,8 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from app.launch import find_free_ports
-from app.processes import Ports, list_processes, run_process
+from app.local.processes import Ports, list_processes, run_process
+from app.local.spawn import find_free_ports
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings, SettingsError
 from app.services import watching

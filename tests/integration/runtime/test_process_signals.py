@@ -11,7 +11,7 @@ import psutil
 import psycopg2
 import pytest
 
-from app.launch import read_log_tail
+from app.local.spawn import read_log_tail
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.api import Api

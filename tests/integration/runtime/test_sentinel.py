@@ -15,9 +15,9 @@ import redis
 from app.cli.stack import open_runtime
 from app.doctor.broker import examine_redis
 from app.doctor.finding import Level
-from app.embedded.valkey import find_valkey_binary
-from app.launch import find_free_ports, launch
-from app.readiness import node_answers
+from app.local.embedded.valkey import find_valkey_binary
+from app.local.readiness import node_answers
+from app.local.spawn import find_free_ports, launch
 from app.runtime.redis_client import open_client
 from app.runtime.settings import Settings
 from testbed.servers import Place

@@ -22,8 +22,8 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
-from app.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
-from app.launch import find_free_ports, launch, read_log_tail
+from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
+from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
 from app.runtime.settings import Settings

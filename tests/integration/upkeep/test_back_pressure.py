@@ -9,7 +9,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from app.embedded import APP_ROLE
+from app.local.embedded import APP_ROLE
 from app.runtime.broker.transport import DOORBELLS_MAX
 from app.runtime.doorbells import BELL_MS
 from app.runtime.runtime import Runtime

@@ -16,8 +16,8 @@ import psutil
 import pytest
 import requests
 
-from app.launch import read_log_tail
-from app.processes import list_processes
+from app.local.processes import list_processes
+from app.local.spawn import read_log_tail
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.api import Api

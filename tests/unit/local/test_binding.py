@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app.processes import Ports, list_processes
+from app.local.processes import Ports, list_processes
+from app.local.up import allow_local_providers, complete_sockets
 from app.runtime.settings import Settings
 from app.sockets.admission import list_own_origins
-from app.up import allow_local_providers, complete_sockets
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.processes import SECRET_NAME, Ports, list_processes
+from app.local.processes import SECRET_NAME, Ports, list_processes
 from app.runtime.settings import LOGIN_VARIABLES, Settings, SettingsError
 
 PORTS = Ports("127.0.0.1", 8000, 8002, 8001, 5555)

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from app.processes import ROOT
+from app.local.processes import ROOT
 from app.runtime import group_commit
 from app.runtime.group_commit import GROUP_BYTES_MAX, GROUP_ROWS_MAX, LEADERS_MAX, GroupCommit
 from testbed.waiting import wait_until

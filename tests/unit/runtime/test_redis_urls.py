@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kombu.utils.url import parse_url
 
-from app.processes import Ports, list_processes
+from app.local.processes import Ports, list_processes
 from app.runtime.broker.urls import broker_options
 from app.runtime.redis_client import open_client
 from app.runtime.redis_urls import kombu_url, read_sentinels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.processes import Ports, list_processes
+from app.local.processes import Ports, list_processes
 from app.runtime.settings import Settings, SettingsError
 from sandbox.settings import Settings as SandboxSettings
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from app.home import read_run_file
-from app.launch import find_free_ports, launch, read_log_tail
-from app.processes import ROOT
-from app.readiness import url_answers
+from app.local.processes import ROOT
+from app.local.readiness import url_answers
+from app.local.run_folder import read_run_file
+from app.local.spawn import find_free_ports, launch, read_log_tail
+from app.local.supervisor import StartFailed
 from app.runtime.settings import Settings
-from app.supervisor import StartFailed
 
 START_SECONDS = 120.0  # `sluice up` gives its programs less and then says itself what did not start.
 STOP_SECONDS = 15.0  # The stack goes within ten; the rest is for a machine under load.
@@ -50,7 +50,7 @@ def start_own(settings: Settings) -> Iterator[dict[str, Any]]:
     )
     env = {key: value for key, value in os.environ.items() if key not in _OWN_PLACE}
     env |= {**ports, "SLUICE_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
-    # It dies with this process, however that ends: see app.launch.
+    # It dies with this process, however that ends: see app.local.spawn.
     stack = launch(
         [sys.executable, "-m", "app.cli", "up"], log_path=log_path, env=_importable(env), death_signal=signal.SIGTERM
     )

@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from app.embedded.postgres import APP_ROLE, DATABASE, OWNER_ROLE, SUPERUSER, PostgresServer
-from app.embedded.server import RunningServer, ServerUnavailable
-from app.embedded.valkey import ValkeyServer
+from app.local.embedded.postgres import APP_ROLE, DATABASE, OWNER_ROLE, SUPERUSER, PostgresServer
+from app.local.embedded.server import RunningServer, ServerUnavailable
+from app.local.embedded.valkey import ValkeyServer
 
 __all__ = [
     "APP_ROLE",

@@ -13,7 +13,7 @@ from pathlib import Path
 from app.core.validation.addresses import url_host
 from app.runtime.settings import LOGIN_VARIABLES, SettingsError, drop_service_addresses
 
-ROOT = Path(__file__).resolve().parent.parent  # Where web.py, worker.py and the packages lie.
+ROOT = Path(__file__).resolve().parents[2]  # Where web.py, worker.py and the packages lie.
 BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
 STOP_SECONDS = 3  # A request under way may take this long when its process is stopped: less than the stack's ten.
 RESPAWN_SECONDS = 0.5  # How soon the web server replaces a worker of its own that crashed.

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
 
-from app.launch import read_log_tail
+from app.local.spawn import read_log_tail
 
 START_SECONDS = 60.0  # Recovery after a crash reads up to max_wal_size (1 GB) of log on a slow disk.
 POLL_SECONDS = 0.02  # Short against a start (0.3 s), long against a connection attempt (1 ms).

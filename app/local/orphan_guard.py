@@ -1,6 +1,7 @@
 """Ends process groups whose supervisor was killed before it could end them itself.
 
-Run as a plain file by `app.supervisor`, which tells it on standard input what to watch: one "+ID" or "-ID" a line.
+Run as a plain file by `app.local.supervisor`, which tells it on standard input what to watch: one "+ID" or "-ID"
+a line.
 The kernel tells a child of its parent's death but not a grandchild, so pool workers would outlive a killed stack.
 """
 

@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.embedded import PostgresServer, ServerUnavailable, ValkeyServer
-from app.home import HomeInUse, hold_home, remove_run_file, write_run_file
-from app.launch import find_free_ports, port_is_free
-from app.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
-from app.readiness import lives, node_answers, url_answers
+from app.local.embedded import PostgresServer, ServerUnavailable, ValkeyServer
+from app.local.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
+from app.local.readiness import lives, node_answers, url_answers
+from app.local.run_folder import HomeInUse, hold_home, remove_run_file, write_run_file
+from app.local.spawn import find_free_ports, port_is_free
+from app.local.start_steps import Prepared, prepare_patiently, register_merchant
+from app.local.supervisor import Program, StartFailed, StopRequested, Supervisor
 from app.runtime.settings import LOGIN_VARIABLES, Settings
-from app.start_steps import Prepared, prepare_patiently, register_merchant
-from app.supervisor import Program, StartFailed, StopRequested, Supervisor
 
 PORT_SECONDS = 2.0  # Processes of a stack that was killed a moment ago need this long to leave their ports.
 

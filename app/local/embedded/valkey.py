@@ -13,9 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.embedded.server import RunningServer, ServerUnavailable, find_package
-from app.launch import find_free_ports, launch, read_log_tail, write_private
-from app.processes import drop_secrets
+from app.local.embedded.server import RunningServer, ServerUnavailable, find_package
+from app.local.processes import drop_secrets
+from app.local.spawn import find_free_ports, launch, read_log_tail, write_private
 
 VALKEY_PORT_TRIES = 5  # A free port can be taken between the look and the bind; five times in a row is no accident.
 

@@ -1,6 +1,6 @@
 """Ties a process to the life of its parent, hides its user where asked, and becomes another program.
 
-Run as a plain file by `app.launch`, never imported: the steps must happen after the fork, in the child, and doing
+Run as a plain file by `app.local.spawn`, never imported: the steps must happen after the fork, in the child, and doing
 them in Python between fork and exec of a threaded parent can deadlock. Linux only steps are skipped elsewhere.
 Arguments: parent's process id, signal to get when it dies, `uid:gid` to appear as (or `-`), then the program's argv.
 """

@@ -1,4 +1,4 @@
-"""The guard beside a supervisor: a process that ends all groups if the supervisor is killed (app/orphan_guard.py)."""
+"""The guard beside a supervisor: ends all process groups if the supervisor is killed (app/local/orphan_guard.py)."""
 
 from __future__ import annotations
 

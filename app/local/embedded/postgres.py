@@ -19,9 +19,9 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 
-from app.embedded.server import POLL_SECONDS, RunningServer, ServerUnavailable, find_package
-from app.launch import NAMESPACE_REFUSED, find_unprivileged_identity, launch
-from app.processes import drop_secrets
+from app.local.embedded.server import POLL_SECONDS, RunningServer, ServerUnavailable, find_package
+from app.local.processes import drop_secrets
+from app.local.spawn import NAMESPACE_REFUSED, find_unprivileged_identity, launch
 from models.logins import LOGIN_ROLES
 
 POSTGRES_MAJOR = "18"

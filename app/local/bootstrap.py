@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from app.launch import write_private
+from app.local.spawn import write_private
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings
 from app.runtime.vault import new_encryption_key

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from app.launch import write_private
+from app.local.spawn import write_private
 
 
 class HomeInUse(RuntimeError):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from app.backoff import Backoff
-from app.guard import Guard
-from app.launch import launch, read_log_tail
-from app.server_watch import Server, ServerWatch
+from app.local.backoff import Backoff
+from app.local.guard import Guard
+from app.local.server_watch import Server, ServerWatch
+from app.local.spawn import launch, read_log_tail
 
 START_SECONDS = 60.0  # A cold start of eight interpreters on one slow core takes about a third of this.
 STOP_SECONDS = 5.0  # Half of the ten seconds in which everything must be down; the servers have the rest.

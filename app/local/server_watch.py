@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from app.backoff import Backoff
+from app.local.backoff import Backoff
 
 
 class Server(Protocol):

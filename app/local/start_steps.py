@@ -10,8 +10,8 @@ from typing import Protocol
 import requests
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from app.local.supervisor import StartFailed, Supervisor
 from app.runtime.settings import Settings
-from app.supervisor import StartFailed, Supervisor
 
 # A server that restarts or fails over is back within some seconds; one that is not there at all should be reported
 # while the operator still looks at the terminal.

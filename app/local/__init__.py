@@ -1,0 +1,1 @@
+"""Start a stack on one machine: `sluice up` and what it supervises."""
