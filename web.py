@@ -1,5 +1,5 @@
 """The WSGI entry: `gunicorn web:app`, as `app/local/processes.py` has it."""
 
-from app.api import create_app
+from app.web.application import create_app
 
 app = create_app()

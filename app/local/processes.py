@@ -137,7 +137,7 @@ def run_process(name: str, processes: tuple[Process, ...]) -> None:
 
 
 def _web(ports: Ports, workers: int) -> Process:
-    argv = _module("gunicorn", "--config", "python:app.gunicorn_settings", "--log-level", "warning", "web:app")
+    argv = _module("gunicorn", "--config", "python:app.web.gunicorn_settings", "--log-level", "warning", "web:app")
     env = {"SLUICE_PORT": str(ports.web), "SLUICE_WEB_WORKERS": str(workers)}
     health_url, metrics_url = ports.url(ports.web, "/health/ready"), ports.url(ports.web, "/metrics")
     needs = REDIS + BROKER + METRICS + ENCRYPTION

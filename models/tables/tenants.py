@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.tables.declaration import Created, Id, Minor, Model, Moment, TenantId
 
-# From everything to reading alone; app/routes/operations.py is the table of what each may call.
+# From everything to reading alone; app/web/operations.py is the table of what each may call.
 ROLES = ("admin", "operator", "shop", "read")
 
 

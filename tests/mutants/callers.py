@@ -6,11 +6,11 @@ from tests.mutants.mutant import Mutant
 from tests.support.repository import ROOT
 
 ACCESS = "app/services/access.py"
-GATE = "app/routes/gate.py"
+GATE = "app/web/gate.py"
 ADMISSION = "app/sockets/admission.py"
 # By its name: its number is that of the day on which it came.
 DOORS = str(next(ROOT.glob("models/migrations/versions/*_access.sql")).relative_to(ROOT))
-RATES = "app/routes/rates.py"
+RATES = "app/web/rate_limits.py"
 KEYS = "security/access/test_keys_and_roles.py"
 CALLS = "integration/access/test_access.py"
 TICKETS = "integration/sockets/test_admission.py"
@@ -135,14 +135,14 @@ CALLERS = (
     ),
     Mutant(
         "a client reads its own wallets only",
-        "app/routes/users.py",
+        "app/web/routes/users.py",
         "if not USER_ID.fullmatch(user_id) or who.user_id not in (None, user_id):",
         "if not USER_ID.fullmatch(user_id):",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),
     Mutant(
         "a client makes deposits for itself only",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "if who.user_id is not None and body.user_id not in (None, who.user_id):",
         "if who.user_id is not None and body.user_id == '':",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
@@ -205,28 +205,28 @@ CALLERS = (
     ),
     Mutant(
         "a user's waiting requests are bounded",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "user=WAITING_PER_USER_MAX,",
         "user=WAITING_MAX,",
         (f"{FAIRNESS}::test_one_client_token_cannot_hold_all_places_to_wait",),
     ),
     Mutant(
         "a client token's waiting requests are bounded",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "token=WAITING_PER_TOKEN_MAX,",
         "token=WAITING_MAX,",
         (f"{FAIRNESS}::test_one_client_token_cannot_hold_all_places_to_wait",),
     ),
     Mutant(
         "a secret key's waiting requests are bounded",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "key=WAITING_PER_KEY_MAX,",
         "key=WAITING_MAX,",
         (f"{FAIRNESS}::test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others",),
     ),
     Mutant(
         "a tenant's waiting requests are bounded",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "tenant=WAITING_PER_TENANT_MAX,",
         "tenant=WAITING_MAX,",
         (f"{FAIRNESS}::test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others",),
@@ -247,7 +247,7 @@ CALLERS = (
     ),
     Mutant(
         "a client token's timeline is its own",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)",
         "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id)",
         ("security/tenancy/test_client_view.py::test_a_clients_timeline_is_its_own_states_and_entries",),
@@ -282,7 +282,7 @@ CALLERS = (
     ),
     Mutant(
         "a 500 of web that tells what was raised",
-        "app/routes/errors.py",
+        "app/web/errors.py",
         'return problem(500, "Something unexpected happened; it has been logged.")',
         'return problem(500, f"Something unexpected happened: {error}")',
         ("unit/web/test_errors_leak_nothing.py",),

@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 SERVICE = "app/services/deposits.py"
 MONEY = "app/core/money.py"
 JSON = "app/core/strict_json.py"
-SCHEMAS = "app/routes/schemas.py"
+SCHEMAS = "app/web/schemas/payments.py"
 API = "integration/payments/test_api_deposits.py"
 UNIT_MONEY = "unit/core/test_money.py"
 UNIT_JSON = "unit/core/test_strict_json.py"
@@ -65,7 +65,7 @@ DEPOSITS = (
     ),
     Mutant(
         "an Idempotency-Key of another form",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "if not _IDEMPOTENCY_KEY.fullmatch(key):",
         "if not key:",
         (API,),
@@ -134,7 +134,7 @@ DEPOSITS = (
     ),
     Mutant(
         "a body that is not application/json",
-        "app/routes/reading.py",
+        "app/web/parsing.py",
         """    if request.mimetype != "application/json":
         raise RequestRejected(415, "The body must be application/json.")
     return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))""",
@@ -143,7 +143,7 @@ DEPOSITS = (
     ),
     Mutant(
         "a query parameter that the route does not take",
-        "app/routes/reading.py",
+        "app/web/parsing.py",
         "if name not in names:",
         "if not name:",
         ("integration/web/test_api_reading.py",),

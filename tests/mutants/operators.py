@@ -32,7 +32,7 @@ OPERATORS = (
     ),
     Mutant(
         "a reason that cannot be kept",
-        "app/routes/operator_schemas.py",
+        "app/web/schemas/operators.py",
         "return reason if reason is None else check_reason(reason)",
         "return reason",
         (ASKED,),
@@ -60,14 +60,14 @@ OPERATORS = (
     ),
     Mutant(
         "a card number in a deposit",
-        "app/routes/payments.py",
+        "app/web/routes/payments.py",
         "errors = card_errors(runtime(), caller().tenant_id, body, deposit.idempotency_key)",
         "errors: list[dict[str, str]] = []",
         (CARD_NUMBERS,),
     ),
     Mutant(
         "a card number as a token's user",
-        "app/routes/users.py",
+        "app/web/routes/users.py",
         "if errors := card_errors(runtime(), who.tenant_id, body):",
         "if errors := []:",
         (CARD_NUMBERS,),

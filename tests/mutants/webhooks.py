@@ -84,7 +84,7 @@ WEBHOOKS = (
     ),
     Mutant(
         "two signature headers",
-        "app/routes/webhooks.py",
+        "app/web/routes/webhooks.py",
         "if SINGLE_HEADERS & delivery.doubled:",
         "if not delivery.headers:",
         ("security/http/test_doubled_headers.py::test_two_signature_headers_are_refused_however_they_are_written",),
@@ -161,14 +161,14 @@ WEBHOOKS = (
     ),
     Mutant(
         "a webhook that is not application/json",
-        "app/routes/webhooks.py",
+        "app/web/routes/webhooks.py",
         'if request.mimetype != "application/json":',
         'if request.mimetype == "text/html":',
         (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
     ),
     Mutant(
         "a body above its bound that does not say so",
-        "app/routes/reading.py",
+        "app/web/parsing.py",
         "if raw is None or len(raw) > bytes_max:",
         "if raw is None:",
         (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),

@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 
 from tests.support.repository import ROOT
 
-STATIC = ROOT / "app" / "static"
+STATIC = ROOT / "app" / "web" / "static"
 
 
 class Backend:

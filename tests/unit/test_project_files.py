@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from app.openapi import document
+from app.web.openapi.document import document
 
 ROOT = Path(__file__).resolve().parents[2]
 DECISIONS = ROOT / "docs" / "decisions"

@@ -93,7 +93,7 @@ def test_every_number_is_explained() -> None:
         for family in REGISTRY.collect()
         if family.name.startswith("sluice_")
     }
-    from_rows = set(re.findall(r'"(sluice_\w+)"', read("app/routes/watching.py")))
+    from_rows = set(re.findall(r'"(sluice_\w+)"', read("app/web/routes/health.py")))
     assert counters
     assert from_rows
     missing = {name for name in counters | from_rows if f"`{name}`" not in guide}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.routes.payments import WAITING_MAX
+from app.web.routes.payments import WAITING_MAX
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

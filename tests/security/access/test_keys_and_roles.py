@@ -10,10 +10,10 @@ import time
 import pytest
 import requests
 
-from app.routes.gate import SLOW_SECONDS_STEP, name_guesser
-from app.routes.operations import OPERATIONS, Operation
-from app.routes.roles import PUBLIC
 from app.services import access, tenants
+from app.web.gate import SLOW_SECONDS_STEP, name_guesser
+from app.web.operations import OPERATIONS, Operation
+from app.web.roles import PUBLIC
 from models.tables.tenants import ROLES
 from testbed.shop import ACTOR, ORIGIN, Shop
 from testbed.stack import Stack

@@ -10,7 +10,7 @@ from limits import RateLimitItemPerSecond
 from limits.strategies import SlidingWindowCounterRateLimiter
 from redis import Redis
 
-from app.rate_storage import GuardedStorage
+from app.web.rate_storage import GuardedStorage
 from testbed.servers import Place
 from testbed.stack import Stack
 from testbed.waiting import wait_until

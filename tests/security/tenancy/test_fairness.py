@@ -15,20 +15,20 @@ import requests
 
 from app.core.token_bucket import Allowance
 from app.http.capacity import Bounds, Places
-from app.routes.payments import (
-    WAITING_MAX,
-    WAITING_PER_KEY_MAX,
-    WAITING_PER_TENANT_MAX,
-    WAITING_PER_TOKEN_MAX,
-    WAITING_PER_USER_MAX,
-)
-from app.routes.rates import HOLDERS_MAX, ClientRates, TenantRates, token_share, user_share
 from app.services.access import Caller
 from app.services.tenants import REQUESTS_PER_SECOND_DEFAULT
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
+from app.web.rate_limits import HOLDERS_MAX, ClientRates, TenantRates, token_share, user_share
+from app.web.routes.payments import (
+    WAITING_MAX,
+    WAITING_PER_KEY_MAX,
+    WAITING_PER_TENANT_MAX,
+    WAITING_PER_TOKEN_MAX,
+    WAITING_PER_USER_MAX,
+)
 from models import Database
 from testbed.shop import Shop
 from testbed.stack import Stack

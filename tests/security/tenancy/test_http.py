@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from app.routes.operations import OPERATIONS, Operation
-from app.routes.roles import PUBLIC
+from app.web.operations import OPERATIONS, Operation
+from app.web.roles import PUBLIC
 from testbed.servers import Servers
 from testbed.stack import Stack, open_stack
 from tests.security.tenancy.victims import Victim, make_victim

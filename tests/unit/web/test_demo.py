@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.http.client_address import ClientAddress
-from app.routes.demo import DEMO_USER, demo, new_demo_user
 from app.runtime.runtime import runtime
+from app.web.routes.demo import DEMO_USER, demo, new_demo_user
 from tests.support.repository import ROOT
 
 
@@ -22,7 +22,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
     monkeypatch.setenv("SLUICE_PUBLIC_URL", "https://sluice.example")
     monkeypatch.setenv("SLUICE_SOCKETS_PUBLIC_URL", "https://live.example:8443")
     runtime.cache_clear()
-    app = Flask("app", template_folder=str(ROOT / "app/templates"), static_folder=str(ROOT / "app/static"))
+    app = Flask("app", template_folder=str(ROOT / "app/web/templates"), static_folder=str(ROOT / "app/web/static"))
     app.register_blueprint(demo)
     yield app.test_client()
     runtime.cache_clear()

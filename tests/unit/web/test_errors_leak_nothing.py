@@ -11,8 +11,8 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError, Programm
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.core.errors import InvariantBroken
-from app.routes.errors import register_errors
 from app.sockets.application import add_errors
+from app.web.errors import register_errors
 
 CANARY = "canary-7f3a postgresql://sluice:secret@db/sluice"
 # What an exception carries beside its message must not come out either.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.routes.reference import Operation, list_operations, list_schemas
+from app.web.openapi.reference import Operation, list_operations, list_schemas
 
 SPEC: dict[str, Any] = {
     "openapi": "3.1.0",

@@ -15,15 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.validation.addresses import parse_address
 from app.core.validation.origins import read_origin
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
-from app.routes.errors import problem
-from app.routes.operations import BY_ROUTE, PAGES
-from app.routes.paths import path_pattern
-from app.routes.rates import client_rates, tenant_rates
-from app.routes.roles import PUBLIC
 from app.runtime.runtime import runtime
 from app.services.access import Caller, is_known_origin, recognise
 from app.services.auth_failures import note_failure
 from app.services.key_uses import KeyUses
+from app.web.errors import problem
+from app.web.operations import BY_ROUTE, PAGES
+from app.web.paths import path_pattern
+from app.web.rate_limits import client_rates, tenant_rates
+from app.web.roles import PUBLIC
 
 # A wrong key costs its sender this much more each time, up to a second; only a fifth of the connections may be spent
 # on it, so that nobody can use the slowing down to keep others out. Who is held back costs a greenlet, no thread.

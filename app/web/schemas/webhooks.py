@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, RootModel
 
 from app.core.validation.provider_values import REFERENCE_LENGTH_MAX
-from app.routes.schemas import Time, UuidText
+from app.web.schemas.payments import Time, UuidText
 
 
 class WebhookBody(BaseModel):

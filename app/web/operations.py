@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.routes import key_schemas, operator_schemas, schemas, webhook_schemas
-from app.routes.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, PUBLIC, READERS
+from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, PUBLIC, READERS
+from app.web.schemas import keys, operators, payments, webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/deposit",
         DEPOSITORS,
         "Ask for a deposit",
-        {201: schemas.Payment, 202: schemas.Payment},
+        {201: payments.Payment, 202: payments.Payment},
         (400, 415, 422),
-        schemas.DepositRequest,
+        payments.DepositRequest,
         (
             Parameter(
                 "Idempotency-Key",
@@ -73,10 +73,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments",
         READERS,
         "List payments, newest first",
-        {200: schemas.PaymentList},
+        {200: payments.PaymentList},
         (422,),
         parameters=(
-            Parameter("user_id", {"type": "string", "pattern": schemas.USER_ID_PATTERN}, "Of this user only."),
+            Parameter("user_id", {"type": "string", "pattern": payments.USER_ID_PATTERN}, "Of this user only."),
             Parameter(
                 "status",
                 {"enum": ["pending", "processing", "completed", "failed", "cancelled"]},
@@ -93,7 +93,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/{id}",
         READERS,
         "Read a payment, waiting for a change where asked",
-        {200: schemas.Payment},
+        {200: payments.Payment},
         (404, 422),
         parameters=(
             Parameter("wait", _WAIT, "Wait up to this many seconds for a change; more than 10 counts as 10."),
@@ -110,7 +110,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/{id}/cancel",
         DEPOSITORS,
         "Cancel a payment that has not ended",
-        {200: schemas.Payment},
+        {200: payments.Payment},
         (404, 409),
     ),
     Operation(
@@ -118,18 +118,18 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/{id}/timeline",
         READERS,
         "What happened to a payment; for client tokens its states and the user's own entries",
-        {200: schemas.Timeline},
+        {200: payments.Timeline},
         (404,),
     ),
     Operation(
-        "GET", "/api/wallets/{user_id}", READERS, "A user's wallets", {200: schemas.WalletList}, (404,), tag="Wallets"
+        "GET", "/api/wallets/{user_id}", READERS, "A user's wallets", {200: payments.WalletList}, (404,), tag="Wallets"
     ),
     Operation(
         "GET",
         "/api/wallets/{user_id}/transactions",
         READERS,
         "A user's wallet entries, newest first",
-        {200: schemas.EntryList},
+        {200: payments.EntryList},
         (404, 422),
         parameters=(
             Parameter("currency", {"type": "string", "pattern": "^[A-Z]{3}$"}, "In this currency only."),
@@ -143,7 +143,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/events",
         READERS,
         "Notifications with a larger id",
-        {200: schemas.EventList},
+        {200: payments.EventList},
         (422,),
         parameters=(
             Parameter(
@@ -161,9 +161,9 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/client-tokens",
         BACKENDS,
         "Make a token for a user's browser",
-        {201: schemas.ClientToken},
+        {201: payments.ClientToken},
         (400, 415, 422),
-        schemas.ClientTokenRequest,
+        payments.ClientTokenRequest,
         tag="Access",
     ),
     Operation(
@@ -171,11 +171,11 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/keys",
         ADMINS,
         "The tenant's secret keys, without their secrets",
-        {200: key_schemas.KeyList},
+        {200: keys.KeyList},
         tag="Access",
     ),
     Operation(
-        "POST", "/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: schemas.Ticket}, tag="Access"
+        "POST", "/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: payments.Ticket}, tag="Access"
     ),
 )
 
@@ -190,11 +190,11 @@ _DRY_RUN = Parameter("dry_run", {"enum": ["true", "false"]}, "`true`: only say w
 
 
 def _act(action: str, summary: str) -> Operation:
-    answers: dict[int, type[BaseModel] | None] = {200: schemas.DeadLetterDetail}
+    answers: dict[int, type[BaseModel] | None] = {200: payments.DeadLetterDetail}
     rule = f"/api/dead-letters/{{id}}/{action}"
     problems = (400, 404, 409, 413, 415, 422)
     return Operation(
-        *("POST", rule, DECIDERS, summary, answers, problems, operator_schemas.ReasonRequest, (_DRY_RUN,)),
+        *("POST", rule, DECIDERS, summary, answers, problems, operators.ReasonRequest, (_DRY_RUN,)),
         tag="Dead letters",
         body_is_optional=True,
     )
@@ -206,7 +206,7 @@ OPERATIONS += (
         "/api/dead-letters",
         DECIDERS,
         "List dead letters, newest first",
-        {200: schemas.DeadLetterList},
+        {200: payments.DeadLetterList},
         (422,),
         parameters=(
             Parameter(
@@ -225,7 +225,7 @@ OPERATIONS += (
         "/api/dead-letters/{id}",
         DECIDERS,
         "Read a dead letter with its bytes and history",
-        {200: schemas.DeadLetterDetail},
+        {200: payments.DeadLetterDetail},
         (404,),
         tag="Dead letters",
     ),
@@ -237,9 +237,9 @@ OPERATIONS += (
         "/api/dead-letters/redrive",
         DECIDERS,
         "Make the work of all open ones that fit due again",
-        {200: schemas.RedriveList},
+        {200: payments.RedriveList},
         (400, 413, 415, 422),
-        operator_schemas.ReasonRequest,
+        operators.ReasonRequest,
         (*_DEAD_LETTER_FILTERS, LIMIT, _DRY_RUN),
         tag="Dead letters",
         body_is_optional=True,
@@ -260,8 +260,8 @@ _WEBHOOK_HEADERS = (
 )
 
 
-def _webhook(path: str, summary: str, body: type[BaseModel] = webhook_schemas.WebhookBody) -> Operation:
-    answers: dict[int, type[BaseModel] | None] = {200: webhook_schemas.WebhookReceipt}
+def _webhook(path: str, summary: str, body: type[BaseModel] = webhooks.WebhookBody) -> Operation:
+    answers: dict[int, type[BaseModel] | None] = {200: webhooks.WebhookReceipt}
     return Operation("POST", path, PUBLIC, summary, answers, _WEBHOOK_PROBLEMS, body, _WEBHOOK_HEADERS, tag="Webhooks")
 
 
@@ -269,14 +269,14 @@ OPERATIONS += (
     _webhook("/webhooks/payment-success", "A provider says that money arrived"),
     _webhook("/webhooks/payment-failed", "A provider says that a payment failed or was cancelled"),
     _webhook("/webhooks/payment-callback", "A provider says how a payment went"),
-    _webhook("/webhooks/{provider_id}", "A webhook in a provider's own form", webhook_schemas.ProviderBody),
-    Operation("GET", "/health/live", PUBLIC, "Whether this process answers", {200: schemas.Health}, tag="Watching"),
+    _webhook("/webhooks/{provider_id}", "A webhook in a provider's own form", webhooks.ProviderBody),
+    Operation("GET", "/health/live", PUBLIC, "Whether this process answers", {200: payments.Health}, tag="Watching"),
     Operation(
         "GET",
         "/health/ready",
         PUBLIC,
         "Whether this process can store a row",
-        {200: schemas.Health, 503: schemas.Health},
+        {200: payments.Health, 503: payments.Health},
         tag="Watching",
     ),
     Operation(
@@ -284,7 +284,7 @@ OPERATIONS += (
         "/health/work",
         PUBLIC,
         "Whether due work is being done",
-        {200: schemas.Health, 503: schemas.Health},
+        {200: payments.Health, 503: payments.Health},
         tag="Watching",
     ),
     Operation("GET", "/metrics", PUBLIC, "Prometheus text", {200: None}, (403,), tag="Watching"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.routes.example_calls import SIGNED_PREFIX, Call, write_curl, write_message
+from app.web.openapi.example_calls import SIGNED_PREFIX, Call, write_curl, write_message
 
 Spec = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")

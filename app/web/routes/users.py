@@ -10,9 +10,12 @@ from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.core.payment import format_time
-from app.routes.card_numbers import card_errors
-from app.routes.gate import caller
-from app.routes.reading import (
+from app.runtime.runtime import runtime
+from app.services import access, notifications, tenants, wallets
+from app.services.access import USER_ID
+from app.web.card_numbers import card_errors
+from app.web.gate import caller
+from app.web.parsing import (
     BIGINT_MAX,
     page,
     read_body,
@@ -24,10 +27,7 @@ from app.routes.reading import (
     read_number_cursor,
     write_cursor,
 )
-from app.routes.schemas import ClientTokenRequest
-from app.runtime.runtime import runtime
-from app.services import access, notifications, tenants, wallets
-from app.services.access import USER_ID
+from app.web.schemas.payments import ClientTokenRequest
 
 blueprint = Blueprint("users", __name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from app.routes import schemas
-from app.routes.operations import OPERATIONS, Operation, Parameter
-from app.routes.roles import PUBLIC
+from app.web.operations import OPERATIONS, Operation, Parameter
+from app.web.roles import PUBLIC
+from app.web.schemas import payments
 
 _TITLES = {
     400: "The request cannot be read",
@@ -28,7 +28,7 @@ _TITLES = {
 _PATH_SCHEMAS = {
     "id": {"type": "string", "format": "uuid"},
     "provider_id": {"type": "string", "format": "uuid"},
-    "user_id": {"type": "string", "pattern": schemas.USER_ID_PATTERN, "examples": ["user_42"]},
+    "user_id": {"type": "string", "pattern": payments.USER_ID_PATTERN, "examples": ["user_42"]},
 }
 
 
@@ -36,7 +36,7 @@ _PATH_SCHEMAS = {
 def document() -> dict[str, Any]:
     """Returns the document; the same object every time, not to be changed."""
     models = {model for operation in OPERATIONS for model in (*operation.answers.values(), operation.body) if model}
-    models.add(schemas.Problem)
+    models.add(payments.Problem)
     _, definitions = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template="#/components/schemas/{model}",

@@ -8,13 +8,13 @@ from flask import Flask, Response, g, request
 
 from app.http.client_address import ClientAddress
 from app.http.request_bodies import GuardedBodies
-from app.routes import documents, operators, payments, users, watching, webhooks
-from app.routes.errors import problem, register_errors
-from app.routes.gate import allow_known_origin, register_gate
-from app.routes.paths import ObjectConverter, path_pattern
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import REQUEST_SECONDS, REQUESTS
 from app.runtime.runtime import runtime
+from app.web.errors import problem, register_errors
+from app.web.gate import allow_known_origin, register_gate
+from app.web.paths import ObjectConverter, path_pattern
+from app.web.routes import documents, health, operators, payments, users, webhooks
 
 
 def create_app() -> Flask:
@@ -35,13 +35,13 @@ def create_app() -> Flask:
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     for blueprint in (
         *(payments.blueprint, users.blueprint, operators.blueprint),
-        *(webhooks.blueprint, watching.blueprint),
+        *(webhooks.blueprint, health.blueprint),
     ):
         app.register_blueprint(blueprint)
     app.register_blueprint(documents.documents)
     if settings.is_demo:
         # Imported only here: outside `sluice up` the demo routes do not exist.
-        from app.routes.demo import demo
+        from app.web.routes.demo import demo
 
         app.register_blueprint(demo)
     _point_to_sockets(app)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, make_response, render_template, request
 from markupsafe import Markup, escape
 
-from app.openapi import document
-from app.routes.example_calls import CALLS
-from app.routes.reference import list_operations, list_schemas
 from app.runtime.runtime import runtime
+from app.web.openapi.document import document
+from app.web.openapi.example_calls import CALLS
+from app.web.openapi.reference import list_operations, list_schemas
 
 documents = Blueprint("documents", __name__)
 

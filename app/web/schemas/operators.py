@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from app.core.validation.reason import REASON_LENGTH_MAX, check_reason
-from app.routes.schemas import Strict
+from app.web.schemas.payments import Strict
 
 Reason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH_MAX, examples=["agreed with the customer"])]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from app.routes.schemas import Time, UuidText
+from app.web.schemas.payments import Time, UuidText
 
 
 class Key(BaseModel):

@@ -9,9 +9,11 @@ import uuid
 from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
-from app.routes.gate import caller
-from app.routes.operator_schemas import ReasonRequest
-from app.routes.reading import (
+from app.runtime.runtime import runtime
+from app.services import cases, dead_letters, redrive
+from app.services.dead_letters import KINDS, STATES, Filters
+from app.web.gate import caller
+from app.web.parsing import (
     field_error,
     page,
     read_choice,
@@ -24,9 +26,7 @@ from app.routes.reading import (
     read_path_id,
     write_cursor,
 )
-from app.runtime.runtime import runtime
-from app.services import cases, dead_letters, redrive
-from app.services.dead_letters import KINDS, STATES, Filters
+from app.web.schemas.operators import ReasonRequest
 
 blueprint = Blueprint("operators", __name__)
 

@@ -56,10 +56,10 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Prepare the loaded application before the worker listens: connections, imports, garbage, key reports."""
-    from app.routes.rates import tenant_rates
     from app.runtime.gc_tuning import keep_what_is_loaded
     from app.runtime.runtime import runtime
     from app.services.process_keys import keep_reporting
+    from app.web.rate_limits import tenant_rates
 
     # The first request opens the connections; a caller who gets in need not wait for them.
     worker.wsgi.test_client().get("/health/ready")

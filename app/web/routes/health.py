@@ -13,12 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.http import draining
 from app.http.client_address import is_from_this_machine
 from app.http.metrics_server import collect_counters, is_token
-from app.openapi import document
-from app.routes.errors import problem
-from app.routes.payments import waiters
 from app.runtime.runtime import runtime
 from app.services import watching
 from app.services.auth_failures import note_failure
+from app.web.errors import problem
+from app.web.openapi.document import document
+from app.web.routes.payments import waiters
 
 blueprint = Blueprint("watching", __name__)
 

@@ -6,7 +6,7 @@ import re
 
 from werkzeug.routing import BaseConverter
 
-from app.routes.operations import OPERATIONS
+from app.web.operations import OPERATIONS
 
 
 def path_pattern(rule: str) -> str:

@@ -13,11 +13,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
-from app.routes.errors import problem
-from app.routes.reading import read_bounded
 from app.runtime.runtime import runtime
 from app.services import webhooks
 from app.services.webhooks import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
+from app.web.errors import problem
+from app.web.parsing import read_bounded
 
 log = structlog.get_logger(__name__)
 

@@ -15,9 +15,15 @@ from app.core.money import parse_amount
 from app.core.payment import Payment, Status, present_payment
 from app.http import draining
 from app.http.capacity import Bounds
-from app.routes.card_numbers import card_errors
-from app.routes.gate import caller
-from app.routes.reading import (
+from app.runtime.runtime import runtime
+from app.services import deposits, payments, timeline
+from app.services.access import USER_ID
+from app.services.deposits import Creation, Deposit
+from app.services.payments import Filters
+from app.web.card_numbers import card_errors
+from app.web.gate import caller
+from app.web.long_poll import WAIT_SECONDS_MAX, Waiters
+from app.web.parsing import (
     field_error,
     page,
     read_body,
@@ -31,13 +37,7 @@ from app.routes.reading import (
     read_time,
     write_cursor,
 )
-from app.routes.schemas import DepositRequest
-from app.runtime.runtime import runtime
-from app.services import deposits, payments, timeline
-from app.services.access import USER_ID
-from app.services.deposits import Creation, Deposit
-from app.services.payments import Filters
-from app.waiting import WAIT_SECONDS_MAX, Waiters
+from app.web.schemas.payments import DepositRequest
 
 blueprint = Blueprint("payments", __name__)
 
