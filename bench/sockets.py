@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from psycopg2.extras import execute_values
 
-from app.services.access import new_credential
+from app.services.access.callers import new_credential
 from app.sockets.gunicorn_settings import OTHER_CONNECTIONS, OTHER_FILES
 from app.sockets.hub import PER_USER_MAX
 from bench.cpu import Costs

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from app.services.access import create_client_token
+from app.services.access.callers import create_client_token
 from bench.figures import BenchFailed, Figure, describe_latency, latency
 from bench.filling import fill_payments, fill_webhooks, take_due
 from bench.hops import Passage, measure_hops, open_trace

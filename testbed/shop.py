@@ -14,7 +14,7 @@ from app.core.payment import Payment
 from app.core.signatures import decode_secret, sign_standard
 from app.runtime.runtime import Runtime
 from app.services import deposits, payments, providers, tenants, webhooks
-from app.services.access import Caller, create_client_token
+from app.services.access.callers import Caller, create_client_token
 from app.services.deposits import Deposit
 from app.services.inbox import Receipt
 from app.services.providers import NewProvider

@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 
-from app.services.access import Caller
+from app.services.access.callers import Caller
 
 # What a place is counted for: the bound's name, and whose it is.
 Holder = tuple[str, uuid.UUID | None, str | None]

@@ -16,7 +16,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
-from app.services.auth_failures import note_failure
+from app.services.access.auth_failures import note_failure
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings
 from app.runtime.vault import new_encryption_key
 from app.services import providers, tenants
-from app.services.access import new_credential
+from app.services.access.callers import new_credential
 from app.services.configuration import local_actor
 from app.services.demo import ensure_demo_key, move_demo_tenant
 from app.services.providers import NewProvider

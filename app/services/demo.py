@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from app.core.payment import format_time
 from app.runtime.runtime import runtime
-from app.services.access import create_client_token, parse_credential
+from app.services.access.callers import create_client_token, parse_credential
 
 
 def mint_demo_token(user_id: str) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from app.core.payment import Payment, Status
 from app.core.validation.origins import read_origin
 from app.runtime.group_commit import GroupCommit
 from app.runtime.runtime import Runtime
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.services.payment_rows import read_payment
 from app.services.payments import SHOWN_COLUMNS
 from models import Database, Row, new_id

@@ -12,7 +12,7 @@ from app.core.facts import Command, CommandKind
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
 from app.services import settlement
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.services.after_commit import queue, tell
 from app.services.payment_rows import read_payment
 from app.services.settlement import Item

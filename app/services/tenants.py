@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.core.payment import format_time
 from app.core.validation.origins import parse_origin
 from app.runtime.runtime import Runtime
-from app.services.access import new_credential
+from app.services.access.callers import new_credential
 from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import Database, new_id
 from models.database import alone

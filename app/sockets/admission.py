@@ -15,8 +15,8 @@ from flask import Request
 from app.core.validation.addresses import url_host
 from app.core.validation.origins import read_origin
 from app.runtime.settings import Settings
-from app.services.access import Caller
-from app.services.auth_failures import note_failure
+from app.services.access.auth_failures import note_failure
+from app.services.access.callers import Caller
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 

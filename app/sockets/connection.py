@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import gevent
 
 from app.runtime.metrics import SOCKETS_DROPPED
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.sockets.notification import Notification
 
 # Frames that wait for a slow reader, about a kilobyte each: one that is further behind resumes cheaper than it is kept.

@@ -9,7 +9,7 @@ import gevent
 from app.http.capacity import Bounds, Places
 from app.runtime.hints import read_numbered
 from app.runtime.metrics import HINTS_REJECTED, SOCKETS_OPEN
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.sockets.connection import RESTARTING, Connection
 from app.sockets.feed import Feed
 from app.sockets.problems import Refused, unavailable

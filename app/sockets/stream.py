@@ -9,7 +9,7 @@ from typing import Any
 
 from werkzeug.http import http_date
 
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.sockets.connection import Connection
 from app.sockets.notification import Notification, encode_chunk, encode_stream_event
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import gevent
 import structlog
 
-from app.services.access import find_dead_tokens
+from app.services.access.callers import find_dead_tokens
 from app.sockets.connection import TOKEN_ENDED, Connection
 from app.sockets.hub import Hub
 from models import Database

@@ -10,7 +10,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.sockets.connection import POLICY, TOO_BIG, Connection
 from app.sockets.notification import PING_FRAME, Notification, encode_socket_text
 

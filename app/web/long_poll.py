@@ -14,7 +14,7 @@ from app.http.capacity import Bounds, Places
 from app.runtime.hints import CHANGED_CHANNEL, read_changed
 from app.runtime.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
 from app.runtime.redis_client import open_client
-from app.services.access import Caller
+from app.services.access.callers import Caller
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from app.core.token_bucket import Allowance
 from app.runtime.redis_client import open_client
 from app.runtime.runtime import Runtime, runtime
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.web.rate_storage import GuardedStorage
 
 # A user's browsers get at most this part of the tenant's limit together, so that one of them cannot use it up.

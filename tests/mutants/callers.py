@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 from tests.support.repository import ROOT
 
-ACCESS = "app/services/access.py"
+ACCESS = "app/services/access/callers.py"
 GATE = "app/web/gate.py"
 ADMISSION = "app/sockets/admission.py"
 # By its name: its number is that of the day on which it came.

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.services import deposits
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.services.deposits import Creation, Deposit
 from testbed.shop import Shop
 

@@ -15,7 +15,7 @@ from app.http.client_address import is_from_this_machine
 from app.http.metrics_server import collect_counters, is_token
 from app.runtime.runtime import runtime
 from app.services import watching
-from app.services.auth_failures import note_failure
+from app.services.access.auth_failures import note_failure
 from app.web.errors import problem
 from app.web.openapi.document import document
 from app.web.routes.payments import waiters

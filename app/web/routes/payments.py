@@ -17,7 +17,7 @@ from app.http import draining
 from app.http.capacity import Bounds
 from app.runtime.runtime import runtime
 from app.services import deposits, payments, timeline
-from app.services.access import USER_ID
+from app.services.access.callers import USER_ID
 from app.services.deposits import Creation, Deposit
 from app.services.payments import Filters
 from app.web.card_numbers import card_errors

@@ -11,8 +11,9 @@ from flask import Blueprint, Response, jsonify
 from app.core.errors import RequestRejected
 from app.core.payment import format_time
 from app.runtime.runtime import runtime
-from app.services import access, notifications, tenants, wallets
-from app.services.access import USER_ID
+from app.services import notifications, tenants, wallets
+from app.services.access import callers
+from app.services.access.callers import USER_ID
 from app.web.card_numbers import card_errors
 from app.web.gate import caller
 from app.web.parsing import (
@@ -86,7 +87,7 @@ def create_client_token() -> tuple[Response, int]:
     body, who = read_body(ClientTokenRequest), caller()
     if errors := card_errors(runtime(), who.tenant_id, body):
         raise RequestRejected(422, "The request has errors.", errors)
-    token, expires_at = access.create_client_token(runtime(), who.tenant_id, who.key_id, body.user_id)
+    token, expires_at = callers.create_client_token(runtime(), who.tenant_id, who.key_id, body.user_id)
     answer = {"token": token, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
     return jsonify(answer), 201
 
@@ -101,6 +102,6 @@ def list_keys() -> Response:
 @blueprint.post("/api/tickets")
 def create_ticket() -> tuple[Response, int]:
     """Makes a single-use pass for one stream."""
-    ticket, expires_at = access.create_ticket(runtime(), caller())
+    ticket, expires_at = callers.create_ticket(runtime(), caller())
     answer = {"ticket": ticket, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
     return jsonify(answer), 201

@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from app.services import tenants
-from app.services.access import create_ticket, recognise, take_ticket
+from app.services.access.callers import create_ticket, recognise, take_ticket
 from app.services.configuration import ConfigurationError
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop

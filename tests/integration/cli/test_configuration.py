@@ -9,7 +9,7 @@ import pytest
 
 from app.core.signatures import decode_secret
 from app.runtime.runtime import Runtime
-from app.services.access import authenticate
+from app.services.access.callers import authenticate
 from models.migrations import newest_revision
 from testbed.servers import Place, Servers
 from tests.support.commands import LOCAL, Commands

@@ -27,7 +27,7 @@ from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
 from app.runtime.settings import Settings
-from app.services.access import create_client_token, new_credential
+from app.services.access.callers import create_client_token, new_credential
 from app.services.notifications import number_tenants
 from models import Database, new_id
 from models.migrations import upgrade

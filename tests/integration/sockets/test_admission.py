@@ -8,7 +8,7 @@ import socket
 import pytest
 import requests
 
-from app.services.access import authenticate, create_ticket
+from app.services.access.callers import authenticate, create_ticket
 from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support
 from tests.integration.sockets.sockets_support import ORIGIN, PUBLIC_URL, Shop, Stack

@@ -8,7 +8,7 @@ import time
 import requests
 import websocket
 
-from app.services.access import authenticate, create_ticket
+from app.services.access.callers import authenticate, create_ticket
 from app.sockets.hub import PER_USER_MAX
 from testbed.waiting import wait_until
 from tests.integration.sockets import sockets_support

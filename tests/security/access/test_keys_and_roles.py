@@ -10,7 +10,8 @@ import time
 import pytest
 import requests
 
-from app.services import access, tenants
+from app.services import tenants
+from app.services.access import callers
 from app.web.gate import SLOW_SECONDS_STEP, name_guesser
 from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
@@ -171,7 +172,7 @@ def test_what_is_stored_lets_nobody_in(house: Stack, shop: Shop) -> None:
         assert not any(secret in row["row"] for row in rows)
         assert any(credential.split("_", 1)[1].split(".")[0] in row["row"] for row in rows)
     # The public part and the stored hash together are no credential.
-    digest = access.parse_credential(shop.secret_key).secret_sha256.hex()  # type: ignore[union-attr]
+    digest = callers.parse_credential(shop.secret_key).secret_sha256.hex()  # type: ignore[union-attr]
     assert not is_good(house, f"{shop.secret_key.split('.')[0]}.{digest[:43]}")
 
 

@@ -110,8 +110,8 @@ def test_no_row_no_log_and_no_answer_holds_a_secret(house: Stack, shop: Shop) ->
 
 
 def test_objects_that_hold_secrets_do_not_show_them(runtime: Runtime, tenant: Shop) -> None:
+    from app.services.access.senders import find_sender
     from app.services.providers import NewProvider
-    from app.services.senders import find_sender
 
     sender = find_sender(runtime, tenant.provider_id)
     new = NewProvider(tenant.tenant_id, "p", "sandbox", "http://localhost", "key-in-repr", "secret-in-repr")

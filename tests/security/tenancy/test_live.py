@@ -11,7 +11,7 @@ import pytest
 import requests
 import websocket
 
-from app.services.access import authenticate, create_ticket
+from app.services.access.callers import authenticate, create_ticket
 from app.services.notifications import last_number
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from app.services.access import Caller
+from app.services.access.callers import Caller
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
 from app.sockets.problems import Refused
 from app.sockets.rows import Rows

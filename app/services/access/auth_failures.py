@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.token_bucket import Allowance
 from app.runtime.metrics import AUTH_FAILURES
-from app.services.access import parse_credential
+from app.services.access.callers import parse_credential
 from models import Database
 from models.database import alone
 
