@@ -15,7 +15,7 @@ from bench.place import Place, Shop
 AMOUNT_MINOR = 2_500
 AMOUNT = "25.00"
 CURRENCY = "USD"
-# As many as the product makes of one clearing wallet (app.services.ledger).
+# As many as the product makes of one clearing wallet (app.services.ledger.posting).
 CLEARING_SHARDS = 8
 HISTORY_USERS = 10_000
 # One transaction's worth of history: the temporary rows of a larger one would not fit into memory.

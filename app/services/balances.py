@@ -11,12 +11,12 @@ from sqlalchemy import Connection, text
 from app.core.decision import Transfer
 from app.core.facts import Fact, FactKind, Input
 from app.core.payment import Payment
-from app.services import ledger
-from app.services.ledger import Posting
+from app.services.ledger import posting
+from app.services.ledger.posting import Posting
 from app.services.payment_rows import LockedPayment
 
 # Minor units by wallet, kept up to date while a batch is decided.
-Balances = dict[ledger.UserKey, int]
+Balances = dict[posting.UserKey, int]
 
 _BALANCES = text(
     """
@@ -64,5 +64,5 @@ def with_balance(payment: Payment, given: Input, balances: Balances | None) -> P
 def note_transfer(balances: Balances | None, payment: Payment, transfer: Transfer | None) -> None:
     """Keep the balances up to date with what was decided."""
     if balances is not None and transfer is not None:
-        moved = ledger.user_change(Posting(payment, transfer))
+        moved = posting.user_change(Posting(payment, transfer))
         balances[moved.key] = balances.get(moved.key, 0) + moved.amount_minor

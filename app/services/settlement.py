@@ -18,12 +18,13 @@ from app.core.facts import Fact, Input
 from app.core.payment import EDGES, Payment
 from app.core.reversals import as_fact, list_following
 from app.core.state_machine import decide
-from app.services import alerts, audit, dead_letters, ledger
+from app.services import alerts, audit, dead_letters
 from app.services.alerts import AlertRow
 from app.services.audit import AuditRow
 from app.services.balances import Balances, lock_balances, note_transfer, with_balance
 from app.services.dead_letters import DeadLetterRow, Superseded
-from app.services.ledger import Posting
+from app.services.ledger import posting
+from app.services.ledger.posting import Posting
 from app.services.payment_rows import (
     LockedPayment,
     close_holds,
@@ -237,11 +238,11 @@ def _write(
     dead_letters.write(connection, add_evidence(connection, writes.cases))
     write_waiting(connection, writes.waiting, [(row.original, row.payment) for row in loaded.values()])
     alerts.write(connection, writes.alerts)
-    posted = ledger.post(connection, writes.postings)
+    posted = posting.post(connection, writes.postings)
     audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in writes.audit])
 
 
-def _audit_row(outcome: Outcome, before: Payment, posted: dict[ledger.PostingKey, dict[str, object]]) -> AuditRow:
+def _audit_row(outcome: Outcome, before: Payment, posted: dict[posting.PostingKey, dict[str, object]]) -> AuditRow:
     item, decision = outcome.item, outcome.decision
     assert decision is not None  # noqa: S101  # only decided items are kept for the audit
     after = decision.payment
