@@ -7,7 +7,6 @@ from app.runtime.runtime import runtime
 from app.services import (
     alerting,
     duties,
-    notifications,
     provider_calls,
     provider_trouble,
     seals,
@@ -16,6 +15,7 @@ from app.services import (
     verification,
     watching,
 )
+from app.services.records import notifications
 
 
 @celery_app.task(name="tasks.settle")

@@ -6,10 +6,11 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
-from app.services import alerts, breaker, dead_letters
-from app.services.alerts import AlertRow
-from app.services.dead_letters import DeadLetterRow
+from app.services import breaker
 from app.services.provider_claims import Claim
+from app.services.records import alerts, dead_letters
+from app.services.records.alerts import AlertRow
+from app.services.records.dead_letters import DeadLetterRow
 
 # A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
 # arrives for it all the same is still credited.

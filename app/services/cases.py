@@ -10,10 +10,11 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.money import format_money
 from app.runtime.runtime import Runtime
-from app.services import audit, settlement
+from app.services import settlement
 from app.services.after_commit import queue, tell
-from app.services.audit import AuditRow
 from app.services.configuration import name_reason
+from app.services.records import audit
+from app.services.records.audit import AuditRow
 from app.services.settlement import Item, Outcome
 
 _LOCK_PAYMENT = text(

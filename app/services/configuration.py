@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from app.runtime.runtime import Runtime
-from app.services import audit
-from app.services.audit import AuditRow
+from app.services.records import audit
+from app.services.records.audit import AuditRow
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}", re.ASCII)
 

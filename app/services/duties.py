@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from app.runtime.runtime import Runtime
-from app.services import database_trouble
+from app.services.records import database_trouble
 
 log = structlog.get_logger(__name__)
 

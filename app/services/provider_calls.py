@@ -14,13 +14,14 @@ from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.providers import Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
-from app.services import audit, breaker, database_trouble, setting_aside, settlement
+from app.services import breaker, setting_aside, settlement
 from app.services.after_commit import number, tell
-from app.services.audit import AuditRow
 from app.services.call_failures import count_attempts, give_up, is_past_asking, retry
 from app.services.call_shares import shares
 from app.services.giving_back import pay_back
 from app.services.provider_claims import Claim
+from app.services.records import audit, database_trouble
+from app.services.records.audit import AuditRow
 from app.services.settlement import Item
 from models import prepared, read
 

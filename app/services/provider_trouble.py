@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.errors import ProviderUnusable
 from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
-from app.services import alerts
-from app.services.alerts import AlertRow
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 from models.database import Role
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, text
 
 from app.core.payment import Payment, WaitingReversal
-from app.services.dead_letters import DeadLetterRow
+from app.services.records.dead_letters import DeadLetterRow
 from models import prepared, write_later
 from models.array_params import encode_rows, row_set
 

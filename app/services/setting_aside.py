@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.errors import ProviderUnusable
 from app.core.schedule import POSTPONE_SECONDS_MAX, postpone_seconds, retry_seconds
 from app.runtime.runtime import Runtime
-from app.services import alerts, database_trouble, dead_letters, provider_trouble
-from app.services.alerts import AlertRow
-from app.services.dead_letters import DeadLetterRow
+from app.services import provider_trouble
 from app.services.giving_back import give_back
+from app.services.records import alerts, database_trouble, dead_letters
+from app.services.records.alerts import AlertRow
+from app.services.records.dead_letters import DeadLetterRow
 from models import Row
 
 log = structlog.get_logger(__name__)

@@ -18,11 +18,7 @@ from app.core.facts import Fact, Input
 from app.core.payment import EDGES, Payment
 from app.core.reversals import as_fact, list_following
 from app.core.state_machine import decide
-from app.services import alerts, audit, dead_letters
-from app.services.alerts import AlertRow
-from app.services.audit import AuditRow
 from app.services.balances import Balances, lock_balances, note_transfer, with_balance
-from app.services.dead_letters import DeadLetterRow, Superseded
 from app.services.ledger import posting
 from app.services.ledger.posting import Posting
 from app.services.payment_rows import (
@@ -33,6 +29,10 @@ from app.services.payment_rows import (
     update_commitments,
     update_payments,
 )
+from app.services.records import alerts, audit, dead_letters
+from app.services.records.alerts import AlertRow
+from app.services.records.audit import AuditRow
+from app.services.records.dead_letters import DeadLetterRow, Superseded
 from app.services.reversal_rows import Waiting, add_evidence, write_waiting
 
 

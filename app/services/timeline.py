@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.payment import format_time
-from app.services.verdicts import Happened, order_verdicts
+from app.services.records.verdicts import Happened, order_verdicts
 from models import Database
 
 # Rows of one transaction share its time, so the source and the order within it follow the walk of the flow. What

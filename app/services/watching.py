@@ -6,8 +6,8 @@ from sqlalchemy import Connection, text
 
 from app.runtime.broker.queues import BROKER_ERRORS, measure_lists, measure_queues
 from app.runtime.runtime import Runtime
-from app.services import alerts
-from app.services.alerts import AlertRow
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 
 # Work that is due for longer than this is not being done. Provider calls may queue behind a slow provider's limit.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}

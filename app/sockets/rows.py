@@ -8,7 +8,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from app.services.access.callers import Caller, authenticate, is_known_origin, take_ticket
-from app.services.notifications import NUMBER_BATCH, encode, present
+from app.services.records.notifications import NUMBER_BATCH, encode, present
 from app.sockets.notification import Notification
 from app.sockets.turns import Turns
 from models import Database

@@ -163,7 +163,7 @@ CALLERS = (
     ),
     Mutant(
         "a client reads its own events only",
-        "app/services/notifications.py",
+        "app/services/records/notifications.py",
         'only_user = "" if user_id is None else "and d.user_id = :user_id"',
         'only_user = ""',
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist", "integration/web/test_api_reading.py"),

@@ -17,7 +17,8 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
 from app.runtime.runtime import Runtime
-from app.services import after_commit, cases, notifications, payments, redrive, seals, settlement, settling
+from app.services import after_commit, cases, payments, redrive, seals, settlement, settling
+from app.services.records import notifications
 from app.services.settlement import Item
 from app.services.verification import prove
 from app.services.verification.walking import check_payments

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, notifications, payments, provider_calls, seals, settling, sweep
+from app.services import cases, payments, provider_calls, seals, settling, sweep
+from app.services.records import notifications
 from app.services.verification import Report, prove
 from models import Database
 from testbed.servers import Servers

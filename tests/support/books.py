@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from app.core.money import format_amount
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import cases, notifications, payments, seals, settling
+from app.services import cases, payments, seals, settling
+from app.services.records import notifications
 from models import Database
 from models.database import Role, take_role
 from testbed.servers import Place

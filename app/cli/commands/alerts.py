@@ -8,8 +8,8 @@ from app.cli.options import limit_option, tenant_option
 from app.cli.output import json_option, print_rows
 from app.cli.stack import open_runtime
 from app.services import listing
-from app.services.alerts import KINDS
 from app.services.listing import Wanted
+from app.services.records.alerts import KINDS
 from app.services.tenants import find_tenant
 
 

@@ -13,8 +13,9 @@ from app.cli.options import Duration, limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
-from app.services import cases, dead_letters, redrive
-from app.services.dead_letters import KINDS, STATES, Filters
+from app.services import cases, redrive
+from app.services.records import dead_letters
+from app.services.records.dead_letters import KINDS, STATES, Filters
 from app.services.tenants import find_tenant
 
 _COLUMNS = {

@@ -9,8 +9,8 @@ import structlog
 from sqlalchemy import Connection, text
 
 from app.runtime.runtime import Runtime
-from app.services import alerts
-from app.services.alerts import AlertRow
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 from app.services.verification.proving import Mode, Report, prove
 from models import Database, new_id
 

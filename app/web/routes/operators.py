@@ -10,8 +10,9 @@ from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import runtime
-from app.services import cases, dead_letters, redrive
-from app.services.dead_letters import KINDS, STATES, Filters
+from app.services import cases, redrive
+from app.services.records import dead_letters
+from app.services.records.dead_letters import KINDS, STATES, Filters
 from app.web.gate import caller
 from app.web.parsing import (
     field_error,

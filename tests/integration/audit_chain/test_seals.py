@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.audit_seal import AUDIT_COLUMNS
 from app.runtime.runtime import Runtime
-from app.services import audit, seal_heads, seals
-from app.services.audit import AuditRow
+from app.services import seal_heads, seals
+from app.services.records import audit
+from app.services.records.audit import AuditRow
 from app.services.verification import prove
 from models import Database
 from testbed.servers import Place

@@ -9,8 +9,9 @@ import pytest
 
 from app.core.errors import WebhookRejected
 from app.runtime.runtime import Runtime
-from app.services import alerts, settling, webhooks
-from app.services.alerts import AlertRow
+from app.services import settling, webhooks
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 from app.services.webhooks import Delivery
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop

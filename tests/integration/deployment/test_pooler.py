@@ -18,7 +18,8 @@ from psycopg2 import errors
 from app.doctor import examine
 from app.local.spawn import find_unprivileged_identity, launch
 from app.runtime.runtime import Runtime
-from app.services import notifications, settling, verification
+from app.services import settling, verification
+from app.services.records import notifications
 from models import Database, prepared, read
 from models.statements import watched
 from testbed.servers import Place

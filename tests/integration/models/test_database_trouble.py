@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.services import database_trouble, duties, postponing, settling
+from app.services import duties, postponing, settling
+from app.services.records import database_trouble
 from app.services.webhook_claims import WebhookQueue
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.runtime.runtime import Runtime
-from app.services import notifications, settling
+from app.services import settling
+from app.services.records import notifications
 from models import Database, prepared, read, write_later
 from models.database import alone
 from models.statements import watched

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from app.services import alerting, alerts, providers
-from app.services.alerts import AlertRow
+from app.services import alerting, providers
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 from testbed.servers import Place
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
 from app.runtime.runtime import Runtime
-from app.services import notifications, settling
+from app.services import settling
+from app.services.records import notifications
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
 from testbed.servers import Place

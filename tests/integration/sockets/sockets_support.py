@@ -28,7 +28,7 @@ from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
 from app.runtime.settings import Settings
 from app.services.access.callers import create_client_token, new_credential
-from app.services.notifications import number_tenants
+from app.services.records.notifications import number_tenants
 from models import Database, new_id
 from models.migrations import upgrade
 from testbed.waiting import wait_until

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from app.core.redaction import redact
 from app.runtime.runtime import Runtime
 from app.runtime.vault import Vault, VaultError, new_encryption_key
-from app.services import dead_letters, providers, settling
-from app.services.dead_letters import DeadLetterRow
+from app.services import providers, settling
+from app.services.records import dead_letters
+from app.services.records.dead_letters import DeadLetterRow
 from app.services.rotation import ENCRYPTED, rotate_encryption
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop

@@ -12,7 +12,7 @@ import requests
 import websocket
 
 from app.services.access.callers import authenticate, create_ticket
-from app.services.notifications import last_number
+from app.services.records.notifications import last_number
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
 from tests.integration.sockets.clients import Client, Stream

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
-from app.services import notifications, settling, webhooks
+from app.services import settling, webhooks
+from app.services.records import notifications
 from app.services.webhooks import Delivery
 from testbed.shop import Shop
 from testbed.stack import Stack

@@ -16,7 +16,7 @@ from app.core.payment import Payment, format_time, present_payment
 from app.runtime.hints import Message, numbered_hint
 from app.runtime.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime.runtime import Runtime
-from app.services import database_trouble
+from app.services.records import database_trouble
 from models import Database, Row, Trouble, alone, new_id, prepared, read, write_later
 from models.array_params import encode_rows, row_set, uuid_array
 

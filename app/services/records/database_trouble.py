@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.metrics import DATABASE_TROUBLE
 from app.runtime.runtime import Runtime
-from app.services import alerts
-from app.services.alerts import AlertRow
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 from models import Trouble, find_trouble, read_sqlstate
 
 log = structlog.get_logger(__name__)

@@ -1,0 +1,1 @@
+"""Rows that are written inside other services' transactions: audit, alarms, notifications, dead letters."""
