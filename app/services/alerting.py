@@ -16,7 +16,7 @@ from app.core.schedule import retry_seconds
 from app.core.signatures import decode_secret, sign_standard
 from app.providers.outgoing import Outgoing
 from app.runtime.runtime import Runtime
-from app.services.giving_back import give_back
+from app.services.queues.release import give_back
 
 log = structlog.get_logger(__name__)
 

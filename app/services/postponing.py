@@ -23,7 +23,7 @@ from app.core.schedule import (
     retry_seconds,
 )
 from app.runtime.runtime import Runtime
-from app.services.giving_back import give_back
+from app.services.queues.release import give_back
 from app.services.translation import StoredWebhook
 from models import Trouble, prepared, write_later
 from models.array_params import encode_rows, row_set

@@ -18,8 +18,8 @@ from app.services import breaker, setting_aside, settlement
 from app.services.after_commit import number, tell
 from app.services.call_failures import count_attempts, give_up, is_past_asking, retry
 from app.services.call_shares import shares
-from app.services.giving_back import pay_back
 from app.services.provider_claims import Claim
+from app.services.queues.release import pay_back
 from app.services.records import audit, database_trouble
 from app.services.records.audit import AuditRow
 from app.services.settlement import Item

@@ -19,8 +19,8 @@ from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.runtime import Runtime
 from app.services import breaker, inbox, postponing, provider_trouble, settlement
 from app.services.after_commit import number, queue, tell
-from app.services.giving_back import pay_back
 from app.services.postponing import OWN_FAULT_DETAIL, Postponement
+from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.setting_aside import UNUSABLE_SECONDS

@@ -1,0 +1,1 @@
+"""What all work queues share: claims that are given back."""
