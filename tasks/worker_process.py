@@ -23,7 +23,7 @@ from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
 from app.runtime.parent_death import die_with_parent
 from app.services import process_keys
-from app.services.call_shares import shares
+from app.services.payments.call_shares import shares
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,11 @@ from app.core.money import format_amount, parse_amount
 from app.core.payment import Payment
 from app.core.signatures import decode_secret, sign_standard
 from app.runtime.runtime import Runtime
-from app.services import deposits, payments, providers, tenants, webhooks
+from app.services import providers, tenants, webhooks
 from app.services.access.callers import Caller, create_client_token
-from app.services.deposits import Deposit
 from app.services.inbox import Receipt
+from app.services.payments import deposits, queries
+from app.services.payments.deposits import Deposit
 from app.services.providers import NewProvider
 from app.services.tenants import NewTenant
 from app.services.webhooks import Delivery
@@ -78,7 +79,7 @@ class Shop:
 
     def payment(self, payment_id: uuid.UUID) -> Payment:
         """Reads a payment as the API does."""
-        return payments.get_payment(self.runtime.database, self.caller, payment_id)
+        return queries.get_payment(self.runtime.database, self.caller, payment_id)
 
     def body(self, payment: Payment, status: str = "success", **changes: Any) -> bytes:
         """Returns the body of a webhook about `payment`; a change to None takes the field away."""

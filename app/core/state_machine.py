@@ -1,6 +1,6 @@
 """The state machine: one total table over every state and every fact or command.
 
-Nothing else decides what happens to a payment. A decision is a value; `app.services.settlement` writes it.
+Nothing else decides what happens to a payment. A decision is a value; `app.services.payments.settlement` writes it.
 Rules: CONTRACT section 3, "States".
 """
 

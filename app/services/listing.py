@@ -13,9 +13,9 @@ from sqlalchemy import RowMapping, text
 from app.core.errors import RequestRejected
 from app.core.payment import present_payment
 from app.runtime.runtime import Runtime
-from app.services.payment_rows import read_payment
-from app.services.payments import SHOWN_COLUMNS
-from app.services.timeline import read_timeline
+from app.services.payments.queries import SHOWN_COLUMNS
+from app.services.payments.rows import read_payment
+from app.services.payments.timeline import read_timeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from sqlalchemy import RowMapping
 
 from app.core.payment import Payment
-from app.services.payment_rows import read_payment
-from app.services.payments import PAYMENT_COLUMNS
+from app.services.payments.queries import PAYMENT_COLUMNS
+from app.services.payments.rows import read_payment
 
 # Money of other references that was given back is no part of what a row of the list says.
 _REVERSED_BESIDE = (

@@ -17,14 +17,15 @@ from app.core.redaction import redact
 from app.core.schedule import retry_seconds
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.runtime import Runtime
-from app.services import breaker, inbox, postponing, provider_trouble, settlement
-from app.services.after_commit import number, queue, tell
+from app.services import inbox, postponing
+from app.services.payments import breaker, provider_trouble, settlement
+from app.services.payments.after_commit import number, queue, tell
+from app.services.payments.set_aside import UNUSABLE_SECONDS
+from app.services.payments.settlement import Outcome
 from app.services.postponing import OWN_FAULT_DETAIL, Postponement
 from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
-from app.services.setting_aside import UNUSABLE_SECONDS
-from app.services.settlement import Outcome
 from app.services.translation import StoredWebhook, to_dead_letter, translate
 from app.services.webhook_claims import Claim, WebhookQueue
 from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later

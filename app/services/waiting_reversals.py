@@ -6,9 +6,9 @@ from sqlalchemy import text
 
 from app.core.facts import Fact, FactKind
 from app.runtime.runtime import Runtime
-from app.services import settlement
-from app.services.after_commit import number, tell
-from app.services.settlement import Item
+from app.services.payments import settlement
+from app.services.payments.after_commit import number, tell
+from app.services.payments.settlement import Item
 from app.services.translation import name_provider
 
 # One transaction's worth; the rest is due at the next housekeeping, a minute later.

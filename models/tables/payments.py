@@ -22,7 +22,7 @@ from models.tables.declaration import Created, DueWork, Id, Minor, Model, Moment
 
 
 class PaymentTransaction(Model):
-    """A payment: one deposit from the asking to its end. Changed by `app.services.settlement` alone."""
+    """A payment: one deposit from the asking to its end. Changed by `app.services.payments.settlement` alone."""
 
     __tablename__ = "payment_transactions"
     __table_args__ = (

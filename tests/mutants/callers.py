@@ -149,14 +149,14 @@ CALLERS = (
     ),
     Mutant(
         "a client reads its own payments only",
-        "app/services/payments.py",
+        "app/services/payments/queries.py",
         '" and (cast(:user_id as text) is null or user_id = :user_id)"',
         '" and (cast(:user_id as text) is null or user_id is not null)"',
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),
     Mutant(
         "a client lists its own payments only",
-        "app/services/payments.py",
+        "app/services/payments/queries.py",
         "user_id = caller.user_id if caller.user_id is not None else filters.user_id",
         "user_id = filters.user_id",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-SERVICE = "app/services/deposits.py"
+SERVICE = "app/services/payments/deposits.py"
 MONEY = "app/core/money.py"
 JSON = "app/core/strict_json.py"
 SCHEMAS = "app/web/schemas/payments.py"

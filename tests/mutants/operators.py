@@ -46,7 +46,7 @@ OPERATORS = (
     ),
     Mutant(
         "a list that was asked for before a pause ends it not",
-        "app/services/breaker.py",
+        "app/services/payments/breaker.py",
         '" and paused_until > now() and changed_at < now() - make_interval(secs => :seconds)"',
         '" and paused_until > now() and :seconds > 0"',
         (f"{BREAKER}::test_a_list_that_was_asked_for_before_the_pause_does_not_end_it",),

@@ -9,21 +9,21 @@ MATRIX = "security/tenancy/test_http.py::test_a_stranger_learns_and_changes_noth
 TENANCY = (
     Mutant(
         "a query for a payment names the tenant",
-        "app/services/payments.py",
+        "app/services/payments/queries.py",
         "from payment_transactions where tenant_id = :tenant_id and id = :id",
         "from payment_transactions where cast(:tenant_id as uuid) is not null and id = :id",
         (MATRIX,),
     ),
     Mutant(
         "a list of payments names the tenant",
-        "app/services/payments.py",
+        "app/services/payments/queries.py",
         'conditions, parameters = ["tenant_id = :tenant_id"]',
         'conditions, parameters = ["cast(:tenant_id as uuid) is not null"]',
         (MATRIX,),
     ),
     Mutant(
         "another tenant's provider takes no deposits",
-        "app/services/deposits.py",
+        "app/services/payments/deposits.py",
         "left join payment_providers p on p.tenant_id = t.id",
         "left join payment_providers p on true",
         (MATRIX,),

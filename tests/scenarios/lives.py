@@ -17,9 +17,10 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
 from app.runtime.runtime import Runtime
-from app.services import after_commit, cases, payments, redrive, seals, settlement, settling
+from app.services import cases, redrive, seals, settling
+from app.services.payments import after_commit, queries, settlement
+from app.services.payments.settlement import Item
 from app.services.records import notifications
-from app.services.settlement import Item
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
 from models import Database
@@ -83,10 +84,10 @@ class Lives(RuleBasedStateMachine):
         """A user cancels."""
         number = pick % len(self.ids)
         if self.model.cancel(self.model.payments[number]):
-            payments.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
+            queries.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
             return
         with pytest.raises(RequestRejected) as refused:
-            payments.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
+            queries.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
         assert refused.value.status == 409
 
     @precondition(lambda self: self.ids)

@@ -16,7 +16,8 @@ import requests
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import provider_calls, seals, settling
+from app.services import seals, settling
+from app.services.payments import provider_calls
 from app.services.verification import prove
 from testbed.shop import Shop
 from testbed.stack import Stack

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, payments, provider_calls, seals, settling, sweep
+from app.services import cases, seals, settling, sweep
+from app.services.payments import provider_calls, queries
 from app.services.records import notifications
 from app.services.verification import Report, prove
 from models import Database
@@ -124,7 +125,7 @@ class World:
 
     def cancel(self) -> None:
         """Cancels the payment; who gets no answer asks again and may hear that it has ended."""
-        self._insist_once(lambda: payments.cancel_payment(self.shop.runtime, self.shop.caller, self.made[-1]))
+        self._insist_once(lambda: queries.cancel_payment(self.shop.runtime, self.shop.caller, self.made[-1]))
 
     def decide(self, kind: Literal["accept", "reject"]) -> None:
         """Accepts or rejects the one open case about money."""

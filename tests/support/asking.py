@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from app.core.errors import RequestRejected
-from app.services import deposits
 from app.services.access.callers import Caller
-from app.services.deposits import Creation, Deposit
+from app.services.payments import deposits
+from app.services.payments.deposits import Creation, Deposit
 from testbed.shop import Shop
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from app.core.money import format_amount
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import cases, payments, seals, settling
+from app.services import cases, seals, settling
+from app.services.payments import queries
 from app.services.records import notifications
 from models import Database
 from models.database import Role, take_role
@@ -113,8 +114,8 @@ def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:
         shop.deliver(shop.body(made["conflict"], status="failed"), webhook_id=f"msg-conflict-{number}")
         shop.deliver(shop.body(made["failed"], "failed", error_message="no money"))
         complete(shop, made["under"], amount="1.00")
-        payments.cancel_payment(runtime, shop.caller, made["cancelled"].id)
-        payments.cancel_payment(runtime, shop.caller, made["late"].id)
+        queries.cancel_payment(runtime, shop.caller, made["cancelled"].id)
+        queries.cancel_payment(runtime, shop.caller, made["late"].id)
         settle(runtime)
         complete(shop, made["late"])
         refund(shop, made["refunded"])

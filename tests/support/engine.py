@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import provider_calls, settling, sweep
+from app.services import settling, sweep
+from app.services.payments import provider_calls
 from app.services.records import notifications
 from testbed.servers import Place
 from testbed.shop import Shop

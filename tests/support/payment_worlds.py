@@ -127,7 +127,7 @@ class World:
 
 
 def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] | None:
-    """Does what `app.services.settlement` does with the decision; None where the step cannot be taken here."""
+    """Does what `app.services.payments.settlement` does with the decision; None where the step cannot be taken here."""
     if isinstance(given, Command) and given.kind in (CommandKind.ACCEPT, CommandKind.REJECT):
         if not world.open_cases:
             return None
@@ -176,7 +176,7 @@ def take_decision(world: World, payment: Payment, name: str, given: Input) -> tu
 
 
 def money_beside(world: World) -> tuple[Beside, ...]:
-    """What `app.services.settlement` reads of the dead letters for a payment with the mark `conflict`."""
+    """What `app.services.payments.settlement` reads of the dead letters for a payment with the mark `conflict`."""
     found: dict[tuple[str | None, str], Beside] = {}
     for row in world.cases if "conflict" in world.payment.exceptions else ():
         if row.reason in SECOND_MONEY and row.amount_minor is not None and row.currency:

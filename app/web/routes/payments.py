@@ -16,10 +16,10 @@ from app.core.payment import Payment, Status, present_payment
 from app.http import draining
 from app.http.capacity import Bounds
 from app.runtime.runtime import runtime
-from app.services import deposits, payments, timeline
 from app.services.access.callers import USER_ID
-from app.services.deposits import Creation, Deposit
-from app.services.payments import Filters
+from app.services.payments import deposits, queries, timeline
+from app.services.payments.deposits import Creation, Deposit
+from app.services.payments.queries import Filters
 from app.web.card_numbers import card_errors
 from app.web.gate import caller
 from app.web.long_poll import WAIT_SECONDS_MAX, Waiters
@@ -87,7 +87,7 @@ def create_deposit() -> Response:
         return _answer(creation, creation.payment, 202)
     payment = creation.payment
     if not _is_decided(payment):
-        read = functools.partial(payments.get_payment, runtime().database, caller(), payment.id)
+        read = functools.partial(queries.get_payment, runtime().database, caller(), payment.id)
         payment = waiters().wait(payment, read, _is_decided, seconds, caller())
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
@@ -171,7 +171,7 @@ def list_payments() -> Response:
     )
     if caller().user_id is not None and filters.user_id not in (None, caller().user_id):
         return jsonify({"data": [], "next_cursor": None})
-    rows = payments.list_payments(runtime().database, caller(), filters, limit + 1)
+    rows = queries.list_payments(runtime().database, caller(), filters, limit + 1)
     rows, next_cursor = page(rows, limit, lambda payment: write_cursor(payment.created_at, payment.id))
     return jsonify({"data": [present_payment(payment) for payment in rows], "next_cursor": next_cursor})
 
@@ -190,7 +190,7 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
             return not payment.is_open
         return payment.status is not Status.PENDING if version is None else payment.version != version
 
-    read = functools.partial(payments.get_payment, runtime().database, caller(), payment_id)
+    read = functools.partial(queries.get_payment, runtime().database, caller(), payment_id)
     seconds = min(seconds, WAIT_SECONDS_MAX)
     return jsonify(present_payment(waiters().wait(read(), read, is_done, seconds, caller())))
 
@@ -198,12 +198,12 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
 @blueprint.post("/api/payments/<object:id>/cancel")
 def cancel_payment(id: str) -> Response:  # the name in the path of the contract
     """Cancels a payment that has not ended."""
-    return jsonify(present_payment(payments.cancel_payment(runtime(), caller(), read_path_id(id))))
+    return jsonify(present_payment(queries.cancel_payment(runtime(), caller(), read_path_id(id))))
 
 
 @blueprint.get("/api/payments/<object:id>/timeline")
 def read_timeline(id: str) -> Response:  # the name in the path of the contract
     """Lists what happened to a payment, in order: everything, or for a client token its own states and entries."""
     who = caller()
-    payment = payments.get_payment(runtime().database, who, read_path_id(id))
+    payment = queries.get_payment(runtime().database, who, read_path_id(id))
     return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)})

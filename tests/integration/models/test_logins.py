@@ -17,7 +17,8 @@ from app.cli.stack import open_runtime
 from app.doctor import examine
 from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
-from app.services import alerting, provider_calls, provider_trouble, seals, settling, sweep, verification, watching
+from app.services import alerting, seals, settling, sweep, verification, watching
+from app.services.payments import provider_calls, provider_trouble
 from app.services.records import notifications
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES

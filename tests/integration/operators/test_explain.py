@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from app.cli import main
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
-from app.services import deposits, webhooks
+from app.services import webhooks
+from app.services.payments import deposits
 from app.services.webhooks import Delivery
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop

@@ -7,9 +7,10 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
-from app.services import explaining, seals, timeline
+from app.services import explaining, seals
 from app.services.partitions import dropping
 from app.services.partitions.listing import show_partitions
+from app.services.payments import timeline
 from app.services.records import notifications
 from app.services.verification import choose_mode, prove, prove_due
 from models.partitions import PARTITIONED

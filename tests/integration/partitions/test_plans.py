@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from app.services import timeline
+from app.services.payments import timeline
 from models.database import Role
 from models.migrations import make_partitions
 from models.partitions import PARTITIONED

@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.runtime.group_commit import LEADERS_MAX
 from app.runtime.runtime import Runtime
-from app.services import deposits, seals
+from app.services import seals
+from app.services.payments import deposits
 from app.services.verification import prove
 from models import new_id
 from testbed.servers import Place

@@ -13,7 +13,8 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, payments, policies, reconciliation, redrive, seals, sweep
+from app.services import cases, policies, reconciliation, redrive, seals, sweep
+from app.services.payments import queries
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
 from testbed.shop import ACTOR, Shop
@@ -51,7 +52,7 @@ class Scene:
 
     def cancel(self) -> None:
         with contextlib.suppress(RequestRejected):
-            payments.cancel_payment(self.shop.runtime, self.shop.caller, self.payment.id)
+            queries.cancel_payment(self.shop.runtime, self.shop.caller, self.payment.id)
 
     def accept(self) -> str:
         """Accepts what waits for a person; returns what the last acceptance did."""

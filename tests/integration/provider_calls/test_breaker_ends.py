@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from app.cli.commands.reconcile import EXIT_NOT_COMPARED
-from app.services import breaker
-from app.services.provider_calls import make_call
-from app.services.provider_claims import claim_call
+from app.services.payments import breaker
+from app.services.payments.provider_calls import make_call
+from app.services.payments.provider_claims import claim_call
 from testbed.stack import Stack
 from tests.support.broken_providers import BrokenProvider
 from tests.support.commands import Commands

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.local.processes import PROVIDER_THREADS
-from app.services import provider_calls
-from app.services.call_shares import CallShares
+from app.services.payments import provider_calls
+from app.services.payments.call_shares import CallShares
 from app.services.providers import NewProvider, create_provider
 from testbed.shop import ACTOR
 from testbed.stack import Stack

@@ -11,8 +11,8 @@ from app.core.errors import ProviderCallFailed
 from app.core.payment import Payment
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.providers.sandbox import SandboxAdapter
-from app.services import provider_calls
-from app.services.provider_claims import claim_call
+from app.services.payments import provider_calls
+from app.services.payments.provider_claims import claim_call
 from app.services.reconciliation import reconcile
 from testbed.stack import Stack
 from tests.support.engine import Engine

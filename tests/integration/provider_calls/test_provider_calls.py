@@ -9,9 +9,9 @@ import pytest
 import requests
 
 from app.core.payment import Payment
-from app.services import provider_calls
-from app.services.provider_calls import call_due, make_call
-from app.services.provider_claims import Claim, claim_call
+from app.services.payments import provider_calls
+from app.services.payments.provider_calls import call_due, make_call
+from app.services.payments.provider_claims import Claim, claim_call
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine

@@ -8,8 +8,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.runtime.runtime import Runtime
-from app.services import settlement, settling
-from app.services.settlement import Item
+from app.services import settling
+from app.services.payments import settlement
+from app.services.payments.settlement import Item
 from models import new_id
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop

@@ -13,7 +13,8 @@ import requests
 from app.doctor.secrets import examine_secrets
 from app.doctor.work import examine_work
 from app.runtime.vault import Vault, VaultError, fingerprint, new_encryption_key
-from app.services import process_keys, provider_trouble, providers, rotation
+from app.services import process_keys, providers, rotation
+from app.services.payments import provider_trouble
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack

@@ -8,12 +8,8 @@ import pytest
 import requests
 
 from app.runtime.vault import Vault, new_encryption_key
-from app.services import (
-    provider_calls,
-    provider_claims,
-    setting_aside,
-    watching,
-)
+from app.services import watching
+from app.services.payments import provider_calls, provider_claims, set_aside
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
@@ -97,7 +93,7 @@ def test_a_payment_whose_call_cannot_be_prepared_ends_alone(front: Stack, shop: 
     engine.call()
     assert shop.payment(other.id).status == "processing"
     assert (work(engine, spoiled.id)["attempts"], work(engine, spoiled.id)["waits"]) == (1, True)
-    for _ in range(setting_aside.ATTEMPTS_MAX - 1):
+    for _ in range(set_aside.ATTEMPTS_MAX - 1):
         engine.ask(spoiled.id)
     assert engine.dead_letters(spoiled.id) == [("attempts_exhausted", "open")]
     assert work(engine, spoiled.id)["action"] == "poll"

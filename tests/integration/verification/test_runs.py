@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.runtime.runtime import Runtime
-from app.services import payments, redrive, seals
+from app.services import redrive, seals
+from app.services.payments import queries
 from app.services.verification import choose_mode, prove, prove_due, proving, record, runs
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
@@ -167,7 +168,7 @@ def test_the_books_hold_at_every_moment_while_they_are_written(place: Place, run
             rounds += 1
             payment = shop.deposit(user_id=user_id)
             if rounds % 3 == 0:
-                payments.cancel_payment(runtime, shop.caller, payment.id)
+                queries.cancel_payment(runtime, shop.caller, payment.id)
             body = books.complete(
                 shop, payment, f"{user_id}-{rounds}", **({"amount": "1.00"} if rounds % 4 == 0 else {})
             )

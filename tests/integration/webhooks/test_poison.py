@@ -8,7 +8,8 @@ import uuid
 import pytest
 
 from app.core.payment import Payment
-from app.services import provider_claims, settling, webhook_claims
+from app.services import settling, webhook_claims
+from app.services.payments import provider_claims
 from app.services.webhook_claims import WebhookQueue
 from models import database
 from testbed.servers import Place

@@ -23,7 +23,7 @@ from app.core.schedule import (
     throttle_seconds,
 )
 from app.providers.outgoing import TOTAL_SECONDS
-from app.services.breaker import PROBE_AGAIN_SECONDS
+from app.services.payments.breaker import PROBE_AGAIN_SECONDS
 from celeryconfig import beat_schedule
 
 SWEEP_SECONDS = float(str(beat_schedule["sweep"]["schedule"]))

@@ -18,10 +18,11 @@ from app.core.facts import Fact, Input
 from app.core.payment import EDGES, Payment
 from app.core.reversals import as_fact, list_following
 from app.core.state_machine import decide
-from app.services.balances import Balances, lock_balances, note_transfer, with_balance
 from app.services.ledger import posting
 from app.services.ledger.posting import Posting
-from app.services.payment_rows import (
+from app.services.payments.balances import Balances, lock_balances, note_transfer, with_balance
+from app.services.payments.reversal_rows import Waiting, add_evidence, write_waiting
+from app.services.payments.rows import (
     LockedPayment,
     close_holds,
     lock_payments,
@@ -33,7 +34,6 @@ from app.services.records import alerts, audit, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
 from app.services.records.dead_letters import DeadLetterRow, Superseded
-from app.services.reversal_rows import Waiting, add_evidence, write_waiting
 
 
 @dataclass(frozen=True, slots=True)

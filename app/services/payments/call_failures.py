@@ -6,8 +6,8 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
-from app.services import breaker
-from app.services.provider_claims import Claim
+from app.services.payments import breaker
+from app.services.payments.provider_claims import Claim
 from app.services.records import alerts, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.records.dead_letters import DeadLetterRow

@@ -1,4 +1,4 @@
-"""Payments as callers see them: read, listed, cancelled; `app.services.deposits` makes them."""
+"""Payments as callers see them: read, listed, cancelled; `app.services.payments.deposits` makes them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import settlement
 from app.services.access.callers import Caller
-from app.services.after_commit import queue, tell
-from app.services.payment_rows import read_payment
-from app.services.settlement import Item
+from app.services.payments import settlement
+from app.services.payments.after_commit import queue, tell
+from app.services.payments.rows import read_payment
+from app.services.payments.settlement import Item
 from models import Database
 from models.database import alone
 

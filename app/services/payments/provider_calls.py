@@ -14,15 +14,15 @@ from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.providers import Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
-from app.services import breaker, setting_aside, settlement
-from app.services.after_commit import number, tell
-from app.services.call_failures import count_attempts, give_up, is_past_asking, retry
-from app.services.call_shares import shares
-from app.services.provider_claims import Claim
+from app.services.payments import breaker, set_aside, settlement
+from app.services.payments.after_commit import number, tell
+from app.services.payments.call_failures import count_attempts, give_up, is_past_asking, retry
+from app.services.payments.call_shares import shares
+from app.services.payments.provider_claims import Claim
+from app.services.payments.settlement import Item
 from app.services.queues.release import pay_back
 from app.services.records import audit, database_trouble
 from app.services.records.audit import AuditRow
-from app.services.settlement import Item
 from models import prepared, read
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
         return
     except Exception as error:  # ring code: the other calls that are due are made all the same
         if database_trouble.note(runtime, "provider", error):
-            setting_aside.postpone(runtime, claim.claim_id, claim.payment_id)
+            set_aside.postpone(runtime, claim.claim_id, claim.payment_id)
             return
         log.exception("answer_not_settled", payment_id=str(claim.payment_id))
         unknown = OutcomeUnknown(f"the answer could not be settled: {type(error).__name__}")
@@ -71,7 +71,7 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
         _settle_failure(runtime, claim, unknown, 0.0)
     except SQLAlchemyError as error:
         database_trouble.note(runtime, "provider", error)
-        setting_aside.postpone(runtime, claim.claim_id, claim.payment_id)
+        set_aside.postpone(runtime, claim.claim_id, claim.payment_id)
 
 
 def make_call(runtime: Runtime, claim: Claim) -> None:

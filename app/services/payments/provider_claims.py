@@ -16,9 +16,9 @@ from app.core.payment import OPEN, format_time
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime.runtime import Runtime
-from app.services import setting_aside
-from app.services.provider_trouble import read_api_key
-from app.services.setting_aside import SetAside
+from app.services.payments import set_aside
+from app.services.payments.provider_trouble import read_api_key
+from app.services.payments.set_aside import SetAside
 from models import Row, find_trouble, new_id, prepared, read, write_later
 from models.array_params import uuid_array
 
@@ -130,7 +130,7 @@ def claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID] = ()) -> tupl
             found, is_more_due = _claim_call(runtime, full_tenants)
             if not isinstance(found, SetAside):
                 return found, is_more_due
-            setting_aside.set_aside(runtime, found)
+            set_aside.set_aside(runtime, found)
 
 
 def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Claim | SetAside | None, bool]:

@@ -14,8 +14,8 @@ from app.core.validation.origins import read_origin
 from app.runtime.group_commit import GroupCommit
 from app.runtime.runtime import Runtime
 from app.services.access.callers import Caller
-from app.services.payment_rows import read_payment
-from app.services.payments import SHOWN_COLUMNS
+from app.services.payments.queries import SHOWN_COLUMNS
+from app.services.payments.rows import read_payment
 from models import Database, Row, new_id
 from models.array_params import encode_rows, row_set
 from models.database import alone

@@ -16,9 +16,9 @@ from app.core.decision import Verdict
 from app.core.payment import Status
 from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
+from app.services.payments.settlement import Outcome
 from app.services.records import database_trouble, notifications
 from app.services.records.notifications import Event, Numbering
-from app.services.settlement import Outcome
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 
 from app.runtime.runtime import Runtime
-from app.services.provider_claims import Claim, claim_call
+from app.services.payments.provider_claims import Claim, claim_call
 
 # What `sluice up` starts; a worker with another `--concurrency` says so when it starts.
 THREADS_DEFAULT = 16

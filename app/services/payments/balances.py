@@ -13,7 +13,7 @@ from app.core.facts import Fact, FactKind, Input
 from app.core.payment import Payment
 from app.services.ledger import posting
 from app.services.ledger.posting import Posting
-from app.services.payment_rows import LockedPayment
+from app.services.payments.rows import LockedPayment
 
 # Minor units by wallet, kept up to date while a batch is decided.
 Balances = dict[posting.UserKey, int]

@@ -1,0 +1,1 @@
+"""Payments: made, settled, called out to providers, read."""
