@@ -6,7 +6,7 @@ import shutil
 import time
 from typing import Any
 
-from app.services import settling, webhook_claims
+from app.services.webhooks import claims, settle
 from bench.figures import BenchFailed, Figure, compare
 from bench.filling import fill_history, fill_webhooks, make_due
 from bench.place import Ground, Place
@@ -67,13 +67,13 @@ def _start(*places: Place) -> None:
 def run_batches(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
     """Settles batches of other sizes in this process: the plot behind the size that is built in."""
     points = []
-    built_in = webhook_claims.BATCH_ROWS
+    built_in = claims.BATCH_ROWS
     with ground.open_place("batches") as place:
         try:
             for batch in BATCH_SIZES:
                 points.append(_measure_batch(place, batch, min(size.webhooks, max(batch * BATCHES, WEBHOOKS_MIN))))
         finally:
-            webhook_claims.BATCH_ROWS = built_in
+            claims.BATCH_ROWS = built_in
     say("one process, by batch size: " + ", ".join(f"{p['batch']}: {p['per_second']:,}/s" for p in points))
     messages = next(point["messages"] for point in points if point["batch"] == built_in)
     return {
@@ -91,11 +91,11 @@ def _measure_batch(place: Place, batch: int, count: int) -> dict[str, Any]:
     """Settles `count` webhooks in batches of `batch`; returns their rate and the messages that a batch took."""
     fill_webhooks(place, count, USERS)
     make_due(place, count)
-    webhook_claims.BATCH_ROWS = batch
+    claims.BATCH_ROWS = batch
     batches, started = 0, time.monotonic()
     with watched(place.runtime.database.engine) as sent:
-        queue = webhook_claims.WebhookQueue()
-        while settling.settle_batch(place.runtime, queue):
+        queue = claims.WebhookQueue()
+        while settle.settle_batch(place.runtime, queue):
             batches += 1
     seconds = time.monotonic() - started
     return {"batch": batch, "per_second": round(count / seconds), "messages": round(len(sent) / max(1, batches), 1)}

@@ -13,14 +13,15 @@ from app.core.money import format_amount, parse_amount
 from app.core.payment import Payment
 from app.core.signatures import decode_secret, sign_standard
 from app.runtime.runtime import Runtime
-from app.services import providers, tenants, webhooks
+from app.services import providers, tenants
 from app.services.access.callers import Caller, create_client_token
-from app.services.inbox import Receipt
 from app.services.payments import deposits, queries
 from app.services.payments.deposits import Deposit
 from app.services.providers import NewProvider
 from app.services.tenants import NewTenant
-from app.services.webhooks import Delivery
+from app.services.webhooks import receive
+from app.services.webhooks.inbox import Receipt
+from app.services.webhooks.receive import Delivery
 
 ACTOR = "operator:test"
 ORIGIN = "https://shop.example"
@@ -118,7 +119,7 @@ class Shop:
         """Delivers a signed webhook to the service behind the door; `path` "provider" is the provider's own."""
         provider_id = str(self.provider_id) if path == "provider" else None
         delivery = Delivery(path, provider_id, self.sign(body, webhook_id), body, "127.0.0.1")
-        return webhooks.receive(self.runtime, delivery)
+        return receive.receive(self.runtime, delivery)
 
 
 def make_shop(runtime: Runtime, sandbox_url: str = NOWHERE, **tenant: Any) -> Shop:

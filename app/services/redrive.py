@@ -18,7 +18,7 @@ from app.services.payments.settlement import Item
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.records.dead_letters import Filters, list_dead_letters
-from app.services.translation import StoredWebhook, translate
+from app.services.webhooks.translate import StoredWebhook, translate
 
 # Many at once come due at this pace: a provider and the workers have their daily work beside it.
 REDRIVES_PER_SECOND = 50

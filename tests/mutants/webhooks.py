@@ -91,7 +91,7 @@ WEBHOOKS = (
     ),
     Mutant(
         "two headers of a provider's own scheme",
-        "app/services/webhooks.py",
+        "app/services/webhooks/receive.py",
         "if delivery.doubled.intersection(sender.scheme.headers):",
         "if not delivery.headers:",
         ("security/http/test_doubled_headers.py::test_the_headers_of_other_schemes_come_once_as_well",),
@@ -140,21 +140,21 @@ WEBHOOKS = (
     ),
     Mutant(
         "an address outside the provider's list",
-        "app/services/webhooks.py",
+        "app/services/webhooks/receive.py",
         "if not sender.may_send_from(delivery.remote_address):",
         "if not delivery.remote_address:",
         ("security/webhooks/test_webhook_addresses.py",),
     ),
     Mutant(
         "a status that contradicts the path",
-        "app/services/webhooks.py",
+        "app/services/webhooks/receive.py",
         "isinstance(status, str) and status in known - statuses:",
         "isinstance(status, str) and status in statuses - known:",
         (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
     ),
     Mutant(
         "records of refusals are bounded in time",
-        "app/services/webhooks.py",
+        "app/services/webhooks/receive.py",
         "if not _records.take():",
         "if _records is None:",
         ("security/webhooks/test_refused_deliveries.py",),

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.core.errors import WebhookRejected
 from app.runtime.runtime import Runtime
-from app.services import webhooks
-from app.services.webhooks import PATH_STATUSES, PROVIDER_PATH, Delivery
+from app.services.webhooks import receive
+from app.services.webhooks.receive import PATH_STATUSES, PROVIDER_PATH, Delivery
 from tests.scenarios.crashing import Crashed
 
 PREFIX = "/webhooks/"
@@ -38,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         provider_id = None if path in PATH_STATUSES else path
         delivery = Delivery(path if provider_id is None else PROVIDER_PATH, provider_id, headers, body, "127.0.0.1")
         try:
-            webhooks.receive(self.server.runtime, delivery)
+            receive.receive(self.server.runtime, delivery)
             self.server.after_taking()
         except Crashed:
             self.close_connection = True

@@ -17,12 +17,13 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
 from app.runtime.runtime import Runtime
-from app.services import cases, redrive, seals, settling
+from app.services import cases, redrive, seals
 from app.services.payments import after_commit, queries, settlement
 from app.services.payments.settlement import Item
 from app.services.records import notifications
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
+from app.services.webhooks import settle as settling
 from models import Database
 from testbed.shop import ACTOR, Shop, make_shop
 from tests.scenarios.model import OTHER, OWN, Model, ModelPayment

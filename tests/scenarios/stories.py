@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from app.services import settling
+from app.services.webhooks import settle
 from tests.scenarios.world import World
 
 
@@ -99,7 +99,7 @@ def expired_then_paid(world: World) -> None:
 def webhook_before_the_answer(world: World) -> None:
     """The webhook is taken and settled while the provider's answer is still under way."""
     world.script(auto={"action": "pay"}, create={"after_webhook": True})
-    world.house.door.after_taking = lambda: settling.settle_due(world.shop.runtime)
+    world.house.door.after_taking = lambda: settle.settle_due(world.shop.runtime)
     begin(world)
     world.rest(1)
     world.work()
@@ -238,7 +238,7 @@ def webhook_before_the_payment(world: World) -> None:
         }
         with world.house.database.spared():
             shop.deliver(json.dumps(fields).encode())
-            settling.settle_due(shop.runtime)
+            settle.settle_due(shop.runtime)
 
     world.house.database.before_commit = meanwhile
     begin(world)
@@ -252,7 +252,7 @@ def unknown_payment(world: World) -> None:
     begin(world)
     world.act("pay", webhooks=2)
     world.work()
-    for _ in range(settling.ATTEMPTS_MAX):
+    for _ in range(settle.ATTEMPTS_MAX):
         world.pass_time("webhooks")
 
 

@@ -16,9 +16,10 @@ import requests
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import seals, settling
+from app.services import seals
 from app.services.payments import provider_calls
 from app.services.verification import prove
+from app.services.webhooks import settle
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.scenarios.copies import send_copies
@@ -81,7 +82,7 @@ def test_a_hundred_copies_from_four_processes(busy: Stack, engine: Engine, shop:
 
     def settle_meanwhile(runtime: Runtime) -> None:
         while not done.is_set():
-            settling.settle_due(runtime)
+            settle.settle_due(runtime)
 
     spawn = multiprocessing.get_context("spawn")
     with ThreadPoolExecutor(2) as settlers:
@@ -127,7 +128,7 @@ def test_webhook_poll_and_cancel_at_once(
 
         def take_and_settle(body: bytes = body) -> int:
             status = requests.post(url, data=body, headers=shop.sign(body), timeout=30).status_code
-            settling.settle_due(runtimes[0])
+            settle.settle_due(runtimes[0])
             return status
 
         def cancel(payment: Payment = payment, looks: int = number % HEAD_STARTS) -> int:

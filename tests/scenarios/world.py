@@ -16,10 +16,11 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, seals, settling, sweep
+from app.services import cases, seals, sweep
 from app.services.payments import provider_calls, queries
 from app.services.records import notifications
 from app.services.verification import Report, prove
+from app.services.webhooks import settle
 from models import Database
 from testbed.servers import Servers
 from testbed.shop import ACTOR, Shop
@@ -217,7 +218,7 @@ class World:
         runtime = self.shop.runtime
         task = {
             "provider": lambda: provider_calls.call_due(runtime),
-            "settle": lambda: settling.settle_due(runtime),
+            "settle": lambda: settle.settle_due(runtime),
             "notify": lambda: notifications.number_due(runtime),
         }[ring]
         if self.bells != "doubled":

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Engine
 from app.core.money import format_amount
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import cases, seals, settling
+from app.services import cases, seals
 from app.services.payments import queries
 from app.services.records import notifications
+from app.services.webhooks import settle as settling
 from models import Database
 from models.database import Role, take_role
 from testbed.servers import Place

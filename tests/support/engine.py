@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import settling, sweep
+from app.services import sweep
 from app.services.payments import provider_calls
 from app.services.records import notifications
+from app.services.webhooks import settle as settling
 from testbed.servers import Place
 from testbed.shop import Shop
 from testbed.waiting import wait_until

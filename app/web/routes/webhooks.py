@@ -14,8 +14,8 @@ from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.runtime.runtime import runtime
-from app.services import webhooks
-from app.services.webhooks import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
+from app.services.webhooks import receive
+from app.services.webhooks.receive import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
 from app.web.errors import problem
 from app.web.parsing import read_bounded
 
@@ -52,17 +52,17 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
     try:
         body = read_bounded(BODY_BYTES_MAX)
     except RequestRejected:
-        webhooks.refuse(runtime(), _delivery(path, provider_id, b""), "too_large")
+        receive.refuse(runtime(), _delivery(path, provider_id, b""), "too_large")
         raise
     delivery = _delivery(path, provider_id, body)
     if SINGLE_HEADERS & delivery.doubled:
-        webhooks.refuse(runtime(), delivery, "doubled_header")
+        receive.refuse(runtime(), delivery, "doubled_header")
         raise signatures.rejected("doubled_header")
     if request.mimetype != "application/json":
-        webhooks.refuse(runtime(), delivery, "media_type")
+        receive.refuse(runtime(), delivery, "media_type")
         return problem(415, "A webhook is application/json.")
     try:
-        receipt = webhooks.receive(runtime(), delivery)
+        receipt = receive.receive(runtime(), delivery)
     except ProviderUnusable:
         return problem(503, "The webhook cannot be verified now; nothing was stored. Try again.")
     except DBAPIError as error:

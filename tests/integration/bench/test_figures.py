@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
-from app.services import settling
+from app.services.webhooks import settle as settling
 from bench import history, hops, redirect, settle, sockets, to_socket, web
 from bench.figures import compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due

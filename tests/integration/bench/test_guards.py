@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.services import settling, webhook_claims
-from app.services.webhook_claims import WebhookQueue
+from app.services.webhooks import claims, settle
+from app.services.webhooks.claims import WebhookQueue
 from bench.filling import fill_webhooks, filled_in_bulk, make_due
 from bench.place import Ground, Place, open_ground
 from models import Database
@@ -43,7 +43,7 @@ def settle_one_batch(
     database = Database(place.environment["DATABASE_URL"], 2, prepares=False) if as_text else None
     runtime = replace(place.runtime, database=database) if database else place.runtime
     with watched(runtime.database.engine) as messages:
-        assert settling.settle_batch(runtime, WebhookQueue()) == count
+        assert settle.settle_batch(runtime, WebhookQueue()) == count
     if database:
         database.engine.dispose()
     return messages
@@ -74,7 +74,7 @@ def test_a_large_batch_looks_its_rows_up_and_reads_no_table_as_a_whole(ground: G
         fill_webhooks(place, 300, users=300)
         make_due(place, 300)
         before = count_rows_read_in_scans(place)
-        assert settling.settle_batch(place.runtime, WebhookQueue()) == 300
+        assert settle.settle_batch(place.runtime, WebhookQueue()) == 300
         after = count_rows_read_in_scans(place)
     assert {table: rows - before[table] for table, rows in after.items() if rows != before[table]} == {}
 
@@ -118,9 +118,9 @@ def test_the_claim_reads_its_batch_and_no_history(ground: Ground) -> None:
     scans = [node for node in nodes if node.get("Relation Name") == "webhook_work" and "Scan" in node["Node Type"]]
     assert scans
     read = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans)
-    assert read <= webhook_claims.BATCH_ROWS * ROWS_PER_CLAIMED, nodes
+    assert read <= claims.BATCH_ROWS * ROWS_PER_CLAIMED, nodes
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    assert buffers <= webhook_claims.BATCH_ROWS * BUFFERS_PER_CLAIMED
+    assert buffers <= claims.BATCH_ROWS * BUFFERS_PER_CLAIMED
 
 
 def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

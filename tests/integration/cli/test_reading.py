@@ -9,10 +9,10 @@ import pytest
 
 from app.core.errors import WebhookRejected
 from app.runtime.runtime import Runtime
-from app.services import settling, webhooks
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
-from app.services.webhooks import Delivery
+from app.services.webhooks import receive, settle
+from app.services.webhooks.receive import Delivery
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
 from tests.support.commands import Commands
@@ -57,7 +57,7 @@ def test_payments_are_chosen(commands: Commands, runtime: Runtime, tenant: Shop)
 def test_a_payment_is_shown_with_its_timeline(commands: Commands, runtime: Runtime, tenant: Shop) -> None:
     payment = tenant.deposit("25.00")
     tenant.deliver(tenant.body(payment))
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     story = commands.json("payments", "show", str(payment.id))
     assert story["payment"]["status"] == "completed"
     assert [event["kind"] for event in story["timeline"]] == [
@@ -100,7 +100,7 @@ def test_webhooks_are_listed_and_shown_as_they_were_sent(commands: Commands, run
     tenant.deliver(body, webhook_id="msg_one")
     (waiting,) = commands.json("webhooks", "list", "--status", "pending")["data"]
     assert waiting["id"] == str(receipt.webhook_id)
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     assert commands.json("webhooks", "list", "--status", "pending")["data"] == []
     (listed,) = commands.json("webhooks", "list", "--payment", str(payment.id))["data"]
     assert (listed["external_id"], listed["status"], listed["verdict"]) == ("msg_one", "processed", "applied")
@@ -121,7 +121,7 @@ def test_refused_webhooks_are_listed(commands: Commands, runtime: Runtime, tenan
     body = tenant.body(tenant.deposit())
     headers = tenant.sign(body) | {"webhook-signature": "v1,AAAA"}
     with pytest.raises(WebhookRejected):
-        webhooks.receive(runtime, Delivery("payment-callback", None, headers, body, "192.0.2.7"))
+        receive.receive(runtime, Delivery("payment-callback", None, headers, body, "192.0.2.7"))
     (refusal,) = commands.json("webhooks", "list", "--refused")["data"]
     assert refusal["reason"] == "signature"
     assert refusal["remote_address"] == "192.0.2.7"

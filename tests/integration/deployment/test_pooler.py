@@ -18,8 +18,9 @@ from psycopg2 import errors
 from app.doctor import examine
 from app.local.spawn import find_unprivileged_identity, launch
 from app.runtime.runtime import Runtime
-from app.services import settling, verification
+from app.services import verification
 from app.services.records import notifications
+from app.services.webhooks import settle
 from models import Database, prepared, read
 from models.statements import watched
 from testbed.servers import Place
@@ -87,7 +88,7 @@ def test_money_arrives_with_the_defaults(place: Place, pooler: str, runtime: Run
         payments = [shop.deposit() for _ in range(6)]
         for payment in payments:
             shop.deliver(shop.body(payment))
-            settling.settle_due(pooled)
+            settle.settle_due(pooled)
         notifications.number_due(pooled)
         assert {shop.payment(payment.id).status for payment in payments} == {"completed"}
         assert verification.prove(database, "full").broken == {}

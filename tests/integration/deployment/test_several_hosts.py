@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from app.services import settling
+from app.services.webhooks import settle
 from models.migrations import make_partitions
 from testbed.servers import Place
 from testbed.shop import make_shop
@@ -43,7 +43,7 @@ def test_money_arrives_and_commands_work(spread_place: Place) -> None:
         shop = make_shop(runtime)
         payment = shop.deposit()
         shop.deliver(shop.body(payment))
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
         assert shop.payment(payment.id).status == "completed"
     assert make_partitions(spread_place.owner_database_url) == []
     commands = Commands(spread_place)

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.services import duties, postponing, settling
+from app.services import duties
 from app.services.records import database_trouble
-from app.services.webhook_claims import WebhookQueue
+from app.services.webhooks import postpone, settle
+from app.services.webhooks.claims import WebhookQueue
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop
 from testbed.waiting import wait_until
@@ -17,7 +18,7 @@ from tests.support.engine import Engine
 from tests.support.locking import held_lock
 
 # More rounds than a webhook has attempts.
-ROUNDS = settling.ATTEMPTS_MAX + 3
+ROUNDS = settle.ATTEMPTS_MAX + 3
 
 LOCKS = {
     "payment": "select from payment_transactions where user_id = 'held' for update",
@@ -29,7 +30,7 @@ LOCKS = {
 @pytest.fixture(autouse=True)
 def fresh_episodes() -> None:
     database_trouble.forget_episodes()
-    postponing.forget_moments()
+    postpone.forget_moments()
 
 
 def open_wallets(shop: Shop, engine: Engine, *users: str) -> None:
@@ -146,10 +147,10 @@ def test_a_read_only_database_costs_nothing_and_the_alarm_follows(place: Place) 
         place.rows(f"alter database {place.name} set default_transaction_read_only = on")
         runtime.database.engine.dispose()
         for _ in range(ROUNDS):
-            duties.run(runtime, "settle", settling.settle_due)
+            duties.run(runtime, "settle", settle.settle_due)
         writing(place, f"alter database {place.name} reset default_transaction_read_only")
         runtime.database.engine.dispose()
-        duties.run(runtime, "settle", settling.settle_due)
+        duties.run(runtime, "settle", settle.settle_due)
         assert shop.payment(payment.id).status == "completed"
         assert place.value("select count(*) from dead_letters") == 0
         assert [alarm["trouble"] for alarm in alarms(place)] == ["read_only"]
@@ -165,7 +166,7 @@ def test_a_claimed_row_that_a_stranger_holds_stops_no_other_and_loses_no_attempt
         assert len(claim) == 2
         lock = "select from webhook_work where payment_id = %s for update"
         with held_lock(place, lock, held.id):
-            settling.settle_claimed(runtime, claim)
+            settle.settle_claimed(runtime, claim)
             assert (shop.payment(held.id).status, shop.payment(free.id).status) == ("pending", "completed")
             late = shop.deposit(user_id="late")
             shop.deliver(shop.body(late))
@@ -196,7 +197,7 @@ def test_an_outage_that_also_keeps_the_attempt_from_being_given_back_costs_none(
         for payment in payments:
             shop.deliver(shop.body(payment))
         place.rows(SLOW)
-        running = pool.submit(duties.run, runtime, "settle", settling.settle_due)
+        running = pool.submit(duties.run, runtime, "settle", settle.settle_due)
         wait_until(lambda: place.rows("select from webhook_work where claim_id is not null"), "they are claimed")
         servers.administer(f"alter database {place.name} with allow_connections false")
         end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{place.name}'"

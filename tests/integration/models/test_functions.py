@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.doctor import examine
 from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER
-from app.services import settling
+from app.services.webhooks import settle
 from models import Database
 from models.database import Role
 from models.migrations import configuration, upgrade
@@ -106,7 +106,7 @@ def test_web_of_one_tenant_stores_no_webhook_for_another(place: Place, tenant: S
         tenant.runtime.database.transaction("web", tenant.tenant_id) as connection,
     ):
         connection.execute(store, values)
-    settling.settle_due(tenant.runtime)
+    settle.settle_due(tenant.runtime)
     assert place.value("select count(*) from payment_webhooks") == 0
     assert place.value("select count(*) from wallet_transactions") == 0
 
@@ -154,7 +154,7 @@ def attempt(cursor: Any, statement: str) -> str:
 def test_temporary_objects_stand_in_for_nothing_while_a_function_runs_as_its_owner(place: Place, tenant: Shop) -> None:
     """Where PUBLIC may make temporary objects, as in a database that somebody else made."""
     tenant.deliver(tenant.body(tenant.deposit()))
-    settling.settle_due(tenant.runtime)
+    settle.settle_due(tenant.runtime)
     place.rows(f"grant temporary on database {place.name} to public")
     callable_ones = place.rows(f"select f.* from ({FUNCTIONS}) as f where f.is_definer and not f.is_trigger")
     with shadows(place) as cursor:

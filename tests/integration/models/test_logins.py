@@ -17,9 +17,10 @@ from app.cli.stack import open_runtime
 from app.doctor import examine
 from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
-from app.services import alerting, seals, settling, sweep, verification, watching
+from app.services import alerting, seals, sweep, verification, watching
 from app.services.payments import provider_calls, provider_trouble
 from app.services.records import notifications
+from app.services.webhooks import settle
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.migrations import upgrade
@@ -118,7 +119,7 @@ def test_a_login_acts_as_its_own_roles_and_no_other(place: Place, process_type: 
 
 # What the tasks of each worker do (tasks/__init__.py): nothing of it may meet a right that its login has not.
 DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
-    "settle": (settling.settle_due, notifications.number_due),
+    "settle": (settle.settle_due, notifications.number_due),
     "provider": (
         *(provider_calls.call_due, sweep.sweep, sweep.housekeep, watching.raise_overdue, provider_trouble.raise_alarms),
         *(alerting.post_due, seals.seal_due, verification.prove_due),

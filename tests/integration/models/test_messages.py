@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.runtime.runtime import Runtime
-from app.services import settling
 from app.services.records import notifications
+from app.services.webhooks import settle
 from models import Database, prepared, read, write_later
 from models.database import alone
 from models.statements import watched
@@ -63,7 +63,7 @@ def test_nothing_is_prepared_where_a_pooler_forbids_it(place: Place, runtime: Ru
     shop = make_shop(dataclasses.replace(runtime, database=database))
     payment = shop.deposit()
     shop.deliver(shop.body(payment))
-    settling.settle_due(shop.runtime)
+    settle.settle_due(shop.runtime)
     assert shop.payment(payment.id).status == "completed"
     assert notifications.last_number(database, shop.tenant_id) == 1
     assert count_known(database) == 0
@@ -235,7 +235,7 @@ def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
         body = shop.body(payment)
         shop.deliver(body, webhook_id=f"msg_{payment.id}")
         shop.deliver(body, webhook_id=f"msg_{payment.id}")
-        settling.settle_due(shop.runtime)
+        settle.settle_due(shop.runtime)
         assert shop.payment(payment.id).status == "completed"
         return count_blocks() - before
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.services import settling
+from app.services.webhooks import settle
 from models.database import Role
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from testbed.servers import Place, Servers
@@ -40,7 +40,7 @@ def settled(servers: Servers) -> Iterator[Shop]:
         shop = make_shop(runtime)
         shop.deliver(shop.body(shop.deposit()))
         shop.deliver(shop.body(shop.deposit(), amount="1.00"))
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
         shop.deposit()
         yield shop
 

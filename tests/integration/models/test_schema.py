@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.services import settling
+from app.services.webhooks import settle
 from models import Database, Model
 from models.database import Role
 from models.database_urls import psycopg2_url
@@ -106,7 +106,7 @@ def attempt(place: Place, role: str, statement: str, tenant_id: uuid.UUID | None
 def test_books_and_audit_are_append_only_for_everyone(place: Place, tenant: Shop, table: str) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
-    settling.settle_due(tenant.runtime)
+    settle.settle_due(tenant.runtime)
     before = place.rows(f"select * from {table} order by id")
     assert before
     deeds = (f"update {table} set at = now()", f"delete from {table}", f"truncate {table}", f"truncate {table} cascade")
@@ -122,7 +122,7 @@ def test_books_and_audit_are_append_only_for_everyone(place: Place, tenant: Shop
 def test_the_database_itself_refuses_broken_books(place: Place, tenant: Shop) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
-    settling.settle_due(tenant.runtime)
+    settle.settle_due(tenant.runtime)
     copied = (
         "insert into wallet_transactions (id, tenant_id, transfer_id, transfer_key, payment_id, wallet_id,"
         " wallet_version, currency, direction, amount_minor, balance_before_minor, balance_after_minor, type,"
@@ -160,7 +160,7 @@ def test_the_database_itself_refuses_broken_books(place: Place, tenant: Shop) ->
 def test_what_entries_hang_on_stays(place: Place, tenant: Shop, table: str) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
-    settling.settle_due(tenant.runtime)
+    settle.settle_due(tenant.runtime)
     before = place.rows(f"select * from {table} order by id")
     assert before
     deeds = (

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from app.cli import main
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
-from app.services import webhooks
 from app.services.payments import deposits
-from app.services.webhooks import Delivery
+from app.services.webhooks import receive
+from app.services.webhooks.receive import Delivery
 from testbed.servers import Place, Servers
 from testbed.shop import Shop, make_shop
 from tests.support import books
@@ -52,7 +52,7 @@ def told(servers: Servers) -> Iterator[Told]:
         body = shop.body(made["paid"])
         forged = Delivery("payment-success", None, shop.sign(body, secret="whsec_" + "A" * 43 + "="), body, "192.0.2.7")
         with pytest.raises(WebhookRejected):
-            webhooks.receive(runtime, forged)
+            receive.receive(runtime, forged)
         yield Told(place, shop, made)
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, policies, providers, redrive, seals, waiting_reversals
+from app.services import cases, policies, providers, redrive, seals
 from app.services.providers import NewProvider
 from app.services.verification import prove
+from app.services.webhooks import waiting_reversals
 from testbed.shop import ACTOR, NOWHERE, Shop
 from testbed.stack import Stack
 from tests.integration.operators.test_reconciliation import create, run

@@ -12,8 +12,9 @@ import pytest
 
 from app.doctor.partitions import examine_partitions
 from app.runtime.runtime import Runtime
-from app.services import seals, settling, sweep
+from app.services import seals, sweep
 from app.services.verification import prove
+from app.services.webhooks import settle
 from models.migrations import make_partitions, upgrade
 from models.partitions import PARTITIONED
 from testbed.servers import Place
@@ -209,7 +210,7 @@ def test_a_long_reader_holds_up_neither_intake_nor_housekeeping(place: Place, ru
         sweep.housekeep(runtime)
         assert month_name("payment_webhooks", -1) not in names(place)
         tenant.deliver(tenant.body(payment))
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
         # Ten times the time that the look may wait for its lock.
         assert datetime.datetime.now(datetime.UTC) - started < datetime.timedelta(seconds=1)
     reader.close()

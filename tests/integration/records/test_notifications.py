@@ -9,8 +9,8 @@ import pytest
 
 from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
 from app.runtime.runtime import Runtime
-from app.services import settling
 from app.services.records import notifications
+from app.services.webhooks import settle
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
 from testbed.servers import Place
@@ -30,7 +30,7 @@ def test_numbers_have_no_gaps_however_many_give_them(place: Place, runtime: Runt
         for _ in range(30):
             shop.deliver(shop.body(shop.deposit()))
     with ThreadPoolExecutor(6) as pool:
-        jobs = [pool.submit(settling.settle_due, runtime) for _ in range(3)]
+        jobs = [pool.submit(settle.settle_due, runtime) for _ in range(3)]
         jobs += [pool.submit(notifications.number_due, runtime) for _ in range(6)]
         for job in jobs:
             job.result()
@@ -44,7 +44,7 @@ def test_a_reader_that_follows_misses_nothing(place: Place, runtime: Runtime, te
         tenant.deliver(tenant.body(tenant.deposit()))
     seen: list[int] = []
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(settling.settle_due, runtime) for _ in range(2)]
+        jobs = [pool.submit(settle.settle_due, runtime) for _ in range(2)]
         while not all(job.done() for job in jobs) or len(seen) < 40:
             after = seen[-1] if seen else 0
             rows = notifications.read_after(runtime.database, tenant.tenant_id, None, after, 7)
@@ -59,7 +59,7 @@ def test_each_change_is_told_once_and_as_it_was(place: Place, runtime: Runtime, 
     payment = tenant.deposit()
     for status in ("failed", "success", "success", "failed", "failed"):
         tenant.deliver(tenant.body(payment, status))
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
     notifications.number_due(runtime)
     told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 100)
     assert [(row["type"], row["payment"]["status"], row["payment"]["exception"]) for row in told] == [
@@ -87,7 +87,7 @@ def wait_unnumbered(place: Place, shop: Shop, count: int) -> None:
 def test_what_is_new_comes_after_all_that_waited(place: Place, runtime: Runtime, tenant: Shop, waiting: int) -> None:
     wait_unnumbered(place, tenant, waiting)
     tenant.deliver(tenant.body(tenant.deposit()))
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, waiting + 10)
     assert [row["type"] for row in told] == ["payment.cancelled"] * waiting + ["payment.completed"]
     assert numbers(place, tenant) == list(range(1, waiting + 2))
@@ -103,7 +103,7 @@ def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
         assert notifications.number(other, [(payment, "payment.redirect_ready")]).numbered
         for _ in range(3):
             tenant.deliver(tenant.body(tenant.deposit()))
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
         assert place.value("select count(*) from payment_transactions where status = 'completed'") == 3
         assert numbers(place, tenant) == []
     notifications.number_due(runtime)
@@ -134,7 +134,7 @@ def test_hints_carry_ids_and_numbers_only(runtime: Runtime, tenant: Shop) -> Non
         heard.subscribe(CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL)
         payment = tenant.deposit()
         tenant.deliver(tenant.body(payment))
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
         runtime.redis.publish(CHANGED_CHANNEL, b"end")
         hints = dict.fromkeys((CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL), b"")
         for message in heard.listen():
@@ -149,7 +149,7 @@ def test_hints_carry_ids_and_numbers_only(runtime: Runtime, tenant: Shop) -> Non
 def test_a_lost_hint_loses_no_notification(place: Place, runtime: Runtime, tenant: Shop) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     runtime.redis.flushall()
     place.rows("delete from notification_numbers")
     # The settler numbers at once; what it had not come to is numbered by whoever looks next.

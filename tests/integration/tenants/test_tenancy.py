@@ -8,9 +8,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.runtime.runtime import Runtime
-from app.services import settling
 from app.services.payments import settlement
 from app.services.payments.settlement import Item
+from app.services.webhooks import settle
 from models import new_id
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
@@ -25,7 +25,7 @@ def fill(shop: Shop) -> None:
     shop.deliver(shop.body(failed, "failed"))
     shop.deliver(shop.body(held, amount="1.00"))
     shop.deliver(shop.body(held, amount=None))
-    settling.settle_due(shop.runtime)
+    settle.settle_due(shop.runtime)
     shop.deliver(shop.body(paid))
     shop.token("ann")
 

@@ -8,9 +8,10 @@ import uuid
 import pytest
 
 from app.core.payment import Payment
-from app.services import settling, webhook_claims
 from app.services.payments import provider_claims
-from app.services.webhook_claims import WebhookQueue
+from app.services.webhooks import claims as webhook_claims
+from app.services.webhooks import settle
+from app.services.webhooks.claims import WebhookQueue
 from models import database
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop
@@ -42,7 +43,7 @@ def pay(shop: Shop, users: list[str]) -> list[Payment]:
 
 
 def settle_until_over(engine: Engine, payment: Payment) -> list[tuple[str, str]]:
-    for _ in range(settling.ATTEMPTS_MAX + 2):
+    for _ in range(settle.ATTEMPTS_MAX + 2):
         engine.make_webhooks_due()
         engine.settle()
     return engine.dead_letters(payment.id)
@@ -116,9 +117,7 @@ def test_a_webhook_that_kills_its_worker_takes_no_other_along(stack: Stack) -> N
     statuses = [str(shop.payment(payment.id).status) for payment in payments]
     assert statuses == ["completed"] * 2 + ["pending"] + ["completed"] * 3
     rows = place.rows("select payment_id, reason, attempts from dead_letters")
-    assert rows == [
-        {"payment_id": payments[2].id, "reason": "attempts_exhausted", "attempts": settling.ATTEMPTS_MAX + 1}
-    ]
+    assert rows == [{"payment_id": payments[2].id, "reason": "attempts_exhausted", "attempts": settle.ATTEMPTS_MAX + 1}]
 
 
 FLOOD = """
@@ -140,7 +139,7 @@ def test_a_flooding_tenant_does_not_starve_another(place: Place) -> None:
         place.rows(FLOOD, tenant=flooding.tenant_id, provider=flooding.provider_id, payment=uuid.uuid4(), rows=100_000)
         place.rows("analyze webhook_work")
         payments = pay(quiet, ["ann"] * 5)
-        settling.settle_batch(runtime, WebhookQueue())
+        settle.settle_batch(runtime, WebhookQueue())
         assert {str(quiet.payment(payment.id).status) for payment in payments} == {"completed"}
         left = place.value("select count(*) from webhook_work where tenant_id = :id", id=flooding.tenant_id)
         assert 100_000 - webhook_claims.BATCH_ROWS <= left < 100_000

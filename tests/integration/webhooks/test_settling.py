@@ -11,8 +11,9 @@ import pytest
 from app.core.payment import Payment
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
-from app.services import settling, sweep, webhook_claims
-from app.services.webhook_claims import WebhookQueue
+from app.services import sweep
+from app.services.webhooks import claims, settle
+from app.services.webhooks.claims import WebhookQueue
 from testbed.servers import Place, new_celery
 from testbed.shop import Shop, make_shop
 
@@ -51,7 +52,7 @@ def test_without_any_doorbell_the_sweep_finds_the_work(runtime: Runtime, tenant:
     assert bells(runtime, "settle") == 2
     assert bells(runtime, "provider") == 2
     for _ in range(2):
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
     assert {tenant.payment(payment.id).status for payment in payments} == {"completed"}
     runtime.redis.flushdb()
     runtime.database.engine.dispose()
@@ -66,7 +67,7 @@ def test_a_redis_that_is_away_costs_no_webhook(place: Place) -> None:
         away = replace(deaf, redis=redis, doorbells=Doorbells(redis, celery))
         shop = make_shop(away)
         payments = paid_shop(shop, 3)
-        settling.settle_due(away)
+        settle.settle_due(away)
         assert {shop.payment(payment.id).status for payment in payments} == {"completed"}
         celery.close()
         redis.close()
@@ -76,7 +77,7 @@ def test_a_redis_that_is_away_costs_no_webhook(place: Place) -> None:
 def test_doubled_doorbells_settle_everything_once(place: Place, runtime: Runtime, tenant: Shop, settlers: int) -> None:
     payments = paid_shop(tenant, 40)
     with ThreadPoolExecutor(settlers) as pool:
-        list(pool.map(lambda _: settling.settle_due(runtime), range(settlers * 2)))
+        list(pool.map(lambda _: settle.settle_due(runtime), range(settlers * 2)))
     assert {tenant.payment(payment.id).status for payment in payments} == {"completed"}
     assert place.value(ENTRIES) == 80
     balances = place.rows("select kind, sum(balance_minor) as total from wallets group by kind order by kind")
@@ -102,16 +103,16 @@ def claim_as_a_worker(place: Place) -> uuid.UUID:
 def test_a_worker_that_stood_still_too_long_writes_nothing(place: Place, runtime: Runtime, tenant: Shop) -> None:
     payments = paid_shop(tenant, 5)
     stale = claim_as_a_worker(place)
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     # What is claimed is nobody else's until its lease is over.
     assert place.value(ENTRIES) == 0
     place.rows("update webhook_work set due_at = now() - interval '1 second'")
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     assert place.value(ENTRIES) == 10
     before = place.rows("select id, version, updated_at from payment_transactions order by id")
     ids = [row["id"] for row in place.rows("select id from payment_webhooks")]
     # The stopped worker goes on where it stood: with a claim that is not its own any more.
-    settling._settle_retrying(runtime, ids, stale)
+    settle._settle_retrying(runtime, ids, stale)
     assert place.value(ENTRIES) == 10
     assert place.rows("select id, version, updated_at from payment_transactions order by id") == before
     assert {tenant.payment(payment.id).status for payment in payments} == {"completed"}
@@ -124,7 +125,7 @@ def test_a_stale_claim_on_part_of_a_batch_settles_only_what_is_still_its_own(
     mine = claim_as_a_worker(place)
     ids = [row["webhook_id"] for row in place.rows("select webhook_id from webhook_work order by webhook_id")]
     place.rows("update webhook_work set claim_id = :other where webhook_id = :id", other=uuid.uuid4(), id=ids[0])
-    settling._settle_retrying(runtime, ids, mine)
+    settle._settle_retrying(runtime, ids, mine)
     assert place.value(ENTRIES) == 6
     left = place.rows("select webhook_id from webhook_work")
     assert [row["webhook_id"] for row in left] == [ids[0]]
@@ -132,15 +133,15 @@ def test_a_stale_claim_on_part_of_a_batch_settles_only_what_is_still_its_own(
 
 def test_a_batch_is_shared_between_tenants(place: Place, runtime: Runtime, tenant: Shop) -> None:
     flood = [tenant.deposit() for _ in range(3)]
-    for number in range(webhook_claims.BATCH_ROWS + 50):
+    for number in range(claims.BATCH_ROWS + 50):
         tenant.deliver(tenant.body(flood[number % 3]))
     small = make_shop(runtime)
     payment = small.deposit()
     small.deliver(small.body(payment))
-    claimed = settling.settle_batch(runtime, WebhookQueue())
+    claimed = settle.settle_batch(runtime, WebhookQueue())
     # The one webhook of the small tenant is in the first batch, though hundreds came before it.
     assert small.payment(payment.id).status == "completed"
-    assert claimed <= webhook_claims.BATCH_ROWS // 3 + 1
+    assert claimed <= claims.BATCH_ROWS // 3 + 1
 
 
 POISON = """
@@ -160,16 +161,16 @@ def test_a_webhook_that_raises_takes_no_other_along_and_ends_as_a_dead_letter(
     payments = [tenant.deposit(user_id="poison" if number == 4 else "ann") for number in range(9)]
     for payment in payments:
         tenant.deliver(tenant.body(payment))
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     statuses = [str(tenant.payment(payment.id).status) for payment in payments]
     assert statuses == ["completed"] * 4 + ["pending"] + ["completed"] * 4
-    for _ in range(settling.ATTEMPTS_MAX):
+    for _ in range(settle.ATTEMPTS_MAX):
         place.rows("update webhook_work set due_at = now() - interval '1 second'")
-        settling.settle_due(runtime)
+        settle.settle_due(runtime)
     assert place.value("select count(*) from webhook_work") == 0
     dead = place.rows("select payment_id, reason, state, attempts from dead_letters")
     assert dead == [
-        {"payment_id": payments[4].id, "reason": "raised", "state": "open", "attempts": settling.ATTEMPTS_MAX}
+        {"payment_id": payments[4].id, "reason": "raised", "state": "open", "attempts": settle.ATTEMPTS_MAX}
     ]
     assert tenant.payment(payments[4].id).status == "pending"
     assert place.value("select count(*) from alerts where kind = 'webhook_dead_letter'") == 1
@@ -179,10 +180,10 @@ def test_a_webhook_that_killed_its_worker_each_time_is_given_up_untouched(
     place: Place, runtime: Runtime, tenant: Shop
 ) -> None:
     (payment,) = paid_shop(tenant, 1)
-    for _ in range(settling.ATTEMPTS_MAX):
+    for _ in range(settle.ATTEMPTS_MAX):
         claim_as_a_worker(place)
     place.rows("update webhook_work set due_at = now() - interval '1 second'")
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     assert tenant.payment(payment.id).status == "pending"
     assert place.rows("select reason from dead_letters") == [{"reason": "attempts_exhausted"}]
     assert place.value("select status from payment_webhooks") == "failed"
@@ -194,7 +195,7 @@ def test_facts_of_one_payment_are_decided_in_the_order_of_their_arrival(
     payment = tenant.deposit()
     for status in ("failed", "success", "cancelled", "success", "failed"):
         tenant.deliver(tenant.body(payment, status))
-    settling.settle_due(runtime)
+    settle.settle_due(runtime)
     verdicts = [row["verdict"] for row in place.rows("select verdict from payment_webhooks order by received_at, id")]
     assert verdicts == ["applied", "applied", "ignored", "duplicate", "conflict"]
     done = tenant.payment(payment.id)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from app.runtime.runtime import Runtime
-from app.services.webhook_claims import BATCH_ROWS, WebhookQueue
+from app.services.webhooks.claims import BATCH_ROWS, WebhookQueue
 from models.database_urls import psycopg2_url
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop

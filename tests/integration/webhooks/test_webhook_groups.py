@@ -20,8 +20,8 @@ from sqlalchemy.exc import OperationalError
 
 from app.runtime.group_commit import LEADERS_MAX
 from app.runtime.runtime import Runtime
-from app.services import inbox
-from app.services.inbox import InboxRow, Receipt
+from app.services.webhooks import inbox
+from app.services.webhooks.inbox import InboxRow, Receipt
 from models import Database, new_id
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from app.core.redaction import redact
 from app.runtime.runtime import Runtime
 from app.runtime.vault import Vault, VaultError, new_encryption_key
-from app.services import providers, settling
+from app.services import providers
 from app.services.records import dead_letters
 from app.services.records.dead_letters import DeadLetterRow
 from app.services.rotation import ENCRYPTED, rotate_encryption
+from app.services.webhooks import settle
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack
@@ -95,7 +96,7 @@ def test_no_row_no_log_and_no_answer_holds_a_secret(house: Stack, shop: Shop) ->
     requests.post(f"{house.web}/webhooks/payment-success", data=body, headers=shop.sign(body), timeout=20)
     requests.post(f"{house.web}/webhooks/payment-success", data=b"{", headers=shop.sign(body), timeout=20)
     rotated = providers.rotate_secret(house.runtime, shop.provider_id, 60, ACTOR)
-    settling.settle_due(house.runtime)
+    settle.settle_due(house.runtime)
     known = [shop.secret_key.split(".")[1], token.split(".")[1], shop.webhook_secret, rotated, shop.provider_api_key]
     known += [house.place.encryption_key, shop.webhook_secret.removeprefix("whsec_")]
     logs = "".join(path.read_text(encoding="utf-8") for path in house.place.folder.glob("*.log"))
@@ -129,7 +130,7 @@ def test_a_card_number_in_a_message_is_masked_in_all_that_is_made_of_it(
     said = f"card {CARD} declined"
     changes: dict[str, Any] = {"error_message": said} if status == "failed" else {"event_type": said}
     tenant.deliver(tenant.body(payment, status, **changes))
-    settling.settle_due(tenant.runtime)
+    settle.settle_due(tenant.runtime)
     after = tenant.payment(payment.id)
     if status == "failed":
         assert after.failure_reason == "card [card ...4242] declined"

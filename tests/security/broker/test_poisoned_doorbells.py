@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.services import settling
+from app.services.webhooks import settle
 from testbed.servers import Servers
 from testbed.stack import Stack, open_stack
 from testbed.waiting import wait_until
@@ -118,7 +118,7 @@ def test_a_poisoned_message_does_nothing_and_the_work_goes_on(mill: Stack, tmp_p
 
 
 def test_a_ring_carries_nothing_that_could_be_poisoned(mill: Stack) -> None:
-    assert settling.RING_SECONDS_MAX > 0
+    assert settle.RING_SECONDS_MAX > 0
     mill.runtime.redis.delete("bell:settle")
     with mill.runtime.redis.monitor() as monitor:
         mill.runtime.doorbells.ring("settle")

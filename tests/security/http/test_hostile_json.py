@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.core.money import AmountError, CurrencyError, format_amount, parse_amount
 from app.core.strict_json import DEPTH_MAX, JsonError, loads
-from app.services.webhooks import BODY_BYTES_MAX
+from app.services.webhooks.receive import BODY_BYTES_MAX
 
 # A body of the largest size, as ordinary text, is read in some milliseconds; ten times that on a busy machine is still
 # far below this, and what is quadratic is far above.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services import settling
+from app.services.webhooks import settle
 from testbed.shop import Shop
 from testbed.stack import Stack
 
@@ -65,7 +65,7 @@ def write_settings(path: Path, client_token: str) -> None:
 def test_the_api_answers_as_its_document_says(house: Stack, shop: Shop, tmp_path: Path) -> None:
     # A dead letter is there, so that not every one that is asked for is missing.
     shop.deliver(shop.body(shop.deposit(), amount="9.99"))
-    settling.settle_due(house.runtime)
+    settle.settle_due(house.runtime)
     write_settings(tmp_path / "schemathesis.toml", shop.token("ann"))
     argv = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{house.web}/openapi.json"),

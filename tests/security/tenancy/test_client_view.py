@@ -10,8 +10,9 @@ import uuid
 import pytest
 
 from app.core.errors import WebhookRejected
-from app.services import cases, webhooks
-from app.services.webhooks import Delivery
+from app.services import cases
+from app.services.webhooks import receive
+from app.services.webhooks.receive import Delivery
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.security.tenancy.victims import tell
@@ -25,7 +26,7 @@ def refuse(shop: Shop, body: bytes, path: str = "payment-success") -> None:
     forged = shop.sign(body) | {"webhook-signature": "v1," + "A" * 43 + "="}
     provider_id = str(shop.provider_id) if path == "provider" else None
     with contextlib.suppress(WebhookRejected):
-        webhooks.receive(shop.runtime, Delivery(path, provider_id, forged, body, "198.51.100.9"))
+        receive.receive(shop.runtime, Delivery(path, provider_id, forged, body, "198.51.100.9"))
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
-from app.services import settling, webhooks
 from app.services.records import notifications
-from app.services.webhooks import Delivery
+from app.services.webhooks import receive, settle
+from app.services.webhooks.receive import Delivery
 from testbed.shop import Shop
 from testbed.stack import Stack
 
@@ -50,7 +50,7 @@ class Victim:
 
 def tell(shop: Shop) -> None:
     """Settles and numbers what is due, as the workers do."""
-    settling.settle_due(shop.runtime)
+    settle.settle_due(shop.runtime)
     notifications.number_due(shop.runtime)
 
 
@@ -67,7 +67,7 @@ def make_victim(house: Stack) -> Victim:
     body = shop.body(still_open, provider_reference=canary)
     forged = shop.sign(body, canary) | {"webhook-signature": f"v1,{canary}"}
     with contextlib.suppress(WebhookRejected):
-        webhooks.receive(shop.runtime, Delivery("payment-success", None, forged, body, "127.0.0.1"))
+        receive.receive(shop.runtime, Delivery("payment-success", None, forged, body, "127.0.0.1"))
     tell(shop)
     paid, failed = shop.payment(paid.id), shop.payment(failed.id)
     assert (str(paid.status), failed.failure_reason) == ("completed", f"declined: {canary}")

@@ -6,7 +6,7 @@ import time
 
 import requests
 
-from app.services.webhooks import RECORDS_PER_SECOND, REFUSED_BYTES_KEPT
+from app.services.webhooks.receive import RECORDS_PER_SECOND, REFUSED_BYTES_KEPT
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

@@ -15,7 +15,7 @@ from app.providers.common_webhook import translate_callback
 from app.runtime.runtime import Runtime
 from app.services.payments.settlement import Item
 from app.services.records.dead_letters import DeadLetterRow
-from app.services.webhooks import PROVIDER_PATH
+from app.services.webhooks.receive import PROVIDER_PATH
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from app.core.schedule import (
 )
 from app.runtime.runtime import Runtime
 from app.services.queues.release import give_back
-from app.services.translation import StoredWebhook
+from app.services.webhooks.translate import StoredWebhook
 from models import Trouble, prepared, write_later
 from models.array_params import encode_rows, row_set
 from models.database import STATEMENT_TIMEOUT_MS

@@ -17,17 +17,17 @@ from app.core.redaction import redact
 from app.core.schedule import retry_seconds
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.runtime import Runtime
-from app.services import inbox, postponing
 from app.services.payments import breaker, provider_trouble, settlement
 from app.services.payments.after_commit import number, queue, tell
 from app.services.payments.set_aside import UNUSABLE_SECONDS
 from app.services.payments.settlement import Outcome
-from app.services.postponing import OWN_FAULT_DETAIL, Postponement
 from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
-from app.services.translation import StoredWebhook, to_dead_letter, translate
-from app.services.webhook_claims import Claim, WebhookQueue
+from app.services.webhooks import inbox, postpone
+from app.services.webhooks.claims import Claim, WebhookQueue
+from app.services.webhooks.postpone import OWN_FAULT_DETAIL, Postponement
+from app.services.webhooks.translate import StoredWebhook, to_dead_letter, translate
 from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later
 from models.array_params import encode_rows, row_set, uuid_array
 
@@ -123,7 +123,7 @@ def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
             _settle_retrying(runtime, together, claim.id)
         except Exception as error:  # one of them spoils the batch: each gets a transaction of its own
             if database_trouble.note_or_log(runtime, "settle", error, "batch_failed", webhooks=len(together)) == "lock":
-                postponing.note_lock()
+                postpone.note_lock()
             alone += together
     return _settle_alone(runtime, claim.id, alone, until)
 
@@ -136,10 +136,10 @@ def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.
     in_trouble = 0
     for place, webhook_id in enumerate(webhook_ids):
         if in_trouble == TROUBLES_MAX:
-            postponing.postpone(runtime, Postponement(claim_id, webhook_ids[place:], "connection"))
+            postpone.postpone(runtime, Postponement(claim_id, webhook_ids[place:], "connection"))
             break
         if time.monotonic() > until:
-            postponing.hand_back(runtime, claim_id, webhook_ids[place:])
+            postpone.hand_back(runtime, claim_id, webhook_ids[place:])
             break
         trouble = _settle_one(runtime, webhook_id, claim_id)
         # Webhooks behind one lock say nothing of the others.
@@ -156,13 +156,13 @@ def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) ->
         trouble = find_trouble(error)
         if trouble is None:
             log.exception("webhook_failed", webhook_id=str(webhook_id))
-            if postponing.try_again(runtime, claim_id, webhook_id, ATTEMPTS_MAX):
+            if postpone.try_again(runtime, claim_id, webhook_id, ATTEMPTS_MAX):
                 return _end(runtime, webhook_id, claim_id, "raised", type(error).__name__)
             return None
     DATABASE_TROUBLE.labels("settle", trouble).inc()
-    is_own_fault = postponing.may_be_own_fault(trouble)
+    is_own_fault = postpone.may_be_own_fault(trouble)
     one = Postponement(claim_id, [webhook_id], trouble, stays_alone=True, is_own_fault=is_own_fault)
-    if postponing.postpone(runtime, one):
+    if postpone.postpone(runtime, one):
         return _end(runtime, webhook_id, claim_id, "attempts_exhausted", OWN_FAULT_DETAIL)
     return trouble
 
@@ -186,7 +186,7 @@ def _settle_retrying(
     for attempt in range(1, RETRIES_MAX + 1):
         try:
             with runtime.database.transaction("worker", by_keys=by_keys) as connection:
-                postponing.limit_waits(connection, is_alone=is_alone)
+                postpone.limit_waits(connection, is_alone=is_alone)
                 outcomes, marks = _settle(runtime, connection, webhook_ids, claim_id)
                 if is_alone:
                     # Numbers are given after the commit: whoever holds a tenant's counter does not hold its money up.
@@ -198,7 +198,7 @@ def _settle_retrying(
             if attempt == RETRIES_MAX or read_sqlstate(error) not in RETRIED_SQLSTATES:
                 raise
     if marks.settled:
-        postponing.note_settled()
+        postpone.note_settled()
     for provider_id, problem in marks.unusable.items():
         provider_trouble.note(runtime, provider_id, problem)
     for verdict, count in Counter(verdict for _, _, verdict, _ in marks.settled).items():
@@ -279,7 +279,7 @@ def _write_marks(connection: Connection, marks: _Marks) -> None:
         marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if marks.settled:
         write_later(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
-    postponing.wait(connection, marks.waiting)
+    postpone.wait(connection, marks.waiting)
     inbox.rename_payments(connection, marks.renamed)
     dead_letters.write(connection, [to_dead_letter(*dead) for dead in marks.dead])
     alerts.write(

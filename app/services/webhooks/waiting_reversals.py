@@ -9,7 +9,7 @@ from app.runtime.runtime import Runtime
 from app.services.payments import settlement
 from app.services.payments.after_commit import number, tell
 from app.services.payments.settlement import Item
-from app.services.translation import name_provider
+from app.services.webhooks.translate import name_provider
 
 # One transaction's worth; the rest is due at the next housekeeping, a minute later.
 ENDED_ROWS_MAX = 200

@@ -1,0 +1,1 @@
+"""Webhooks: received, claimed, translated, settled."""
