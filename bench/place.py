@@ -29,9 +29,9 @@ from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
 from app.runtime.settings import Settings
 from app.runtime.vault import new_encryption_key
-from app.services import providers, tenants
-from app.services.providers import NewProvider
-from app.services.tenants import NewTenant
+from app.services.tenants import providers, tenants
+from app.services.tenants.providers import NewProvider
+from app.services.tenants.tenants import NewTenant
 from bench.figures import BenchFailed, wait_until
 from models import Database
 from models.migrations import upgrade

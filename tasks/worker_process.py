@@ -22,8 +22,8 @@ from app.runtime.gc_tuning import keep_what_is_loaded
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
 from app.runtime.parent_death import die_with_parent
-from app.services import process_keys
 from app.services.payments.call_shares import shares
+from app.services.tenants import process_keys
 
 log = structlog.get_logger(__name__)
 

@@ -13,12 +13,12 @@ from app.core.money import format_amount, parse_amount
 from app.core.payment import Payment
 from app.core.signatures import decode_secret, sign_standard
 from app.runtime.runtime import Runtime
-from app.services import providers, tenants
 from app.services.access.callers import Caller, create_client_token
 from app.services.payments import deposits, queries
 from app.services.payments.deposits import Deposit
-from app.services.providers import NewProvider
-from app.services.tenants import NewTenant
+from app.services.tenants import providers, tenants
+from app.services.tenants.providers import NewProvider
+from app.services.tenants.tenants import NewTenant
 from app.services.webhooks import receive
 from app.services.webhooks.inbox import Receipt
 from app.services.webhooks.receive import Delivery

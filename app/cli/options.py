@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from app.services.configuration import local_actor
+from app.services.tenants.changes import local_actor
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -20,7 +20,7 @@ from app.local.embedded import ServerUnavailable
 from app.local.supervisor import StartFailed
 from app.runtime.settings import SettingsError
 from app.runtime.vault import VaultError
-from app.services.configuration import ConfigurationError
+from app.services.tenants.changes import ConfigurationError
 from models.postgres_version import UnsupportedServer
 
 # What an operator can put right; anything else is a fault of ours, and its trace is wanted.

@@ -14,7 +14,7 @@ from app.doctor.finding import Finding, fail, is_loopback, ok, warn
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings
 from app.runtime.vault import Vault, VaultError, fingerprint
-from app.services import process_keys
+from app.services.tenants import process_keys
 
 SECRET_DAYS_MAX = 365  # A year is what auditors of payment systems let pass.
 FILES = ("run.json", "demo.json")  # The ones in SLUICE_HOME that hold keys.

@@ -15,12 +15,12 @@ from app.local.spawn import write_private
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings
 from app.runtime.vault import new_encryption_key
-from app.services import providers, tenants
 from app.services.access.callers import new_credential
-from app.services.configuration import local_actor
-from app.services.demo import ensure_demo_key, move_demo_tenant
-from app.services.providers import NewProvider
-from app.services.tenants import NewTenant
+from app.services.tenants import providers, tenants
+from app.services.tenants.changes import local_actor
+from app.services.tenants.demo import ensure_demo_key, move_demo_tenant
+from app.services.tenants.providers import NewProvider
+from app.services.tenants.tenants import NewTenant
 from models import new_id
 from models.migrations import upgrade
 

@@ -10,12 +10,12 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.money import format_money
 from app.runtime.runtime import Runtime
-from app.services.configuration import name_reason
 from app.services.payments import settlement
 from app.services.payments.after_commit import queue, tell
 from app.services.payments.settlement import Item, Outcome
 from app.services.records import audit
 from app.services.records.audit import AuditRow
+from app.services.tenants.changes import name_reason
 
 _LOCK_PAYMENT = text(
     "select p.id from payment_transactions p"

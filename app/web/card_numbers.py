@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from app.core.validation.card_numbers import has_card
 from app.runtime.runtime import Runtime
-from app.services.policies import read_id_fields
+from app.services.tenants.policies import read_id_fields
 
 MESSAGE = (
     "looks like a payment card number; a field that is an id can be named in the tenant's policy"

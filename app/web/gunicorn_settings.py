@@ -58,7 +58,7 @@ def post_worker_init(worker: Any) -> None:
     """Prepare the loaded application before the worker listens: connections, imports, garbage, key reports."""
     from app.runtime.gc_tuning import keep_what_is_loaded
     from app.runtime.runtime import runtime
-    from app.services.process_keys import keep_reporting
+    from app.services.tenants.process_keys import keep_reporting
     from app.web.rate_limits import tenant_rates
 
     # The first request opens the connections; a caller who gets in need not wait for them.

@@ -25,7 +25,7 @@ OPERATORS = (
     ),
     Mutant(
         "the actor is no environment variable",
-        "app/services/configuration.py",
+        "app/services/tenants/changes.py",
         'f"uid:{os.getuid()}@{socket.gethostname()}"',
         "f\"uid:{os.environ.get('LOGNAME', os.getuid())}@{socket.gethostname()}\"",
         (f"{ASKED}::test_the_environment_does_not_name_the_actor",),
@@ -74,7 +74,7 @@ OPERATORS = (
     ),
     Mutant(
         "ids are a tenant's own",
-        "app/services/policies.py",
+        "app/services/tenants/policies.py",
         "select id_fields from tenants where id = :tenant_id",
         "select '{}'::text[] as id_fields from tenants where id = :tenant_id",
         (CARD_NUMBERS,),

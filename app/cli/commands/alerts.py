@@ -10,7 +10,7 @@ from app.cli.stack import open_runtime
 from app.services import listing
 from app.services.listing import Wanted
 from app.services.records.alerts import KINDS
-from app.services.tenants import find_tenant
+from app.services.tenants.tenants import find_tenant
 
 
 @click.group("alerts")

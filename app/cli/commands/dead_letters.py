@@ -16,7 +16,7 @@ from app.runtime.runtime import Runtime
 from app.services import cases, redrive
 from app.services.records import dead_letters
 from app.services.records.dead_letters import KINDS, STATES, Filters
-from app.services.tenants import find_tenant
+from app.services.tenants.tenants import find_tenant
 
 _COLUMNS = {
     "id": "Id",

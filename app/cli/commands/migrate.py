@@ -6,7 +6,7 @@ import click
 
 from app.cli.output import json_option, print_json
 from app.cli.stack import find_settings
-from app.services.installation import read_revision
+from app.services.tenants.installation import read_revision
 from models.migrations import newest_revision, upgrade
 
 

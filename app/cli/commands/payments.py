@@ -15,7 +15,7 @@ from app.cli.timeline import print_timeline
 from app.core.payment import Status
 from app.services import listing
 from app.services.listing import Wanted
-from app.services.tenants import find_tenant
+from app.services.tenants.tenants import find_tenant
 
 
 @click.group("payments")

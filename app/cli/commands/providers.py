@@ -15,10 +15,10 @@ from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
 from app.providers import ADAPTERS
 from app.runtime.runtime import Runtime
-from app.services import provider_changes, providers
-from app.services.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
-from app.services.providers import NewProvider
-from app.services.tenants import find_tenant
+from app.services.tenants import provider_changes, providers
+from app.services.tenants.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
+from app.services.tenants.providers import NewProvider
+from app.services.tenants.tenants import find_tenant
 
 OVERLAP_SECONDS_MAX = 365 * 86_400  # An old secret that lives longer than a year was not rotated.
 KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"

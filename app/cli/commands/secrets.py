@@ -8,8 +8,8 @@ from app.cli.options import operator
 from app.cli.output import json_option, print_json
 from app.cli.stack import open_runtime
 from app.runtime.vault import VaultError, new_encryption_key
-from app.services import process_keys
-from app.services.rotation import rotate_encryption
+from app.services.tenants import process_keys
+from app.services.tenants.key_rotation import rotate_encryption
 
 
 @click.group("secrets")

@@ -10,9 +10,9 @@ import click
 from app.cli.options import Duration, WebAddress, operator
 from app.cli.output import json_option, print_object, print_rows
 from app.cli.stack import open_runtime
-from app.services import policies, tenant_changes, tenants
-from app.services.tenant_changes import CLEAR, TenantChanges
-from app.services.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant
+from app.services.tenants import policies, tenant_changes, tenants
+from app.services.tenants.tenant_changes import CLEAR, TenantChanges
+from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant
 
 _LABELS = {
     "name": "Name",

@@ -14,7 +14,7 @@ from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
 from app.services import seal_heads, verification
 from app.services.seal_heads import HeadFileError
-from app.services.tenants import find_tenant
+from app.services.tenants.tenants import find_tenant
 from app.services.verification import Report
 from app.services.verification.checks import Breach
 

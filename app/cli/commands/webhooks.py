@@ -14,7 +14,7 @@ from app.cli.output import json_option, print_fields, print_json, print_rows, pr
 from app.cli.stack import open_runtime
 from app.services import listing, redrive
 from app.services.listing import Wanted
-from app.services.tenants import find_tenant
+from app.services.tenants.tenants import find_tenant
 
 _STORED = {
     "id": "Id",

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from app.http.client_address import is_from_this_machine
 from app.runtime.runtime import runtime
-from app.services.demo import mint_demo_token
+from app.services.tenants.demo import mint_demo_token
 
 demo = Blueprint("demo", __name__)
 

@@ -11,11 +11,11 @@ from flask import Blueprint, Response, jsonify
 from app.core.errors import RequestRejected
 from app.core.payment import format_time
 from app.runtime.runtime import runtime
-from app.services import tenants
 from app.services.access import callers
 from app.services.access.callers import USER_ID
 from app.services.ledger import wallets
 from app.services.records import notifications
+from app.services.tenants import tenants
 from app.web.card_numbers import card_errors
 from app.web.gate import caller
 from app.web.parsing import (

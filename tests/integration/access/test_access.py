@@ -8,7 +8,7 @@ import uuid
 import pytest
 import requests
 
-from app.services import tenants
+from app.services.tenants import tenants
 from testbed.shop import ACTOR, ORIGIN, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

@@ -8,9 +8,9 @@ import uuid
 
 import pytest
 
-from app.services import tenants
 from app.services.access.callers import create_ticket, recognise, take_ticket
-from app.services.configuration import ConfigurationError
+from app.services.tenants import tenants
+from app.services.tenants.changes import ConfigurationError
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.runtime.runtime import Runtime
-from app.services import tenants
 from app.services.access import callers
 from app.services.access.callers import Caller, authenticate, recognise
+from app.services.tenants import tenants
 from models.statements import watched
 from testbed.shop import ACTOR, Shop
 from testbed.waiting import wait_until

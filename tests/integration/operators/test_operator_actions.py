@@ -16,8 +16,9 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, policies, providers, redrive, seals
-from app.services.providers import NewProvider
+from app.services import cases, redrive, seals
+from app.services.tenants import policies, providers
+from app.services.tenants.providers import NewProvider
 from app.services.verification import prove
 from app.services.webhooks import waiting_reversals
 from testbed.shop import ACTOR, NOWHERE, Shop

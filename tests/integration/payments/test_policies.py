@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from app.core.payment import Payment
-from app.services import cases, policies
+from app.services import cases
+from app.services.tenants import policies
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.commands import Commands

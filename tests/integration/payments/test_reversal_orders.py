@@ -13,8 +13,9 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, policies, reconciliation, redrive, seals, sweep
+from app.services import cases, reconciliation, redrive, seals, sweep
 from app.services.payments import queries
+from app.services.tenants import policies
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
 from testbed.shop import ACTOR, Shop

@@ -6,7 +6,8 @@ import json
 import secrets
 
 from app.core.payment import Payment
-from app.services import policies, redrive
+from app.services import redrive
+from app.services.tenants import policies
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack

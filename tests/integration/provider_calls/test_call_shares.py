@@ -12,7 +12,7 @@ import pytest
 from app.local.processes import PROVIDER_THREADS
 from app.services.payments import provider_calls
 from app.services.payments.call_shares import CallShares
-from app.services.providers import NewProvider, create_provider
+from app.services.tenants.providers import NewProvider, create_provider
 from testbed.shop import ACTOR
 from testbed.stack import Stack
 from testbed.waiting import wait_until

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from app.services import alerting, providers
+from app.services import alerting
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
+from app.services.tenants import providers
 from testbed.servers import Place
 
 

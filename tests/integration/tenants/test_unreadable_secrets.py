@@ -13,8 +13,8 @@ import requests
 from app.doctor.secrets import examine_secrets
 from app.doctor.work import examine_work
 from app.runtime.vault import Vault, VaultError, fingerprint, new_encryption_key
-from app.services import process_keys, providers, rotation
 from app.services.payments import provider_trouble
+from app.services.tenants import key_rotation, process_keys, providers
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack
@@ -122,7 +122,7 @@ def test_a_rotation_does_not_stop_at_what_it_cannot_read(place: Place) -> None:
         id=shops[0].provider_id,
     )
     with place.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime, pytest.raises(VaultError) as caught:
-        rotation.rotate_encryption(runtime, ACTOR)
+        key_rotation.rotate_encryption(runtime, ACTOR)
     assert str(shops[0].provider_id) in str(caught.value)
     assert not any(str(shop.provider_id) in str(caught.value) for shop in shops[1:])
     alone = Vault([new])

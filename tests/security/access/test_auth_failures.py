@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from app.services import tenants
 from app.services.access import auth_failures
 from app.services.access.auth_failures import LOGGED_PER_SECOND
+from app.services.tenants import tenants
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

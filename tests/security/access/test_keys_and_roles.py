@@ -10,8 +10,8 @@ import time
 import pytest
 import requests
 
-from app.services import tenants
 from app.services.access import callers
+from app.services.tenants import tenants
 from app.web.gate import SLOW_SECONDS_STEP, name_guesser
 from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC

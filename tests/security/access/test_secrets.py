@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from app.core.redaction import redact
 from app.runtime.runtime import Runtime
 from app.runtime.vault import Vault, VaultError, new_encryption_key
-from app.services import providers
 from app.services.records import dead_letters
 from app.services.records.dead_letters import DeadLetterRow
-from app.services.rotation import ENCRYPTED, rotate_encryption
+from app.services.tenants import providers
+from app.services.tenants.key_rotation import ENCRYPTED, rotate_encryption
 from app.services.webhooks import settle
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop
@@ -113,7 +113,7 @@ def test_no_row_no_log_and_no_answer_holds_a_secret(house: Stack, shop: Shop) ->
 
 def test_objects_that_hold_secrets_do_not_show_them(runtime: Runtime, tenant: Shop) -> None:
     from app.services.access.senders import find_sender
-    from app.services.providers import NewProvider
+    from app.services.tenants.providers import NewProvider
 
     sender = find_sender(runtime, tenant.provider_id)
     new = NewProvider(tenant.tenant_id, "p", "sandbox", "http://localhost", "key-in-repr", "secret-in-repr")

@@ -11,8 +11,8 @@ import pytest
 
 from app.core.signatures import HMAC_HEX, STRIPE
 from app.http.request_heads import MARK, mark_doubled
-from app.services import providers
-from app.services.providers import NewProvider
+from app.services.tenants import providers
+from app.services.tenants.providers import NewProvider
 from testbed.shop import ACTOR, NOWHERE, Shop
 from testbed.stack import Stack
 from tests.security.raw_http import build_request, send

@@ -7,9 +7,9 @@ import secrets
 import pytest
 import requests
 
-from app.services import providers
-from app.services.configuration import ConfigurationError
-from app.services.providers import NewProvider
+from app.services.tenants import providers
+from app.services.tenants.changes import ConfigurationError
+from app.services.tenants.providers import NewProvider
 from testbed.shop import ACTOR, NOWHERE, Shop
 from testbed.stack import Stack
 

@@ -18,8 +18,8 @@ import stripe
 from standardwebhooks import Webhook
 
 from app.core.signatures import HMAC_HEX, STRIPE
-from app.services import providers
-from app.services.providers import NewProvider
+from app.services.tenants import providers
+from app.services.tenants.providers import NewProvider
 from testbed.shop import ACTOR, NOWHERE, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
-from app.services.configuration import ConfigurationError, check_name, write_audit
-from app.services.providers import check_currencies, check_networks, check_provider_url
+from app.services.tenants.changes import ConfigurationError, check_name, write_audit
+from app.services.tenants.providers import check_currencies, check_networks, check_provider_url
 
 # One worker-provider has sixteen threads; a deployment of this many calls at once has dozens of workers.
 CALLS_MAX = 1_000

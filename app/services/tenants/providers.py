@@ -17,7 +17,7 @@ from app.providers import ADAPTERS
 from app.providers.outgoing import AddressRefused, check_url
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
-from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
+from app.services.tenants.changes import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import new_id
 
 # Standard Webhooks asks for 24 to 64 bytes; CONTRACT section 4 for 32.

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
-from app.services.configuration import write_audit
+from app.services.tenants.changes import write_audit
 
 # Short transactions: a provider that is being rotated can be read, but not changed meanwhile.
 BATCH_ROWS = 100

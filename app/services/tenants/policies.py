@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.core.validation.card_numbers import has_card
 from app.runtime.runtime import Runtime
-from app.services.configuration import ConfigurationError, write_audit
+from app.services.tenants.changes import ConfigurationError, write_audit
 from models.database import alone
 
 # The columns of a policy, and what the command line calls them.

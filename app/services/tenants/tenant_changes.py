@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from app.runtime.runtime import Runtime
-from app.services.configuration import ConfigurationError, check_name, write_audit
-from app.services.tenants import check_origin
+from app.services.tenants.changes import ConfigurationError, check_name, write_audit
+from app.services.tenants.tenants import check_origin
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from app.core.payment import format_time
 from app.core.validation.origins import parse_origin
 from app.runtime.runtime import Runtime
 from app.services.access.callers import new_credential
-from app.services.configuration import ConfigurationError, check_name, name_reason, read_rows, write_audit
+from app.services.tenants.changes import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import Database, new_id
 from models.database import alone
 from models.tables.tenants import ROLES

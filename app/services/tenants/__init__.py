@@ -1,0 +1,1 @@
+"""Tenants, their keys, providers and policies, as operators change them."""
