@@ -13,7 +13,7 @@ from app.cli.output import json_option, print_json, print_table
 from app.cli.sequence import draw
 from app.cli.stack import open_runtime
 from app.cli.timeline import describe_actor, describe_event, describe_who
-from app.services import explaining
+from app.services.operators import explain as explaining
 
 _CLOSED = {
     "redriven": "is tried again",

@@ -72,7 +72,7 @@ TENANCY = (
     ),
     Mutant(
         "a decision about a dead letter names the tenant",
-        "app/services/cases.py",
+        "app/services/operators/resolve.py",
         "from dead_letters where tenant_id = :tenant_id and id = :id for update",
         "from dead_letters where cast(:tenant_id as uuid) is not null and id = :id for update",
         (MATRIX,),

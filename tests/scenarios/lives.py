@@ -17,7 +17,8 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
 from app.runtime.runtime import Runtime
-from app.services import cases, redrive, seals
+from app.services import seals
+from app.services.operators import redrive, resolve
 from app.services.payments import after_commit, queries, settlement
 from app.services.payments.settlement import Item
 from app.services.records import notifications
@@ -173,7 +174,7 @@ class Lives(RuleBasedStateMachine):
             reference=self.name(number, reference),
             currency=currency,
         )
-        act = cases.accept if is_accepted else cases.reject
+        act = resolve.accept if is_accepted else resolve.reject
         act(self.runtime, self.shop.tenant_id, case["id"], ACTOR)
         with pytest.raises(RequestRejected):
             act(self.runtime, self.shop.tenant_id, case["id"], ACTOR)

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, seals, sweep
+from app.services import seals, sweep
+from app.services.operators import resolve
 from app.services.payments import provider_calls, queries
 from app.services.records import notifications
 from app.services.verification import Report, prove
@@ -131,7 +132,7 @@ class World:
     def decide(self, kind: Literal["accept", "reject"]) -> None:
         """Accepts or rejects the one open case about money."""
         case = self.value("select id from dead_letters where tenant_id = :id and state = 'open'")
-        act = cases.accept if kind == "accept" else cases.reject
+        act = resolve.accept if kind == "accept" else resolve.reject
         self._insist_once(lambda: act(self.shop.runtime, self.shop.tenant_id, case, ACTOR))
 
     # The provider

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from app.core.money import format_amount
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import cases, seals
+from app.services import seals
+from app.services.operators import resolve
 from app.services.payments import queries
 from app.services.records import notifications
 from app.services.webhooks import settle as settling
@@ -85,7 +86,7 @@ def refund(shop: Shop, payment: Payment) -> None:
 def accept(place: Place, shop: Shop, payment: Payment) -> None:
     """Accepts the open case of `payment`."""
     case = place.value("select id from dead_letters where payment_id = :id and state = 'open'", id=payment.id)
-    cases.accept(shop.runtime, shop.tenant_id, case, "operator:test")
+    resolve.accept(shop.runtime, shop.tenant_id, case, "operator:test")
 
 
 def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:

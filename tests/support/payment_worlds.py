@@ -134,7 +134,7 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
         case = world.open_cases[0]
         money = {"amount_minor": case.amount_minor, "currency": case.currency, "reference": case.reference}
         given = replace(given, case_id=case_id(case), **money)  # type: ignore[arg-type]
-        # Closed first, as by `app.services.cases`: what is read beside the payment is what is left of them.
+        # Closed first, as by `app.services.operators.resolve`: what is read beside the payment is what is left of them.
         closed = (replace(row, state=str(given.kind)) if row == case else row for row in world.cases)
         world = replace(world, cases=tuple(closed))
     payment = replace(world.payment, has_open_case=bool(world.open_cases), beside=money_beside(world))

@@ -13,7 +13,7 @@ from app.cli.options import Duration, limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
-from app.services import cases, redrive
+from app.services.operators import redrive, resolve
 from app.services.records import dead_letters
 from app.services.records.dead_letters import KINDS, STATES, Filters
 from app.services.tenants.tenants import find_tenant
@@ -162,7 +162,7 @@ def _confirm_effects(effects: list[redrive.Effect]) -> None:
 @json_option
 def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
     """Credits the money in a dead letter, as it was received. Shows the effect and asks first."""
-    _decide(cases.accept, "Accept it?", dead_letter_id, dry_run, yes, reason, as_json)
+    _decide(resolve.accept, "Accept it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
 @command.command("reject")
@@ -173,7 +173,7 @@ def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | No
 @json_option
 def reject(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
     """Closes a dead letter without a credit. Shows the effect and asks first."""
-    _decide(cases.reject, "Reject it?", dead_letter_id, dry_run, yes, reason, as_json)
+    _decide(resolve.reject, "Reject it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
 def _decide(

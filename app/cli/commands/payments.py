@@ -13,8 +13,8 @@ from app.cli.output import json_option, print_fields, print_json, print_rows
 from app.cli.stack import open_runtime
 from app.cli.timeline import print_timeline
 from app.core.payment import Status
-from app.services import listing
-from app.services.listing import Wanted
+from app.services.operators import queries
+from app.services.operators.queries import Wanted
 from app.services.tenants.tenants import find_tenant
 
 
@@ -47,7 +47,7 @@ def list_all(
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         wanted = Wanted(limit, tenant_id, user_id, status=status, after=created_after, before=created_before)
-        rows = listing.list_payments(runtime, wanted)
+        rows = queries.list_payments(runtime, wanted)
     columns = {
         "id": "Id",
         "user_id": "User",
@@ -67,7 +67,7 @@ def list_all(
 def show(payment_id: uuid.UUID, as_json: bool) -> None:
     """Shows a payment and everything that happened to it."""
     with open_runtime() as runtime:
-        story = listing.show_payment(runtime, payment_id)
+        story = queries.show_payment(runtime, payment_id)
     if as_json:
         print_json(story)
         return

@@ -12,8 +12,8 @@ from app.cli.options import Moment, operator
 from app.cli.output import json_option, print_json, print_rows
 from app.cli.stack import open_runtime
 from app.core.errors import ProviderCallFailed, ProviderUnusable
-from app.services import reconciliation
-from app.services.reconciliation import Report
+from app.services.operators import reconciliation
+from app.services.operators.reconciliation import Report
 
 # Neither equal nor different: the provider's list could not be read to its end.
 EXIT_NOT_COMPARED = 3

@@ -12,8 +12,8 @@ from app.cli.confirm import confirm, reason_option, yes_option
 from app.cli.options import limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
-from app.services import listing, redrive
-from app.services.listing import Wanted
+from app.services.operators import queries, redrive
+from app.services.operators.queries import Wanted
 from app.services.tenants.tenants import find_tenant
 
 _STORED = {
@@ -64,7 +64,7 @@ def list_all(
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         wanted = Wanted(limit, tenant_id, payment_id=payment_id, provider_id=provider_id, status=status)
-        rows = (listing.list_refusals if refused else listing.list_webhooks)(runtime, wanted)
+        rows = (queries.list_refusals if refused else queries.list_webhooks)(runtime, wanted)
     print_rows(rows, _REFUSED if refused else _STORED, as_json=as_json, empty="No such webhooks.")
 
 
@@ -77,7 +77,7 @@ def show(webhook_id: uuid.UUID, as_json: bool) -> None:
     In JSON the bytes are `body`, and `body_base64` as well, since they need not be text.
     """
     with open_runtime() as runtime:
-        webhook = listing.show_webhook(runtime, webhook_id)
+        webhook = queries.show_webhook(runtime, webhook_id)
     body: bytes = webhook.pop("body")
     if as_json:
         print_json({**webhook, "body": _as_text(body), "body_base64": base64.b64encode(body).decode("ascii")})
@@ -121,7 +121,7 @@ def replay(webhook_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, 
     Shows the effect and asks first where it moves money.
     """
     with open_runtime() as runtime:
-        tenant_id = listing.show_webhook(runtime, webhook_id)["tenant_id"]
+        tenant_id = queries.show_webhook(runtime, webhook_id)["tenant_id"]
         preview = redrive.preview_webhook(runtime, tenant_id, webhook_id)
         if preview.moves_money and not dry_run and not yes:
             confirm(f"At this moment: {preview.effect}", "Replay it?")

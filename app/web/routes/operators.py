@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import runtime
-from app.services import cases, redrive
+from app.services.operators import redrive, resolve
 from app.services.records import dead_letters
 from app.services.records.dead_letters import KINDS, STATES, Filters
 from app.web.gate import caller
@@ -67,7 +67,7 @@ def redrive_one(id: str) -> Response:
 def accept(id: str) -> Response:
     """Credits the money in a dead letter."""
     dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
-    effect = cases.accept(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
+    effect = resolve.accept(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect)
 
 
@@ -75,7 +75,7 @@ def accept(id: str) -> Response:
 def reject(id: str) -> Response:
     """Closes a dead letter without a credit."""
     dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
-    effect = cases.reject(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
+    effect = resolve.reject(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect)
 
 

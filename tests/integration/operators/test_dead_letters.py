@@ -10,7 +10,7 @@ from typing import Any
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases
+from app.services.operators import resolve
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.api import Api
@@ -73,7 +73,7 @@ def test_two_operators_cannot_both_act(engine: Engine, shop: Shop, api: Api) -> 
     barrier = threading.Barrier(6)
 
     def act(number: int) -> None:
-        decide = cases.accept if number % 2 else cases.reject
+        decide = resolve.accept if number % 2 else resolve.reject
         barrier.wait()
         try:
             decide(shop.runtime, shop.tenant_id, case_id, f"operator:{number}")
@@ -233,5 +233,5 @@ def test_a_replay_is_not_judged_by_the_clock_again(engine: Engine, shop: Shop) -
         "update payment_webhooks set received_at = now() - interval '30 days' where id = :id", id=receipt.webhook_id
     )
     case_id = engine.place.value("select id from dead_letters where payment_id = :id", id=payment.id)
-    cases.reject(shop.runtime, shop.tenant_id, case_id, ACTOR)
+    resolve.reject(shop.runtime, shop.tenant_id, case_id, ACTOR)
     assert shop.payment(payment.id).status == "processing"

@@ -16,7 +16,8 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, redrive, seals
+from app.services import seals
+from app.services.operators import redrive, resolve
 from app.services.tenants import policies, providers
 from app.services.tenants.providers import NewProvider
 from app.services.verification import prove
@@ -322,7 +323,7 @@ def act(scene: Scene, action: str, letter: dict[str, Any]) -> None:
         elif action == "redrive":
             redrive.redrive(runtime, tenant_id, letter["id"], ACTOR)
         else:
-            decide = cases.accept if action == "accept" else cases.reject
+            decide = resolve.accept if action == "accept" else resolve.reject
             decide(runtime, tenant_id, letter["id"], ACTOR)
     except RequestRejected as rejection:
         if rejection.status != 409:

@@ -8,8 +8,8 @@ import uuid
 from typing import Any
 
 from app.core.payment import Payment
-from app.services import reconciliation
-from app.services.reconciliation import Report
+from app.services.operators import reconciliation
+from app.services.operators.reconciliation import Report
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.commands import Commands

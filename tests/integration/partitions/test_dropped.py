@@ -7,7 +7,8 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
-from app.services import explaining, seals
+from app.services import seals
+from app.services.operators import explain
 from app.services.partitions import dropping
 from app.services.partitions.listing import show_partitions
 from app.services.payments import timeline
@@ -207,7 +208,7 @@ def test_a_partition_in_use_is_left_alone(place: Place, old: Shop, monkeypatch: 
 def test_stories_of_old_payments_are_shorter_and_still_told(place: Place, runtime: Runtime, old: Shop) -> None:
     payment_id = place.value("select id from payment_transactions order by created_at limit 1")
     drop(place, 1)
-    story = explaining.read_story(runtime, payment_id)
+    story = explain.read_story(runtime, payment_id)
     assert [event["kind"] for event in story["events"]] == ["entry", "entry"]
     assert [e["kind"] for e in timeline.read_timeline(runtime.database, old.tenant_id, payment_id)] == ["entry"] * 2
 

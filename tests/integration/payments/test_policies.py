@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.core.payment import Payment
-from app.services import cases
+from app.services.operators import resolve
 from app.services.tenants import policies
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
@@ -96,7 +96,7 @@ def test_too_little_is_held_does_not_expire_and_is_completed_by_the_rest(
 def test_rejected_money_does_not_keep_a_payment_open_for_ever(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = engine.start(shop)
     pay(front, engine, shop, payment, amount="10.00")
-    cases.reject(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    resolve.reject(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
     engine.expire(payment.id)
     engine.call()
     after = shop.payment(payment.id)
@@ -127,7 +127,7 @@ def test_another_currency_is_credited_in_it_once_a_person_accepts(front: Stack, 
     payment = engine.start(shop, user_id=user)
     after = pay(front, engine, shop, payment, amount="20.00", currency="EUR")
     assert (after.status, after.exception) == ("processing", "currency_mismatch")
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
     after = shop.payment(payment.id)
     assert (after.status, after.exception, after.received_currency) == ("completed", "currency_mismatch", "EUR")
     wallets = engine.place.rows("select currency, balance_minor from wallets where user_id = :user", user=user)
@@ -154,7 +154,7 @@ def test_a_second_payment_of_the_money_is_a_credit_of_its_own_once_accepted(
         shop.deliver(shop.body(payment, provider_reference="sbx_other"))
         engine.settle()
     assert engine.dead_letters(payment.id) == [("second_payment", "open")]
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
     # Told once more, under a new id, it is the money that was accepted; a higher total is only what came on top.
     shop.deliver(shop.body(payment, provider_reference="sbx_other"))
     engine.settle()
@@ -173,7 +173,7 @@ def test_money_under_another_reference_that_was_accepted_hides_no_later_money(en
     payment = engine.start(shop)
     shop.deliver(shop.body(payment, provider_reference="sbx_other"))
     engine.settle()
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
     assert shop.payment(payment.id).status == "completed"
     shop.deliver(shop.body(payment))
     engine.settle()
@@ -219,15 +219,15 @@ def test_the_books_hold_after_all_of_this(front: Stack, engine: Engine, shop: Sh
     own = engine.start(shop)
     shop.deliver(shop.body(own, provider_reference="sbx_other", amount="30.00"))
     engine.settle()
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, own), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, own), ACTOR)
     shop.deliver(shop.body(own))
     engine.settle()
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, own), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, own), ACTOR)
     part = pay(front, engine, shop, engine.start(shop), amount="10.00")
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, part), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, part), ACTOR)
     front.act(str(part.provider_reference), "pay", amount="15.00")
     engine.run_until(lambda: settled(engine, part) == 2, "the rest is a case of its own")
-    cases.accept(shop.runtime, shop.tenant_id, case_of(engine, part), ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, part), ACTOR)
     assert [minor for kind, minor in engine.entries(part.id) if kind == "user"] == [1000, 1500]
     assert shop.payment(part.id).received_minor == 2500
     engine.number()

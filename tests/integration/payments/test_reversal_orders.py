@@ -13,7 +13,8 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import cases, reconciliation, redrive, seals, sweep
+from app.services import seals, sweep
+from app.services.operators import reconciliation, redrive, resolve
 from app.services.payments import queries
 from app.services.tenants import policies
 from app.services.verification import prove
@@ -62,7 +63,7 @@ class Scene:
             "select id from dead_letters where payment_id = :id and state = 'open' and amount_minor is not null",
             id=self.payment.id,
         ):
-            effect = cases.accept(self.shop.runtime, self.shop.tenant_id, waiting[0]["id"], ACTOR)
+            effect = resolve.accept(self.shop.runtime, self.shop.tenant_id, waiting[0]["id"], ACTOR)
         return effect
 
     @property

@@ -6,7 +6,7 @@ import json
 import secrets
 
 from app.core.payment import Payment
-from app.services import redrive
+from app.services.operators import redrive
 from app.services.tenants import policies
 from testbed.servers import Place
 from testbed.shop import ACTOR, Shop, make_shop

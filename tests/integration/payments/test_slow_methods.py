@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from app.core.payment import Payment
-from app.services import reconciliation
+from app.services.operators import reconciliation
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.api import Api

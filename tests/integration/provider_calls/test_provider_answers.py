@@ -11,9 +11,9 @@ from app.core.errors import ProviderCallFailed
 from app.core.payment import Payment
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.providers.sandbox import SandboxAdapter
+from app.services.operators.reconciliation import reconcile
 from app.services.payments import provider_calls
 from app.services.payments.provider_claims import claim_call
-from app.services.reconciliation import reconcile
 from testbed.stack import Stack
 from tests.support.engine import Engine
 from tests.support.odd_provider import OddProvider, encode_answer, encode_json, open_odd_provider

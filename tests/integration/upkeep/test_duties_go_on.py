@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from app.services import duties, reconciliation, seals, sweep
+from app.services import duties, seals, sweep
+from app.services.operators import reconciliation
 from app.services.payments import queries as payments
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

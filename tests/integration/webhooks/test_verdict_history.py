@@ -12,7 +12,7 @@ import pytest
 
 from app.core.facts import Fact
 from app.providers.sandbox import SandboxAdapter
-from app.services import cases, redrive
+from app.services.operators import redrive, resolve
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.api import Api
@@ -74,7 +74,7 @@ def test_the_timeline_has_each_verdict_when_it_was_given(front: Stack, engine: E
     case = front.place.value("select id from dead_letters where payment_id = :id", id=payment.id)
     redrive.redrive(shop.runtime, shop.tenant_id, case, ACTOR)
     engine.settle()
-    cases.accept(shop.runtime, shop.tenant_id, case, ACTOR)
+    resolve.accept(shop.runtime, shop.tenant_id, case, ACTOR)
     redrive.replay_webhook(shop.runtime, shop.tenant_id, uuid.UUID(str(receipt.webhook_id)), ACTOR)
     waiting = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
     engine.settle()
@@ -119,7 +119,7 @@ def test_people_read_amounts_in_the_currencys_digits(front: Stack, engine: Engin
     engine.settle()
     letters = front.place.rows("select * from dead_letters where tenant_id = :id order by id", id=shop.tenant_id)
     said = [letter["detail"] for letter in letters]
-    said += [cases.accept(shop.runtime, shop.tenant_id, letter["id"], ACTOR, is_dry_run=True) for letter in letters]
+    said += [resolve.accept(shop.runtime, shop.tenant_id, letter["id"], ACTOR, is_dry_run=True) for letter in letters]
     alarms = front.place.rows("select detail ->> 'why' as why from alerts where tenant_id = :id", id=shop.tenant_id)
     said += [alarm["why"] for alarm in alarms]
     reference = twice.provider_reference

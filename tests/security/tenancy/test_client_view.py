@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from app.core.errors import WebhookRejected
-from app.services import cases
+from app.services.operators import resolve
 from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
 from testbed.shop import Shop
@@ -38,7 +38,7 @@ def story(house: Stack, shop: Shop) -> uuid.UUID:
     tell(shop)
     query = "select id from dead_letters where tenant_id = :tenant and payment_id = :payment"
     case = house.place.value(query, tenant=shop.tenant_id, payment=payment.id)
-    cases.accept(shop.runtime, shop.tenant_id, case, PERSON, False)
+    resolve.accept(shop.runtime, shop.tenant_id, case, PERSON, False)
     shop.deliver(shop.body(payment, "failed", error_message="raw-provider-error", provider_reference="ref-1"))
     tell(shop)
     # Of another user, so that the tenant's clearing wallet holds more than ann's money.

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, text
 from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payment import format_time
 from app.runtime.runtime import Runtime
-from app.services import cases
+from app.services.operators import resolve
 from app.services.payments import settlement
 from app.services.payments.settlement import Item
 from app.services.records import audit
@@ -186,7 +186,7 @@ def _redrive(
     wait: float,
     is_dry_run: bool,
 ) -> Effect:
-    row = cases.lock_dead_letter(connection, tenant_id, dead_letter_id)
+    row = resolve.lock_dead_letter(connection, tenant_id, dead_letter_id)
     if row["state"] == "redriven":
         return Effect(dead_letter_id, False, "redriven already")
     if row["state"] != "open":
@@ -203,7 +203,7 @@ def _redrive(
         return Effect(dead_letter_id, False, preview.effect, preview.moves_money)
     state = "open" if _stays_open(row) else "redriven"
     about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": by.actor, "operator_reason": by.reason}
-    connection.execute(cases.CLOSE, about | {"state": state, "action": "redriven"})
+    connection.execute(resolve.CLOSE, about | {"state": state, "action": "redriven"})
     detail |= name_reason(by.reason)
     own = connection.execute(_OWN_PAYMENT, dict(row)).scalar()
     audit.write(connection, [AuditRow(tenant_id, by.actor, "dead_letter_redriven", detail, own)])
@@ -228,7 +228,7 @@ def _preview_webhook(
     except (Unusable, ProviderUnusable) as error:
         return Preview(f"dead_letter: {error}"), None
     outcomes = settlement.preview(connection, [item])
-    return Preview(cases.describe(outcomes), cases.moves_money(outcomes)), item
+    return Preview(resolve.describe(outcomes), resolve.moves_money(outcomes)), item
 
 
 def _put_webhook_back(

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, text
 
 from app.core.payment import format_time
 from app.runtime.runtime import Runtime
-from app.services import listing
+from app.services.operators import queries
 
 # A refused delivery is believed in nothing, so it belongs to no payment: that its bytes name one is all that is known.
 _REFUSED = text(
@@ -45,7 +45,7 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     sender's address as well. A webhook's detail has `repeats`, how often the same bytes came
     again. Raises RequestRejected (404) where there is no such payment.
     """
-    story = listing.show_payment(runtime, payment_id)
+    story = queries.show_payment(runtime, payment_id)
     parameters = {"tenant_id": story["payment"]["tenant_id"], "payment_id": payment_id}
     with runtime.database.transaction("operator") as connection:
         found = connection.execute(_REFUSED, {"payment_id": payment_id}).mappings().all()

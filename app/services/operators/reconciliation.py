@@ -26,12 +26,12 @@ from app.core.payment import Payment
 from app.core.reconciliation import Difference, compare, find_reversal, is_news, missing_there
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime.runtime import Runtime
-from app.services.comparing import left_to_the_next_run
+from app.services.operators.comparison import left_to_the_next_run
+from app.services.operators.reconciliation_rows import COLUMNS, read_compared
 from app.services.payments import breaker, settlement
 from app.services.payments.after_commit import queue, tell
 from app.services.payments.provider_trouble import read_api_key
 from app.services.payments.settlement import Item
-from app.services.reconciled_rows import COLUMNS, read_compared
 from app.services.records import alerts, audit
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
