@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.runtime import runtime
-from app.services import alerting, duties, seals, sweep, verification, watching
+from app.services import alerting, duties, sweep, verification, watching
+from app.services.audit_chain import seals
 from app.services.payments import provider_calls, provider_trouble
 from app.services.records import notifications
 from app.services.webhooks import settle as settling

@@ -17,7 +17,7 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.operators import redrive, resolve
 from app.services.payments import after_commit, queries, settlement
 from app.services.payments.settlement import Item

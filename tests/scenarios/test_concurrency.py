@@ -16,7 +16,7 @@ import requests
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.payments import provider_calls
 from app.services.verification import prove
 from app.services.webhooks import settle

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.verification import prove
 from testbed.shop import Shop
 from testbed.stack import Stack

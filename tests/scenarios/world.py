@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import seals, sweep
+from app.services import sweep
+from app.services.audit_chain import seals
 from app.services.operators import resolve
 from app.services.payments import provider_calls, queries
 from app.services.records import notifications

@@ -10,7 +10,7 @@ import uuid
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.verification import prove, record
 from models.partitions import PARTITIONED
 from testbed.servers import Place

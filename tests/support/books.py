@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from app.core.money import format_amount
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.operators import resolve
 from app.services.payments import queries
 from app.services.records import notifications

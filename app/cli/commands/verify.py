@@ -12,8 +12,9 @@ from app.cli.options import tenant_option
 from app.cli.output import console, json_option, print_json, printable
 from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
-from app.services import seal_heads, verification
-from app.services.seal_heads import HeadFileError
+from app.services import verification
+from app.services.audit_chain import heads as seal_heads
+from app.services.audit_chain.heads import HeadFileError
 from app.services.tenants.tenants import find_tenant
 from app.services.verification import Report
 from app.services.verification.checks import Breach

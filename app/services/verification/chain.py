@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import FIRST_SHA256, Seal, find_changed, hash_rows
-from app.services.seals import AUDIT_TEXT, SEAL_COLUMNS, hash_audit_rows
+from app.services.audit_chain.seals import AUDIT_TEXT, SEAL_COLUMNS, hash_audit_rows
 from app.services.verification.checks import Breach
 from app.services.verification.drops import read_dropped_seals
 

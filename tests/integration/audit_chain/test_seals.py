@@ -14,7 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app.core.audit_seal import AUDIT_COLUMNS
 from app.runtime.runtime import Runtime
-from app.services import seal_heads, seals
+from app.services.audit_chain import heads as seal_heads
+from app.services.audit_chain import seals
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.verification import prove

@@ -12,7 +12,8 @@ import pytest
 
 from app.local.embedded import OWNER_ROLE, PostgresServer, embedded_postgres
 from app.local.embedded.postgres import find_postgres_bin
-from app.services import seals, verification
+from app.services import verification
+from app.services.audit_chain import seals
 from models import Database
 from models.logins import ALL_ROLES
 from models.migrations import upgrade

@@ -17,7 +17,8 @@ from app.cli.stack import open_runtime
 from app.doctor import examine
 from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
-from app.services import alerting, seals, sweep, verification, watching
+from app.services import alerting, sweep, verification, watching
+from app.services.audit_chain import seals
 from app.services.payments import provider_calls, provider_trouble
 from app.services.records import notifications
 from app.services.webhooks import settle

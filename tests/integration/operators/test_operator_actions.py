@@ -16,7 +16,7 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.operators import redrive, resolve
 from app.services.tenants import policies, providers
 from app.services.tenants.providers import NewProvider

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.operators import explain
 from app.services.partitions import dropping
 from app.services.partitions.listing import show_partitions

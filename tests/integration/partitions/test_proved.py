@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.verification import prove, prove_due
 from models import Database
 from testbed.servers import Place

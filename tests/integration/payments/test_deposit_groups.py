@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.runtime.group_commit import LEADERS_MAX
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.payments import deposits
 from app.services.verification import prove
 from models import new_id

@@ -13,7 +13,8 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import seals, sweep
+from app.services import sweep
+from app.services.audit_chain import seals
 from app.services.operators import reconciliation, redrive, resolve
 from app.services.payments import queries
 from app.services.tenants import policies

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from app.services import duties, seals, sweep
+from app.services import duties, sweep
+from app.services.audit_chain import seals
 from app.services.operators import reconciliation
 from app.services.payments import queries as payments
 from testbed.shop import ACTOR, Shop

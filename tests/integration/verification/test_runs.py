@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from app.cli import main
 from app.runtime.runtime import Runtime
-from app.services import seals
+from app.services.audit_chain import seals
 from app.services.operators import redrive
 from app.services.payments import queries
 from app.services.verification import choose_mode, prove, prove_due, proving, record, runs

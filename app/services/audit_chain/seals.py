@@ -15,10 +15,10 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
 from app.runtime.runtime import Runtime
-from app.services import seal_heads
+from app.services.audit_chain import heads as seal_heads
+from app.services.audit_chain.heads import Head
 from app.services.records import alerts, database_trouble
 from app.services.records.alerts import AlertRow
-from app.services.seal_heads import Head
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""Seals over audit rows and the heads of their chains."""
