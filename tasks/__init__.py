@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.runtime import runtime
-from app.services import alerting, duties, sweep, verification, watching
+from app.services import verification
 from app.services.audit_chain import seals
 from app.services.payments import provider_calls, provider_trouble
 from app.services.records import notifications
+from app.services.upkeep import alert_delivery, backlog, duties, sweep
 from app.services.webhooks import settle as settling
 
 
@@ -39,7 +40,12 @@ def sweep_due() -> None:
 def housekeep() -> None:
     """Removes what has expired, folds counters, raises and posts alarms."""
     duties.run(
-        runtime(), "sweep", sweep.housekeep, watching.raise_overdue, provider_trouble.raise_alarms, alerting.post_due
+        runtime(),
+        "sweep",
+        sweep.housekeep,
+        backlog.raise_overdue,
+        provider_trouble.raise_alarms,
+        alert_delivery.post_due,
     )
 
 

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from app.doctor.finding import Finding, fail, ok, warn
 from app.local.readiness import url_answers
 from app.runtime.runtime import Runtime
-from app.services import watching
+from app.services.upkeep import backlog
 
 SWEEP_SECONDS_MAX = 15.0  # The sweep runs every two seconds; seven missed ones are no hiccup.
 
 
 def examine_work(runtime: Runtime) -> Iterator[Finding]:
     """Yields what is not being done. Raises SQLAlchemyError where the database cannot be reached."""
-    counts = watching.read_counts(runtime)
+    counts = backlog.read_counts(runtime)
     ages = {label: value for name, label, value in counts if name == "heartbeat_age_seconds"}
     yield _examine_sweep(ages.get("sweep"))
-    overdue = watching.find_overdue(watching.read_work(runtime))
+    overdue = backlog.find_overdue(backlog.read_work(runtime))
     if overdue:
         yield fail("Due work", f"not being done: {', '.join(overdue)}; look at the workers' logs")
     else:
         yield ok("Due work", "nothing is overdue")
-    for provider_id, problem in watching.read_unusable(runtime).items():
+    for provider_id, problem in backlog.read_unusable(runtime).items():
         yield fail("Providers", f"{provider_id} cannot be used by a running process: {problem}")
     waiting = sum(int(value) for name, _, value in counts if name == "dead_letters_open")
     if waiting:

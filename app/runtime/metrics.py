@@ -1,4 +1,4 @@
-"""Counters of this process; the numbers that rows tell are read by `app.services.watching` instead."""
+"""Counters of this process; the numbers that rows tell are read by `app.services.upkeep.backlog` instead."""
 
 from __future__ import annotations
 

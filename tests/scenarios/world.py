@@ -16,11 +16,11 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import sweep
 from app.services.audit_chain import seals
 from app.services.operators import resolve
 from app.services.payments import provider_calls, queries
 from app.services.records import notifications
+from app.services.upkeep import sweep
 from app.services.verification import Report, prove
 from app.services.webhooks import settle
 from models import Database

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services import sweep
 from app.services.payments import provider_calls
 from app.services.records import notifications
+from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling
 from testbed.servers import Place
 from testbed.shop import Shop

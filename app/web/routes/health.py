@@ -14,8 +14,8 @@ from app.http import draining
 from app.http.client_address import is_from_this_machine
 from app.http.metrics_server import collect_counters, is_token
 from app.runtime.runtime import runtime
-from app.services import watching
 from app.services.access.auth_failures import note_failure
+from app.services.upkeep import backlog
 from app.web.errors import problem
 from app.web.openapi.document import document
 from app.web.routes.payments import waiters
@@ -54,7 +54,7 @@ def ready() -> tuple[Response, int]:
     A process that is about to stop reports `draining`, so that no new requests are sent to it.
     """
     failing = ["draining"] if draining.has_begun() else []
-    failing += [] if watching.check_database(runtime()) else ["postgresql"]
+    failing += [] if backlog.check_database(runtime()) else ["postgresql"]
     degraded = _find_degraded()
     status = "failing" if failing else "degraded" if degraded else "ok"
     return jsonify({"status": status, "failing": failing + degraded, "detail": {}}), 503 if failing else 200
@@ -62,7 +62,7 @@ def ready() -> tuple[Response, int]:
 
 def _find_degraded() -> list[str]:
     """Returns which helpers do not work: Redis, ringing doorbells, or receiving hints for waiting requests."""
-    if not watching.check_redis(runtime()):
+    if not backlog.check_redis(runtime()):
         return ["redis"]
     parts = {"ring": runtime().doorbells.is_failing, "subscription": waiters().is_deaf}
     if parts["ring"]:
@@ -75,10 +75,10 @@ def _find_degraded() -> list[str]:
 def work() -> tuple[Response, int]:
     """Says whether due work is being done, and names the providers that cannot be used as they are configured."""
     try:
-        state, unusable = watching.read_work(runtime()), watching.read_unusable(runtime())
+        state, unusable = backlog.read_work(runtime()), backlog.read_unusable(runtime())
     except SQLAlchemyError:
         return jsonify({"status": "failing", "failing": ["postgresql"], "detail": {}}), 503
-    failing = watching.find_overdue(state) + [f"provider {provider_id}" for provider_id in unusable]
+    failing = backlog.find_overdue(state) + [f"provider {provider_id}" for provider_id in unusable]
     status = "failing" if failing else "ok"
     detail = {**state, "providers": unusable} if unusable else state
     return jsonify({"status": status, "failing": failing, "detail": detail}), 503 if failing else 200
@@ -91,7 +91,7 @@ class RowsCollector(Collector):
         """Yields one gauge family per kind of number; none from rows while the database is away."""
         yield from _read_queues()
         try:
-            state, counts = watching.read_work(runtime()), watching.read_counts(runtime())
+            state, counts = backlog.read_work(runtime()), backlog.read_counts(runtime())
         except SQLAlchemyError:
             yield GaugeMetricFamily("sluice_database_up", "Whether PostgreSQL answers.", 0)
             return
@@ -115,8 +115,8 @@ class RowsCollector(Collector):
 
 
 def _read_queues() -> Iterable[Metric]:
-    lengths = watching.read_queue_lengths(runtime())
-    yield GaugeMetricFamily("sluice_redis_up", "Whether Redis answers.", int(watching.check_redis(runtime())))
+    lengths = backlog.read_queue_lengths(runtime())
+    yield GaugeMetricFamily("sluice_redis_up", "Whether Redis answers.", int(backlog.check_redis(runtime())))
     yield GaugeMetricFamily("sluice_broker_up", "Whether the doorbells' broker answers.", int(lengths is not None))
     waiting = GaugeMetricFamily("sluice_ring_queue_length", "Doorbells that wait for a worker.", labels=["queue"])
     for queue, length in (lengths or {}).items():

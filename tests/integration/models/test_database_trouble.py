@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.services import duties
 from app.services.records import database_trouble
+from app.services.upkeep import duties
 from app.services.webhooks import postpone, settle
 from app.services.webhooks.claims import WebhookQueue
 from testbed.servers import Place, Servers

@@ -12,8 +12,8 @@ import pytest
 
 from app.doctor.partitions import examine_partitions
 from app.runtime.runtime import Runtime
-from app.services import sweep
 from app.services.audit_chain import seals
+from app.services.upkeep import sweep
 from app.services.verification import prove
 from app.services.webhooks import settle
 from models.migrations import make_partitions, upgrade

@@ -13,11 +13,11 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services import sweep
 from app.services.audit_chain import seals
 from app.services.operators import reconciliation, redrive, resolve
 from app.services.payments import queries
 from app.services.tenants import policies
+from app.services.upkeep import sweep
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
 from testbed.shop import ACTOR, Shop

@@ -12,7 +12,7 @@ import pytest
 from app.core.errors import NotSent, ProviderRefusedUs, Throttled
 from app.core.payment import Payment
 from app.services.payments import breaker, provider_claims
-from app.services.watching import read_counts
+from app.services.upkeep.backlog import read_counts
 from testbed.shop import NOWHERE, Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from app.services import alerting
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 from app.services.tenants import providers
+from app.services.upkeep import alert_delivery
 from testbed.servers import Place
 
 
@@ -69,8 +69,8 @@ def test_an_alarm_is_posted_once_and_its_signature_holds(place: Place, receiver:
     secret = providers.new_webhook_secret()
     raise_alarm(place)
     with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=secret) as runtime:
-        alerting.post_due(runtime)
-        alerting.post_due(runtime)
+        alert_delivery.post_due(runtime)
+        alert_delivery.post_due(runtime)
 
     ((headers, body),) = receiver.got
     # The reference library raises where the signature does not hold.
@@ -84,13 +84,13 @@ def test_an_alarm_that_nobody_takes_is_tried_again(place: Place, receiver: Recei
     raise_alarm(place)
     with place.open_runtime(ALERT_URL=receiver.url) as runtime:
         receiver.status = 503
-        alerting.post_due(runtime)
+        alert_delivery.post_due(runtime)
         assert due(place) == 1
         assert place.value("select due_at > now() from alerts") is True
 
         receiver.status = 200
         place.rows("update alerts set due_at = now()")
-        alerting.post_due(runtime)
+        alert_delivery.post_due(runtime)
     assert [headers["webhook-id"] for headers, _ in receiver.got] == [receiver.got[0][0]["webhook-id"]] * 2
     assert due(place) == 0
 
@@ -98,7 +98,7 @@ def test_an_alarm_that_nobody_takes_is_tried_again(place: Place, receiver: Recei
 def test_without_an_address_an_alarm_is_a_row_alone(place: Place) -> None:
     raise_alarm(place)
     with place.open_runtime() as runtime:
-        alerting.post_due(runtime)
+        alert_delivery.post_due(runtime)
     assert due(place) == 0
     assert place.value("select count(*) from alerts") == 1
 
@@ -106,8 +106,8 @@ def test_without_an_address_an_alarm_is_a_row_alone(place: Place) -> None:
 def test_a_secret_that_cannot_sign_loses_no_alarm(place: Place, receiver: Receiver) -> None:
     raise_alarm(place)
     with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET="whsec_short") as runtime:
-        alerting.post_due(runtime)
+        alert_delivery.post_due(runtime)
     assert (receiver.got, due(place), place.value("select attempts from alerts")) == ([], 1, 0)
     with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=providers.new_webhook_secret()) as runtime:
-        alerting.post_due(runtime)
+        alert_delivery.post_due(runtime)
     assert (len(receiver.got), due(place)) == (1, 0)

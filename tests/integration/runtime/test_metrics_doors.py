@@ -17,7 +17,7 @@ from app.local.processes import Ports, list_processes, run_process
 from app.local.spawn import find_free_ports
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings, SettingsError
-from app.services import watching
+from app.services.upkeep import backlog
 from models import new_id
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -157,15 +157,15 @@ def listens_on(port: int) -> set[str]:
 
 
 def test_work_that_nobody_does_is_an_alarm_once_an_hour(runtime: Runtime, tenant: Shop) -> None:
-    watching.raise_overdue(runtime)
+    backlog.raise_overdue(runtime)
     assert overdue_alarms(runtime) == []
     delivery = (
         "insert into webhook_work (webhook_id, tenant_id, due_at) values (:id, :tenant, now() - interval '1 hour')"
     )
     with runtime.database.transaction("worker") as connection:
         connection.execute(text(delivery), {"id": new_id(), "tenant": tenant.tenant_id})
-    watching.raise_overdue(runtime)
-    watching.raise_overdue(runtime)
+    backlog.raise_overdue(runtime)
+    backlog.raise_overdue(runtime)
     assert overdue_alarms(runtime) == ["settle"]
 
 

@@ -13,7 +13,7 @@ from app.local.embedded import APP_ROLE
 from app.runtime.broker.transport import DOORBELLS_MAX
 from app.runtime.doorbells import BELL_MS
 from app.runtime.runtime import Runtime
-from app.services import sweep
+from app.services.upkeep import sweep
 from models import new_id
 from testbed.servers import Place
 from testbed.shop import Shop, make_shop

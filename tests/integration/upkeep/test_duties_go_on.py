@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from app.services import duties, sweep
 from app.services.audit_chain import seals
 from app.services.operators import reconciliation
 from app.services.payments import queries as payments
+from app.services.upkeep import duties, sweep
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine

@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from app.runtime.vault import Vault, new_encryption_key
-from app.services import watching
 from app.services.payments import provider_calls, provider_claims, set_aside
+from app.services.upkeep import backlog
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
@@ -71,7 +71,7 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
     }
     (problem,) = alarms(engine, "provider_unusable", shop.provider_id)
     assert ("adapter" in problem) == ("adapter" in what)
-    assert watching.read_unusable(front.runtime)[str(shop.provider_id)] == problem
+    assert backlog.read_unusable(front.runtime)[str(shop.provider_id)] == problem
 
     engine.place.rows(
         "update payment_providers set adapter = :adapter, api_key_encrypted = :secret where id = :id",

@@ -11,7 +11,7 @@ import pytest
 from app.core.payment import Payment
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
-from app.services import sweep
+from app.services.upkeep import sweep
 from app.services.webhooks import claims, settle
 from app.services.webhooks.claims import WebhookQueue
 from testbed.servers import Place, new_celery

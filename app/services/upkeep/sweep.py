@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from app.services import duties
 from app.services.partitions.keeping import analyze_daily, keep_partitions
+from app.services.upkeep import duties
 from app.services.webhooks.waiting_reversals import end_waiting
 
 # One statement's worth of expired credentials; the rest goes at the next housekeeping.

@@ -1,0 +1,1 @@
+"""Recurring duties: the sweep, the backlog's numbers, delivery of alarms."""
