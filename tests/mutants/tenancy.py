@@ -58,14 +58,14 @@ TENANCY = (
     ),
     Mutant(
         "a query for a dead letter names the tenant",
-        "app/services/records/dead_letters.py",
+        "app/services/operators/dead_letters.py",
         'query += " and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id)"',
         'query += " and (cast(:tenant_id as uuid) is null or tenant_id is not null)"',
         (MATRIX,),
     ),
     Mutant(
         "a list of dead letters names the tenant",
-        "app/services/records/dead_letters.py",
+        "app/services/operators/dead_letters.py",
         'for name in ("tenant_id", "state",',
         'for name in ("state",',
         (MATRIX,),

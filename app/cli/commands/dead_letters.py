@@ -13,9 +13,9 @@ from app.cli.options import Duration, limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
-from app.services.operators import redrive, resolve
-from app.services.records import dead_letters
-from app.services.records.dead_letters import KINDS, STATES, Filters
+from app.services.operators import dead_letters, redrive, resolve
+from app.services.operators.dead_letters import Filters
+from app.services.records.dead_letters import KINDS, STATES
 from app.services.tenants.tenants import find_tenant
 
 _COLUMNS = {

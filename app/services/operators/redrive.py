@@ -12,11 +12,11 @@ from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payment import format_time
 from app.runtime.runtime import Runtime
 from app.services.operators import resolve
+from app.services.operators.dead_letters import Filters, list_dead_letters
 from app.services.payments import settlement
 from app.services.payments.settlement import Item
 from app.services.records import audit
 from app.services.records.audit import AuditRow
-from app.services.records.dead_letters import Filters, list_dead_letters
 from app.services.tenants.changes import name_reason
 from app.services.webhooks.translate import StoredWebhook, translate
 

@@ -22,10 +22,10 @@ from app.runtime.runtime import Runtime
 from app.services.payments import settlement
 from app.services.payments.after_commit import number, queue, tell
 from app.services.payments.settlement import Item, Outcome
+from app.services.queues.lock_waits import limit_waits
 from app.services.records import alerts, audit, database_trouble
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
-from app.services.webhooks.postpone import limit_waits
 from models import Row, find_trouble, prepared, read, write_later
 from models.array_params import uuid_array
 
@@ -268,7 +268,7 @@ def _put_off_each(runtime: Runtime) -> None:
     for row in rows:
         try:
             with runtime.database.transaction("worker", by_keys="few") as connection:
-                limit_waits(connection, is_alone=True)
+                limit_waits(connection, is_single=True)
                 outcomes = _expire(connection, [row])
                 queue(connection, outcomes)
         except DBAPIError as error:

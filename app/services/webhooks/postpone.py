@@ -27,7 +27,6 @@ from app.services.queues.release import give_back
 from app.services.webhooks.translate import StoredWebhook
 from models import Trouble, prepared, write_later
 from models.array_params import encode_rows, row_set
-from models.database import STATEMENT_TIMEOUT_MS
 
 # Longer than an operator's reindexing or fail-over takes; tries come at least once a minute meanwhile.
 OWN_FAULT_SECONDS = 3_600
@@ -42,14 +41,6 @@ OTHERS_SECONDS = 600.0
 _OWN_FAULTS: frozenset[Trouble] = frozenset({"timeout", "connection"})
 # Postponements beyond these do not make the wait longer.
 _TIMES_MAX = 12
-
-# Alone a webhook takes milliseconds. Whatever holds its rows for longer than an ordinary batch does, and whatever makes
-# its statements slow, keeps the others behind it waiting for no more than this.
-ALONE_LOCK_MS = 50
-ALONE_STATEMENT_MS = 5_000
-_SHORT_WAITS = prepared(
-    "select set_config('lock_timeout', :lock_timeout, true), set_config('statement_timeout', :alone_timeout, true)"
-)
 
 _WAIT_COLUMNS = {
     "id": "uuid",
@@ -99,30 +90,13 @@ class Postponement:
     is_own_fault: bool = False
 
 
-# After a batch has waited for a lock in vain for two seconds, the next ones wait no longer than it takes another worker
-# to settle a batch; then it is seen anew whether the lock is still held.
-LOCK_HELD_SECONDS = 10.0
-HELD_LOCK_MS = 250
 _settled_at: float | None = None
-_locked_at: float | None = None
 
 
-def forget_moments() -> None:
-    """Lets this process know of no lock and of nothing that it settled."""
-    global _locked_at, _settled_at
-    _locked_at = _settled_at = None
-
-
-def note_lock() -> None:
-    """Notes that a batch of this process has waited for a lock in vain just now."""
-    global _locked_at  # one moment per process
-    # Short waits fail more often, also where nobody holds a lock for long: they do not make themselves last.
-    if not _is_lock_held():
-        _locked_at = time.monotonic()
-
-
-def _is_lock_held() -> bool:
-    return _locked_at is not None and time.monotonic() - _locked_at < LOCK_HELD_SECONDS
+def forget_settled() -> None:
+    """Let this process know of nothing that it settled."""
+    global _settled_at
+    _settled_at = None
 
 
 def note_settled() -> None:
@@ -135,18 +109,6 @@ def may_be_own_fault(trouble: Trouble) -> bool:
     """Returns whether trouble of one webhook counts against it: others were settled by this process meanwhile."""
     is_recent = _settled_at is not None and time.monotonic() - _settled_at < OTHERS_SECONDS
     return is_recent and trouble in _OWN_FAULTS
-
-
-def limit_waits(connection: Connection, *, is_alone: bool) -> None:
-    """Shortens the transaction's limits where it settles one webhook alone, or where a lock is known to be held."""
-    timeout = STATEMENT_TIMEOUT_MS["worker"]
-    if is_alone:
-        limits = {"lock_timeout": ALONE_LOCK_MS, "alone_timeout": min(ALONE_STATEMENT_MS, timeout)}
-    elif _is_lock_held():
-        limits = {"lock_timeout": HELD_LOCK_MS, "alone_timeout": timeout}
-    else:
-        return
-    write_later(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})
 
 
 def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, float]]) -> None:

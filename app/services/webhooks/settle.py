@@ -21,6 +21,7 @@ from app.services.payments import breaker, provider_trouble, settlement
 from app.services.payments.after_commit import number, queue, tell
 from app.services.payments.set_aside import UNUSABLE_SECONDS
 from app.services.payments.settlement import Outcome
+from app.services.queues import lock_waits
 from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
@@ -123,7 +124,7 @@ def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
             _settle_retrying(runtime, together, claim.id)
         except Exception as error:  # one of them spoils the batch: each gets a transaction of its own
             if database_trouble.note_or_log(runtime, "settle", error, "batch_failed", webhooks=len(together)) == "lock":
-                postpone.note_lock()
+                lock_waits.note_lock()
             alone += together
     return _settle_alone(runtime, claim.id, alone, until)
 
@@ -186,7 +187,7 @@ def _settle_retrying(
     for attempt in range(1, RETRIES_MAX + 1):
         try:
             with runtime.database.transaction("worker", by_keys=by_keys) as connection:
-                postpone.limit_waits(connection, is_alone=is_alone)
+                lock_waits.limit_waits(connection, is_single=is_alone)
                 outcomes, marks = _settle(runtime, connection, webhook_ids, claim_id)
                 if is_alone:
                     # Numbers are given after the commit: whoever holds a tenant's counter does not hold its money up.

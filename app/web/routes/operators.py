@@ -10,9 +10,9 @@ from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import runtime
-from app.services.operators import redrive, resolve
-from app.services.records import dead_letters
-from app.services.records.dead_letters import KINDS, STATES, Filters
+from app.services.operators import dead_letters, redrive, resolve
+from app.services.operators.dead_letters import Filters
+from app.services.records.dead_letters import KINDS, STATES
 from app.web.gate import caller
 from app.web.parsing import (
     field_error,

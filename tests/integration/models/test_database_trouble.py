@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.services.queues import lock_waits
 from app.services.records import database_trouble
 from app.services.upkeep import duties
 from app.services.webhooks import postpone, settle
@@ -30,7 +31,8 @@ LOCKS = {
 @pytest.fixture(autouse=True)
 def fresh_episodes() -> None:
     database_trouble.forget_episodes()
-    postpone.forget_moments()
+    lock_waits.forget_lock()
+    postpone.forget_settled()
 
 
 def open_wallets(shop: Shop, engine: Engine, *users: str) -> None:

@@ -130,7 +130,7 @@ DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
 
 
 def test_every_duty_of_the_tasks_is_tried() -> None:
-    runs = re.findall(r"duties\.run\(\s*runtime\(\), \"\w+\",(.+?)\)\n", inspect.getsource(tasks), re.DOTALL)
+    runs = re.findall(r"duties\.run\(\s*runtime\(\),\s*\"\w+\",(.+?)\)\n", inspect.getsource(tasks), re.DOTALL)
     named = {name for run in runs for name in re.findall(r"\w+\.\w+", run)}
     assert len(runs) == len(re.findall(r"@celery_app\.task", inspect.getsource(tasks)))
     tried = {duty.__name__ for duties in DUTIES.values() for duty in duties}

@@ -1,0 +1,54 @@
+"""Bounds how long a settling transaction waits for row locks, so that one held row does not delay the whole queue."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Connection
+
+from models import prepared, write_later
+from models.database import STATEMENT_TIMEOUT_MS
+
+# One webhook or call settled by itself takes milliseconds. Whatever holds its rows for longer than an ordinary batch
+# does, and whatever makes its statements slow, delays the others behind it by no more than this.
+SINGLE_LOCK_MS = 50
+SINGLE_STATEMENT_MS = 5_000
+# After a batch has waited two seconds for a lock in vain, the next ones wait no longer than another worker takes to
+# settle a batch; after LOCK_HELD_SECONDS it is tried again whether the lock is still held.
+LOCK_HELD_SECONDS = 10.0
+HELD_LOCK_MS = 250
+_SHORT_WAITS = prepared(
+    "select set_config('lock_timeout', :lock_timeout, true), set_config('statement_timeout', :statement_timeout, true)"
+)
+
+_locked_at: float | None = None
+
+
+def forget_lock() -> None:
+    """Let this process know of no lock that is held."""
+    global _locked_at
+    _locked_at = None
+
+
+def note_lock() -> None:
+    """Record that a batch of this process has just waited for a lock in vain."""
+    global _locked_at  # one moment per process
+    # Short waits fail more often, also where nobody holds a lock for long: they do not make themselves last.
+    if not _is_lock_held():
+        _locked_at = time.monotonic()
+
+
+def _is_lock_held() -> bool:
+    return _locked_at is not None and time.monotonic() - _locked_at < LOCK_HELD_SECONDS
+
+
+def limit_waits(connection: Connection, *, is_single: bool) -> None:
+    """Shorten the transaction's limits where it settles one item, or where a lock is known to be held."""
+    timeout = STATEMENT_TIMEOUT_MS["worker"]
+    if is_single:
+        limits = {"lock_timeout": SINGLE_LOCK_MS, "statement_timeout": min(SINGLE_STATEMENT_MS, timeout)}
+    elif _is_lock_held():
+        limits = {"lock_timeout": HELD_LOCK_MS, "statement_timeout": timeout}
+    else:
+        return
+    write_later(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})
