@@ -126,8 +126,21 @@ def has_dotted(dotted: str) -> bool:
 def has_short(owner: str, name: str) -> bool:
     """Return whether a module, class or table of the project called `owner` has `name`; what is not ours passes."""
     known = [] if owner in list_packages() else _owners().get(owner, [])
+    if f'"{owner}.{name}"' in _strings():
+        return True
     in_folder = find_files(f"{owner}/{name}.py") or find_files(f"{owner}/{name}/")
     return not known or bool(in_folder) or any(_defines(names, [name]) for names in known)
+
+
+@cache
+def _strings() -> frozenset[str]:
+    """Return the quoted names with a dot in the code: types of events are called like attributes."""
+    return frozenset(
+        quoted
+        for path in list_files()
+        if path.endswith(".py")
+        for quoted in re.findall(r'"[a-z_]+\.[a-z_]+"', read(path))
+    )
 
 
 @cache
