@@ -25,7 +25,7 @@ from tests.e2e.frontend import Frontend
 from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
 
 RESTARTS = 5
-WAITING = 10  # Requests that wait at the moment of each restart.
+WAITING = 5  # Requests that wait at the moment of each restart: as many as one client token may have.
 HELD_SECONDS = 5.0  # An accepted request is answered sooner, also on a busy machine; a boot takes longer.
 
 
