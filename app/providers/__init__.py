@@ -1,10 +1,12 @@
 """Adapters to external payment apps: plain values in, facts out. One file a provider."""
 
+from collections.abc import Callable
+
 from app.providers.adapter import Account, Adapter, Listed, Order, Subject
 from app.providers.sandbox import SandboxAdapter
 
 # The adapters that a provider can be configured with, by name.
-ADAPTERS = {"sandbox": SandboxAdapter}
+ADAPTERS: dict[str, Callable[[frozenset[str]], Adapter]] = {"sandbox": SandboxAdapter}
 
 __all__ = ["ADAPTERS", "Account", "Adapter", "Listed", "Order", "Subject", "build_adapters"]
 
