@@ -32,7 +32,6 @@ from tests.support.project_files import (
 # What has the form of a citation and is none.
 SETTINGS = ("app.tenant",)  # of PostgreSQL: what row-level security reads
 OUTPUT = ("ready", "stopped")  # lines that `sluice up` prints
-PROMISED = ("CONTRIBUTING.md",)  # written at this moment
 
 _ENDINGS = "py|md|sql|ya?ml|toml|cfg|sh|css|html|js|in|svg|png|mako"
 _FILE = re.compile(rf"(?<![\w/.:$<{{@-])(?!\.\./)((?:[\w.*-]+/)*[\w*-]+\.(?:{_ENDINGS}))\b(?!\.?\w)(?:::(\w+))?")
@@ -95,7 +94,7 @@ def _find_links(path: str, text: str) -> Iterator[tuple[int, str]]:
 
 def has_file(name: str, function: str | None = None) -> bool:
     """Return whether a path ends with `name`, and the file defines the test `function` where one is named."""
-    return name in PROMISED or any(function is None or f"def {function}(" in read(path) for path in find_files(name))
+    return any(function is None or f"def {function}(" in read(path) for path in find_files(name))
 
 
 def has_link(document: str, target: str) -> bool:
