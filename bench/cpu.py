@@ -14,7 +14,7 @@ from bench.place import Place
 
 
 def read_seconds(place: Place) -> dict[str, float]:
-    """Returns the processor seconds that each process of `place` and both servers have used so far."""
+    """Return the processor seconds that each process of `place` and both servers have used so far."""
     ground = place.ground
     mains = {name: process.pid for name, process in place.running.items()}
     mains |= {"postgresql": ground.postgres.pid, "valkey": ground.valkey.pid}
@@ -22,7 +22,7 @@ def read_seconds(place: Place) -> dict[str, float]:
 
 
 def sum_seconds(pid: int) -> float:
-    """Returns what a process, its children and those of them that have ended used so far, in seconds."""
+    """Return what a process, its children and those of them that have ended used so far, in seconds."""
     total = 0.0
     with contextlib.suppress(psutil.NoSuchProcess):
         main = psutil.Process(pid)
@@ -59,7 +59,7 @@ class Costs:
         self.charge(operation, name, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
     def add(self, operation: str, count: int) -> None:
-        """Tells that so many more operations were done."""
+        """Tell that so many more operations were done."""
         self._counts[operation] = self._counts.get(operation, 0) + count
 
     def charge(self, operation: str, name: str, seconds: float) -> None:
@@ -68,7 +68,7 @@ class Costs:
         sums[name] = sums.get(name, 0.0) + seconds
 
     def describe(self) -> list[dict[str, Any]]:
-        """Returns, for each operation, how many were done and the microseconds that one took in each process."""
+        """Return, for each operation, how many were done and the microseconds that one took in each process."""
         return [
             {
                 "operation": operation,

@@ -19,7 +19,7 @@ class BenchFailed(RuntimeError):
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
-    """Returns once `condition` is true. Raises BenchFailed after `seconds`."""
+    """Return once `condition` is true. Raise BenchFailed after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -28,13 +28,13 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Returns the smallest of `values` that at least `share` (0 to 1) of them do not exceed (nearest rank)."""
+    """Return the smallest of `values` that at least `share` (0 to 1) of them do not exceed (nearest rank)."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, max(0, -int(-share * len(ranked) // 1) - 1))]
 
 
 def summarize(rounds: Sequence[float], unit: str) -> Figure:
-    """Returns the median of `rounds`, their spread (largest minus smallest) and themselves."""
+    """Return the median of `rounds`, their spread (largest minus smallest) and themselves."""
     return {
         "median": short(statistics.median(rounds)),
         "spread": short(max(rounds) - min(rounds)),
@@ -44,7 +44,7 @@ def summarize(rounds: Sequence[float], unit: str) -> Figure:
 
 
 def compare(measured: Sequence[float], baseline: Sequence[float], goal: float | None, names: tuple[str, str]) -> Figure:
-    """Returns the ratio of two rates, round by round, with both rates (per second) under `names` beside it."""
+    """Return the ratio of two rates, round by round, with both rates (per second) under `names` beside it."""
     ratios = [ours / theirs for ours, theirs in zip(measured, baseline, strict=True)]
     figure = {**summarize(ratios, "ratio"), "goal": goal}
     figure[names[0]] = summarize(measured, "1/s")
@@ -55,13 +55,13 @@ def compare(measured: Sequence[float], baseline: Sequence[float], goal: float | 
 
 
 def latency(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Returns p50, p90, p99 and the worst of some latencies in milliseconds."""
+    """Return p50, p90, p99 and the worst of some latencies in milliseconds."""
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     return {name: short(percentile(milliseconds, share)) for name, share in shares.items()}
 
 
 def describe_latency(rounds: Sequence[Sequence[float]], goal: Mapping[str, float]) -> Figure:
-    """Returns p50 by round, in milliseconds, with p99 by round and `idle`, the latency of all rounds, beside it."""
+    """Return p50 by round, in milliseconds, with p99 by round and `idle`, the latency of all rounds, beside it."""
     p50 = summarize([percentile(values, 0.5) for values in rounds], "ms")
     p99 = summarize([percentile(values, 0.99) for values in rounds], "ms")
     met = p50["median"] <= goal["p50"] and p99["median"] <= goal["p99"]

@@ -73,7 +73,7 @@ def _values(shop: Shop, **more: object) -> dict[str, object]:
 
 
 def fill_payments(place: Place, count: int, users: int, user_prefix: str = "user-") -> list[tuple[uuid.UUID, str, str]]:
-    """Makes `count` payments that the provider has; returns (id, user, provider reference) of each."""
+    """Make `count` payments that the provider has; return (id, user, provider reference) of each."""
     with place.superuser() as cursor:
         cursor.execute(_OPEN_PAYMENTS, _values(place.shop, count=count, users=users, user_prefix=user_prefix))
         cursor.execute("select payment_id::text, user_id, reference from filled order by n")
@@ -81,7 +81,7 @@ def fill_payments(place: Place, count: int, users: int, user_prefix: str = "user
 
 
 def fill_webhooks(place: Place, count: int, users: int) -> None:
-    """Makes `count` payments and a stored webhook for each, which is not due yet; see make_due."""
+    """Make `count` payments and a stored webhook for each, which is not due yet; see make_due."""
     with place.superuser() as cursor:
         cursor.execute(_OPEN_PAYMENTS + _WEBHOOKS, _values(place.shop, count=count, users=users, user_prefix="user-"))
         cursor.execute(_KEEP)
@@ -92,13 +92,13 @@ def fill_webhooks(place: Place, count: int, users: int) -> None:
 
 
 def make_due(place: Place, count: int) -> None:
-    """Makes `count` filled webhooks due, all in one commit."""
+    """Make `count` filled webhooks due, all in one commit."""
     with place.superuser() as cursor:
         take_due(cursor, place.shop, count)
 
 
 def take_due(cursor: Cursor, shop: Shop, count: int) -> None:
-    """Makes `count` filled webhooks due in the cursor's transaction."""
+    """Make `count` filled webhooks due in the cursor's transaction."""
     cursor.execute(_MAKE_DUE, {"tenant": str(shop.tenant_id), "count": count})
 
 
@@ -109,7 +109,7 @@ insert into webhook_work (webhook_id, tenant_id, payment_id)
 
 
 def fill_backlog(place: Place, count: int) -> None:
-    """Makes so many webhooks wait that nobody will settle: they are due, and no more than that is stored of them."""
+    """Make so many webhooks wait that nobody will settle: they are due, and no more than that is stored of them."""
     run_in_bulk(place, [_BACKLOG], _values(place.shop, count=count))
     place.maintain("analyze webhook_work")
 
@@ -226,7 +226,7 @@ _LONG_LOG = "alter system set max_wal_size = '4GB'"
 
 
 def fill_history(place: Place, already: int, count: int) -> None:
-    """Makes completed payments number `already` to `count` - 1 with all that belongs to them.
+    """Make completed payments number `already` to `count` - 1 with all that belongs to them.
 
     Nothing may be settled there meanwhile. The audit rows are older than the seals: they wait for none.
     """
@@ -244,7 +244,7 @@ def fill_history(place: Place, already: int, count: int) -> None:
 
 
 def run_in_bulk(place: Place, scripts: Sequence[str], values: Mapping[str, object]) -> None:
-    """Runs scripts side by side, each as one transaction."""
+    """Run scripts side by side, each as one transaction."""
 
     def run(script: str) -> None:
         with place.superuser() as cursor:
@@ -260,7 +260,7 @@ def run_in_bulk(place: Place, scripts: Sequence[str], values: Mapping[str, objec
 
 @contextlib.contextmanager
 def filled_in_bulk(place: Place, tables: Sequence[str]) -> Iterator[None]:
-    """Takes the tables' indexes away for the length of a block, makes them anew, and vacuums the tables."""
+    """Take the tables' indexes away for the length of a block, make them anew, and vacuum the tables."""
     with place.superuser() as cursor:
         cursor.execute(_INDEXES, (list(tables),))
         indexes = cursor.fetchall()
@@ -277,7 +277,7 @@ def filled_in_bulk(place: Place, tables: Sequence[str]) -> Iterator[None]:
 
 
 def maintain_in_bulk(place: Place, statement: str) -> None:
-    """Runs a statement that makes an index or vacuums, with the memory for it and without helpers of its own."""
+    """Run a statement that makes an index or vacuum, with the memory for it and without helpers of its own."""
     with contextlib.closing(place.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("set maintenance_work_mem = '512MB'")
         cursor.execute("set max_parallel_maintenance_workers = 0")
@@ -285,6 +285,6 @@ def maintain_in_bulk(place: Place, statement: str) -> None:
 
 
 def set_server(place: Place, statement: str) -> None:
-    """Changes a setting of the server, for all that run on it."""
+    """Change a setting of the server, for all that run on it."""
     place.maintain(statement)
     place.maintain("select pg_reload_conf()")

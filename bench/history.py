@@ -23,7 +23,7 @@ BYTES_BESIDE = 8 * 2**30
 
 
 def run_history(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
-    """Measures the settle rate with and without history, interleaved; what grows in between is a point of the plot."""
+    """Measure the settle rate with and without history, interleaved; what grows in between is a point of the plot."""
     points: list[dict[str, float]] = []
     _check_disk(ground, size.history[-1])
     with ground.open_place("fresh") as fresh, ground.open_place("old") as old:
@@ -49,14 +49,14 @@ def run_history(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
 
 
 def _check_disk(ground: Ground, payments: int) -> None:
-    """Raises BenchFailed where the history would not fit: a full disk would end every server on it."""
+    """Raise BenchFailed where the history would not fit: a full disk would end every server on it."""
     needed, free = payments * BYTES_EACH + BYTES_BESIDE, shutil.disk_usage(ground.folder).free
     if free < needed:
         raise BenchFailed(f"{needed / 2**30:.0f} GB are needed in {ground.folder.parent}, {free / 2**30:.0f} are free")
 
 
 def _start(*places: Place) -> None:
-    """Starts the workers of all places at once, where they do not run yet."""
+    """Start the workers of all places at once, where they do not run yet."""
     idle = [place for place in places if not place.running]
     for place in idle:
         place.launch(*WORKERS)
@@ -65,7 +65,7 @@ def _start(*places: Place) -> None:
 
 
 def run_batches(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
-    """Settles batches of other sizes in this process: the plot behind the size that is built in."""
+    """Settle batches of other sizes in this process: the plot behind the size that is built in."""
     points = []
     built_in = claims.BATCH_ROWS
     with ground.open_place("batches") as place:
@@ -88,7 +88,7 @@ def run_batches(ground: Ground, size: Size, say: Say) -> dict[str, Figure]:
 
 
 def _measure_batch(place: Place, batch: int, count: int) -> dict[str, Any]:
-    """Settles `count` webhooks in batches of `batch`; returns their rate and the messages that a batch took."""
+    """Settle `count` webhooks in batches of `batch`; return their rate and the messages that a batch took."""
     fill_webhooks(place, count, USERS)
     make_due(place, count)
     claims.BATCH_ROWS = batch

@@ -47,13 +47,13 @@ class Trace:
     seen: list[tuple[float, str, str]] = field(default_factory=list)
 
     def find(self, name: str, after: float, before: float) -> float | None:
-        """Returns when the command `name` of COMMANDS first came between two moments."""
+        """Return when the command `name` of COMMANDS first came between two moments."""
         return next((at for at, *what in self.seen if after <= at <= before and tuple(what) == COMMANDS[name]), None)
 
 
 @contextlib.contextmanager
 def open_trace(place: Place) -> Iterator[Trace]:
-    """Notes the commands that Valkey gets for `place` until the block ends."""
+    """Note the commands that Valkey gets for `place` until the block ends."""
     trace, ended = Trace(), threading.Event()
     redis = Redis.from_url(place.redis_url, decode_responses=True)
     database = int(place.redis_url.rpartition("/")[2])
@@ -89,7 +89,7 @@ class Passage:
 
 
 def measure_hops(place: Place, trace: Trace, passages: Sequence[Passage]) -> list[dict[str, Any]]:
-    """Returns the median milliseconds of each hop. Raises BenchFailed where no webhook can be followed."""
+    """Return the median milliseconds of each hop. Raise BenchFailed where no webhook can be followed."""
     found = [moments for passage in passages if (moments := _follow(place, trace, passage))]
     if not found:
         raise BenchFailed("no webhook could be followed through its hops")
@@ -102,7 +102,7 @@ def measure_hops(place: Place, trace: Trace, passages: Sequence[Passage]) -> lis
 
 
 def _follow(place: Place, trace: Trace, passage: Passage) -> dict[str, float] | None:
-    """Returns the moments of one webhook, None where some are missing: the sweep rang, or another one's bell stood."""
+    """Return the moments of one webhook, None where some are missing: the sweep rang, or another one's bell stood."""
     received, claimed = place.row(
         "select extract(epoch from received_at)::float8, extract(epoch from settled_at)::float8"
         " from payment_webhooks where payment_id = %s",

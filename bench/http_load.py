@@ -42,7 +42,7 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> int | None:
-        """Reads what has come; returns the status once the answer is complete. Raises BenchFailed on a close."""
+        """Read what has come; return the status once the answer is complete. Raise BenchFailed on a close."""
         data = self.socket.recv(READ_BYTES)
         if not data:
             raise BenchFailed("the server closed a connection")
@@ -62,7 +62,7 @@ class Connection:
 
 
 def drive(host: str, port: int, requests: Sequence[bytes], connections: int, seconds: float) -> dict[str, Any]:
-    """Sends `requests` in turn over all connections until they or the seconds end; returns what was counted."""
+    """Send `requests` in turn over all connections until they or the seconds end; return what was counted."""
     waiting = deque(requests)
     poller = select.epoll()
     open_connections: dict[int, Connection] = {}
@@ -105,7 +105,7 @@ def drive(host: str, port: int, requests: Sequence[bytes], connections: int, sec
 
 
 def run_load(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> dict[str, Any]:
-    """Drives the server from a process of its own. Raises BenchFailed where it failed."""
+    """Drives the server from a process of its own. Raise BenchFailed where it failed."""
     task = {
         "host": "127.0.0.1",
         "port": port,
@@ -130,7 +130,7 @@ def run_load(port: int, requests: Sequence[bytes], connections: int, seconds: fl
 
 
 def main() -> None:
-    """Reads the task, drives the server, prints the counts."""
+    """Read the task, drives the server, print the counts."""
     task = json.load(sys.stdin)
     requests = [base64.b64decode(request) for request in task["requests"]]
     print(json.dumps(drive(task["host"], task["port"], requests, task["connections"], task["seconds"])))

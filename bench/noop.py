@@ -40,11 +40,11 @@ class NoopWorker:
     redis: Redis
 
     def answers(self) -> bool:
-        """Tells whether it takes tasks."""
+        """Tell whether it takes tasks."""
         return node_answers(self.url, self.name)
 
     def measure(self, tasks: int = TASKS) -> float:
-        """Returns tasks per second: the queue is filled while the worker does not listen, then emptied."""
+        """Return tasks per second: the queue is filled while the worker does not listen, then emptied."""
         node = [f"{self.name}@{socket.gethostname()}"]
         self.celery.control.cancel_consumer(QUEUE, destination=node, reply=True)
         with self.celery.producer_pool.acquire() as producer:
@@ -63,7 +63,7 @@ class NoopWorker:
 
 @contextlib.contextmanager
 def open_noop_workers(ground: Ground, *settings: str) -> Iterator[list[NoopWorker]]:
-    """Starts a worker for each of `settings`: Celery's defaults or the product's own ("defaults", "own")."""
+    """Start a worker for each of `settings`: Celery's defaults or the product's own ("defaults", "own")."""
     with contextlib.ExitStack() as stack:
         workers = [
             stack.enter_context(_launch(ground, name, stack.enter_context(ground.open_redis()))) for name in settings

@@ -24,4 +24,4 @@ app.conf.task_default_queue = QUEUE
 
 @app.task(name="noop")  # type: ignore[untyped-decorator]
 def noop() -> None:
-    """Does nothing."""
+    """Do nothing."""

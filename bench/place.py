@@ -69,7 +69,7 @@ class Ground:
     _free: list[int] = field(default_factory=lambda: list(range(15, 0, -1)))
 
     def administer(self, statement: str) -> None:
-        """Runs a statement that no transaction may hold."""
+        """Run a statement that no transaction may hold."""
         with contextlib.closing(psycopg2.connect(self.postgres.url(SUPERUSER, "postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -170,33 +170,33 @@ class Place:
             yield cursor
 
     def maintain(self, statement: str) -> None:
-        """Runs CHECKPOINT, VACUUM or the like as the superuser."""
+        """Run CHECKPOINT, VACUUM or the like as the superuser."""
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
 
     def connect(self) -> psycopg2.extensions.connection:
-        """Connects as the superuser, whom neither row-level security nor time-outs stop; each statement commits."""
+        """Connect as the superuser, whom neither row-level security nor time-outs stop; each statement commits."""
         connection = psycopg2.connect(self.ground.postgres.url(SUPERUSER, self.database))
         connection.autocommit = True
         return connection
 
     def row(self, sql: str, *values: object) -> tuple[Any, ...]:
-        """Returns the one row that a query of the superuser gives; for the main thread alone."""
+        """Return the one row that a query of the superuser gives; for the main thread alone."""
         with self.onlooker.cursor() as cursor:
             cursor.execute(sql, values)
             return tuple(cursor.fetchone() or ())
 
     def value(self, sql: str, *values: object) -> Any:
-        """Returns the one value that a query of the superuser gives; for the main thread alone."""
+        """Return the one value that a query of the superuser gives; for the main thread alone."""
         return self.row(sql, *values)[0]
 
     def start(self, *names: str, **environment: str) -> None:
-        """Starts processes of the product, all at once, and waits until each of them works."""
+        """Start processes of the product, all at once, and waits until each of them works."""
         self.launch(*names, **environment)
         self.await_working(*names)
 
     def launch(self, *names: str, **environment: str) -> None:
-        """Starts processes of the product; `await_working` is to follow."""
+        """Start processes of the product; `await_working` is to follow."""
         for name in names:
             process = self.describe(name)
             shared = self._share_metrics(process)
@@ -210,12 +210,12 @@ class Place:
             )
 
     def await_working(self, *names: str) -> None:
-        """Returns once each of these works."""
+        """Return once each of these works."""
         for name in names:
             wait_until(lambda name=name: self._works(self.describe(name)), f"{name} works")  # type: ignore[misc]
 
     def describe(self, name: str) -> Process:
-        """Returns the process type of that name; always the same, since a worker's node has a name of its own."""
+        """Return the process type of that name; always the same, since a worker's node has a name of its own."""
         if name not in self.described:
             processes = {process.name: process for process in list_processes(self.ports, self.folder)}
             self.described[name] = processes[name]
@@ -240,7 +240,7 @@ class Place:
         return not process.node or node_answers(self.redis_url, process.node)
 
     def family(self, name: str) -> list[psutil.Process]:
-        """Returns a started process and its children; none where it has ended."""
+        """Return a started process and its children; none where it has ended."""
         try:
             main = psutil.Process(self.running[name].pid)
             return [main, *main.children(recursive=True)]
@@ -248,7 +248,7 @@ class Place:
             return []
 
     def stop(self, *names: str) -> None:
-        """Ends processes and their children, all at once."""
+        """End processes and their children, all at once."""
         families = [self.family(name) for name in names]
         processes = [self.running.pop(name) for name in names]
         for process in processes:
@@ -263,11 +263,11 @@ class Place:
             process.wait()
 
     def close(self) -> None:
-        """Ends everything that runs here."""
+        """End everything that runs here."""
         self.stop(*self.running)
 
     def settle_down(self) -> None:
-        """Waits until what trails a round (numbering, sealing) is done, so that it is not charged to the next one."""
+        """Wait until what trails a round (numbering, sealing) is done, so that it is not charged to the next one."""
         queues = ("webhook_work", "notification_work", "audit_work")
         left = " or ".join(f"exists (select from {queue})" for queue in queues)
         # Beat would ask for it within seconds; that wait is nobody's work.
@@ -276,7 +276,7 @@ class Place:
 
 
 def make_shop(runtime: Runtime, provider_url: str) -> Shop:
-    """Makes a tenant without limits and its provider."""
+    """Make a tenant without limits and its provider."""
     new_tenant = NewTenant("bench-" + secrets.token_hex(6), requests_per_second=None)
     tenant_id = tenants.create_tenant(runtime, new_tenant, ACTOR)
     key_id, secret_key = tenants.create_key(runtime, tenant_id, "admin", "bench", ACTOR)
@@ -287,7 +287,7 @@ def make_shop(runtime: Runtime, provider_url: str) -> Shop:
 
 @contextlib.contextmanager
 def open_ground(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Ground]:
-    """Starts both servers in `folder` with the settings that `sluice up` gives them, and makes the template."""
+    """Start both servers in `folder` with the settings that `sluice up` gives them, and make the template."""
     folder.mkdir(parents=True, exist_ok=True)
     postgres, valkey = PostgresServer(folder / "pg", settings), ValkeyServer(folder / "vk")
     try:

@@ -16,7 +16,7 @@ COLOURS = ("#2563eb", "#d97706", "#059669", "#be185d")
 
 
 def draw_line(title: str, across: str, up: str, points: Sequence[tuple[float, float]]) -> str:
-    """Returns a chart of `points`; x is on a logarithmic axis, on which 0 has a place of its own at the left."""
+    """Return a chart of `points`; x is on a logarithmic axis, on which 0 has a place of its own at the left."""
     ceiling = _round_up(max(y for _, y in points))
     places = [math.log10(x) if x > 0 else None for x, _ in points]
     known = [place for place in places if place is not None]
@@ -36,7 +36,7 @@ def draw_line(title: str, across: str, up: str, points: Sequence[tuple[float, fl
 
 
 def draw_bars(title: str, up: str, series: Mapping[str, Mapping[str, float]]) -> str:
-    """Returns a chart with a group of bars for each percentile, one bar for each of `series`."""
+    """Return a chart with a group of bars for each percentile, one bar for each of `series`."""
     groups = list(next(iter(series.values())))
     ceiling = _round_up(max(value for values in series.values() for value in values.values()))
     step = (WIDTH - LEFT - RIGHT) / len(groups)
@@ -80,7 +80,7 @@ def _height(value: float, ceiling: float) -> float:
 
 
 def _round_up(value: float) -> float:
-    """Returns the next number that divides well into TICKS, with room for the label of the highest mark."""
+    """Return the next number that divides well into TICKS, with room for the label of the highest mark."""
     magnitude: float = 10.0 ** math.floor(math.log10(value or 1.0))
     steps = (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 15)
     return next(magnitude * step for step in steps if magnitude * step >= value * 1.05)

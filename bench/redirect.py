@@ -36,7 +36,7 @@ class Wire:
         self._file = self._socket.makefile("rb")
 
     def send(self, request: bytes) -> tuple[int, bytes]:
-        """Sends one request; returns status and body."""
+        """Send one request; return status and body."""
         self._socket.sendall(request)
         status, length = int(self._file.readline().split()[1]), 0
         while line := self._file.readline().strip():
@@ -46,7 +46,7 @@ class Wire:
         return status, self._file.read(length)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._file.close()
         self._socket.close()
 
@@ -62,7 +62,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
     seconds: dict[str, float]
 
     def do_POST(self) -> None:
-        """Answers a create call after PROVIDER_SECONDS."""
+        """Answer a create call after PROVIDER_SECONDS."""
         began = time.monotonic()
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         reference = "sbx_" + asked["merchant_reference"]
@@ -72,7 +72,7 @@ class Provider(http.server.BaseHTTPRequestHandler):
         self._answer("201 Created", reference)
 
     def do_GET(self) -> None:
-        """Says that a payment is as it was."""
+        """Say that a payment is as it was."""
         self._answer("200 OK", self.path.rpartition("/")[2])
 
     def _answer(self, status: str, reference: str) -> None:
@@ -82,12 +82,12 @@ class Provider(http.server.BaseHTTPRequestHandler):
         self.wfile.write(head.encode() + answer)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: a line for each call would be measured too."""
+        """Say nothing: a line for each call would be measured too."""
 
 
 @contextlib.contextmanager
 def open_provider() -> Iterator[tuple[str, dict[str, float]]]:
-    """Runs a provider; gives its URL and how long each payment's call took it."""
+    """Run a provider; give its URL and how long each payment's call took it."""
     seconds: dict[str, float] = {}
     handler = type("Handler", (Provider,), {"seconds": seconds})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -101,7 +101,7 @@ def open_provider() -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def measure(place: Place, wire: Wire, seconds: dict[str, float], count: int) -> list[float]:
-    """Makes `count` deposits one after the other; returns the milliseconds of each, less the provider's."""
+    """Make `count` deposits one after the other; return the milliseconds of each, less the provider's."""
     overheads = []
     for _ in range(count):
         request = build_deposit(place.shop, "ann", Prefer="wait=10")
@@ -116,7 +116,7 @@ def measure(place: Place, wire: Wire, seconds: dict[str, float], count: int) -> 
 
 
 def run_redirect(place: Place, seconds: dict[str, float], probes: int, say: Say) -> dict[str, Figure]:
-    """Measures `Prefer: wait` deposits, less the provider's own time, which `seconds` has by payment."""
+    """Measure `Prefer: wait` deposits, less the provider's own time, which `seconds` has by payment."""
     rounds: list[list[float]] = []
     wire = Wire(place.ports.web)
     measure(place, wire, seconds, WARM_UP)

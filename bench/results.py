@@ -26,7 +26,7 @@ WHAT = {
 
 
 def write_results(run: Mapping[str, Any], folder: Path) -> Path:
-    """Writes RESULTS.md and plots/*.svg below `folder`; returns the path of RESULTS.md."""
+    """Write RESULTS.md and plots/*.svg below `folder`; return the path of RESULTS.md."""
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     pictures = _draw(run)
     for name, picture in pictures.items():
@@ -66,7 +66,7 @@ def _table(run: Mapping[str, Any]) -> str:
 
 
 def _cells(key: str, figure: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Returns goal, measured and ratio as the table shows them."""
+    """Return goal, measured and ratio as the table shows them."""
     if figure.get("error"):
         return "", f"failed: {figure['error'][:120]}", ""
     goal = figure["goal"]
@@ -121,7 +121,7 @@ COST_COLUMNS = (
 
 
 def describe_costs(run: Mapping[str, Any]) -> str:
-    """Returns the table of processor time by operation and process; empty where nothing was charged."""
+    """Return the table of processor time by operation and process; empty where nothing was charged."""
     rows = {cost["operation"]: cost["microseconds"] for key in COST_KEYS for cost in run.get(key, {}).get("costs", ())}
     names = [name for name in COST_COLUMNS if any(name in spent for spent in rows.values())]
     if not rows:
@@ -141,7 +141,7 @@ def describe_costs(run: Mapping[str, Any]) -> str:
 
 
 def describe_hops(run: Mapping[str, Any]) -> str:
-    """Returns the table of a webhook's way to the browser; empty where none was followed."""
+    """Return the table of a webhook's way to the browser; empty where none was followed."""
     hops = run.get("webhook_to_socket_ms", {}).get("hops")
     if not hops:
         return ""
@@ -152,7 +152,7 @@ def describe_hops(run: Mapping[str, Any]) -> str:
 
 
 def _draw(run: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the charts for which the run has figures, by name."""
+    """Return the charts for which the run has figures, by name."""
     pictures = {}
     batches = run.get("settle_by_batch_size", {}).get("points")
     if batches:

@@ -65,7 +65,7 @@ commit;
 
 
 def open_clearing(place: Place) -> None:
-    """Makes the clearing shards, which the product makes at a provider's first credit."""
+    """Make the clearing shards, which the product makes at a provider's first credit."""
     with place.superuser() as cursor:
         cursor.execute(
             "insert into wallets (id, tenant_id, kind, provider_id, shard, currency)"
@@ -75,7 +75,7 @@ def open_clearing(place: Place) -> None:
 
 
 def measure_rows(place: Place, count: int) -> float:
-    """Credits about `count` due webhooks one by one; returns credits per second. Raises BenchFailed."""
+    """Credit about `count` due webhooks one by one; return credits per second. Raise BenchFailed."""
     script = place.folder / "credit.sql"
     script.write_text(_SCRIPT, encoding="utf-8")
     each = count // CLIENTS
@@ -99,5 +99,5 @@ def measure_rows(place: Place, count: int) -> float:
 
 
 def find_pgbench(place: Place) -> Path:
-    """Returns pgbench, which lies beside the embedded server."""
+    """Return pgbench, which lies beside the embedded server."""
     return place.ground.postgres.bin / "pgbench"

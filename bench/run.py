@@ -90,7 +90,7 @@ KEYS = tuple(key for keys in PARTS for key in keys)
 
 
 def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
-    """Runs all parts, or what the key `only` needs; returns the figures by key, then what they were taken on.
+    """Run all parts, or what the key `only` needs; return the figures by key, then what they were taken on.
 
     A part that fails leaves its reason under its keys, and the others go on.
     """
@@ -134,13 +134,13 @@ def _run_part(part: Part, keys: tuple[str, ...], run: Run) -> dict[str, Figure]:
 
 
 def raise_file_limit() -> None:
-    """Lets this process and its children open as many files as they may ask for, as a service manager would."""
+    """Let this process and its children open as many files as they may ask for, as a service manager would."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def describe_machine() -> dict[str, object]:
-    """Returns what the figures depend on."""
+    """Return what the figures depend on."""
     return {
         "processor": _find_processor(),
         "processors": os.cpu_count(),
@@ -159,7 +159,7 @@ def _find_processor() -> str:
 
 
 def describe_versions(ground: Ground) -> dict[str, str]:
-    """Returns the versions of what took part."""
+    """Return the versions of what took part."""
     asked = subprocess.run((ground.postgres.bin / "postgres", "--version"), capture_output=True, text=True, check=True)
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     postgres = asked.stdout.strip().removeprefix("postgres (PostgreSQL) ")

@@ -69,7 +69,7 @@ class Rates:
 def measure_settle(
     place: Place, count: int, users: int, costs: Costs | None = None, operation: str = "webhook settled"
 ) -> float:
-    """Fills `count` webhooks, makes them due at once, rings; returns webhooks settled per second until none is left.
+    """Fill `count` webhooks, make them due at once, ring; return webhooks settled per second until none is left.
 
     `costs` are charged with it, and with the numbering and sealing that trail it.
     """
@@ -88,7 +88,7 @@ def measure_settle(
 
 
 def wait_settled(place: Place, count: int) -> None:
-    """Waits until no webhook is due any more, and makes sure that none of them ended as a dead letter."""
+    """Wait until no webhook is due any more, and make sure that none of them ended as a dead letter."""
     # As long as the slowest design measured so far would take.
     wait_until(lambda: not place.value("select exists (select from webhook_work)"), "all is settled", 30 + count / 200)
     failed = place.value("select count(*) from dead_letters")
@@ -96,7 +96,7 @@ def wait_settled(place: Place, count: int) -> None:
 
 
 def measure_drain(place: Place, count: int, rates: Rates) -> None:
-    """Measures what an outage of the workers leaves: all is due when they start, and nobody rings but they."""
+    """Measure what an outage of the workers leaves: all is due when they start, and nobody rings but they."""
     place.settle_down()
     fill_webhooks(place, count, USERS)
     place.stop(*WORKERS)
@@ -112,7 +112,7 @@ def measure_drain(place: Place, count: int, rates: Rates) -> None:
 
 
 def run_settle(ground: Ground, size: Size, say: Say, wanted: Collection[str] = KEYS) -> dict[str, Figure]:
-    """Measures the settle rate beside what is `wanted` of KEYS: both baselines, one hot wallet, an outage."""
+    """Measure the settle rate beside what is `wanted` of KEYS: both baselines, one hot wallet, an outage."""
     rates, costs = Rates(), Costs()
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(ground.open_place("settle"))
@@ -159,7 +159,7 @@ def _run_round(
 
 
 def _compare(rates: Rates, size: Size) -> dict[str, Figure]:
-    """Returns the figures of what was measured."""
+    """Return the figures of what was measured."""
     beside: dict[str, tuple[list[float], list[float], float | None, tuple[str, str]]] = {
         NOOP: (rates.spread, rates.noop, 10, ("settled", "celery_noop")),
         NOOP_OWN: (rates.spread, rates.noop_own, None, ("settled", "celery_noop")),

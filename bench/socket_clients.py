@@ -54,7 +54,7 @@ class Browser:
         )
 
     def receive(self) -> list[bytes]:
-        """Reads what has come; returns the texts in it. Raises BenchFailed on a refusal or a close."""
+        """Read what has come; return the texts in it. Raise BenchFailed on a refusal or a close."""
         data = self.socket.recv(READ_BYTES)
         if not data:
             raise BenchFailed("the server closed a socket")
@@ -73,7 +73,7 @@ class Browser:
         return texts
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
-        """Takes whole frames off the buffer; a server's frames are not masked."""
+        """Take whole frames off the buffer; a server's frames are not masked."""
         while len(self._buffer) >= 2:
             length, start = self._buffer[1] & 0x7F, 2
             if length >= 126:
@@ -106,7 +106,7 @@ class Crowd:
         self.refused = 0
 
     def open(self, port: int, tokens: list[str]) -> None:
-        """Opens a socket for each token and reads its hello, HANDSHAKES at a time; who is asked back comes back."""
+        """Open a socket for each token and read its hello, HANDSHAKES at a time; who is asked back comes back."""
         waiting, greeted, under_way = list(tokens), 0, 0
         while greeted < len(tokens):
             while waiting and under_way < HANDSHAKES:
@@ -120,7 +120,7 @@ class Crowd:
             greeted, under_way = greeted + heard, under_way - heard - len(again)
 
     def arrivals(self) -> list[float]:
-        """Waits until every socket has got one message; returns when each came."""
+        """Wait until every socket has got one message; return when each came."""
         times: list[float] = []
         while len(times) < len(self._browsers):
             times.extend(self._listen())
@@ -169,11 +169,11 @@ class CrowdProcess:
                 pipe.close()
 
     def expect(self) -> None:
-        """Asks for the arrival times of the next message."""
+        """Ask for the arrival times of the next message."""
         self._write("next")
 
     def read(self) -> Any:
-        """Returns what the process says next. Raises BenchFailed where it has ended."""
+        """Return what the process says next. Raise BenchFailed where it has ended."""
         assert self._process.stdout is not None  # noqa: S101  # it is a pipe
         line = self._process.stdout.readline()
         if not line:
@@ -187,7 +187,7 @@ class CrowdProcess:
 
 
 def main() -> None:
-    """Opens the sockets, then answers each line with the arrival times of one message."""
+    """Open the sockets, then answer each line with the arrival times of one message."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     task = json.loads(sys.stdin.readline())

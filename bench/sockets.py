@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 def find_sockets_max(wanted: int) -> int:
-    """Returns how many sockets this machine's limit of open files lets one process hold, at most `wanted`."""
+    """Return how many sockets this machine's limit of open files lets one process hold, at most `wanted`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         return wanted
@@ -50,7 +50,7 @@ def find_sockets_max(wanted: int) -> int:
 
 
 def make_tokens(place: Place, count: int) -> list[str]:
-    """Makes client tokens, as many to a user as one may have sockets."""
+    """Make client tokens, as many to a user as one may have sockets."""
     made = [new_credential("ct") for _ in range(count)]
     shop = place.shop
     owner = (str(shop.tenant_id), str(shop.key_id))
@@ -64,12 +64,12 @@ def make_tokens(place: Place, count: int) -> list[str]:
 
 
 def measure_memory(place: Place) -> int:
-    """Returns the resident bytes of the sockets process, its children included."""
+    """Return the resident bytes of the sockets process, its children included."""
     return sum(process.memory_info().rss for process in place.family("sockets"))
 
 
 def broadcast(place: Place, crowds: list[CrowdProcess]) -> list[float]:
-    """Tells every user something; returns the milliseconds from the commit until each socket had it."""
+    """Tell every user something; return the milliseconds from the commit until each socket had it."""
     for crowd in crowds:
         crowd.expect()
     with place.superuser() as cursor:
@@ -80,7 +80,7 @@ def broadcast(place: Place, crowds: list[CrowdProcess]) -> list[float]:
 
 
 def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Figure]:
-    """Opens as many sockets as wanted and possible on one process, and broadcasts to all of them."""
+    """Open as many sockets as wanted and possible on one process, and broadcasts to all of them."""
     count = find_sockets_max(wanted)
     with ground.open_place("sockets") as place, ExitStack() as stack:
         place.start("sockets", *WORKERS)

@@ -54,7 +54,7 @@ class Prober:
         self._since_1970 = time.time() - time.monotonic()
 
     def pay(self, payment_id: str, request: bytes) -> Passage:
-        """Posts a payment's webhook; returns once it is answered and the browser has its frame."""
+        """Post a payment's webhook; return once it is answered and the browser has its frame."""
         arrived_at, status = 0.0, 0
         sent_at = time.monotonic()
         self._provider.send(request)
@@ -73,13 +73,13 @@ class Prober:
         return Passage(payment_id, self._since_1970 + sent_at, self._since_1970 + arrived_at)
 
     def close(self) -> None:
-        """Closes both."""
+        """Close both."""
         self._provider.socket.close()
         self._browser.socket.close()
 
 
 def probe(place: Place, count: int) -> list[Passage]:
-    """Pays `count` payments one after the other, over connections of its own: servers end those that idle."""
+    """Pay `count` payments one after the other, over connections of its own: servers end those that idle."""
     passages, payments = [], fill_payments(place, count, 1, WATCHER + "-")
     with contextlib.closing(Prober(place, f"{WATCHER}-0")) as prober:
         for payment_id, _, reference in payments:
@@ -89,15 +89,15 @@ def probe(place: Place, count: int) -> list[Passage]:
 
 
 def list_milliseconds(passages: list[Passage]) -> list[float]:
-    """Returns how long each took from the POST to the frame."""
+    """Return how long each took from the POST to the frame."""
     return [(passage.arrived_at - passage.sent_at) * 1000 for passage in passages]
 
 
 @contextlib.contextmanager
 def open_load(place: Place, per_second: float, seconds: float) -> Iterator[None]:
-    """Makes filled webhooks due at a steady rate, and rings as the web process does, for the length of a block.
+    """Make filled webhooks due at a steady rate, and ring as the web process does, for the length of a block.
 
-    Raises BenchFailed where the block took longer than `seconds`: its end was not under load.
+    Raise BenchFailed where the block took longer than `seconds`: its end was not under load.
     """
     fill_webhooks(place, int(per_second * seconds), USERS)
     ended = threading.Event()
@@ -113,7 +113,7 @@ def open_load(place: Place, per_second: float, seconds: float) -> Iterator[None]
 
 
 def _feed(place: Place, count: int, ended: threading.Event) -> None:
-    """Lets go of the interpreter's lock for all but a thousandth of a second in each slice."""
+    """Let go of the interpreter's lock for all but a thousandth of a second in each slice."""
     began, slices = time.monotonic(), 0
     with contextlib.closing(place.connect()) as connection, connection.cursor() as cursor:
         while not ended.is_set():
@@ -124,7 +124,7 @@ def _feed(place: Place, count: int, ended: threading.Event) -> None:
 
 
 def run_webhook_to_socket(place: Place, settle_rate: float, probes: int, say: Say) -> dict[str, Figure]:
-    """Measures the way of a webhook to the browser on an idle stack, hop by hop, and at half of `settle_rate`."""
+    """Measure the way of a webhook to the browser on an idle stack, hop by hop, and at half of `settle_rate`."""
     idle: list[list[float]] = []
     probe(place, WARM_UP)
     for number in range(1, ROUNDS + 1):

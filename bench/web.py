@@ -36,14 +36,14 @@ Say = Callable[[str], None]
 
 
 def build_request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    """Returns the bytes of one HTTP/1.1 request."""
+    """Return the bytes of one HTTP/1.1 request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def build_webhook(shop: Shop, payment_id: uuid.UUID, reference: str) -> bytes:
-    """Returns a signed request that says that the payment's money arrived."""
+    """Return a signed request that says that the payment's money arrived."""
     body = json.dumps(
         {
             "provider_id": str(shop.provider_id),
@@ -67,7 +67,7 @@ def build_webhook(shop: Shop, payment_id: uuid.UUID, reference: str) -> bytes:
 
 
 def build_deposit(shop: Shop, user_id: str, **headers: str) -> bytes:
-    """Returns a request for a deposit with an idempotency key of its own."""
+    """Return a request for a deposit with an idempotency key of its own."""
     body = json.dumps({"user_id": user_id, "amount": AMOUNT, "currency": CURRENCY}).encode()
     sent = {
         "Content-Type": "application/json",
@@ -79,7 +79,7 @@ def build_deposit(shop: Shop, user_id: str, **headers: str) -> bytes:
 
 
 def measure(place: Place, kind: str, seconds: float, costs: Costs | None = None) -> dict[str, Any]:
-    """Returns what one round of `kind` (hello, webhook, deposit) counted. Raises BenchFailed on a wrong answer."""
+    """Return what one round of `kind` (hello, webhook, deposit) counted. Raise BenchFailed on a wrong answer."""
     count = int(REQUESTS_PER_SECOND[kind] * seconds)
     if kind == "webhook":
         requests = [build_webhook(place.shop, uuid.uuid4(), "sbx_" + secrets.token_hex(8)) for _ in range(count)]
@@ -98,7 +98,7 @@ def measure(place: Place, kind: str, seconds: float, costs: Costs | None = None)
 
 
 def run_web(ground: Ground, seconds: float, say: Say, backlog: int = BACKLOG) -> dict[str, Figure]:
-    """Measures webhooks, deposits and hellos of one web process, interleaved; nobody works on what was taken.
+    """Measure webhooks, deposits and hellos of one web process, interleaved; nobody works on what was taken.
 
     In each round webhooks are sent twice: while none waits, and while `backlog` others do.
     """

@@ -14,7 +14,7 @@ MARK = b"SLUICE_PROCESS="
 
 
 def main() -> int:
-    """Asks the process as a supervisor would; one that can only be seen to live is healthy as long as it does."""
+    """Ask the process as a supervisor would; one that can only be seen to live is healthy as long as it does."""
     name = find_name()
     settings = Settings.from_environment()
     ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def find_name() -> str:
-    """Returns the process type that runs here, by the environment that it was given; empty where there is none."""
+    """Return the process type that runs here, by the environment that it was given; empty where there is none."""
     for environment in sorted(Path("/proc").glob("[0-9]*/environ")):
         # Processes end while they are looked at, and other users' may not be.
         with contextlib.suppress(OSError):

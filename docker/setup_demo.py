@@ -18,7 +18,7 @@ SANDBOX_SECONDS = 10.0
 
 
 def sluice(*arguments: str, **environment: str) -> dict[str, str]:
-    """Runs a command of Sluice; returns what it prints as JSON. Ends this program where the command fails."""
+    """Run a command of Sluice; return what it prints as JSON. End this program where the command fails."""
     done = subprocess.run(
         ["sluice", *arguments, "--json"], stdout=subprocess.PIPE, env={**os.environ, **environment}, check=False
     )
@@ -29,7 +29,7 @@ def sluice(*arguments: str, **environment: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Makes tenant, key, provider and account, in this order."""
+    """Make tenant, key, provider and account, in this order."""
     sandbox = os.environ["SANDBOX_URL"]
     api_key = "sbk_" + secrets.token_urlsafe(24)
     tenant = sluice("tenants", "create", TENANT)

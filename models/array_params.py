@@ -16,7 +16,7 @@ import orjson
 
 
 def row_set(columns: Mapping[str, str]) -> str:
-    """Returns SQL that reads rows with these columns and types, in order; its alias is `r`.
+    """Return SQL that reads rows with these columns and types, in order; its alias is `r`.
 
     Each column takes the parameter of its name, see `encode_rows`.
     """
@@ -30,7 +30,7 @@ def row_set(columns: Mapping[str, str]) -> str:
 
 
 def encode_rows(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-    """Returns the parameters for `row_set(columns)`; `rows` is not empty, its values stand in the columns' order."""
+    """Return the parameters for `row_set(columns)`; `rows` is not empty, its values stand in the columns' order."""
     return {
         name: "{" + ",".join(_ENCODERS[kind](values)) + "}"
         for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=True)
@@ -38,7 +38,7 @@ def encode_rows(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> di
 
 
 def uuid_array(ids: Iterable[uuid.UUID]) -> str:
-    """Returns `ids` as the text of a uuid[]; to be cast where it is used."""
+    """Return `ids` as the text of a uuid[]; to be cast where it is used."""
     return "{" + ",".join(_encode_ids(ids)) + "}"
 
 

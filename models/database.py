@@ -105,9 +105,9 @@ class Database:
     def transaction(
         self, role: Role, tenant_id: uuid.UUID | None = None, *, by_keys: ByKeys | None = None
     ) -> Iterator[Connection]:
-        """Opens a transaction as `role`, bound to `tenant_id` where row-level security asks for one.
+        """Open a transaction as `role`, bound to `tenant_id` where row-level security asks for one.
 
-        Commits at the end, rolls back on any exception. Raises sqlalchemy.exc.DBAPIError as the database does. One that
+        Commit at the end, rolls back on any exception. Raise sqlalchemy.exc.DBAPIError as the database does. One that
         looks up its rows `by_keys` reads no table as a whole; where they are few, what `prepared` made is prepared, and
         planned once for all times.
         """
@@ -124,9 +124,9 @@ class Database:
     def run_alone(
         self, role: Role, message: Message, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
     ) -> list[Row]:
-        """Runs a message made by `alone` as a transaction of `role`; it is committed once this returns its rows.
+        """Run a message made by `alone` as a transaction of `role`; it is committed once this returns its rows.
 
-        One round trip instead of four: measured with a statement that does nothing, two thirds of the time. Raises
+        One round trip instead of four: measured with a statement that does nothing, two thirds of the time. Raise
         sqlalchemy.exc.DBAPIError as the database does.
         """
         with self._renewed_pool(), borrowed(self.engine) as driver, _unopened(driver):
@@ -140,7 +140,7 @@ class Database:
 
     @contextmanager
     def _renewed_pool(self) -> Iterator[None]:
-        """Takes no other connection out of a pool in which one was lost: the others were lost with it."""
+        """Take no other connection out of a pool in which one was lost: the others were lost with it."""
         pool = self.engine.pool
         try:
             yield
@@ -151,7 +151,7 @@ class Database:
 
     @contextmanager
     def snapshot(self, role: Role) -> Iterator[Connection]:
-        """Opens a read-only transaction as `role` in which all statements see the rows of one moment."""
+        """Open a read-only transaction as `role` in which all statements see the rows of one moment."""
         with self.engine.connect() as plain:
             connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin():
@@ -162,13 +162,13 @@ class Database:
         return _settings(self._instead.get(role, role), tenant_id)
 
     def forget_connections(self) -> None:
-        """Drops inherited connections without closing them; to be called in a forked child."""
+        """Drop inherited connections without closing them; to be called in a forked child."""
         self.engine.dispose(close=False)
 
 
 @contextmanager
 def _unopened(connection: PoolProxiedConnection) -> Iterator[None]:
-    """Keeps the driver from opening a transaction of its own.
+    """Keep the driver from opening a transaction of its own.
 
     By the driver's own switch, which says nothing to the server: SQLAlchemy's AUTOCOMMIT is taken back by a statement,
     which is one more round trip, and which fails after the commit where the connection is gone by then.
@@ -184,7 +184,7 @@ def _unopened(connection: PoolProxiedConnection) -> Iterator[None]:
 
 
 def _roll_back(connection: Connection) -> None:
-    """Ends a transaction that has failed; where that fails as well, so that nobody else gets the connection."""
+    """End a transaction that has failed; where that fails as well, so that nobody else gets the connection."""
     if connection.invalidated or connection.closed:
         return
     forget_waiting(connection)
@@ -196,12 +196,12 @@ def _roll_back(connection: Connection) -> None:
 
 
 def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -> None:
-    """Makes the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
+    """Make the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
     read(connection, _TAKE, _settings(role, tenant_id))
 
 
 def alone(*statements: str, plans_anew: bool = False) -> Message:
-    """Returns `statements` for `Database.run_alone`; the last gives rows; `:role`, `:tenant`, `:timeout` are taken.
+    """Return `statements` for `Database.run_alone`; the last gives rows; `:role`, `:tenant`, `:timeout` are taken.
 
     Statements that travel in one message are one transaction: role and limits end with it; each sees what was committed
     before it began. They are prepared, but for those to be planned anew each time: pages of lists, whose best plan

@@ -25,7 +25,7 @@ class DatabaseUrlError(ValueError):
 def parse_url(url: str) -> URL:
     """Return `url` with the psycopg2 driver; SQLAlchemy would take another one for a plain `postgresql://`.
 
-    Raises DatabaseUrlError.
+    Raise DatabaseUrlError.
     """
     try:
         parsed = make_url(_join_hosts(url))
@@ -37,12 +37,12 @@ def parse_url(url: str) -> URL:
 
 
 def psycopg2_url(url: str) -> str:
-    """Return `url` as SQLAlchemy reads it, with the driver and the password. Raises DatabaseUrlError."""
+    """Return `url` as SQLAlchemy reads it, with the driver and the password. Raise DatabaseUrlError."""
     return parse_url(url).render_as_string(hide_password=False)
 
 
 def list_hosts(url: str) -> list[str]:
-    """Return the hosts that `url` names, in their order; a path is a socket's folder. Raises DatabaseUrlError."""
+    """Return the hosts that `url` names, in their order; a path is a socket's folder. Raise DatabaseUrlError."""
     parsed = parse_url(url)
     named = parsed.query.get("host", parsed.host or "")
     hosts = [named] if isinstance(named, str) else list(named)

@@ -43,7 +43,7 @@ class DroppedPartition(Model):
 
 
 def is_described(name: str | None, kind: str, parent_names: Mapping[Any, str | None]) -> bool:
-    """Tells whether the models describe an object of the schema, as Alembic's `include_name` asks.
+    """Tell whether the models describe an object of the schema, as Alembic's `include_name` asks.
 
     Partitions are made as time goes on; what they are follows from the table that they are of.
     """

@@ -21,7 +21,7 @@ def read_version(connection: Connection) -> tuple[int, str]:
 
 
 def check_version(connection: Connection) -> str:
-    """Return the server's version in words. Raises UnsupportedServer where it is too old."""
+    """Return the server's version in words. Raise UnsupportedServer where it is too old."""
     major, version = read_version(connection)
     if major < MAJOR_MIN:
         raise UnsupportedServer(

@@ -69,7 +69,7 @@ class Message:
 
 
 def prepared(*statements: str, before: str = "") -> Message:
-    """Returns a message of statements that are prepared once a connection.
+    """Return a message of statements that are prepared once a connection.
 
     Each has `:name` parameters, whose types follow from where they stand. `before` is sent in front as it is.
     """
@@ -79,22 +79,22 @@ def prepared(*statements: str, before: str = "") -> Message:
 
 
 def as_text(*statements: str) -> Message:
-    """Returns a message of statements that are planned anew each time."""
+    """Return a message of statements that are planned anew each time."""
     plain = "; ".join(_Statement.of(statement.strip()).plain for statement in statements)
     return Message((), plain, plain)
 
 
 def read(connection: Connection, message: Message, parameters: Mapping[str, Any]) -> list[Row]:
-    """Sends `message` after the writes that wait; returns the rows of its last statement, none where it gives none.
+    """Send `message` after the writes that wait; return the rows of its last statement, none where it gives none.
 
-    Raises sqlalchemy.exc.DBAPIError as the database does, be it for a write that waited.
+    Raise sqlalchemy.exc.DBAPIError as the database does, be it for a write that waited.
     """
     with _invalidated(connection):
         return run(connection.connection, connection.dialect, message, parameters)
 
 
 def write_later(connection: Connection, message: Message, parameters: Mapping[str, Any]) -> None:
-    """Sends a write together with what the connection runs next, at the latest with its commit; it raises there."""
+    """Send a write together with what the connection runs next, at the latest with its commit; it raises there."""
     driver: Any = connection.connection
     with _invalidated(connection), _cursor(driver, connection.dialect, message) as cursor:
         sql = _prepare(driver.info, cursor, message, parameters)
@@ -102,13 +102,13 @@ def write_later(connection: Connection, message: Message, parameters: Mapping[st
 
 
 def finish(connection: Connection, sql: str) -> None:
-    """Ends the transaction: sends `sql` after all writes that wait."""
+    """End the transaction: sends `sql` after all writes that wait."""
     with _invalidated(connection):
         run(connection.connection, connection.dialect, Message((), sql, sql), {})
 
 
 def run(driver: PoolProxiedConnection, dialect: Dialect, message: Message, parameters: Mapping[str, Any]) -> list[Row]:
-    """Does what `read` does for a connection out of the pool, which it leaves to the caller where it is lost."""
+    """Do what `read` does for a connection out of the pool, which it leaves to the caller where it is lost."""
     info = driver.info
     with _cursor(driver, dialect, message) as cursor:
         sql = _prepare(info, cursor, message, parameters)
@@ -127,7 +127,7 @@ def run(driver: PoolProxiedConnection, dialect: Dialect, message: Message, param
 
 @contextlib.contextmanager
 def borrowed(engine: Engine) -> Iterator[PoolProxiedConnection]:
-    """Takes a connection out of the pool and gives it back. Raises sqlalchemy.exc.DBAPIError where none can be made."""
+    """Take a connection out of the pool and give it back. Raise sqlalchemy.exc.DBAPIError where none can be made."""
     with _told(None, engine.dialect, None):
         driver = engine.raw_connection()
     with contextlib.closing(driver):
@@ -135,17 +135,17 @@ def borrowed(engine: Engine) -> Iterator[PoolProxiedConnection]:
 
 
 def keep_plans(driver: PoolProxiedConnection, is_wanted: bool) -> None:
-    """Chooses whether what `prepared` made is prepared, or sent as text, which is planned for the rows it is about."""
+    """Choose whether what `prepared` made is prepared, or sent as text, which is planned for the rows it is about."""
     driver.info[_KEEPS_PLANS] = is_wanted
 
 
 def forget_waiting(connection: Connection) -> None:
-    """Drops the writes that wait: their transaction is rolled back."""
+    """Drop the writes that wait: their transaction is rolled back."""
     connection.connection.info.pop(_WAITING, None)
 
 
 def compose_messages(engine: Engine, *, prepares: bool) -> None:
-    """Makes the engine's connections ready for messages: what SQLAlchemy sends itself goes after writes that wait."""
+    """Make the engine's connections ready for messages: what SQLAlchemy sends itself goes after writes that wait."""
     # Found by the first connection and true for all of them: they go the same way.
     is_pooled = False
 
@@ -167,7 +167,7 @@ def compose_messages(engine: Engine, *, prepares: bool) -> None:
 
 @contextlib.contextmanager
 def watched(engine: Engine) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
-    """Collects what is sent within the block, with its values; for tests and measurements."""
+    """Collect what is sent within the block, with its values; for tests and measurements."""
     sent: list[tuple[str, Mapping[str, Any]]] = []
 
     def start(_driver: Any, record: Any, _proxy: Any) -> None:
@@ -190,7 +190,7 @@ def watched(engine: Engine) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
 
 
 def _prepare(info: Any, cursor: Any, message: Message, parameters: Mapping[str, Any]) -> str:
-    """Returns what is sent for `message`; what the connection does not know yet it is told first."""
+    """Return what is sent for `message`; what the connection does not know yet it is told first."""
     known: set[str] | None = info[_KNOWN]
     if known is None or not info.get(_KEEPS_PLANS):
         return message.plain
@@ -205,7 +205,7 @@ def _prepare(info: Any, cursor: Any, message: Message, parameters: Mapping[str, 
 
 
 def _taking_role(parameters: Mapping[str, Any]) -> str:
-    """Returns what comes before PREPARE: a message that takes its role by itself is prepared as that role as well.
+    """Return what comes before PREPARE: a message that takes its role by itself is prepared as that role as well.
 
     Rewriting asks who is allowed to see the tables, and a login that is no role may not even name them.
     """
@@ -227,7 +227,7 @@ def _cursor(driver: Any, dialect: Dialect, message: Message) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _told(sql: str | None, dialect: Dialect, driver: Any) -> Iterator[None]:
-    """Raises what the driver raises as SQLAlchemy would, whose exceptions all callers know."""
+    """Raise what the driver raises as SQLAlchemy would, whose exceptions all callers know."""
     try:
         yield
     except psycopg2.Error as error:

@@ -31,12 +31,12 @@ _BY_CLASS: dict[str, Trouble] = {
 
 
 def classify_sqlstate(sqlstate: str) -> Trouble | None:
-    """Returns the trouble of the database that an SQLSTATE stands for, None where it is about the statement or data."""
+    """Return the trouble of the database that an SQLSTATE stands for, None where it is about the statement or data."""
     return _BY_STATE.get(sqlstate) or _BY_CLASS.get(sqlstate[:2])
 
 
 def find_trouble(error: BaseException) -> Trouble | None:
-    """Returns which trouble of the database raised `error`, None where it is any other error."""
+    """Return which trouble of the database raised `error`, None where it is any other error."""
     if isinstance(error, PoolTimeoutError):
         return "connection"
     if not isinstance(error, DBAPIError):
@@ -52,5 +52,5 @@ def find_trouble(error: BaseException) -> Trouble | None:
 
 
 def read_sqlstate(error: BaseException) -> str | None:
-    """Returns the SQLSTATE that the server gave, None where the server gave none."""
+    """Return the SQLSTATE that the server gave, None where the server gave none."""
     return getattr(getattr(error, "orig", None), "pgcode", None)

@@ -26,7 +26,7 @@ _IDS = psycopg2.extensions.new_array_type((_UUIDS_OID,), "UUID[]", _ID)
 
 
 def remember_ids(engine: Engine) -> None:
-    """Makes the engine's connections give ids that were read lately as the same objects.
+    """Make the engine's connections give ids that were read lately as the same objects.
 
     A batch reads a dozen ids per webhook; making each of them costs more than deciding what it means.
     """

@@ -29,7 +29,7 @@ _LARGEST_REQUEST_BYTES = 256 * 1024
 def create_app() -> Flask:
     """Build the WSGI application from the environment and start its courier.
 
-    One process at a time may run on a data folder. Raises ValueError for a bad setting, FolderInUse for a taken folder.
+    One process at a time may run on a data folder. Raise ValueError for a bad setting, FolderInUse for a taken folder.
     """
     die_with_main_process()
     settings = Settings.from_environment(os.environ)

@@ -14,7 +14,7 @@ _STOP_SECONDS = "5"
 
 
 def main() -> None:
-    """Become the web server. Exits 1 when a setting cannot be used."""
+    """Become the web server. Exit 1 when a setting cannot be used."""
     try:
         settings = Settings.from_environment(os.environ)
     except ValueError as error:

@@ -44,7 +44,7 @@ def digits(currency: str) -> int:
 
 
 def parse_currency(value: object, field: str = "currency") -> str:
-    """Check a currency code. Raises Refusal 422."""
+    """Check a currency code. Raise Refusal 422."""
     if isinstance(value, str) and _CURRENCY.fullmatch(value):
         return value
     raise Refusal(422, "invalid_field", f"{field} must be three upper-case letters")
@@ -53,7 +53,7 @@ def parse_currency(value: object, field: str = "currency") -> str:
 def parse(value: object, currency: str, field: str = "amount") -> int:
     """Read a decimal string as minor units of the currency.
 
-    Raises Refusal 422 unless it is above zero, at most 10^15 minor units and has no digit too many.
+    Raise Refusal 422 unless it is above zero, at most 10^15 minor units and has no digit too many.
     """
     if isinstance(value, str) and _AMOUNT.fullmatch(value):
         whole, _, fraction = value.partition(".")

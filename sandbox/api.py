@@ -234,7 +234,7 @@ def _cancelled(
 
 
 def _reachable(connection: sqlite3.Connection, reference: str) -> Payment:
-    """Give the payment a customer, or the merchant whose key was sent, may act on. Raises Refusal 401 or 404."""
+    """Give the payment a customer, or the merchant whose key was sent, may act on. Raise Refusal 401 or 404."""
     merchant = merchants.from_key(connection, request.headers.get("Authorization"))
     payment = payments.find(connection, reference)
     return _own(payment, payment.merchant if merchant is None and payment is not None else merchant)

@@ -114,7 +114,7 @@ def _settle(
 def resend(connection: sqlite3.Connection, delivery_id: int) -> int:
     """Store a copy of a delivery, due at once, with the same webhook id and bytes; gives the copy's id.
 
-    A copy instead of another attempt: the first delivery's history stays what it was. Raises Refusal 404.
+    A copy instead of another attempt: the first delivery's history stays what it was. Raise Refusal 404.
     """
     cursor = connection.execute(
         "INSERT INTO deliveries (webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"

@@ -17,7 +17,7 @@ _BEARER = "bearer "
 def store(connection: sqlite3.Connection, name: str, raw: bytes) -> dict[str, Any]:
     """Create or update the account `name`; later attempts of all its webhooks use the new secret.
 
-    Raises Refusal 400 or 422 for a bad body, 409 when another account has the key.
+    Raise Refusal 400 or 422 for a bad body, 409 when another account has the key.
     """
     body = orders.read_object(raw, _FIELDS)
     for field in _FIELDS:
@@ -42,7 +42,7 @@ def store(connection: sqlite3.Connection, name: str, raw: bytes) -> dict[str, An
 def authenticate(connection: sqlite3.Connection, authorization: str | None) -> str:
     """Give the name of the merchant that calls.
 
-    Without a key it is the only merchant there is. Raises Refusal 401.
+    Without a key it is the only merchant there is. Raise Refusal 401.
     """
     named = from_key(connection, authorization)
     if named is not None:
@@ -54,7 +54,7 @@ def authenticate(connection: sqlite3.Connection, authorization: str | None) -> s
 
 
 def from_key(connection: sqlite3.Connection, authorization: str | None) -> str | None:
-    """Give the name of the merchant whose key was sent, None when none was sent. Raises Refusal 401 for a wrong one."""
+    """Give the name of the merchant whose key was sent, None when none was sent. Raise Refusal 401 for a wrong one."""
     if authorization is None:
         return None
     if authorization[: len(_BEARER)].lower() == _BEARER:

@@ -20,7 +20,7 @@ def now() -> str:
 def parse(text: object, field: str) -> str:
     """Read an RFC 3339 moment with an offset and give it in the stored form.
 
-    Raises Refusal 422 that names `field`.
+    Raise Refusal 422 that names `field`.
     """
     if isinstance(text, str) and "T" in text:
         try:

@@ -54,7 +54,7 @@ class Order:
 def read_object(raw: bytes, allowed: Iterable[str] | None = None) -> dict[str, object]:
     """Read a JSON object; an empty body is an empty object.
 
-    Raises Refusal 400 for anything that is no JSON object, 422 for a field outside `allowed`.
+    Raise Refusal 400 for anything that is no JSON object, 422 for a field outside `allowed`.
     """
     try:
         value = json.loads(raw or b"{}", parse_constant=_refuse_constant)
@@ -72,7 +72,7 @@ def _refuse_constant(text: str) -> None:
 
 
 def read_order(raw: bytes) -> Order:
-    """Read the body of a create call. Raises Refusal 400 or 422 that names the field."""
+    """Read the body of a create call. Raise Refusal 400 or 422 that names the field."""
     body = read_object(raw, _FIELDS)
     currency = amounts.parse_currency(body.get("currency"))
     reference = body.get("merchant_reference")
@@ -92,7 +92,7 @@ def read_order(raw: bytes) -> Order:
 
 
 def read_url(value: object, field: str) -> str | None:
-    """Check an absolute http or https URL, or None. Raises Refusal 422."""
+    """Check an absolute http or https URL, or None. Raise Refusal 422."""
     if value is None:
         return None
     if isinstance(value, str) and len(value) <= _LONGEST_URL and _URL_CHARACTERS.fullmatch(value):
@@ -107,7 +107,7 @@ def read_url(value: object, field: str) -> str | None:
 
 
 def read_metadata(value: object, field: str) -> dict[str, str]:
-    """Check a mapping of texts to texts; None is an empty one. Raises Refusal 422."""
+    """Check a mapping of texts to texts; None is an empty one. Raise Refusal 422."""
     if value is None:
         return {}
     if not isinstance(value, dict) or len(value) > _MOST_METADATA:

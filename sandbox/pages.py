@@ -74,7 +74,7 @@ def return_address(payment: Payment) -> str | None:
 
 
 def _opened(payment: Payment | None, token: str) -> Payment:
-    """Give the payment to who has its page's token, which no other site can know or guess. Raises Refusal 404."""
+    """Give the payment to who has its page's token, which no other site can know or guess. Raise Refusal 404."""
     if payment is None or not hmac.compare_digest(payment.page_token.encode(), token.encode("utf-8", "replace")):
         raise Refusal(404, "not_found", "There is no such payment page.")
     return payment

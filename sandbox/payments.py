@@ -106,7 +106,7 @@ def find(connection: sqlite3.Connection, reference: str) -> Payment | None:
 
 
 def must_find(connection: sqlite3.Connection, reference: str) -> Payment:
-    """Give the payment with this reference. Raises Refusal 404."""
+    """Give the payment with this reference. Raise Refusal 404."""
     payment = find(connection, reference)
     if payment is None:
         raise Refusal(404, "not_found", "no such payment")
@@ -151,7 +151,7 @@ def capture(
     """Take money for the payment: what is still open, or `minor` units of `currency`.
 
     Less than asked leaves it `underpaid`, which can be paid further; more than asked, or another currency, is `paid`.
-    Raises Refusal 409 in a state that takes no money; `even_if_ended` lets late money in.
+    Raise Refusal 409 in a state that takes no money; `even_if_ended` lets late money in.
     """
     _require(payment, PAYABLE | ENDED_UNPAID if even_if_ended else PAYABLE)
     currency = currency or payment.received_currency or payment.currency
@@ -175,7 +175,7 @@ def capture(
 def commit(connection: sqlite3.Connection, payment: Payment) -> Payment:
     """Let the customer commit to a slow method: the money is under way, or comes back, days later.
 
-    Such a payment does not expire and cannot be cancelled any more. Raises Refusal 409 unless it is open.
+    Such a payment does not expire and cannot be cancelled any more. Raise Refusal 409 unless it is open.
     """
     _require(payment, frozenset(("open",)))
     connection.execute(
@@ -186,7 +186,7 @@ def commit(connection: sqlite3.Connection, payment: Payment) -> Payment:
 
 
 def decline(connection: sqlite3.Connection, payment: Payment, message: str | None = None) -> Payment:
-    """End an open payment, or one under way, as declined. Raises Refusal 409 in any other state."""
+    """End an open payment, or one under way, as declined. Raise Refusal 409 in any other state."""
     _require(payment, frozenset(("open", "processing")))
     connection.execute(
         "UPDATE payments SET status = 'declined', error_message = ?, updated_at = ? WHERE reference = ?",
@@ -196,7 +196,7 @@ def decline(connection: sqlite3.Connection, payment: Payment, message: str | Non
 
 
 def cancel(connection: sqlite3.Connection, payment: Payment) -> Payment:
-    """End an open payment as cancelled; a cancelled one stays as it is. Raises Refusal 409 in any other state."""
+    """End an open payment as cancelled; a cancelled one stays as it is. Raise Refusal 409 in any other state."""
     if payment.status == "cancelled":
         return payment
     if payment.received_minor:
@@ -212,7 +212,7 @@ def cancel(connection: sqlite3.Connection, payment: Payment) -> Payment:
 def refund(connection: sqlite3.Connection, payment: Payment, minor: int | None = None) -> Payment:
     """Give money back: all that is left, or `minor` units of the received currency.
 
-    Raises Refusal 409 when nothing is left, 422 when `minor` is more than that.
+    Raise Refusal 409 when nothing is left, 422 when `minor` is more than that.
     """
     left = payment.received_minor - payment.refunded_minor
     if left <= 0 or payment.received_currency is None:

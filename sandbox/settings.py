@@ -30,7 +30,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings from environment variables.
 
-        Raises ValueError, naming the variable, when a value cannot be used.
+        Raise ValueError, naming the variable, when a value cannot be used.
         """
         bind = environment.get("SLUICE_BIND") or DEFAULT_BIND
         port = _port(environment.get("SLUICE_SANDBOX_PORT") or str(DEFAULT_PORT))

@@ -16,7 +16,7 @@ _LONGEST_SECRET_BYTES = 64
 
 
 def secret_bytes(secret: object) -> bytes:
-    """Read a `whsec_` secret. Raises Refusal 422 unless it is padded base64 of 24 to 64 bytes."""
+    """Read a `whsec_` secret. Raise Refusal 422 unless it is padded base64 of 24 to 64 bytes."""
     if isinstance(secret, str) and secret.startswith(_PREFIX):
         try:
             decoded = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)

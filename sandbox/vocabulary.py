@@ -103,7 +103,7 @@ _MATCHES = ("merchant_reference", "metadata", "next")
 
 
 def read_script(raw: bytes) -> dict[str, Any]:
-    """Read a script and check every word of it. Raises Refusal 400 or 422 that names the wrong one."""
+    """Read a script and check every word of it. Raise Refusal 400 or 422 that names the wrong one."""
     script = orders.read_object(raw, ("match", "times", "auto", *SECTIONS))
     _read_match(script.get("match"))
     if "times" in script and not _USES(script["times"]):

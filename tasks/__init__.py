@@ -14,31 +14,31 @@ from app.services.webhooks import settle as settling
 
 @celery_app.task(name="tasks.settle")
 def settle() -> None:
-    """Settles webhooks that are due."""
+    """Settle webhooks that are due."""
     duties.run(runtime(), "settle", settling.settle_due)
 
 
 @celery_app.task(name="tasks.call_provider")
 def call_provider() -> None:
-    """Makes provider calls that are due."""
+    """Make provider calls that are due."""
     duties.run(runtime(), "provider", provider_calls.call_due)
 
 
 @celery_app.task(name="tasks.notify")
 def notify() -> None:
-    """Numbers and publishes notifications that wait."""
+    """Number and publishes notifications that wait."""
     duties.run(runtime(), "notify", notifications.number_due)
 
 
 @celery_app.task(name="tasks.sweep")
 def sweep_due() -> None:
-    """Rings for whatever is due."""
+    """Ring for whatever is due."""
     duties.run(runtime(), "sweep", sweep.sweep)
 
 
 @celery_app.task(name="tasks.housekeep")
 def housekeep() -> None:
-    """Removes what has expired, folds counters, raises and posts alarms."""
+    """Remove what has expired, fold counters, raise and posts alarms."""
     duties.run(
         runtime(),
         "sweep",
@@ -51,11 +51,11 @@ def housekeep() -> None:
 
 @celery_app.task(name="tasks.seal")
 def seal() -> None:
-    """Seals audit rows that wait."""
+    """Seal audit rows that wait."""
     duties.run(runtime(), "sweep", seals.seal_due)
 
 
 @celery_app.task(name="tasks.verify")
 def verify() -> None:
-    """Proves the books since the last time."""
+    """Prove the books since the last time."""
     duties.run(runtime(), "sweep", verification.prove_due)

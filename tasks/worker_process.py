@@ -65,7 +65,7 @@ class EventsAside(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.events:Events",)
 
     def start(self, consumer: Any) -> None:
-        """Replaces what the dispatcher does with an event; called anew with each connection."""
+        """Replace what the dispatcher does with an event; called anew with each connection."""
         dispatcher, hub = consumer.event_dispatcher, consumer.hub
         if hub is None:
             return
@@ -89,7 +89,7 @@ _main_pid = 0
 
 
 def prepare_process(app: Celery) -> None:
-    """Connects the worker's signals; called once, when the Celery entry is imported."""
+    """Connect the worker's signals; called once, when the Celery entry is imported."""
     global _main_pid
     _main_pid = os.getpid()
     app.set_default()
@@ -106,7 +106,7 @@ def prepare_process(app: Celery) -> None:
 
 
 def limit_remote_control() -> None:
-    """Removes every remote control command that is not in REMOTE_CONTROL from this process."""
+    """Remove every remote control command that is not in REMOTE_CONTROL from this process."""
     for name in set(Panel.data) - REMOTE_CONTROL:
         del Panel.data[name]
 
@@ -135,7 +135,7 @@ def _end_child(**_: Any) -> None:
 
 
 def _greet(**_: Any) -> None:
-    """Serves metrics, and rings once: what was due while no worker ran is not left to the sweep."""
+    """Serve metrics, and ring once: what was due while no worker ran is not left to the sweep."""
     # Ctrl-C ends a worker like SIGTERM; by itself it would exit with 1.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
     _serve_metrics()

@@ -72,7 +72,7 @@ class Place:
             celery.close()
 
     def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
-        """Runs a query as the superuser, whom row-level security does not stop, and returns its rows."""
+        """Run a query as the superuser, whom row-level security does not stop, and return its rows."""
         database = Database(self.superuser_url, 1)
         try:
             with database.engine.begin() as connection:
@@ -82,7 +82,7 @@ class Place:
             database.engine.dispose()
 
     def value(self, sql: str, **values: object) -> Any:
-        """Returns the only value that a query of the superuser gives."""
+        """Return the only value that a query of the superuser gives."""
         ((value,),) = [tuple(row.values()) for row in self.rows(sql, **values)]
         return value
 
@@ -106,7 +106,7 @@ class Servers:
         upgrade(self.postgres.url(OWNER_ROLE, TEMPLATE), self.postgres.url(APP_ROLE, TEMPLATE), logins)
 
     def administer(self, statement: str) -> None:
-        """Runs a statement that no transaction may hold, such as CREATE DATABASE."""
+        """Run a statement that no transaction may hold, such as CREATE DATABASE."""
         connection = psycopg2.connect(self.postgres.url(SUPERUSER, "postgres"))
         connection.autocommit = True
         with contextlib.closing(connection), connection.cursor() as cursor:
@@ -136,7 +136,7 @@ class Servers:
 
 
 def new_celery(broker_url: str) -> Celery:
-    """Returns a Celery application with the project's settings that rings at `broker_url`."""
+    """Return a Celery application with the project's settings that rings at `broker_url`."""
     celery = Celery("sluice", set_as_current=False)
     celery.config_from_object("celeryconfig")
     celery.conf.broker_url = kombu_url(broker_url)

@@ -51,22 +51,22 @@ class Shop:
         return Caller(self.tenant_id, self.key_id, "client", (ORIGIN,), user_id=user_id)
 
     def headers(self, idempotency_key: str | None = None, **more: str) -> dict[str, str]:
-        """Returns request headers with the secret key and, where given, an idempotency key."""
+        """Return request headers with the secret key and, where given, an idempotency key."""
         headers = {"Authorization": f"Bearer {self.secret_key}", **more}
         return headers if idempotency_key is None else headers | {"Idempotency-Key": idempotency_key}
 
     def key(self, role: str) -> str:
-        """Makes another secret key and returns it."""
+        """Make another secret key and return it."""
         return tenants.create_key(self.runtime, self.tenant_id, role, "test", ACTOR)[1]
 
     def token(self, user_id: str) -> str:
-        """Makes a client token for a user and returns it."""
+        """Make a client token for a user and return it."""
         return create_client_token(self.runtime, self.tenant_id, self.key_id, user_id)[0]
 
     def deposit(
         self, amount: str = "25.00", currency: str = "USD", user_id: str = "ann", key: str | None = None, **more: Any
     ) -> Payment:
-        """Makes a payment through the service that the API calls."""
+        """Make a payment through the service that the API calls."""
         fields: dict[str, Any] = {
             "provider_id": None,
             "success_url": None,
@@ -79,11 +79,11 @@ class Shop:
         return deposits.create_deposit(self.runtime, self.caller, deposit).payment
 
     def payment(self, payment_id: uuid.UUID) -> Payment:
-        """Reads a payment as the API does."""
+        """Read a payment as the API does."""
         return queries.get_payment(self.runtime.database, self.caller, payment_id)
 
     def body(self, payment: Payment, status: str = "success", **changes: Any) -> bytes:
-        """Returns the body of a webhook about `payment`; a change to None takes the field away."""
+        """Return the body of a webhook about `payment`; a change to None takes the field away."""
         events = {
             "success": "payment.success",
             "failed": "payment.failed",
@@ -105,7 +105,7 @@ class Shop:
     def sign(
         self, body: bytes, webhook_id: str | None = None, timestamp: int | str | None = None, secret: str | None = None
     ) -> dict[str, str]:
-        """Returns the headers of a delivery: signed, with a new id and the present time where none are given."""
+        """Return the headers of a delivery: signed, with a new id and the present time where none are given."""
         webhook_id = webhook_id or "msg_" + secrets.token_hex(8)
         stamp = str(int(time.time()) if timestamp is None else timestamp)
         return {
@@ -116,14 +116,14 @@ class Shop:
         }
 
     def deliver(self, body: bytes, path: str = "payment-callback", webhook_id: str | None = None) -> Receipt:
-        """Delivers a signed webhook to the service behind the door; `path` "provider" is the provider's own."""
+        """Deliver a signed webhook to the service behind the door; `path` "provider" is the provider's own."""
         provider_id = str(self.provider_id) if path == "provider" else None
         delivery = Delivery(path, provider_id, self.sign(body, webhook_id), body, "127.0.0.1")
         return receive.receive(self.runtime, delivery)
 
 
 def make_shop(runtime: Runtime, sandbox_url: str = NOWHERE, **tenant: Any) -> Shop:
-    """Makes a tenant of its own; `tenant` goes into NewTenant. Its provider is the sandbox at `sandbox_url`."""
+    """Make a tenant of its own; `tenant` goes into NewTenant. Its provider is the sandbox at `sandbox_url`."""
     name = "shop-" + secrets.token_hex(6)
     tenant_id = tenants.create_tenant(runtime, NewTenant(name, **({"allowed_origins": (ORIGIN,)} | tenant)), ACTOR)
     key_id, secret_key = tenants.create_key(runtime, tenant_id, "admin", "test", ACTOR)

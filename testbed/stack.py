@@ -53,7 +53,7 @@ class Stack:
         return self.ports.url(self.ports.sockets)
 
     def start(self, *names: str, **environment: str) -> None:
-        """Starts processes, all at once, and waits until each of them works."""
+        """Start processes, all at once, and waits until each of them works."""
         processes = {process.name: process for process in list_processes(self.ports, self.place.folder)}
         outer = {**os.environ, **self.place.environment, **self.urls, **self.environment, **environment}
         for name in names:
@@ -95,7 +95,7 @@ class Stack:
         return not process.node or node_answers(self.place.redis_url, process.node)
 
     def stop(self, name: str, kind: signal.Signals = signal.SIGTERM) -> None:
-        """Ends a process and its children; SIGKILL hits all of them at once, as the end of a machine does."""
+        """End a process and its children; SIGKILL hits all of them at once, as the end of a machine does."""
         running = self.running.pop(name)
         family = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
         if kind == signal.SIGKILL:
@@ -112,13 +112,13 @@ class Stack:
         running.wait()
 
     def close(self) -> None:
-        """Ends everything that runs."""
+        """End everything that runs."""
         for name in list(self.running):
             if self.running[name].poll() is None:
                 self.stop(name)
 
     def make_shop(self, **tenant: Any) -> Shop:
-        """Makes a tenant, and its account at the sandbox where that runs."""
+        """Make a tenant, and its account at the sandbox where that runs."""
         shop = make_shop(self.runtime, self.sandbox, **tenant)
         if "sandbox" in self.running:
             account = {
@@ -130,15 +130,15 @@ class Stack:
         return shop
 
     def script(self, **script: Any) -> None:
-        """Stores a script at the sandbox (docs/SANDBOX.md)."""
+        """Store a script at the sandbox (docs/SANDBOX.md)."""
         _check(requests.put(f"{self.sandbox}/control/script", json=script, timeout=10))
 
     def act(self, reference: str, action: str, **body: Any) -> dict[str, Any]:
-        """Pays, declines, cancels or refunds at the sandbox, as the customer does."""
+        """Pay, declines, cancels or refunds at the sandbox, as the customer does."""
         return _check(requests.post(f"{self.sandbox}/v1/payments/{reference}/{action}", json=body, timeout=20))
 
     def truth(self, payment_id: uuid.UUID | str) -> dict[str, Any]:
-        """Returns what really happened at the sandbox for one of our payments."""
+        """Return what really happened at the sandbox for one of our payments."""
         query = {"merchant_reference": str(payment_id)}
         return _check(requests.get(f"{self.sandbox}/control/truth", params=query, timeout=10))
 

@@ -36,18 +36,18 @@ class Reason(click.ParamType[str]):
 
 
 def yes_option(function: _F) -> _F:
-    """Adds `--yes`, as the argument `yes`."""
+    """Add `--yes`, as the argument `yes`."""
     return click.option("--yes", is_flag=True, help="Do it without asking.")(function)
 
 
 def reason_option(function: _F) -> _F:
-    """Adds `--reason`, as the argument `reason`."""
+    """Add `--reason`, as the argument `reason`."""
     text = f"Why, for the audit; up to {REASON_LENGTH_MAX} characters."
     return click.option("--reason", type=Reason(), help=text)(function)
 
 
 def confirm_at_terminal(effect: str, question: str) -> None:
-    """Asks as `confirm` does where a person sits at a terminal; scripts are not asked.
+    """Ask as `confirm` does where a person sits at a terminal; scripts are not asked.
 
     For changes that cut access off and move no money: a script that rotates keys says what it wants by its own code.
     """
@@ -56,9 +56,9 @@ def confirm_at_terminal(effect: str, question: str) -> None:
 
 
 def confirm(effect: str, question: str) -> None:
-    """Shows the effect, unless it was shown already, and asks; returns only where the answer is yes.
+    """Show the effect, unless it was shown already, and ask; return only where the answer is yes.
 
-    Both go to stderr, so that stdout stays the command's document. Raises NobodyAnswered (exit 2) where no answer
+    Both go to stderr, so that stdout stays the command's document. Raise NobodyAnswered (exit 2) where no answer
     comes, click.ClickException (exit 1) for a no.
     """
     for line in effect.splitlines():

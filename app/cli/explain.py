@@ -32,7 +32,7 @@ _PENDING = {
 @click.option("--mermaid", is_flag=True, help="Print a Mermaid sequence diagram.")
 @json_option
 def explain(payment_id: uuid.UUID, mermaid: bool, as_json: bool) -> None:
-    """Tells what happened to a payment, step by step: when, who, what and why."""
+    """Tell what happened to a payment, step by step: when, who, what and why."""
     with open_runtime() as runtime:
         story = explaining.read_story(runtime, payment_id)
     events = [event | {"who": describe_who(event), "text": tell(event)} for event in story["events"]]
@@ -48,7 +48,7 @@ def explain(payment_id: uuid.UUID, mermaid: bool, as_json: bool) -> None:
 
 
 def summarize(payment: Mapping[str, Any]) -> str:
-    """Returns where the payment stands, in a sentence or two."""
+    """Return where the payment stands, in a sentence or two."""
     said = [
         f"Payment {payment['id']}: {payment['amount']} {payment['currency']} for user {payment['user_id']}"
         f" is {payment['status']}."
@@ -70,7 +70,7 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tell(event: Mapping[str, Any]) -> str:
-    """Returns what happened, in one sentence; every kind of event has one."""
+    """Return what happened, in one sentence; every kind of event has one."""
     detail = event["detail"]
     # What an operator does is an audit row, such as `dead_letter_accepted`; what settles itself has a state alone.
     state = detail["state"] if event["kind"] == "dead_letter_closed" else event["kind"].removeprefix("dead_letter_")

@@ -91,17 +91,17 @@ class End(click.ParamType[datetime.datetime]):
 
 
 def tenant_option(*, required: bool = False) -> Callable[[_F], _F]:
-    """Adds `--tenant`, a name or an id."""
+    """Add `--tenant`, a name or an id."""
     text = "Name or id." if required else "Name or id; all tenants without it."
     return click.option("--tenant", metavar="TENANT", required=required, help=text)
 
 
 def limit_option(function: _F) -> _F:
-    """Adds `--limit`, how many rows to print."""
+    """Add `--limit`, how many rows to print."""
     kind = click.IntRange(1, LIMIT_MAX)
     return click.option("--limit", type=kind, default=LIMIT, show_default=True, help="How many at most.")(function)
 
 
 def operator() -> str:
-    """Returns the command line's actor for the audit."""
+    """Return the command line's actor for the audit."""
     return local_actor()

@@ -23,18 +23,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def json_option(function: _F) -> _F:
-    """Adds `--json` to a command, as the argument `as_json`."""
+    """Add `--json` to a command, as the argument `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")(function)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Returns a console that neither wraps nor colours what goes into a pipe."""
+    """Return a console that neither wraps nor colours what goes into a pipe."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_COLUMNS)
 
 
 def plain(value: Any) -> Any:
-    """Returns a row's value as JSON has it: ids and times as text, times RFC 3339."""
+    """Return a row's value as JSON has it: ids and times as text, times RFC 3339."""
     if isinstance(value, datetime.datetime):
         return format_time(value)
     if isinstance(value, uuid.UUID | decimal.Decimal):
@@ -47,12 +47,12 @@ def plain(value: Any) -> Any:
 
 
 def print_json(document: Any) -> None:
-    """Prints `document` as the one thing on stdout."""
+    """Print `document` as the one thing on stdout."""
     click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False))
 
 
 def cell(value: Any) -> Text:
-    """Returns a value as a table shows it; nothing in it is taken for markup or terminal control."""
+    """Return a value as a table shows it; nothing in it is taken for markup or terminal control."""
     if value is None or value in ("", [], (), {}):
         return Text("-", style="dim")
     if isinstance(value, bool):
@@ -67,12 +67,12 @@ def cell(value: Any) -> Text:
 
 
 def printable(value: str) -> str:
-    """Returns `value` with control characters escaped: what came from outside must not steer the terminal."""
+    """Return `value` with control characters escaped: what came from outside must not steer the terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in value)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str = "None.") -> None:
-    """Prints rows as a table; `columns` maps a row's key to its heading."""
+    """Print rows as a table; `columns` maps a row's key to its heading."""
     if not rows:
         click.echo(empty)
         return
@@ -85,7 +85,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
 
 
 def print_fields(row: Mapping[str, Any], labels: Mapping[str, str]) -> None:
-    """Prints one object as two columns; `labels` maps a key to what it is called."""
+    """Print one object as two columns; `labels` maps a key to what it is called."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -97,7 +97,7 @@ def print_fields(row: Mapping[str, Any], labels: Mapping[str, str]) -> None:
 def print_rows(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str = "None."
 ) -> None:
-    """Prints a list: with `as_json` as `{"data": [...]}` with all fields, else the named columns as a table."""
+    """Print a list: with `as_json` as `{"data": [...]}` with all fields, else the named columns as a table."""
     if as_json:
         print_json({"data": rows})
     else:
@@ -105,7 +105,7 @@ def print_rows(
 
 
 def print_object(row: Mapping[str, Any], labels: Mapping[str, str], *, as_json: bool) -> None:
-    """Prints one object: with `as_json` all its fields, else the labelled ones."""
+    """Print one object: with `as_json` all its fields, else the labelled ones."""
     if as_json:
         print_json(row)
     else:

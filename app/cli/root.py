@@ -54,7 +54,7 @@ class Commands(click.Group):
 
 
 def describe_error(error: BaseException) -> str:
-    """Returns what went wrong in one line, without the statement and the values that a database error carries."""
+    """Return what went wrong in one line, without the statement and the values that a database error carries."""
     if isinstance(error, DBAPIError):
         return f"the database says: {str(error.orig).strip().splitlines()[0]}"
     if isinstance(error, RedisError):

@@ -33,7 +33,7 @@ Lines = Iterator[str]
 
 
 def draw(payment: Mapping[str, Any], events: Iterable[Event]) -> str:
-    """Returns the diagram's text; `events` carry their sentence as `text`."""
+    """Return the diagram's text; `events` carry their sentence as `text`."""
     lines = ["sequenceDiagram"]
     lines += [f"    participant {name} as {title}" for name, title in PARTICIPANTS.items()]
     for event in events:

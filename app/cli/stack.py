@@ -42,9 +42,9 @@ class NoStack(click.ClickException):
 
 
 def find_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Returns the settings of the stack to speak to.
+    """Return the settings of the stack to speak to.
 
-    Raises NoStack where there is none, SettingsError where a variable cannot be used.
+    Raise NoStack where there is none, SettingsError where a variable cannot be used.
     """
     env = dict(os.environ if environment is None else environment)
     home = Settings.from_environment(env).home
@@ -60,7 +60,7 @@ def find_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _complete(env: dict[str, str], home: Path, run: Mapping[str, Any]) -> dict[str, str]:
-    """Fills in what the environment leaves open.
+    """Fill in what the environment leaves open.
 
     An address in the environment that is not the running stack's means another installation: then nothing of that
     stack that belongs to its database or its Redis is mixed in, the encryption key least of all.
@@ -89,7 +89,7 @@ def _fill(env: dict[str, str], names: Mapping[str, str], values: Mapping[str, An
 
 @contextlib.contextmanager
 def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
-    """Gives a runtime of the stack for one command and closes its connections afterwards."""
+    """Give a runtime of the stack for one command and close its connections afterwards."""
     found = settings or find_settings()
     redis, celery = connect_redis(found.required("redis_url")), _celery(found)
     runtime = Runtime(
@@ -107,7 +107,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
 
 
 def _celery(settings: Settings) -> Celery:
-    """Rings where the stack's workers listen; the process's own Celery knows the environment only."""
+    """Ring where the stack's workers listen; the process's own Celery knows the environment only."""
     celery = Celery("sluice", set_as_current=False)
     celery.config_from_object("celeryconfig")
     configure_broker(celery, settings.required("broker_url"), seconds=BROKER_SECONDS)

@@ -34,7 +34,7 @@ _ACTORS = {"key": "your backend", "user": "the user", "provider": "the provider"
 
 
 def print_timeline(events: Sequence[Event]) -> None:
-    """Prints the events of `GET /api/payments/{id}/timeline` as a table."""
+    """Print the events of `GET /api/payments/{id}/timeline` as a table."""
     start = _moment(events[0]) if events else None
     rows = [
         {
@@ -53,13 +53,13 @@ def _moment(event: Event) -> datetime.datetime:
 
 
 def describe_who(event: Event) -> str:
-    """Returns who acts: where a provider's word leads to a call or a decision, it is Sluice that calls and decides."""
+    """Return who acts: where a provider's word leads to a call or a decision, it is Sluice that calls and decides."""
     is_ours = event["kind"] in ("provider_call", "decision") and event["actor"].startswith("provider:")
     return describe_actor("system" if is_ours else event["actor"])
 
 
 def describe_actor(actor: str) -> str:
-    """Returns the actor in words; an operator keeps the name, for other actors the kind is enough."""
+    """Return the actor in words; an operator keeps the name, for other actors the kind is enough."""
     kind, _, name = actor.partition(":")
     if kind == "uid":
         return f"operator {actor}"
@@ -77,7 +77,7 @@ _REFUSED = {
 
 
 def describe_event(event: Event) -> str:
-    """Returns what happened, in one sentence."""
+    """Return what happened, in one sentence."""
     describe = _WORDS.get(event["kind"])
     if describe is not None:
         return describe(event["detail"])

@@ -59,7 +59,7 @@ class Seal:
 
 
 def hash_row(values: Sequence[Value]) -> bytes:
-    """Returns the SHA-256 of one row's canonical form."""
+    """Return the SHA-256 of one row's canonical form."""
     parts = []
     for value in values:
         if value is None:
@@ -71,17 +71,17 @@ def hash_row(values: Sequence[Value]) -> bytes:
 
 
 def hash_rows(hashes: Sequence[bytes]) -> bytes:
-    """Returns the SHA-256 over the hashes of a range of rows."""
+    """Return the SHA-256 over the hashes of a range of rows."""
     return hashlib.sha256(b"".join(hashes)).digest()
 
 
 def mark_rows(hashes: Sequence[bytes]) -> bytes:
-    """Returns the marks of a range of rows, one after the other."""
+    """Return the marks of a range of rows, one after the other."""
     return b"".join(row_hash[:MARK_BYTES] for row_hash in hashes)
 
 
 def find_changed(audit_ids: Sequence[int], hashes: Sequence[bytes], marks: bytes) -> list[int]:
-    """Returns the ids of the rows whose mark is not the one that was kept; all are listed where none can be told."""
+    """Return the ids of the rows whose mark is not the one that was kept; all are listed where none can be told."""
     if len(marks) != MARK_BYTES * len(audit_ids):
         return list(audit_ids)
     pairs = zip(audit_ids, hashes, strict=True)

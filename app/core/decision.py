@@ -77,7 +77,7 @@ CommandDecider = Callable[[Payment, Command, datetime.datetime], Decision]
 
 
 def changed(payment: Payment, now: datetime.datetime, **changes: object) -> Payment:
-    """Returns the payment's next version with `changes`."""
+    """Return the payment's next version with `changes`."""
     values = dict(zip(_FIELDS, _read_fields(payment), strict=True))
     values.update(changes, version=payment.version + 1, updated_at=now)
     return Payment(**values)
@@ -89,12 +89,12 @@ _read_fields = operator.attrgetter(*_FIELDS)
 
 
 def marked(payment: Payment, now: datetime.datetime, mark: str) -> Payment:
-    """Returns the payment with one more mark; unchanged where it carries it already."""
+    """Return the payment with one more mark; unchanged where it carries it already."""
     return payment if mark in payment.exceptions else changed(payment, now, exceptions=payment.exceptions | {mark})
 
 
 def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
-    """Returns the fields that a fact only fills in, never changes."""
+    """Return the fields that a fact only fills in, never change."""
     filled: dict[str, object] = {}
     if payment.provider_reference is None and fact.reference:
         filled["provider_reference"] = fact.reference
@@ -112,7 +112,7 @@ def is_other_reference(payment: Payment, fact: Fact) -> bool:
 
 
 def money_of(given: Fact | Command) -> tuple[int, str]:
-    """Returns (minor units, currency) of a fact or command that is about money. Raises InvariantBroken."""
+    """Return (minor units, currency) of a fact or command that is about money. Raise InvariantBroken."""
     if given.amount_minor is None or given.currency is None:
         raise InvariantBroken(f"'{given.kind}' comes with an amount and a currency")
     return given.amount_minor, given.currency

@@ -38,7 +38,7 @@ class CurrencyError(ValueError):
 
 
 def currency_digits(currency: str) -> int:
-    """Returns the number of decimals of `currency`. Raises CurrencyError."""
+    """Return the number of decimals of `currency`. Raise CurrencyError."""
     try:
         return CURRENCY_DIGITS[currency]
     except (KeyError, TypeError):
@@ -46,10 +46,10 @@ def currency_digits(currency: str) -> int:
 
 
 def parse_amount(amount: object, currency: str) -> int:
-    """Returns the decimal string `amount` in minor units of `currency`, greater than zero, at most 10^15.
+    """Return the decimal string `amount` in minor units of `currency`, greater than zero, at most 10^15.
 
-    Raises AmountError for anything but plain ASCII digits with at most the currency's decimals: numbers, signs,
-    exponents, blanks and leading zeros are refused. Raises CurrencyError.
+    Raise AmountError for anything but plain ASCII digits with at most the currency's decimals: numbers, signs,
+    exponents, blanks and leading zeros are refused. Raise CurrencyError.
     """
     digits = currency_digits(currency)
     if not isinstance(amount, str):
@@ -72,7 +72,7 @@ def parse_exact_amount(amount: object, currency: str) -> int:
     """Return a provider's decimal string in minor units; zeros beyond the currency's digits change nothing.
 
     "1000.00" JPY is 1000 yen, exactly. All else is as parse_amount has it: any other digit beyond the
-    currency's is refused. Raises AmountError and CurrencyError.
+    currency's is refused. Raise AmountError and CurrencyError.
     """
     digits = currency_digits(currency)
     if isinstance(amount, str) and "." in amount and len(amount) <= AMOUNT_CHARACTERS_MAX:
@@ -88,7 +88,7 @@ def format_money(minor: int, currency: str) -> str:
 
 
 def format_amount(minor: int, currency: str) -> str:
-    """Returns `minor` units of `currency` as a decimal string with exactly the currency's digits."""
+    """Return `minor` units of `currency` as a decimal string with exactly the currency's digits."""
     digits = currency_digits(currency)
     sign = "-" if minor < 0 else ""
     text = str(abs(minor)).rjust(digits + 1, "0")

@@ -175,7 +175,7 @@ def _beside(payment: Payment, fact: Fact) -> Beside:
 def hold_beside(
     payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: str, why: str, credited: int
 ) -> Decision:
-    """Keeps money beside the payment's own for a person: what has come on top of the `credited` minor units.
+    """Keep money beside the payment's own for a person: what has come on top of the `credited` minor units.
 
     Totals of one reference only grow, so one that is not above what is known already says nothing new.
     """

@@ -153,14 +153,14 @@ class Payment:
 # The times of a settled batch are the same for all its payments.
 @functools.lru_cache(maxsize=1_024)
 def format_time(moment: datetime.datetime | None) -> str | None:
-    """Returns an RFC 3339 time in UTC with six fraction digits and Z."""
+    """Return an RFC 3339 time in UTC with six fraction digits and Z."""
     if moment is None:
         return None
     return moment.astimezone(datetime.UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def present_payment(payment: Payment) -> dict[str, Any]:
-    """Returns the payment as the outside sees it (CONTRACT section 3, "Payment")."""
+    """Return the payment as the outside sees it (CONTRACT section 3, "Payment")."""
     received = payment.received_minor
     return {
         "id": str(payment.id),

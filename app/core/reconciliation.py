@@ -27,7 +27,7 @@ class Difference:
 
 
 def missing_there(payment: Payment) -> Difference:
-    """Returns the difference of a payment that the provider gave a reference and does not know any more."""
+    """Return the difference of a payment that the provider gave a reference and does not know any more."""
     reference = payment.provider_reference
     detail = f"the payment is {payment.status} here with reference {reference}, which the provider does not know"
     return Difference("missing_there", detail, f"missing_there:{reference}", reference, payment.id)
@@ -42,7 +42,7 @@ def compare(
     refunded_minor: int,
     payment_id: uuid.UUID | None,
 ) -> Difference | None:
-    """Returns the first difference between a payment, None where we have none, and the provider's row of it.
+    """Return the first difference between a payment, None where we have none, and the provider's row of it.
 
     `asked` is (minor units, currency) as the provider was asked, `refunded_minor` what it gave back so far.
     """

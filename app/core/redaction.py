@@ -13,7 +13,7 @@ _SECRETS = re.compile(
 
 
 def mask_cards(text: str) -> str:
-    """Returns `text` with payment card numbers masked, all but their last four digits."""
+    """Return `text` with payment card numbers masked, all but their last four digits."""
     parts, kept = [], 0
     for start, end, digits in find_cards(text):
         parts += [text[kept:start], f"[card ...{digits[-4:]}]"]
@@ -22,5 +22,5 @@ def mask_cards(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Returns `text` with credentials and payment card numbers masked."""
+    """Return `text` with credentials and payment card numbers masked."""
     return mask_cards(_SECRETS.sub("[secret]", text))

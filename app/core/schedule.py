@@ -46,7 +46,7 @@ class Call:
 
 
 def poll_seconds(polls: int) -> int:
-    """Returns the wait before poll number `polls` (from 0)."""
+    """Return the wait before poll number `polls` (from 0)."""
     if polls < len(POLL_SECONDS):
         return POLL_SECONDS[polls]
     if polls < len(POLL_SECONDS) + POLL_HOURLY_TIMES:
@@ -55,7 +55,7 @@ def poll_seconds(polls: int) -> int:
 
 
 def retry_seconds(attempts: int, retry_after_seconds: float | None = None) -> float:
-    """Returns the wait after the failed attempt number `attempts` (from 1): exponential, with equal jitter.
+    """Return the wait after the failed attempt number `attempts` (from 1): exponential, with equal jitter.
 
     At least `retry_after_seconds` where the provider named a time.
     """
@@ -66,12 +66,12 @@ def retry_seconds(attempts: int, retry_after_seconds: float | None = None) -> fl
 
 
 def postpone_seconds(times: int, ceiling: float = POSTPONE_SECONDS_MAX) -> float:
-    """Returns the wait after postponement number `times` (from 1): doubling up to `ceiling`, with equal jitter."""
+    """Return the wait after postponement number `times` (from 1): doubling up to `ceiling`, with equal jitter."""
     return min(retry_seconds(times), ceiling * random.uniform(0.5, 1.0))  # noqa: S311  # nosec B311
 
 
 def pause_seconds(opens: int, call_seconds: float = 0.0) -> float:
-    """Returns how long a failing provider is left alone for the pause number `opens` (from 1) in a row.
+    """Return how long a failing provider is left alone for the pause number `opens` (from 1) in a row.
 
     Counted from the start of the failed call, which took `call_seconds`: a probe that hangs must not make the time to
     the next one longer.
@@ -81,7 +81,7 @@ def pause_seconds(opens: int, call_seconds: float = 0.0) -> float:
 
 
 def probe_counts(opens: int) -> bool:
-    """Returns whether a failed probe after the pause number `opens` uses up an attempt of its call.
+    """Return whether a failed probe after the pause number `opens` uses up an attempt of its call.
 
     Probes are evenly spaced and attempts are meant to be exponential: the first, second, fourth, eighth ... count.
     """
@@ -89,7 +89,7 @@ def probe_counts(opens: int) -> bool:
 
 
 def throttle_seconds(retry_after_seconds: float | None) -> float:
-    """Returns how long a provider that asked to be called less often is left alone."""
+    """Return how long a provider that asked to be called less often is left alone."""
     return min(retry_after_seconds or THROTTLE_SECONDS, RETRY_AFTER_SECONDS_MAX)
 
 
@@ -99,9 +99,9 @@ def _wait_seconds(payment: Payment, polls: int, now: datetime.datetime) -> int:
 
 
 def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | None:
-    """Returns the provider call that `payment` needs next, or None when nothing is left to ask.
+    """Return the provider call that `payment` needs next, or None when nothing is left to ask.
 
-    Open payments: create until the provider has them, then polls up to `expires_at`; daily once the payer has committed
+    Open payments: create until the provider has them, then poll up to `expires_at`; daily once the payer has committed
     to a slow method. Ended without money: the
     session is closed, then the payment is still asked about until the monitoring window ends. Completed: nothing.
     """

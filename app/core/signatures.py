@@ -48,7 +48,7 @@ class PublicKey(Protocol):
     """The public half of a sender's key pair."""
 
     def fits(self, signature: bytes, signed: bytes) -> bool:
-        """Returns whether `signature` over `signed` was made with the private half."""
+        """Return whether `signature` over `signed` was made with the private half."""
 
 
 Key = bytes | PublicKey
@@ -71,7 +71,7 @@ class Scheme:
 
 
 def rejected(reason: str) -> WebhookRejected:
-    """Returns the refusal of a signature: `reason` is for the operator, outside all of them read the same."""
+    """Return the refusal of a signature: `reason` is for the operator, outside all of them read the same."""
     return WebhookRejected(400, reason, "the webhook's id, timestamp or signature is missing, malformed or wrong")
 
 
@@ -85,7 +85,7 @@ def _decode_base64(encoded: str) -> bytes | None:
 
 
 def decode_secret(secret: str) -> bytes:
-    """Returns the key bytes of a `whsec_` secret (standard padded base64). Raises ValueError for a weak one."""
+    """Return the key bytes of a `whsec_` secret (standard padded base64). Raise ValueError for a weak one."""
     if not secret.startswith(SECRET_PREFIX):
         raise ValueError("a webhook secret starts with whsec_")
     try:
@@ -98,7 +98,7 @@ def decode_secret(secret: str) -> bytes:
 
 
 def decode_public_key(secret: str) -> bytes:
-    """Returns the ed25519 public key of a `whpk_` key. Raises ValueError."""
+    """Return the ed25519 public key of a `whpk_` key. Raise ValueError."""
     key = _decode_base64(secret.removeprefix(PUBLIC_KEY_PREFIX))
     if not secret.startswith(PUBLIC_KEY_PREFIX) or key is None or len(key) != PUBLIC_KEY_BYTES:
         raise ValueError(f"a public webhook key is whpk_ and standard padded base64 of {PUBLIC_KEY_BYTES} bytes")
@@ -106,7 +106,7 @@ def decode_public_key(secret: str) -> bytes:
 
 
 def check_secret(scheme: str, secret: str) -> None:
-    """Raises ValueError unless `secret` can verify webhooks of `scheme`."""
+    """Raise ValueError unless `secret` can verify webhooks of `scheme`."""
     if secret.startswith(PRIVATE_KEY_PREFIX):
         raise ValueError("whsk_ is the sender's private webhook key; Sluice needs its public half, whpk_")
     if scheme == STANDARD and secret.startswith(PUBLIC_KEY_PREFIX):
@@ -116,7 +116,7 @@ def check_secret(scheme: str, secret: str) -> None:
 
 
 def decode_hmac_key(scheme: str, secret: str) -> bytes:
-    """Returns the HMAC key of a secret: what `whsec_` encodes, or for the other schemes the text as it stands."""
+    """Return the HMAC key of a secret: what `whsec_` encodes, or for the other schemes the text as it stands."""
     if scheme == STANDARD:
         return decode_secret(secret)
     if not secret.isascii() or len(secret) < SECRET_BYTES_MIN:
@@ -125,18 +125,18 @@ def decode_hmac_key(scheme: str, secret: str) -> bytes:
 
 
 def encode_secret(key: bytes) -> str:
-    """Returns `key` as a `whsec_` secret."""
+    """Return `key` as a `whsec_` secret."""
     return SECRET_PREFIX + base64.b64encode(key).decode("ascii")
 
 
 def sign_standard(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:
-    """Returns the `v1` entry of a Standard Webhooks signature."""
+    """Return the `v1` entry of a Standard Webhooks signature."""
     digest = hmac.digest(key, f"{webhook_id}.{timestamp}.".encode("ascii") + body, hashlib.sha256)
     return "v1," + base64.b64encode(digest).decode("ascii")
 
 
 def check_webhook_id(webhook_id: str) -> None:
-    """Raises WebhookRejected unless the id is 1 to 255 printable ASCII characters without comma and blank.
+    """Raise WebhookRejected unless the id is 1 to 255 printable ASCII characters without comma and blank.
 
     An id that could end earlier, with a timestamp after it, is refused as well: signed bytes have one reading.
     """
@@ -145,7 +145,7 @@ def check_webhook_id(webhook_id: str) -> None:
 
 
 def check_timestamp(timestamp: str, now_seconds: float) -> None:
-    """Raises WebhookRejected unless the timestamp is whole seconds within the tolerance of `now_seconds`."""
+    """Raise WebhookRejected unless the timestamp is whole seconds within the tolerance of `now_seconds`."""
     if not _TIMESTAMP.fullmatch(timestamp):
         raise rejected("timestamp")
     if abs(now_seconds - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS:
@@ -155,7 +155,7 @@ def check_timestamp(timestamp: str, now_seconds: float) -> None:
 def verify(
     scheme: Scheme, keys: Sequence[Key], headers: Mapping[str, str], body: bytes, parsed: Any, now_seconds: float
 ) -> str:
-    """Returns the delivery's id once its signature holds. Raises WebhookRejected.
+    """Return the delivery's id once its signature holds. Raise WebhookRejected.
 
     `headers` has lower-case names; `parsed` is the body as JSON, of which nothing is used before the signature holds.
     """
@@ -174,7 +174,7 @@ def verify(
 
 
 def verify_standard(keys: Sequence[Key], webhook_id: str, timestamp: str, signature: str, body: bytes) -> None:
-    """Raises WebhookRejected unless an entry of `signature` fits: `v1` an HMAC key, `v1a` a public key.
+    """Raise WebhookRejected unless an entry of `signature` fits: `v1` an HMAC key, `v1a` a public key.
 
     Every entry is compared with every key, so that the time taken says nothing of which one fitted.
     """
@@ -197,7 +197,7 @@ def verify_standard(keys: Sequence[Key], webhook_id: str, timestamp: str, signat
 
 
 def verify_stripe(keys: Sequence[Key], signature: str, body: bytes, now_seconds: float) -> None:
-    """Raises WebhookRejected unless a `v1` of a Stripe-Signature header (`t=,v1=`) fits one of `keys`."""
+    """Raise WebhookRejected unless a `v1` of a Stripe-Signature header (`t=,v1=`) fits one of `keys`."""
     pairs = [entry.strip(" ").partition("=") for entry in _split(signature, ",")]
     times = [value for name, _, value in pairs if name == "t"]
     # Two times are two headers in one: neither is believed.
@@ -210,7 +210,7 @@ def verify_stripe(keys: Sequence[Key], signature: str, body: bytes, now_seconds:
 
 
 def verify_hex(keys: Sequence[Key], signature: str, body: bytes) -> None:
-    """Raises WebhookRejected unless `signature`, hex with or without `sha256=`, is the HMAC of the body."""
+    """Raise WebhookRejected unless `signature`, hex with or without `sha256=`, is the HMAC of the body."""
     encoded = signature[7:] if signature[:7].lower() == "sha256=" else signature
     digests = [bytes.fromhex(encoded)] if _HEX_DIGEST.fullmatch(encoded) else []
     if not _fits_hmac(keys, digests, body):
@@ -238,7 +238,7 @@ def _fits_hmac(keys: Sequence[Key], digests: Sequence[bytes], signed: bytes) -> 
 
 
 def _read_id(parsed: Any, field: str | None, body: bytes) -> str:
-    """Returns the id in the body, else the body's sha256: without an id the same bytes are the same delivery."""
+    """Return the id in the body, else the body's sha256: without an id the same bytes are the same delivery."""
     value = parsed.get(field) if field is not None and isinstance(parsed, dict) else None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)

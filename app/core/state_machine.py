@@ -29,7 +29,7 @@ from app.core.reversals import await_success, reverse
 
 
 def decide(payment: Payment, given: Input, now: datetime.datetime) -> Decision:
-    """Returns what `given` does to `payment` at `now`. Total: every state has a decider for every kind."""
+    """Return what `given` does to `payment` at `now`. Total: every state has a decider for every kind."""
     if isinstance(given, Command):
         return COMMANDS[payment.status, given.kind](payment, given, now)
     is_reversal = given.kind is FactKind.REFUNDED

@@ -19,7 +19,7 @@ class JsonError(ValueError):
 
 
 def loads(raw: bytes) -> Any:
-    """Returns the value in `raw` (UTF-8). Numbers with a fraction come as float. Raises JsonError."""
+    """Return the value in `raw` (UTF-8). Number with a fraction come as float. Raise JsonError."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ class Allowance:
         self._lock = threading.Lock()
 
     def take(self) -> bool:
-        """Returns whether one more may pass now."""
+        """Return whether one more may pass now."""
         with self._lock:
             now = time.monotonic()
             self._left = min(self._burst, self._left + (now - self._at) * self._per_second)

@@ -39,7 +39,7 @@ _CELERY = {
 
 
 def examine_redis(settings: Settings) -> Iterator[Finding]:
-    """Yields what is wrong with Redis, and with the broker where that is another one."""
+    """Yield what is wrong with Redis, and with the broker where that is another one."""
     redis_url, broker_url = settings.required("redis_url"), settings.required("broker_url")
     yield from _examine_server("Redis", redis_url)
     if broker_url == redis_url:
@@ -146,7 +146,7 @@ def _lets_anybody_in(url: str) -> bool:
 
 
 def examine_celery(settings: Settings) -> Iterator[Finding]:
-    """Yields what is wrong with Celery's settings, and which queues no worker listens on."""
+    """Yield what is wrong with Celery's settings, and which queues no worker listens on."""
     wrong = [
         f"{name} is {celery_app.conf[name]!r}" for name, value in _CELERY.items() if celery_app.conf[name] != value
     ]

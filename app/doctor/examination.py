@@ -26,7 +26,7 @@ AREAS: dict[str, Callable[[Runtime], Iterable[Finding]]] = {
 
 
 def examine(runtime: Runtime, areas: Iterable[str] = tuple(AREAS)) -> Iterator[tuple[str, Finding]]:
-    """Yields every finding with its area, in the order in which things rest on each other."""
+    """Yield every finding with its area, in the order in which things rest on each other."""
     for area in areas:
         try:
             for finding in AREAS[area](runtime):

@@ -25,17 +25,17 @@ class Finding:
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Returns that something is as it should be."""
+    """Return that something is as it should be."""
     return Finding(Level.OK, check, detail)
 
 
 def warn(check: str, detail: str) -> Finding:
-    """Returns that something may do harm."""
+    """Return that something may do harm."""
     return Finding(Level.WARN, check, detail)
 
 
 def fail(check: str, detail: str) -> Finding:
-    """Returns that something does harm."""
+    """Return that something does harm."""
     return Finding(Level.FAIL, check, detail)
 
 

@@ -27,7 +27,7 @@ _LOGINS = text(
 
 
 def examine_logins(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Yields what is wrong with this login and with those of the other process types that are configured here."""
+    """Yield what is wrong with this login and with those of the other process types that are configured here."""
     wanted = _list_wanted(settings)
     own = connection.execute(text("select session_user")).scalar_one()
     wanted.setdefault(own, {f"sluice_{role}" for role in ALL_ROLES})

@@ -21,7 +21,7 @@ _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*==[^\\\n]+)", re.MULTILINE)
 
 
 def examine_packages(lock: Path = LOCK) -> Iterator[Finding]:
-    """Yields what is wrong with Python and the packages, against the lock file."""
+    """Yield what is wrong with Python and the packages, against the lock file."""
     version = ".".join(map(str, sys.version_info[:3]))
     if PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX:
         yield ok("Python", version)

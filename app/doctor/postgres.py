@@ -51,7 +51,7 @@ _IDLE = text(
 
 
 def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
-    """Yields what is wrong with the database. Raises SQLAlchemyError where it cannot be reached."""
+    """Yield what is wrong with the database. Raise SQLAlchemyError where it cannot be reached."""
     # Without a role: what other sessions of this login do is shown to the login alone.
     with runtime.database.engine.connect() as connection:
         yield from _examine_server(connection)

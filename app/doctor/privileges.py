@@ -36,7 +36,7 @@ _OPEN_DATABASE = text(
 
 
 def examine_privileges(connection: Connection) -> Iterator[Finding]:
-    """Yields what PUBLIC may do that it must not."""
+    """Yield what PUBLIC may do that it must not."""
     is_open = list(connection.execute(_OPEN_FUNCTIONS).scalars())
     shadowed = list(connection.execute(_SHADOWED_FUNCTIONS).scalars())
     if is_open:

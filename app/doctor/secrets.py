@@ -40,7 +40,7 @@ _AGES = text(
 
 
 def examine_secrets(runtime: Runtime) -> Iterator[Finding]:
-    """Yields what is wrong with stored secrets. Raises SQLAlchemyError where the database cannot be reached."""
+    """Yield what is wrong with stored secrets. Raise SQLAlchemyError where the database cannot be reached."""
     with runtime.database.transaction("operator") as connection:
         encrypted = [dict(row) for row in connection.execute(_ENCRYPTED).mappings()]
         ages = connection.execute(_AGES).all()
@@ -75,7 +75,7 @@ def _examine_keys(keys: tuple[str, ...], encrypted: list[dict[str, Any]]) -> Ite
 
 
 def _examine_processes(runtime: Runtime, encrypted: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Yields the running processes that lack a key which a stored secret needs."""
+    """Yield the running processes that lack a key which a stored secret needs."""
     keys = runtime.settings.encryption_keys
     needed = set()
     for row in encrypted:
@@ -107,7 +107,7 @@ def _reads(vault: Vault, secret: bytes) -> bool:
 
 
 def examine_exposure(settings: Settings) -> Iterator[Finding]:
-    """Yields what is open to more people than it should be, and what goes unsigned or unencrypted."""
+    """Yield what is open to more people than it should be, and what goes unsigned or unencrypted."""
     public = urllib.parse.urlsplit(settings.public_url)
     if public.scheme == "https" or is_loopback(public.hostname):
         yield ok("Public URL", settings.public_url)

@@ -13,7 +13,7 @@ SWEEP_SECONDS_MAX = 15.0  # The sweep runs every two seconds; seven missed ones 
 
 
 def examine_work(runtime: Runtime) -> Iterator[Finding]:
-    """Yields what is not being done. Raises SQLAlchemyError where the database cannot be reached."""
+    """Yield what is not being done. Raise SQLAlchemyError where the database cannot be reached."""
     counts = backlog.read_counts(runtime)
     ages = {label: value for name, label, value in counts if name == "heartbeat_age_seconds"}
     yield _examine_sweep(ages.get("sweep"))

@@ -242,7 +242,7 @@ def guard_forks() -> None:
     """End a new worker on a signal until it has handlers of its own: part of gunicorn's hook `when_ready`.
 
     Until then it has those of the main process, which only note the signal for a loop that no worker runs: it would be
-    killed by force, some seconds later. Signals are held back while a process forks, so that none falls in between.
+    killed by force, some seconds later. Signal are held back while a process forks, so that none falls in between.
     """
     global _main_pid
     _main_pid = os.getpid()

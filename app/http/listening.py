@@ -67,7 +67,7 @@ def close_listeners(listeners: list[Any]) -> None:
 
 
 def open_listener(listener: socket.socket, backlog: int) -> None:
-    """Listen, and take connections that `refuse_connections` would drop. Raises OSError if the port is taken."""
+    """Listen, and take connections that `refuse_connections` would drop. Raise OSError if the port is taken."""
     if sys.platform == "linux":
         # There is none, usually, which is an error.
         with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def refuse_connections(listener: socket.socket) -> bool:
     """Drop new connection attempts from now on; those under way are still completed and can be accepted.
 
     Closing a listener resets what lies in its accept queue. With this filter the queue can be emptied first; a caller
-    whose attempt was dropped tries again by itself and is then refused. Returns False where there are no such filters.
+    whose attempt was dropped tries again by itself and is then refused. Return False where there are no such filters.
     """
     if sys.platform != "linux":
         return False

@@ -16,7 +16,7 @@ _QUERY = re.compile(r"\?[^\s'\"]*")
 
 
 def cut_queries(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Returns the event with queries and secrets cut out of every text."""
+    """Return the event with queries and secrets cut out of every text."""
     return {
         name: redact(_QUERY.sub("?...", value)) if isinstance(value, str) else value for name, value in event.items()
     }
@@ -26,11 +26,11 @@ class SilentAccess(glogging.Logger):  # type: ignore[misc]
     """gunicorn's logger without lines about requests, which it would put together and drop: a tenth of an answer."""
 
     def access(self, *_: Any) -> None:
-        """Says nothing."""
+        """Say nothing."""
 
 
 def make_formatter() -> logging.Formatter:
-    """Returns the formatter for lines of the standard library's logging."""
+    """Return the formatter for lines of the standard library's logging."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,

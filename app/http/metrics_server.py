@@ -27,7 +27,7 @@ _LIVE_FILE = re.compile(r"gauge_live\w*_(\d+)\.db")
 
 
 def collect_counters() -> bytes:
-    """Returns the counters of this process, or of all processes that share PROMETHEUS_MULTIPROC_DIR."""
+    """Return the counters of this process, or of all processes that share PROMETHEUS_MULTIPROC_DIR."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(REGISTRY)
@@ -38,7 +38,7 @@ def collect_counters() -> bytes:
 
 
 def forget_dead_processes(folder: Path) -> None:
-    """Removes the live gauges of processes that were killed, which could not do so themselves."""
+    """Remove the live gauges of processes that were killed, which could not do so themselves."""
     for path in folder.glob("gauge_live*.db"):
         found = _LIVE_FILE.fullmatch(path.name)
         if found and not Path(f"/proc/{found[1]}").exists() and Path("/proc/self").exists():
@@ -52,9 +52,9 @@ def is_token(authorization: str, token: str) -> bool:
 
 
 def serve_metrics() -> None:
-    """Serves this process's counters on SLUICE_METRICS_PORT where that is set.
+    """Serve this process's counters on SLUICE_METRICS_PORT where that is set.
 
-    With SLUICE_METRICS_TOKEN it listens on SLUICE_BIND and asks for the token; without one, on loopback only. A port
+    With SLUICE_METRICS_TOKEN it listens on SLUICE_BIND and ask for the token; without one, on loopback only. A port
     that is taken is logged and nothing else: the work matters more than its numbers.
     """
     port = os.environ.get("SLUICE_METRICS_PORT")
@@ -93,4 +93,4 @@ class _Handler(WSGIRequestHandler):
     timeout = REQUEST_SECONDS
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: a line for every scrape tells nobody anything."""
+        """Say nothing: a line for every scrape tells nobody anything."""

@@ -30,12 +30,12 @@ class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """What the workers of web and sockets add to heads; `app.http.gunicorn_worker` adds how they start and end."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Serves one request, after marking the headers that came more than once."""
+        """Serve one request, after marking the headers that came more than once."""
         req.headers = mark_doubled(req.headers)
         super().handle_request(listener_name, req, sock, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answers a head that cannot be served; what gunicorn calls 501 or 500 is the client's error here."""
+        """Answer a head that cannot be served; what gunicorn calls 501 or 500 is the client's error here."""
         if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
             exc = InvalidHeader("TRANSFER-ENCODING", req=req)
         super().handle_error(req, client, addr, exc)

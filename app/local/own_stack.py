@@ -32,16 +32,16 @@ _OWN_PLACE = (
 
 
 def find_running(home: Path) -> dict[str, Any] | None:
-    """Returns run.json of the stack in `home` where it answers."""
+    """Return run.json of the stack in `home` where it answers."""
     run = read_run_file(home)
     return run if run is not None and url_answers(f"{run['web']}/health/live") else None
 
 
 @contextlib.contextmanager
 def start_own(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Runs `sluice up` in the settings' home on free ports for the length of the block; gives its run.json.
+    """Run `sluice up` in the settings' home on free ports for the length of the block; give its run.json.
 
-    Raises StartFailed with what it said.
+    Raise StartFailed with what it said.
     """
     log_path = settings.home / "logs" / "own-stack.log"
     log_path.unlink(missing_ok=True)

@@ -124,7 +124,7 @@ def list_processes(
 def run_process(name: str, processes: tuple[Process, ...]) -> None:
     """Become the named process, with the present environment.
 
-    Raises KeyError with the names if there is none such, SettingsError where it must not be started like this.
+    Raise KeyError with the names if there is none such, SettingsError where it must not be started like this.
     """
     by_name = {process.name: process for process in processes}
     if name not in by_name:

@@ -72,7 +72,7 @@ def register_merchant(sandbox_url: str, prepared: Prepared) -> None:
 
 
 def put_patiently(url: str, content: Mapping[str, str]) -> requests.Response:
-    """Return the answer to a PUT, tried again for a while where nobody answers. Raises StartFailed after that."""
+    """Return the answer to a PUT, tried again for a while where nobody answers. Raise StartFailed after that."""
     deadline = time.monotonic() + MERCHANT_SECONDS
     with requests.Session() as session:
         session.trust_env = False

@@ -12,5 +12,5 @@ __all__ = ["ADAPTERS", "Account", "Adapter", "Listed", "Order", "Subject", "buil
 
 
 def build_adapters(private_hosts: frozenset[str]) -> dict[str, Adapter]:
-    """Returns one adapter of each kind; `private_hosts` may be called although they are not public."""
+    """Return one adapter of each kind; `private_hosts` may be called although they are not public."""
     return {name: adapter(private_hosts) for name, adapter in ADAPTERS.items()}

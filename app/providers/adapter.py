@@ -72,21 +72,21 @@ class Adapter(Protocol):
     settles_within_days: int
 
     def build_request(self, order: Order) -> bytes:
-        """Returns the body of the create call."""
+        """Return the body of the create call."""
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
-        """Creates the payment at the provider; ACCEPTED with reference and redirect URL, or DECLINED."""
+        """Create the payment at the provider; ACCEPTED with reference and redirect URL, or DECLINED."""
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
-        """Asks for the payment's present state; NOT_FOUND where the provider has none."""
+        """Ask for the payment's present state; NOT_FOUND where the provider has none."""
 
     def list_payments(
         self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
     ) -> Iterator[Listed]:
-        """Yields the payments created from `created_after` to before `created_before`, page by page."""
+        """Yield the payments created from `created_after` to before `created_before`, page by page."""
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
-        """Closes the payment's session; returns the state it then has."""
+        """Close the payment's session; return the state it then has."""
 
     def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
         """Return the payment that a webhook in the provider's own form names, None where the body alone names none.
@@ -96,4 +96,4 @@ class Adapter(Protocol):
         """
 
     def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-        """Returns which payment a webhook in the provider's own form is about, and the fact. Raises Unusable."""
+        """Return which payment a webhook in the provider's own form is about, and the fact. Raise Unusable."""

@@ -22,17 +22,17 @@ Found = list[tuple[socket.AddressFamily, Any]]
 
 
 def is_loopback_name(host: str) -> bool:
-    """Returns whether `host` names this machine in so many words."""
+    """Return whether `host` names this machine in so many words."""
     return host in ("localhost", "127.0.0.1", "::1")
 
 
 def is_listed(host: str, port: int, private_hosts: frozenset[str]) -> bool:
-    """Returns whether `private_hosts` names `host`, with this port or without one."""
+    """Return whether `private_hosts` names `host`, with this port or without one."""
     return host in private_hosts or f"{url_host(host)}:{port}" in private_hosts
 
 
 def is_callable(address: str, host: str, port: int, private_hosts: frozenset[str]) -> bool:
-    """Returns whether `address`, which `host` was resolved to, may be connected to."""
+    """Return whether `address`, which `host` was resolved to, may be connected to."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -44,7 +44,7 @@ def is_callable(address: str, host: str, port: int, private_hosts: frozenset[str
 
 
 def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether `ip` is a public unicast address, and leads to one where it carries another in itself."""
+    """Return whether `ip` is a public unicast address, and leads to one where it carries another in itself."""
     if any(ip in network for network in _NOT_PUBLIC):
         return False
     if isinstance(ip, ipaddress.IPv4Address):
@@ -58,7 +58,7 @@ def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def resolve(host: str, port: int, seconds: float) -> Found:
-    """Returns the addresses of `host`. Raises NotSent where there are none within `seconds`.
+    """Return the addresses of `host`. Raise NotSent where there are none within `seconds`.
 
     The system's resolver has no time limit of its own that could be set here, so it is waited for beside it.
     """

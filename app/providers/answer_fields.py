@@ -20,7 +20,7 @@ def check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
 
 
 def read_answer_reference(body: Mapping[str, Any]) -> str:
-    """Return the provider's reference. Raises UnexpectedAnswer where it cannot be kept, OutcomeUnknown without one."""
+    """Return the provider's reference. Raise UnexpectedAnswer where it cannot be kept, OutcomeUnknown without one."""
     reference = body.get("reference")
     if reference is None:
         raise OutcomeUnknown("the provider's answer has no reference")
@@ -30,7 +30,7 @@ def read_answer_reference(body: Mapping[str, Any]) -> str:
 
 
 def read_redirect_url(body: Mapping[str, Any]) -> str:
-    """Return where the payer goes. Raises UnexpectedAnswer for what is no web URL, OutcomeUnknown without one."""
+    """Return where the payer goes. Raise UnexpectedAnswer for what is no web URL, OutcomeUnknown without one."""
     redirect_url = body.get("redirect_url")
     if redirect_url is None:
         raise OutcomeUnknown("the provider's answer has no redirect_url")

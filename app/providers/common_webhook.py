@@ -24,7 +24,7 @@ MESSAGE_LENGTH_MAX = 500
 
 
 def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-    """Returns the payment's id and the fact. Raises Unusable where the body does not say one thing clearly."""
+    """Return the payment's id and the fact. Raise Unusable where the body does not say one thing clearly."""
     payment_id = read_payment_id(body)
     status = body.get("status")
     kind = _KINDS.get(status) if isinstance(status, str) else None
@@ -42,7 +42,7 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
 
 
 def read_payment_id(body: Mapping[str, Any]) -> uuid.UUID:
-    """Returns our payment's id. Raises Unusable."""
+    """Return our payment's id. Raise Unusable."""
     value = body.get("transaction_id")
     try:
         return uuid.UUID(value if isinstance(value, str) else "")
@@ -59,7 +59,7 @@ def name_payment(body: Mapping[str, Any]) -> uuid.UUID | None:
 
 
 def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
-    """Returns (minor units, currency). Raises Unusable."""
+    """Return (minor units, currency). Raise Unusable."""
     currency = body.get("currency")
     try:
         return parse_exact_amount(body.get(field), currency if isinstance(currency, str) else ""), str(currency)
@@ -68,13 +68,13 @@ def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
 
 
 def read_message(body: Mapping[str, Any]) -> str | None:
-    """Returns the provider's error message, cut, without credentials and card numbers. Raises Unusable."""
+    """Return the provider's error message, cut, without credentials and card numbers. Raise Unusable."""
     message = read_text(body, "error_message")
     return message and redact(message[:MESSAGE_LENGTH_MAX])
 
 
 def read_reference(body: Mapping[str, Any]) -> str | None:
-    """Returns the provider's reference. Raises Unusable where it cannot be kept: cut, it would be another payment's."""
+    """Return the provider's reference. Raise Unusable where it cannot be kept: cut, it would be another payment's."""
     reference = read_text(body, "provider_reference")
     if reference is not None and not is_reference(reference):
         raise Unusable(f"provider_reference has more than {REFERENCE_LENGTH_MAX} characters")
@@ -82,7 +82,7 @@ def read_reference(body: Mapping[str, Any]) -> str | None:
 
 
 def read_text(body: Mapping[str, Any], field: str) -> str | None:
-    """Returns an optional text field as it is. Raises Unusable where it is no text."""
+    """Return an optional text field as it is. Raise Unusable where it is no text."""
     value = body.get(field)
     if value is None or value == "":
         return None

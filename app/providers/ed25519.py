@@ -15,7 +15,7 @@ class SenderKey:
         self._key = Ed25519PublicKey.from_public_bytes(key)
 
     def fits(self, signature: bytes, signed: bytes) -> bool:
-        """Returns whether `signature` over `signed` was made with the private half."""
+        """Return whether `signature` over `signed` was made with the private half."""
         try:
             self._key.verify(signature, signed)
         except InvalidSignature:
@@ -24,7 +24,7 @@ class SenderKey:
 
 
 def read_key(scheme: str, secret: str) -> Key:
-    """Returns what a provider's stored secret verifies with. Raises ValueError for one that does not fit `scheme`."""
+    """Return what a provider's stored secret verifies with. Raise ValueError for one that does not fit `scheme`."""
     if scheme == STANDARD and secret.startswith(PUBLIC_KEY_PREFIX):
         return SenderKey(decode_public_key(secret))
     return decode_hmac_key(scheme, secret)

@@ -64,7 +64,7 @@ class Answer:
 
 
 def check_url(url: str, private_hosts: frozenset[str]) -> None:
-    """Raises AddressRefused unless `url` is https to another machine, or http or https to one of `private_hosts`."""
+    """Raise AddressRefused unless `url` is https to another machine, or http or https to one of `private_hosts`."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ""
@@ -95,14 +95,14 @@ class _Limits(threading.local):
         self.bytes_left = RESPONSE_BYTES_MAX + OVERHEAD_BYTES_MAX
 
     def left(self) -> float:
-        """Returns the seconds that are left. Raises TimeoutError where there are none."""
+        """Return the seconds that are left. Raise TimeoutError where there are none."""
         seconds = self.ends_at - time.monotonic()
         if seconds <= 0:
             raise TimeoutError("the call took too long")
         return seconds
 
     def count(self, received: int) -> int:
-        """Returns `received` bytes as they are. Raises OutcomeUnknown where they are more than the call may have."""
+        """Return `received` bytes as they are. Raise OutcomeUnknown where they are more than the call may have."""
         self.bytes_left -= received
         if self.bytes_left < 0:
             raise OutcomeUnknown("the provider's answer is too large")
@@ -159,7 +159,7 @@ def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.sock
 
 
 def _open_pools(private_hosts: frozenset[str], ca_file: str | None) -> PoolManager:
-    """Returns pools that connect to checked addresses only; the Host header and the TLS name stay the URL's."""
+    """Return pools that connect to checked addresses only; the Host header and the TLS name stay the URL's."""
 
     def new_socket(connection: HTTPConnection) -> socket.socket:
         # The name as it was given: without the dot at its end it could be looked up as another one.
@@ -196,7 +196,7 @@ class Outgoing:
         self._pools = _open_pools(private_hosts, ca_file)
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """Sends one request. Raises NotSent where it surely did not arrive, OutcomeUnknown where it may have."""
+        """Send one request. Raise NotSent where it surely did not arrive, OutcomeUnknown where it may have."""
         check_url(url, self._private_hosts)
         _limits.start()
         try:
@@ -261,7 +261,7 @@ def _read_bounded(response: urllib3.BaseHTTPResponse) -> bytes:
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Returns a Retry-After header (seconds or an HTTP date, RFC 9110) in seconds, None where it cannot be read.
+    """Return a Retry-After header (seconds or an HTTP date, RFC 9110) in seconds, None where it cannot be read.
 
     At most RETRY_AFTER_SECONDS_MAX, whatever the provider names.
     """

@@ -85,7 +85,7 @@ class SandboxAdapter:
         self._threads = threading.local()
 
     def build_request(self, order: Order) -> bytes:
-        """Returns the create call's body, the same bytes for the same order."""
+        """Return the create call's body, the same bytes for the same order."""
         return json.dumps(
             {
                 "amount": order.amount,
@@ -104,7 +104,7 @@ class SandboxAdapter:
         ).encode()
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
-        """Creates the payment; a refusal of the payment itself is a DECLINED fact."""
+        """Create the payment; a refusal of the payment itself is a DECLINED fact."""
         answer = self._send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
         if answer.status in (200, 201):
             body = _read(answer)
@@ -115,7 +115,7 @@ class SandboxAdapter:
         raise _failure(answer)
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
-        """Asks for the present state, by reference or, while none is known, by our payment id."""
+        """Ask for the present state, by reference or, while none is known, by our payment id."""
         if subject.reference is None:
             query = urllib.parse.urlencode({"merchant_reference": str(subject.payment_id)})
             answer = self._send(account, "GET", f"/v1/payments?{query}")
@@ -135,7 +135,7 @@ class SandboxAdapter:
     def list_payments(
         self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
     ) -> Iterator[Listed]:
-        """Yields the payments of a period, oldest first, in pages of LIST_ROWS."""
+        """Yield the payments of a period, oldest first, in pages of LIST_ROWS."""
         query = {"created_after": format_time(created_after), "created_before": format_time(created_before)}
         cursor: str | None = None
         seen: set[str] = set()
@@ -158,7 +158,7 @@ class SandboxAdapter:
             seen.add(cursor)
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
-        """Closes the session; where it cannot be closed any more, the state says why."""
+        """Close the session; where it cannot be closed any more, the state says why."""
         reference = urllib.parse.quote(subject.reference or "", safe="")
         answer = self._send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
         if answer.status == 200:
@@ -172,7 +172,7 @@ class SandboxAdapter:
         return name_payment(body)
 
     def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-        """Returns the fact of a webhook: the common body, or the sandbox's own for refunds."""
+        """Return the fact of a webhook: the common body, or the sandbox's own for refunds."""
         if body.get("event_type") != "payment.refunded":
             return translate_callback(body)
         if body.get("status") != "refunded":
@@ -210,7 +210,7 @@ def _read(answer: Answer) -> dict[str, Any]:
 
 
 def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
-    """Returns the state of the payment in `body`, which must be `asked`, where that is given."""
+    """Return the state of the payment in `body`, which must be `asked`, where that is given."""
     if not isinstance(body, dict):
         raise OutcomeUnknown("the provider's answer is no object")
     if asked is not None:
@@ -250,7 +250,7 @@ def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
 
 
 def _understood(rows: list[Any]) -> Iterator[Listed]:
-    """Yields the rows that can be used: one that cannot must not end the list, and is asked about by itself."""
+    """Yield the rows that can be used: one that cannot must not end the list, and is asked about by itself."""
     for row in rows:
         try:
             yield _listed(row)

@@ -56,7 +56,7 @@ class Doorbells:
         self._ringer = _Ringer(self._ring)
 
     def ring(self, queue: str) -> None:
-        """Rings `queue` (settle, provider or notify) unless its bell is set already."""
+        """Ring `queue` (settle, provider or notify) unless its bell is set already."""
         if self._ringer is None:
             self._ring(queue)
         else:
@@ -75,7 +75,7 @@ class Doorbells:
             self._failed(queue, error)
 
     def ring_regardless(self, queue: str) -> None:
-        """Rings `queue` whether or not its bell is set: the sweep's way, which mends a lost message."""
+        """Ring `queue` whether or not its bell is set: the sweep's way, which mends a lost message."""
         try:
             self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
             self._is_failing = False
@@ -83,14 +83,14 @@ class Doorbells:
             self._failed(queue, error)
 
     def take_down(self, queue: str) -> None:
-        """Takes the bell down; a worker does so before it claims, so that a row committed later rings anew."""
+        """Take the bell down; a worker does so before it claims, so that a row committed later rings anew."""
         try:
             self._redis.delete(f"bell:{queue}")
         except Exception as error:  # the bell then goes by itself after BELL_MS
             self._failed(queue, error)
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Publishes hints, all in one round trip."""
+        """Publish hints, all in one round trip."""
         if not messages or time.monotonic() < self._silent_until:
             return
         try:
@@ -130,7 +130,7 @@ class _Ringer:
         self._thread: threading.Thread | None = None
 
     def want(self, queue: str) -> None:
-        """Marks `queue` to be rung; returns at once."""
+        """Mark `queue` to be rung; return at once."""
         with self._lock:
             self._wanted.add(queue)
             # Not before it is needed, and also where it is gone: a thread does not live on in a forked child.

@@ -11,7 +11,7 @@ OLD_ROUNDS = 100
 
 
 def keep_what_is_loaded() -> None:
-    """Takes what is loaded by now, modules above all, out of every later look for garbage, and looks less often.
+    """Take what is loaded by now, modules above all, out of every later look for garbage, and looks less often.
 
     Reference counting frees what a request or a batch leaves; cycles are rare. Measured while settling: a fifth of the
     processor time of Python went into looks at three hundred thousand objects that stay for the process's life.

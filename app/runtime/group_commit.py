@@ -65,11 +65,11 @@ class GroupCommit(Generic[Row, Receipt]):
         return len(self._waiting)
 
     def commit(self, row: Row, size: int, write: Write[Row, Receipt]) -> Receipt:
-        """Returns the receipt of `row` (`size` in bytes) once it is committed, perhaps by another caller's `write`.
+        """Return the receipt of `row` (`size` in bytes) once it is committed, perhaps by another caller's `write`.
 
-        `write` takes rows in the order of their arrival, commits them in one transaction and returns their receipts.
+        `write` takes rows in the order of their arrival, commit them in one transaction and return their receipts.
         Where it fails for several rows, each is written again alone, so that only the culprit's caller sees the error.
-        Raises what `write` raises, and sqlalchemy.exc.TimeoutError where the row was not committed in time.
+        Raise what `write` raises, and sqlalchemy.exc.TimeoutError where the row was not committed in time.
         """
         entry = _Entry[Row, Receipt](row, size)
         if self._enter(entry) or self._wait(entry):
@@ -83,7 +83,7 @@ class GroupCommit(Generic[Row, Receipt]):
         return entry.receipt
 
     def _enter(self, entry: _Entry[Row, Receipt]) -> bool:
-        """Returns whether the caller commits at once; else its row is in the queue. Raises where that is full."""
+        """Return whether the caller commits at once; else its row is in the queue. Raise where that is full."""
         now = time.monotonic()
         with self._lock:
             if sum(now - since < STUCK_SECONDS for since in self._leading.values()) < LEADERS_MAX:
@@ -96,7 +96,7 @@ class GroupCommit(Generic[Row, Receipt]):
             return False
 
     def _wait(self, entry: _Entry[Row, Receipt]) -> bool:
-        """Returns whether the caller is the next to commit; else its row is dealt with. Raises where time is up."""
+        """Return whether the caller is the next to commit; else its row is dealt with. Raise where time is up."""
         is_woken = False
         try:
             is_woken = entry.woken.acquire(timeout=WAIT_SECONDS)
@@ -116,7 +116,7 @@ class GroupCommit(Generic[Row, Receipt]):
                 self._waiting.remove(entry)
 
     def _hand_on(self, leader: _Entry[Row, Receipt]) -> None:
-        """Ends the turn of `leader` and gives it to the first that waits; to be called with the lock held."""
+        """End the turn of `leader` and give it to the first that waits; to be called with the lock held."""
         del self._leading[leader]
         if self._waiting:
             following = self._waiting.popleft()

@@ -26,14 +26,14 @@ _NUMBERED = re.compile(rb"([0-9a-f]{32}) ([0-9]{1,18})")
 
 
 def changed_hints(payment_ids: Iterable[uuid.UUID]) -> Iterator[Message]:
-    """Yields the hints for requests that wait for one of these payments."""
+    """Yield the hints for requests that wait for one of these payments."""
     ids = [payment_id.hex.encode() for payment_id in payment_ids]
     for first in range(0, len(ids), CHANGED_MAX):
         yield CHANGED_CHANNEL, b" ".join(ids[first : first + CHANGED_MAX])
 
 
 def read_changed(data: object) -> list[str]:
-    """Returns the payments' ids as 32 hexadecimal digits; [] for anything that is not such a hint."""
+    """Return the payments' ids as 32 hexadecimal digits; [] for anything that is not such a hint."""
     if not isinstance(data, bytes) or len(data) > CHANGED_MAX * (_ID_BYTES + 1):
         return []
     ids = data.split(b" ")
@@ -41,11 +41,11 @@ def read_changed(data: object) -> list[str]:
 
 
 def numbered_hint(tenant_id: uuid.UUID, last_number: int) -> Message:
-    """Returns the hint that the tenant's notifications have numbers up to `last_number`."""
+    """Return the hint that the tenant's notifications have numbers up to `last_number`."""
     return NOTIFICATIONS_CHANNEL, f"{tenant_id.hex} {last_number}".encode()
 
 
 def read_numbered(data: object) -> tuple[uuid.UUID, int] | None:
-    """Returns the tenant and the number; None for anything that is not such a hint."""
+    """Return the tenant and the number; None for anything that is not such a hint."""
     match = _NUMBERED.fullmatch(data) if isinstance(data, bytes) else None
     return match and (uuid.UUID(hex=match[1].decode("ascii")), int(match[2]))

@@ -36,7 +36,7 @@ def _name_process(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 def configure_logging() -> None:
-    """Sends structlog's and the standard library's logs to standard error, one JSON object per line."""
+    """Send structlog's and the standard library's logs to standard error, one JSON object per line."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -79,6 +79,6 @@ _start_at_zero(SOCKETS_DROPPED, "slow_reader")
 
 
 def count_pool(engine: Engine) -> None:
-    """Counts the connections of `engine` that are in use; an event each way, no lock of its own."""
+    """Count the connections of `engine` that are in use; an event each way, no lock of its own."""
     event.listen(engine, "checkout", lambda *_: POOL_IN_USE.inc())
     event.listen(engine, "checkin", lambda *_: POOL_IN_USE.dec())

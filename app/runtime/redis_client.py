@@ -29,7 +29,7 @@ def sentinel_options(found: Sentinels) -> dict[str, Any]:
 def open_client(url: str, **options: Any) -> Redis:
     """Return a client for `url`; `options` are those of redis-py's connections. Nothing is connected yet.
 
-    Raises ValueError where the URL cannot be used.
+    Raise ValueError where the URL cannot be used.
     """
     if not url.startswith("sentinel://"):
         return Redis.from_url(redis_py_url(url), **options)

@@ -100,7 +100,7 @@ def kombu_url(url: str) -> str:
 
 
 def read_sentinels(url: str) -> Sentinels:
-    """Read a Sentinel URL. Raises ValueError with one line."""
+    """Read a Sentinel URL. Raise ValueError with one line."""
     parts = [_split(part if "://" in part else f"sentinel://{part}") for part in url.split(";") if part]
     if any(part.scheme != "sentinel" for part in parts):
         raise ValueError("names a server that is no sentinel:// among sentinels")

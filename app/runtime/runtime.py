@@ -42,7 +42,7 @@ class Runtime:
 
     @classmethod
     def from_settings(cls, settings: Settings, pool_size: int = POOL_SIZE) -> Runtime:
-        """Builds a runtime. Raises SettingsError where DATABASE_URL or REDIS_URL is missing."""
+        """Build a runtime. Raise SettingsError where DATABASE_URL or REDIS_URL is missing."""
         redis = connect_redis(settings.required("redis_url"))
         database = open_database(settings, pool_size)
         count_pool(database.engine)
@@ -50,7 +50,7 @@ class Runtime:
 
 
 def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0) -> Database:
-    """Returns the database as this process type's login uses it. Raises SettingsError where no URL is set."""
+    """Return the database as this process type's login uses it. Raise SettingsError where no URL is set."""
     login = LOGIN_ROLES.get(settings.process_type or "")
     return Database(
         settings.required("database_url"),
@@ -62,7 +62,7 @@ def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: 
 
 
 def connect_redis(url: str) -> Redis:
-    """Returns a client for hints: it gives up within a second, tries once more, and the caller goes on without it."""
+    """Return a client for hints: it gives up within a second, tries once more, and the caller goes on without it."""
     return open_client(
         url,
         socket_timeout=1,
@@ -74,5 +74,5 @@ def connect_redis(url: str) -> Redis:
 
 @functools.cache
 def runtime() -> Runtime:
-    """Returns this process's runtime, built from the environment on first use."""
+    """Return this process's runtime, built from the environment on first use."""
     return Runtime.from_settings(Settings.from_environment())

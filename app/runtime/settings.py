@@ -65,7 +65,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Reads the settings. Raises SettingsError naming the variable that cannot be used."""
+        """Read the settings. Raise SettingsError naming the variable that cannot be used."""
         env = drop_service_addresses(os.environ if environment is None else environment)
         bind = env.get("SLUICE_BIND", "127.0.0.1").strip("[]")
         # Browsers cannot go to 0.0.0.0; without a public URL the loopback address is what they can reach.
@@ -114,7 +114,7 @@ class Settings:
         )
 
     def local_url(self, port: int) -> str:
-        """Returns how processes of this machine reach a port of the stack, whatever address browsers use."""
+        """Return how processes of this machine reach a port of the stack, whatever address browsers use."""
         any_address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # nosec B104
         return f"http://{any_address.get(self.bind) or url_host(self.bind)}:{port}"
 
@@ -124,7 +124,7 @@ class Settings:
         return self.demo_tenant_id is not None and self.demo_key_id is not None
 
     def required(self, name: str) -> str:
-        """Returns the text field `name`. Raises SettingsError where it is not set."""
+        """Return the text field `name`. Raise SettingsError where it is not set."""
         value = getattr(self, name)
         if not value:
             raise SettingsError(f"{self._variable(name)} is not set")
@@ -138,7 +138,7 @@ class Settings:
 
 
 def find_process_type(process: str) -> str | None:
-    """Returns the type, as in DATABASE_<TYPE>_URL, of the process called `process`; None where it has none."""
+    """Return the type, as in DATABASE_<TYPE>_URL, of the process called `process`; None where it has none."""
     name = process.removeprefix("worker-")
     return name if name in LOGIN_ROLES else None
 

@@ -24,18 +24,18 @@ class Vault:
         return "Vault(...)"
 
     def encrypt(self, secret: str) -> bytes:
-        """Returns `secret` encrypted and authenticated."""
+        """Return `secret` encrypted and authenticated."""
         return self._fernet.encrypt(secret.encode("utf-8"))
 
     def decrypt(self, encrypted: bytes) -> str:
-        """Returns the secret. Raises VaultError where no key fits."""
+        """Return the secret. Raise VaultError where no key fits."""
         try:
             return self._fernet.decrypt(bytes(encrypted)).decode("utf-8")
         except InvalidToken:
             raise VaultError() from None
 
     def rotate(self, encrypted: bytes) -> bytes:
-        """Returns the same secret encrypted with the first key. Raises VaultError where no key fits."""
+        """Return the same secret encrypted with the first key. Raise VaultError where no key fits."""
         try:
             return self._fernet.rotate(bytes(encrypted))
         except InvalidToken:
@@ -43,10 +43,10 @@ class Vault:
 
 
 def fingerprint(key: str) -> str:
-    """Returns what names an encryption key without telling anything of it, which is 256 random bits."""
+    """Return what names an encryption key without telling anything of it, which is 256 random bits."""
     return hashlib.sha256(b"sluice encryption key: " + key.encode("utf-8")).hexdigest()[:16]
 
 
 def new_encryption_key() -> str:
-    """Returns a new key for SLUICE_ENCRYPTION_KEYS."""
+    """Return a new key for SLUICE_ENCRYPTION_KEYS."""
     return Fernet.generate_key().decode("ascii")

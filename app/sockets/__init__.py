@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def create_app() -> Flask:
-    """Returns the application for `gunicorn --config python:app.sockets.gunicorn_settings`.
+    """Return the application for `gunicorn --config python:app.sockets.gunicorn_settings`.
 
-    Raises app.runtime.settings.SettingsError where DATABASE_URL or REDIS_URL is missing.
+    Raise app.runtime.settings.SettingsError where DATABASE_URL or REDIS_URL is missing.
     """
     # gunicorn's main process imports this package for its settings; what opens sockets or makes locks must be imported
     # later, in the worker, where gevent has put its own in their place.

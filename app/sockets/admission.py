@@ -41,7 +41,7 @@ class Admission:
 
 
 def admit_socket(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
-    """Returns who opens a WebSocket. Raises Refused (401, 403, 422, 426, 400)."""
+    """Return who opens a WebSocket. Raise Refused (401, 403, 422, 426, 400)."""
     tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
     token = tokens[0] if len(tokens) == 1 else ""
     caller = _check_caller(rows.authenticate(token) if token else None, rows, token, request)
@@ -51,7 +51,7 @@ def admit_socket(request: Request, rows: Rows, own_origins: frozenset[str]) -> A
 
 
 def admit_stream(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
-    """Returns who opens a stream, by `Authorization` or else by `ticket`. Raises Refused (401, 403, 422)."""
+    """Return who opens a stream, by `Authorization` or else by `ticket`. Raise Refused (401, 403, 422)."""
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     ticket = request.args.get("ticket", "")
     if scheme:
@@ -65,19 +65,19 @@ def admit_stream(request: Request, rows: Rows, own_origins: frozenset[str]) -> A
 
 
 def offered_protocols(request: Request) -> list[str]:
-    """Returns the subprotocols that the client offers."""
+    """Return the subprotocols that the client offers."""
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     return [name.strip() for name in offered.split(",") if name.strip()]
 
 
 def check_origin(origin: str | None, allowed: Iterable[str], own_origins: frozenset[str]) -> None:
-    """Raises Refused (403) where a browser's page is neither Sluice's nor the tenant's; no origin is no browser."""
+    """Raise Refused (403) where a browser's page is neither Sluice's nor the tenant's; no origin is no browser."""
     if origin is not None and origin.lower() not in own_origins and origin.lower() not in allowed:
         raise Refused(403, "Pages of this origin may not connect.")
 
 
 def check_handshake(request: Request) -> None:
-    """Raises Refused (426, 400) where the WebSocket handshake cannot be completed."""
+    """Raise Refused (426, 400) where the WebSocket handshake cannot be completed."""
     if request.headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
         raise Refused(426, "Only WebSocket version 13 is spoken here.", {"Sec-WebSocket-Version": WEBSOCKET_VERSION})
     try:
@@ -89,10 +89,10 @@ def check_handshake(request: Request) -> None:
 
 
 def read_after(request: Request) -> int | None:
-    """Returns the number to resume after: the larger of `after` and `Last-Event-ID`, or None.
+    """Return the number to resume after: the larger of `after` and `Last-Event-ID`, or None.
 
     A browser's stream that reconnects by itself sends the address it began with, and its newer last id as a header.
-    Raises Refused (422).
+    Raise Refused (422).
     """
     given = [("after", value) for value in request.args.getlist("after")]
     given += [("Last-Event-ID", value) for value in request.headers.getlist("Last-Event-ID") if value]
@@ -107,7 +107,7 @@ def read_after(request: Request) -> int | None:
 
 
 def list_own_origins(settings: Settings) -> frozenset[str]:
-    """Returns the origins of Sluice's own pages; a loopback address counts under each of its names."""
+    """Return the origins of Sluice's own pages; a loopback address counts under each of its names."""
     port = settings.sockets_port or 0
     origins = set()
     for url in (settings.public_url, settings.sockets_public_url or f"http://{url_host(settings.bind)}:{port}"):

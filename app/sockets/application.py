@@ -61,7 +61,7 @@ class Live:
     own_origins: frozenset[str]
 
     def start(self) -> None:
-        """Starts listening and watching; to be called once, in the process that serves."""
+        """Start listening and watching; to be called once, in the process that serves."""
         gevent.spawn(self.subscription.run)
         start_watching(self.hub, self.database)
 
@@ -74,7 +74,7 @@ class AlreadyAnswered(Response):
 
 
 def build_app() -> Flask:
-    """Returns the application, from the environment's settings."""
+    """Return the application, from the environment's settings."""
     extensions.set_wait_callback(functools.partial(gevent_wait_callback, timeout=DATABASE_SECONDS))
     settings = Settings.from_environment()
     database = open_database(settings, POOL_SIZE, DATABASE_SECONDS)
@@ -93,13 +93,13 @@ def build_app() -> Flask:
 
 
 def live() -> Live:
-    """Returns the parts of the application that answers the present request."""
+    """Return the parts of the application that answers the present request."""
     found: Live = current_app.extensions["sluice.live"]
     return found
 
 
 def compare_quietly(hub: Hub) -> None:
-    """Compares the counters once, outside the rhythm; a failure is left to the next regular comparison."""
+    """Compare the counters once, outside the rhythm; a failure is left to the next regular comparison."""
     try:
         hub.compare_counters()
     except (SQLAlchemyError, OSError) as error:
@@ -107,7 +107,7 @@ def compare_quietly(hub: Hub) -> None:
 
 
 def make_live_routes() -> Blueprint:
-    """Returns `/ws` and `/api/stream`."""
+    """Return `/ws` and `/api/stream`."""
     routes = Blueprint("live", __name__)
     sock = Sock()
     sock.bp = routes
@@ -125,7 +125,7 @@ def make_live_routes() -> Blueprint:
 
 
 def admit() -> None:
-    """Lets a client in or raises Refused, before flask-sock upgrades the connection."""
+    """Let a client in or raises Refused, before flask-sock upgrades the connection."""
     ways: dict[str, Callable[..., Admission]] = {"live.socket": admit_socket, "live.stream": admit_stream}
     doubled = SINGLE_HEADERS & doubled_headers(request.environ)
     if doubled:
@@ -146,7 +146,7 @@ def admit() -> None:
 
 
 def forget_headers() -> None:
-    """Leaves only what the handshake needs: neither the token nor compression, which costs 90 KB per socket."""
+    """Leave only what the handshake needs: neither the token nor compression, which costs 90 KB per socket."""
     offered = offered_protocols(request)
     kept = ("HTTP_HOST", "HTTP_UPGRADE", "HTTP_CONNECTION", "HTTP_SEC_WEBSOCKET_KEY", "HTTP_SEC_WEBSOCKET_VERSION")
     for name in [name for name in request.environ if name.startswith("HTTP_") and name not in kept]:
@@ -156,20 +156,20 @@ def forget_headers() -> None:
 
 
 def give_place_back(_error: BaseException | None) -> None:
-    """Gives the place back that `admit` took, however the request ended."""
+    """Give the place back that `admit` took, however the request ended."""
     admission = g.pop("admission", None)
     if admission is not None:
         live().hub.release(admission.caller)
 
 
 def serve_socket(server: Server) -> None:
-    """Serves a WebSocket until it ends; flask-sock calls it after the handshake."""
+    """Serve a WebSocket until it ends; flask-sock calls it after the handshake."""
     admission: Admission = g.admission
     serve(live().hub, SocketConnection(server, admission.caller), admission.after)
 
 
 def open_stream() -> Response:
-    """Serves an event stream until it ends; to HEAD, only that there is one."""
+    """Serve an event stream until it ends; to HEAD, only that there is one."""
     if request.method == "HEAD":
         return Response(content_type="text/event-stream; charset=utf-8")
     admission: Admission = g.admission
@@ -182,12 +182,12 @@ def open_stream() -> Response:
 
 
 def refuse_plain_request() -> NoReturn:
-    """Raises Refused (426): this address speaks WebSocket only."""
+    """Raise Refused (426): this address speaks WebSocket only."""
     raise Refused(426, "This address speaks WebSocket only.", {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
 def answer_preflight() -> Response:
-    """Answers a browser's question whether a page of this origin may ask for a stream. Raises Refused (403)."""
+    """Answer a browser's question whether a page of this origin may ask for a stream. Raise Refused (403)."""
     if not origin_is_known(request.origin):
         raise Refused(403, "Pages of this origin may not connect.")
     response = Response(status=204)
@@ -198,7 +198,7 @@ def answer_preflight() -> Response:
 
 
 def add_origin_headers(response: Response) -> Response:
-    """Lets pages of known origins read the answer, refusals too; never with cookies."""
+    """Let pages of known origins read the answer, refusals too; never with cookies."""
     if request.path != "/api/stream":
         return response
     response.headers["Vary"] = "Origin"
@@ -210,7 +210,7 @@ def add_origin_headers(response: Response) -> Response:
 
 
 def origin_is_known(origin: str | None) -> bool:
-    """Tells whether pages of this origin are Sluice's or any tenant's."""
+    """Tell whether pages of this origin are Sluice's or any tenant's."""
     if origin is None:
         return False
     if origin in live().own_origins:
@@ -223,7 +223,7 @@ def origin_is_known(origin: str | None) -> bool:
 
 
 def make_health_routes() -> Blueprint:
-    """Returns `/health/live` and `/health/ready`."""
+    """Return `/health/live` and `/health/ready`."""
     routes = Blueprint("health", __name__)
 
     @routes.get("/health/live")
@@ -250,7 +250,7 @@ def make_health_routes() -> Blueprint:
 
 
 def add_errors(app: Flask) -> None:
-    """Answers every error of `app` with a problem, and never with a stack trace."""
+    """Answer every error of `app` with a problem, and never with a stack trace."""
 
     @app.errorhandler(Refused)
     def refused(error: Refused) -> Response:

@@ -61,26 +61,26 @@ class Connection(ABC):
 
     @abstractmethod
     def frame(self, notification: Notification) -> bytes:
-        """Returns the notification's bytes for this kind of connection."""
+        """Return the notification's bytes for this kind of connection."""
 
     @abstractmethod
     def greet(self, hello: str) -> None:
-        """Sends the first message."""
+        """Send the first message."""
 
     @abstractmethod
     def farewell(self, code: int) -> bytes:
-        """Returns the bytes that tell the client why it is closed."""
+        """Return the bytes that tell the client why it is closed."""
 
     @abstractmethod
     def beat(self, now: float) -> None:
-        """Sends the keep-alive that is due; `now` is monotonic."""
+        """Send the keep-alive that is due; `now` is monotonic."""
 
     @abstractmethod
     def read(self) -> None:
-        """Reads until the client is gone."""
+        """Read until the client is gone."""
 
     def deliver(self, notification: Notification) -> None:
-        """Sends a notification of this user now, or holds it back until the older ones have been read."""
+        """Send a notification of this user now, or hold it back until the older ones have been read."""
         if not self.live:
             if len(self.held) < OUTBOX_FRAMES:
                 self.held.append(notification)
@@ -93,7 +93,7 @@ class Connection(ABC):
             self.send(self.frame(notification))
 
     def send(self, frame: bytes) -> None:
-        """Sends a whole frame without waiting; closes the connection where too many wait already."""
+        """Send a whole frame without waiting; close the connection where too many wait already."""
         if self.closing or self.closed:
             return
         if len(self._outbox) >= OUTBOX_FRAMES:
@@ -102,13 +102,13 @@ class Connection(ABC):
             self._write(frame)
 
     def flush(self) -> bool:
-        """Waits until all that was sent has left, at most some seconds; tells whether the connection still stands."""
+        """Wait until all that was sent has left, at most some seconds; tell whether the connection still stands."""
         if self._writer is not None:
             self._writer.join()
         return not (self.closing or self.closed)
 
     def close(self, code: int, reason: str) -> None:
-        """Tells the client why it is closed, instead of all that still waits; `reason` is the metric's word for it."""
+        """Tell the client why it is closed, instead of all that still waits; `reason` is the metric's word for it."""
         if self.closing or self.closed:
             return
         self.closing = True
@@ -120,13 +120,13 @@ class Connection(ABC):
             self._stop_writing()
 
     def cut(self) -> None:
-        """Ends the connection without a word; the handler's read then ends too."""
+        """End the connection without a word; the handler's read then ends too."""
         self.closed = True
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def check(self, now: float) -> None:
-        """Does what is due by the clock: the token's end, the keep-alive, the cut after a farewell."""
+        """Do what is due by the clock: the token's end, the keep-alive, the cut after a farewell."""
         if self.closing:
             if now >= self.cut_at:
                 self.cut()
@@ -136,7 +136,7 @@ class Connection(ABC):
             self.beat(now)
 
     def forget(self) -> None:
-        """Stops writing; the handler calls it when it leaves."""
+        """Stop writing; the handler calls it when it leaves."""
         self.closed = True
         if self._writer is not None:
             self._writer.kill(block=False)
@@ -181,7 +181,7 @@ class Connection(ABC):
 
 
 def tune(sock: Any) -> None:
-    """Sets the options of a connection's socket: small buffers, no waiting for more to send, an end of silence."""
+    """Set the options of a connection's socket: small buffers, no waiting for more to send, an end of silence."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

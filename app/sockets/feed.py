@@ -37,11 +37,11 @@ class Feed:
         self._reader: Any = None
 
     def add(self, connection: Connection) -> None:
-        """Puts a connection among those that are told."""
+        """Put a connection among those that are told."""
         self.users.setdefault(str(connection.caller.user_id), set()).add(connection)
 
     def discard(self, connection: Connection) -> None:
-        """Takes a connection out."""
+        """Take a connection out."""
         user_id = str(connection.caller.user_id)
         connections = self.users.get(user_id, set())
         connections.discard(connection)
@@ -56,12 +56,12 @@ class Feed:
         return self.position
 
     def receive_hint(self, last_number: int) -> None:
-        """Reads what was not handed out yet where a hint names a higher number than the last one."""
+        """Read what was not handed out yet where a hint names a higher number than the last one."""
         self._hinted = max(self._hinted, last_number)
         self._catch_up()
 
     def notice(self, last_number: int) -> None:
-        """Reads everything up to the counter's value `last_number` that was not handed out yet."""
+        """Read everything up to the counter's value `last_number` that was not handed out yet."""
         self._counted = max(self._counted, last_number)
         self._catch_up()
 

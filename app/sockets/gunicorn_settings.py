@@ -56,14 +56,14 @@ forwarder_headers = ""
 
 
 def on_starting(_server: Any) -> None:
-    """Raises the number of files that this process and its worker may open to the most that it may ask for."""
+    """Raise the number of files that this process and its worker may open to the most that it may ask for."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * worker_connections if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def find_connections_max() -> int:
-    """Returns how many live connections this process may hold."""
+    """Return how many live connections this process may hold."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = worker_connections if files == resource.RLIM_INFINITY else min(worker_connections, files - OTHER_FILES)
     return max(1, most - OTHER_CONNECTIONS)

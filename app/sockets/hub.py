@@ -40,7 +40,7 @@ class Hub:
         self._places = Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))
 
     def reserve(self, caller: Caller) -> None:
-        """Takes a place for one more connection of this token. Raises Refused where there is none."""
+        """Take a place for one more connection of this token. Raise Refused where there is none."""
         if self.draining:
             raise unavailable("This process is about to stop.")
         full = self._places.take(caller)
@@ -55,11 +55,11 @@ class Hub:
             raise unavailable("This process has as many connections as it may hold.")
 
     def release(self, caller: Caller) -> None:
-        """Gives a place back."""
+        """Give a place back."""
         self._places.give_back(caller)
 
     def add(self, connection: Connection) -> Feed:
-        """Puts a connection among those that are told; returns its tenant's feed."""
+        """Put a connection among those that are told; return its tenant's feed."""
         tenant_id = connection.caller.tenant_id
         feed = self.feeds.get(tenant_id)
         if feed is None:
@@ -70,7 +70,7 @@ class Hub:
         return feed
 
     def remove(self, connection: Connection) -> None:
-        """Takes a connection out; the last one of a tenant takes the feed along."""
+        """Take a connection out; the last one of a tenant takes the feed along."""
         self.connections.discard(connection)
         SOCKETS_OPEN.labels(connection.kind).dec()
         tenant_id = connection.caller.tenant_id
@@ -80,7 +80,7 @@ class Hub:
             del self.feeds[tenant_id]
 
     def receive(self, data: object) -> None:
-        """Takes one published hint; anything else is counted and ignored. Raises nothing."""
+        """Take one published hint; anything else is counted and ignored. Raise nothing."""
         hint = read_numbered(data)
         if hint is None:
             HINTS_REJECTED.inc()
@@ -101,7 +101,7 @@ class Hub:
                 feed.notice(number)
 
     def drain(self) -> None:
-        """Closes every connection so that clients come back elsewhere, and soon cuts those that do not answer."""
+        """Close every connection so that clients come back elsewhere, and soon cuts those that do not answer."""
         self.draining = True
         for connection in tuple(self.connections):
             connection.close(RESTARTING, "restart")

@@ -48,21 +48,21 @@ class Notification:
 
 
 def encode_socket_text(text: str) -> bytes:
-    """Returns `text` as one WebSocket frame of a server."""
+    """Return `text` as one WebSocket frame of a server."""
     return bytes(_FRAMING.send(TextMessage(data=text)))
 
 
 def encode_stream_event(type_: str, text: str, number: int | None = None) -> bytes:
-    """Returns an event of a stream; `text` has no line breaks. Without a number the client's last id stays."""
+    """Return an event of a stream; `text` has no line breaks. Without a number the client's last id stays."""
     identity = "" if number is None else f"id: {number}\n"
     return f"{identity}event: {type_}\ndata: {text}\n\n".encode()
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """Returns `data` as one chunk of an HTTP/1.1 body."""
+    """Return `data` as one chunk of an HTTP/1.1 body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def present_hello(resumed: bool, last_number: int) -> str:
-    """Returns the first message of every connection (CONTRACT section 5)."""
+    """Return the first message of every connection (CONTRACT section 5)."""
     return json.dumps({"type": "hello", "resumed": resumed, "last_id": last_number})

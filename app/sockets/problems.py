@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 def present_problem(refused: Refused) -> Response:
-    """Returns the answer to a refused request (CONTRACT section 3)."""
+    """Return the answer to a refused request (CONTRACT section 3)."""
     body: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(refused.status).phrase,
@@ -42,5 +42,5 @@ def present_problem(refused: Refused) -> Response:
 
 
 def unavailable(detail: str) -> Refused:
-    """Returns the refusal for what will work again soon."""
+    """Return the refusal for what will work again soon."""
     return Refused(503, detail, {"Retry-After": "1"})

@@ -66,29 +66,29 @@ class Rows:
     live_turns: Turns = field(default_factory=lambda: Turns(LIVE_TURNS, LIVE_TURN_SECONDS))
 
     def authenticate(self, credential: str) -> Caller | None:
-        """Returns whom a credential belongs to, None where it is not good."""
+        """Return whom a credential belongs to, None where it is not good."""
         with self.turns.take():
             return authenticate(self.database, credential)
 
     def take_ticket(self, ticket: str) -> Caller | None:
-        """Uses a ticket up; returns the client it was made for, None where it is not good."""
+        """Use a ticket up; return the client it was made for, None where it is not good."""
         with self.turns.take():
             return take_ticket(self.database, ticket)
 
     def bounds(self, tenant_id: uuid.UUID) -> tuple[int, int]:
-        """Returns the number up to which the tenant's notifications were dropped, and the highest given; 0 for none."""
+        """Return the number up to which the tenant's notifications were dropped, and the highest given; 0 for none."""
         with self.turns.take():
             rows = self.database.run_alone("web", _BOUNDS, {"tenant_id": tenant_id}, tenant_id)
         return (rows[0].held_after, rows[0].last_number) if rows else (0, 0)
 
     def last_numbers(self, tenant_ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
-        """Returns the highest number of each of the tenants that have any."""
+        """Return the highest number of each of the tenants that have any."""
         # The worker's role sees all tenants' counters: one statement, where web's would take one per tenant.
         rows = self.database.run_alone("worker", _LASTS, {"tenant_ids": uuid_array(tenant_ids)})
         return {row.tenant_id: row.last_number for row in rows}
 
     def read_page(self, tenant_id: uuid.UUID, after: int, user_id: str | None = None) -> list[Notification]:
-        """Returns up to PAGE_ROWS notifications above `after` in rising order, of one user where given."""
+        """Return up to PAGE_ROWS notifications above `after` in rising order, of one user where given."""
         statement = _PAGE_OF_TENANT if user_id is None else _PAGE_OF_USER
         values = {"tenant_id": tenant_id, "after": after, "limit": PAGE_ROWS}
         if user_id is not None:
@@ -98,7 +98,7 @@ class Rows:
         return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._asdict()))) for row in rows]
 
     def read_live(self, tenant_id: uuid.UUID, after: int, user_ids: Container[str]) -> LivePage:
-        """Returns the next LIVE_ROWS notifications above `after`, in rising order; only those of `user_ids` whole."""
+        """Return the next LIVE_ROWS notifications above `after`, in rising order; only those of `user_ids` whole."""
         values = {"tenant_id": tenant_id, "after": after, "limit": LIVE_ROWS}
         with self.live_turns.take():
             rows = self.database.run_alone("web", _LIVE, values, tenant_id)
@@ -110,10 +110,10 @@ class Rows:
         return LivePage(wanted, len(rows), rows[-1].number if rows else after)
 
     def origin_is_known(self, origin: str) -> bool:
-        """Tells whether any tenant allows `origin`."""
+        """Tell whether any tenant allows `origin`."""
         with self.turns.take():
             return is_known_origin(self.database, origin)
 
     def answers(self) -> bool:
-        """Returns True; raises where the database does not answer."""
+        """Return True; raise where the database does not answer."""
         return bool(self.database.run_alone("door", _ANSWERS, {}))

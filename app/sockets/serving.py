@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def serve(hub: Hub, connection: Connection, after: int | None) -> None:
-    """Serves a connection until it ends; `after` is the number after which its client resumes."""
+    """Serve a connection until it ends; `after` is the number after which its client resumes."""
     # Before anything is read: what is published from here on is held back instead of missed.
     feed = hub.add(connection)
     try:
@@ -47,7 +47,7 @@ def begin(feed: Feed, rows: Rows, connection: Connection, after: int | None) -> 
 
 
 def send_missed(rows: Rows, connection: Connection) -> bool:
-    """Sends all rows above the connection's cursor at the client's pace; tells whether it still stands."""
+    """Send all rows above the connection's cursor at the client's pace; tell whether it still stands."""
     caller = connection.caller
     while True:
         page = rows.read_page(caller.tenant_id, connection.cursor, caller.user_id)
@@ -61,7 +61,7 @@ def send_missed(rows: Rows, connection: Connection) -> bool:
 
 
 def go_live(rows: Rows, connection: Connection) -> None:
-    """Sends what was held back meanwhile and lets the rest through as it comes."""
+    """Send what was held back meanwhile and let the rest through as it comes."""
     while connection.behind:
         # More came than could be held: it is in the database by now.
         connection.behind = False

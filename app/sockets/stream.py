@@ -65,7 +65,7 @@ class StreamConnection(Connection):
 
 
 def encode_head(headers: Iterable[tuple[str, str]], *, is_chunked: bool) -> bytes:
-    """Returns the head of a stream's answer; its body is chunked, or ends with the connection (HTTP/1.0)."""
+    """Return the head of a stream's answer; its body is chunked, or ends with the connection (HTTP/1.0)."""
     fixed = (
         *([("Transfer-Encoding", "chunked")] if is_chunked else []),
         ("Date", http_date()),

@@ -55,7 +55,7 @@ class Subscription:
         return self._heard_at is not None and time.monotonic() - self._heard_at < DEAF_SECONDS
 
     def run(self) -> None:
-        """Listens, and after a failure again, with growing pauses."""
+        """Listen, and after a failure again, with growing pauses."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:

@@ -24,7 +24,7 @@ class Turns:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Waits for a turn and holds it for the length of a block. Raises PoolTimeout where none comes in time."""
+        """Wait for a turn and hold it for the length of a block. Raise PoolTimeout where none comes in time."""
         if self._free:
             self._free -= 1
         else:

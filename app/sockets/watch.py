@@ -25,14 +25,14 @@ COUNTER_SECONDS = 2.0
 
 
 def start_watching(hub: Hub, database: Database) -> None:
-    """Starts the greenlets that check connections, tokens and counters for the life of the process."""
+    """Start the greenlets that check connections, tokens and counters for the life of the process."""
     gevent.spawn(repeat, CHECK_SECONDS, lambda: check_connections(hub))
     gevent.spawn(repeat, TOKEN_SECONDS, lambda: close_dead(hub, database))
     gevent.spawn(repeat, COUNTER_SECONDS, hub.compare_counters)
 
 
 def repeat(seconds: float, check: Callable[[], object]) -> None:
-    """Calls `check` every so many seconds, whatever it raises: a database that is down must not end the watching."""
+    """Call `check` every so many seconds, whatever it raises: a database that is down must not end the watching."""
     while True:
         started = time.monotonic()
         try:
@@ -43,14 +43,14 @@ def repeat(seconds: float, check: Callable[[], object]) -> None:
 
 
 def check_connections(hub: Hub) -> None:
-    """Lets every connection do what is due: keep-alives, ends of tokens, cuts."""
+    """Let every connection do what is due: keep-alives, ends of tokens, cut."""
     now = time.monotonic()
     for connection in tuple(hub.connections):
         connection.check(now)
 
 
 def close_dead(hub: Hub, database: Database) -> None:
-    """Closes the connections whose token is no longer good because its key was revoked.
+    """Close the connections whose token is no longer good because its key was revoked.
 
     Revoking ends all tokens of a key, so one token is asked about for each key, the one that lasts longest; all of
     a key's tokens are looked at only where that one is dead.

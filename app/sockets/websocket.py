@@ -31,7 +31,7 @@ class NoThread:
         self.name = "(_thread)"
 
     def start(self) -> None:
-        """Does nothing: the handler reads."""
+        """Do nothing: the handler reads."""
 
 
 class NoEvent:

@@ -18,7 +18,7 @@ from app.web.routes import documents, health, operators, payments, users, webhoo
 
 
 def create_app() -> Flask:
-    """Returns the WSGI application, configured from the environment."""
+    """Return the WSGI application, configured from the environment."""
     configure_logging()
     app = Flask(__name__, static_folder="static", template_folder="templates")
     app.json.sort_keys = False  # type: ignore[attr-defined]

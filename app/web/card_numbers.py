@@ -26,7 +26,7 @@ _URLS = frozenset({"success_url", "failure_url"})
 def card_errors(
     runtime: Runtime, tenant_id: uuid.UUID, body: BaseModel, idempotency_key: str | None = None
 ) -> list[dict[str, str]]:
-    """Returns an error for each field of a request that has a card number and is no id by the tenant's policy."""
+    """Return an error for each field of a request that has a card number and is no id by the tenant's policy."""
     found = {field: name for field, name, text in _list_texts(body, idempotency_key) if has_card(text)}
     if not found:
         return []
@@ -36,7 +36,7 @@ def card_errors(
 
 
 def _list_texts(body: BaseModel, idempotency_key: str | None) -> Iterator[tuple[str, str | None, str]]:
-    """Yields each text of a request with its field and the name by which a policy can make it an id."""
+    """Yield each text of a request with its field and the name by which a policy can make it an id."""
     if idempotency_key is not None:
         yield "Idempotency-Key", "Idempotency-Key", idempotency_key
     for field, value in body.model_dump().items():

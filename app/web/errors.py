@@ -26,7 +26,7 @@ RETRY_AFTER_SECONDS = 2
 def problem(
     status: int, detail: str, errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """Returns a problem document as the answer."""
+    """Return a problem document as the answer."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": http.HTTPStatus(status).phrase,
@@ -47,7 +47,7 @@ def problem(
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
-    """Returns pydantic's errors as `{field, message}`, without what was sent."""
+    """Return pydantic's errors as `{field, message}`, without what was sent."""
     return [
         {
             "field": ".".join(str(part) for part in item["loc"] if part != "[key]") or "body",
@@ -58,7 +58,7 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
 
 
 def register_errors(app: Flask) -> None:
-    """Connects every kind of error with its answer."""
+    """Connect every kind of error with its answer."""
     for kind, answer in _ANSWERS.items():
         app.register_error_handler(kind, answer)
 

@@ -41,13 +41,13 @@ CORS_SECONDS = 600
 
 
 def caller() -> Caller:
-    """Returns who makes the present request; the gate has let them in."""
+    """Return who makes the present request; the gate has let them in."""
     found: Caller = g.caller
     return found
 
 
 def register_gate(app: Flask) -> None:
-    """Puts the gate before every request. Raises RuntimeError where a route is missing from the table."""
+    """Put the gate before every request. Raise RuntimeError where a route is missing from the table."""
     for rule in app.url_map.iter_rules():
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             if (method, path_pattern(rule.rule)) not in BY_ROUTE and path_pattern(rule.rule) not in PAGES:
@@ -117,7 +117,7 @@ def _authenticate(slow: _SlowDown) -> Caller | None:
 
 
 def own_origin() -> str:
-    """Returns the origin under which browsers see this server."""
+    """Return the origin under which browsers see this server."""
     url = runtime().settings.public_url
     return read_origin(url) or url.lower()
 
@@ -132,7 +132,7 @@ def _is_known(origin: str) -> bool:
 
 
 def allow_known_origin() -> None:
-    """Lets pages of Sluice's and any tenant's origin read an answer that names nobody and no data."""
+    """Let pages of Sluice's and any tenant's origin read an answer that names nobody and no data."""
     origin = request.headers.get("Origin")
     with contextlib.suppress(SQLAlchemyError):
         if origin is not None and _is_known(origin):
@@ -170,7 +170,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def name_guesser(address: str) -> str:
-    """Returns whom wrong keys from `address` are counted for: an IPv4 address, mapped or not, or an IPv6 network."""
+    """Return whom wrong keys from `address` are counted for: an IPv4 address, mapped or not, or an IPv6 network."""
     parsed = parse_address(address)
     if parsed is None:
         return address
@@ -188,7 +188,7 @@ class _SlowDown:
         self._places = threading.Semaphore(SLOWED_AT_ONCE_MAX)
 
     def down(self, guesser: str) -> None:
-        """Holds the present request back, longer with each wrong key of `guesser`."""
+        """Hold the present request back, longer with each wrong key of `guesser`."""
         with self._lock:
             count = self._wrong.pop(guesser, 0) + 1
             self._wrong[guesser] = count

@@ -48,7 +48,7 @@ forwarder_headers = ""
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Makes database calls give way to other requests; before anything has opened a connection."""
+    """Make database calls give way to other requests; before anything has opened a connection."""
     from psycogreen.gevent import patch_psycopg
 
     patch_psycopg()

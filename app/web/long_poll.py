@@ -59,9 +59,9 @@ class Waiters:
         seconds: float,
         caller: Caller,
     ) -> Payment:
-        """Returns the payment, which is given as it was a moment ago, once `is_done` says so, or after `seconds`.
+        """Return the payment, which is given as it was a moment ago, once `is_done` says so, or after `seconds`.
 
-        Returns at once where the places of all, or those of the caller's tenant, user or credential are taken: waiting
+        Return at once where the places of all, or those of the caller's tenant, user or credential are taken: waiting
         must not starve those who do not wait, nor other tenants, users and devices.
         """
         if is_done(payment) or seconds <= 0 or self._released:

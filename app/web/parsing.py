@@ -32,19 +32,19 @@ Value = TypeVar("Value")
 
 
 def field_error(field: str, message: str, status: int = 422) -> RequestRejected:
-    """Returns the error that names one field."""
+    """Return the error that names one field."""
     return RequestRejected(status, "The request has errors.", [{"field": field, "message": message}])
 
 
 def read_body(model: type[Body]) -> Body:
-    """Returns the JSON body as `model`. Raises JsonError (400), RequestRejected (413, 415), ValidationError (422)."""
+    """Return the JSON body as `model`. Raise JsonError (400), RequestRejected (413, 415), ValidationError (422)."""
     if request.mimetype != "application/json":
         raise RequestRejected(415, "The body must be application/json.")
     return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))
 
 
 def read_optional_body(model: type[Body]) -> Body:
-    """Returns the JSON body as `model`, all defaults where there is no body. Raises as `read_body`."""
+    """Return the JSON body as `model`, all defaults where there is no body. Raise as `read_body`."""
     raw = read_bounded(API_BODY_BYTES_MAX)
     if not raw:
         return model()
@@ -54,7 +54,7 @@ def read_optional_body(model: type[Body]) -> Body:
 
 
 def read_bounded(bytes_max: int) -> bytes:
-    """Returns the raw body. Raises RequestRejected (413) for one that is longer, whether it says so or not."""
+    """Return the raw body. Raise RequestRejected (413) for one that is longer, whether it says so or not."""
     # One byte more than allowed is enough to know; a length that was announced is not believed.
     raw = request.stream.read(bytes_max + 1) if (request.content_length or 0) <= bytes_max else None
     if raw is None or len(raw) > bytes_max:
@@ -63,7 +63,7 @@ def read_bounded(bytes_max: int) -> bytes:
 
 
 def read_integer(name: str, minimum: int, maximum: int, default: int | None = None) -> int | None:
-    """Returns a whole-number query parameter. Raises RequestRejected naming it."""
+    """Return a whole-number query parameter. Raise RequestRejected naming it."""
     raw = _single(name)
     if raw is None:
         return default
@@ -73,12 +73,12 @@ def read_integer(name: str, minimum: int, maximum: int, default: int | None = No
 
 
 def read_limit() -> int:
-    """Returns the page size."""
+    """Return the page size."""
     return read_integer("limit", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT) or PAGE_ROWS_DEFAULT
 
 
 def read_choice(name: str, choices: tuple[str, ...]) -> str | None:
-    """Returns a query parameter that is one of `choices`."""
+    """Return a query parameter that is one of `choices`."""
     raw = _single(name)
     if raw is not None and raw not in choices:
         raise field_error(name, f"must be one of {', '.join(choices)}")
@@ -86,7 +86,7 @@ def read_choice(name: str, choices: tuple[str, ...]) -> str | None:
 
 
 def read_matching(name: str, pattern: re.Pattern[str], message: str) -> str | None:
-    """Returns a query parameter that `pattern` matches as a whole."""
+    """Return a query parameter that `pattern` matches as a whole."""
     raw = _single(name)
     if raw is not None and not pattern.fullmatch(raw):
         raise field_error(name, message)
@@ -94,7 +94,7 @@ def read_matching(name: str, pattern: re.Pattern[str], message: str) -> str | No
 
 
 def read_time(name: str) -> datetime.datetime | None:
-    """Returns an RFC 3339 query parameter."""
+    """Return an RFC 3339 query parameter."""
     raw = _single(name)
     if raw is None:
         return None
@@ -107,7 +107,7 @@ def read_time(name: str) -> datetime.datetime | None:
 
 
 def read_path_id(value: str) -> uuid.UUID:
-    """Returns an id from the path; what is no id is an object that does not exist."""
+    """Return an id from the path; what is no id is an object that does not exist."""
     try:
         return uuid.UUID(value)
     except ValueError:
@@ -122,20 +122,20 @@ def _single(name: str) -> str | None:
 
 
 def read_known(*names: str) -> None:
-    """Raises RequestRejected for a query parameter that the route does not take: a typo must not widen a list."""
+    """Raise RequestRejected for a query parameter that the route does not take: a typo must not widen a list."""
     for name in request.args:
         if name not in names:
             raise field_error(name, "is not a parameter of this route")
 
 
 def write_cursor(at: datetime.datetime, row_id: uuid.UUID) -> str:
-    """Returns the opaque place of a row in a list that is sorted by time and id."""
+    """Return the opaque place of a row in a list that is sorted by time and id."""
     raw = f"{at.astimezone(datetime.UTC).isoformat()} {row_id}".encode()
     return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
 
 
 def read_cursor() -> tuple[datetime.datetime, uuid.UUID] | None:
-    """Returns the place that `cursor` names."""
+    """Return the place that `cursor` names."""
 
     def decode(raw: str) -> tuple[datetime.datetime, uuid.UUID]:
         at, _, row_id = base64.b64decode(raw + "=" * (-len(raw) % 4), b"-_", validate=True).decode().partition(" ")
@@ -148,7 +148,7 @@ def read_cursor() -> tuple[datetime.datetime, uuid.UUID] | None:
 
 
 def read_number_cursor() -> int | None:
-    """Returns the number that `cursor` names, where a list is sorted by number."""
+    """Return the number that `cursor` names, where a list is sorted by number."""
 
     def decode(raw: str) -> int:
         if not raw.isascii() or not raw.isdigit() or int(raw) > BIGINT_MAX:
@@ -171,7 +171,7 @@ def _decoded_cursor(decode: Callable[[str], Value]) -> Value | None:
 
 
 def page(rows: list[Any], limit: int, cursor: Callable[[Any], str]) -> tuple[list[Any], str | None]:
-    """Cuts `rows`, of which one more than `limit` was asked for; returns them and the cursor of the next page."""
+    """Cut `rows`, of which one more than `limit` was asked for; return them and the cursor of the next page."""
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], cursor(rows[limit - 1])

@@ -10,12 +10,12 @@ from app.web.operations import OPERATIONS
 
 
 def path_pattern(rule: str) -> str:
-    """Returns a rule of the router, `/payments/<object:id>`, as the table of routes spells it: `/payments/{id}`."""
+    """Return a rule of the router, `/payments/<object:id>`, as the table of routes spells it: `/payments/{id}`."""
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 def find_fixed_names(rules: set[str], place: str) -> list[str]:
-    """Returns the fixed names that some rule has where another rule has `{place}`, sorted."""
+    """Return the fixed names that some rule has where another rule has `{place}`, sorted."""
     found: set[str] = set()
     for prefix in {rule.split(f"{{{place}}}")[0] for rule in rules if f"{{{place}}}" in rule}:
         found |= {rule.removeprefix(prefix).split("/")[0] for rule in rules if rule.startswith(prefix)}

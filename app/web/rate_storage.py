@@ -19,7 +19,7 @@ class GuardedStorage(RedisStorage):
     STORAGE_SCHEME = ["sluice-redis"]  # noqa: RUF012  # declared by the library
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Counts `amount` for `key`; False where that is more than `limit` in `expiry` seconds."""
+        """Count `amount` for `key`; False where that is more than `limit` in `expiry` seconds."""
         try:
             is_acquired = super().acquire_sliding_window_entry(key, limit, expiry, amount)
         except ResponseError:

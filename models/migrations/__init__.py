@@ -21,7 +21,7 @@ MIGRATION_LOCK = 0x736C75696365
 
 
 def configuration(owner_url: str) -> Config:
-    """Returns Alembic's configuration for the database that `owner_url` names."""
+    """Return Alembic's configuration for the database that `owner_url` names."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["owner_url"] = psycopg2_url(owner_url)
@@ -30,11 +30,11 @@ def configuration(owner_url: str) -> Config:
 
 
 def upgrade(owner_url: str, app_url: str | None, login_urls: Mapping[str, str] | None = None) -> None:
-    """Brings the database to the newest revision and makes the partitions of the months to come.
+    """Bring the database to the newest revision and make the partitions of the months to come.
 
-    The login of each process type, by type in `login_urls`, becomes a member of that type's roles alone; the one in
-    `app_url` a member of all. A login that is missing is created, with the password of its URL. Does nothing where all
-    is there already. Raises UnsupportedServer, before anything is changed, where the server is too old.
+    The login of each process type, by type in `login_urls`, become a member of that type's roles alone; the one in
+    `app_url` a member of all. A login that is missing is created, with the password of its URL. Do nothing where all
+    is there already. Raise UnsupportedServer, before anything is changed, where the server is too old.
     """
     logins = list_logins(app_url, login_urls or {})
     engine = create_engine(psycopg2_url(owner_url), poolclass=NullPool)
@@ -49,9 +49,9 @@ def upgrade(owner_url: str, app_url: str | None, login_urls: Mapping[str, str] |
 
 
 def make_partitions(owner_url: str) -> list[str]:
-    """Makes the partitions that are missing, of months to come and of rows that fitted into none; returns their names.
+    """Make the partitions that are missing, of months to come and of rows that fitted into none; return their names.
 
-    Raises sqlalchemy.exc.DBAPIError, also where such rows are locked by others for more than ten seconds.
+    Raise sqlalchemy.exc.DBAPIError, also where such rows are locked by others for more than ten seconds.
     """
     engine = create_engine(psycopg2_url(owner_url), poolclass=NullPool)
     made: list[str] = []
@@ -68,7 +68,7 @@ def make_partitions(owner_url: str) -> list[str]:
 
 
 def newest_revision() -> str:
-    """Returns the revision that this code expects."""
+    """Return the revision that this code expects."""
     head = ScriptDirectory(str(Path(__file__).parent)).get_current_head()
     assert head is not None  # noqa: S101  # there is at least one migration in the package
     return head

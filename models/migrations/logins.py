@@ -50,7 +50,7 @@ def list_logins(default_url: str | None, login_urls: Mapping[str, str]) -> list[
 def grant_roles(connection: Connection, logins: list[Login]) -> None:
     """Create the logins that are missing and make each a member of its roles alone; do nothing where all is so.
 
-    Raises sqlalchemy.exc.DBAPIError where the connection's own login may not.
+    Raise sqlalchemy.exc.DBAPIError where the connection's own login may not.
     """
     owner = connection.execute(text("select current_user")).scalar_one()
     known = set(connection.execute(text("select rolname from pg_roles")).scalars())

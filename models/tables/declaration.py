@@ -58,5 +58,5 @@ class DueWork:
 
 
 def new_id() -> uuid.UUID:
-    """Returns a new time-ordered identifier (UUID version 7, RFC 9562)."""
+    """Return a new time-ordered identifier (UUID version 7, RFC 9562)."""
     return uuid7()

@@ -61,16 +61,16 @@ class Demo:
         self.title = self.page.locator("#journey-title")
 
     def open(self) -> None:
-        """Opens the page and waits until it is live."""
+        """Open the page and waits until it is live."""
         self.page.goto(f"{self.stack.run['web']}/demo")
         self.expect_live()
 
     def expect_live(self) -> None:
-        """Waits until the page says that its live connection stands."""
+        """Wait until the page says that its live connection stands."""
         expect(self.page.locator("#link-text")).to_have_text("Live")
 
     def deposit(self, amount: str = "25.00", currency: str = "USD") -> None:
-        """Fills in the form, presses the button and waits for the external app's pay page."""
+        """Fill in the form, presses the button and waits for the external app's pay page."""
         self.page.get_by_label("Amount").fill(amount)
         self.page.get_by_label("Currency").select_option(currency)
         self.page.get_by_role("button", name="Deposit").click()
@@ -82,13 +82,13 @@ class Demo:
         self.page.wait_for_url(f"{self.stack.run['web']}/demo?**")
 
     def expect_title(self, text: str) -> None:
-        """Waits until the page says this of the deposit."""
+        """Wait until the page says this of the deposit."""
         expect(self.title).to_have_text(text)
 
     def expect_balance(self, text: str) -> None:
-        """Waits until the wallet shows this balance."""
+        """Wait until the wallet shows this balance."""
         expect(self.page.locator("#balances .balance")).to_have_text(text)
 
     def expect_payment(self, text: str) -> None:
-        """Waits until the newest line of the payments says this."""
+        """Wait until the newest line of the payments says this."""
         expect(self.page.locator("#payments li").first.locator(".chip")).to_have_text(text)

@@ -46,7 +46,7 @@ class Listener:
         return message
 
     def wait_for(self, kind: str, payment_id: str, seconds: float = HTTP_SECONDS) -> dict[str, Any]:
-        """Returns the message of this type for this payment, reading on until it is there."""
+        """Return the message of this type for this payment, reading on until it is there."""
         deadline = time.monotonic() + seconds
         while True:
             for message in self.messages:
@@ -56,11 +56,11 @@ class Listener:
             self.messages.append(self._receive())
 
     def types(self, payment_id: str) -> list[str]:
-        """Returns the types of the payment's messages so far, in the order in which they came."""
+        """Return the types of the payment's messages so far, in the order in which they came."""
         return [message["type"] for message in self.messages if message["payment"]["id"] == payment_id]
 
     def close(self) -> None:
-        """Closes the socket, also where the other side is gone."""
+        """Close the socket, also where the other side is gone."""
         with contextlib.suppress(OSError, websocket.WebSocketException):
             self.socket.close()
         # A farewell to nobody raises before the descriptor is given back.
@@ -86,18 +86,18 @@ class Frontend:
         self.http.headers["Authorization"] = f"Bearer {self.token}"
 
     def post(self, path: str, body: object = None, **headers: str) -> requests.Response:
-        """Posts JSON to the web server."""
+        """Post JSON to the web server."""
         url = self.stack.run["web"] + path
         return self.http.post(url, json={} if body is None else body, headers=headers, timeout=HTTP_SECONDS)
 
     def get(self, path: str) -> Any:
-        """Gets JSON from the web server; fails on anything but 200."""
+        """Get JSON from the web server; fails on anything but 200."""
         answer = self.http.get(self.stack.run["web"] + path, timeout=HTTP_SECONDS)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def timeline(self, payment_id: str) -> list[dict[str, Any]]:
-        """Returns a payment's whole timeline, which the shop's backend may read."""
+        """Return a payment's whole timeline, which the shop's backend may read."""
         headers = {"Authorization": f"Bearer {self.stack.run['secret_key']}"}
         url = f"{self.stack.run['web']}/api/payments/{payment_id}/timeline"
         answer = self.http.get(url, headers=headers, timeout=HTTP_SECONDS)
@@ -106,26 +106,26 @@ class Frontend:
         return events
 
     def ask(self, amount: str = "25.00", currency: str = "USD", **more: Any) -> requests.Response:
-        """Makes one deposit call; `wait` seconds as `Prefer`, `key` as idempotency key."""
+        """Make one deposit call; `wait` seconds as `Prefer`, `key` as idempotency key."""
         headers = {"Idempotency-Key": more.pop("key", None) or str(uuid.uuid4())}
         if wait := more.pop("wait", 0):
             headers["Prefer"] = f"wait={wait}"
         return self.post("/api/payments/deposit", {"amount": amount, "currency": currency, **more}, **headers)
 
     def deposit(self, amount: str = "25.00", currency: str = "USD", **more: Any) -> dict[str, Any]:
-        """Makes a deposit and returns the payment once its pay page is known."""
+        """Make a deposit and return the payment once its pay page is known."""
         answer = self.ask(amount, currency, wait=10, **more)
         assert answer.status_code == 201, answer.text
         payment: dict[str, Any] = answer.json()
         return payment
 
     def payment(self, payment_id: str) -> dict[str, Any]:
-        """Returns the payment as it is now."""
+        """Return the payment as it is now."""
         payment: dict[str, Any] = self.get(f"/api/payments/{payment_id}")
         return payment
 
     def wait_until_status(self, payment_id: str, status: str, seconds: float = 30.0) -> dict[str, Any]:
-        """Returns the payment once it has the status."""
+        """Return the payment once it has the status."""
         return wait_until(
             lambda: found if (found := self.payment(payment_id))["status"] == status else None,
             f"payment {payment_id} is {status}",
@@ -133,18 +133,18 @@ class Frontend:
         )
 
     def wallet(self, currency: str = "USD") -> dict[str, Any]:
-        """Returns the user's wallet in one currency; an empty one where there is none."""
+        """Return the user's wallet in one currency; an empty one where there is none."""
         wallets = self.get(f"/api/wallets/{self.user_id}")["data"]
         found: dict[str, Any] = next((wallet for wallet in wallets if wallet["currency"] == currency), {})
         return found
 
     def entries(self) -> list[dict[str, Any]]:
-        """Returns the wallet's entries, newest first."""
+        """Return the wallet's entries, newest first."""
         entries: list[dict[str, Any]] = self.get(f"/api/wallets/{self.user_id}/transactions")["data"]
         return entries
 
     def listen(self, after: int | None = None) -> Listener:
-        """Opens the live connection."""
+        """Open the live connection."""
         return Listener(self.stack, self.token, after)
 
 

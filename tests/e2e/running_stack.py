@@ -63,7 +63,7 @@ class RunningStack:
         }
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Starts the command without waiting; its output goes to `output_path`."""
+        """Start the command without waiting; its output goes to `output_path`."""
         with self.output_path.open("ab") as output:
             return subprocess.Popen(
                 [str(SLUICE), "up"],
@@ -76,7 +76,7 @@ class RunningStack:
             )
 
     def start(self) -> float:
-        """Starts everything, waits for the closing line and returns the seconds it took."""
+        """Start everything, waits for the closing line and return the seconds it took."""
         began = time.monotonic()
         seen = self.output.count("sluice ready ")
         self.process = self.launch()
@@ -90,7 +90,7 @@ class RunningStack:
         return time.monotonic() - began
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> float:
-        """Asks for the end as an operator does, and returns the seconds until every process was gone.
+        """Ask for the end as an operator does, and return the seconds until every process was gone.
 
         Fails where one of run.json's processes, or a process that they started, outlives the supervisor.
         """
@@ -107,7 +107,7 @@ class RunningStack:
         return seconds
 
     def kill_supervisor(self) -> None:
-        """Ends the command with SIGKILL, which leaves it no time for its processes."""
+        """End the command with SIGKILL, which leaves it no time for its processes."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -118,7 +118,7 @@ class RunningStack:
         return self.process is not None and self.process.poll() is None
 
     def end(self) -> None:
-        """Ends what is left after a failed test."""
+        """End what is left after a failed test."""
         if self.process is not None and self.running:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -138,7 +138,7 @@ class RunningStack:
         return content
 
     def processes(self) -> list[psutil.Process]:
-        """Returns run.json's processes and all that they started; a reused process id is another process."""
+        """Return run.json's processes and all that they started; a reused process id is another process."""
         supervisor = psutil.Process(self.run["pids"]["supervisor"])
         found = {process.pid: process for process in (supervisor, *supervisor.children(recursive=True))}
         missing = set(self.run["pids"].values()) - set(found)
@@ -146,7 +146,7 @@ class RunningStack:
         return list(found.values())
 
     def kill(self, name: str) -> int:
-        """Ends one process type with SIGKILL, its own children too, and returns its process id."""
+        """End one process type with SIGKILL, its own children too, and return its process id."""
         pid = int(self.run["pids"][name])
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         for process in processes:
@@ -155,7 +155,7 @@ class RunningStack:
         return pid
 
     def wait_for_restart(self, name: str, before: int) -> int:
-        """Waits until the supervisor started another process in the place of `before`, and returns its id."""
+        """Wait until the supervisor started another process in the place of `before`, and return its id."""
         return wait_until(
             lambda: pid if (pid := int(self.run["pids"][name])) != before and psutil.pid_exists(pid) else None,
             f"{name} started again",
@@ -164,7 +164,7 @@ class RunningStack:
 
     @contextlib.contextmanager
     def paused(self, name: str) -> Iterator[None]:
-        """Holds one process type still, its own children too, for the length of the block."""
+        """Hold one process type still, its own children too, for the length of the block."""
         main = psutil.Process(int(self.run["pids"][name]))
         processes = [main, *main.children(recursive=True)]
         for process in processes:
@@ -176,7 +176,7 @@ class RunningStack:
                 process.resume()
 
     def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
-        """Returns rows as the superuser sees them, past the walls between tenants."""
+        """Return rows as the superuser sees them, past the walls between tenants."""
         url = str(self.run["owner_database_url"]).replace("sluice_owner@", "postgres@", 1)
         connection = psycopg2.connect(url)
         try:
@@ -189,7 +189,7 @@ class RunningStack:
             connection.close()
 
     def execute(self, statement: str, **parameters: object) -> None:
-        """Changes rows as the superuser, and commits."""
+        """Change rows as the superuser, and commit."""
         self.rows(f"{statement} returning 1", **parameters)
 
     def script(self, **script: Any) -> None:
@@ -198,16 +198,16 @@ class RunningStack:
         assert answer.status_code == 200, answer.text
 
     def truth(self, payment_id: str) -> dict[str, Any]:
-        """Returns what the external app knows of a payment of ours: `{payments, create_calls}`."""
+        """Return what the external app knows of a payment of ours: `{payments, create_calls}`."""
         return self._look("truth", payment_id)
 
     def deliveries(self, payment_id: str) -> list[dict[str, Any]]:
-        """Returns the webhooks that the external app sent for a payment of ours, with each attempt's answer."""
+        """Return the webhooks that the external app sent for a payment of ours, with each attempt's answer."""
         sent: list[dict[str, Any]] = self._look("deliveries", payment_id)["data"]
         return sent
 
     def attempts(self, payment_id: str) -> list[int | None]:
-        """Returns the status codes with which the external app's attempts to deliver were answered; None for none."""
+        """Return the status codes with which the external app's attempts to deliver were answered; None for none."""
         return [attempt["status"] for sent in self.deliveries(payment_id) for attempt in sent["attempts"]]
 
     def _look(self, what: str, payment_id: str) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class RunningStack:
 
 
 def list_living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Returns those that still run; an orphan that ended may wait long for the machine's first process to note it."""
+    """Return those that still run; an orphan that ended may wait long for the machine's first process to note it."""
     living = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -227,6 +227,6 @@ def list_living(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def choose_ports() -> tuple[int, int, int]:
-    """Returns free ports for web, sandbox and Flower."""
+    """Return free ports for web, sandbox and Flower."""
     web, sandbox, flower = find_free_ports(3)
     return web, sandbox, flower

@@ -28,7 +28,7 @@ def nothing_is_left_over(stack: RunningStack) -> Iterator[None]:
 
 
 def health(stack: RunningStack, name: str) -> tuple[int, str]:
-    """Returns a health check's status code and word; (0, "") where nobody answers in time."""
+    """Return a health check's status code and word; (0, "") where nobody answers in time."""
     try:
         answer = stack.http.get(f"{stack.run['web']}/health/{name}", timeout=5)
     except requests.RequestException:
@@ -37,12 +37,12 @@ def health(stack: RunningStack, name: str) -> tuple[int, str]:
 
 
 def wait_until_delivered(stack: RunningStack, payment_id: str) -> None:
-    """Waits until the external app's webhook was answered with 200."""
+    """Wait until the external app's webhook was answered with 200."""
     wait_until(lambda: 200 in stack.attempts(payment_id), "the webhook is stored", RECOVERY_SECONDS)
 
 
 def assert_ends_well(stack: RunningStack, frontend: Frontend, payment: dict[str, Any]) -> None:
-    """Waits for the payment's good end and fails unless the money is in the wallet once."""
+    """Wait for the payment's good end and fails unless the money is in the wallet once."""
     wait_until(lambda: health(stack, "ready")[0] == 200, "web answers", RECOVERY_SECONDS)
     frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)
     assert_credited_once(stack, payment["id"], payment["amount_minor"])
@@ -51,7 +51,7 @@ def assert_ends_well(stack: RunningStack, frontend: Frontend, payment: dict[str,
 
 @contextlib.contextmanager
 def down(stack: RunningStack, name: str) -> Iterator[None]:
-    """Kills a process, and keeps the supervisor from replacing it before the block is over."""
+    """Kill a process, and keep the supervisor from replacing it before the block is over."""
     supervisor = psutil.Process(int(stack.run["pids"]["supervisor"]))
     supervisor.suspend()
     try:
@@ -138,7 +138,7 @@ def test_the_socket_process_dies_before_the_end(stack: RunningStack, frontend: F
 
 
 def socket_answers(stack: RunningStack) -> bool:
-    """Tells whether the socket process takes connections."""
+    """Tell whether the socket process takes connections."""
     try:
         return stack.http.get(f"{stack.run['sockets']}/health/live", timeout=5).status_code == 200
     except requests.ConnectionError:
@@ -147,7 +147,7 @@ def socket_answers(stack: RunningStack) -> bool:
 
 @contextlib.contextmanager
 def doorbells_lost(stack: RunningStack, queue: str) -> Iterator[None]:
-    """Holds the workers still for the block, sees its doorbell lie in Redis, and empties Redis under them."""
+    """Hold the workers still for the block, see its doorbell lie in Redis, and empties Redis under them."""
     with (
         Redis.from_url(stack.run["redis_url"]) as redis,
         stack.paused("worker-provider"),
@@ -176,7 +176,7 @@ def test_redis_is_emptied_in_mid_flow(stack: RunningStack, frontend: Frontend) -
 
 
 def test_redis_is_down(stack: RunningStack, frontend: Frontend) -> None:
-    """Deposits and webhooks are taken all the same, and settled once it is back."""
+    """Deposit and webhooks are taken all the same, and settled once it is back."""
     listener = frontend.listen()
     waiting = frontend.deposit("10.00")
     with down(stack, "valkey"):

@@ -35,7 +35,7 @@ def listener(frontend: Frontend) -> Iterator[Listener]:
 
 
 def deposit_up_to_the_pay_page(stack: RunningStack, frontend: Frontend, listener: Listener) -> dict[str, Any]:
-    """Walks steps 1 to 9 and returns the payment that waits on the pay page."""
+    """Walk steps 1 to 9 and return the payment that waits on the pay page."""
     with stack.paused("worker-provider"):
         # 1 and 2: the user starts a payment, the frontend posts it. 3: the service makes it.
         answer = frontend.ask("25.00", "USD", metadata={"order": "1001"})
@@ -91,7 +91,7 @@ def act_and_see_webhook(stack: RunningStack, payment: dict[str, Any], button: st
 
 
 def decisions(stack: RunningStack, payment_id: str) -> list[tuple[str | None, str]]:
-    """Returns the payment's way through its states, as the audit log has it."""
+    """Return the payment's way through its states, as the audit log has it."""
     rows = stack.rows(AUDIT, id=payment_id)
     assert rows[0]["kind"] == "payment_created"
     assert [row["payment_version"] for row in rows if row["payment_version"]] == list(
@@ -217,7 +217,7 @@ def test_the_flow_through_the_single_callback(stack: RunningStack, frontend: Fro
 
 
 def deliver(stack: RunningStack, body: bytes, secret: str) -> requests.Response:
-    """Sends a webhook as the external app would, signed with this secret; the id is made of the body."""
+    """Send a webhook as the external app would, signed with this secret; the id is made of the body."""
     now = datetime.now(UTC)
     webhook_id = f"msg_{sha256(body).hexdigest()[:32]}"
     headers = {

@@ -40,7 +40,7 @@ def own_stack(home_of_one: RunningStack) -> RunningStack:
 
 
 def refused_start(contender: RunningStack) -> str:
-    """Starts a stack that may not start, and returns what it said."""
+    """Start a stack that may not start, and return what it said."""
     process = contender.launch()
     assert process.wait(30) == 1
     assert "Traceback" not in contender.output
@@ -127,7 +127,7 @@ def test_a_second_start_keeps_everything(own_stack: RunningStack) -> None:
 
 
 def count_waiting() -> float:
-    """Returns how many processes share one processor at present, at least 1: what starts here gets that part of it."""
+    """Return how many processes share one processor at present, at least 1: what starts here gets that part of it."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 

@@ -14,7 +14,7 @@ SECTION_SECONDS = 120
 
 
 def read_section() -> str:
-    """Returns the shell script of the section."""
+    """Return the shell script of the section."""
     text = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
     section = text.split("\n## A tenant from nothing\n")[1].split("\n## ")[0]
     (script,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)

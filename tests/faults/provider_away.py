@@ -39,7 +39,7 @@ PROCESSES = ("web", "sandbox", "worker-settle", "worker-provider", "beat")
 
 
 def run(stack: Stack, seconds: float, kind: str) -> float:
-    """Returns the seconds from the provider's return to the next redirect URL."""
+    """Return the seconds from the provider's return to the next redirect URL."""
     stack.start(*PROCESSES)
     shop = stack.make_shop()
     first = shop.deposit().id
@@ -63,7 +63,7 @@ def run(stack: Stack, seconds: float, kind: str) -> float:
 
 
 def _take_away(stack: Stack, kind: str) -> Callable[[], None]:
-    """Takes the sandbox away; returns what brings it back."""
+    """Take the sandbox away; return what brings it back."""
     if kind == "stopped":
         process = psutil.Process(stack.running["sandbox"].pid)
         family = [process, *process.children(recursive=True)]
@@ -97,7 +97,7 @@ def _print_breaker(stack: Stack, shop: Shop) -> None:
 
 
 def main() -> int:
-    """Runs the fault once; returns the exit status."""
+    """Run the fault once; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=135.0, help="how long the provider is away")
     parser.add_argument("--kind", choices=("killed", "stopped", "silent"), default="killed")

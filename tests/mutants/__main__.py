@@ -64,7 +64,7 @@ def survives(copy: Path, mutant: Mutant) -> bool:
 
 
 def is_green(copy: Path, tests: list[str] | tuple[str, ...]) -> bool:
-    """Whether pytest passes the tests in `copy`. Raises RuntimeError where it could not run them."""
+    """Whether pytest passes the tests in `copy`. Raise RuntimeError where it could not run them."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", f"--timeout={SECONDS_MAX}", "-p", "no:cacheprovider"]
     # Before the installed checkout on the path, so that subprocesses too run what is in the copy.
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}

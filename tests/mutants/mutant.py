@@ -26,7 +26,7 @@ class Mutant:
         return (ROOT / self.path).read_text(encoding="utf-8")
 
     def apply(self) -> str:
-        """Return the file with the bug in it. Raises ValueError unless `old` is there exactly once."""
+        """Return the file with the bug in it. Raise ValueError unless `old` is there exactly once."""
         text = self.read()
         if text.count(self.old) != 1:
             raise ValueError(f"{self.path} has {text.count(self.old)} times: {self.old}")

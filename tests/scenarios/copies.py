@@ -8,7 +8,7 @@ import requests
 
 
 def send_copies(url: str, body: bytes, headers: dict[str, str], copies: int) -> list[tuple[int, bool]]:
-    """Returns (status code, duplicate) of each copy's answer."""
+    """Return (status code, duplicate) of each copy's answer."""
 
     def send(_: int) -> tuple[int, bool]:
         answer = requests.post(url, data=body, headers=headers, timeout=30)

@@ -36,11 +36,11 @@ class CrashingDatabase(Database):
         self.disarm()
 
     def arm(self, nth: int, when: When = "after") -> None:
-        """Chooses the commit, counted from 1 and from now on."""
+        """Choose the commit, counted from 1 and from now on."""
         self._nth, self._when, self._count, self.has_crashed = nth, when, 0, False
 
     def disarm(self) -> None:
-        """Lets every process live."""
+        """Let every process live."""
         self.arm(0)
 
     @contextlib.contextmanager
@@ -66,7 +66,7 @@ class CrashingDatabase(Database):
     def transaction(
         self, role: Role, tenant_id: uuid.UUID | None = None, *, by_keys: ByKeys | None = None
     ) -> Iterator[Connection]:
-        """Opens a transaction as the real database does, and dies with the chosen one."""
+        """Open a transaction as the real database does, and dies with the chosen one."""
         with super().transaction(role, tenant_id, by_keys=by_keys) as connection:
             yield connection
             if role == "web" and (meanwhile := self.before_commit):
@@ -81,7 +81,7 @@ class CrashingDatabase(Database):
     def run_alone(
         self, role: Role, message: Message, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
     ) -> list[Row]:
-        """Runs a message that is a whole transaction as the real database does, and dies with the chosen one."""
+        """Run a message that is a whole transaction as the real database does, and dies with the chosen one."""
         named = {"role": f"sluice_{role}", "tenant": str(tenant_id or ""), "timeout": str(STATEMENT_TIMEOUT_MS[role])}
         with self.transaction(role, tenant_id, by_keys="few") as connection:
             return read(connection, message, named | {**parameters})

@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Door
 
     def do_POST(self) -> None:
-        """Takes one delivery; a process that dies meanwhile answers nothing."""
+        """Take one delivery; a process that dies meanwhile answers nothing."""
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         path = self.path.removeprefix(PREFIX)
@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
-        """Says nothing."""
+        """Say nothing."""
 
 
 @contextlib.contextmanager

@@ -235,7 +235,7 @@ class Lives(RuleBasedStateMachine):
         return int(number), status, reference, parse_amount(fields["amount"], fields["currency"]), fields["currency"]
 
     def settle_item(self, number: int, given: Fact | Command) -> None:
-        """Settles one fact or command as a provider call does."""
+        """Settle one fact or command as a provider call does."""
         with self.runtime.database.transaction("worker") as connection:
             outcomes = settlement.settle(connection, [Item(self.shop.tenant_id, self.ids[number], given, "system")])
             after_commit.number(connection, outcomes)

@@ -50,13 +50,13 @@ class Model:
     inbox: list[tuple[int, str, str, int, str]] = field(default_factory=list)
 
     def settle(self) -> None:
-        """Applies what was taken, in its order."""
+        """Apply what was taken, in its order."""
         for number, fact, reference, amount, currency in self.inbox:
             self.apply(self.payments[number], fact, reference, amount, currency)
         self.inbox.clear()
 
     def apply(self, payment: ModelPayment, fact: str, reference: str, amount: int, currency: str) -> None:
-        """Applies one fact."""
+        """Apply one fact."""
         if fact == "success" and payment.status == "completed":
             self._more_money(payment, reference, amount, currency)
         elif fact == "success":
@@ -116,21 +116,21 @@ class Model:
         payment.reversed = payment.booked[OWN, payment.received_currency or ""]
 
     def cancel(self, payment: ModelPayment) -> bool:
-        """Cancels; returns whether that could be done."""
+        """Cancel; return whether that could be done."""
         if payment.is_open:
             payment.status = "cancelled"
             return True
         return False
 
     def expire(self, number: int) -> None:
-        """Ends a payment whose time is up, unless money of it or a webhook waits."""
+        """End a payment whose time is up, unless money of it or a webhook waits."""
         payment = self.payments[number]
         is_awaited = any(waiting[0] == number for waiting in self.inbox)
         if payment.is_open and not payment.waiting and not is_awaited:
             payment.status = "cancelled"
 
     def decide(self, payment: ModelPayment, reference: str, currency: str, is_accepted: bool) -> None:
-        """Closes what waits under a reference in a currency, with or without a credit."""
+        """Close what waits under a reference in a currency, with or without a credit."""
         total, amount = payment.waiting.pop((reference, currency))
         # What was rejected in place of the asked money is asked about once more where it comes on top of that.
         is_beside = payment.status == "completed"
@@ -147,7 +147,7 @@ class Model:
         self._credit(payment, amount, currency)
 
     def pending(self) -> Counter[tuple[str, str]]:
-        """Returns the sums of open payments by user and currency."""
+        """Return the sums of open payments by user and currency."""
         held: Counter[tuple[str, str]] = Counter()
         for payment in self.payments:
             if payment.is_open:

@@ -55,7 +55,7 @@ Rows = dict[str, list[str]]
 
 
 def read_rows(connection: Connection, tenant_id: uuid.UUID) -> Rows:
-    """Returns the tenant's rows by table, each row as text and all of them in an order of their own."""
+    """Return the tenant's rows by table, each row as text and all of them in an order of their own."""
     found: Rows = {}
     for name, query in QUERIES.items():
         rows = connection.execute(text(query), {"id": tenant_id}).mappings().all()
@@ -68,7 +68,7 @@ def _as_text(row: dict[str, Any]) -> str:
 
 
 def without_race(rows: Rows) -> Rows:
-    """Returns the rows without what depends on which of a provider's answer and its webhook was saved first."""
+    """Return the rows without what depends on which of a provider's answer and its webhook was saved first."""
     kept = dict(rows)
     kept["payments"] = [_ANSWERED.sub("", row) for row in rows["payments"]]
     kept["notifications"] = [row for row in rows["notifications"] if '"payment.redirect_ready"' not in row]
@@ -83,6 +83,6 @@ def without_race(rows: Rows) -> Rows:
 
 
 def without_count(rows: Rows) -> Rows:
-    """Returns the rows without the difference between a last attempt that was made and one that a death used up."""
+    """Return the rows without the difference between a last attempt that was made and one that a death used up."""
     kept = {name: sorted(_GIVEN_UP.sub("given up", row) for row in rows[name]) for name in ("webhooks", "dead letters")}
     return rows | kept

@@ -46,7 +46,7 @@ def begin(world: World) -> None:
 
 
 def try_until_known(world: World) -> None:
-    """Lets time pass until the provider has the deposit: a death may have used up one of its bad answers."""
+    """Let time pass until the provider has the deposit: a death may have used up one of its bad answers."""
     while world.payment.provider_reference is None:
         world.pass_time()
 

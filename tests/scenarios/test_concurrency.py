@@ -102,7 +102,7 @@ def test_a_hundred_copies_from_four_processes(busy: Stack, engine: Engine, shop:
 
 
 def race(*acts: Callable[[], object]) -> list[object]:
-    """Does all at the same moment, and returns what each of them gave."""
+    """Do all at the same moment, and return what each of them gave."""
     start = threading.Barrier(len(acts))
 
     def run(act: Callable[[], object]) -> object:

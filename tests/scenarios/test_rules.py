@@ -46,13 +46,13 @@ class Buyer:
         self.stack.script(match={"metadata": {"case": self.case}}, **script)
 
     def deposit(self) -> None:
-        """Asks for 25.00 USD, without waiting for anything."""
+        """Ask for 25.00 USD, without waiting for anything."""
         answer = self.api.deposit(user_id=self.case, metadata={"case": self.case})
         assert answer.status_code == 202, answer.text
         self.payment_id = answer.json()["id"]
 
     def begin(self) -> None:
-        """Asks for a deposit and waits for the pay page."""
+        """Ask for a deposit and waits for the pay page."""
         self.deposit()
         self.wait(status="processing")
 
@@ -62,7 +62,7 @@ class Buyer:
         self.stack.act(reference, action, **body)
 
     def wait(self, **fields: Any) -> dict[str, Any]:
-        """Returns the payment once it shows all these fields."""
+        """Return the payment once it shows all these fields."""
 
         def look() -> dict[str, Any] | None:
             shown = self.api.read(self.payment_id)
@@ -71,11 +71,11 @@ class Buyer:
         return wait_until(look, f"the payment shows {fields}", END_SECONDS)
 
     def cancel(self) -> int:
-        """Cancels; returns the answer's status code."""
+        """Cancel; return the answer's status code."""
         return self.api.post(f"/api/payments/{self.payment_id}/cancel").status_code
 
     def make_due(self) -> None:
-        """Lets the next provider call be due now, in place of its minute."""
+        """Let the next provider call be due now, in place of its minute."""
         query = "update payment_work set due_at = now() where payment_id = :id"
         self.stack.place.rows(query, id=self.payment_id)
 
@@ -90,7 +90,7 @@ class Buyer:
         return list(dict.fromkeys(detail["reason"] for detail in self.events("decision")))
 
     def wait_for_reason(self, words: str) -> None:
-        """Waits until the timeline gives a reason with these words."""
+        """Wait until the timeline gives a reason with these words."""
         wait_until(
             lambda: any(words in reason for reason in self.reasons()), f"the timeline says: {words}", END_SECONDS
         )

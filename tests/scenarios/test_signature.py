@@ -47,7 +47,7 @@ def assert_ends(story: Story, world: World) -> None:
 
 
 def die_everywhere(story: Story, house: House, expected: Rows, when: When, first: int, step: int) -> int:
-    """Returns at how many commits the process died."""
+    """Return at how many commits the process died."""
     for deaths, nth in enumerate(range(first, COMMITS_MAX, step)):
         world = house.open_world(crash=(nth, when))
         rows = live(story, world)

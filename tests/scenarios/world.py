@@ -85,7 +85,7 @@ class House:
         return world
 
     def prove(self) -> Report:
-        """Seals what is not sealed, and proves the whole of the books."""
+        """Seal what is not sealed, and prove the whole of the books."""
         seals.seal_due(self.stack.runtime)
         return prove(self.database, "full")
 
@@ -120,18 +120,18 @@ class World:
     # People
 
     def deposit(self, **deposit: Any) -> Payment:
-        """Makes a deposit; a caller who gets no answer asks again with the same key."""
+        """Make a deposit; a caller who gets no answer asks again with the same key."""
         number = len(self.made) + 1
         payment = self._insist(lambda: self.shop.deposit(key=f"key-{number}", **deposit))
         self.made.append(payment.id)
         return payment
 
     def cancel(self) -> None:
-        """Cancels the payment; who gets no answer asks again and may hear that it has ended."""
+        """Cancel the payment; who gets no answer asks again and may hear that it has ended."""
         self._insist_once(lambda: queries.cancel_payment(self.shop.runtime, self.shop.caller, self.made[-1]))
 
     def decide(self, kind: Literal["accept", "reject"]) -> None:
-        """Accepts or rejects the one open case about money."""
+        """Accept or reject the one open case about money."""
         case = self.value("select id from dead_letters where tenant_id = :id and state = 'open'")
         act = resolve.accept if kind == "accept" else resolve.reject
         self._insist_once(lambda: act(self.shop.runtime, self.shop.tenant_id, case, ACTOR))
@@ -154,14 +154,14 @@ class World:
             return self.shop.payment(self.made[-1])
 
     def act(self, action: str, webhooks: int = 1, **body: Any) -> None:
-        """Does at the sandbox what the paying person does, and waits until so many webhooks more came to rest."""
+        """Do at the sandbox what the paying person does, and waits until so many webhooks more came to rest."""
         before = len(self._deliveries())
         reference = self.value("select provider_reference from payment_transactions where tenant_id = :id")
         self.house.stack.act(reference, action, **body)
         self.rest(before + webhooks)
 
     def rest(self, webhooks: int = 0) -> None:
-        """Waits until at least so many webhooks were sent, and none is under way."""
+        """Wait until at least so many webhooks were sent, and none is under way."""
 
         def is_at_rest() -> bool:
             sent = self._deliveries()
@@ -180,7 +180,7 @@ class World:
     # The workers
 
     def work(self) -> None:
-        """Rings, and where nobody rings any more sweeps, until nothing is due."""
+        """Ring, and where nobody rings any more sweeps, until nothing is due."""
         for _ in range(ROUNDS_MAX):
             self.rest()
             self._resume()
@@ -196,12 +196,12 @@ class World:
         raise AssertionError("there is always something due")
 
     def pass_time(self, what: Literal["everything", "webhooks"] = "everything") -> None:
-        """Lets what waits be due, and works."""
+        """Let what waits be due, and works."""
         self._execute(*(_TIME_PASSES if what == "everything" else (_WEBHOOKS_DUE,)))
         self.work()
 
     def expire(self) -> None:
-        """Lets the payment's time be up, and works."""
+        """Let the payment's time be up, and works."""
         self._execute(
             "update payment_transactions set expires_at = now() - interval '1 second' where tenant_id = :id",
             *_TIME_PASSES,
@@ -209,7 +209,7 @@ class World:
         self.work()
 
     def _take_rings(self) -> list[str]:
-        """Takes the doorbells out of Redis as a worker does, and says which queues they ring."""
+        """Take the doorbells out of Redis as a worker does, and says which queues they ring."""
         rings = []
         for queue in QUEUES:
             while self.house.redis.rpop(f"ring.{queue}") is not None:
@@ -272,7 +272,7 @@ class World:
                 connection.execute(text(statement), {"id": self.shop.tenant_id})
 
     def value(self, query: str) -> Any:
-        """Returns the only value that the superuser's query about the tenant (`:id`) gives."""
+        """Return the only value that the superuser's query about the tenant (`:id`) gives."""
         with self._superuser() as connection:
             return connection.execute(text(query), {"id": self.shop.tenant_id}).scalar_one()
 
@@ -281,7 +281,7 @@ class World:
             return bool(connection.execute(_DUE, {"id": self.shop.tenant_id}).scalar())
 
     def finish(self) -> Rows:
-        """Ends the life and returns what is left of it, with what really happened at the provider."""
+        """End the life and return what is left of it, with what really happened at the provider."""
         self.work()
         with self._superuser() as connection:
             rows = read_rows(connection, self.shop.tenant_id)

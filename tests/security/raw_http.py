@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 
 def connect(base_url: str, seconds: float = 20.0) -> socket.socket:
-    """Opens a connection to the server at `base_url`."""
+    """Open a connection to the server at `base_url`."""
     parts = urllib.parse.urlsplit(base_url)
     return socket.create_connection((parts.hostname or "", parts.port or 80), timeout=seconds)
 
 
 def read_answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Reads what comes until the server closes; returns the status, 0 where it closed without one, and all bytes."""
+    """Read what comes until the server closes; return the status, 0 where it closed without one, and all bytes."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while chunk := connection.recv(65_536):
@@ -25,7 +25,7 @@ def read_answer(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def build_request(target: str, headers: Iterable[tuple[str, str]], body: bytes = b"", method: str = "POST") -> bytes:
-    """Returns a request that closes its connection, with every header as it is given, doubled ones too."""
+    """Return a request that closes its connection, with every header as it is given, doubled ones too."""
     lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers]
     if not any(name.lower() in ("content-length", "transfer-encoding") for name, _ in headers):
@@ -34,7 +34,7 @@ def build_request(target: str, headers: Iterable[tuple[str, str]], body: bytes =
 
 
 def send(base_url: str, request: bytes) -> tuple[int, bytes]:
-    """Sends the bytes; returns the answer's status and all of its bytes."""
+    """Send the bytes; return the answer's status and all of its bytes."""
     with contextlib.closing(connect(base_url)) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(request)

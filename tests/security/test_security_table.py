@@ -14,7 +14,7 @@ NAMED = re.compile(r"`((?:\w+/)+test_\w+\.py)(?:::(test_\w+))?`")
 
 
 def rows() -> list[str]:
-    """Returns the rows of the table of attacks."""
+    """Return the rows of the table of attacks."""
     section = TABLE.read_text(encoding="utf-8").split("## Attacks and tests")[1].split("\n## ")[0]
     return [line for line in section.splitlines() if line.startswith("|")][2:]
 

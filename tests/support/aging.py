@@ -34,21 +34,21 @@ where not exists (select from audit_seals s where s.tenant_id = a.tenant_id and 
 
 
 def month_ago(months: int) -> datetime.datetime:
-    """Returns the middle of the month, in UTC, so many months before this one."""
+    """Return the middle of the month, in UTC, so many months before this one."""
     now = datetime.datetime.now(datetime.UTC)
     years, month = divmod(now.year * 12 + now.month - 1 - months, 12)
     return datetime.datetime(years, month + 1, 15, 12, tzinfo=datetime.UTC)
 
 
 def make_months(place: Place, months: int) -> None:
-    """Makes the partitions of so many past months."""
+    """Make the partitions of so many past months."""
     for ago in range(1, months + 1):
         for table in PARTITIONED:
             place.rows("select make_partition(:table, :month)", table=table, month=month_ago(ago).date())
 
 
 def age(place: Place, months: int, seal: bool = True) -> None:
-    """Moves all that happened in the last days to the month so many before this one; seals and proves it there.
+    """Move all that happened in the last days to the month so many before this one; seal and prove it there.
 
     Rows of earlier months stay where they are. Tenants, keys and providers keep their ids.
     """
@@ -76,7 +76,7 @@ def age(place: Place, months: int, seal: bool = True) -> None:
 
 
 def seal_and_prove(place: Place) -> None:
-    """Seals all audit rows that wait, and proves the books."""
+    """Seal all audit rows that wait, and prove the books."""
     with place.open_runtime() as runtime:
         while seals.seal_due(runtime):
             pass

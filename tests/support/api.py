@@ -20,7 +20,7 @@ class Api:
     credential: str | None
 
     def send(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> requests.Response:
-        """Sends one request; the credential goes along unless the headers have their own."""
+        """Send one request; the credential goes along unless the headers have their own."""
         sent = dict(headers or {})
         if self.credential is not None:
             sent.setdefault("Authorization", f"Bearer {self.credential}")
@@ -29,24 +29,24 @@ class Api:
         )
 
     def get(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> requests.Response:
-        """Reads."""
+        """Read."""
         return self.send("GET", path, headers, params=query)
 
     def post(self, path: str, json: object = None, headers: dict[str, str] | None = None) -> requests.Response:
-        """Posts JSON."""
+        """Post JSON."""
         return self.send("POST", path, headers, json={} if json is None else json)
 
     def deposit(
         self, key: str | None = None, headers: dict[str, str] | None = None, without: tuple[str, ...] = (), **body: Any
     ) -> requests.Response:
-        """Asks for a deposit of 25.00 USD for ann, with what is given instead; a key of its own unless one is given."""
+        """Ask for a deposit of 25.00 USD for ann, with what is given instead; a key of its own unless one is given."""
         asked = {"user_id": "ann", "amount": "25.00", "currency": "USD"} | body
         asked = {name: value for name, value in asked.items() if name not in without}
         keyed = {"Idempotency-Key": key or secrets.token_hex(8)} | (headers or {})
         return self.post("/api/payments/deposit", asked, keyed)
 
     def read(self, payment_id: object) -> dict[str, Any]:
-        """Returns a payment that must be there."""
+        """Return a payment that must be there."""
         answer = self.get(f"/api/payments/{payment_id}")
         assert answer.status_code == 200, answer.text
         payment: dict[str, Any] = answer.json()
@@ -54,7 +54,7 @@ class Api:
 
 
 def problem_of(answer: requests.Response, status: int) -> dict[str, Any]:
-    """Returns the problem document that the answer must be (RFC 9457)."""
+    """Return the problem document that the answer must be (RFC 9457)."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
@@ -66,7 +66,7 @@ def problem_of(answer: requests.Response, status: int) -> dict[str, Any]:
 
 
 def fields_of(answer: requests.Response, status: int = 422) -> set[str]:
-    """Returns the names of the fields that the answer finds fault with."""
+    """Return the names of the fields that the answer finds fault with."""
     errors = problem_of(answer, status)["errors"]
     assert all(error.keys() == {"field", "message"} and error["message"] for error in errors)
     return {error["field"] for error in errors}

@@ -32,7 +32,7 @@ def ask(key: str | None = None, **changes: Any) -> Deposit:
 
 
 def create(shop: Shop, key: str | None = None, caller: Caller | None = None, **changes: Any) -> Creation:
-    """Asks for a deposit as the shop's backend, or as the caller that is given."""
+    """Ask for a deposit as the shop's backend, or as the caller that is given."""
     return deposits.create_deposit(shop.runtime, caller or shop.caller, ask(key, **changes))
 
 

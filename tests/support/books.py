@@ -35,13 +35,13 @@ class Spoiled(Database):
 
     @contextlib.contextmanager
     def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
-        """Gives the one transaction as `role`."""
+        """Give the one transaction as `role`."""
         take_role(self._connection, role, tenant_id)
         yield self._connection
 
     @contextlib.contextmanager
     def snapshot(self, role: Role) -> Iterator[Connection]:
-        """Gives the one transaction as `role`."""
+        """Give the one transaction as `role`."""
         take_role(self._connection, role, None)
         yield self._connection
 
@@ -57,20 +57,20 @@ def spoil(database: Database, statements: list[str]) -> Iterator[Spoiled]:
 
 
 def settle(runtime: Runtime) -> None:
-    """Settles and numbers all that is due now."""
+    """Settle and number all that is due now."""
     settling.settle_due(runtime)
     notifications.number_due(runtime)
 
 
 def complete(shop: Shop, payment: Payment, webhook_id: str | None = None, **changes: object) -> bytes:
-    """Delivers a success for `payment`, which is not settled yet, and returns its bytes."""
+    """Deliver a success for `payment`, which is not settled yet, and return its bytes."""
     body = shop.body(payment, provider_reference=f"ref_{payment.id.hex[-12:]}", **changes)
     shop.deliver(body, webhook_id=webhook_id)
     return body
 
 
 def refund(shop: Shop, payment: Payment) -> None:
-    """Delivers a full refund of `payment`."""
+    """Deliver a full refund of `payment`."""
     body = {
         "provider_id": str(shop.provider_id),
         "event_type": "payment.refunded",
@@ -84,13 +84,13 @@ def refund(shop: Shop, payment: Payment) -> None:
 
 
 def accept(place: Place, shop: Shop, payment: Payment) -> None:
-    """Accepts the open case of `payment`."""
+    """Accept the open case of `payment`."""
     case = place.value("select id from dead_letters where payment_id = :id and state = 'open'", id=payment.id)
     resolve.accept(shop.runtime, shop.tenant_id, case, "operator:test")
 
 
 def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:
-    """Makes payments that went every way there is, for each of some users; returns one of each kind."""
+    """Make payments that went every way there is, for each of some users; return one of each kind."""
     runtime, made = shop.runtime, {}
     for number in range(users):
         made = {

@@ -15,5 +15,5 @@ FUNCTIONS = """
 
 
 def function_names(place: Place, condition: str) -> set[str]:
-    """Returns the names of functions that fit a condition about `f`."""
+    """Return the names of functions that fit a condition about `f`."""
     return {row["name"] for row in place.rows(f"select f.name from ({FUNCTIONS}) as f where {condition}")}

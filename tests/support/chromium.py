@@ -27,7 +27,7 @@ def is_ci() -> bool:
 
 
 def find_chromium() -> str:
-    """Returns the browser's program; skips the test without one, except in CI, where that is an error."""
+    """Return the browser's program; skip the test without one, except in CI, where that is an error."""
     named = os.environ.get("CHROMIUM")
     found = named or next(filter(None, map(shutil.which, PROGRAMS)), None)
     if found:
@@ -39,7 +39,7 @@ def find_chromium() -> str:
 
 
 def launch_chromium() -> Iterator[Browser]:
-    """Yields a headless browser and ends it."""
+    """Yield a headless browser and end it."""
     program = find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)

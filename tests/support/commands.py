@@ -34,22 +34,22 @@ class Commands:
     place: Place
 
     def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> Result:
-        """Runs a command, whatever comes of it."""
+        """Run a command, whatever comes of it."""
         env: dict[str, str | None] = dict.fromkeys(_FOREIGN) | self.place.environment | environment
         return CliRunner().invoke(main, arguments, input=stdin, env=env)
 
     def text(self, *arguments: str, **options: Any) -> str:
-        """Runs a command that must succeed and returns what it prints."""
+        """Run a command that must succeed and return what it prints."""
         done = self.run(*arguments, **options)
         assert done.exit_code == 0, (done.output, done.exception)
         return done.stdout
 
     def json(self, *arguments: str, **options: Any) -> Any:
-        """Runs a command with --json that must succeed and returns its one document."""
+        """Run a command with --json that must succeed and return its one document."""
         return json.loads(self.text(*arguments, "--json", **options))
 
     def error(self, *arguments: str, code: int = 1, **options: Any) -> str:
-        """Runs a command that must end with `code`, nothing on stdout and no trace; returns what it says."""
+        """Run a command that must end with `code`, nothing on stdout and no trace; return what it says."""
         done = self.run(*arguments, **options)
         assert done.exit_code == code, (done.output, done.exception)
         assert isinstance(done.exception, SystemExit)

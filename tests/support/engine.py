@@ -25,23 +25,23 @@ class Engine:
     place: Place
 
     def settle(self) -> None:
-        """Settles webhooks that are due."""
+        """Settle webhooks that are due."""
         settling.settle_due(self.runtime)
 
     def call(self) -> None:
-        """Makes provider calls that are due."""
+        """Make provider calls that are due."""
         provider_calls.call_due(self.runtime)
 
     def number(self) -> None:
-        """Numbers notifications that wait."""
+        """Number notifications that wait."""
         notifications.number_due(self.runtime)
 
     def sweep(self) -> None:
-        """Rings for what is due."""
+        """Ring for what is due."""
         sweep.sweep(self.runtime)
 
     def run_until(self, condition: Callable[[], object], what: str) -> None:
-        """Does all work that becomes due until the condition holds."""
+        """Do all work that becomes due until the condition holds."""
 
         def look() -> object:
             self.call()
@@ -51,38 +51,38 @@ class Engine:
         wait_until(look, what)
 
     def start(self, shop: Shop, **deposit: object) -> Payment:
-        """Makes a deposit and the provider call for it; the payment is then what the provider made of it."""
+        """Make a deposit and the provider call for it; the payment is then what the provider made of it."""
         made = shop.deposit(**deposit)  # type: ignore[arg-type]
         self.call()
         return shop.payment(made.id)
 
     def make_due(self, payment_id: uuid.UUID) -> None:
-        """Lets the payment's next provider call be due now, and frees it from a claim that is gone."""
+        """Let the payment's next provider call be due now, and free it from a claim that is gone."""
         self.place.rows("update payment_work set due_at = now(), claim_id = null where payment_id = :id", id=payment_id)
 
     def ask(self, payment_id: uuid.UUID) -> None:
-        """Makes the payment's next provider call now."""
+        """Make the payment's next provider call now."""
         self.make_due(payment_id)
         self.call()
 
     def expire(self, payment_id: uuid.UUID) -> None:
-        """Lets the payment's time be up, without doing anything about it yet."""
+        """Let the payment's time be up, without doing anything about it yet."""
         self.place.rows(
             "update payment_transactions set expires_at = now() - interval '1 second' where id = :id", id=payment_id
         )
         self.make_due(payment_id)
 
     def make_webhooks_due(self) -> None:
-        """Lets every waiting webhook be due now, as when its wait or its dead worker's lease is over."""
+        """Let every waiting webhook be due now, as when its wait or its dead worker's lease is over."""
         self.place.rows("update webhook_work set due_at = now() - interval '1 second'")
 
     def action(self, payment_id: uuid.UUID) -> str | None:
-        """Returns the provider call that comes next, None where none does."""
+        """Return the provider call that comes next, None where none does."""
         rows = self.place.rows("select action from payment_work where payment_id = :id", id=payment_id)
         return rows[0]["action"] if rows else None
 
     def entries(self, payment_id: uuid.UUID) -> list[tuple[str, int]]:
-        """Returns (wallet kind, signed minor units) of the payment's entries."""
+        """Return (wallet kind, signed minor units) of the payment's entries."""
         rows = self.place.rows(
             "select w.kind, e.direction * e.amount_minor as minor from wallet_transactions e"
             " join wallets w on w.id = e.wallet_id where e.payment_id = :id order by e.at, w.kind desc, e.id",
@@ -91,14 +91,14 @@ class Engine:
         return [(row["kind"], row["minor"]) for row in rows]
 
     def dead_letters(self, payment_id: uuid.UUID) -> list[tuple[str, str]]:
-        """Returns (reason, state) of the payment's dead letters."""
+        """Return (reason, state) of the payment's dead letters."""
         rows = self.place.rows(
             "select reason, state from dead_letters where payment_id = :id order by created_at, id", id=payment_id
         )
         return [(row["reason"], row["state"]) for row in rows]
 
     def verdicts(self, payment_id: uuid.UUID) -> list[tuple[str, str | None]]:
-        """Returns (status, verdict) of the webhooks that named the payment, in the order of their arrival."""
+        """Return (status, verdict) of the webhooks that named the payment, in the order of their arrival."""
         rows = self.place.rows(
             "select status, verdict from payment_webhooks where payment_id = :id order by received_at, id",
             id=payment_id,

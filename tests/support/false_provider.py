@@ -91,7 +91,7 @@ class Authority:
         return str(self.folder / "ca.pem")
 
     def context(self, name: str) -> ssl.SSLContext:
-        """Returns a server's TLS context with a certificate for `name`."""
+        """Return a server's TLS context with a certificate for `name`."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = sign(name, key, self.certificate.subject, self.key, is_ca=False)
         path = self.folder / f"{name}.pem"
@@ -138,7 +138,7 @@ def sign(
 
 
 def make_authority(folder: Path) -> Authority:
-    """Makes an authority whose certificate lies in `folder`."""
+    """Make an authority whose certificate lies in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = sign("test ca", key, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")]), key, is_ca=True)
     made = Authority(folder, key, certificate)

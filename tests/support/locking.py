@@ -12,7 +12,7 @@ from testbed.servers import Place
 
 @contextlib.contextmanager
 def held_lock(place: Place, sql: str, *values: object) -> Iterator[None]:
-    """Holds the locks that the superuser's `sql` takes, at least one row, for the time of the block."""
+    """Hold the locks that the superuser's `sql` takes, at least one row, for the time of the block."""
     connection = psycopg2.connect(place.superuser_url)
     try:
         with connection.cursor() as cursor:

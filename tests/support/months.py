@@ -55,6 +55,6 @@ def pay_for_months(place: Place, shop: Shop) -> Shop:
 
 
 def drop(place: Place, months: int = 0, is_dry_run: bool = False) -> dict[str, Drop]:
-    """Drops all that lies before the month so many before this one."""
+    """Drop all that lies before the month so many before this one."""
     before = month_ago(months).replace(day=1, hour=0)
     return {done.partition.name: done for done in drop_before(place.owner_database_url, before, ACTOR, is_dry_run)}

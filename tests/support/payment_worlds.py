@@ -127,7 +127,7 @@ class World:
 
 
 def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] | None:
-    """Does what `app.services.payments.settlement` does with the decision; None where the step cannot be taken here."""
+    """Do what `app.services.payments.settlement` does with the decision; None where the step cannot be taken here."""
     if isinstance(given, Command) and given.kind in (CommandKind.ACCEPT, CommandKind.REJECT):
         if not world.open_cases:
             return None

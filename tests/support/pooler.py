@@ -56,7 +56,7 @@ def _serve(client: socket.socket, server_socket: Path) -> None:
 
 
 def _relay(session: socket.socket, client: socket.socket | None) -> bytes:
-    """Passes on what the server says until it waits for the next query; returns the state of its transaction."""
+    """Pass on what the server says until it waits for the next query; return the state of its transaction."""
     while True:
         kind, message = _read_message(session)
         if kind == b"K":

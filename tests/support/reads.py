@@ -9,7 +9,7 @@ from testbed.servers import Place
 
 
 def count_rows_read(place: Place, runtime: Runtime, table: str) -> int:
-    """Returns how many rows scans of the table, and entries scans of its indexes, have read so far.
+    """Return how many rows scans of the table, and entries scans of its indexes, have read so far.
 
     What other connections than the runtime's have read counts once they are closed.
     """

@@ -15,7 +15,7 @@ from app.services.tenants.tenants import find_tenant
 
 @click.group("alerts")
 def command() -> None:
-    """Shows alarms."""
+    """Show alarms."""
 
 
 @command.command("list")
@@ -24,7 +24,7 @@ def command() -> None:
 @limit_option
 @json_option
 def list_all(tenant: str | None, kind: str | None, limit: int, as_json: bool) -> None:
-    """Lists alarms, newest first."""
+    """List alarms, newest first."""
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         rows = queries.list_alerts(runtime, Wanted(limit, tenant_id, kind=kind))

@@ -22,9 +22,9 @@ from app.local.processes import ROOT
     help="Where RESULTS.md and its plots go.",
 )
 def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> None:
-    """Measures every key of bench/RESULTS.md in one run and writes that page anew.
+    """Measure every key of bench/RESULTS.md in one run and write that page anew.
 
-    Needs no running stack: it starts servers and processes of its own, in a temporary folder (TMPDIR), and ends them.
+    Needs no running stack: it starts servers and processes of its own, in a temporary folder (TMPDIR), and end them.
     On two quiet processors the short form takes less than five minutes; the long one some thirty, and 60 GB of disk.
     With --only the long settle_at_10m takes some twenty minutes, nearly all of it to fill ten million payments.
     """

@@ -56,7 +56,7 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what it
 
 @click.group("dead-letters")
 def command() -> None:
-    """Shows work that a person must look at, and carries out what the person decides."""
+    """Show work that a person must look at, and carries out what the person decides."""
 
 
 @command.command("list")
@@ -66,7 +66,7 @@ def command() -> None:
 @limit_option
 @json_option
 def list_all(tenant: str | None, words: tuple[str, ...], state: str, limit: int, as_json: bool) -> None:
-    """Lists dead letters, newest first."""
+    """List dead letters, newest first."""
     with open_runtime() as runtime:
         rows = dead_letters.list_dead_letters(runtime.database, _read(runtime, tenant, words, state), limit)
     print_rows(rows, _COLUMNS, as_json=as_json, empty="No such dead letters.")
@@ -76,7 +76,7 @@ def list_all(tenant: str | None, words: tuple[str, ...], state: str, limit: int,
 @click.argument("dead_letter_id", metavar="ID", type=click.UUID)
 @json_option
 def show(dead_letter_id: uuid.UUID, as_json: bool) -> None:
-    """Shows a dead letter with its raw bytes, headers and history."""
+    """Show a dead letter with its raw bytes, headers and history."""
     with open_runtime() as runtime:
         found = dead_letters.read_dead_letter(runtime.database, None, dead_letter_id)
     print_json(found) if as_json else print_fields(found, _ALL)
@@ -101,10 +101,10 @@ def redrive_some(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Makes the work of dead letters due again: those named, or with --filter all open ones that fit.
+    """Make the work of dead letters due again: those named, or with --filter all open ones that fit.
 
     A webhook is settled anew, judged as when it was received; a provider call is made anew. Doing it twice does no
-    harm. Many come due at a limited pace. Shows the effect and asks first with --filter, which shows the count too,
+    harm. Many come due at a limited pace. Show the effect and ask first with --filter, which shows the count too,
     and where a named one moves money.
     """
     if bool(dead_letter_ids) == bool(words):
@@ -161,7 +161,7 @@ def _confirm_effects(effects: list[redrive.Effect]) -> None:
 @reason_option
 @json_option
 def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Credits the money in a dead letter, as it was received. Shows the effect and asks first."""
+    """Credit the money in a dead letter, as it was received. Show the effect and ask first."""
     _decide(resolve.accept, "Accept it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
@@ -172,7 +172,7 @@ def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | No
 @reason_option
 @json_option
 def reject(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Closes a dead letter without a credit. Shows the effect and asks first."""
+    """Close a dead letter without a credit. Show the effect and ask first."""
     _decide(resolve.reject, "Reject it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
@@ -195,7 +195,7 @@ def _decide(
 
 
 def _summarize(found: dict[str, Any]) -> str:
-    """Returns in one line what a person decides about."""
+    """Return in one line what a person decides about."""
     parts = [found["reason"]]
     if found["amount"] is not None:
         parts.append(f"{found['amount']} {found['currency']}")
@@ -205,7 +205,7 @@ def _summarize(found: dict[str, Any]) -> str:
 
 
 def _tenant_of(runtime: Runtime, dead_letter_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> uuid.UUID:
-    """Returns whose dead letter it is. Raises RequestRejected (404) where it is none of `tenant_id`'s."""
+    """Return whose dead letter it is. Raise RequestRejected (404) where it is none of `tenant_id`'s."""
     return uuid.UUID(dead_letters.read_dead_letter(runtime.database, tenant_id, dead_letter_id)["tenant_id"])
 
 
@@ -229,7 +229,7 @@ def _print_effect(dead_letter_id: uuid.UUID, effect: str, is_dry_run: bool, as_j
 
 
 def _read(runtime: Runtime, tenant: str | None, words: tuple[str, ...], state: str) -> Filters:
-    """Returns the filters that `NAME=VALUE` words name. Raises click.UsageError."""
+    """Return the filters that `NAME=VALUE` words name. Raise click.UsageError."""
     values: dict[str, Any] = {"tenant_id": find_tenant(runtime, tenant) if tenant else None, "state": state}
     for word in words:
         name, equals, value = word.partition("=")

@@ -41,9 +41,9 @@ class DemoFailed(click.ClickException):
 )
 @json_option
 def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
-    """Pays one deposit through to the wallet and prints what happened.
+    """Pay one deposit through to the wallet and print what happened.
 
-    Uses the stack that runs in SLUICE_HOME, or else starts one on free ports and stops it afterwards. Exits with 0
+    Use the stack that runs in SLUICE_HOME, or else starts one on free ports and stop it afterwards. Exit with 0
     only if the wallet really holds the money.
     """
     try:
@@ -61,7 +61,7 @@ def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Gives the run.json of the running stack, or of one started for the length of the block."""
+    """Give the run.json of the running stack, or of one started for the length of the block."""
     run = find_running(settings.home)
     if run is not None:
         click.echo(f"Using the stack that runs in {settings.home}", err=True)
@@ -92,7 +92,7 @@ class Visitor:
         self._session.close()
 
     def deposit(self, amount: str, currency: str, amount_minor: int) -> dict[str, Any]:
-        """Returns the whole story; `ok` is true only if the wallet's balance rose by exactly the amount."""
+        """Return the whole story; `ok` is true only if the wallet's balance rose by exactly the amount."""
         before, started = self.balance_minor(currency), time.monotonic()
         payment = self.wait_until_known(self.ask(amount, currency))
         self.call("POST", f"{self.sandbox}/v1/payments/{payment['provider_reference']}/pay", json={})
@@ -110,7 +110,7 @@ class Visitor:
         }
 
     def call(self, method: str, url: str, **options: Any) -> Any:
-        """Returns the JSON of an answer. Raises DemoFailed for any but a good one."""
+        """Return the JSON of an answer. Raise DemoFailed for any but a good one."""
         headers = {**(self._key if url.startswith(f"{self.web}/") else {}), **options.pop("headers", {})}
         answer = self._session.request(method, url, headers=headers, timeout=ANSWER_SECONDS, **options)
         if not answer.ok:
@@ -118,18 +118,18 @@ class Visitor:
         return answer.json()
 
     def ask(self, amount: str, currency: str) -> dict[str, Any]:
-        """Asks for the deposit; returns the payment, with its redirect URL if that was there within ten seconds."""
+        """Ask for the deposit; return the payment, with its redirect URL if that was there within ten seconds."""
         body = {"user_id": self.user_id, "amount": amount, "currency": currency}
         headers = {"Idempotency-Key": f"{self.user_id}-1", "Prefer": "wait=10"}
         asked: dict[str, Any] = self.call("POST", f"{self.web}/api/payments/deposit", json=body, headers=headers)
         return asked
 
     def wait_until_known(self, payment: dict[str, Any]) -> dict[str, Any]:
-        """Returns the payment once the provider has it."""
+        """Return the payment once the provider has it."""
         return self._watch(payment, "", lambda seen: seen["provider_reference"] is not None)
 
     def wait_until_ended(self, payment: dict[str, Any]) -> dict[str, Any]:
-        """Returns the payment once it has ended."""
+        """Return the payment once it has ended."""
         ended = ("completed", "failed", "cancelled")
         return self._watch(payment, "&until=ended", lambda seen: seen["status"] in ended)
 
@@ -147,16 +147,16 @@ class Visitor:
         return payment
 
     def wallet(self, currency: str) -> dict[str, Any] | None:
-        """Returns the user's wallet in one currency, or None where there is none yet."""
+        """Return the user's wallet in one currency, or None where there is none yet."""
         wallets = self.call("GET", f"{self.web}/api/wallets/{self.user_id}")["data"]
         return next((wallet for wallet in wallets if wallet["currency"] == currency), None)
 
     def balance_minor(self, currency: str) -> int:
-        """Returns the balance of the user's wallet in minor units."""
+        """Return the balance of the user's wallet in minor units."""
         return int((self.wallet(currency) or {"balance_minor": 0})["balance_minor"])
 
     def timeline(self, payment: dict[str, Any]) -> list[dict[str, Any]]:
-        """Returns the timeline once its notifications have their numbers: events may trail the payment by moments."""
+        """Return the timeline once its notifications have their numbers: events may trail the payment by moments."""
         deadline = time.monotonic() + NUMBERED_SECONDS
         while True:
             events: list[dict[str, Any]] = self.call("GET", f"{self.web}/api/payments/{payment['id']}/timeline")["data"]
@@ -167,7 +167,7 @@ class Visitor:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Prints the timeline, and whether the money is there."""
+    """Print the timeline, and whether the money is there."""
     payment, wallet = report["payment"], report["wallet"]
     click.echo(f"\nPayment {payment['id']}\n")
     print_timeline(report["timeline"])

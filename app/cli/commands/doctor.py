@@ -19,9 +19,9 @@ _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 @click.command("doctor", short_help="Looks over the installation.")
 @json_option
 def command(as_json: bool) -> None:
-    """Looks over the installation: OK, WARN or FAIL for each thing; exits with 1 if anything is FAIL.
+    """Look over the installation: OK, WARN or FAIL for each thing; exit with 1 if anything is FAIL.
 
-    It changes nothing and prints no secret.
+    It changes nothing and print no secret.
     """
     with open_runtime() as runtime, console(stderr=True).status("Looking"):
         found = list(examine(runtime))

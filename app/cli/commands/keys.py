@@ -17,7 +17,7 @@ from models.tables.tenants import ROLES
 
 @click.group("keys")
 def command() -> None:
-    """Makes, revokes and lists secret keys."""
+    """Make, revoke and list secret keys."""
 
 
 @command.command("create")
@@ -34,7 +34,7 @@ def command() -> None:
 @click.option("--expires", type=End(), help="When it ends: 90d, 2027-01-31 or 2027-01-31T12:00:00Z; never without.")
 @json_option
 def create(tenant: str, role: str, label: str, expires: datetime.datetime | None, as_json: bool) -> None:
-    """Makes a secret key and prints it, this one time."""
+    """Make a secret key and print it, this one time."""
     if len(label) > 200:
         raise click.BadParameter("has more than 200 characters", param_hint="--label")
     with open_runtime() as runtime:
@@ -59,7 +59,7 @@ def create(tenant: str, role: str, label: str, expires: datetime.datetime | None
 @reason_option
 @json_option
 def revoke(key_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Revokes a key, and with it every token that was made with it; asks first at a terminal."""
+    """Revoke a key, and with it every token that was made with it; ask first at a terminal."""
     if not yes:
         effect = f"Key {key_id} and every token made with it are refused within a second. This cannot be undone."
         confirm_at_terminal(effect, "Revoke it?")
@@ -76,7 +76,7 @@ def revoke(key_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> N
 @tenant_option()
 @json_option
 def list_all(tenant: str | None, as_json: bool) -> None:
-    """Lists keys, oldest first, without their secrets."""
+    """List keys, oldest first, without their secrets."""
     with open_runtime() as runtime:
         rows = tenants.list_keys(runtime, tenants.find_tenant(runtime, tenant) if tenant else None)
     columns = {

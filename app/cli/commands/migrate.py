@@ -13,10 +13,10 @@ from models.migrations import newest_revision, upgrade
 @click.command("migrate", short_help="Brings the database to the newest revision.")
 @json_option
 def command(as_json: bool) -> None:
-    """Brings the database to the newest revision, with DATABASE_OWNER_URL, and makes the partitions that are missing.
+    """Bring the database to the newest revision, with DATABASE_OWNER_URL, and make the partitions that are missing.
 
     The login of each DATABASE_<TYPE>_URL that is set becomes a member of that process type's roles; one that is missing
-    is created. Does nothing where all is there already.
+    is created. Do nothing where all is there already.
     """
     settings = find_settings()
     owner_url = settings.required("owner_database_url")

@@ -32,7 +32,7 @@ _DROP_COLUMNS = {"name": "Partition", "rows": "Rows", "dropped": "Dropped", "why
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Shows the months of webhooks, notifications and audit, and drops those that nothing needs any more.
+    """Show the months of webhooks, notifications and audit, and drop those that nothing needs any more.
 
     Alone it does what `list` does.
     """
@@ -43,7 +43,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @command.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """Lists partitions with their size and what keeps them; a month is from its first day to the next one's."""
+    """List partitions with their size and what keeps them; a month is from its first day to the next one's."""
     with open_runtime() as runtime:
         rows = show_partitions(runtime)
     print_rows(rows, _COLUMNS, as_json=as_json)
@@ -56,7 +56,7 @@ def list_all(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Drops whole months that nothing needs any more, with DATABASE_OWNER_URL; they cannot be got back.
+    """Drop whole months that nothing needs any more, with DATABASE_OWNER_URL; they cannot be got back.
 
     A month goes when its webhooks are settled, its notifications numbered, its audit sealed and proved, no row of it
     is missing, and no open payment, dead letter or case has rows in it. Of each table the oldest goes first. Each drop
@@ -78,7 +78,7 @@ def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: boo
 
 
 def _months_ago(months: int) -> datetime.datetime:
-    """Returns the beginning of the month, in UTC, that lies so many months before this one."""
+    """Return the beginning of the month, in UTC, that lies so many months before this one."""
     today = datetime.datetime.now(datetime.UTC)
     years, month = divmod(today.year * 12 + today.month - 1 - months, 12)
     return datetime.datetime(max(years, 1), month + 1, 1, tzinfo=datetime.UTC)

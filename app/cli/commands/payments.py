@@ -20,7 +20,7 @@ from app.services.tenants.tenants import find_tenant
 
 @click.group("payments")
 def command() -> None:
-    """Shows payments."""
+    """Show payments."""
 
 
 command.add_command(explain)
@@ -43,7 +43,7 @@ def list_all(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Lists payments, newest first."""
+    """List payments, newest first."""
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         wanted = Wanted(limit, tenant_id, user_id, status=status, after=created_after, before=created_before)
@@ -65,7 +65,7 @@ def list_all(
 @click.argument("payment_id", metavar="ID", type=click.UUID)
 @json_option
 def show(payment_id: uuid.UUID, as_json: bool) -> None:
-    """Shows a payment and everything that happened to it."""
+    """Show a payment and everything that happened to it."""
     with open_runtime() as runtime:
         story = queries.show_payment(runtime, payment_id)
     if as_json:

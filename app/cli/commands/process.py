@@ -14,7 +14,7 @@ from app.runtime.settings import Settings
 @click.command("process", short_help="Becomes one process of a stack, for containers.")
 @click.argument("name")
 def command(name: str) -> None:
-    """Becomes the process NAME, configured by the environment alone: for containers and other supervisors.
+    """Become the process NAME, configured by the environment alone: for containers and other supervisors.
 
     NAME is web, sockets, worker-settle, worker-provider, beat, flower or sandbox. It stays in the foreground and
     keeps this process's id, so that signals reach it.
@@ -33,7 +33,7 @@ def command(name: str) -> None:
 
 
 def _check(process: Process, settings: Settings) -> None:
-    """Says at once what is missing: a server that only answers 500 or a worker in a crash loop would say it late."""
+    """Say at once what is missing: a server that only answers 500 or a worker in a crash loop would say it late."""
     if process.login:
         settings.required("database_url")
     for group in process.needs:
@@ -46,7 +46,7 @@ def _check(process: Process, settings: Settings) -> None:
 
 
 def _share_metrics(process: Process, settings: Settings) -> None:
-    """Gives a process type of several processes the empty folder in which they add up their numbers."""
+    """Give a process type of several processes the empty folder in which they add up their numbers."""
     folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or settings.home / "metrics" / process.name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in folder.glob("*.db"):

@@ -39,7 +39,7 @@ _COLUMNS = {
 
 @click.group("providers", short_help="Makes, lists, changes, disables and enables providers.")
 def command() -> None:
-    """Makes, lists, changes, disables and enables providers, and rotates their webhook secrets."""
+    """Make, list, change, disables and enables providers, and rotate their webhook secrets."""
 
 
 @command.command("create")
@@ -79,7 +79,7 @@ def create(
     is_default: bool,
     as_json: bool,
 ) -> None:
-    """Makes the provider NAME for a tenant and prints its webhook secret, this one time.
+    """Make the provider NAME for a tenant and print its webhook secret, this one time.
 
     A tenant's first provider becomes its default. Our key at the provider is never an argument: other users of the
     machine can read those.
@@ -138,7 +138,7 @@ def _read_secret(file: IO[str], option: str) -> str:
 @tenant_option()
 @json_option
 def list_all(tenant: str | None, as_json: bool) -> None:
-    """Lists providers, oldest first, without their secrets."""
+    """List providers, oldest first, without their secrets."""
     with open_runtime() as runtime:
         rows = providers.list_providers(runtime, find_tenant(runtime, tenant) if tenant else None)
     print_rows(rows, _COLUMNS, as_json=as_json, empty="No providers yet.")
@@ -175,7 +175,7 @@ def update(
     is_default: bool,
     as_json: bool,
 ) -> None:
-    """Changes a provider, from its next call on: what is not named stays as it is.
+    """Change a provider, from its next call on: what is not named stays as it is.
 
     After a refusal of our key or configuration: change it here, then redrive the dead letters of kind provider_call.
     """
@@ -208,7 +208,7 @@ def update(
 
 
 def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[str, ...] | None:
-    """Returns the new list, an empty one where it is cleared, None where it stays."""
+    """Return the new list, an empty one where it is cleared, None where it stays."""
     if values and is_cleared:
         raise click.UsageError(f"{names} contradict each other")
     return values if values or is_cleared else None
@@ -224,7 +224,7 @@ def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[st
 )
 @json_option
 def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | None, as_json: bool) -> None:
-    """Adds a webhook secret, by default a new one, and prints it, this one time; the old ones hold for the overlap."""
+    """Add a webhook secret, by default a new one, and print it, this one time; the old ones hold for the overlap."""
     given = _read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
     with open_runtime() as runtime:
         secret = providers.rotate_secret(runtime, provider_id, overlap, operator(), given)
@@ -240,9 +240,9 @@ def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | 
 @reason_option
 @json_option
 def disable(provider_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Stops new deposits with a provider; payments under way still end, and its webhooks are still taken.
+    """Stop new deposits with a provider; payments under way still end, and its webhooks are still taken.
 
-    Asks first at a terminal.
+    Ask first at a terminal.
     """
     if not yes:
         effect = f"Provider {provider_id} takes no new deposits until it is enabled again."
@@ -260,7 +260,7 @@ def disable(provider_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool
 @click.argument("provider_id", metavar="ID", type=click.UUID)
 @json_option
 def enable(provider_id: uuid.UUID, as_json: bool) -> None:
-    """Lets a disabled provider take new deposits again."""
+    """Let a disabled provider take new deposits again."""
     with open_runtime() as runtime:
         if not provider_changes.enable_provider(runtime, provider_id, operator()):
             raise click.ClickException(f"there is no provider {provider_id} that could be enabled")

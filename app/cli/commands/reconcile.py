@@ -25,7 +25,7 @@ EXIT_NOT_COMPARED = 3
 @click.option("--to", "end", type=Moment(), help="To before here; now without it.")
 @json_option
 def command(provider_id: uuid.UUID, start: datetime.datetime, end: datetime.datetime | None, as_json: bool) -> None:
-    """Compares a period with the provider's list and opens a case for each difference: exit 0 if there is none, else 1.
+    """Compare a period with the provider's list and open a case for each difference: exit 0 if there is none, else 1.
 
     An open payment is settled by what the list says, as by a poll. All other differences move no money and wait as
     dead letters of kind `reconciliation`. Differences whose case a person has closed are not told again. Exit 3 means

@@ -14,13 +14,13 @@ from app.services.tenants.key_rotation import rotate_encryption
 
 @click.group("secrets")
 def command() -> None:
-    """Makes and changes the keys that provider secrets are encrypted with."""
+    """Make and change the keys that provider secrets are encrypted with."""
 
 
 @command.command("new-key")
 @json_option
 def new_key(as_json: bool) -> None:
-    """Prints a new key for SLUICE_ENCRYPTION_KEYS."""
+    """Print a new key for SLUICE_ENCRYPTION_KEYS."""
     key = new_encryption_key()
     if as_json:
         print_json({"key": key})
@@ -32,7 +32,7 @@ def new_key(as_json: bool) -> None:
 @click.option("--anyway", is_flag=True, help="Also where a running process lacks the first key.")
 @json_option
 def rotate_key(anyway: bool, as_json: bool) -> None:
-    """Re-encrypts every stored secret with the first key of SLUICE_ENCRYPTION_KEYS.
+    """Re-encrypt every stored secret with the first key of SLUICE_ENCRYPTION_KEYS.
 
     Put the new key first, keep the old one behind it and restart every process; then run this. A running process that
     lacks the new key could read no secret afterwards: then nothing is done, and it is named. What no key decrypts is

@@ -27,7 +27,7 @@ _LABELS = {
 
 @click.group("tenants")
 def command() -> None:
-    """Makes, lists and changes tenants, and sets their policy."""
+    """Make, list and changes tenants, and set their policy."""
 
 
 @command.command("create")
@@ -55,7 +55,7 @@ def create(
     amount_minor_max: int | None,
     as_json: bool,
 ) -> None:
-    """Makes a tenant; it needs a key and a provider before it can take deposits."""
+    """Make a tenant; it needs a key and a provider before it can take deposits."""
     limit = None if unlimited else requests_per_second
     new = NewTenant(name, origins, success_url, failure_url, limit, amount_minor_max)
     with open_runtime() as runtime:
@@ -90,7 +90,7 @@ def update(
     amount_minor_max: int | None,
     as_json: bool,
 ) -> None:
-    """Changes the tenant NAME (or id): what is not named stays as it is. It counts within a second.
+    """Change the tenant NAME (or id): what is not named stays as it is. It counts within a second.
 
     What happens to late or other money is set by `sluice tenants policy`.
     """
@@ -115,7 +115,7 @@ def update(
 @command.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """Lists all tenants, oldest first."""
+    """List all tenants, oldest first."""
     with open_runtime() as runtime:
         rows = tenants.list_tenants(runtime)
     columns = {
@@ -146,7 +146,7 @@ def list_all(as_json: bool) -> None:
 )
 @json_option
 def policy(tenant: str, as_json: bool, **changes: Any) -> None:
-    """Shows a tenant's policy for what does not go as asked, or changes it for every decision from now on."""
+    """Show a tenant's policy for what does not go as asked, or change it for every decision from now on."""
     given = {name: value for name, value in changes.items() if value is not None}
     if "tolerance_percent" in given:
         try:

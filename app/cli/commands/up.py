@@ -11,7 +11,7 @@ from app.runtime.settings import Settings
 
 @click.command("up", short_help="Starts everything on this machine.")
 def command() -> None:
-    """Starts everything on this machine and stays in the foreground."""
+    """Start everything on this machine and stay in the foreground."""
     from app.local.bootstrap import prepare
     from app.local.up import up
 

@@ -32,7 +32,7 @@ _HEADS = "the chain of seals goes on from the head that was kept outside the dat
 @click.option("--write-head", type=click.Path(dir_okay=False, path_type=Path), help="Keep the heads of the seals here.")
 @json_option
 def command(full: bool, tenant: str | None, check_head: Path | None, write_head: Path | None, as_json: bool) -> None:
-    """Proves the books while the system runs: exit 0 if they hold, else 1 and each broken invariant.
+    """Prove the books while the system runs: exit 0 if they hold, else 1 and each broken invariant.
 
     Small books are read whole. Large ones are read on from what the last proof has found in order; --full reads them
     from their beginning. Open cases, dead letters and work in flight are no faults. A file of heads, kept where who can
@@ -95,7 +95,7 @@ def _add_broken(report: Report, heads: list[seal_heads.Head]) -> None:
 
 
 def print_report(report: Report) -> None:
-    """Prints the verdict in one line, then each broken invariant with its first rows."""
+    """Print the verdict in one line, then each broken invariant with its first rows."""
     for each in sorted(report.broken.values(), key=lambda broken: (int(broken.invariant[1:]), broken.what)):
         click.echo(f"{each.invariant} does not hold: {each.what} ({each.count} rows)")
         for row in each.rows[:ROWS_PRINTED]:

@@ -38,7 +38,7 @@ _REFUSED = {
 
 @click.group("webhooks")
 def command() -> None:
-    """Shows what providers sent, and lets it be settled again."""
+    """Show what providers sent, and let it be settled again."""
 
 
 @command.command("list")
@@ -58,7 +58,7 @@ def list_all(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Lists webhooks, newest first."""
+    """List webhooks, newest first."""
     if refused and (payment_id or status):
         raise click.UsageError("a refused webhook has no status and belongs to no payment")
     with open_runtime() as runtime:
@@ -72,7 +72,7 @@ def list_all(
 @click.argument("webhook_id", metavar="ID", type=click.UUID)
 @json_option
 def show(webhook_id: uuid.UUID, as_json: bool) -> None:
-    """Shows a webhook with its headers and its bytes, exactly as it was sent.
+    """Show a webhook with its headers and its bytes, exactly as it was sent.
 
     In JSON the bytes are `body`, and `body_base64` as well, since they need not be text.
     """
@@ -116,9 +116,9 @@ def _print_webhook(webhook: dict[str, Any], body: bytes) -> None:
 @reason_option
 @json_option
 def replay(webhook_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Lets a webhook be settled once more, whatever became of it; its money is credited once all the same.
+    """Let a webhook be settled once more, whatever became of it; its money is credited once all the same.
 
-    Shows the effect and asks first where it moves money.
+    Show the effect and ask first where it moves money.
     """
     with open_runtime() as runtime:
         tenant_id = queries.show_webhook(runtime, webhook_id)["tenant_id"]

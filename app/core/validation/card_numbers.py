@@ -67,12 +67,12 @@ _INVISIBLE = frozenset({"Cf", "Mn", "Me"})
 
 
 def has_card(text: str) -> bool:
-    """Returns whether `text` has a payment card number in it."""
+    """Return whether `text` has a payment card number in it."""
     return next(find_cards(text), None) is not None
 
 
 def find_cards(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yields where each card number in `text` begins and ends, and its digits; none overlaps another."""
+    """Yield where each card number in `text` begins and end, and its digits; none overlaps another."""
     places: Sequence[int]
     if text.isascii():
         plain, places = text, range(len(text))
@@ -93,7 +93,7 @@ def find_cards(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _to_ascii(character: str) -> str:
-    """Returns a digit of any script as 0 to 9, another letter as x, and all else as a divider."""
+    """Return a digit of any script as 0 to 9, another letter as x, and all else as a divider."""
     if character.isascii():
         return character
     digit = unicodedata.digit(character, None)
@@ -116,7 +116,7 @@ def _blank_iban(match: re.Match[str]) -> str:
 
 
 def _chains(plain: str) -> Iterator[list[re.Match[str]]]:
-    """Yields groups of digits that only dividers part, as lists."""
+    """Yield groups of digits that only dividers part, as lists."""
     chain: list[re.Match[str]] = []
     for group in _DIGITS.finditer(plain):
         between = plain[chain[-1].end() : group.start()] if chain else ""
@@ -129,7 +129,7 @@ def _chains(plain: str) -> Iterator[list[re.Match[str]]]:
 
 
 def _windows(chain: list[re.Match[str]], plain: str) -> Iterator[tuple[int, int]]:
-    """Yields the first and last group of what may be one number.
+    """Yield the first and last group of what may be one number.
 
     That is a group by itself, groups of the sizes that people write, or all groups that one divider parts.
     """
@@ -151,7 +151,7 @@ def _windows(chain: list[re.Match[str]], plain: str) -> Iterator[tuple[int, int]
 
 
 def _is_part_of_an_id(plain: str, group: re.Match[str]) -> bool:
-    """Returns whether digits stand in a word such as `7f4242424242424242a1`, in which letters and digits alternate."""
+    """Return whether digits stand in a word such as `7f4242424242424242a1`, in which letters and digits alternate."""
     before = _WORD_END.search(plain, max(group.start() - _ID_LENGTH_MAX, 0), group.start())
     after = _WORD.match(plain, group.end(), group.end() + _ID_LENGTH_MAX)
     around = (before.group() if before else "") + (after.group() if after else "")

@@ -9,7 +9,7 @@ REASON_LENGTH_MAX = 500
 
 
 def check_reason(reason: str) -> str:
-    """Returns `reason` without blanks around it. Raises ValueError for a reason that cannot be kept."""
+    """Return `reason` without blanks around it. Raise ValueError for a reason that cannot be kept."""
     stripped = reason.strip()
     if not stripped or len(reason) > REASON_LENGTH_MAX:
         raise ValueError(f"must have 1 to {REASON_LENGTH_MAX} characters")

@@ -23,7 +23,7 @@ BROKER_ERRORS = (RedisError, AMQPError, KombuError, OSError, ValueError)
 
 
 def measure_queues(url: str) -> dict[str, int]:
-    """Return the length of each queue of doorbells. Raises one of BROKER_ERRORS where the broker cannot be asked."""
+    """Return the length of each queue of doorbells. Raise one of BROKER_ERRORS where the broker cannot be asked."""
     if is_amqp(url):
         with open_amqp(url) as connection:
             return {queue: _count_messages(connection, queue) for queue in RING_QUEUES}
@@ -32,7 +32,7 @@ def measure_queues(url: str) -> dict[str, int]:
 
 
 def measure_lists(redis: Redis) -> dict[str, int]:
-    """Return the length of each queue of doorbells in Redis. Raises RedisError."""
+    """Return the length of each queue of doorbells in Redis. Raise RedisError."""
     with redis.pipeline(transaction=False) as pipeline:
         for queue in RING_QUEUES:
             pipeline.llen(queue)

@@ -93,7 +93,7 @@ class Channel(redis.Channel):
         self._with_right_types(self._binding_keys(exchange), lambda: parent._queue_bind(exchange, *binding))
 
     def get_table(self, exchange: str) -> Any:
-        """Returns the exchange's bindings, none where their key was of a wrong type."""
+        """Return the exchange's bindings, none where their key was of a wrong type."""
         parent: Any = super()
         return self._with_right_types(self._binding_keys(exchange), lambda: parent.get_table(exchange))
 
@@ -118,7 +118,7 @@ class Channel(redis.Channel):
         return {**dict.fromkeys(members, "set"), self.keyprefix_binding_deadlines: "zset"}
 
     def _with_right_types(self, expected: dict[str, str], action: Callable[[], Result]) -> Result:
-        """Runs `action`; where a key has a wrong type, removes those of `expected` that do and runs it again."""
+        """Run `action`; where a key has a wrong type, remove those of `expected` that do and run it again."""
         try:
             return action()
         except ResponseError as error:
@@ -154,7 +154,7 @@ class SentinelTransport(redis.SentinelTransport):
 
 
 def use_guarded_transport() -> None:
-    """Makes kombu take this transport for all its Redis URLs."""
+    """Make kombu take this transport for all its Redis URLs."""
     for name, path in TRANSPORT_ALIASES.items():
         if path == "kombu.transport.redis:Transport":
             TRANSPORT_ALIASES[name] = f"{__name__}:{Transport.__name__}"

@@ -28,7 +28,7 @@ _unlogged = 0
 
 
 def note_failure(database: Database | None, credential: str, address: str, door: str) -> None:
-    """Counts a refused credential and logs its public part, the sender's address and why it was refused.
+    """Count a refused credential and log its public part, the sender's address and why it was refused.
 
     `door` is where it was presented: api, sockets, metrics; at metrics there is one token and nothing to look up, so
     that `database` is None. Reasons: missing, malformed, refused, unknown, wrong_secret, expired, revoked,

@@ -71,7 +71,7 @@ class Credential:
 
 
 def new_credential(prefix: str) -> Credential:
-    """Returns a fresh `sk` or `ct` credential."""
+    """Return a fresh `sk` or `ct` credential."""
     # base32-like without '_' and '.', so that the parts can be told apart.
     public_part = secrets.token_urlsafe(_PUBLIC_BYTES).replace("_", "-")
     secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -79,13 +79,13 @@ def new_credential(prefix: str) -> Credential:
 
 
 def parse_credential(plain: str) -> Credential | None:
-    """Returns the parts of a credential, or None where it has not the form of one."""
+    """Return the parts of a credential, or None where it has not the form of one."""
     match = _CREDENTIAL.fullmatch(plain)
     return match and Credential(plain, match.group(2), hashlib.sha256(match.group(3).encode()).digest())
 
 
 def authenticate(database: Database, plain: str) -> Caller | None:
-    """Returns the caller that the credential `plain` belongs to, or None where it is not good.
+    """Return the caller that the credential `plain` belongs to, or None where it is not good.
 
     Unknown, wrong, expired and revoked ones look alike, also in time: a hash is compared in any case.
     """
@@ -116,7 +116,7 @@ _remembered: OrderedDict[str, _Remembered] = OrderedDict()
 
 
 def recognise(database: Database, plain: str) -> Caller | None:
-    """Returns the caller as `authenticate` does, by a look-up that is at most a second old.
+    """Return the caller as `authenticate` does, by a look-up that is at most a second old.
 
     Only who was let in is remembered, and only the same secret is recognised: whatever else comes under a known public
     part takes the way, and the time, of an unknown one.
@@ -139,7 +139,7 @@ def recognise(database: Database, plain: str) -> Caller | None:
 
 
 def _is_good(known: _Remembered, now: float) -> bool:
-    """Returns whether the look-up is young enough; once False for one request, which is to renew it in time."""
+    """Return whether the look-up is young enough; once False for one request, which is to renew it in time."""
     if now - known.read_at < RENEWED_SECONDS:
         return True
     with _lock:
@@ -191,7 +191,7 @@ _FIND_DEAD_TOKENS = alone("select door_dead_tokens(cast(:ids as uuid[]))")
 def create_client_token(
     runtime: Runtime, tenant_id: uuid.UUID, key_id: uuid.UUID, user_id: str
 ) -> tuple[str, datetime.datetime]:
-    """Stores a client token of fifteen minutes for `user_id`; returns it and its end."""
+    """Store a client token of fifteen minutes for `user_id`; return it and its end."""
     if not USER_ID.fullmatch(user_id):
         raise RequestRejected(
             422, "The request has errors.", [{"field": "user_id", "message": "must be 1-128 of [A-Za-z0-9_.:@-]"}]
@@ -211,7 +211,7 @@ def create_client_token(
 
 
 def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datetime]:
-    """Stores a single-use ticket of thirty seconds for the client's next stream; returns it and its end."""
+    """Store a single-use ticket of thirty seconds for the client's next stream; return it and its end."""
     ticket = secrets.token_urlsafe(_SECRET_BYTES)
     new = {
         "sha256": hashlib.sha256(ticket.encode()).digest(),
@@ -224,13 +224,13 @@ def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datet
 
 
 def take_ticket(database: Database, ticket: str) -> Caller | None:
-    """Uses a ticket up; returns the client it was made for, or None where it is unknown, used or too old."""
+    """Use a ticket up; return the client it was made for, or None where it is unknown, used or too old."""
     rows = database.run_alone("door", _TAKE_TICKET, {"sha256": hashlib.sha256(ticket.encode()).digest()})
     return _caller(rows[0]._asdict()) if rows else None
 
 
 def find_dead_tokens(database: Database, token_ids: list[uuid.UUID]) -> set[uuid.UUID]:
-    """Returns those of `token_ids` that have expired or whose key was revoked."""
+    """Return those of `token_ids` that have expired or whose key was revoked."""
     return {row[0] for row in database.run_alone("door", _FIND_DEAD_TOKENS, {"ids": uuid_array(token_ids)})}
 
 
@@ -238,5 +238,5 @@ _IS_KNOWN_ORIGIN = alone("select door_origin_is_known(:origin)")
 
 
 def is_known_origin(database: Database, origin: str) -> bool:
-    """Returns whether any tenant allows the origin, in whatever case it is written."""
+    """Return whether any tenant allows the origin, in whatever case it is written."""
     return bool(database.run_alone("door", _IS_KNOWN_ORIGIN, {"origin": origin.lower()})[0][0])

@@ -35,7 +35,7 @@ class KeyUses:
         self._writer: threading.Thread | None = None
 
     def note(self, key_id: uuid.UUID) -> None:
-        """Notes a use of the key now; costs one dictionary access unless a minute has passed."""
+        """Note a use of the key now; cost one dictionary access unless a minute has passed."""
         now = time.monotonic()
         if now - self._written.get(key_id, -WRITTEN_EVERY_SECONDS) < WRITTEN_EVERY_SECONDS:
             return
@@ -55,7 +55,7 @@ class KeyUses:
             self.write()
 
     def write(self) -> None:
-        """Writes the uses noted so far; without a database they are dropped, and noted again a minute later."""
+        """Write the uses noted so far; without a database they are dropped, and noted again a minute later."""
         with self._lock:
             used, self._waiting = sorted(self._waiting), set()
             # What was not used for a minute would be written again anyway: the memory holds active keys only.

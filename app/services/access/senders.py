@@ -41,7 +41,7 @@ class Sender:
     read_at: float = 0.0
 
     def may_send_from(self, address: str) -> bool:
-        """Returns whether the provider's list of addresses, where it has one, holds `address`."""
+        """Return whether the provider's list of addresses, where it has one, holds `address`."""
         if not self.networks:
             return True
         ip = parse_address(address)
@@ -53,9 +53,9 @@ _remembered: OrderedDict[uuid.UUID, Sender] = OrderedDict()
 
 
 def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float | None = None) -> Sender | None:
-    """Returns the provider, read at most a second ago and after `newer_than`; None where there is no such one.
+    """Return the provider, read at most a second ago and after `newer_than`; None where there is no such one.
 
-    Raises ProviderUnusable where how it is configured cannot be read.
+    Raise ProviderUnusable where how it is configured cannot be read.
     """
     now = time.monotonic()
     with _lock:
@@ -73,7 +73,7 @@ def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float |
 
 
 def forget_sender(provider_id: uuid.UUID) -> None:
-    """Makes this process look the provider up anew; others do so within a second."""
+    """Make this process look the provider up anew; others do so within a second."""
     with _lock:
         _remembered.pop(provider_id, None)
 
@@ -99,7 +99,7 @@ def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None
 
 
 def _read_keys(runtime: Runtime, scheme: str, secrets: Sequence[bytes]) -> tuple[tuple[Key, ...], str]:
-    """Returns the keys that can be read, and what is the matter with the others."""
+    """Return the keys that can be read, and what is the matter with the others."""
     keys, problem = [], ""
     for secret in secrets:
         try:

@@ -50,16 +50,16 @@ _SEALS = text(
 
 
 def read_heads(database: Database, tenant_id: uuid.UUID | None = None) -> list[Head]:
-    """Returns the present heads of all chains, or of one tenant's."""
+    """Return the present heads of all chains, or of one tenant's."""
     with database.transaction("auditor") as connection:
         rows = connection.execute(_READ, {"tenant_id": tenant_id}).all()
     return [Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows]
 
 
 def load_heads(path: str | Path) -> dict[str, Head]:
-    """Returns the heads in a file by tenant; of several lines of one tenant the highest counts.
+    """Return the heads in a file by tenant; of several lines of one tenant the highest counts.
 
-    Raises OSError, and HeadFileError where a line is not one of ours.
+    Raise OSError, and HeadFileError where a line is not one of ours.
     """
     heads, unreadable = _read_file(Path(path))
     for place in unreadable:
@@ -68,7 +68,7 @@ def load_heads(path: str | Path) -> dict[str, Head]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Head], dict[int, str]]:
-    """Returns the heads in a file by tenant, and the lines that are none by their place."""
+    """Return the heads in a file by tenant, and the lines that are none by their place."""
     heads: dict[str, Head] = {}
     unreadable: dict[int, str] = {}
     for place, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
@@ -84,7 +84,7 @@ def _read_file(path: Path) -> tuple[dict[str, Head], dict[int, str]]:
 
 
 def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
-    """Returns those of `heads` that are no seal of the chain in the database: cut off, or written anew."""
+    """Return those of `heads` that are no seal of the chain in the database: cut off, or written anew."""
     with database.transaction("auditor") as connection:
         rows = connection.execute(
             _SEALS, {"tenants": [uuid.UUID(head.tenant_id) for head in heads], "numbers": [h.number for h in heads]}
@@ -94,10 +94,10 @@ def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
 
 
 def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list[Head]:
-    """Brings the file up to `heads`; returns the kept heads that the chains in the database do not continue.
+    """Bring the file up to `heads`; return the kept heads that the chains in the database do not continue.
 
     A head only ever moves on along its own chain: what contradicts the database stays, as the evidence that it is. A
-    line that cannot be read stays as well, and keeps no other tenant's head from being kept. Raises OSError.
+    line that cannot be read stays as well, and keep no other tenant's head from being kept. Raise OSError.
     """
     target = Path(path)
     with _lock(target):

@@ -72,12 +72,12 @@ _INSERT = text(
 
 
 def hash_audit_rows(rows: Sequence[RowMapping]) -> list[bytes]:
-    """Returns the hash of each row of `AUDIT_TEXT`, in order."""
+    """Return the hash of each row of `AUDIT_TEXT`, in order."""
     return [hash_row([row[column] for column in AUDIT_COLUMNS]) for row in rows]
 
 
 def seal_due(runtime: Runtime) -> int:
-    """Seals the audit rows that wait, tenant by tenant; returns how many it took up.
+    """Seal the audit rows that wait, tenant by tenant; return how many it took up.
 
     A tenant that cannot be sealed waits for the next time; unless it is trouble of the database, the error is raised
     once the others had their turn.
@@ -108,7 +108,7 @@ def seal_due(runtime: Runtime) -> int:
 
 
 def seal_tenant(runtime: Runtime, tenant_id: uuid.UUID) -> tuple[int, Head | None]:
-    """Seals one tenant's waiting rows; returns how many, and the chain's head where it has grown.
+    """Seal one tenant's waiting rows; return how many, and the chain's head where it has grown.
 
     One sealer per tenant at a time: who finds another at work leaves the rows to that one and to the next look.
     """

@@ -55,15 +55,15 @@ class UserChange:
 
 
 def user_change(posting: Posting) -> UserChange:
-    """Returns the change of the user's balance: a deposit goes in, a reversal out."""
+    """Return the change of the user's balance: a deposit goes in, a reversal out."""
     sign = 1 if posting.transfer.type == "deposit" else -1
     return UserChange(_user_key(posting), sign * posting.transfer.amount_minor)
 
 
 def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, dict[str, object]]:
-    """Writes two entries per posting and the new balances; returns by posting what the audit keeps of them.
+    """Write two entries per posting and the new balances; return by posting what the audit keeps of them.
 
-    Locks user wallets in the order of their ids, a clearing shard last. Raises sqlalchemy.exc.IntegrityError where a
+    Lock user wallets in the order of their ids, a clearing shard last. Raise sqlalchemy.exc.IntegrityError where a
     transfer key was posted before: the unique key is what makes a credit happen once.
     """
     if not postings:
@@ -99,7 +99,7 @@ def _clearing_key(posting: Posting) -> ClearingKey:
 
 
 def _move(wallet: _Wallet, direction: int, amount_minor: int) -> tuple[object, ...]:
-    """Moves the running balance; returns the values of _LEG_COLUMNS."""
+    """Move the running balance; return the values of _LEG_COLUMNS."""
     before = wallet.balance_minor
     wallet.balance_minor += direction * amount_minor
     wallet.version += 1

@@ -27,7 +27,7 @@ _WALLETS = alone(
 
 
 def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list[dict[str, Any]]:
-    """Returns the user's wallets by currency; `pending` is the sum of the user's open payments."""
+    """Return the user's wallets by currency; `pending` is the sum of the user's open payments."""
     rows = database.run_alone("web", _WALLETS, {"tenant_id": tenant_id, "user_id": user_id}, tenant_id)
     return [
         {
@@ -59,7 +59,7 @@ def read_entries(
     before: tuple[Any, ...] | None,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Returns up to `limit` entries of the user's wallets, newest first; amounts out of the wallet are negative.
+    """Return up to `limit` entries of the user's wallets, newest first; amounts out of the wallet are negative.
 
     `before` is the (at, id) after which the page begins.
     """

@@ -28,9 +28,9 @@ class Counts(Protocol):
 
 @contextlib.contextmanager
 def left_to_the_next_run(counts: Counts, payment_id: uuid.UUID | None) -> Iterator[None]:
-    """Counts a payment that is locked, or that the provider does not answer about, as in flight.
+    """Count a payment that is locked, or that the provider does not answer about, as in flight.
 
-    Raises ProviderCallFailed where the provider has not answered about more than UNANSWERED_MAX.
+    Raise ProviderCallFailed where the provider has not answered about more than UNANSWERED_MAX.
     """
     try:
         yield

@@ -38,21 +38,21 @@ _SHOWN = (
 
 
 def list_dead_letters(database: Database, filters: Filters, limit: int) -> list[dict[str, Any]]:
-    """Returns up to `limit` dead letters, newest first, of one tenant or of all."""
+    """Return up to `limit` dead letters, newest first, of one tenant or of all."""
     where, values = _conditions(filters)
     query = f"select {_SHOWN} from dead_letters where {where} order by created_at desc, id desc limit :limit"  # noqa: S608  # constants
     return [_present(row) for row in _read(database, filters.tenant_id, query, values | {"limit": limit})]
 
 
 def count_dead_letters(database: Database, filters: Filters) -> int:
-    """Returns how many dead letters the filters fit."""
+    """Return how many dead letters the filters fit."""
     where, values = _conditions(filters)
     query = f"select count(*) as total from dead_letters where {where}"  # noqa: S608  # constants
     return int(_read(database, filters.tenant_id, query, values)[0]["total"])
 
 
 def read_dead_letter(database: Database, tenant_id: uuid.UUID | None, dead_letter_id: uuid.UUID) -> dict[str, Any]:
-    """Returns a dead letter with its raw bytes (base64), headers and history. Raises RequestRejected (404)."""
+    """Return a dead letter with its raw bytes (base64), headers and history. Raise RequestRejected (404)."""
     query = f"select {_SHOWN}, body, headers, history, case_reference from dead_letters where id = :id"  # noqa: S608  # constants
     query += " and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id)"
     rows = _read(database, tenant_id, query, {"id": dead_letter_id, "tenant_id": tenant_id})

@@ -39,11 +39,11 @@ _REPEATS = text(
 
 
 def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
-    """Returns `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
+    """Return `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
 
     Beside the kinds of the timeline: `dead_letter_closed`, where no operator did it. A `webhook_refused` has the
     sender's address as well. A webhook's detail has `repeats`, how often the same bytes came
-    again. Raises RequestRejected (404) where there is no such payment.
+    again. Raise RequestRejected (404) where there is no such payment.
     """
     story = queries.show_payment(runtime, payment_id)
     parameters = {"tenant_id": story["payment"]["tenant_id"], "payment_id": payment_id}

@@ -42,7 +42,7 @@ _ALERT = "id, tenant_id, kind, severity, message, detail, at, attempts, due_at i
 
 
 def list_payments(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
-    """Returns payments as the API shows them, each with its `tenant_id`."""
+    """Return payments as the API shows them, each with its `tenant_id`."""
     rows = _select(runtime, SHOWN_COLUMNS, "payment_transactions", "created_at", wanted)
     return [_present(row) for row in rows]
 
@@ -52,7 +52,7 @@ def _present(row: RowMapping) -> dict[str, Any]:
 
 
 def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
-    """Returns `{payment, timeline}` of one payment of any tenant. Raises RequestRejected where there is none."""
+    """Return `{payment, timeline}` of one payment of any tenant. Raise RequestRejected where there is none."""
     row = _find(runtime, SHOWN_COLUMNS, "payment_transactions", payment_id)
     if row is None:
         raise RequestRejected(404, f"there is no payment {payment_id}")
@@ -60,14 +60,14 @@ def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
 
 
 def list_webhooks(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
-    """Returns verified deliveries without their bytes."""
+    """Return verified deliveries without their bytes."""
     return [dict(row) for row in _select(runtime, _WEBHOOK, "payment_webhooks", "received_at", wanted)]
 
 
 def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
-    """Returns one delivery with its headers, its raw bytes (`body`) and how often it was repeated.
+    """Return one delivery with its headers, its raw bytes (`body`) and how often it was repeated.
 
-    Raises RequestRejected where there is none.
+    Raise RequestRejected where there is none.
     """
     duplicates = "(select duplicates from webhook_keys k where k.webhook_id = payment_webhooks.id) as duplicates"
     columns = f"{_WEBHOOK}, headers, body, encode(body_sha256, 'hex') as body_sha256, {duplicates}"
@@ -78,12 +78,12 @@ def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
 
 
 def list_refusals(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
-    """Returns refused deliveries; the ten thousand newest are kept."""
+    """Return refused deliveries; the ten thousand newest are kept."""
     return [dict(row) for row in _select(runtime, _REFUSAL, "webhook_refusals", "at", wanted, order="sequence desc")]
 
 
 def list_alerts(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
-    """Returns alarms; `is_waiting` says that one is still to be posted to ALERT_URL."""
+    """Return alarms; `is_waiting` says that one is still to be posted to ALERT_URL."""
     return [dict(row) for row in _select(runtime, _ALERT, "alerts", "at", wanted, order="at desc")]
 
 

@@ -68,9 +68,9 @@ class _Place:
 def reconcile(
     runtime: Runtime, provider_id: uuid.UUID, start: datetime.datetime, end: datetime.datetime, actor: str
 ) -> Report:
-    """Compares the payments created from `start` to before `end`.
+    """Compare the payments created from `start` to before `end`.
 
-    Raises RequestRejected (404) for an unknown provider, ProviderCallFailed where its list cannot be read, and
+    Raise RequestRejected (404) for an unknown provider, ProviderCallFailed where its list cannot be read, and
     ProviderUnusable where it cannot be called as it is configured.
     """
     place = _open(runtime, provider_id, actor)
@@ -128,7 +128,7 @@ def _load(place: _Place, ids: list[uuid.UUID]) -> dict[uuid.UUID, Payment]:
 def _sent_between(
     place: _Place, start: datetime.datetime, end: datetime.datetime, seen: set[uuid.UUID]
 ) -> Iterator[Payment]:
-    """Yields our payments of the period that the provider has given a reference and did not list."""
+    """Yield our payments of the period that the provider has given a reference and did not list."""
     query = text(
         f"select {COLUMNS} from payment_transactions p"  # noqa: S608  # constants
         " where tenant_id = :tenant_id and provider_id = :provider_id and created_at >= :start and created_at < :end"
@@ -192,7 +192,7 @@ def _settle(place: _Place, report: Report, payment: Payment, fact: Fact) -> None
 
 
 def _is_confirmed(place: _Place, payment: Payment, row: Listed | None, difference: Difference) -> bool:
-    """Asks for the payment once more, then looks at ours again: what changes meanwhile is no difference yet."""
+    """Ask for the payment once more, then looks at ours again: what changes meanwhile is no difference yet."""
     reference = payment.provider_reference if row is None else row.reference
     fact = place.adapter.fetch(place.account, Subject(payment.id, reference))
     if row is None:
@@ -227,7 +227,7 @@ _CLOSE = text(
 
 
 def _keep(place: _Place, difference: Difference) -> bool:
-    """Opens the difference's case; returns False where a person has closed it and so knows of it."""
+    """Open the difference's case; return False where a person has closed it and so knows of it."""
     about = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "key": difference.key}
     with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
         known = connection.execute(_KNOWN, about).first()
@@ -264,7 +264,7 @@ def _alarm(connection: Connection, place: _Place, difference: Difference) -> Non
 
 
 def _close_others(place: _Place, payment: Payment | None, difference: Difference | None) -> int:
-    """Closes cases of earlier runs about the payment that are no difference any more."""
+    """Close cases of earlier runs about the payment that are no difference any more."""
     if payment is None or not payment.has_open_case:
         return 0
     values = {

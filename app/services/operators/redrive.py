@@ -109,7 +109,7 @@ def redrive(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> Effect:
-    """Redrives one dead letter. Raises RequestRejected: 404, or 409 where it is closed or nothing can be done again."""
+    """Redrive one dead letter. Raise RequestRejected: 404, or 409 where it is closed or nothing can be done again."""
     by = Operator(actor, reason)
     with runtime.database.transaction("clerk", tenant_id) as connection:
         effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, 0.0, is_dry_run)
@@ -126,7 +126,7 @@ def redrive_many(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> list[Effect]:
-    """Redrives up to `limit` open dead letters that fit, each in a transaction of its own, spread over time."""
+    """Redrive up to `limit` open dead letters that fit, each in a transaction of its own, spread over time."""
     found = list_dead_letters(runtime.database, replace(filters, state="open"), min(limit, REDRIVES_MAX))
     effects: list[Effect] = []
     by = Operator(actor, reason)
@@ -146,7 +146,7 @@ def redrive_many(
 
 
 def preview_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> Preview:
-    """Returns what settling a webhook again would do at this moment. Raises RequestRejected as `replay_webhook`."""
+    """Return what settling a webhook again would do at this moment. Raise RequestRejected as `replay_webhook`."""
     with runtime.database.transaction("clerk", tenant_id) as connection:
         preview, _ = _preview_webhook(runtime, connection, tenant_id, webhook_id)
     return preview
@@ -155,9 +155,9 @@ def preview_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUI
 def replay_webhook(
     runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID, actor: str, reason: str | None = None
 ) -> str:
-    """Lets a webhook be settled once more, whatever became of it; returns what it would do at this moment.
+    """Let a webhook be settled once more, whatever became of it; return what it would do at this moment.
 
-    Raises RequestRejected: 404, or 409 for one that is kept as a mark only (the same id with other bytes).
+    Raise RequestRejected: 404, or 409 for one that is kept as a mark only (the same id with other bytes).
     """
     with runtime.database.transaction("clerk", tenant_id) as connection:
         preview, item = _preview_webhook(runtime, connection, tenant_id, webhook_id)
@@ -218,7 +218,7 @@ def _stays_open(row: RowMapping) -> bool:
 def _preview_webhook(
     runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID
 ) -> tuple[Preview, Item | None]:
-    """Returns what the webhook would do at this moment, and its item where the body can be read."""
+    """Return what the webhook would do at this moment, and its item where the body can be read."""
     found = connection.execute(_WEBHOOK, {"tenant_id": tenant_id, "webhook_id": webhook_id}).mappings().first()
     if found is None:
         raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
@@ -234,7 +234,7 @@ def _preview_webhook(
 def _put_webhook_back(
     connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID, wait: float
 ) -> dict[str, Any] | None:
-    """Makes the webhook due again; returns its verdict so far, None where it has none yet.
+    """Make the webhook due again; return its verdict so far, None where it has none yet.
 
     The row holds the last verdict only. The audit keeps the one before, so that the timeline shows both in order.
     """

@@ -39,7 +39,7 @@ CLOSE = text(
 
 
 def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID) -> RowMapping:
-    """Locks a dead letter and, before it, its payment, so that two operators cannot both act. Raises 404."""
+    """Lock a dead letter and, before it, its payment, so that two operators cannot both act. Raise 404."""
     about = {"tenant_id": tenant_id, "id": dead_letter_id}
     connection.execute(_LOCK_PAYMENT, about)
     row = connection.execute(_LOCK, about).mappings().first()
@@ -56,10 +56,10 @@ def accept(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> str:
-    """Credits the money that waits in a dead letter, through the one function, and closes it; returns what it did.
+    """Credit the money that waits in a dead letter, through the one function, and close it; return what it did.
 
-    `reason` is the operator's, kept in the audit and in the history. Raises RequestRejected: 404, or 409 where it is
-    closed already or holds no money.
+    `reason` is the operator's, kept in the audit and in the history. Raise RequestRejected: 404, or 409 where it is
+    closed already or hold no money.
     """
     return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.ACCEPT, is_dry_run, reason)
 
@@ -72,7 +72,7 @@ def reject(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> str:
-    """Closes a dead letter without a credit; returns what it did. Raises RequestRejected (404, 409)."""
+    """Close a dead letter without a credit; return what it did. Raise RequestRejected (404, 409)."""
     return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.REJECT, is_dry_run, reason)
 
 
@@ -115,7 +115,7 @@ def _decide(
 
 
 def moves_money(outcomes: list[Outcome]) -> bool:
-    """Returns whether any of the decisions moves money."""
+    """Return whether any of the decisions moves money."""
     return any(outcome.decision is not None and outcome.decision.transfer is not None for outcome in outcomes)
 
 
@@ -135,7 +135,7 @@ def _item(row: RowMapping, kind: CommandKind, actor: str) -> Item | None:
 
 
 def describe(outcomes: list[Outcome]) -> str:
-    """Returns in words what was decided, or would be, with what follows from it."""
+    """Return in words what was decided, or would be, with what follows from it."""
     return "; then ".join(map(_describe_one, outcomes))
 
 

@@ -126,10 +126,10 @@ class Drop:
 
 
 def drop_before(owner_url: str, before: datetime.datetime, actor: str, is_dry_run: bool = False) -> list[Drop]:
-    """Drops the partitions that end at or before a moment, table by table and the oldest first, each by itself.
+    """Drop the partitions that end at or before a moment, table by table and the oldest first, each by itself.
 
     Of a table the first one that something needs ends it, since what is older than what is held is known to be gone.
-    Raises RequestRejected (409) where another one drops, or a partition stays in use for longer than some seconds,
+    Raise RequestRejected (409) where another one drops, or a partition stays in use for longer than some seconds,
     and sqlalchemy.exc.DBAPIError; what was dropped until then stays dropped.
     """
     done: list[Drop] = []
@@ -203,7 +203,7 @@ def _previous_sha256(connection: Connection, tenant_id: uuid.UUID) -> bytes:
 
 
 def _lock(connection: Connection, statement: str, name: str) -> None:
-    """Takes a lock, between tries letting everybody pass who waits behind us."""
+    """Take a lock, between tries letting everybody pass who waits behind us."""
     for left in reversed(range(LOCK_TRIES)):
         try:
             with connection.begin_nested():

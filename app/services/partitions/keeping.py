@@ -17,9 +17,9 @@ _IS_ANALYZED = text("select exists (select from heartbeats where name = 'analyze
 
 
 def keep_partitions(runtime: Runtime) -> list[str]:
-    """Makes the partitions that are missing of this month and the next two; returns their names.
+    """Make the partitions that are missing of this month and the next two; return their names.
 
-    Waits for nobody: what is in use now is made at the next look.
+    Wait for nobody: what is in use now is made at the next look.
     """
     made: list[str] = []
     for _ in range(MADE_MAX):

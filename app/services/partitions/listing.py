@@ -9,7 +9,7 @@ from app.services.partitions.reasons import Partition, find_reasons, list_partit
 
 
 def show_partitions(runtime: Runtime) -> list[dict[str, Any]]:
-    """Returns every partition: table, name, months (from, to), rows (estimated), bytes, and what keeps it.
+    """Return every partition: table, name, months (from, to), rows (estimated), bytes, and what keeps it.
 
     `sealed` tells of the audit alone, whether all its rows are in a seal; `droppable` whether nothing seems to keep it.
     """

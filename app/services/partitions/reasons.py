@@ -51,7 +51,7 @@ class Partition:
 
 
 def within(column: str) -> str:
-    """Returns the condition that `column`, a time named `at` or an id, is of the months from :begins_at to :ends_at."""
+    """Return the condition that `column`, a time named `at` or an id, is of the months from :begins_at to :ends_at."""
     low, high = "cast(:begins_at as timestamptz)", "cast(:ends_at as timestamptz)"
     if not column.endswith("at"):
         low, high = f"first_id({low})", f"first_id({high})"
@@ -90,7 +90,7 @@ class Reasons:
 
 
 def list_partitions(connection: Connection) -> list[Partition]:
-    """Returns all partitions, table by table, the oldest first and the default one last."""
+    """Return all partitions, table by table, the oldest first and the default one last."""
     rows = connection.execute(_LIST, {"tables": list(PARTITIONED)}).all()
     return [
         Partition(
@@ -121,9 +121,9 @@ _WORDS = {
 
 
 def find_reasons(connection: Connection, partition: Partition, older: Sequence[Partition] = ()) -> Reasons:
-    """Returns what keeps a partition, by what can be seen without reading it; `older` are those before it.
+    """Return what keeps a partition, by what can be seen without reading it; `older` are those before it.
 
-    That none of its rows is missing, and that all audit rows in it are sealed, shows when it is dropped.
+    That none of its rows is missing, and that all audit rows in it are sealed, show when it is dropped.
     """
     if partition.ends_at is None:
         return Reasons(0, 0, ("it is the default partition",))

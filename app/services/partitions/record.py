@@ -23,5 +23,5 @@ HASHED = (
 
 
 def hash_record(row: RowMapping) -> bytes:
-    """Returns the hash of a record, which is that of its audit row; `row` has the columns of `HASHED`."""
+    """Return the hash of a record, which is that of its audit row; `row` has the columns of `HASHED`."""
     return hash_row([row["audit_id"], row["tenant_id"], row["at"], row["actor"], KIND, None, None, row["detail"]])

@@ -26,17 +26,17 @@ _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
 def queue(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Writes the notifications of `outcomes`, which wait for a worker to number them."""
+    """Write the notifications of `outcomes`, which wait for a worker to number them."""
     notifications.queue(connection, _events(outcomes))
 
 
 def number(connection: Connection, outcomes: Sequence[Outcome]) -> Numbering:
-    """Writes and numbers the notifications of `outcomes`, as the last step of a worker's transaction."""
+    """Write and number the notifications of `outcomes`, as the last step of a worker's transaction."""
     return notifications.number(connection, _events(outcomes))
 
 
 def tell(runtime: Runtime, outcomes: Sequence[Outcome], numbering: Numbering | None = None) -> None:
-    """Tells waiting requests and sockets, and rings for calls that became due.
+    """Tell waiting requests and sockets, and ring for calls that became due.
 
     `numbering` is what `number` gave in a worker's transaction; what it left is numbered now. Without it a worker is
     rung for: the roles of web and of operators give no numbers.

@@ -31,7 +31,7 @@ _BALANCES = text(
 def lock_balances(
     connection: Connection, given: Iterable[tuple[uuid.UUID, Input]], loaded: dict[uuid.UUID, LockedPayment]
 ) -> Balances | None:
-    """Locks all wallets of the batch's users where a reversal may not take one below zero, and returns the balances.
+    """Lock all wallets of the batch's users where a reversal may not take one below zero, and return the balances.
 
     All of them and in the order of their ids, so that the ledger's own locks later find nothing new to wait for.
     """

@@ -127,10 +127,10 @@ def note_failure(
     is_probe: bool,
     call_seconds: float = 0.0,
 ) -> float | None:
-    """Counts a failed call, in a transaction of its own, and pauses the provider where it was one too many.
+    """Count a failed call, in a transaction of its own, and pause the provider where it was one too many.
 
     A refusal of our credentials is an answer, and so is one that cannot be used, which raises an alarm. The wish to be
-    called less often pauses the provider for the time it named and counts no failure. Returns the pause in seconds
+    called less often pauses the provider for the time it named and count no failure. Return the pause in seconds
     where the failures led to one.
     """
     about = {"provider_id": provider_id, "tenant_id": tenant_id, "error": str(error)}
@@ -174,7 +174,7 @@ def _raise_unexpected(runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.
 
 
 def note_answer(runtime: Runtime, provider_id: uuid.UUID) -> None:
-    """Forgets the failures of a provider that has answered; calls that waited for it are due at once."""
+    """Forget the failures of a provider that has answered; call that waited for it are due at once."""
     with runtime.database.transaction("worker") as connection:
         opens = connection.execute(_ANSWERED, {"provider_id": provider_id}).scalar()
         if opens:
@@ -185,9 +185,9 @@ def note_answer(runtime: Runtime, provider_id: uuid.UUID) -> None:
 
 
 def note_webhooks(runtime: Runtime, webhook_ids: list[uuid.UUID]) -> None:
-    """Ends the pauses of providers that sent these verified webhooks since they began; a probe is due at once.
+    """End the pauses of providers that sent these verified webhooks since they began; a probe is due at once.
 
-    The breaker stays half-open: a provider that sends webhooks may still not answer calls. Raises nothing: the webhooks
+    The breaker stays half-open: a provider that sends webhooks may still not answer calls. Raise nothing: the webhooks
     are settled, and without this the pause ends by itself.
     """
     values = {"ids": uuid_array(webhook_ids), "least": WEBHOOK_PAUSE_SECONDS_MIN}
@@ -241,7 +241,7 @@ _PUT_OFF = prepared(
 
 
 def put_off(runtime: Runtime) -> None:
-    """Puts off what is due at paused providers: until the pause ends, or until a payment's time is up.
+    """Put off what is due at paused providers: until the pause ends, or until a payment's time is up.
 
     An open payment whose time is up is cancelled without asking a provider that cannot be asked; money that arrives
     for it all the same is still credited.
@@ -262,7 +262,7 @@ def put_off(runtime: Runtime) -> None:
 
 
 def _put_off_each(runtime: Runtime) -> None:
-    """Expires payments one by one: one that is locked is left to the next time, and keeps no other from its end."""
+    """Expire payments one by one: one that is locked is left to the next time, and keep no other from its end."""
     with runtime.database.transaction("worker", by_keys="few") as connection:
         rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
     for row in rows:

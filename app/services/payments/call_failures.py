@@ -18,7 +18,7 @@ EXPIRY_ATTEMPTS_MAX = 3
 
 
 def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
-    """Returns how many attempts the call has used up with this failure."""
+    """Return how many attempts the call has used up with this failure."""
     if isinstance(error, Throttled):
         # A provider that asks for patience has not failed, and the call comes no nearer to its end by that; but once a
         # payment's time is up the tries count.
@@ -36,7 +36,7 @@ def is_past_asking(claim: Claim, error: ProviderCallFailed) -> bool:
 
 
 def _wait_seconds(attempts: int, error: ProviderCallFailed, pause: float | None) -> float:
-    """Returns how long the call waits: by its attempts, or for a paused provider until shortly after the pause."""
+    """Return how long the call waits: by its attempts, or for a paused provider until shortly after the pause."""
     if pause is None:
         return retry_seconds(attempts, error.retry_after_seconds)
     wait = pause + breaker.PROBE_AGAIN_SECONDS
@@ -44,7 +44,7 @@ def _wait_seconds(attempts: int, error: ProviderCallFailed, pause: float | None)
 
 
 def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause: float | None) -> None:
-    """Lets a failed call wait for its next try; `pause` is for how long its provider is left alone, if it is."""
+    """Let a failed call wait for its next try; `pause` is for how long its provider is left alone, if it is."""
     attempts = count_attempts(claim, error)
     wait = _wait_seconds(attempts, error, pause)
     connection.execute(
@@ -61,7 +61,7 @@ def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause
 
 
 def give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
-    """Keeps a dead letter; an open payment is looked at again when its time is up, then daily, others no more."""
+    """Keep a dead letter; an open payment is looked at again when its time is up, then daily, others no more."""
     is_refusal = isinstance(error, ProviderRefusedUs)
     written = dead_letters.write(
         connection,

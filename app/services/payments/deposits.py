@@ -125,9 +125,9 @@ _FIND_BY_KEY = alone(
 
 
 def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation:
-    """Makes the payment of an idempotency key, or finds the one it made; it is committed when this returns.
+    """Make the payment of an idempotency key, or find the one it made; it is committed when this returns.
 
-    A parallel request with the same key waits here for the first one's commit. Raises RequestRejected (422) for
+    A parallel request with the same key waits here for the first one's commit. Raise RequestRejected (422) for
     another body under the same key, an unusable provider, a return URL of a foreign origin, or too large an amount.
     """
     asked = _describe(new_id(), caller.actor, _scope(caller), deposit)
@@ -146,9 +146,9 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
 
 
 def find_earlier(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation | None:
-    """Returns the payment that an earlier request with this idempotency key made, or None.
+    """Return the payment that an earlier request with this idempotency key made, or None.
 
-    Raises RequestRejected (422) where that request had another body.
+    Raise RequestRejected (422) where that request had another body.
     """
     existing = _find_by_key(runtime.database, caller.tenant_id, _scope(caller), deposit.idempotency_key)
     if existing is None:
@@ -165,12 +165,12 @@ def _scope(caller: Caller) -> str:
 # A tenant's commits at present, some hundred bytes; one that was forgotten is made anew.
 @functools.lru_cache(maxsize=10_000)
 def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[Any, ...], Row]:
-    """Returns what gathers the deposits of one tenant: a transaction of the web's role sees one tenant's rows."""
+    """Return what gathers the deposits of one tenant: a transaction of the web's role sees one tenant's rows."""
     return GroupCommit()
 
 
 def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
-    """Makes the payments that may be made, and returns what became of each request, in their order."""
+    """Make the payments that may be made, and return what became of each request, in their order."""
     parameters = encode_rows(_COLUMNS, asked) | {"tenant_id": tenant_id}
     by_id = {row.id: row for row in database.run_alone("web", _CREATE, parameters, tenant_id)}
     return [by_id[payment_id] for payment_id, *_ in asked]
@@ -181,7 +181,7 @@ def _size(deposit: Deposit) -> int:
 
 
 def _describe(payment_id: uuid.UUID, actor: str, scope: str, deposit: Deposit) -> tuple[Any, ...]:
-    """Returns the values of _COLUMNS."""
+    """Return the values of _COLUMNS."""
     return (
         payment_id,
         deposit.user_id,
@@ -212,7 +212,7 @@ def _normal_origin(origin: str) -> str:
 
 
 def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row) -> Payment:
-    """Returns the payment that was made: what was asked for, and what the database decided."""
+    """Return the payment that was made: what was asked for, and what the database decided."""
     return Payment(
         id=row.id,
         tenant_id=tenant_id,

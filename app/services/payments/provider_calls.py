@@ -32,7 +32,7 @@ RING_SECONDS_MAX = 10.0
 
 
 def call_due(runtime: Runtime) -> None:
-    """Makes provider calls until none is due or allowed, at most for RING_SECONDS_MAX."""
+    """Make provider calls until none is due or allowed, at most for RING_SECONDS_MAX."""
     deadline = time.monotonic() + RING_SECONDS_MAX
     runtime.doorbells.take_down("provider")
     pay_back(runtime)
@@ -54,7 +54,7 @@ def call_due(runtime: Runtime) -> None:
 
 
 def call_claimed(runtime: Runtime, claim: Claim) -> None:
-    """Makes a call; what goes wrong with settling its answer holds up its own payment alone.
+    """Make a call; what goes wrong with settling its answer holds up its own payment alone.
 
     An answer that the database could not take uses no attempt: the provider is asked again, with the same key.
     """
@@ -75,7 +75,7 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
 
 
 def make_call(runtime: Runtime, claim: Claim) -> None:
-    """Asks the provider and settles what it says; a failure is retried, kept as a dead letter, or waited out."""
+    """Ask the provider and settle what it says; a failure is retried, kept as a dead letter, or waited out."""
     started = time.monotonic()
     if claim.attempts > claim.attempts_max:
         # A failed attempt ends the call at the limit: beyond it, workers died in the middle of the attempts.
@@ -98,7 +98,7 @@ def make_call(runtime: Runtime, claim: Claim) -> None:
 
 
 def _ask_guarded(runtime: Runtime, claim: Claim) -> Fact | ProviderCallFailed:
-    """Returns the provider's answer, or the failure; whatever else is raised on the way is an unknown outcome."""
+    """Return the provider's answer, or the failure; whatever else is raised on the way is an unknown outcome."""
     try:
         return _ask(runtime, claim)
     except ProviderCallFailed as failure:
@@ -148,7 +148,7 @@ _LOCK_CLAIM = prepared(
 
 
 def _lock_claim(connection: Connection, claim: Claim) -> tuple[bool | None, bool]:
-    """Locks the payment, then its work row; returns whether the claim still holds, and whether the provider is paused.
+    """Lock the payment, then its work row; return whether the claim still holds, and whether the provider is paused.
 
     The first is None where another worker has the call. A claim that holds no more, with nobody else at it, was ended
     by a decision: what the provider said is still a fact.

@@ -118,10 +118,10 @@ class _OneTooMany(Exception):
 
 
 def claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID] = ()) -> tuple[Claim | None, bool]:
-    """Claims one due call, creates before all others; returns it and whether more are due.
+    """Claim one due call, creates before all others; return it and whether more are due.
 
-    Calls of `full_tenants`, which have all the calls under way that they may have in this process, are left out. A call
-    that cannot be made for what its own rows hold is set aside, and the next one is claimed. Raises DBAPIError where
+    Call of `full_tenants`, which have all the calls under way that they may have in this process, are left out. A call
+    that cannot be made for what its own rows hold is set aside, and the next one is claimed. Raise DBAPIError where
     nothing can be claimed.
     """
     while True:
@@ -158,7 +158,7 @@ def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Cl
 def _read_claim(
     runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row
 ) -> tuple[Claim | SetAside, bool]:
-    """Returns the claim and whether more calls are due. Raises _OneTooMany, and DBAPIError.
+    """Return the claim and whether more calls are due. Raise _OneTooMany, and DBAPIError.
 
     Whatever else goes wrong is the row's own: the claim is committed all the same, and the row set aside.
     """

@@ -36,7 +36,7 @@ _reported_at: dict[tuple[uuid.UUID, str], float] = {}
 
 
 def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
-    """Returns our key at a provider. Raises ProviderUnusable where it cannot be read."""
+    """Return our key at a provider. Raise ProviderUnusable where it cannot be read."""
     try:
         return runtime.vault.decrypt(encrypted)
     except VaultError:
@@ -46,7 +46,7 @@ def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
 
 
 def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "worker") -> None:
-    """Keeps that a provider cannot be used, in a transaction of its own. Raises nothing.
+    """Keep that a provider cannot be used, in a transaction of its own. Raise nothing.
 
     Workers raise the alarm at once; for what other processes report, housekeeping does.
     """
@@ -66,7 +66,7 @@ def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "w
 
 
 def raise_alarms(runtime: Runtime) -> None:
-    """Raises an alarm for each provider that cannot be used, at most one an hour. Raises SQLAlchemyError."""
+    """Raise an alarm for each provider that cannot be used, at most one an hour. Raise SQLAlchemyError."""
     with runtime.database.transaction("worker") as connection:
         unusable = connection.execute(_UNUSABLE).all()
         if not unusable:

@@ -44,7 +44,7 @@ _GET = alone(
 
 
 def get_payment(database: Database, caller: Caller, payment_id: uuid.UUID) -> Payment:
-    """Returns a payment of the caller's tenant, and of its user where the caller is a client. Raises 404."""
+    """Return a payment of the caller's tenant, and of its user where the caller is a client. Raise 404."""
     wanted = {"tenant_id": caller.tenant_id, "id": payment_id, "user_id": caller.user_id}
     rows = database.run_alone("web", _GET, wanted, caller.tenant_id)
     if not rows:
@@ -64,7 +64,7 @@ class Filters:
 
 
 def list_payments(database: Database, caller: Caller, filters: Filters, limit: int) -> list[Payment]:
-    """Returns up to `limit` payments, newest first."""
+    """Return up to `limit` payments, newest first."""
     conditions, parameters = ["tenant_id = :tenant_id"], {"tenant_id": caller.tenant_id, "limit": limit}
     user_id = caller.user_id if caller.user_id is not None else filters.user_id
     for condition, name, value in (
@@ -90,7 +90,7 @@ def list_payments(database: Database, caller: Caller, filters: Filters, limit: i
 
 
 def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> Payment:
-    """Cancels an open payment at once; the provider's session is closed afterwards. Raises 404, or 409 if it ended."""
+    """Cancel an open payment at once; the provider's session is closed afterwards. Raise 404, or 409 if it ended."""
     get_payment(runtime.database, caller, payment_id)
     with runtime.database.transaction("web", caller.tenant_id, by_keys="few") as connection:
         outcomes = settlement.settle(

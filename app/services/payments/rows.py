@@ -87,7 +87,7 @@ _LOAD = prepared(
 def lock_payments(
     connection: Connection, ids: list[uuid.UUID]
 ) -> tuple[dict[uuid.UUID, LockedPayment], datetime.datetime]:
-    """Locks the payments in the order of their ids and reads them; returns them and the database's time.
+    """Lock the payments in the order of their ids and read them; return them and the database's time.
 
     Ids that are no payment are left out.
     """
@@ -129,7 +129,7 @@ def _read_policy(row: Mapping[str, Any]) -> Policy:
 
 
 def read_payment(row: Mapping[str, Any] | RowMapping, **beside: Any) -> Payment:
-    """Returns the payment in `row`, with what is known `beside` it; what is not given has its default."""
+    """Return the payment in `row`, with what is known `beside` it; what is not given has its default."""
     return Payment(
         id=row["id"],
         tenant_id=row["tenant_id"],
@@ -180,7 +180,7 @@ _UPDATE_PAYMENTS = prepared(
 
 
 def update_payments(connection: Connection, payments: list[Payment]) -> None:
-    """Writes what may change of payments."""
+    """Write what may change of payments."""
     if not payments:
         return
     # Sorted, so that the same marks are the same value whoever wrote them.
@@ -248,7 +248,7 @@ _UPSERT_WORK = prepared(
 
 
 def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.datetime) -> None:
-    """Gives each payment's work row its next call, whoever held it: a stale claim finds its claim_id gone."""
+    """Give each payment's work row its next call, whoever held it: a stale claim finds its claim_id gone."""
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
     done = [row.payment.id for row, call in calls if call is None]
     if done:
@@ -272,7 +272,7 @@ _CLOSE_HOLDS = prepared(
 
 
 def close_holds(connection: Connection, payments: list[Payment]) -> None:
-    """Closes the holds of payments that have ended: applied where they completed, else released."""
+    """Close the holds of payments that have ended: applied where they completed, else released."""
     ended = [
         (payment.id, "applied" if payment.status is Status.COMPLETED else "released")
         for payment in payments

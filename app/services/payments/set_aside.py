@@ -77,7 +77,7 @@ class SetAside:
 
 
 def set_aside(runtime: Runtime, found: SetAside) -> None:
-    """Lets the call wait, by what is the matter with it. Raises SQLAlchemyError where the database takes nothing."""
+    """Let the call wait, by what is the matter with it. Raise SQLAlchemyError where the database takes nothing."""
     row, error = found.row, found.error
     if isinstance(error, SQLAlchemyError):
         database_trouble.note(runtime, "provider", error)
@@ -90,7 +90,7 @@ def set_aside(runtime: Runtime, found: SetAside) -> None:
 
 
 def postpone(runtime: Runtime, claim_id: uuid.UUID, payment_id: uuid.UUID, *, was_rolled_back: bool = False) -> None:
-    """Puts a call off for the database's trouble and gives its attempt back. Raises nothing."""
+    """Put a call off for the database's trouble and give its attempt back. Raise nothing."""
     values = {
         "payment_id": payment_id,
         "claim_id": claim_id,

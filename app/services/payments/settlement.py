@@ -86,7 +86,7 @@ def settle(connection: Connection, items: list[Item]) -> list[Outcome]:
 
     The notifications go last, by `after_commit.number` where the caller is a worker, else by `after_commit.queue`.
     Items of one payment are decided one after the other on its row, which stays locked until the commit. What waited
-    for a decision is decided right after it and is an outcome of its own. Raises
+    for a decision is decided right after it and is an outcome of its own. Raise
     sqlalchemy.exc.DBAPIError (retry the batch on 40001 and 40P01) and InvariantBroken (nothing may be written).
     """
     loaded, writes, outcomes, now = _decide_all(connection, items)
@@ -181,7 +181,7 @@ def _decide_one(item: Item, row: LockedPayment, now: datetime.datetime, writes: 
 
 
 def _keep_waiting(item: Item, decision: Decision, writes: _Writes) -> Payment:
-    """Returns the payment with the webhook that told what waits; a case waits for no deadline any more."""
+    """Return the payment with the webhook that told what waits; a case waits for no deadline any more."""
     payment = decision.payment
     if decision.waits is None:
         return payment

@@ -89,7 +89,7 @@ _CLIENT_TIMELINE = text(
 def read_timeline(
     database: Database, tenant_id: uuid.UUID, payment_id: uuid.UUID, user_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Returns the payment's events as `{at, kind, actor, detail}`, oldest first.
+    """Return the payment's events as `{at, kind, actor, detail}`, oldest first.
 
     With `user_id` only what that user's browser may see: payment_created, changes of state (decision) and entries of
     the user's own wallet, with actors `user:<id>`, `tenant`, `provider` and `system`. Without it everything.

@@ -46,7 +46,7 @@ _payer: threading.Thread | None = None
 
 
 def give_back(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    """Runs `statement` as the worker and returns its rows; none where the database cannot take it now. Raises nothing.
+    """Run `statement` as the worker and return its rows; none where the database cannot take it now. Raise nothing.
 
     The statement names the claim that it gives back.
     """
@@ -62,7 +62,7 @@ def give_back(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]
 
 
 def pay_back(runtime: Runtime) -> bool:
-    """Writes what `give_back` could not write; returns whether the database takes writes. Raises nothing.
+    """Write what `give_back` could not write; return whether the database takes writes. Raise nothing.
 
     What is locked stays for later and keeps nobody waiting.
     """

@@ -59,7 +59,7 @@ _INSERT = text(f"insert into alerts (due_at, {_NAMES}) select now(), {_NAMES} fr
 
 
 def write(connection: Connection, rows: list[AlertRow]) -> None:
-    """Writes `rows` in the caller's transaction and logs each; they are due to be posted at once."""
+    """Write `rows` in the caller's transaction and log each; they are due to be posted at once."""
     if not rows:
         return
     described = [(new_id(), row.tenant_id, row.kind, *KINDS[row.kind], row.detail) for row in rows]

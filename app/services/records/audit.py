@@ -38,7 +38,7 @@ _INSERT = prepared(f"insert into audit_logs ({_NAMES}) select {_NAMES} from {row
 
 
 def write(connection: Connection, rows: list[AuditRow]) -> None:
-    """Appends `rows` in their order."""
+    """Append `rows` in their order."""
     if rows:
         told = [(row.tenant_id, row.actor, row.kind, row.payment_id, row.payment_version, row.detail) for row in rows]
         write_later(connection, _INSERT, encode_rows(_COLUMNS, told))

@@ -46,9 +46,9 @@ _episodes: dict[Trouble, _Episode] = {}
 
 
 def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
-    """Counts trouble that work of `queue` met and raises the episode's alarm; returns None where `error` is none.
+    """Count trouble that work of `queue` met and raise the episode's alarm; return None where `error` is none.
 
-    Raises nothing: what cannot be written now is written by `write_alarms` once the database takes it.
+    Raise nothing: what cannot be written now is written by `write_alarms` once the database takes it.
     """
     trouble = find_trouble(error)
     if trouble is None:
@@ -70,7 +70,7 @@ def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
 
 
 def note_or_log(runtime: Runtime, queue: str, error: BaseException, event: str, **about: object) -> Trouble | None:
-    """Does what `note` does, and logs any other error with its trace."""
+    """Do what `note` does, and log any other error with its trace."""
     trouble = note(runtime, queue, error)
     if trouble is None:
         log.error(event, exc_info=error, **about)
@@ -78,13 +78,13 @@ def note_or_log(runtime: Runtime, queue: str, error: BaseException, event: str, 
 
 
 def forget_episodes() -> None:
-    """Lets the next trouble begin an episode of its own."""
+    """Let the next trouble begin an episode of its own."""
     with _lock:
         _episodes.clear()
 
 
 def write_alarms(runtime: Runtime) -> None:
-    """Writes the alarms that could not be written while the trouble lasted; costs nothing where there is none."""
+    """Write the alarms that could not be written while the trouble lasted; cost nothing where there is none."""
     with _lock:
         waiting = [(trouble, one.unwritten) for trouble, one in _episodes.items() if one.unwritten]
     for trouble, detail in waiting:

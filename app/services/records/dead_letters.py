@@ -99,7 +99,7 @@ _SUPERSEDE = text(
 
 
 def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
-    """Writes `rows`, their details redacted, in the caller's transaction; returns how many are newly open."""
+    """Write `rows`, their details redacted, in the caller's transaction; return how many are newly open."""
     if not rows:
         return 0
     # One statement may touch a case only once; the last telling of it counts.
@@ -111,14 +111,14 @@ def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
 
 
 def supersede(connection: Connection, settled: list[Superseded]) -> None:
-    """Closes open cases that later money has settled."""
+    """Close open cases that later money has settled."""
     if settled:
         rows = [(row.payment_id, row.reference, row.reasons, row.currency, row.keys) for row in settled]
         connection.execute(_SUPERSEDE, encode_rows(_SUPERSEDED_COLUMNS, rows))
 
 
 def superseded_by(later: Superseded, row: DeadLetterRow) -> DeadLetterRow:
-    """Returns `row`, which is not written yet, as `later` money leaves it."""
+    """Return `row`, which is not written yet, as `later` money leaves it."""
     fits = row.payment_id == later.payment_id and row.state == "open" and row.reason in later.reasons
     fits = fits and row.case_key is not None
     fits = fits and (None in (row.case_reference, later.reference) or row.case_reference == later.reference)

@@ -128,13 +128,13 @@ class Numbering:
 
 
 def queue(connection: Connection, events: Sequence[Event]) -> None:
-    """Writes notifications in the transaction that decides; they wait for their numbers, which a worker gives."""
+    """Write notifications in the transaction that decides; they wait for their numbers, which a worker gives."""
     if events:
         write_later(connection, _QUEUE, encode_rows(_COLUMNS, [_row(event) for event in events]))
 
 
 def number(connection: Connection, events: Sequence[Event]) -> Numbering:
-    """Writes notifications in the worker's transaction that decides and numbers them, after those that wait.
+    """Write notifications in the worker's transaction that decides and number them, after those that wait.
 
     To be called last: until the commit no other gives numbers to these tenants; where another does, they wait. The
     caller then publishes.
@@ -147,7 +147,7 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
 
 
 def number_due(runtime: Runtime) -> None:
-    """Numbers and publishes all notifications that wait."""
+    """Number and publish all notifications that wait."""
     with runtime.database.transaction("worker") as connection:
         tenant_ids = connection.execute(text("select distinct tenant_id from notification_work")).scalars().all()
     for first in range(0, len(tenant_ids), TENANTS_MAX):
@@ -176,7 +176,7 @@ def _note_failure(runtime: Runtime, error: Exception, tenant_ids: Sequence[uuid.
 
 
 def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
-    """Numbers and publishes the waiting notifications of some tenants.
+    """Number and publish the waiting notifications of some tenants.
 
     One numberer per tenant at a time: who finds another at work rings, since that one may have looked already.
     """
@@ -190,7 +190,7 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
 
 
 def _row(event: Event) -> tuple[Any, ...]:
-    """Returns the values of _COLUMNS; the payload is encoded here, for the database and for the sockets."""
+    """Return the values of _COLUMNS; the payload is encoded here, for the database and for the sockets."""
     payment, kind = event
     return new_id(), payment.tenant_id, payment.user_id, payment.id, kind, orjson.dumps(present_payment(payment))
 
@@ -210,17 +210,17 @@ def _sort(rows: Sequence[Row]) -> Numbering:
 
 
 def present(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
-    """Returns a numbered notification as clients get it (CONTRACT section 5)."""
+    """Return a numbered notification as clients get it (CONTRACT section 5)."""
     return {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
 
 
 def encode(number: int, kind: str, payload: str, at: datetime.datetime) -> str:
-    """Returns the JSON of what `present` returns; `payload` is the payment's JSON as the database holds it."""
+    """Return the JSON of what `present` returns; `payload` is the payment's JSON as the database holds it."""
     return f'{{"id": {number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(at)}"}}'
 
 
 def list_hints(numbering: Numbering) -> list[Message]:
-    """Returns what is to be published of numbers that are committed: a hint per tenant."""
+    """Return what is to be published of numbers that are committed: a hint per tenant."""
     NOTIFICATIONS_PUBLISHED.inc(sum(count for _, count in numbering.numbered.values()))
     return [numbered_hint(tenant_id, last) for tenant_id, (last, _) in numbering.numbered.items()]
 
@@ -228,7 +228,7 @@ def list_hints(numbering: Numbering) -> list[Message]:
 def read_after(
     database: Database, tenant_id: uuid.UUID, user_id: str | None, after: int, limit: int
 ) -> list[dict[str, Any]]:
-    """Returns up to `limit` notifications with a number above `after`, oldest first; of one user where given.
+    """Return up to `limit` notifications with a number above `after`, oldest first; of one user where given.
 
     Those that were dropped with their partition are left out, as are the few beside them.
     """
@@ -248,7 +248,7 @@ def read_after(
 
 
 def last_number(database: Database, tenant_id: uuid.UUID) -> int:
-    """Returns the highest number given to the tenant's notifications so far, 0 where none was."""
+    """Return the highest number given to the tenant's notifications so far, 0 where none was."""
     with database.transaction("web", tenant_id) as connection:
         number = connection.execute(
             text("select last_number from notification_counters where tenant_id = :tenant_id"),

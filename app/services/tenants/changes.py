@@ -22,13 +22,13 @@ class ConfigurationError(ValueError):
 
 
 def check_name(name: str) -> None:
-    """Raises ConfigurationError unless `name` can name a tenant or a provider."""
+    """Raise ConfigurationError unless `name` can name a tenant or a provider."""
     if not _NAME.fullmatch(name):
         raise ConfigurationError("a name has 1 to 64 letters, digits, blanks and ._-")
 
 
 def local_actor() -> str:
-    """Returns `uid:<number>@<host>`, the audit's actor for a command that runs on this machine.
+    """Return `uid:<number>@<host>`, the audit's actor for a command that runs on this machine.
 
     Both come from the kernel. LOGNAME and USER are environment variables, which every user can set to another name.
     """
@@ -36,16 +36,16 @@ def local_actor() -> str:
 
 
 def name_reason(reason: str | None) -> dict[str, str]:
-    """Returns an operator's reason as audit rows name it, beside the `reason` of the row that it is about."""
+    """Return an operator's reason as audit rows name it, beside the `reason` of the row that it is about."""
     return {} if reason is None else {"operator_reason": reason}
 
 
 def write_audit(connection: Connection, tenant_id: uuid.UUID, actor: str, kind: str, detail: dict[str, Any]) -> None:
-    """Writes the change into the audit, in the change's own transaction."""
+    """Write the change into the audit, in the change's own transaction."""
     audit.write(connection, [AuditRow(tenant_id, actor, kind, detail)])
 
 
 def read_rows(runtime: Runtime, query: str, **parameters: object) -> list[dict[str, Any]]:
-    """Returns what `query` gives to the operator."""
+    """Return what `query` gives to the operator."""
     with runtime.database.transaction("operator") as connection:
         return [dict(row) for row in connection.execute(text(query), parameters).mappings()]

@@ -12,7 +12,7 @@ from app.services.access.callers import create_client_token, parse_credential
 
 
 def mint_demo_token(user_id: str) -> dict[str, str | None]:
-    """Returns a client token for a user of the demo tenant: `{token, expires_at, sockets_url, user_id}`."""
+    """Return a client token for a user of the demo tenant: `{token, expires_at, sockets_url, user_id}`."""
     current = runtime()
     tenant_id = uuid.UUID(current.settings.required("demo_tenant_id"))
     key_id = uuid.UUID(current.settings.required("demo_key_id"))
@@ -26,7 +26,7 @@ def mint_demo_token(user_id: str) -> dict[str, str | None]:
 
 
 def ensure_demo_key(connection: Connection, tenant_id: uuid.UUID, key_id: uuid.UUID, plain: str) -> None:
-    """Stores the demo tenant's secret key, unless it is there already."""
+    """Store the demo tenant's secret key, unless it is there already."""
     credential = parse_credential(plain)
     assert credential is not None  # noqa: S101  # demo.json was written by ourselves
     connection.execute(
@@ -46,7 +46,7 @@ def ensure_demo_key(connection: Connection, tenant_id: uuid.UUID, key_id: uuid.U
 def move_demo_tenant(
     connection: Connection, tenant_id: uuid.UUID, provider_id: uuid.UUID, origin: str, sandbox_url: str
 ) -> None:
-    """Points the demo tenant at where this stack runs now: its page's origin and return URLs, and the sandbox."""
+    """Point the demo tenant at where this stack runs now: its page's origin and return URLs, and the sandbox."""
     connection.execute(
         text(
             "update tenants set allowed_origins = array[lower(:origin)], default_success_url = :success,"

@@ -10,7 +10,7 @@ CONNECT_SECONDS = 3  # As long as the application's own connections wait.
 
 
 def read_revision(url: str) -> str | None:
-    """Returns the revision of the database's schema, or None where nothing was migrated yet.
+    """Return the revision of the database's schema, or None where nothing was migrated yet.
 
     `url` must be a login that may read alembic_version: the owner's.
     """

@@ -19,9 +19,9 @@ _NAMES = {"payment_providers": "API key", "provider_secrets": "webhook secret"}
 
 
 def rotate_encryption(runtime: Runtime, actor: str) -> int:
-    """Re-encrypts every stored secret with the first key and audits it; returns how many there were.
+    """Re-encrypt every stored secret with the first key and audit it; return how many there were.
 
-    May be broken off and repeated. Raises VaultError where no configured key fits some of them, which it names; all
+    May be broken off and repeated. Raise VaultError where no configured key fits some of them, which it names; all
     others are done by then.
     """
     done, unreadable = 0, list[str]()
@@ -38,7 +38,7 @@ def rotate_encryption(runtime: Runtime, actor: str) -> int:
 
 
 def _rotate_column(runtime: Runtime, table: str, column: str, actor: str) -> tuple[int, list[str]]:
-    """Returns how many secrets were re-encrypted, and which could not be read."""
+    """Return how many secrets were re-encrypted, and which could not be read."""
     done, after, unreadable = 0, uuid.UUID(int=0), list[str]()
     provider = "id" if table == "payment_providers" else "provider_id"
     read = text(

@@ -37,22 +37,22 @@ _ID_FIELDS = alone("select id_fields from tenants where id = :tenant_id")
 
 
 def read_id_fields(runtime: Runtime, tenant_id: uuid.UUID) -> frozenset[str]:
-    """Returns the fields whose texts are ids, even where they look like payment card numbers."""
+    """Return the fields whose texts are ids, even where they look like payment card numbers."""
     ((names,),) = runtime.database.run_alone("web", _ID_FIELDS, {"tenant_id": tenant_id}, tenant_id)
     return frozenset(names)
 
 
 def read_policy(runtime: Runtime, tenant_id: uuid.UUID) -> dict[str, Any]:
-    """Returns the tenant's policy by column."""
+    """Return the tenant's policy by column."""
     with runtime.database.transaction("operator") as connection:
         query = f"select {', '.join(COLUMNS)} from tenants where id = :id"  # noqa: S608  # constants
         return dict(connection.execute(text(query), {"id": tenant_id}).mappings().one())
 
 
 def change_policy(runtime: Runtime, tenant_id: uuid.UUID, changes: dict[str, Any], actor: str) -> dict[str, Any]:
-    """Changes the given columns and returns the whole policy; it counts for every decision from now on.
+    """Change the given columns and return the whole policy; it counts for every decision from now on.
 
-    Raises ConfigurationError for a value that cannot be.
+    Raise ConfigurationError for a value that cannot be.
     """
     _check(changes)
     if changes:

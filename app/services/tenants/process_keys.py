@@ -42,19 +42,19 @@ class ProcessKeys:
 
 
 def name_process() -> str:
-    """Returns this process as it names itself: its type, host and process number."""
+    """Return this process as it names itself: its type, host and process number."""
     return f"{os.environ.get('SLUICE_PROCESS', 'process')}@{socket.gethostname()}:{os.getpid()}"
 
 
 def report(runtime: Runtime, role: Role) -> None:
-    """Reports this process's keys. Raises SQLAlchemyError."""
+    """Report this process's keys. Raise SQLAlchemyError."""
     fingerprints = [fingerprint(key) for key in runtime.settings.encryption_keys]
     with runtime.database.transaction(role) as connection:
         connection.execute(_REPORT, {"process": name_process(), "fingerprints": fingerprints})
 
 
 def keep_reporting(runtime: Runtime, role: Role) -> None:
-    """Reports this process's keys from now on, in a thread of its own; a process without keys reports nothing."""
+    """Report this process's keys from now on, in a thread of its own; a process without keys reports nothing."""
     if runtime.settings.encryption_keys:
         threading.Thread(target=_report_on, args=(runtime, role), name="key-reports", daemon=True).start()
 
@@ -69,13 +69,13 @@ def _report_on(runtime: Runtime, role: Role) -> None:
 
 
 def read_processes(runtime: Runtime) -> list[ProcessKeys]:
-    """Returns the processes that have reported their keys lately. Raises SQLAlchemyError."""
+    """Return the processes that have reported their keys lately. Raise SQLAlchemyError."""
     with runtime.database.transaction("operator") as connection:
         rows = connection.execute(_READ, {"seconds": LIVE_SECONDS}).all()
     return [ProcessKeys(row.process, tuple(row.fingerprints)) for row in rows]
 
 
 def find_lacking(runtime: Runtime) -> list[str]:
-    """Returns the running processes that lack the key which secrets are encrypted with here."""
+    """Return the running processes that lack the key which secrets are encrypted with here."""
     newest = fingerprint(runtime.settings.encryption_keys[0]) if runtime.settings.encryption_keys else ""
     return [one.process for one in read_processes(runtime) if newest not in one.fingerprints]

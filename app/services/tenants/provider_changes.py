@@ -51,7 +51,7 @@ _ENABLE = text(
 
 
 def enable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> bool:
-    """Lets a disabled provider take deposits again. Returns False where it is not disabled, or unknown."""
+    """Let a disabled provider take deposits again. Return False where it is not disabled, or unknown."""
     with runtime.database.transaction("operator") as connection:
         tenant_id = connection.execute(_ENABLE, {"id": provider_id}).scalar()
         if tenant_id is not None:
@@ -60,9 +60,9 @@ def enable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> boo
 
 
 def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderChanges, actor: str) -> list[str]:
-    """Changes a provider and returns the names of what is different now; it counts from the next call on.
+    """Change a provider and return the names of what is different now; it counts from the next call on.
 
-    Raises ConfigurationError where there is no such provider, or a value cannot be.
+    Raise ConfigurationError where there is no such provider, or a value cannot be.
     """
     wanted = _check(runtime, changes)
     with runtime.database.transaction("operator") as connection:
@@ -82,7 +82,7 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
 
 
 def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
-    """Returns the columns that are asked for, all but the key."""
+    """Return the columns that are asked for, all but the key."""
     if changes.name is not None:
         check_name(changes.name)
     if changes.api_base_url is not None:
@@ -109,7 +109,7 @@ def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
 def _write(
     runtime: Runtime, connection: Connection, row: RowMapping, different: dict[str, Any], changes: ProviderChanges
 ) -> dict[str, Any]:
-    """Writes the columns, the key and the tenant's default; returns what the audit says of the last two."""
+    """Write the columns, the key and the tenant's default; return what the audit says of the last two."""
     detail: dict[str, Any] = {}
     values = dict(different)
     # A key that is encrypted with a lost encryption key cannot be compared, and is replaced all the same.

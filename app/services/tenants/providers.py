@@ -47,7 +47,7 @@ class NewProvider:
 
 
 def new_webhook_secret() -> str:
-    """Returns a new webhook secret, `whsec_` and base64 of 32 random bytes."""
+    """Return a new webhook secret, `whsec_` and base64 of 32 random bytes."""
     return encode_secret(secrets.token_bytes(WEBHOOK_SECRET_BYTES))
 
 
@@ -67,7 +67,7 @@ def _check_provider(runtime: Runtime, new: NewProvider) -> None:
 
 
 def check_provider_url(runtime: Runtime, url: str) -> None:
-    """Raises ConfigurationError unless `url` is one that may be called."""
+    """Raise ConfigurationError unless `url` is one that may be called."""
     try:
         check_url(url, frozenset(runtime.settings.private_providers))
     except AddressRefused as error:
@@ -75,7 +75,7 @@ def check_provider_url(runtime: Runtime, url: str) -> None:
 
 
 def check_networks(networks: tuple[str, ...]) -> None:
-    """Raises ConfigurationError unless all are addresses or networks."""
+    """Raise ConfigurationError unless all are addresses or networks."""
     for network in networks:
         try:
             ipaddress.ip_network(network)
@@ -84,7 +84,7 @@ def check_networks(networks: tuple[str, ...]) -> None:
 
 
 def check_currencies(currencies: tuple[str, ...]) -> None:
-    """Raises ConfigurationError unless all are currencies with a minor unit."""
+    """Raise ConfigurationError unless all are currencies with a minor unit."""
     unknown = sorted(set(currencies) - CURRENCY_DIGITS.keys())
     if unknown:
         raise ConfigurationError(f"no currency with a minor unit: {', '.join(unknown)}")
@@ -101,7 +101,7 @@ def _check_scheme(new: NewProvider) -> None:
 
 
 def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uuid.UUID, str]:
-    """Makes a provider; returns its id and its webhook secret. Raises ConfigurationError."""
+    """Make a provider; return its id and its webhook secret. Raise ConfigurationError."""
     _check_provider(runtime, new)
     provider_id = new.id or new_id()
     secret = new.webhook_secret or new_webhook_secret()
@@ -160,7 +160,7 @@ def _insert_secret(
 
 
 def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, Any]]:
-    """Returns the providers of one tenant or of all, never their secrets."""
+    """Return the providers of one tenant or of all, never their secrets."""
     return read_rows(
         runtime,
         "select p.id, p.tenant_id, p.name, p.adapter, p.api_base_url, p.webhook_scheme, p.ip_allowlist, p.currencies,"
@@ -177,9 +177,9 @@ def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[s
 def rotate_secret(
     runtime: Runtime, provider_id: uuid.UUID, overlap_seconds: int, actor: str, given: str | None = None
 ) -> str:
-    """Adds a webhook secret, `given` or a new one; the present ones stay good for `overlap_seconds`.
+    """Add a webhook secret, `given` or a new one; the present ones stay good for `overlap_seconds`.
 
-    Returns the secret. Raises ConfigurationError where there is no such provider, or `given` does not fit its scheme.
+    Return the secret. Raise ConfigurationError where there is no such provider, or `given` does not fit its scheme.
     """
     secret = given or new_webhook_secret()
     with runtime.database.transaction("operator") as connection:
@@ -209,9 +209,9 @@ def rotate_secret(
 
 
 def disable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:
-    """Stops new deposits with a provider; payments it has are still asked about and its webhooks still taken.
+    """Stop new deposits with a provider; payments it has are still asked about and its webhooks still taken.
 
-    Returns False where it was disabled before or is unknown.
+    Return False where it was disabled before or is unknown.
     """
     with runtime.database.transaction("operator") as connection:
         tenant_id = connection.execute(

@@ -45,9 +45,9 @@ _FIND_PROVIDER = text(
 
 
 def update_tenant(runtime: Runtime, tenant_id: uuid.UUID, changes: TenantChanges, actor: str) -> dict[str, Any]:
-    """Changes a tenant; returns it as it is now, with `changed`, the names of what is different.
+    """Change a tenant; return it as it is now, with `changed`, the names of what is different.
 
-    Web processes see it within a second. Raises ConfigurationError where a value cannot be.
+    Web processes see it within a second. Raise ConfigurationError where a value cannot be.
     """
     wanted = _check(changes)
     with runtime.database.transaction("operator") as connection:
@@ -69,7 +69,7 @@ def update_tenant(runtime: Runtime, tenant_id: uuid.UUID, changes: TenantChanges
 
 
 def _check(changes: TenantChanges) -> dict[str, Any]:
-    """Returns the columns that are asked for, all but the default provider."""
+    """Return the columns that are asked for, all but the default provider."""
     if changes.name is not None:
         check_name(changes.name)
     given = {each.name: getattr(changes, each.name) for each in fields(changes) if each.name != "default_provider"}

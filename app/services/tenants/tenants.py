@@ -39,7 +39,7 @@ class NewTenant:
 
 
 def check_origin(origin: str) -> str:
-    """Returns `origin` as browsers send it. Raises ConfigurationError for what none sends."""
+    """Return `origin` as browsers send it. Raise ConfigurationError for what none sends."""
     try:
         return parse_origin(origin)
     except ValueError as error:
@@ -47,7 +47,7 @@ def check_origin(origin: str) -> str:
 
 
 def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
-    """Makes a tenant and returns its id. Raises ConfigurationError where the name is taken or a value unusable."""
+    """Make a tenant and return its id. Raise ConfigurationError where the name is taken or a value unusable."""
     check_name(new.name)
     tenant_id = new.id or new_id()
     origins = [check_origin(origin) for origin in new.allowed_origins]
@@ -75,7 +75,7 @@ def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
 
 
 def list_tenants(runtime: Runtime) -> list[dict[str, Any]]:
-    """Returns all tenants, oldest first."""
+    """Return all tenants, oldest first."""
     return read_rows(
         runtime,
         "select id, name, allowed_origins, default_provider_id, requests_per_second, amount_minor_max,"
@@ -84,7 +84,7 @@ def list_tenants(runtime: Runtime) -> list[dict[str, Any]]:
 
 
 def find_tenant(runtime: Runtime, name_or_id: str) -> uuid.UUID:
-    """Returns the id of the tenant with this name or id. Raises ConfigurationError."""
+    """Return the id of the tenant with this name or id. Raise ConfigurationError."""
     found = read_rows(runtime, "select id from tenants where name = :wanted or id::text = :wanted", wanted=name_or_id)
     if not found:
         raise ConfigurationError(f"there is no tenant {name_or_id!r}")
@@ -99,9 +99,9 @@ def create_key(
     actor: str,
     expires_at: datetime.datetime | None = None,
 ) -> tuple[uuid.UUID, str]:
-    """Makes a secret key; returns its id and the key itself, which is not stored and never shown again.
+    """Make a secret key; return its id and the key itself, which is not stored and never shown again.
 
-    From `expires_at` on it is refused, as are the tokens made with it. Raises ConfigurationError.
+    From `expires_at` on it is refused, as are the tokens made with it. Raise ConfigurationError.
     """
     if role not in ROLES:
         raise ConfigurationError(f"a role is one of {', '.join(ROLES)}")
@@ -132,7 +132,7 @@ def create_key(
 
 
 def revoke_key(runtime: Runtime, key_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:
-    """Revokes a key and with it every token made with it; returns False where it was revoked or unknown."""
+    """Revoke a key and with it every token made with it; return False where it was revoked or unknown."""
     with runtime.database.transaction("operator") as connection:
         tenant_id = connection.execute(
             text("update api_keys set revoked_at = now() where id = :id and revoked_at is null returning tenant_id"),
@@ -145,7 +145,7 @@ def revoke_key(runtime: Runtime, key_id: uuid.UUID, actor: str, reason: str | No
 
 
 def list_keys(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, Any]]:
-    """Returns the keys of one tenant or of all, never their secrets."""
+    """Return the keys of one tenant or of all, never their secrets."""
     return read_rows(
         runtime,
         "select id, tenant_id, 'sk_' || public_part || '...' as key, role, label, created_at, expires_at, last_used_at,"
@@ -162,7 +162,7 @@ _OWN_KEYS = alone(
 
 
 def list_own_keys(database: Database, tenant_id: uuid.UUID) -> list[dict[str, Any]]:
-    """Returns a tenant's keys as its API shows them, oldest first."""
+    """Return a tenant's keys as its API shows them, oldest first."""
     rows = database.run_alone("web", _OWN_KEYS, {"tenant_id": tenant_id}, tenant_id)
     return [
         {name: format_time(value) if name.endswith("_at") and value else value for name, value in row._asdict().items()}

@@ -38,7 +38,7 @@ _NEXT = text("update alerts set due_at = now() + make_interval(secs => :wait) wh
 
 
 def post_due(runtime: Runtime) -> None:
-    """Posts alarms that are due; without ALERT_URL they are only marked as seen."""
+    """Post alarms that are due; without ALERT_URL they are only marked as seen."""
     if not runtime.settings.alert_url:
         with runtime.database.transaction("worker") as connection:
             connection.execute(text("update alerts set due_at = null where due_at is not null"))

@@ -20,7 +20,7 @@ _TOLD = text(
 
 
 def check_database(runtime: Runtime) -> bool:
-    """Whether a row could be stored now. Raises nothing."""
+    """Whether a row could be stored now. Raise nothing."""
     try:
         with runtime.database.transaction("door") as connection:
             return not connection.execute(text("select pg_is_in_recovery()")).scalar()
@@ -29,7 +29,7 @@ def check_database(runtime: Runtime) -> bool:
 
 
 def check_redis(runtime: Runtime) -> bool:
-    """Whether doorbells can be rung now. Raises nothing."""
+    """Whether doorbells can be rung now. Raise nothing."""
     try:
         return bool(runtime.redis.ping())
     except Exception:  # whatever the reason, the answer is no
@@ -37,7 +37,7 @@ def check_redis(runtime: Runtime) -> bool:
 
 
 def read_work(runtime: Runtime) -> dict[str, dict[str, float]]:
-    """Returns rows due and the oldest one's age in seconds, by kind of work."""
+    """Return rows due and the oldest one's age in seconds, by kind of work."""
     with runtime.database.transaction("door") as connection:
         return _read_work(connection)
 
@@ -48,19 +48,19 @@ def _read_work(connection: Connection) -> dict[str, dict[str, float]]:
 
 
 def read_unusable(runtime: Runtime) -> dict[str, str]:
-    """Returns the providers that cannot be used as they are configured, and why, by their ids."""
+    """Return the providers that cannot be used as they are configured, and why, by their ids."""
     with runtime.database.transaction("door") as connection:
         rows = connection.execute(text("select provider_id, problem from watch_providers()")).all()
     return {str(row.provider_id): row.problem for row in rows}
 
 
 def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
-    """Returns the kinds of work that are not being done."""
+    """Return the kinds of work that are not being done."""
     return [queue for queue, state in work.items() if state["oldest_seconds"] > OVERDUE_SECONDS[queue]]
 
 
 def raise_overdue(runtime: Runtime) -> None:
-    """Raises an alarm for each kind of work that is not being done, at most one an hour."""
+    """Raise an alarm for each kind of work that is not being done, at most one an hour."""
     with runtime.database.transaction("worker") as connection:
         work = _read_work(connection)
         overdue = find_overdue(work)
@@ -72,7 +72,7 @@ def raise_overdue(runtime: Runtime) -> None:
 
 
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
-    """Returns (name, label, value) of what is counted in rows.
+    """Return (name, label, value) of what is counted in rows.
 
     Payments by status, open dead letters, alarms of a day, ages of duties, the audit's tail that waits for its seal,
     and what the last proofs of the books found.
@@ -85,7 +85,7 @@ def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
 
 
 def read_queue_lengths(runtime: Runtime) -> dict[str, int] | None:
-    """Returns how many doorbells wait by queue, or None while the broker cannot be asked.
+    """Return how many doorbells wait by queue, or None while the broker cannot be asked.
 
     A worker takes them at once: a queue that grows has none.
     """

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 def run(runtime: Runtime, queue: str, *duties: Callable[[Runtime], object]) -> None:
-    """Runs `duties` one after the other, whether or not those before could be done.
+    """Run `duties` one after the other, whether or not those before could be done.
 
     Trouble of the database is noted and is no failure of the task: the work waits. Any other error is raised once all
     had their turn, the first of several.

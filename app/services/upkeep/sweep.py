@@ -14,7 +14,7 @@ HOUSEKEEPING_ROWS_MAX = 10_000
 
 
 def sweep(runtime: Runtime) -> None:
-    """Rings every queue that has due work, whether or not a bell is set, and notes that it was here."""
+    """Ring every queue that has due work, whether or not a bell is set, and note that it was here."""
     # Two transactions: a heartbeat that cannot be written keeps no queue from being rung.
     with runtime.database.transaction("worker") as connection:
         due = (
@@ -41,7 +41,7 @@ def sweep(runtime: Runtime) -> None:
 
 
 def housekeep(runtime: Runtime) -> None:
-    """Removes expired credentials, folds counts, ends what waited long enough, makes partitions of months to come."""
+    """Remove expired credentials, fold counts, end what waited long enough, make partitions of months to come."""
     duties.run(
         runtime,
         "sweep",

@@ -53,7 +53,7 @@ class Stretch:
 
 
 def find_place(connection: Connection, tenant_id: uuid.UUID, number: int, sha256: bytes) -> tuple[Place, list[Breach]]:
-    """Returns the place after seal `number`, or the chain's beginning and a breach where that is not the same seal."""
+    """Return the place after seal `number`, or the chain's beginning and a breach where that is not the same seal."""
     if number == 0:
         return Place(), []
     row = connection.execute(_SEAL, {"tenant_id": tenant_id, "number": number}).first()
@@ -64,7 +64,7 @@ def find_place(connection: Connection, tenant_id: uuid.UUID, number: int, sha256
 
 
 def read_stretch(connection: Connection, tenant_id: uuid.UUID, after: Place) -> Stretch:
-    """Reads and proves the next seals after a place; an empty stretch means that the end is reached."""
+    """Read and prove the next seals after a place; an empty stretch means that the end is reached."""
     parameters = {"tenant_id": tenant_id, "after": after.number, "seals": SEALS_MAX, "rows": ROWS_MAX}
     seals = connection.execute(_SEALS, parameters).mappings().all()
     stretch = Stretch(after)

@@ -32,22 +32,22 @@ class Check:
     query: TextClause
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Breach]:
-        """Returns what is broken among the rows that `parameters` name, at most ROWS_MAX of them."""
+        """Return what is broken among the rows that `parameters` name, at most ROWS_MAX of them."""
         rows = connection.execute(self.query, parameters)
         return [Breach(self.invariant, self.what, str(row.subject), str(row.detail or "")) for row in rows]
 
 
 def fill(query: str, /, **parts: str) -> str:
-    """Returns `query` with each `$name` replaced by the part of that name; parts are constants of this package."""
+    """Return `query` with each `$name` replaced by the part of that name; parts are constants of this package."""
     return Template(query).substitute(parts)
 
 
 def check(invariant: str, what: str, query: str, /, **parts: str) -> Check:
-    """Returns a check; `query` must give the columns `subject` and `detail`, `$name` in it is one of `parts`."""
+    """Return a check; `query` must give the columns `subject` and `detail`, `$name` in it is one of `parts`."""
     limited = "select subject, detail from ($query) as found limit $rows"
     return Check(invariant, what, text(fill(limited, query=fill(query, **parts), rows=str(ROWS_MAX))))
 
 
 def run_all(checks: Iterable[Check], connection: Connection, parameters: Mapping[str, Any]) -> list[Breach]:
-    """Returns what the checks find, in their order."""
+    """Return what the checks find, in their order."""
     return [breach for each in checks for breach in each.run(connection, parameters)]

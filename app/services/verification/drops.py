@@ -101,18 +101,18 @@ class DroppedSeals:
     kept: frozenset[int]
 
     def has(self, number: int) -> bool:
-        """Tells whether the rows of this seal were among them."""
+        """Tell whether the rows of this seal were among them."""
         return self.first <= number <= self.last and number not in self.kept
 
 
 def read_dropped_seals(connection: Connection, tenant_id: uuid.UUID) -> list[DroppedSeals]:
-    """Returns which of a tenant's seals have lost their rows to drops."""
+    """Return which of a tenant's seals have lost their rows to drops."""
     rows = connection.execute(_SEALS, {"tenant_id": tenant_id})
     return [DroppedSeals(row.first_seal, row.last_seal, frozenset(row.kept_seals)) for row in rows]
 
 
 def is_behind_drop(connection: Connection) -> bool:
-    """Tells whether the snapshot of `connection` is older than the end of a partition.
+    """Tell whether the snapshot of `connection` is older than the end of a partition.
 
     A dropped table is gone at once, for older snapshots too, which do not see the record of it yet.
     """
@@ -120,7 +120,7 @@ def is_behind_drop(connection: Connection) -> bool:
 
 
 def check_records(connection: Connection, tenant_ids: Sequence[uuid.UUID]) -> list[Breach]:
-    """Checks that each tenant's drops follow one from the other, and that the last is told by the audit as it is.
+    """Check that each tenant's drops follow one from the other, and that the last is told by the audit as it is.
 
     The audit rows of earlier ones may have gone with later drops; the last one stands for them.
     """

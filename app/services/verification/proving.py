@@ -76,11 +76,11 @@ class Report:
     places: dict[uuid.UUID, TenantPlace] = field(default_factory=dict)
 
     def count(self, name: str, rows: int) -> None:
-        """Counts what was looked at."""
+        """Count what was looked at."""
         self.counts[name] = self.counts.get(name, 0) + rows
 
     def add(self, breaches: Iterable[Breach]) -> bool:
-        """Takes up what a check has found; returns whether it was nothing."""
+        """Take up what a check has found; return whether it was nothing."""
         found = False
         for breach in breaches:
             found = True
@@ -112,7 +112,7 @@ class Report:
         return f"The books hold ({took})" if self.is_complete else f"The books hold so far; time was up ({took})"
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the report as one JSON document."""
+        """Return the report as one JSON document."""
         return {
             "ok": self.is_whole,
             "verdict": self.verdict,
@@ -153,7 +153,7 @@ class _Proof:
             self.progress(name, rows)
 
     def walk(self, walk: Walk, tenant_id: uuid.UUID | None, after: dict[str, Any] | None = None) -> bool:
-        """Walks a table to its end or until time is up; returns whether nothing was broken."""
+        """Walk a table to its end or until time is up; return whether nothing was broken."""
         place: dict[str, Any] | None = {**walk.start, **(after or {})}
         is_clean = True
         while place is not None and not self.is_time_up():
@@ -164,7 +164,7 @@ class _Proof:
         return is_clean
 
     def read_chain(self, tenant_id: uuid.UUID, kept: TenantPlace, touched: set[uuid.UUID] | None) -> None:
-        """Reads a chain on from the kept place and moves that along; `touched` takes up the payments in it."""
+        """Read a chain on from the kept place and move that along; `touched` takes up the payments in it."""
         with self.database.snapshot("auditor") as connection:
             kept.chain, breaches = find_place(connection, tenant_id, kept.chain.number, kept.chain.sha256)
         kept.is_clean &= self.report.add(breaches)
@@ -179,7 +179,7 @@ class _Proof:
                 touched |= stretch.payment_ids
 
     def check_touched(self, touched: set[uuid.UUID]) -> bool:
-        """Checks the payments that the new seals tell of, with their wallets; returns whether nothing was broken."""
+        """Check the payments that the new seals tell of, with their wallets; return whether nothing was broken."""
         is_clean, ids = True, sorted(touched)
         for start in range(0, len(ids), CHUNK_ROWS):
             chunk = ids[start : start + CHUNK_ROWS]
@@ -188,11 +188,11 @@ class _Proof:
         return is_clean
 
     def check_moment(self, tenant_ids: list[uuid.UUID], tenant_id: uuid.UUID | None) -> bool:
-        """Checks what is true of all rows of one moment and not of one row alone."""
+        """Check what is true of all rows of one moment and not of one row alone."""
         return self.report.add(self._look(partial(_check_moment, tenant_ids=tenant_ids, tenant_id=tenant_id)))
 
     def _look(self, read: Callable[..., _Found]) -> _Found:
-        """Reads in one snapshot, and once more where that finds something broken and was behind a drop."""
+        """Read in one snapshot, and once more where that finds something broken and was behind a drop."""
         for _ in range(LOOKS_MAX):
             with self.database.snapshot("auditor") as connection:
                 found = read(connection)
@@ -214,10 +214,10 @@ def prove(
     seconds_max: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Proves the books of one tenant or of all, and returns what it found; writes nothing.
+    """Prove the books of one tenant or of all, and return what it found; write nothing.
 
     `full` reads every row, chunk by chunk. `incremental` reads each chain on from the last proof without a breach,
-    and checks the payments that the new audit rows tell of, the wallets they touched, and new webhooks and
+    and check the payments that the new audit rows tell of, the wallets they touched, and new webhooks and
     notifications. `seconds_max` ends it between two chunks. `progress` is told (name of the rows, how many).
     """
     started = time.monotonic()

@@ -48,14 +48,14 @@ _KEEP_PLACES = text(
 
 
 def choose_mode(database: Database) -> Mode:
-    """Returns `full` while the books are small enough to be read in seconds, else `incremental`."""
+    """Return `full` while the books are small enough to be read in seconds, else `incremental`."""
     with database.transaction("auditor") as connection:
         last = connection.execute(text("select max(id) from audit_logs")).scalar()
     return "full" if (last or 0) <= SMALL_AUDIT_ROWS else "incremental"
 
 
 def record(database: Database, report: Report) -> None:
-    """Keeps a proof's result and its places; raises an alarm when it finds something broken that was not before."""
+    """Keep a proof's result and its places; raise an alarm when it finds something broken that was not before."""
     with database.transaction("auditor") as connection:
         before = connection.execute(_LAST_BROKEN, {"tenant_id": report.tenant_id}).scalar() or []
         broken = [{**each, "rows": each["rows"][:ROWS_KEPT]} for each in report.as_json()["broken"]]
@@ -96,7 +96,7 @@ def _alert(report: Report) -> AlertRow:
 
 
 def prove_due(runtime: Runtime, tenant_id: uuid.UUID | None = None) -> Report:
-    """Proves what has been sealed since the last time, for a bounded time, and keeps the result."""
+    """Prove what has been sealed since the last time, for a bounded time, and keep the result."""
     report = prove(runtime.database, "incremental", tenant_id, DUE_SECONDS_MAX)
     record(runtime.database, report)
     log.info("books_proved", verdict=report.verdict)

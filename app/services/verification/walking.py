@@ -87,7 +87,7 @@ WALKS = (
 
 
 def read_chunk(connection: Connection, walk: Walk, after: Mapping[str, Any], tenant_id: uuid.UUID | None) -> Chunk:
-    """Reads and checks the next chunk of a walk, in the snapshot of `connection`."""
+    """Read and check the next chunk of a walk, in the snapshot of `connection`."""
     rows = connection.execute(walk.query, {**after, "tenant_id": tenant_id}).mappings().all()
     if not rows:
         return Chunk(0, None)
@@ -100,7 +100,7 @@ def read_chunk(connection: Connection, walk: Walk, after: Mapping[str, Any], ten
 
 
 def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Breach]:
-    """Checks some payments, all their entries, and the wallets that those are in."""
+    """Check some payments, all their entries, and the wallets that those are in."""
     found = connection.execute(
         text("select id, wallet_id from wallet_transactions where payment_id = any(cast(:ids as uuid[]))"),
         {"ids": list(ids)},
@@ -113,5 +113,5 @@ def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Bre
 
 
 def first_id(moment: datetime.datetime) -> uuid.UUID:
-    """Returns an id before all time-ordered ones made from `moment` on (RFC 9562, version 7)."""
+    """Return an id before all time-ordered ones made from `moment` on (RFC 9562, version 7)."""
     return uuid.UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

@@ -96,7 +96,7 @@ class WebhookQueue:
     _look_again_at: float = 0.0
 
     def claim(self, runtime: Runtime) -> Claim:
-        """Claims up to BATCH_ROWS webhooks; an empty claim says that none is due. Raises DBAPIError."""
+        """Claim up to BATCH_ROWS webhooks; an empty claim says that none is due. Raise DBAPIError."""
         claim_id = new_id()
         wanted = {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}
         rows: list[Row] = []
@@ -120,7 +120,7 @@ class WebhookQueue:
 
 
 def _places_after(rows: list[Row]) -> list[Place]:
-    """Returns where each tenant's webhooks go on: at the first that was left out, else at the last that was taken."""
+    """Return where each tenant's webhooks go on: at the first that was left out, else at the last that was taken."""
     places: dict[uuid.UUID, Row] = {}
     for row in rows:
         if (last := places.get(row.tenant_id)) is None or last.is_claimed:

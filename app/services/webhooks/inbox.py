@@ -82,9 +82,9 @@ _groups: WeakKeyDictionary[Database, GroupCommit[InboxRow, Receipt]] = WeakKeyDi
 
 
 def store(database: Database, row: InboxRow) -> Receipt:
-    """Stores a delivery, together with those that other callers bring meanwhile; it is committed by then.
+    """Store a delivery, together with those that other callers bring meanwhile; it is committed by then.
 
-    Raises sqlalchemy.exc.SQLAlchemyError as the database does where it could not be stored.
+    Raise sqlalchemy.exc.SQLAlchemyError as the database does where it could not be stored.
     """
     group = _groups.get(database) or _groups.setdefault(database, GroupCommit())
     # Made into text that the database takes before it joins the others: it would be refused with all of them.
@@ -94,7 +94,7 @@ def store(database: Database, row: InboxRow) -> Receipt:
 
 
 def store_rows(database: Database, rows: Sequence[InboxRow]) -> list[Receipt]:
-    """Stores deliveries in one transaction and returns their receipts in the same order, which is that of arrival."""
+    """Store deliveries in one transaction and return their receipts in the same order, which is that of arrival."""
     stored = database.run_alone("door", _STORE, encode_rows(_COLUMNS, rows))
     receipts = {row.delivery_id: Receipt(row.webhook_id, row.is_duplicate, row.is_conflict) for row in stored}
     return [receipts[row.id] for row in rows]

@@ -100,19 +100,19 @@ def forget_settled() -> None:
 
 
 def note_settled() -> None:
-    """Notes that this process settled webhooks just now."""
+    """Note that this process settled webhooks just now."""
     global _settled_at  # one moment per process
     _settled_at = time.monotonic()
 
 
 def may_be_own_fault(trouble: Trouble) -> bool:
-    """Returns whether trouble of one webhook counts against it: others were settled by this process meanwhile."""
+    """Return whether trouble of one webhook counts against it: others were settled by this process meanwhile."""
     is_recent = _settled_at is not None and time.monotonic() - _settled_at < OTHERS_SECONDS
     return is_recent and trouble in _OWN_FAULTS
 
 
 def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, float]]) -> None:
-    """Puts webhooks that were taken back into the queue, with the attempts that count and the seconds to wait."""
+    """Put webhooks that were taken back into the queue, with the attempts that count and the seconds to wait."""
     if waiting:
         rows = [
             (webhook.id, webhook.tenant_id, webhook.payment_id, attempts, seconds)
@@ -122,7 +122,7 @@ def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, flo
 
 
 def postpone(runtime: Runtime, postponement: Postponement) -> bool:
-    """Puts webhooks off and gives their attempts back; returns whether one of them is at its end. Raises nothing."""
+    """Put webhooks off and give their attempts back; return whether one of them is at its end. Raise nothing."""
     ceiling = POSTPONE_TIMEOUT_SECONDS_MAX if postponement.trouble == "timeout" else POSTPONE_SECONDS_MAX
     values = {
         "ids": list(postponement.webhook_ids),
@@ -137,12 +137,12 @@ def postpone(runtime: Runtime, postponement: Postponement) -> bool:
 
 
 def hand_back(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: Sequence[uuid.UUID]) -> None:
-    """Gives back webhooks that were claimed and not tried alone; they are due at once. Raises nothing."""
+    """Give back webhooks that were claimed and not tried alone; they are due at once. Raise nothing."""
     give_back(runtime, _HAND_BACK, {"ids": list(webhook_ids), "claim_id": claim_id})
 
 
 def try_again(runtime: Runtime, claim_id: uuid.UUID, webhook_id: uuid.UUID, attempts_max: int) -> bool:
-    """Lets a webhook whose settling raised wait for its next attempt; returns whether it has had them all."""
+    """Let a webhook whose settling raised wait for its next attempt; return whether it has had them all."""
     waits = [retry_seconds(attempts + 1) for attempts in range(1, attempts_max + 1)]
     values = {"id": webhook_id, "claim_id": claim_id, "waits": waits, "attempts_max": attempts_max}
     return any(row.is_over for row in give_back(runtime, _TRY_AGAIN, values))

@@ -62,9 +62,9 @@ class Delivery:
 
 
 def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
-    """Verifies and stores a delivery, rings, and returns its receipt; the row is committed by then.
+    """Verify and store a delivery, ring, and return its receipt; the row is committed by then.
 
-    Raises WebhookRejected (400, 403, 404) after keeping a bounded record of the refusal, and
+    Raise WebhookRejected (400, 403, 404) after keeping a bounded record of the refusal, and
     ProviderUnusable where nobody here can verify it now, and sqlalchemy.exc.SQLAlchemyError where it could not be
     stored: the sender has to try again.
     """
@@ -113,7 +113,7 @@ def _provider_id(delivery: Delivery, body: Any) -> uuid.UUID:
 
 
 def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: Any) -> tuple[Sender, str]:
-    """Returns the sender and the delivery's id. Raises WebhookRejected, and ProviderUnusable."""
+    """Return the sender and the delivery's id. Raise WebhookRejected, and ProviderUnusable."""
     sender = find_sender(runtime, provider_id)
     if sender is None:
         raise WebhookRejected(404, "unknown_provider", "there is no such provider")
@@ -132,7 +132,7 @@ def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: 
 
 @contextlib.contextmanager
 def _doubted(sender: Sender) -> Iterator[None]:
-    """Raises ProviderUnusable in place of a signature's refusal where one of the sender's secrets cannot be read."""
+    """Raise ProviderUnusable in place of a signature's refusal where one of the sender's secrets cannot be read."""
     try:
         yield
     except WebhookRejected as rejection:
@@ -190,7 +190,7 @@ _NAMED_MAX = 8
 
 
 def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.UUID | None = None) -> None:
-    """Counts a delivery that is refused, and keeps a bounded record of it."""
+    """Count a delivery that is refused, and keep a bounded record of it."""
     WEBHOOKS_REFUSED.labels(reason).inc()
     if not _records.take():
         return
@@ -210,9 +210,9 @@ def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.
 
 
 def _named_ids(head: bytes, provider_id: uuid.UUID | None) -> list[uuid.UUID]:
-    """Returns ids that the first bytes of a refused body name; which of them is a payment is for the database to say.
+    """Return ids that the first bytes of a refused body name; which of them is a payment is for the database to say.
 
-    The bytes are searched, not parsed: a body that was cut, or is no JSON, names its payment all the same.
+    The bytes are searched, not parsed: a body that was cut, or is no JSON, name its payment all the same.
     """
     found = dict.fromkeys(uuid.UUID(match.group().decode("ascii")) for match in _UUID.finditer(head))
     return [one for one in found if one != provider_id][:_NAMED_MAX]

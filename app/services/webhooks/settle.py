@@ -91,7 +91,7 @@ class _Marks:
 
 
 def settle_due(runtime: Runtime) -> None:
-    """Settles webhooks until none is due, at most for RING_SECONDS_MAX."""
+    """Settle webhooks until none is due, at most for RING_SECONDS_MAX."""
     deadline = time.monotonic() + RING_SECONDS_MAX
     runtime.doorbells.take_down("settle")
     due = WebhookQueue()
@@ -105,9 +105,9 @@ def settle_due(runtime: Runtime) -> None:
 
 
 def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
-    """Claims and settles one batch; returns how many webhooks were claimed, 0 also where the database is in trouble.
+    """Claim and settle one batch; return how many webhooks were claimed, 0 also where the database is in trouble.
 
-    Raises DBAPIError where nothing can be claimed.
+    Raise DBAPIError where nothing can be claimed.
     """
     if not pay_back(runtime):
         return 0
@@ -116,7 +116,7 @@ def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
 
 
 def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
-    """Settles what was claimed; returns False where the database is in trouble that is no single webhook's."""
+    """Settle what was claimed; return False where the database is in trouble that is no single webhook's."""
     together, alone = claim.together, list(claim.alone)
     until = time.monotonic() + ALONE_SECONDS_MAX
     if together:
@@ -130,7 +130,7 @@ def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
 
 
 def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.UUID], until: float) -> bool:
-    """Settles webhooks one by one; returns False where the database is in trouble that is no single webhook's.
+    """Settle webhooks one by one; return False where the database is in trouble that is no single webhook's.
 
     What is not tried by `until` is given back: the task would be cut off, and an attempt lost, before all had a turn.
     """
@@ -149,7 +149,7 @@ def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.
 
 
 def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) -> Trouble | None:
-    """Settles a webhook in a transaction of its own; one that fails waits for its next try. Returns the trouble."""
+    """Settle a webhook in a transaction of its own; one that fails waits for its next try. Return the trouble."""
     try:
         _settle_retrying(runtime, [webhook_id], claim_id, is_alone=True)
         return None
@@ -169,7 +169,7 @@ def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) ->
 
 
 def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: str, detail: str) -> Trouble | None:
-    """Ends a webhook as a dead letter; where the database is in trouble it stays, and the trouble is returned."""
+    """End a webhook as a dead letter; where the database is in trouble it stays, and the trouble is returned."""
     try:
         with runtime.database.transaction("worker") as connection:
             marks = _Marks(dead=[(one, reason, detail) for one in _take(connection, [webhook_id], claim_id)])
@@ -247,7 +247,7 @@ def _set_aside(webhook: StoredWebhook, error: Exception, marks: _Marks) -> None:
 
 
 def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> list[StoredWebhook]:
-    """Takes the webhooks of a claim out of the work, in the order of their arrival; those that are still its own."""
+    """Take the webhooks of a claim out of the work, in the order of their arrival; those that are still its own."""
     wanted = {"ids": uuid_array(webhook_ids), "first": min(webhook_ids), "last": max(webhook_ids), "claim_id": claim_id}
     return [
         StoredWebhook(webhook_id, tenant_id, provider_id, path, bytes(body), *rest)

@@ -40,14 +40,14 @@ class StoredWebhook:
 
 @functools.lru_cache(maxsize=1_024)
 def name_provider(provider_id: uuid.UUID) -> str:
-    """Returns the provider as the audit names who brought a fact."""
+    """Return the provider as the audit names who brought a fact."""
     return f"provider:{provider_id}"
 
 
 def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
-    """Returns what is to be settled. Raises Unusable where the body does not say one thing clearly.
+    """Return what is to be settled. Raise Unusable where the body does not say one thing clearly.
 
-    Raises ProviderUnusable where nobody here can read what this provider sends.
+    Raise ProviderUnusable where nobody here can read what this provider sends.
     """
     try:
         body = loads(webhook.body)
@@ -87,7 +87,7 @@ def _complete(runtime: Runtime, webhook: StoredWebhook, fact: Fact) -> Fact:
 
 
 def to_dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetterRow:
-    """Returns the dead letter of a webhook that cannot be used, with its bytes and headers as they came."""
+    """Return the dead letter of a webhook that cannot be used, with its bytes and headers as they came."""
     return DeadLetterRow(
         tenant_id=webhook.tenant_id,
         kind="webhook",

@@ -34,7 +34,7 @@ _PATH_SCHEMAS = {
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """Returns the document; the same object every time, not to be changed."""
+    """Return the document; the same object every time, not to be changed."""
     models = {model for operation in OPERATIONS for model in (*operation.answers.values(), operation.body) if model}
     models.add(payments.Problem)
     _, definitions = models_json_schema(
@@ -68,7 +68,7 @@ def document() -> dict[str, Any]:
 
 
 def _forget_null_defaults(schema: dict[str, Any]) -> None:
-    """Removes `default: null`: generators of clients take a field with a default as one that is always there."""
+    """Remove `default: null`: generators of clients take a field with a default as one that is always there."""
     for field in schema.get("properties", {}).values():
         if field.get("default", ...) is None:
             del field["default"]

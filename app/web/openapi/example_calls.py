@@ -70,7 +70,7 @@ _SIGNATURE = (
 
 
 def write_curl(call: Call, method: str, base_url: str, path: str, headers: Iterable[str], body: Any = None) -> str:
-    """Writes a shell command: what is required only, every word quoted; double quotes where the shell fills in."""
+    """Write a shell command: what is required only, every word quoted; double quotes where the shell fills in."""
     words = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_quote(base_url + path)}"]
     words += [f"-H {_quote(line)}" for line in headers]
     if body is not None:
@@ -80,7 +80,7 @@ def write_curl(call: Call, method: str, base_url: str, path: str, headers: Itera
 
 
 def write_message(method: str, path: str, body: Any) -> str:
-    """Writes a signed request as it goes over the wire."""
+    """Write a signed request as it goes over the wire."""
     head = (f"{method.upper()} {path} HTTP/1.1", "Content-Type: application/json", *_SIGNATURE)
     return "\n".join((*head, "", json.dumps(body, ensure_ascii=False)))
 

@@ -70,7 +70,7 @@ class Operation:
 def list_operations(
     spec: Spec, base_url: str, calls: Mapping[tuple[str, str], Call] | None = None
 ) -> dict[str, list[Operation]]:
-    """Returns the operations by tag, both in the order of the document; `calls` says what examples need beside it."""
+    """Return the operations by tag, both in the order of the document; `calls` says what examples need beside it."""
     groups: dict[str, list[Operation]] = {tag["name"]: [] for tag in spec.get("tags", [])}
     for path, item in spec.get("paths", {}).items():
         for method in filter(item.__contains__, METHODS):
@@ -81,7 +81,7 @@ def list_operations(
 
 
 def list_schemas(spec: Spec) -> list[tuple[str, str, tuple[Field, ...], str]]:
-    """Returns the named schemas as (name, description, fields, type); the type is for those without fields."""
+    """Return the named schemas as (name, description, fields, type); the type is for those without fields."""
     schemas = spec.get("components", {}).get("schemas", {})
     return [
         (name, schema.get("description", ""), tuple(_fields(spec, schema)), _type(schema))
@@ -155,7 +155,7 @@ def _first_media(body: Spec) -> tuple[str, Spec]:
 
 
 def _resolve(spec: Spec, value: Spec) -> Spec:
-    """Follows local references (`#/...`); the document holds no others."""
+    """Follow local references (`#/...`); the document holds no others."""
     while "$ref" in value:
         target: Any = spec
         for part in value["$ref"].removeprefix("#/").split("/"):
@@ -169,7 +169,7 @@ def _choices(schema: Spec) -> list[Spec]:
 
 
 def _type(schema: Spec) -> str:
-    """Names a schema's type in a few words: `Payment`, `list of Entry`, `string (date-time) or null`."""
+    """Name a schema's type in a few words: `Payment`, `list of Entry`, `string (date-time) or null`."""
     if "$ref" in schema:
         return str(schema["$ref"].rsplit("/", 1)[-1])
     if choices := _choices(schema):
@@ -225,7 +225,7 @@ def _limits(schema: Spec) -> Iterator[str]:
 
 
 def _example(spec: Spec, schema: Spec, depth: int = 0) -> Any:
-    """Makes up a value that fits the schema, from its own examples where it has some."""
+    """Make up a value that fits the schema, from its own examples where it has some."""
     schema = _resolve(spec, schema)
     for key in ("example", "const", "default"):
         if key in schema:

@@ -22,7 +22,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @demo.before_request
 def refuse_strangers() -> None:
-    """Answers 403 to clients that are not on this machine, also where a proxy on this machine passes them on.
+    """Answer 403 to clients that are not on this machine, also where a proxy on this machine passes them on.
 
     The Host header is checked too: a foreign name that resolves to loopback would make another site same-origin.
     """
@@ -42,13 +42,13 @@ def _host_name() -> str | None:
 
 @demo.get("/")
 def start() -> BaseResponse:
-    """Sends the browser to the demo page."""
+    """Send the browser to the demo page."""
     return redirect("/demo")
 
 
 @demo.get("/demo")
 def page() -> BaseResponse:
-    """Serves the demo page.
+    """Serve the demo page.
 
     `returned`, `payment_id` and `reference` in the query are read by the page alone and change nothing here.
     Under another of this machine's names (localhost for 127.0.0.1) it sends the browser to the public one: payments
@@ -82,7 +82,7 @@ def token() -> tuple[Response, int]:
 
 
 def new_demo_user() -> str:
-    """Makes up a user id that nobody else has: 64 random bits, so that two visitors never share a wallet."""
+    """Make up a user id that nobody else has: 64 random bits, so that two visitors never share a wallet."""
     return f"demo_{secrets.token_hex(8)}"
 
 

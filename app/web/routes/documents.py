@@ -23,7 +23,7 @@ CLIENT_FILES = ("/static/sluice.js", "/static/sluice.d.ts", "/static/sluice/")
 
 @documents.get("/docs")
 def reference() -> Response:
-    """Serves the reference made from the OpenAPI document."""
+    """Serve the reference made from the OpenAPI document."""
     spec = document()
     page = render_template(
         "docs.html",
@@ -38,7 +38,7 @@ def reference() -> Response:
 
 @documents.app_template_filter("inline_code")
 def inline_code(text: str) -> Markup:
-    """Marks what stands between backticks as code; everything is escaped."""
+    """Mark what stands between backticks as code; everything is escaped."""
     parts = text.split("`")
     # A lone backtick opens nothing: it stays a character.
     if len(parts) % 2 == 0:
@@ -50,7 +50,7 @@ def inline_code(text: str) -> Markup:
 
 @documents.after_app_request
 def open_client_files(response: Response) -> Response:
-    """Lets pages of other origins import the client module, which browsers allow only with these headers."""
+    """Let pages of other origins import the client module, which browsers allow only with these headers."""
     if request.path.startswith(CLIENT_FILES):
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"

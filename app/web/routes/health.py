@@ -43,7 +43,7 @@ _STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 
 @blueprint.get("/health/live")
 def live() -> Response:
-    """Says that this process answers."""
+    """Say that this process answers."""
     return jsonify({"status": "ok", "failing": [], "detail": {}})
 
 
@@ -61,7 +61,7 @@ def ready() -> tuple[Response, int]:
 
 
 def _find_degraded() -> list[str]:
-    """Returns which helpers do not work: Redis, ringing doorbells, or receiving hints for waiting requests."""
+    """Return which helpers do not work: Redis, ringing doorbells, or receiving hints for waiting requests."""
     if not backlog.check_redis(runtime()):
         return ["redis"]
     parts = {"ring": runtime().doorbells.is_failing, "subscription": waiters().is_deaf}
@@ -73,7 +73,7 @@ def _find_degraded() -> list[str]:
 
 @blueprint.get("/health/work")
 def work() -> tuple[Response, int]:
-    """Says whether due work is being done, and names the providers that cannot be used as they are configured."""
+    """Say whether due work is being done, and name the providers that cannot be used as they are configured."""
     try:
         state, unusable = backlog.read_work(runtime()), backlog.read_unusable(runtime())
     except SQLAlchemyError:
@@ -88,7 +88,7 @@ class RowsCollector(Collector):
     """The numbers that rows and queues tell, read when they are asked for."""
 
     def collect(self) -> Iterable[Metric]:
-        """Yields one gauge family per kind of number; none from rows while the database is away."""
+        """Yield one gauge family per kind of number; none from rows while the database is away."""
         yield from _read_queues()
         try:
             state, counts = backlog.read_work(runtime()), backlog.read_counts(runtime())
@@ -126,7 +126,7 @@ def _read_queues() -> Iterable[Metric]:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Serves Prometheus text: this process type's counters, and what rows tell."""
+    """Serve Prometheus text: this process type's counters, and what rows tell."""
     if not _may_watch():
         return problem(403, "Metrics are for this machine, or for who has the metrics token.")
     registry = CollectorRegistry()
@@ -149,5 +149,5 @@ def _may_watch() -> bool:
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    """Serves the OpenAPI document."""
+    """Serve the OpenAPI document."""
     return jsonify(document())

@@ -38,7 +38,7 @@ _FILTERS = ("reason", "kind", "provider_id", "payment_id", "older_than_seconds")
 
 @blueprint.get("/api/dead-letters")
 def list_dead_letters() -> Response:
-    """Lists dead letters, newest first; open ones unless another state is asked for."""
+    """List dead letters, newest first; open ones unless another state is asked for."""
     read_known("state", "limit", "cursor", *_FILTERS)
     limit = read_limit()
     filters = _read_filters(read_choice("state", STATES) or "open")
@@ -51,13 +51,13 @@ def list_dead_letters() -> Response:
 
 @blueprint.get("/api/dead-letters/<object:id>")
 def read_dead_letter(id: str) -> Response:
-    """Reads a dead letter with its bytes, headers and history."""
+    """Read a dead letter with its bytes, headers and history."""
     return _answer(read_path_id(id))
 
 
 @blueprint.post("/api/dead-letters/<object:id>/redrive")
 def redrive_one(id: str) -> Response:
-    """Makes the work of a dead letter due again."""
+    """Make the work of a dead letter due again."""
     dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
     effect = redrive.redrive(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect.effect)
@@ -65,7 +65,7 @@ def redrive_one(id: str) -> Response:
 
 @blueprint.post("/api/dead-letters/<object:id>/accept")
 def accept(id: str) -> Response:
-    """Credits the money in a dead letter."""
+    """Credit the money in a dead letter."""
     dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
     effect = resolve.accept(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect)
@@ -73,7 +73,7 @@ def accept(id: str) -> Response:
 
 @blueprint.post("/api/dead-letters/<object:id>/reject")
 def reject(id: str) -> Response:
-    """Closes a dead letter without a credit."""
+    """Close a dead letter without a credit."""
     dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
     effect = resolve.reject(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
     return _answer(dead_letter_id, effect)
@@ -81,7 +81,7 @@ def reject(id: str) -> Response:
 
 @blueprint.post("/api/dead-letters/redrive")
 def redrive_many() -> Response:
-    """Makes the work of all open dead letters that fit due again, up to `limit` of them."""
+    """Make the work of all open dead letters that fit due again, up to `limit` of them."""
     read_known("dry_run", "limit", *_FILTERS)
     limit, is_dry_run = read_limit(), read_choice("dry_run", ("true", "false")) == "true"
     filters, reason = _read_filters("open"), _read_reason()

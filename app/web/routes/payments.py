@@ -60,7 +60,7 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,100})\"?\s*(?:$|
 
 @functools.cache
 def waiters() -> Waiters:
-    """Returns this process's waiting requests."""
+    """Return this process's waiting requests."""
     bounds = Bounds(
         total=WAITING_MAX,
         tenant=WAITING_PER_TENANT_MAX,
@@ -75,7 +75,7 @@ def waiters() -> Waiters:
 
 @blueprint.post("/api/payments/deposit")
 def create_deposit() -> Response:
-    """Makes a deposit, or finds the one that this idempotency key made."""
+    """Make a deposit, or find the one that this idempotency key made."""
     key = request.headers.get("Idempotency-Key", "")
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise field_error("Idempotency-Key", "is required: 1 to 255 printable ASCII characters", status=400)
@@ -95,9 +95,9 @@ def create_deposit() -> Response:
 
 
 def _find_refused(body: DepositRequest, deposit: Deposit) -> Creation | None:
-    """Returns the payment of a body with a card number in it that was accepted before such bodies were refused.
+    """Return the payment of a body with a card number in it that was accepted before such bodies were refused.
 
-    None for a body without one. Raises RequestRejected (422) for all others.
+    None for a body without one. Raise RequestRejected (422) for all others.
     """
     errors = card_errors(runtime(), caller().tenant_id, body, deposit.idempotency_key)
     if not errors:
@@ -159,7 +159,7 @@ def _answer(creation: Creation, payment: Payment, status: int) -> Response:
 
 @blueprint.get("/api/payments")
 def list_payments() -> Response:
-    """Lists payments, newest first."""
+    """List payments, newest first."""
     read_known("user_id", "status", "created_after", "created_before", "limit", "cursor")
     limit = read_limit()
     filters = Filters(
@@ -178,7 +178,7 @@ def list_payments() -> Response:
 
 @blueprint.get("/api/payments/<object:id>")
 def get_payment(id: str) -> Response:  # the name in the path of the contract
-    """Reads a payment; with `wait` as soon as it has changed."""
+    """Read a payment; with `wait` as soon as it has changed."""
     read_known("wait", "version", "until")
     payment_id = read_path_id(id)
     seconds = read_integer("wait", 0, 3600, 0) or 0
@@ -197,13 +197,13 @@ def get_payment(id: str) -> Response:  # the name in the path of the contract
 
 @blueprint.post("/api/payments/<object:id>/cancel")
 def cancel_payment(id: str) -> Response:  # the name in the path of the contract
-    """Cancels a payment that has not ended."""
+    """Cancel a payment that has not ended."""
     return jsonify(present_payment(queries.cancel_payment(runtime(), caller(), read_path_id(id))))
 
 
 @blueprint.get("/api/payments/<object:id>/timeline")
 def read_timeline(id: str) -> Response:  # the name in the path of the contract
-    """Lists what happened to a payment, in order: everything, or for a client token its own states and entries."""
+    """List what happened to a payment, in order: everything, or for a client token its own states and entries."""
     who = caller()
     payment = queries.get_payment(runtime().database, who, read_path_id(id))
     return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)})

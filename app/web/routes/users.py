@@ -46,13 +46,13 @@ def _own_user(user_id: str) -> str:
 
 @blueprint.get("/api/wallets/<user_id>")
 def read_wallets(user_id: str) -> Response:
-    """Reads a user's wallets; a user never seen has none."""
+    """Read a user's wallets; a user never seen has none."""
     return jsonify({"data": wallets.read_wallets(runtime().database, caller().tenant_id, _own_user(user_id))})
 
 
 @blueprint.get("/api/wallets/<user_id>/transactions")
 def read_entries(user_id: str) -> Response:
-    """Lists a user's entries, newest first."""
+    """List a user's entries, newest first."""
     read_known("currency", "limit", "cursor")
     limit = read_limit()
     currency = read_matching("currency", _CURRENCY, "must be an upper-case ISO 4217 code")
@@ -67,7 +67,7 @@ def read_entries(user_id: str) -> Response:
 
 @blueprint.get("/api/events")
 def read_events() -> Response:
-    """Lists notifications with a larger id, oldest first."""
+    """List notifications with a larger id, oldest first."""
     read_known("after", "limit", "cursor")
     limit = read_limit()
     after = read_integer("after", 0, BIGINT_MAX, 0) or 0
@@ -85,7 +85,7 @@ def _sockets_url() -> str:
 
 @blueprint.post("/api/client-tokens")
 def create_client_token() -> tuple[Response, int]:
-    """Makes a token for one user's browser."""
+    """Make a token for one user's browser."""
     body, who = read_body(ClientTokenRequest), caller()
     if errors := card_errors(runtime(), who.tenant_id, body):
         raise RequestRejected(422, "The request has errors.", errors)
@@ -96,14 +96,14 @@ def create_client_token() -> tuple[Response, int]:
 
 @blueprint.get("/api/keys")
 def list_keys() -> Response:
-    """Lists the tenant's secret keys, without their secrets."""
+    """List the tenant's secret keys, without their secrets."""
     read_known()
     return jsonify({"data": tenants.list_own_keys(runtime().database, caller().tenant_id)})
 
 
 @blueprint.post("/api/tickets")
 def create_ticket() -> tuple[Response, int]:
-    """Makes a single-use pass for one stream."""
+    """Make a single-use pass for one stream."""
     ticket, expires_at = callers.create_ticket(runtime(), caller())
     answer = {"ticket": ticket, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
     return jsonify(answer), 201

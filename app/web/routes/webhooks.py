@@ -26,25 +26,25 @@ blueprint = Blueprint("webhooks", __name__)
 
 @blueprint.post("/webhooks/payment-success")
 def payment_success() -> Response:
-    """Takes a webhook that says that money arrived."""
+    """Take a webhook that says that money arrived."""
     return _receive("payment-success")
 
 
 @blueprint.post("/webhooks/payment-failed")
 def payment_failed() -> Response:
-    """Takes a webhook that says that a payment failed or was cancelled."""
+    """Take a webhook that says that a payment failed or was cancelled."""
     return _receive("payment-failed")
 
 
 @blueprint.post("/webhooks/payment-callback")
 def payment_callback() -> Response:
-    """Takes a webhook that says how a payment went."""
+    """Take a webhook that says how a payment went."""
     return _receive("payment-callback")
 
 
 @blueprint.post("/webhooks/<provider_id>")
 def provider_webhook(provider_id: str) -> Response:
-    """Takes a webhook in a provider's own form."""
+    """Take a webhook in a provider's own form."""
     return _receive(PROVIDER_PATH, provider_id)
 
 

@@ -14,7 +14,7 @@ PARTS = ("tables", "guards", "roles", "doors")
 
 
 def upgrade() -> None:
-    """Runs the SQL files of the folder `foundation`."""
+    """Run the SQL files of the folder `foundation`."""
     folder = Path(__file__).parent / "foundation"
     for part in PARTS:
         sql = (folder / f"{part}.sql").read_text(encoding="utf-8")

@@ -22,5 +22,5 @@ $$
 
 
 def upgrade() -> None:
-    """Replaces the function."""
+    """Replace the function."""
     op.execute(_REFUSE)

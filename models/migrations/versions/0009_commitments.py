@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the time that suspends a payment's expiry, and lets the worker name a webhook's payment."""
+    """Add the time that suspends a payment's expiry, and let the worker name a webhook's payment."""
     op.execute("alter table payment_transactions add column committed_until timestamp with time zone")
     op.execute("grant update (committed_until) on payment_transactions to sluice_worker, sluice_clerk")
     op.execute("grant update (payment_id) on payment_webhooks to sluice_worker")

@@ -22,7 +22,7 @@ LAST_USED = "select last_used_at from api_keys where id = :id"
 
 
 def new_key(front: Stack, shop: Shop, seconds: float) -> tuple[uuid.UUID, str]:
-    """Makes a key that ends in so many seconds."""
+    """Make a key that ends in so many seconds."""
     ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
     return tenants.create_key(front.runtime, shop.tenant_id, "shop", "till", ACTOR, ends)
 

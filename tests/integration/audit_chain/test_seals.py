@@ -27,7 +27,7 @@ from tests.support.reads import count_rows_read
 
 
 def note(runtime: Runtime, tenant_id: uuid.UUID, rows: int = 1) -> None:
-    """Writes audit rows of a kind that no payment answers for."""
+    """Write audit rows of a kind that no payment answers for."""
     with runtime.database.transaction("worker") as connection:
         audit.write(connection, [AuditRow(tenant_id, "operator:test", "noted", {"n": n}) for n in range(rows)])
 
@@ -155,7 +155,7 @@ def test_heads_are_kept_outside_and_move_on(place: Place, tenant: Shop, tmp_path
 
 
 def _cut(place: Place) -> list[str]:
-    """Takes the last seal away with its row, which is about no payment: nothing in the rows shows it."""
+    """Take the last seal away with its row, which is about no payment: nothing in the rows shows it."""
     last = "(select max(number) from audit_seals)"
     return [
         f"delete from audit_logs where id = any((select audit_ids from audit_seals where number = {last})::bigint[])",

@@ -37,7 +37,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 def is_whole(figure: dict[str, Any]) -> bool:
-    """Tells whether a figure has the fields that every key of the JSON has."""
+    """Tell whether a figure has the fields that every key of the JSON has."""
     return {"median", "spread", "goal", "unit", "rounds"} <= figure.keys() and figure["median"] > 0
 
 

@@ -37,7 +37,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def settle_one_batch(
     place: Place, count: int, users: int, *, as_text: bool = False
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Settles one batch of `count` webhooks; returns its messages, spelled out where they are wanted `as_text`."""
+    """Settle one batch of `count` webhooks; return its messages, spelled out where they are wanted `as_text`."""
     fill_webhooks(place, count, users)
     make_due(place, count)
     database = Database(place.environment["DATABASE_URL"], 2, prepares=False) if as_text else None
@@ -80,7 +80,7 @@ def test_a_large_batch_looks_its_rows_up_and_reads_no_table_as_a_whole(ground: G
 
 
 def count_rows_read_in_scans(place: Place) -> dict[str, int]:
-    """Returns by table how many rows sequential scans have read so far."""
+    """Return by table how many rows sequential scans have read so far."""
     with place.runtime.database.transaction("worker") as connection:
         connection.exec_driver_sql("select pg_stat_force_next_flush()")
     with place.superuser() as cursor:
@@ -131,7 +131,7 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def fill_settled_webhooks(place: Place, count: int) -> None:
-    """Makes webhooks that were settled long ago, with all their indexes."""
+    """Make webhooks that were settled long ago, with all their indexes."""
     with filled_in_bulk(place, ["payment_webhooks"]), place.superuser() as cursor:
         cursor.execute(
             """

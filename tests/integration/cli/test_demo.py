@@ -20,7 +20,7 @@ from tests.support.repository import ROOT
 
 
 def processes_of(home: Path) -> list[int]:
-    """Returns the ids of the processes that belong to the stack in `home`."""
+    """Return the ids of the processes that belong to the stack in `home`."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

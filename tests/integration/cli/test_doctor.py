@@ -23,7 +23,7 @@ from tests.support.commands import Commands
 
 
 def worst(findings: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, str]]:
-    """Returns level and detail of the worst finding of each check."""
+    """Return level and detail of the worst finding of each check."""
     order = ["ok", "warn", "fail"]
     return {check: (level, detail) for level, check, detail in sorted(findings, key=lambda row: order.index(row[0]))}
 
@@ -35,13 +35,13 @@ def _alone(environment: dict[str, str]) -> dict[str, str]:
 
 
 def look(place: Place, area: str, **environment: str) -> dict[str, tuple[str, str]]:
-    """Looks at one area."""
+    """Look at one area."""
     with open_runtime(Settings.from_environment(place.environment | _alone(environment))) as runtime:
         return worst((found.level, found.check, found.detail) for _, found in examine(runtime, [area]))
 
 
 def run(place: Place, **environment: str) -> dict[str, tuple[str, str]]:
-    """Runs the whole command; exit code and totals must agree with what it finds."""
+    """Run the whole command; exit code and totals must agree with what it finds."""
     done = Commands(place).run("doctor", "--json", **_alone(environment))
     document = json.loads(done.stdout)
     assert (done.exit_code, document["ok"]) in ((0, True), (1, False)), done.exception

@@ -21,7 +21,7 @@ DOCUMENTS = ROOT / "docs"
 
 @pytest.fixture
 def too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the tests' own server one version older than is needed."""
+    """Make the tests' own server one version older than is needed."""
     monkeypatch.setattr(postgres_version, "MAJOR_MIN", postgres_version.MAJOR_BEST + 1)
 
 

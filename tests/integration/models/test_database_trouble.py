@@ -36,14 +36,14 @@ def fresh_episodes() -> None:
 
 
 def open_wallets(shop: Shop, engine: Engine, *users: str) -> None:
-    """Settles a first deposit of each user, so that there are wallets and a counter to lock."""
+    """Settle a first deposit of each user, so that there are wallets and a counter to lock."""
     for user in users:
         shop.deliver(shop.body(shop.deposit(user_id=user)))
     engine.settle()
 
 
 def writing(place: Place, sql: str) -> None:
-    """Runs a statement although the database is read-only."""
+    """Run a statement although the database is read-only."""
     place.rows(f"set transaction read write; {sql}")
 
 

@@ -143,7 +143,7 @@ def shadows(place: Place) -> Iterator[Any]:
 
 
 def attempt(cursor: Any, statement: str) -> str:
-    """Runs a statement; returns the error's first line, or an empty text."""
+    """Run a statement; return the error's first line, or an empty text."""
     try:
         cursor.execute(statement)
     except psycopg2.Error as error:

@@ -24,7 +24,7 @@ FIXED = {
 
 
 def refuse(tenant: Shop, role: Role, statement: str, **values: Any) -> str:
-    """Tries a statement as a role bound to the tenant; returns why it was refused. Fails where it is carried out."""
+    """Try a statement as a role bound to the tenant; return why it was refused. Fails where it is carried out."""
     with (
         pytest.raises(DBAPIError) as raised,
         tenant.runtime.database.transaction(role, tenant.tenant_id) as connection,

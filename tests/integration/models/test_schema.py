@@ -85,7 +85,7 @@ def test_the_login_alone_may_do_nothing(place: Place, tenant: Shop) -> None:
 
 
 def attempt(place: Place, role: str, statement: str, tenant_id: uuid.UUID | None = None) -> str:
-    """Tries a statement as a role; returns the error's first line, or an empty text where it was carried out."""
+    """Try a statement as a role; return the error's first line, or an empty text where it was carried out."""
     strong = {"owner": place.owner_database_url, "super": place.superuser_url}
     database = Database(strong.get(role, place.database_url), 1)
     try:

@@ -31,14 +31,14 @@ class Told:
     payments: dict[str, Payment]
 
     def explain(self, kind: str, *arguments: str) -> str:
-        """Runs the command for the payment of a kind as an operator does and returns what it prints."""
+        """Run the command for the payment of a kind as an operator does and return what it prints."""
         done = run_explain(self.place, str(self.payments[kind].id), *arguments)
         assert done.exit_code == 0, done.stderr
         return done.stdout
 
 
 def run_explain(place: Place, *arguments: str) -> Result:
-    """Runs the command in this process."""
+    """Run the command in this process."""
     return CliRunner().invoke(main, ["payments", "explain", *arguments], env=place.environment)
 
 

@@ -64,14 +64,14 @@ class Scene:
         return payment
 
     def exhaust(self) -> None:
-        """Lets waiting webhooks use up their attempts."""
+        """Let waiting webhooks use up their attempts."""
         waiting = "select count(*) from webhook_work where tenant_id = :id"
         while self.front.place.value(waiting, id=self.shop.tenant_id):
             self.engine.make_webhooks_due()
             self.engine.settle()
 
     def work(self) -> None:
-        """Does what an action made due."""
+        """Do what an action made due."""
         self.front.place.rows("delete from provider_breakers")
         self.engine.call()
         self.exhaust()
@@ -315,7 +315,7 @@ TABLE = (
 
 
 def act(scene: Scene, action: str, letter: dict[str, Any]) -> None:
-    """Does it by the service that the API and the command line call; what cannot be done is refused with 409."""
+    """Do it by the service that the API and the command line call; what cannot be done is refused with 409."""
     runtime, tenant_id = scene.shop.runtime, scene.shop.tenant_id
     try:
         if action == "replay":

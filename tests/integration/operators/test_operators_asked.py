@@ -182,7 +182,7 @@ def test_a_redrive_asks_where_it_moves_money_and_with_a_filter(
 
 
 def orphaned_success(engine: Engine, shop: Shop, payment_id: uuid.UUID) -> uuid.UUID:
-    """Ends a success of the payment as if it had come long before the payment; returns the webhook's id."""
+    """End a success of the payment as if it had come long before the payment; return the webhook's id."""
     missing = str(uuid.uuid4())
     body = json.loads(shop.body(shop.payment(payment_id)))
     receipt = shop.deliver(json.dumps(body | {"transaction_id": missing}).encode())
@@ -224,7 +224,7 @@ def test_at_a_terminal_what_cuts_access_off_is_asked_about(
 
 
 def at_a_terminal(arguments: tuple[str, ...], answer: str, front: Stack) -> tuple[str, int]:
-    """Runs a command as a person does; returns what it said on stderr, and its exit code."""
+    """Run a command as a person does; return what it said on stderr, and its exit code."""
     person, terminal = os.openpty()
     try:
         process = subprocess.Popen(

@@ -140,7 +140,7 @@ def test_a_seal_is_of_one_month(place: Place, runtime: Runtime, tenant: Shop) ->
 
 
 def astray(place: Place, tenant: Shop, ids: list[uuid.UUID]) -> None:
-    """Stores webhooks with the ids of clocks that are wrong."""
+    """Store webhooks with the ids of clocks that are wrong."""
     for webhook_id in ids:
         place.rows(
             "with k as (insert into webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)"

@@ -33,7 +33,7 @@ def scanned(plan: dict[str, Any]) -> Iterator[str]:
 
 
 def explain(runtime: Runtime, role: Role, tenant_id: uuid.UUID | None, sql: str, values: dict[str, Any]) -> list[str]:
-    """Runs a query and returns the tables it has looked into."""
+    """Run a query and return the tables it has looked into."""
     with runtime.database.transaction(role, tenant_id) as connection:
         connection.execute(text("set local enable_seqscan = off"))
         said = connection.execute(text(f"explain (analyze, format json) {sql}"), values).scalar_one()

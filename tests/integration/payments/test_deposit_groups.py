@@ -66,7 +66,7 @@ def wait_for_locks(place: Place, count: int) -> None:
 
 
 def gather(place: Place, tenant: Shop, taken: Taken, asked: list[Callable[[], Any]]) -> list[Future[Any]]:
-    """Does everything in one statement: whoever may lead already is held up until all the others stand in line."""
+    """Do everything in one statement: whoever may lead already is held up until all the others stand in line."""
     line = deposits._commits(tenant.runtime.database, tenant.tenant_id)
     keys = [secrets.token_hex(8) for _ in range(LEADERS_MAX)]
     for key in keys:

@@ -22,7 +22,7 @@ def set_policy(shop: Shop, **changes: Any) -> None:
 
 
 def pay(front: Stack, engine: Engine, shop: Shop, payment: Payment, count: int = 1, **amount: Any) -> Payment:
-    """Pays at the sandbox and settles the webhook that comes of it."""
+    """Pay at the sandbox and settle the webhook that comes of it."""
     front.act(str(payment.provider_reference), "pay", **amount)
     engine.run_until(lambda: settled(engine, payment) >= count, "the webhook is settled")
     return shop.payment(payment.id)

@@ -58,7 +58,7 @@ class Scene:
             queries.cancel_payment(self.shop.runtime, self.shop.caller, self.payment.id)
 
     def accept(self) -> str:
-        """Accepts what waits for a person; returns what the last acceptance did."""
+        """Accept what waits for a person; return what the last acceptance did."""
         effect = ""
         while waiting := self.engine.place.rows(
             "select id from dead_letters where payment_id = :id and state = 'open' and amount_minor is not null",
@@ -206,7 +206,7 @@ def check_payments_of(scene: Scene) -> list[Any]:
 
 
 def end_window(scene: Scene) -> None:
-    """Lets the day after the expiry be over."""
+    """Let the day after the expiry be over."""
     scene.engine.place.rows(
         "update payment_transactions set expires_at = now() - interval '1 day 1 second' where id = :id",
         id=scene.payment.id,

@@ -22,7 +22,7 @@ def complete(front: Stack, engine: Engine, shop: Shop, user: str) -> Payment:
 
 
 def tell_refund(shop: Shop, payment: Payment, amount: str) -> None:
-    """Delivers the sandbox's own webhook of a refund; `amount` is the total given back."""
+    """Deliver the sandbox's own webhook of a refund; `amount` is the total given back."""
     fields = json.loads(shop.body(payment, amount=amount, event_type="payment.refunded"))
     shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), path="provider")
 
@@ -108,7 +108,7 @@ def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(
 
 
 def spend(engine: Engine, shop: Shop, user: str, minor: int) -> None:
-    """Takes money out of a wallet from outside: there is no purchase in Sluice that a test could make."""
+    """Take money out of a wallet from outside: there is no purchase in Sluice that a test could make."""
     engine.place.rows(
         "update wallets set balance_minor = balance_minor - :minor where tenant_id = :tenant and user_id = :user",
         minor=minor,

@@ -38,7 +38,7 @@ def test_the_provider_returns_the_payer_with_the_payments_id(front: Stack, engin
 
 
 def retry(engine: Engine, payment: Payment) -> None:
-    """Makes the next call now; a provider that was set aside for its failures is asked again at once."""
+    """Make the next call now; a provider that was set aside for its failures is asked again at once."""
     engine.place.rows("delete from provider_breakers")
     engine.ask(payment.id)
 
@@ -182,7 +182,7 @@ def test_a_worker_that_stood_still_during_its_call_does_no_harm(front: Stack, en
 
 
 def claim_of(engine: Engine, payment: Payment) -> Claim:
-    """Claims the payment's due call, which is the only one that is due."""
+    """Claim the payment's due call, which is the only one that is due."""
     claim, _ = claim_call(engine.runtime)
     assert claim is not None
     assert claim.payment_id == payment.id

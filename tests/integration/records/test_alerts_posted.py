@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stays quiet: pytest shows what matters."""
+        """Stay quiet: pytest shows what matters."""
 
 
 @pytest.fixture

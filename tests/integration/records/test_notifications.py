@@ -72,7 +72,7 @@ def test_each_change_is_told_once_and_as_it_was(place: Place, runtime: Runtime, 
 
 
 def wait_unnumbered(place: Place, shop: Shop, count: int) -> None:
-    """Lets `count` notifications of the shop wait for their numbers, as a web process leaves them."""
+    """Let `count` notifications of the shop wait for their numbers, as a web process leaves them."""
     place.rows(
         "with written as (insert into notifications (id, tenant_id, user_id, payment_id, type, payload)"
         " select uuidv7(), :id, 'bob', uuidv7(), 'payment.cancelled', '{}' from generate_series(1, :count)"

@@ -49,7 +49,7 @@ class ProcessContainer(CeleryTestContainer):  # type: ignore[misc]
         return self._label
 
     def reload(self) -> None:
-        """Does nothing: a process's state is asked for each time."""
+        """Do nothing: a process's state is asked for each time."""
 
     def teardown(self) -> None:
         self.kill(signal.SIGKILL)
@@ -123,7 +123,7 @@ class WorkerProcess(ProcessContainer):
         return self._process.poll()
 
     def processes(self) -> list[psutil.Process]:
-        """Returns the main process and its pool."""
+        """Return the main process and its pool."""
         main = psutil.Process(self._process.pid)
         return [main, *main.children(recursive=True)]
 
@@ -149,7 +149,7 @@ class WorkerProcess(ProcessContainer):
         return read_log_tail(self._log_path, 1000)
 
     def kill(self, signal: str | int = signal.SIGKILL) -> None:
-        """Sends a signal to the main process; SIGKILL hits all of the group, as the end of a container does."""
+        """Send a signal to the main process; SIGKILL hits all of the group, as the end of a container does."""
         number = to_signal(signal)
         with contextlib.suppress(ProcessLookupError):
             if number == to_signal("SIGKILL"):
@@ -166,5 +166,5 @@ class WorkerProcess(ProcessContainer):
 
 
 def to_signal(name: str | int) -> signal.Signals:
-    """Returns a signal named as the plugin names it: by its name or by its number."""
+    """Return a signal named as the plugin names it: by its name or by its number."""
     return signal.Signals[name] if isinstance(name, str) else signal.Signals(name)

@@ -43,7 +43,7 @@ class Worker:
         self._thread.start()
 
     def commit(self, row: int) -> None:
-        """Makes a row visible to the worker, as a commit does."""
+        """Make a row visible to the worker, as a commit does."""
         with self._lock:
             self._committed.add(row)
 
@@ -58,7 +58,7 @@ class Worker:
                 self._committed.clear()
 
     def close(self) -> None:
-        """Ends the worker."""
+        """End the worker."""
         self._is_over.set()
         self._thread.join()
         self._redis.close()
@@ -68,7 +68,7 @@ class SlowRedis(Redis):
     """Its answers take their time on the way back: what happens meanwhile is what a ring can miss."""
 
     def set(self, *arguments: Any, **options: Any) -> Any:
-        """Sets a key, and hears of it later."""
+        """Set a key, and hears of it later."""
         answer = super().set(*arguments, **options)
         time.sleep(random.choice((0, 0.001, 0.003)))
         return answer

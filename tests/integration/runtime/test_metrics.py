@@ -31,7 +31,7 @@ class WatchedStack(RunningStack):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Adds what this test looks at."""
+        """Add what this test looks at."""
         return {
             **super().environment,
             "SLUICE_WEB_WORKERS": "2",
@@ -40,14 +40,14 @@ class WatchedStack(RunningStack):
         }
 
     def text(self, process: str) -> str:
-        """Returns what a process type serves to Prometheus."""
+        """Return what a process type serves to Prometheus."""
         answer = requests.get(self.run["metrics"][process], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"].startswith("text/plain")
         return answer.text
 
     def samples(self, process: str) -> Samples:
-        """Returns a process type's numbers by name and labels."""
+        """Return a process type's numbers by name and labels."""
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(self.text(process))
@@ -55,13 +55,13 @@ class WatchedStack(RunningStack):
         }
 
     def number(self, process: str, metric: str, /, **labels: str) -> float:
-        """Returns the sum of a metric's samples that carry these labels; 0 where there are none."""
+        """Return the sum of a metric's samples that carry these labels; 0 where there are none."""
         wanted = set(labels.items())
         found = self.samples(process)
         return sum(value for (named, carried), value in found.items() if named == metric and wanted <= carried)
 
     def deposit(self) -> dict[str, str]:
-        """Makes a deposit that has its redirect URL."""
+        """Make a deposit that has its redirect URL."""
         headers = {"Authorization": f"Bearer {self.run['secret_key']}", "Prefer": "wait=10"}
         headers["Idempotency-Key"] = str(uuid.uuid4())
         body = {"user_id": "metrics", "amount": "25.00", "currency": "USD"}
@@ -71,7 +71,7 @@ class WatchedStack(RunningStack):
         return payment
 
     def send_webhook(self, body: dict[str, object], secret: str | None = None) -> int:
-        """Signs a webhook as the provider does and returns the status it was answered with."""
+        """Sign a webhook as the provider does and return the status it was answered with."""
         raw = json.dumps({"provider_id": self.run["provider_id"], **body}).encode()
         headers = {
             "Content-Type": "application/json",

@@ -84,7 +84,7 @@ def test_a_killed_process_leaves_its_counts_and_not_its_gauges(tmp_path: Path) -
 
 
 def collect(environment: dict[str, str]) -> dict[str, float]:
-    """Returns what a process that shares the folder would serve."""
+    """Return what a process that shares the folder would serve."""
     program = "from app.http.metrics_server import collect_counters; print(collect_counters().decode())"
     text = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, text=True)
     lines = [line.rsplit(" ", 1) for line in text.stdout.splitlines() if line.startswith("sluice_")]
@@ -148,7 +148,7 @@ def test_without_a_token_a_port_of_its_own_is_for_this_machine_only() -> None:
 
 
 def listens_on(port: int) -> set[str]:
-    """Returns the IPv4 addresses that a port is served on."""
+    """Return the IPv4 addresses that a port is served on."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     ends = [row[1].split(":") for row in rows if row[3] == "0A"]
     return {
@@ -170,7 +170,7 @@ def test_work_that_nobody_does_is_an_alarm_once_an_hour(runtime: Runtime, tenant
 
 
 def overdue_alarms(runtime: Runtime) -> list[str]:
-    """Returns the kinds of work for which an alarm was raised."""
+    """Return the kinds of work for which an alarm was raised."""
     with runtime.database.transaction("worker") as connection:
         query = "select detail ->> 'queue' from alerts where kind = 'work_overdue' and due_at is not null"
         return list(connection.execute(text(query)).scalars())

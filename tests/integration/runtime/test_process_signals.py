@@ -46,14 +46,14 @@ def running(stack: Stack) -> None:
 
 @pytest.fixture(autouse=True)
 def complete(stack: Stack) -> None:
-    """Starts again what a test before ended."""
+    """Start again what a test before ended."""
     ended = [name for name in ("web", "sandbox", "worker-settle", "worker-provider") if name not in stack.running]
     stack.start(*ended)
 
 
 @contextmanager
 def payment_locked(stack: Stack, payment_id: str) -> Iterator[None]:
-    """Locks a payment's row, so that whoever settles it stays in the middle of its transaction."""
+    """Lock a payment's row, so that whoever settles it stays in the middle of its transaction."""
     connection = psycopg2.connect(stack.place.superuser_url)
     try:
         with connection.cursor() as cursor:

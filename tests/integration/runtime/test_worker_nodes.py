@@ -76,14 +76,14 @@ def celery_worker(started_worker: CeleryTestWorker) -> CeleryTestWorker:
 
 
 def send_paid_webhook(shop: Shop, amount: str = "25.00") -> uuid.UUID:
-    """Makes a payment and delivers the webhook that says it is paid, which rings; returns the payment's id."""
+    """Make a payment and deliver the webhook that says it is paid, which rings; return the payment's id."""
     payment = shop.deposit(amount, user_id=f"user-{uuid.uuid4().hex[:8]}")
     assert not shop.deliver(shop.body(payment)).is_duplicate
     return payment.id
 
 
 def wait_for_credits(place: Place, shop: Shop, payment_ids: list[uuid.UUID], seconds: float = 20.0) -> None:
-    """Waits until the payments are completed, and fails unless each was credited once and no work is left."""
+    """Wait until the payments are completed, and fails unless each was credited once and no work is left."""
     wait_until(
         lambda: all(shop.payment(payment_id).status is Status.COMPLETED for payment_id in payment_ids),
         "all payments are completed",
@@ -97,7 +97,7 @@ def wait_for_credits(place: Place, shop: Shop, payment_ids: list[uuid.UUID], sec
 
 @contextmanager
 def settling_held_up(place: Place, payment_id: uuid.UUID) -> Iterator[None]:
-    """Locks a payment's row, so that whoever settles it stays in the middle of its transaction."""
+    """Lock a payment's row, so that whoever settles it stays in the middle of its transaction."""
     connection = psycopg2.connect(place.superuser_url)
     try:
         with connection.cursor() as cursor:
@@ -108,7 +108,7 @@ def settling_held_up(place: Place, payment_id: uuid.UUID) -> Iterator[None]:
 
 
 def wait_until_held_up(place: Place) -> None:
-    """Waits until a worker hangs on the locked row."""
+    """Wait until a worker hangs on the locked row."""
     blocked = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
     wait_until(lambda: place.value(blocked, name=place.name) == 1, "the worker is in the middle of settling")
 

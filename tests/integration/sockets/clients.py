@@ -16,17 +16,17 @@ class Client:
         self.sock = sock
 
     def read(self, seconds: float = 10.0) -> dict[str, Any]:
-        """Returns the next message. Raises websocket.WebSocketTimeoutException where none comes."""
+        """Return the next message. Raise websocket.WebSocketTimeoutException where none comes."""
         self.sock.settimeout(seconds)
         message: dict[str, Any] = json.loads(self.sock.recv())
         return message
 
     def ids(self, count: int, seconds: float = 10.0) -> list[int]:
-        """Returns the ids of the next messages."""
+        """Return the ids of the next messages."""
         return [self.read(seconds)["id"] for _ in range(count)]
 
     def close_code(self, seconds: float = 10.0) -> int:
-        """Reads until the close frame; returns its code."""
+        """Read until the close frame; return its code."""
         self.sock.settimeout(seconds)
         while True:
             opcode, data = self.sock.recv_data(control_frame=True)
@@ -42,7 +42,7 @@ class Stream:
         self._lines = answer.iter_lines(decode_unicode=True)
 
     def read(self) -> dict[str, str]:
-        """Returns the next event's fields; {} at the stream's end."""
+        """Return the next event's fields; {} at the stream's end."""
         event: dict[str, str] = {}
         for line in self._lines:
             if not line and event:

@@ -50,7 +50,7 @@ class Shop:
     secret_key: str
 
     def token(self, user_id: str = "ann", seconds: float | None = None) -> str:
-        """Returns a client token; one that ends in `seconds` where given."""
+        """Return a client token; one that ends in `seconds` where given."""
         token, _ = create_client_token(self.stack.runtime, self.tenant_id, self.key_id, user_id)
         if seconds is not None:
             self.stack.execute(
@@ -62,7 +62,7 @@ class Shop:
         return token
 
     def write(self, *user_ids: str, text_bytes: int = 0) -> None:
-        """Commits one unnumbered notification for each of the users; `text_bytes` makes it longer."""
+        """Commit one unnumbered notification for each of the users; `text_bytes` makes it longer."""
         parameters = [
             {
                 "id": new_id(),
@@ -88,16 +88,16 @@ class Shop:
             )
 
     def number(self, *, published: bool = True) -> None:
-        """Gives out numbers as the worker does; without `published` the hint is lost."""
+        """Give out numbers as the worker does; without `published` the hint is lost."""
         number_tenants(self.stack.runtime if published else self.stack.silent_runtime, [self.tenant_id])
 
     def notify(self, *user_ids: str, text_bytes: int = 0) -> None:
-        """Writes, numbers and publishes."""
+        """Write, numbers and publish."""
         self.write(*user_ids, text_bytes=text_bytes)
         self.number()
 
     def revoke_key(self) -> None:
-        """Revokes the key that the tokens were made with."""
+        """Revoke the key that the tokens were made with."""
         self.stack.execute("update api_keys set revoked_at = now() where id = :id", id=self.key_id)
 
 
@@ -124,7 +124,7 @@ class Stack:
         return self.folder / "sockets.log"
 
     def start(self) -> None:
-        """Starts the sockets process and waits until it hears hints."""
+        """Start the sockets process and waits until it hears hints."""
         self.port, self.metrics_port = find_free_ports(2)
         environment = {
             **os.environ,
@@ -140,7 +140,7 @@ class Stack:
         wait_until(self.ready, f"sockets ready; {self.log_path}", 30)
 
     def ready(self) -> bool:
-        """Tells whether the process answers and is subscribed."""
+        """Tell whether the process answers and is subscribed."""
         assert self.process is None or self.process.poll() is None, read_log_tail(self.log_path)
         with contextlib.suppress(requests.RequestException):
             answer = requests.get(f"{self.base}/health/ready", timeout=2)
@@ -148,7 +148,7 @@ class Stack:
         return False
 
     def stop(self, seconds: float = 5.0) -> float:
-        """Stops the process with SIGTERM; returns how long it took."""
+        """Stop the process with SIGTERM; return how long it took."""
         assert self.process is not None
         started = time.monotonic()
         self.process.terminate()
@@ -156,14 +156,14 @@ class Stack:
         return time.monotonic() - started
 
     def execute(self, sql: str, **values: object) -> None:
-        """Runs a statement as the operator."""
+        """Run a statement as the operator."""
         database = Database(self.postgres.superuser_url, 1)
         with database.engine.begin() as connection:
             connection.execute(text(sql), values)
         database.engine.dispose()
 
     def make_shop(self) -> Shop:
-        """Stores a tenant that allows ORIGIN, with an admin key."""
+        """Store a tenant that allows ORIGIN, with an admin key."""
         tenant_id, key_id, key = new_id(), new_id(), new_credential("sk")
         self.execute(
             "insert into tenants (id, name, allowed_origins) values (:id, :name, array[:origin])",
@@ -182,7 +182,7 @@ class Stack:
         return Shop(self, tenant_id, key_id, key.plain)
 
     def connect(self, token: str, after: int | None = None, **options: Any) -> Client:
-        """Opens a WebSocket; raises websocket.WebSocketBadStatusException where it is refused."""
+        """Open a WebSocket; raise websocket.WebSocketBadStatusException where it is refused."""
         query = "" if after is None else f"?after={after}"
         options.setdefault("subprotocols", ["sluice.v1", f"sluice.token.{token}"])
         options.setdefault("suppress_origin", "origin" not in options)
@@ -191,7 +191,7 @@ class Stack:
         return Client(sock)
 
     def refusal(self, token: str, after: int | None = None, **options: Any) -> tuple[int, dict[str, Any]]:
-        """Returns status and problem of a WebSocket that must be refused."""
+        """Return status and problem of a WebSocket that must be refused."""
         try:
             self.connect(token, after, **options)
         except websocket.WebSocketBadStatusException as error:
@@ -200,7 +200,7 @@ class Stack:
         raise AssertionError("the socket was accepted")
 
     def stream(self, token: str = "", query: str = "", **headers: str) -> Stream:
-        """Opens an event stream, refused or not."""
+        """Open an event stream, refused or not."""
         if token:
             headers["Authorization"] = f"Bearer {token}"
         answer = requests.get(f"{self.base}/api/stream{query}", headers=headers, stream=True, timeout=10)
@@ -208,7 +208,7 @@ class Stack:
         return Stream(answer)
 
     def close_clients(self) -> None:
-        """Closes what the test left open."""
+        """Close what the test left open."""
         for sock in self.sockets:
             # Without the closing handshake, for which a process that was stopped would be waited for.
             getattr(sock, "shutdown", sock.close)()

@@ -20,7 +20,7 @@ PROBLEM = "application/problem+json"
 
 
 def handshake(stack: Stack, token: str, **changes: str | None) -> requests.Response:
-    """Sends a handshake by hand, with headers changed or left out; the answer must be a refusal."""
+    """Send a handshake by hand, with headers changed or left out; the answer must be a refusal."""
     headers: dict[str, str | None] = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -140,7 +140,7 @@ def test_a_ticket_opens_one_stream(stack: Stack, shop: Shop) -> None:
 
 
 def make_ticket(stack: Stack, token: str) -> str:
-    """Returns a fresh ticket of the client that holds `token`."""
+    """Return a fresh ticket of the client that holds `token`."""
     caller = authenticate(stack.runtime.database, token)
     assert caller is not None
     return create_ticket(stack.runtime, caller)[0]

@@ -17,7 +17,7 @@ from testbed.shop import Shop, make_shop
 
 
 def fill(shop: Shop) -> None:
-    """Leaves rows of every kind: paid, failed, conflicting, unusable, unknown, refused."""
+    """Leave rows of every kind: paid, failed, conflicting, unusable, unknown, refused."""
     paid, failed, held = (shop.deposit(user_id=user) for user in ("ann", "bob", "eve"))
     shop.deposit()
     shop.deliver(shop.body(paid), webhook_id="msg_1")

@@ -30,7 +30,7 @@ def post(front: Stack, shop: Shop, path: str, body: bytes, secret: str | None = 
 
 
 def spoil(front: Stack, shop: Shop, what: bytes, last_only: bool = False) -> list[dict[str, object]]:
-    """Puts `what` in the place of the provider's webhook secrets; returns what was there."""
+    """Put `what` in the place of the provider's webhook secrets; return what was there."""
     newest = "and id = (select max(id::text)::uuid from provider_secrets where provider_id = :id)" if last_only else ""
     before = front.place.rows(
         f"select id, secret_encrypted from provider_secrets where provider_id = :id {newest}", id=shop.provider_id
@@ -53,7 +53,7 @@ def mend(front: Stack, rows: list[dict[str, object]]) -> None:
 
 
 def forget(front: Stack, shop: Shop) -> None:
-    """Waits until web has forgotten the provider, as it does within a second, and no trouble is told of it."""
+    """Wait until web has forgotten the provider, as it does within a second, and no trouble is told of it."""
     front.place.rows("delete from provider_troubles where provider_id = :id", id=shop.provider_id)
 
 

@@ -43,7 +43,7 @@ select oid, oid::regclass::text as name from pg_class where relkind = 'r' and (
 
 
 def body_of(shop: Shop) -> bytes:
-    """Returns a webhook about a payment that nobody knows: it is stored like any other."""
+    """Return a webhook about a payment that nobody knows: it is stored like any other."""
     return (
         f'{{"provider_id": "{shop.provider_id}", "event_id": "evt_{uuid.uuid4()}", "event_type": "payment.success",'
         f' "transaction_id": "{new_id()}", "provider_reference": "sbx_x", "status": "success", "amount": "25.00",'
@@ -52,7 +52,7 @@ def body_of(shop: Shop) -> bytes:
 
 
 def pile_up(place: Place, shop: Shop, rows: int, age: float = 0.0) -> None:
-    """Makes so many webhooks wait, all of them due for `age` seconds."""
+    """Make so many webhooks wait, all of them due for `age` seconds."""
     place.rows(BACKLOG, tenant=shop.tenant_id, rows=rows, age=age)
 
 
@@ -104,7 +104,7 @@ def test_the_backlog_and_its_age_are_told(front: Stack, shop: Shop) -> None:
 
 
 def count_blocks(place: Place) -> int:
-    """Returns how many pages of the inbox's tables and indexes were read or written so far."""
+    """Return how many pages of the inbox's tables and indexes were read or written so far."""
     # A session tells what it touched when it ends, and not before a second has passed.
     open_sessions = "select count(*) from pg_stat_activity where usename = :login and datname = current_database()"
     wait_until(lambda: place.value(open_sessions, login=APP_ROLE) == 0, "the sessions have ended")
@@ -117,7 +117,7 @@ def count_blocks(place: Place) -> int:
 
 
 def count_blocks_each(place: Place, shop: Shop) -> float:
-    """Returns how many pages the taking of one webhook touches."""
+    """Return how many pages the taking of one webhook touches."""
     shop.runtime.database.engine.dispose()
     before = count_blocks(place)
     for _ in range(SAMPLE):

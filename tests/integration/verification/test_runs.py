@@ -29,7 +29,7 @@ SPOIL_BALANCE = "update wallets set balance_minor = balance_minor + 1 where kind
 
 
 def run_verify(place: Place, *arguments: str) -> Result:
-    """Runs the command in this process."""
+    """Run the command in this process."""
     return CliRunner().invoke(main, ["verify", *arguments], env=place.environment)
 
 

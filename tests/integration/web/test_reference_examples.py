@@ -23,7 +23,7 @@ SECTION = re.compile(r'<section id="([^"]+)"')
 
 
 def list_examples(page: str) -> dict[str, str]:
-    """Returns the example calls of the page by their operation."""
+    """Return the example calls of the page by their operation."""
     parts = SECTION.split(page)[1:]
     sections = dict(zip(parts[::2], parts[1::2], strict=True))
     return {name: html.unescape(found[1]) for name, text in sections.items() if (found := EXAMPLE.search(text))}
@@ -36,7 +36,7 @@ def document(front: Stack) -> dict[str, Any]:
 
 
 def make_dead_letter(shop: Shop, engine: Engine) -> None:
-    """Makes a dead letter that holds money."""
+    """Make a dead letter that holds money."""
     payment = shop.deposit()
     shop.deliver(shop.body(payment, amount="7.00"))
     engine.settle()
@@ -125,7 +125,7 @@ def test_what_is_optional_may_be_left_out_or_null(document: dict[str, Any], fron
 
 
 def read_everything(shop: Shop, api: Api, engine: Engine, front: Stack) -> Iterator[tuple[str, str, Any]]:
-    """Yields (method, path, answer) of calls that are answered well, each shape at least once with all its parts."""
+    """Yield (method, path, answer) of calls that are answered well, each shape at least once with all its parts."""
     make_dead_letter(shop, engine)
     paid = engine.start(shop)
     shop.deliver(shop.body(paid))
@@ -172,7 +172,7 @@ def test_real_answers_are_what_the_document_says(
 
 
 def note_fields(document: dict[str, Any], schema: dict[str, Any], value: Any, seen: dict[str, set[str]]) -> None:
-    """Notes which fields of named schemas are in the answer; fails where one is not in the document."""
+    """Note which fields of named schemas are in the answer; fails where one is not in the document."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[1]
         schema = schemas(document)[name]

@@ -21,7 +21,7 @@ ENTRIES = "select count(*) from wallet_transactions"
 
 
 def paid_shop(tenant: Shop, count: int) -> list[Payment]:
-    """Deposits whose successes lie in the inbox."""
+    """Deposit whose successes lie in the inbox."""
     payments = [tenant.deposit(user_id=f"user{number % 3}") for number in range(count)]
     for payment in payments:
         tenant.deliver(tenant.body(payment))
@@ -91,7 +91,7 @@ def test_doubled_doorbells_settle_everything_once(place: Place, runtime: Runtime
 
 
 def claim_as_a_worker(place: Place) -> uuid.UUID:
-    """Claims all due webhooks as a worker does that then stands still; returns its claim."""
+    """Claim all due webhooks as a worker does that then stands still; return its claim."""
     claim_id = uuid.uuid4()
     place.rows(
         "update webhook_work set attempts = attempts + 1, claim_id = :claim, due_at = now() + interval '30 seconds'",

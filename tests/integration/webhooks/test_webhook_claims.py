@@ -31,7 +31,7 @@ def reader(place: Place) -> Iterator[None]:
 
 
 def make_wait(place: Place, shop: Shop, count: int, seconds_ago: int = 0) -> set[uuid.UUID]:
-    """Makes `count` webhooks due; no more of them is there than that."""
+    """Make `count` webhooks due; no more of them is there than that."""
     rows = place.rows(
         "insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)"
         " select uuidv7(), :id, uuidv7(), now() - make_interval(secs => :ago) from generate_series(1, :count)"

@@ -123,7 +123,7 @@ class Crowd:
         self._shop = shop
 
     def store(self, rows: Sequence[InboxRow]) -> list[Future[Receipt]]:
-        """Stores rows in threads of their own, all of them waiting at the same time; returns once all have ended."""
+        """Store rows in threads of their own, all of them waiting at the same time; return once all have ended."""
         database, ids = self._runtime.database, [f"held_{number}" for number in range(LEADERS_MAX)]
         begun = threading.Semaphore(0)
 

@@ -52,7 +52,7 @@ class Storm:
                     return
 
     def post(self, session: requests.Session, webhook_id: str) -> int:
-        """Sends a delivery and returns the status of its answer."""
+        """Send a delivery and return the status of its answer."""
         headers = self._shop.sign(self._body, webhook_id)
         answer = session.post(self._url, data=self._body, headers=headers, timeout=SILENCE_SECONDS)
         if answer.status_code == 503 and "Retry-After" not in answer.headers:
@@ -66,12 +66,12 @@ class Storm:
         self.wait_for(ANSWERS)
 
     def wait_for(self, more: int) -> None:
-        """Waits for so many answers more."""
+        """Wait for so many answers more."""
         before = len(self.answers)
         wait_until(lambda: len(self.answers) >= before + more, f"{more} answers")
 
     def end(self) -> None:
-        """Waits until every sender has ended."""
+        """Wait until every sender has ended."""
         self._is_over.set()
         for thread in self._threads:
             thread.join()
@@ -110,7 +110,7 @@ def stored(place: Place) -> set[str]:
 
 @contextlib.contextmanager
 def commits_held(place: Place) -> Iterator[None]:
-    """Lets no webhook be stored for the block; returns once the groups under way wait for it."""
+    """Let no webhook be stored for the block; return once the groups under way wait for it."""
     waiting = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
     with contextlib.closing(psycopg2.connect(place.superuser_url)) as connection, connection.cursor() as cursor:
         cursor.execute("lock table webhook_keys in exclusive mode")
@@ -139,7 +139,7 @@ def test_a_web_process_that_is_stopped_answers_what_it_stored(house: Stack, stor
 
 
 def end_sessions(place: Place) -> None:
-    """Ends every session of the application, as a restart of the database does."""
+    """End every session of the application, as a restart of the database does."""
     place.rows(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = :name and application_name = 'sluice' and pid <> pg_backend_pid()",

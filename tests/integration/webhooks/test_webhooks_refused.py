@@ -189,7 +189,7 @@ def test_headers_given_twice_or_with_underscores_do_not_count(front: Stack, shop
 
 
 def raw_post(front: Stack, body: bytes, headers: list[tuple[str, str]]) -> int:
-    """Sends headers as they are, doubled ones too; returns the status."""
+    """Send headers as they are, doubled ones too; return the status."""
     connection = http.client.HTTPConnection("127.0.0.1", front.ports.web, timeout=20)
     connection.putrequest("POST", "/webhooks/payment-success")
     for name, value in (*headers, ("Content-Length", str(len(body)))):

@@ -23,7 +23,7 @@ def payment(engine: Engine, shop: Shop) -> Payment:
 
 
 def post(front: Stack, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-    """Sends a webhook that must be taken; returns the receipt."""
+    """Send a webhook that must be taken; return the receipt."""
     answer = requests.post(f"{front.web}/webhooks/{path}", data=body, headers=headers, timeout=30)
     assert answer.status_code == 200, answer.text
     receipt: dict[str, Any] = answer.json()

@@ -211,7 +211,7 @@ def test_guessing_is_slowed_and_nobody_is_locked_out(house: Stack, shop: Shop) -
 
 
 def guess_from(behind_proxy: Stack, address: str) -> float:
-    """Sends a wrong key from `address`; returns how long the answer took."""
+    """Send a wrong key from `address`; return how long the answer took."""
     headers = {"Authorization": f"Bearer sk_{secrets.token_hex(8)}.{'x' * 43}", "X-Forwarded-For": address}
     started = time.monotonic()
     assert requests.get(f"{behind_proxy.web}/api/payments", headers=headers, timeout=20).status_code == 401

@@ -73,7 +73,7 @@ def test_without_a_fitting_key_nothing_is_lost(place: Place) -> None:
 
 
 def all_rows(place: Place) -> str:
-    """Returns every row of every table as text, raw bytes decoded."""
+    """Return every row of every table as text, raw bytes decoded."""
     tables = place.rows("select tablename from pg_tables where schemaname = 'public' order by 1")
     parts = []
     for (table,) in (row.values() for row in tables):

@@ -24,7 +24,7 @@ PROMPT_SECONDS = 1.5
 
 
 def forged_frame(tenant_id: str, number: object = 1, last: object = 1) -> str:
-    """Returns a batch with a notification in it, in the form that hints once had."""
+    """Return a batch with a notification in it, in the form that hints once had."""
     payment = {"id": "x", "user_id": "ann", "status": "completed", "amount": "1000000.00"}
     text = json.dumps({"id": number, "type": "payment.completed", "payment": payment, "at": "2026-01-01T00:00:00Z"})
     items = [[number, "ann", "payment.completed", text]]
@@ -107,7 +107,7 @@ def test_a_flood_of_forged_hints_delays_and_loses_nothing(stack: Stack, shop: Sh
 
 
 def count_statements(stack: Stack) -> int:
-    """Returns how many transactions the database has committed."""
+    """Return how many transactions the database has committed."""
     database = stack.runtime.database
     with database.engine.connect() as connection:
         connection.exec_driver_sql("select pg_stat_clear_snapshot()")

@@ -33,7 +33,7 @@ class Bomb:
 def message(
     body: bytes, content_type: str = "application/json", task: str = "tasks.settle", **headers: Any
 ) -> dict[str, Any]:
-    """Returns a message as Celery puts it into Redis, protocol 2."""
+    """Return a message as Celery puts it into Redis, protocol 2."""
     message_id = str(uuid.uuid4())
     return {
         "body": base64.b64encode(body).decode(),
@@ -54,7 +54,7 @@ NO_ARGUMENTS = json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain"
 
 
 def poison(kind: str, marker: Path) -> bytes:
-    """Returns the bytes of a message of this kind."""
+    """Return the bytes of a message of this kind."""
     bomb = pickle.dumps(Bomb(marker))
     built = {
         "pickle": message(bomb, "application/x-python-serialize"),

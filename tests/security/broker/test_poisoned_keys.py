@@ -28,7 +28,7 @@ def mill(servers: Servers) -> Iterator[Stack]:
 
 
 def settle_one(mill: Stack, what: str) -> None:
-    """Settles one payment; fails where that takes longer than two rounds of the sweep."""
+    """Settle one payment; fails where that takes longer than two rounds of the sweep."""
     shop = mill.make_shop()
     payment = shop.deposit()
     shop.deliver(shop.body(payment))
@@ -103,7 +103,7 @@ def broadcast(mill: Stack, content: bytes | str) -> None:
 
 
 def command(method: object, arguments: object, **more: Any) -> str:
-    """Returns a remote control command as Celery broadcasts it."""
+    """Return a remote control command as Celery broadcasts it."""
     body = json.dumps({"method": method, "arguments": arguments, "destination": None, "matcher": None, **more})
     sent = message(body.encode(), clock=1, expires=0)
     sent["properties"]["delivery_info"] = {"exchange": "celery.pidbox", "routing_key": ""}
@@ -141,14 +141,14 @@ def test_an_odd_broadcast_is_ignored(mill: Stack, kind: str) -> None:
 
 
 def odd(**changed: Any) -> dict[str, Any]:
-    """Returns a doorbell whose headers are changed."""
+    """Return a doorbell whose headers are changed."""
     built = message(NO_ARGUMENTS)
     built["headers"] |= changed
     return built
 
 
 def in_place(path: str, value: Any) -> dict[str, Any]:
-    """Returns a doorbell with another value in one place; the path is divided by dots."""
+    """Return a doorbell with another value in one place; the path is divided by dots."""
     built = message(NO_ARGUMENTS)
     *parents, name = path.split(".")
     place = built

@@ -158,7 +158,7 @@ def test_bodies_beyond_the_bound_are_413(house: Stack, shop: Shop) -> None:
 
 
 def drip(house: Stack, start: bytes, piece: bytes, seconds: float) -> tuple[int, float]:
-    """Sends `start` and then `piece` again and again until the server ends it; returns the status and the seconds."""
+    """Send `start` and then `piece` again and again until the server ends it; return the status and the seconds."""
     started = time.monotonic()
     with contextlib.closing(connect(house.web, 1.0)) as connection:
         connection.sendall(start)

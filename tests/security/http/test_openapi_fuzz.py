@@ -44,7 +44,7 @@ REFUSED_THOUGH_VALID = {
 
 
 def write_settings(path: Path, client_token: str) -> None:
-    """Writes what Schemathesis cannot find out by itself."""
+    """Write what Schemathesis cannot find out by itself."""
     # Nobody works on these payments: a request that waits for a change would wait for its whole time.
     text = '[parameters]\n"query.wait" = 0\n"header.Prefer" = "wait=0"\n'
     for name, status in REFUSED_THOUGH_VALID.items():

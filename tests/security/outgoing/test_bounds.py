@@ -35,7 +35,7 @@ FORMS = {
 
 
 def flood(head: bytes, piece: bytes, sent: list[int]) -> Talk:
-    """Sends `head`, then `piece` up to FLOOD_BYTES or until nobody reads any more; `sent` gets the bytes that went."""
+    """Send `head`, then `piece` up to FLOOD_BYTES or until nobody reads any more; `sent` gets the bytes that went."""
 
     def talk(connection: socket.socket) -> None:
         connection.sendall(head)

@@ -236,7 +236,7 @@ def test_a_cookie_does_not_travel_to_the_next_account() -> None:
 
 
 def drip(start: bytes, piece: bytes, seconds: float = 30.0) -> Talk:
-    """Sends `start`, then `piece` again and again, for longer than any call may take."""
+    """Send `start`, then `piece` again and again, for longer than any call may take."""
 
     def talk(connection: socket.socket) -> None:
         connection.sendall(start)

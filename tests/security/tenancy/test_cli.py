@@ -56,7 +56,7 @@ CASES: dict[str, Case] = {
 
 
 def find_commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    """Yields every command under `command` with its words."""
+    """Yield every command under `command` with its words."""
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):

@@ -52,7 +52,7 @@ class Attempt:
 
 
 def payment_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
-    """Attempts on the victim's payments through a route with an id in its path."""
+    """Attempt on the victim's payments through a route with an id in its path."""
 
     def attempts(victim: Victim) -> Iterator[Attempt]:
         for payment in (victim.paid, victim.open):

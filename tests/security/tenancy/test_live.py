@@ -57,7 +57,7 @@ class Listener:
         self.close, self._read = answer.close, lambda: json.loads(stream.read()["data"])
 
     def read_until(self, payment_id: object) -> None:
-        """Reads up to the completion of a payment, which must come."""
+        """Read up to the completion of a payment, which must come."""
         while True:
             message: dict[str, Any] = self._read()
             self.frames.append(json.dumps(message))
@@ -79,7 +79,7 @@ def queries(victim: Victim) -> list[str]:
 
 
 def pay_own(shop: Shop, user_id: str) -> object:
-    """Pays a deposit of a stranger's own, which it must hear of; returns the payment's id."""
+    """Pay a deposit of a stranger's own, which it must hear of; return the payment's id."""
     payment = shop.deposit(user_id=user_id)
     shop.deliver(shop.body(payment, provider_reference=f"own-{payment.id}"))
     tell(shop)

@@ -41,7 +41,7 @@ class Victim:
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
-        """Makes a deposit with the canary in its metadata and reference, and pays it; settled and told of."""
+        """Make a deposit with the canary in its metadata and reference, and pay it; settled and told of."""
         payment = self.shop.deposit(user_id=self.user_id, metadata={self.canary: self.canary})
         self.shop.deliver(self.shop.body(payment, provider_reference=f"{self.canary}-{payment.id}"))
         tell(self.shop)
@@ -49,13 +49,13 @@ class Victim:
 
 
 def tell(shop: Shop) -> None:
-    """Settles and numbers what is due, as the workers do."""
+    """Settle and number what is due, as the workers do."""
     settle.settle_due(shop.runtime)
     notifications.number_due(shop.runtime)
 
 
 def make_victim(house: Stack) -> Victim:
-    """Makes a tenant with a paid, a failed and an open payment, entries, events, a dead letter, a refusal, an alarm."""
+    """Make a tenant with a paid, a failed and an open payment, entries, events, a dead letter, a refusal, an alarm."""
     shop, canary = house.make_shop(), "canary" + secrets.token_hex(8)
     user_id = "ann-" + secrets.token_hex(6)
     fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}

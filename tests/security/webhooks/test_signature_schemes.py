@@ -46,7 +46,7 @@ def stripe_v1(seconds: int, body: bytes = BODY, secret: str = SECRET) -> str:
 def reason_of(
     scheme: Scheme, keys: Sequence[Key], headers: dict[str, str], body: bytes = BODY, now: float = NOW
 ) -> str | None:
-    """Returns why a delivery was refused, None where it was taken."""
+    """Return why a delivery was refused, None where it was taken."""
     try:
         verify(scheme, keys, headers, body, json.loads(body), now)
     except WebhookRejected as rejection:

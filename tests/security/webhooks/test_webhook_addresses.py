@@ -17,7 +17,7 @@ ALLOWED = ("192.0.2.0/24", "2001:db8:1::/48", "198.51.100.7")
 
 
 def restricted_shop(stack: Stack, networks: tuple[str, ...] = ALLOWED) -> Shop:
-    """Makes a tenant whose provider sends from `networks` alone."""
+    """Make a tenant whose provider sends from `networks` alone."""
     shop = stack.make_shop()
     api_key = "sbk_" + secrets.token_hex(8)
     new = NewProvider(shop.tenant_id, "listed", "sandbox", NOWHERE, api_key, ip_allowlist=networks)

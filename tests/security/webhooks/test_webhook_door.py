@@ -35,7 +35,7 @@ def post(house: Stack, path: str, body: bytes, headers: dict[str, str]) -> reque
 
 
 def new_provider(shop: Shop, **more: Any) -> tuple[uuid.UUID, str]:
-    """Makes another provider of the shop; returns its id and its webhook secret."""
+    """Make another provider of the shop; return its id and its webhook secret."""
     new = NewProvider(
         shop.tenant_id, "p" + secrets.token_hex(6), "sandbox", NOWHERE, "sbk_" + secrets.token_hex(12), **more
     )
@@ -43,7 +43,7 @@ def new_provider(shop: Shop, **more: Any) -> tuple[uuid.UUID, str]:
 
 
 def effects(house: Stack, shop: Shop) -> tuple[Any, ...]:
-    """Counts all that a delivery could have an effect on."""
+    """Count all that a delivery could have an effect on."""
     tables = ("payment_webhooks", "webhook_work", "dead_letters", "alerts", "wallet_transactions")
     return tuple(
         house.place.value(f"select count(*) from {table} where tenant_id = :id", id=shop.tenant_id) for table in tables

@@ -16,7 +16,7 @@ from tests.support.repository import ROOT
 
 
 def sluice(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command as a person does, with nothing of the caller's own settings."""
+    """Run the command as a person does, with nothing of the caller's own settings."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     return subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
@@ -30,13 +30,13 @@ def sluice(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def invoke(*arguments: str, **environment: str) -> Result:
-    """Runs a command in this process, with nothing of the caller's own settings."""
+    """Run a command in this process, with nothing of the caller's own settings."""
     settings = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "BROKER_URL", "SLUICE_ENCRYPTION_KEYS")
     return CliRunner().invoke(main, arguments, env=dict.fromkeys(settings) | environment)
 
 
 def walk(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
-    """Lists every command below `group` with the words that call it."""
+    """List every command below `group` with the words that call it."""
     context = click.Context(group)
     found: list[tuple[tuple[str, ...], click.Command]] = []
     for name in group.list_commands(context):

@@ -20,7 +20,7 @@ CLICK = importlib.metadata.version("click")
 
 
 def levels(findings: Iterable[Finding]) -> dict[str, Level]:
-    """Returns the worst level of each check."""
+    """Return the worst level of each check."""
     order = list(Level)
     worst: dict[str, Level] = {}
     for finding in findings:

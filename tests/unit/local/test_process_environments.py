@@ -45,7 +45,7 @@ ALLOWED = {
 
 
 def secrets_of(name: str, outer: dict[str, str]) -> set[str]:
-    """Names of the variables of secrets that a process gets."""
+    """Name of the variables of secrets that a process gets."""
     return {key for key in PROCESSES[name].environment(outer) if SECRET_NAME.fullmatch(key)}
 
 

@@ -35,7 +35,7 @@ class Table:
         self._lock = threading.Lock()
 
     def write(self, rows: Sequence[int]) -> list[str]:
-        """Commits rows and returns their receipts."""
+        """Commit rows and return their receipts."""
         with self._lock:
             self.asked.append(list(rows))
         if rows[0] < 0:
@@ -47,17 +47,17 @@ class Table:
         return [f"receipt {row}" for row in rows]
 
     def commit(self, row: int, size: int = 1) -> Future[str]:
-        """Commits a row in a thread of its own."""
+        """Commit a row in a thread of its own."""
         return self._pool.submit(self.group.commit, row, size, self.write)
 
     def block(self) -> list[Future[str]]:
-        """Lets as many commits be under way as there may be."""
+        """Let as many commits be under way as there may be."""
         blockers = [self.commit(row) for row in BLOCKERS]
         wait_until(lambda: len(self.asked) == len(blockers), "all turns are taken")
         return blockers
 
     def queue(self, rows: Sequence[int], size: int = 1) -> list[Future[str]]:
-        """Lets rows wait, in this order."""
+        """Let rows wait, in this order."""
         queued = []
         for row in rows:
             before = self.group.waiting
@@ -66,7 +66,7 @@ class Table:
         return queued
 
     def close(self) -> None:
-        """Ends all threads."""
+        """End all threads."""
         self.opened.set()
         self._pool.shutdown()
 

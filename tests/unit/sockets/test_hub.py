@@ -17,12 +17,12 @@ TENANT, KEY = uuid.uuid4(), uuid.uuid4()
 
 
 def open_hub(connections_max: int) -> Hub:
-    """Returns a hub whose database nobody asks: places are counted in the process."""
+    """Return a hub whose database nobody asks: places are counted in the process."""
     return Hub(Rows(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
 
 
 def user(name: str, token: int = 0) -> Caller:
-    """Returns one user's browser."""
+    """Return one user's browser."""
     return Caller(TENANT, KEY, "client", (), user_id=name, token_id=uuid.uuid5(TENANT, f"{name}-{token}"))
 
 

@@ -14,7 +14,7 @@ SECONDS = 20.0
 
 
 def hold(turns: Turns, release: Event, done: list[str], name: str) -> None:
-    """Takes a turn, notes it, and keeps it until `release`."""
+    """Take a turn, note it, and keep it until `release`."""
     with turns.take():
         done.append(name)
         release.wait()

@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 20.0
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Polls until `condition()` is true and returns its value; fails with `what` at the deadline."""
+    """Poll until `condition()` is true and return its value; fails with `what` at the deadline."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not (value := condition()):
         assert time.monotonic() < deadline, f"did not happen: {what}"
