@@ -160,14 +160,14 @@ def _run_round(
 
 def _compare(rates: Rates, size: Size) -> dict[str, Figure]:
     """Return the figures of what was measured."""
-    beside: dict[str, tuple[list[float], list[float], float | None, tuple[str, str]]] = {
+    other_references: dict[str, tuple[list[float], list[float], float | None, tuple[str, str]]] = {
         NOOP: (rates.spread, rates.noop, 10, ("settled", "celery_noop")),
         NOOP_OWN: (rates.spread, rates.noop_own, None, ("settled", "celery_noop")),
         ROWS: (rates.spread, rates.rows, 3, ("settled", "row_at_a_time")),
         HOT: (rates.hot, rates.spread, 0.9, ("one_wallet", "many_wallets")),
         DRAIN: (rates.drained, rates.spread, 0.8, ("drained", "settled")),
     }
-    figures = {key: compare(*pair) for key, pair in beside.items() if pair[0] and pair[1]}
+    figures = {key: compare(*pair) for key, pair in other_references.items() if pair[0] and pair[1]}
     if rates.drained:
         figures[DRAIN] |= {"due_at_once": size.drained, "start_seconds": summarize(rates.start_seconds, "s")}
     return figures

@@ -127,11 +127,11 @@ def run_web(ground: Ground, seconds: float, say: Say, backlog: int = BACKLOG) ->
     }
     figures = {
         key: {
-            **compare(rates[kind], rates[beside], goal, names),
+            **compare(rates[kind], rates[other_references], goal, names),
             **details,
             "answer_ms": last[kind]["milliseconds"],
         }
-        for key, (kind, beside, goal, names) in pairs.items()
+        for key, (kind, other_references, goal, names) in pairs.items()
     }
     figures[INTAKE_BEHIND] |= {"backlog": backlog, "doorbells_waiting": rings}
     return figures

@@ -1,8 +1,8 @@
 """Tables, sessions and migrations. Knows nothing of app, tasks or sandbox."""
 
-from models.database import ByKeys, Database, alone
+from models.database import ByKeys, Database, single
 from models.partitions import DroppedPartition
-from models.statements import Row, prepared, read, write_later
+from models.statements import Row, buffer, prepared, read
 from models.tables.declaration import Model, new_id
 from models.tables.notifications import Notification, NotificationCounter, NotificationNumber, NotificationWork
 from models.tables.operations import (
@@ -61,12 +61,12 @@ __all__ = [
     "WebhookKey",
     "WebhookRefusal",
     "WebhookWork",
-    "alone",
+    "buffer",
     "classify_sqlstate",
     "find_trouble",
     "new_id",
     "prepared",
     "read",
     "read_sqlstate",
-    "write_later",
+    "single",
 ]

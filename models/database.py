@@ -13,10 +13,11 @@ from sqlalchemy.exc import DBAPIError
 
 from models.database_urls import psycopg2_url
 from models.statements import (
-    Message,
     Row,
+    Statements,
     as_text,
     borrowed,
+    buffer,
     compose_messages,
     finish,
     forget_waiting,
@@ -24,7 +25,6 @@ from models.statements import (
     prepared,
     read,
     run,
-    write_later,
 )
 from models.uuid_cache import remember_ids
 
@@ -63,7 +63,7 @@ _TAKE_ROLE_FOR_FEW = (
 )
 _TAKE = prepared(_TAKE_ROLE)
 # The driver would send BEGIN by itself, and wait for the answer.
-_BEGIN: dict[ByKeys | None, Message] = {
+_BEGIN: dict[ByKeys | None, Statements] = {
     None: prepared(_TAKE_ROLE, before="begin; "),
     "few": prepared(_TAKE_ROLE_FOR_FEW, before="begin; "),
     "many": prepared(_TAKE_ROLE_FOR_MANY, before="begin; "),
@@ -114,15 +114,15 @@ class Database:
         with self._renewed_pool(), self.engine.connect() as connection, _unopened(connection.connection):
             keep_plans(connection.connection, by_keys == "few")
             try:
-                write_later(connection, _BEGIN[by_keys], self._settings(role, tenant_id))
+                buffer(connection, _BEGIN[by_keys], self._settings(role, tenant_id))
                 yield connection
                 finish(connection, "commit")
             except BaseException:
                 _roll_back(connection)
                 raise
 
-    def run_alone(
-        self, role: Role, message: Message, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
+    def run_single(
+        self, role: Role, message: Statements, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
     ) -> list[Row]:
         """Run a message made by `alone` as a transaction of `role`; it is committed once this returns its rows.
 
@@ -200,8 +200,8 @@ def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -
     read(connection, _TAKE, _settings(role, tenant_id))
 
 
-def alone(*statements: str, plans_anew: bool = False) -> Message:
-    """Return `statements` for `Database.run_alone`; the last gives rows; `:role`, `:tenant`, `:timeout` are taken.
+def single(*statements: str, plans_anew: bool = False) -> Statements:
+    """Return `statements` for `Database.run_single`; the last gives rows; `:role`, `:tenant`, `:timeout` are taken.
 
     Statements that travel in one message are one transaction: role and limits end with it; each sees what was committed
     before it began. They are prepared, but for those to be planned anew each time: pages of lists, whose best plan

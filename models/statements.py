@@ -60,7 +60,7 @@ class _Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Statements:
     """Statements that travel together; the last gives the rows. Made by `prepared` and `as_text`."""
 
     statements: tuple[_Statement, ...]
@@ -68,23 +68,23 @@ class Message:
     plain: str
 
 
-def prepared(*statements: str, before: str = "") -> Message:
+def prepared(*statements: str, before: str = "") -> Statements:
     """Return a message of statements that are prepared once a connection.
 
     Each has `:name` parameters, whose types follow from where they stand. `before` is sent in front as it is.
     """
     parts = tuple(_Statement.of(statement.strip()) for statement in statements)
     by_name = before + "; ".join(part.execute for part in parts)
-    return Message(parts, by_name, before + "; ".join(part.plain for part in parts))
+    return Statements(parts, by_name, before + "; ".join(part.plain for part in parts))
 
 
-def as_text(*statements: str) -> Message:
+def as_text(*statements: str) -> Statements:
     """Return a message of statements that are planned anew each time."""
     plain = "; ".join(_Statement.of(statement.strip()).plain for statement in statements)
-    return Message((), plain, plain)
+    return Statements((), plain, plain)
 
 
-def read(connection: Connection, message: Message, parameters: Mapping[str, Any]) -> list[Row]:
+def read(connection: Connection, message: Statements, parameters: Mapping[str, Any]) -> list[Row]:
     """Send `message` after the writes that wait; return the rows of its last statement, none where it gives none.
 
     Raise sqlalchemy.exc.DBAPIError as the database does, be it for a write that waited.
@@ -93,7 +93,7 @@ def read(connection: Connection, message: Message, parameters: Mapping[str, Any]
         return run(connection.connection, connection.dialect, message, parameters)
 
 
-def write_later(connection: Connection, message: Message, parameters: Mapping[str, Any]) -> None:
+def buffer(connection: Connection, message: Statements, parameters: Mapping[str, Any]) -> None:
     """Send a write together with what the connection runs next, at the latest with its commit; it raises there."""
     driver: Any = connection.connection
     with _invalidated(connection), _cursor(driver, connection.dialect, message) as cursor:
@@ -104,10 +104,12 @@ def write_later(connection: Connection, message: Message, parameters: Mapping[st
 def finish(connection: Connection, sql: str) -> None:
     """End the transaction: sends `sql` after all writes that wait."""
     with _invalidated(connection):
-        run(connection.connection, connection.dialect, Message((), sql, sql), {})
+        run(connection.connection, connection.dialect, Statements((), sql, sql), {})
 
 
-def run(driver: PoolProxiedConnection, dialect: Dialect, message: Message, parameters: Mapping[str, Any]) -> list[Row]:
+def run(
+    driver: PoolProxiedConnection, dialect: Dialect, message: Statements, parameters: Mapping[str, Any]
+) -> list[Row]:
     """Do what `read` does for a connection out of the pool, which it leaves to the caller where it is lost."""
     info = driver.info
     with _cursor(driver, dialect, message) as cursor:
@@ -128,7 +130,7 @@ def run(driver: PoolProxiedConnection, dialect: Dialect, message: Message, param
 @contextlib.contextmanager
 def borrowed(engine: Engine) -> Iterator[PoolProxiedConnection]:
     """Take a connection out of the pool and give it back. Raise sqlalchemy.exc.DBAPIError where none can be made."""
-    with _told(None, engine.dialect, None):
+    with _as_sqlalchemy_errors(None, engine.dialect, None):
         driver = engine.raw_connection()
     with contextlib.closing(driver):
         yield driver
@@ -161,7 +163,7 @@ def compose_messages(engine: Engine, *, prepares: bool) -> None:
     def _send_waiting(connection: Connection, cursor: Any, *_: Any) -> None:
         driver: Any = connection.connection
         if waiting := driver.info.pop(_WAITING, None):
-            with _invalidated(connection), _told(None, connection.dialect, driver):
+            with _invalidated(connection), _as_sqlalchemy_errors(None, connection.dialect, driver):
                 cursor.execute(b"; ".join(waiting))
 
 
@@ -189,7 +191,7 @@ def watched(engine: Engine) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
             event.remove(engine, name, listener)
 
 
-def _prepare(info: Any, cursor: Any, message: Message, parameters: Mapping[str, Any]) -> str:
+def _prepare(info: Any, cursor: Any, message: Statements, parameters: Mapping[str, Any]) -> str:
     """Return what is sent for `message`; what the connection does not know yet it is told first."""
     known: set[str] | None = info[_KNOWN]
     if known is None or not info.get(_KEEPS_PLANS):
@@ -219,14 +221,14 @@ def _row_type(names: tuple[str, ...]) -> Any:
 
 
 @contextlib.contextmanager
-def _cursor(driver: Any, dialect: Dialect, message: Message) -> Iterator[Any]:
+def _cursor(driver: Any, dialect: Dialect, message: Statements) -> Iterator[Any]:
     # The statement without its values, which may be a person's.
-    with _told(message.plain, dialect, driver), contextlib.closing(driver.cursor()) as cursor:
+    with _as_sqlalchemy_errors(message.plain, dialect, driver), contextlib.closing(driver.cursor()) as cursor:
         yield cursor
 
 
 @contextlib.contextmanager
-def _told(sql: str | None, dialect: Dialect, driver: Any) -> Iterator[None]:
+def _as_sqlalchemy_errors(sql: str | None, dialect: Dialect, driver: Any) -> Iterator[None]:
     """Raise what the driver raises as SQLAlchemy would, whose exceptions all callers know."""
     try:
         yield

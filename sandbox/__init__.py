@@ -57,13 +57,15 @@ def create_app() -> Flask:
 def _refused(refusal: Exception) -> Response:
     if not isinstance(refusal, Refusal):
         raise refusal
-    return _told(refusal.status, refusal.code, refusal.message)
+    return _as_sqlalchemy_errors(refusal.status, refusal.code, refusal.message)
 
 
 def _http_error(error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    answer = _told(error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name)
+    answer = _as_sqlalchemy_errors(
+        error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name
+    )
     for name, value in error.get_headers():
         if name in ("Allow", "Location", "Retry-After"):
             answer.headers[name] = value
@@ -72,10 +74,10 @@ def _http_error(error: Exception) -> Response:
 
 def _failed(error: Exception) -> Response:
     _log.error("request failed", exc_info=error)
-    return _told(500, "internal_error", "the sandbox failed; its log says why")
+    return _as_sqlalchemy_errors(500, "internal_error", "the sandbox failed; its log says why")
 
 
-def _told(status: int, code: str, message: str) -> Response:
+def _as_sqlalchemy_errors(status: int, code: str, message: str) -> Response:
     """Tell of an error: a page for people, the API's form for programs."""
     if request.path.startswith("/pay/"):
         return pages.guarded(Response(render_template("error.html", message=message), status))

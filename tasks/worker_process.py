@@ -18,7 +18,7 @@ from prometheus_client import multiprocess
 
 from app.http.metrics_server import serve_metrics
 from app.runtime import runtime as runtime_module
-from app.runtime.gc_tuning import keep_what_is_loaded
+from app.runtime.gc_tuning import freeze_gc
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
 from app.runtime.parent_death import die_with_parent
@@ -126,7 +126,7 @@ def _start_child(**_: Any) -> None:
     die_with_parent(_main_pid)
     if runtime_module.runtime.cache_info().currsize:
         runtime_module.runtime().database.forget_connections()
-    keep_what_is_loaded()
+    freeze_gc()
 
 
 def _end_child(**_: Any) -> None:
@@ -139,7 +139,7 @@ def _greet(**_: Any) -> None:
     # Ctrl-C ends a worker like SIGTERM; by itself it would exit with 1.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
     _serve_metrics()
-    keep_what_is_loaded()
+    freeze_gc()
     # The settle workers decrypt nothing, and fork: a thread of their parent has no place there.
     if os.environ.get("SLUICE_PROCESS") != "worker-settle":
         process_keys.keep_reporting(runtime_module.runtime(), "worker")

@@ -21,7 +21,7 @@ from app.core.decision import (
 )
 from app.core.facts import Command, Fact
 from app.core.money import format_money
-from app.core.payment import Beside, Payment, Status
+from app.core.payment import OtherReference, Payment, Status
 
 AMOUNT_MARKS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
 # Reasons of cases about a payment's own money: a later total replaces them.
@@ -131,12 +131,12 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
         if amount_minor < credited:
             return _less_than_before(payment, fact, now)
     else:
-        credited = _beside(payment, fact).accepted_minor
+        credited = _other_reference(payment, fact).accepted_minor
     why = (
         f"completed with {_received(payment)} ({payment.provider_reference}),"
         f" now {format_money(amount_minor, currency)} ({_whose(payment, fact)})"
     )
-    return hold_beside(payment, fact, now, Verdict.CONFLICT, "second_payment", why, credited)
+    return hold_other_reference(payment, fact, now, Verdict.CONFLICT, "second_payment", why, credited)
 
 
 def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
@@ -166,13 +166,13 @@ def _whose(payment: Payment, fact: Fact) -> str | None:
     return fact.reference or payment.provider_reference
 
 
-def _beside(payment: Payment, fact: Fact) -> Beside:
-    none = Beside(_whose(payment, fact), money_of(fact)[1])
+def _other_reference(payment: Payment, fact: Fact) -> OtherReference:
+    none = OtherReference(_whose(payment, fact), money_of(fact)[1])
     wanted = (none.reference, none.currency)
-    return next((one for one in payment.beside if (one.reference, one.currency) == wanted), none)
+    return next((one for one in payment.other_references if (one.reference, one.currency) == wanted), none)
 
 
-def hold_beside(
+def hold_other_reference(
     payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: str, why: str, credited: int
 ) -> Decision:
     """Keep money beside the payment's own for a person: what has come on top of the `credited` minor units.
@@ -180,18 +180,18 @@ def hold_beside(
     Totals of one reference only grow, so one that is not above what is known already says nothing new.
     """
     amount_minor, currency = money_of(fact)
-    known = _beside(payment, fact)
+    known = _other_reference(payment, fact)
     extra = amount_minor - credited
     if extra <= known.waiting_minor:
         return Decision(Verdict.DUPLICATE, "no more than was accepted or waits for a person", payment)
-    beside = (*(one for one in payment.beside if one != known), replace(known, waiting_minor=extra))
+    others = (*(one for one in payment.other_references if one != known), replace(known, waiting_minor=extra))
     held = marked(payment, now, "conflict")
     if payment.status is not Status.COMPLETED:
         held = replace(held, has_open_case=True)
     return Decision(
         verdict,
         why,
-        replace(held, beside=beside),
+        replace(held, other_references=others),
         # The same key before and after the payment's completion: it is the same money.
         case=Case(
             reason, why, f"second_money:{known.reference}:{amount_minor}:{currency}", known.reference, extra, currency

@@ -59,7 +59,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class OtherReference:
     """Money of one provider reference in one currency that dead letters of a payment tell of, in minor units.
 
     `accepted_minor`: credited by a person. `waiting_minor`: what waits for a person on top of it. `reversed_minor`:
@@ -94,7 +94,7 @@ class Payment:
     committed to a method that settles by then. `has_open_case`: a person has still to accept or reject money of it.
     `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet. `wallet_balance_minor`: the user's
     balance in the payment's currency, where a reversal is to be decided under a policy that forbids going below zero.
-    `beside`: money of its dead letters by provider reference and currency, where it carries the mark `conflict`.
+    `other_references`: money of its dead letters by provider reference and currency, if marked `conflict`.
     `reversals_waiting`: those that came before their money.
     """
 
@@ -124,7 +124,7 @@ class Payment:
     has_open_case: bool = False
     has_waiting_webhooks: bool = False
     wallet_balance_minor: int | None = None
-    beside: tuple[Beside, ...] = ()
+    other_references: tuple[OtherReference, ...] = ()
     reversals_waiting: tuple[WaitingReversal, ...] = ()
     policy: Policy = Policy()
     pending_reason: str | None = None

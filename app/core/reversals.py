@@ -22,7 +22,7 @@ from app.core.decision import (
 )
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
-from app.core.payment import REVERSAL_WAITING, Beside, Payment, Status, WaitingReversal
+from app.core.payment import REVERSAL_WAITING, OtherReference, Payment, Status, WaitingReversal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class _Account:
     credited_minor: int
     reversed_minor: int
     # None where it is the payment's own money.
-    beside: Beside | None = None
+    other: OtherReference | None = None
 
 
 def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
@@ -62,14 +62,14 @@ _REVERSAL = frozenset({"reversal"})
 
 def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Account) -> Decision:
     amount_minor, currency = money_of(fact)
-    delta, beside = amount_minor - account.reversed_minor, account.beside
+    delta, other = amount_minor - account.reversed_minor, account.other
     waiting, done = _split_waiting(payment, fact)
     key = f"reversal:{amount_minor}"
     after = payment
-    if beside is not None:
-        key = f"reversal:{beside.reference}:{currency}:{amount_minor}"
-        others = (one for one in payment.beside if one != beside)
-        after = replace(payment, beside=(*others, replace(beside, reversed_minor=amount_minor)))
+    if other is not None:
+        key = f"reversal:{other.reference}:{currency}:{amount_minor}"
+        others = (one for one in payment.other_references if one != other)
+        after = replace(payment, other_references=(*others, replace(other, reversed_minor=amount_minor)))
     is_counted = currency == payment.received_currency
     after = changed(
         after,
@@ -78,7 +78,7 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Accoun
         reversed_minor=payment.reversed_minor + delta if is_counted else payment.reversed_minor,
         exceptions=_mark_waiting(payment.exceptions | {"reversed"}, waiting),
         reversals_waiting=waiting,
-        **({} if beside is not None else filled_in(payment, fact)),
+        **({} if other is not None else filled_in(payment, fact)),
     )
     return Decision(
         Verdict.APPLIED,
@@ -159,10 +159,12 @@ def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> boo
 def _read_account(payment: Payment, fact: Fact) -> _Account:
     _, currency = money_of(fact)
     if not is_other_reference(payment, fact) and currency == payment.received_currency:
-        beside = sum(one.reversed_minor for one in payment.beside if one.currency == currency)
-        return _Account(payment.received_minor or 0, payment.reversed_minor - beside)
+        elsewhere = sum(one.reversed_minor for one in payment.other_references if one.currency == currency)
+        return _Account(payment.received_minor or 0, payment.reversed_minor - elsewhere)
     wanted = (fact.reference or payment.provider_reference, currency)
-    found = next((one for one in payment.beside if (one.reference, one.currency) == wanted), Beside(*wanted))
+    found = next(
+        (one for one in payment.other_references if (one.reference, one.currency) == wanted), OtherReference(*wanted)
+    )
     return _Account(found.accepted_minor, found.reversed_minor, found)
 
 

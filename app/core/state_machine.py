@@ -23,7 +23,7 @@ from app.core.decision import (
 )
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
-from app.core.money_events import accept, hold_beside, succeed, succeed_again
+from app.core.money_events import accept, hold_other_reference, succeed, succeed_again
 from app.core.payment import Payment, Status
 from app.core.reversals import await_success, reverse
 
@@ -55,7 +55,7 @@ def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) ->
     """A fact under another reference than the stored one: never applied, whatever it says."""
     why = f"the fact '{fact.kind}' names {fact.reference}, the payment has {payment.provider_reference}"
     if fact.kind is FactKind.SUCCEEDED:
-        return hold_beside(payment, fact, now, Verdict.DEAD_LETTER, "reference_mismatch", why, credited=0)
+        return hold_other_reference(payment, fact, now, Verdict.DEAD_LETTER, "reference_mismatch", why, credited=0)
     return Decision(
         Verdict.DEAD_LETTER,
         why,

@@ -173,7 +173,7 @@ def _examine_workers(broker_url: str) -> Finding:
     finally:
         app.close()
     served = {queue["name"] for queues in answers.values() for queue in queues}
-    alone = [queue.name for queue in celery_app.conf.task_queues if queue.name not in served]
-    if alone:
-        return fail("Workers", f"nobody listens on {', '.join(alone)}: start worker-settle and worker-provider")
+    single = [queue.name for queue in celery_app.conf.task_queues if queue.name not in served]
+    if single:
+        return fail("Workers", f"nobody listens on {', '.join(single)}: start worker-settle and worker-provider")
     return ok("Workers", f"{len(answers)} answer, every queue has one ({', '.join(sorted(answers))})")

@@ -14,7 +14,7 @@ import structlog
 from celery import Celery
 from redis import Redis
 
-from app.runtime.hints import Message
+from app.runtime.hints import Hint
 from app.runtime.metrics import RINGS_FAILED
 
 log = structlog.get_logger(__name__)
@@ -89,7 +89,7 @@ class Doorbells:
         except Exception as error:  # the bell then goes by itself after BELL_MS
             self._failed(queue, error)
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Hint]) -> None:
         """Publish hints, all in one round trip."""
         if not messages or time.monotonic() < self._silent_until:
             return

@@ -10,7 +10,7 @@ YOUNG_OBJECTS = 50_000
 OLD_ROUNDS = 100
 
 
-def keep_what_is_loaded() -> None:
+def freeze_gc() -> None:
     """Take what is loaded by now, modules above all, out of every later look for garbage, and looks less often.
 
     Reference counting frees what a request or a batch leaves; cycles are rare. Measured while settling: a fifth of the

@@ -45,7 +45,7 @@ class _Entry(Generic[Row, Receipt]):
     size: int
     woken: threading.Lock = field(default_factory=threading.Lock)
     leads: bool = False
-    is_alone: bool = False
+    is_single: bool = False
     receipt: Receipt | None = None
     error: Exception | None = None
 
@@ -74,7 +74,7 @@ class GroupCommit(Generic[Row, Receipt]):
         entry = _Entry[Row, Receipt](row, size)
         if self._enter(entry) or self._wait(entry):
             self._lead(entry, write)
-        if entry.is_alone:
+        if entry.is_single:
             return write([row])[0]
         if entry.error is not None:
             raise entry.error
@@ -132,7 +132,7 @@ class GroupCommit(Generic[Row, Receipt]):
                 member.receipt = receipt
         except Exception as error:  # it belongs to one row, and the others must not suffer for it
             for member in group:
-                member.is_alone = len(group) > 1 and not _is_lost(error)
+                member.is_single = len(group) > 1 and not _is_lost(error)
                 member.error = error
         finally:
             with self._lock:

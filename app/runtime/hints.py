@@ -15,7 +15,7 @@ CHANGED_CHANNEL = "sluice:payments"
 NOTIFICATIONS_CHANNEL = "sluice:notifications"
 
 # A channel and the bytes that are published there.
-Message = tuple[str, bytes]
+Hint = tuple[str, bytes]
 
 # A settled batch changes up to 500 payments; twice as many ids still fit into 40 kB.
 CHANGED_MAX = 1_000
@@ -25,7 +25,7 @@ _ID = re.compile(rb"[0-9a-f]{32}")
 _NUMBERED = re.compile(rb"([0-9a-f]{32}) ([0-9]{1,18})")
 
 
-def changed_hints(payment_ids: Iterable[uuid.UUID]) -> Iterator[Message]:
+def changed_hints(payment_ids: Iterable[uuid.UUID]) -> Iterator[Hint]:
     """Yield the hints for requests that wait for one of these payments."""
     ids = [payment_id.hex.encode() for payment_id in payment_ids]
     for first in range(0, len(ids), CHANGED_MAX):
@@ -40,7 +40,7 @@ def read_changed(data: object) -> list[str]:
     return [one.decode("ascii") for one in ids] if all(map(_ID.fullmatch, ids)) else []
 
 
-def numbered_hint(tenant_id: uuid.UUID, last_number: int) -> Message:
+def numbered_hint(tenant_id: uuid.UUID, last_number: int) -> Hint:
     """Return the hint that the tenant's notifications have numbers up to `last_number`."""
     return NOTIFICATIONS_CHANNEL, f"{tenant_id.hex} {last_number}".encode()
 

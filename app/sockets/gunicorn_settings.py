@@ -80,7 +80,7 @@ def post_worker_init(worker: Any) -> None:
 
     from app.http import draining
     from app.http.metrics_server import serve_metrics
-    from app.runtime.gc_tuning import keep_what_is_loaded
+    from app.runtime.gc_tuning import freeze_gc
     from app.runtime.logs import configure_logging
 
     configure_logging()
@@ -88,7 +88,7 @@ def post_worker_init(worker: Any) -> None:
     live.start()
     serve_metrics()
     worker.wsgi.test_client().get("/health/ready")
-    keep_what_is_loaded()
+    freeze_gc()
     draining.at_begin(lambda: gevent.spawn(live.hub.drain))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         before = signal.getsignal(number)

@@ -13,7 +13,7 @@ from app.sockets.notification import Notification
 from app.sockets.turns import Turns
 from models import Database
 from models.array_params import uuid_array
-from models.database import alone
+from models.database import single
 
 # Fits an empty outbox; some milliseconds of reading.
 PAGE_ROWS = 200
@@ -23,8 +23,8 @@ LIVE_ROWS = NUMBER_BATCH
 LIVE_TURNS = 2
 LIVE_TURN_SECONDS = 1.8
 
-_BOUNDS = alone("select held_after, last_number from notification_counters where tenant_id = :tenant_id")
-_LASTS = alone(
+_BOUNDS = single("select held_after, last_number from notification_counters where tenant_id = :tenant_id")
+_LASTS = single(
     "select tenant_id, last_number from notification_counters where tenant_id = any(cast(:tenant_ids as uuid[]))"
 )
 _PAGE = (
@@ -32,17 +32,17 @@ _PAGE = (
     " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
     " where d.tenant_id = :tenant_id and d.number > :after {only_user} order by d.number limit :limit"
 )
-_PAGE_OF_TENANT = alone(_PAGE.format(only_user=""), plans_anew=True)
-_PAGE_OF_USER = alone(_PAGE.format(only_user="and d.user_id = :user_id"), plans_anew=True)
+_PAGE_OF_TENANT = single(_PAGE.format(only_user=""), plans_anew=True)
+_PAGE_OF_USER = single(_PAGE.format(only_user="and d.user_id = :user_id"), plans_anew=True)
 # Prepared: it runs for every hint, and its plan is the same for every tenant.
-_LIVE = alone(
+_LIVE = single(
     "select d.number, d.user_id, n.type, n.payload::text as payload, n.at"
     " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
     " where d.tenant_id = :tenant_id and d.number > :after order by d.number limit :limit"
 )
 
 
-_ANSWERS = alone("select 1")
+_ANSWERS = single("select 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class Rows:
     def bounds(self, tenant_id: uuid.UUID) -> tuple[int, int]:
         """Return the number up to which the tenant's notifications were dropped, and the highest given; 0 for none."""
         with self.turns.take():
-            rows = self.database.run_alone("web", _BOUNDS, {"tenant_id": tenant_id}, tenant_id)
+            rows = self.database.run_single("web", _BOUNDS, {"tenant_id": tenant_id}, tenant_id)
         return (rows[0].held_after, rows[0].last_number) if rows else (0, 0)
 
     def last_numbers(self, tenant_ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
         """Return the highest number of each of the tenants that have any."""
         # The worker's role sees all tenants' counters: one statement, where web's would take one per tenant.
-        rows = self.database.run_alone("worker", _LASTS, {"tenant_ids": uuid_array(tenant_ids)})
+        rows = self.database.run_single("worker", _LASTS, {"tenant_ids": uuid_array(tenant_ids)})
         return {row.tenant_id: row.last_number for row in rows}
 
     def read_page(self, tenant_id: uuid.UUID, after: int, user_id: str | None = None) -> list[Notification]:
@@ -94,14 +94,14 @@ class Rows:
         if user_id is not None:
             values["user_id"] = user_id
         with self.turns.take():
-            rows = self.database.run_alone("web", statement, values, tenant_id)
+            rows = self.database.run_single("web", statement, values, tenant_id)
         return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._asdict()))) for row in rows]
 
     def read_live(self, tenant_id: uuid.UUID, after: int, user_ids: Container[str]) -> LivePage:
         """Return the next LIVE_ROWS notifications above `after`, in rising order; only those of `user_ids` whole."""
         values = {"tenant_id": tenant_id, "after": after, "limit": LIVE_ROWS}
         with self.live_turns.take():
-            rows = self.database.run_alone("web", _LIVE, values, tenant_id)
+            rows = self.database.run_single("web", _LIVE, values, tenant_id)
         wanted = [
             Notification(row.number, row.user_id, row.type, encode(row.number, row.type, row.payload, row.at))
             for row in rows
@@ -116,4 +116,4 @@ class Rows:
 
     def answers(self) -> bool:
         """Return True; raise where the database does not answer."""
-        return bool(self.database.run_alone("door", _ANSWERS, {}))
+        return bool(self.database.run_single("door", _ANSWERS, {}))

@@ -56,7 +56,7 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Prepare the loaded application before the worker listens: connections, imports, garbage, key reports."""
-    from app.runtime.gc_tuning import keep_what_is_loaded
+    from app.runtime.gc_tuning import freeze_gc
     from app.runtime.runtime import runtime
     from app.services.tenants.process_keys import keep_reporting
     from app.web.rate_limits import tenant_rates
@@ -65,7 +65,7 @@ def post_worker_init(worker: Any) -> None:
     worker.wsgi.test_client().get("/health/ready")
     # The first limiter imports a Redis client for some 40 ms, in which no other request of this process is answered.
     tenant_rates()
-    keep_what_is_loaded()
+    freeze_gc()
     keep_reporting(runtime(), "door")
 
 

@@ -132,10 +132,10 @@ def repeat(stack: Stack, seconds: float) -> list[str]:
         return ["nothing is credited even without a lock: are the workers running?"]
     locked = [stack.deposit(f"{user}-{number}") for number in range(LOCKED_PAYMENTS)]
     # Its payment is free, and its wallet is not.
-    beside, others, slowest = stack.deposit(user), list[str](), 0.0
+    untouched, others, slowest = stack.deposit(user), list[str](), 0.0
     with held_rows(stack, locked, user):
         until = time.monotonic() + seconds
-        for payment_id in (*locked, beside):
+        for payment_id in (*locked, untouched):
             stack.deliver(payment_id)
         while time.monotonic() < until:
             others.append(stack.deposit(f"free-{uuid.uuid4().hex[:8]}"))
@@ -146,10 +146,10 @@ def repeat(stack: Stack, seconds: float) -> list[str]:
             slowest = max(slowest, took or OTHERS_SECONDS)
             time.sleep(max(0.0, min(1.0, until - time.monotonic())))
         faults += [f"{one} was credited through the lock" for one in locked if stack.is_completed(one)]
-    healed = stack.wait_for([*locked, beside], HEAL_SECONDS)
+    healed = stack.wait_for([*locked, untouched], HEAL_SECONDS)
     if healed is None:
-        faults.append(f"not all of {locked} and {beside} were credited within {HEAL_SECONDS:.0f} s after the lock")
-    if dead := count_dead_letters(stack, [*locked, beside, *others]):
+        faults.append(f"not all of {locked} and {untouched} were credited within {HEAL_SECONDS:.0f} s after the lock")
+    if dead := count_dead_letters(stack, [*locked, untouched, *others]):
         faults.append(f"{dead} dead letters")
     print(
         f"lock held {seconds:.0f} s; {len(others)} others credited meanwhile, the slowest in {slowest:.1f} s;"

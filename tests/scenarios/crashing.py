@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from models import Database, Row, read
 from models.database import STATEMENT_TIMEOUT_MS, ByKeys, Role
-from models.statements import Message
+from models.statements import Statements
 
 When = Literal["after", "before"]
 
@@ -78,8 +78,8 @@ class CrashingDatabase(Database):
         if is_last:
             raise Crashed
 
-    def run_alone(
-        self, role: Role, message: Message, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
+    def run_single(
+        self, role: Role, message: Statements, parameters: Mapping[str, Any], tenant_id: uuid.UUID | None = None
     ) -> list[Row]:
         """Run a message that is a whole transaction as the real database does, and dies with the chosen one."""
         named = {"role": f"sluice_{role}", "tenant": str(tenant_id or ""), "timeout": str(STATEMENT_TIMEOUT_MS[role])}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from app.core.decision import Decision, Transfer, money_of
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import SECOND_MONEY
-from app.core.payment import Beside, Payment, Policy, Status
+from app.core.payment import OtherReference, Payment, Policy, Status
 from app.core.reversals import as_fact, list_following
 from app.core.state_machine import decide
 
@@ -137,11 +137,13 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
         # Closed first, as by `app.services.operators.resolve`: what is read beside the payment is what is left of them.
         closed = (replace(row, state=str(given.kind)) if row == case else row for row in world.cases)
         world = replace(world, cases=tuple(closed))
-    payment = replace(world.payment, has_open_case=bool(world.open_cases), beside=money_beside(world))
+    payment = replace(world.payment, has_open_case=bool(world.open_cases), other_references=money_beside(world))
     after, decision = take_decision(world, payment, name, given)
     for reversal in list_following(payment, given, decision):
-        beside = money_beside(after)
-        after, _ = take_decision(after, replace(after.payment, beside=beside), "", as_fact(reversal))
+        other_references = money_beside(after)
+        after, _ = take_decision(
+            after, replace(after.payment, other_references=other_references), "", as_fact(reversal)
+        )
     return replace(after, path=(*world.path, name)), decision
 
 
@@ -175,12 +177,12 @@ def take_decision(world: World, payment: Payment, name: str, given: Input) -> tu
     return World(decision.payment, tuple(cases), transfers, reported, given_back, path), decision
 
 
-def money_beside(world: World) -> tuple[Beside, ...]:
+def money_beside(world: World) -> tuple[OtherReference, ...]:
     """What `app.services.payments.settlement` reads of the dead letters for a payment with the mark `conflict`."""
-    found: dict[tuple[str | None, str], Beside] = {}
+    found: dict[tuple[str | None, str], OtherReference] = {}
     for row in world.cases if "conflict" in world.payment.exceptions else ():
         if row.reason in SECOND_MONEY and row.amount_minor is not None and row.currency:
-            one = found.get((row.reference, row.currency), Beside(row.reference, row.currency))
+            one = found.get((row.reference, row.currency), OtherReference(row.reference, row.currency))
             accepted = row.amount_minor if row.state == "accept" else 0
             waiting = row.amount_minor if row.state == "open" else 0
             booked = f"reversal:{row.reference}:{row.currency}:"

@@ -11,7 +11,7 @@ from app.core.token_bucket import Allowance
 from app.runtime.metrics import AUTH_FAILURES
 from app.services.access.callers import parse_credential
 from models import Database
-from models.database import alone
+from models.database import single
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ SHOWN_CHARACTERS_MAX = 200
 
 _KINDS = {"sk": "secret key", "ct": "client token"}
 
-_FIND_ENDED = alone("select reason, secret_sha256 from door_find_ended(:public_part)")
+_FIND_ENDED = single("select reason, secret_sha256 from door_find_ended(:public_part)")
 _logged = Allowance(LOGGED_PER_SECOND)
 _unlogged = 0
 
@@ -58,7 +58,7 @@ def note_failure(database: Database | None, credential: str, address: str, door:
 
 def _find_reason(database: Database, public_part: str, secret_sha256: bytes) -> str:
     try:
-        rows = database.run_alone("door", _FIND_ENDED, {"public_part": public_part})
+        rows = database.run_single("door", _FIND_ENDED, {"public_part": public_part})
     except (SQLAlchemyError, OSError):
         return "refused"
     if not rows:

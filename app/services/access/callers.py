@@ -19,7 +19,7 @@ from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
 from models import Database, new_id
 from models.array_params import uuid_array
-from models.database import alone
+from models.database import single
 
 # 256 bits in the secret part; the public part finds the row and needs only to be unique.
 _PUBLIC_BYTES = 12
@@ -91,14 +91,14 @@ def authenticate(database: Database, plain: str) -> Caller | None:
     """
     credential = parse_credential(plain) or Credential("", "", b"")
     statement = _FIND_TOKEN if plain.startswith("ct_") else _FIND_KEY
-    rows = database.run_alone("door", statement, {"public_part": credential.public_part})
+    rows = database.run_single("door", statement, {"public_part": credential.public_part})
     expected = bytes(rows[0].secret_sha256) if rows else b"\0" * 32
     fits = hmac.compare_digest(expected, credential.secret_sha256)
     return _caller(rows[0]._asdict()) if rows and fits else None
 
 
-_FIND_KEY = alone("select * from door_find_key(:public_part)")
-_FIND_TOKEN = alone("select * from door_find_token(:public_part)")
+_FIND_KEY = single("select * from door_find_key(:public_part)")
+_FIND_TOKEN = single("select * from door_find_token(:public_part)")
 
 
 @dataclass(slots=True)
@@ -174,18 +174,18 @@ _EARLIER_END = (
     "least(now() + make_interval(secs => :seconds),"
     " (select expires_at from api_keys where tenant_id = :tenant_id and id = :key_id))"
 )
-_INSERT_TOKEN = alone(
+_INSERT_TOKEN = single(
     "insert into client_tokens (id, tenant_id, api_key_id, user_id, public_part, secret_sha256, expires_at)"  # noqa: S608  # constants  # nosec B608
     f" values (:id, :tenant_id, :key_id, :user_id, :public_part, :sha256, {_EARLIER_END})"
     f" returning {_EARLIER_END}"
 )
-_INSERT_TICKET = alone(
+_INSERT_TICKET = single(
     "insert into socket_tickets (ticket_sha256, tenant_id, client_token_id, expires_at)"
     " values (:sha256, :tenant_id, :token_id, now() + make_interval(secs => :seconds))"
     " returning now() + make_interval(secs => :seconds)"
 )
-_TAKE_TICKET = alone("select * from door_take_ticket(:sha256)")
-_FIND_DEAD_TOKENS = alone("select door_dead_tokens(cast(:ids as uuid[]))")
+_TAKE_TICKET = single("select * from door_take_ticket(:sha256)")
+_FIND_DEAD_TOKENS = single("select door_dead_tokens(cast(:ids as uuid[]))")
 
 
 def create_client_token(
@@ -206,7 +206,7 @@ def create_client_token(
         "sha256": credential.secret_sha256,
         "seconds": CLIENT_TOKEN_SECONDS,
     }
-    ((expires_at,),) = runtime.database.run_alone("web", _INSERT_TOKEN, new, tenant_id)
+    ((expires_at,),) = runtime.database.run_single("web", _INSERT_TOKEN, new, tenant_id)
     return credential.plain, expires_at
 
 
@@ -219,24 +219,24 @@ def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datet
         "token_id": caller.token_id,
         "seconds": TICKET_SECONDS,
     }
-    ((expires_at,),) = runtime.database.run_alone("web", _INSERT_TICKET, new, caller.tenant_id)
+    ((expires_at,),) = runtime.database.run_single("web", _INSERT_TICKET, new, caller.tenant_id)
     return ticket, expires_at
 
 
 def take_ticket(database: Database, ticket: str) -> Caller | None:
     """Use a ticket up; return the client it was made for, or None where it is unknown, used or too old."""
-    rows = database.run_alone("door", _TAKE_TICKET, {"sha256": hashlib.sha256(ticket.encode()).digest()})
+    rows = database.run_single("door", _TAKE_TICKET, {"sha256": hashlib.sha256(ticket.encode()).digest()})
     return _caller(rows[0]._asdict()) if rows else None
 
 
 def find_dead_tokens(database: Database, token_ids: list[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of `token_ids` that have expired or whose key was revoked."""
-    return {row[0] for row in database.run_alone("door", _FIND_DEAD_TOKENS, {"ids": uuid_array(token_ids)})}
+    return {row[0] for row in database.run_single("door", _FIND_DEAD_TOKENS, {"ids": uuid_array(token_ids)})}
 
 
-_IS_KNOWN_ORIGIN = alone("select door_origin_is_known(:origin)")
+_IS_KNOWN_ORIGIN = single("select door_origin_is_known(:origin)")
 
 
 def is_known_origin(database: Database, origin: str) -> bool:
     """Return whether any tenant allows the origin, in whatever case it is written."""
-    return bool(database.run_alone("door", _IS_KNOWN_ORIGIN, {"origin": origin.lower()})[0][0])
+    return bool(database.run_single("door", _IS_KNOWN_ORIGIN, {"origin": origin.lower()})[0][0])

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models import Database
 from models.array_params import uuid_array
-from models.database import alone
+from models.database import single
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ WRITTEN_EVERY_SECONDS = 60.0
 # Keys that are used for the first time at the same moment are written together.
 COLLECT_SECONDS = 1.0
 
-_NOTE = alone("select door_note_key_uses(cast(:ids as uuid[]))")
+_NOTE = single("select door_note_key_uses(cast(:ids as uuid[]))")
 
 
 class KeyUses:
@@ -64,6 +64,6 @@ class KeyUses:
         if not used:
             return
         try:
-            self._database.run_alone("door", _NOTE, {"ids": uuid_array(used)})
+            self._database.run_single("door", _NOTE, {"ids": uuid_array(used)})
         except (SQLAlchemyError, OSError) as error:
             log.warning("key_uses_not_written", keys=len(used), error=type(error).__name__)

@@ -16,7 +16,7 @@ from app.core.validation.addresses import parse_address
 from app.providers.ed25519 import read_key
 from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
-from models.database import alone
+from models.database import single
 
 # A secret that was ended, or an address taken from the list, must be refused within a second.
 REMEMBERED_SECONDS = 1.0
@@ -78,14 +78,14 @@ def forget_sender(provider_id: uuid.UUID) -> None:
         _remembered.pop(provider_id, None)
 
 
-_FIND = alone(
+_FIND = single(
     "select tenant_id, adapter, webhook_scheme, signature_header, id_field, ip_allowlist, secrets"
     " from door_find_provider(:id)"
 )
 
 
 def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None:
-    rows = runtime.database.run_alone("door", _FIND, {"id": provider_id})
+    rows = runtime.database.run_single("door", _FIND, {"id": provider_id})
     if not rows:
         return None
     (row,) = rows

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payment import Payment
-from models import new_id, prepared, read, write_later
+from models import buffer, new_id, prepared, read
 from models.array_params import encode_rows, row_set
 
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
@@ -179,7 +179,7 @@ def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
     }
     rows = read(connection, _FREE_SHARD, parameters)
     if not rows:
-        write_later(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
+        buffer(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
         rows = read(connection, _FREE_SHARD, parameters) or read(connection, _ANY_SHARD, parameters)
     (row,) = rows
     return _Wallet(row.id, row.tenant_id, row.currency, row.balance_minor, row.version)
@@ -218,6 +218,6 @@ _UPDATE_WALLETS = prepared(
 
 
 def _write(connection: Connection, rows: list[tuple[object, ...]], wallets: list[_Wallet]) -> None:
-    write_later(connection, _INSERT_ENTRIES, encode_rows(_ENTRY_COLUMNS, rows))
+    buffer(connection, _INSERT_ENTRIES, encode_rows(_ENTRY_COLUMNS, rows))
     balances = [(wallet.id, wallet.balance_minor, wallet.version) for wallet in wallets]
-    write_later(connection, _UPDATE_WALLETS, encode_rows(_BALANCE_COLUMNS, balances))
+    buffer(connection, _UPDATE_WALLETS, encode_rows(_BALANCE_COLUMNS, balances))

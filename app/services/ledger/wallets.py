@@ -8,9 +8,9 @@ from typing import Any
 from app.core.money import format_amount
 from app.core.payment import format_time
 from models import Database
-from models.database import alone
+from models.database import single
 
-_WALLETS = alone(
+_WALLETS = single(
     """
     with balances as (
         select currency, balance_minor, version from wallets
@@ -28,7 +28,7 @@ _WALLETS = alone(
 
 def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list[dict[str, Any]]:
     """Return the user's wallets by currency; `pending` is the sum of the user's open payments."""
-    rows = database.run_alone("web", _WALLETS, {"tenant_id": tenant_id, "user_id": user_id}, tenant_id)
+    rows = database.run_single("web", _WALLETS, {"tenant_id": tenant_id, "user_id": user_id}, tenant_id)
     return [
         {
             "currency": row.currency,
@@ -70,8 +70,8 @@ def read_entries(
     if before is not None:
         query += " and (e.at, e.id) < (:before_at, :before_id)"
         parameters["before_at"], parameters["before_id"] = before
-    statement = alone(query + " order by e.at desc, e.id desc limit :limit", plans_anew=True)
-    rows = database.run_alone("web", statement, parameters, tenant_id)
+    statement = single(query + " order by e.at desc, e.id desc limit :limit", plans_anew=True)
+    rows = database.run_single("web", statement, parameters, tenant_id)
     return [
         {
             "id": str(row.id),

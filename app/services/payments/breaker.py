@@ -26,7 +26,7 @@ from app.services.queues.lock_waits import limit_waits
 from app.services.records import alerts, audit, database_trouble
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
-from models import Row, find_trouble, prepared, read, write_later
+from models import Row, buffer, find_trouble, prepared, read
 from models.array_params import uuid_array
 
 log = structlog.get_logger(__name__)
@@ -124,7 +124,7 @@ def note_failure(
     tenant_id: uuid.UUID,
     provider_id: uuid.UUID,
     error: ProviderCallFailed,
-    is_probe: bool,
+    is_half_open: bool,
     call_seconds: float = 0.0,
 ) -> float | None:
     """Count a failed call, in a transaction of its own, and pause the provider where it was one too many.
@@ -145,15 +145,15 @@ def note_failure(
         if isinstance(error, Throttled):
             connection.execute(_THROTTLED, about | {"seconds": throttle_seconds(error.retry_after_seconds)})
             return None
-        return _count_failure(connection, about, is_probe, call_seconds)
+        return _count_failure(connection, about, is_half_open, call_seconds)
 
 
 def _count_failure(
-    connection: Connection, about: dict[str, object], is_probe: bool, call_seconds: float
+    connection: Connection, about: dict[str, object], is_half_open: bool, call_seconds: float
 ) -> float | None:
     row = connection.execute(_FAILED, about).one()
     # Calls that were under way when the pause began do not make it longer; the single call after it does.
-    if not is_probe and (row.opens > 0 or row.failures < FAILURES_MAX):
+    if not is_half_open and (row.opens > 0 or row.failures < FAILURES_MAX):
         return None
     seconds = pause_seconds(row.opens + 1, call_seconds)
     connection.execute(_PAUSE, about | {"opens": row.opens + 1, "seconds": seconds})
@@ -249,7 +249,7 @@ def put_off(runtime: Runtime) -> None:
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
             outcomes = _expire(connection, read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX}))
-            write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+            buffer(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
             numbering = number(connection, outcomes)
     except DBAPIError as error:
         if find_trouble(error) not in ("lock", "timeout"):
@@ -277,7 +277,7 @@ def _put_off_each(runtime: Runtime) -> None:
         else:
             tell(runtime, outcomes)
     with runtime.database.transaction("worker", by_keys="few") as connection:
-        write_later(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+        buffer(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
 
 
 def _expire(connection: Connection, rows: list[Row]) -> list[Outcome]:

@@ -24,7 +24,7 @@ def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
         # payment's time is up the tries count.
         is_free = bool(error.retry_after_seconds) and not claim.is_expired
         return claim.attempts - 1 if is_free else min(claim.attempts, max(claim.attempts_max - 1, 0))
-    if claim.is_probe and error.is_outage and not probe_counts(claim.opens):
+    if claim.is_half_open and error.is_outage and not probe_counts(claim.opens):
         return claim.attempts - 1
     return claim.attempts
 
@@ -32,7 +32,7 @@ def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
 def is_past_asking(claim: Claim, error: ProviderCallFailed) -> bool:
     """Whether an open payment's time is up and its provider cannot be asked, as is known or was tried often enough."""
     is_tried = claim.attempts >= min(EXPIRY_ATTEMPTS_MAX, claim.attempts_max)
-    return claim.is_open and claim.is_expired and (is_tried or (claim.is_probe and error.is_outage))
+    return claim.is_open and claim.is_expired and (is_tried or (claim.is_half_open and error.is_outage))
 
 
 def _wait_seconds(attempts: int, error: ProviderCallFailed, pause: float | None) -> float:

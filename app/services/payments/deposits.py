@@ -18,7 +18,7 @@ from app.services.payments.queries import SHOWN_COLUMNS
 from app.services.payments.rows import read_payment
 from models import Database, Row, new_id
 from models.array_params import encode_rows, row_set
-from models.database import alone
+from models.database import single
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ _COLUMNS = {
 # The tenant's and the provider's limits are read by the statement that inserts: there is no copy that could be old. A
 # key that another process inserts at this moment is waited for; keys go in their order, so that two statements that
 # share some wait for each other one way only. No row is made for a key that is taken.
-_CREATE = alone(
+_CREATE = single(
     f"""
     with asked as (
         select r.*, p.id as found_provider_id, t.payment_seconds, t.default_success_url, t.default_failure_url,
@@ -118,7 +118,7 @@ _CREATE = alone(
     """  # noqa: S608  # constants  # nosec B608
 )
 
-_FIND_BY_KEY = alone(
+_FIND_BY_KEY = single(
     f"select {SHOWN_COLUMNS}, request_sha256 from payment_transactions"  # noqa: S608  # a constant  # nosec B608
     " where tenant_id = :tenant_id and idempotency_scope = :scope and idempotency_key = :key"
 )
@@ -172,7 +172,7 @@ def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[An
 def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
     """Make the payments that may be made, and return what became of each request, in their order."""
     parameters = encode_rows(_COLUMNS, asked) | {"tenant_id": tenant_id}
-    by_id = {row.id: row for row in database.run_alone("web", _CREATE, parameters, tenant_id)}
+    by_id = {row.id: row for row in database.run_single("web", _CREATE, parameters, tenant_id)}
     return [by_id[payment_id] for payment_id, *_ in asked]
 
 
@@ -231,5 +231,5 @@ def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row) -> Payment:
 
 def _find_by_key(database: Database, tenant_id: uuid.UUID, scope: str, key: str) -> dict[str, Any] | None:
     wanted = {"tenant_id": tenant_id, "scope": scope, "key": key}
-    rows = database.run_alone("web", _FIND_BY_KEY, wanted, tenant_id)
+    rows = database.run_single("web", _FIND_BY_KEY, wanted, tenant_id)
     return rows[0]._asdict() if rows else None

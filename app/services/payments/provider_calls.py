@@ -86,12 +86,12 @@ def make_call(runtime: Runtime, claim: Claim) -> None:
     seconds = time.monotonic() - started
     if isinstance(answer, ProviderCallFailed):
         pause = breaker.note_failure(
-            runtime, claim.tenant_id, claim.provider_id, answer, claim.is_probe, call_seconds=seconds
+            runtime, claim.tenant_id, claim.provider_id, answer, claim.is_half_open, call_seconds=seconds
         )
         _note_call(claim, answer.outcome, started)
         _settle_failure(runtime, claim, answer, time.monotonic() - started, pause)
         return
-    if claim.is_troubled:
+    if claim.has_failures:
         breaker.note_answer(runtime, claim.provider_id)
     _note_call(claim, str(answer.kind), started)
     _settle_answer(runtime, claim, answer, time.monotonic() - started)

@@ -19,7 +19,7 @@ from app.runtime.runtime import Runtime
 from app.services.payments import set_aside
 from app.services.payments.provider_trouble import read_api_key
 from app.services.payments.set_aside import SetAside
-from models import Row, find_trouble, new_id, prepared, read, write_later
+from models import Row, buffer, find_trouble, new_id, prepared, read
 from models.array_params import uuid_array
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
@@ -35,7 +35,7 @@ _LOCK_SPACE = 0x63616C6C
 _CLAIM = prepared(
     """
     with candidate as (
-        select w.payment_id, b.provider_id is not null as is_troubled, coalesce(b.opens, 0) as opens
+        select w.payment_id, b.provider_id is not null as has_failures, coalesce(b.opens, 0) as opens
         from payment_providers p
         left join provider_breakers b on b.provider_id = p.id
         cross join lateral (
@@ -57,7 +57,7 @@ _CLAIM = prepared(
     update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
         due_at = now() + make_interval(secs => :lease)
     from candidate c where w.payment_id = c.payment_id and (c.opens = 0 or exists (select from probe))
-    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.is_troubled, c.opens
+    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.has_failures, c.opens
     """
 )
 # Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
@@ -104,11 +104,11 @@ class Claim:
     is_open: bool
     is_expired: bool
     key_is_alive: bool
-    is_troubled: bool
+    has_failures: bool
     opens: int
 
     @property
-    def is_probe(self) -> bool:
+    def is_half_open(self) -> bool:
         """Whether this is the single call that finds out whether a paused provider is back."""
         return self.opens > 0
 
@@ -137,7 +137,7 @@ def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Cl
     claim_id, row = new_id(), None
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
-            write_later(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
+            buffer(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
             for is_later in (False, True):
                 wanted = {
                     "is_later": is_later,
@@ -185,7 +185,7 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.
         request = adapter.build_request(_order(runtime, row, payment))
         kept = {"tenant_id": row.tenant_id, "payment_id": row.payment_id, "request": request}
-        write_later(connection, _KEEP_REQUEST, kept)
+        buffer(connection, _KEEP_REQUEST, kept)
     age = payment.request_age_seconds or 0
     return Claim(
         claim_id=claim_id,
@@ -203,7 +203,7 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
         is_open=payment.status in OPEN,
         is_expired=payment.is_expired,
         key_is_alive=age < adapter.idempotency_key_seconds,
-        is_troubled=row.is_troubled,
+        has_failures=row.has_failures,
         opens=row.opens,
     )
 

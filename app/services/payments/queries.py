@@ -17,7 +17,7 @@ from app.services.payments.after_commit import queue, tell
 from app.services.payments.rows import read_payment
 from app.services.payments.settlement import Item
 from models import Database
-from models.database import alone
+from models.database import single
 
 PAYMENT_COLUMNS = (
     "id, tenant_id, version, user_id, amount_minor, currency, status, provider_id, created_at, updated_at, expires_at,"
@@ -37,7 +37,7 @@ _PENDING_REASON = (
 # As callers see a payment.
 SHOWN_COLUMNS = f"{PAYMENT_COLUMNS}, {_PENDING_REASON}"
 
-_GET = alone(
+_GET = single(
     f"select {SHOWN_COLUMNS} from payment_transactions where tenant_id = :tenant_id and id = :id"  # noqa: S608  # nosec B608
     " and (cast(:user_id as text) is null or user_id = :user_id)"
 )
@@ -46,7 +46,7 @@ _GET = alone(
 def get_payment(database: Database, caller: Caller, payment_id: uuid.UUID) -> Payment:
     """Return a payment of the caller's tenant, and of its user where the caller is a client. Raise 404."""
     wanted = {"tenant_id": caller.tenant_id, "id": payment_id, "user_id": caller.user_id}
-    rows = database.run_alone("web", _GET, wanted, caller.tenant_id)
+    rows = database.run_single("web", _GET, wanted, caller.tenant_id)
     if not rows:
         raise RequestRejected(404, "There is no such payment.")
     return read_payment(rows[0]._asdict())
@@ -79,13 +79,13 @@ def list_payments(database: Database, caller: Caller, filters: Filters, limit: i
     if filters.before is not None:
         conditions.append("(created_at, id) < (:before_at, :before_id)")
         parameters["before_at"], parameters["before_id"] = filters.before
-    statement = alone(
+    statement = single(
         f"select {SHOWN_COLUMNS} from payment_transactions where "  # noqa: S608  # constants  # nosec B608
         + " and ".join(conditions)
         + " order by created_at desc, id desc limit :limit",
         plans_anew=True,
     )
-    rows = database.run_alone("web", statement, parameters, caller.tenant_id)
+    rows = database.run_single("web", statement, parameters, caller.tenant_id)
     return [read_payment(row._asdict()) for row in rows]
 
 

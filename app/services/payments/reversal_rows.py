@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from app.core.payment import Payment, WaitingReversal
 from app.services.records.dead_letters import DeadLetterRow
-from models import prepared, write_later
+from models import buffer, prepared
 from models.array_params import encode_rows, row_set
 
 _KEY_COLUMNS = {"payment_id": "uuid", "reference": "text", "currency": "text", "amount_minor": "bigint"}
@@ -56,9 +56,9 @@ def write_waiting(connection: Connection, told: Sequence[Waiting], payments: Seq
     kept = {_key(payment, one): _values(payment, one, due_at) for payment, one, due_at in told}
     rows = [values for key, values in kept.items() if key in left]
     if rows:
-        write_later(connection, _UPSERT, encode_rows(_COLUMNS, rows))
+        buffer(connection, _UPSERT, encode_rows(_COLUMNS, rows))
     if removed:
-        write_later(connection, _DELETE, encode_rows(_KEY_COLUMNS, list(removed)))
+        buffer(connection, _DELETE, encode_rows(_KEY_COLUMNS, list(removed)))
 
 
 def _key(payment: Payment, one: WaitingReversal) -> _Key:

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from app.core.payment import Beside, Payment, Policy, Status, WaitingReversal
+from app.core.payment import OtherReference, Payment, Policy, Status, WaitingReversal
 from app.core.schedule import next_call
-from models import prepared, read, write_later
+from models import buffer, prepared, read
 from models.array_params import encode_rows, row_set, uuid_array
 
 _STATUSES = {str(status): status for status in Status}
@@ -62,7 +62,7 @@ _LOAD = prepared(
                from dead_letters d
                where d.tenant_id = p.tenant_id and d.payment_id = p.id and d.amount_minor is not null
                  and d.reason in ('second_payment', 'reference_mismatch')
-               group by d.case_reference, d.currency) end as beside,
+               group by d.case_reference, d.currency) end as other_references,
            case when 'reversal_waiting' = any(p.exceptions) then array(
                select jsonb_build_array(v.reference, v.amount_minor, v.currency, v.webhook_id)
                from waiting_reversals v where v.tenant_id = p.tenant_id and v.payment_id = p.id
@@ -104,7 +104,7 @@ def lock_payments(
             was_sent=row["was_sent"],
             has_open_case=row["has_open_case"],
             has_waiting_webhooks=row["has_waiting_webhooks"],
-            beside=tuple(Beside(*money) for money in row["beside"] or ()),
+            other_references=tuple(OtherReference(*money) for money in row["other_references"] or ()),
             reversals_waiting=tuple(map(_read_reversal, row["reversals_waiting"] or ())),
             session_closed=row["session_closed"],
             policy=policy,
@@ -128,8 +128,8 @@ def _read_policy(row: Mapping[str, Any]) -> Policy:
     )
 
 
-def read_payment(row: Mapping[str, Any] | RowMapping, **beside: Any) -> Payment:
-    """Return the payment in `row`, with what is known `beside` it; what is not given has its default."""
+def read_payment(row: Mapping[str, Any] | RowMapping, **other_references: Any) -> Payment:
+    """Return the payment in `row`, with what is known `other_references` it; what is not given has its default."""
     return Payment(
         id=row["id"],
         tenant_id=row["tenant_id"],
@@ -153,7 +153,7 @@ def read_payment(row: Mapping[str, Any] | RowMapping, **beside: Any) -> Payment:
         received_currency=row["received_currency"],
         reversed_minor=row["reversed_minor"],
         pending_reason=row.get("pending_reason"),
-        **beside,
+        **other_references,
     )
 
 
@@ -202,7 +202,7 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
         )
         for payment in payments
     ]
-    write_later(connection, _UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
+    buffer(connection, _UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
 
 
 _COMMITMENT_COLUMNS = {"id": "uuid", "committed_until": "timestamptz"}
@@ -219,7 +219,7 @@ def update_commitments(connection: Connection, rows: list[LockedPayment]) -> Non
     made = [row.payment for row in rows if row.payment.committed_until != row.original.committed_until]
     if made:
         values = [(payment.id, payment.committed_until) for payment in made]
-        write_later(connection, _UPDATE_COMMITMENTS, encode_rows(_COMMITMENT_COLUMNS, values))
+        buffer(connection, _UPDATE_COMMITMENTS, encode_rows(_COMMITMENT_COLUMNS, values))
 
 
 _DELETE_WORK = prepared(
@@ -252,14 +252,14 @@ def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
     done = [row.payment.id for row, call in calls if call is None]
     if done:
-        write_later(connection, _DELETE_WORK, {"ids": uuid_array(done)})
+        buffer(connection, _DELETE_WORK, {"ids": uuid_array(done)})
     left = [
         (row.payment.id, row.payment.tenant_id, row.payment.provider_id, call.action, call.due_at, row.polls)
         for row, call in calls
         if call is not None
     ]
     if left:
-        write_later(connection, _UPSERT_WORK, encode_rows(_WORK_COLUMNS, left))
+        buffer(connection, _UPSERT_WORK, encode_rows(_WORK_COLUMNS, left))
 
 
 _HOLD_COLUMNS = {"payment_id": "uuid", "state": "text"}
@@ -279,4 +279,4 @@ def close_holds(connection: Connection, payments: list[Payment]) -> None:
         if not payment.is_open
     ]
     if ended:
-        write_later(connection, _CLOSE_HOLDS, encode_rows(_HOLD_COLUMNS, ended))
+        buffer(connection, _CLOSE_HOLDS, encode_rows(_HOLD_COLUMNS, ended))

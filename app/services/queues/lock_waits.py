@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy import Connection
 
-from models import prepared, write_later
+from models import buffer, prepared
 from models.database import STATEMENT_TIMEOUT_MS
 
 # One webhook or call settled by itself takes milliseconds. Whatever holds its rows for longer than an ordinary batch
@@ -51,4 +51,4 @@ def limit_waits(connection: Connection, *, is_single: bool) -> None:
         limits = {"lock_timeout": HELD_LOCK_MS, "statement_timeout": timeout}
     else:
         return
-    write_later(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})
+    buffer(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})

@@ -19,7 +19,7 @@ from sqlalchemy import Row, TextClause
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.runtime import Runtime
-from models import find_trouble, prepared, write_later
+from models import buffer, find_trouble, prepared
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ def pay_back(runtime: Runtime) -> bool:
 
 def _write(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
     with runtime.database.transaction("worker") as connection:
-        write_later(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
+        buffer(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
         result = connection.execute(statement, values)
         return result.all() if result.returns_rows else ()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from models import prepared, write_later
+from models import buffer, prepared
 from models.array_params import encode_rows, row_set
 
 
@@ -41,4 +41,4 @@ def write(connection: Connection, rows: list[AuditRow]) -> None:
     """Append `rows` in their order."""
     if rows:
         told = [(row.tenant_id, row.actor, row.kind, row.payment_id, row.payment_version, row.detail) for row in rows]
-        write_later(connection, _INSERT, encode_rows(_COLUMNS, told))
+        buffer(connection, _INSERT, encode_rows(_COLUMNS, told))

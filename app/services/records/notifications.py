@@ -13,11 +13,11 @@ import structlog
 from sqlalchemy import Connection, RowMapping, text
 
 from app.core.payment import Payment, format_time, present_payment
-from app.runtime.hints import Message, numbered_hint
+from app.runtime.hints import Hint, numbered_hint
 from app.runtime.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime.runtime import Runtime
 from app.services.records import database_trouble
-from models import Database, Row, Trouble, alone, new_id, prepared, read, write_later
+from models import Database, Row, Trouble, buffer, new_id, prepared, read, single
 from models.array_params import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
@@ -107,7 +107,7 @@ _NUMBERING = (
     where tenant_id not in (select tenant_id from mine)
     """,  # noqa: S608  # constants
 )
-_NUMBER, _NUMBER_ALONE = prepared(*_NUMBERING), alone(*_NUMBERING)
+_NUMBER, _NUMBER_ALONE = prepared(*_NUMBERING), single(*_NUMBERING)
 _NOTHING_BROUGHT = dict.fromkeys(_COLUMNS, "{}")
 
 # A payment as a notification shows it, and the notification's type.
@@ -130,7 +130,7 @@ class Numbering:
 def queue(connection: Connection, events: Sequence[Event]) -> None:
     """Write notifications in the transaction that decides; they wait for their numbers, which a worker gives."""
     if events:
-        write_later(connection, _QUEUE, encode_rows(_COLUMNS, [_row(event) for event in events]))
+        buffer(connection, _QUEUE, encode_rows(_COLUMNS, [_row(event) for event in events]))
 
 
 def number(connection: Connection, events: Sequence[Event]) -> Numbering:
@@ -181,7 +181,7 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
     One numberer per tenant at a time: who finds another at work rings, since that one may have looked already.
     """
     while tenant_ids:
-        rows = runtime.database.run_alone("worker", _NUMBER_ALONE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
+        rows = runtime.database.run_single("worker", _NUMBER_ALONE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
         numbering = _sort(rows)
         runtime.doorbells.publish(list_hints(numbering))
         if numbering.left_to_others:
@@ -219,7 +219,7 @@ def encode(number: int, kind: str, payload: str, at: datetime.datetime) -> str:
     return f'{{"id": {number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(at)}"}}'
 
 
-def list_hints(numbering: Numbering) -> list[Message]:
+def list_hints(numbering: Numbering) -> list[Hint]:
     """Return what is to be published of numbers that are committed: a hint per tenant."""
     NOTIFICATIONS_PUBLISHED.inc(sum(count for _, count in numbering.numbered.values()))
     return [numbered_hint(tenant_id, last) for tenant_id, (last, _) in numbering.numbered.items()]

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.core.validation.card_numbers import has_card
 from app.runtime.runtime import Runtime
 from app.services.tenants.changes import ConfigurationError, write_audit
-from models.database import alone
+from models.database import single
 
 # The columns of a policy, and what the command line calls them.
 COLUMNS = {
@@ -33,12 +33,12 @@ MONITORING_SECONDS = (0, 365 * 86_400)
 ID_FIELDS_MAX = 50
 ID_FIELD_LENGTH_MAX = 40
 
-_ID_FIELDS = alone("select id_fields from tenants where id = :tenant_id")
+_ID_FIELDS = single("select id_fields from tenants where id = :tenant_id")
 
 
 def read_id_fields(runtime: Runtime, tenant_id: uuid.UUID) -> frozenset[str]:
     """Return the fields whose texts are ids, even where they look like payment card numbers."""
-    ((names,),) = runtime.database.run_alone("web", _ID_FIELDS, {"tenant_id": tenant_id}, tenant_id)
+    ((names,),) = runtime.database.run_single("web", _ID_FIELDS, {"tenant_id": tenant_id}, tenant_id)
     return frozenset(names)
 
 

@@ -15,7 +15,7 @@ from app.runtime.runtime import Runtime
 from app.services.access.callers import new_credential
 from app.services.tenants.changes import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import Database, new_id
-from models.database import alone
+from models.database import single
 from models.tables.tenants import ROLES
 
 # Half of what one web process answers on two cores: more than a shop's peak, and one tenant leaves room for the others.
@@ -155,7 +155,7 @@ def list_keys(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, A
     )
 
 
-_OWN_KEYS = alone(
+_OWN_KEYS = single(
     "select id, 'sk_' || public_part || '...' as key, role, label, created_at, expires_at, last_used_at, revoked_at"
     " from api_keys where tenant_id = :tenant_id order by created_at"
 )
@@ -163,7 +163,7 @@ _OWN_KEYS = alone(
 
 def list_own_keys(database: Database, tenant_id: uuid.UUID) -> list[dict[str, Any]]:
     """Return a tenant's keys as its API shows them, oldest first."""
-    rows = database.run_alone("web", _OWN_KEYS, {"tenant_id": tenant_id}, tenant_id)
+    rows = database.run_single("web", _OWN_KEYS, {"tenant_id": tenant_id}, tenant_id)
     return [
         {name: format_time(value) if name.endswith("_at") and value else value for name, value in row._asdict().items()}
         | {"id": str(row.id)}

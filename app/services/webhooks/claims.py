@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from app.runtime.metrics import SETTLE_BATCH
 from app.runtime.runtime import Runtime
-from models import Row, alone, new_id
+from models import Row, new_id, single
 from models.array_params import encode_rows, row_set
 
 # Measured: 200 rows take a sixth longer for each, 1,000 save a twentieth more and hold their locks twice as long.
@@ -64,7 +64,7 @@ _PICK = """, picked as (
 # That a claim is forgotten when the database crashes harms nothing: its rows are due again. What they were settled to
 # is written later and waits for the disk, so that it is never there without the claim.
 _WITHOUT_DISK = "select set_config('synchronous_commit', 'off', true)"
-_CLAIM, _CLAIM_ON = alone(_WITHOUT_DISK, _LOOK + _PICK), alone(_WITHOUT_DISK, _GO_ON + _PICK)
+_CLAIM, _CLAIM_ON = single(_WITHOUT_DISK, _LOOK + _PICK), single(_WITHOUT_DISK, _GO_ON + _PICK)
 
 # Tenant, due time, webhook.
 Place = tuple[uuid.UUID, datetime.datetime, uuid.UUID]
@@ -76,10 +76,10 @@ class Claim:
 
     id: uuid.UUID
     together: list[uuid.UUID]
-    alone: list[uuid.UUID]
+    single: list[uuid.UUID]
 
     def __len__(self) -> int:
-        return len(self.together) + len(self.alone)
+        return len(self.together) + len(self.single)
 
 
 @dataclass(slots=True)
@@ -102,10 +102,10 @@ class WebhookQueue:
         rows: list[Row] = []
         if self._places and time.monotonic() < self._look_again_at:
             known = encode_rows(_PLACE_COLUMNS, self._places)
-            rows = runtime.database.run_alone("worker", _CLAIM_ON, wanted | known)
+            rows = runtime.database.run_single("worker", _CLAIM_ON, wanted | known)
         if not rows:
             began = time.monotonic()
-            rows = runtime.database.run_alone("worker", _CLAIM, wanted)
+            rows = runtime.database.run_single("worker", _CLAIM, wanted)
             ended = time.monotonic()
             self._look_again_at = ended + LOOK_SHARE * (ended - began)
         claimed = [row for row in rows if row.is_claimed]

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection
 
 from app.runtime.group_commit import GroupCommit
-from models import Database, prepared, write_later
+from models import Database, buffer, prepared
 from models.array_params import encode_rows, row_set
-from models.database import alone
+from models.database import single
 
 # An IPv6 address with its zone is shorter.
 ADDRESS_CHARACTERS_MAX = 64
@@ -33,7 +33,7 @@ _COLUMNS = {
     "payment_id": "uuid",
 }
 _ARRAYS = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in _COLUMNS.items())
-_STORE = alone(
+_STORE = single(
     f"select delivery_id, webhook_id, is_duplicate, is_conflict from door_store_webhooks({_ARRAYS})"  # noqa: S608  # constants
 )
 
@@ -74,7 +74,7 @@ _NAME_PAYMENTS = prepared(
 def rename_payments(connection: Connection, named: Sequence[tuple[uuid.UUID, uuid.UUID | None]]) -> None:
     """Write which payment webhooks are about, where settling them found another than their rows have."""
     if named:
-        write_later(connection, _NAME_PAYMENTS, encode_rows(_NAMING_COLUMNS, named))
+        buffer(connection, _NAME_PAYMENTS, encode_rows(_NAMING_COLUMNS, named))
 
 
 # One for each database that this process stores into.
@@ -95,7 +95,7 @@ def store(database: Database, row: InboxRow) -> Receipt:
 
 def store_rows(database: Database, rows: Sequence[InboxRow]) -> list[Receipt]:
     """Store deliveries in one transaction and return their receipts in the same order, which is that of arrival."""
-    stored = database.run_alone("door", _STORE, encode_rows(_COLUMNS, rows))
+    stored = database.run_single("door", _STORE, encode_rows(_COLUMNS, rows))
     receipts = {row.delivery_id: Receipt(row.webhook_id, row.is_duplicate, row.is_conflict) for row in stored}
     return [receipts[row.id] for row in rows]
 

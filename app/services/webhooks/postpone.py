@@ -25,7 +25,7 @@ from app.core.schedule import (
 from app.runtime.runtime import Runtime
 from app.services.queues.release import give_back
 from app.services.webhooks.translate import StoredWebhook
-from models import Trouble, prepared, write_later
+from models import Trouble, buffer, prepared
 from models.array_params import encode_rows, row_set
 
 # Longer than an operator's reindexing or fail-over takes; tries come at least once a minute meanwhile.
@@ -60,7 +60,7 @@ _POSTPONE = text(
     """
     update webhook_work set attempts = greatest(attempts - 1, 0), postponed = postponed + 1,
         postponed_since = case when :is_own_fault then coalesce(postponed_since, now()) end,
-        claim_id = case when :stays_alone then claim_id end,
+        claim_id = case when :stays_single then claim_id end,
         due_at = now() + make_interval(secs =>
             (cast(:waits as double precision[]))[least(postponed + 1, cardinality(cast(:waits as double precision[])))])
     where webhook_id = any(:ids) and claim_id = :claim_id
@@ -81,12 +81,12 @@ _TRY_AGAIN = text(
 
 @dataclass(frozen=True, slots=True)
 class Postponement:
-    """Webhooks of one claim that are put off. `stays_alone`: each of them failed by itself, and is settled so again."""
+    """Webhooks of one claim that are put off. `stays_single`: each failed by itself, and is settled so again."""
 
     claim_id: uuid.UUID
     webhook_ids: Sequence[uuid.UUID]
     trouble: Trouble
-    stays_alone: bool = False
+    stays_single: bool = False
     is_own_fault: bool = False
 
 
@@ -118,7 +118,7 @@ def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, flo
             (webhook.id, webhook.tenant_id, webhook.payment_id, attempts, seconds)
             for webhook, attempts, seconds in waiting
         ]
-        write_later(connection, _WAIT, encode_rows(_WAIT_COLUMNS, rows))
+        buffer(connection, _WAIT, encode_rows(_WAIT_COLUMNS, rows))
 
 
 def postpone(runtime: Runtime, postponement: Postponement) -> bool:
@@ -127,7 +127,7 @@ def postpone(runtime: Runtime, postponement: Postponement) -> bool:
     values = {
         "ids": list(postponement.webhook_ids),
         "claim_id": postponement.claim_id,
-        "stays_alone": postponement.stays_alone,
+        "stays_single": postponement.stays_single,
         "is_own_fault": postponement.is_own_fault,
         "waits": [postpone_seconds(times, ceiling) for times in range(1, _TIMES_MAX + 1)],
         "times": OWN_FAULT_POSTPONEMENTS,

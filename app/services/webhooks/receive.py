@@ -25,7 +25,7 @@ from app.services.payments import provider_trouble
 from app.services.webhooks.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from models import new_id
 from models.array_params import uuid_array
-from models.database import alone
+from models.database import single
 
 # CONTRACT section 4: larger bodies are 413.
 BODY_BYTES_MAX = 256 * 1024
@@ -183,7 +183,9 @@ def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: A
     return adapter.name_payment(body) if adapter else None
 
 
-_REFUSE = alone("select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head, cast(:named as uuid[]))")
+_REFUSE = single(
+    "select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head, cast(:named as uuid[]))"
+)
 # The ids in a refused body, in any letter case; a few are enough, since an honest body names one payment.
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAMED_MAX = 8
@@ -196,7 +198,7 @@ def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.
         return
     # The refusal stands whether its record could be written or not.
     with contextlib.suppress(SQLAlchemyError):
-        runtime.database.run_alone(
+        runtime.database.run_single(
             "door",
             _REFUSE,
             {

@@ -29,7 +29,7 @@ from app.services.webhooks import inbox, postpone
 from app.services.webhooks.claims import Claim, WebhookQueue
 from app.services.webhooks.postpone import OWN_FAULT_DETAIL, Postponement
 from app.services.webhooks.translate import StoredWebhook, to_dead_letter, translate
-from models import ByKeys, Trouble, find_trouble, prepared, read, read_sqlstate, write_later
+from models import ByKeys, Trouble, buffer, find_trouble, prepared, read, read_sqlstate
 from models.array_params import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ _MARK = prepared(
 
 
 @dataclass(slots=True)
-class _Marks:
+class _Verdicts:
     """What becomes of the webhooks of a batch beside the settlement; `renamed`: those of another payment than known."""
 
     settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
@@ -117,7 +117,7 @@ def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
 
 def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
     """Settle what was claimed; return False where the database is in trouble that is no single webhook's."""
-    together, alone = claim.together, list(claim.alone)
+    together, single = claim.together, list(claim.single)
     until = time.monotonic() + ALONE_SECONDS_MAX
     if together:
         try:
@@ -125,11 +125,11 @@ def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
         except Exception as error:  # one of them spoils the batch: each gets a transaction of its own
             if database_trouble.note_or_log(runtime, "settle", error, "batch_failed", webhooks=len(together)) == "lock":
                 lock_waits.note_lock()
-            alone += together
-    return _settle_alone(runtime, claim.id, alone, until)
+            single += together
+    return _settle_single(runtime, claim.id, single, until)
 
 
-def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.UUID], until: float) -> bool:
+def _settle_single(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.UUID], until: float) -> bool:
     """Settle webhooks one by one; return False where the database is in trouble that is no single webhook's.
 
     What is not tried by `until` is given back: the task would be cut off, and an attempt lost, before all had a turn.
@@ -151,7 +151,7 @@ def _settle_alone(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.
 def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) -> Trouble | None:
     """Settle a webhook in a transaction of its own; one that fails waits for its next try. Return the trouble."""
     try:
-        _settle_retrying(runtime, [webhook_id], claim_id, is_alone=True)
+        _settle_retrying(runtime, [webhook_id], claim_id, is_single=True)
         return None
     except Exception as error:  # the body raised, or the database is in trouble
         trouble = find_trouble(error)
@@ -162,7 +162,7 @@ def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) ->
             return None
     DATABASE_TROUBLE.labels("settle", trouble).inc()
     is_own_fault = postpone.may_be_own_fault(trouble)
-    one = Postponement(claim_id, [webhook_id], trouble, stays_alone=True, is_own_fault=is_own_fault)
+    one = Postponement(claim_id, [webhook_id], trouble, stays_single=True, is_own_fault=is_own_fault)
     if postpone.postpone(runtime, one):
         return _end(runtime, webhook_id, claim_id, "attempts_exhausted", OWN_FAULT_DETAIL)
     return trouble
@@ -172,7 +172,7 @@ def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: s
     """End a webhook as a dead letter; where the database is in trouble it stays, and the trouble is returned."""
     try:
         with runtime.database.transaction("worker") as connection:
-            marks = _Marks(dead=[(one, reason, detail) for one in _take(connection, [webhook_id], claim_id)])
+            marks = _Verdicts(dead=[(one, reason, detail) for one in _take(connection, [webhook_id], claim_id)])
             _write_marks(connection, marks)
     except SQLAlchemyError as error:
         return database_trouble.note_or_log(runtime, "settle", error, "webhook_not_ended", webhook_id=str(webhook_id))
@@ -180,16 +180,16 @@ def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: s
 
 
 def _settle_retrying(
-    runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID, *, is_alone: bool = False
+    runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID, *, is_single: bool = False
 ) -> None:
     by_keys: ByKeys = "few" if len(webhook_ids) <= FEW_ROWS else "many"
     numbering = None
     for attempt in range(1, RETRIES_MAX + 1):
         try:
             with runtime.database.transaction("worker", by_keys=by_keys) as connection:
-                lock_waits.limit_waits(connection, is_single=is_alone)
+                lock_waits.limit_waits(connection, is_single=is_single)
                 outcomes, marks = _settle(runtime, connection, webhook_ids, claim_id)
-                if is_alone:
+                if is_single:
                     # Numbers are given after the commit: whoever holds a tenant's counter does not hold its money up.
                     queue(connection, outcomes)
                 else:
@@ -211,9 +211,9 @@ def _settle_retrying(
 
 def _settle(
     runtime: Runtime, connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID
-) -> tuple[list[Outcome], _Marks]:
+) -> tuple[list[Outcome], _Verdicts]:
     webhooks = _take(connection, webhook_ids, claim_id)
-    items, marks = [], _Marks()
+    items, marks = [], _Verdicts()
     marks.during_pause = [webhook.id for webhook in webhooks if webhook.is_any_paused]
     for webhook in webhooks:
         if webhook.attempts > ATTEMPTS_MAX:
@@ -232,7 +232,7 @@ def _settle(
     return outcomes, marks
 
 
-def _set_aside(webhook: StoredWebhook, error: Exception, marks: _Marks) -> None:
+def _set_aside(webhook: StoredWebhook, error: Exception, marks: _Verdicts) -> None:
     """Judges a webhook that could not be translated."""
     if isinstance(error, Unusable):
         marks.dead.append((webhook, "unusable", redact(str(error))))
@@ -255,7 +255,7 @@ def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.U
     ]
 
 
-def _judge(webhook: StoredWebhook, outcome: Outcome, marks: _Marks) -> None:
+def _judge(webhook: StoredWebhook, outcome: Outcome, marks: _Verdicts) -> None:
     decision = outcome.decision
     is_unknown = decision is None and webhook.attempts >= ATTEMPTS_MAX
     # Nothing of a webhook belongs to a payment of the tenant's other provider.
@@ -275,11 +275,11 @@ def _judge(webhook: StoredWebhook, outcome: Outcome, marks: _Marks) -> None:
     marks.settled.append((webhook.id, status, str(verdict), decision.reason))
 
 
-def _write_marks(connection: Connection, marks: _Marks) -> None:
+def _write_marks(connection: Connection, marks: _Verdicts) -> None:
     for webhook, reason, detail in marks.dead:
         marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if marks.settled:
-        write_later(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
+        buffer(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
     postpone.wait(connection, marks.waiting)
     inbox.rename_payments(connection, marks.renamed)
     dead_letters.write(connection, [to_dead_letter(*dead) for dead in marks.dead])

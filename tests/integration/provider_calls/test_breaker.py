@@ -192,15 +192,15 @@ def test_retry_after_is_honoured_for_the_whole_provider_and_is_no_failure(
 
 def test_a_refusal_of_our_credentials_is_an_answer(engine: Engine, shop: Shop) -> None:
     for _ in range(4):
-        breaker.note_failure(shop.runtime, shop.tenant_id, shop.provider_id, NotSent(), is_probe=False)
-    breaker.note_failure(shop.runtime, shop.tenant_id, shop.provider_id, ProviderRefusedUs(), is_probe=False)
+        breaker.note_failure(shop.runtime, shop.tenant_id, shop.provider_id, NotSent(), is_half_open=False)
+    breaker.note_failure(shop.runtime, shop.tenant_id, shop.provider_id, ProviderRefusedUs(), is_half_open=False)
     assert state(engine, shop) is None
 
 
 @pytest.mark.parametrize("late", [NotSent(), Throttled()])
 def test_calls_under_way_when_the_pause_begins_do_not_make_it_longer(engine: Engine, shop: Shop, late: NotSent) -> None:
     for error in [NotSent() for _ in range(5)] + [late]:
-        breaker.note_failure(shop.runtime, shop.tenant_id, shop.provider_id, error, is_probe=False)
+        breaker.note_failure(shop.runtime, shop.tenant_id, shop.provider_id, error, is_half_open=False)
     found = state(engine, shop)
     assert found is not None
     assert (found["opens"], found["seconds"] <= 5) == (1, True)

@@ -62,15 +62,15 @@ def test_a_webhook_comes_late(sandbox: Sandbox, receiver: Receiver) -> None:
 
 
 def test_copies_come_one_after_the_other(sandbox: Sandbox, receiver: Receiver) -> None:
-    alone, crowded = threading.Lock(), threading.Event()
+    single, crowded = threading.Lock(), threading.Event()
 
     def answer(_: Received) -> int:
-        if not alone.acquire(blocking=False):
+        if not single.acquire(blocking=False):
             crowded.set()
             return 500
         # Long enough for a copy that does not wait to come in meanwhile.
         time.sleep(0.05)
-        alone.release()
+        single.release()
         return 200
 
     receiver.answer = answer

@@ -125,13 +125,13 @@ def test_a_rotation_does_not_stop_at_what_it_cannot_read(place: Place) -> None:
         key_rotation.rotate_encryption(runtime, ACTOR)
     assert str(shops[0].provider_id) in str(caught.value)
     assert not any(str(shop.provider_id) in str(caught.value) for shop in shops[1:])
-    alone = Vault([new])
+    single = Vault([new])
     read = place.rows(
         "select id, api_key_encrypted as secret from payment_providers where id <> :id", id=shops[0].provider_id
     )
-    assert {alone.decrypt(row["secret"]) for row in read} == {shop.provider_api_key for shop in shops[1:]}
+    assert {single.decrypt(row["secret"]) for row in read} == {shop.provider_api_key for shop in shops[1:]}
     webhook_secrets = place.rows("select secret_encrypted as secret from provider_secrets")
-    assert {alone.decrypt(row["secret"]) for row in webhook_secrets} == {shop.webhook_secret for shop in shops}
+    assert {single.decrypt(row["secret"]) for row in webhook_secrets} == {shop.webhook_secret for shop in shops}
 
 
 def rotate_key(place: Place, keys: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -38,10 +38,10 @@ def test_a_rotated_key_is_all_that_is_needed(place: Place) -> None:
     with place.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
         assert rotate_encryption(runtime, ACTOR) == 3
         assert rotate_encryption(runtime, ACTOR) == 3
-    alone = Vault([new])
+    single = Vault([new])
     for table, column in ENCRYPTED:
         for row in place.rows(f"select {column} as secret from {table}"):
-            assert alone.decrypt(row["secret"])
+            assert single.decrypt(row["secret"])
             with pytest.raises(VaultError):
                 Vault([old]).decrypt(row["secret"])
     audited = place.rows("select actor, tenant_id from audit_logs where kind = 'secrets_reencrypted'")

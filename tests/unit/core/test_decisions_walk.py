@@ -18,8 +18,8 @@ from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_M
 def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:
     """A step that changes what is stored, or moves money, gives the next version; edges are kept."""
     old, new = before.payment, after.payment
-    is_changed = replace(old, has_open_case=False, beside=(), version=0, updated_at=NOW) != replace(
-        new, has_open_case=False, beside=(), version=0, updated_at=NOW
+    is_changed = replace(old, has_open_case=False, other_references=(), version=0, updated_at=NOW) != replace(
+        new, has_open_case=False, other_references=(), version=0, updated_at=NOW
     )
     assert (new.version > old.version) is (is_changed or decision.transfer is not None)
     # What waited for the decision is decided as steps of its own.

@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from app.runtime.runtime import Runtime
 from app.services.records import notifications
 from app.services.webhooks import settle
-from models import Database, prepared, read, write_later
-from models.database import alone
+from models import Database, buffer, prepared, read
+from models.database import single
 from models.statements import watched
 from testbed.servers import Place
 from testbed.shop import make_shop
@@ -26,7 +26,7 @@ KNOWN = "select count(*) from pg_prepared_statements"
 
 
 @pytest.fixture
-def single(place: Place) -> Iterator[Database]:
+def one_connection(place: Place) -> Iterator[Database]:
     """A database with one connection, so that all meet what one of them has left there."""
     database = Database(place.database_url, 1)
     yield database
@@ -42,20 +42,20 @@ def count_known(database: Database) -> int:
         return int(connection.execute(text(KNOWN)).scalar_one())
 
 
-def test_a_connection_prepares_a_statement_once(single: Database) -> None:
-    with watched(single.engine) as sent:
+def test_a_connection_prepares_a_statement_once(one_connection: Database) -> None:
+    with watched(one_connection.engine) as sent:
         for _ in range(3):
-            with single.transaction("worker", by_keys="few") as connection:
+            with one_connection.transaction("worker", by_keys="few") as connection:
                 assert names(connection, "nobody") == []
     # Taking the role, and the statement itself.
-    assert count_known(single) == 2
+    assert count_known(one_connection) == 2
     assert all("execute sluice_" in message for message, _ in sent if message != "commit")
 
 
-def test_what_is_about_many_rows_is_planned_for_them(single: Database) -> None:
-    with single.transaction("worker") as connection:
+def test_what_is_about_many_rows_is_planned_for_them(one_connection: Database) -> None:
+    with one_connection.transaction("worker") as connection:
         assert names(connection, "nobody") == []
-    assert count_known(single) == 0
+    assert count_known(one_connection) == 0
 
 
 def test_nothing_is_prepared_where_a_pooler_forbids_it(place: Place, runtime: Runtime) -> None:
@@ -70,48 +70,48 @@ def test_nothing_is_prepared_where_a_pooler_forbids_it(place: Place, runtime: Ru
     database.engine.dispose()
 
 
-def test_writes_wait_for_the_next_message_and_go_before_it(single: Database) -> None:
-    with watched(single.engine) as sent, single.transaction("worker", by_keys="few") as connection:
-        write_later(connection, BEAT, {"name": "first"})
-        write_later(connection, BEAT, {"name": "it's 100 % second"})
+def test_writes_wait_for_the_next_message_and_go_before_it(one_connection: Database) -> None:
+    with watched(one_connection.engine) as sent, one_connection.transaction("worker", by_keys="few") as connection:
+        buffer(connection, BEAT, {"name": "first"})
+        buffer(connection, BEAT, {"name": "it's 100 % second"})
         assert names(connection, "first", "it's 100 % second") == ["first", "it's 100 % second"]
-        write_later(connection, BEAT, {"name": "third"})
+        buffer(connection, BEAT, {"name": "third"})
         # What SQLAlchemy sends by itself comes after them as well.
         assert connection.execute(text("select count(*) from heartbeats where name = 'third'")).scalar_one() == 1
-        write_later(connection, BEAT, {"name": "last"})
-    with single.transaction("worker", by_keys="few") as connection:
+        buffer(connection, BEAT, {"name": "last"})
+    with one_connection.transaction("worker", by_keys="few") as connection:
         assert names(connection, "last", "third") == ["last", "third"]
     assert len(sent) == 3
 
 
 def beat_twice(database: Database, name: str, *, looks: bool) -> None:
     with database.transaction("worker", by_keys="few") as connection:
-        write_later(connection, BEAT, {"name": name})
-        write_later(connection, BEAT, {"name": name})
+        buffer(connection, BEAT, {"name": name})
+        buffer(connection, BEAT, {"name": name})
         if looks:
             names(connection, name)
             raise AssertionError("the look was answered")
 
 
 @pytest.mark.parametrize("looks", [True, False])
-def test_a_write_that_fails_is_told_by_the_next_message_and_leaves_nothing(single: Database, looks: bool) -> None:
+def test_a_write_that_fails_raises_at_the_next_message(one_connection: Database, looks: bool) -> None:
     with pytest.raises(IntegrityError):
-        beat_twice(single, "twice", looks=looks)
-    with single.transaction("worker", by_keys="few") as connection:
+        beat_twice(one_connection, "twice", looks=looks)
+    with one_connection.transaction("worker", by_keys="few") as connection:
         assert names(connection, "twice") == []
 
 
-def test_writes_that_wait_are_forgotten_with_their_transaction(single: Database) -> None:
-    with contextlib.suppress(RuntimeError), single.transaction("worker", by_keys="few") as connection:
-        write_later(connection, BEAT, {"name": "undone"})
+def test_writes_that_wait_are_forgotten_with_their_transaction(one_connection: Database) -> None:
+    with contextlib.suppress(RuntimeError), one_connection.transaction("worker", by_keys="few") as connection:
+        buffer(connection, BEAT, {"name": "undone"})
         raise RuntimeError
-    with single.transaction("worker", by_keys="few") as connection:
+    with one_connection.transaction("worker", by_keys="few") as connection:
         assert names(connection, "undone") == []
 
 
-def test_an_error_carries_no_values(single: Database) -> None:
+def test_an_error_carries_no_values(one_connection: Database) -> None:
     secret = f"person-{uuid.uuid4()}"
-    with pytest.raises(DBAPIError) as raised, single.transaction("worker", by_keys="few") as connection:
+    with pytest.raises(DBAPIError) as raised, one_connection.transaction("worker", by_keys="few") as connection:
         read(connection, prepared("select 1 / (length(cast(:name as text)) - 43)"), {"name": secret})
     assert "division by zero" in str(raised.value)
     assert secret not in str(raised.value)
@@ -125,7 +125,7 @@ def end_sessions(place: Place) -> None:
 
 
 def look_alone(database: Database) -> list[int]:
-    return [row.one for row in database.run_alone("worker", alone("select 1 as one"), {})]
+    return [row.one for row in database.run_single("worker", single("select 1 as one"), {})]
 
 
 def look_by_message(database: Database) -> list[int]:
@@ -159,23 +159,23 @@ def test_a_lost_connection_takes_the_others_of_its_pool_along(
         assert look(database) == [1]
 
 
-def test_a_connection_lost_in_a_transaction_is_told_and_replaced(place: Place, single: Database) -> None:
+def test_a_connection_lost_in_a_transaction_is_told_and_replaced(place: Place, one_connection: Database) -> None:
     def lose_it() -> None:
-        with single.transaction("worker", by_keys="few") as connection:
+        with one_connection.transaction("worker", by_keys="few") as connection:
             assert names(connection, "lost") == []
             end_sessions(place)
-            write_later(connection, BEAT, {"name": "lost"})
+            buffer(connection, BEAT, {"name": "lost"})
 
     with pytest.raises(OperationalError):
         lose_it()
-    with single.transaction("worker", by_keys="few") as connection:
+    with one_connection.transaction("worker", by_keys="few") as connection:
         assert names(connection, "lost") == []
 
 
 def test_a_server_that_is_not_there_is_told_as_by_sqlalchemy() -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:9/nothing")
     with pytest.raises(OperationalError):
-        nowhere.run_alone("worker", alone("select 1"), {})
+        nowhere.run_single("worker", single("select 1"), {})
 
 
 # Rows as they lie there after a while.
@@ -211,16 +211,16 @@ TABLES = (
 
 
 def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
-    place: Place, runtime: Runtime, single: Database
+    place: Place, runtime: Runtime, one_connection: Database
 ) -> None:
     """The same connection for all: its first plans were made when there was next to nothing to read."""
     for table in TABLES:
         # It would do within seconds what this test does by itself, and be counted.
         place.rows(f"alter table {table} set (autovacuum_enabled = false)")
-    shop = make_shop(dataclasses.replace(runtime, database=single))
+    shop = make_shop(dataclasses.replace(runtime, database=one_connection))
 
     def count_blocks() -> int:
-        with single.transaction("worker") as connection:
+        with one_connection.transaction("worker") as connection:
             connection.execute(text("select pg_stat_force_next_flush()"))
         return int(
             place.value(
