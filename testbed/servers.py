@@ -7,13 +7,12 @@ import itertools
 import queue
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from celery import Celery
 from redis import Redis
-from sqlalchemy import text
 
 from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
 from app.runtime.broker.urls import kombu_url
@@ -24,6 +23,7 @@ from app.runtime.vault import new_encryption_key
 from models import Database
 from models.logins import LOGIN_ROLES
 from models.migrations import upgrade
+from testbed.superuser import Superuser
 
 TEMPLATE = "sluice_template"
 # Valkey has 16 databases; the first is left to what does not ask for its own.
@@ -71,20 +71,18 @@ class Place:
             redis.close()
             celery.close()
 
+    @cached_property
+    def superuser(self) -> Superuser:
+        """The superuser of the PostgreSQL database."""
+        return Superuser(self.superuser_url)
+
     def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
-        """Run a query as the superuser, whom row-level security does not stop, and return its rows."""
-        database = Database(self.superuser_url, 1)
-        try:
-            with database.engine.begin() as connection:
-                found = connection.execute(text(sql), values)
-                return [dict(row) for row in found.mappings()] if found.returns_rows else []
-        finally:
-            database.engine.dispose()
+        """Run a statement of the superuser and return its rows; see Superuser.rows."""
+        return self.superuser.rows(sql, **values)
 
     def value(self, sql: str, **values: object) -> Any:
         """Return the only value that a query of the superuser gives."""
-        ((value,),) = [tuple(row.values()) for row in self.rows(sql, **values)]
-        return value
+        return self.superuser.value(sql, **values)
 
 
 @dataclass
@@ -98,6 +96,10 @@ class Servers:
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _redis_databases: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
 
+    @cached_property
+    def _superuser(self) -> Superuser:
+        return Superuser(self.postgres.url(SUPERUSER, "postgres"))
+
     def __post_init__(self) -> None:
         for number in REDIS_DATABASES:
             self._redis_databases.put(number)
@@ -107,10 +109,7 @@ class Servers:
 
     def administer(self, statement: str) -> None:
         """Run a statement that no transaction may hold, such as CREATE DATABASE."""
-        connection = psycopg2.connect(self.postgres.url(SUPERUSER, "postgres"))
-        connection.autocommit = True
-        with contextlib.closing(connection), connection.cursor() as cursor:
-            cursor.execute(statement)
+        self._superuser.rows(statement)
 
     @contextlib.contextmanager
     def open_place(self) -> Iterator[Place]:
@@ -126,10 +125,12 @@ class Servers:
         app, owner, superuser = (self.postgres.url(role, name) for role in (APP_ROLE, OWNER_ROLE, SUPERUSER))
         with contextlib.closing(Redis.from_url(redis_url)) as redis:
             redis.flushdb()
+        logins = {each: self.postgres.url(f"sluice_login_{each}", name) for each in LOGIN_ROLES}
+        place = Place(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
         try:
-            logins = {each: self.postgres.url(f"sluice_login_{each}", name) for each in LOGIN_ROLES}
-            yield Place(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
+            yield place
         finally:
+            place.superuser.close()
             # With force: a process that was killed a moment ago may still be connected.
             self.administer(f"drop database {name} with (force)")
             self._redis_databases.put(redis_number)

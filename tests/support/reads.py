@@ -11,10 +11,11 @@ from testbed.servers import Place
 def count_rows_read(place: Place, runtime: Runtime, table: str) -> int:
     """Return how many rows scans of the table, and entries scans of its indexes, have read so far.
 
-    What other connections than the runtime's have read counts once they are closed.
+    What other connections than the runtime's and the superuser's have read counts once they are closed.
     """
     with runtime.database.transaction("worker") as connection:
         connection.execute(text("select pg_stat_force_next_flush()"))
+    place.rows("select pg_stat_force_next_flush()")
     return int(
         place.value(
             "select seq_tup_read + (select sum(idx_tup_read) from pg_stat_user_indexes i where i.relid = t.relid)"
