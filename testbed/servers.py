@@ -31,7 +31,7 @@ REDIS_DATABASES = range(1, 16)
 
 
 @dataclass(frozen=True)
-class Place:
+class Databases:
     """A migrated, empty database with the URLs of its three logins, and an empty Redis database."""
 
     name: str
@@ -60,7 +60,7 @@ class Place:
 
     @contextlib.contextmanager
     def open_runtime(self, **environment: str) -> Iterator[Runtime]:
-        """A runtime of this process for the place; `environment` goes over what the place gives."""
+        """A runtime of this process; `environment` goes over the databases' own variables."""
         settings = Settings.from_environment(self.environment | environment)
         redis, celery = connect_redis(self.redis_url), new_celery(self.redis_url)
         runtime = Runtime(settings, Database(self.database_url, 20), redis, Doorbells(redis, celery))
@@ -87,7 +87,7 @@ class Place:
 
 @dataclass
 class Servers:
-    """PostgreSQL with a migrated template database, and Valkey; hands out places on them."""
+    """PostgreSQL with a migrated template database, and Valkey; hands out databases on them."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
@@ -112,8 +112,8 @@ class Servers:
         self._superuser.rows(statement)
 
     @contextlib.contextmanager
-    def open_place(self) -> Iterator[Place]:
-        """A place of one's own, taken away at the end."""
+    def open_databases(self) -> Iterator[Databases]:
+        """Databases of one's own, dropped at the end."""
         number = next(self._numbers)
         name, redis_number = f"sluice_{number}", self._redis_databases.get_nowait()
         redis_url = self.valkey.url.removesuffix("/0") + f"/{redis_number}"
@@ -126,11 +126,11 @@ class Servers:
         with contextlib.closing(Redis.from_url(redis_url)) as redis:
             redis.flushdb()
         logins = {each: self.postgres.url(f"sluice_login_{each}", name) for each in LOGIN_ROLES}
-        place = Place(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
+        databases = Databases(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
         try:
-            yield place
+            yield databases
         finally:
-            place.superuser.close()
+            databases.superuser.close()
             # With force: a process that was killed a moment ago may still be connected.
             self.administer(f"drop database {name} with (force)")
             self._redis_databases.put(redis_number)

@@ -18,7 +18,7 @@ from app.local.processes import ROOT, Ports, Process, list_processes
 from app.local.readiness import node_answers, url_answers
 from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.runtime.runtime import Runtime
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from testbed.waiting import StackError, wait_until
 
@@ -31,7 +31,7 @@ STOP_SECONDS = 8.0
 class Stack:
     """Processes by name (see app.local.processes); `environment` goes over what they get."""
 
-    place: Place
+    databases: Databases
     runtime: Runtime
     ports: Ports
     environment: dict[str, str] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class Stack:
 
     def start(self, *names: str, **environment: str) -> None:
         """Start processes, all at once, and waits until each of them works."""
-        processes = {process.name: process for process in list_processes(self.ports, self.place.folder)}
-        outer = {**os.environ, **self.place.environment, **self.urls, **self.environment, **environment}
+        processes = {process.name: process for process in list_processes(self.ports, self.databases.folder)}
+        outer = {**os.environ, **self.databases.environment, **self.urls, **self.environment, **environment}
         for name in names:
             process = processes[name]
-            log = self.place.folder / f"{name}.log"
+            log = self.databases.folder / f"{name}.log"
             self.running[name] = launch(
                 process.argv,
                 log_path=log,
@@ -87,12 +87,12 @@ class Stack:
 
     def _works(self, process: Process) -> bool:
         running = self.running[process.name]
-        log = self.place.folder / f"{process.name}.log"
+        log = self.databases.folder / f"{process.name}.log"
         if running.poll() is not None:
             raise StackError(f"{process.name} ended with {running.returncode}: {read_log_tail(log, 30)}")
         if process.health_url:
             return url_answers(process.health_url)
-        return not process.node or node_answers(self.place.redis_url, process.node)
+        return not process.node or node_answers(self.databases.redis_url, process.node)
 
     def stop(self, name: str, kind: signal.Signals = signal.SIGTERM) -> None:
         """End a process and its children; SIGKILL hits all of them at once, as the end of a machine does."""
@@ -151,12 +151,12 @@ def _check(answer: requests.Response) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def open_stack(place: Place, **environment: str) -> Iterator[Stack]:
+def open_stack(databases: Databases, **environment: str) -> Iterator[Stack]:
     """A stack in which nothing runs yet; what was started is ended with the block."""
     ports = Ports("127.0.0.1", *find_free_ports(4))
     urls = {"SLUICE_PUBLIC_URL": f"http://127.0.0.1:{ports.web}"}
-    with place.open_runtime(**urls | environment) as runtime:
-        stack = Stack(place, runtime, ports, environment)
+    with databases.open_runtime(**urls | environment) as runtime:
+        stack = Stack(databases, runtime, ports, environment)
         try:
             yield stack
         finally:

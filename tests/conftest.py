@@ -1,8 +1,8 @@
-"""Fixtures for every test: real servers for the session, and fresh places on them.
+"""Fixtures for every test: real servers for the session, and fresh databases on them.
 
 Scopes: `postgres`, `valkey`, `servers` and `front` (a web process and a sandbox) live for the session; `stack`
-(processes, started when asked) for a module; `place`, `runtime` and `tenant` for one test, as do `shop`, `api` and
-`engine`, which are on `front`. A test that needs another life opens its own with `servers.open_place()`.
+(processes, started when asked) for a module; `databases`, `runtime` and `tenant` for one test, as do `shop`, `api` and
+`engine`, which are on `front`. A test that needs another life opens its own with `servers.open_databases()`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
 from app.runtime.logs import configure_logging
 from app.runtime.runtime import Runtime
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack, open_stack
 from tests.support.api import Api
@@ -40,23 +40,23 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 
 @pytest.fixture(scope="session")
 def servers(postgres: PostgresServer, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Servers:
-    """Both servers with a migrated template; `open_place()` gives a database and a Redis of one's own."""
+    """Both servers with a migrated template; `open_databases()` gives a PostgreSQL and a Redis database."""
     # As in a process of Sluice; without it each logged exception is drawn with all its variables, for seconds.
     configure_logging()
-    return Servers(postgres, valkey, tmp_path_factory.mktemp("places"))
+    return Servers(postgres, valkey, tmp_path_factory.mktemp("databases"))
 
 
 @pytest.fixture
-def place(servers: Servers) -> Iterator[Place]:
+def databases(servers: Servers) -> Iterator[Databases]:
     """An empty, migrated database and an empty Redis for one test."""
-    with servers.open_place() as opened:
+    with servers.open_databases() as opened:
         yield opened
 
 
 @pytest.fixture
-def runtime(place: Place) -> Iterator[Runtime]:
-    """A runtime on `place`, in this process."""
-    with place.open_runtime() as opened:
+def runtime(databases: Databases) -> Iterator[Runtime]:
+    """A runtime on `databases`, in this process."""
+    with databases.open_runtime() as opened:
         yield opened
 
 
@@ -68,15 +68,15 @@ def tenant(runtime: Runtime) -> Shop:
 
 @pytest.fixture(scope="module")
 def stack(servers: Servers) -> Iterator[Stack]:
-    """A stack for one module, on a place of its own; `stack.start("web", "sandbox")` starts processes."""
-    with servers.open_place() as opened, open_stack(opened) as started:
+    """A stack for one module, on databases of its own; `stack.start("web", "sandbox")` starts processes."""
+    with servers.open_databases() as opened, open_stack(opened) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def front(servers: Servers) -> Iterator[Stack]:
     """A web process and a sandbox for the session, without workers: a test does their work through `engine`."""
-    with servers.open_place() as opened, open_stack(opened) as started:
+    with servers.open_databases() as opened, open_stack(opened) as started:
         started.start("web", "sandbox")
         yield started
 
@@ -96,4 +96,4 @@ def api(front: Stack, shop: Shop) -> Api:
 @pytest.fixture
 def engine(front: Stack) -> Engine:
     """The work of the workers on `front`, done in this process when the test says so."""
-    return Engine(front.runtime, front.place)
+    return Engine(front.runtime, front.databases)

@@ -76,7 +76,7 @@ def _take_away(stack: Stack, kind: str) -> Callable[[], None]:
 
 def _count_redirects(stack: Stack, shop: Shop) -> int:
     query = "select count(*) from payment_transactions where provider_id = :id and redirect_url is not null"
-    return int(stack.place.value(query, id=shop.provider_id))
+    return int(stack.databases.value(query, id=shop.provider_id))
 
 
 def _has_redirect(stack: Stack, shop: Shop) -> bool:
@@ -85,7 +85,7 @@ def _has_redirect(stack: Stack, shop: Shop) -> bool:
 
 
 def _print_breaker(stack: Stack, shop: Shop) -> None:
-    rows = stack.place.rows(
+    rows = stack.databases.rows(
         "select failures, opens, extract(epoch from paused_until - now())::float as seconds"
         " from provider_breakers where provider_id = :id",
         id=shop.provider_id,
@@ -104,13 +104,13 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-fault-") as folder:
         root = Path(folder)
-        for name in ("pg", "vk", "places"):
+        for name in ("pg", "vk", "databases"):
             (root / name).mkdir()
         with (
             embedded_postgres(root / "pg", {}) as postgres,
             embedded_valkey(root / "vk") as valkey,
-            Servers(postgres, valkey, root / "places").open_place() as place,
-            open_stack(place) as stack,
+            Servers(postgres, valkey, root / "databases").open_databases() as databases,
+            open_stack(databases) as stack,
         ):
             passed = run(stack, options.seconds, options.kind)
     is_good = passed <= BOUND_SECONDS

@@ -50,14 +50,14 @@ def api(busy: Stack, shop: Shop) -> Api:
 
 @pytest.fixture
 def engine(busy: Stack) -> Engine:
-    return Engine(busy.runtime, busy.place)
+    return Engine(busy.runtime, busy.databases)
 
 
 @pytest.fixture
 def runtimes(busy: Stack) -> Iterator[list[Runtime]]:
     """Two more runtimes with connections of their own, as two workers have them."""
     with contextlib.ExitStack() as opened:
-        yield [opened.enter_context(busy.place.open_runtime(SLUICE_PUBLIC_URL=busy.web)) for _ in range(2)]
+        yield [opened.enter_context(busy.databases.open_runtime(SLUICE_PUBLIC_URL=busy.web)) for _ in range(2)]
 
 
 @pytest.fixture(autouse=True)

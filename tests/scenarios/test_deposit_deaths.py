@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from app.runtime.runtime import Runtime
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import make_shop
 from tests.scenarios.crashing import Crashed, CrashingDatabase, When
 
@@ -15,16 +15,18 @@ TABLES = ("payment_transactions", "wallet_temp_logs", "payment_work", "audit_log
 
 
 @pytest.mark.parametrize(("when", "rows"), [("before", 0), ("after", 1)])
-def test_a_process_dies_at_the_commit_of_a_deposit(place: Place, runtime: Runtime, when: When, rows: int) -> None:
-    database = CrashingDatabase(place.database_url, 4)
+def test_a_process_dies_at_the_commit_of_a_deposit(
+    databases: Databases, runtime: Runtime, when: When, rows: int
+) -> None:
+    database = CrashingDatabase(databases.database_url, 4)
     try:
         shop = make_shop(dataclasses.replace(runtime, database=database))
         database.arm(1, when)
         with pytest.raises(Crashed):
             shop.deposit(key="key-1")
-        assert [place.value(f"select count(*) from {table}") for table in TABLES] == [rows] * len(TABLES)
+        assert [databases.value(f"select count(*) from {table}") for table in TABLES] == [rows] * len(TABLES)
         # Whoever asks again after that gets the one payment, and nobody stands in a line that is led by the dead.
         assert shop.deposit(key="key-1") == shop.deposit(key="key-1")
-        assert [place.value(f"select count(*) from {table}") for table in TABLES] == [1] * len(TABLES)
+        assert [databases.value(f"select count(*) from {table}") for table in TABLES] == [1] * len(TABLES)
     finally:
         database.engine.dispose()

@@ -23,8 +23,8 @@ EXAMPLES, STEPS = (5_000, 60) if IS_LONG else (60, 30)
 
 @pytest.fixture
 def machine(servers: Servers) -> Iterator[type[Lives]]:
-    with servers.open_place() as place, place.open_runtime() as runtime:
-        superuser = Database(place.superuser_url, 2)
+    with servers.open_databases() as databases, databases.open_runtime() as runtime:
+        superuser = Database(databases.superuser_url, 2)
         Lives.runtime, Lives.superuser = runtime, superuser
         yield Lives
         superuser.engine.dispose()

@@ -77,7 +77,7 @@ class Buyer:
     def make_due(self) -> None:
         """Let the next provider call be due now, in place of its minute."""
         query = "update payment_work set due_at = now() where payment_id = :id"
-        self.stack.place.rows(query, id=self.payment_id)
+        self.stack.databases.rows(query, id=self.payment_id)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """The details of the timeline's events of one kind."""

@@ -61,7 +61,7 @@ def die_everywhere(story: Story, house: House, expected: Rows, when: When, first
     ("story", "first", "step"),
     [
         *(pytest.param(story, 1, 1, id=story.name) for story in MAIN),
-        *(pytest.param(story, 1 + place % SPREAD, SPREAD, id=story.name) for place, story in enumerate(OTHERS)),
+        *(pytest.param(story, 1 + databases % SPREAD, SPREAD, id=story.name) for databases, story in enumerate(OTHERS)),
     ],
 )
 def test_every_life_ends_in_the_same_rows(house: House, story: Story, first: int, step: int) -> None:

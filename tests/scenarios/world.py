@@ -92,10 +92,10 @@ class House:
 
 @contextlib.contextmanager
 def open_house(servers: Servers) -> Iterator[House]:
-    """A place of its own with the sandbox running and the door open."""
-    with servers.open_place() as place, open_stack(place) as stack, open_door(stack.ports.web) as door:
-        database = CrashingDatabase(place.database_url, 20)
-        superuser = Database(place.superuser_url, 4)
+    """Databases of its own with the sandbox running and the door open."""
+    with servers.open_databases() as databases, open_stack(databases) as stack, open_door(stack.ports.web) as door:
+        database = CrashingDatabase(databases.database_url, 20)
+        superuser = Database(databases.superuser_url, 4)
         stack.runtime = dataclasses.replace(stack.runtime, database=database)
         door.runtime = stack.runtime
         stack.start("sandbox")

@@ -1,4 +1,4 @@
-"""Lets everything that happened in a place have happened earlier: rows, times and time-ordered ids alike."""
+"""Lets everything that happened in a database have happened earlier: rows, times and time-ordered ids alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 from app.services.audit_chain import seals
 from app.services.verification import prove, record
 from models.partitions import PARTITIONED
-from testbed.servers import Place
+from testbed.servers import Databases
 
 _UUID7 = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00\b")
@@ -40,22 +40,22 @@ def month_ago(months: int) -> datetime.datetime:
     return datetime.datetime(years, month + 1, 15, 12, tzinfo=datetime.UTC)
 
 
-def make_months(place: Place, months: int) -> None:
+def make_months(databases: Databases, months: int) -> None:
     """Make the partitions of so many past months."""
     for ago in range(1, months + 1):
         for table in PARTITIONED:
-            place.rows("select make_partition(:table, :month)", table=table, month=month_ago(ago).date())
+            databases.rows("select make_partition(:table, :month)", table=table, month=month_ago(ago).date())
 
 
-def age(place: Place, months: int, seal: bool = True) -> None:
+def age(databases: Databases, months: int, seal: bool = True) -> None:
     """Move all that happened in the last days to the month so many before this one; seal and prove it there.
 
     Rows of earlier months stay where they are. Tenants, keys and providers keep their ids.
     """
-    make_months(place, months)
+    make_months(databases, months)
     recent = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=3)
     shift = datetime.datetime.now(datetime.UTC) - month_ago(months)
-    connection = psycopg2.connect(place.superuser_url)
+    connection = psycopg2.connect(databases.superuser_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("set timezone = 'UTC'; set local session_replication_role = replica")
         staying = set()
@@ -72,12 +72,12 @@ def age(place: Place, months: int, seal: bool = True) -> None:
         cursor.execute(_QUEUE)
     connection.close()
     if seal:
-        seal_and_prove(place)
+        seal_and_prove(databases)
 
 
-def seal_and_prove(place: Place) -> None:
+def seal_and_prove(databases: Databases) -> None:
     """Seal all audit rows that wait, and prove the books."""
-    with place.open_runtime() as runtime:
+    with databases.open_runtime() as runtime:
         while seals.seal_due(runtime):
             pass
         report = prove(runtime.database, "full")

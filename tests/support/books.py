@@ -19,7 +19,7 @@ from app.services.records import notifications
 from app.services.webhooks import settle as settling
 from models import Database
 from models.database import Role, take_role
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 
 
@@ -83,13 +83,13 @@ def refund(shop: Shop, payment: Payment) -> None:
     shop.deliver(json.dumps(body).encode(), "provider")
 
 
-def accept(place: Place, shop: Shop, payment: Payment) -> None:
+def accept(databases: Databases, shop: Shop, payment: Payment) -> None:
     """Accept the open case of `payment`."""
-    case = place.value("select id from dead_letters where payment_id = :id and state = 'open'", id=payment.id)
+    case = databases.value("select id from dead_letters where payment_id = :id and state = 'open'", id=payment.id)
     resolve.accept(shop.runtime, shop.tenant_id, case, "operator:test")
 
 
-def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:
+def make_busy(databases: Databases, shop: Shop, users: int = 3) -> dict[str, Payment]:
     """Make payments that went every way there is, for each of some users; return one of each kind."""
     runtime, made = shop.runtime, {}
     for number in range(users):
@@ -126,11 +126,11 @@ def make_busy(place: Place, shop: Shop, users: int = 3) -> dict[str, Payment]:
         shop.deliver(shop.body(made["open"], event_type="payment.failed"))
         shop.deliver(shop.body(made["open"], transaction_id=str(uuid.uuid4())))
         settle(runtime)
-        accept(place, shop, made["under"])
-        accept(place, shop, made["twice"])
+        accept(databases, shop, made["under"])
+        accept(databases, shop, made["twice"])
         seals.seal_due(runtime)
     for _ in range(5):
-        place.rows("update webhook_work set due_at = now()")
+        databases.rows("update webhook_work set due_at = now()")
         settle(runtime)
     seals.seal_due(runtime)
     return made

@@ -62,4 +62,4 @@ class BrokenProvider:
             self._run(f"delete from {table} where provider_id = :id")
 
     def _run(self, query: str, **values: Any) -> list[dict[str, Any]]:
-        return self.engine.place.rows(query, id=self.shop.provider_id, **values)
+        return self.engine.databases.rows(query, id=self.shop.provider_id, **values)

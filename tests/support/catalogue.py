@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.servers import Place
+from testbed.servers import Databases
 
 # In every schema that is not PostgreSQL's own.
 FUNCTIONS = """
@@ -14,6 +14,6 @@ FUNCTIONS = """
 """
 
 
-def function_names(place: Place, condition: str) -> set[str]:
+def function_names(databases: Databases, condition: str) -> set[str]:
     """Return the names of functions that fit a condition about `f`."""
-    return {row["name"] for row in place.rows(f"select f.name from ({FUNCTIONS}) as f where {condition}")}
+    return {row["name"] for row in databases.rows(f"select f.name from ({FUNCTIONS}) as f where {condition}")}

@@ -1,4 +1,4 @@
-"""The command line, run in this process on a place of a test's own."""
+"""The command line, run in this process on databases of a test's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from app.cli import main
-from testbed.servers import Place
+from testbed.servers import Databases
 
 # The actor of a command that this test runs.
 LOCAL = f"uid:{os.getuid()}@{socket.gethostname()}"
@@ -29,13 +29,13 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class Commands:
-    """Runs `sluice` commands against `place`."""
+    """Runs `sluice` commands against `databases`."""
 
-    place: Place
+    databases: Databases
 
     def run(self, *arguments: str, stdin: str | None = None, **environment: str) -> Result:
         """Run a command, whatever comes of it."""
-        env: dict[str, str | None] = dict.fromkeys(_FOREIGN) | self.place.environment | environment
+        env: dict[str, str | None] = dict.fromkeys(_FOREIGN) | self.databases.environment | environment
         return CliRunner().invoke(main, arguments, input=stdin, env=env)
 
     def text(self, *arguments: str, **options: Any) -> str:

@@ -12,17 +12,17 @@ from app.services.payments import provider_calls
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.waiting import wait_until
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What the workers do, done when a test says so; nothing else works on `place` meanwhile."""
+    """What the workers do, done when a test says so; nothing else works on `databases` meanwhile."""
 
     runtime: Runtime
-    place: Place
+    databases: Databases
 
     def settle(self) -> None:
         """Settle webhooks that are due."""
@@ -58,7 +58,9 @@ class Engine:
 
     def make_due(self, payment_id: uuid.UUID) -> None:
         """Let the payment's next provider call be due now, and free it from a claim that is gone."""
-        self.place.rows("update payment_work set due_at = now(), claim_id = null where payment_id = :id", id=payment_id)
+        self.databases.rows(
+            "update payment_work set due_at = now(), claim_id = null where payment_id = :id", id=payment_id
+        )
 
     def ask(self, payment_id: uuid.UUID) -> None:
         """Make the payment's next provider call now."""
@@ -67,23 +69,23 @@ class Engine:
 
     def expire(self, payment_id: uuid.UUID) -> None:
         """Let the payment's time be up, without doing anything about it yet."""
-        self.place.rows(
+        self.databases.rows(
             "update payment_transactions set expires_at = now() - interval '1 second' where id = :id", id=payment_id
         )
         self.make_due(payment_id)
 
     def make_webhooks_due(self) -> None:
         """Let every waiting webhook be due now, as when its wait or its dead worker's lease is over."""
-        self.place.rows("update webhook_work set due_at = now() - interval '1 second'")
+        self.databases.rows("update webhook_work set due_at = now() - interval '1 second'")
 
     def action(self, payment_id: uuid.UUID) -> str | None:
         """Return the provider call that comes next, None where none does."""
-        rows = self.place.rows("select action from payment_work where payment_id = :id", id=payment_id)
+        rows = self.databases.rows("select action from payment_work where payment_id = :id", id=payment_id)
         return rows[0]["action"] if rows else None
 
     def entries(self, payment_id: uuid.UUID) -> list[tuple[str, int]]:
         """Return (wallet kind, signed minor units) of the payment's entries."""
-        rows = self.place.rows(
+        rows = self.databases.rows(
             "select w.kind, e.direction * e.amount_minor as minor from wallet_transactions e"
             " join wallets w on w.id = e.wallet_id where e.payment_id = :id order by e.at, w.kind desc, e.id",
             id=payment_id,
@@ -92,14 +94,14 @@ class Engine:
 
     def dead_letters(self, payment_id: uuid.UUID) -> list[tuple[str, str]]:
         """Return (reason, state) of the payment's dead letters."""
-        rows = self.place.rows(
+        rows = self.databases.rows(
             "select reason, state from dead_letters where payment_id = :id order by created_at, id", id=payment_id
         )
         return [(row["reason"], row["state"]) for row in rows]
 
     def verdicts(self, payment_id: uuid.UUID) -> list[tuple[str, str | None]]:
         """Return (status, verdict) of the webhooks that named the payment, in the order of their arrival."""
-        rows = self.place.rows(
+        rows = self.databases.rows(
             "select status, verdict from payment_webhooks where payment_id = :id order by received_at, id",
             id=payment_id,
         )

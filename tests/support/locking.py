@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import psycopg2
 
-from testbed.servers import Place
+from testbed.servers import Databases
 
 
 @contextlib.contextmanager
-def held_lock(place: Place, sql: str, *values: object) -> Iterator[None]:
+def held_lock(databases: Databases, sql: str, *values: object) -> Iterator[None]:
     """Hold the locks that the superuser's `sql` takes, at least one row, for the time of the block."""
-    connection = psycopg2.connect(place.superuser_url)
+    connection = psycopg2.connect(databases.superuser_url)
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql, [str(value) for value in values])

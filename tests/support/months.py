@@ -1,4 +1,4 @@
-"""Months of a place: which partitions there are, what lies in them, and payments of some months ago."""
+"""Months of a database: which partitions there are, what lies in them, and payments of some months ago."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 
 from app.services.partitions.dropping import Drop, drop_before
 from models.partitions import PARTITIONED
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from tests.support import books
 from tests.support.aging import age, month_ago, seal_and_prove
@@ -19,19 +19,19 @@ def month_name(table: str, ago: int) -> str:
     return f"{table}_{month_ago(ago):%Y_%m}"
 
 
-def names(place: Place) -> set[str]:
+def names(databases: Databases) -> set[str]:
     """All partitions."""
-    rows = place.rows(
+    rows = databases.rows(
         "select inhrelid::regclass::text as name from pg_inherits join pg_class p on p.oid = inhparent"
         " where p.relkind = 'p'"
     )
     return {row["name"] for row in rows}
 
 
-def homes(place: Place, table: str) -> dict[str, int]:
+def homes(databases: Databases, table: str) -> dict[str, int]:
     """How many rows lie in which partition."""
     assert table in PARTITIONED
-    rows = place.rows(f"select tableoid::regclass::text as name, count(*) as total from {table} group by 1")
+    rows = databases.rows(f"select tableoid::regclass::text as name, count(*) as total from {table} group by 1")
     return {row["name"]: row["total"] for row in rows}
 
 
@@ -43,18 +43,18 @@ def pay(shop: Shop, user_id: str = "ann") -> uuid.UUID:
     return payment.id
 
 
-def pay_for_months(place: Place, shop: Shop) -> Shop:
+def pay_for_months(databases: Databases, shop: Shop) -> Shop:
     """Two paid payments two months ago, two a month ago and one today, sealed and proved; returns the shop."""
     for months in (2, 1):
         pay(shop)
         pay(shop, "bob")
-        age(place, months)
+        age(databases, months)
     pay(shop)
-    seal_and_prove(place)
+    seal_and_prove(databases)
     return shop
 
 
-def drop(place: Place, months: int = 0, is_dry_run: bool = False) -> dict[str, Drop]:
+def drop(databases: Databases, months: int = 0, is_dry_run: bool = False) -> dict[str, Drop]:
     """Drop all that lies before the month so many before this one."""
     before = month_ago(months).replace(day=1, hour=0)
-    return {done.partition.name: done for done in drop_before(place.owner_database_url, before, ACTOR, is_dry_run)}
+    return {done.partition.name: done for done in drop_before(databases.owner_database_url, before, ACTOR, is_dry_run)}

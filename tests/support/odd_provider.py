@@ -47,18 +47,18 @@ class OddProvider:
 
     def call_again(self, payment: Payment) -> None:
         """Make the payment's next call now, although its provider may be paused."""
-        self.engine.place.rows("delete from provider_breakers where provider_id = :id", id=self.shop.provider_id)
+        self.engine.databases.rows("delete from provider_breakers where provider_id = :id", id=self.shop.provider_id)
         self.engine.ask(payment.id)
 
     def failures(self) -> int:
         """Return the failed calls in a row that the breaker has counted."""
         query = "select coalesce(max(failures), 0) from provider_breakers where provider_id = :id"
-        return int(self.engine.place.value(query, id=self.shop.provider_id))
+        return int(self.engine.databases.value(query, id=self.shop.provider_id))
 
     def alarms(self, kind: str) -> int:
         """Return the number of alarms of this kind about the shop."""
         query = "select count(*) from alerts where tenant_id = :id and kind = :kind"
-        return int(self.engine.place.value(query, id=self.shop.tenant_id, kind=kind))
+        return int(self.engine.databases.value(query, id=self.shop.tenant_id, kind=kind))
 
 
 @contextlib.contextmanager
@@ -71,9 +71,9 @@ def open_odd_provider(engine: Engine, shop: Shop) -> Iterator[OddProvider]:
 
     with open_server(talk) as server:
         url = f"http://127.0.0.1:{server.port}"
-        engine.place.rows(
+        engine.databases.rows(
             "update payment_providers set api_base_url = :url where id = :id", url=url, id=shop.provider_id
         )
         yield OddProvider(engine, shop, server, answers)
     for table in ("payment_work", "provider_breakers"):
-        engine.place.rows(f"delete from {table} where provider_id = :id", id=shop.provider_id)
+        engine.databases.rows(f"delete from {table} where provider_id = :id", id=shop.provider_id)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from testbed.servers import Place
+from testbed.servers import Databases
 
 
-def count_rows_read(place: Place, runtime: Runtime, table: str) -> int:
+def count_rows_read(databases: Databases, runtime: Runtime, table: str) -> int:
     """Return how many rows scans of the table, and entries scans of its indexes, have read so far.
 
     What other connections than the runtime's and the superuser's have read counts once they are closed.
     """
     with runtime.database.transaction("worker") as connection:
         connection.execute(text("select pg_stat_force_next_flush()"))
-    place.rows("select pg_stat_force_next_flush()")
+    databases.rows("select pg_stat_force_next_flush()")
     return int(
-        place.value(
+        databases.value(
             "select seq_tup_read + (select sum(idx_tup_read) from pg_stat_user_indexes i where i.relid = t.relid)"
             " from pg_stat_user_tables t where relname = :table",
             table=table,

@@ -85,7 +85,7 @@ def wait_for_refusal(caller: Api) -> requests.Response:
 def test_an_expired_token_is_401(front: Stack, shop: Shop) -> None:
     client, unused = Api(front.web, shop.token("ann")), Api(front.web, shop.token("ann"))
     assert client.get("/api/events").status_code == 200
-    front.place.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
+    front.databases.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
     problem_of(unused.get("/api/events"), 401)
     problem_of(wait_for_refusal(client), 401)
 
@@ -191,7 +191,7 @@ def test_the_real_request_is_checked_against_its_own_tenant(front: Stack, shop: 
     problem_of(refused, 403)
     assert "Access-Control-Allow-Origin" not in refused.headers
     count = "select count(*) from payment_transactions where tenant_id = :id"
-    assert front.place.value(count, id=other.tenant_id) == 0
+    assert front.databases.value(count, id=other.tenant_id) == 0
 
 
 def test_a_browser_can_read_why_it_was_refused(front: Stack, shop: Shop) -> None:

@@ -11,7 +11,7 @@ import pytest
 from app.services.access.callers import create_ticket, recognise, take_ticket
 from app.services.tenants import tenants
 from app.services.tenants.changes import ConfigurationError
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -36,19 +36,19 @@ def test_a_key_ends_at_its_time_and_its_tokens_with_it(front: Stack, shop: Shop)
     ticket, _ = create_ticket(front.runtime, client)
     assert backend.get("/api/payments").status_code == 200
     assert Api(front.web, token).get("/api/payments").status_code == 200
-    front.place.rows("update api_keys set expires_at = now() where id = :id", id=key_id)
+    front.databases.rows("update api_keys set expires_at = now() where id = :id", id=key_id)
     ended = time.monotonic()
     for credential in (key, token):
         wait_until(lambda c=credential: Api(front.web, c).get("/api/payments").status_code == 401, "it is refused")  # type: ignore[misc]
     assert time.monotonic() - ended < 4.0
     assert take_ticket(front.runtime.database, ticket) is None
-    dead = front.place.value("select door_dead_tokens(array[:id]::uuid[])", id=str(client.token_id))
+    dead = front.databases.value("select door_dead_tokens(array[:id]::uuid[])", id=str(client.token_id))
     assert dead == client.token_id
 
 
 def test_a_token_says_that_it_ends_with_its_key(front: Stack, shop: Shop, api: Api) -> None:
     key_id, key = new_key(front, shop, 60)
-    ends = front.place.value("select expires_at from api_keys where id = :id", id=key_id)
+    ends = front.databases.value("select expires_at from api_keys where id = :id", id=key_id)
     made = Api(front.web, key).post("/api/client-tokens", {"user_id": "ann"}).json()
     assert datetime.datetime.fromisoformat(made["expires_at"].replace("Z", "+00:00")) == ends
     others = api.post("/api/client-tokens", {"user_id": "ann"}).json()["expires_at"]
@@ -66,21 +66,21 @@ def test_the_last_use_is_kept_and_costs_one_write_a_minute(front: Stack, shop: S
     unused_id, _ = new_key(front, shop, 3600)
     for _ in range(5):
         assert Api(front.web, key).get("/api/payments").status_code == 200
-    first = wait_until(lambda: front.place.value(LAST_USED, id=key_id), "the use is written")
+    first = wait_until(lambda: front.databases.value(LAST_USED, id=key_id), "the use is written")
     assert abs((datetime.datetime.now(datetime.UTC) - first).total_seconds()) < 30
     written = "select xmin::text from api_keys where id = :id"
-    version = front.place.value(written, id=key_id)
+    version = front.databases.value(written, id=key_id)
     for _ in range(20):
         assert Api(front.web, key).get("/api/payments").status_code == 200
-    assert front.place.value(written, id=key_id) == version
-    assert front.place.value(LAST_USED, id=unused_id) is None
+    assert front.databases.value(written, id=key_id) == version
+    assert front.databases.value(LAST_USED, id=unused_id) is None
 
 
 def test_a_refused_key_was_not_used(front: Stack, shop: Shop) -> None:
     key_id, key = new_key(front, shop, 3600)
     tenants.revoke_key(front.runtime, key_id, ACTOR)
     problem_of(Api(front.web, key).get("/api/payments"), 401)
-    assert front.place.value(LAST_USED, id=key_id) is None
+    assert front.databases.value(LAST_USED, id=key_id) is None
 
 
 def test_a_tenants_administrators_see_its_keys_without_their_secrets(front: Stack, shop: Shop, api: Api) -> None:
@@ -103,20 +103,20 @@ def test_a_tenants_administrators_see_its_keys_without_their_secrets(front: Stac
 
 
 @pytest.fixture
-def commands(place: Place) -> Commands:
-    """The command line on a place of the test's own."""
-    return Commands(place)
+def commands(databases: Databases) -> Commands:
+    """The command line on databases of the test's own."""
+    return Commands(databases)
 
 
 @pytest.mark.parametrize(
     ("expires", "seconds"), [("90d", 90 * 86_400), ("2h", 7200), ("2099-01-31", None), ("2099-01-31T12:00:00Z", None)]
 )
 def test_the_command_line_makes_keys_that_end(
-    commands: Commands, place: Place, tenant: Shop, expires: str, seconds: int | None
+    commands: Commands, databases: Databases, tenant: Shop, expires: str, seconds: int | None
 ) -> None:
     before = datetime.datetime.now(datetime.UTC)
     made = commands.json("keys", "create", "--tenant", str(tenant.tenant_id), "--role", "shop", "--expires", expires)
-    ends = place.value("select expires_at from api_keys where id = :id", id=made["id"])
+    ends = databases.value("select expires_at from api_keys where id = :id", id=made["id"])
     if seconds is None:
         assert ends.year == 2099
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.runtime.runtime import Runtime
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.api import Api, fields_of
@@ -19,9 +19,9 @@ SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 
 
 @pytest.fixture
-def commands(place: Place) -> Commands:
-    """The command line on a place of the test's own."""
-    return Commands(place)
+def commands(databases: Databases) -> Commands:
+    """The command line on databases of the test's own."""
+    return Commands(databases)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def make_provider(commands: Commands, name: str) -> str:
     return made["id"]
 
 
-def audited(place: Place, kind: str) -> list[dict[str, Any]]:
-    found = place.rows("select actor, detail from audit_logs where kind = :kind order by id", kind=kind)
+def audited(databases: Databases, kind: str) -> list[dict[str, Any]]:
+    found = databases.rows("select actor, detail from audit_logs where kind = :kind order by id", kind=kind)
     assert all(row["actor"] == LOCAL for row in found)
     return [row["detail"] for row in found]
 
@@ -71,7 +71,7 @@ def test_a_provider_is_changed_once_and_audited(commands: Commands, provider: st
     assert new == old | {column: after}
     assert commands.json("providers", "update", provider, *options)["changed"] == []
     change = {column: {"from": before, "to": after}}
-    assert audited(commands.place, "provider_updated") == [{"provider_id": provider, "changed": change}]
+    assert audited(commands.databases, "provider_updated") == [{"provider_id": provider, "changed": change}]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_our_key_there_is_replaced_and_shown_nowhere(
 ) -> None:
     done = commands.run("providers", "update", provider, *options, "--json", **given)
     assert (done.exit_code, "new-key" in done.output) == (0, False), done.output
-    (row,) = commands.place.rows("select api_key_encrypted from payment_providers")
+    (row,) = commands.databases.rows("select api_key_encrypted from payment_providers")
     assert runtime.vault.decrypt(row["api_key_encrypted"]) == "new-key"
-    (detail,) = audited(commands.place, "provider_updated")
+    (detail,) = audited(commands.databases, "provider_updated")
     assert detail["changed"]["api_key"] == "replaced"
     assert "key" not in str(detail).replace("api_key", "")
 
@@ -132,10 +132,10 @@ def test_a_change_that_cannot_be_leaves_the_provider_as_it_is(
     commands: Commands, provider: str, options: tuple[str, ...], code: int, said: str
 ) -> None:
     make_provider(commands, "second")
-    before = commands.place.rows("select * from payment_providers order by id")
+    before = commands.databases.rows("select * from payment_providers order by id")
     assert said in commands.error("providers", "update", provider, *options, code=code)
-    assert commands.place.rows("select * from payment_providers order by id") == before
-    assert audited(commands.place, "provider_updated") == []
+    assert commands.databases.rows("select * from payment_providers order by id") == before
+    assert audited(commands.databases, "provider_updated") == []
 
 
 def test_an_unknown_provider_is_neither_changed_nor_enabled(commands: Commands, provider: str) -> None:
@@ -181,13 +181,13 @@ def make_tenant(commands: Commands, name: str) -> dict[str, Any]:
 def test_a_tenant_is_changed_once_and_audited(commands: Commands, name: str) -> None:
     options, column, before, after = TENANT_CHANGES[name]
     made, other = make_tenant(commands, "acme"), make_tenant(commands, "other")
-    untouched = commands.place.rows("select * from tenants where id = :id", id=other["id"])
+    untouched = commands.databases.rows("select * from tenants where id = :id", id=other["id"])
     done = commands.json("tenants", "update", made["id"], *options)
     assert (done["changed"], done[column]) == ([column], after)
-    assert commands.place.value(f"select {column} from tenants where id = :id", id=made["id"]) == after
+    assert commands.databases.value(f"select {column} from tenants where id = :id", id=made["id"]) == after
     assert commands.json("tenants", "update", made["id"], *options)["changed"] == []
-    assert audited(commands.place, "tenant_updated") == [{"changed": {column: {"from": before, "to": after}}}]
-    assert commands.place.rows("select * from tenants where id = :id", id=other["id"]) == untouched
+    assert audited(commands.databases, "tenant_updated") == [{"changed": {column: {"from": before, "to": after}}}]
+    assert commands.databases.rows("select * from tenants where id = :id", id=other["id"]) == untouched
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_a_change_that_cannot_be_leaves_the_tenant_as_it_is(
 ) -> None:
     make_tenant(commands, "acme")
     make_tenant(commands, "other")
-    before = commands.place.rows("select * from tenants order by id")
+    before = commands.databases.rows("select * from tenants order by id")
     assert said in commands.error("tenants", "update", "acme", *options, code=code)
-    assert commands.place.rows("select * from tenants order by id") == before
-    assert audited(commands.place, "tenant_updated") == []
+    assert commands.databases.rows("select * from tenants order by id") == before
+    assert audited(commands.databases, "tenant_updated") == []
     assert "there is no tenant 'nobody'" in commands.error("tenants", "update", "nobody", "--name", "x")
 
 
@@ -225,13 +225,13 @@ def test_another_tenants_provider_is_no_default(commands: Commands, provider: st
 
 
 def test_a_disabled_provider_is_enabled_and_takes_deposits(front: Stack, shop: Shop, api: Api) -> None:
-    commands, provider = Commands(front.place), str(shop.provider_id)
+    commands, provider = Commands(front.databases), str(shop.provider_id)
     commands.json("providers", "disable", provider)
     assert fields_of(api.deposit()) == {"provider_id"}
     assert commands.json("providers", "enable", provider) == {"id": provider, "enabled": True}
     assert api.deposit().status_code == 202
     assert "could be enabled" in commands.error("providers", "enable", provider)
-    kinds = front.place.rows(
+    kinds = front.databases.rows(
         "select kind from audit_logs where tenant_id = :id and kind like 'provider\\_%able%' order by id",
         id=shop.tenant_id,
     )
@@ -239,7 +239,7 @@ def test_a_disabled_provider_is_enabled_and_takes_deposits(front: Stack, shop: S
 
 
 def test_a_changed_provider_is_called_as_changed(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
-    commands, provider = Commands(front.place), str(shop.provider_id)
+    commands, provider = Commands(front.databases), str(shop.provider_id)
     commands.json("providers", "update", provider, "--currency", "EUR", SLUICE_PROVIDER_API_KEY="wrong")
     assert fields_of(api.deposit()) == {"currency"}
     refused = api.deposit(currency="EUR").json()["id"]

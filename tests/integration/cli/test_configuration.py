@@ -11,16 +11,16 @@ from app.core.signatures import decode_secret
 from app.runtime.runtime import Runtime
 from app.services.access.callers import authenticate
 from models.migrations import newest_revision
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from tests.support.commands import LOCAL, Commands
 
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 
 
 @pytest.fixture
-def commands(place: Place) -> Commands:
-    """The command line on a place of the test's own."""
-    return Commands(place)
+def commands(databases: Databases) -> Commands:
+    """The command line on databases of the test's own."""
+    return Commands(databases)
 
 
 def test_migrate_says_that_there_is_nothing_to_do(commands: Commands) -> None:
@@ -34,7 +34,7 @@ def test_migrate_fills_an_empty_database(servers: Servers, tmp_path: Path) -> No
     servers.administer(f"create database {name} owner sluice_owner")
     try:
         urls = [servers.postgres.url(role, name) for role in ("sluice_app", "sluice_owner", "postgres")]
-        empty = Place(name, *urls, servers.valkey.url, servers.encryption_key, tmp_path)
+        empty = Databases(name, *urls, servers.valkey.url, servers.encryption_key, tmp_path)
         newest = newest_revision()
         assert commands_on(empty).json("migrate") == {"before": None, "revision": newest, "newest": newest}
         assert commands_on(empty).json("tenants", "list") == {"data": []}
@@ -42,8 +42,8 @@ def test_migrate_fills_an_empty_database(servers: Servers, tmp_path: Path) -> No
         servers.administer(f"drop database {name} with (force)")
 
 
-def commands_on(place: Place) -> Commands:
-    return Commands(place)
+def commands_on(databases: Databases) -> Commands:
+    return Commands(databases)
 
 
 def test_a_tenant_is_made_and_listed(commands: Commands) -> None:
@@ -60,7 +60,7 @@ def test_a_tenant_is_made_and_listed(commands: Commands) -> None:
     table = commands.text("tenants", "list")
     assert "acme" in table
     assert made["id"] in table
-    audit = commands.place.rows("select actor, kind, detail from audit_logs")
+    audit = commands.databases.rows("select actor, kind, detail from audit_logs")
     assert [(row["kind"], row["detail"]) for row in audit] == [("tenant_created", {"name": "acme"})]
     assert audit[0]["actor"] == LOCAL
 
@@ -96,7 +96,7 @@ def test_no_tenants_yet(commands: Commands) -> None:
 )
 def test_a_tenant_that_cannot_be_is_refused(commands: Commands, arguments: tuple[str, ...], code: int) -> None:
     commands.error("tenants", "create", *arguments, code=code)
-    assert commands.place.value("select count(*) from tenants") == 0
+    assert commands.databases.value("select count(*) from tenants") == 0
 
 
 def test_a_name_is_taken_once(commands: Commands) -> None:
@@ -156,7 +156,7 @@ def test_a_provider_is_made_with_its_key_from_stdin(commands: Commands, runtime:
     assert len(decode_secret(made["webhook_secret"])) == 32
     assert made["webhook_url"] == f"https://pay.example/webhooks/{made['id']}"
     assert made["payment_webhook_urls"][0] == "https://pay.example/webhooks/payment-success"
-    (stored,) = commands.place.rows("select * from payment_providers")
+    (stored,) = commands.databases.rows("select * from payment_providers")
     assert runtime.vault.decrypt(stored["api_key_encrypted"]) == "the-key"
     assert stored["ip_allowlist"] == ["10.0.0.0/8"]
     (listed,) = commands.json("providers", "list", "--tenant", "acme")["data"]
@@ -174,7 +174,7 @@ def test_a_providers_key_comes_from_the_environment_or_a_hidden_prompt(commands:
     prompted = commands.run("providers", "create", "--tenant", "acme", "b", *SANDBOX, stdin="from-prompt\n")
     assert prompted.exit_code == 0
     assert "from-prompt" not in prompted.output
-    rows = commands.place.rows("select name, api_key_encrypted from payment_providers order by name")
+    rows = commands.databases.rows("select name, api_key_encrypted from payment_providers order by name")
     keys = {row["name"]: runtime.vault.decrypt(row["api_key_encrypted"]) for row in rows}
     assert keys == {"a": "from-environment", "b": "from-prompt"}
 
@@ -203,7 +203,7 @@ def test_the_default_provider_moves_only_on_request(commands: Commands) -> None:
 def test_a_provider_that_cannot_be_is_refused(commands: Commands, arguments: tuple[str, ...], code: int) -> None:
     commands.text("tenants", "create", "acme")
     commands.error(*("providers", "create", "--tenant", "acme", *arguments), code=code, SLUICE_PROVIDER_API_KEY="k")
-    assert commands.place.value("select count(*) from payment_providers") == 0
+    assert commands.databases.value("select count(*) from payment_providers") == 0
 
 
 def test_without_an_encryption_key_no_provider_is_made(commands: Commands) -> None:
@@ -227,7 +227,9 @@ def test_a_rotated_secret_overlaps_the_old_one(commands: Commands) -> None:
     rotated = commands.json("providers", "rotate-secret", made["id"], "--overlap", "2h")
     assert rotated["overlap_seconds"] == 7200
     assert decode_secret(rotated["webhook_secret"]) != decode_secret(made["webhook_secret"])
-    rows = commands.place.rows("select extract(epoch from ends_at - now()) as left from provider_secrets order by id")
+    rows = commands.databases.rows(
+        "select extract(epoch from ends_at - now()) as left from provider_secrets order by id"
+    )
     assert 7100 < float(rows[0]["left"]) <= 7200
     assert rows[1]["left"] is None
     assert commands.json("providers", "list")["data"][0]["active_secrets"] == 2
@@ -239,7 +241,7 @@ def test_a_rotated_secret_overlaps_the_old_one(commands: Commands) -> None:
 def test_an_overlap_that_cannot_be_is_refused(commands: Commands, overlap: str) -> None:
     made = make_provider(commands)
     commands.error("providers", "rotate-secret", made["id"], "--overlap", overlap, code=2)
-    assert commands.place.value("select count(*) from provider_secrets") == 1
+    assert commands.databases.value("select count(*) from provider_secrets") == 1
 
 
 def test_a_provider_is_disabled_once(commands: Commands) -> None:

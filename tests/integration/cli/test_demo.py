@@ -64,21 +64,21 @@ def running(stack: Stack) -> Stack:
     stack.start("web", "sandbox", "worker-settle", "worker-provider", "beat")
     shop = stack.make_shop()
     run = {"web": stack.web, "sandbox": stack.sandbox, "secret_key": shop.secret_key}
-    (stack.place.folder / "run.json").write_text(json.dumps(run))
+    (stack.databases.folder / "run.json").write_text(json.dumps(run))
     return stack
 
 
 def test_it_uses_the_stack_that_runs(running: Stack) -> None:
-    done = Commands(running.place).run("demo")
+    done = Commands(running.databases).run("demo")
     assert done.exit_code == 0, done.output
     assert "Using the stack that runs in" in done.stderr
     assert "The payment goes from processing to completed: the money arrived" in done.stdout
     assert "holds 25.00 USD." in done.stdout
-    report = Commands(running.place).json("demo")
+    report = Commands(running.databases).json("demo")
     entries = requests.get(
         f"{running.web}/api/wallets/{report['payment']['user_id']}/transactions",
         headers={
-            "Authorization": f"Bearer {json.loads((running.place.folder / 'run.json').read_text())['secret_key']}"
+            "Authorization": f"Bearer {json.loads((running.databases.folder / 'run.json').read_text())['secret_key']}"
         },
         timeout=10,
     ).json()["data"]
@@ -88,17 +88,17 @@ def test_it_uses_the_stack_that_runs(running: Stack) -> None:
 def test_money_that_does_not_arrive_is_exit_1(running: Stack) -> None:
     running.stop("worker-settle")
     try:
-        said = Commands(running.place).error("demo", "--timeout", "2s")
+        said = Commands(running.databases).error("demo", "--timeout", "2s")
         assert "is still processing after 2 s" in said
     finally:
         running.start("worker-settle")
 
 
 def test_a_key_that_is_not_good_is_exit_1(running: Stack) -> None:
-    path = running.place.folder / "run.json"
+    path = running.databases.folder / "run.json"
     before = path.read_text()
     path.write_text(json.dumps(json.loads(before) | {"secret_key": "sk_wrong"}))
     try:
-        assert "was answered 401" in Commands(running.place).error("demo", "--json")
+        assert "was answered 401" in Commands(running.databases).error("demo", "--json")
     finally:
         path.write_text(before)

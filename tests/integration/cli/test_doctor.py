@@ -15,7 +15,7 @@ from app.doctor import examine
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.runtime.vault import new_encryption_key
 from models.database import Role
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -34,23 +34,23 @@ def _alone(environment: dict[str, str]) -> dict[str, str]:
     return {"SLUICE_PROCESS": "operator"} | others | environment
 
 
-def look(place: Place, area: str, **environment: str) -> dict[str, tuple[str, str]]:
+def look(databases: Databases, area: str, **environment: str) -> dict[str, tuple[str, str]]:
     """Look at one area."""
-    with open_runtime(Settings.from_environment(place.environment | _alone(environment))) as runtime:
+    with open_runtime(Settings.from_environment(databases.environment | _alone(environment))) as runtime:
         return worst((found.level, found.check, found.detail) for _, found in examine(runtime, [area]))
 
 
-def run(place: Place, **environment: str) -> dict[str, tuple[str, str]]:
+def run(databases: Databases, **environment: str) -> dict[str, tuple[str, str]]:
     """Run the whole command; exit code and totals must agree with what it finds."""
-    done = Commands(place).run("doctor", "--json", **_alone(environment))
+    done = Commands(databases).run("doctor", "--json", **_alone(environment))
     document = json.loads(done.stdout)
     assert (done.exit_code, document["ok"]) in ((0, True), (1, False)), done.exception
     assert document["ok"] == (document["totals"]["fail"] == 0)
     return worst((row["level"], row["check"], row["detail"]) for row in document["data"])
 
 
-def test_a_fresh_place_is_fine_but_for_what_does_not_run(place: Place, tenant: Shop) -> None:
-    found = run(place)
+def test_a_fresh_place_is_fine_but_for_what_does_not_run(databases: Databases, tenant: Shop) -> None:
+    found = run(databases)
     failing = {check for check, (level, _) in found.items() if level == "fail"}
     # The tests' own PostgreSQL runs without syncs, and no process of Sluice is started.
     assert failing == {"Durability", "Workers", "Sweep"}
@@ -59,21 +59,21 @@ def test_a_fresh_place_is_fine_but_for_what_does_not_run(place: Place, tenant: S
         assert found[check][0] == "ok", found[check]
 
 
-def test_the_table_exits_with_1_and_shows_no_secret(place: Place, tenant: Shop) -> None:
-    done = Commands(place).run("doctor")
+def test_the_table_exits_with_1_and_shows_no_secret(databases: Databases, tenant: Shop) -> None:
+    done = Commands(databases).run("doctor")
     assert done.exit_code == 1
     lines = done.stdout.splitlines()
     assert any(line.startswith("OK") and "PostgreSQL" in line for line in lines)
     assert any(line.startswith("FAIL") and "Durability" in line for line in lines)
     assert lines[-1].endswith(" FAIL")
-    password = place.redis_url.split("@")[0].rpartition(":")[2]
-    for secret in (password, place.encryption_key, tenant.webhook_secret, tenant.provider_api_key):
+    password = databases.redis_url.split("@")[0].rpartition(":")[2]
+    for secret in (password, databases.encryption_key, tenant.webhook_secret, tenant.provider_api_key):
         assert secret not in done.output
 
 
-def test_servers_that_are_away_are_findings(place: Place) -> None:
+def test_servers_that_are_away_are_findings(databases: Databases) -> None:
     found = run(
-        place,
+        databases,
         DATABASE_URL="postgresql://login:hidden-word@127.0.0.1:9/sluice",
         REDIS_URL="redis://:hidden-word@127.0.0.1:9/0",
         BROKER_URL="redis://:hidden-word@127.0.0.1:9/0",
@@ -85,134 +85,134 @@ def test_servers_that_are_away_are_findings(place: Place) -> None:
 
 def test_running_processes_are_seen(stack: Stack) -> None:
     stack.start("worker-settle", "worker-provider", "beat", "web")
-    wait_until(lambda: look(stack.place, "Work")["Sweep"][0] == "ok", "the sweep has run", 30)
-    found = run(stack.place, SLUICE_PUBLIC_URL=stack.web)
+    wait_until(lambda: look(stack.databases, "Work")["Sweep"][0] == "ok", "the sweep has run", 30)
+    found = run(stack.databases, SLUICE_PUBLIC_URL=stack.web)
     for check in ("Workers", "Web", "Due work", "Sweep"):
         assert found[check][0] == "ok", found[check]
     stack.stop("worker-settle")
-    level, detail = look(stack.place, "Celery")["Workers"]
+    level, detail = look(stack.databases, "Celery")["Workers"]
     assert level == "fail"
     assert "ring.settle" in detail
 
 
-def test_a_table_without_forced_policies_fails(place: Place) -> None:
-    place.rows("alter table wallets no force row level security")
-    assert look(place, "PostgreSQL")["Row-level security"] == ("fail", "not enabled and forced on wallets")
+def test_a_table_without_forced_policies_fails(databases: Databases) -> None:
+    databases.rows("alter table wallets no force row level security")
+    assert look(databases, "PostgreSQL")["Row-level security"] == ("fail", "not enabled and forced on wallets")
 
 
-def test_an_old_schema_fails(place: Place) -> None:
-    place.rows("update alembic_version set version_num = '0000'")
-    level, detail = look(place, "PostgreSQL")["Migrations"]
+def test_an_old_schema_fails(databases: Databases) -> None:
+    databases.rows("update alembic_version set version_num = '0000'")
+    level, detail = look(databases, "PostgreSQL")["Migrations"]
     assert level == "fail"
     assert "sluice migrate" in detail
 
 
-def test_logins_that_may_too_much_warn(place: Place) -> None:
-    for url, word in ((place.superuser_url, "superuser"), (place.owner_database_url, "owner")):
-        level, detail = look(place, "PostgreSQL", DATABASE_URL=url)["Login"]
+def test_logins_that_may_too_much_warn(databases: Databases) -> None:
+    for url, word in ((databases.superuser_url, "superuser"), (databases.owner_database_url, "owner")):
+        level, detail = look(databases, "PostgreSQL", DATABASE_URL=url)["Login"]
         assert level == "warn"
         assert word in detail
 
 
 @pytest.fixture
-def login(servers: Servers, place: Place) -> Iterator[tuple[str, str]]:
+def login(servers: Servers, databases: Databases) -> Iterator[tuple[str, str]]:
     """A login of the test's own without any rights: its name, and its URL."""
     name = f"login_{uuid.uuid4().hex[:8]}"
     servers.administer(f"create role {name} login inherit")
     try:
-        yield name, servers.postgres.url(name, place.name)
+        yield name, servers.postgres.url(name, databases.name)
     finally:
         servers.administer(f"drop role {name}")
 
 
-def test_a_login_without_the_roles_fails(place: Place, login: tuple[str, str]) -> None:
-    level, detail = look(place, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
+def test_a_login_without_the_roles_fails(databases: Databases, login: tuple[str, str]) -> None:
+    level, detail = look(databases, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
     assert level == "fail"
     assert "sluice_worker" in detail
 
 
-def test_a_login_that_inherits_the_roles_warns(place: Place, login: tuple[str, str], servers: Servers) -> None:
+def test_a_login_that_inherits_the_roles_warns(databases: Databases, login: tuple[str, str], servers: Servers) -> None:
     servers.administer(f"grant {', '.join(f'sluice_{role}' for role in get_args(Role))} to {login[0]}")
-    level, detail = look(place, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
+    level, detail = look(databases, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
     assert level == "warn"
     assert "inherits" in detail
 
 
-def test_keys_that_fit_nothing_fail_and_are_not_shown(place: Place, tenant: Shop) -> None:
+def test_keys_that_fit_nothing_fail_and_are_not_shown(databases: Databases, tenant: Shop) -> None:
     other = new_encryption_key()
-    level, detail = look(place, "Secrets", SLUICE_ENCRYPTION_KEYS=other)["Encryption keys"]
+    level, detail = look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=other)["Encryption keys"]
     assert level == "fail"
     assert "none fits the API key of sandbox" in detail
     assert other not in detail
     for unusable in ("no key at all", ""):
-        assert look(place, "Secrets", SLUICE_ENCRYPTION_KEYS=unusable)["Encryption keys"][0] == "fail"
+        assert look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=unusable)["Encryption keys"][0] == "fail"
 
 
-def test_an_older_key_that_is_still_needed_is_said(place: Place, tenant: Shop) -> None:
-    keys = f"{new_encryption_key()},{place.encryption_key}"
-    level, detail = look(place, "Secrets", SLUICE_ENCRYPTION_KEYS=keys)["Encryption keys"]
+def test_an_older_key_that_is_still_needed_is_said(databases: Databases, tenant: Shop) -> None:
+    keys = f"{new_encryption_key()},{databases.encryption_key}"
+    level, detail = look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=keys)["Encryption keys"]
     assert level == "ok"
     assert "2 of them with an older key" in detail
 
 
-def test_an_old_webhook_secret_warns(place: Place, tenant: Shop) -> None:
-    assert look(place, "Secrets")["Webhook secrets"][0] == "ok"
-    place.rows("update provider_secrets set created_at = now() - interval '366 days'")
-    level, detail = look(place, "Secrets")["Webhook secrets"]
+def test_an_old_webhook_secret_warns(databases: Databases, tenant: Shop) -> None:
+    assert look(databases, "Secrets")["Webhook secrets"][0] == "ok"
+    databases.rows("update provider_secrets set created_at = now() - interval '366 days'")
+    level, detail = look(databases, "Secrets")["Webhook secrets"]
     assert level == "warn"
     assert str(tenant.provider_id) in detail
-    place.rows("update provider_secrets set ends_at = now() - interval '1 day'")
-    assert look(place, "Secrets")["Webhook secrets"][0] == "fail"
+    databases.rows("update provider_secrets set ends_at = now() - interval '1 day'")
+    assert look(databases, "Secrets")["Webhook secrets"][0] == "fail"
 
 
-def test_waiting_dead_letters_warn(place: Place, tenant: Shop) -> None:
+def test_waiting_dead_letters_warn(databases: Databases, tenant: Shop) -> None:
     payment = tenant.deposit()
-    assert look(place, "Work")["Dead letters"][0] == "ok"
-    place.rows(
+    assert look(databases, "Work")["Dead letters"][0] == "ok"
+    databases.rows(
         "insert into dead_letters (id, tenant_id, kind, payment_id, reason, detail)"
         " values (:id, :tenant, 'provider_call', :payment, 'attempts_exhausted', 'tried')",
         id=uuid.uuid4(),
         tenant=tenant.tenant_id,
         payment=payment.id,
     )
-    assert look(place, "Work")["Dead letters"] == ("warn", "1 wait for a person")
+    assert look(databases, "Work")["Dead letters"] == ("warn", "1 wait for a person")
 
 
-def test_work_that_is_overdue_fails(place: Place, tenant: Shop) -> None:
+def test_work_that_is_overdue_fails(databases: Databases, tenant: Shop) -> None:
     tenant.deposit()
-    assert look(place, "Work")["Due work"][0] == "ok"
-    place.rows("update payment_work set due_at = now() - interval '10 minutes'")
-    level, detail = look(place, "Work")["Due work"]
+    assert look(databases, "Work")["Due work"][0] == "ok"
+    databases.rows("update payment_work set due_at = now() - interval '10 minutes'")
+    level, detail = look(databases, "Work")["Due work"]
     assert level == "fail"
     assert "provider" in detail
 
 
-def test_a_redis_that_evicts_fails(place: Place) -> None:
-    client = Redis.from_url(place.redis_url)
+def test_a_redis_that_evicts_fails(databases: Databases) -> None:
+    client = Redis.from_url(databases.redis_url)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        assert look(place, "Redis")["Redis eviction"][0] == "fail"
+        assert look(databases, "Redis")["Redis eviction"][0] == "fail"
     finally:
         client.config_set("maxmemory-policy", "noeviction")
         client.close()
 
 
-def test_doorbells_that_nobody_answers_warn(place: Place) -> None:
-    client = Redis.from_url(place.redis_url)
+def test_doorbells_that_nobody_answers_warn(databases: Databases) -> None:
+    client = Redis.from_url(databases.redis_url)
     client.rpush("ring.settle", *range(1001))
     client.close()
-    level, detail = look(place, "Redis")["Redis queues"]
+    level, detail = look(databases, "Redis")["Redis queues"]
     assert level == "warn"
     assert "ring.settle: 1001" in detail
 
 
-def test_a_redis_without_a_password_warns_on_this_machine(place: Place) -> None:
-    client = Redis.from_url(place.redis_url)
+def test_a_redis_without_a_password_warns_on_this_machine(databases: Databases) -> None:
+    client = Redis.from_url(databases.redis_url)
     password = client.config_get("requirepass")["requirepass"]
-    assert look(place, "Redis")["Redis password"] == ("ok", "asked for")
+    assert look(databases, "Redis")["Redis password"] == ("ok", "asked for")
     client.config_set("requirepass", "")
     try:
-        assert look(place, "Redis")["Redis password"][0] == "warn"
+        assert look(databases, "Redis")["Redis password"][0] == "warn"
     finally:
         client.config_set("requirepass", password)
         client.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.partitions import PARTITIONED
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from tests.support.aging import month_ago
 from tests.support.commands import LOCAL, Commands
@@ -13,15 +13,15 @@ from tests.support.months import month_name, names, pay_for_months
 
 
 @pytest.fixture
-def commands(place: Place) -> Commands:
-    """The command line on a place of the test's own."""
-    return Commands(place)
+def commands(databases: Databases) -> Commands:
+    """The command line on databases of the test's own."""
+    return Commands(databases)
 
 
 @pytest.fixture
-def old(place: Place, tenant: Shop) -> Shop:
+def old(databases: Databases, tenant: Shop) -> Shop:
     """A tenant with payments of three months."""
-    return pay_for_months(place, tenant)
+    return pay_for_months(databases, tenant)
 
 
 def first_of(months: int) -> str:
@@ -29,9 +29,9 @@ def first_of(months: int) -> str:
     return f"{month_ago(months):%Y-%m}-01"
 
 
-def test_partitions_are_listed(commands: Commands, place: Place, old: Shop) -> None:
+def test_partitions_are_listed(commands: Commands, databases: Databases, old: Shop) -> None:
     listed = commands.json("partitions")["data"]
-    assert {row["name"] for row in listed} == names(place)
+    assert {row["name"] for row in listed} == names(databases)
     assert listed == commands.json("partitions", "list")["data"]
     oldest = next(row for row in listed if row["name"] == month_name("audit_logs", 2))
     assert set(oldest) == {
@@ -46,31 +46,31 @@ def test_partitions_are_listed(commands: Commands, place: Place, old: Shop) -> N
     assert "its month is not over" in table
 
 
-def test_a_dry_run_only_tells(commands: Commands, place: Place, old: Shop) -> None:
-    before = names(place)
+def test_a_dry_run_only_tells(commands: Commands, databases: Databases, old: Shop) -> None:
+    before = names(databases)
     told = commands.json("partitions", "drop", "--before", first_of(1), "--dry-run")
     assert told["dry_run"] is True
     assert [(row["name"], row["dropped"], row["why"]) for row in told["data"]] == [
         (month_name(table, 2), False, []) for table in PARTITIONED
     ]
     assert "3 partitions would be dropped." in commands.text("partitions", "drop", "--keep-months", "1", "--dry-run")
-    assert names(place) == before
+    assert names(databases) == before
 
 
-def test_months_are_dropped_after_a_question(commands: Commands, place: Place, old: Shop) -> None:
+def test_months_are_dropped_after_a_question(commands: Commands, databases: Databases, old: Shop) -> None:
     refused = commands.run("partitions", "drop", "--keep-months", "1", stdin="n\n")
     assert (refused.exit_code, "cannot be got back" in refused.output) == (1, True)
-    assert month_name("audit_logs", 2) in names(place)
+    assert month_name("audit_logs", 2) in names(databases)
     done = commands.run("partitions", "drop", "--keep-months", "1", stdin="y\n")
     assert (done.exit_code, "3 partitions were dropped." in done.stdout) == (0, True)
-    assert not {month_name(table, 2) for table in PARTITIONED} & names(place)
-    assert {month_name(table, 1) for table in PARTITIONED} <= names(place)
-    actor = place.rows("select distinct actor from dropped_partitions")[0]["actor"]
+    assert not {month_name(table, 2) for table in PARTITIONED} & names(databases)
+    assert {month_name(table, 1) for table in PARTITIONED} <= names(databases)
+    actor = databases.rows("select distinct actor from dropped_partitions")[0]["actor"]
     assert actor == LOCAL
     assert commands.json("verify", "--full")["ok"] is True
 
 
-def test_json_takes_yes(commands: Commands, place: Place, old: Shop) -> None:
+def test_json_takes_yes(commands: Commands, databases: Databases, old: Shop) -> None:
     said = commands.error("partitions", "drop", "--before", first_of(0), "--json", code=2)
     assert "--yes or --dry-run" in said
     done = commands.json("partitions", "drop", "--before", first_of(0), "--yes")
@@ -79,15 +79,15 @@ def test_json_takes_yes(commands: Commands, place: Place, old: Shop) -> None:
     assert commands.json("partitions", "drop", "--before", first_of(0), "--yes")["data"] == []
 
 
-def test_what_keeps_a_month_is_said_and_nobody_asked(commands: Commands, place: Place, old: Shop) -> None:
-    place.rows("delete from verification_places")
+def test_what_keeps_a_month_is_said_and_nobody_asked(commands: Commands, databases: Databases, old: Shop) -> None:
+    databases.rows("delete from verification_places")
     done = commands.run("partitions", "drop", "--before", first_of(1))
     assert done.exit_code == 0
     assert "books are not proved since (sluice verify)" in done.stdout
     assert "0 partitions would be dropped." in done.stdout
-    assert month_name("audit_logs", 2) in names(place)
+    assert month_name("audit_logs", 2) in names(databases)
 
 
 @pytest.mark.parametrize("options", [(), ("--before", "2026-01-01", "--keep-months", "3"), ("--keep-months", "0")])
-def test_wrong_usage(commands: Commands, place: Place, options: tuple[str, ...]) -> None:
+def test_wrong_usage(commands: Commands, databases: Databases, options: tuple[str, ...]) -> None:
     commands.error("partitions", "drop", *options, code=2)

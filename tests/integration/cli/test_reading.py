@@ -13,15 +13,15 @@ from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 from app.services.webhooks import receive, settle
 from app.services.webhooks.receive import Delivery
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from tests.support.commands import Commands
 
 
 @pytest.fixture
-def commands(place: Place) -> Commands:
-    """The command line on a place of the test's own."""
-    return Commands(place)
+def commands(databases: Databases) -> Commands:
+    """The command line on databases of the test's own."""
+    return Commands(databases)
 
 
 def test_payments_are_listed_newest_first(commands: Commands, tenant: Shop) -> None:

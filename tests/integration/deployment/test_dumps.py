@@ -17,7 +17,7 @@ from app.services.audit_chain import seals
 from models import Database
 from models.logins import ALL_ROLES
 from models.migrations import upgrade
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop
 from tests.support.books import settle
 from tests.support.repository import ROOT
@@ -36,9 +36,9 @@ def run(program: str, *arguments: str) -> str:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A server that has never heard of Sluice but for its owner."""
     with embedded_postgres(tmp_path_factory.mktemp("fresh"), {"fsync": "off"}) as server:
-        place = Place("", "", "", server.superuser_url, "", "", Path())
+        databases = Databases("", "", "", server.superuser_url, "", "", Path())
         for role in ALL_ROLES:
-            place.rows(f"set role {OWNER_ROLE}; create role sluice_{role} nologin")
+            databases.rows(f"set role {OWNER_ROLE}; create role sluice_{role} nologin")
         yield server
 
 
@@ -54,7 +54,7 @@ def bypassing(servers: Servers, may_bypass: bool) -> Iterator[None]:
 
 @pytest.mark.parametrize(("may_bypass", "options"), [(True, ()), (False, ("--enable-row-security",))])
 def test_the_owners_dump_is_whole_and_its_books_hold_elsewhere(
-    place: Place,
+    databases: Databases,
     tenant: Shop,
     servers: Servers,
     fresh: PostgresServer,
@@ -67,17 +67,17 @@ def test_the_owners_dump_is_whole_and_its_books_hold_elsewhere(
     settle(tenant.runtime)
     seals.seal_due(tenant.runtime)
     with bypassing(servers, may_bypass):
-        run("pg_dump", *options, "--format=custom", f"--file={tmp_path / 'dump'}", place.owner_database_url)
-    superuser = Place("", "", "", fresh.url("postgres", "postgres"), "", "", Path())
+        run("pg_dump", *options, "--format=custom", f"--file={tmp_path / 'dump'}", databases.owner_database_url)
+    superuser = Databases("", "", "", fresh.url("postgres", "postgres"), "", "", Path())
     name = f"restored_{may_bypass}".lower()
     create = f"create database {name} owner {OWNER_ROLE} template template0"
     run("psql", "--quiet", f"--command={create}", superuser.superuser_url)
     run("pg_restore", "--exit-on-error", f"--dbname={fresh.url(OWNER_ROLE, name)}", str(tmp_path / "dump"))
     upgrade(fresh.url(OWNER_ROLE, name), fresh.url("sluice_app", name))
-    restored = Place(name, fresh.url("sluice_app", name), "", fresh.url("postgres", name), "", "", Path())
+    restored = Databases(name, fresh.url("sluice_app", name), "", fresh.url("postgres", name), "", "", Path())
     for table in TABLES:
         query = f"select to_jsonb(t) as row from {table} t order by t::text"
-        assert restored.rows(query) == place.rows(query)
+        assert restored.rows(query) == databases.rows(query)
         assert restored.value(f"select count(*) from {table}") > 0
     database = Database(restored.database_url, 2)
     report = verification.prove(database, "full")

@@ -23,7 +23,7 @@ from app.services.records import notifications
 from app.services.webhooks import settle
 from models import Database, prepared, read
 from models.statements import watched
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import make_shop
 from testbed.waiting import wait_until
 from tests.support.pooler import open_pooler
@@ -35,9 +35,9 @@ def through(url: str, query: str) -> str:
 
 
 @pytest.fixture(params=["own", "pgbouncer"])
-def pooler(request: pytest.FixtureRequest, place: Place) -> Iterator[str]:
+def pooler(request: pytest.FixtureRequest, databases: Databases) -> Iterator[str]:
     """How a URL names a pooler in front of the tests' server: one of the tests' own, and PgBouncer where it is."""
-    folder = unquote(place.database_url.partition("?host=")[2].partition("&")[0])
+    folder = unquote(databases.database_url.partition("?host=")[2].partition("&")[0])
     with tempfile.TemporaryDirectory(prefix="pool-") as own:
         opened = open_pooler(Path(own), Path(folder) / ".s.PGSQL.5432") if request.param == "own" else None
         with opened or open_pgbouncer(Path(own), folder) as query:
@@ -65,9 +65,9 @@ def open_pgbouncer(own: Path, server: str) -> Iterator[str]:
         running.wait()
 
 
-def test_a_prepared_statement_is_gone_with_its_session(place: Place, pooler: str) -> None:
+def test_a_prepared_statement_is_gone_with_its_session(databases: Databases, pooler: str) -> None:
     """What the fallback is for: where this passes for another reason, the others prove nothing."""
-    url = through(place.database_url, pooler)
+    url = through(databases.database_url, pooler)
     with contextlib.closing(psycopg2.connect(url)) as first, contextlib.closing(psycopg2.connect(url)) as second:
         first.autocommit = True
         with first.cursor() as cursor, second.cursor() as other:
@@ -80,8 +80,8 @@ def test_a_prepared_statement_is_gone_with_its_session(place: Place, pooler: str
                 pytest.fail("the statement outlived its transaction")
 
 
-def test_money_arrives_with_the_defaults(place: Place, pooler: str, runtime: Runtime) -> None:
-    database = Database(through(place.database_url, pooler), 4)
+def test_money_arrives_with_the_defaults(databases: Databases, pooler: str, runtime: Runtime) -> None:
+    database = Database(through(databases.database_url, pooler), 4)
     pooled = Runtime(runtime.settings, database, runtime.redis, runtime.doorbells)
     try:
         shop = make_shop(pooled)
@@ -99,7 +99,7 @@ def test_money_arrives_with_the_defaults(place: Place, pooler: str, runtime: Run
         database.engine.dispose()
 
 
-def test_statements_are_prepared_where_the_session_is_the_connections_own(place: Place, pooler: str) -> None:
+def test_statements_are_prepared_where_the_session_is_the_connections_own(databases: Databases, pooler: str) -> None:
     def sends(url: str) -> list[str]:
         database = Database(url, 1)
         message: Any = prepared("select 1")
@@ -108,5 +108,5 @@ def test_statements_are_prepared_where_the_session_is_the_connections_own(place:
         database.engine.dispose()
         return [sql for sql, _ in sent if "select 1" in sql or sql.startswith("execute")]
 
-    assert sends(through(place.database_url, pooler)) == ["select 1"]
-    assert all(sql.startswith("execute sluice_") for sql in sends(place.database_url))
+    assert sends(through(databases.database_url, pooler)) == ["select 1"]
+    assert all(sql.startswith("execute sluice_") for sql in sends(databases.database_url))

@@ -12,7 +12,7 @@ from app.runtime.runtime import Runtime
 from models import postgres_version
 from models.migrations import upgrade
 from models.postgres_version import UnsupportedServer
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from tests.support.commands import Commands
 from tests.support.repository import ROOT
 
@@ -31,14 +31,14 @@ def test_migrating_refuses_an_older_server_before_it_changes_anything(servers: S
     try:
         with pytest.raises(UnsupportedServer, match=r"version 18\.\d+ is too old: 19 or newer"):
             upgrade(url, servers.postgres.database_url)
-        place = Place("older", url, url, servers.postgres.url("postgres", "older"), "", "", servers.folder)
-        assert place.rows("select relname from pg_class where relnamespace = 'public'::regnamespace") == []
+        databases = Databases("older", url, url, servers.postgres.url("postgres", "older"), "", "", servers.folder)
+        assert databases.rows("select relname from pg_class where relnamespace = 'public'::regnamespace") == []
     finally:
         servers.administer("drop database older with (force)")
 
 
-def test_the_command_and_the_doctor_give_the_same_reason(place: Place, runtime: Runtime, too_old: None) -> None:
-    done = Commands(place).run("migrate")
+def test_the_command_and_the_doctor_give_the_same_reason(databases: Databases, runtime: Runtime, too_old: None) -> None:
+    done = Commands(databases).run("migrate")
     assert done.exit_code == 1
     found = next(finding for _, finding in examine(runtime, ["PostgreSQL"]))
     assert (found.level, found.check) == ("fail", "PostgreSQL")

@@ -11,7 +11,7 @@ import pytest
 
 from app.services.webhooks import settle
 from models.migrations import make_partitions
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import make_shop
 from tests.support.commands import Commands
 
@@ -28,17 +28,17 @@ def spread(url: str, missing: Path, form: str) -> str:
 
 
 @pytest.fixture(params=["hosts", "query"])
-def spread_place(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> Place:
-    """The place, with several hosts in each of its URLs."""
+def spread_place(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Databases:
+    """The databases, with several hosts in each of its URLs."""
     return replace(
-        place,
-        database_url=spread(place.database_url, tmp_path, request.param),
-        owner_database_url=spread(place.owner_database_url, tmp_path, request.param),
-        login_urls={name: spread(url, tmp_path, request.param) for name, url in place.login_urls.items()},
+        databases,
+        database_url=spread(databases.database_url, tmp_path, request.param),
+        owner_database_url=spread(databases.owner_database_url, tmp_path, request.param),
+        login_urls={name: spread(url, tmp_path, request.param) for name, url in databases.login_urls.items()},
     )
 
 
-def test_money_arrives_and_commands_work(spread_place: Place) -> None:
+def test_money_arrives_and_commands_work(spread_place: Databases) -> None:
     with spread_place.open_runtime() as runtime:
         shop = make_shop(runtime)
         payment = shop.deposit()
@@ -55,7 +55,7 @@ def test_money_arrives_and_commands_work(spread_place: Place) -> None:
     assert findings["Way to PostgreSQL"] == findings["Migrations"] == findings["Login"] == "ok"
 
 
-def test_hosts_of_which_none_is_there_are_one_line_and_no_trace(spread_place: Place, tmp_path: Path) -> None:
+def test_hosts_of_which_none_is_there_are_one_line_and_no_trace(spread_place: Databases, tmp_path: Path) -> None:
     url = f"postgresql://login:hidden@{quote(str(tmp_path), safe='')}:1,127.0.0.1:9/sluice"
     said = Commands(spread_place).error("tenants", "list", DATABASE_OPERATOR_URL=url)
     assert "the database says: " in said

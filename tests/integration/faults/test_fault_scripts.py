@@ -20,10 +20,10 @@ def test_a_row_lock_is_repeated_against_a_running_stack(stack: Stack) -> None:
         "secret_key": shop.secret_key,
         "provider_id": str(shop.provider_id),
         "webhook_secret": shop.webhook_secret,
-        "owner_database_url": stack.place.owner_database_url,
+        "owner_database_url": stack.databases.owner_database_url,
     }
-    (stack.place.folder / "run.json").write_text(json.dumps(said))
-    argv = [sys.executable, str(SCRIPTS / "row_lock.py"), "--home", str(stack.place.folder), "--seconds", "8"]
+    (stack.databases.folder / "run.json").write_text(json.dumps(said))
+    argv = [sys.executable, str(SCRIPTS / "row_lock.py"), "--home", str(stack.databases.folder), "--seconds", "8"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "PASSED"), done.stdout + done.stderr
-    assert stack.place.value("select count(*) from alerts where kind = 'database_trouble'") == 1
+    assert stack.databases.value("select count(*) from alerts where kind = 'database_trouble'") == 1

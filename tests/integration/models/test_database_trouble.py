@@ -12,7 +12,7 @@ from app.services.records import database_trouble
 from app.services.upkeep import duties
 from app.services.webhooks import postpone, settle
 from app.services.webhooks.claims import WebhookQueue
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 from testbed.waiting import wait_until
 from tests.support.engine import Engine
@@ -42,28 +42,28 @@ def open_wallets(shop: Shop, engine: Engine, *users: str) -> None:
     engine.settle()
 
 
-def writing(place: Place, sql: str) -> None:
+def writing(databases: Databases, sql: str) -> None:
     """Run a statement although the database is read-only."""
-    place.rows(f"set transaction read write; {sql}")
+    databases.rows(f"set transaction read write; {sql}")
 
 
-def work(place: Place) -> list[dict[str, object]]:
-    return place.rows("select attempts, postponed, due_at > now() as waits from webhook_work")
+def work(databases: Databases) -> list[dict[str, object]]:
+    return databases.rows("select attempts, postponed, due_at > now() as waits from webhook_work")
 
 
-def alarms(place: Place, kind: str = "database_trouble") -> list[dict[str, str]]:
-    return [row["detail"] for row in place.rows("select detail from alerts where kind = :kind", kind=kind)]
+def alarms(databases: Databases, kind: str = "database_trouble") -> list[dict[str, str]]:
+    return [row["detail"] for row in databases.rows("select detail from alerts where kind = :kind", kind=kind)]
 
 
 @pytest.mark.parametrize("what", LOCKS)
-def test_a_lock_that_outlasts_all_attempts_costs_none(place: Place, what: str) -> None:
-    with place.open_runtime() as runtime:
-        shop, engine = make_shop(runtime), Engine(runtime, place)
+def test_a_lock_that_outlasts_all_attempts_costs_none(databases: Databases, what: str) -> None:
+    with databases.open_runtime() as runtime:
+        shop, engine = make_shop(runtime), Engine(runtime, databases)
         open_wallets(shop, engine, "held", "free")
         held, free = shop.deposit(user_id="held"), shop.deposit(user_id="free")
         for payment in (held, free):
             shop.deliver(shop.body(payment))
-        with held_lock(place, LOCKS[what]):
+        with held_lock(databases, LOCKS[what]):
             engine.settle()
             assert shop.payment(free.id).status == "completed"
             for _ in range(ROUNDS):
@@ -71,7 +71,7 @@ def test_a_lock_that_outlasts_all_attempts_costs_none(place: Place, what: str) -
                 engine.settle()
             if what != "counter":
                 assert shop.payment(held.id).status == "pending"
-                ((row),) = work(place)
+                ((row),) = work(databases)
                 assert (row["attempts"], row["waits"]) == (0, True)
                 assert int(str(row["postponed"])) > ROUNDS
             late = shop.deposit(user_id="late")
@@ -86,9 +86,9 @@ def test_a_lock_that_outlasts_all_attempts_costs_none(place: Place, what: str) -
         engine.settle()
         engine.number()
         assert shop.payment(held.id).status == "completed"
-        assert place.value("select count(*) from dead_letters") == 0
-        assert place.value("select count(*) from notification_work") == 0
-        assert [alarm["trouble"] for alarm in alarms(place)] == ["lock"]
+        assert databases.value("select count(*) from dead_letters") == 0
+        assert databases.value("select count(*) from notification_work") == 0
+        assert [alarm["trouble"] for alarm in alarms(databases)] == ["lock"]
 
 
 # Raised for every payment that would be completed, by its user: what the server says where it cannot be provoked here.
@@ -118,67 +118,67 @@ STATES = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_no_state_of_the_database_uses_attempts(place: Place, state: str) -> None:
-    with place.open_runtime() as runtime:
-        shop, engine = make_shop(runtime), Engine(runtime, place)
+def test_no_state_of_the_database_uses_attempts(databases: Databases, state: str) -> None:
+    with databases.open_runtime() as runtime:
+        shop, engine = make_shop(runtime), Engine(runtime, databases)
         payments = [shop.deposit(user_id=f"in_trouble{number}") for number in range(5)]
         payments.append(shop.deposit(user_id="free"))
         for payment in payments:
             shop.deliver(shop.body(payment))
-        place.rows(RAISE.format(state=state))
+        databases.rows(RAISE.format(state=state))
         for _ in range(ROUNDS):
             engine.make_webhooks_due()
             engine.settle()
         assert shop.payment(payments[-1].id).status == "completed"
-        rows = work(place)
+        rows = work(databases)
         assert (len(rows), {row["attempts"] for row in rows}) == (5, {0})
-        assert [alarm["trouble"] for alarm in alarms(place)] == [STATES[state]]
-        place.rows("drop trigger in_trouble on payment_transactions")
+        assert [alarm["trouble"] for alarm in alarms(databases)] == [STATES[state]]
+        databases.rows("drop trigger in_trouble on payment_transactions")
         for _ in payments:
             engine.make_webhooks_due()
             engine.settle()
         assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}
-        assert place.value("select count(*) from dead_letters") == 0
+        assert databases.value("select count(*) from dead_letters") == 0
 
 
-def test_a_read_only_database_costs_nothing_and_the_alarm_follows(place: Place) -> None:
-    with place.open_runtime() as runtime:
+def test_a_read_only_database_costs_nothing_and_the_alarm_follows(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
         shop = make_shop(runtime)
         payment = shop.deposit()
         shop.deliver(shop.body(payment))
-        place.rows(f"alter database {place.name} set default_transaction_read_only = on")
+        databases.rows(f"alter database {databases.name} set default_transaction_read_only = on")
         runtime.database.engine.dispose()
         for _ in range(ROUNDS):
             duties.run(runtime, "settle", settle.settle_due)
-        writing(place, f"alter database {place.name} reset default_transaction_read_only")
+        writing(databases, f"alter database {databases.name} reset default_transaction_read_only")
         runtime.database.engine.dispose()
         duties.run(runtime, "settle", settle.settle_due)
         assert shop.payment(payment.id).status == "completed"
-        assert place.value("select count(*) from dead_letters") == 0
-        assert [alarm["trouble"] for alarm in alarms(place)] == ["read_only"]
+        assert databases.value("select count(*) from dead_letters") == 0
+        assert [alarm["trouble"] for alarm in alarms(databases)] == ["read_only"]
 
 
-def test_a_claimed_row_that_a_stranger_holds_stops_no_other_and_loses_no_attempt(place: Place) -> None:
-    with place.open_runtime() as runtime:
-        shop, engine = make_shop(runtime), Engine(runtime, place)
+def test_a_claimed_row_that_a_stranger_holds_stops_no_other_and_loses_no_attempt(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
+        shop, engine = make_shop(runtime), Engine(runtime, databases)
         held, free = shop.deposit(user_id="held"), shop.deposit(user_id="free")
         for payment in (held, free):
             shop.deliver(shop.body(payment))
         claim = WebhookQueue().claim(runtime)
         assert len(claim) == 2
         lock = "select from webhook_work where payment_id = %s for update"
-        with held_lock(place, lock, held.id):
+        with held_lock(databases, lock, held.id):
             settle.settle_claimed(runtime, claim)
             assert (shop.payment(held.id).status, shop.payment(free.id).status) == ("pending", "completed")
             late = shop.deposit(user_id="late")
             shop.deliver(shop.body(late))
             engine.settle()
             assert shop.payment(late.id).status == "completed"
-        wait_until(lambda: work(place)[0]["attempts"] == 0, "the attempt is given back")
+        wait_until(lambda: work(databases)[0]["attempts"] == 0, "the attempt is given back")
         engine.make_webhooks_due()
         engine.settle()
         assert shop.payment(held.id).status == "completed"
-        assert place.value("select count(*) from dead_letters") == 0
+        assert databases.value("select count(*) from dead_letters") == 0
 
 
 # As long as it takes to shut the door while a batch is being settled.
@@ -192,46 +192,48 @@ SLOW = """
 """
 
 
-def test_an_outage_that_also_keeps_the_attempt_from_being_given_back_costs_none(place: Place, servers: Servers) -> None:
-    with place.open_runtime() as runtime, ThreadPoolExecutor(1) as pool:
-        shop, engine = make_shop(runtime), Engine(runtime, place)
+def test_an_outage_that_also_keeps_the_attempt_from_being_given_back_costs_none(
+    databases: Databases, servers: Servers
+) -> None:
+    with databases.open_runtime() as runtime, ThreadPoolExecutor(1) as pool:
+        shop, engine = make_shop(runtime), Engine(runtime, databases)
         payments = [shop.deposit(user_id=f"user{number}") for number in range(5)]
         for payment in payments:
             shop.deliver(shop.body(payment))
-        place.rows(SLOW)
+        databases.rows(SLOW)
         running = pool.submit(duties.run, runtime, "settle", settle.settle_due)
-        wait_until(lambda: place.rows("select from webhook_work where claim_id is not null"), "they are claimed")
-        servers.administer(f"alter database {place.name} with allow_connections false")
-        end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{place.name}'"
+        wait_until(lambda: databases.rows("select from webhook_work where claim_id is not null"), "they are claimed")
+        servers.administer(f"alter database {databases.name} with allow_connections false")
+        end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{databases.name}'"
         servers.administer(end)
         running.result()
-        servers.administer(f"alter database {place.name} with allow_connections true")
-        place.rows("drop trigger slow on payment_transactions")
-        wait_until(lambda: {row["attempts"] for row in work(place)} == {0}, "the attempts are given back")
+        servers.administer(f"alter database {databases.name} with allow_connections true")
+        databases.rows("drop trigger slow on payment_transactions")
+        wait_until(lambda: {row["attempts"] for row in work(databases)} == {0}, "the attempts are given back")
         for _ in payments:
             engine.make_webhooks_due()
             engine.settle()
         assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}
-        assert place.value("select count(*) from dead_letters") == 0
+        assert databases.value("select count(*) from dead_letters") == 0
         duties.run(runtime, "settle")
-        assert [alarm["trouble"] for alarm in alarms(place)] == ["connection"]
+        assert [alarm["trouble"] for alarm in alarms(databases)] == ["connection"]
 
 
-def test_webhooks_that_nobody_here_can_read_spoil_no_batch_and_wait(place: Place) -> None:
-    with place.open_runtime() as runtime:
-        strange, shop, engine = make_shop(runtime), make_shop(runtime), Engine(runtime, place)
+def test_webhooks_that_nobody_here_can_read_spoil_no_batch_and_wait(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
+        strange, shop, engine = make_shop(runtime), make_shop(runtime), Engine(runtime, databases)
         payments = [(one, one.deposit()) for one in (strange, shop, strange, shop)]
         for one, payment in payments:
             one.deliver(one.body(payment), path="provider")
-        place.rows("update payment_providers set adapter = 'of_tomorrow' where id = :id", id=strange.provider_id)
+        databases.rows("update payment_providers set adapter = 'of_tomorrow' where id = :id", id=strange.provider_id)
         for _ in range(ROUNDS):
             engine.make_webhooks_due()
             engine.settle()
         assert [str(one.payment(payment.id).status) for one, payment in payments] == ["pending", "completed"] * 2
-        assert [row["attempts"] for row in work(place)] == [0, 0]
-        assert [alarm["provider_id"] for alarm in alarms(place, "provider_unusable")] == [str(strange.provider_id)]
-        place.rows("update payment_providers set adapter = 'sandbox' where id = :id", id=strange.provider_id)
+        assert [row["attempts"] for row in work(databases)] == [0, 0]
+        assert [alarm["provider_id"] for alarm in alarms(databases, "provider_unusable")] == [str(strange.provider_id)]
+        databases.rows("update payment_providers set adapter = 'sandbox' where id = :id", id=strange.provider_id)
         engine.make_webhooks_due()
         engine.settle()
         assert {str(one.payment(payment.id).status) for one, payment in payments} == {"completed"}
-        assert place.value("select count(*) from dead_letters") == 0
+        assert databases.value("select count(*) from dead_letters") == 0

@@ -18,7 +18,7 @@ from app.services.webhooks import settle
 from models import Database
 from models.database import Role
 from models.migrations import configuration, upgrade
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 from tests.support.catalogue import FUNCTIONS, function_names
 
@@ -45,53 +45,57 @@ MAY_EXECUTE: dict[str, set[str]] = {
 
 
 @pytest.mark.parametrize("role", get_args(Role))
-def test_each_role_executes_what_it_needs_and_nothing_else(place: Place, role: str) -> None:
-    assert function_names(place, f"has_function_privilege('sluice_{role}', f.oid, 'EXECUTE')") == MAY_EXECUTE[role]
+def test_each_role_executes_what_it_needs_and_nothing_else(databases: Databases, role: str) -> None:
+    assert function_names(databases, f"has_function_privilege('sluice_{role}', f.oid, 'EXECUTE')") == MAY_EXECUTE[role]
 
 
-def test_a_function_that_is_still_to_be_made_is_open_to_nobody(place: Place) -> None:
-    owner = Database(place.owner_database_url, 1)
+def test_a_function_that_is_still_to_be_made_is_open_to_nobody(databases: Databases) -> None:
+    owner = Database(databases.owner_database_url, 1)
     with owner.engine.begin() as connection:
         connection.execute(text("create schema later"))
         for schema in ("public", "later"):
             connection.execute(text(f"create function {schema}.made_later() returns int language sql as 'select 1'"))
             connection.execute(text(f"create procedure {schema}.done_later() language sql as 'select 1'"))
     owner.engine.dispose()
-    assert function_names(place, "f.name ~ '_later$'") == {"made_later", "done_later"}
+    assert function_names(databases, "f.name ~ '_later$'") == {"made_later", "done_later"}
     for grantee in ("public", "sluice_app", *(f"sluice_{role}" for role in get_args(Role))):
-        allowed = function_names(place, f"f.name ~ '_later$' and has_function_privilege('{grantee}', f.oid, 'EXECUTE')")
+        allowed = function_names(
+            databases, f"f.name ~ '_later$' and has_function_privilege('{grantee}', f.oid, 'EXECUTE')"
+        )
         assert allowed == set(), grantee
 
 
-def test_nothing_else_of_the_schema_is_open_to_public(place: Place) -> None:
-    relations = place.rows(
+def test_nothing_else_of_the_schema_is_open_to_public(databases: Databases) -> None:
+    relations = databases.rows(
         "select c.relname as name, a.privilege_type from pg_class c"
         " cross join lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) as a"
         " where c.relnamespace = 'public'::regnamespace and a.grantee = 0"
     )
     assert relations == []
-    columns = place.rows(
+    columns = databases.rows(
         "select attrelid::regclass::text as name from pg_attribute cross join lateral aclexplode(attacl) as a"
         " where a.grantee = 0 and attrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace)"
     )
     assert columns == []
-    defaults = place.rows("select defaclobjtype from pg_default_acl cross join aclexplode(defaclacl) where grantee = 0")
+    defaults = databases.rows(
+        "select defaclobjtype from pg_default_acl cross join aclexplode(defaclacl) where grantee = 0"
+    )
     assert defaults == []
     for privilege in ("CREATE", "TEMPORARY"):
-        assert place.value(f"select has_database_privilege('public', current_database(), '{privilege}')") is False
-    assert place.value("select has_schema_privilege('public', 'public', 'CREATE')") is False
+        assert databases.value(f"select has_database_privilege('public', current_database(), '{privilege}')") is False
+    assert databases.value("select has_schema_privilege('public', 'public', 'CREATE')") is False
     # Views run with their owner's rights and operators name functions: there are none to look after.
     assert (
-        place.rows(
+        databases.rows(
             "select relname from pg_class where relkind in ('v', 'm') and relnamespace = 'public'::regnamespace"
             " and not coalesce('security_invoker=true' = any(reloptions), false)"
         )
         == []
     )
-    assert place.value("select count(*) from pg_operator where oprnamespace = 'public'::regnamespace") == 0
+    assert databases.value("select count(*) from pg_operator where oprnamespace = 'public'::regnamespace") == 0
 
 
-def test_web_of_one_tenant_stores_no_webhook_for_another(place: Place, tenant: Shop) -> None:
+def test_web_of_one_tenant_stores_no_webhook_for_another(databases: Databases, tenant: Shop) -> None:
     victim = make_shop(tenant.runtime)
     payment = victim.deposit()
     body = victim.body(payment)
@@ -107,14 +111,14 @@ def test_web_of_one_tenant_stores_no_webhook_for_another(place: Place, tenant: S
     ):
         connection.execute(store, values)
     settle.settle_due(tenant.runtime)
-    assert place.value("select count(*) from payment_webhooks") == 0
-    assert place.value("select count(*) from wallet_transactions") == 0
+    assert databases.value("select count(*) from payment_webhooks") == 0
+    assert databases.value("select count(*) from wallet_transactions") == 0
 
 
 @contextlib.contextmanager
-def shadows(place: Place) -> Iterator[Any]:
+def shadows(databases: Databases) -> Iterator[Any]:
     """A session in whose temporary schema stands something under the name of each type and table, which raises."""
-    connection = psycopg2.connect(place.superuser_url)
+    connection = psycopg2.connect(databases.superuser_url)
     connection.autocommit = True
     with contextlib.closing(connection), connection.cursor() as cursor:
         cursor.execute("create temp table marker (id pg_catalog.int4)")
@@ -151,13 +155,15 @@ def attempt(cursor: Any, statement: str) -> str:
     return ""
 
 
-def test_temporary_objects_stand_in_for_nothing_while_a_function_runs_as_its_owner(place: Place, tenant: Shop) -> None:
+def test_temporary_objects_stand_in_for_nothing_while_a_function_runs_as_its_owner(
+    databases: Databases, tenant: Shop
+) -> None:
     """Where PUBLIC may make temporary objects, as in a database that somebody else made."""
     tenant.deliver(tenant.body(tenant.deposit()))
     settle.settle_due(tenant.runtime)
-    place.rows(f"grant temporary on database {place.name} to public")
-    callable_ones = place.rows(f"select f.* from ({FUNCTIONS}) as f where f.is_definer and not f.is_trigger")
-    with shadows(place) as cursor:
+    databases.rows(f"grant temporary on database {databases.name} to public")
+    callable_ones = databases.rows(f"select f.* from ({FUNCTIONS}) as f where f.is_definer and not f.is_trigger")
+    with shadows(databases) as cursor:
         assert "shadowed" in attempt(cursor, "select null::timestamptz"), "the session itself meets the shadows"
         for function in callable_ones:
             nulls = ", ".join(["null"] * function["arguments"])
@@ -178,24 +184,26 @@ def test_temporary_objects_stand_in_for_nothing_while_a_function_runs_as_its_own
     assert len(callable_ones) >= 13
 
 
-def test_migrating_closes_a_database_that_is_open_to_public_and_the_doctor_names_it(place: Place, tenant: Shop) -> None:
+def test_migrating_closes_a_database_that_is_open_to_public_and_the_doctor_names_it(
+    databases: Databases, tenant: Shop
+) -> None:
     def found(check: str) -> tuple[str, str]:
         return next((f.level, f.detail) for _, f in examine(tenant.runtime, ["PostgreSQL"]) if f.check == check)
 
     assert found("Rights of PUBLIC")[0] == found("Functions")[0] == "ok"
-    place.rows(f"grant temporary on database {place.name} to public")
-    place.rows("grant create on schema public to public")
+    databases.rows(f"grant temporary on database {databases.name} to public")
+    databases.rows("grant create on schema public to public")
     level, detail = found("Rights of PUBLIC")
     assert level == "fail"
     assert "revoke temporary on database" in detail
     assert "revoke create on schema public" in detail
-    upgrade(place.owner_database_url, place.database_url)
+    upgrade(databases.owner_database_url, databases.database_url)
     assert found("Rights of PUBLIC")[0] == "ok"
-    place.rows("grant execute on function door_store_webhooks to public")
+    databases.rows("grant execute on function door_store_webhooks to public")
     assert found("Functions")[0] == "fail"
     assert "door_store_webhooks" in found("Functions")[1]
-    place.rows("revoke execute on function door_store_webhooks from public")
-    place.rows("alter function watch_work set search_path = pg_catalog, public")
+    databases.rows("revoke execute on function door_store_webhooks from public")
+    databases.rows("alter function watch_work set search_path = pg_catalog, public")
     assert found("Functions")[0] == "fail"
     assert "watch_work" in found("Functions")[1]
 
@@ -203,25 +211,25 @@ def test_migrating_closes_a_database_that_is_open_to_public_and_the_doctor_names
 def test_a_database_of_an_earlier_revision_is_closed_in_place(servers: Servers) -> None:
     servers.administer(f"create database earlier owner {OWNER_ROLE}")
     url = servers.postgres.url
-    place = Place("earlier", url(APP_ROLE, "earlier"), "", url(SUPERUSER, "earlier"), "", "", servers.folder)
+    databases = Databases("earlier", url(APP_ROLE, "earlier"), "", url(SUPERUSER, "earlier"), "", "", servers.folder)
     try:
         command.upgrade(configuration(url(OWNER_ROLE, "earlier")), "0005")
-        assert len(function_names(place, "has_function_privilege('public', f.oid, 'EXECUTE')")) >= 14
-        assert "wallets" in tables_updated_by(place, "sluice_worker")
-        upgrade(url(OWNER_ROLE, "earlier"), place.database_url)
-        assert function_names(place, "has_function_privilege('public', f.oid, 'EXECUTE')") == set()
+        assert len(function_names(databases, "has_function_privilege('public', f.oid, 'EXECUTE')")) >= 14
+        assert "wallets" in tables_updated_by(databases, "sluice_worker")
+        upgrade(url(OWNER_ROLE, "earlier"), databases.database_url)
+        assert function_names(databases, "has_function_privilege('public', f.oid, 'EXECUTE')") == set()
         for role in get_args(Role):
-            allowed = function_names(place, f"has_function_privilege('sluice_{role}', f.oid, 'EXECUTE')")
+            allowed = function_names(databases, f"has_function_privilege('sluice_{role}', f.oid, 'EXECUTE')")
             assert allowed == MAY_EXECUTE[role]
-            assert tables_updated_by(place, f"sluice_{role}") == set()
-        assert place.value("select has_database_privilege('public', 'earlier', 'TEMPORARY')") is False
+            assert tables_updated_by(databases, f"sluice_{role}") == set()
+        assert databases.value("select has_database_privilege('public', 'earlier', 'TEMPORARY')") is False
     finally:
         servers.administer("drop database earlier with (force)")
 
 
-def tables_updated_by(place: Place, role: str) -> set[str]:
+def tables_updated_by(databases: Databases, role: str) -> set[str]:
     """Tables of which a role may update every column."""
-    rows = place.rows(
+    rows = databases.rows(
         "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
         " and has_table_privilege(:role, oid, 'UPDATE')",
         role=role,

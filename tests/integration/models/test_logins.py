@@ -26,49 +26,49 @@ from app.services.webhooks import settle
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.migrations import upgrade
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop
 from tests.support.commands import Commands
 
 
-def find(place: Place, check: str, **environment: str) -> set[tuple[str, str]]:
+def find(databases: Databases, check: str, **environment: str) -> set[tuple[str, str]]:
     """Level and detail of what the doctor finds for one check."""
-    settings = Settings.from_environment(place.environment | {"SLUICE_PROCESS": "operator"} | environment)
+    settings = Settings.from_environment(databases.environment | {"SLUICE_PROCESS": "operator"} | environment)
     with open_runtime(settings) as runtime:
         return {(f.level, f.detail) for _, f in examine(runtime, ["PostgreSQL"]) if f.check == check}
 
 
-def memberships(place: Place, login: str) -> set[str]:
-    rows = place.rows(
+def memberships(databases: Databases, login: str) -> set[str]:
+    rows = databases.rows(
         "select roleid::regrole::text as name from pg_auth_members where member = to_regrole(:l)", l=login
     )
     return {row["name"] for row in rows}
 
 
 @pytest.fixture
-def logins(servers: Servers, place: Place) -> Iterator[dict[str, str]]:
+def logins(servers: Servers, databases: Databases) -> Iterator[dict[str, str]]:
     """URLs of logins that do not exist yet, with names and passwords that must be quoted."""
     part = uuid.uuid4().hex[:8]
     names = {name: f"Log in's {name} {part}" for name in LOGIN_ROLES}
-    host = place.database_url.partition("@")[2]
+    host = databases.database_url.partition("@")[2]
     try:
         yield {name: f"postgresql://{login.replace(' ', '%20')}:p%25'w%22d@{host}" for name, login in names.items()}
     finally:
         query = "select rolname as name from pg_roles where rolname = any(:names)"
-        for row in place.rows(query, names=list(names.values())):
-            place.rows(f'drop owned by "{row["name"]}"')
+        for row in databases.rows(query, names=list(names.values())):
+            databases.rows(f'drop owned by "{row["name"]}"')
             servers.administer(f'drop role "{row["name"]}"')
 
 
-def test_migrating_makes_the_logins_that_are_missing(place: Place, logins: dict[str, str]) -> None:
-    place.rows(f"revoke connect on database {place.name} from public")
+def test_migrating_makes_the_logins_that_are_missing(databases: Databases, logins: dict[str, str]) -> None:
+    databases.rows(f"revoke connect on database {databases.name} from public")
     for _ in range(2):
-        upgrade(place.owner_database_url, place.database_url, logins)
+        upgrade(databases.owner_database_url, databases.database_url, logins)
         for process_type, url in logins.items():
             login = parse_url(url).username or ""
             wanted = {f"sluice_{role}" for role in LOGIN_ROLES[process_type].roles}
-            assert memberships(place, f'"{login}"') == wanted
-            row = place.rows("select * from pg_authid where rolname = :login", login=login)[0]
+            assert memberships(databases, f'"{login}"') == wanted
+            row = databases.rows("select * from pg_authid where rolname = :login", login=login)[0]
             assert row["rolpassword"].startswith("SCRAM-SHA-256$")
             assert not any(row[right] for right in ("rolsuper", "rolinherit", "rolcreaterole", "rolbypassrls"))
             with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
@@ -76,33 +76,39 @@ def test_migrating_makes_the_logins_that_are_missing(place: Place, logins: dict[
                 assert cursor.fetchall() == [(login,)]
 
 
-def test_a_login_keeps_no_role_beyond_its_process_type(place: Place, logins: dict[str, str], servers: Servers) -> None:
-    upgrade(place.owner_database_url, place.database_url, logins)
+def test_a_login_keeps_no_role_beyond_its_process_type(
+    databases: Databases, logins: dict[str, str], servers: Servers
+) -> None:
+    upgrade(databases.owner_database_url, databases.database_url, logins)
     login = parse_url(logins["web"]).username
-    place.rows(f'set role sluice_owner; grant sluice_operator, sluice_worker to "{login}"')
+    databases.rows(f'set role sluice_owner; grant sluice_operator, sluice_worker to "{login}"')
     own = {LOGIN_VARIABLES[name]: url for name, url in logins.items()}
     assert any(
-        level == "warn" and "sluice_operator, sluice_worker" in said for level, said in find(place, "Roles", **own)
+        level == "warn" and "sluice_operator, sluice_worker" in said for level, said in find(databases, "Roles", **own)
     )
-    upgrade(place.owner_database_url, place.database_url, logins)
-    assert memberships(place, f'"{login}"') == {"sluice_web", "sluice_door", "sluice_clerk"}
-    assert {level for level, _ in find(place, "Roles", **own)} == {"ok"}
+    upgrade(databases.owner_database_url, databases.database_url, logins)
+    assert memberships(databases, f'"{login}"') == {"sluice_web", "sluice_door", "sluice_clerk"}
+    assert {level for level, _ in find(databases, "Roles", **own)} == {"ok"}
 
 
-def test_a_login_of_two_process_types_has_the_roles_of_both(place: Place, logins: dict[str, str]) -> None:
-    upgrade(place.owner_database_url, None, {"settle": logins["settle"], "provider": logins["settle"]})
-    assert memberships(place, f'"{parse_url(logins["settle"]).username}"') == {"sluice_worker", "sluice_auditor"}
+def test_a_login_of_two_process_types_has_the_roles_of_both(databases: Databases, logins: dict[str, str]) -> None:
+    upgrade(databases.owner_database_url, None, {"settle": logins["settle"], "provider": logins["settle"]})
+    assert memberships(databases, f'"{parse_url(logins["settle"]).username}"') == {"sluice_worker", "sluice_auditor"}
 
 
-def test_the_command_makes_logins_from_the_environment(place: Place, logins: dict[str, str]) -> None:
-    Commands(place).text("migrate", DATABASE_WEB_URL=logins["web"])
-    assert memberships(place, f'"{parse_url(logins["web"]).username}"') == {"sluice_web", "sluice_door", "sluice_clerk"}
+def test_the_command_makes_logins_from_the_environment(databases: Databases, logins: dict[str, str]) -> None:
+    Commands(databases).text("migrate", DATABASE_WEB_URL=logins["web"])
+    assert memberships(databases, f'"{parse_url(logins["web"]).username}"') == {
+        "sluice_web",
+        "sluice_door",
+        "sluice_clerk",
+    }
 
 
 @pytest.mark.parametrize("process_type", LOGIN_ROLES)
-def test_a_login_acts_as_its_own_roles_and_no_other(place: Place, process_type: str) -> None:
+def test_a_login_acts_as_its_own_roles_and_no_other(databases: Databases, process_type: str) -> None:
     allowed = set()
-    with contextlib.closing(psycopg2.connect(place.login_urls[process_type])) as connection:
+    with contextlib.closing(psycopg2.connect(databases.login_urls[process_type])) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             for role in (
@@ -138,12 +144,14 @@ def test_every_duty_of_the_tasks_is_tried() -> None:
 
 
 @pytest.mark.parametrize("process_type", DUTIES)
-def test_a_workers_login_has_every_right_that_its_tasks_need(place: Place, tenant: Shop, process_type: str) -> None:
+def test_a_workers_login_has_every_right_that_its_tasks_need(
+    databases: Databases, tenant: Shop, process_type: str
+) -> None:
     for amount in ("25.00", "1.00"):
         tenant.deliver(tenant.body(tenant.deposit(), amount=amount))
     tenant.token("ann")
-    settings = Settings.from_environment(place.environment | {"SLUICE_PROCESS": f"worker-{process_type}"})
-    assert settings.database_url == place.login_urls[process_type]
+    settings = Settings.from_environment(databases.environment | {"SLUICE_PROCESS": f"worker-{process_type}"})
+    assert settings.database_url == databases.login_urls[process_type]
     database = open_database(settings, 2)
     runtime = replace(tenant.runtime, settings=settings, database=database)
     try:
@@ -152,22 +160,22 @@ def test_a_workers_login_has_every_right_that_its_tasks_need(place: Place, tenan
     finally:
         database.engine.dispose()
     if process_type == "settle":
-        assert place.value("select count(*) from webhook_work") == 0
+        assert databases.value("select count(*) from webhook_work") == 0
 
 
-def test_the_doctor_warns_of_one_login_for_all(place: Place) -> None:
-    assert {level for level, _ in find(place, "Logins")} == {"ok"}
-    ((level, said),) = find(place, "Logins", **dict.fromkeys(LOGIN_VARIABLES.values(), ""))
+def test_the_doctor_warns_of_one_login_for_all(databases: Databases) -> None:
+    assert {level for level, _ in find(databases, "Logins")} == {"ok"}
+    ((level, said),) = find(databases, "Logins", **dict.fromkeys(LOGIN_VARIABLES.values(), ""))
     assert level == "warn"
     assert all(variable in said for variable in LOGIN_VARIABLES.values())
-    ((level, said),) = find(place, "Logins", DATABASE_BEAT_URL="")
+    ((level, said),) = find(databases, "Logins", DATABASE_BEAT_URL="")
     assert (level, said.startswith("beat share")) == ("warn", True)
 
 
-def test_the_doctor_misses_a_login_and_a_role(place: Place, logins: dict[str, str], servers: Servers) -> None:
-    found = find(place, "Login", DATABASE_WEB_URL=logins["web"])
+def test_the_doctor_misses_a_login_and_a_role(databases: Databases, logins: dict[str, str], servers: Servers) -> None:
+    found = find(databases, "Login", DATABASE_WEB_URL=logins["web"])
     assert any(level == "fail" and str(parse_url(logins["web"]).username) in said for level, said in found)
-    upgrade(place.owner_database_url, None, {"web": logins["web"]})
-    place.rows(f'set role sluice_owner; revoke sluice_door from "{parse_url(logins["web"]).username}"')
-    found = find(place, "Roles", DATABASE_WEB_URL=logins["web"])
+    upgrade(databases.owner_database_url, None, {"web": logins["web"]})
+    databases.rows(f'set role sluice_owner; revoke sluice_door from "{parse_url(logins["web"]).username}"')
+    found = find(databases, "Roles", DATABASE_WEB_URL=logins["web"])
     assert any(level == "fail" and "no member of sluice_door: run `sluice migrate`" in said for level, said in found)

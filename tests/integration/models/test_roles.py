@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from app.services.webhooks import settle
 from models.database import Role
 from models.logins import ALL_ROLES, LOGIN_ROLES
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 
 # Written once, and true for ever after: no role updates them.
@@ -36,7 +36,7 @@ def refuse(tenant: Shop, role: Role, statement: str, **values: Any) -> str:
 @pytest.fixture(scope="module")
 def settled(servers: Servers) -> Iterator[Shop]:
     """A tenant with a completed payment, an open one, and a case; nothing that is tried on it is carried out."""
-    with servers.open_place() as place, place.open_runtime() as runtime:
+    with servers.open_databases() as databases, databases.open_runtime() as runtime:
         shop = make_shop(runtime)
         shop.deliver(shop.body(shop.deposit()))
         shop.deliver(shop.body(shop.deposit(), amount="1.00"))
@@ -45,8 +45,8 @@ def settled(servers: Servers) -> Iterator[Shop]:
         yield shop
 
 
-def test_no_role_may_update_a_whole_table(place: Place) -> None:
-    rows = place.rows(
+def test_no_role_may_update_a_whole_table(databases: Databases) -> None:
+    rows = databases.rows(
         "select c.relname || ' by ' || a.grantee::regrole as who from pg_class c"
         " cross join lateral aclexplode(c.relacl) as a"
         " where c.relnamespace = 'public'::regnamespace and a.privilege_type in ('UPDATE', 'TRUNCATE', 'REFERENCES',"
@@ -55,8 +55,8 @@ def test_no_role_may_update_a_whole_table(place: Place) -> None:
     assert rows == []
 
 
-def test_no_role_may_update_what_is_fixed(place: Place) -> None:
-    rows = place.rows(
+def test_no_role_may_update_what_is_fixed(databases: Databases) -> None:
+    rows = databases.rows(
         "select t.attrelid::regclass || '.' || t.attname as name, t.attname as attname from pg_attribute t"
         " cross join lateral aclexplode(t.attacl) as a where a.privilege_type = 'UPDATE'"
     )
@@ -137,9 +137,9 @@ def test_the_clerk_ends_pauses_of_its_tenants_providers_and_makes_none(settled: 
             assert connection.execute(text(end), {"id": settled.provider_id}).rowcount == count
 
 
-def writable(place: Place, role: str) -> set[str]:
+def writable(databases: Databases, role: str) -> set[str]:
     """Tables in which a role may write anything."""
-    rows = place.rows(
+    rows = databases.rows(
         "select c.relname as name from pg_class c where c.relnamespace = 'public'::regnamespace"
         " and c.relkind in ('r', 'p') and (has_table_privilege(:role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
         " or has_any_column_privilege(:role, c.oid, 'INSERT, UPDATE'))",
@@ -148,15 +148,15 @@ def writable(place: Place, role: str) -> set[str]:
     return {row["name"] for row in rows}
 
 
-def test_readers_write_nothing_but_results(place: Place) -> None:
-    assert writable(place, "sockets") == set()
-    assert writable(place, "door") == set()
-    assert writable(place, "auditor") == {"verification_runs", "verification_places", "alerts"}
+def test_readers_write_nothing_but_results(databases: Databases) -> None:
+    assert writable(databases, "sockets") == set()
+    assert writable(databases, "door") == set()
+    assert writable(databases, "auditor") == {"verification_runs", "verification_places", "alerts"}
 
 
 @pytest.mark.parametrize("role", ["web", "sockets", "door", "auditor", "clerk"])
-def test_credentials_and_secrets_are_out_of_reach(place: Place, role: str) -> None:
-    rows = place.rows(
+def test_credentials_and_secrets_are_out_of_reach(databases: Databases, role: str) -> None:
+    rows = databases.rows(
         "select attrelid::regclass || '.' || attname as name from pg_attribute where attnum > 0 and not attisdropped"
         " and attname in ('secret_sha256', 'secret_encrypted', 'api_key_encrypted', 'ticket_sha256')"
         " and attrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r')"
@@ -177,10 +177,10 @@ def test_sockets_reads_notifications_of_its_tenant_alone(settled: Shop) -> None:
         assert "permission denied" in refuse(settled, "sockets", f"select 1 from {table}")
 
 
-def test_roles_are_members_of_no_role_and_log_in_nowhere(place: Place) -> None:
+def test_roles_are_members_of_no_role_and_log_in_nowhere(databases: Databases) -> None:
     names = [f"sluice_{role}" for role in get_args(Role)]
-    assert place.rows("select 1 from pg_auth_members where member::regrole::text = any(:names)", names=names) == []
-    assert place.rows("select 1 from pg_roles where rolname = any(:names) and rolcanlogin", names=names) == []
+    assert databases.rows("select 1 from pg_auth_members where member::regrole::text = any(:names)", names=names) == []
+    assert databases.rows("select 1 from pg_roles where rolname = any(:names) and rolcanlogin", names=names) == []
 
 
 def test_every_role_has_a_process_type_that_needs_it() -> None:

@@ -45,7 +45,7 @@ _ROWS = st.lists(
     min_size=1,
     max_size=8,
 )
-_COLUMNS = {f"column_{place}": kind for place, kind in enumerate(_KINDS)}
+_COLUMNS = {f"column_{databases}": kind for databases, kind in enumerate(_KINDS)}
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

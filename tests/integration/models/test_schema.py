@@ -17,7 +17,7 @@ from models.database import Role
 from models.database_urls import psycopg2_url
 from models.migrations import newest_revision, upgrade
 from models.partitions import is_described
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from tests.support.catalogue import FUNCTIONS, function_names
 
@@ -25,8 +25,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 APPEND_ONLY = ("wallet_transactions", "audit_logs")
 
 
-def test_the_models_describe_the_migrated_schema(place: Place) -> None:
-    engine = create_engine(psycopg2_url(place.owner_database_url))
+def test_the_models_describe_the_migrated_schema(databases: Databases) -> None:
+    engine = create_engine(psycopg2_url(databases.owner_database_url))
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True, "include_name": is_described}
         context = MigrationContext.configure(connection, opts=options)
@@ -35,14 +35,14 @@ def test_the_models_describe_the_migrated_schema(place: Place) -> None:
     engine.dispose()
 
 
-def test_migrating_again_does_nothing(place: Place) -> None:
-    before = place.rows("select relname, relfilenode from pg_class order by oid")
-    upgrade(place.owner_database_url, place.database_url)
-    assert place.rows("select relname, relfilenode from pg_class order by oid") == before
+def test_migrating_again_does_nothing(databases: Databases) -> None:
+    before = databases.rows("select relname, relfilenode from pg_class order by oid")
+    upgrade(databases.owner_database_url, databases.database_url)
+    assert databases.rows("select relname, relfilenode from pg_class order by oid") == before
 
 
-def test_every_table_with_tenants_is_guarded(place: Place) -> None:
-    tables = place.rows(
+def test_every_table_with_tenants_is_guarded(databases: Databases) -> None:
+    tables = databases.rows(
         "select c.oid::regclass::text as name, relrowsecurity and relforcerowsecurity as guarded,"
         " exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id') as has_tenant"
         " from pg_class c where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace"
@@ -57,8 +57,8 @@ def test_every_table_with_tenants_is_guarded(place: Place) -> None:
     }
 
 
-def test_no_role_of_the_application_is_strong(place: Place) -> None:
-    roles = place.rows(
+def test_no_role_of_the_application_is_strong(databases: Databases) -> None:
+    roles = databases.rows(
         "select rolname, rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication as is_strong,"
         " rolinherit from pg_roles where rolname = 'sluice_app' or rolname = any(:names)",
         names=[f"sluice_{role}" for role in ROLES],
@@ -66,28 +66,28 @@ def test_no_role_of_the_application_is_strong(place: Place) -> None:
     assert len(roles) == 1 + len(ROLES)
     assert not any(row["is_strong"] for row in roles)
     assert [row["rolinherit"] for row in roles if row["rolname"] == "sluice_app"] == [False]
-    owners = place.rows(
+    owners = databases.rows(
         "select distinct pg_get_userbyid(relowner) as name from pg_class where relnamespace = 'public'::regnamespace"
     )
     assert owners == [{"name": "sluice_owner"}]
-    memberships = place.rows(
+    memberships = databases.rows(
         "select pg_get_userbyid(roleid) as name from pg_auth_members where member = 'sluice_app'::regrole"
     )
     assert {row["name"] for row in memberships} == {f"sluice_{role}" for role in ROLES}
 
 
-def test_the_login_alone_may_do_nothing(place: Place, tenant: Shop) -> None:
-    database = Database(place.database_url, 1)
+def test_the_login_alone_may_do_nothing(databases: Databases, tenant: Shop) -> None:
+    database = Database(databases.database_url, 1)
     for table in ("tenants", "payment_transactions", "wallets", "api_keys"):
         with pytest.raises(DBAPIError, match="permission denied"), database.engine.begin() as connection:
             connection.execute(text(f"select * from {table}"))
     database.engine.dispose()
 
 
-def attempt(place: Place, role: str, statement: str, tenant_id: uuid.UUID | None = None) -> str:
+def attempt(databases: Databases, role: str, statement: str, tenant_id: uuid.UUID | None = None) -> str:
     """Try a statement as a role; return the error's first line, or an empty text where it was carried out."""
-    strong = {"owner": place.owner_database_url, "super": place.superuser_url}
-    database = Database(strong.get(role, place.database_url), 1)
+    strong = {"owner": databases.owner_database_url, "super": databases.superuser_url}
+    database = Database(strong.get(role, databases.database_url), 1)
     try:
         if role in strong:
             with database.engine.begin() as connection:
@@ -103,23 +103,23 @@ def attempt(place: Place, role: str, statement: str, tenant_id: uuid.UUID | None
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
-def test_books_and_audit_are_append_only_for_everyone(place: Place, tenant: Shop, table: str) -> None:
+def test_books_and_audit_are_append_only_for_everyone(databases: Databases, tenant: Shop, table: str) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
     settle.settle_due(tenant.runtime)
-    before = place.rows(f"select * from {table} order by id")
+    before = databases.rows(f"select * from {table} order by id")
     assert before
     deeds = (f"update {table} set at = now()", f"delete from {table}", f"truncate {table}", f"truncate {table} cascade")
     for role in (*ROLES, "owner", "super"):
         for statement in deeds:
-            refused = attempt(place, role, statement, tenant.tenant_id)
+            refused = attempt(databases, role, statement, tenant.tenant_id)
             # Roles have no right to; who has every right meets the trigger.
             expected = "append-only" if role in ("owner", "super") else "permission denied"
             assert expected in refused, (role, statement)
-    assert place.rows(f"select * from {table} order by id") == before
+    assert databases.rows(f"select * from {table} order by id") == before
 
 
-def test_the_database_itself_refuses_broken_books(place: Place, tenant: Shop) -> None:
+def test_the_database_itself_refuses_broken_books(databases: Databases, tenant: Shop) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
     settle.settle_due(tenant.runtime)
@@ -137,7 +137,7 @@ def test_the_database_itself_refuses_broken_books(place: Place, tenant: Shop) ->
         "currency": "currency",
         "amount": "amount_minor",
     }
-    assert attempt(place, "super", copied.format(**honest)) == ""
+    assert attempt(databases, "super", copied.format(**honest)) == ""
     honest |= {"key": "'third'", "version": "wallet_version + 100"}
     for change, why in (
         ({"key": "transfer_key"}, "duplicate key"),
@@ -150,18 +150,18 @@ def test_the_database_itself_refuses_broken_books(place: Place, tenant: Shop) ->
         ({"amount": "0"}, "check constraint"),
         ({"amount": "-amount_minor"}, "check constraint"),
     ):
-        assert why in attempt(place, "super", copied.format(**honest | change)), change
+        assert why in attempt(databases, "super", copied.format(**honest | change)), change
     refused = "update payment_transactions set status = 'paid'"
-    assert "check constraint" in attempt(place, "super", refused)
-    assert "check constraint" in attempt(place, "super", "update payment_transactions set completed_at = null")
+    assert "check constraint" in attempt(databases, "super", refused)
+    assert "check constraint" in attempt(databases, "super", "update payment_transactions set completed_at = null")
 
 
 @pytest.mark.parametrize("table", ["wallets", "payment_transactions"])
-def test_what_entries_hang_on_stays(place: Place, tenant: Shop, table: str) -> None:
+def test_what_entries_hang_on_stays(databases: Databases, tenant: Shop, table: str) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
     settle.settle_due(tenant.runtime)
-    before = place.rows(f"select * from {table} order by id")
+    before = databases.rows(f"select * from {table} order by id")
     assert before
     deeds = (
         f"delete from {table}",
@@ -172,20 +172,20 @@ def test_what_entries_hang_on_stays(place: Place, tenant: Shop, table: str) -> N
     )
     for role in (*ROLES, "owner", "super"):
         for statement in deeds:
-            refused = attempt(place, role, statement, tenant.tenant_id)
+            refused = attempt(databases, role, statement, tenant.tenant_id)
             # Some roles may update other columns, so that it is the trigger that they meet.
             is_without_right = role in ROLES and "permission denied" in refused
             assert is_without_right or "keeps its rows" in refused, (role, statement, refused)
-    assert place.rows(f"select * from {table} order by id") == before
+    assert databases.rows(f"select * from {table} order by id") == before
 
 
-def test_public_may_execute_no_function(place: Place) -> None:
-    assert function_names(place, "has_function_privilege('public', f.oid, 'EXECUTE')") == set()
-    assert len(function_names(place, "true")) >= 20
+def test_public_may_execute_no_function(databases: Databases) -> None:
+    assert function_names(databases, "has_function_privilege('public', f.oid, 'EXECUTE')") == set()
+    assert len(function_names(databases, "true")) >= 20
 
 
-def test_functions_of_the_owner_resolve_names_in_the_temporary_schema_last(place: Place) -> None:
-    definers = place.rows(f"select f.signature, f.settings from ({FUNCTIONS}) as f where f.is_definer")
+def test_functions_of_the_owner_resolve_names_in_the_temporary_schema_last(databases: Databases) -> None:
+    definers = databases.rows(f"select f.signature, f.settings from ({FUNCTIONS}) as f where f.is_definer")
     assert len(definers) >= 15
     for row in definers:
         assert "search_path=pg_catalog, public, pg_temp" in row["settings"].split("; "), row["signature"]

@@ -17,7 +17,7 @@ from app.services.webhooks import settle
 from models import Database, buffer, prepared, read
 from models.database import single
 from models.statements import watched
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import make_shop
 
 BEAT = prepared("insert into heartbeats (name, at) values (:name, now())")
@@ -26,9 +26,9 @@ KNOWN = "select count(*) from pg_prepared_statements"
 
 
 @pytest.fixture
-def one_connection(place: Place) -> Iterator[Database]:
+def one_connection(databases: Databases) -> Iterator[Database]:
     """A database with one connection, so that all meet what one of them has left there."""
-    database = Database(place.database_url, 1)
+    database = Database(databases.database_url, 1)
     yield database
     database.engine.dispose()
 
@@ -58,8 +58,8 @@ def test_what_is_about_many_rows_is_planned_for_them(one_connection: Database) -
     assert count_known(one_connection) == 0
 
 
-def test_nothing_is_prepared_where_a_pooler_forbids_it(place: Place, runtime: Runtime) -> None:
-    database = Database(place.database_url, 1, prepares=False)
+def test_nothing_is_prepared_where_a_pooler_forbids_it(databases: Databases, runtime: Runtime) -> None:
+    database = Database(databases.database_url, 1, prepares=False)
     shop = make_shop(dataclasses.replace(runtime, database=database))
     payment = shop.deposit()
     shop.deliver(shop.body(payment))
@@ -117,8 +117,8 @@ def test_an_error_carries_no_values(one_connection: Database) -> None:
     assert secret not in str(raised.value)
 
 
-def end_sessions(place: Place) -> None:
-    place.rows(
+def end_sessions(databases: Databases) -> None:
+    databases.rows(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
     )
@@ -145,13 +145,13 @@ def look_at_nothing(database: Database) -> list[int]:
 
 @pytest.mark.parametrize("look", [look_alone, look_by_message, look_by_sqlalchemy, look_at_nothing])
 def test_a_lost_connection_takes_the_others_of_its_pool_along(
-    place: Place, runtime: Runtime, look: Callable[[Database], list[int]]
+    databases: Databases, runtime: Runtime, look: Callable[[Database], list[int]]
 ) -> None:
     database = runtime.database
     with database.transaction("worker") as one, database.transaction("worker") as two:
         one.execute(text("select 1"))
         two.execute(text("select 1"))
-    end_sessions(place)
+    end_sessions(databases)
     with pytest.raises(OperationalError) as raised:
         look(database)
     assert raised.value.connection_invalidated
@@ -159,11 +159,13 @@ def test_a_lost_connection_takes_the_others_of_its_pool_along(
         assert look(database) == [1]
 
 
-def test_a_connection_lost_in_a_transaction_is_told_and_replaced(place: Place, one_connection: Database) -> None:
+def test_a_connection_lost_in_a_transaction_is_told_and_replaced(
+    databases: Databases, one_connection: Database
+) -> None:
     def lose_it() -> None:
         with one_connection.transaction("worker", by_keys="few") as connection:
             assert names(connection, "lost") == []
-            end_sessions(place)
+            end_sessions(databases)
             buffer(connection, BEAT, {"name": "lost"})
 
     with pytest.raises(OperationalError):
@@ -211,19 +213,19 @@ TABLES = (
 
 
 def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
-    place: Place, runtime: Runtime, one_connection: Database
+    databases: Databases, runtime: Runtime, one_connection: Database
 ) -> None:
     """The same connection for all: its first plans were made when there was next to nothing to read."""
     for table in TABLES:
         # It would do within seconds what this test does by itself, and be counted.
-        place.rows(f"alter table {table} set (autovacuum_enabled = false)")
+        databases.rows(f"alter table {table} set (autovacuum_enabled = false)")
     shop = make_shop(dataclasses.replace(runtime, database=one_connection))
 
     def count_blocks() -> int:
         with one_connection.transaction("worker") as connection:
             connection.execute(text("select pg_stat_force_next_flush()"))
         return int(
-            place.value(
+            databases.value(
                 "select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0))"
                 " from pg_statio_user_tables"
             )
@@ -241,8 +243,8 @@ def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
 
     count_one()
     with_few = count_one()
-    place.rows(GROWN, tenant=shop.tenant_id, provider=shop.provider_id)
-    place.rows("analyze")
+    databases.rows(GROWN, tenant=shop.tenant_id, provider=shop.provider_id)
+    databases.rows("analyze")
     count_one()
     with_many = count_one()
     # Some forty trees are a level or two higher; one look over a table would be hundreds of pages.

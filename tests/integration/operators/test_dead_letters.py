@@ -101,11 +101,15 @@ def test_an_orphan_is_redriven_once_its_payment_could_be_there(engine: Engine, s
     first, second = api.send("POST", path).json(), api.send("POST", path).json()
     assert (first["state"], second["state"], second["effect"]) == ("redriven", "redriven", "redriven already")
     assert [step["action"] for step in second["history"]] == ["redriven"]
-    assert engine.place.value("select count(*) from webhook_work where webhook_id = :id", id=case["webhook_id"]) == 1
+    assert (
+        engine.databases.value("select count(*) from webhook_work where webhook_id = :id", id=case["webhook_id"]) == 1
+    )
     for _ in range(5):
         engine.make_webhooks_due()
         engine.settle()
-    rows = engine.place.rows("select state from dead_letters where webhook_id = :id order by id", id=case["webhook_id"])
+    rows = engine.databases.rows(
+        "select state from dead_letters where webhook_id = :id order by id", id=case["webhook_id"]
+    )
     assert [row["state"] for row in rows] == ["redriven", "open"]
 
 
@@ -143,7 +147,7 @@ def test_a_call_that_fails_again_after_a_redrive_is_the_same_case_open_again(
     again = open_case(api, payment_id=str(payment.id))
     assert (again["id"], again["state"], again["closed_at"]) == (case["id"], "open", None)
     alerts = "select count(*) from alerts where tenant_id = :id and kind = 'provider_refused_us'"
-    assert engine.place.value(alerts, id=shop.tenant_id) == 2
+    assert engine.databases.value(alerts, id=shop.tenant_id) == 2
 
 
 def test_many_are_counted_shown_dry_and_redriven_at_a_pace(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
@@ -151,14 +155,14 @@ def test_many_are_counted_shown_dry_and_redriven_at_a_pace(front: Stack, engine:
     path = "/api/dead-letters/redrive?reason=underpaid&limit=3"
     dry = api.send("POST", f"{path}&dry_run=true").json()
     assert (dry["count"], dry["dry_run"], [row["redriven"] for row in dry["data"]]) == (5, True, [False] * 3)
-    assert engine.place.value("select count(*) from webhook_work where tenant_id = :id", id=shop.tenant_id) == 0
+    assert engine.databases.value("select count(*) from webhook_work where tenant_id = :id", id=shop.tenant_id) == 0
     done = api.send("POST", path).json()
     assert [row["redriven"] for row in done["data"]] == [True] * 3
-    spread = engine.place.rows(
+    spread = engine.databases.rows(
         "select due_at - min(due_at) over () as after from webhook_work where tenant_id = :id", id=shop.tenant_id
     )
     assert max(row["after"].total_seconds() for row in spread) >= 0.03
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     listed = commands.json("dead-letters", "list", "--tenant", str(shop.tenant_id), "--filter", "kind=webhook")["data"]
     assert {row["payment_id"] for row in listed} == {str(payment.id) for payment in payments}
     words = ("dead-letters", "redrive", "--tenant", str(shop.tenant_id), "--filter", "older-than=1h")
@@ -194,7 +198,7 @@ def test_pages_filters_and_roles(front: Stack, engine: Engine, shop: Shop, api: 
 
 
 def test_the_command_line_shows_accepts_and_rejects(front: Stack, engine: Engine, shop: Shop) -> None:
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     first, second = hold(engine, shop), hold(engine, shop)
     ids = {
         row["payment_id"]: row["id"]
@@ -205,7 +209,7 @@ def test_the_command_line_shows_accepts_and_rejects(front: Stack, engine: Engine
     assert "deposit of 10.00 USD" in commands.text("dead-letters", "accept", ids[str(first.id)], "--yes")
     assert "rejected by a person" in commands.text("dead-letters", "reject", ids[str(second.id)], "--yes")
     assert "not open any more: accepted" in commands.error("dead-letters", "reject", ids[str(first.id)], "--yes")
-    actors = engine.place.rows(
+    actors = engine.databases.rows(
         "select kind, actor from audit_logs where tenant_id = :id and kind like 'dead_letter_%' order by id",
         id=shop.tenant_id,
     )
@@ -217,7 +221,7 @@ def test_a_settled_webhook_can_be_replayed_and_credits_nothing_again(front: Stac
     payment = engine.start(shop)
     receipt = shop.deliver(shop.body(payment))
     engine.settle()
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     assert "duplicate" in commands.json("webhooks", "replay", str(receipt.webhook_id))["effect"]
     engine.settle()
     assert engine.verdicts(payment.id) == [("processed", "duplicate")]
@@ -229,9 +233,9 @@ def test_a_replay_is_not_judged_by_the_clock_again(engine: Engine, shop: Shop) -
     payment = engine.start(shop)
     receipt = shop.deliver(shop.body(payment, amount="10.00"))
     engine.settle()
-    engine.place.rows(
+    engine.databases.rows(
         "update payment_webhooks set received_at = now() - interval '30 days' where id = :id", id=receipt.webhook_id
     )
-    case_id = engine.place.value("select id from dead_letters where payment_id = :id", id=payment.id)
+    case_id = engine.databases.value("select id from dead_letters where payment_id = :id", id=payment.id)
     resolve.reject(shop.runtime, shop.tenant_id, case_id, ACTOR)
     assert shop.payment(payment.id).status == "processing"

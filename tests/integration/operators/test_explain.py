@@ -17,7 +17,7 @@ from app.core.payment import Payment
 from app.services.payments import deposits
 from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 from tests.support import books
 
@@ -26,34 +26,34 @@ from tests.support import books
 class Told:
     """Busy books, and one payment of each kind in them."""
 
-    place: Place
+    databases: Databases
     shop: Shop
     payments: dict[str, Payment]
 
     def explain(self, kind: str, *arguments: str) -> str:
         """Run the command for the payment of a kind as an operator does and return what it prints."""
-        done = run_explain(self.place, str(self.payments[kind].id), *arguments)
+        done = run_explain(self.databases, str(self.payments[kind].id), *arguments)
         assert done.exit_code == 0, done.stderr
         return done.stdout
 
 
-def run_explain(place: Place, *arguments: str) -> Result:
+def run_explain(databases: Databases, *arguments: str) -> Result:
     """Run the command in this process."""
-    return CliRunner().invoke(main, ["payments", "explain", *arguments], env=place.environment)
+    return CliRunner().invoke(main, ["payments", "explain", *arguments], env=databases.environment)
 
 
 @pytest.fixture(scope="module")
 def told(servers: Servers) -> Iterator[Told]:
     """Books in which everything has happened, a refused delivery among it."""
-    with servers.open_place() as place, place.open_runtime() as runtime:
+    with servers.open_databases() as databases, databases.open_runtime() as runtime:
         shop = make_shop(runtime)
-        made = books.make_busy(place, shop, users=1)
+        made = books.make_busy(databases, shop, users=1)
         made["client"] = deposits.create_deposit(runtime, shop.client("bob"), new_deposit()).payment
         body = shop.body(made["paid"])
         forged = Delivery("payment-success", None, shop.sign(body, secret="whsec_" + "A" * 43 + "="), body, "192.0.2.7")
         with pytest.raises(WebhookRejected):
             receive.receive(runtime, forged)
-        yield Told(place, shop, made)
+        yield Told(databases, shop, made)
 
 
 def new_deposit() -> deposits.Deposit:
@@ -138,7 +138,7 @@ def test_draws_the_flow_of_the_seed(told: Told) -> None:
 
 
 def test_says_when_there_is_no_such_payment(told: Told) -> None:
-    done = run_explain(told.place, str(uuid.uuid4()))
+    done = run_explain(told.databases, str(uuid.uuid4()))
     assert done.exit_code == 1
     assert "there is no payment" in done.stderr
-    assert run_explain(told.place, "nonsense").exit_code == 2
+    assert run_explain(told.databases, "nonsense").exit_code == 2

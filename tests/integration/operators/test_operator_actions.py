@@ -66,13 +66,13 @@ class Scene:
     def exhaust(self) -> None:
         """Let waiting webhooks use up their attempts."""
         waiting = "select count(*) from webhook_work where tenant_id = :id"
-        while self.front.place.value(waiting, id=self.shop.tenant_id):
+        while self.front.databases.value(waiting, id=self.shop.tenant_id):
             self.engine.make_webhooks_due()
             self.engine.settle()
 
     def work(self) -> None:
         """Do what an action made due."""
-        self.front.place.rows("delete from provider_breakers")
+        self.front.databases.rows("delete from provider_breakers")
         self.engine.call()
         self.exhaust()
         self.engine.number()
@@ -106,7 +106,7 @@ def webhook_attempts_exhausted(scene: Scene) -> Payment:
     payment = scene.start()
     receipt = scene.shop.deliver(scene.shop.body(payment))
     query = "update webhook_work set attempts = 5 where webhook_id = :id"
-    scene.front.place.rows(query, id=receipt.webhook_id)
+    scene.front.databases.rows(query, id=receipt.webhook_id)
     scene.engine.settle()
     return payment
 
@@ -185,7 +185,7 @@ def refund_of_money_that_never_came(scene: Scene) -> Payment:
     payment = scene.start()
     scene.refund(payment, "25.00")
     scene.deliver(payment, "cancelled")
-    rows = scene.front.place.rows
+    rows = scene.front.databases.rows
     rows("update payment_transactions set expires_at = now() - interval '2 days' where id = :id", id=payment.id)
     rows("update waiting_reversals set due_at = now() where payment_id = :id", id=payment.id)
     waiting_reversals.end_waiting(scene.shop.runtime)
@@ -212,14 +212,14 @@ def close_refused(scene: Scene) -> Payment:
 
 def call_attempts_exhausted(scene: Scene) -> Payment:
     query = "update payment_providers set attempts_max = 1 where id = :id"
-    scene.front.place.rows(query, id=scene.shop.provider_id)
+    scene.front.databases.rows(query, id=scene.shop.provider_id)
     return scene.start(create={"status": 500, "times": 1})
 
 
 def call_refused_of_a_payment_that_completed(scene: Scene) -> Payment:
     payment = create_refused(scene)
     case = "update dead_letters set case_key = null where payment_id = :id"
-    scene.front.place.rows(case, id=payment.id)
+    scene.front.databases.rows(case, id=payment.id)
     scene.deliver(payment)
     return payment
 
@@ -332,11 +332,11 @@ def act(scene: Scene, action: str, letter: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.make.__name__)
 def test_every_action_leaves_the_books_whole_and_one_ends_it(front: Stack, row: Row) -> None:
-    engine, ended = Engine(front.runtime, front.place), set()
+    engine, ended = Engine(front.runtime, front.databases), set()
     for action in ("redrive", "replay", "accept", "reject"):
         scene = Scene(front, engine, front.make_shop())
         payment = row.make(scene)
-        letters = front.place.rows("select * from dead_letters where tenant_id = :id", id=scene.shop.tenant_id)
+        letters = front.databases.rows("select * from dead_letters where tenant_id = :id", id=scene.shop.tenant_id)
         assert {(letter["reason"], letter["state"]) for letter in letters} == {(row.reason, "open")}
         if action == "replay" and letters[0]["webhook_id"] is None:
             continue
@@ -346,7 +346,7 @@ def test_every_action_leaves_the_books_whole_and_one_ends_it(front: Stack, row: 
         report = prove(front.runtime.database, "full", scene.shop.tenant_id)
         assert report.is_whole, (action, report.as_json())
         assert balance(scene, payment) == row.balances.get(action, 0), action
-        state = front.place.value("select state from dead_letters where id = :id", id=letters[0]["id"])
+        state = front.databases.value("select state from dead_letters where id = :id", id=letters[0]["id"])
         if state != "open":
             ended.add(action)
     assert ended, "no action ends it"
@@ -355,16 +355,16 @@ def test_every_action_leaves_the_books_whole_and_one_ends_it(front: Stack, row: 
 def balance(scene: Scene, payment: Payment) -> int:
     """Minor units in all of the user's wallets."""
     query = "select coalesce(sum(balance_minor), 0)::bigint from wallets where tenant_id = :tenant and user_id = :user"
-    return int(scene.front.place.value(query, tenant=scene.shop.tenant_id, user=payment.user_id))
+    return int(scene.front.databases.value(query, tenant=scene.shop.tenant_id, user=payment.user_id))
 
 
 def test_rows_that_earlier_redrives_wrote_pass(front: Stack, engine: Engine, shop: Shop) -> None:
     """Audit rows cannot be mended: a null for the webhook, and a webhook that another provider sent."""
     scene = Scene(front, engine, shop)
     payment = payment_of_another_provider(scene)
-    (letter,) = front.place.rows("select * from dead_letters where tenant_id = :id", id=shop.tenant_id)
+    (letter,) = front.databases.rows("select * from dead_letters where tenant_id = :id", id=shop.tenant_id)
     for webhook_id in (None, str(letter["webhook_id"])):
-        front.place.rows(
+        front.databases.rows(
             "insert into audit_logs (tenant_id, actor, kind, payment_id, detail) values"
             " (:tenant, 'operator:test', 'dead_letter_redriven', :payment, cast(:detail as jsonb))",
             tenant=shop.tenant_id,
@@ -381,5 +381,5 @@ def test_a_payment_keeps_clear_of_another_providers_webhook(front: Stack, engine
     payment = payment_of_another_provider(Scene(front, engine, shop))
     assert engine.dead_letters(payment.id) == []
     assert engine.verdicts(payment.id) == []
-    (letter,) = front.place.rows("select * from dead_letters where tenant_id = :id", id=shop.tenant_id)
+    (letter,) = front.databases.rows("select * from dead_letters where tenant_id = :id", id=shop.tenant_id)
     assert (letter["payment_id"], letter["webhook_id"] is None) == (None, False)

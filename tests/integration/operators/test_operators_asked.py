@@ -25,7 +25,7 @@ DECISIONS = {"accept": ("deposit of ", "accepted"), "reject": ("rejected by a pe
 @pytest.fixture
 def commands(front: Stack) -> Commands:
     """The operator's command line."""
-    return Commands(front.place)
+    return Commands(front.databases)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def case(engine: Engine, shop: Shop, api: Api) -> dict[str, Any]:
 
 def state(engine: Engine, case: dict[str, Any]) -> tuple[str, int]:
     """The case's state, and how many entries its payment has."""
-    found = engine.place.value("select state from dead_letters where id = :id", id=case["id"])
+    found = engine.databases.value("select state from dead_letters where id = :id", id=case["id"])
     return found, len(engine.entries(uuid.UUID(case["payment_id"])))
 
 
@@ -84,7 +84,7 @@ def test_a_yes_acts_and_keeps_the_reason(
 
 
 def audited(engine: Engine, case: dict[str, Any]) -> list[dict[str, Any]]:
-    return engine.place.rows(
+    return engine.databases.rows(
         "select actor, detail from audit_logs where kind like 'dead_letter_%' and detail->>'dead_letter_id' = :id",
         id=case["id"],
     )
@@ -167,7 +167,7 @@ def test_a_redrive_asks_where_it_moves_money_and_with_a_filter(
     replay = commands.run("webhooks", "replay", str(webhook_id))
     assert (replay.exit_code, "deposit of " in replay.stderr) == (2, True)
     assert engine.entries(payment.id) == []
-    assert engine.place.value("select count(*) from webhook_work where webhook_id = :id", id=webhook_id) == 0
+    assert engine.databases.value("select count(*) from webhook_work where webhook_id = :id", id=webhook_id) == 0
     assert commands.json("webhooks", "replay", str(webhook_id), "--dry-run")["dry_run"] is True
     assert commands.json("dead-letters", "redrive", orphan["id"], "--yes")["data"][0]["redriven"] is True
     engine.settle()
@@ -175,7 +175,7 @@ def test_a_redrive_asks_where_it_moves_money_and_with_a_filter(
     # Its money has moved: once more has no effect, and is not asked about.
     said = commands.json("webhooks", "replay", str(webhook_id), "--reason", "to be sure")
     assert "duplicate" in said["effect"]
-    (row,) = engine.place.rows(
+    (row,) = engine.databases.rows(
         "select actor, detail from audit_logs where kind = 'webhook_replayed' and tenant_id = :id", id=shop.tenant_id
     )
     assert (row["actor"], row["detail"]["operator_reason"]) == (LOCAL, "to be sure")
@@ -189,7 +189,7 @@ def orphaned_success(engine: Engine, shop: Shop, payment_id: uuid.UUID) -> uuid.
     for _ in range(5):
         engine.make_webhooks_due()
         engine.settle()
-    engine.place.rows(
+    engine.databases.rows(
         "update payment_webhooks set payment_id = :payment, body = convert_to(:body, 'UTF8') where id = :id",
         payment=payment_id,
         body=json.dumps(body),
@@ -212,12 +212,12 @@ def test_the_document_names_the_optional_reason(api: Api) -> None:
 def test_at_a_terminal_what_cuts_access_off_is_asked_about(
     front: Stack, engine: Engine, shop: Shop, action: tuple[str, str], answer: str, code: int
 ) -> None:
-    key_id = front.place.value("select id from api_keys where tenant_id = :id", id=shop.tenant_id)
+    key_id = front.databases.value("select id from api_keys where tenant_id = :id", id=shop.tenant_id)
     subject = str(key_id if action[0] == "keys" else shop.provider_id)
     said, done = at_a_terminal((*action, subject, "--reason", "left the company"), answer, front)
     assert (done, subject in said) == (code, True), said
     kind = "key_revoked" if action[0] == "keys" else "provider_disabled"
-    rows = engine.place.rows(
+    rows = engine.databases.rows(
         "select detail from audit_logs where tenant_id = :id and kind = :kind", id=shop.tenant_id, kind=kind
     )
     assert [row["detail"]["operator_reason"] for row in rows] == (["left the company"] if code == 0 else [])
@@ -229,7 +229,7 @@ def at_a_terminal(arguments: tuple[str, ...], answer: str, front: Stack) -> tupl
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", *arguments],
-            env=dict(os.environ) | front.place.environment,
+            env=dict(os.environ) | front.databases.environment,
             stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -244,5 +244,5 @@ def at_a_terminal(arguments: tuple[str, ...], answer: str, front: Stack) -> tupl
 
 
 def test_a_script_that_revokes_a_key_is_not_asked(commands: Commands, engine: Engine, shop: Shop) -> None:
-    key_id = engine.place.value("select id from api_keys where tenant_id = :id", id=shop.tenant_id)
+    key_id = engine.databases.value("select id from api_keys where tenant_id = :id", id=shop.tenant_id)
     assert commands.json("keys", "revoke", str(key_id))["revoked"] is True

@@ -28,7 +28,7 @@ def reasons(report: Report) -> list[str]:
 
 
 def cases_of(engine: Engine, shop: Shop) -> list[tuple[str, str]]:
-    rows = engine.place.rows(
+    rows = engine.databases.rows(
         "select reason, state from dead_letters where tenant_id = :id and kind = 'reconciliation' order by created_at",
         id=shop.tenant_id,
     )
@@ -80,7 +80,7 @@ def test_money_for_an_ended_payment_is_a_case_whose_redrive_credits_it(
     assert reasons(run(shop)) == ["state"]
     assert cases_of(engine, shop) == [("state", "open")]
     assert engine.entries(payment.id) == []
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     (row,) = commands.json("dead-letters", "list", "--filter", f"payment={payment.id}")["data"]
     commands.json("dead-letters", "redrive", row["id"])
     engine.call()
@@ -176,7 +176,7 @@ def test_a_difference_about_what_was_given_back_goes_when_it_is_booked(
 
 
 def test_the_command_says_it_with_its_exit_code(front: Stack, engine: Engine, shop: Shop) -> None:
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     words = ("reconcile", "--provider", str(shop.provider_id), "--from", "2026-01-01")
     assert commands.json(*words)["differences"] == []
     payment = engine.start(shop)
@@ -187,7 +187,7 @@ def test_the_command_says_it_with_its_exit_code(front: Stack, engine: Engine, sh
     commands.json("dead-letters", "reject", case["id"], "--yes")
     assert commands.json(*words)["differences"] == []
     commands.error(*words, "--to", "2025-01-01", code=2)
-    front.place.rows(
+    front.databases.rows(
         "update payment_providers set api_base_url = 'http://127.0.0.1:9' where id = :id", id=shop.provider_id
     )
     commands.error(*words, code=3)

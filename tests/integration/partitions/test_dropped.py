@@ -15,7 +15,7 @@ from app.services.payments import timeline
 from app.services.records import notifications
 from app.services.verification import choose_mode, prove, prove_due
 from models.partitions import PARTITIONED
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from tests.support.aging import make_months, month_ago, seal_and_prove
 from tests.support.months import ACTOR, drop, homes, month_name, names, pay, pay_for_months
@@ -23,73 +23,75 @@ from tests.support.months import ACTOR, drop, homes, month_name, names, pay, pay
 REPLICA = "set session_replication_role = replica; "
 
 
-def why(place: Place, table: str, months: int = 2) -> str:
+def why(databases: Databases, table: str, months: int = 2) -> str:
     """Why the month so many ago would not be dropped."""
-    return "; ".join(drop(place, 1, is_dry_run=True)[month_name(table, months)].why)
+    return "; ".join(drop(databases, 1, is_dry_run=True)[month_name(table, months)].why)
 
 
 @pytest.fixture
-def old(place: Place, tenant: Shop) -> Shop:
+def old(databases: Databases, tenant: Shop) -> Shop:
     """A tenant with paid payments two months ago, one month ago and today, sealed and proved."""
-    return pay_for_months(place, tenant)
+    return pay_for_months(databases, tenant)
 
 
-def test_whole_months_are_dropped_and_the_books_still_hold(place: Place, runtime: Runtime, old: Shop) -> None:
-    rows = {table: homes(place, table)[month_name(table, 2)] for table in PARTITIONED}
-    entries = place.rows("select * from wallet_transactions order by id")
-    done = drop(place, 1)
+def test_whole_months_are_dropped_and_the_books_still_hold(databases: Databases, runtime: Runtime, old: Shop) -> None:
+    rows = {table: homes(databases, table)[month_name(table, 2)] for table in PARTITIONED}
+    entries = databases.rows("select * from wallet_transactions order by id")
+    done = drop(databases, 1)
     assert {name: (each.is_dropped, each.rows, each.tenants) for name, each in done.items()} == {
         month_name(table, 2): (True, count, 1) for table, count in rows.items()
     }
-    assert not names(place) & set(done)
+    assert not names(databases) & set(done)
     # Also before the sealer has come by.
     assert prove(runtime.database, "full").is_whole
     assert prove(runtime.database, "incremental").is_whole
-    seal_and_prove(place)
+    seal_and_prove(databases)
     pay(old)
-    seal_and_prove(place)
+    seal_and_prove(databases)
     report = prove(runtime.database, "full")
-    assert report.counts["seals"] == place.value("select count(*) from audit_seals")
-    assert place.rows("select * from wallet_transactions where at < now() - interval '1 hour' order by id") == [
+    assert report.counts["seals"] == databases.value("select count(*) from audit_seals")
+    assert databases.rows("select * from wallet_transactions where at < now() - interval '1 hour' order by id") == [
         entry for entry in entries if entry["at"] < month_ago(0)
     ]
-    kept = place.value(
+    kept = databases.value(
         "select count(*) from webhook_keys where webhook_id < first_id(:at)", at=month_ago(1).replace(day=1, hour=0)
     )
     assert kept == rows["payment_webhooks"]
 
 
-def test_each_drop_is_told_in_the_chain(place: Place, runtime: Runtime, old: Shop) -> None:
+def test_each_drop_is_told_in_the_chain(databases: Databases, runtime: Runtime, old: Shop) -> None:
     other = make_shop(runtime)
-    seal_and_prove(place)
-    drop(place, 1)
-    told = place.rows("select tenant_id, actor, detail from audit_logs where kind = 'partition_dropped' order by id")
+    seal_and_prove(databases)
+    drop(databases, 1)
+    told = databases.rows(
+        "select tenant_id, actor, detail from audit_logs where kind = 'partition_dropped' order by id"
+    )
     assert [(row["tenant_id"], row["actor"]) for row in told] == [(old.tenant_id, ACTOR)] * 3
     assert [row["detail"]["table"] for row in told] == list(PARTITIONED)
     assert {row["detail"]["begins_at"] for row in told} == {f"{month_ago(2):%Y-%m}-01"}
     assert {row["detail"]["ends_at"] for row in told} == {f"{month_ago(1):%Y-%m}-01"}
     seals.seal_due(runtime)
-    assert place.value("select count(*) from audit_work") == 0
-    assert place.value("select count(*) from dropped_partitions where tenant_id = :id", id=other.tenant_id) == 0
+    assert databases.value("select count(*) from audit_work") == 0
+    assert databases.value("select count(*) from dropped_partitions where tenant_id = :id", id=other.tenant_id) == 0
 
 
-def test_drops_follow_one_from_the_other(place: Place, runtime: Runtime, old: Shop) -> None:
-    drop(place, 1)
-    seal_and_prove(place)
-    drop(place, 0)
-    seal_and_prove(place)
-    assert place.value("select count(*) from dropped_partitions") == 6
-    assert homes(place, "payment_webhooks").keys() == {month_name("payment_webhooks", 0)}
+def test_drops_follow_one_from_the_other(databases: Databases, runtime: Runtime, old: Shop) -> None:
+    drop(databases, 1)
+    seal_and_prove(databases)
+    drop(databases, 0)
+    seal_and_prove(databases)
+    assert databases.value("select count(*) from dropped_partitions") == 6
+    assert homes(databases, "payment_webhooks").keys() == {month_name("payment_webhooks", 0)}
     assert prove_due(runtime).is_whole
 
 
-def test_a_dry_run_changes_nothing(place: Place, old: Shop) -> None:
-    before = names(place)
-    done = drop(place, 0, is_dry_run=True)
+def test_a_dry_run_changes_nothing(databases: Databases, old: Shop) -> None:
+    before = names(databases)
+    done = drop(databases, 0, is_dry_run=True)
     assert len(done) == 2 * len(PARTITIONED)
     assert not any(each.is_dropped or each.why for each in done.values())
-    assert names(place) == before
-    assert place.value("select count(*) from dropped_partitions") == 0
+    assert names(databases) == before
+    assert databases.value("select count(*) from dropped_partitions") == 0
 
 
 def test_the_list_tells_what_goes_first(runtime: Runtime, old: Shop) -> None:
@@ -172,52 +174,52 @@ NEEDS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.parametrize("need", NEEDS)
-def test_a_month_that_something_needs_stays(place: Place, old: Shop, need: str) -> None:
+def test_a_month_that_something_needs_stays(databases: Databases, old: Shop, need: str) -> None:
     table, statement, words = NEEDS[need]
-    place.rows(REPLICA + statement)
-    assert words in why(place, table)
-    drop(place, 1)
-    assert month_name(table, 2) in names(place)
+    databases.rows(REPLICA + statement)
+    assert words in why(databases, table)
+    drop(databases, 1)
+    assert month_name(table, 2) in names(databases)
     # What is younger is not dropped past it, in the same table.
-    drop(place, 0)
-    assert month_name(table, 1) in names(place)
+    drop(databases, 0)
+    assert month_name(table, 1) in names(databases)
 
 
-def test_the_present_month_is_never_dropped(place: Place, old: Shop) -> None:
-    done = drop(place, -2)
+def test_the_present_month_is_never_dropped(databases: Databases, old: Shop) -> None:
+    done = drop(databases, -2)
     assert done[month_name("audit_logs", 0)].why == ("its month is not over",)
-    assert {month_name(table, 0) for table in PARTITIONED} <= names(place)
-    assert {f"{table}_default" for table in PARTITIONED} <= names(place)
+    assert {month_name(table, 0) for table in PARTITIONED} <= names(databases)
+    assert {f"{table}_default" for table in PARTITIONED} <= names(databases)
 
 
-def test_a_partition_in_use_is_left_alone(place: Place, old: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_in_use_is_left_alone(databases: Databases, old: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dropping, "LOCK_TRIES", 2)
-    reader = psycopg2.connect(place.superuser_url)
+    reader = psycopg2.connect(databases.superuser_url)
     with reader, reader.cursor() as cursor:
         cursor.execute("select count(*) from payment_webhooks")
         with pytest.raises(RequestRejected, match="payment_webhooks stays in use; nothing of it was dropped"):
-            drop(place, 1)
+            drop(databases, 1)
         # Whoever waited behind the attempt has gone on.
         pay(old)
     reader.close()
-    assert month_name("payment_webhooks", 2) in names(place)
-    assert place.value("select count(*) from dropped_partitions") == 0
-    assert drop(place, 1)[month_name("payment_webhooks", 2)].is_dropped
+    assert month_name("payment_webhooks", 2) in names(databases)
+    assert databases.value("select count(*) from dropped_partitions") == 0
+    assert drop(databases, 1)[month_name("payment_webhooks", 2)].is_dropped
 
 
-def test_stories_of_old_payments_are_shorter_and_still_told(place: Place, runtime: Runtime, old: Shop) -> None:
-    payment_id = place.value("select id from payment_transactions order by created_at limit 1")
-    drop(place, 1)
+def test_stories_of_old_payments_are_shorter_and_still_told(databases: Databases, runtime: Runtime, old: Shop) -> None:
+    payment_id = databases.value("select id from payment_transactions order by created_at limit 1")
+    drop(databases, 1)
     story = explain.read_story(runtime, payment_id)
     assert [event["kind"] for event in story["events"]] == ["entry", "entry"]
     assert [e["kind"] for e in timeline.read_timeline(runtime.database, old.tenant_id, payment_id)] == ["entry"] * 2
 
 
-def test_notifications_begin_with_the_oldest_held(place: Place, runtime: Runtime, old: Shop) -> None:
+def test_notifications_begin_with_the_oldest_held(databases: Databases, runtime: Runtime, old: Shop) -> None:
     before = notifications.read_after(runtime.database, old.tenant_id, None, 0, 100)
     assert [row["id"] for row in before] == [1, 2, 3, 4, 5]
-    drop(place, 1)
-    held = place.rows("select held_after, last_number from notification_counters")
+    drop(databases, 1)
+    held = databases.rows("select held_after, last_number from notification_counters")
     assert held == [{"held_after": 2, "last_number": 5}]
     assert notifications.read_after(runtime.database, old.tenant_id, None, 0, 100) == before[2:]
     assert notifications.read_after(runtime.database, old.tenant_id, "bob", 0, 100) == [before[3]]
@@ -225,21 +227,21 @@ def test_notifications_begin_with_the_oldest_held(place: Place, runtime: Runtime
     assert [row["id"] for row in notifications.read_after(runtime.database, old.tenant_id, None, 5, 100)] == [6]
 
 
-def test_one_command_at_a_time(place: Place, old: Shop) -> None:
-    other = psycopg2.connect(place.owner_database_url)
+def test_one_command_at_a_time(databases: Databases, old: Shop) -> None:
+    other = psycopg2.connect(databases.owner_database_url)
     with other, other.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(hashtext('drop_partitions'))")
         with pytest.raises(RequestRejected, match="Somebody else is dropping"):
-            drop(place, 1)
+            drop(databases, 1)
     other.close()
 
 
-def test_empty_months_go_without_a_word(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_empty_months_go_without_a_word(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     pay(tenant)
-    make_months(place, 3)
-    seal_and_prove(place)
-    done = drop(place)
+    make_months(databases, 3)
+    seal_and_prove(databases)
+    done = drop(databases)
     assert len(done) == 9
     assert all(each.is_dropped and each.rows == 0 for each in done.values())
-    assert place.value("select count(*) from dropped_partitions") == 0
+    assert databases.value("select count(*) from dropped_partitions") == 0
     assert prove(runtime.database, choose_mode(runtime.database)).is_whole

@@ -14,7 +14,7 @@ from app.services.payments import timeline
 from models.database import Role
 from models.migrations import make_partitions
 from models.partitions import PARTITIONED
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from tests.support.aging import make_months
 from tests.support.months import homes, month_name
@@ -40,8 +40,8 @@ def explain(runtime: Runtime, role: Role, tenant_id: uuid.UUID | None, sql: str,
     return list(scanned((json.loads(said) if isinstance(said, str) else said)[0]["Plan"]))
 
 
-def test_three_years_of_months_are_not_looked_into(place: Place, runtime: Runtime, tenant: Shop) -> None:
-    make_months(place, YEARS_MONTHS)
+def test_three_years_of_months_are_not_looked_into(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+    make_months(databases, YEARS_MONTHS)
     payment = tenant.deposit()
     webhook = tenant.deliver(tenant.body(payment)).webhook_id
     about = {"tenant_id": tenant.tenant_id, "payment_id": payment.id}
@@ -63,9 +63,11 @@ def test_three_years_of_months_are_not_looked_into(place: Place, runtime: Runtim
     assert {name for name in sealed if name.startswith("audit_logs")} == {month_name("audit_logs", 0)}
 
 
-def test_lists_read_a_row_or_two_of_each_month_and_no_more(place: Place, runtime: Runtime, tenant: Shop) -> None:
-    make_months(place, YEARS_MONTHS)
-    place.rows(
+def test_lists_read_a_row_or_two_of_each_month_and_no_more(
+    databases: Databases, runtime: Runtime, tenant: Shop
+) -> None:
+    make_months(databases, YEARS_MONTHS)
+    databases.rows(
         """
         insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
             remote_address, payment_id, status, verdict, received_at, settled_at)
@@ -75,9 +77,9 @@ def test_lists_read_a_row_or_two_of_each_month_and_no_more(place: Place, runtime
         """,
         tenant=tenant.tenant_id, provider=tenant.provider_id,
     )  # fmt: skip
-    make_partitions(place.owner_database_url)
-    place.rows("analyze payment_webhooks")
-    assert homes(place, "payment_webhooks").keys() >= {month_name("payment_webhooks", ago) for ago in range(1, 30)}
+    make_partitions(databases.owner_database_url)
+    databases.rows("analyze payment_webhooks")
+    assert homes(databases, "payment_webhooks").keys() >= {month_name("payment_webhooks", ago) for ago in range(1, 30)}
     newest = "select * from payment_webhooks where tenant_id = :id order by received_at desc, id desc limit 50"
     with runtime.database.transaction("operator") as connection:
         said = connection.execute(text(f"explain (analyze, buffers, format json) {newest}"), {"id": tenant.tenant_id})

@@ -12,7 +12,7 @@ from app.runtime.runtime import Runtime
 from app.services.audit_chain import seals
 from app.services.verification import prove, prove_due
 from models import Database
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from tests.integration.models.test_schema import ROLES, attempt
 from tests.support import books
@@ -26,21 +26,23 @@ def broken(database: Database, mode: str = "full") -> set[str]:
 
 
 @contextmanager
-def spoiled(place: Place, *statements: str) -> Iterator[Database]:
+def spoiled(databases: Databases, *statements: str) -> Iterator[Database]:
     """The database after some statements of a superuser, for the length of the block."""
-    superuser = Database(place.superuser_url, 1)
+    superuser = Database(databases.superuser_url, 1)
     with books.spoil(superuser, list(statements)) as found:
         yield found
     superuser.engine.dispose()
 
 
 @pytest.fixture
-def old(place: Place, tenant: Shop) -> Shop:
+def old(databases: Databases, tenant: Shop) -> Shop:
     """A tenant with paid payments two months ago, one month ago and today, sealed and proved."""
-    return pay_for_months(place, tenant)
+    return pay_for_months(databases, tenant)
 
 
-def test_payments_go_on_and_the_proof_holds_while_months_are_dropped(place: Place, runtime: Runtime, old: Shop) -> None:
+def test_payments_go_on_and_the_proof_holds_while_months_are_dropped(
+    databases: Databases, runtime: Runtime, old: Shop
+) -> None:
     is_done = threading.Event()
     wrong: list[object] = []
 
@@ -62,7 +64,7 @@ def test_payments_go_on_and_the_proof_holds_while_months_are_dropped(place: Plac
     ]
     for thread in threads:
         thread.start()
-    dropped = drop(place, 1)
+    dropped = drop(databases, 1)
     is_done.set()
     for thread in threads:
         thread.join()
@@ -73,7 +75,7 @@ def test_payments_go_on_and_the_proof_holds_while_months_are_dropped(place: Plac
     assert prove(runtime.database, "full").is_whole
 
 
-def test_a_partition_that_vanished_without_a_record_is_broken(place: Place, old: Shop) -> None:
+def test_a_partition_that_vanished_without_a_record_is_broken(databases: Databases, old: Shop) -> None:
     expected = {
         "payment_webhooks": {"every delivery that was answered has its webhook",
                              "a decision's webhook is in the inbox, of the same tenant and provider"},
@@ -82,7 +84,7 @@ def test_a_partition_that_vanished_without_a_record_is_broken(place: Place, old:
         "audit_logs": {"a sealed audit row is there", "a payment is as its last audit row says"},
     }  # fmt: skip
     for table, found in expected.items():
-        with spoiled(place, f"drop table {month_name(table, 2)}") as database:
+        with spoiled(databases, f"drop table {month_name(table, 2)}") as database:
             assert found <= broken(database), table
 
 
@@ -134,22 +136,22 @@ AFTER: dict[str, tuple[str, str]] = {
 }
 
 
-def test_what_is_spoiled_after_a_drop_is_named(place: Place, old: Shop) -> None:
-    drop(place, 1)
-    seal_and_prove(place)
+def test_what_is_spoiled_after_a_drop_is_named(databases: Databases, old: Shop) -> None:
+    drop(databases, 1)
+    seal_and_prove(databases)
     for name, (statement, what) in AFTER.items():
-        with spoiled(place, statement.format(held=month_name("audit_logs", 1))) as database:
+        with spoiled(databases, statement.format(held=month_name("audit_logs", 1))) as database:
             assert what in broken(database), name
             if "record" in name and "no record" not in name and name != "last record removed":
                 assert what in broken(database, "incremental"), name
 
 
-def test_the_record_is_append_only_and_not_the_tenants(place: Place, old: Shop) -> None:
-    drop(place, 1)
+def test_the_record_is_append_only_and_not_the_tenants(databases: Databases, old: Shop) -> None:
+    drop(databases, 1)
     for deed in ("update dropped_partitions set row_count = 0", "delete from dropped_partitions",
                  "truncate dropped_partitions"):  # fmt: skip
         for role in (*ROLES, "owner", "super"):
             expected = "append-only" if role in ("owner", "super") else "permission denied"
-            assert expected in attempt(place, role, deed, old.tenant_id), (role, deed)
+            assert expected in attempt(databases, role, deed, old.tenant_id), (role, deed)
     for role in ("web", "door", "worker", "clerk"):
-        assert "permission denied" in attempt(place, role, "select * from dropped_partitions", old.tenant_id)
+        assert "permission denied" in attempt(databases, role, "select * from dropped_partitions", old.tenant_id)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
 from tests.support.api import Api, fields_of, problem_of
@@ -25,11 +25,12 @@ FIELDS = {
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-def stored(place: Place, shop: Shop) -> dict[str, int]:
+def stored(databases: Databases, shop: Shop) -> dict[str, int]:
     """How many rows of each kind the tenant has."""
     tables = ("payment_transactions", "payment_work", "wallet_temp_logs", "wallets", "notifications")
     return {
-        table: place.value(f"select count(*) from {table} where tenant_id = :id", id=shop.tenant_id) for table in tables
+        table: databases.value(f"select count(*) from {table} where tenant_id = :id", id=shop.tenant_id)
+        for table in tables
     }
 
 
@@ -68,7 +69,7 @@ def test_a_new_deposit_is_accepted_and_pending(api: Api, shop: Shop, front: Stac
     }
     assert api.get(answer.headers["Location"]).json() == payment
     expected = {"payment_transactions": 1, "payment_work": 1, "wallet_temp_logs": 1, "wallets": 0, "notifications": 0}
-    assert stored(front.place, shop) == expected
+    assert stored(front.databases, shop) == expected
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_bad_input_names_its_field_and_stores_nothing(api: Api, shop: Shop, fron
         if fields_of(answer) != {field}:
             wrong[str(body)[:80]] = answer.json()["errors"]
     assert wrong == {}
-    assert set(stored(front.place, shop).values()) == {0}
+    assert set(stored(front.databases, shop).values()) == {0}
     # A refused body has not used the key up.
     assert api.deposit(key="one-key").status_code == 202
 
@@ -170,7 +171,7 @@ def test_bodies_that_are_no_deposit(
 ) -> None:
     headers = {"Content-Type": media_type, "Idempotency-Key": "k"}
     problem_of(api.send("POST", "/api/payments/deposit", headers, data=body), status)
-    assert set(stored(front.place, shop).values()) == {0}
+    assert set(stored(front.databases, shop).values()) == {0}
 
 
 @pytest.mark.parametrize("key", [None, "", "x" * 256, "ké", "a\tb"])
@@ -185,9 +186,9 @@ def test_limits_and_currencies_of_tenant_and_provider(front: Stack) -> None:
     api = Api(front.web, shop.secret_key)
     assert fields_of(api.deposit(amount="10.01")) == {"amount"}
     assert api.deposit(amount="10.00").status_code == 202
-    front.place.rows("update payment_providers set currencies = '{EUR}' where id = :id", id=shop.provider_id)
+    front.databases.rows("update payment_providers set currencies = '{EUR}' where id = :id", id=shop.provider_id)
     assert fields_of(api.deposit(amount="1.00")) == {"currency"}
-    front.place.rows("update payment_providers set disabled_at = now() where id = :id", id=shop.provider_id)
+    front.databases.rows("update payment_providers set disabled_at = now() where id = :id", id=shop.provider_id)
     assert fields_of(api.deposit(amount="1.00", currency="EUR")) == {"provider_id"}
 
 
@@ -202,7 +203,7 @@ def test_the_same_key_and_body_gives_the_same_payment(api: Api, shop: Shop, fron
     later = api.deposit(key="k")
     assert (later.status_code, later.json()["status"]) == (202, "processing")
     assert api.deposit(key="k", headers={"Prefer": "wait=5"}).status_code == 201
-    assert stored(front.place, shop)["payment_transactions"] == 1
+    assert stored(front.databases, shop)["payment_transactions"] == 1
 
 
 def test_the_same_key_with_another_body_is_refused(api: Api, shop: Shop, front: Stack) -> None:
@@ -210,7 +211,7 @@ def test_the_same_key_with_another_body_is_refused(api: Api, shop: Shop, front: 
     for change in ({"amount": "25.01"}, {"currency": "EUR"}, {"user_id": "bob"}, {"metadata": {"a": "b"}}):
         problem_of(api.deposit(key="k", **change), 422)
     problem_of(api.deposit(key="k", success_url=ORIGIN + "/x"), 422)
-    assert stored(front.place, shop)["payment_transactions"] == 1
+    assert stored(front.databases, shop)["payment_transactions"] == 1
 
 
 def test_keys_of_different_callers_do_not_meet(front: Stack, shop: Shop, api: Api) -> None:
@@ -234,7 +235,7 @@ def test_fifty_parallel_deposits_with_one_key_are_one_payment(api: Api, shop: Sh
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.text for answer in answers}) == 1
     assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 49
-    counts = stored(front.place, shop)
+    counts = stored(front.databases, shop)
     assert (counts["payment_transactions"], counts["payment_work"], counts["wallet_temp_logs"]) == (1, 1, 1)
 
 
@@ -243,7 +244,7 @@ def test_of_parallel_deposits_with_different_bodies_one_wins(api: Api, shop: Sho
         answers = list(pool.map(lambda cents: api.deposit(key="k", amount=f"1.{cents:02}"), range(20)))
     codes = sorted(answer.status_code for answer in answers)
     assert codes == [202] + [422] * 19
-    assert stored(front.place, shop)["payment_transactions"] == 1
+    assert stored(front.databases, shop)["payment_transactions"] == 1
 
 
 def test_a_repeat_may_write_its_ids_in_another_letter_case(api: Api, shop: Shop) -> None:

@@ -35,7 +35,7 @@ def test_cancelling_closes_the_providers_session_and_keeps_asking(
     engine.settle()
     assert engine.action(payment.id) == "poll"
     hold = "select state from wallet_temp_logs where payment_id = :id"
-    assert front.place.value(hold, id=payment.id) == "released"
+    assert front.databases.value(hold, id=payment.id) == "released"
     assert engine.dead_letters(payment.id) == []
 
 
@@ -63,7 +63,7 @@ def test_a_late_success_after_a_cancel_is_credited_and_marked(
     assert api.read(payment.id)["exception"] == "late"
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
     hold = "select state from wallet_temp_logs where payment_id = :id"
-    assert front.place.value(hold, id=payment.id) == "applied"
+    assert front.databases.value(hold, id=payment.id) == "applied"
 
 
 def test_an_expired_payment_is_asked_about_before_it_is_cancelled(front: Stack, engine: Engine, shop: Shop) -> None:
@@ -112,10 +112,10 @@ def test_a_payment_whose_provider_cannot_be_asked_expires_after_some_tries(
     front.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 500}, cancel={"status": 500})
     engine.expire(payment.id)
     for _ in range(2):
-        engine.place.rows("delete from provider_breakers")
+        engine.databases.rows("delete from provider_breakers")
         engine.ask(payment.id)
         assert shop.payment(payment.id).status == "processing"
-    engine.place.rows("delete from provider_breakers")
+    engine.databases.rows("delete from provider_breakers")
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "cancelled"
     front.act(str(payment.provider_reference), "pay", even_if_ended=True)
@@ -133,7 +133,7 @@ def test_a_declined_payment_can_still_be_paid(front: Stack, engine: Engine, shop
 
 
 def test_asking_ends_with_the_monitoring_window(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
-    front.place.rows("update tenants set monitoring_seconds = 0 where id = :id", id=shop.tenant_id)
+    front.databases.rows("update tenants set monitoring_seconds = 0 where id = :id", id=shop.tenant_id)
     payment = engine.start(shop)
     engine.expire(payment.id)
     engine.run_until(lambda: status_there(front, payment.id) == "cancelled", "the session is closed")

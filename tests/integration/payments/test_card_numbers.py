@@ -38,7 +38,9 @@ WITH_CARD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def count(stack: Stack, shop: Shop) -> int:
-    found: int = stack.place.value("select count(*) from payment_transactions where tenant_id = :id", id=shop.tenant_id)
+    found: int = stack.databases.value(
+        "select count(*) from payment_transactions where tenant_id = :id", id=shop.tenant_id
+    )
     return found
 
 
@@ -102,11 +104,11 @@ def test_fifty_pairs_of_full_length_reach_the_provider(
 
 
 def test_a_tenant_names_the_fields_that_are_ids(front: Stack, shop: Shop, api: Api) -> None:
-    commands, tenant = Commands(front.place), str(shop.tenant_id)
+    commands, tenant = Commands(front.databases), str(shop.tenant_id)
     changed = commands.json("tenants", "policy", tenant, "--id-fields", "order_id, imei,Idempotency-Key,user_id,imei")
     assert changed["id_fields"] == ["Idempotency-Key", "imei", "order_id", "user_id"]
     assert commands.json("tenants", "policy", tenant)["id_fields"] == changed["id_fields"]
-    audited = front.place.value(
+    audited = front.databases.value(
         "select detail from audit_logs where tenant_id = :id and kind = 'tenant_policy_changed'", id=shop.tenant_id
     )
     assert audited == {"id_fields": changed["id_fields"]}
@@ -128,7 +130,7 @@ def test_a_tenant_names_the_fields_that_are_ids(front: Stack, shop: Shop, api: A
 
 @pytest.mark.parametrize("names", ["x" * 41, CARD, "a\u0007b", ",".join(map(str, range(51)))])
 def test_names_that_cannot_be_fields_are_refused(front: Stack, shop: Shop, names: str) -> None:
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     commands.error("tenants", "policy", str(shop.tenant_id), "--id-fields", names)
     assert commands.json("tenants", "policy", str(shop.tenant_id))["id_fields"] == []
 
@@ -138,7 +140,7 @@ def test_a_row_with_masked_metadata_is_read_and_found_by_its_key(front: Stack, s
     payment = api.deposit("masked").json()
     body = {"user_id": "ann", "amount": "25.00", "currency": "USD", "metadata": {"note": CARD}}
     canonical = body | {"amount": 2500, "provider_id": None, "success_url": None, "failure_url": None}
-    front.place.rows(
+    front.databases.rows(
         'update payment_transactions set metadata = \'{"note": "[card ...4242]"}\', request_sha256 = :hash'
         " where id = :id",
         hash=hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).digest(),
@@ -155,4 +157,4 @@ def test_an_operators_reason_holds_no_card_number(front: Stack, api: Api) -> Non
         path = f"/api/dead-letters/00000000-0000-4000-8000-000000000000/{action}"
         assert fields_of(api.post(path, {"reason": f"refunded to {SPACED}"})) == {"reason"}
     words = ("dead-letters", "accept", "00000000-0000-4000-8000-000000000000", "--yes", "--reason", SPACED)
-    assert "card number" in Commands(front.place).error(*words, code=2)
+    assert "card number" in Commands(front.databases).error(*words, code=2)

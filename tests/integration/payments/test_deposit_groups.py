@@ -19,7 +19,7 @@ from app.services.audit_chain import seals
 from app.services.payments import deposits
 from app.services.verification import prove
 from models import new_id
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ORIGIN, Shop, make_shop
 from testbed.waiting import wait_until
 from tests.support.asking import ask, create, refused_fields
@@ -28,8 +28,8 @@ from tests.support.asking import ask, create, refused_fields
 class Taken:
     """Keys that another process has inserted and not committed yet."""
 
-    def __init__(self, place: Place, shop: Shop) -> None:
-        self._connection = psycopg2.connect(place.superuser_url)
+    def __init__(self, databases: Databases, shop: Shop) -> None:
+        self._connection = psycopg2.connect(databases.superuser_url)
         self._shop = shop
 
     def take(self, key: str) -> None:
@@ -52,20 +52,20 @@ class Taken:
 
 
 @pytest.fixture
-def taken(place: Place, tenant: Shop) -> Iterator[Taken]:
-    opened = Taken(place, tenant)
+def taken(databases: Databases, tenant: Shop) -> Iterator[Taken]:
+    opened = Taken(databases, tenant)
     yield opened
     opened.close()
 
 
-def wait_for_locks(place: Place, count: int) -> None:
+def wait_for_locks(databases: Databases, count: int) -> None:
     waiting = (
         "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     )
-    wait_until(lambda: place.rows(waiting)[0]["n"] >= count, f"{count} statements wait for a lock")
+    wait_until(lambda: databases.rows(waiting)[0]["n"] >= count, f"{count} statements wait for a lock")
 
 
-def gather(place: Place, tenant: Shop, taken: Taken, asked: list[Callable[[], Any]]) -> list[Future[Any]]:
+def gather(databases: Databases, tenant: Shop, taken: Taken, asked: list[Callable[[], Any]]) -> list[Future[Any]]:
     """Do everything in one statement: whoever may lead already is held up until all the others stand in line."""
     line = deposits._commits(tenant.runtime.database, tenant.tenant_id)
     keys = [secrets.token_hex(8) for _ in range(LEADERS_MAX)]
@@ -73,7 +73,7 @@ def gather(place: Place, tenant: Shop, taken: Taken, asked: list[Callable[[], An
         taken.take(key)
     with ThreadPoolExecutor(LEADERS_MAX + len(asked)) as pool:
         held = [pool.submit(create, tenant, key) for key in keys]
-        wait_for_locks(place, LEADERS_MAX)
+        wait_for_locks(databases, LEADERS_MAX)
         futures = [pool.submit(one) for one in asked]
         wait_until(lambda: line.waiting == len(asked), "all stand in line")
         taken.end(is_committed=False)
@@ -103,15 +103,17 @@ HOSTILE = [
 ]
 
 
-def test_keys_and_texts_are_stored_as_they_are(place: Place, tenant: Shop, taken: Taken) -> None:
+def test_keys_and_texts_are_stored_as_they_are(databases: Databases, tenant: Shop, taken: Taken) -> None:
     texts = {str(number): text + "\u00e9\n\t\U0001f600" for number, text in enumerate(HOSTILE)}
     asked: list[Callable[[], Any]] = [
         lambda key=key: create(tenant, key, metadata=texts, success_url=f"{ORIGIN}/{key}") for key in HOSTILE
     ]
-    made = [one.result() for one in gather(place, tenant, taken, asked)]
+    made = [one.result() for one in gather(databases, tenant, taken, asked)]
     assert [one.is_replayed for one in made] == [False] * len(HOSTILE)
     assert all(one.payment.metadata == texts for one in made)
-    rows = place.rows("select idempotency_key, success_url, metadata from payment_transactions where metadata <> '{}'")
+    rows = databases.rows(
+        "select idempotency_key, success_url, metadata from payment_transactions where metadata <> '{}'"
+    )
     assert {row["idempotency_key"]: row["success_url"] for row in rows} == {key: f"{ORIGIN}/{key}" for key in HOSTILE}
     assert all(row["metadata"] == texts for row in rows)
     for one, key in zip(made, HOSTILE, strict=True):
@@ -119,10 +121,10 @@ def test_keys_and_texts_are_stored_as_they_are(place: Place, tenant: Shop, taken
 
 
 def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
-    place: Place, tenant: Shop, taken: Taken
+    databases: Databases, tenant: Shop, taken: Taken
 ) -> None:
     create(tenant, "old")
-    place.rows("update tenants set amount_minor_max = 5000")
+    databases.rows("update tenants set amount_minor_max = 5000")
     asked: list[Callable[[], Any]] = [
         *(lambda index=index: create(tenant, user_id=f"user-{index}", amount_minor=100 + index) for index in range(10)),
         lambda: create(tenant, "old"),
@@ -132,7 +134,7 @@ def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
         lambda: create(tenant, "same", caller=tenant.client("ann")),
         lambda: create(tenant, failure_url="https://evil.example/"),
     ]
-    futures = gather(place, tenant, taken, asked)
+    futures = gather(databases, tenant, taken, asked)
     made = [one.result() for one in futures[:10]]
     assert [(one.payment.user_id, one.payment.amount_minor, one.is_replayed) for one in made] == [
         (f"user-{index}", 100 + index, False) for index in range(10)
@@ -146,36 +148,36 @@ def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
     assert sorted(one.is_replayed for one in twins) == [False, True]
     assert futures[14].result().payment.id != twins[0].payment.id
     assert refused_fields(futures[15].result) == {"failure_url"}
-    counted = [place.value(f"select count(*) from {table}") for table in ("wallet_temp_logs", "payment_work")]
+    counted = [databases.value(f"select count(*) from {table}") for table in ("wallet_temp_logs", "payment_work")]
     assert counted == [1 + LEADERS_MAX + 12] * 2
 
 
-def test_a_row_that_cannot_be_fails_alone(place: Place, tenant: Shop, taken: Taken) -> None:
+def test_a_row_that_cannot_be_fails_alone(databases: Databases, tenant: Shop, taken: Taken) -> None:
     # The API lets none of these through; the table's own check is the last word.
     asked: list[Callable[[], Any]] = [lambda: create(tenant) for _ in range(6)]
     asked[3] = lambda: create(tenant, amount_minor=0)
-    futures = gather(place, tenant, taken, asked)
+    futures = gather(databases, tenant, taken, asked)
     with pytest.raises(IntegrityError, match="amount_minor"):
         futures[3].result()
     assert [one.result().is_replayed for index, one in enumerate(futures) if index != 3] == [False] * 5
-    assert place.value("select count(*) from wallet_temp_logs") == LEADERS_MAX + 5
+    assert databases.value("select count(*) from wallet_temp_logs") == LEADERS_MAX + 5
 
 
 @pytest.mark.parametrize("is_committed", [True, False])
 def test_a_parallel_request_waits_for_the_first_ones_end(
-    place: Place, tenant: Shop, taken: Taken, *, is_committed: bool
+    databases: Databases, tenant: Shop, taken: Taken, *, is_committed: bool
 ) -> None:
     taken.take("key-1")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(create, tenant, "key-1")
-        wait_for_locks(place, 1)
+        wait_for_locks(databases, 1)
         taken.end(is_committed=is_committed)
         assert waiting.result().is_replayed is is_committed
-    assert place.value("select count(*) from payment_transactions") == 1
-    assert place.value("select count(*) from wallet_temp_logs") == (0 if is_committed else 1)
+    assert databases.value("select count(*) from payment_transactions") == 1
+    assert databases.value("select count(*) from wallet_temp_logs") == (0 if is_committed else 1)
 
 
-def test_tenants_who_ask_at_once_stay_apart(runtime: Runtime, place: Place) -> None:
+def test_tenants_who_ask_at_once_stay_apart(runtime: Runtime, databases: Databases) -> None:
     shops = [make_shop(runtime) for _ in range(4)]
     with ThreadPoolExecutor(16) as pool:
         made = list(pool.map(lambda index: create(shops[index % 4], f"key-{index // 4}"), range(64)))
@@ -185,12 +187,12 @@ def test_tenants_who_ask_at_once_stay_apart(runtime: Runtime, place: Place) -> N
         assert {one.tenant_id for one in mine} == {shop.tenant_id}
         assert {one.provider_id for one in mine} == {shop.provider_id}
         stored = "select count(*) from audit_logs where tenant_id = :id and payment_id = any(:mine)"
-        assert place.value(stored, id=shop.tenant_id, mine=[one.id for one in mine]) == 16
+        assert databases.value(stored, id=shop.tenant_id, mine=[one.id for one in mine]) == 16
 
 
-def test_two_processes_with_the_same_keys_make_each_payment_once(place: Place, tenant: Shop) -> None:
+def test_two_processes_with_the_same_keys_make_each_payment_once(databases: Databases, tenant: Shop) -> None:
     # As two processes have them: lines of their own, and so groups that share keys.
-    with place.open_runtime() as other:
+    with databases.open_runtime() as other:
         runtimes = [tenant.runtime, other]
         start = threading.Barrier(16)
 
@@ -206,7 +208,7 @@ def test_two_processes_with_the_same_keys_make_each_payment_once(place: Place, t
     assert len({(key, payment_id) for key, payment_id, _ in told}) == 40
     assert sum(not is_replayed for *_, is_replayed in told) == 40
     for table in ("payment_transactions", "wallet_temp_logs", "payment_work"):
-        assert place.value(f"select count(*) from {table}") == 40
+        assert databases.value(f"select count(*) from {table}") == 40
     seals.seal_due(tenant.runtime)
     report = prove(tenant.runtime.database, "full")
     assert report.is_whole, report.as_json()

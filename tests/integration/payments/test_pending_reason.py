@@ -36,16 +36,16 @@ def test_a_refusal_of_us_is_seen_wherever_the_payment_is_read(
         client.read(payment["id"]),
         api.get("/api/payments").json()["data"][0],
         api.deposit("key").json(),
-        Commands(front.place).json("payments", "show", payment["id"])["payment"],
+        Commands(front.databases).json("payments", "show", payment["id"])["payment"],
     ]
     assert [(one["status"], one["pending_reason"]) for one in seen] == [("pending", REASON)] * len(seen)
-    assert "sluice providers update" in Commands(front.place).text("payments", "explain", payment["id"])
+    assert "sluice providers update" in Commands(front.databases).text("payments", "explain", payment["id"])
     other = api.deposit().json()
     assert api.read(other["id"])["pending_reason"] is None
 
 
 def test_calls_that_are_used_up_are_said_too(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
-    Commands(front.place).json("providers", "update", str(shop.provider_id), "--attempts", "1")
+    Commands(front.databases).json("providers", "update", str(shop.provider_id), "--attempts", "1")
     payment = api.deposit().json()
     refuse(front, engine, payment, 500)
     assert api.read(payment["id"])["pending_reason"] == "provider_unavailable"
@@ -54,7 +54,7 @@ def test_calls_that_are_used_up_are_said_too(front: Stack, engine: Engine, shop:
 def test_the_payment_continues_once_the_key_is_right_and_it_is_redriven(
     front: Stack, engine: Engine, shop: Shop, api: Api
 ) -> None:
-    commands, provider = Commands(front.place), str(shop.provider_id)
+    commands, provider = Commands(front.databases), str(shop.provider_id)
     commands.json("providers", "update", provider, SLUICE_PROVIDER_API_KEY="a-wrong-key")
     payment = api.deposit().json()
     engine.call()
@@ -89,7 +89,7 @@ def test_a_caller_that_waits_is_answered_when_waiting_is_of_no_use(
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while not engine.place.value(
+    while not engine.databases.value(
         "select count(*) from dead_letters where tenant_id = :id and kind = 'provider_call'", id=shop.tenant_id
     ):
         engine.call()

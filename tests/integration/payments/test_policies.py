@@ -40,7 +40,7 @@ def end_late(engine: Engine, shop: Shop, payment: Payment) -> None:
 
 def case_of(engine: Engine, payment: Payment) -> uuid.UUID:
     query = "select id from dead_letters where payment_id = :id and state = 'open'"
-    return uuid.UUID(str(engine.place.value(query, id=payment.id)))
+    return uuid.UUID(str(engine.databases.value(query, id=payment.id)))
 
 
 LATE = {
@@ -130,7 +130,7 @@ def test_another_currency_is_credited_in_it_once_a_person_accepts(front: Stack, 
     resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
     after = shop.payment(payment.id)
     assert (after.status, after.exception, after.received_currency) == ("completed", "currency_mismatch", "EUR")
-    wallets = engine.place.rows("select currency, balance_minor from wallets where user_id = :user", user=user)
+    wallets = engine.databases.rows("select currency, balance_minor from wallets where user_id = :user", user=user)
     assert wallets == [{"currency": "EUR", "balance_minor": 2000}]
 
 
@@ -160,7 +160,7 @@ def test_a_second_payment_of_the_money_is_a_credit_of_its_own_once_accepted(
     engine.settle()
     shop.deliver(shop.body(payment, provider_reference="sbx_other", amount="30.00"))
     engine.settle()
-    amounts = engine.place.rows(
+    amounts = engine.databases.rows(
         "select state, amount_minor from dead_letters where payment_id = :id order by created_at", id=payment.id
     )
     assert [(row["state"], row["amount_minor"]) for row in amounts] == [("accepted", 2500), ("open", 500)]
@@ -190,7 +190,7 @@ def test_money_in_another_currency_replaces_no_money_that_waits(engine: Engine, 
         if not is_one_set:
             engine.settle()
     engine.settle()
-    waiting = engine.place.rows(
+    waiting = engine.databases.rows(
         "select amount_minor, currency, state from dead_letters where payment_id = :id order by currency, amount_minor",
         id=payment.id,
     )
@@ -202,14 +202,14 @@ def test_money_in_another_currency_replaces_no_money_that_waits(engine: Engine, 
 
 
 def test_the_command_sets_and_shows_a_policy(front: Stack, shop: Shop) -> None:
-    commands = Commands(front.place)
+    commands = Commands(front.databases)
     set_to = commands.json("tenants", "policy", str(shop.tenant_id), "--late", "hold", "--tolerance", "0.5")
     assert (set_to["late_policy"], set_to["tolerance_percent"], set_to["over_policy"]) == ("hold", "0.50", "hold")
     assert commands.json("tenants", "policy", str(shop.tenant_id)) == set_to
     assert "Late money" in commands.text("tenants", "policy", str(shop.tenant_id))
     commands.error("tenants", "policy", str(shop.tenant_id), "--tolerance", "101")
     commands.error("tenants", "policy", str(shop.tenant_id), "--payment-seconds", "5s")
-    kinds = front.place.rows(
+    kinds = front.databases.rows(
         "select detail from audit_logs where tenant_id = :id and kind = 'tenant_policy_changed'", id=shop.tenant_id
     )
     assert len(kinds) == 1
@@ -231,5 +231,5 @@ def test_the_books_hold_after_all_of_this(front: Stack, engine: Engine, shop: Sh
     assert [minor for kind, minor in engine.entries(part.id) if kind == "user"] == [1000, 1500]
     assert shop.payment(part.id).received_minor == 2500
     engine.number()
-    verdict = Commands(front.place).run("verify", "--full", "--tenant", str(shop.tenant_id))
+    verdict = Commands(front.databases).run("verify", "--full", "--tenant", str(shop.tenant_id))
     assert verdict.exit_code == 0, verdict.output

@@ -60,7 +60,7 @@ class Scene:
     def accept(self) -> str:
         """Accept what waits for a person; return what the last acceptance did."""
         effect = ""
-        while waiting := self.engine.place.rows(
+        while waiting := self.engine.databases.rows(
             "select id from dead_letters where payment_id = :id and state = 'open' and amount_minor is not null",
             id=self.payment.id,
         ):
@@ -147,7 +147,7 @@ def test_redriving_a_completed_payments_case_looks_it_up(scene: Scene) -> None:
     scene.list()
     scene.front.script(match=match, fetch={"show": {}})
     scene.act("refund", amount="10.00")
-    case = scene.engine.place.value("select id from dead_letters where payment_id = :id", id=scene.payment.id)
+    case = scene.engine.databases.value("select id from dead_letters where payment_id = :id", id=scene.payment.id)
     effect = redrive.redrive(scene.shop.runtime, scene.shop.tenant_id, case, ACTOR).effect
     assert effect == "asks the provider: poll"
     scene.engine.call()
@@ -182,21 +182,21 @@ def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_e
     assert scene.engine.dead_letters(scene.payment.id) == []
     due = "select due_at from waiting_reversals where payment_id = :id"
     expires_at = scene.shop.payment(scene.payment.id).expires_at
-    assert scene.engine.place.value(due, id=scene.payment.id) == expires_at + datetime.timedelta(days=1)
+    assert scene.engine.databases.value(due, id=scene.payment.id) == expires_at + datetime.timedelta(days=1)
     end_window(scene)
     sweep.housekeep(scene.shop.runtime)
     sweep.housekeep(scene.shop.runtime)
-    (letter,) = scene.engine.place.rows("select * from dead_letters where payment_id = :id", id=scene.payment.id)
-    webhook = scene.engine.place.rows("select * from payment_webhooks where payment_id = :id", id=scene.payment.id)
+    (letter,) = scene.engine.databases.rows("select * from dead_letters where payment_id = :id", id=scene.payment.id)
+    webhook = scene.engine.databases.rows("select * from payment_webhooks where payment_id = :id", id=scene.payment.id)
     assert (letter["reason"], letter["state"], letter["kind"]) == ("reversal", "open", "webhook")
     assert bytes(letter["body"]) == bytes(webhook[0]["body"])
     alarms = "select count(*) from alerts where tenant_id = :id and kind = 'reversal_held'"
-    assert scene.engine.place.value(alarms, id=scene.shop.tenant_id) == 1
+    assert scene.engine.databases.value(alarms, id=scene.shop.tenant_id) == 1
     # Money that comes all the same goes back at once, and nobody has to act any more.
     scene.webhook("success", "25.00")
     assert scene.balance == 0
     assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "superseded")]
-    assert scene.engine.place.rows(due, id=scene.payment.id) == []
+    assert scene.engine.databases.rows(due, id=scene.payment.id) == []
 
 
 def check_payments_of(scene: Scene) -> list[Any]:
@@ -207,11 +207,13 @@ def check_payments_of(scene: Scene) -> list[Any]:
 
 def end_window(scene: Scene) -> None:
     """Let the day after the expiry be over."""
-    scene.engine.place.rows(
+    scene.engine.databases.rows(
         "update payment_transactions set expires_at = now() - interval '1 day 1 second' where id = :id",
         id=scene.payment.id,
     )
-    scene.engine.place.rows("update waiting_reversals set due_at = now() where payment_id = :id", id=scene.payment.id)
+    scene.engine.databases.rows(
+        "update waiting_reversals set due_at = now() where payment_id = :id", id=scene.payment.id
+    )
 
 
 def test_a_reversal_that_a_wallet_cannot_bear_is_held_when_its_money_comes(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import secrets
 from app.core.payment import Payment
 from app.services.operators import redrive
 from app.services.tenants import policies
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
@@ -29,7 +29,7 @@ def tell_refund(shop: Shop, payment: Payment, amount: str) -> None:
 
 def balance(engine: Engine, shop: Shop, user: str) -> int:
     query = "select balance_minor from wallets where tenant_id = :tenant and user_id = :user"
-    return int(engine.place.value(query, tenant=shop.tenant_id, user=user))
+    return int(engine.databases.value(query, tenant=shop.tenant_id, user=user))
 
 
 def new_user() -> str:
@@ -70,10 +70,10 @@ def test_more_than_was_credited_is_a_case(front: Stack, engine: Engine, shop: Sh
     assert engine.dead_letters(payment.id) == [("reversal", "open")]
 
 
-def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(place: Place) -> None:
-    # A place of its own: the money is spent behind the back of the books.
-    with place.open_runtime() as runtime:
-        shop, engine, user = make_shop(runtime), Engine(runtime, place), new_user()
+def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(databases: Databases) -> None:
+    # Databases of its own: the money is spent behind the back of the books.
+    with databases.open_runtime() as runtime:
+        shop, engine, user = make_shop(runtime), Engine(runtime, databases), new_user()
         payments = [shop.deposit(user_id=user) for _ in range(2)]
         for payment in payments:
             shop.deliver(shop.body(payment))
@@ -89,7 +89,7 @@ def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(place: Place
         held = next(payment for payment in payments if engine.dead_letters(payment.id))
         policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "allow"}, ACTOR)
         query = "select id from dead_letters where payment_id = :id"
-        redrive.redrive(runtime, shop.tenant_id, place.value(query, id=held.id), ACTOR)
+        redrive.redrive(runtime, shop.tenant_id, databases.value(query, id=held.id), ACTOR)
         engine.settle()
         assert balance(engine, shop, user) == -2500
         assert engine.dead_letters(held.id) == [("reversal", "superseded")]
@@ -109,7 +109,7 @@ def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(
 
 def spend(engine: Engine, shop: Shop, user: str, minor: int) -> None:
     """Take money out of a wallet from outside: there is no purchase in Sluice that a test could make."""
-    engine.place.rows(
+    engine.databases.rows(
         "update wallets set balance_minor = balance_minor - :minor where tenant_id = :tenant and user_id = :user",
         minor=minor,
         tenant=shop.tenant_id,

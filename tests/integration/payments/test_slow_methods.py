@@ -122,7 +122,7 @@ def test_a_committed_payer_is_waited_for(
     assert shown["status"] == "processing"
     left = datetime.datetime.fromisoformat(shown["committed_until"]) - datetime.datetime.now(datetime.UTC)
     assert datetime.timedelta(days=6) < left <= datetime.timedelta(days=7)
-    due = front.place.value("select due_at - now() as wait from payment_work where payment_id = :id", id=payment.id)
+    due = front.databases.value("select due_at - now() as wait from payment_work where payment_id = :id", id=payment.id)
     assert HOUR * 23 < due <= HOUR * 24
     # Its time is up and nothing has come: it is asked about, tomorrow again, and not cancelled.
     front.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "processing"}})
@@ -130,7 +130,7 @@ def test_a_committed_payer_is_waited_for(
     engine.ask(payment.id)
     after = api.read(payment.id)
     assert (after["status"], after["committed_until"]) == ("processing", shown["committed_until"])
-    due = front.place.value("select due_at - now() as wait from payment_work where payment_id = :id", id=payment.id)
+    due = front.databases.value("select due_at - now() as wait from payment_work where payment_id = :id", id=payment.id)
     assert HOUR * 23 < due <= HOUR * 24
     shop.deliver(shop.body(payment))
     engine.settle()
@@ -142,7 +142,7 @@ def test_waiting_for_a_committed_payer_ends(front: Stack, engine: Engine, shop: 
     payment = engine.start(shop)
     told_by_the_sandbox(front, engine, shop, payment)
     engine.expire(payment.id)
-    front.place.rows("update payment_transactions set committed_until = now() where id = :id", id=payment.id)
+    front.databases.rows("update payment_transactions set committed_until = now() where id = :id", id=payment.id)
     engine.ask(payment.id)
     shown = api.read(payment.id)
     assert (shown["status"], shown["failure_reason"]) == ("cancelled", "expired")
@@ -157,7 +157,7 @@ def test_a_debit_that_comes_back_fails_the_payment(front: Stack, engine: Engine,
 
 
 def test_a_payer_who_commits_after_the_end_is_asked_about_as_long(front: Stack, engine: Engine, shop: Shop) -> None:
-    front.place.rows("update tenants set monitoring_seconds = 0 where id = :id", id=shop.tenant_id)
+    front.databases.rows("update tenants set monitoring_seconds = 0 where id = :id", id=shop.tenant_id)
     payment = engine.start(shop)
     engine.expire(payment.id)
     for _ in range(2):

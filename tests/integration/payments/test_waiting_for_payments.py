@@ -25,7 +25,7 @@ def test_a_waiting_deposit_answers_as_soon_as_the_redirect_url_is_there(
     count = "select count(*) from payment_transactions where tenant_id = :id"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(api.deposit, headers={"Prefer": "wait=10"})
-        wait_until(lambda: front.place.value(count, id=shop.tenant_id), "the payment is stored")
+        wait_until(lambda: front.databases.value(count, id=shop.tenant_id), "the payment is stored")
         started = time.monotonic()
         engine.call()
         answer = waiting.result()

@@ -23,12 +23,12 @@ def shop(front: Stack, engine: Engine) -> Iterator[Shop]:
     """A tenant whose broken provider leaves no work behind for the tests that follow."""
     made = front.make_shop()
     yield made
-    engine.place.rows("delete from payment_work where provider_id = :id", id=made.provider_id)
-    engine.place.rows("delete from provider_breakers where provider_id = :id", id=made.provider_id)
+    engine.databases.rows("delete from payment_work where provider_id = :id", id=made.provider_id)
+    engine.databases.rows("delete from provider_breakers where provider_id = :id", id=made.provider_id)
 
 
 def state(engine: Engine, shop: Shop) -> dict[str, Any] | None:
-    rows = engine.place.rows(
+    rows = engine.databases.rows(
         "select failures, opens, paused_until > now() as is_paused, probe_until is not null as is_probed,"
         " extract(epoch from paused_until - now())::float as seconds from provider_breakers where provider_id = :id",
         id=shop.provider_id,
@@ -37,18 +37,20 @@ def state(engine: Engine, shop: Shop) -> dict[str, Any] | None:
 
 
 def point_to(engine: Engine, shop: Shop, url: str) -> None:
-    engine.place.rows("update payment_providers set api_base_url = :url where id = :id", url=url, id=shop.provider_id)
+    engine.databases.rows(
+        "update payment_providers set api_base_url = :url where id = :id", url=url, id=shop.provider_id
+    )
 
 
 def end_pause(engine: Engine, shop: Shop) -> None:
-    engine.place.rows(
+    engine.databases.rows(
         "update provider_breakers set paused_until = now() - interval '1 second' where provider_id = :id",
         id=shop.provider_id,
     )
 
 
 def make_all_due(engine: Engine, shop: Shop) -> None:
-    engine.place.rows(
+    engine.databases.rows(
         "update payment_work set due_at = now() - interval '1 second', claim_id = null where provider_id = :id",
         id=shop.provider_id,
     )
@@ -56,7 +58,7 @@ def make_all_due(engine: Engine, shop: Shop) -> None:
 
 def attempts(engine: Engine, shop: Shop) -> int:
     query = "select coalesce(sum(attempts), 0) from payment_work where provider_id = :id"
-    return int(engine.place.value(query, id=shop.provider_id))
+    return int(engine.databases.value(query, id=shop.provider_id))
 
 
 def break_provider(engine: Engine, shop: Shop, deposits: int = 8) -> list[Payment]:
@@ -77,8 +79,8 @@ def test_a_dead_provider_is_paused_for_all_and_its_work_waits(engine: Engine, sh
     engine.call()
     assert attempts(engine, shop) == 5
     query = "select count(*) from payment_work where provider_id = :id and due_at <= now()"
-    assert engine.place.value(query, id=shop.provider_id) == 0
-    kinds = engine.place.rows("select kind from alerts where tenant_id = :id", id=shop.tenant_id)
+    assert engine.databases.value(query, id=shop.provider_id) == 0
+    kinds = engine.databases.rows("select kind from alerts where tenant_id = :id", id=shop.tenant_id)
     assert kinds == [{"kind": "provider_breaker_open"}]
     assert ("provider_breakers_open", str(shop.provider_id), 1.0) in read_counts(shop.runtime)
 
@@ -94,7 +96,7 @@ def test_one_call_finds_out_and_its_failure_makes_the_pause_longer(engine: Engin
         assert (found["opens"], found["is_paused"], found["is_probed"]) == (opens, True, False)
         assert seconds - 3 < found["seconds"] <= seconds
         assert attempts(engine, shop) == 5 + opens - 1  # The first and the second probe count.
-    assert engine.place.value("select count(*) from alerts where tenant_id = :id", id=shop.tenant_id) == 1
+    assert engine.databases.value("select count(*) from alerts where tenant_id = :id", id=shop.tenant_id) == 1
 
 
 def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
@@ -117,7 +119,7 @@ def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
     # While it is under way the others neither call nor are put off for long.
     engine.call()
     query = "select count(*) from payment_work where provider_id = :id and due_at <= now()"
-    assert engine.place.value(query, id=shop.provider_id) == 7
+    assert engine.databases.value(query, id=shop.provider_id) == 7
 
 
 def test_an_answer_lets_everything_go_on(front: Stack, engine: Engine, shop: Shop) -> None:
@@ -146,7 +148,7 @@ def test_a_provider_that_works_writes_no_row(front: Stack, engine: Engine, shop:
 def test_deposits_of_a_dead_provider_wait_and_expire_in_time(engine: Engine, shop: Shop) -> None:
     payments = break_provider(engine, shop, 7)
     engine.call()
-    soonest = engine.place.value(
+    soonest = engine.databases.value(
         "select min(due_at) - now() from payment_work where provider_id = :id", id=shop.provider_id
     )
     assert datetime.timedelta(0) < soonest < datetime.timedelta(seconds=10)
@@ -183,7 +185,9 @@ def test_retry_after_is_honoured_for_the_whole_provider_and_is_no_failure(
     second = shop.deposit()
     engine.call()
     assert front.truth(second.id)["payments"] == []
-    engine.place.rows("update provider_breakers set paused_until = now() where provider_id = :id", id=shop.provider_id)
+    engine.databases.rows(
+        "update provider_breakers set paused_until = now() where provider_id = :id", id=shop.provider_id
+    )
     make_all_due(engine, shop)
     engine.call()
     assert {str(shop.payment(one.id).status) for one in (first, second)} == {"processing"}

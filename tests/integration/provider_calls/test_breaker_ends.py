@@ -40,7 +40,7 @@ def test_a_verified_webhook_ends_the_pause(front: Stack, engine: Engine, broken:
 
 def reconcile(front: Stack, provider_id: uuid.UUID) -> int:
     """Reconcile the provider by the command, which acts as an operator's roles; return its exit code."""
-    done = Commands(front.place).run("reconcile", "--provider", str(provider_id), "--from", "2026-01-01T00:00:00Z")
+    done = Commands(front.databases).run("reconcile", "--provider", str(provider_id), "--from", "2026-01-01T00:00:00Z")
     return done.exit_code
 
 
@@ -129,13 +129,13 @@ def test_after_the_return_what_waits_for_a_retry_is_due_at_once(
 ) -> None:
     payments = broken.break_down()
     # As after an outage of minutes: the backoff of those that failed has grown to ten minutes.
-    engine.place.rows(
+    engine.databases.rows(
         "update payment_work set attempts = 10, due_at = now() + interval '10 minutes' where provider_id = :id",
         id=broken.shop.provider_id,
     )
     broken.point_to(front.sandbox)
     fresh = broken.shop.deposit()
-    engine.place.rows(
+    engine.databases.rows(
         "update provider_breakers set paused_until = now() where provider_id = :id", id=broken.shop.provider_id
     )
     engine.call()
@@ -147,7 +147,9 @@ def test_a_single_payment_is_tried_within_thirty_seconds_however_long_the_outage
 ) -> None:
     broken.break_down(1)
     while not broken.state() or not broken.state()["opens"]:  # type: ignore[index]
-        engine.place.rows("update payment_work set due_at = now() where provider_id = :id", id=broken.shop.provider_id)
+        engine.databases.rows(
+            "update payment_work set due_at = now() where provider_id = :id", id=broken.shop.provider_id
+        )
         engine.call()
     for _ in range(40):
         broken.end_pause()
@@ -183,13 +185,13 @@ def test_a_call_under_way_when_its_payments_time_is_up_ends_it_in_an_outage(
 ) -> None:
     (payment, *_) = broken.break_down()
     engine.expire(payment.id)
-    engine.place.rows(
+    engine.databases.rows(
         "delete from payment_work where provider_id = :provider_id and payment_id <> :id",
         provider_id=broken.shop.provider_id,
         id=payment.id,
     )
-    engine.place.rows("update payment_work set attempts = 0 where payment_id = :id", id=payment.id)
-    engine.place.rows(
+    engine.databases.rows("update payment_work set attempts = 0 where payment_id = :id", id=payment.id)
+    engine.databases.rows(
         "update provider_breakers set paused_until = now() where provider_id = :id", id=broken.shop.provider_id
     )
     engine.call()

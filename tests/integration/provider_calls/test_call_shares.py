@@ -33,7 +33,7 @@ def test_two_hanging_providers_of_one_tenant_hold_up_no_other_tenant(
         let_go.wait(9)
 
     with open_server(hang) as first, open_server(hang) as second, ThreadPoolExecutor(THREADS) as worker:
-        engine.place.rows(
+        engine.databases.rows(
             "update payment_providers set api_base_url = :url where id = :id",
             url=f"http://127.0.0.1:{first.port}",
             id=bad.provider_id,
@@ -59,9 +59,9 @@ def test_two_hanging_providers_of_one_tenant_hold_up_no_other_tenant(
         finally:
             let_go.set()
             ids = [bad.provider_id, other_id]
-            engine.place.rows("update payment_work set due_at = 'infinity' where provider_id = any(:ids)", ids=ids)
+            engine.databases.rows("update payment_work set due_at = 'infinity' where provider_id = any(:ids)", ids=ids)
     for table in ("payment_work", "provider_breakers"):
-        engine.place.rows(f"delete from {table} where provider_id = any(:ids)", ids=ids)
+        engine.databases.rows(f"delete from {table} where provider_id = any(:ids)", ids=ids)
 
 
 def test_a_worker_counts_shares_of_the_threads_it_was_started_with(stack: Stack) -> None:
@@ -74,7 +74,7 @@ def test_a_worker_counts_shares_of_the_threads_it_was_started_with(stack: Stack)
 
     with open_server(hang) as first:
         point = "update payment_providers set api_base_url = :url, calls_max = 100 where id = :id"
-        stack.place.rows(point, url=f"http://127.0.0.1:{first.port}", id=bad.provider_id)
+        stack.databases.rows(point, url=f"http://127.0.0.1:{first.port}", id=bad.provider_id)
         try:
             for _ in range(PROVIDER_THREADS + 4):
                 bad.deposit()

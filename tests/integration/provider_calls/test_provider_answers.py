@@ -26,7 +26,9 @@ GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status":
 def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
     """A tenant of its own whose provider answers as the test wants."""
     shop = front.make_shop()
-    engine.place.rows("update payment_providers set attempts_max = :n where id = :id", n=ATTEMPTS, id=shop.provider_id)
+    engine.databases.rows(
+        "update payment_providers set attempts_max = :n where id = :id", n=ATTEMPTS, id=shop.provider_id
+    )
     with open_odd_provider(engine, shop) as provider:
         yield provider
 
@@ -85,7 +87,7 @@ def waits_for_its_end(odd: OddProvider, payment: Payment) -> bool:
         "select w.due_at = p.expires_at and w.action = 'poll' and w.claim_id is null from payment_work w"
         " join payment_transactions p on p.id = w.payment_id where p.id = :id"
     )
-    return bool(odd.engine.place.value(query, id=payment.id))
+    return bool(odd.engine.databases.value(query, id=payment.id))
 
 
 @pytest.mark.parametrize("code", ["invalid_field", "unknown_field", "invalid_json", "idempotency_key_needed"])
@@ -97,7 +99,7 @@ def test_a_refusal_of_our_request_is_worded_for_the_payer_and_kept_for_operators
     failed = odd.shop.payment(payment.id)
     assert (failed.status, failed.failure_reason) == ("failed", "The provider did not accept this payment.")
     query = "select detail ->> 'reason' from audit_logs where payment_id = :id and detail ->> 'to' = 'failed'"
-    assert technical in odd.engine.place.value(query, id=payment.id)
+    assert technical in odd.engine.databases.value(query, id=payment.id)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_whatever_a_call_raises_is_an_unknown_outcome(
 
 def outcomes(odd: OddProvider, payment: Payment) -> list[tuple[str, str | None]]:
     """Return (outcome, error) of the payment's calls, as the audit has them."""
-    rows = odd.engine.place.rows(
+    rows = odd.engine.databases.rows(
         "select detail->>'outcome' as outcome, detail->>'error' as error from audit_logs"
         " where payment_id = :id and kind = 'provider_call' order by id",
         id=payment.id,
@@ -230,7 +232,7 @@ def test_an_unknown_status_ends_as_a_dead_letter(odd: OddProvider) -> None:
 
 def test_an_unknown_status_as_the_answer_of_a_probe_ends_the_pause(odd: OddProvider) -> None:
     payment = started(odd, status="under_review")
-    odd.engine.place.rows(
+    odd.engine.databases.rows(
         "insert into provider_breakers (provider_id, tenant_id, failures, opens, paused_until, error)"
         " values (:id, :tenant_id, 5, 1, now() - interval '1 second', 'x')",
         id=odd.shop.provider_id,
@@ -238,7 +240,7 @@ def test_an_unknown_status_as_the_answer_of_a_probe_ends_the_pause(odd: OddProvi
     )
     odd.engine.ask(payment.id)
     assert (
-        odd.engine.place.value(
+        odd.engine.databases.value(
             "select count(*) from provider_breakers where provider_id = :id", id=odd.shop.provider_id
         )
         == 0
@@ -293,7 +295,7 @@ def test_a_url_that_a_poll_brings_is_checked_as_well(odd: OddProvider, status: s
         "currency": "USD",
     }
     odd.answer(encode_json(200, data=[body]))
-    odd.engine.place.rows("update payment_work set action = 'poll' where payment_id = :id", id=payment.id)
+    odd.engine.databases.rows("update payment_work set action = 'poll' where payment_id = :id", id=payment.id)
     odd.engine.ask(payment.id)
     after = odd.shop.payment(payment.id)
     assert after.redirect_url is None
@@ -365,7 +367,7 @@ def test_a_listed_payment_that_cannot_be_understood_keeps_no_other_from_being_co
 def test_a_list_whose_cursors_lead_in_a_circle_has_an_end(odd: OddProvider) -> None:
     pages = [encode_json(200, data=[], next_cursor=cursor) for cursor in ("a", "b", "a")]
     odd.answer(*pages, encode_json(200, data=[], next_cursor=None))
-    start = odd.engine.place.value("select now()")
+    start = odd.engine.databases.value("select now()")
     with pytest.raises(ProviderCallFailed, match="cursor"):
         reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
 
@@ -389,7 +391,7 @@ def test_the_database_takes_nothing_else(odd: OddProvider, column: str) -> None:
     }
     for value in bad[column]:
         with pytest.raises(Exception, match=f"ck_payment_transactions_{column}"):
-            odd.engine.place.rows(
+            odd.engine.databases.rows(
                 f"update payment_transactions set {column} = :value where id = :id",
                 value=value,
                 id=payment.id,

@@ -39,7 +39,7 @@ def test_the_provider_returns_the_payer_with_the_payments_id(front: Stack, engin
 
 def retry(engine: Engine, payment: Payment) -> None:
     """Make the next call now; a provider that was set aside for its failures is asked again at once."""
-    engine.place.rows("delete from provider_breakers")
+    engine.databases.rows("delete from provider_breakers")
     engine.ask(payment.id)
 
 
@@ -114,7 +114,7 @@ def test_a_refusal_of_the_payment_fails_it(front: Stack, engine: Engine, shop: S
     failed = shop.payment(payment.id)
     assert (failed.status, failed.failure_reason) == ("failed", "no such method")
     hold = "select state from wallet_temp_logs where payment_id = :id"
-    assert engine.place.value(hold, id=payment.id) == "released"
+    assert engine.databases.value(hold, id=payment.id) == "released"
 
 
 @pytest.mark.parametrize("create", [{"status": 401}, {"status": 403}])
@@ -126,17 +126,17 @@ def test_a_refusal_of_us_is_a_dead_letter_and_an_alarm_not_a_failed_payment(
     assert shop.payment(payment.id).status == "pending"
     assert engine.dead_letters(payment.id) == [("provider_refused_us", "open")]
     alarms = "select count(*) from alerts where tenant_id = :id and kind = 'provider_refused_us'"
-    assert engine.place.value(alarms, id=shop.tenant_id) == 1
+    assert engine.databases.value(alarms, id=shop.tenant_id) == 1
     # It is asked about once more when its time is up.
     due = (
         "select w.due_at = p.expires_at from payment_work w"
         " join payment_transactions p on p.id = w.payment_id where p.id = :id"
     )
-    assert engine.place.value(due, id=payment.id) is True
+    assert engine.databases.value(due, id=payment.id) is True
 
 
 def test_attempts_end_and_a_person_is_told(front: Stack, engine: Engine, shop: Shop) -> None:
-    engine.place.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
+    engine.databases.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
     payment = scripted(front, shop, create={"status": 503})
     engine.call()
     assert engine.dead_letters(payment.id) == []
@@ -153,7 +153,7 @@ def test_past_its_keys_life_a_payment_is_looked_up_before_it_is_created(
     engine.call()
     old = "update payment_transactions set provider_request_at = now() - interval '2 days' where id = :id"
     for payment in (stored, missing):
-        engine.place.rows(old, id=payment.id)
+        engine.databases.rows(old, id=payment.id)
         retry(engine, payment)
         assert shop.payment(payment.id).provider_reference is not None
         assert len(front.truth(payment.id)["payments"]) == 1
@@ -168,9 +168,9 @@ def test_a_worker_that_stood_still_during_its_call_does_no_harm(front: Stack, en
     engine.make_due(payment.id)
     second = claim_of(engine, payment)
     audited = "select count(*) from audit_logs where payment_id = :id"
-    before = engine.place.value(audited, id=payment.id)
+    before = engine.databases.value(audited, id=payment.id)
     make_call(engine.runtime, first)
-    assert engine.place.value(audited, id=payment.id) == before
+    assert engine.databases.value(audited, id=payment.id) == before
     assert shop.payment(payment.id).status == "pending"
     make_call(engine.runtime, second)
     done = shop.payment(payment.id)
@@ -192,7 +192,7 @@ def claim_of(engine: Engine, payment: Payment) -> Claim:
 def test_a_call_that_fails_after_its_payment_has_completed_is_no_dead_letter(
     front: Stack, engine: Engine, shop: Shop
 ) -> None:
-    engine.place.rows("update payment_providers set attempts_max = 1 where id = :id", id=shop.provider_id)
+    engine.databases.rows("update payment_providers set attempts_max = 1 where id = :id", id=shop.provider_id)
     payment = scripted(front, shop, create={"status": 503})
     claim = claim_of(engine, payment)
     shop.deliver(shop.body(payment))
@@ -215,7 +215,7 @@ def test_a_claimed_call_is_nobody_elses(engine: Engine, shop: Shop) -> None:
 
 
 def test_one_provider_gets_no_more_calls_at_once_than_allowed(front: Stack, engine: Engine, shop: Shop) -> None:
-    engine.place.rows("update payment_providers set calls_max = 2 where id = :id", id=shop.provider_id)
+    engine.databases.rows("update payment_providers set calls_max = 2 where id = :id", id=shop.provider_id)
     for _ in range(5):
         shop.deposit()
     other = front.make_shop()

@@ -15,7 +15,7 @@ from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 from app.services.tenants import providers
 from app.services.upkeep import alert_delivery
-from testbed.servers import Place
+from testbed.servers import Databases
 
 
 class Receiver(ThreadingHTTPServer):
@@ -56,19 +56,19 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-def raise_alarm(place: Place) -> None:
-    with place.open_runtime() as runtime, runtime.database.transaction("worker") as connection:
+def raise_alarm(databases: Databases) -> None:
+    with databases.open_runtime() as runtime, runtime.database.transaction("worker") as connection:
         alerts.write(connection, [AlertRow("provider_refused_us", None, {"provider": "sandbox"})])
 
 
-def due(place: Place) -> int:
-    return int(place.value("select count(*) from alerts where due_at is not null"))
+def due(databases: Databases) -> int:
+    return int(databases.value("select count(*) from alerts where due_at is not null"))
 
 
-def test_an_alarm_is_posted_once_and_its_signature_holds(place: Place, receiver: Receiver) -> None:
+def test_an_alarm_is_posted_once_and_its_signature_holds(databases: Databases, receiver: Receiver) -> None:
     secret = providers.new_webhook_secret()
-    raise_alarm(place)
-    with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=secret) as runtime:
+    raise_alarm(databases)
+    with databases.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=secret) as runtime:
         alert_delivery.post_due(runtime)
         alert_delivery.post_due(runtime)
 
@@ -77,37 +77,37 @@ def test_an_alarm_is_posted_once_and_its_signature_holds(place: Place, receiver:
     assert Webhook(secret).verify(body, headers)["kind"] == "provider_refused_us"
     assert json.loads(body)["severity"] == "critical"
     assert json.loads(body)["detail"] == {"provider": "sandbox"}
-    assert due(place) == 0
+    assert due(databases) == 0
 
 
-def test_an_alarm_that_nobody_takes_is_tried_again(place: Place, receiver: Receiver) -> None:
-    raise_alarm(place)
-    with place.open_runtime(ALERT_URL=receiver.url) as runtime:
+def test_an_alarm_that_nobody_takes_is_tried_again(databases: Databases, receiver: Receiver) -> None:
+    raise_alarm(databases)
+    with databases.open_runtime(ALERT_URL=receiver.url) as runtime:
         receiver.status = 503
         alert_delivery.post_due(runtime)
-        assert due(place) == 1
-        assert place.value("select due_at > now() from alerts") is True
+        assert due(databases) == 1
+        assert databases.value("select due_at > now() from alerts") is True
 
         receiver.status = 200
-        place.rows("update alerts set due_at = now()")
+        databases.rows("update alerts set due_at = now()")
         alert_delivery.post_due(runtime)
     assert [headers["webhook-id"] for headers, _ in receiver.got] == [receiver.got[0][0]["webhook-id"]] * 2
-    assert due(place) == 0
+    assert due(databases) == 0
 
 
-def test_without_an_address_an_alarm_is_a_row_alone(place: Place) -> None:
-    raise_alarm(place)
-    with place.open_runtime() as runtime:
+def test_without_an_address_an_alarm_is_a_row_alone(databases: Databases) -> None:
+    raise_alarm(databases)
+    with databases.open_runtime() as runtime:
         alert_delivery.post_due(runtime)
-    assert due(place) == 0
-    assert place.value("select count(*) from alerts") == 1
+    assert due(databases) == 0
+    assert databases.value("select count(*) from alerts") == 1
 
 
-def test_a_secret_that_cannot_sign_loses_no_alarm(place: Place, receiver: Receiver) -> None:
-    raise_alarm(place)
-    with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET="whsec_short") as runtime:
+def test_a_secret_that_cannot_sign_loses_no_alarm(databases: Databases, receiver: Receiver) -> None:
+    raise_alarm(databases)
+    with databases.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET="whsec_short") as runtime:
         alert_delivery.post_due(runtime)
-    assert (receiver.got, due(place), place.value("select attempts from alerts")) == ([], 1, 0)
-    with place.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=providers.new_webhook_secret()) as runtime:
+    assert (receiver.got, due(databases), databases.value("select attempts from alerts")) == ([], 1, 0)
+    with databases.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=providers.new_webhook_secret()) as runtime:
         alert_delivery.post_due(runtime)
-    assert (len(receiver.got), due(place)) == (1, 0)
+    assert (len(receiver.got), due(databases)) == (1, 0)

@@ -13,18 +13,18 @@ from app.services.records import notifications
 from app.services.webhooks import settle
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 
 
-def numbers(place: Place, shop: Shop) -> list[int]:
-    rows = place.rows(
+def numbers(databases: Databases, shop: Shop) -> list[int]:
+    rows = databases.rows(
         "select number from notification_numbers where tenant_id = :id order by number", id=shop.tenant_id
     )
     return [row["number"] for row in rows]
 
 
-def test_numbers_have_no_gaps_however_many_give_them(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_numbers_have_no_gaps_however_many_give_them(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     other = make_shop(runtime)
     for shop in (tenant, other):
         for _ in range(30):
@@ -35,11 +35,11 @@ def test_numbers_have_no_gaps_however_many_give_them(place: Place, runtime: Runt
         for job in jobs:
             job.result()
     notifications.number_due(runtime)
-    assert numbers(place, tenant) == numbers(place, other) == list(range(1, 31))
-    assert place.value("select count(*) from notification_work") == 0
+    assert numbers(databases, tenant) == numbers(databases, other) == list(range(1, 31))
+    assert databases.value("select count(*) from notification_work") == 0
 
 
-def test_a_reader_that_follows_misses_nothing(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_a_reader_that_follows_misses_nothing(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     for _ in range(40):
         tenant.deliver(tenant.body(tenant.deposit()))
     seen: list[int] = []
@@ -55,7 +55,7 @@ def test_a_reader_that_follows_misses_nothing(place: Place, runtime: Runtime, te
     assert seen == list(range(1, 41))
 
 
-def test_each_change_is_told_once_and_as_it_was(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_each_change_is_told_once_and_as_it_was(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     payment = tenant.deposit()
     for status in ("failed", "success", "success", "failed", "failed"):
         tenant.deliver(tenant.body(payment, status))
@@ -71,9 +71,9 @@ def test_each_change_is_told_once_and_as_it_was(place: Place, runtime: Runtime, 
     assert notifications.last_number(runtime.database, tenant.tenant_id) == 3
 
 
-def wait_unnumbered(place: Place, shop: Shop, count: int) -> None:
+def wait_unnumbered(databases: Databases, shop: Shop, count: int) -> None:
     """Let `count` notifications of the shop wait for their numbers, as a web process leaves them."""
-    place.rows(
+    databases.rows(
         "with written as (insert into notifications (id, tenant_id, user_id, payment_id, type, payload)"
         " select uuidv7(), :id, 'bob', uuidv7(), 'payment.cancelled', '{}' from generate_series(1, :count)"
         " returning id)"
@@ -84,28 +84,30 @@ def wait_unnumbered(place: Place, shop: Shop, count: int) -> None:
 
 
 @pytest.mark.parametrize("waiting", [1, notifications.NUMBER_BATCH - 1, notifications.NUMBER_BATCH + 1])
-def test_what_is_new_comes_after_all_that_waited(place: Place, runtime: Runtime, tenant: Shop, waiting: int) -> None:
-    wait_unnumbered(place, tenant, waiting)
+def test_what_is_new_comes_after_all_that_waited(
+    databases: Databases, runtime: Runtime, tenant: Shop, waiting: int
+) -> None:
+    wait_unnumbered(databases, tenant, waiting)
     tenant.deliver(tenant.body(tenant.deposit()))
     settle.settle_due(runtime)
     told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, waiting + 10)
     assert [row["type"] for row in told] == ["payment.cancelled"] * waiting + ["payment.completed"]
-    assert numbers(place, tenant) == list(range(1, waiting + 2))
-    assert place.value("select count(*) from notification_work") == 0
+    assert numbers(databases, tenant) == list(range(1, waiting + 2))
+    assert databases.value("select count(*) from notification_work") == 0
 
 
 def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
     payment = tenant.deposit()
-    wait_unnumbered(place, tenant, 1)
+    wait_unnumbered(databases, tenant, 1)
     with runtime.database.transaction("worker") as other:
         assert notifications.number(other, [(payment, "payment.redirect_ready")]).numbered
         for _ in range(3):
             tenant.deliver(tenant.body(tenant.deposit()))
         settle.settle_due(runtime)
-        assert place.value("select count(*) from payment_transactions where status = 'completed'") == 3
-        assert numbers(place, tenant) == []
+        assert databases.value("select count(*) from payment_transactions where status = 'completed'") == 3
+        assert numbers(databases, tenant) == []
     notifications.number_due(runtime)
     told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 10)
     assert [row["type"] for row in told] == [
@@ -114,7 +116,7 @@ def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
     ]
 
 
-def test_sockets_read_what_the_api_lists(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_sockets_read_what_the_api_lists(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     payments = [tenant.deposit(), tenant.deposit(user_id="bob"), tenant.deposit()]
     with runtime.database.transaction("worker") as connection:
         numbering = notifications.number(connection, [(payment, "payment.failed") for payment in payments])
@@ -146,15 +148,15 @@ def test_hints_carry_ids_and_numbers_only(runtime: Runtime, tenant: Shop) -> Non
     assert hints[NOTIFICATIONS_CHANNEL] == f"{tenant.tenant_id.hex} 1".encode()
 
 
-def test_a_lost_hint_loses_no_notification(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_a_lost_hint_loses_no_notification(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     payment = tenant.deposit()
     tenant.deliver(tenant.body(payment))
     settle.settle_due(runtime)
     runtime.redis.flushall()
-    place.rows("delete from notification_numbers")
+    databases.rows("delete from notification_numbers")
     # The settler numbers at once; what it had not come to is numbered by whoever looks next.
-    place.rows("delete from notification_counters")
-    place.rows(
+    databases.rows("delete from notification_counters")
+    databases.rows(
         "insert into notification_work (notification_id, tenant_id, user_id)"
         " select id, tenant_id, user_id from notifications"
     )

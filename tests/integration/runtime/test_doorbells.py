@@ -20,7 +20,7 @@ from app.local.processes import ROOT
 from app.runtime import doorbells
 from app.runtime.doorbells import BELL_MS, Doorbells
 from app.runtime.runtime import connect_redis
-from testbed.servers import Place, new_celery
+from testbed.servers import Databases, new_celery
 from testbed.waiting import wait_until
 
 QUEUE = "ring.settle"
@@ -31,8 +31,8 @@ RING_SECONDS = BELL_MS / 1000 / 2
 class Worker:
     """Does what a worker does: waits for a doorbell, takes the bell down, then claims all that is committed."""
 
-    def __init__(self, place: Place, bells: Doorbells) -> None:
-        self._redis = Redis.from_url(place.redis_url)
+    def __init__(self, databases: Databases, bells: Doorbells) -> None:
+        self._redis = Redis.from_url(databases.redis_url)
         self._bells = bells
         self._lock = threading.Lock()
         self._is_over = threading.Event()
@@ -75,9 +75,9 @@ class SlowRedis(Redis):
 
 
 @pytest.fixture
-def bells(place: Place) -> Iterator[Doorbells]:
+def bells(databases: Databases) -> Iterator[Doorbells]:
     """Doorbells as the web process has them."""
-    redis, celery = SlowRedis.from_url(place.redis_url), new_celery(place.redis_url)
+    redis, celery = SlowRedis.from_url(databases.redis_url), new_celery(databases.redis_url)
     rung = Doorbells(redis, celery)
     rung.ring_aside()
     yield rung
@@ -86,8 +86,8 @@ def bells(place: Place) -> Iterator[Doorbells]:
 
 
 @pytest.fixture
-def worker(place: Place, bells: Doorbells) -> Iterator[Worker]:
-    made = Worker(place, bells)
+def worker(databases: Databases, bells: Doorbells) -> Iterator[Worker]:
+    made = Worker(databases, bells)
     yield made
     made.close()
 
@@ -118,9 +118,9 @@ def test_no_wake_up_is_lost(bells: Doorbells, worker: Worker) -> None:
         wait_until(lambda: len(worker.claimed) == rows, "the last row is claimed", RING_SECONDS)  # noqa: B023
 
 
-def test_rings_of_a_busy_process_are_few(place: Place) -> None:
-    celery = new_celery(place.redis_url)
-    with connect_redis(place.redis_url) as redis:
+def test_rings_of_a_busy_process_are_few(databases: Databases) -> None:
+    celery = new_celery(databases.redis_url)
+    with connect_redis(databases.redis_url) as redis:
         busy = Doorbells(redis, celery)
         busy.ring_aside()
         redis.config_resetstat()
@@ -136,8 +136,8 @@ def test_rings_of_a_busy_process_are_few(place: Place) -> None:
     assert looks < 1_000
 
 
-def test_a_queue_does_not_ring_for_another(bells: Doorbells, place: Place) -> None:
-    with Redis.from_url(place.redis_url) as redis:
+def test_a_queue_does_not_ring_for_another(bells: Doorbells, databases: Databases) -> None:
+    with Redis.from_url(databases.redis_url) as redis:
         bells.ring("provider")
         bells.ring("notify")
         wait_until(lambda: redis.llen("ring.provider") == redis.llen("ring.notify") == 1, "both have been rung")
@@ -154,7 +154,7 @@ def failed(queue: str) -> float:
     return REGISTRY.get_sample_value("sluice_rings_failed_total", {"queue": queue}) or 0.0
 
 
-def test_a_redis_that_hangs_keeps_nobody(place: Place) -> None:
+def test_a_redis_that_hangs_keeps_nobody(databases: Databases) -> None:
     """It takes connections and never answers: the ring fails aside, is counted, and a second is left to it."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
         url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
@@ -192,9 +192,9 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
-def test_a_forked_child_rings_by_itself(place: Place) -> None:
+def test_a_forked_child_rings_by_itself(databases: Databases) -> None:
     ran = subprocess.run(
-        (sys.executable, "-c", _FORKED, place.redis_url),
+        (sys.executable, "-c", _FORKED, databases.redis_url),
         cwd=ROOT,
         capture_output=True,
         text=True,

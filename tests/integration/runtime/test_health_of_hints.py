@@ -21,7 +21,7 @@ USER, PASSWORD = "limited", "secret"
 @pytest.fixture(scope="module")
 def limited(servers: Servers) -> Iterator[tuple[Stack, Redis]]:
     """A web process whose Redis user may not do everything, and the administrator's client."""
-    with servers.open_place() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, open_stack(opened) as stack:
         admin = stack.runtime.redis
         allow(admin, "+@all")
         parts = urlsplit(opened.redis_url)

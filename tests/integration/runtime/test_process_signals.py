@@ -29,7 +29,7 @@ def end(stack: Stack, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
     assert running.wait(GONE_SECONDS) == 0, name
     # An orphan that ended may wait long for the machine's first process to note it.
     wait_until(lambda: not any(lives(process) for process in family), f"all of {name} is gone", 1)
-    lines = read_log_tail(stack.place.folder / f"{name}.log", 1000).splitlines()
+    lines = read_log_tail(stack.databases.folder / f"{name}.log", 1000).splitlines()
     assert not [line for line in lines if line.startswith("Traceback")]
 
 
@@ -54,7 +54,7 @@ def complete(stack: Stack) -> None:
 @contextmanager
 def payment_locked(stack: Stack, payment_id: str) -> Iterator[None]:
     """Lock a payment's row, so that whoever settles it stays in the middle of its transaction."""
-    connection = psycopg2.connect(stack.place.superuser_url)
+    connection = psycopg2.connect(stack.databases.superuser_url)
     try:
         with connection.cursor() as cursor:
             cursor.execute("select id from payment_transactions where id = %s for update", (payment_id,))
@@ -71,12 +71,14 @@ def test_a_provider_worker_in_mid_call(stack: Stack) -> None:
     began = time.monotonic()
     end(stack, "worker-provider")
     assert time.monotonic() - began > 1
-    (work,) = stack.place.rows(
+    (work,) = stack.databases.rows(
         "select due_at, claim_id from payment_work where payment_id = cast(:id as uuid)", id=payment["id"]
     )
     assert work["claim_id"] is not None
     # The lease, gone by: the next worker asks again with the same key.
-    stack.place.rows("update payment_work set due_at = now() where payment_id = cast(:id as uuid)", id=payment["id"])
+    stack.databases.rows(
+        "update payment_work set due_at = now() where payment_id = cast(:id as uuid)", id=payment["id"]
+    )
     stack.start("worker-provider")
     wait_until(lambda: shop.payment(payment["id"]).redirect_url, "the call was made again")
     (calls,) = stack.truth(payment["id"])["create_calls"]
@@ -89,14 +91,14 @@ def test_a_settling_worker_in_mid_batch(stack: Stack) -> None:
     blocked = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
     with payment_locked(stack, str(payment.id)):
         shop.deliver(shop.body(payment))
-        wait_until(lambda: stack.place.value(blocked, name=stack.place.name), "the worker is in mid-batch")
+        wait_until(lambda: stack.databases.value(blocked, name=stack.databases.name), "the worker is in mid-batch")
         end(stack, "worker-settle")
     due = "update webhook_work set due_at = now() where payment_id = :id"
-    stack.place.rows(due, id=payment.id)
+    stack.databases.rows(due, id=payment.id)
     stack.start("worker-settle")
     wait_until(lambda: shop.payment(payment.id).status == "completed", "the webhook is settled")
     credits = "select count(*) from wallet_transactions where payment_id = :id and direction = 1"
-    assert stack.place.value(credits, id=payment.id) == 1
+    assert stack.databases.value(credits, id=payment.id) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,7 +20,7 @@ from app.local.readiness import node_answers
 from app.local.spawn import find_free_ports, launch
 from app.runtime.redis_client import open_client
 from app.runtime.settings import Settings
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import make_shop
 from testbed.waiting import wait_until
 from tests.integration.runtime.process_nodes import WorkerProcess
@@ -86,12 +86,12 @@ def _knows_replica(sentinel: redis.Redis) -> bool:
     return False
 
 
-def test_a_fail_over_is_followed_by_everybody(group: Group, place: Place) -> None:
-    environment = {**place.environment, "REDIS_URL": group.url, "BROKER_URL": group.url}
+def test_a_fail_over_is_followed_by_everybody(group: Group, databases: Databases) -> None:
+    environment = {**databases.environment, "REDIS_URL": group.url, "BROKER_URL": group.url}
     settings = Settings.from_environment(environment)
     findings = list(examine_redis(settings))
     assert not [finding for finding in findings if finding.level is Level.FAIL], findings
-    worker = WorkerProcess("worker-settle", environment, place.folder)
+    worker = WorkerProcess("worker-settle", environment, databases.folder)
     try:
         with open_runtime(settings) as runtime:
             shop = make_shop(runtime)

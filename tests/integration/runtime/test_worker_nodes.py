@@ -16,7 +16,7 @@ from pytest_celery import CeleryTestBroker, CeleryTestSetup, CeleryTestWorker  #
 
 from app.core.payment import Status
 from app.runtime.runtime import Runtime
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 from testbed.waiting import wait_until
 from tests.integration.runtime.process_nodes import STOP_SECONDS, BrokerProcess, WorkerProcess
@@ -39,16 +39,16 @@ def celery_backend_cluster() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(servers: Servers, celery_broker: CeleryTestBroker) -> Iterator[Place]:
+def databases(servers: Servers, celery_broker: CeleryTestBroker) -> Iterator[Databases]:
     """A database for the module, with the broker that is a node."""
-    with servers.open_place() as opened:
+    with servers.open_databases() as opened:
         yield dataclasses.replace(opened, redis_url=celery_broker.container.url)
 
 
 @pytest.fixture(scope="module")
-def runtime(place: Place) -> Iterator[Runtime]:
+def runtime(databases: Databases) -> Iterator[Runtime]:
     """What rings: this process, as the web process does."""
-    with place.open_runtime() as opened:
+    with databases.open_runtime() as opened:
         yield opened
 
 
@@ -59,9 +59,9 @@ def shop(runtime: Runtime) -> Shop:
 
 
 @pytest.fixture(scope="module")
-def started_worker(place: Place) -> Iterator[CeleryTestWorker]:
+def started_worker(databases: Databases) -> Iterator[CeleryTestWorker]:
     """The settling worker, started once for the module."""
-    node = CeleryTestWorker(WorkerProcess("worker-settle", place.environment, place.folder), app=None)
+    node = CeleryTestWorker(WorkerProcess("worker-settle", databases.environment, databases.folder), app=None)
     yield node
     node.teardown()
 
@@ -82,7 +82,7 @@ def send_paid_webhook(shop: Shop, amount: str = "25.00") -> uuid.UUID:
     return payment.id
 
 
-def wait_for_credits(place: Place, shop: Shop, payment_ids: list[uuid.UUID], seconds: float = 20.0) -> None:
+def wait_for_credits(databases: Databases, shop: Shop, payment_ids: list[uuid.UUID], seconds: float = 20.0) -> None:
     """Wait until the payments are completed, and fails unless each was credited once and no work is left."""
     wait_until(
         lambda: all(shop.payment(payment_id).status is Status.COMPLETED for payment_id in payment_ids),
@@ -90,15 +90,15 @@ def wait_for_credits(place: Place, shop: Shop, payment_ids: list[uuid.UUID], sec
         seconds,
     )
     credits = "select count(*) from wallet_transactions where payment_id = any(:ids) and direction = :direction"
-    assert place.value(credits, ids=payment_ids, direction=1) == len(payment_ids)
-    assert place.value(credits, ids=payment_ids, direction=-1) == len(payment_ids)
-    assert place.value("select count(*) from webhook_work where payment_id = any(:ids)", ids=payment_ids) == 0
+    assert databases.value(credits, ids=payment_ids, direction=1) == len(payment_ids)
+    assert databases.value(credits, ids=payment_ids, direction=-1) == len(payment_ids)
+    assert databases.value("select count(*) from webhook_work where payment_id = any(:ids)", ids=payment_ids) == 0
 
 
 @contextmanager
-def settling_held_up(place: Place, payment_id: uuid.UUID) -> Iterator[None]:
+def settling_held_up(databases: Databases, payment_id: uuid.UUID) -> Iterator[None]:
     """Lock a payment's row, so that whoever settles it stays in the middle of its transaction."""
-    connection = psycopg2.connect(place.superuser_url)
+    connection = psycopg2.connect(databases.superuser_url)
     try:
         with connection.cursor() as cursor:
             cursor.execute("select id from payment_transactions where id = %s for update", (str(payment_id),))
@@ -107,10 +107,10 @@ def settling_held_up(place: Place, payment_id: uuid.UUID) -> Iterator[None]:
         connection.close()
 
 
-def wait_until_held_up(place: Place) -> None:
+def wait_until_held_up(databases: Databases) -> None:
     """Wait until a worker hangs on the locked row."""
     blocked = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
-    wait_until(lambda: place.value(blocked, name=place.name) == 1, "the worker is in the middle of settling")
+    wait_until(lambda: databases.value(blocked, name=databases.name) == 1, "the worker is in the middle of settling")
 
 
 def test_the_node_answers_for_its_queues(celery_setup: CeleryTestSetup) -> None:
@@ -121,16 +121,16 @@ def test_the_node_answers_for_its_queues(celery_setup: CeleryTestSetup) -> None:
     assert {queue["name"] for queue in queues[worker]} == {"ring.settle", "ring.notify"}
 
 
-def test_a_doorbell_is_answered(celery_setup: CeleryTestSetup, place: Place, shop: Shop) -> None:
+def test_a_doorbell_is_answered(celery_setup: CeleryTestSetup, databases: Databases, shop: Shop) -> None:
     payment_id = send_paid_webhook(shop)
-    wait_for_credits(place, shop, [payment_id])
+    wait_for_credits(databases, shop, [payment_id])
     # The notification got its number, which only the ring's task gives.
     numbered = "select count(*) from notification_numbers d join notifications n on n.id = d.notification_id"
-    wait_until(lambda: place.value(f"{numbered} where n.payment_id = :id", id=payment_id) == 1, "it is numbered")
+    wait_until(lambda: databases.value(f"{numbered} where n.payment_id = :id", id=payment_id) == 1, "it is numbered")
 
 
 def test_a_worker_that_crashes_idle_finds_its_work_at_the_next_start(
-    celery_setup: CeleryTestSetup, place: Place, shop: Shop
+    celery_setup: CeleryTestSetup, databases: Databases, shop: Shop
 ) -> None:
     celery_setup.worker.kill()
     assert celery_setup.worker.container.exit_code == -9
@@ -138,27 +138,27 @@ def test_a_worker_that_crashes_idle_finds_its_work_at_the_next_start(
     # Even the ring itself is gone.
     celery_setup.app.control.purge()
     celery_setup.worker.restart()
-    wait_for_credits(place, shop, payment_ids)
+    wait_for_credits(databases, shop, payment_ids)
 
 
 def test_a_worker_that_crashes_in_mid_transaction_leaves_its_row_to_the_next(
-    celery_setup: CeleryTestSetup, place: Place, shop: Shop
+    celery_setup: CeleryTestSetup, databases: Databases, shop: Shop
 ) -> None:
     payment = shop.deposit(user_id="crash")
-    with settling_held_up(place, payment.id):
+    with settling_held_up(databases, payment.id):
         shop.deliver(shop.body(payment))
-        wait_until_held_up(place)
+        wait_until_held_up(databases)
         celery_setup.worker.kill()
-    (left,) = place.rows("select attempts, claim_id, due_at > now() as leased from webhook_work")
+    (left,) = databases.rows("select attempts, claim_id, due_at > now() as leased from webhook_work")
     assert (left["attempts"], left["claim_id"] is not None, left["leased"]) == (1, True, True)
     assert shop.payment(payment.id).status is Status.PENDING
     # Half a minute of lease, gone by.
-    place.rows("update webhook_work set due_at = now() returning webhook_id")
+    databases.rows("update webhook_work set due_at = now() returning webhook_id")
     celery_setup.worker.restart()
-    wait_for_credits(place, shop, [payment.id])
+    wait_for_credits(databases, shop, [payment.id])
 
 
-def test_a_broker_that_restarts_is_found_again(celery_setup: CeleryTestSetup, place: Place, shop: Shop) -> None:
+def test_a_broker_that_restarts_is_found_again(celery_setup: CeleryTestSetup, databases: Databases, shop: Shop) -> None:
     broker = celery_setup.broker
     broker.kill()
     assert broker.container.status == "exited"
@@ -173,16 +173,18 @@ def test_a_broker_that_restarts_is_found_again(celery_setup: CeleryTestSetup, pl
         return shop.payment(missed).status is Status.COMPLETED
 
     wait_until(is_settled, "a ring was answered", RECONNECT_SECONDS)
-    wait_for_credits(place, shop, [missed, send_paid_webhook(shop)])
+    wait_for_credits(databases, shop, [missed, send_paid_webhook(shop)])
 
 
-def test_an_asked_stop_finishes_what_is_under_way(celery_setup: CeleryTestSetup, place: Place, shop: Shop) -> None:
+def test_an_asked_stop_finishes_what_is_under_way(
+    celery_setup: CeleryTestSetup, databases: Databases, shop: Shop
+) -> None:
     container = celery_setup.worker.container
     processes = container.processes()
     payment = shop.deposit(user_id="stop")
-    with settling_held_up(place, payment.id):
+    with settling_held_up(databases, payment.id):
         shop.deliver(shop.body(payment))
-        wait_until_held_up(place)
+        wait_until_held_up(databases)
         processes[0].terminate()
         # It refuses new work and does not go while a task runs.
         wait_until(lambda: not container.ready(), "it takes no more doorbells")
@@ -190,15 +192,17 @@ def test_an_asked_stop_finishes_what_is_under_way(celery_setup: CeleryTestSetup,
     gone, alive = psutil.wait_procs(processes, STOP_SECONDS)
     assert (len(gone), alive) == (len(processes), [])
     assert container.exit_code == 0, container.logs()
-    wait_for_credits(place, shop, [payment.id], seconds=1.0)
+    wait_for_credits(databases, shop, [payment.id], seconds=1.0)
 
 
-def test_a_message_that_is_no_doorbell_harms_nobody(celery_setup: CeleryTestSetup, place: Place, shop: Shop) -> None:
+def test_a_message_that_is_no_doorbell_harms_nobody(
+    celery_setup: CeleryTestSetup, databases: Databases, shop: Shop
+) -> None:
     with celery_setup.app.connection_for_write() as connection:
         queue = connection.SimpleQueue("ring.settle")
         queue.put("garbage", serializer="json")
         queue.put(json.dumps({"task": "os.system", "args": ["false"]}), serializer="json")
         queue.close()
     celery_setup.app.send_task("tasks.unknown", queue="ring.settle")
-    wait_for_credits(place, shop, [send_paid_webhook(shop)])
+    wait_for_credits(databases, shop, [send_paid_webhook(shop)])
     assert celery_setup.worker.container.status == "running"

@@ -12,7 +12,7 @@ from app.services.payments import settlement
 from app.services.payments.settlement import Item
 from app.services.webhooks import settle
 from models import new_id
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 
 
@@ -38,19 +38,21 @@ def shops(runtime: Runtime) -> list[Shop]:
     return made
 
 
-def tenant_tables(place: Place) -> dict[str, str]:
+def tenant_tables(databases: Databases) -> dict[str, str]:
     """Tables with tenants' rows, and the column that names the tenant."""
-    rows = place.rows(
+    rows = databases.rows(
         "select c.relname as name from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'"
         " where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace"
     )
     return {row["name"]: "tenant_id" for row in rows} | {"tenants": "id"}
 
 
-def test_as_web_of_one_tenant_no_row_of_another_is_seen(place: Place, runtime: Runtime, shops: list[Shop]) -> None:
+def test_as_web_of_one_tenant_no_row_of_another_is_seen(
+    databases: Databases, runtime: Runtime, shops: list[Shop]
+) -> None:
     mine, theirs = shops
     seen = {}
-    for table, column in tenant_tables(place).items():
+    for table, column in tenant_tables(databases).items():
         count = f"select count(*) from {table} where {column} = :id"
         try:
             with runtime.database.transaction("web", mine.tenant_id) as connection:
@@ -63,20 +65,20 @@ def test_as_web_of_one_tenant_no_row_of_another_is_seen(place: Place, runtime: R
                 raise
             continue
         assert (others, nobodys) == (0, 0), table
-        assert own == place.value(count, id=mine.tenant_id), table
+        assert own == databases.value(count, id=mine.tenant_id), table
         seen[table] = own
     assert seen.keys() >= {"payment_transactions", "wallets", "wallet_transactions", "notifications", "audit_logs"}
     assert all(seen[table] for table in ("payment_transactions", "wallets", "dead_letters", "payment_webhooks"))
 
 
-def test_without_a_tenant_web_sees_nothing_at_all(place: Place, runtime: Runtime, shops: list[Shop]) -> None:
+def test_without_a_tenant_web_sees_nothing_at_all(databases: Databases, runtime: Runtime, shops: list[Shop]) -> None:
     for table in ("tenants", "payment_transactions", "wallets", "wallet_transactions", "audit_logs", "dead_letters"):
         with runtime.database.transaction("web") as connection:
             assert connection.execute(text(f"select count(*) from {table}")).scalar_one() == 0
 
 
-def test_the_door_reads_no_table(place: Place, runtime: Runtime, shops: list[Shop]) -> None:
-    for table in (*tenant_tables(place), "heartbeats"):
+def test_the_door_reads_no_table(databases: Databases, runtime: Runtime, shops: list[Shop]) -> None:
+    for table in (*tenant_tables(databases), "heartbeats"):
         with pytest.raises(DBAPIError, match="permission denied"), runtime.database.transaction("door") as connection:
             connection.execute(text(f"select 1 from {table} limit 1"))
 
@@ -126,25 +128,25 @@ def test_as_web_of_one_tenant_nothing_of_another_is_written(
     assert touched == []
 
 
-def test_keys_across_tenants_are_refused_by_the_database(place: Place, shops: list[Shop]) -> None:
+def test_keys_across_tenants_are_refused_by_the_database(databases: Databases, shops: list[Shop]) -> None:
     mine, theirs = shops
     for table in ("wallet_temp_logs", "payment_work", "payment_transactions", "provider_secrets"):
         with pytest.raises(DBAPIError, match=r"foreign key|unique|keeps its rows"):
-            place.rows(
+            databases.rows(
                 f"update {table} set tenant_id = :theirs where tenant_id = :mine",
                 theirs=theirs.tenant_id,
                 mine=mine.tenant_id,
             )
 
 
-def test_nothing_of_what_happened_mixed_the_tenants(place: Place, shops: list[Shop]) -> None:
+def test_nothing_of_what_happened_mixed_the_tenants(databases: Databases, shops: list[Shop]) -> None:
     for shop in shops:
-        balances = place.rows(
+        balances = databases.rows(
             "select kind, sum(balance_minor) as total from wallets where tenant_id = :id group by kind order by kind",
             id=shop.tenant_id,
         )
         assert balances == [{"kind": "clearing", "total": -2500}, {"kind": "user", "total": 2500}]
-    mixed = place.value(
+    mixed = databases.value(
         "select count(*) from wallet_transactions e join wallets w on w.id = e.wallet_id"
         " join payment_transactions p on p.id = e.payment_id"
         " where e.tenant_id <> w.tenant_id or e.tenant_id <> p.tenant_id"

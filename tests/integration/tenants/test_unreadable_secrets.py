@@ -15,7 +15,7 @@ from app.doctor.work import examine_work
 from app.runtime.vault import Vault, VaultError, fingerprint, new_encryption_key
 from app.services.payments import provider_trouble
 from app.services.tenants import key_rotation, process_keys, providers
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -32,10 +32,10 @@ def post(front: Stack, shop: Shop, path: str, body: bytes, secret: str | None = 
 def spoil(front: Stack, shop: Shop, what: bytes, last_only: bool = False) -> list[dict[str, object]]:
     """Put `what` in the place of the provider's webhook secrets; return what was there."""
     newest = "and id = (select max(id::text)::uuid from provider_secrets where provider_id = :id)" if last_only else ""
-    before = front.place.rows(
+    before = front.databases.rows(
         f"select id, secret_encrypted from provider_secrets where provider_id = :id {newest}", id=shop.provider_id
     )
-    front.place.rows(
+    front.databases.rows(
         f"update provider_secrets set secret_encrypted = :what where provider_id = :id {newest}",
         id=shop.provider_id,
         what=what,
@@ -45,7 +45,7 @@ def spoil(front: Stack, shop: Shop, what: bytes, last_only: bool = False) -> lis
 
 def mend(front: Stack, rows: list[dict[str, object]]) -> None:
     for row in rows:
-        front.place.rows(
+        front.databases.rows(
             "update provider_secrets set secret_encrypted = :secret where id = :id",
             id=row["id"],
             secret=bytes(row["secret_encrypted"]),
@@ -54,7 +54,7 @@ def mend(front: Stack, rows: list[dict[str, object]]) -> None:
 
 def forget(front: Stack, shop: Shop) -> None:
     """Wait until web has forgotten the provider, as it does within a second, and no trouble is told of it."""
-    front.place.rows("delete from provider_troubles where provider_id = :id", id=shop.provider_id)
+    front.databases.rows("delete from provider_troubles where provider_id = :id", id=shop.provider_id)
 
 
 @pytest.mark.parametrize("stored", [LOST.encrypt("whsec_x"), b"\x00no token", b""], ids=["lost key", "noise", "empty"])
@@ -78,7 +78,7 @@ def test_webhooks_of_a_provider_whose_secret_cannot_be_read_come_again(
     assert any(str(shop.provider_id) in finding for finding in findings)
     for _ in range(2):
         provider_trouble.raise_alarms(front.runtime)
-    alarms = front.place.rows(
+    alarms = front.databases.rows(
         "select tenant_id from alerts where kind = 'provider_unusable' and detail ->> 'provider_id' = :id",
         id=str(shop.provider_id),
     )
@@ -112,69 +112,69 @@ def test_a_secret_that_can_be_read_holds_beside_one_that_cannot(front: Stack, sh
     forget(front, shop)
 
 
-def test_a_rotation_does_not_stop_at_what_it_cannot_read(place: Place) -> None:
-    old, new = place.encryption_key, new_encryption_key()
-    with place.open_runtime() as runtime:
+def test_a_rotation_does_not_stop_at_what_it_cannot_read(databases: Databases) -> None:
+    old, new = databases.encryption_key, new_encryption_key()
+    with databases.open_runtime() as runtime:
         shops = [make_shop(runtime) for _ in range(3)]
-    place.rows(
+    databases.rows(
         "update payment_providers set api_key_encrypted = :lost where id = :id",
         lost=LOST.encrypt("sbk_lost"),
         id=shops[0].provider_id,
     )
-    with place.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime, pytest.raises(VaultError) as caught:
+    with databases.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime, pytest.raises(VaultError) as caught:
         key_rotation.rotate_encryption(runtime, ACTOR)
     assert str(shops[0].provider_id) in str(caught.value)
     assert not any(str(shop.provider_id) in str(caught.value) for shop in shops[1:])
     single = Vault([new])
-    read = place.rows(
+    read = databases.rows(
         "select id, api_key_encrypted as secret from payment_providers where id <> :id", id=shops[0].provider_id
     )
     assert {single.decrypt(row["secret"]) for row in read} == {shop.provider_api_key for shop in shops[1:]}
-    webhook_secrets = place.rows("select secret_encrypted as secret from provider_secrets")
+    webhook_secrets = databases.rows("select secret_encrypted as secret from provider_secrets")
     assert {single.decrypt(row["secret"]) for row in webhook_secrets} == {shop.webhook_secret for shop in shops}
 
 
-def rotate_key(place: Place, keys: str, *options: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **place.environment, "SLUICE_ENCRYPTION_KEYS": keys}
+def rotate_key(databases: Databases, keys: str, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **databases.environment, "SLUICE_ENCRYPTION_KEYS": keys}
     argv = [sys.executable, "-m", "app.cli", "secrets", "rotate-key", *options]
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_nothing_is_re_encrypted_with_a_key_that_a_running_process_lacks(place: Place, tenant: Shop) -> None:
-    old, new = place.encryption_key, new_encryption_key()
-    with place.open_runtime() as runtime:
+def test_nothing_is_re_encrypted_with_a_key_that_a_running_process_lacks(databases: Databases, tenant: Shop) -> None:
+    old, new = databases.encryption_key, new_encryption_key()
+    with databases.open_runtime() as runtime:
         process_keys.report(runtime, "worker")
         (reported,) = process_keys.read_processes(runtime)
         assert reported.fingerprints == (fingerprint(old),)
         assert old[:8] not in reported.fingerprints[0]
-    refused = rotate_key(place, f"{new},{old}")
+    refused = rotate_key(databases, f"{new},{old}")
     assert refused.returncode == 1
     assert process_keys.name_process() in refused.stderr
     stored = "select secret_encrypted from provider_secrets"
-    assert Vault([old]).decrypt(place.value(stored)) == tenant.webhook_secret
+    assert Vault([old]).decrypt(databases.value(stored)) == tenant.webhook_secret
 
     # It was restarted with both, or has been silent for long enough to be gone.
-    with place.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
+    with databases.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
         process_keys.report(runtime, "door")
-    done = rotate_key(place, f"{new},{old}", "--json")
+    done = rotate_key(databases, f"{new},{old}", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"secrets": 2})
-    assert Vault([new]).decrypt(place.value(stored)) == tenant.webhook_secret
+    assert Vault([new]).decrypt(databases.value(stored)) == tenant.webhook_secret
 
 
-def test_the_old_process_counts_until_it_has_been_silent(place: Place, tenant: Shop) -> None:
-    old, new = place.encryption_key, new_encryption_key()
-    with place.open_runtime() as runtime:
+def test_the_old_process_counts_until_it_has_been_silent(databases: Databases, tenant: Shop) -> None:
+    old, new = databases.encryption_key, new_encryption_key()
+    with databases.open_runtime() as runtime:
         process_keys.report(runtime, "worker")
-    assert rotate_key(place, f"{new},{old}", "--anyway").returncode == 0
-    assert rotate_key(place, f"{new},{old}").returncode == 1
-    place.rows("update process_keys set at = at - interval '46 seconds'")
-    assert rotate_key(place, f"{new},{old}").returncode == 0
+    assert rotate_key(databases, f"{new},{old}", "--anyway").returncode == 0
+    assert rotate_key(databases, f"{new},{old}").returncode == 1
+    databases.rows("update process_keys set at = at - interval '46 seconds'")
+    assert rotate_key(databases, f"{new},{old}").returncode == 0
 
 
 def test_a_running_web_process_reports_its_keys(front: Stack) -> None:
     def reported() -> bool:
         found = process_keys.read_processes(front.runtime)
-        return [one.fingerprints for one in found] == [(fingerprint(front.place.encryption_key),)]
+        return [one.fingerprints for one in found] == [(fingerprint(front.databases.encryption_key),)]
 
     wait_until(reported, "web has reported its key")
     assert process_keys.find_lacking(front.runtime) == []

@@ -25,7 +25,7 @@ def test_a_sweep_rings_whatever_becomes_of_its_heartbeat(shop: Shop, engine: Eng
     shop.deposit()
     redis = engine.runtime.redis
     redis.delete("ring.provider")
-    with held_lock(engine.place, "select from heartbeats where name = 'sweep' for update"):
+    with held_lock(engine.databases, "select from heartbeats where name = 'sweep' for update"):
         duties.run(engine.runtime, "sweep", sweep.sweep)
         assert redis.llen("ring.provider") == 1
     engine.call()
@@ -46,7 +46,7 @@ def test_a_duty_that_fails_keeps_none_after_it_from_being_done(engine: Engine) -
         done.append("third")
 
     engine.sweep()
-    with held_lock(engine.place, "select from heartbeats where name = 'sweep' for update"):
+    with held_lock(engine.databases, "select from heartbeats where name = 'sweep' for update"):
         # The database's trouble is no failure of the task; an error is, once all had their turn.
         duties.run(engine.runtime, "sweep", second, third)
         with pytest.raises(ValueError, match="first"):
@@ -61,14 +61,14 @@ def test_a_tenant_whose_counter_is_locked_keeps_no_other_from_its_numbers(front:
         engine.start(shop)
         # Whoever cancels gives no number: the notification waits for a worker.
         payments.cancel_payment(front.runtime, shop.caller, engine.start(shop).id)
-        assert engine.place.value(waiting, id=shop.tenant_id) == 1
+        assert engine.databases.value(waiting, id=shop.tenant_id) == 1
     lock = "select from notification_counters where tenant_id = %s for update"
-    with held_lock(engine.place, lock, held.tenant_id):
+    with held_lock(engine.databases, lock, held.tenant_id):
         engine.number()
-        assert engine.place.value(waiting, id=held.tenant_id) == 1
-        assert engine.place.value(waiting, id=other.tenant_id) == 0
+        assert engine.databases.value(waiting, id=held.tenant_id) == 1
+        assert engine.databases.value(waiting, id=other.tenant_id) == 0
     engine.number()
-    assert engine.place.value(waiting, id=held.tenant_id) == 0
+    assert engine.databases.value(waiting, id=held.tenant_id) == 0
 
 
 def test_a_tenant_that_cannot_be_sealed_keeps_no_other_from_its_seals(front: Stack, engine: Engine) -> None:
@@ -80,13 +80,13 @@ def test_a_tenant_that_cannot_be_sealed_keeps_no_other_from_its_seals(front: Sta
     held = min(shops, key=lambda shop: shop.tenant_id)
     unsealed = "select count(*) from audit_work where tenant_id = :id"
     lock = "select from audit_work where tenant_id = %s for update"
-    with held_lock(engine.place, lock, held.tenant_id):
+    with held_lock(engine.databases, lock, held.tenant_id):
         seals.seal_due(front.runtime)
-        assert [engine.place.value(unsealed, id=shop.tenant_id) > 0 for shop in shops] == [
+        assert [engine.databases.value(unsealed, id=shop.tenant_id) > 0 for shop in shops] == [
             shop is held for shop in shops
         ]
     seals.seal_due(front.runtime)
-    assert engine.place.value(unsealed, id=held.tenant_id) == 0
+    assert engine.databases.value(unsealed, id=held.tenant_id) == 0
 
 
 def test_a_locked_payment_does_not_stop_a_reconciliation(front: Stack, shop: Shop, engine: Engine) -> None:
@@ -99,7 +99,7 @@ def test_a_locked_payment_does_not_stop_a_reconciliation(front: Stack, shop: Sho
     now = datetime.datetime.now(datetime.UTC)
     period = (now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
     lock = "select from payment_transactions where id = %s for update"
-    with held_lock(engine.place, lock, payments[0].id):
+    with held_lock(engine.databases, lock, payments[0].id):
         report = reconciliation.reconcile(front.runtime, shop.provider_id, *period, ACTOR)
         assert (report.compared, report.settled, report.in_flight) == (3, 2, 1)
     report = reconciliation.reconcile(front.runtime, shop.provider_id, *period, ACTOR)
@@ -111,7 +111,7 @@ def test_a_line_that_is_no_head_keeps_no_other_head_from_moving_on(
     front: Stack, engine: Engine, tmp_path: Path
 ) -> None:
     shop, path = front.make_shop(), tmp_path / "heads"
-    with engine.place.open_runtime(SLUICE_SEAL_HEAD_PATH=str(path)) as runtime:
+    with engine.databases.open_runtime(SLUICE_SEAL_HEAD_PATH=str(path)) as runtime:
         seals.seal_due(runtime)
         noise = b"\xff{not ours}\n"
         path.write_bytes(noise + path.read_bytes())
@@ -119,6 +119,6 @@ def test_a_line_that_is_no_head_keeps_no_other_head_from_moving_on(
         seals.seal_due(runtime)
     lines = path.read_bytes().splitlines(keepends=True)
     assert noise in lines
-    newest = engine.place.value("select max(number) from audit_seals where tenant_id = :id", id=shop.tenant_id)
+    newest = engine.databases.value("select max(number) from audit_seals where tenant_id = :id", id=shop.tenant_id)
     kept = {json.loads(line)["tenant_id"]: json.loads(line)["seals"] for line in lines if line != noise}
     assert kept[str(shop.tenant_id)] == newest

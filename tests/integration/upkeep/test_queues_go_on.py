@@ -17,7 +17,7 @@ from tests.support.locking import held_lock
 
 
 def work(engine: Engine, payment_id: uuid.UUID) -> dict[str, object]:
-    (row,) = engine.place.rows(
+    (row,) = engine.databases.rows(
         "select action, attempts, postponed, claim_id is null as is_free, due_at > now() as waits from payment_work"
         " where payment_id = :id",
         id=payment_id,
@@ -26,7 +26,7 @@ def work(engine: Engine, payment_id: uuid.UUID) -> dict[str, object]:
 
 
 def alarms(engine: Engine, kind: str, provider_id: uuid.UUID) -> list[str]:
-    rows = engine.place.rows(
+    rows = engine.databases.rows(
         "select detail ->> 'problem' as problem from alerts where kind = :kind and detail ->> 'provider_id' = :id",
         kind=kind,
         id=str(provider_id),
@@ -35,7 +35,7 @@ def alarms(engine: Engine, kind: str, provider_id: uuid.UUID) -> list[str]:
 
 
 def let_pause_end(engine: Engine, provider_id: uuid.UUID) -> None:
-    engine.place.rows(
+    engine.databases.rows(
         "update provider_breakers set paused_until = now() - interval '1 second' where provider_id = :id",
         id=provider_id,
     )
@@ -53,12 +53,12 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
     front: Stack, shop: Shop, engine: Engine, what: str
 ) -> None:
     healthy = front.make_shop()
-    (before,) = engine.place.rows(
+    (before,) = engine.databases.rows(
         "select adapter, api_key_encrypted from payment_providers where id = :id", id=shop.provider_id
     )
     payments = [shop.deposit() for _ in range(3)]
     other = healthy.deposit()
-    engine.place.rows(UNUSABLE[what], id=shop.provider_id, other=Vault([new_encryption_key()]).encrypt("sbk_other"))
+    engine.databases.rows(UNUSABLE[what], id=shop.provider_id, other=Vault([new_encryption_key()]).encrypt("sbk_other"))
     engine.call()
     assert healthy.payment(other.id).status == "processing"
     for _ in range(3):
@@ -73,7 +73,7 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
     assert ("adapter" in problem) == ("adapter" in what)
     assert backlog.read_unusable(front.runtime)[str(shop.provider_id)] == problem
 
-    engine.place.rows(
+    engine.databases.rows(
         "update payment_providers set adapter = :adapter, api_key_encrypted = :secret where id = :id",
         id=shop.provider_id,
         adapter=before["adapter"],
@@ -89,7 +89,7 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
 
 def test_a_payment_whose_call_cannot_be_prepared_ends_alone(front: Stack, shop: Shop, engine: Engine) -> None:
     spoiled, other = shop.deposit(), shop.deposit()
-    engine.place.rows("update payment_transactions set currency = 'ZZZ' where id = :id", id=spoiled.id)
+    engine.databases.rows("update payment_transactions set currency = 'ZZZ' where id = :id", id=spoiled.id)
     engine.call()
     assert shop.payment(other.id).status == "processing"
     assert (work(engine, spoiled.id)["attempts"], work(engine, spoiled.id)["waits"]) == (1, True)
@@ -97,12 +97,12 @@ def test_a_payment_whose_call_cannot_be_prepared_ends_alone(front: Stack, shop: 
         engine.ask(spoiled.id)
     assert engine.dead_letters(spoiled.id) == [("attempts_exhausted", "open")]
     assert work(engine, spoiled.id)["action"] == "poll"
-    engine.place.rows("delete from payment_work where payment_id = :id", id=spoiled.id)
+    engine.databases.rows("delete from payment_work where payment_id = :id", id=spoiled.id)
 
 
 def test_a_locked_payment_holds_up_its_own_call_alone(shop: Shop, engine: Engine) -> None:
     held, other = shop.deposit(), shop.deposit()
-    with held_lock(engine.place, "select from payment_transactions where id = %s for update", held.id):
+    with held_lock(engine.databases, "select from payment_transactions where id = %s for update", held.id):
         engine.call()
         assert shop.payment(other.id).status == "processing"
         assert (work(engine, held.id)["attempts"], work(engine, held.id)["is_free"]) == (0, True)
@@ -111,12 +111,12 @@ def test_a_locked_payment_holds_up_its_own_call_alone(shop: Shop, engine: Engine
 
 
 def test_an_answer_that_meets_a_lock_is_asked_for_again(shop: Shop, engine: Engine) -> None:
-    engine.place.rows("update payment_providers set attempts_max = 1 where id = :id", id=shop.provider_id)
+    engine.databases.rows("update payment_providers set attempts_max = 1 where id = :id", id=shop.provider_id)
     payment = shop.deposit()
     claim, _ = provider_claims.claim_call(engine.runtime)
     assert claim is not None
     assert claim.payment_id == payment.id
-    with held_lock(engine.place, "select from payment_transactions where id = %s for update", payment.id):
+    with held_lock(engine.databases, "select from payment_transactions where id = %s for update", payment.id):
         provider_calls.call_claimed(engine.runtime, claim)
         row = work(engine, payment.id)
         assert (row["attempts"], row["postponed"], row["is_free"], row["waits"]) == (0, 1, True, True)
@@ -140,10 +140,10 @@ FAILING = """
 def test_trouble_of_the_database_uses_no_attempt_of_a_call(
     front: Stack, shop: Shop, engine: Engine, state: str
 ) -> None:
-    engine.place.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
+    engine.databases.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
     user = uuid.uuid4().hex
     payment, other = shop.deposit(user_id=user), shop.deposit()
-    engine.place.rows(FAILING.format(user=user, state=state))
+    engine.databases.rows(FAILING.format(user=user, state=state))
     try:
         engine.call()
         assert shop.payment(other.id).status == "processing"
@@ -152,24 +152,24 @@ def test_trouble_of_the_database_uses_no_attempt_of_a_call(
         row = work(engine, payment.id)
         assert (row["action"], row["attempts"], row["postponed"], row["is_free"]) == ("create", 0, 4, True)
     finally:
-        engine.place.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
+        engine.databases.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "processing"
     assert engine.dead_letters(payment.id) == []
 
 
 def test_an_answer_that_cannot_be_settled_ends_as_a_dead_letter(shop: Shop, engine: Engine) -> None:
-    engine.place.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
+    engine.databases.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
     user = uuid.uuid4().hex
     payment, other = shop.deposit(user_id=user), shop.deposit()
-    engine.place.rows(FAILING.format(user=user, state="22001"))
+    engine.databases.rows(FAILING.format(user=user, state="22001"))
     try:
         engine.call()
         assert shop.payment(other.id).status == "processing"
         engine.ask(payment.id)
         assert engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
     finally:
-        engine.place.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
+        engine.databases.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
     assert shop.payment(payment.id).status == "pending"
 
 
@@ -177,13 +177,13 @@ def test_a_locked_payment_of_a_paused_provider_keeps_no_other_from_its_end(shop:
     held, other = shop.deposit(), shop.deposit()
     for payment in (held, other):
         engine.expire(payment.id)
-    engine.place.rows(
+    engine.databases.rows(
         "insert into provider_breakers (provider_id, tenant_id, opens, paused_until, error)"
         " values (:id, :tenant, 1, now() + interval '1 minute', 'away')",
         id=shop.provider_id,
         tenant=shop.tenant_id,
     )
-    with held_lock(engine.place, "select from payment_transactions where id = %s for update", held.id):
+    with held_lock(engine.databases, "select from payment_transactions where id = %s for update", held.id):
         engine.call()
         assert (shop.payment(held.id).status, shop.payment(other.id).status) == ("pending", "cancelled")
         assert work(engine, held.id)["waits"] is True
@@ -197,12 +197,12 @@ def test_callers_are_told_to_come_again_while_the_database_is_in_trouble(
     front: Stack, shop: Shop, engine: Engine, state: str
 ) -> None:
     user = uuid.uuid4().hex
-    engine.place.rows(FAILING.format(user=user, state=state).replace("update of status", "insert"))
+    engine.databases.rows(FAILING.format(user=user, state=state).replace("update of status", "insert"))
     body = {"user_id": user, "amount": "25.00", "currency": "USD"}
     url, headers = f"{front.web}/api/payments/deposit", shop.headers(user)
     try:
         refused = requests.post(url, json=body, headers=headers, timeout=20)
         assert (refused.status_code, "Retry-After" in refused.headers) == (503, True), refused.text
     finally:
-        engine.place.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
+        engine.databases.rows("drop trigger in_trouble on payment_transactions; drop function in_trouble")
     assert requests.post(url, json=body, headers=headers, timeout=20).status_code == 202

@@ -287,13 +287,13 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
 @pytest.fixture(scope="module")
 def superuser(servers: Servers) -> Iterator[Database]:
     """Busy books that hold, as a superuser has them."""
-    with servers.open_place() as place:
-        with place.open_runtime() as runtime:
-            books.make_busy(place, make_shop(runtime))
+    with servers.open_databases() as databases:
+        with databases.open_runtime() as runtime:
+            books.make_busy(databases, make_shop(runtime))
             report = prove(runtime.database, "full")
             assert report.is_whole, report.as_json()
             assert report.counts["seals"] >= 3
-        database = Database(place.superuser_url, 1)
+        database = Database(databases.superuser_url, 1)
         yield database
         database.engine.dispose()
 

@@ -20,7 +20,7 @@ from app.services.audit_chain import seals
 from app.services.operators import redrive
 from app.services.payments import queries
 from app.services.verification import choose_mode, prove, prove_due, proving, record, runs
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from tests.support import books
 
@@ -28,9 +28,9 @@ REPLICA = "set session_replication_role = replica; "
 SPOIL_BALANCE = "update wallets set balance_minor = balance_minor + 1 where kind = 'user'"
 
 
-def run_verify(place: Place, *arguments: str) -> Result:
+def run_verify(databases: Databases, *arguments: str) -> Result:
     """Run the command in this process."""
-    return CliRunner().invoke(main, ["verify", *arguments], env=place.environment)
+    return CliRunner().invoke(main, ["verify", *arguments], env=databases.environment)
 
 
 def pay(shop: Shop, user_id: str = "ann") -> None:
@@ -45,54 +45,58 @@ def test_an_empty_database_holds(runtime: Runtime) -> None:
     assert report.verdict.startswith("The books hold (incremental proof in ")
 
 
-def test_the_books_hold_after_everything_is_replayed(place: Place, runtime: Runtime, tenant: Shop) -> None:
-    books.make_busy(place, tenant, users=1)
-    balances = place.rows("select id, balance_minor from wallets order by id")
-    webhooks = place.rows("select id from payment_webhooks where conflicts_with is null")
+def test_the_books_hold_after_everything_is_replayed(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+    books.make_busy(databases, tenant, users=1)
+    balances = databases.rows("select id, balance_minor from wallets order by id")
+    webhooks = databases.rows("select id from payment_webhooks where conflicts_with is null")
     for webhook in webhooks:
         redrive.replay_webhook(runtime, tenant.tenant_id, webhook["id"], "operator:test")
     assert prove(runtime.database, "full").is_whole
     for _ in range(6):
-        place.rows("update webhook_work set due_at = now()")
+        databases.rows("update webhook_work set due_at = now()")
         books.settle(runtime)
     seals.seal_due(runtime)
-    assert place.value("select count(*) from payment_webhooks where status = 'pending'") == 0
+    assert databases.value("select count(*) from payment_webhooks where status = 'pending'") == 0
     report = prove(runtime.database, "full")
     assert report.is_whole, report.as_json()
-    assert place.rows("select id, balance_minor from wallets order by id") == balances
+    assert databases.rows("select id, balance_minor from wallets order by id") == balances
 
 
-def test_an_incremental_proof_reads_only_what_is_new(place: Place, runtime: Runtime, tenant: Shop) -> None:
-    books.make_busy(place, tenant, users=1)
+def test_an_incremental_proof_reads_only_what_is_new(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+    books.make_busy(databases, tenant, users=1)
     first = prove_due(runtime)
     assert first.is_whole, first.as_json()
-    assert first.counts["payments"] == place.value("select count(*) from payment_transactions")
+    assert first.counts["payments"] == databases.value("select count(*) from payment_transactions")
     pay(tenant)
     seals.seal_due(runtime)
     second = prove_due(runtime)
     assert (second.counts["payments"], second.counts["seals"], second.counts["notifications"]) == (1, 1, 1)
     assert prove_due(runtime).counts.get("payments", 0) == 0
-    assert place.value("select count(*) from verification_runs where is_complete") == 3
+    assert databases.value("select count(*) from verification_runs where is_complete") == 3
 
 
-def test_an_incremental_proof_finds_what_is_wrong_with_the_new(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_an_incremental_proof_finds_what_is_wrong_with_the_new(
+    databases: Databases, runtime: Runtime, tenant: Shop
+) -> None:
     pay(tenant)
     seals.seal_due(runtime)
     assert prove_due(runtime).is_whole
     pay(tenant)
     seals.seal_due(runtime)
-    place.rows(REPLICA + "update wallet_transactions set description = 'gift' where wallet_version = 2")
+    databases.rows(REPLICA + "update wallet_transactions set description = 'gift' where wallet_version = 2")
     report = prove_due(runtime)
     assert report.invariants == ["I11"]
     # The place does not move over something broken: the next proof finds it again.
     assert prove_due(runtime).invariants == ["I11"]
 
 
-def test_an_incremental_proof_finds_a_chain_that_was_written_anew(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_an_incremental_proof_finds_a_chain_that_was_written_anew(
+    databases: Databases, runtime: Runtime, tenant: Shop
+) -> None:
     pay(tenant)
     seals.seal_due(runtime)
     assert prove_due(runtime).is_whole
-    place.rows(
+    databases.rows(
         REPLICA + "update audit_logs set actor = 'operator:eve' where kind = 'key_created';"
         "insert into audit_work (tenant_id, audit_id, audit_at) select tenant_id, id, at from audit_logs;"
         " delete from audit_seals"
@@ -102,36 +106,36 @@ def test_an_incremental_proof_finds_a_chain_that_was_written_anew(place: Place, 
     assert "I11" in prove(runtime.database, "full").invariants
 
 
-def test_a_proof_of_one_tenant_looks_at_no_other(place: Place, runtime: Runtime) -> None:
+def test_a_proof_of_one_tenant_looks_at_no_other(databases: Databases, runtime: Runtime) -> None:
     sound, spoiled = make_shop(runtime), make_shop(runtime)
     for shop in (sound, spoiled):
         pay(shop)
     seals.seal_due(runtime)
-    place.rows(f"{SPOIL_BALANCE} and tenant_id = :id", id=spoiled.tenant_id)
+    databases.rows(f"{SPOIL_BALANCE} and tenant_id = :id", id=spoiled.tenant_id)
     assert prove(runtime.database, "full", sound.tenant_id).is_whole
     assert prove(runtime.database, "full", spoiled.tenant_id).invariants == ["I1", "I2"]
 
 
-def test_an_alarm_is_raised_once_for_the_same_fault(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_an_alarm_is_raised_once_for_the_same_fault(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     pay(tenant)
     seals.seal_due(runtime)
-    place.rows(SPOIL_BALANCE)
+    databases.rows(SPOIL_BALANCE)
     alarms = "select count(*) from alerts where kind = 'books_broken' and severity = 'critical'"
     for _ in range(2):
         report = prove(runtime.database, "full")
         record(runtime.database, report)
-        assert place.value(alarms) == 1
-    place.rows(REPLICA + "delete from wallet_temp_logs")
+        assert databases.value(alarms) == 1
+    databases.rows(REPLICA + "delete from wallet_temp_logs")
     record(runtime.database, prove(runtime.database, "full"))
-    assert place.value(alarms) == 2
-    told = {(row["name"], row["label"]): row["total"] for row in place.rows("select * from watch_books()")}
+    assert databases.value(alarms) == 2
+    told = {(row["name"], row["label"]): row["total"] for row in databases.rows("select * from watch_books()")}
     assert told["books_broken", "full"] == 3
 
 
 def test_chunks_do_not_change_the_result(
-    place: Place, runtime: Runtime, tenant: Shop, monkeypatch: pytest.MonkeyPatch
+    databases: Databases, runtime: Runtime, tenant: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    books.make_busy(place, tenant, users=1)
+    books.make_busy(databases, tenant, users=1)
     whole = prove(runtime.database, "full")
     monkeypatch.setattr(proving, "CHUNK_ROWS", 2)
     touched = prove(runtime.database, "incremental")
@@ -140,14 +144,14 @@ def test_chunks_do_not_change_the_result(
     assert touched.counts["payments"] == whole.counts["payments"]
 
 
-def test_time_that_is_up_is_said(runtime: Runtime, tenant: Shop, place: Place) -> None:
+def test_time_that_is_up_is_said(runtime: Runtime, tenant: Shop, databases: Databases) -> None:
     pay(tenant)
     seals.seal_due(runtime)
     report = prove(runtime.database, "incremental", seconds_max=0)
     record(runtime.database, report)
     assert not report.is_complete
     assert "time was up" in report.verdict
-    assert place.value("select count(*) from verification_places") == 0
+    assert databases.value("select count(*) from verification_places") == 0
 
 
 def test_large_books_are_read_on_from_the_last_proof(
@@ -159,7 +163,7 @@ def test_large_books_are_read_on_from_the_last_proof(
 
 
 @pytest.mark.slow
-def test_the_books_hold_at_every_moment_while_they_are_written(place: Place, runtime: Runtime) -> None:
+def test_the_books_hold_at_every_moment_while_they_are_written(databases: Databases, runtime: Runtime) -> None:
     shops = [make_shop(runtime), make_shop(runtime)]
     is_done = threading.Event()
 
@@ -199,14 +203,14 @@ def test_the_books_hold_at_every_moment_while_they_are_written(place: Place, run
     books.settle(runtime)
     seals.seal_due(runtime)
     assert prove(runtime.database, "full").is_whole
-    assert place.value("select count(*) from payment_transactions where status = 'completed'") > 20
+    assert databases.value("select count(*) from payment_transactions where status = 'completed'") > 20
 
 
-def test_the_command_proves_and_says_so(place: Place, runtime: Runtime, tenant: Shop) -> None:
-    books.make_busy(place, tenant, users=1)
+def test_the_command_proves_and_says_so(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+    books.make_busy(databases, tenant, users=1)
     held = subprocess.run(
         [sys.executable, "-m", "app.cli", "verify"],
-        env=os.environ | place.environment,
+        env=os.environ | databases.environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -215,31 +219,33 @@ def test_the_command_proves_and_says_so(place: Place, runtime: Runtime, tenant: 
     assert held.returncode == 0, held.stderr
     assert held.stdout.startswith("The books hold (full proof in ")
     assert len(held.stdout.splitlines()) == 1
-    place.rows(SPOIL_BALANCE)
-    broken = run_verify(place)
+    databases.rows(SPOIL_BALANCE)
+    broken = run_verify(databases)
     assert broken.exit_code == 1
     lines = broken.stdout.splitlines()
     assert lines[-1].startswith("BROKEN: I1, I2 (")
     assert [line[:3] for line in lines if not line.startswith("    ")] == ["I1 ", "I2 ", "BRO"]
-    document = json.loads(run_verify(place, "--full", "--json").stdout)
+    document = json.loads(run_verify(databases, "--full", "--json").stdout)
     assert document["ok"] is False
-    wallet = str(place.value("select id from wallets where kind = 'user'"))
+    wallet = str(databases.value("select id from wallets where kind = 'user'"))
     assert {(each["invariant"], each["rows"][0]["subject"]) for each in document["broken"]} == {
         ("I1", str(tenant.tenant_id)),
         ("I2", wallet),
     }
 
 
-def test_the_command_keeps_and_checks_heads(place: Place, runtime: Runtime, tenant: Shop, tmp_path: Path) -> None:
+def test_the_command_keeps_and_checks_heads(
+    databases: Databases, runtime: Runtime, tenant: Shop, tmp_path: Path
+) -> None:
     seals.seal_due(runtime)
     path = tmp_path / "heads"
-    assert run_verify(place, "--write-head", str(path)).exit_code == 0
-    assert run_verify(place, "--check-head", str(path)).exit_code == 0
+    assert run_verify(databases, "--write-head", str(path)).exit_code == 0
+    assert run_verify(databases, "--check-head", str(path)).exit_code == 0
     head = json.loads(path.read_text())
     path.write_text(json.dumps(head | {"sha256": "0" * 64}) + "\n")
-    checked = run_verify(place, "--check-head", str(path))
+    checked = run_verify(databases, "--check-head", str(path))
     assert checked.exit_code == 1
     assert "I12 does not hold" in checked.stdout
     path.write_text("{}\n")
-    assert run_verify(place, "--check-head", str(path)).exit_code == 1
-    assert run_verify(place, "--check-head", str(tmp_path / "none")).exit_code == 2
+    assert run_verify(databases, "--check-head", str(path)).exit_code == 1
+    assert run_verify(databases, "--check-head", str(tmp_path / "none")).exit_code == 2

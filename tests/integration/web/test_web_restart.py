@@ -94,7 +94,7 @@ def test_waiting_requests_are_answered_when_web_is_stopped(stack: Stack, own_api
         deposits = [pool.submit(own_api.deposit, headers={"Prefer": "wait=10"}) for _ in range(5)]
         reads = [pool.submit(own_api.get, path, wait="10", until="ended") for _ in range(3)]
         count = "select count(*) from payment_transactions"
-        wait_until(lambda: stack.place.value(count) >= 6, "the deposits are stored")
+        wait_until(lambda: stack.databases.value(count) >= 6, "the deposits are stored")
         began = time.monotonic()
         stack.running["web"].terminate()
         answers = [one.result() for one in deposits + reads]
@@ -102,7 +102,7 @@ def test_waiting_requests_are_answered_when_web_is_stopped(stack: Stack, own_api
     assert [answer.status_code for answer in answers] == [202] * 5 + [200] * 3
     assert {answer.json()["status"] for answer in answers} == {"pending"}
     assert stack.running["web"].wait(SOON_SECONDS) == 0
-    assert "Traceback" not in read_log_tail(stack.place.folder / "web.log", 1000)
+    assert "Traceback" not in read_log_tail(stack.databases.folder / "web.log", 1000)
 
 
 def test_ready_says_draining_before_the_door_closes(stack: Stack) -> None:
@@ -202,8 +202,8 @@ def connect_quietly(port: int) -> float | None:
 def test_a_stop_while_it_starts_is_quick_and_quiet(stack: Stack, name: str, sign: signal.Signals) -> None:
     if name in stack.running:
         stack.stop(name)
-    process = next(one for one in list_processes(stack.ports, stack.place.folder) if one.name == name)
-    log = stack.place.folder / f"{name}.log"
+    process = next(one for one in list_processes(stack.ports, stack.databases.folder) if one.name == name)
+    log = stack.databases.folder / f"{name}.log"
     log.unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stack, "_works", lambda _process: True)

@@ -13,7 +13,7 @@ from app.services.webhooks import claims as webhook_claims
 from app.services.webhooks import settle
 from app.services.webhooks.claims import WebhookQueue
 from models import database
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -51,13 +51,13 @@ def settle_until_over(engine: Engine, payment: Payment) -> list[tuple[str, str]]
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_webhook_that_spoils_its_batch_is_the_only_one_that_suffers(
-    place: Place, fault: str, monkeypatch: pytest.MonkeyPatch
+    databases: Databases, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A hanging statement is cut off by the worker's own limit; a test need not wait for fifteen seconds of it.
     monkeypatch.setitem(database.STATEMENT_TIMEOUT_MS, "worker", 400)
-    place.rows(TRIGGER.format(fault=FAULTS[fault]))
-    with place.open_runtime() as runtime:
-        shop, engine = make_shop(runtime), Engine(runtime, place)
+    databases.rows(TRIGGER.format(fault=FAULTS[fault]))
+    with databases.open_runtime() as runtime:
+        shop, engine = make_shop(runtime), Engine(runtime, databases)
         payments = pay(shop, ["ann", "poison", "bob", "cid"])
         engine.settle()
         assert [str(shop.payment(one.id).status) for one in payments] == ["completed", "pending"] + ["completed"] * 2
@@ -65,14 +65,14 @@ def test_a_webhook_that_spoils_its_batch_is_the_only_one_that_suffers(
             # It may be the database's trouble, which ends, and costs no attempt; only an hour of it among others that
             # are settled is its own.
             assert settle_until_over(engine, payments[1]) == []
-            assert place.rows("select attempts, postponed >= 7 as is_long from webhook_work") == [
+            assert databases.rows("select attempts, postponed >= 7 as is_long from webhook_work") == [
                 {"attempts": 0, "is_long": True}
             ]
-            place.rows("update webhook_work set postponed = 50, postponed_since = now() - interval '61 minutes'")
+            databases.rows("update webhook_work set postponed = 50, postponed_since = now() - interval '61 minutes'")
         ((reason, state),) = settle_until_over(engine, payments[1])
         assert (reason in ("raised", "attempts_exhausted"), state) == (True, "open")
         assert engine.verdicts(payments[1].id) == [("failed", "dead_letter")]
-        raw = place.rows("select body, headers, attempts from dead_letters")
+        raw = databases.rows("select body, headers, attempts from dead_letters")
         assert (len(raw), bytes(raw[0]["body"])[:1], "webhook-id" in raw[0]["headers"]) == (1, b"{", True)
 
 
@@ -97,26 +97,26 @@ KILLER = """
 
 
 def test_a_webhook_that_kills_its_worker_takes_no_other_along(stack: Stack) -> None:
-    place, shop = stack.place, stack.make_shop()
-    (place.folder / "sitecustomize.py").write_text(textwrap.dedent(KILLER))
+    databases, shop = stack.databases, stack.make_shop()
+    (databases.folder / "sitecustomize.py").write_text(textwrap.dedent(KILLER))
     payments = [shop.deposit() for _ in range(6)]
     for number, payment in enumerate(payments):
         reference = "deadly" if number == 2 else None
         shop.deliver(shop.body(payment, provider_reference=reference), path="provider")
-    stack.start("worker-settle", PYTHONPATH=str(place.folder))
+    stack.start("worker-settle", PYTHONPATH=str(databases.folder))
     worker = stack.running["worker-settle"]
 
     def is_over() -> bool:
         # The dead worker's lease is over at once, not after half a minute.
-        place.rows("update webhook_work set due_at = now() - interval '1 second' where claim_id is not null")
+        databases.rows("update webhook_work set due_at = now() - interval '1 second' where claim_id is not null")
         stack.runtime.doorbells.ring_regardless("settle")
-        return int(place.value("select count(*) from webhook_work")) == 0
+        return int(databases.value("select count(*) from webhook_work")) == 0
 
     wait_until(is_over, "every webhook is settled or a dead letter", 60)
     assert worker.poll() is None
     statuses = [str(shop.payment(payment.id).status) for payment in payments]
     assert statuses == ["completed"] * 2 + ["pending"] + ["completed"] * 3
-    rows = place.rows("select payment_id, reason, attempts from dead_letters")
+    rows = databases.rows("select payment_id, reason, attempts from dead_letters")
     assert rows == [{"payment_id": payments[2].id, "reason": "attempts_exhausted", "attempts": settle.ATTEMPTS_MAX + 1}]
 
 
@@ -133,22 +133,24 @@ FLOOD = """
 """
 
 
-def test_a_flooding_tenant_does_not_starve_another(place: Place) -> None:
-    with place.open_runtime() as runtime:
+def test_a_flooding_tenant_does_not_starve_another(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
         flooding, quiet = make_shop(runtime), make_shop(runtime)
-        place.rows(FLOOD, tenant=flooding.tenant_id, provider=flooding.provider_id, payment=uuid.uuid4(), rows=100_000)
-        place.rows("analyze webhook_work")
+        databases.rows(
+            FLOOD, tenant=flooding.tenant_id, provider=flooding.provider_id, payment=uuid.uuid4(), rows=100_000
+        )
+        databases.rows("analyze webhook_work")
         payments = pay(quiet, ["ann"] * 5)
         settle.settle_batch(runtime, WebhookQueue())
         assert {str(quiet.payment(payment.id).status) for payment in payments} == {"completed"}
-        left = place.value("select count(*) from webhook_work where tenant_id = :id", id=flooding.tenant_id)
+        left = databases.value("select count(*) from webhook_work where tenant_id = :id", id=flooding.tenant_id)
         assert 100_000 - webhook_claims.BATCH_ROWS <= left < 100_000
 
 
-def test_many_provider_calls_of_one_tenant_do_not_starve_another(place: Place) -> None:
-    with place.open_runtime() as runtime:
+def test_many_provider_calls_of_one_tenant_do_not_starve_another(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
         flooding, quiet = make_shop(runtime), make_shop(runtime)
-        place.rows("update payment_providers set calls_max = 1 where id = :id", id=flooding.provider_id)
+        databases.rows("update payment_providers set calls_max = 1 where id = :id", id=flooding.provider_id)
         many = [flooding.deposit() for _ in range(20)]
         mine = quiet.deposit()
         claims = [provider_claims.claim_call(runtime)[0] for _ in range(3)]

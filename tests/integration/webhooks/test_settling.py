@@ -14,7 +14,7 @@ from app.runtime.runtime import Runtime, connect_redis
 from app.services.upkeep import sweep
 from app.services.webhooks import claims, settle
 from app.services.webhooks.claims import WebhookQueue
-from testbed.servers import Place, new_celery
+from testbed.servers import Databases, new_celery
 from testbed.shop import Shop, make_shop
 
 ENTRIES = "select count(*) from wallet_transactions"
@@ -60,9 +60,9 @@ def test_without_any_doorbell_the_sweep_finds_the_work(runtime: Runtime, tenant:
     assert bells(runtime, "settle") == 0
 
 
-def test_a_redis_that_is_away_costs_no_webhook(place: Place) -> None:
+def test_a_redis_that_is_away_costs_no_webhook(databases: Databases) -> None:
     # A port that nothing listens on.
-    with place.open_runtime(REDIS_URL="redis://127.0.0.1:9/0") as deaf:
+    with databases.open_runtime(REDIS_URL="redis://127.0.0.1:9/0") as deaf:
         redis, celery = connect_redis("redis://127.0.0.1:9/0"), new_celery("redis://127.0.0.1:9/0")
         away = replace(deaf, redis=redis, doorbells=Doorbells(redis, celery))
         shop = make_shop(away)
@@ -74,15 +74,17 @@ def test_a_redis_that_is_away_costs_no_webhook(place: Place) -> None:
 
 
 @pytest.mark.parametrize("settlers", [1, 4])
-def test_doubled_doorbells_settle_everything_once(place: Place, runtime: Runtime, tenant: Shop, settlers: int) -> None:
+def test_doubled_doorbells_settle_everything_once(
+    databases: Databases, runtime: Runtime, tenant: Shop, settlers: int
+) -> None:
     payments = paid_shop(tenant, 40)
     with ThreadPoolExecutor(settlers) as pool:
         list(pool.map(lambda _: settle.settle_due(runtime), range(settlers * 2)))
     assert {tenant.payment(payment.id).status for payment in payments} == {"completed"}
-    assert place.value(ENTRIES) == 80
-    balances = place.rows("select kind, sum(balance_minor) as total from wallets group by kind order by kind")
+    assert databases.value(ENTRIES) == 80
+    balances = databases.rows("select kind, sum(balance_minor) as total from wallets group by kind order by kind")
     assert balances == [{"kind": "clearing", "total": -100_000}, {"kind": "user", "total": 100_000}]
-    chained = place.value(
+    chained = databases.value(
         "select count(*) from (select balance_before_minor, lag(balance_after_minor, 1, 0::bigint)"
         " over (partition by wallet_id order by wallet_version) as before from wallet_transactions) as e"
         " where balance_before_minor <> before"
@@ -90,48 +92,50 @@ def test_doubled_doorbells_settle_everything_once(place: Place, runtime: Runtime
     assert chained == 0
 
 
-def claim_as_a_worker(place: Place) -> uuid.UUID:
+def claim_as_a_worker(databases: Databases) -> uuid.UUID:
     """Claim all due webhooks as a worker does that then stands still; return its claim."""
     claim_id = uuid.uuid4()
-    place.rows(
+    databases.rows(
         "update webhook_work set attempts = attempts + 1, claim_id = :claim, due_at = now() + interval '30 seconds'",
         claim=claim_id,
     )
     return claim_id
 
 
-def test_a_worker_that_stood_still_too_long_writes_nothing(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_a_worker_that_stood_still_too_long_writes_nothing(
+    databases: Databases, runtime: Runtime, tenant: Shop
+) -> None:
     payments = paid_shop(tenant, 5)
-    stale = claim_as_a_worker(place)
+    stale = claim_as_a_worker(databases)
     settle.settle_due(runtime)
     # What is claimed is nobody else's until its lease is over.
-    assert place.value(ENTRIES) == 0
-    place.rows("update webhook_work set due_at = now() - interval '1 second'")
+    assert databases.value(ENTRIES) == 0
+    databases.rows("update webhook_work set due_at = now() - interval '1 second'")
     settle.settle_due(runtime)
-    assert place.value(ENTRIES) == 10
-    before = place.rows("select id, version, updated_at from payment_transactions order by id")
-    ids = [row["id"] for row in place.rows("select id from payment_webhooks")]
+    assert databases.value(ENTRIES) == 10
+    before = databases.rows("select id, version, updated_at from payment_transactions order by id")
+    ids = [row["id"] for row in databases.rows("select id from payment_webhooks")]
     # The stopped worker goes on where it stood: with a claim that is not its own any more.
     settle._settle_retrying(runtime, ids, stale)
-    assert place.value(ENTRIES) == 10
-    assert place.rows("select id, version, updated_at from payment_transactions order by id") == before
+    assert databases.value(ENTRIES) == 10
+    assert databases.rows("select id, version, updated_at from payment_transactions order by id") == before
     assert {tenant.payment(payment.id).status for payment in payments} == {"completed"}
 
 
 def test_a_stale_claim_on_part_of_a_batch_settles_only_what_is_still_its_own(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
     paid_shop(tenant, 4)
-    mine = claim_as_a_worker(place)
-    ids = [row["webhook_id"] for row in place.rows("select webhook_id from webhook_work order by webhook_id")]
-    place.rows("update webhook_work set claim_id = :other where webhook_id = :id", other=uuid.uuid4(), id=ids[0])
+    mine = claim_as_a_worker(databases)
+    ids = [row["webhook_id"] for row in databases.rows("select webhook_id from webhook_work order by webhook_id")]
+    databases.rows("update webhook_work set claim_id = :other where webhook_id = :id", other=uuid.uuid4(), id=ids[0])
     settle._settle_retrying(runtime, ids, mine)
-    assert place.value(ENTRIES) == 6
-    left = place.rows("select webhook_id from webhook_work")
+    assert databases.value(ENTRIES) == 6
+    left = databases.rows("select webhook_id from webhook_work")
     assert [row["webhook_id"] for row in left] == [ids[0]]
 
 
-def test_a_batch_is_shared_between_tenants(place: Place, runtime: Runtime, tenant: Shop) -> None:
+def test_a_batch_is_shared_between_tenants(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     flood = [tenant.deposit() for _ in range(3)]
     for number in range(claims.BATCH_ROWS + 50):
         tenant.deliver(tenant.body(flood[number % 3]))
@@ -155,9 +159,9 @@ POISON = """
 
 
 def test_a_webhook_that_raises_takes_no_other_along_and_ends_as_a_dead_letter(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
-    place.rows(POISON)
+    databases.rows(POISON)
     payments = [tenant.deposit(user_id="poison" if number == 4 else "ann") for number in range(9)]
     for payment in payments:
         tenant.deliver(tenant.body(payment))
@@ -165,39 +169,41 @@ def test_a_webhook_that_raises_takes_no_other_along_and_ends_as_a_dead_letter(
     statuses = [str(tenant.payment(payment.id).status) for payment in payments]
     assert statuses == ["completed"] * 4 + ["pending"] + ["completed"] * 4
     for _ in range(settle.ATTEMPTS_MAX):
-        place.rows("update webhook_work set due_at = now() - interval '1 second'")
+        databases.rows("update webhook_work set due_at = now() - interval '1 second'")
         settle.settle_due(runtime)
-    assert place.value("select count(*) from webhook_work") == 0
-    dead = place.rows("select payment_id, reason, state, attempts from dead_letters")
+    assert databases.value("select count(*) from webhook_work") == 0
+    dead = databases.rows("select payment_id, reason, state, attempts from dead_letters")
     assert dead == [
         {"payment_id": payments[4].id, "reason": "raised", "state": "open", "attempts": settle.ATTEMPTS_MAX}
     ]
     assert tenant.payment(payments[4].id).status == "pending"
-    assert place.value("select count(*) from alerts where kind = 'webhook_dead_letter'") == 1
+    assert databases.value("select count(*) from alerts where kind = 'webhook_dead_letter'") == 1
 
 
 def test_a_webhook_that_killed_its_worker_each_time_is_given_up_untouched(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
     (payment,) = paid_shop(tenant, 1)
     for _ in range(settle.ATTEMPTS_MAX):
-        claim_as_a_worker(place)
-    place.rows("update webhook_work set due_at = now() - interval '1 second'")
+        claim_as_a_worker(databases)
+    databases.rows("update webhook_work set due_at = now() - interval '1 second'")
     settle.settle_due(runtime)
     assert tenant.payment(payment.id).status == "pending"
-    assert place.rows("select reason from dead_letters") == [{"reason": "attempts_exhausted"}]
-    assert place.value("select status from payment_webhooks") == "failed"
+    assert databases.rows("select reason from dead_letters") == [{"reason": "attempts_exhausted"}]
+    assert databases.value("select status from payment_webhooks") == "failed"
 
 
 def test_facts_of_one_payment_are_decided_in_the_order_of_their_arrival(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
     payment = tenant.deposit()
     for status in ("failed", "success", "cancelled", "success", "failed"):
         tenant.deliver(tenant.body(payment, status))
     settle.settle_due(runtime)
-    verdicts = [row["verdict"] for row in place.rows("select verdict from payment_webhooks order by received_at, id")]
+    verdicts = [
+        row["verdict"] for row in databases.rows("select verdict from payment_webhooks order by received_at, id")
+    ]
     assert verdicts == ["applied", "applied", "ignored", "duplicate", "conflict"]
     done = tenant.payment(payment.id)
     assert (done.status, done.exceptions) == ("completed", {"late", "conflict"})
-    assert place.value(ENTRIES) == 2
+    assert databases.value(ENTRIES) == 2

@@ -7,7 +7,7 @@ import signal
 import psutil
 
 from app.core.payment import Payment
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -37,55 +37,57 @@ def pay(shop: Shop, count: int) -> list[Payment]:
     return payments
 
 
-def entries(place: Place) -> int:
-    return int(place.value("select count(*) from wallet_transactions"))
+def entries(databases: Databases) -> int:
+    return int(databases.value("select count(*) from wallet_transactions"))
 
 
 def test_a_worker_killed_between_claim_and_commit_loses_nothing(stack: Stack) -> None:
-    place, shop = stack.place, stack.make_shop()
-    place.rows(BRAKE)
+    databases, shop = stack.databases, stack.make_shop()
+    databases.rows(BRAKE)
     payments = pay(shop, 5)
     stack.start("worker-settle")
-    wait_until(lambda: place.value(SLEEPING, name=place.name), "the worker is in the middle of its transaction")
-    assert place.value("select count(*) from webhook_work where claim_id is not null") == 5
+    wait_until(lambda: databases.value(SLEEPING, name=databases.name), "the worker is in the middle of its transaction")
+    assert databases.value("select count(*) from webhook_work where claim_id is not null") == 5
     stack.stop("worker-settle", signal.SIGKILL)
     # The server sees the broken connection at its next read; a crashed machine's would be cut off by keep-alive.
-    place.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
-    place.rows("update brake set is_on = false")
-    wait_until(lambda: not place.value(SLEEPING, name=place.name), "its transaction is gone")
-    assert entries(place) == 0
+    databases.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    databases.rows("update brake set is_on = false")
+    wait_until(lambda: not databases.value(SLEEPING, name=databases.name), "its transaction is gone")
+    assert entries(databases) == 0
     assert {str(shop.payment(payment.id).status) for payment in payments} == {"pending"}
     # The lease is still the dead worker's; a new worker takes over once it is over.
-    place.rows("update webhook_work set due_at = now() - interval '1 second'")
+    databases.rows("update webhook_work set due_at = now() - interval '1 second'")
     stack.start("worker-settle")
-    wait_until(lambda: entries(place) == 10, "everything is credited")
+    wait_until(lambda: entries(databases) == 10, "everything is credited")
     assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}
-    assert place.value("select count(*) from webhook_work") == 0
-    assert place.value("select max(n) from (select count(*) as n from wallet_transactions group by payment_id) c") == 2
-    assert place.rows("select distinct verdict from payment_webhooks") == [{"verdict": "applied"}]
+    assert databases.value("select count(*) from webhook_work") == 0
+    assert (
+        databases.value("select max(n) from (select count(*) as n from wallet_transactions group by payment_id) c") == 2
+    )
+    assert databases.rows("select distinct verdict from payment_webhooks") == [{"verdict": "applied"}]
 
 
 def test_a_worker_that_dies_while_it_works_is_replaced_by_its_parent(stack: Stack) -> None:
-    place, shop = stack.place, stack.make_shop()
+    databases, shop = stack.databases, stack.make_shop()
     if "worker-settle" not in stack.running:
         stack.start("worker-settle")
-    place.rows("update brake set is_on = true")
-    before = entries(place)
+    databases.rows("update brake set is_on = true")
+    before = entries(databases)
     payments = pay(shop, 3)
-    wait_until(lambda: place.value(SLEEPING, name=place.name), "a child is in the middle of its transaction")
+    wait_until(lambda: databases.value(SLEEPING, name=databases.name), "a child is in the middle of its transaction")
     children = psutil.Process(stack.running["worker-settle"].pid).children(recursive=True)
     busy = [child for child in children if not child.children()]
     for child in busy:
         child.kill()
-    place.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
-    place.rows("update brake set is_on = false")
-    place.rows("update webhook_work set due_at = now() - interval '1 second'")
+    databases.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    databases.rows("update brake set is_on = false")
+    databases.rows("update webhook_work set due_at = now() - interval '1 second'")
 
     def is_credited() -> bool:
         # What beat does every two seconds: ring for what is due.
         stack.runtime.doorbells.ring_regardless("settle")
-        return entries(place) >= before + 6
+        return entries(databases) >= before + 6
 
     wait_until(is_credited, "the new child settles what the dead one held")
-    assert entries(place) == before + 6
+    assert entries(databases) == before + 6
     assert {str(shop.payment(payment.id).status) for payment in payments} == {"completed"}

@@ -53,7 +53,7 @@ def test_a_webhook_in_a_providers_own_form_belongs_to_its_payment_at_once(engine
     engine.expire(payment.id)
     engine.call()
     assert shop.payment(payment.id).status == "processing"
-    Engine(other.runtime, engine.place).settle()
+    Engine(other.runtime, engine.databases).settle()
     assert shop.payment(payment.id).status == "completed"
 
 
@@ -61,9 +61,9 @@ def test_a_payment_that_only_translating_finds_out_is_named_then(front: Stack, e
     payment, other = engine.start(shop), own_form(shop)
     receipt = other.deliver(own_body(shop, payment, alias=str(payment.id)[::-1]), "provider")
     assert engine.verdicts(payment.id) == []
-    Engine(other.runtime, engine.place).settle()
+    Engine(other.runtime, engine.databases).settle()
     assert engine.verdicts(payment.id) == [("processed", "applied")]
-    listed = Commands(front.place).json("webhooks", "list", "--payment", str(payment.id))["data"]
+    listed = Commands(front.databases).json("webhooks", "list", "--payment", str(payment.id))["data"]
     assert [row["id"] for row in listed] == [str(receipt.webhook_id)]
 
 
@@ -71,7 +71,7 @@ def test_the_timeline_has_each_verdict_when_it_was_given(front: Stack, engine: E
     payment = engine.start(shop)
     receipt = shop.deliver(shop.body(payment, amount="10.00"))
     engine.settle()
-    case = front.place.value("select id from dead_letters where payment_id = :id", id=payment.id)
+    case = front.databases.value("select id from dead_letters where payment_id = :id", id=payment.id)
     redrive.redrive(shop.runtime, shop.tenant_id, case, ACTOR)
     engine.settle()
     resolve.accept(shop.runtime, shop.tenant_id, case, ACTOR)
@@ -91,7 +91,7 @@ def test_the_timeline_has_each_verdict_when_it_was_given(front: Stack, engine: E
     ]
     assert [event["kind"] for event in waiting].count("webhook_settled") == 1
     assert [event["at"] for event in told] == sorted(event["at"] for event in told)
-    text = Commands(front.place).text("payments", "explain", str(payment.id))
+    text = Commands(front.databases).text("payments", "explain", str(payment.id))
     for earlier, later in zip(
         lines := ("underpaid: asked 25.00 USD, received 10.00 USD", "is tried again", "is settled once more"),
         lines[1:],
@@ -117,10 +117,10 @@ def test_people_read_amounts_in_the_currencys_digits(front: Stack, engine: Engin
     engine.settle()
     shop.deliver(shop.body(twice, amount="30.00"))
     engine.settle()
-    letters = front.place.rows("select * from dead_letters where tenant_id = :id order by id", id=shop.tenant_id)
+    letters = front.databases.rows("select * from dead_letters where tenant_id = :id order by id", id=shop.tenant_id)
     said = [letter["detail"] for letter in letters]
     said += [resolve.accept(shop.runtime, shop.tenant_id, letter["id"], ACTOR, is_dry_run=True) for letter in letters]
-    alarms = front.place.rows("select detail ->> 'why' as why from alerts where tenant_id = :id", id=shop.tenant_id)
+    alarms = front.databases.rows("select detail ->> 'why' as why from alerts where tenant_id = :id", id=shop.tenant_id)
     said += [alarm["why"] for alarm in alarms]
     reference = twice.provider_reference
     assert set(said) == {

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from app.runtime.runtime import Runtime
 from app.services.webhooks.claims import BATCH_ROWS, WebhookQueue
 from models.database_urls import psycopg2_url
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from tests.support.reads import count_rows_read
 
@@ -21,18 +21,18 @@ DONE = 60_000
 
 
 @pytest.fixture
-def reader(place: Place) -> Iterator[None]:
+def reader(databases: Databases) -> Iterator[None]:
     """A transaction that reads for long, as a backup or a proof does: what is deleted meanwhile is kept for it."""
-    engine = create_engine(psycopg2_url(place.superuser_url), isolation_level="REPEATABLE READ")
+    engine = create_engine(psycopg2_url(databases.superuser_url), isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
         connection.execute(text("select count(*) from webhook_work"))
         yield
     engine.dispose()
 
 
-def make_wait(place: Place, shop: Shop, count: int, seconds_ago: int = 0) -> set[uuid.UUID]:
+def make_wait(databases: Databases, shop: Shop, count: int, seconds_ago: int = 0) -> set[uuid.UUID]:
     """Make `count` webhooks due; no more of them is there than that."""
-    rows = place.rows(
+    rows = databases.rows(
         "insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)"
         " select uuidv7(), :id, uuidv7(), now() - make_interval(secs => :ago) from generate_series(1, :count)"
         " returning webhook_id",
@@ -45,15 +45,15 @@ def make_wait(place: Place, shop: Shop, count: int, seconds_ago: int = 0) -> set
 
 @pytest.mark.usefixtures("reader")
 def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
-    make_wait(place, tenant, DONE, seconds_ago=60)
-    place.rows("delete from webhook_work")
-    waiting = make_wait(place, tenant, WAITING)
-    queue, claimed, read = WebhookQueue(), [], [count_rows_read(place, runtime, "webhook_work")]
+    make_wait(databases, tenant, DONE, seconds_ago=60)
+    databases.rows("delete from webhook_work")
+    waiting = make_wait(databases, tenant, WAITING)
+    queue, claimed, read = WebhookQueue(), [], [count_rows_read(databases, runtime, "webhook_work")]
     for _ in range(3):
         claimed += queue.claim(runtime).together
-        read.append(count_rows_read(place, runtime, "webhook_work"))
+        read.append(count_rows_read(databases, runtime, "webhook_work"))
     first, second, third = (after - before for before, after in itertools.pairwise(read))
     assert first > DONE
     assert max(second, third) < first / 4, (first, second, third)
@@ -66,16 +66,16 @@ def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
 
 @pytest.mark.usefixtures("reader")
 def test_what_comes_before_the_place_is_found_before_the_queue_is_said_to_be_empty(
-    place: Place, runtime: Runtime, tenant: Shop
+    databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:
     other = make_shop(runtime)
-    make_wait(place, tenant, DONE, seconds_ago=60)
-    place.rows("delete from webhook_work")
-    waiting = make_wait(place, tenant, WAITING)
+    make_wait(databases, tenant, DONE, seconds_ago=60)
+    databases.rows("delete from webhook_work")
+    waiting = make_wait(databases, tenant, WAITING)
     queue = WebhookQueue()
     claimed = queue.claim(runtime).together
     # Older ones of the same tenant, as another worker had them locked, and a tenant that was not there before.
-    waiting |= make_wait(place, tenant, 3, seconds_ago=120) | make_wait(place, other, 3)
+    waiting |= make_wait(databases, tenant, 3, seconds_ago=120) | make_wait(databases, other, 3)
     while claim := queue.claim(runtime).together:
         claimed += claim
     assert len(claimed) == len(set(claimed))

@@ -23,7 +23,7 @@ from app.runtime.runtime import Runtime
 from app.services.webhooks import inbox
 from app.services.webhooks.inbox import InboxRow, Receipt
 from models import Database, new_id
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from testbed.waiting import wait_until
 
@@ -47,16 +47,16 @@ def row(shop: Shop, external_id: str, body: bytes = b"{}", **changes: Any) -> In
     return made._replace(**changes)
 
 
-def what_is_there(place: Place, shop: Shop, ids: Sequence[uuid.UUID]) -> dict[str, Any]:
+def what_is_there(databases: Databases, shop: Shop, ids: Sequence[uuid.UUID]) -> dict[str, Any]:
     """All that is stored of a provider's webhooks, deliveries named by their place in `ids`."""
     named = {delivery: number for number, delivery in enumerate(ids)}
-    webhooks = place.rows(
+    webhooks = databases.rows(
         "select id, external_id, body, status, conflicts_with from payment_webhooks where tenant_id = :id",
         id=shop.tenant_id,
     )
-    keys = place.rows("select * from webhook_keys where tenant_id = :id", id=shop.tenant_id)
-    work = place.rows("select webhook_id from webhook_work where tenant_id = :id", id=shop.tenant_id)
-    alerts = place.rows("select detail from alerts where tenant_id = :id", id=shop.tenant_id)
+    keys = databases.rows("select * from webhook_keys where tenant_id = :id", id=shop.tenant_id)
+    work = databases.rows("select webhook_id from webhook_work where tenant_id = :id", id=shop.tenant_id)
+    alerts = databases.rows("select detail from alerts where tenant_id = :id", id=shop.tenant_id)
     return {
         "webhooks": {
             (
@@ -79,7 +79,9 @@ _SENT = st.builds(Sent, st.integers(0, 3), st.sampled_from([b"{}", b'{"a":1}', b
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(_SENT, min_size=1, max_size=8), min_size=1, max_size=4))
-def test_a_group_is_stored_like_one_after_the_other(runtime: Runtime, place: Place, groups: list[list[Sent]]) -> None:
+def test_a_group_is_stored_like_one_after_the_other(
+    runtime: Runtime, databases: Databases, groups: list[list[Sent]]
+) -> None:
     one, many = make_shop(runtime), make_shop(runtime)
     seen = []
     for shop, is_grouped in ((one, False), (many, True)):
@@ -90,14 +92,14 @@ def test_a_group_is_stored_like_one_after_the_other(runtime: Runtime, place: Pla
                 receipts += inbox.store_rows(runtime.database, taken)
         ids = [made.id for group in rows for made in group]
         told = [(ids.index(r.webhook_id), r.is_duplicate, r.is_conflict) for r in receipts]
-        seen.append((told, what_is_there(place, shop, ids)))
+        seen.append((told, what_is_there(databases, shop, ids)))
     assert seen[0] == seen[1]
 
 
 @contextlib.contextmanager
-def held(place: Place, shop: Shop, ids: Sequence[str]) -> Iterator[None]:
+def held(databases: Databases, shop: Shop, ids: Sequence[str]) -> Iterator[None]:
     """Somebody else is storing deliveries with these ids and has not committed yet."""
-    with contextlib.closing(psycopg2.connect(place.superuser_url)) as connection, connection.cursor() as cursor:
+    with contextlib.closing(psycopg2.connect(databases.superuser_url)) as connection, connection.cursor() as cursor:
         for external_id in ids:
             cursor.execute(
                 "insert into webhook_keys (provider_id, external_id, tenant_id, body_sha256, webhook_id)"
@@ -108,18 +110,18 @@ def held(place: Place, shop: Shop, ids: Sequence[str]) -> Iterator[None]:
         connection.rollback()
 
 
-def count_blocked(place: Place) -> int:
+def count_blocked(databases: Databases) -> int:
     """How many sessions wait for somebody else's row."""
     sql = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
-    return int(place.value(sql, name=place.name))
+    return int(databases.value(sql, name=databases.name))
 
 
 class Crowd:
     """Threads that store webhooks while all turns at the database are taken, and so become a group."""
 
-    def __init__(self, runtime: Runtime, place: Place, shop: Shop) -> None:
+    def __init__(self, runtime: Runtime, databases: Databases, shop: Shop) -> None:
         self._runtime = runtime
-        self._place = place
+        self._place = databases
         self._shop = shop
 
     def store(self, rows: Sequence[InboxRow]) -> list[Future[Receipt]]:
@@ -142,22 +144,22 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd(runtime: Runtime, place: Place, tenant: Shop) -> Crowd:
-    return Crowd(runtime, place, tenant)
+def crowd(runtime: Runtime, databases: Databases, tenant: Shop) -> Crowd:
+    return Crowd(runtime, databases, tenant)
 
 
-def test_webhooks_that_come_together_are_committed_together(crowd: Crowd, place: Place, tenant: Shop) -> None:
+def test_webhooks_that_come_together_are_committed_together(crowd: Crowd, databases: Databases, tenant: Shop) -> None:
     rows = [row(tenant, f"msg_{number}") for number in range(30)]
     receipts = [future.result() for future in crowd.store(rows)]
     assert receipts == [Receipt(made.id, False, False) for made in rows]
     # A transaction leaves its number on each row that it wrote.
     sql = "select count(*) as n, count(distinct xmin::text) as commits from payment_webhooks"
-    (stored,) = place.rows(sql + " where external_id like 'msg%'")
+    (stored,) = databases.rows(sql + " where external_id like 'msg%'")
     assert stored["n"] == 30
     assert stored["commits"] < 15
 
 
-def test_a_row_that_the_database_refuses_fails_no_other(crowd: Crowd, place: Place, tenant: Shop) -> None:
+def test_a_row_that_the_database_refuses_fails_no_other(crowd: Crowd, databases: Databases, tenant: Shop) -> None:
     # Random, so that no compression makes it fit into an index after all.
     too_long = random.Random(5).randbytes(6_000).hex()
     rows = [row(tenant, too_long if number == 7 else f"msg_{number}") for number in range(20)]
@@ -165,54 +167,58 @@ def test_a_row_that_the_database_refuses_fails_no_other(crowd: Crowd, place: Pla
     with pytest.raises(OperationalError, match="index row"):
         futures.pop(7).result()
     assert [future.result().is_duplicate for future in futures] == [False] * 19
-    assert place.value("select count(*) from payment_webhooks where external_id like 'msg%'") == 19
+    assert databases.value("select count(*) from payment_webhooks where external_id like 'msg%'") == 19
 
 
-def test_what_is_no_text_is_left_out_before_it_meets_the_others(crowd: Crowd, place: Place, tenant: Shop) -> None:
+def test_what_is_no_text_is_left_out_before_it_meets_the_others(
+    crowd: Crowd, databases: Databases, tenant: Shop
+) -> None:
     odd = {"user-agent": "a\x00b\ud800c\u2028", "content-type": 'application/json; a="\\u0000"'}
     rows = [row(tenant, f"msg_{number}") for number in range(5)]
     rows.append(row(tenant, "msg_odd", headers=odd, address="1.2.3.4\x00" + "x" * 100_000))
     for future in crowd.store(rows):
         assert not future.result().is_duplicate
-    (kept,) = place.rows("select headers, remote_address from payment_webhooks where external_id = 'msg_odd'")
+    (kept,) = databases.rows("select headers, remote_address from payment_webhooks where external_id = 'msg_odd'")
     assert kept["headers"] == {"user-agent": "ab?c\u2028", "content-type": 'application/json; a="\\u0000"'}
     assert kept["remote_address"].startswith("1.2.3.4x")
     assert len(kept["remote_address"]) < 100
 
 
 def test_a_lost_connection_is_told_to_everyone_and_nothing_is_stored(
-    runtime: Runtime, place: Place, tenant: Shop
+    runtime: Runtime, databases: Databases, tenant: Shop
 ) -> None:
     """The database's process behind a group dies before the commit: nobody is told that the row is there."""
     rows = [row(tenant, f"msg_{number}") for number in range(5)]
     rows[2] = rows[2]._replace(external_id="held")
-    with ThreadPoolExecutor(1) as pool, held(place, tenant, ["held"]):
+    with ThreadPoolExecutor(1) as pool, held(databases, tenant, ["held"]):
         group = pool.submit(inbox.store_rows, runtime.database, rows)
-        wait_until(lambda: count_blocked(place) == 1, "the group waits")
-        place.rows(
+        wait_until(lambda: count_blocked(databases) == 1, "the group waits")
+        databases.rows(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'",
-            name=place.name,
+            name=databases.name,
         )
         with pytest.raises(OperationalError):
             group.result(ANSWER_SECONDS)
-    assert place.value("select count(*) from payment_webhooks") == 0
+    assert databases.value("select count(*) from payment_webhooks") == 0
     assert inbox.store_rows(runtime.database, rows)[4] == Receipt(rows[4].id, False, False)
 
 
 def test_what_is_stored_again_with_its_own_id_gets_the_same_receipt(
-    runtime: Runtime, place: Place, tenant: Shop
+    runtime: Runtime, databases: Databases, tenant: Shop
 ) -> None:
     """As after a commit whose answer was lost: each row is brought again, alone."""
     rows = [row(tenant, f"msg_{number}") for number in range(3)]
     receipts = inbox.store_rows(runtime.database, rows)
     assert [inbox.store_rows(runtime.database, [made]) for made in rows] == [[receipt] for receipt in receipts]
     assert inbox.store_rows(runtime.database, [*rows, row(tenant, "msg_0")])[:3] == receipts
-    assert what_is_there(place, tenant, [made.id for made in rows])["keys"] == {
+    assert what_is_there(databases, tenant, [made.id for made in rows])["keys"] == {
         (f"msg_{number}", rows[number].sha256, number, int(number == 0)) for number in range(3)
     }
 
 
-def test_processes_that_share_ids_do_not_lock_each_other_out(runtime: Runtime, place: Place, tenant: Shop) -> None:
+def test_processes_that_share_ids_do_not_lock_each_other_out(
+    runtime: Runtime, databases: Databases, tenant: Shop
+) -> None:
     """Two processes, the same ids in any order, new, repeated and changed: no deadlock, and each id has one first."""
     rounds, ids = 60, [f"msg_{number}" for number in range(12)]
     bodies, together = (b"{}", b"{}", b'{"a":1}'), threading.Barrier(4)
@@ -233,7 +239,7 @@ def test_processes_that_share_ids_do_not_lock_each_other_out(runtime: Runtime, p
             told += zip((made.external_id for made in rows), stored, strict=True)
         return told
 
-    with place.open_runtime() as other, ThreadPoolExecutor(4) as pool:
+    with databases.open_runtime() as other, ThreadPoolExecutor(4) as pool:
         databases = (runtime.database, other.database, runtime.database, other.database)
         told = [pair for part in pool.map(send, databases, range(4)) for pair in part]
     firsts = Counter(name for name, receipt in told if not receipt.is_duplicate and not receipt.is_conflict)
@@ -241,8 +247,8 @@ def test_processes_that_share_ids_do_not_lock_each_other_out(runtime: Runtime, p
     assert set(firsts.values()) == {1}
     assert len({(name, receipt.webhook_id) for name, receipt in told}) == len(firsts)
     repeats = sum(receipt.is_duplicate for _, receipt in told)
-    assert place.value("select sum(duplicates) from webhook_keys") == repeats
+    assert databases.value("select sum(duplicates) from webhook_keys") == repeats
     # A changed body is kept and alarmed once, however many sent it at the same time.
     marked = "select count(*) as n, count(distinct (conflicts_with, body_sha256)) as bodies from payment_webhooks"
-    (kept,) = place.rows(marked + " where conflicts_with is not null")
-    assert kept["n"] == kept["bodies"] == place.value("select count(*) from alerts")
+    (kept,) = databases.rows(marked + " where conflicts_with is not null")
+    assert kept["n"] == kept["bodies"] == databases.value("select count(*) from alerts")

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from app.runtime.group_commit import LEADERS_MAX
-from testbed.servers import Place, Servers
+from testbed.servers import Databases, Servers
 from testbed.shop import Shop
 from testbed.stack import Stack, open_stack
 from testbed.waiting import wait_until
@@ -83,7 +83,7 @@ class Storm:
 
 @pytest.fixture
 def house(servers: Servers) -> Iterator[Stack]:
-    with servers.open_place() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, open_stack(opened) as stack:
         stack.start("web")
         yield stack
 
@@ -96,9 +96,9 @@ def storm(house: Stack) -> Iterator[Storm]:
     made.end()
 
 
-def stored(place: Place) -> set[str]:
+def stored(databases: Databases) -> set[str]:
     """The ids of the webhooks that are there, each with its work; fails where hardly any came in one commit."""
-    rows = place.rows(
+    rows = databases.rows(
         "select h.external_id, h.xmin::text as commit from payment_webhooks h"
         " join webhook_work w on w.webhook_id = h.id join webhook_keys k on k.webhook_id = h.id"
     )
@@ -109,12 +109,12 @@ def stored(place: Place) -> set[str]:
 
 
 @contextlib.contextmanager
-def commits_held(place: Place) -> Iterator[None]:
+def commits_held(databases: Databases) -> Iterator[None]:
     """Let no webhook be stored for the block; return once the groups under way wait for it."""
     waiting = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
-    with contextlib.closing(psycopg2.connect(place.superuser_url)) as connection, connection.cursor() as cursor:
+    with contextlib.closing(psycopg2.connect(databases.superuser_url)) as connection, connection.cursor() as cursor:
         cursor.execute("lock table webhook_keys in exclusive mode")
-        wait_until(lambda: place.value(waiting, name=place.name) == LEADERS_MAX, "all turns are taken")
+        wait_until(lambda: databases.value(waiting, name=databases.name) == LEADERS_MAX, "all turns are taken")
         yield
         connection.rollback()
 
@@ -122,57 +122,57 @@ def commits_held(place: Place) -> Iterator[None]:
 def test_a_web_process_that_is_killed_has_stored_what_it_answered(house: Stack, storm: Storm) -> None:
     # The one that serves, not the one that watches over it: that one starts another.
     (worker,) = psutil.Process(house.running["web"].pid).children()
-    with commits_held(house.place):
+    with commits_held(house.databases):
         worker.kill()
         storm.end()
     assert len(storm.accepted()) >= ANSWERS
-    assert storm.accepted() <= stored(house.place)
+    assert storm.accepted() <= stored(house.databases)
     assert set(storm.answers.values()) == {200}
 
 
 def test_a_web_process_that_is_stopped_answers_what_it_stored(house: Stack, storm: Storm) -> None:
     house.stop("web", signal.SIGTERM)
     storm.end()
-    assert stored(house.place) == storm.accepted()
+    assert stored(house.databases) == storm.accepted()
     assert set(storm.answers.values()) == {200}
     assert storm.faults == []
 
 
-def end_sessions(place: Place) -> None:
+def end_sessions(databases: Databases) -> None:
     """End every session of the application, as a restart of the database does."""
-    place.rows(
+    databases.rows(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = :name and application_name = 'sluice' and pid <> pg_backend_pid()",
-        name=place.name,
+        name=databases.name,
     )
 
 
 def test_connections_that_die_cost_a_new_try_and_nothing_else(house: Stack, storm: Storm) -> None:
-    place = house.place
+    databases = house.databases
     for _ in range(10):
-        end_sessions(place)
+        end_sessions(databases)
         storm.wait_for(50)
     storm.end()
     assert set(storm.answers.values()) == {200, 503}
     assert storm.faults == []
-    assert storm.accepted() <= stored(place)
+    assert storm.accepted() <= stored(databases)
     with requests.Session() as session:
         again = {webhook_id for webhook_id, status in storm.answers.items() if status == 503}
         assert {storm.post(session, webhook_id) for webhook_id in again} == {200}
-    assert stored(place) == set(storm.answers)
+    assert stored(databases) == set(storm.answers)
 
 
 def test_a_database_that_only_reads_is_no_error_of_ours(house: Stack) -> None:
     """As after a fail-over to a standby: the sender has to come again, and is told so."""
     shop = house.make_shop()
     storm = Storm(f"{house.web}/webhooks/payment-callback", shop)
-    login = f"alter role sluice_login_web in database {house.place.name}"
+    login = f"alter role sluice_login_web in database {house.databases.name}"
     with requests.Session() as session:
-        house.place.rows(f"{login} set default_transaction_read_only = on")
-        end_sessions(house.place)
+        house.databases.rows(f"{login} set default_transaction_read_only = on")
+        end_sessions(house.databases)
         # The first try may find that its session has ended.
         assert {storm.post(session, "msg_1") for _ in range(3)} == {503}
-        house.place.rows(f"{login} reset default_transaction_read_only")
-        end_sessions(house.place)
+        house.databases.rows(f"{login} reset default_transaction_read_only")
+        end_sessions(house.databases)
         wait_until(lambda: storm.post(session, "msg_1") == 200, "it is stored")
     assert storm.faults == []

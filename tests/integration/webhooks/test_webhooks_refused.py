@@ -16,7 +16,7 @@ import requests
 from app.core.payment import Payment
 from app.core.signatures import encode_secret
 from app.services.tenants.providers import rotate_secret
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -35,15 +35,15 @@ def post(front: Stack, path: str, body: bytes, headers: dict[str, str]) -> reque
     return requests.post(f"{front.web}/webhooks/{path}", data=body, headers=headers, timeout=20, allow_redirects=False)
 
 
-def stored(place: Place, shop: Shop) -> int:
+def stored(databases: Databases, shop: Shop) -> int:
     """How many webhooks of the tenant's are in the inbox."""
-    count = place.value("select count(*) from payment_webhooks where tenant_id = :id", id=shop.tenant_id)
+    count = databases.value("select count(*) from payment_webhooks where tenant_id = :id", id=shop.tenant_id)
     return int(count)
 
 
-def newest_refusal(place: Place) -> dict[str, Any]:
+def newest_refusal(databases: Databases) -> dict[str, Any]:
     """The newest record of a refused delivery."""
-    rows = place.rows(
+    rows = databases.rows(
         "select reason, tenant_id, remote_address, body_head from webhook_refusals order by sequence desc limit 1"
     )
     return rows[0] | {"body_head": bytes(rows[0]["body_head"])}
@@ -108,10 +108,10 @@ def test_a_refused_delivery_leaves_a_record_and_nothing_else(
 ) -> None:
     body, headers = change(shop, shop.body(payment))
     problem_of(post(front, "payment-success", body, headers), status)
-    record = newest_refusal(front.place)
+    record = newest_refusal(front.databases)
     assert (record["reason"], record["body_head"]) == (reason, body)
     assert record["remote_address"] == "127.0.0.1"
-    assert stored(front.place, shop) == 0
+    assert stored(front.databases, shop) == 0
     assert shop.payment(payment.id).status == "processing"
 
 
@@ -121,10 +121,10 @@ def test_a_body_is_bounded_and_only_its_head_is_kept(front: Stack, shop: Shop, p
     fits = json.dumps(base | {"pad": "x" * room}).encode()
     assert len(fits) == 256 * 1024
     problem_of(post(front, "payment-success", fits + b" ", shop.sign(fits + b" ")), 413)
-    assert newest_refusal(front.place)["reason"] == "too_large"
-    assert len(newest_refusal(front.place)["body_head"]) <= 4096
+    assert newest_refusal(front.databases)["reason"] == "too_large"
+    assert len(newest_refusal(front.databases)["body_head"]) <= 4096
     problem_of(post(front, "payment-success", fits, shop.sign(fits) | {"webhook-id": "other"}), 400)
-    assert len(newest_refusal(front.place)["body_head"]) == 4096
+    assert len(newest_refusal(front.databases)["body_head"]) == 4096
     assert post(front, "payment-success", fits, shop.sign(fits)).status_code == 200
 
 
@@ -142,8 +142,8 @@ def test_unknown_providers_are_404_on_every_path(front: Stack, shop: Shop, payme
     for unknown in (str(uuid.uuid4()), "nobody", "0" * 36):
         body = shop.body(payment, provider_id=unknown)
         problem_of(post(front, unknown if path == "provider" else path, body, shop.sign(body)), 404)
-        assert newest_refusal(front.place)["reason"] == "unknown_provider"
-        assert newest_refusal(front.place)["tenant_id"] is None
+        assert newest_refusal(front.databases)["reason"] == "unknown_provider"
+        assert newest_refusal(front.databases)["tenant_id"] is None
 
 
 def test_a_status_that_contradicts_the_path_is_400(front: Stack, shop: Shop, payment: Payment) -> None:
@@ -151,8 +151,8 @@ def test_a_status_that_contradicts_the_path_is_400(front: Stack, shop: Shop, pay
     for path, status in contradictions:
         body = shop.body(payment, status)
         problem_of(post(front, path, body, shop.sign(body)), 400)
-        assert newest_refusal(front.place)["reason"] == "path"
-    assert stored(front.place, shop) == 0
+        assert newest_refusal(front.databases)["reason"] == "path"
+    assert stored(front.databases, shop) == 0
     for path, status in (("payment-failed", "cancelled"), ("payment-callback", "cancelled")):
         body = shop.body(payment, status)
         assert post(front, path, body, shop.sign(body)).status_code == 200
@@ -160,7 +160,7 @@ def test_a_status_that_contradicts_the_path_is_400(front: Stack, shop: Shop, pay
 
 def test_addresses_that_are_not_allowed_are_403(front: Stack, shop: Shop, payment: Payment) -> None:
     def allow(*networks: str) -> None:
-        front.place.rows(
+        front.databases.rows(
             "update payment_providers set ip_allowlist = :networks where id = :id",
             networks=list(networks),
             id=shop.provider_id,
@@ -172,7 +172,7 @@ def test_addresses_that_are_not_allowed_are_403(front: Stack, shop: Shop, paymen
     problem_of(post(front, "payment-success", body, headers), 403)
     # What a client says of itself is not believed.
     problem_of(post(front, "payment-success", body, headers | {"X-Forwarded-For": "192.0.2.1"}), 403)
-    assert newest_refusal(front.place)["reason"] == "address"
+    assert newest_refusal(front.databases)["reason"] == "address"
     allow("192.0.2.0/24", "127.0.0.0/8")
     # A process may remember a provider for a second.
     wait_until(lambda: post(front, "payment-success", body, headers).status_code == 200, "the address is allowed")
@@ -206,14 +206,14 @@ def test_old_secrets_hold_until_their_end(front: Stack, shop: Shop, payment: Pay
     for secret in (shop.webhook_secret, fresh):
         assert post(front, "payment-success", body, shop.sign(body, secret=secret)).status_code == 200
     ended = "update provider_secrets set ends_at = now() where provider_id = :id and ends_at is not null"
-    front.place.rows(ended, id=shop.provider_id)
+    front.databases.rows(ended, id=shop.provider_id)
     wait_until(lambda: post(front, "payment-success", body, shop.sign(body)).status_code == 400, "the old one ends")
     assert post(front, "payment-success", body, shop.sign(body, secret=fresh)).status_code == 200
 
 
 def test_refusals_are_kept_in_a_bounded_ring(front: Stack) -> None:
-    assert front.place.value("select max_value from pg_sequences where sequencename = 'refusal_slots'") == 10_000
-    assert front.place.value("select count(*) from webhook_refusals") <= 10_000
+    assert front.databases.value("select max_value from pg_sequences where sequencename = 'refusal_slots'") == 10_000
+    assert front.databases.value("select count(*) from webhook_refusals") <= 10_000
 
 
 def test_nothing_that_is_sent_is_answered_with_500(front: Stack, shop: Shop, payment: Payment) -> None:

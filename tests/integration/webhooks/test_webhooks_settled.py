@@ -43,9 +43,9 @@ def test_a_success_credits_once_and_is_told(front: Stack, engine: Engine, shop: 
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
     assert engine.verdicts(payment.id) == [("processed", "applied")]
     assert engine.action(payment.id) is None
-    hold = front.place.rows("select state, closed_at from wallet_temp_logs where payment_id = :id", id=payment.id)
+    hold = front.databases.rows("select state, closed_at from wallet_temp_logs where payment_id = :id", id=payment.id)
     assert hold[0]["state"] == "applied"
-    assert hold[0]["closed_at"] == front.place.value(
+    assert hold[0]["closed_at"] == front.databases.value(
         "select max(at) from wallet_transactions where payment_id = :id", id=payment.id
     )
 
@@ -81,7 +81,7 @@ def test_the_same_id_with_other_bytes_is_kept_and_never_applied(
     assert engine.entries(payment.id) == []
     assert engine.verdicts(payment.id) == [("processed", "applied"), ("processed", "conflict")]
     alarms = "select count(*) from alerts where tenant_id = :id and kind = 'webhook_conflict'"
-    assert front.place.value(alarms, id=shop.tenant_id) == 1
+    assert front.databases.value(alarms, id=shop.tenant_id) == 1
 
 
 def test_ids_of_different_providers_do_not_meet(front: Stack, engine: Engine, shop: Shop) -> None:
@@ -115,7 +115,7 @@ def test_a_hundred_parallel_copies_are_one_credit(front: Stack, engine: Engine, 
     assert len({receipt["webhook_id"] for receipt in receipts}) == 1
     assert sum(not receipt["duplicate"] for receipt in receipts) == 1
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
-    repeats = front.place.value("select duplicates from webhook_keys where provider_id = :id", id=shop.provider_id)
+    repeats = front.databases.value("select duplicates from webhook_keys where provider_id = :id", id=shop.provider_id)
     assert repeats == 99
 
 
@@ -141,7 +141,7 @@ def test_a_webhook_for_a_payment_that_is_not_there_waits_then_is_a_dead_letter(
     for attempt in range(1, 5):
         engine.settle()
         assert engine.verdicts(nobody) == [("pending", None)]
-        waiting = front.place.rows(
+        waiting = front.databases.rows(
             "select attempts, due_at > now() as waits from webhook_work where payment_id = :id", id=nobody
         )
         assert waiting == [{"attempts": attempt, "waits": True}]
@@ -149,7 +149,7 @@ def test_a_webhook_for_a_payment_that_is_not_there_waits_then_is_a_dead_letter(
     engine.settle()
     assert engine.verdicts(nobody) == [("failed", "dead_letter")]
     assert engine.dead_letters(nobody) == [("unknown_payment", "open")]
-    kept = front.place.value("select body from dead_letters where payment_id = :id", id=nobody)
+    kept = front.databases.value("select body from dead_letters where payment_id = :id", id=nobody)
     assert str(nobody).encode() in bytes(kept)
 
 
@@ -161,7 +161,7 @@ def test_another_tenants_payment_is_an_unknown_one(front: Stack, engine: Engine,
         engine.make_webhooks_due()
     assert shop.payment(payment.id).status == "processing"
     assert engine.entries(payment.id) == []
-    dead = front.place.rows("select tenant_id, reason from dead_letters where payment_id = :id", id=payment.id)
+    dead = front.databases.rows("select tenant_id, reason from dead_letters where payment_id = :id", id=payment.id)
     assert dead == [{"tenant_id": thief.tenant_id, "reason": "unknown_payment"}]
 
 
@@ -190,7 +190,7 @@ def test_what_cannot_be_used_is_taken_and_ends_as_a_dead_letter(
     engine.settle()
     assert engine.verdicts(payment.id) == [("failed", "dead_letter")]
     assert engine.dead_letters(payment.id) == [("unusable", "open")]
-    kept = front.place.rows("select body, headers from dead_letters where payment_id = :id", id=payment.id)[0]
+    kept = front.databases.rows("select body, headers from dead_letters where payment_id = :id", id=payment.id)[0]
     assert bytes(kept["body"]) == body
     assert kept["headers"].keys() >= {"webhook-id", "webhook-timestamp", "webhook-signature"}
     assert shop.payment(payment.id) == payment
@@ -209,15 +209,15 @@ def test_signed_nonsense_on_the_providers_own_path_is_kept_for_a_person(
     for nonsense in (b"{", b"[]", b"\xff\x00", b'{"transaction_id": "\\u0000"}', b'"x"'):
         post(front, str(shop.provider_id), nonsense, shop.sign(nonsense))
     engine.settle()
-    rows = front.place.rows("select reason, state from dead_letters where tenant_id = :id", id=shop.tenant_id)
+    rows = front.databases.rows("select reason, state from dead_letters where tenant_id = :id", id=shop.tenant_id)
     assert rows == [{"reason": "unusable", "state": "open"}] * 5
 
 
 def test_one_bad_webhook_takes_none_of_its_batch_along(front: Stack, engine: Engine, shop: Shop) -> None:
     payments = [shop.deposit() for _ in range(6)]
-    for place, payment in enumerate(payments):
+    for databases, payment in enumerate(payments):
         shop.deliver(shop.body(payment))
-        if place == 3:
+        if databases == 3:
             shop.deliver(b'{"transaction_id": "\\u0000"}', "provider")
             shop.deliver(shop.body(payment, amount=None))
     engine.settle()

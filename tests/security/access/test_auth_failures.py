@@ -19,7 +19,7 @@ from tests.support.api import Api
 
 
 def logged(stack: Stack) -> list[dict[str, Any]]:
-    lines = (stack.place.folder / "web.log").read_text(encoding="utf-8").splitlines()
+    lines = (stack.databases.folder / "web.log").read_text(encoding="utf-8").splitlines()
     return [line for line in map(json.loads, lines) if line["event"] == "authentication_failed"]
 
 
@@ -36,8 +36,8 @@ def credentials(house: Stack, shop: Shop) -> dict[str, str]:
     expired_id, expired = tenants.create_key(house.runtime, shop.tenant_id, "read", "", ACTOR)
     token = shop.token("ann")
     tenants.revoke_key(house.runtime, revoked_id, ACTOR)
-    house.place.rows("update api_keys set expires_at = now() where id = :id", id=expired_id)
-    house.place.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
+    house.databases.rows("update api_keys set expires_at = now() where id = :id", id=expired_id)
+    house.databases.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
     return {
         "unknown": f"sk_{secrets.token_hex(8)}.{secrets.token_urlsafe(32)}",
         "wrong_secret": f"{shop.secret_key.split('.')[0]}.{secrets.token_urlsafe(32)}",
@@ -64,7 +64,7 @@ def test_a_refused_credential_is_logged_by_its_public_part(house: Stack, shop: S
     assert counted(house) > before
     (line, *_) = [line for line in logged(house) if (line["public_part"], line["reason"]) == (public_part, reason)]
     assert (line["door"], line["address"], line["level"]) == ("api", "127.0.0.1", "warning")
-    text = (house.place.folder / "web.log").read_text(encoding="utf-8")
+    text = (house.databases.folder / "web.log").read_text(encoding="utf-8")
     assert credential.split(".")[-1] not in text
 
 

@@ -115,7 +115,7 @@ def test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it(house: Sta
 def test_an_expired_token_is_dead(house: Stack, shop: Shop) -> None:
     token = shop.token("ann")
     assert is_good(house, token)
-    house.place.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
+    house.databases.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
     ended = time.monotonic()
     wait_until(lambda: not is_good(house, token), "it is dead")
     # The last look itself is slowed down, by a second at most.
@@ -164,8 +164,8 @@ def test_a_key_works_in_its_header_alone(house: Stack, shop: Shop) -> None:
 
 def test_what_is_stored_lets_nobody_in(house: Stack, shop: Shop) -> None:
     token = shop.token("ann")
-    rows = house.place.rows("select k::text as row from api_keys k where tenant_id = :id", id=shop.tenant_id)
-    rows += house.place.rows("select c::text as row from client_tokens c where tenant_id = :id", id=shop.tenant_id)
+    rows = house.databases.rows("select k::text as row from api_keys k where tenant_id = :id", id=shop.tenant_id)
+    rows += house.databases.rows("select c::text as row from client_tokens c where tenant_id = :id", id=shop.tenant_id)
     for credential in (shop.secret_key, token):
         secret = credential.split(".")[1]
         assert len(secret) == 43

@@ -23,61 +23,61 @@ from app.services.records.dead_letters import DeadLetterRow
 from app.services.tenants import providers
 from app.services.tenants.key_rotation import ENCRYPTED, rotate_encryption
 from app.services.webhooks import settle
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack
 
 CARD = "4242 4242 4242 4242"
 
 
-def test_a_rotated_key_is_all_that_is_needed(place: Place) -> None:
-    old, new = place.encryption_key, new_encryption_key()
-    with place.open_runtime() as runtime:
+def test_a_rotated_key_is_all_that_is_needed(databases: Databases) -> None:
+    old, new = databases.encryption_key, new_encryption_key()
+    with databases.open_runtime() as runtime:
         shop = make_shop(runtime)
         providers.rotate_secret(runtime, shop.provider_id, 3600, ACTOR)
-    with place.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
+    with databases.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
         assert rotate_encryption(runtime, ACTOR) == 3
         assert rotate_encryption(runtime, ACTOR) == 3
     single = Vault([new])
     for table, column in ENCRYPTED:
-        for row in place.rows(f"select {column} as secret from {table}"):
+        for row in databases.rows(f"select {column} as secret from {table}"):
             assert single.decrypt(row["secret"])
             with pytest.raises(VaultError):
                 Vault([old]).decrypt(row["secret"])
-    audited = place.rows("select actor, tenant_id from audit_logs where kind = 'secrets_reencrypted'")
+    audited = databases.rows("select actor, tenant_id from audit_logs where kind = 'secrets_reencrypted'")
     assert [(row["actor"], row["tenant_id"]) for row in audited] == [(ACTOR, shop.tenant_id)] * 4
 
 
-def test_the_command_rotates_and_says_what_it_did(place: Place, tenant: Shop) -> None:
+def test_the_command_rotates_and_says_what_it_did(databases: Databases, tenant: Shop) -> None:
     new = new_encryption_key()
-    environment = {**os.environ, **place.environment, "SLUICE_ENCRYPTION_KEYS": f"{new},{place.encryption_key}"}
+    environment = {**os.environ, **databases.environment, "SLUICE_ENCRYPTION_KEYS": f"{new},{databases.encryption_key}"}
     argv = [sys.executable, "-m", "app.cli", "secrets", "rotate-key", "--json"]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(done.stdout) == {"secrets": 2}
     assert new not in done.stdout + done.stderr
-    stored = place.value("select secret_encrypted from provider_secrets")
+    stored = databases.value("select secret_encrypted from provider_secrets")
     assert Vault([new]).decrypt(stored) == tenant.webhook_secret
 
 
-def test_without_a_fitting_key_nothing_is_lost(place: Place) -> None:
-    with place.open_runtime() as runtime:
+def test_without_a_fitting_key_nothing_is_lost(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
         shop = make_shop(runtime)
     with (
-        place.open_runtime(SLUICE_ENCRYPTION_KEYS=new_encryption_key()) as runtime,
+        databases.open_runtime(SLUICE_ENCRYPTION_KEYS=new_encryption_key()) as runtime,
         pytest.raises(VaultError) as caught,
     ):
         rotate_encryption(runtime, ACTOR)
     assert shop.webhook_secret not in str(caught.value)
-    stored = place.value("select secret_encrypted from provider_secrets")
-    assert Vault([place.encryption_key]).decrypt(stored) == shop.webhook_secret
+    stored = databases.value("select secret_encrypted from provider_secrets")
+    assert Vault([databases.encryption_key]).decrypt(stored) == shop.webhook_secret
 
 
-def all_rows(place: Place) -> str:
+def all_rows(databases: Databases) -> str:
     """Return every row of every table as text, raw bytes decoded."""
-    tables = place.rows("select tablename from pg_tables where schemaname = 'public' order by 1")
+    tables = databases.rows("select tablename from pg_tables where schemaname = 'public' order by 1")
     parts = []
     for (table,) in (row.values() for row in tables):
-        for row in place.rows(f"select * from {table}"):
+        for row in databases.rows(f"select * from {table}"):
             for value in row.values():
                 parts.append(
                     bytes(value).decode("utf-8", "replace") if isinstance(value, memoryview | bytes) else str(value)
@@ -98,10 +98,10 @@ def test_no_row_no_log_and_no_answer_holds_a_secret(house: Stack, shop: Shop) ->
     rotated = providers.rotate_secret(house.runtime, shop.provider_id, 60, ACTOR)
     settle.settle_due(house.runtime)
     known = [shop.secret_key.split(".")[1], token.split(".")[1], shop.webhook_secret, rotated, shop.provider_api_key]
-    known += [house.place.encryption_key, shop.webhook_secret.removeprefix("whsec_")]
-    logs = "".join(path.read_text(encoding="utf-8") for path in house.place.folder.glob("*.log"))
+    known += [house.databases.encryption_key, shop.webhook_secret.removeprefix("whsec_")]
+    logs = "".join(path.read_text(encoding="utf-8") for path in house.databases.folder.glob("*.log"))
     texts = {
-        "rows": all_rows(house.place),
+        "rows": all_rows(house.databases),
         "logs": logs,
         "answers": "".join(answers),
         "repr": repr(house.runtime.vault),
@@ -124,7 +124,7 @@ def test_objects_that_hold_secrets_do_not_show_them(runtime: Runtime, tenant: Sh
 
 @pytest.mark.parametrize("status", ["failed", "success"])
 def test_a_card_number_in_a_message_is_masked_in_all_that_is_made_of_it(
-    place: Place, tenant: Shop, status: str
+    databases: Databases, tenant: Shop, status: str
 ) -> None:
     payment = tenant.deposit()
     said = f"card {CARD} declined"
@@ -135,25 +135,25 @@ def test_a_card_number_in_a_message_is_masked_in_all_that_is_made_of_it(
     if status == "failed":
         assert after.failure_reason == "card [card ...4242] declined"
     else:
-        assert "[card ...4242]" in place.value("select detail from dead_letters")
+        assert "[card ...4242]" in databases.value("select detail from dead_letters")
     for table in ("payment_transactions", "audit_logs", "notifications", "alerts"):
-        assert not [row for row in place.rows(f"select t::text as row from {table} t") if CARD in row["row"]], table
-    assert CARD not in str(place.rows("select reason from payment_webhooks")) + str(
-        place.rows("select detail from dead_letters")
+        assert not [row for row in databases.rows(f"select t::text as row from {table} t") if CARD in row["row"]], table
+    assert CARD not in str(databases.rows("select reason from payment_webhooks")) + str(
+        databases.rows("select detail from dead_letters")
     )
     # What the provider sent is kept to the byte: it is the evidence.
-    assert said.encode() in bytes(place.value("select body from payment_webhooks"))
+    assert said.encode() in bytes(databases.value("select body from payment_webhooks"))
 
 
-def test_no_dead_letter_tells_a_secret_whoever_writes_it(place: Place, tenant: Shop) -> None:
+def test_no_dead_letter_tells_a_secret_whoever_writes_it(databases: Databases, tenant: Shop) -> None:
     # Two tellings of one case: the second overwrites the first.
     row = DeadLetterRow(tenant.tenant_id, "provider_call", "attempts_exhausted", "", tenant.deposit().id, case_key="c")
     for state in ("redriven", "open"):
         told = replace(row, detail=f"create: {tenant.webhook_secret} and {CARD} in {state}")
         with tenant.runtime.database.transaction("worker") as connection:
             assert dead_letters.write(connection, [told]) == 1
-        place.rows("update dead_letters set state = :state", state=state)
-        assert place.value("select detail from dead_letters") == f"create: [secret] and [card ...4242] in {state}"
+        databases.rows("update dead_letters set state = :state", state=state)
+        assert databases.value("select detail from dead_letters") == f"create: [secret] and [card ...4242] in {state}"
 
 
 @given(st.text(max_size=40), st.sampled_from(["sk_", "ct_", "whsec_", "sbk_", "Bearer "]))

@@ -92,7 +92,7 @@ KINDS = (
 @pytest.fixture(scope="module")
 def mill(servers: Servers) -> Iterator[Stack]:
     """A stack whose settling worker runs."""
-    with servers.open_place() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, open_stack(opened) as stack:
         stack.start("worker-settle")
         yield stack
 
@@ -101,7 +101,7 @@ def mill(servers: Servers) -> Iterator[Stack]:
 def test_a_poisoned_message_does_nothing_and_the_work_goes_on(mill: Stack, tmp_path: Path, kind: str) -> None:
     marker = tmp_path / "ran"
     worker = mill.running["worker-settle"]
-    log = mill.place.folder / "worker-settle.log"
+    log = mill.databases.folder / "worker-settle.log"
     said = log.stat().st_size
     mill.runtime.redis.lpush(QUEUE, poison(kind, marker))
     wait_until(lambda: mill.runtime.redis.llen(QUEUE) == 0, "the message is taken")

@@ -22,7 +22,7 @@ CONTROL = "/{db}.celery.pidbox"
 @pytest.fixture(scope="module")
 def mill(servers: Servers) -> Iterator[Stack]:
     """A stack with a settling worker, and with beat and the worker of the sweep that it needs."""
-    with servers.open_place() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, open_stack(opened) as stack:
         stack.start("worker-settle", "worker-provider", "beat")
         yield stack
 
@@ -74,7 +74,7 @@ def test_keys_of_a_wrong_type_are_replaced_while_work_is_done(mill: Stack, kind:
 
 @pytest.mark.parametrize("key", ["ring.settle", "_kombu.binding.ring.settle", "_kombu.binding.celery.pidbox"])
 def test_a_worker_that_starts_replaces_keys_of_a_wrong_type(servers: Servers, key: str) -> None:
-    with servers.open_place() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, open_stack(opened) as stack:
         stack.runtime.redis.set(key, "x")
         stack.start("worker-settle")
         settle_one(stack, key)
@@ -148,13 +148,13 @@ def odd(**changed: Any) -> dict[str, Any]:
 
 
 def in_place(path: str, value: Any) -> dict[str, Any]:
-    """Return a doorbell with another value in one place; the path is divided by dots."""
+    """Return a doorbell with another value at `path`, which is divided by dots."""
     built = message(NO_ARGUMENTS)
     *parents, name = path.split(".")
-    place = built
+    folder = built
     for parent in parents:
-        place = place[parent]
-    place[name] = value
+        folder = folder[parent]
+    folder[name] = value
     return built
 
 

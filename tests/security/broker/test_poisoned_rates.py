@@ -11,7 +11,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from redis import Redis
 
 from app.web.rate_storage import GuardedStorage
-from testbed.servers import Place
+from testbed.servers import Databases
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.api import Api
@@ -36,11 +36,11 @@ def spoil(redis: Redis, keys: list[bytes], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WRITES)
-def test_a_spoilt_count_is_begun_anew(place: Place, kind: str) -> None:
-    storage = GuardedStorage(place.redis_url)
+def test_a_spoilt_count_is_begun_anew(databases: Databases, kind: str) -> None:
+    storage = GuardedStorage(databases.redis_url)
     strategy, item = SlidingWindowCounterRateLimiter(storage), RateLimitItemPerSecond(LIMIT, 60)
     names = [storage.prefixed_key(name(item.key_for("x"))) for name in window_keys(storage)]
-    with Redis.from_url(place.redis_url) as redis:
+    with Redis.from_url(databases.redis_url) as redis:
         spoil(redis, [name.encode() for name in names], kind)
         # It holds again at once, and no longer than it should.
         assert [strategy.hit(item, "x") for _ in range(LIMIT + 2)] == [True] * LIMIT + [False] * 2

@@ -40,7 +40,7 @@ def test_two_signature_headers_are_refused_however_they_are_written(
     # One header that is torn in two, which a comma puts together again, is no signature either.
     torn = [*good[:-1], ("webhook-signature", "v1"), ("webhook-signature", signature[3:])]
     assert status_of(house, f"/webhooks/{shop.provider_id}", torn, body) == 400
-    assert house.place.value("select count(*) from payment_webhooks where tenant_id = :id", id=shop.tenant_id) == 0
+    assert house.databases.value("select count(*) from payment_webhooks where tenant_id = :id", id=shop.tenant_id) == 0
     assert status_of(house, "/webhooks/payment-success", good, body) == 200
 
 
@@ -51,7 +51,7 @@ def test_other_headers_of_a_delivery_come_once(house: Stack, shop: Shop, name: s
     value = dict(good).get(name, "localhost")
     assert status_of(house, "/webhooks/payment-success", [*good, (name.title(), value)], body) == 400
     # What gunicorn itself refuses never comes to the record of refusals.
-    kept = house.place.rows(
+    kept = house.databases.rows(
         "select reason from webhook_refusals where payment_id = :id", id=json.loads(body)["transaction_id"]
     )
     assert kept == ([{"reason": "doubled_header"}] if name.startswith("webhook-") else [])
@@ -87,7 +87,7 @@ def test_two_credentials_or_keys_are_no_request(house: Stack, shop: Shop) -> Non
     keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
     assert status_of(house, "/api/payments/deposit", [good, JSON, *keys], body) == 400
     query = "select count(*) from payment_transactions where tenant_id = :id"
-    assert house.place.value(query, id=shop.tenant_id) == 0
+    assert house.databases.value(query, id=shop.tenant_id) == 0
     for name in ("Host", "Origin", "Content-Type"):
         twice = [(name, "https://shop.example"), (name, "https://shop.example")]
         assert status_of(house, "/api/payments", [good, *twice], method="GET") == 400

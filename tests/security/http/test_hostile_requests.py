@@ -216,7 +216,7 @@ def test_a_client_that_goes_away_harms_nobody(house: Stack, shop: Shop) -> None:
 def test_whatever_was_sent_the_log_is_one_json_object_per_line(house: Stack) -> None:
     no_server_error(house, b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n")
     no_server_error(house, b"GET /%0a%0d{forged:1} HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\n")
-    lines = (house.place.folder / "web.log").read_text(encoding="utf-8").splitlines()
+    lines = (house.databases.folder / "web.log").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     assert events
     assert [event for event in events if event["event"] == "unexpected"] == []

@@ -76,5 +76,5 @@ def test_the_api_answers_as_its_document_says(house: Stack, shop: Shop, tmp_path
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     (tmp_path / "report.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    log = (house.place.folder / "web.log").read_text(encoding="utf-8")
+    log = (house.databases.folder / "web.log").read_text(encoding="utf-8")
     assert '"unexpected"' not in log

@@ -81,7 +81,7 @@ def victim(house: Stack) -> Victim:
 @pytest.fixture
 def commands(house: Stack) -> Commands:
     """The operator's command line."""
-    return Commands(house.place)
+    return Commands(house.databases)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_one_tenants_view_shows_and_changes_nothing_of_another(
     house: Stack, commands: Commands, victim: Victim, attacker: Shop, path: str
 ) -> None:
     rows = "select md5(string_agg(d::text, '|' order by d.id)) from dead_letters d where tenant_id = :id"
-    before = house.place.value(rows, id=victim.shop.tenant_id)
+    before = house.databases.value(rows, id=victim.shop.tenant_id)
     for options in CASES[path](victim):
         for form in ((), ("--json",)):
             done = commands.run(*path.split(), "--tenant", str(attacker.tenant_id), *options, *form)
@@ -107,7 +107,7 @@ def test_one_tenants_view_shows_and_changes_nothing_of_another(
             for option in options:
                 said = said.replace(option, "")
             assert not [text for text in victim.secrets if text in said], (options, said)
-    assert house.place.value(rows, id=victim.shop.tenant_id) == before
+    assert house.databases.value(rows, id=victim.shop.tenant_id) == before
 
 
 @pytest.mark.parametrize("path", [path for path in CASES if path.endswith(" list")])

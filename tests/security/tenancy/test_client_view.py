@@ -37,7 +37,7 @@ def story(house: Stack, shop: Shop) -> uuid.UUID:
     shop.deliver(shop.body(payment, amount="10.00", provider_reference="ref-1"))
     tell(shop)
     query = "select id from dead_letters where tenant_id = :tenant and payment_id = :payment"
-    case = house.place.value(query, tenant=shop.tenant_id, payment=payment.id)
+    case = house.databases.value(query, tenant=shop.tenant_id, payment=payment.id)
     resolve.accept(shop.runtime, shop.tenant_id, case, PERSON, False)
     shop.deliver(shop.body(payment, "failed", error_message="raw-provider-error", provider_reference="ref-1"))
     tell(shop)
@@ -126,7 +126,7 @@ def test_a_refused_delivery_is_found_by_the_payment_that_it_names(house: Stack, 
         shop, body, "provider" if form in ("torn", "in another field", "at the provider's path") else "payment-success"
     )
     query = "select payment_id, reason from webhook_refusals where provider_id = :id"
-    assert house.place.rows(query, id=shop.provider_id) == [{"payment_id": payment.id, "reason": "signature"}]
+    assert house.databases.rows(query, id=shop.provider_id) == [{"payment_id": payment.id, "reason": "signature"}]
     events = Api(house.web, shop.secret_key).get(f"/api/payments/{payment.id}/timeline").json()["data"]
     assert [event["detail"] for event in events if event["kind"] == "webhook_refused"] == [{"reason": "signature"}]
 
@@ -135,17 +135,17 @@ def test_a_refused_delivery_that_names_no_payment_of_ours_keeps_none(house: Stac
     body = json.dumps({"provider_id": str(shop.provider_id), "transaction_id": str(uuid.uuid4())}).encode()
     refuse(shop, body)
     query = "select payment_id from webhook_refusals where provider_id = :id"
-    assert house.place.rows(query, id=shop.provider_id) == [{"payment_id": None}]
+    assert house.databases.rows(query, id=shop.provider_id) == [{"payment_id": None}]
 
 
 def test_the_timeline_reads_refusals_by_an_index(house: Stack, shop: Shop) -> None:
     """A ring full of them must not be searched for each reader: its bytes are up to forty megabytes."""
     for _ in range(300):
-        house.place.value(
+        house.databases.value(
             "select door_refuse_webhook(:id, 'signature', '192.0.2.1', :head, '{}')",
             id=shop.provider_id,
             head=secrets.token_bytes(64),
         )
-    house.place.rows("analyze webhook_refusals")
-    plan = house.place.rows(f"explain select 1 from webhook_refusals where payment_id = '{uuid.uuid4()}'")
+    house.databases.rows("analyze webhook_refusals")
+    plan = house.databases.rows(f"explain select 1 from webhook_refusals where payment_id = '{uuid.uuid4()}'")
     assert "ix_webhook_refusals_payment" in str(plan)

@@ -198,7 +198,7 @@ def test_an_allowance_fills_again() -> None:
 
 def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack, shop: Shop) -> None:
     query = "select requests_per_second from tenants where id = :id"
-    assert house.place.value(query, id=shop.tenant_id) == REQUESTS_PER_SECOND_DEFAULT
+    assert house.databases.value(query, id=shop.tenant_id) == REQUESTS_PER_SECOND_DEFAULT
     limited = Api(house.web, house.make_shop(requests_per_second=40).secret_key)
     with ThreadPoolExecutor(8) as pool:
         started = time.monotonic()

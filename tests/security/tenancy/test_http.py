@@ -26,7 +26,7 @@ from tests.security.tenancy.victims import Victim, make_victim
 @pytest.fixture(scope="module", params=["both walls", "the query alone"])
 def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
     """A web process; once on a database without row-level security, where a query that forgets the tenant shows."""
-    with servers.open_place() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, open_stack(opened) as stack:
         if request.param == "the query alone":
             for table in opened.rows("select oid::regclass::text as name from pg_class where relrowsecurity"):
                 opened.rows(f"alter table {table['name']} disable row level security")
@@ -199,7 +199,7 @@ def snapshot(house: Stack, victim: Victim) -> list[Any]:
     tables = ("payment_transactions", "payment_work", "wallets", "wallet_temp_logs", "wallet_transactions")
     tables += ("audit_logs", "notifications", "dead_letters")
     return [
-        house.place.value(
+        house.databases.value(
             f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {table} t where tenant_id = :id",
             id=victim.shop.tenant_id,
         )
@@ -246,6 +246,6 @@ def test_a_client_acts_for_its_own_user_alone(house: Stack, victim: Victim) -> N
 
 
 def test_no_log_names_the_victim_to_strangers_eyes(house: Stack, victim: Victim) -> None:
-    log = (house.place.folder / "web.log").read_text(encoding="utf-8")
+    log = (house.databases.folder / "web.log").read_text(encoding="utf-8")
     assert victim.canary not in log
     assert not re.search(r"Traceback|unexpected", log), log[-2000:]

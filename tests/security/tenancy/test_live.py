@@ -191,6 +191,6 @@ def test_a_page_of_the_attackers_cannot_use_the_victims_token(live: Stack, victi
 
 def test_no_log_holds_the_canary(live: Stack, victim: Victim) -> None:
     for name in ("web", "sockets"):
-        log = (live.place.folder / f"{name}.log").read_text(encoding="utf-8")
+        log = (live.databases.folder / f"{name}.log").read_text(encoding="utf-8")
         assert victim.canary not in log, name
         assert "Traceback" not in log, name

@@ -71,5 +71,5 @@ def make_victim(house: Stack) -> Victim:
     tell(shop)
     paid, failed = shop.payment(paid.id), shop.payment(failed.id)
     assert (str(paid.status), failed.failure_reason) == ("completed", f"declined: {canary}")
-    letter_id = house.place.value("select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id)
+    letter_id = house.databases.value("select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id)
     return Victim(shop, canary, user_id, paid, failed, shop.payment(still_open.id), letter_id)

@@ -34,7 +34,7 @@ def test_a_flood_is_counted_in_full_and_recorded_in_part(house: Stack, shop: Sho
             refuse(house, session, shop, b"x" * 100_000)
     lasted = time.monotonic() - started
     assert counted(house) - before == FLOOD
-    rows = house.place.rows(
+    rows = house.databases.rows(
         "select octet_length(body_head) as bytes, reason, remote_address, at from webhook_refusals"
         " where provider_id = :id",
         id=shop.provider_id,
@@ -46,20 +46,22 @@ def test_a_flood_is_counted_in_full_and_recorded_in_part(house: Stack, shop: Sho
 
 
 def test_the_ring_turns_and_does_not_grow(house: Stack, shop: Shop) -> None:
-    house.place.value("select setval('refusal_slots', 9998)")
+    house.databases.value("select setval('refusal_slots', 9998)")
 
     def newest_slots() -> list[int]:
         with requests.Session() as session:
             refuse(house, session, shop, b"{}")
-        rows = house.place.rows("select slot from webhook_refusals where provider_id = :id", id=shop.provider_id)
+        rows = house.databases.rows("select slot from webhook_refusals where provider_id = :id", id=shop.provider_id)
         return sorted(row["slot"] for row in rows)
 
     slots = wait_until(lambda: len(found := newest_slots()) >= 4 and found, "four records")
     assert {9999, 10_000, 1} <= set(slots)
-    assert house.place.value("select max(slot) from webhook_refusals") == 10_000
+    assert house.databases.value("select max(slot) from webhook_refusals") == 10_000
     # Turned once more over the same place: the older record goes, and the newer one counts as newer.
-    house.place.value("select setval('refusal_slots', 9999)")
+    house.databases.value("select setval('refusal_slots', 9999)")
     read = "select sequence from webhook_refusals where slot = 10000"
-    before = house.place.value(read)
-    wait_until(lambda: newest_slots() and house.place.value(read) > before, "the newer record has the old one's place")
-    assert house.place.value("select count(*) from webhook_refusals where slot = 10000") == 1
+    before = house.databases.value(read)
+    wait_until(
+        lambda: newest_slots() and house.databases.value(read) > before, "the newer record has the old one's place"
+    )
+    assert house.databases.value("select count(*) from webhook_refusals where slot = 10000") == 1

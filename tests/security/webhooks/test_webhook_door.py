@@ -46,7 +46,8 @@ def effects(house: Stack, shop: Shop) -> tuple[Any, ...]:
     """Count all that a delivery could have an effect on."""
     tables = ("payment_webhooks", "webhook_work", "dead_letters", "alerts", "wallet_transactions")
     return tuple(
-        house.place.value(f"select count(*) from {table} where tenant_id = :id", id=shop.tenant_id) for table in tables
+        house.databases.value(f"select count(*) from {table} where tenant_id = :id", id=shop.tenant_id)
+        for table in tables
     )
 
 
@@ -73,7 +74,9 @@ def test_the_stripe_client_gets_in(house: Stack, shop: Shop) -> None:
     answer = post(house, str(provider_id), body.encode(), header)
     assert answer.status_code == 200, answer.text
     assert post(house, str(provider_id), body.encode(), header).json()["duplicate"] is True
-    kept = house.place.rows("select external_id, headers from payment_webhooks where provider_id = :id", id=provider_id)
+    kept = house.databases.rows(
+        "select external_id, headers from payment_webhooks where provider_id = :id", id=provider_id
+    )
     assert [(row["external_id"], row["headers"]["stripe-signature"]) for row in kept] == [
         (json.loads(body)["id"], header["Stripe-Signature"])
     ]
@@ -125,7 +128,7 @@ def test_a_signed_webhook_for_a_strangers_payment_is_for_an_unknown_one(house: S
 
 def test_another_provider_of_the_same_tenant_settles_nothing(house: Stack, shop: Shop) -> None:
     """CONTRACT section 4: a webhook applies only to payments of the same tenant and the same provider."""
-    engine = Engine(house.runtime, house.place)
+    engine = Engine(house.runtime, house.databases)
     payment = shop.deposit()
     other_id, secret = new_provider(shop)
     for status in ("success", "failed", "cancelled"):
@@ -134,7 +137,7 @@ def test_another_provider_of_the_same_tenant_settles_nothing(house: Stack, shop:
         engine.settle()
         assert shop.payment(payment.id) == payment
     assert engine.entries(payment.id) == []
-    assert house.place.value("select count(*) from wallets where tenant_id = :id", id=shop.tenant_id) == 0
+    assert house.databases.value("select count(*) from wallets where tenant_id = :id", id=shop.tenant_id) == 0
     # The payment's own provider settles it all the same.
     body = shop.body(payment)
     assert post(house, "payment-success", body, shop.sign(body)).status_code == 200
@@ -259,9 +262,9 @@ def test_the_same_id_with_other_bytes_is_a_conflict_and_an_alarm(house: Stack, s
     for _ in range(2):
         answer = post(house, "payment-success", second, shop.sign(second, "msg_1")).json()
         assert (answer["duplicate"], answer["conflict"]) == (True, True)
-    alarms = house.place.rows("select kind from alerts where tenant_id = :id", id=shop.tenant_id)
+    alarms = house.databases.rows("select kind from alerts where tenant_id = :id", id=shop.tenant_id)
     assert [alarm["kind"] for alarm in alarms] == ["webhook_conflict"]
-    work = house.place.value("select count(*) from webhook_work where tenant_id = :id", id=shop.tenant_id)
+    work = house.databases.value("select count(*) from webhook_work where tenant_id = :id", id=shop.tenant_id)
     assert work == 1
 
 
