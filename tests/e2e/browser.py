@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from playwright.sync_api import ConsoleMessage, Page, Response, expect
 
-from tests.e2e.running_stack import RunningStack
+from tests.support.supervised_stack import SupervisedStack
 
 WAIT_MILLISECONDS = 20_000  # A page on a busy two-core machine; what takes longer never comes.
 DESKTOP = {"width": 1280, "height": 900}
@@ -56,7 +56,7 @@ class WatchedPage:
 class Demo:
     """The demo page, by what a person sees and presses."""
 
-    def __init__(self, watched: WatchedPage, stack: RunningStack) -> None:
+    def __init__(self, watched: WatchedPage, stack: SupervisedStack) -> None:
         self.watched, self.page, self.stack = watched, watched.page, stack
         self.title = self.page.locator("#journey-title")
 

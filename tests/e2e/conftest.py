@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.frontend import Frontend
-from tests.e2e.running_stack import STOP_SECONDS, RunningStack
+from tests.support.supervised_stack import STOP_SECONDS, SupervisedStack
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
     """A whole stack, started once; at the end nothing of it may be left."""
-    running = RunningStack(tmp_path_factory.mktemp("stack") / "home")
+    running = SupervisedStack(tmp_path_factory.mktemp("stack") / "home")
     try:
         running.start()
         yield running
@@ -23,6 +23,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 @pytest.fixture
-def frontend(stack: RunningStack) -> Frontend:
+def frontend(stack: SupervisedStack) -> Frontend:
     """A user nobody has seen before."""
     return Frontend(stack)

@@ -15,7 +15,7 @@ import requests
 import websocket
 
 from testbed.waiting import wait_until
-from tests.e2e.running_stack import RunningStack
+from tests.support.supervised_stack import SupervisedStack
 
 HTTP_SECONDS = 15.0  # A waiting request is answered after at most ten seconds.
 FORM = re.compile(r'<form method="post" action="([^"]+)">\s*<input type="hidden" name="token" value="([^"]+)">')
@@ -28,7 +28,7 @@ class SocketClosed(ConnectionError):
 class Listener:
     """An open WebSocket and every message that came over it."""
 
-    def __init__(self, stack: RunningStack, token: str, after: int | None = None) -> None:
+    def __init__(self, stack: SupervisedStack, token: str, after: int | None = None) -> None:
         base = str(stack.run["sockets"]).replace("http", "ws", 1)
         query = "" if after is None else f"?after={after}"
         self.socket = websocket.create_connection(
@@ -70,7 +70,7 @@ class Listener:
 class Frontend:
     """One user of the demo tenant with a client token, as the shop's page has it."""
 
-    def __init__(self, stack: RunningStack) -> None:
+    def __init__(self, stack: SupervisedStack) -> None:
         self.stack = stack
         self.user_id = f"user-{uuid.uuid4().hex[:12]}"
         self.http = requests.Session()
@@ -171,11 +171,11 @@ class PayPage:
         raise AssertionError(f"no {button} button on the page")
 
 
-def assert_credited_once(stack: RunningStack, payment_id: str, amount_minor: int) -> None:
+def assert_credited_once(stack: SupervisedStack, payment_id: str, amount_minor: int) -> None:
     """Fails unless the payment has exactly one credit of this amount, with its counter-entry (I1, I3)."""
     entries = stack.rows(
         "select w.kind, e.direction, e.amount_minor, e.type from wallet_transactions e"
-        " join wallets w on w.id = e.wallet_id where e.payment_id = %(id)s order by w.kind desc",
+        " join wallets w on w.id = e.wallet_id where e.payment_id = :id order by w.kind desc",
         id=payment_id,
     )
     assert [tuple(entry.values()) for entry in entries] == [

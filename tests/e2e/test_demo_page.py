@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser import DESKTOP, PHONE, WAIT_MILLISECONDS, Demo, WatchedPage
-from tests.e2e.running_stack import RunningStack
 from tests.support.chromium import launch_chromium
+from tests.support.supervised_stack import SupervisedStack
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +31,7 @@ def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watche
 
 
 @pytest.fixture
-def demo(watched: WatchedPage, stack: RunningStack) -> Demo:
+def demo(watched: WatchedPage, stack: SupervisedStack) -> Demo:
     """The demo page, open and live."""
     page = Demo(watched, stack)
     page.open()
@@ -183,7 +183,7 @@ def check_widths(watched: WatchedPage) -> None:
 
 
 def test_a_slow_provider_is_shown_and_the_deposit_can_be_cancelled(demo: Demo) -> None:
-    demo.stack.script(match={"next": 1}, create={"delay": 8})
+    demo.stack.sandbox.script(match={"next": 1}, create={"delay": 8})
     demo.page.get_by_role("button", name="Deposit").click()
     demo.expect_title("Asking the provider…")
     expect(demo.page.get_by_text("This takes longer than usual.")).to_be_visible()
@@ -193,7 +193,7 @@ def test_a_slow_provider_is_shown_and_the_deposit_can_be_cancelled(demo: Demo) -
 
 
 def test_waiting_for_a_slow_provider_can_be_given_up(demo: Demo) -> None:
-    demo.stack.script(match={"next": 1}, create={"delay": 8})
+    demo.stack.sandbox.script(match={"next": 1}, create={"delay": 8})
     demo.page.get_by_role("button", name="Deposit").click()
     demo.page.get_by_role("button", name="Stop waiting").click()
     expect(demo.page.get_by_role("button", name="Deposit")).to_have_attribute("aria-disabled", "false")
@@ -201,7 +201,7 @@ def test_waiting_for_a_slow_provider_can_be_given_up(demo: Demo) -> None:
     demo.expect_payment("Waiting for payment")
 
 
-def test_the_reference_is_readable(watched: WatchedPage, stack: RunningStack) -> None:
+def test_the_reference_is_readable(watched: WatchedPage, stack: SupervisedStack) -> None:
     hosts = set()
     watched.page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
     watched.page.goto(f"{stack.run['web']}/docs")

@@ -13,11 +13,11 @@ from redis import Redis
 
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, PayPage, assert_credited_once
-from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
+from tests.support.supervised_stack import RECOVERY_SECONDS, SupervisedStack
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_over(stack: RunningStack) -> Iterator[None]:
+def nothing_is_left_over(stack: SupervisedStack) -> Iterator[None]:
     """Each test leaves a stack that works, with no dead letter and nothing due."""
     yield
     wait_until(lambda: health(stack, "ready") == (200, "ok"), "web can store a row and ring", RECOVERY_SECONDS)
@@ -27,7 +27,7 @@ def nothing_is_left_over(stack: RunningStack) -> Iterator[None]:
     assert stack.rows("select reason, detail from dead_letters") == []
 
 
-def health(stack: RunningStack, name: str) -> tuple[int, str]:
+def health(stack: SupervisedStack, name: str) -> tuple[int, str]:
     """Return a health check's status code and word; (0, "") where nobody answers in time."""
     try:
         answer = stack.http.get(f"{stack.run['web']}/health/{name}", timeout=5)
@@ -36,12 +36,12 @@ def health(stack: RunningStack, name: str) -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
-def wait_until_delivered(stack: RunningStack, payment_id: str) -> None:
+def wait_until_delivered(stack: SupervisedStack, payment_id: str) -> None:
     """Wait until the external app's webhook was answered with 200."""
-    wait_until(lambda: 200 in stack.attempts(payment_id), "the webhook is stored", RECOVERY_SECONDS)
+    wait_until(lambda: 200 in stack.sandbox.attempts(payment_id), "the webhook is stored", RECOVERY_SECONDS)
 
 
-def assert_ends_well(stack: RunningStack, frontend: Frontend, payment: dict[str, Any]) -> None:
+def assert_ends_well(stack: SupervisedStack, frontend: Frontend, payment: dict[str, Any]) -> None:
     """Wait for the payment's good end and fails unless the money is in the wallet once."""
     wait_until(lambda: health(stack, "ready")[0] == 200, "web answers", RECOVERY_SECONDS)
     frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)
@@ -50,7 +50,7 @@ def assert_ends_well(stack: RunningStack, frontend: Frontend, payment: dict[str,
 
 
 @contextlib.contextmanager
-def down(stack: RunningStack, name: str) -> Iterator[None]:
+def down(stack: SupervisedStack, name: str) -> Iterator[None]:
     """Kill a process, and keep the supervisor from replacing it before the block is over."""
     supervisor = psutil.Process(int(stack.run["pids"]["supervisor"]))
     supervisor.suspend()
@@ -62,7 +62,7 @@ def down(stack: RunningStack, name: str) -> Iterator[None]:
     stack.wait_for_restart(name, pid)
 
 
-def test_the_provider_worker_dies_before_the_call(stack: RunningStack, frontend: Frontend) -> None:
+def test_the_provider_worker_dies_before_the_call(stack: SupervisedStack, frontend: Frontend) -> None:
     with down(stack, "worker-provider"):
         answer = frontend.ask()
         assert answer.status_code == 202
@@ -72,23 +72,23 @@ def test_the_provider_worker_dies_before_the_call(stack: RunningStack, frontend:
     assert_ends_well(stack, frontend, payment)
 
 
-def test_the_provider_worker_dies_during_the_call(stack: RunningStack, frontend: Frontend) -> None:
+def test_the_provider_worker_dies_during_the_call(stack: SupervisedStack, frontend: Frontend) -> None:
     """Whether the external app has the order nobody knows: the same key is sent again, and it is made once."""
-    stack.script(match={"metadata": {"case": frontend.user_id}}, create={"delay": 3, "times": 1})
+    stack.sandbox.script(match={"metadata": {"case": frontend.user_id}}, create={"delay": 3, "times": 1})
     payment = frontend.ask(metadata={"case": frontend.user_id}).json()
-    wait_until(lambda: stack.truth(payment["id"])["create_calls"], "the external app has been asked")
+    wait_until(lambda: stack.sandbox.truth(payment["id"])["create_calls"], "the external app has been asked")
     stack.wait_for_restart("worker-provider", stack.kill("worker-provider"))
     # The dead worker's lease, gone by.
-    stack.execute("update payment_work set due_at = now() where payment_id = %(id)s", id=payment["id"])
+    stack.rows("update payment_work set due_at = now() where payment_id = :id", id=payment["id"])
     processing = frontend.wait_until_status(payment["id"], "processing", RECOVERY_SECONDS)
     PayPage(processing["redirect_url"]).press("Pay")
     assert_ends_well(stack, frontend, payment)
-    known = stack.truth(payment["id"])
+    known = stack.sandbox.truth(payment["id"])
     (calls,) = known["create_calls"]
     assert (calls["calls"], calls["idempotency_keys"], calls["bodies"], len(known["payments"])) == (2, 1, 1, 1)
 
 
-def test_the_settling_worker_is_dead_while_the_user_pays(stack: RunningStack, frontend: Frontend) -> None:
+def test_the_settling_worker_is_dead_while_the_user_pays(stack: SupervisedStack, frontend: Frontend) -> None:
     payment = frontend.deposit()
     with down(stack, "worker-settle"):
         PayPage(payment["redirect_url"]).press("Pay")
@@ -97,7 +97,7 @@ def test_the_settling_worker_is_dead_while_the_user_pays(stack: RunningStack, fr
     assert_ends_well(stack, frontend, payment)
 
 
-def test_beat_is_dead(stack: RunningStack, frontend: Frontend) -> None:
+def test_beat_is_dead(stack: SupervisedStack, frontend: Frontend) -> None:
     """Beat only mends what doorbells lose: without it everything still goes its way."""
     with down(stack, "beat"):
         payment = frontend.deposit()
@@ -105,12 +105,12 @@ def test_beat_is_dead(stack: RunningStack, frontend: Frontend) -> None:
         assert_ends_well(stack, frontend, payment)
 
 
-def test_web_is_dead_while_the_user_pays(stack: RunningStack, frontend: Frontend) -> None:
+def test_web_is_dead_while_the_user_pays(stack: SupervisedStack, frontend: Frontend) -> None:
     """The external app finds nobody and tries again; a client that lost its answer asks again with its key."""
     payment = frontend.deposit(key=f"again-{frontend.user_id}")
     with down(stack, "web"):
         PayPage(payment["redirect_url"]).press("Pay")
-        wait_until(lambda: None in stack.attempts(payment["id"]), "the external app found nobody")
+        wait_until(lambda: None in stack.sandbox.attempts(payment["id"]), "the external app found nobody")
         with pytest.raises(requests.ConnectionError):
             frontend.ask(key=f"again-{frontend.user_id}")
     wait_until(lambda: health(stack, "ready")[0] == 200, "web is back", RECOVERY_SECONDS)
@@ -120,7 +120,7 @@ def test_web_is_dead_while_the_user_pays(stack: RunningStack, frontend: Frontend
     assert_ends_well(stack, frontend, payment)
 
 
-def test_the_socket_process_dies_before_the_end(stack: RunningStack, frontend: Frontend) -> None:
+def test_the_socket_process_dies_before_the_end(stack: SupervisedStack, frontend: Frontend) -> None:
     """A client that resumes after the last message it saw misses nothing."""
     listener = frontend.listen()
     payment = frontend.deposit()
@@ -137,7 +137,7 @@ def test_the_socket_process_dies_before_the_end(stack: RunningStack, frontend: F
     resumed.close()
 
 
-def socket_answers(stack: RunningStack) -> bool:
+def socket_answers(stack: SupervisedStack) -> bool:
     """Tell whether the socket process takes connections."""
     try:
         return stack.http.get(f"{stack.run['sockets']}/health/live", timeout=5).status_code == 200
@@ -146,7 +146,7 @@ def socket_answers(stack: RunningStack) -> bool:
 
 
 @contextlib.contextmanager
-def doorbells_lost(stack: RunningStack, queue: str) -> Iterator[None]:
+def doorbells_lost(stack: SupervisedStack, queue: str) -> Iterator[None]:
     """Hold the workers still for the block, see its doorbell lie in Redis, and empties Redis under them."""
     with (
         Redis.from_url(stack.run["redis_url"]) as redis,
@@ -160,7 +160,7 @@ def doorbells_lost(stack: RunningStack, queue: str) -> Iterator[None]:
         redis.flushall()
 
 
-def test_redis_is_emptied_in_mid_flow(stack: RunningStack, frontend: Frontend) -> None:
+def test_redis_is_emptied_in_mid_flow(stack: SupervisedStack, frontend: Frontend) -> None:
     """Every doorbell, hint and binding is gone: the sweep rings anew."""
     listener = frontend.listen()
     with doorbells_lost(stack, "ring.provider"):
@@ -175,7 +175,7 @@ def test_redis_is_emptied_in_mid_flow(stack: RunningStack, frontend: Frontend) -
     listener.close()
 
 
-def test_redis_is_down(stack: RunningStack, frontend: Frontend) -> None:
+def test_redis_is_down(stack: SupervisedStack, frontend: Frontend) -> None:
     """Deposit and webhooks are taken all the same, and settled once it is back."""
     listener = frontend.listen()
     waiting = frontend.deposit("10.00")
@@ -198,7 +198,7 @@ def test_redis_is_down(stack: RunningStack, frontend: Frontend) -> None:
     listener.close()
 
 
-def test_postgresql_crashes_in_mid_flow(stack: RunningStack, frontend: Frontend) -> None:
+def test_postgresql_crashes_in_mid_flow(stack: SupervisedStack, frontend: Frontend) -> None:
     """While it is down nothing is promised: callers are told to come again, and what was promised is kept."""
     payment = frontend.deposit()
     with down(stack, "postgres"):
@@ -207,11 +207,11 @@ def test_postgresql_crashes_in_mid_flow(stack: RunningStack, frontend: Frontend)
         assert int(refused.headers["Retry-After"]) > 0
         assert health(stack, "ready") == (503, "failing")
         PayPage(payment["redirect_url"]).press("Pay")
-        wait_until(lambda: 503 in stack.attempts(payment["id"]), "the external app was told to come again")
+        wait_until(lambda: 503 in stack.sandbox.attempts(payment["id"]), "the external app was told to come again")
     assert_ends_well(stack, frontend, payment)
 
 
-def test_everything_but_the_database_dies_at_once(stack: RunningStack, frontend: Frontend) -> None:
+def test_everything_but_the_database_dies_at_once(stack: SupervisedStack, frontend: Frontend) -> None:
     payment = frontend.deposit()
     with contextlib.ExitStack() as held:
         for name in ("worker-settle", "worker-provider", "beat", "web", "sockets", "valkey"):

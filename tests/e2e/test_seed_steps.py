@@ -18,12 +18,12 @@ from standardwebhooks import Webhook
 
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, Listener, PayPage, assert_credited_once
-from tests.e2e.running_stack import RunningStack
+from tests.support.supervised_stack import SupervisedStack
 
-WEBHOOKS = "select * from payment_webhooks where payment_id = %(id)s"
-PAYMENTS = "select * from payment_transactions where id = %(id)s"
-TEMP_LOGS = "select * from wallet_temp_logs where payment_id = %(id)s"
-AUDIT = "select kind, actor, payment_version, detail from audit_logs where payment_id = %(id)s order by id"
+WEBHOOKS = "select * from payment_webhooks where payment_id = :id"
+PAYMENTS = "select * from payment_transactions where id = :id"
+TEMP_LOGS = "select * from wallet_temp_logs where payment_id = :id"
+AUDIT = "select kind, actor, payment_version, detail from audit_logs where payment_id = :id order by id"
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def listener(frontend: Frontend) -> Iterator[Listener]:
     opened.close()
 
 
-def deposit_up_to_the_pay_page(stack: RunningStack, frontend: Frontend, listener: Listener) -> dict[str, Any]:
+def deposit_up_to_the_pay_page(stack: SupervisedStack, frontend: Frontend, listener: Listener) -> dict[str, Any]:
     """Walk steps 1 to 9 and return the payment that waits on the pay page."""
     with stack.paused("worker-provider"):
         # 1 and 2: the user starts a payment, the frontend posts it. 3: the service makes it.
@@ -47,14 +47,14 @@ def deposit_up_to_the_pay_page(stack: RunningStack, frontend: Frontend, listener
         # 4: the PAYMENT_TRANSACTIONS record, pending; the money is held as pending, in no balance.
         (row,) = stack.rows(PAYMENTS, id=payment["id"])
         assert (row["status"], row["amount_minor"], row["currency"]) == ("pending", 2500, "USD")
-        assert (row["user_id"], row["provider_id"]) == (frontend.user_id, stack.run["provider_id"])
+        assert (row["user_id"], str(row["provider_id"])) == (frontend.user_id, stack.run["provider_id"])
         (held,) = stack.rows(TEMP_LOGS, id=payment["id"])
         assert (held["state"], held["amount_minor"], held["closed_at"]) == ("held", 2500, None)
         assert (frontend.wallet()["balance"], frontend.wallet()["pending"]) == ("0.00", "25.00")
-        assert stack.truth(payment["id"])["payments"] == []
+        assert stack.sandbox.truth(payment["id"])["payments"] == []
     # 5: the external app gets the order. 6: it answers with its page.
     message = listener.wait_for("payment.redirect_ready", payment["id"])
-    (order,) = stack.truth(payment["id"])["payments"]
+    (order,) = stack.sandbox.truth(payment["id"])["payments"]
     assert order["status"] == "open"
     # 7 and 8: the redirect URL reaches the frontend, over the socket and over the API.
     processing = frontend.payment(payment["id"])
@@ -67,7 +67,7 @@ def deposit_up_to_the_pay_page(stack: RunningStack, frontend: Frontend, listener
     return processing
 
 
-def act_and_see_webhook(stack: RunningStack, payment: dict[str, Any], button: str, path: str) -> dict[str, Any]:
+def act_and_see_webhook(stack: SupervisedStack, payment: dict[str, Any], button: str, path: str) -> dict[str, Any]:
     """Presses a button on the pay page; returns the stored, not yet settled webhook that the external app sent."""
     with stack.paused("worker-settle"):
         back = PayPage(payment["redirect_url"]).press(button)
@@ -75,7 +75,9 @@ def act_and_see_webhook(stack: RunningStack, payment: dict[str, Any], button: st
         assert back.startswith(f"{stack.run['web']}/demo?returned={returned}")
         assert parse_qs(urlsplit(back).query)["payment_id"] == [payment["id"]]
         delivery = wait_until(
-            lambda: next((sent for sent in stack.deliveries(payment["id"]) if sent["state"] == "delivered"), None),
+            lambda: next(
+                (sent for sent in stack.sandbox.deliveries(payment["id"]) if sent["state"] == "delivered"), None
+            ),
             "the external app was answered",
         )
         # 200 says that it is stored; that the work behind it is still to be done changes nothing for the sender.
@@ -90,7 +92,7 @@ def act_and_see_webhook(stack: RunningStack, payment: dict[str, Any], button: st
     return webhook
 
 
-def decisions(stack: RunningStack, payment_id: str) -> list[tuple[str | None, str]]:
+def decisions(stack: SupervisedStack, payment_id: str) -> list[tuple[str | None, str]]:
     """Return the payment's way through its states, as the audit log has it."""
     rows = stack.rows(AUDIT, id=payment_id)
     assert rows[0]["kind"] == "payment_created"
@@ -100,17 +102,17 @@ def decisions(stack: RunningStack, payment_id: str) -> list[tuple[str | None, st
     return [(row["detail"].get("from"), row["detail"]["to"]) for row in rows if "to" in row["detail"]]
 
 
-def assert_nothing_credited(stack: RunningStack, frontend: Frontend, payment_id: str) -> None:
+def assert_nothing_credited(stack: SupervisedStack, frontend: Frontend, payment_id: str) -> None:
     """Fails unless the payment left no entry and its hold is released."""
     (held,) = stack.rows(TEMP_LOGS, id=payment_id)
     assert held["state"] == "released"
     assert held["closed_at"] is not None
-    assert stack.rows("select id from wallet_transactions where payment_id = %(id)s", id=payment_id) == []
+    assert stack.rows("select id from wallet_transactions where payment_id = :id", id=payment_id) == []
     assert frontend.entries() == []
     assert frontend.wallet().get("balance_minor", 0) == frontend.wallet().get("pending_minor", 0) == 0
 
 
-def test_a_paid_deposit(stack: RunningStack, frontend: Frontend, listener: Listener) -> None:
+def test_a_paid_deposit(stack: SupervisedStack, frontend: Frontend, listener: Listener) -> None:
     payment = deposit_up_to_the_pay_page(stack, frontend, listener)
     # 10 and 11: the user pays there. 12: the external app calls back; 19 and 20 are its answer.
     webhook = act_and_see_webhook(stack, payment, "Pay", "payment-success")
@@ -145,7 +147,7 @@ def test_a_paid_deposit(stack: RunningStack, frontend: Frontend, listener: Liste
     ]
 
 
-def test_a_declined_deposit(stack: RunningStack, frontend: Frontend, listener: Listener) -> None:
+def test_a_declined_deposit(stack: SupervisedStack, frontend: Frontend, listener: Listener) -> None:
     payment = deposit_up_to_the_pay_page(stack, frontend, listener)
     # 10 and 11: the external app refuses. 12: it calls back; 15 and 16 are its answer.
     webhook = act_and_see_webhook(stack, payment, "Decline", "payment-failed")
@@ -162,7 +164,7 @@ def test_a_declined_deposit(stack: RunningStack, frontend: Frontend, listener: L
     assert decisions(stack, payment["id"]) == [(None, "pending"), ("pending", "processing"), ("processing", "failed")]
 
 
-def test_a_deposit_cancelled_on_the_pay_page(stack: RunningStack, frontend: Frontend, listener: Listener) -> None:
+def test_a_deposit_cancelled_on_the_pay_page(stack: SupervisedStack, frontend: Frontend, listener: Listener) -> None:
     payment = deposit_up_to_the_pay_page(stack, frontend, listener)
     webhook = act_and_see_webhook(stack, payment, "Cancel", "payment-failed")
     assert json.loads(bytes(webhook["body"]))["status"] == "cancelled"
@@ -173,7 +175,7 @@ def test_a_deposit_cancelled_on_the_pay_page(stack: RunningStack, frontend: Fron
     assert decisions(stack, payment["id"])[-1] == ("processing", "cancelled")
 
 
-def test_a_deposit_cancelled_by_its_user(stack: RunningStack, frontend: Frontend, listener: Listener) -> None:
+def test_a_deposit_cancelled_by_its_user(stack: SupervisedStack, frontend: Frontend, listener: Listener) -> None:
     payment = deposit_up_to_the_pay_page(stack, frontend, listener)
     answer = frontend.post(f"/api/payments/{payment['id']}/cancel")
     assert answer.status_code == 200
@@ -182,12 +184,13 @@ def test_a_deposit_cancelled_by_its_user(stack: RunningStack, frontend: Frontend
     assert_nothing_credited(stack, frontend, payment["id"])
     # The pay page is closed as well, so that nobody pays what is not wanted any more.
     wait_until(
-        lambda: stack.truth(payment["id"])["payments"][0]["status"] == "cancelled", "the external app closed its page"
+        lambda: stack.sandbox.truth(payment["id"])["payments"][0]["status"] == "cancelled",
+        "the external app closed its page",
     )
     assert frontend.post(f"/api/payments/{payment['id']}/cancel").status_code == 409
 
 
-def test_the_flow_through_the_single_callback(stack: RunningStack, frontend: Frontend, listener: Listener) -> None:
+def test_the_flow_through_the_single_callback(stack: SupervisedStack, frontend: Frontend, listener: Listener) -> None:
     """One callback for both ends, believed only when it is signed."""
     payment = deposit_up_to_the_pay_page(stack, frontend, listener)
     body = json.dumps(
@@ -216,7 +219,7 @@ def test_the_flow_through_the_single_callback(stack: RunningStack, frontend: Fro
     assert_credited_once(stack, payment["id"], 2500)
 
 
-def deliver(stack: RunningStack, body: bytes, secret: str) -> requests.Response:
+def deliver(stack: SupervisedStack, body: bytes, secret: str) -> requests.Response:
     """Send a webhook as the external app would, signed with this secret; the id is made of the body."""
     now = datetime.now(UTC)
     webhook_id = f"msg_{sha256(body).hexdigest()[:32]}"

@@ -20,26 +20,26 @@ from models.database_urls import parse_url
 from models.logins import LOGIN_ROLES
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, PayPage, SocketClosed, assert_credited_once
-from tests.e2e.running_stack import SECOND_START_SECONDS, STOP_SECONDS, RunningStack, list_living
+from tests.support.supervised_stack import SECOND_START_SECONDS, STOP_SECONDS, SupervisedStack, list_living
 
 
 @pytest.fixture(scope="module")
-def home_of_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def home_of_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
     """A home that is started and stopped again and again."""
-    running = RunningStack(tmp_path_factory.mktemp("own") / "home")
+    running = SupervisedStack(tmp_path_factory.mktemp("own") / "home")
     yield running
     running.end()
 
 
 @pytest.fixture
-def own_stack(home_of_one: RunningStack) -> RunningStack:
+def own_stack(home_of_one: SupervisedStack) -> SupervisedStack:
     """A stack that the test may stop, running."""
     if not home_of_one.running:
         home_of_one.start()
     return home_of_one
 
 
-def refused_start(contender: RunningStack) -> str:
+def refused_start(contender: SupervisedStack) -> str:
     """Start a stack that may not start, and return what it said."""
     process = contender.launch()
     assert process.wait(30) == 1
@@ -48,7 +48,7 @@ def refused_start(contender: RunningStack) -> str:
     return contender.output
 
 
-def test_what_a_ready_stack_tells(stack: RunningStack) -> None:
+def test_what_a_ready_stack_tells(stack: SupervisedStack) -> None:
     run = stack.run
     assert stat.S_IMODE((stack.home / "run.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((stack.home / "demo.json").stat().st_mode) == 0o600
@@ -61,7 +61,7 @@ def test_what_a_ready_stack_tells(stack: RunningStack) -> None:
         assert stack.http.get(url, timeout=5).status_code == 200
 
 
-def test_only_loopback_is_bound(stack: RunningStack) -> None:
+def test_only_loopback_is_bound(stack: SupervisedStack) -> None:
     listening = {
         connection.laddr.ip
         for process in stack.processes()
@@ -71,8 +71,8 @@ def test_only_loopback_is_bound(stack: RunningStack) -> None:
     assert listening == {"127.0.0.1"}
 
 
-def test_a_second_stack_on_the_same_home_is_refused(stack: RunningStack) -> None:
-    contender = RunningStack(stack.home)
+def test_a_second_stack_on_the_same_home_is_refused(stack: SupervisedStack) -> None:
+    contender = SupervisedStack(stack.home)
     contender.output_path = stack.home.with_name("contender.out")
     said = refused_start(contender)
     assert str(stack.home) in said
@@ -83,18 +83,18 @@ def test_a_second_stack_on_the_same_home_is_refused(stack: RunningStack) -> None
     ("place", "variable"), [(0, "SLUICE_PORT"), (1, "SLUICE_SANDBOX_PORT"), (2, "SLUICE_FLOWER_PORT")]
 )
 def test_a_taken_port_is_named(
-    stack: RunningStack, tmp_path_factory: pytest.TempPathFactory, place: int, variable: str
+    stack: SupervisedStack, tmp_path_factory: pytest.TempPathFactory, place: int, variable: str
 ) -> None:
     ports = find_free_ports(3)
     ports[place] = stack.ports[place]
-    contender = RunningStack(tmp_path_factory.mktemp("contender") / "home", ports=(ports[0], ports[1], ports[2]))
+    contender = SupervisedStack(tmp_path_factory.mktemp("contender") / "home", ports=(ports[0], ports[1], ports[2]))
     said = refused_start(contender)
     assert str(stack.ports[place]) in said
     assert variable in said
     assert not (contender.home / "run.json").exists()
 
 
-def test_a_second_start_keeps_everything(own_stack: RunningStack) -> None:
+def test_a_second_start_keeps_everything(own_stack: SupervisedStack) -> None:
     frontend = Frontend(own_stack)
     listener = frontend.listen()
     paid, open_payment = frontend.deposit("12.50"), frontend.deposit("7.00")
@@ -131,7 +131,7 @@ def count_waiting() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def test_nothing_outlives_a_supervisor_killed_after_its_guard(own_stack: RunningStack) -> None:
+def test_nothing_outlives_a_supervisor_killed_after_its_guard(own_stack: SupervisedStack) -> None:
     """Nor one whose guard it could not replace: the kernel ends each process with the one that started it."""
     processes = own_stack.processes()
     guard = psutil.Process(own_stack.run["pids"]["guard"])
@@ -141,7 +141,7 @@ def test_nothing_outlives_a_supervisor_killed_after_its_guard(own_stack: Running
     wait_until(lambda: not list_living(processes), "every process is gone", STOP_SECONDS)
 
 
-def test_nothing_outlives_a_killed_supervisor(own_stack: RunningStack) -> None:
+def test_nothing_outlives_a_killed_supervisor(own_stack: SupervisedStack) -> None:
     frontend = Frontend(own_stack)
     payment = frontend.deposit("3.00")
     processes = own_stack.processes()
@@ -162,7 +162,7 @@ def read_environment(pid: int) -> dict[str, str]:
     return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
 
 
-def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_other(stack: RunningStack) -> None:
+def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_other(stack: SupervisedStack) -> None:
     processes = {process.name: process for process in list_processes(Ports("127.0.0.1", 1, 2, 3, 4), stack.home)}
     logins = {}
     for name, process in processes.items():

@@ -6,8 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.e2e.running_stack import SLUICE, RunningStack
 from tests.support.repository import ROOT
+from tests.support.supervised_stack import SLUICE, SupervisedStack
 
 # Six commands that start an interpreter each, and a deposit.
 SECTION_SECONDS = 120
@@ -21,7 +21,7 @@ def read_section() -> str:
     return str(script)
 
 
-def test_the_section_ends_with_a_credited_deposit(stack: RunningStack, tmp_path: Path) -> None:
+def test_the_section_ends_with_a_credited_deposit(stack: SupervisedStack, tmp_path: Path) -> None:
     script = tmp_path / "section.sh"
     script.write_text(read_section(), encoding="utf-8")
     done = subprocess.run(

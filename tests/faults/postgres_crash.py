@@ -21,35 +21,35 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend, PayPage, assert_credited_once
-from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
+from tests.support.supervised_stack import RECOVERY_SECONDS, SupervisedStack
 
 ROUNDS = 2  # Each kind of crash once while everything is healthy and once soon after the others.
 
 
-def kill_postmaster(stack: RunningStack) -> None:
+def kill_postmaster(stack: SupervisedStack) -> None:
     """Kill the main process; its own processes notice by themselves."""
     psutil.Process(stack.run["pids"]["postgres"]).kill()
 
 
-def kill_everything_of_postgres(stack: RunningStack) -> None:
+def kill_everything_of_postgres(stack: SupervisedStack) -> None:
     """Kill the main process and its children at once, as a machine without memory does."""
     stack.kill("postgres")
 
 
-def kill_backend(stack: RunningStack) -> None:
+def kill_backend(stack: SupervisedStack) -> None:
     """Kill one connection's process: PostgreSQL ends all others and recovers."""
     (row,) = stack.rows(
-        "select pid from pg_stat_activity where usename like 'sluice%%' and pid <> pg_backend_pid() limit 1"
+        "select pid from pg_stat_activity where usename like 'sluice%' and pid <> pg_backend_pid() limit 1"
     )
     psutil.Process(row["pid"]).kill()
 
 
-def shut_down_immediately(stack: RunningStack) -> None:
+def shut_down_immediately(stack: SupervisedStack) -> None:
     """Ask for an immediate shutdown: the next start recovers from the log."""
     psutil.Process(stack.run["pids"]["postgres"]).send_signal(signal.SIGQUIT)
 
 
-def kill_again_while_it_starts(stack: RunningStack) -> None:
+def kill_again_while_it_starts(stack: SupervisedStack) -> None:
     """Kill the main process and its successor before that has recovered."""
     before = stack.run["pids"]["postgres"]
     psutil.Process(before).kill()
@@ -63,18 +63,18 @@ def kill_again_while_it_starts(stack: RunningStack) -> None:
     wait_until(find_successor, "a successor starts", RECOVERY_SECONDS).kill()
 
 
-def kill_valkey(stack: RunningStack) -> None:
+def kill_valkey(stack: SupervisedStack) -> None:
     """Kill Valkey."""
     stack.kill("valkey")
 
 
-CRASHES: tuple[Callable[[RunningStack], None], ...] = (
+CRASHES: tuple[Callable[[SupervisedStack], None], ...] = (
     *(kill_postmaster, kill_everything_of_postgres, kill_backend),
     *(shut_down_immediately, kill_again_while_it_starts, kill_valkey),
 )
 
 
-def is_ready(stack: RunningStack) -> bool:
+def is_ready(stack: SupervisedStack) -> bool:
     """Tell whether a row can be stored and a doorbell rung."""
     try:
         answer = stack.http.get(f"{stack.run['web']}/health/ready", timeout=5)
@@ -83,7 +83,7 @@ def is_ready(stack: RunningStack) -> bool:
     return bool(answer.status_code == 200 and answer.json()["status"] == "ok")
 
 
-def crash_once(stack: RunningStack, crash: Callable[[RunningStack], None]) -> None:
+def crash_once(stack: SupervisedStack, crash: Callable[[SupervisedStack], None]) -> None:
     """Crash in the middle of a deposit, and fail unless it is credited once afterwards."""
     frontend = Frontend(stack)
     payment = frontend.deposit("5.00")
@@ -99,7 +99,7 @@ def crash_once(stack: RunningStack, crash: Callable[[RunningStack], None]) -> No
 def main() -> int:
     """Run every crash; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="sluice-faults-") as folder:
-        stack = RunningStack(Path(folder) / "home")
+        stack = SupervisedStack(Path(folder) / "home")
         try:
             stack.start()
             for number in range(ROUNDS):

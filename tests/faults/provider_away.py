@@ -70,7 +70,7 @@ def _take_away(stack: Stack, kind: str) -> Callable[[], None]:
         for member in family:
             member.suspend()
         return lambda: [member.resume() for member in family] and None  # type: ignore[func-returns-value]
-    stack.stop("sandbox", signal.SIGKILL)
+    stack.stop("sandbox", sign=signal.SIGKILL)
     return lambda: stack.start("sandbox")
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend
-from tests.e2e.running_stack import RECOVERY_SECONDS, RunningStack
+from tests.support.supervised_stack import RECOVERY_SECONDS, SupervisedStack
 
 RESTARTS = 5
 WAITING = 5  # Requests that wait at the moment of each restart: as many as one client token may have.
@@ -63,13 +63,13 @@ class Caller:
         connection.close()
 
 
-def restart_once(stack: RunningStack, pool: ThreadPoolExecutor, callers: list[Caller]) -> list[int]:
+def restart_once(stack: SupervisedStack, pool: ThreadPoolExecutor, callers: list[Caller]) -> list[int]:
     """Stop web with requests waiting, see it come back, and return the status codes of those that waited."""
     frontend = Frontend(stack)
     # Nobody calls the provider: the deposits wait for as long as they may.
     with stack.paused("worker-provider"):
         waiting = [pool.submit(frontend.ask, wait=10) for _ in range(WAITING)]
-        count = "select count(*) as n from payment_transactions where user_id = %(user)s"
+        count = "select count(*) as n from payment_transactions where user_id = :user"
         wait_until(lambda: stack.rows(count, user=frontend.user_id)[0]["n"] == WAITING, "they wait")
         before = int(stack.run["pids"]["web"])
         psutil.Process(before).terminate()
@@ -85,7 +85,7 @@ def restart_once(stack: RunningStack, pool: ThreadPoolExecutor, callers: list[Ca
 def main(restarts: int) -> int:
     """Restart web so often; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="sluice-faults-") as folder:
-        stack = RunningStack(Path(folder) / "home")
+        stack = SupervisedStack(Path(folder) / "home")
         callers: list[Caller] = []
         cut: list[int] = []
         try:

@@ -121,8 +121,8 @@ def test_webhook_poll_and_cancel_at_once(
     url = f"{busy.web}/webhooks/payment-success"
     for number in range(RACES):
         payment = engine.start(shop, user_id=f"user-{number}")
-        busy.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
-        busy.act(str(payment.provider_reference), "pay")
+        busy.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+        busy.sandbox.act(str(payment.provider_reference), "pay")
         body = shop.body(payment)
         engine.make_due(payment.id)
 
@@ -147,7 +147,7 @@ def test_webhook_poll_and_cancel_at_once(
         assert (cancelled, after.exception) in {(200, "late"), (409, None)}
         assert_credited_once(engine, after)
         assert [status for status, _ in engine.verdicts(payment.id)] == ["processed"]
-        truth = busy.truth(payment.id)
+        truth = busy.sandbox.truth(payment.id)
         assert [one["captures"] for one in truth["payments"]] == [1]
         marks.add(after.exception)
     # Both orders were seen: a race that always has the same winner shows little.

@@ -43,7 +43,7 @@ class Buyer:
 
     def script(self, **script: Any) -> None:
         """Has the sandbox misbehave for this buyer's payment."""
-        self.stack.script(match={"metadata": {"case": self.case}}, **script)
+        self.stack.sandbox.script(match={"metadata": {"case": self.case}}, **script)
 
     def deposit(self) -> None:
         """Ask for 25.00 USD, without waiting for anything."""
@@ -59,7 +59,7 @@ class Buyer:
     def act(self, action: str, **body: Any) -> None:
         """Acts on the pay page."""
         reference = self.api.read(self.payment_id)["provider_reference"]
-        self.stack.act(reference, action, **body)
+        self.stack.sandbox.act(reference, action, **body)
 
     def wait(self, **fields: Any) -> dict[str, Any]:
         """Return the payment once it shows all these fields."""
@@ -117,7 +117,7 @@ class Buyer:
         """The money is there, once, and it was taken once."""
         assert self.entries() == [("deposit", "25.00")]
         assert self.wallet() == ("25.00", "0.00")
-        truth = self.stack.truth(self.payment_id)
+        truth = self.stack.sandbox.truth(self.payment_id)
         (calls,) = truth["create_calls"]
         assert (calls["idempotency_keys"], calls["bodies"], len(truth["payments"])) == (1, 1, 1)
         assert truth["payments"][0]["captures"] == 1

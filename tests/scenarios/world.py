@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-import requests
 from redis import Redis
 from sqlalchemy import Connection, text
 
@@ -140,7 +139,7 @@ class World:
 
     def script(self, **script: Any) -> None:
         """Has the sandbox misbehave for the tenant's next payments (docs/SANDBOX.md)."""
-        self.house.stack.script(match={"metadata": {"world": str(self.shop.tenant_id)}}, **script)
+        self.house.stack.sandbox.script(match={"metadata": {"world": str(self.shop.tenant_id)}}, **script)
 
     @property
     def marked(self) -> dict[str, str]:
@@ -157,7 +156,7 @@ class World:
         """Do at the sandbox what the paying person does, and waits until so many webhooks more came to rest."""
         before = len(self._deliveries())
         reference = self.value("select provider_reference from payment_transactions where tenant_id = :id")
-        self.house.stack.act(reference, action, **body)
+        self.house.stack.sandbox.act(reference, action, **body)
         self.rest(before + webhooks)
 
     def rest(self, webhooks: int = 0) -> None:
@@ -172,9 +171,7 @@ class World:
     def _deliveries(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for payment_id in self.made:
-            query = {"merchant_reference": str(payment_id), "limit": "100"}
-            url = f"{self.house.stack.sandbox}/control/deliveries"
-            found += requests.get(url, params=query, timeout=10).json()["data"]
+            found += self.house.stack.sandbox.deliveries(payment_id)
         return found
 
     # The workers
@@ -287,7 +284,7 @@ class World:
             rows = read_rows(connection, self.shop.tenant_id)
         rows["provider"] = []
         for payment_id in self.made:
-            truth = self.house.stack.truth(payment_id)
+            truth = self.house.stack.sandbox.truth(payment_id)
             there = [(one["status"], one["captures"], one["refunds"]) for one in truth["payments"]]
             sent = [(one["idempotency_keys"], one["bodies"]) for one in truth["create_calls"]]
             rows["provider"].append(str((there, sent)))

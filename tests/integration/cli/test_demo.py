@@ -63,7 +63,7 @@ def running(stack: Stack) -> Stack:
     """A stack that runs, found through its run.json as `sluice up` writes it."""
     stack.start("web", "sandbox", "worker-settle", "worker-provider", "beat")
     shop = stack.make_shop()
-    run = {"web": stack.web, "sandbox": stack.sandbox, "secret_key": shop.secret_key}
+    run = {"web": stack.web, "sandbox": stack.sandbox.url, "secret_key": shop.secret_key}
     (stack.databases.folder / "run.json").write_text(json.dumps(run))
     return stack
 

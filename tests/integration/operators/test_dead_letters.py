@@ -125,7 +125,7 @@ def test_money_that_waits_stays_a_case_when_its_webhook_is_redriven(engine: Engi
 
 def test_a_given_up_call_is_made_again(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
     payment = shop.deposit()
-    front.script(match={"merchant_reference": str(payment.id)}, create={"status": 401, "times": 1})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, create={"status": 401, "times": 1})
     engine.call()
     assert engine.dead_letters(payment.id) == [("provider_refused_us", "open")]
     case = open_case(api, payment_id=str(payment.id))
@@ -139,7 +139,7 @@ def test_a_call_that_fails_again_after_a_redrive_is_the_same_case_open_again(
     front: Stack, engine: Engine, shop: Shop, api: Api
 ) -> None:
     payment = shop.deposit()
-    front.script(match={"merchant_reference": str(payment.id)}, create={"status": 401})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, create={"status": 401})
     engine.call()
     case = open_case(api, payment_id=str(payment.id))
     api.send("POST", f"/api/dead-letters/{case['id']}/redrive")

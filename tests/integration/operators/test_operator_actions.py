@@ -40,7 +40,7 @@ class Scene:
         """A payment that the provider has; `sections` are a script for it."""
         payment = self.shop.deposit(user_id="user-" + secrets.token_hex(4))
         if sections:
-            self.front.script(match={"merchant_reference": str(payment.id)}, **sections)
+            self.front.sandbox.script(match={"merchant_reference": str(payment.id)}, **sections)
         self.engine.call()
         return self.shop.payment(payment.id)
 
@@ -131,7 +131,7 @@ def currency_mismatch(scene: Scene) -> Payment:
 
 def underpaid_by_a_poll(scene: Scene) -> Payment:
     payment = scene.start(webhook={"send": []})
-    scene.front.act(str(payment.provider_reference), "pay", amount="10.00")
+    scene.front.sandbox.act(str(payment.provider_reference), "pay", amount="10.00")
     scene.engine.ask(payment.id)
     return payment
 
@@ -267,7 +267,7 @@ def paid_there(scene: Scene) -> Payment:
     scene.engine.expire(payment.id)
     for _ in range(2):
         scene.engine.ask(payment.id)
-    scene.front.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    scene.front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
     run(scene.shop)
     return payment
 

@@ -150,7 +150,7 @@ def test_a_redrive_asks_where_it_moves_money_and_with_a_filter(
 ) -> None:
     # A provider call moves no money: it acts at once.
     refused = shop.deposit()
-    front.script(match={"merchant_reference": str(refused.id)}, create={"status": 401, "times": 1})
+    front.sandbox.script(match={"merchant_reference": str(refused.id)}, create={"status": 401, "times": 1})
     engine.call()
     call = open_case(api, payment_id=str(refused.id))
     assert "asks the provider" in commands.text("dead-letters", "redrive", call["id"], "--reason", "new key")

@@ -38,15 +38,15 @@ def cases_of(engine: Engine, shop: Shop) -> list[tuple[str, str]]:
 def silent(front: Stack, engine: Engine, shop: Shop, **sections: Any) -> Payment:
     """A payment whose webhooks are never sent."""
     payment = shop.deposit()
-    front.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []}, **sections)
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []}, **sections)
     engine.call()
     return shop.payment(payment.id)
 
 
 def test_what_agrees_is_no_difference(front: Stack, engine: Engine, shop: Shop) -> None:
     paid, unpaid, declined = (engine.start(shop) for _ in range(3))
-    front.act(str(paid.provider_reference), "pay")
-    front.act(str(declined.provider_reference), "decline")
+    front.sandbox.act(str(paid.provider_reference), "pay")
+    front.sandbox.act(str(declined.provider_reference), "decline")
     engine.run_until(lambda: shop.payment(paid.id).status == "completed", "the paid one is credited")
     engine.run_until(lambda: shop.payment(declined.id).status == "failed", "the declined one has failed")
     report = run(shop)
@@ -56,9 +56,9 @@ def test_what_agrees_is_no_difference(front: Stack, engine: Engine, shop: Shop) 
 
 def test_an_open_payment_is_settled_by_the_list_as_by_a_poll(front: Stack, engine: Engine, shop: Shop) -> None:
     paid, declined, part = (silent(front, engine, shop) for _ in range(3))
-    front.act(str(paid.provider_reference), "pay")
-    front.act(str(declined.provider_reference), "decline")
-    front.act(str(part.provider_reference), "pay", amount="10.00")
+    front.sandbox.act(str(paid.provider_reference), "pay")
+    front.sandbox.act(str(declined.provider_reference), "decline")
+    front.sandbox.act(str(part.provider_reference), "pay", amount="10.00")
     report = run(shop)
     assert (report.settled, report.differences) == (3, [])
     assert [shop.payment(one.id).status for one in (paid, declined, part)] == ["completed", "failed", "processing"]
@@ -75,7 +75,7 @@ def test_money_for_an_ended_payment_is_a_case_whose_redrive_credits_it(
     payment = silent(front, engine, shop)
     engine.expire(payment.id)
     engine.run_until(lambda: engine.action(payment.id) == "poll", "it has expired and its session is closed")
-    front.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
     assert reasons(run(shop)) == ["state"]
     assert reasons(run(shop)) == ["state"]
     assert cases_of(engine, shop) == [("state", "open")]
@@ -92,7 +92,7 @@ def test_money_for_an_ended_payment_is_a_case_whose_redrive_credits_it(
 def test_missing_here_and_missing_there(front: Stack, engine: Engine, shop: Shop) -> None:
     unknown = str(uuid.uuid4())
     payment = engine.start(shop)
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 404})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 404})
     order = {
         "amount": "5.00",
         "currency": "USD",
@@ -119,7 +119,7 @@ def create(front: Stack, shop: Shop, order: dict[str, Any]) -> None:
         "Content-Type": "application/json",
     }
     body = json.dumps(order)
-    answer = requests.post(f"{front.sandbox}/v1/payments", data=body, headers=headers, timeout=10)
+    answer = requests.post(f"{front.sandbox.url}/v1/payments", data=body, headers=headers, timeout=10)
     assert answer.status_code == 201, answer.text
 
 
@@ -132,9 +132,9 @@ def test_amounts_currencies_and_states_that_differ_move_no_money(front: Stack, e
     payments = {}
     for reason, fields in shown.items():
         payment = engine.start(shop)
-        front.act(str(payment.provider_reference), "pay")
+        front.sandbox.act(str(payment.provider_reference), "pay")
         engine.run_until(lambda payment=payment: shop.payment(payment.id).status == "completed", "it is credited")  # type: ignore[misc]
-        front.script(match={"merchant_reference": str(payment.id)}, fetch={"show": fields})
+        front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": fields})
         payments[reason] = payment
     report = run(shop)
     assert {one.reason: one.payment_id for one in report.differences} == {
@@ -148,7 +148,7 @@ def test_a_refund_that_only_the_list_tells_is_booked(front: Stack, engine: Engin
     payment = silent(front, engine, shop, auto={"action": "pay"})
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "completed"
-    front.act(str(payment.provider_reference), "refund", amount="10.00")
+    front.sandbox.act(str(payment.provider_reference), "refund", amount="10.00")
     report = run(shop)
     assert (report.settled, report.differences) == (1, [])
     assert engine.entries(payment.id)[2:] == [("user", -1000), ("clearing", 1000)]
@@ -169,7 +169,7 @@ def test_a_difference_about_what_was_given_back_goes_when_it_is_booked(
     shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), path="provider")
     engine.settle()
     assert [one.detail for one in run(shop).differences] == ["given back 10.00 USD here, 5.00 USD there"]
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"refunded_amount": "10.00"}})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"refunded_amount": "10.00"}})
     report = run(shop)
     assert (report.differences, report.closed) == ([], 1)
     assert cases_of(engine, shop) == [("amount", "superseded")]
@@ -180,7 +180,7 @@ def test_the_command_says_it_with_its_exit_code(front: Stack, engine: Engine, sh
     words = ("reconcile", "--provider", str(shop.provider_id), "--from", "2026-01-01")
     assert commands.json(*words)["differences"] == []
     payment = engine.start(shop)
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 404})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 404})
     found = commands.run(*words, "--json")
     assert (found.exit_code, json.loads(found.stdout)["differences"][0]["reason"]) == (1, "missing_there")
     (case,) = commands.json("dead-letters", "list", "--filter", f"payment={payment.id}")["data"]

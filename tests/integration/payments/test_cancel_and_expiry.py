@@ -10,7 +10,7 @@ from tests.support.engine import Engine
 
 def status_there(front: Stack, payment_id: object) -> str:
     """The payment's status at the provider."""
-    (there,) = front.truth(str(payment_id))["payments"]
+    (there,) = front.sandbox.truth(str(payment_id))["payments"]
     return str(there["status"])
 
 
@@ -21,7 +21,7 @@ def test_a_pending_payment_is_cancelled_and_never_sent(front: Stack, engine: Eng
     assert (answer.json()["status"], answer.json()["failure_reason"]) == ("cancelled", "cancelled")
     assert answer.json()["version"] == 2
     engine.call()
-    assert front.truth(payment["id"])["payments"] == []
+    assert front.sandbox.truth(payment["id"])["payments"] == []
     problem_of(api.post(f"/api/payments/{payment['id']}/cancel"), 409)
 
 
@@ -43,7 +43,7 @@ def test_money_that_comes_in_the_moment_of_the_cancel_is_credited(
     front: Stack, engine: Engine, shop: Shop, api: Api
 ) -> None:
     payment = engine.start(shop)
-    front.script(match={"merchant_reference": str(payment.id)}, cancel={"capture": True}, webhook={"send": []})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, cancel={"capture": True}, webhook={"send": []})
     api.post(f"/api/payments/{payment.id}/cancel")
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the provider tells of the money")
     done = api.read(payment.id)
@@ -58,7 +58,7 @@ def test_a_late_success_after_a_cancel_is_credited_and_marked(
     payment = engine.start(shop)
     api.post(f"/api/payments/{payment.id}/cancel")
     engine.run_until(lambda: status_there(front, payment.id) == "cancelled", "the session is closed")
-    front.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the late money is credited")
     assert api.read(payment.id)["exception"] == "late"
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
@@ -68,8 +68,8 @@ def test_a_late_success_after_a_cancel_is_credited_and_marked(
 
 def test_an_expired_payment_is_asked_about_before_it_is_cancelled(front: Stack, engine: Engine, shop: Shop) -> None:
     unpaid, paid = engine.start(shop), engine.start(shop)
-    front.script(match={"merchant_reference": str(paid.id)}, webhook={"send": []})
-    front.act(str(paid.provider_reference), "pay")
+    front.sandbox.script(match={"merchant_reference": str(paid.id)}, webhook={"send": []})
+    front.sandbox.act(str(paid.provider_reference), "pay")
     for payment in (unpaid, paid):
         engine.expire(payment.id)
     engine.call()
@@ -93,13 +93,13 @@ def test_waiting_webhooks_are_settled_before_an_expiry(front: Stack, engine: Eng
 
 def test_money_that_waits_for_a_person_keeps_a_payment_from_expiring(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = engine.start(shop)
-    front.act(str(payment.provider_reference), "pay", amount="10.00")
+    front.sandbox.act(str(payment.provider_reference), "pay", amount="10.00")
     engine.run_until(lambda: shop.payment(payment.id).exceptions == {"underpaid"}, "the money is held")
     engine.expire(payment.id)
     engine.call()
     assert shop.payment(payment.id).status == "processing"
     assert engine.dead_letters(payment.id) == [("underpaid", "open")]
-    front.act(str(payment.provider_reference), "pay")
+    front.sandbox.act(str(payment.provider_reference), "pay")
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the rest completes it")
     assert engine.dead_letters(payment.id) == [("underpaid", "superseded")]
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
@@ -109,7 +109,7 @@ def test_a_payment_whose_provider_cannot_be_asked_expires_after_some_tries(
     front: Stack, engine: Engine, shop: Shop
 ) -> None:
     payment = engine.start(shop)
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 500}, cancel={"status": 500})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 500}, cancel={"status": 500})
     engine.expire(payment.id)
     for _ in range(2):
         engine.databases.rows("delete from provider_breakers")
@@ -118,16 +118,16 @@ def test_a_payment_whose_provider_cannot_be_asked_expires_after_some_tries(
     engine.databases.rows("delete from provider_breakers")
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "cancelled"
-    front.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the late money is credited")
 
 
 def test_a_declined_payment_can_still_be_paid(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
     payment = engine.start(shop)
-    front.act(str(payment.provider_reference), "decline", message="No cover.")
+    front.sandbox.act(str(payment.provider_reference), "decline", message="No cover.")
     engine.run_until(lambda: shop.payment(payment.id).status == "failed", "the decline is settled")
     assert api.read(payment.id)["failure_reason"] == "No cover."
-    front.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the late money is credited")
     assert api.read(payment.id)["exception"] == "late"
 

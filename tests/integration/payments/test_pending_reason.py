@@ -19,7 +19,7 @@ REASON = "provider_configuration"
 
 
 def refuse(front: Stack, engine: Engine, payment: dict[str, Any], status: int = 401) -> None:
-    front.script(match={"merchant_reference": payment["id"]}, create={"status": status})
+    front.sandbox.script(match={"merchant_reference": payment["id"]}, create={"status": status})
     engine.call()
 
 
@@ -79,7 +79,7 @@ def test_the_payment_continues_once_the_key_is_right_and_it_is_redriven(
 def test_a_caller_that_waits_is_answered_when_waiting_is_of_no_use(
     front: Stack, engine: Engine, shop: Shop, api: Api
 ) -> None:
-    front.script(match={"metadata": {"case": "refused"}}, create={"status": 401})
+    front.sandbox.script(match={"metadata": {"case": "refused"}}, create={"status": 401})
     answers: list[tuple[Any, float]] = []
 
     def ask() -> None:

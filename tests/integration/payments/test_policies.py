@@ -23,7 +23,7 @@ def set_policy(shop: Shop, **changes: Any) -> None:
 
 def pay(front: Stack, engine: Engine, shop: Shop, payment: Payment, count: int = 1, **amount: Any) -> Payment:
     """Pay at the sandbox and settle the webhook that comes of it."""
-    front.act(str(payment.provider_reference), "pay", **amount)
+    front.sandbox.act(str(payment.provider_reference), "pay", **amount)
     engine.run_until(lambda: settled(engine, payment) >= count, "the webhook is settled")
     return shop.payment(payment.id)
 
@@ -55,7 +55,7 @@ def test_late_money(front: Stack, engine: Engine, shop: Shop, policy: str) -> No
     set_policy(shop, late_policy=policy)
     payment = engine.start(shop)
     end_late(engine, shop, payment)
-    front.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
     # Closing the session sends a webhook as well; the money's own is the one that tells an amount.
     engine.run_until(lambda: shop.payment(payment.id).received_minor is not None, "the money is settled")
     after = shop.payment(payment.id)
@@ -138,7 +138,7 @@ def test_a_failure_after_the_success_is_a_conflict_and_moves_no_money(front: Sta
     payment = shop.deposit()
     send = [{}, {"opposite": True}]
     match = {"merchant_reference": str(payment.id)}
-    front.script(match=match, webhook={"events": ["success"], "send": send})
+    front.sandbox.script(match=match, webhook={"events": ["success"], "send": send})
     engine.call()
     payment = shop.payment(payment.id)
     after = pay(front, engine, shop, payment, 2)
@@ -225,7 +225,7 @@ def test_the_books_hold_after_all_of_this(front: Stack, engine: Engine, shop: Sh
     resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, own), ACTOR)
     part = pay(front, engine, shop, engine.start(shop), amount="10.00")
     resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, part), ACTOR)
-    front.act(str(part.provider_reference), "pay", amount="15.00")
+    front.sandbox.act(str(part.provider_reference), "pay", amount="15.00")
     engine.run_until(lambda: settled(engine, part) == 2, "the rest is a case of its own")
     resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, part), ACTOR)
     assert [minor for kind, minor in engine.entries(part.id) if kind == "user"] == [1000, 1500]

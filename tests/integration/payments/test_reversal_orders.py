@@ -44,7 +44,7 @@ class Scene:
         self.engine.settle()
 
     def act(self, action: str, **body: Any) -> None:
-        self.front.act(str(self.payment.provider_reference), action, **body)
+        self.front.sandbox.act(str(self.payment.provider_reference), action, **body)
 
     def poll(self) -> None:
         self.engine.ask(self.payment.id)
@@ -75,7 +75,7 @@ class Scene:
 @pytest.fixture
 def scene(front: Stack, engine: Engine, shop: Shop) -> Scene:
     payment = shop.deposit()
-    front.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
     engine.call()
     return Scene(front, engine, shop, shop.payment(payment.id))
 
@@ -143,9 +143,9 @@ def test_redriving_a_completed_payments_case_looks_it_up(scene: Scene) -> None:
     scene.act("pay")
     scene.poll()
     match = {"merchant_reference": str(scene.payment.id)}
-    scene.front.script(match=match, fetch={"show": {"received_amount": "24.00"}})
+    scene.front.sandbox.script(match=match, fetch={"show": {"received_amount": "24.00"}})
     scene.list()
-    scene.front.script(match=match, fetch={"show": {}})
+    scene.front.sandbox.script(match=match, fetch={"show": {}})
     scene.act("refund", amount="10.00")
     case = scene.engine.databases.value("select id from dead_letters where payment_id = :id", id=scene.payment.id)
     effect = redrive.redrive(scene.shop.runtime, scene.shop.tenant_id, case, ACTOR).effect

@@ -16,7 +16,7 @@ from tests.support.engine import Engine
 
 def complete(front: Stack, engine: Engine, shop: Shop, user: str) -> Payment:
     payment = engine.start(shop, user_id=user)
-    front.act(str(payment.provider_reference), "pay")
+    front.sandbox.act(str(payment.provider_reference), "pay")
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the money is credited")
     return shop.payment(payment.id)
 
@@ -38,9 +38,9 @@ def new_user() -> str:
 
 def test_refunds_at_the_sandbox_become_reversing_pairs(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = complete(front, engine, shop, new_user())
-    front.act(str(payment.provider_reference), "refund", amount="10.00")
+    front.sandbox.act(str(payment.provider_reference), "refund", amount="10.00")
     engine.run_until(lambda: shop.payment(payment.id).reversed_minor == 1000, "the first refund is booked")
-    front.act(str(payment.provider_reference), "refund")
+    front.sandbox.act(str(payment.provider_reference), "refund")
     engine.run_until(lambda: shop.payment(payment.id).reversed_minor == 2500, "the rest is booked")
     after = shop.payment(payment.id)
     assert (after.status, after.exception) == ("completed", "reversed")

@@ -24,12 +24,12 @@ def list_period(shop: Shop) -> None:
 
 def expired_there_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     """The provider's clock is a little ahead of ours."""
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "expired"}})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "expired"}})
     engine.ask(payment.id)
 
 
 def expired_there_by_list(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "expired"}})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "expired"}})
     list_period(shop)
 
 
@@ -47,7 +47,7 @@ def closed_there_by_webhook(front: Stack, engine: Engine, shop: Shop, payment: P
 
 
 def closed_there_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    front.act(str(payment.provider_reference), "cancel")
+    front.sandbox.act(str(payment.provider_reference), "cancel")
     engine.expire(payment.id)
     engine.ask(payment.id)
 
@@ -83,7 +83,7 @@ def test_a_payment_that_nobody_pays_says_that_it_expired(
 
 def test_a_person_who_cancels_in_time_is_no_expiry(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
     payment = engine.start(shop)
-    front.act(str(payment.provider_reference), "cancel")
+    front.sandbox.act(str(payment.provider_reference), "cancel")
     engine.run_until(lambda: shop.payment(payment.id).status == "cancelled", "the cancel is settled")
     assert api.read(payment.id)["failure_reason"] == "cancelled at the provider"
 
@@ -94,21 +94,21 @@ def told_by_webhook(front: Stack, engine: Engine, shop: Shop, payment: Payment) 
 
 
 def told_by_the_sandbox(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    front.act(str(payment.provider_reference), "commit")
+    front.sandbox.act(str(payment.provider_reference), "commit")
     engine.run_until(lambda: shop.payment(payment.id).committed_until, "the webhook is settled")
 
 
 def told_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     """No webhook comes; the poll at the expiry is the first to hear of it."""
-    front.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
-    front.act(str(payment.provider_reference), "commit")
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+    front.sandbox.act(str(payment.provider_reference), "commit")
     engine.expire(payment.id)
     engine.ask(payment.id)
 
 
 def told_by_list(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    front.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
-    front.act(str(payment.provider_reference), "commit")
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+    front.sandbox.act(str(payment.provider_reference), "commit")
     list_period(shop)
 
 
@@ -125,7 +125,7 @@ def test_a_committed_payer_is_waited_for(
     due = front.databases.value("select due_at - now() as wait from payment_work where payment_id = :id", id=payment.id)
     assert HOUR * 23 < due <= HOUR * 24
     # Its time is up and nothing has come: it is asked about, tomorrow again, and not cancelled.
-    front.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "processing"}})
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "processing"}})
     engine.expire(payment.id)
     engine.ask(payment.id)
     after = api.read(payment.id)
@@ -151,7 +151,7 @@ def test_waiting_for_a_committed_payer_ends(front: Stack, engine: Engine, shop: 
 def test_a_debit_that_comes_back_fails_the_payment(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
     payment = engine.start(shop)
     told_by_the_sandbox(front, engine, shop, payment)
-    front.act(str(payment.provider_reference), "decline", message="No cover.")
+    front.sandbox.act(str(payment.provider_reference), "decline", message="No cover.")
     engine.run_until(lambda: shop.payment(payment.id).status == "failed", "the debit came back")
     assert api.read(payment.id)["failure_reason"] == "No cover."
 

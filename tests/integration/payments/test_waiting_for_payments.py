@@ -34,12 +34,14 @@ def test_a_waiting_deposit_answers_as_soon_as_the_redirect_url_is_there(
     assert answer.headers["Preference-Applied"] == "wait=10"
     payment = answer.json()
     assert payment["status"] == "processing"
-    assert payment["redirect_url"].startswith(front.sandbox)
+    assert payment["redirect_url"].startswith(front.sandbox.url)
     assert payment["provider_reference"]
 
 
 def test_a_waiting_deposit_answers_when_the_payment_ended(api: Api, engine: Engine, front: Stack, shop: Shop) -> None:
-    front.script(match={"metadata": {"shop": str(shop.tenant_id)}}, create={"status": 422, "message": "no such method"})
+    front.sandbox.script(
+        match={"metadata": {"shop": str(shop.tenant_id)}}, create={"status": 422, "message": "no such method"}
+    )
     with ThreadPoolExecutor(1) as pool:
         metadata = {"shop": str(shop.tenant_id)}
         waiting = pool.submit(api.deposit, headers={"Prefer": "wait=10"}, metadata=metadata)
@@ -78,7 +80,7 @@ def test_a_read_waits_for_another_version_or_the_end(api: Api, engine: Engine, f
     with ThreadPoolExecutor(2) as pool:
         changed = pool.submit(api.get, path, wait=10, version=payment.version)
         ended = pool.submit(api.get, path, wait=10, until="ended")
-        front.act(str(payment.provider_reference), "pay")
+        front.sandbox.act(str(payment.provider_reference), "pay")
         engine.run_until(lambda: changed.done() and ended.done(), "both are answered")
     for answer in (changed.result(), ended.result()):
         assert (answer.status_code, answer.json()["status"]) == (200, "completed")

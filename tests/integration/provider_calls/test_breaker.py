@@ -124,7 +124,7 @@ def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
 
 def test_an_answer_lets_everything_go_on(front: Stack, engine: Engine, shop: Shop) -> None:
     payments = break_provider(engine, shop)
-    point_to(engine, shop, front.sandbox)
+    point_to(engine, shop, front.sandbox.url)
     end_pause(engine, shop)
     make_all_due(engine, shop)
     engine.call()
@@ -136,7 +136,7 @@ def test_a_provider_that_works_writes_no_row(front: Stack, engine: Engine, shop:
     engine.start(shop)
     assert state(engine, shop) is None
     failing = shop.deposit()
-    front.script(match={"merchant_reference": str(failing.id)}, create={"status": 503, "times": 1})
+    front.sandbox.script(match={"merchant_reference": str(failing.id)}, create={"status": 503, "times": 1})
     engine.call()
     found = state(engine, shop)
     assert found is not None
@@ -175,7 +175,9 @@ def test_retry_after_is_honoured_for_the_whole_provider_and_is_no_failure(
     front: Stack, engine: Engine, shop: Shop
 ) -> None:
     first = shop.deposit()
-    front.script(match={"merchant_reference": str(first.id)}, create={"status": 429, "retry_after": 7, "times": 1})
+    front.sandbox.script(
+        match={"merchant_reference": str(first.id)}, create={"status": 429, "retry_after": 7, "times": 1}
+    )
     engine.call()
     found = state(engine, shop)
     assert found is not None
@@ -184,7 +186,7 @@ def test_retry_after_is_honoured_for_the_whole_provider_and_is_no_failure(
     assert attempts(engine, shop) == 0
     second = shop.deposit()
     engine.call()
-    assert front.truth(second.id)["payments"] == []
+    assert front.sandbox.truth(second.id)["payments"] == []
     engine.databases.rows(
         "update provider_breakers set paused_until = now() where provider_id = :id", id=shop.provider_id
     )

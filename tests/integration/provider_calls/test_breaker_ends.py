@@ -27,7 +27,7 @@ def broken(front: Stack, engine: Engine) -> Iterator[BrokenProvider]:
 
 def test_a_verified_webhook_ends_the_pause(front: Stack, engine: Engine, broken: BrokenProvider) -> None:
     payments = broken.break_down()
-    broken.point_to(front.sandbox)
+    broken.point_to(front.sandbox.url)
     engine.call()
     assert broken.state() is not None
     broken.shop.deliver(broken.shop.body(payments[0]))
@@ -52,7 +52,7 @@ def test_a_list_that_reconciliation_has_read_ends_the_pause_of_its_provider(
     assert reconcile(front, front.make_shop().provider_id) == 0
     engine.call()
     assert {str(broken.shop.payment(payment.id).status) for payment in payments} == {"pending"}
-    broken.point_to(front.sandbox)
+    broken.point_to(front.sandbox.url)
     assert reconcile(front, broken.shop.provider_id) == 0
     found = broken.state()
     assert found is not None
@@ -133,7 +133,7 @@ def test_after_the_return_what_waits_for_a_retry_is_due_at_once(
         "update payment_work set attempts = 10, due_at = now() + interval '10 minutes' where provider_id = :id",
         id=broken.shop.provider_id,
     )
-    broken.point_to(front.sandbox)
+    broken.point_to(front.sandbox.url)
     fresh = broken.shop.deposit()
     engine.databases.rows(
         "update provider_breakers set paused_until = now() where provider_id = :id", id=broken.shop.provider_id

@@ -20,7 +20,7 @@ from tests.support.engine import Engine
 def scripted(front: Stack, shop: Shop, **sections: Any) -> Payment:
     """A deposit for which the sandbox has a script."""
     payment = shop.deposit()
-    front.script(match={"merchant_reference": str(payment.id)}, **sections)
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, **sections)
     return payment
 
 
@@ -28,7 +28,7 @@ def test_the_provider_returns_the_payer_with_the_payments_id(front: Stack, engin
     urls = {"success_url": f"{ORIGIN}/paid?basket=a%20b", "failure_url": f"{ORIGIN}/failed"}
     payment = shop.deposit(**urls)
     engine.call()
-    (order,) = front.truth(payment.id)["payments"]
+    (order,) = front.sandbox.truth(payment.id)["payments"]
     page = shop.payment(payment.id).redirect_url
     assert page is not None
     token = parse_qs(urlsplit(page).query)["token"][0]
@@ -69,11 +69,11 @@ def test_an_unknown_outcome_is_asked_again_with_the_same_key_and_bytes(
         retry(engine, payment)
     after = shop.payment(payment.id)
     assert (after.status, after.provider_reference is not None) == ("processing", True)
-    truth = front.truth(payment.id)
+    truth = front.sandbox.truth(payment.id)
     assert len(truth["payments"]) == 1
     assert truth["payments"][0]["reference"] == after.provider_reference
     assert create_calls(truth) == (create["times"] + 1, 1, 1)
-    front.act(str(after.provider_reference), "pay")
+    front.sandbox.act(str(after.provider_reference), "pay")
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the money is credited")
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
 
@@ -156,9 +156,9 @@ def test_past_its_keys_life_a_payment_is_looked_up_before_it_is_created(
         engine.databases.rows(old, id=payment.id)
         retry(engine, payment)
         assert shop.payment(payment.id).provider_reference is not None
-        assert len(front.truth(payment.id)["payments"]) == 1
-    assert create_calls(front.truth(stored.id))[0] == 1
-    assert create_calls(front.truth(missing.id))[0] == 2
+        assert len(front.sandbox.truth(payment.id)["payments"]) == 1
+    assert create_calls(front.sandbox.truth(stored.id))[0] == 1
+    assert create_calls(front.sandbox.truth(missing.id))[0] == 2
 
 
 def test_a_worker_that_stood_still_during_its_call_does_no_harm(front: Stack, engine: Engine, shop: Shop) -> None:
@@ -178,7 +178,7 @@ def test_a_worker_that_stood_still_during_its_call_does_no_harm(front: Stack, en
     # Once the other is through with it, the late answer is a fact like any other, and one that is known.
     make_call(engine.runtime, first)
     assert shop.payment(payment.id) == done
-    assert len(front.truth(payment.id)["payments"]) == 1
+    assert len(front.sandbox.truth(payment.id)["payments"]) == 1
 
 
 def claim_of(engine: Engine, payment: Payment) -> Claim:
@@ -231,7 +231,7 @@ def test_one_provider_gets_no_more_calls_at_once_than_allowed(front: Stack, engi
 def test_a_poll_learns_of_money_whose_webhook_never_came(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = scripted(front, shop, webhook={"send": []})
     engine.call()
-    front.act(str(shop.payment(payment.id).provider_reference), "pay")
+    front.sandbox.act(str(shop.payment(payment.id).provider_reference), "pay")
     assert engine.action(payment.id) == "poll"
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "completed"

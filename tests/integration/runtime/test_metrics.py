@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.signatures import decode_secret, sign_standard
 from testbed.waiting import wait_until
-from tests.e2e.running_stack import RunningStack
 from tests.support.repository import ROOT
+from tests.support.supervised_stack import SupervisedStack
 
 TOKEN = "metrics-token-of-this-test"
 FLOWER = ("operator", "flower-password-of-this-test")
@@ -26,7 +26,7 @@ REQUESTS = 60
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-class WatchedStack(RunningStack):
+class WatchedStack(SupervisedStack):
     """A stack with two web processes, a metrics token and a password for Flower."""
 
     @property

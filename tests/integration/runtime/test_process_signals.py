@@ -65,9 +65,9 @@ def payment_locked(stack: Stack, payment_id: str) -> Iterator[None]:
 
 def test_a_provider_worker_in_mid_call(stack: Stack) -> None:
     shop = stack.make_shop()
-    stack.script(match={"metadata": {"case": str(shop.tenant_id)}}, create={"delay": 8, "times": 1})
+    stack.sandbox.script(match={"metadata": {"case": str(shop.tenant_id)}}, create={"delay": 8, "times": 1})
     payment = Api(stack.web, shop.secret_key).deposit(metadata={"case": str(shop.tenant_id)}).json()
-    wait_until(lambda: stack.truth(payment["id"])["create_calls"], "the provider has been called")
+    wait_until(lambda: stack.sandbox.truth(payment["id"])["create_calls"], "the provider has been called")
     began = time.monotonic()
     end(stack, "worker-provider")
     assert time.monotonic() - began > 1
@@ -81,7 +81,7 @@ def test_a_provider_worker_in_mid_call(stack: Stack) -> None:
     )
     stack.start("worker-provider")
     wait_until(lambda: shop.payment(payment["id"]).redirect_url, "the call was made again")
-    (calls,) = stack.truth(payment["id"])["create_calls"]
+    (calls,) = stack.sandbox.truth(payment["id"])["create_calls"]
     assert (calls["calls"], calls["idempotency_keys"], calls["bodies"]) == (2, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""A sandbox process of a test's own, and a small HTTP server that receives its webhooks."""
+"""A sandbox process of a test's own, and orders at it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import base64
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import threading
-import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from standardwebhooks import Webhook
 
+from app.local.spawn import find_free_ports
+from testbed.sandbox_control import SandboxControl
+from testbed.waiting import wait_until
 from tests.support.repository import ROOT
-
-_T = TypeVar("_T")
+from tests.support.webhook_receiver import Received, WebhookReceiver
 
 # A cold interpreter on a busy two-core machine needs a few seconds; nothing here takes longer unless it is broken.
 DEADLINE_SECONDS = 15.0
@@ -31,89 +28,13 @@ DEADLINE_SECONDS = 15.0
 RETRY_SECONDS = "0.2,0.2,0.2"
 
 
-def free_port() -> int:
-    """Give a port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], _T | None], what: str, seconds: float = DEADLINE_SECONDS) -> _T:
-    """Give the condition's first true value; fail when the seconds pass without one."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
-
-
-@dataclass
-class Received:
-    """One webhook as it arrived."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    at: float
-
-
-@dataclass
-class Receiver:
-    """An HTTP server on loopback that keeps what it gets and answers as `answer` says."""
-
-    answer: Callable[[Received], int] = lambda received: 200
-    received: list[Received] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                webhook = Received(self.path, headers, body, time.monotonic())
-                receiver.received.append(webhook)
-                try:
-                    self.send_response(receiver.answer(webhook))
-                    self.send_header("Location", "/redirected")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                except OSError:
-                    self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def wait_for(self, count: int, seconds: float = DEADLINE_SECONDS) -> list[Received]:
-        """Give what arrived once it is at least `count` webhooks."""
-        return wait_until(
-            lambda: self.received[:] if len(self.received) >= count else None, f"{count} webhooks", seconds
-        )
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def callback_urls(self) -> dict[str, str]:
-        """Give callback URLs whose paths say which of them was called."""
-        return {kind: f"{self.url}/{kind}" for kind in ("success", "failed", "callback", "provider")}
-
-
-class Sandbox:
-    """A running sandbox with one merchant, `shop`, started as an operator starts it."""
+class SandboxProcess(SandboxControl):
+    """A sandbox with one merchant, `shop`, started as an operator starts it, and calls as that merchant."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        (self.port,) = find_free_ports(1)
+        super().__init__(f"http://127.0.0.1:{self.port}")
         self.key = "key_" + secrets.token_hex(8)
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
         self.environment = {"SANDBOX_RETRY_SECONDS": RETRY_SECONDS, **environment}
@@ -158,11 +79,6 @@ class Sandbox:
         self.stop()
         self._log.close()
 
-    def put_merchant(self, name: str, key: str, secret: str, provider_id: str = "sandbox") -> None:
-        """Create or update a merchant account."""
-        account = {"api_key": key, "provider_id": provider_id, "webhook_secret": secret}
-        assert requests.put(f"{self.url}/control/merchants/{name}", json=account, timeout=5).status_code == 200
-
     def post(self, path: str, body: object = None, key: str | None = None) -> requests.Response:
         """Post JSON to the API, with an API key if one is given."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -195,22 +111,10 @@ class Sandbox:
         payment: dict[str, Any] = answer.json()
         return payment
 
-    def script(self, **script: Any) -> dict[str, Any]:
-        """Store a script that must be accepted and give it."""
-        answer = requests.put(self.url + "/control/script", json=script, timeout=5)
-        assert answer.status_code == 200, answer.text
-        stored: dict[str, Any] = answer.json()
-        return stored
 
-    def truth(self, merchant_reference: str) -> dict[str, Any]:
-        """Give the sandbox's own account of one merchant reference."""
-        found: dict[str, Any] = self.get("/control/truth", merchant_reference=merchant_reference)
-        return found
-
-    def deliveries(self, merchant_reference: str) -> list[dict[str, Any]]:
-        """Give the deliveries of one merchant reference."""
-        found: list[dict[str, Any]] = self.get("/control/deliveries", merchant_reference=merchant_reference)["data"]
-        return found
+def callback_urls(receiver: WebhookReceiver) -> dict[str, str]:
+    """Give callback URLs whose paths say which of them was called."""
+    return {kind: f"{receiver.url}/{kind}" for kind in ("success", "failed", "callback", "provider")}
 
 
 def new_order(**changes: Any) -> dict[str, Any]:
@@ -227,26 +131,26 @@ def new_order(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def scripted_order(sandbox: Sandbox, receiver: Receiver | None = None, **sections: Any) -> dict[str, Any]:
+def scripted_order(sandbox: SandboxProcess, receiver: WebhookReceiver | None = None, **sections: Any) -> dict[str, Any]:
     """Give an order of its own with a script stored for it."""
-    order = new_order(callback_urls={} if receiver is None else receiver.callback_urls())
+    order = new_order(callback_urls={} if receiver is None else callback_urls(receiver))
     sandbox.script(match={"merchant_reference": order["merchant_reference"]}, **sections)
     return order
 
 
-def pay(sandbox: Sandbox, order: dict[str, Any], action: str = "pay") -> dict[str, Any]:
+def pay(sandbox: SandboxProcess, order: dict[str, Any], action: str = "pay") -> dict[str, Any]:
     """Create the order and act on it."""
     payment: dict[str, Any] = sandbox.create(order).json()
     assert sandbox.post(f"/v1/payments/{payment['reference']}/{action}").status_code == 200
     return payment
 
 
-def body_of(sandbox: Sandbox, webhook: Received) -> dict[str, Any]:
+def body_of(sandbox: SandboxProcess, webhook: Received) -> dict[str, Any]:
     """Give the body of a rightly signed webhook."""
     body: dict[str, Any] = Webhook(sandbox.secret).verify(webhook.body, webhook.headers)
     return body
 
 
-def stored(sandbox: Sandbox, order: dict[str, Any]) -> int:
+def stored(sandbox: SandboxProcess, order: dict[str, Any]) -> int:
     """Give how many payments the sandbox really has for the order."""
     return len(sandbox.truth(order["merchant_reference"])["payments"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,17 +12,11 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.sandbox.sandbox_process import Sandbox, new_order, wait_until
+from testbed.waiting import wait_until
+from tests.integration.sandbox.sandbox_process import SandboxProcess, new_order
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    running.close()
-
-
-def test_a_new_payment_has_every_field(sandbox: Sandbox) -> None:
+def test_a_new_payment_has_every_field(sandbox: SandboxProcess) -> None:
     order = new_order(metadata={"basket": "7"}, expires_at="2099-01-01T01:00:00+01:00")
     answer = sandbox.create(order)
     assert answer.status_code == 201
@@ -48,14 +41,16 @@ def test_a_new_payment_has_every_field(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("currency", "amount", "nothing"), [("JPY", "2500", "0"), ("KWD", "2.500", "0.000")])
-def test_amounts_have_the_digits_of_their_currency(sandbox: Sandbox, currency: str, amount: str, nothing: str) -> None:
+def test_amounts_have_the_digits_of_their_currency(
+    sandbox: SandboxProcess, currency: str, amount: str, nothing: str
+) -> None:
     payment = sandbox.payment(currency=currency, amount=amount)
     assert (payment["amount"], payment["received_amount"]) == (amount, nothing)
     paid = sandbox.post(f"/v1/payments/{payment['reference']}/pay").json()
     assert (paid["received_amount"], paid["received_currency"]) == (amount, currency)
 
 
-def test_the_same_key_and_bytes_give_the_stored_answer_even_after_the_payment_moved_on(sandbox: Sandbox) -> None:
+def test_the_same_key_and_bytes_give_the_stored_answer_even_after_the_payment_moved_on(sandbox: SandboxProcess) -> None:
     order = new_order()
     first = sandbox.create(order)
     assert sandbox.post(f"/v1/payments/{first.json()['reference']}/pay").status_code == 200
@@ -68,7 +63,7 @@ def test_the_same_key_and_bytes_give_the_stored_answer_even_after_the_payment_mo
     ]
 
 
-def test_the_same_key_with_other_bytes_is_refused(sandbox: Sandbox) -> None:
+def test_the_same_key_with_other_bytes_is_refused(sandbox: SandboxProcess) -> None:
     order = new_order()
     sandbox.create(order)
     answer = sandbox.create(order | {"amount": "26.00"})
@@ -77,13 +72,13 @@ def test_the_same_key_with_other_bytes_is_refused(sandbox: Sandbox) -> None:
     assert sandbox.truth(order["merchant_reference"])["create_calls"][0]["bodies"] == 2
 
 
-def test_a_refused_body_does_not_use_its_key_up(sandbox: Sandbox) -> None:
+def test_a_refused_body_does_not_use_its_key_up(sandbox: SandboxProcess) -> None:
     order = new_order()
     assert sandbox.create(order | {"amount": "0.00"}).status_code == 422
     assert sandbox.create(order).status_code == 201
 
 
-def test_parallel_calls_with_one_key_make_one_payment(sandbox: Sandbox) -> None:
+def test_parallel_calls_with_one_key_make_one_payment(sandbox: SandboxProcess) -> None:
     order = new_order()
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: sandbox.create(order), range(24)))
@@ -115,25 +110,25 @@ def test_parallel_calls_with_one_key_make_one_payment(sandbox: Sandbox) -> None:
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_bad_fields_are_named(sandbox: Sandbox, change: dict[str, Any], field: str) -> None:
+def test_bad_fields_are_named(sandbox: SandboxProcess, change: dict[str, Any], field: str) -> None:
     answer = sandbox.create(new_order() | change, idempotency_key=secrets.token_hex(8))
     assert answer.status_code == 422
     assert field in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'{"amount": NaN}', b"\xff", b"[" * 100_000])
-def test_a_body_that_is_no_json_object_is_400(sandbox: Sandbox, raw: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_400(sandbox: SandboxProcess, raw: bytes) -> None:
     headers = {"Idempotency-Key": "x"}
     answer = requests.post(sandbox.url + "/v1/payments", data=raw, headers=headers, timeout=5)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
 
 
-def test_a_create_call_needs_an_idempotency_key(sandbox: Sandbox) -> None:
+def test_a_create_call_needs_an_idempotency_key(sandbox: SandboxProcess) -> None:
     answer = sandbox.post("/v1/payments", new_order(), sandbox.key)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "idempotency_key_needed")
 
 
-def test_errors_have_one_form(sandbox: Sandbox) -> None:
+def test_errors_have_one_form(sandbox: SandboxProcess) -> None:
     for answer, status in (
         (requests.get(sandbox.url + "/nowhere", timeout=5), 404),
         (requests.delete(sandbox.url + "/v1/payments", timeout=5), 405),
@@ -144,7 +139,7 @@ def test_errors_have_one_form(sandbox: Sandbox) -> None:
         assert set(answer.json()["error"]) == {"code", "message"}
 
 
-def test_a_merchant_sees_and_touches_only_its_own(sandbox: Sandbox) -> None:
+def test_a_merchant_sees_and_touches_only_its_own(sandbox: SandboxProcess) -> None:
     payment = sandbox.payment()
     path = f"/v1/payments/{payment['reference']}"
     # With one account registered no key is needed; the second account below ends that.
@@ -164,7 +159,7 @@ def test_a_merchant_sees_and_touches_only_its_own(sandbox: Sandbox) -> None:
     assert requests.put(sandbox.url + "/control/merchants/third", json=taken, timeout=5).status_code == 409
 
 
-def test_paying_twice_at_once_captures_once(sandbox: Sandbox) -> None:
+def test_paying_twice_at_once_captures_once(sandbox: SandboxProcess) -> None:
     payment = sandbox.payment()
     path = f"/v1/payments/{payment['reference']}/pay"
     with ThreadPoolExecutor(12) as pool:
@@ -174,7 +169,7 @@ def test_paying_twice_at_once_captures_once(sandbox: Sandbox) -> None:
     assert (truth["captures"], truth["received_minor"], truth["status"]) == (1, 2500, "paid")
 
 
-def test_a_payment_can_be_paid_in_parts_and_over(sandbox: Sandbox) -> None:
+def test_a_payment_can_be_paid_in_parts_and_over(sandbox: SandboxProcess) -> None:
     path = f"/v1/payments/{sandbox.payment()['reference']}"
     part = sandbox.post(path + "/pay", {"amount": "10.00"}).json()
     assert (part["status"], part["received_amount"], part["received_currency"]) == ("underpaid", "10.00", "USD")
@@ -187,7 +182,7 @@ def test_a_payment_can_be_paid_in_parts_and_over(sandbox: Sandbox) -> None:
     assert (paid["status"], paid["received_amount"]) == ("paid", "30.00")
 
 
-def test_another_currency_is_taken_with_its_own_digits(sandbox: Sandbox) -> None:
+def test_another_currency_is_taken_with_its_own_digits(sandbox: SandboxProcess) -> None:
     path = f"/v1/payments/{sandbox.payment()['reference']}/pay"
     assert sandbox.post(path, {"currency": "JPY"}).status_code == 422
     paid = sandbox.post(path, {"currency": "JPY", "amount": "2500"}).json()
@@ -195,7 +190,7 @@ def test_another_currency_is_taken_with_its_own_digits(sandbox: Sandbox) -> None
     assert paid["refunded_amount"] == "0"
 
 
-def test_refunds_add_up_and_never_pass_what_was_received(sandbox: Sandbox) -> None:
+def test_refunds_add_up_and_never_pass_what_was_received(sandbox: SandboxProcess) -> None:
     path = f"/v1/payments/{sandbox.payment()['reference']}"
     assert sandbox.post(path + "/refund").status_code == 409
     sandbox.post(path + "/pay")
@@ -206,7 +201,7 @@ def test_refunds_add_up_and_never_pass_what_was_received(sandbox: Sandbox) -> No
     assert sandbox.post(path + "/refund").status_code == 409
 
 
-def test_a_payment_ends_once(sandbox: Sandbox) -> None:
+def test_a_payment_ends_once(sandbox: SandboxProcess) -> None:
     declined = f"/v1/payments/{sandbox.payment()['reference']}"
     answer = sandbox.post(declined + "/decline", {"message": "No cover."}).json()
     assert (answer["status"], answer["error_message"]) == ("declined", "No cover.")
@@ -221,7 +216,7 @@ def test_a_payment_ends_once(sandbox: Sandbox) -> None:
     assert (late["status"], late["received_amount"]) == ("paid", "25.00")
 
 
-def test_an_unpaid_payment_expires(sandbox: Sandbox) -> None:
+def test_an_unpaid_payment_expires(sandbox: SandboxProcess) -> None:
     expires_at = datetime.now(UTC) + timedelta(seconds=0.5)
     payment = sandbox.payment(expires_at=expires_at.isoformat())
     path = f"/v1/payments/{payment['reference']}"
@@ -233,7 +228,7 @@ def test_an_unpaid_payment_expires(sandbox: Sandbox) -> None:
     assert sandbox.post(path + "/pay", {"even_if_ended": True}).json()["status"] == "paid"
 
 
-def test_lists_are_oldest_first_and_paged(sandbox: Sandbox) -> None:
+def test_lists_are_oldest_first_and_paged(sandbox: SandboxProcess) -> None:
     created = [sandbox.payment() for _ in range(5)]
     since = created[0]["created_at"]
     first = sandbox.get("/v1/payments", created_after=since, limit="2")
@@ -250,7 +245,7 @@ def test_lists_are_oldest_first_and_paged(sandbox: Sandbox) -> None:
 
 
 def test_a_control_key_locks_the_levers(tmp_path: Path) -> None:
-    locked = Sandbox(tmp_path, SANDBOX_CONTROL_KEY="open sesame")
+    locked = SandboxProcess(tmp_path, SANDBOX_CONTROL_KEY="open sesame")
     try:
         for headers, status in (
             ({}, 401),

@@ -10,15 +10,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page
 
-from tests.integration.sandbox.sandbox_process import Receiver, Sandbox, wait_until
+from testbed.waiting import wait_until
+from tests.integration.sandbox.sandbox_process import SandboxProcess, callback_urls
 from tests.support.chromium import launch_chromium
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    running.close()
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +45,9 @@ def submit(payment: dict[str, Any], action: str, token: str | None = None) -> re
         ("cancel", "https://shop.example/no", "cancelled"),
     ],
 )
-def test_each_button_ends_the_payment_and_leads_back(sandbox: Sandbox, action: str, base: str, status: str) -> None:
+def test_each_button_ends_the_payment_and_leads_back(
+    sandbox: SandboxProcess, action: str, base: str, status: str
+) -> None:
     payment = sandbox.payment(
         success_url="https://shop.example/ok?basket=a%20b&x#top", failure_url="https://shop.example/no"
     )
@@ -64,7 +61,7 @@ def test_each_button_ends_the_payment_and_leads_back(sandbox: Sandbox, action: s
     assert sandbox.get(f"/v1/payments/{payment['reference']}")["status"] == status
 
 
-def test_the_page_asks_for_its_token_and_gives_nothing_away(sandbox: Sandbox) -> None:
+def test_the_page_asks_for_its_token_and_gives_nothing_away(sandbox: SandboxProcess) -> None:
     payment = sandbox.payment(success_url="https://shop.example/ok", failure_url="http://[::1]:9/no")
     for token in ("", "x", "\u2603"):
         assert submit(payment, "pay", token).status_code == 404
@@ -81,14 +78,14 @@ def test_the_page_asks_for_its_token_and_gives_nothing_away(sandbox: Sandbox) ->
     assert "style=" not in shown.text
 
 
-def test_what_the_merchant_sends_is_only_text(sandbox: Sandbox) -> None:
+def test_what_the_merchant_sends_is_only_text(sandbox: SandboxProcess) -> None:
     payment = sandbox.payment(merchant_reference="<img/src=x>")
     shown = requests.get(payment["redirect_url"], timeout=5).text
     assert "&lt;img/src=x&gt;" in shown
     assert "<img" not in shown
 
 
-def test_a_second_click_finds_the_payment_ended(sandbox: Sandbox) -> None:
+def test_a_second_click_finds_the_payment_ended(sandbox: SandboxProcess) -> None:
     payment = sandbox.payment()
     for _ in range(2):
         answer = submit(payment, "pay")
@@ -99,12 +96,12 @@ def test_a_second_click_finds_the_payment_ended(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.browser
-def test_a_person_pays_and_returns_to_another_site(sandbox: Sandbox, page: Page) -> None:
-    shop = Receiver()
+def test_a_person_pays_and_returns_to_another_site(sandbox: SandboxProcess, page: Page) -> None:
+    shop = WebhookReceiver()
     try:
         # Another origin than the page's: Chromium blocks the way back unless the page's policy names it.
         back = shop.url.replace("127.0.0.1", "localhost") + "/thanks?basket=7"
-        payment = sandbox.payment(amount="1225.00", success_url=back, callback_urls=shop.callback_urls())
+        payment = sandbox.payment(amount="1225.00", success_url=back, callback_urls=callback_urls(shop))
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text))
         page.goto(payment["redirect_url"])
@@ -123,7 +120,7 @@ def test_a_person_pays_and_returns_to_another_site(sandbox: Sandbox, page: Page)
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("button", "heading"), [("Decline", "Payment declined"), ("Cancel", "Payment cancelled")])
-def test_a_person_does_not_pay(sandbox: Sandbox, page: Page, button: str, heading: str) -> None:
+def test_a_person_does_not_pay(sandbox: SandboxProcess, page: Page, button: str, heading: str) -> None:
     payment = sandbox.payment()
     page.goto(payment["redirect_url"])
     page.get_by_role("button", name=button).click()
@@ -132,7 +129,7 @@ def test_a_person_does_not_pay(sandbox: Sandbox, page: Page, button: str, headin
 
 
 @pytest.mark.browser
-def test_a_person_pays_the_rest(sandbox: Sandbox, page: Page) -> None:
+def test_a_person_pays_the_rest(sandbox: SandboxProcess, page: Page) -> None:
     payment = sandbox.payment()
     path = f"/v1/payments/{payment['reference']}"
     sandbox.post(path + "/pay", {"amount": "10.00"})

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 import requests
 
-from tests.integration.sandbox.sandbox_process import Receiver, Sandbox, body_of, pay, scripted_order, stored
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    running = Receiver()
-    yield running
-    running.close()
+from tests.integration.sandbox.sandbox_process import SandboxProcess, body_of, pay, scripted_order, stored
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 @pytest.mark.parametrize("effect", [False, True])
-def test_create_fails_n_times_and_then_succeeds(sandbox: Sandbox, effect: bool) -> None:
+def test_create_fails_n_times_and_then_succeeds(sandbox: SandboxProcess, effect: bool) -> None:
     section = {"status": 503, "retry_after": 2, "times": 2} | ({"effect": True} if effect else {})
     order = scripted_order(sandbox, create=section)
     for _ in range(2):
@@ -40,14 +26,14 @@ def test_create_fails_n_times_and_then_succeeds(sandbox: Sandbox, effect: bool) 
 
 
 @pytest.mark.parametrize("status", [401, 422])
-def test_create_refuses(sandbox: Sandbox, status: int) -> None:
+def test_create_refuses(sandbox: SandboxProcess, status: int) -> None:
     order = scripted_order(sandbox, create={"status": status, "message": "not you"})
     answer = sandbox.create(order)
     assert (answer.status_code, answer.json()["error"]["message"]) == (status, "not you")
     assert stored(sandbox, order) == 0
 
 
-def test_create_answers_late(sandbox: Sandbox) -> None:
+def test_create_answers_late(sandbox: SandboxProcess) -> None:
     order = scripted_order(sandbox, create={"delay": 0.4})
     started = time.monotonic()
     assert sandbox.create(order).status_code == 201
@@ -55,7 +41,7 @@ def test_create_answers_late(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("effect", [True, False])
-def test_create_times_out_with_and_without_effect(sandbox: Sandbox, effect: bool) -> None:
+def test_create_times_out_with_and_without_effect(sandbox: SandboxProcess, effect: bool) -> None:
     order = scripted_order(sandbox, create={"answer": "timeout", "hold": 1, "effect": effect, "times": 1})
     with pytest.raises(requests.Timeout):
         sandbox.create(order, timeout=0.4)
@@ -65,7 +51,7 @@ def test_create_times_out_with_and_without_effect(sandbox: Sandbox, effect: bool
 
 
 @pytest.mark.parametrize("answer", ["timeout", "torn"])
-def test_create_is_cut_off(sandbox: Sandbox, answer: str) -> None:
+def test_create_is_cut_off(sandbox: SandboxProcess, answer: str) -> None:
     order = scripted_order(sandbox, create={"answer": answer, "hold": 0.1, "times": 1})
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         sandbox.create(order)
@@ -73,7 +59,7 @@ def test_create_is_cut_off(sandbox: Sandbox, answer: str) -> None:
     assert sandbox.create(order).status_code == 201
 
 
-def test_create_redirects_swells_and_babbles(sandbox: Sandbox) -> None:
+def test_create_redirects_swells_and_babbles(sandbox: SandboxProcess) -> None:
     order = scripted_order(sandbox, create={"answer": "redirect", "location": "http://127.0.0.1:1/x"})
     answer = sandbox.create(order)
     assert (answer.status_code, answer.headers["Location"]) == (307, "http://127.0.0.1:1/x")
@@ -88,13 +74,13 @@ def test_create_redirects_swells_and_babbles(sandbox: Sandbox) -> None:
         babbling.json()
 
 
-def test_fetch_fails_then_answers(sandbox: Sandbox) -> None:
+def test_fetch_fails_then_answers(sandbox: SandboxProcess) -> None:
     order = scripted_order(sandbox, fetch={"status": 500, "times": 1})
     path = f"/v1/payments/{sandbox.create(order).json()['reference']}"
     assert [sandbox.look(path).status_code for _ in range(2)] == [500, 200]
 
 
-def test_fetch_says_still_open_and_hides(sandbox: Sandbox) -> None:
+def test_fetch_says_still_open_and_hides(sandbox: SandboxProcess) -> None:
     order = scripted_order(sandbox, fetch={"show": {"status": "open", "received_amount": "0.00"}})
     payment = pay(sandbox, order)
     path, query = f"/v1/payments/{payment['reference']}", {"merchant_reference": order["merchant_reference"]}
@@ -110,7 +96,7 @@ def test_fetch_says_still_open_and_hides(sandbox: Sandbox) -> None:
     assert sandbox.truth(order["merchant_reference"])["payments"][0]["status"] == "paid"
 
 
-def test_cancel_is_refused_because_the_money_just_came(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_cancel_is_refused_because_the_money_just_came(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, cancel={"capture": True})
     payment = sandbox.create(order).json()
     answer = sandbox.post(f"/v1/payments/{payment['reference']}/cancel", key=sandbox.key)
@@ -118,7 +104,7 @@ def test_cancel_is_refused_because_the_money_just_came(sandbox: Sandbox, receive
     assert body_of(sandbox, receiver.wait_for(1)[0])["status"] == "success"
 
 
-def test_cancel_fails_without_and_with_effect(sandbox: Sandbox) -> None:
+def test_cancel_fails_without_and_with_effect(sandbox: SandboxProcess) -> None:
     for section, status in (({"status": 503}, "open"), ({"answer": "torn"}, "cancelled")):
         payment = sandbox.create(scripted_order(sandbox, cancel=section)).json()
         path = f"/v1/payments/{payment['reference']}"
@@ -129,7 +115,7 @@ def test_cancel_fails_without_and_with_effect(sandbox: Sandbox) -> None:
         assert sandbox.get(path)["status"] == status
 
 
-def test_a_create_call_shows_what_the_script_says_and_the_truth_is_kept(sandbox: Sandbox) -> None:
+def test_a_create_call_shows_what_the_script_says_and_the_truth_is_kept(sandbox: SandboxProcess) -> None:
     order = scripted_order(sandbox, create={"show": {"redirect_url": "javascript:alert(1)"}, "times": 1})
     shown, true = (sandbox.create(order).json() for _ in range(2))
     assert shown["redirect_url"] == "javascript:alert(1)"

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from tests.integration.sandbox.sandbox_process import (
-    Received,
-    Receiver,
-    Sandbox,
-    body_of,
-    pay,
-    scripted_order,
-    wait_until,
-)
+from testbed.waiting import wait_until
+from tests.integration.sandbox.sandbox_process import SandboxProcess, body_of, pay, scripted_order
+from tests.support.webhook_receiver import Received, WebhookReceiver
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    running = Receiver()
-    yield running
-    running.close()
-
-
-def test_the_webhook_can_come_before_the_create_answer(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_the_webhook_can_come_before_the_create_answer(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, auto={"action": "pay"}, create={"after_webhook": True})
     answer = sandbox.create(order)
     answered_at = time.monotonic()
@@ -45,7 +24,7 @@ def test_the_webhook_can_come_before_the_create_answer(sandbox: Sandbox, receive
     assert body_of(sandbox, webhook)["provider_reference"] == answer.json()["reference"]
 
 
-def test_a_webhook_never_comes(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_webhook_never_comes(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, webhook={"send": [], "times": 1})
     payment = pay(sandbox, order)
     assert sandbox.deliveries(order["merchant_reference"]) == []
@@ -54,14 +33,14 @@ def test_a_webhook_never_comes(sandbox: Sandbox, receiver: Receiver) -> None:
     assert [body_of(sandbox, webhook)["status"] for webhook in receiver.wait_for(1)] == ["refunded"]
 
 
-def test_a_webhook_comes_late(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_webhook_comes_late(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, webhook={"send": [{"delay": 0.5}]})
     pay(sandbox, order)
     paid_at = time.monotonic()
     assert receiver.wait_for(1)[0].at - paid_at >= 0.4
 
 
-def test_copies_come_one_after_the_other(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_copies_come_one_after_the_other(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     single, crowded = threading.Lock(), threading.Event()
 
     def answer(_: Received) -> int:
@@ -80,7 +59,7 @@ def test_copies_come_one_after_the_other(sandbox: Sandbox, receiver: Receiver) -
     assert not crowded.is_set()
 
 
-def test_copies_come_all_at_once(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_copies_come_all_at_once(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     together = threading.Barrier(4)
 
     def answer(_: Received) -> int:
@@ -97,12 +76,12 @@ def test_copies_come_all_at_once(sandbox: Sandbox, receiver: Receiver) -> None:
     assert [len(delivery["attempts"]) for delivery in deliveries] == [1, 1, 1, 1]
 
 
-def _delivered(sandbox: Sandbox, merchant_reference: str, count: int) -> list[dict[str, Any]] | None:
+def _delivered(sandbox: SandboxProcess, merchant_reference: str, count: int) -> list[dict[str, Any]] | None:
     found = sandbox.deliveries(merchant_reference)
     return found if [delivery["state"] for delivery in found] == ["delivered"] * count else None
 
 
-def test_webhooks_come_in_reversed_order(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_webhooks_come_in_reversed_order(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, webhook={"reverse": 2})
     payment = pay(sandbox, order)
     assert [held["state"] for held in sandbox.deliveries(order["merchant_reference"])] == ["held"]
@@ -121,14 +100,16 @@ def test_webhooks_come_in_reversed_order(sandbox: Sandbox, receiver: Receiver) -
         {"provider_id": "somebody-else"},
     ],
 )
-def test_a_webhook_says_something_else(sandbox: Sandbox, receiver: Receiver, change: dict[str, str]) -> None:
+def test_a_webhook_says_something_else(
+    sandbox: SandboxProcess, receiver: WebhookReceiver, change: dict[str, str]
+) -> None:
     payment = pay(sandbox, scripted_order(sandbox, receiver, webhook={"send": [{"change": change}]}))
     body = body_of(sandbox, receiver.wait_for(1)[0])
     honest = {"amount": "25.00", "currency": "USD", "provider_reference": payment["reference"]}
     assert {name: body[name] for name in honest | change} == honest | change
 
 
-def test_a_change_to_null_takes_the_field_away(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_change_to_null_takes_the_field_away(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     pay(sandbox, scripted_order(sandbox, receiver, webhook={"send": [{"change": {"event_id": None}}]}))
     assert "event_id" not in body_of(sandbox, receiver.wait_for(1)[0])
 
@@ -142,7 +123,7 @@ def test_a_change_to_null_takes_the_field_away(sandbox: Sandbox, receiver: Recei
     ],
 )
 def test_webhooks_contradict_each_other(
-    sandbox: Sandbox, receiver: Receiver, action: str, send: list[dict[str, Any]], statuses: list[str]
+    sandbox: SandboxProcess, receiver: WebhookReceiver, action: str, send: list[dict[str, Any]], statuses: list[str]
 ) -> None:
     pay(sandbox, scripted_order(sandbox, receiver, webhook={"send": send}), action)
     webhooks = receiver.wait_for(2)
@@ -151,7 +132,7 @@ def test_webhooks_contradict_each_other(
     assert [webhook.path for webhook in webhooks] == [f"/{status}" for status in statuses]
 
 
-def test_the_same_id_comes_with_other_bytes(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_the_same_id_comes_with_other_bytes(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     send = [{}, {"same_id": True, "change": {"amount": "9.99"}}]
     pay(sandbox, scripted_order(sandbox, receiver, webhook={"send": send}))
     first, second = receiver.wait_for(2)
@@ -160,7 +141,9 @@ def test_the_same_id_comes_with_other_bytes(sandbox: Sandbox, receiver: Receiver
 
 
 @pytest.mark.parametrize("variant", [{"signature": "forged"}, {"signature": "missing"}, {"timestamp_shift": -3600}])
-def test_a_webhook_cannot_be_verified(sandbox: Sandbox, receiver: Receiver, variant: dict[str, Any]) -> None:
+def test_a_webhook_cannot_be_verified(
+    sandbox: SandboxProcess, receiver: WebhookReceiver, variant: dict[str, Any]
+) -> None:
     receiver.answer = lambda webhook: 400
     order = scripted_order(sandbox, receiver, webhook={"send": [variant | {"attempts": 2}]})
     pay(sandbox, order)
@@ -173,7 +156,7 @@ def test_a_webhook_cannot_be_verified(sandbox: Sandbox, receiver: Receiver, vari
     assert len(delivery["attempts"]) == 2
 
 
-def test_a_webhook_is_signed_but_malformed(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_webhook_is_signed_but_malformed(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     pay(sandbox, scripted_order(sandbox, receiver, webhook={"send": [{"body": "malformed"}]}))
     (webhook,) = receiver.wait_for(1)
     # The reference library verifies before it parses, so only the parsing fails.
@@ -181,7 +164,7 @@ def test_a_webhook_is_signed_but_malformed(sandbox: Sandbox, receiver: Receiver)
         body_of(sandbox, webhook)
 
 
-def test_only_the_named_events_misbehave(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_only_the_named_events_misbehave(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, webhook={"events": ["refunded"], "send": []})
     payment = pay(sandbox, order)
     sandbox.post(f"/v1/payments/{payment['reference']}/refund")

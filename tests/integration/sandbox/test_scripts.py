@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
-from tests.integration.sandbox.sandbox_process import (
-    Receiver,
-    Sandbox,
-    body_of,
-    new_order,
-    pay,
-    scripted_order,
-    wait_until,
-)
+from testbed.waiting import wait_until
+from tests.integration.sandbox.sandbox_process import SandboxProcess, body_of, new_order, pay, scripted_order
+from tests.support.webhook_receiver import WebhookReceiver
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    running = Receiver()
-    yield running
-    running.close()
-
-
-def test_the_sandbox_acts_by_itself_when_told(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_the_sandbox_acts_by_itself_when_told(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     steps = [
         {"action": "pay", "amount": "10.00"},
         {"action": "pay", "after": 0.2},
@@ -51,26 +30,26 @@ def test_the_sandbox_acts_by_itself_when_told(sandbox: Sandbox, receiver: Receiv
     assert sandbox.get(f"/v1/payments/{reference}")["status"] == "paid"
 
 
-def test_late_money_comes_after_a_cancel(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_late_money_comes_after_a_cancel(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     steps = [{"action": "cancel"}, {"action": "pay", "after": 0.3, "even_if_ended": True}]
     sandbox.create(scripted_order(sandbox, receiver, auto=steps))
     assert [body_of(sandbox, webhook)["status"] for webhook in receiver.wait_for(2)] == ["cancelled", "success"]
 
 
-def test_a_script_can_come_after_its_payment(sandbox: Sandbox) -> None:
+def test_a_script_can_come_after_its_payment(sandbox: SandboxProcess) -> None:
     payment = sandbox.payment()
     sandbox.script(match={"merchant_reference": payment["merchant_reference"]}, auto={"action": "decline"})
     path = f"/v1/payments/{payment['reference']}"
     wait_until(lambda: sandbox.get(path)["status"] == "declined", "the decline")
 
 
-def test_a_script_matches_metadata(sandbox: Sandbox) -> None:
+def test_a_script_matches_metadata(sandbox: SandboxProcess) -> None:
     sandbox.script(match={"metadata": {"case": "refused"}}, create={"status": 422})
     assert sandbox.create(new_order(metadata={"case": "refused", "more": "x"})).status_code == 422
     assert sandbox.create(new_order(metadata={"case": "other"})).status_code == 201
 
 
-def test_a_script_takes_the_next_payments_and_each_as_often_as_it_says(sandbox: Sandbox) -> None:
+def test_a_script_takes_the_next_payments_and_each_as_often_as_it_says(sandbox: SandboxProcess) -> None:
     known = new_order()
     sandbox.create(known)
     script = sandbox.script(match={"next": 2}, create={"status": 500}, times=2)
@@ -83,7 +62,7 @@ def test_a_script_takes_the_next_payments_and_each_as_often_as_it_says(sandbox: 
     assert (shown["next_left"], shown["uses"]) == (0, {"create": 4})
 
 
-def test_the_newest_script_wins_and_clearing_ends_all(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_the_newest_script_wins_and_clearing_ends_all(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     order = scripted_order(sandbox, receiver, create={"status": 500}, webhook={"reverse": 3})
     match = {"merchant_reference": order["merchant_reference"]}
     sandbox.script(match=match, create={"status": 503, "times": 1})
@@ -118,7 +97,7 @@ def test_the_newest_script_wins_and_clearing_ends_all(sandbox: Sandbox, receiver
         ({"match": {"next": 1}, "other": {}}, "other"),
     ],
 )
-def test_a_slip_in_a_script_is_named(sandbox: Sandbox, script: dict[str, Any], named: str) -> None:
+def test_a_slip_in_a_script_is_named(sandbox: SandboxProcess, script: dict[str, Any], named: str) -> None:
     answer = requests.put(sandbox.url + "/control/script", json=script, timeout=5)
     assert answer.status_code == 422
     assert named in answer.json()["error"]["message"]

@@ -8,7 +8,6 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,9 @@ import pytest
 import requests
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.integration.sandbox.sandbox_process import Received, Receiver, Sandbox, wait_until
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"))
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    running = Receiver()
-    yield running
-    running.close()
+from testbed.waiting import wait_until
+from tests.integration.sandbox.sandbox_process import SandboxProcess, callback_urls
+from tests.support.webhook_receiver import Received, WebhookReceiver
 
 
 def verified(webhook: Received, secret: str) -> dict[str, Any]:
@@ -39,8 +26,8 @@ def verified(webhook: Received, secret: str) -> dict[str, Any]:
     return body
 
 
-def test_a_success_is_told_at_once_and_signed(sandbox: Sandbox, receiver: Receiver) -> None:
-    payment = sandbox.payment(callback_urls=receiver.callback_urls())
+def test_a_success_is_told_at_once_and_signed(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
+    payment = sandbox.payment(callback_urls=callback_urls(receiver))
     assert receiver.received == []
     paid = sandbox.post(f"/v1/payments/{payment['reference']}/pay").json()
     answered_at = time.monotonic()
@@ -78,9 +65,9 @@ def test_a_success_is_told_at_once_and_signed(sandbox: Sandbox, receiver: Receiv
     ],
 )
 def test_each_event_goes_to_its_address(
-    sandbox: Sandbox, receiver: Receiver, actions: list[str], path: str, event: str, amount: str
+    sandbox: SandboxProcess, receiver: WebhookReceiver, actions: list[str], path: str, event: str, amount: str
 ) -> None:
-    payment = sandbox.payment(callback_urls=receiver.callback_urls())
+    payment = sandbox.payment(callback_urls=callback_urls(receiver))
     for action in actions:
         assert sandbox.post(f"/v1/payments/{payment['reference']}/{action}", key=sandbox.key).status_code == 200
     webhook = next(found for found in receiver.wait_for(len(actions)) if found.path == path)
@@ -89,7 +76,9 @@ def test_each_event_goes_to_its_address(
     assert ("error_message" in body) == (event == "failed")
 
 
-def test_parts_tell_the_total_and_the_callback_address_stands_in(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_parts_tell_the_total_and_the_callback_address_stands_in(
+    sandbox: SandboxProcess, receiver: WebhookReceiver
+) -> None:
     payment = sandbox.payment(callback_urls={"callback": receiver.url + "/callback", "success": None})
     path = f"/v1/payments/{payment['reference']}"
     sandbox.post(path + "/pay", {"amount": "10.00"})
@@ -107,10 +96,12 @@ def test_parts_tell_the_total_and_the_callback_address_stands_in(sandbox: Sandbo
     assert len({body["event_id"] for body in bodies}) == 3
 
 
-def test_a_failed_attempt_is_repeated_with_the_same_id_and_bytes(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_failed_attempt_is_repeated_with_the_same_id_and_bytes(
+    sandbox: SandboxProcess, receiver: WebhookReceiver
+) -> None:
     answers = iter([500, 302, 200])
     receiver.answer = lambda webhook: next(answers)
-    payment = sandbox.payment(callback_urls=receiver.callback_urls())
+    payment = sandbox.payment(callback_urls=callback_urls(receiver))
     sandbox.post(f"/v1/payments/{payment['reference']}/pay")
     webhooks = receiver.wait_for(3)
     assert len({(webhook.headers["webhook-id"], webhook.body, webhook.path) for webhook in webhooks}) == 1
@@ -124,9 +115,11 @@ def test_a_failed_attempt_is_repeated_with_the_same_id_and_bytes(sandbox: Sandbo
     assert [attempt["status"] for attempt in delivery["attempts"]] == [500, 302, 200]
 
 
-def test_it_gives_up_after_the_schedule_and_can_be_asked_to_send_again(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_it_gives_up_after_the_schedule_and_can_be_asked_to_send_again(
+    sandbox: SandboxProcess, receiver: WebhookReceiver
+) -> None:
     receiver.answer = lambda webhook: 500
-    payment = sandbox.payment(callback_urls=receiver.callback_urls())
+    payment = sandbox.payment(callback_urls=callback_urls(receiver))
     sandbox.post(f"/v1/payments/{payment['reference']}/pay")
     reference = payment["merchant_reference"]
     (given_up,) = wait_until(lambda: [d for d in sandbox.deliveries(reference) if d["state"] == "given_up"], "the end")
@@ -141,7 +134,7 @@ def test_it_gives_up_after_the_schedule_and_can_be_asked_to_send_again(sandbox: 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "a" * 70 + ".invalid"])
-def test_an_address_that_cannot_be_reached_is_a_failed_attempt(sandbox: Sandbox, host: str) -> None:
+def test_an_address_that_cannot_be_reached_is_a_failed_attempt(sandbox: SandboxProcess, host: str) -> None:
     payment = sandbox.payment(callback_urls={"callback": f"http://{host}/"})
     sandbox.post(f"/v1/payments/{payment['reference']}/pay")
     (delivery,) = wait_until(
@@ -151,7 +144,7 @@ def test_an_address_that_cannot_be_reached_is_a_failed_attempt(sandbox: Sandbox,
     assert delivery["attempts"][0]["error"]
 
 
-def test_a_rotated_secret_signs_what_is_still_to_be_sent(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_rotated_secret_signs_what_is_still_to_be_sent(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     receiver.answer = lambda webhook: 500
     key, old, new = "key_rotating", *(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" for _ in range(2))
     sandbox.put_merchant("rotating", key, old, "first")
@@ -159,7 +152,7 @@ def test_a_rotated_secret_signs_what_is_still_to_be_sent(sandbox: Sandbox, recei
         "amount": "1.00",
         "currency": "EUR",
         "merchant_reference": "rotating-1",
-        "callback_urls": receiver.callback_urls(),
+        "callback_urls": callback_urls(receiver),
     }
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "rotating-1"}
     payment = requests.post(sandbox.url + "/v1/payments", json=order, headers=headers, timeout=5).json()
@@ -172,7 +165,7 @@ def test_a_rotated_secret_signs_what_is_still_to_be_sent(sandbox: Sandbox, recei
     assert last.headers["webhook-id"] == first.headers["webhook-id"]
 
 
-def _signed_with(receiver: Receiver, secret: str) -> Received | None:
+def _signed_with(receiver: WebhookReceiver, secret: str) -> Received | None:
     for webhook in receiver.received:
         try:
             verified(webhook, secret)
@@ -182,16 +175,16 @@ def _signed_with(receiver: Receiver, secret: str) -> Received | None:
     return None
 
 
-def test_a_slow_receiver_does_not_hold_up_another(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_slow_receiver_does_not_hold_up_another(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     opened = threading.Event()
-    slow = Receiver(answer=lambda webhook: 200 if opened.wait(20) else 500)
+    slow = WebhookReceiver(answer=lambda webhook: 200 if opened.wait(20) else 500)
     try:
         # More than there are threads, so that only a limit per receiver leaves one for the other.
         for _ in range(20):
-            payment = sandbox.payment(callback_urls=slow.callback_urls())
+            payment = sandbox.payment(callback_urls=callback_urls(slow))
             sandbox.post(f"/v1/payments/{payment['reference']}/pay")
         slow.wait_for(8)
-        prompt = sandbox.payment(callback_urls=receiver.callback_urls())
+        prompt = sandbox.payment(callback_urls=callback_urls(receiver))
         sandbox.post(f"/v1/payments/{prompt['reference']}/pay")
         receiver.wait_for(1, seconds=3)
         assert len(slow.received) == 8
@@ -202,13 +195,13 @@ def test_a_slow_receiver_does_not_hold_up_another(sandbox: Sandbox, receiver: Re
         slow.close()
 
 
-def test_a_flood_for_one_receiver_does_not_hide_another(sandbox: Sandbox, receiver: Receiver) -> None:
+def test_a_flood_for_one_receiver_does_not_hide_another(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     opened = threading.Event()
-    flooded = Receiver(answer=lambda webhook: 200 if opened.wait(20) else 500)
+    flooded = WebhookReceiver(answer=lambda webhook: 200 if opened.wait(20) else 500)
     try:
         # The flood is due first and is longer than the courier looks ahead; nothing else happens that could wake it.
         for address, send in ((flooded, {"copies": 100, "parallel": True, "delay": 0.5}), (receiver, {"delay": 0.6})):
-            payment = sandbox.payment(callback_urls=address.callback_urls())
+            payment = sandbox.payment(callback_urls=callback_urls(address))
             match = {"merchant_reference": payment["merchant_reference"]}
             sandbox.script(match=match, webhook={"send": [send]})
             sandbox.post(f"/v1/payments/{payment['reference']}/pay")
@@ -221,11 +214,11 @@ def test_a_flood_for_one_receiver_does_not_hide_another(sandbox: Sandbox, receiv
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_lost_when_the_process_ends(tmp_path: Path, receiver: Receiver, kind: signal.Signals) -> None:
-    sandbox = Sandbox(tmp_path, SANDBOX_RETRY_SECONDS="1,1")
+def test_nothing_is_lost_when_the_process_ends(tmp_path: Path, receiver: WebhookReceiver, kind: signal.Signals) -> None:
+    sandbox = SandboxProcess(tmp_path, SANDBOX_RETRY_SECONDS="1,1")
     try:
         receiver.answer = lambda webhook: 503
-        payment = sandbox.payment(callback_urls=receiver.callback_urls())
+        payment = sandbox.payment(callback_urls=callback_urls(receiver))
         reference = payment["merchant_reference"]
         order_again = {name: payment[name] for name in ("amount", "currency", "merchant_reference", "metadata")}
         sandbox.script(match={"merchant_reference": reference}, auto={"action": "refund", "after": 1.2})

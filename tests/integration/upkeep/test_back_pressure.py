@@ -146,7 +146,7 @@ def test_taking_a_webhook_touches_as_few_pages_with_a_long_backlog_as_with_a_sho
 def test_a_provider_that_hangs_holds_up_its_own_payments_only(stack: Stack) -> None:
     stack.start("web", "sandbox", "worker-provider")
     slow, quick = stack.make_shop(), stack.make_shop()
-    stack.script(match={"metadata": {"case": "hangs"}}, create={"answer": "timeout", "hold": 30})
+    stack.sandbox.script(match={"metadata": {"case": "hangs"}}, create={"answer": "timeout", "hold": 30})
     calls_max = stack.databases.value("select calls_max from payment_providers where id = :id", id=slow.provider_id)
     hanging = [Api(stack.web, slow.secret_key).deposit(metadata={"case": "hangs"}) for _ in range(calls_max + 4)]
     assert [answer.status_code for answer in hanging] == [202] * len(hanging)

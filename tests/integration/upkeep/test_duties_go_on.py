@@ -92,10 +92,10 @@ def test_a_tenant_that_cannot_be_sealed_keeps_no_other_from_its_seals(front: Sta
 def test_a_locked_payment_does_not_stop_a_reconciliation(front: Stack, shop: Shop, engine: Engine) -> None:
     payments = [shop.deposit() for _ in range(3)]
     for payment in payments:
-        front.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+        front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
     engine.call()
     for payment in payments:
-        front.act(str(shop.payment(payment.id).provider_reference), "pay")
+        front.sandbox.act(str(shop.payment(payment.id).provider_reference), "pay")
     now = datetime.datetime.now(datetime.UTC)
     period = (now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
     lock = "select from payment_transactions where id = %s for update"

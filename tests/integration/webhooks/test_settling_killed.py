@@ -48,7 +48,7 @@ def test_a_worker_killed_between_claim_and_commit_loses_nothing(stack: Stack) ->
     stack.start("worker-settle")
     wait_until(lambda: databases.value(SLEEPING, name=databases.name), "the worker is in the middle of its transaction")
     assert databases.value("select count(*) from webhook_work where claim_id is not null") == 5
-    stack.stop("worker-settle", signal.SIGKILL)
+    stack.stop("worker-settle", sign=signal.SIGKILL)
     # The server sees the broken connection at its next read; a crashed machine's would be cut off by keep-alive.
     databases.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
     databases.rows("update brake set is_on = false")

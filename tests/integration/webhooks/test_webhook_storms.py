@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Iterator
 
@@ -131,7 +130,7 @@ def test_a_web_process_that_is_killed_has_stored_what_it_answered(house: Stack, 
 
 
 def test_a_web_process_that_is_stopped_answers_what_it_stored(house: Stack, storm: Storm) -> None:
-    house.stop("web", signal.SIGTERM)
+    house.stop("web")
     storm.end()
     assert stored(house.databases) == storm.accepted()
     assert set(storm.answers.values()) == {200}

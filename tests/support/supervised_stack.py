@@ -1,4 +1,4 @@
-"""`sluice up` as a process of its own, with a home and ports of its own, and what a test may do to its parts."""
+"""`sluice up` with a home and ports of its own, and what a test may do to its processes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg2
-import psycopg2.extras
 import requests
 
 from app.local.spawn import find_free_ports
+from testbed.process_tree import kill_all, list_tree
+from testbed.sandbox_control import SandboxControl
+from testbed.superuser import Superuser
 from testbed.waiting import wait_until
 from tests.support.repository import ROOT
 
@@ -37,8 +38,8 @@ SANDBOX_RETRY_SECONDS = "1,1,1,1,2,2,2,2,5,5,5,5"
 FOREIGN = ("SLUICE_", "DATABASE_", "REDIS_URL", "BROKER_URL", "TRUSTED_PROXIES", "ALERT_", "PROMETHEUS_")
 
 
-class RunningStack:
-    """One `sluice up`; may be stopped and started again on the same home."""
+class SupervisedStack:
+    """A whole stack under the supervisor of `sluice up`; may be stopped and started again on the same home."""
 
     def __init__(self, home: Path, *, ports: tuple[int, int, int] | None = None) -> None:
         self.home = home
@@ -47,6 +48,7 @@ class RunningStack:
         self.process: subprocess.Popen[bytes] | None = None
         self.http = requests.Session()
         self.http.trust_env = False
+        self._last_superuser: Superuser | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -148,10 +150,7 @@ class RunningStack:
     def kill(self, name: str) -> int:
         """End one process type with SIGKILL, its own children too, and return its process id."""
         pid = int(self.run["pids"][name])
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all(list_tree(pid))
         return pid
 
     def wait_for_restart(self, name: str, before: int) -> int:
@@ -165,8 +164,7 @@ class RunningStack:
     @contextlib.contextmanager
     def paused(self, name: str) -> Iterator[None]:
         """Hold one process type still, its own children too, for the length of the block."""
-        main = psutil.Process(int(self.run["pids"][name]))
-        processes = [main, *main.children(recursive=True)]
+        processes = list_tree(int(self.run["pids"][name]))
         for process in processes:
             process.suspend()
         try:
@@ -175,45 +173,21 @@ class RunningStack:
             for process in processes:
                 process.resume()
 
-    def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
-        """Return rows as the superuser sees them, past the walls between tenants."""
+    @property
+    def sandbox(self) -> SandboxControl:
+        """The stack's sandbox."""
+        return SandboxControl(self.run["sandbox"])
+
+    @property
+    def _superuser(self) -> Superuser:
         url = str(self.run["owner_database_url"]).replace("sluice_owner@", "postgres@", 1)
-        connection = psycopg2.connect(url)
-        try:
-            with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-                cursor.execute(query, parameters)
-                found = [dict(row) for row in cursor.fetchall()]
-            connection.commit()
-            return found
-        finally:
-            connection.close()
+        if self._last_superuser is None or self._last_superuser.url != url:
+            self._last_superuser = Superuser(url)
+        return self._last_superuser
 
-    def execute(self, statement: str, **parameters: object) -> None:
-        """Change rows as the superuser, and commit."""
-        self.rows(f"{statement} returning 1", **parameters)
-
-    def script(self, **script: Any) -> None:
-        """Has the sandbox misbehave (docs/SANDBOX.md)."""
-        answer = self.http.put(f"{self.run['sandbox']}/control/script", json=script, timeout=5)
-        assert answer.status_code == 200, answer.text
-
-    def truth(self, payment_id: str) -> dict[str, Any]:
-        """Return what the external app knows of a payment of ours: `{payments, create_calls}`."""
-        return self._look("truth", payment_id)
-
-    def deliveries(self, payment_id: str) -> list[dict[str, Any]]:
-        """Return the webhooks that the external app sent for a payment of ours, with each attempt's answer."""
-        sent: list[dict[str, Any]] = self._look("deliveries", payment_id)["data"]
-        return sent
-
-    def attempts(self, payment_id: str) -> list[int | None]:
-        """Return the status codes with which the external app's attempts to deliver were answered; None for none."""
-        return [attempt["status"] for sent in self.deliveries(payment_id) for attempt in sent["attempts"]]
-
-    def _look(self, what: str, payment_id: str) -> dict[str, Any]:
-        url = f"{self.run['sandbox']}/control/{what}"
-        found: dict[str, Any] = self.http.get(url, params={"merchant_reference": payment_id}, timeout=5).json()
-        return found
+    def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
+        """Run a statement of the superuser and return its rows; see Superuser.rows."""
+        return self._superuser.rows(sql, **values)
 
 
 def list_living(processes: list[psutil.Process]) -> list[psutil.Process]:
