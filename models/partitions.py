@@ -18,28 +18,40 @@ _PARTITION = re.compile(rf"(?:{'|'.join(PARTITIONED)})_(?:default|[0-9]{{4}}_[0-
 
 
 class DroppedPartition(Model):
-    """A partition that was dropped, for a tenant that had rows in it; append-only.
-
-    The audit row `audit_id` tells the same, is in the tenant's chain of seals and, by `previous_sha256`, stands for
-    all drops before it. Of audit rows those of the seals from `first_seal` to `last_seal` are gone, but for
-    `kept_seals`, whose rows are of a later month.
-    """
+    """A partition that was dropped, for a tenant that had rows in it; append-only."""
 
     __tablename__ = "dropped_partitions"
-    __table_args__ = (UniqueConstraint("tenant_id", "table_name", "begins_at"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "table_name", "begins_at"),
+        {"comment": "Append-only record of dropped partitions, one row for each tenant that had rows in one."},
+    )
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
-    audit_id: Mapped[Number] = mapped_column(primary_key=True, autoincrement=False)
+    audit_id: Mapped[Number] = mapped_column(
+        primary_key=True,
+        autoincrement=False,
+        comment="The audit row of kind partition_dropped that records the same within the chain of seals.",
+    )
     audit_at: Mapped[Moment]
-    actor: Mapped[str]
+    actor: Mapped[str] = mapped_column(comment="The operator who dropped it.")
     table_name: Mapped[str]
-    begins_at: Mapped[Moment]
-    ends_at: Mapped[Moment]
-    row_count: Mapped[Number]
-    first_seal: Mapped[int | None] = mapped_column(BigInteger)
-    last_seal: Mapped[int | None] = mapped_column(BigInteger)
-    kept_seals: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
-    previous_sha256: Mapped[bytes]
+    begins_at: Mapped[Moment] = mapped_column(comment="Start of the partition's month, inclusive.")
+    ends_at: Mapped[Moment] = mapped_column(comment="End of the partition's month, exclusive.")
+    row_count: Mapped[Number] = mapped_column(comment="Rows of the tenant that were dropped.")
+    first_seal: Mapped[int | None] = mapped_column(
+        BigInteger, comment="First seal whose audit rows were dropped; null for other tables."
+    )
+    last_seal: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Last seal whose audit rows were dropped; null for other tables."
+    )
+    kept_seals: Mapped[list[int]] = mapped_column(
+        ARRAY(BigInteger),
+        server_default=text("'{}'"),
+        comment="Seals between those two whose rows are of a later month and were kept.",
+    )
+    previous_sha256: Mapped[bytes] = mapped_column(
+        comment="Hash of the tenant's drop before, so that none can be removed unnoticed."
+    )
 
 
 def is_described(name: str | None, kind: str, parent_names: Mapping[Any, str | None]) -> bool:

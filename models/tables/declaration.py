@@ -44,17 +44,18 @@ class Model(DeclarativeBase):
 
 
 class DueWork:
-    """Columns of a narrow work row: it exists while something is left to do.
+    """Columns of a narrow work row: it exists while something is left to do."""
 
-    `due_at` is schedule, lease, retry timer and place in the queue at once. `attempts` counts claims since the last
-    success. `claim_id` names the claim that holds the row; a write after a lease must carry it. `postponed` counts how
-    often trouble of the database put it off, which is no attempt.
-    """
-
-    due_at: Mapped[Created]
-    attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    claim_id: Mapped[uuid.UUID | None]
-    postponed: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[Created] = mapped_column(
+        comment="When it is due: schedule, lease, retry timer and order of the queue in one."
+    )
+    attempts: Mapped[int] = mapped_column(server_default=text("0"), comment="Claims since the last success.")
+    claim_id: Mapped[uuid.UUID | None] = mapped_column(
+        comment="The claim that holds the row; a write after a lease must name it."
+    )
+    postponed: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="How often trouble of the database postponed it, which is no attempt."
+    )
 
 
 def new_id() -> uuid.UUID:

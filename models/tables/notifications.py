@@ -17,7 +17,10 @@ class Notification(Model):
     __tablename__ = "notifications"
     __table_args__ = (
         Index("ix_notifications_payment", "tenant_id", "payment_id"),
-        {"postgresql_partition_by": "RANGE (id)"},
+        {
+            "postgresql_partition_by": "RANGE (id)",
+            "comment": "What users are shown, written with the change of the payment; partitioned by month of id.",
+        },
     )
 
     id: Mapped[Id]
@@ -25,7 +28,7 @@ class Notification(Model):
     user_id: Mapped[str]
     payment_id: Mapped[uuid.UUID]
     type: Mapped[str]
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[dict[str, Any]] = mapped_column(comment="The payment as clients see it at that version.")
     at: Mapped[Created]
 
 
@@ -33,14 +36,21 @@ class NotificationWork(Model):
     """A notification that has no number yet; the numberer takes it away."""
 
     __tablename__ = "notification_work"
-    __table_args__ = (Index("ix_notification_work_tenant", "tenant_id", "sequence"),)
+    __table_args__ = (
+        Index("ix_notification_work_tenant", "tenant_id", "sequence"),
+        {"comment": "Notifications without a number; deleted when they are numbered."},
+    )
 
-    # Given while the payment's row is locked, so one payment's notifications are in the order of its versions.
-    sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    sequence: Mapped[int] = mapped_column(
+        BigInteger,
+        Identity(always=True),
+        primary_key=True,
+        comment="Order of numbering; assigned while the payment's row is locked, hence in the order of its versions.",
+    )
     notification_id: Mapped[uuid.UUID]
     tenant_id: Mapped[TenantId]
     user_id: Mapped[str]
-    due_at: Mapped[Created]
+    due_at: Mapped[Created] = mapped_column(comment="When it was queued.")
 
 
 class NotificationNumber(Model):
@@ -53,10 +63,13 @@ class NotificationNumber(Model):
     __table_args__ = (
         Index("ix_notification_numbers_user", "tenant_id", "user_id", "number"),
         Index("uq_notification_numbers_notification", "notification_id", unique=True),
+        {"comment": "The number of each notification in its tenant's sequence 1, 2, 3, ...; never deleted."},
     )
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
-    number: Mapped[Number] = mapped_column(primary_key=True)
+    number: Mapped[Number] = mapped_column(
+        primary_key=True, comment="Gapless per tenant; cursor of long polls, SSE and WebSocket."
+    )
     notification_id: Mapped[uuid.UUID]
     user_id: Mapped[str]
 
@@ -65,7 +78,10 @@ class NotificationCounter(Model):
     """The last number given to a tenant's notifications, and the one up to which they were dropped."""
 
     __tablename__ = "notification_counters"
+    __table_args__ = ({"comment": "The last number given to a tenant's notifications."},)
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
     last_number: Mapped[Number]
-    held_after: Mapped[Number] = mapped_column(server_default=text("0"))
+    held_after: Mapped[Number] = mapped_column(
+        server_default=text("0"), comment="Notifications up to this number were dropped with their partitions."
+    )

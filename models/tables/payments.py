@@ -40,49 +40,60 @@ class PaymentTransaction(Model):
         Index("ix_payments_newest", "tenant_id", desc("created_at"), desc("id")),
         Index("ix_payments_user_newest", "tenant_id", "user_id", desc("created_at"), desc("id")),
         Index("ix_payments_reference", "provider_id", "provider_reference"),
-        {"postgresql_with": {"fillfactor": "50"}},
+        {"postgresql_with": {"fillfactor": "50"}, "comment": "Payments: one deposit from its request to its end."},
     )
 
     id: Mapped[Id]
     tenant_id: Mapped[TenantId] = mapped_column(ForeignKey("tenants.id"))
-    version: Mapped[int] = mapped_column(server_default=text("1"))
+    version: Mapped[int] = mapped_column(
+        server_default=text("1"), comment="Counts changes; notifications and audit rows name it."
+    )
     user_id: Mapped[str]
-    amount_minor: Mapped[Minor]
+    amount_minor: Mapped[Minor] = mapped_column(comment="Amount asked, in minor units.")
     currency: Mapped[str]
     status: Mapped[str] = mapped_column(server_default=text("'pending'"))
-    exceptions: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    exceptions: Mapped[list[str]] = mapped_column(
+        server_default=text("'{}'"), comment="What did not go as asked, such as underpaid, late or conflict."
+    )
     provider_id: Mapped[uuid.UUID]
-    provider_reference: Mapped[str | None]
-    redirect_url: Mapped[str | None]
+    provider_reference: Mapped[str | None] = mapped_column(comment="The provider's own id of the payment.")
+    redirect_url: Mapped[str | None] = mapped_column(comment="Page of the provider on which the user pays.")
     failure_reason: Mapped[str | None]
-    success_url: Mapped[str | None]
-    failure_url: Mapped[str | None]
-    metadata_: Mapped[dict[str, str]] = mapped_column("metadata", server_default=text("'{}'"))
-    # Scope is '' for secret keys and 'user:<id>' for client tokens (CONTRACT section 3).
-    idempotency_scope: Mapped[str]
+    success_url: Mapped[str | None] = mapped_column(comment="Where the user is sent after paying.")
+    failure_url: Mapped[str | None] = mapped_column(comment="Where the user is sent when the payment fails.")
+    metadata_: Mapped[dict[str, str]] = mapped_column(
+        "metadata", server_default=text("'{}'"), comment="Values of the caller, returned unchanged."
+    )
+    idempotency_scope: Mapped[str] = mapped_column(
+        comment="Empty for secret keys, user:<id> for client tokens; a key is unique within its scope."
+    )
     idempotency_key: Mapped[str]
-    request_sha256: Mapped[bytes]
-    # The exact bytes of the create call, kept from the first try on so that every try sends the same.
-    provider_request: Mapped[bytes | None]
-    provider_request_at: Mapped[datetime.datetime | None]
-    session_closed: Mapped[bool] = mapped_column(server_default=text("false"))
-    received_minor: Mapped[Minor | None]
+    request_sha256: Mapped[bytes] = mapped_column(
+        comment="Hash of the request, so that a repeated key with another request is refused."
+    )
+    provider_request: Mapped[bytes | None] = mapped_column(
+        comment="Exact bytes of the create call, kept so that every attempt sends the same."
+    )
+    provider_request_at: Mapped[datetime.datetime | None] = mapped_column(comment="First attempt of the create call.")
+    session_closed: Mapped[bool] = mapped_column(
+        server_default=text("false"), comment="Whether the payment page at the provider is closed."
+    )
+    received_minor: Mapped[Minor | None] = mapped_column(
+        comment="Total received under provider_reference, credited or held, in minor units."
+    )
     received_currency: Mapped[str | None]
-    reversed_minor: Mapped[Minor] = mapped_column(server_default=text("0"))
+    reversed_minor: Mapped[Minor] = mapped_column(server_default=text("0"), comment="Total given back, in minor units.")
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
-    expires_at: Mapped[Moment]
+    expires_at: Mapped[Moment] = mapped_column(comment="When the payment expires if no money has arrived.")
     completed_at: Mapped[datetime.datetime | None]
-    # The payer has committed to a slow method, which settles by then: until then the payment does not expire.
-    committed_until: Mapped[datetime.datetime | None]
+    committed_until: Mapped[datetime.datetime | None] = mapped_column(
+        comment="Time by which a slow payment method settles; the payment does not expire before it."
+    )
 
 
 class PaymentWork(DueWork, Model):
-    """The next provider call that is due for a payment.
-
-    `action` is create, poll or close; `polls` counts answered polls and is the place in the poll schedule, so that
-    waiting is not failing.
-    """
+    """The next provider call that is due for a payment; waiting (`polls`) is not failing (`attempts`)."""
 
     __tablename__ = "payment_work"
     __table_args__ = (
@@ -94,13 +105,17 @@ class PaymentWork(DueWork, Model):
         Index("ix_payment_work_due", "provider_id", text("(action <> 'create')"), "due_at"),
         Index("ix_payment_work_due_at", "due_at"),
         Index("ix_payment_work_claimed", "provider_id", postgresql_where=text("claim_id is not null")),
+        {"comment": "The next provider call that is due for a payment."},
     )
 
     payment_id: Mapped[Id]
     tenant_id: Mapped[TenantId]
     provider_id: Mapped[uuid.UUID]
-    action: Mapped[str]
-    polls: Mapped[int] = mapped_column(server_default=text("0"))
+    action: Mapped[str] = mapped_column(comment="create, poll or close.")
+    polls: Mapped[int] = mapped_column(
+        server_default=text("0"),
+        comment="Polls that were answered: the step in the poll schedule, apart from attempts, which count failures.",
+    )
 
 
 class WaitingReversal(Model):
@@ -142,16 +157,20 @@ class PaymentCountDelta(Model):
     """What one statement did to the number of payments by status; a trigger writes it, the sweep folds it."""
 
     __tablename__ = "payment_count_deltas"
+    __table_args__ = (
+        {"comment": "Changes of the number of payments by status; written by a trigger, folded by the sweep."},
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     status: Mapped[str]
-    delta: Mapped[int]
+    delta: Mapped[int] = mapped_column(comment="How many payments one statement added to the status, or took from it.")
 
 
 class PaymentCount(Model):
     """Payments by status, folded from the deltas, so that no metric ever counts history."""
 
     __tablename__ = "payment_counts"
+    __table_args__ = ({"comment": "Number of payments by status, folded from payment_count_deltas, for metrics."},)
 
     status: Mapped[str] = mapped_column(primary_key=True)
     total: Mapped[Minor]

@@ -36,18 +36,27 @@ class Wallet(Model):
             postgresql_where=text("kind = 'clearing'"),
         ),
         # Wallets are hot rows: room in the page keeps their updates heap-only.
-        {"postgresql_with": {"fillfactor": "60"}},
+        {
+            "postgresql_with": {"fillfactor": "60"},
+            "comment": "Balances in one currency: of a user, or of one shard of a provider's clearing wallet.",
+        },
     )
 
     id: Mapped[Id]
     tenant_id: Mapped[TenantId] = mapped_column(ForeignKey("tenants.id"))
-    kind: Mapped[str]
+    kind: Mapped[str] = mapped_column(comment="user or clearing.")
     user_id: Mapped[str | None]
     provider_id: Mapped[uuid.UUID | None]
-    shard: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    shard: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("0"),
+        comment="Number of the clearing wallet among those of its provider, which share the load; 0 for users.",
+    )
     currency: Mapped[str]
     balance_minor: Mapped[Minor] = mapped_column(server_default=text("0"))
-    version: Mapped[Number] = mapped_column(server_default=text("0"))
+    version: Mapped[Number] = mapped_column(
+        server_default=text("0"), comment="Number of entries; each entry has the version that it made."
+    )
     created_at: Mapped[Created]
     updated_at: Mapped[Created]
 
@@ -70,17 +79,20 @@ class WalletTransaction(Model):
         CheckConstraint("direction in (-1, 1)", name="direction"),
         CheckConstraint("balance_after_minor = balance_before_minor + direction * amount_minor", name="balance"),
         CheckConstraint("type in ('deposit', 'reversal')", name="type"),
+        {"comment": "Append-only entries of the books; a transfer is one entry out of a wallet and one into another."},
     )
 
     id: Mapped[Id]
     tenant_id: Mapped[TenantId]
-    transfer_id: Mapped[uuid.UUID]
-    transfer_key: Mapped[str]
+    transfer_id: Mapped[uuid.UUID] = mapped_column(comment="Shared by the two entries of a transfer.")
+    transfer_key: Mapped[str] = mapped_column(
+        comment="deposit, case:<id> or reversal:<total>; unique per payment, so that no credit happens twice."
+    )
     payment_id: Mapped[uuid.UUID]
     wallet_id: Mapped[uuid.UUID]
-    wallet_version: Mapped[Number]
+    wallet_version: Mapped[Number] = mapped_column(comment="Version of the wallet after this entry.")
     currency: Mapped[str]
-    direction: Mapped[int] = mapped_column(SmallInteger)
+    direction: Mapped[int] = mapped_column(SmallInteger, comment="+1 into the wallet, -1 out of it.")
     amount_minor: Mapped[Minor]
     balance_before_minor: Mapped[Minor]
     balance_after_minor: Mapped[Minor]
@@ -99,6 +111,7 @@ class WalletTempLog(Model):
         ),
         CheckConstraint("state in ('held', 'applied', 'released')", name="state"),
         Index("ix_wallet_temp_logs_held", "tenant_id", "user_id", "currency", postgresql_where=text("state = 'held'")),
+        {"comment": "Holds of deposits that are under way."},
     )
 
     payment_id: Mapped[Id]
@@ -106,6 +119,8 @@ class WalletTempLog(Model):
     user_id: Mapped[str]
     currency: Mapped[str]
     amount_minor: Mapped[Minor]
-    state: Mapped[str] = mapped_column(server_default=text("'held'"))
+    state: Mapped[str] = mapped_column(
+        server_default=text("'held'"), comment="held from the creation on; applied or released when the payment ends."
+    )
     created_at: Mapped[Created]
     closed_at: Mapped[datetime.datetime | None]

@@ -35,6 +35,15 @@ def test_the_models_describe_the_migrated_schema(databases: Databases) -> None:
     engine.dispose()
 
 
+def test_every_table_has_a_comment(databases: Databases) -> None:
+    tables = databases.rows(
+        "select relname as name, obj_description(oid, 'pg_class') as comment from pg_class"
+        " where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and not relispartition"
+    )
+    assert {row["name"] for row in tables} >= set(Model.metadata.tables)
+    assert [row["name"] for row in tables if not row["comment"]] == []
+
+
 def test_migrating_again_does_nothing(databases: Databases) -> None:
     before = databases.rows("select relname, relfilenode from pg_class order by oid")
     upgrade(databases.owner_database_url, databases.database_url)

@@ -1,0 +1,17 @@
+"""Comments on every table, and on each column whose name does not say what it holds."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Run the SQL file beside this one."""
+    sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    # The driver's own cursor: without parameters it leaves the per-cent signs of the SQL alone.
+    op.get_bind().connection.cursor().execute(sql)
