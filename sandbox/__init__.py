@@ -11,12 +11,12 @@ import os
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from sandbox import answers, api, control, pages
-from sandbox.courier import Courier
+from sandbox.delivery.courier import Courier
 from sandbox.orphan import die_with_main_process
-from sandbox.refusal import Refusal
 from sandbox.settings import Settings
-from sandbox.store import Store
+from sandbox.storage.store import Store
+from sandbox.values.refusal import Refusal
+from sandbox.web import answers, api, control, pages
 
 __all__ = ["create_app"]
 
@@ -57,15 +57,13 @@ def create_app() -> Flask:
 def _refused(refusal: Exception) -> Response:
     if not isinstance(refusal, Refusal):
         raise refusal
-    return _as_sqlalchemy_errors(refusal.status, refusal.code, refusal.message)
+    return _error_answer(refusal.status, refusal.code, refusal.message)
 
 
 def _http_error(error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    answer = _as_sqlalchemy_errors(
-        error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name
-    )
+    answer = _error_answer(error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name)
     for name, value in error.get_headers():
         if name in ("Allow", "Location", "Retry-After"):
             answer.headers[name] = value
@@ -74,11 +72,11 @@ def _http_error(error: Exception) -> Response:
 
 def _failed(error: Exception) -> Response:
     _log.error("request failed", exc_info=error)
-    return _as_sqlalchemy_errors(500, "internal_error", "the sandbox failed; its log says why")
+    return _error_answer(500, "internal_error", "the sandbox failed; its log says why")
 
 
-def _as_sqlalchemy_errors(status: int, code: str, message: str) -> Response:
-    """Tell of an error: a page for people, the API's form for programs."""
+def _error_answer(status: int, code: str, message: str) -> Response:
+    """Return an error: a page for people, the API's form for programs."""
     if request.path.startswith("/pay/"):
         return pages.guarded(Response(render_template("error.html", message=message), status))
     return answers.error(status, code, message)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sandbox import vocabulary
+from sandbox.scripting import vocabulary
 from tests.support.repository import ROOT
 
 PAGE = (ROOT / "docs" / "SANDBOX.md").read_text()

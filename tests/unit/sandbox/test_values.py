@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from sandbox import amounts, moments, signing
-from sandbox.refusal import Refusal
 from sandbox.settings import Settings
+from sandbox.values import amounts, signing, timestamps
+from sandbox.values.refusal import Refusal
 
 
 @given(minor=st.integers(1, amounts.MAX_MINOR), currency=st.sampled_from(["USD", "JPY", "KWD", "CLF", "EUR"]))
@@ -48,8 +48,8 @@ def test_amounts_for_people_are_grouped() -> None:
 @given(st.lists(st.datetimes(timezones=st.just(UTC), min_value=datetime(1000, 1, 1)), min_size=2, max_size=2))  # noqa: DTZ001
 def test_stored_moments_sort_like_the_moments_they_are(pair: list[datetime]) -> None:
     first, second = pair
-    assert (moments.render(first) < moments.render(second)) == (first < second)
-    assert moments.parse(moments.render(first), "at") == moments.render(first)
+    assert (timestamps.render(first) < timestamps.render(second)) == (first < second)
+    assert timestamps.parse(timestamps.render(first), "at") == timestamps.render(first)
 
 
 @given(body=st.binary(max_size=200), webhook_id=st.text("abc_123", min_size=1, max_size=40))

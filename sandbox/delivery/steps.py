@@ -6,10 +6,11 @@ import json
 import sqlite3
 from typing import Any
 
-from sandbox import amounts, payments
-from sandbox.payments import Payment
-from sandbox.refusal import Refusal
-from sandbox.store import Store
+from sandbox.payments import lifecycle
+from sandbox.payments.lifecycle import Payment
+from sandbox.storage.store import Store
+from sandbox.values import amounts
+from sandbox.values.refusal import Refusal
 
 
 def run(store: Store, step_id: int) -> None:
@@ -19,7 +20,7 @@ def run(store: Store, step_id: int) -> None:
             row = _due(connection, step_id)
             if row is None:
                 return
-            _act(connection, payments.must_find(connection, row["reference"]), json.loads(row["step"]))
+            _act(connection, lifecycle.must_find(connection, row["reference"]), json.loads(row["step"]))
             _close(connection, step_id, "done", None)
     except Refusal as refusal:
         with store.writing() as connection:
@@ -36,18 +37,18 @@ def _due(connection: sqlite3.Connection, step_id: int) -> sqlite3.Row | None:
 def _act(connection: sqlite3.Connection, payment: Payment, step: dict[str, Any]) -> None:
     action = step["action"]
     if action == "commit":
-        payments.commit(connection, payment)
+        lifecycle.commit(connection, payment)
     elif action == "decline":
-        payments.decline(connection, payment, step.get("message"))
+        lifecycle.decline(connection, payment, step.get("message"))
     elif action == "cancel":
-        payments.cancel(connection, payment)
+        lifecycle.cancel(connection, payment)
     elif action == "refund":
         currency = payment.received_currency or payment.currency
-        payments.refund(connection, payment, _minor(step, currency))
+        lifecycle.refund(connection, payment, _minor(step, currency))
     else:
         currency = step.get("currency") or payment.received_currency or payment.currency
         late = bool(step.get("even_if_ended"))
-        payments.capture(connection, payment, _minor(step, currency), step.get("currency"), even_if_ended=late)
+        lifecycle.capture(connection, payment, _minor(step, currency), step.get("currency"), even_if_ended=late)
 
 
 def _minor(step: dict[str, Any], currency: str) -> int | None:

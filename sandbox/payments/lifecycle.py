@@ -11,9 +11,10 @@ import secrets
 import sqlite3
 from dataclasses import dataclass, fields, replace
 
-from sandbox import amounts, moments, webhooks
-from sandbox.orders import Order
-from sandbox.refusal import Refusal
+from sandbox.payments import outbox
+from sandbox.payments.orders import Order
+from sandbox.values import amounts, timestamps
+from sandbox.values.refusal import Refusal
 
 PAYABLE = frozenset(("open", "processing", "underpaid"))
 # A customer's money can still arrive after these: the bank was slow, or two people acted at once.
@@ -93,7 +94,7 @@ def from_row(row: sqlite3.Row) -> Payment:
     values["callback_urls"] = json.loads(values["callback_urls"])
     values["metadata"] = json.loads(values["metadata"])
     payment = Payment(**values)
-    if payment.status == "open" and payment.expires_at is not None and payment.expires_at <= moments.now():
+    if payment.status == "open" and payment.expires_at is not None and payment.expires_at <= timestamps.now():
         return replace(payment, status="expired", updated_at=payment.expires_at)
     return payment
 
@@ -116,7 +117,7 @@ def must_find(connection: sqlite3.Connection, reference: str) -> Payment:
 def insert(connection: sqlite3.Connection, merchant: str, order: Order) -> Payment:
     """Store a new open payment for the merchant."""
     reference = "sbx_" + secrets.token_hex(_REFERENCE_BYTES)
-    now = moments.now()
+    now = timestamps.now()
     connection.execute(
         "INSERT INTO payments (reference, merchant, merchant_reference, page_token, status, amount_minor, currency,"
         " success_url, failure_url, callback_urls, metadata, created_at, updated_at, expires_at)"
@@ -167,7 +168,7 @@ def capture(
     _move(connection, payment, "capture", minor, currency)
     connection.execute(
         "UPDATE payments SET status = ?, received_minor = ?, received_currency = ?, updated_at = ? WHERE reference = ?",
-        ("paid" if enough else "underpaid", total, currency, moments.now(), payment.reference),
+        ("paid" if enough else "underpaid", total, currency, timestamps.now(), payment.reference),
     )
     return _announce(connection, payment, "success")
 
@@ -180,7 +181,7 @@ def commit(connection: sqlite3.Connection, payment: Payment) -> Payment:
     _require(payment, frozenset(("open",)))
     connection.execute(
         "UPDATE payments SET status = 'processing', updated_at = ? WHERE reference = ?",
-        (moments.now(), payment.reference),
+        (timestamps.now(), payment.reference),
     )
     return _announce(connection, payment, "processing")
 
@@ -190,7 +191,7 @@ def decline(connection: sqlite3.Connection, payment: Payment, message: str | Non
     _require(payment, frozenset(("open", "processing")))
     connection.execute(
         "UPDATE payments SET status = 'declined', error_message = ?, updated_at = ? WHERE reference = ?",
-        (message or "The card was declined.", moments.now(), payment.reference),
+        (message or "The card was declined.", timestamps.now(), payment.reference),
     )
     return _announce(connection, payment, "failed")
 
@@ -204,7 +205,7 @@ def cancel(connection: sqlite3.Connection, payment: Payment) -> Payment:
     _require(payment, frozenset(("open",)))
     connection.execute(
         "UPDATE payments SET status = 'cancelled', updated_at = ? WHERE reference = ?",
-        (moments.now(), payment.reference),
+        (timestamps.now(), payment.reference),
     )
     return _announce(connection, payment, "cancelled")
 
@@ -223,7 +224,7 @@ def refund(connection: sqlite3.Connection, payment: Payment, minor: int | None =
     _move(connection, payment, "refund", minor, payment.received_currency)
     connection.execute(
         "UPDATE payments SET refunded_minor = refunded_minor + ?, updated_at = ? WHERE reference = ?",
-        (minor, moments.now(), payment.reference),
+        (minor, timestamps.now(), payment.reference),
     )
     return _announce(connection, payment, "refunded")
 
@@ -237,11 +238,11 @@ def _move(connection: sqlite3.Connection, payment: Payment, kind: str, minor: in
     """Write one movement of money; counting them tells whether a payment was captured twice."""
     connection.execute(
         "INSERT INTO movements (reference, kind, amount_minor, currency, at) VALUES (?, ?, ?, ?, ?)",
-        (payment.reference, kind, minor, currency, moments.now()),
+        (payment.reference, kind, minor, currency, timestamps.now()),
     )
 
 
-def _announce(connection: sqlite3.Connection, payment: Payment, event: webhooks.Event) -> Payment:
+def _announce(connection: sqlite3.Connection, payment: Payment, event: outbox.Event) -> Payment:
     changed = must_find(connection, payment.reference)
-    webhooks.announce(connection, changed, event)
+    outbox.announce(connection, changed, event)
     return changed

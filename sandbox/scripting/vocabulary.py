@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox import amounts, orders
-from sandbox.refusal import Refusal
+from sandbox.values import amounts, json_input
+from sandbox.values.refusal import Refusal
 
 _Check = Callable[[Any], bool]
 
@@ -104,7 +104,7 @@ _MATCHES = ("merchant_reference", "metadata", "next")
 
 def read_script(raw: bytes) -> dict[str, Any]:
     """Read a script and check every word of it. Raise Refusal 400 or 422 that names the wrong one."""
-    script = orders.read_object(raw, ("match", "times", "auto", *SECTIONS))
+    script = json_input.read_object(raw, ("match", "times", "auto", *SECTIONS))
     _read_match(script.get("match"))
     if "times" in script and not _USES(script["times"]):
         raise _wrong("times")
@@ -132,7 +132,7 @@ def _read_match(match: object) -> None:
         raise Refusal(422, "invalid_field", f"match must have exactly one of: {', '.join(_MATCHES)}")
     kind, wanted = next(iter(match.items()))
     if kind == "metadata":
-        if not orders.read_metadata(wanted, "match.metadata"):
+        if not json_input.read_metadata(wanted, "match.metadata"):
             raise _wrong("match.metadata")
     elif kind == "next":
         if not _USES(wanted):

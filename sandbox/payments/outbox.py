@@ -9,10 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from sandbox import amounts, moments, scripts
+from sandbox.scripting import scripts
+from sandbox.values import amounts, timestamps
 
 if TYPE_CHECKING:
-    from sandbox.payments import Payment
+    from sandbox.payments.lifecycle import Payment
 
 Event = Literal["success", "failed", "cancelled", "processing", "refunded"]
 
@@ -99,7 +100,7 @@ def _store_copies(
                 time.time() + variant.get("delay", 0),
                 after if variant.get("parallel") else last,
                 held_by,
-                moments.now(),
+                timestamps.now(),
             ),
         )
         last = cursor.lastrowid

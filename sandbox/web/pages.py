@@ -9,10 +9,11 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BareResponse
 
-from sandbox import amounts, payments
-from sandbox.api import parts
-from sandbox.payments import Payment
-from sandbox.refusal import Refusal
+from sandbox.payments import lifecycle
+from sandbox.payments.lifecycle import Payment
+from sandbox.values import amounts
+from sandbox.values.refusal import Refusal
+from sandbox.web.api import parts
 
 blueprint = Blueprint("pages", __name__, url_prefix="/pay")
 
@@ -34,7 +35,7 @@ _TITLES = {
 def show(reference: str) -> Response:
     """Show the payment with its three buttons, or how it ended."""
     store, _, _ = parts()
-    payment = _opened(payments.find(store.reading(), reference), request.args.get("token", ""))
+    payment = _opened(lifecycle.find(store.reading(), reference), request.args.get("token", ""))
     return _page(payment)
 
 
@@ -45,13 +46,13 @@ def act(reference: str, action: str) -> BareResponse:
     token = request.form.get("token", "")
     try:
         with store.writing() as connection:
-            payment = _opened(payments.find(connection, reference), token)
+            payment = _opened(lifecycle.find(connection, reference), token)
             if action == "pay":
-                payment = payments.capture(connection, payment)
+                payment = lifecycle.capture(connection, payment)
             elif action == "decline":
-                payment = payments.decline(connection, payment)
+                payment = lifecycle.decline(connection, payment)
             else:
-                payment = payments.cancel(connection, payment)
+                payment = lifecycle.cancel(connection, payment)
     except Refusal as refusal:
         if refusal.status != 409:
             raise
@@ -64,7 +65,7 @@ def act(reference: str, action: str) -> BareResponse:
 def return_address(payment: Payment) -> str | None:
     """Give the merchant's URL for an ended payment, with our reference and its own in the query, once each."""
     url = payment.success_url if payment.status == "paid" else payment.failure_url
-    if url is None or payment.status in payments.PAYABLE:
+    if url is None or payment.status in lifecycle.PAYABLE:
         return None
     split = urlsplit(url)
     own = {} if _HAS_ID.search(split.query) else {"payment_id": payment.merchant_reference}
@@ -86,7 +87,7 @@ def _page(payment: Payment) -> Response:
         "pay.html",
         payment=payment,
         title=_TITLES[payment.status],
-        payable=payment.status in payments.PAYABLE,
+        payable=payment.status in lifecycle.PAYABLE,
         due=due,
         is_long=len(due) > _LONG_CHARACTERS,
         asked=amounts.render_grouped(payment.amount_minor, payment.currency),

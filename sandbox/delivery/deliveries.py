@@ -11,9 +11,9 @@ from typing import Any
 
 import requests
 
-from sandbox import moments, signing
-from sandbox.refusal import Refusal
-from sandbox.store import Store
+from sandbox.storage.store import Store
+from sandbox.values import signing, timestamps
+from sandbox.values.refusal import Refusal
 
 # Ten seconds is what receivers of common payment apps are given to answer.
 ATTEMPT_SECONDS = 10.0
@@ -56,7 +56,7 @@ def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) ->
 
 
 def _send(row: sqlite3.Row) -> Outcome:
-    at, timestamp = moments.now(), int(time.time()) + row["timestamp_shift"]
+    at, timestamp = timestamps.now(), int(time.time()) + row["timestamp_shift"]
     headers = {
         "Content-Type": "application/json",
         "User-Agent": _USER_AGENT,
@@ -121,7 +121,7 @@ def resend(connection: sqlite3.Connection, delivery_id: int) -> int:
         " body, signature, timestamp_shift, attempt_limit, state, due_at, created_at)"
         " SELECT webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"
         " body, signature, timestamp_shift, attempt_limit, 'pending', ?, ? FROM deliveries WHERE id = ?",
-        (time.time(), moments.now(), delivery_id),
+        (time.time(), timestamps.now(), delivery_id),
     )
     if cursor.rowcount != 1 or cursor.lastrowid is None:
         raise Refusal(404, "not_found", "no such delivery")
@@ -154,7 +154,7 @@ def _shown(row: sqlite3.Row, attempts: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         **{key: row[key] for key in copied},
         "body": row["body"].decode("utf-8", "replace"),
-        "next_attempt_at": moments.from_epoch(row["due_at"]) if row["state"] == "pending" else None,
+        "next_attempt_at": timestamps.from_epoch(row["due_at"]) if row["state"] == "pending" else None,
         "created_at": row["created_at"],
         "attempts": attempts,
     }

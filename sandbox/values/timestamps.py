@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sandbox.refusal import Refusal
+from sandbox.values.refusal import Refusal
 
 
 def render(moment: datetime) -> str:

@@ -9,13 +9,16 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 
-from sandbox import amounts, answers, merchants, moments, orders, payments, scripts
-from sandbox.courier import Courier
-from sandbox.orders import Order
-from sandbox.payments import Payment
-from sandbox.refusal import Refusal
+from sandbox.delivery.courier import Courier
+from sandbox.payments import lifecycle, merchants, orders
+from sandbox.payments.lifecycle import Payment
+from sandbox.payments.orders import Order
+from sandbox.scripting import scripts
 from sandbox.settings import Settings
-from sandbox.store import Store
+from sandbox.storage.store import Store
+from sandbox.values import amounts, json_input, timestamps
+from sandbox.values.refusal import Refusal
+from sandbox.web import answers
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1/payments")
 
@@ -65,7 +68,7 @@ def _record_call(
     connection.execute(
         "INSERT INTO create_calls (merchant, merchant_reference, idempotency_key, body_sha256, at)"
         " VALUES (?, ?, ?, ?, ?)",
-        (merchant, reference, key, hashlib.sha256(raw).hexdigest(), moments.now()),
+        (merchant, reference, key, hashlib.sha256(raw).hexdigest(), timestamps.now()),
     )
     return scripts.take(connection, "create", reference, order.metadata)
 
@@ -85,7 +88,7 @@ def _create_once(
         return None, answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
     if row is not None:
         return None, answers.plain(row["status"], row["answer"])
-    payment = payments.insert(connection, merchant, order)
+    payment = lifecycle.insert(connection, merchant, order)
     answer = answers.encode(payment.as_json(public_url))
     connection.execute(
         "INSERT INTO idempotency_keys (merchant, key, body_sha256, status, answer) VALUES (?, ?, ?, 201, ?)",
@@ -100,7 +103,7 @@ def fetch(reference: str) -> Response:
     """Give one payment of the calling merchant."""
     store, settings, _ = parts()
     merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
-    payment = _own(payments.find(store.reading(), reference), merchant)
+    payment = _own(lifecycle.find(store.reading(), reference), merchant)
     section = _fetch_section(store, payment.merchant_reference, payment.metadata)
     honest = answers.plain(200, answers.encode(_shown(payment, section, settings.public_url)))
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
@@ -115,14 +118,14 @@ def listing() -> Response:
     after, before = (_moment(name) for name in ("created_after", "created_before"))
     wanted, limit = request.args.get("merchant_reference"), _limit(request.args.get("limit"))
     statement = (
-        f"SELECT seq, {payments.COLUMNS} FROM payments WHERE merchant = :merchant AND seq > :cursor"  # noqa: S608
+        f"SELECT seq, {lifecycle.COLUMNS} FROM payments WHERE merchant = :merchant AND seq > :cursor"  # noqa: S608
         " AND (:wanted IS NULL OR merchant_reference = :wanted)"
         " AND (:after IS NULL OR created_at >= :after) AND (:before IS NULL OR created_at < :before)"
         " ORDER BY seq LIMIT :limit"
     )
     values = {"merchant": merchant, "cursor": _cursor(), "wanted": wanted, "after": after, "before": before}
     rows = connection.execute(statement, values | {"limit": limit + 1}).fetchall()
-    found = [payments.from_row(row) for row in rows[:limit]]
+    found = [lifecycle.from_row(row) for row in rows[:limit]]
     section = None if wanted is None else _fetch_section(store, wanted, found[0].metadata if found else {})
     paired = [(payment, section if wanted is not None else _listed_section(connection, payment)) for payment in found]
     shown = [_shown(payment, said, settings.public_url) for payment, said in paired if not _hidden(said)]
@@ -159,7 +162,7 @@ def _shown(payment: Payment, section: dict[str, Any] | None, public_url: str) ->
 def pay(reference: str) -> Response:
     """Pay what is still open, or the amount and currency of the body."""
     store, settings, _ = parts()
-    body = orders.read_object(request.get_data(), ("amount", "currency", "even_if_ended"))
+    body = json_input.read_object(request.get_data(), ("amount", "currency", "even_if_ended"))
     late = body.get("even_if_ended", False)
     if not isinstance(late, bool):
         raise Refusal(422, "invalid_field", "even_if_ended must be true or false")
@@ -167,7 +170,7 @@ def pay(reference: str) -> Response:
         payment = _reachable(connection, reference)
         currency = None if body.get("currency") is None else amounts.parse_currency(body["currency"])
         minor = _minor(body, currency or payment.received_currency or payment.currency)
-        paid = payments.capture(connection, payment, minor, currency, even_if_ended=late)
+        paid = lifecycle.capture(connection, payment, minor, currency, even_if_ended=late)
     return answers.plain(200, answers.encode(paid.as_json(settings.public_url)))
 
 
@@ -175,11 +178,11 @@ def pay(reference: str) -> Response:
 def decline(reference: str) -> Response:
     """End an open payment as declined, with the body's message if it has one."""
     store, settings, _ = parts()
-    message = orders.read_object(request.get_data(), ("message",)).get("message")
+    message = json_input.read_object(request.get_data(), ("message",)).get("message")
     if message is not None and not isinstance(message, str):
         raise Refusal(422, "invalid_field", "message must be a text")
     with store.writing() as connection:
-        declined = payments.decline(connection, _reachable(connection, reference), message)
+        declined = lifecycle.decline(connection, _reachable(connection, reference), message)
     return answers.plain(200, answers.encode(declined.as_json(settings.public_url)))
 
 
@@ -187,9 +190,9 @@ def decline(reference: str) -> Response:
 def commit(reference: str) -> Response:
     """Let the customer commit to a method that settles days later."""
     store, settings, _ = parts()
-    orders.read_object(request.get_data())
+    json_input.read_object(request.get_data())
     with store.writing() as connection:
-        committed = payments.commit(connection, _reachable(connection, reference))
+        committed = lifecycle.commit(connection, _reachable(connection, reference))
     return answers.plain(200, answers.encode(committed.as_json(settings.public_url)))
 
 
@@ -197,11 +200,11 @@ def commit(reference: str) -> Response:
 def refund(reference: str) -> Response:
     """Give back all that is left, or the body's amount."""
     store, settings, _ = parts()
-    body = orders.read_object(request.get_data(), ("amount",))
+    body = json_input.read_object(request.get_data(), ("amount",))
     with store.writing() as connection:
         payment = _reachable(connection, reference)
         minor = _minor(body, payment.received_currency or payment.currency)
-        refunded = payments.refund(connection, payment, minor)
+        refunded = lifecycle.refund(connection, payment, minor)
     return answers.plain(200, answers.encode(refunded.as_json(settings.public_url)))
 
 
@@ -209,7 +212,7 @@ def refund(reference: str) -> Response:
 def cancel(reference: str) -> Response:
     """End an open payment as cancelled; a cancelled one is given as it is."""
     store, settings, _ = parts()
-    orders.read_object(request.get_data())
+    json_input.read_object(request.get_data())
     with store.writing() as connection:
         payment = _reachable(connection, reference)
         plan = scripts.take(connection, "cancel", payment.merchant_reference, payment.metadata)
@@ -222,12 +225,12 @@ def _cancelled(
     connection: sqlite3.Connection, payment: Payment, section: dict[str, Any] | None, public_url: str
 ) -> Response:
     """Cancel as the script lets it; a refusal is an answer here, so that what came before it is committed."""
-    if section is not None and section.get("capture") and payment.status in payments.PAYABLE:
-        payment = payments.capture(connection, payment)
+    if section is not None and section.get("capture") and payment.status in lifecycle.PAYABLE:
+        payment = lifecycle.capture(connection, payment)
     elif answers.hides_effect(section):
         return answers.plain(200, b"{}")
     try:
-        payment = payments.cancel(connection, payment)
+        payment = lifecycle.cancel(connection, payment)
     except Refusal as refusal:
         return answers.error(refusal.status, refusal.code, refusal.message)
     return answers.plain(200, answers.encode(payment.as_json(public_url)))
@@ -236,7 +239,7 @@ def _cancelled(
 def _reachable(connection: sqlite3.Connection, reference: str) -> Payment:
     """Give the payment a customer, or the merchant whose key was sent, may act on. Raise Refusal 401 or 404."""
     merchant = merchants.from_key(connection, request.headers.get("Authorization"))
-    payment = payments.find(connection, reference)
+    payment = lifecycle.find(connection, reference)
     return _own(payment, payment.merchant if merchant is None and payment is not None else merchant)
 
 
@@ -252,7 +255,7 @@ def _minor(body: dict[str, object], currency: str) -> int | None:
 
 def _moment(name: str) -> str | None:
     text = request.args.get(name)
-    return None if text is None else moments.parse(text, name)
+    return None if text is None else timestamps.parse(text, name)
 
 
 def _limit(text: str | None) -> int:

@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from sandbox import deliveries, steps
-from sandbox.store import Store
+from sandbox.delivery import deliveries, steps
+from sandbox.storage.store import Store
 
 _log = logging.getLogger(__name__)
 

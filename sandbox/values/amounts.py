@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sandbox.refusal import Refusal
+from sandbox.values.refusal import Refusal
 
 # ISO 4217 minor units that are not two. A payment app renders amounts with exactly these digits, and a receiver may
 # refuse any other form.

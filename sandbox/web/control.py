@@ -8,9 +8,13 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from sandbox import amounts, answers, deliveries, merchants, payments, scripts, vocabulary
-from sandbox.api import parts
-from sandbox.refusal import Refusal
+from sandbox.delivery import deliveries
+from sandbox.payments import lifecycle, merchants
+from sandbox.scripting import scripts, vocabulary
+from sandbox.values import amounts
+from sandbox.values.refusal import Refusal
+from sandbox.web import answers
+from sandbox.web.api import parts
 
 blueprint = Blueprint("control", __name__, url_prefix="/control")
 
@@ -112,11 +116,11 @@ def truth() -> Response:
         " WHERE ? IS NULL OR merchant_reference = ? GROUP BY merchant_reference ORDER BY min(id)",
         (wanted, wanted),
     )
-    shown = [_truth_of(payments.from_row(row), row["captures"], row["refunds"]) for row in rows]
+    shown = [_truth_of(lifecycle.from_row(row), row["captures"], row["refunds"]) for row in rows]
     return answers.plain(200, answers.encode({"payments": shown, "create_calls": [dict(row) for row in calls]}))
 
 
-def _truth_of(payment: payments.Payment, captures: int, refunds: int) -> dict[str, Any]:
+def _truth_of(payment: lifecycle.Payment, captures: int, refunds: int) -> dict[str, Any]:
     received_currency = payment.received_currency or payment.currency
     return {
         "reference": payment.reference,

@@ -6,8 +6,8 @@ import hashlib
 import sqlite3
 from typing import Any
 
-from sandbox import orders, signing
-from sandbox.refusal import Refusal
+from sandbox.values import json_input, signing
+from sandbox.values.refusal import Refusal
 
 _FIELDS = ("api_key", "provider_id", "webhook_secret")
 _LONGEST_TEXT = 255
@@ -19,7 +19,7 @@ def store(connection: sqlite3.Connection, name: str, raw: bytes) -> dict[str, An
 
     Raise Refusal 400 or 422 for a bad body, 409 when another account has the key.
     """
-    body = orders.read_object(raw, _FIELDS)
+    body = json_input.read_object(raw, _FIELDS)
     for field in _FIELDS:
         value = body.get(field)
         if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():

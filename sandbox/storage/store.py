@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sandbox.schema import SCHEMA, VERSION
+from sandbox.storage.schema import SCHEMA, VERSION
 
 # A process that is being replaced may need this long to let go of the folder.
 _TAKE_OVER_SECONDS = 5.0

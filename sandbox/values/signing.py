@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import hmac
 
-from sandbox.refusal import Refusal
+from sandbox.values.refusal import Refusal
 
 _PREFIX = "whsec_"
 # The specification asks for 24 to 64 bytes of secret.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import vocabulary
+from sandbox.scripting import vocabulary
 
 
 @dataclass(frozen=True, slots=True)

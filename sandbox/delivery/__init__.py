@@ -1,0 +1,1 @@
+"""Background threads: they deliver due webhooks and run due steps of scripts."""

@@ -1,0 +1,1 @@
+"""Scripts: which payments shall misbehave, and how."""

@@ -1,0 +1,1 @@
+"""Values of requests and rows: amounts, timestamps, checked fields, signatures; and how a request is refused."""
