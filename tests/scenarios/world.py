@@ -20,7 +20,7 @@ from app.services.operators import resolve
 from app.services.payments import provider_calls, queries
 from app.services.records import notifications
 from app.services.upkeep import sweep
-from app.services.verification import Report, prove
+from app.services.verification import ProofReport, prove
 from app.services.webhooks import settle
 from models import Database
 from testbed.servers import Servers
@@ -83,7 +83,7 @@ class House:
             self.database.arm(*crash)
         return world
 
-    def prove(self) -> Report:
+    def prove(self) -> ProofReport:
         """Seal what is not sealed, and prove the whole of the books."""
         seals.seal_due(self.stack.runtime)
         return prove(self.database, "full")

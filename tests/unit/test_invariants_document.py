@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _in_code(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (invariant, statement) of every check and breach that a module makes."""
+    """Yield (invariant, statement) of every check and violation that a module makes."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     constants = {
         target.id: node.value
@@ -22,7 +22,7 @@ def _in_code(path: Path) -> Iterator[tuple[str, str]]:
     }
     for node in ast.walk(tree):
         match node:
-            case ast.Call(ast.Name("check" | "Breach"), [ast.Constant(str(name)), statement, *_]):
+            case ast.Call(ast.Name("check" | "Violation"), [ast.Constant(str(name)), statement, *_]):
                 found = constants[statement.id] if isinstance(statement, ast.Name) else statement
                 assert isinstance(found, ast.Constant), f"{path}:{node.lineno}: the statement is no constant"
                 yield name, str(found.value)

@@ -16,13 +16,13 @@ from app.services import verification
 from app.services.audit_chain import heads as seal_heads
 from app.services.audit_chain.heads import HeadFileError
 from app.services.tenants.tenants import find_tenant
-from app.services.verification import Report
-from app.services.verification.checks import Breach
+from app.services.verification import ProofReport
+from app.services.verification.checks import Violation
 
 # Of each broken invariant this many rows are printed; --json has more.
 ROWS_PRINTED = 10
 
-_HEADS = "the chain of seals goes on from the head that was kept outside the database"
+_HEADS = "the chain of seals continues from the head that was kept outside the database"
 
 
 @click.command("verify")
@@ -52,7 +52,7 @@ def command(full: bool, tenant: str | None, check_head: Path | None, write_head:
     sys.exit(0 if report.is_whole else 1)
 
 
-def _prove(runtime: Runtime, full: bool, tenant: str | None) -> Report:
+def _prove(runtime: Runtime, full: bool, tenant: str | None) -> ProofReport:
     tenant_id = find_tenant(runtime, tenant) if tenant else None
     mode = "full" if full else verification.choose_mode(runtime.database)
     screen = console(stderr=True)
@@ -68,7 +68,7 @@ def _prove(runtime: Runtime, full: bool, tenant: str | None) -> Report:
         return verification.prove(runtime.database, mode, tenant_id, progress=progress)
 
 
-def _check_heads(runtime: Runtime, report: Report, path: Path) -> None:
+def _check_heads(runtime: Runtime, report: ProofReport, path: Path) -> None:
     wanted = None if report.tenant_id is None else str(report.tenant_id)
     try:
         heads = [head for head in seal_heads.load_heads(path).values() if wanted in (None, head.tenant_id)]
@@ -78,7 +78,7 @@ def _check_heads(runtime: Runtime, report: Report, path: Path) -> None:
     report.count("kept heads", len(heads))
 
 
-def _write_heads(runtime: Runtime, report: Report, path: Path) -> None:
+def _write_heads(runtime: Runtime, report: ProofReport, path: Path) -> None:
     # What contradicts a head that was kept is as broken as if it had been asked for.
     heads = seal_heads.read_heads(runtime.database, report.tenant_id)
     try:
@@ -87,17 +87,17 @@ def _write_heads(runtime: Runtime, report: Report, path: Path) -> None:
         raise click.ClickException(str(error)) from None
 
 
-def _add_broken(report: Report, heads: list[seal_heads.Head]) -> None:
+def _add_broken(report: ProofReport, heads: list[seal_heads.Head]) -> None:
     report.add(
-        Breach("I12", _HEADS, f"tenant {head.tenant_id}, seal {head.number}", "cut off, or written anew")
+        Violation("I12", _HEADS, f"tenant {head.tenant_id}, seal {head.number}", "cut off, or written anew")
         for head in heads
     )
 
 
-def print_report(report: Report) -> None:
+def print_report(report: ProofReport) -> None:
     """Print the verdict in one line, then each broken invariant with its first rows."""
-    for each in sorted(report.broken.values(), key=lambda broken: (int(broken.invariant[1:]), broken.what)):
-        click.echo(f"{each.invariant} does not hold: {each.what} ({each.count} rows)")
+    for each in sorted(report.broken.values(), key=lambda broken: (int(broken.invariant[1:]), broken.statement)):
+        click.echo(f"{each.invariant} does not hold: {each.statement} ({each.count} rows)")
         for row in each.rows[:ROWS_PRINTED]:
             click.echo(printable(f"    {row['subject']}: {row['detail']}".rstrip(": ")))
         if each.count > ROWS_PRINTED:

@@ -1,15 +1,19 @@
-"""What must hold of wallets and their entries, of webhooks, of notifications' numbers, and of audit rows.
+"""Checks of wallets and their entries, webhooks, notification numbers, audit rows and waiting work.
 
-Every query takes `ids`, the rows to look at, but for those of `SUMS`, which look at all wallets of one moment.
+Each query takes `ids`, the rows to check, unless the comment above its group names other parameters.
 """
 
 from __future__ import annotations
 
-from app.services.verification.checks import check, fill
+from functools import partial
+
+from app.services.verification import checks
+from app.services.verification.checks import fill
 from app.services.verification.drops import AUDIT_SINCE, DROPPED
 
-_PARTS = {"these": "any(cast(:ids as uuid[]))"}
+check = partial(checks.check, these="any(cast(:ids as uuid[]))")
 
+# These read all rows of one moment, of `tenant_id` or of all tenants where it is null.
 SUMS = (
     check(
         "I1",
@@ -35,14 +39,13 @@ WALLETS = (
         where w.id = $these and (w.balance_minor, w.version)
             <> (coalesce(e.balance_after_minor, 0), coalesce(e.wallet_version, 0))
         """,
-        **_PARTS,
     ),
 )
 
 ENTRIES = (
     check(
         "I2",
-        "each entry goes on from the balance and the version of the one before",
+        "each entry continues from the balance and the version of the one before",
         """
         select e.id as subject, format('wallet %s, version %s: %s, then %s; before: %s', e.wallet_id, e.wallet_version,
             e.balance_before_minor, e.balance_after_minor, coalesce(b.balance_after_minor::text, 'none')) as detail
@@ -52,7 +55,6 @@ ENTRIES = (
             or e.balance_before_minor is distinct from
                case when e.wallet_version = 1 then 0 else b.balance_after_minor end)
         """,
-        **_PARTS,
     ),
     check(
         "I2",
@@ -64,16 +66,14 @@ ENTRIES = (
           on o.wallet_id = e.wallet_id and o.wallet_version = e.wallet_version and o.id <> e.id
         where e.id = $these
         """,
-        **_PARTS,
     ),
     check(
         "I3",
-        "an entry is of a payment that is there",
+        "the payment of an entry exists",
         """
         select e.id as subject, format('payment %s', e.payment_id) as detail from wallet_transactions e
         where e.id = $these and not exists (select from payment_transactions p where p.id = e.payment_id)
         """,
-        **_PARTS,
     ),
     check(
         "I13",
@@ -83,7 +83,6 @@ ENTRIES = (
         from wallet_transactions e left join wallets w on w.id = e.wallet_id
         where e.id = $these and (w.tenant_id, w.currency) is distinct from (e.tenant_id, e.currency)
         """,
-        **_PARTS,
     ),
 )
 
@@ -95,7 +94,6 @@ WEBHOOKS = (
         select h.id as subject, format('%s of provider %s', h.external_id, h.provider_id) as detail
         from payment_webhooks h where h.id = $these and h.body_sha256 <> sha256(h.body)
         """,
-        **_PARTS,
     ),
     check(
         "I5",
@@ -107,7 +105,6 @@ WEBHOOKS = (
         where h.id = $these and h.conflicts_with is null
           and (k.tenant_id, k.body_sha256) is distinct from (h.tenant_id, h.body_sha256)
         """,
-        **_PARTS,
     ),
     check(
         "I6",
@@ -120,7 +117,6 @@ WEBHOOKS = (
             or (h.conflicts_with is not null
                 and (h.body_sha256 = k.body_sha256 or h.verdict is distinct from 'conflict')))
         """,
-        **_PARTS,
     ),
     check(
         "I5",
@@ -133,7 +129,6 @@ WEBHOOKS = (
             or (h.status <> 'pending' and (h.verdict is null or h.settled_at is null))
             or (h.status = 'failed') <> coalesce(h.status <> 'pending' and h.verdict = 'dead_letter', false))
         """,
-        **_PARTS,
     ),
     check(
         "I5",
@@ -146,7 +141,6 @@ WEBHOOKS = (
           and not exists (select from dead_letters d where d.tenant_id = h.tenant_id and d.payment_id = h.payment_id
                           and d.case_key is not null)
         """,
-        **_PARTS,
     ),
     check(
         "I11",
@@ -160,7 +154,6 @@ WEBHOOKS = (
               and a.at between h.received_at - interval '1 day' and h.settled_at + interval '1 day'
               and a.detail->>'webhook_id' = h.id::text and a.detail->>'verdict' = h.verdict)
         """,
-        **_PARTS,
         since=fill(AUDIT_SINCE, tenant="h.tenant_id"),
     ),
     check(
@@ -171,11 +164,10 @@ WEBHOOKS = (
         from payment_webhooks h left join payment_providers p on p.id = h.provider_id
         where h.id = $these and p.tenant_id is distinct from h.tenant_id
         """,
-        **_PARTS,
     ),
 )
 
-# Takes `providers` and `externals`, the two columns of the keys to look at.
+# Take `providers` and `externals`: the key columns of the rows, one array each.
 KEYS = (
     check(
         "I5",
@@ -193,13 +185,13 @@ KEYS = (
     ),
 )
 
-# Takes `tenants` and `numbers`, the two columns of the numbers to look at.
+# Take `tenants` and `numbers`: the key columns of the rows, one array each.
 NUMBERS = (
     check(
         "I14",
         "a tenant's notifications are numbered 1, 2, 3, ... without a gap",
         """
-        select format('tenant %s, number %s', d.tenant_id, d.number) as subject, 'there is none before it' as detail
+        select format('tenant %s, number %s', d.tenant_id, d.number) as subject, 'no number before it' as detail
         from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as d(tenant_id, number)
         where d.number <> 1 and not exists (select from notification_numbers b
             where b.tenant_id = d.tenant_id and b.number = d.number - 1)
@@ -233,16 +225,16 @@ COUNTERS = (
                            order by number desc limit 1) as d on true
         where t.id = $these and coalesce(c.last_number, 0) <> coalesce(d.number, 0)
         """,
-        **_PARTS,
     ),
 )
 
-# Takes `ids`, the audit rows to look at, and `first` and `last`, the range of ids that they are all of.
+# Take `ids`, the audit rows, and `first` and `last`, the lowest and the highest of them.
 AUDIT = (
     check(
         "I11",
         "every audit row is in one seal, or waits for it",
         """
+        -- the rows that seals name or audit_work lists, within the range of ids
         with sealed as (
             select s.tenant_id, r.audit_id from audit_seals s cross join lateral unnest(s.audit_ids) as r(audit_id)
             where s.last_audit_id >= :first and s.first_audit_id <= :last
@@ -257,7 +249,7 @@ AUDIT = (
     ),
     check(
         "I11",
-        "an audit row tells of a payment that is there",
+        "the payment of an audit row exists",
         """
         select a.id as subject, format('%s of payment %s', a.kind, a.payment_id) as detail from audit_logs a
         where a.id = any(cast(:ids as bigint[])) and a.kind in ('payment_created', 'decision', 'provider_call')
@@ -266,12 +258,13 @@ AUDIT = (
     ),
 )
 
+# Take `tenant_id`; null reads the work of all tenants.
 WAITING = (
     check(
         "I11",
-        "what waits for its seal is there",
+        "an audit row that waits for its seal exists",
         """
-        select w.audit_id as subject, 'gone before it was sealed' as detail from audit_work w
+        select w.audit_id as subject, 'missing before it was sealed' as detail from audit_work w
         where (cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id)
           and not exists (select from audit_logs a
                           where a.id = w.audit_id and a.at = w.audit_at and a.tenant_id = w.tenant_id)
@@ -279,7 +272,7 @@ WAITING = (
     ),
     check(
         "I16",
-        "work that waits is about something that is there and not done yet",
+        "waiting work is about a row that exists and is not done yet",
         """
         select w.id::text as subject, w.kind as detail from (
             select w.webhook_id as id, 'webhook' as kind, w.tenant_id from webhook_work w where not exists (

@@ -1,4 +1,4 @@
-"""Reads a tenant's chain of seals again: every link, and every audit row that it names."""
+"""Verification of a tenant's chain of seals: each link, and each audit row that a seal names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import FIRST_SHA256, Seal, find_changed, hash_rows
 from app.services.audit_chain.seals import AUDIT_TEXT, SEAL_COLUMNS, hash_audit_rows
-from app.services.verification.checks import Breach
+from app.services.verification.checks import Violation
 from app.services.verification.drops import read_dropped_seals
 
-# Seals of one snapshot: with all their rows some ten thousand, which are read and hashed in a fraction of a second.
+# Bounds of one snapshot: reading and hashing ten thousand rows takes a fraction of a second.
 SEALS_MAX = 100
 ROWS_MAX = 10_000
 
@@ -29,12 +29,12 @@ _ROWS = text(f"select {AUDIT_TEXT} from audit_logs a where a.id = any(cast(:ids 
 
 _LINKS = "seals are numbered without a gap, and each is chained to the one before"
 _CONTENT = "a sealed audit row is as it was sealed"
-_PRESENT = "a sealed audit row is there"
+_PRESENT = "a sealed audit row exists"
 
 
 @dataclass(slots=True)
-class Place:
-    """How far a chain has been read: the seal's number and hash, and how many rows are sealed up to it."""
+class ChainPosition:
+    """How far a chain was read: the last seal's number and hash, and the number of rows sealed up to it."""
 
     number: int = 0
     sha256: bytes = FIRST_SHA256
@@ -42,53 +42,57 @@ class Place:
 
 
 @dataclass(slots=True)
-class Stretch:
-    """What some seals of a chain have shown: where they end, what is broken, and what their rows are about."""
+class ChainSegment:
+    """Result of reading consecutive seals: their end, their violations, and the payments of their rows."""
 
-    end: Place
+    end: ChainPosition
     seals: int = 0
     rows: int = 0
-    breaches: list[Breach] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
     payment_ids: set[uuid.UUID] = field(default_factory=set)
 
 
-def find_place(connection: Connection, tenant_id: uuid.UUID, number: int, sha256: bytes) -> tuple[Place, list[Breach]]:
-    """Return the place after seal `number`, or the chain's beginning and a breach where that is not the same seal."""
+def find_position(
+    connection: Connection, tenant_id: uuid.UUID, number: int, sha256: bytes
+) -> tuple[ChainPosition, list[Violation]]:
+    """Return the position after seal `number`; the chain's beginning and a violation where its hash is another."""
     if number == 0:
-        return Place(), []
+        return ChainPosition(), []
     row = connection.execute(_SEAL, {"tenant_id": tenant_id, "number": number}).first()
     if row is not None and bytes(row.seal_sha256) == sha256:
-        return Place(number, sha256, row.last_position), []
-    said = "is gone" if row is None else "is another one now"
-    return Place(), [Breach("I11", "the chain goes on from what was proved", _seal_name(tenant_id, number), said)]
+        return ChainPosition(number, sha256, row.last_position), []
+    detail = "is missing" if row is None else "has another hash"
+    return ChainPosition(), [
+        Violation("I11", "the chain continues from what was proved", _seal_name(tenant_id, number), detail)
+    ]
 
 
-def read_stretch(connection: Connection, tenant_id: uuid.UUID, after: Place) -> Stretch:
-    """Read and prove the next seals after a place; an empty stretch means that the end is reached."""
+def read_segment(connection: Connection, tenant_id: uuid.UUID, after: ChainPosition) -> ChainSegment:
+    """Read and verify the next seals after a position; a segment without seals means the end of the chain."""
     parameters = {"tenant_id": tenant_id, "after": after.number, "seals": SEALS_MAX, "rows": ROWS_MAX}
     seals = connection.execute(_SEALS, parameters).mappings().all()
-    stretch = Stretch(after)
+    segment = ChainSegment(after)
     if not seals:
-        return stretch
+        return segment
     dropped = read_dropped_seals(connection, tenant_id)
     held = [seal for seal in seals if not any(range_.has(seal["number"]) for range_ in dropped)]
     ids = [audit_id for seal in held for audit_id in seal["audit_ids"]]
     rows = {row["id"]: row for row in connection.execute(_ROWS, {"ids": ids}).mappings()}
     for seal in seals:
-        stretch.breaches += _check_link(tenant_id, seal, stretch.end)
+        segment.violations += _check_link(tenant_id, seal, segment.end)
         if seal in held:
-            stretch.breaches += _check_rows(tenant_id, seal, rows)
-        stretch.end = Place(seal["number"], bytes(seal["seal_sha256"]), seal["last_position"])
-    stretch.seals, stretch.rows = len(seals), len(ids)
-    stretch.payment_ids = {uuid.UUID(row["payment_id"]) for row in rows.values() if row["payment_id"]}
-    return stretch
+            segment.violations += _check_rows(tenant_id, seal, rows)
+        segment.end = ChainPosition(seal["number"], bytes(seal["seal_sha256"]), seal["last_position"])
+    segment.seals, segment.rows = len(seals), len(ids)
+    segment.payment_ids = {uuid.UUID(row["payment_id"]) for row in rows.values() if row["payment_id"]}
+    return segment
 
 
 def _seal_name(tenant_id: uuid.UUID, number: int) -> str:
     return f"tenant {tenant_id}, seal {number}"
 
 
-def _check_link(tenant_id: uuid.UUID, row: RowMapping, before: Place) -> list[Breach]:
+def _check_link(tenant_id: uuid.UUID, row: RowMapping, before: ChainPosition) -> list[Violation]:
     wrong = []
     if row["number"] != before.number + 1:
         wrong.append(f"follows seal {before.number}")
@@ -109,20 +113,20 @@ def _check_link(tenant_id: uuid.UUID, row: RowMapping, before: Place) -> list[Br
         sealed_at=row["sealed_at"],
     )
     if seal.sha256 != bytes(row["seal_sha256"]):
-        wrong.append("does not hash to what it says")
-    return [Breach("I11", _LINKS, _seal_name(tenant_id, row["number"]), ", ".join(wrong))] if wrong else []
+        wrong.append("does not match its hash")
+    return [Violation("I11", _LINKS, _seal_name(tenant_id, row["number"]), ", ".join(wrong))] if wrong else []
 
 
-def _check_rows(tenant_id: uuid.UUID, seal: RowMapping, rows: dict[int, RowMapping]) -> list[Breach]:
+def _check_rows(tenant_id: uuid.UUID, seal: RowMapping, rows: dict[int, RowMapping]) -> list[Violation]:
     ids = seal["audit_ids"]
     name = _seal_name(tenant_id, seal["number"])
     missing = [audit_id for audit_id in ids if audit_id not in rows]
-    breaches = [Breach("I11", _PRESENT, f"audit row {audit_id}", name) for audit_id in missing]
+    violations = [Violation("I11", _PRESENT, f"audit row {audit_id}", name) for audit_id in missing]
     marks = bytes(seal["row_marks"])
     if missing:
-        return breaches
+        return violations
     hashes = hash_audit_rows([rows[audit_id] for audit_id in ids])
     if hash_rows(hashes) != bytes(seal["rows_sha256"]):
         changed = find_changed(ids, hashes, marks)
-        breaches += [Breach("I11", _CONTENT, f"audit row {audit_id}", name) for audit_id in changed]
-    return breaches
+        violations += [Violation("I11", _CONTENT, f"audit row {audit_id}", name) for audit_id in changed]
+    return violations

@@ -1,4 +1,4 @@
-"""What a check is: one query that finds what breaks an invariant, within some rows."""
+"""A check: one query that finds the rows that break an invariant, among given rows."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
-# Of one kind of breach this many rows are read per chunk: enough to see what it is, not the whole table.
+# Rows read per check and chunk: enough to recognise the fault without reading a whole table of violations.
 ROWS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
-    """One row that breaks an invariant: what is broken, which row, and what it says."""
+class Violation:
+    """A row that breaks an invariant: the statement that is false, the row, and its values."""
 
     invariant: str
-    what: str
+    statement: str
     subject: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A query that gives `subject` and `detail` of every row that breaks `invariant`; `what` says how."""
+    """A query for `subject` and `detail` of each row for which `statement`, a part of `invariant`, is false."""
 
     invariant: str
-    what: str
+    statement: str
     query: TextClause
 
-    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Breach]:
-        """Return what is broken among the rows that `parameters` name, at most ROWS_MAX of them."""
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> list[Violation]:
+        """Return the violations among the rows that `parameters` name, at most ROWS_MAX."""
         rows = connection.execute(self.query, parameters)
-        return [Breach(self.invariant, self.what, str(row.subject), str(row.detail or "")) for row in rows]
+        return [Violation(self.invariant, self.statement, str(row.subject), str(row.detail or "")) for row in rows]
 
 
 def fill(query: str, /, **parts: str) -> str:
-    """Return `query` with each `$name` replaced by the part of that name; parts are constants of this package."""
+    """Return `query` with each `$name` replaced by the part of that name; parts are constants of the code."""
     return Template(query).substitute(parts)
 
 
-def check(invariant: str, what: str, query: str, /, **parts: str) -> Check:
-    """Return a check; `query` must give the columns `subject` and `detail`, `$name` in it is one of `parts`."""
+def check(invariant: str, statement: str, query: str, /, **parts: str) -> Check:
+    """Return a check; `query` must return `subject` and `detail`, and each `$name` in it is one of `parts`."""
     limited = "select subject, detail from ($query) as found limit $rows"
-    return Check(invariant, what, text(fill(limited, query=fill(query, **parts), rows=str(ROWS_MAX))))
+    return Check(invariant, statement, text(fill(limited, query=fill(query, **parts), rows=str(ROWS_MAX))))
 
 
-def run_all(checks: Iterable[Check], connection: Connection, parameters: Mapping[str, Any]) -> list[Breach]:
-    """Return what the checks find, in their order."""
-    return [breach for each in checks for breach in each.run(connection, parameters)]
+def run_all(checks: Iterable[Check], connection: Connection, parameters: Mapping[str, Any]) -> list[Violation]:
+    """Return the violations that the checks find, in the order of the checks."""
+    return [violation for each in checks for violation in each.run(connection, parameters)]

@@ -1,4 +1,4 @@
-"""What was dropped with a partition: what may be missing, and that each drop stands in the chain of seals."""
+"""Dropped partitions: which rows may be missing, and checks that each drop is recorded in the chain of seals."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import FIRST_SHA256
 from app.services.partitions.record import DETAIL, HASHED, hash_record
-from app.services.verification.checks import Breach, check
+from app.services.verification.checks import Violation, check
 from models.partitions import PARTITIONED
 
-# Before this moment a tenant's rows of a table may be missing: partitions are dropped from the oldest on.
+# A tenant's rows of a table from before this time may be missing: partitions are dropped from the oldest on.
 _SINCE = (
     "coalesce((select max(g.ends_at) from dropped_partitions g"
     " where g.tenant_id = $tenant and g.table_name = '{table}'), '-infinity')"
 )
 AUDIT_SINCE = _SINCE.format(table="audit_logs")
 NOTIFICATIONS_SINCE = _SINCE.format(table="notifications")
-# Whether a row of a table that is cut by its ids was dropped.
+# Whether a row was dropped, for tables partitioned by id.
 DROPPED = (
     "exists (select from dropped_partitions g where g.tenant_id = $tenant and g.table_name = '$table'"
     " and $id >= first_id(g.begins_at) and $id < first_id(g.ends_at))"
 )
 
-# Each takes `ids`, the tenants to look at.
+# Each takes `ids`, the tenants to check.
 DROPS = (
     check(
         "I11",
@@ -50,7 +50,7 @@ DROPS = (
     check(
         "I11",
         "the seals of dropped audit rows are as many rows as were dropped",
-        # Positions count a tenant's sealed rows without a gap, so that two seals tell of all between them.
+        # Positions number a tenant's sealed rows without a gap: two seals give the number of rows between them.
         """
         select format('tenant %s, audit_logs from %s', g.tenant_id, g.begins_at::date) as subject,
                format('%s rows dropped, seals %s to %s', g.row_count, g.first_seal, g.last_seal) as detail
@@ -65,13 +65,13 @@ DROPS = (
     ),
 )
 
-_TOLD = "each drop is told by an audit row in the chain of seals, and chained to the one before"
+_RECORDED = "each drop is recorded by an audit row in the chain of seals, and chained to the one before"
 _RECORDS = text(
     f"""
     select d.table_name, d.begins_at, d.previous_sha256, {HASHED},
            exists (select from audit_logs a where a.id = d.audit_id and a.at = d.audit_at
                    and a.tenant_id = d.tenant_id and a.actor = d.actor and a.kind = 'partition_dropped'
-                   and a.payment_id is null and a.payment_version is null and a.detail = {DETAIL}) as is_told,
+                   and a.payment_id is null and a.payment_version is null and a.detail = {DETAIL}) as is_recorded,
            exists (select from audit_work w where w.tenant_id = d.tenant_id and w.audit_id = d.audit_id)
            or exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.last_audit_id >= d.audit_id
                       and s.first_audit_id <= d.audit_id and d.audit_id = any(s.audit_ids)) as is_chained
@@ -84,7 +84,7 @@ _SEALS = text(
 )
 
 
-# The snapshot's own view of the catalogue, beside the present one.
+# pg_inherits is read in the snapshot, to_regclass in the present catalogue.
 _IS_BEHIND = text(
     "select exists (select from pg_inherits i join pg_class p on p.oid = i.inhparent"
     " join pg_class c on c.oid = i.inhrelid"
@@ -94,51 +94,53 @@ _IS_BEHIND = text(
 
 @dataclass(frozen=True, slots=True)
 class DroppedSeals:
-    """The seals whose rows went with one partition: a range but for those whose rows are of a later month."""
+    """The seals whose rows were dropped with one partition: a range, less those with rows of a later month."""
 
     first: int
     last: int
     kept: frozenset[int]
 
     def has(self, number: int) -> bool:
-        """Tell whether the rows of this seal were among them."""
+        """Return whether the rows of this seal were dropped."""
         return self.first <= number <= self.last and number not in self.kept
 
 
 def read_dropped_seals(connection: Connection, tenant_id: uuid.UUID) -> list[DroppedSeals]:
-    """Return which of a tenant's seals have lost their rows to drops."""
+    """Return the seals of a tenant whose rows were dropped."""
     rows = connection.execute(_SEALS, {"tenant_id": tenant_id})
     return [DroppedSeals(row.first_seal, row.last_seal, frozenset(row.kept_seals)) for row in rows]
 
 
 def is_behind_drop(connection: Connection) -> bool:
-    """Tell whether the snapshot of `connection` is older than the end of a partition.
+    """Return whether a partition was dropped after the snapshot of `connection` was taken.
 
-    A dropped table is gone at once, for older snapshots too, which do not see the record of it yet.
+    The table is gone for older snapshots too, but they do not see the record of the drop.
     """
     return bool(connection.execute(_IS_BEHIND, {"tables": list(PARTITIONED)}).scalar_one())
 
 
-def check_records(connection: Connection, tenant_ids: Sequence[uuid.UUID]) -> list[Breach]:
-    """Check that each tenant's drops follow one from the other, and that the last is told by the audit as it is.
+def check_records(connection: Connection, tenant_ids: Sequence[uuid.UUID]) -> list[Violation]:
+    """Check that each tenant's drops are chained, and that the audit row of the last one matches its record.
 
-    The audit rows of earlier ones may have gone with later drops; the last one stands for them.
+    The audit rows of earlier drops may have been dropped themselves; the chain of hashes covers them.
     """
     rows = connection.execute(_RECORDS, {"ids": list(tenant_ids)}).mappings().all()
-    return [breach for _, group in groupby(rows, key=itemgetter("tenant_id")) for breach in _check_chain(list(group))]
+    return [
+        violation for _, group in groupby(rows, key=itemgetter("tenant_id")) for violation in _check_chain(list(group))
+    ]
 
 
-def _check_chain(rows: list[RowMapping]) -> Iterator[Breach]:
+def _check_chain(rows: list[RowMapping]) -> Iterator[Violation]:
     before = FIRST_SHA256
     for row in rows:
         wrong = []
         if bytes(row["previous_sha256"]) != before:
-            wrong.append("does not follow the one before")
-        if row is rows[-1] and not row["is_told"]:
-            wrong.append(f"audit row {row['audit_id']} does not say so")
+            wrong.append("is not chained to the one before")
+        if row is rows[-1] and not row["is_recorded"]:
+            wrong.append(f"audit row {row['audit_id']} does not match it")
         if not row["is_chained"]:
             wrong.append("is in no seal")
         if wrong:
             name = f"tenant {row['tenant_id']}, {row['table_name']} from {row['begins_at']:%Y-%m-%d}"
-            yield Breach("I11", _TOLD, name, ", ".join(wrong))
+            yield Violation("I11", _RECORDED, name, ", ".join(wrong))
         before = hash_record(row)

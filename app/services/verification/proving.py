@@ -1,4 +1,4 @@
-"""One proof of the books: the whole of them, or what has been sealed since the last proof."""
+"""One proof of the books, either of all rows or of what was sealed since the last proof."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sqlalchemy import Connection, text
 
 from app.core.payment import format_time
 from app.services.verification import books
-from app.services.verification.chain import Place, Stretch, find_place, read_stretch
-from app.services.verification.checks import Breach, run_all
+from app.services.verification.chain import ChainPosition, ChainSegment, find_position, read_segment
+from app.services.verification.checks import Violation, run_all
 from app.services.verification.drops import DROPS, check_records, is_behind_drop
 from app.services.verification.walking import (
     CHUNK_ROWS,
@@ -32,30 +32,30 @@ from models import Database
 
 Mode = Literal["full", "incremental"]
 
-# Of one kind of breach this many rows are kept in a report; the count goes on.
+# Rows kept in a report for each broken invariant: enough to find the cause. All are counted.
 ROWS_KEPT = 50
-# A webhook's id is made before its row is committed: this much older ones may still have come later.
+# A webhook's id is made before its row is committed, within ten minutes: an incremental proof reads that much again.
 LATE_SECONDS = 600
-# Partitions are dropped one by one, each within parts of a second; a chunk is read in about as long.
-LOOKS_MAX = 10
+# A chunk is read again if a partition was dropped meanwhile. Drops and reads of a chunk each take less than a second.
+READS_MAX = 10
 
 
 @dataclass(slots=True)
-class Broken:
-    """One broken invariant: how, how many rows break it, and the first of them as (row, what it says)."""
+class BrokenInvariant:
+    """A statement of an invariant that is false: the number of rows that break it, and the first of these."""
 
     invariant: str
-    what: str
+    statement: str
     count: int = 0
     rows: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class TenantPlace:
-    """How far one tenant's books are proved."""
+class TenantProgress:
+    """How far one tenant's books are proved; `is_clean` is false once a proof found a violation."""
 
-    chain: Place = field(default_factory=Place)
-    # Proved up to this number before; numbers given when this proof began, which it will have walked over.
+    chain: ChainPosition = field(default_factory=ChainPosition)
+    # The last number proved before, and the last number given when this proof began.
     notification_number: int = 0
     numbered: int = 0
     webhooks_until: datetime.datetime = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -63,8 +63,8 @@ class TenantPlace:
 
 
 @dataclass(slots=True)
-class Report:
-    """What a proof has found. It proves nothing beyond what it has reached: `is_complete` says whether that is all."""
+class ProofReport:
+    """The result of a proof; it covers all of the books only if `is_complete`."""
 
     mode: Mode
     tenant_id: uuid.UUID | None
@@ -72,20 +72,22 @@ class Report:
     seconds: float = 0.0
     is_complete: bool = True
     counts: dict[str, int] = field(default_factory=dict)
-    broken: dict[tuple[str, str], Broken] = field(default_factory=dict)
-    places: dict[uuid.UUID, TenantPlace] = field(default_factory=dict)
+    broken: dict[tuple[str, str], BrokenInvariant] = field(default_factory=dict)
+    progress: dict[uuid.UUID, TenantProgress] = field(default_factory=dict)
 
     def count(self, name: str, rows: int) -> None:
-        """Count what was looked at."""
+        """Add to the number of rows read, by the name of the rows."""
         self.counts[name] = self.counts.get(name, 0) + rows
 
-    def add(self, breaches: Iterable[Breach]) -> bool:
-        """Take up what a check has found; return whether it was nothing."""
+    def add(self, violations: Iterable[Violation]) -> bool:
+        """Add the violations that a check found; return whether there were none."""
         found = False
-        for breach in breaches:
+        for violation in violations:
             found = True
-            broken = self.broken.setdefault((breach.invariant, breach.what), Broken(breach.invariant, breach.what))
-            row = {"subject": breach.subject, "detail": breach.detail}
+            broken = self.broken.setdefault(
+                (violation.invariant, violation.statement), BrokenInvariant(violation.invariant, violation.statement)
+            )
+            row = {"subject": violation.subject, "detail": violation.detail}
             if row not in broken.rows:
                 broken.count += 1
                 if len(broken.rows) < ROWS_KEPT:
@@ -94,7 +96,7 @@ class Report:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is broken in what was looked at."""
+        """Whether the rows read show no violation."""
         return not self.broken
 
     @property
@@ -105,8 +107,8 @@ class Report:
     @property
     def verdict(self) -> str:
         """The result in one line."""
-        looked = ", ".join(f"{rows:,} {name}" for name, rows in self.counts.items() if rows) or "nothing new"
-        took = f"{self.mode} proof in {self.seconds:.1f} s: {looked}"
+        read = ", ".join(f"{rows:,} {name}" for name, rows in self.counts.items() if rows) or "nothing new"
+        took = f"{self.mode} proof in {self.seconds:.1f} s: {read}"
         if not self.is_whole:
             return f"BROKEN: {', '.join(self.invariants)} ({took})"
         return f"The books hold ({took})" if self.is_complete else f"The books hold so far; time was up ({took})"
@@ -122,21 +124,21 @@ class Report:
             "seconds": round(self.seconds, 3),
             "counts": self.counts,
             "broken": [
-                {"invariant": each.invariant, "what": each.what, "count": each.count, "rows": each.rows}
-                for each in sorted(self.broken.values(), key=lambda each: (int(each.invariant[1:]), each.what))
+                {"invariant": each.invariant, "what": each.statement, "count": each.count, "rows": each.rows}
+                for each in sorted(self.broken.values(), key=lambda each: (int(each.invariant[1:]), each.statement))
             ],
         }
 
 
 Progress = Callable[[str, int], None]
-_Found = TypeVar("_Found", Chunk, Stretch, list[Breach])
+_Result = TypeVar("_Result", Chunk, ChainSegment, list[Violation])
 
 
 class _Proof:
-    """A proof under way: its report, its deadline, and who is told of its progress."""
+    """A running proof: its report, its deadline, and the receiver of its progress."""
 
     def __init__(
-        self, database: Database, report: Report, seconds_max: float | None, progress: Progress | None
+        self, database: Database, report: ProofReport, seconds_max: float | None, progress: Progress | None
     ) -> None:
         self.database, self.report, self.progress = database, report, progress
         self.deadline = None if seconds_max is None else time.monotonic() + seconds_max
@@ -147,64 +149,64 @@ class _Proof:
             return True
         return False
 
-    def looked(self, name: str, rows: int) -> None:
+    def count(self, name: str, rows: int) -> None:
         self.report.count(name, rows)
         if self.progress is not None and rows:
             self.progress(name, rows)
 
     def walk(self, walk: Walk, tenant_id: uuid.UUID | None, after: dict[str, Any] | None = None) -> bool:
-        """Walk a table to its end or until time is up; return whether nothing was broken."""
-        place: dict[str, Any] | None = {**walk.start, **(after or {})}
+        """Walk a table to its end or until time is up; return whether there was no violation."""
+        cursor: dict[str, Any] | None = {**walk.start, **(after or {})}
         is_clean = True
-        while place is not None and not self.is_time_up():
-            chunk = self._look(partial(read_chunk, walk=walk, after=place, tenant_id=tenant_id))
-            is_clean &= self.report.add(chunk.breaches)
-            self.looked(walk.name, chunk.rows)
-            place = chunk.after
+        while cursor is not None and not self.is_time_up():
+            chunk = self._read(partial(read_chunk, walk=walk, after=cursor, tenant_id=tenant_id))
+            is_clean &= self.report.add(chunk.violations)
+            self.count(walk.name, chunk.rows)
+            cursor = chunk.after
         return is_clean
 
-    def read_chain(self, tenant_id: uuid.UUID, kept: TenantPlace, touched: set[uuid.UUID] | None) -> None:
-        """Read a chain on from the kept place and move that along; `touched` takes up the payments in it."""
+    def read_chain(self, tenant_id: uuid.UUID, kept: TenantProgress, touched: set[uuid.UUID] | None) -> None:
+        """Read a chain from the stored position on and advance that; add the payments of its rows to `touched`."""
         with self.database.snapshot("auditor") as connection:
-            kept.chain, breaches = find_place(connection, tenant_id, kept.chain.number, kept.chain.sha256)
-        kept.is_clean &= self.report.add(breaches)
+            kept.chain, violations = find_position(connection, tenant_id, kept.chain.number, kept.chain.sha256)
+        kept.is_clean &= self.report.add(violations)
         while not self.is_time_up():
-            stretch = self._look(partial(read_stretch, tenant_id=tenant_id, after=kept.chain))
-            if not stretch.seals:
+            segment = self._read(partial(read_segment, tenant_id=tenant_id, after=kept.chain))
+            if not segment.seals:
                 return
-            kept.is_clean &= self.report.add(stretch.breaches)
-            kept.chain = stretch.end
-            self.looked("seals", stretch.seals)
+            kept.is_clean &= self.report.add(segment.violations)
+            kept.chain = segment.end
+            self.count("seals", segment.seals)
             if touched is not None:
-                touched |= stretch.payment_ids
+                touched |= segment.payment_ids
 
     def check_touched(self, touched: set[uuid.UUID]) -> bool:
-        """Check the payments that the new seals tell of, with their wallets; return whether nothing was broken."""
+        """Check the payments of the new seals, with their wallets; return whether there was no violation."""
         is_clean, ids = True, sorted(touched)
         for start in range(0, len(ids), CHUNK_ROWS):
             chunk = ids[start : start + CHUNK_ROWS]
-            is_clean &= self.report.add(self._look(partial(check_payments, ids=chunk)))
-            self.looked("payments", len(chunk))
+            is_clean &= self.report.add(self._read(partial(check_payments, ids=chunk)))
+            self.count("payments", len(chunk))
         return is_clean
 
     def check_moment(self, tenant_ids: list[uuid.UUID], tenant_id: uuid.UUID | None) -> bool:
-        """Check what is true of all rows of one moment and not of one row alone."""
-        return self.report.add(self._look(partial(_check_moment, tenant_ids=tenant_ids, tenant_id=tenant_id)))
+        """Run the checks that need all rows of one moment."""
+        return self.report.add(self._read(partial(_check_moment, tenant_ids=tenant_ids, tenant_id=tenant_id)))
 
-    def _look(self, read: Callable[..., _Found]) -> _Found:
-        """Read in one snapshot, and once more where that finds something broken and was behind a drop."""
-        for _ in range(LOOKS_MAX):
+    def _read(self, read: Callable[..., _Result]) -> _Result:
+        """Read in one snapshot; read again where violations may come from a partition dropped meanwhile."""
+        for _ in range(READS_MAX):
             with self.database.snapshot("auditor") as connection:
                 found = read(connection)
-                if not getattr(found, "breaches", found) or not is_behind_drop(connection):
+                if not getattr(found, "violations", found) or not is_behind_drop(connection):
                     break
         return found
 
 
-def _check_moment(connection: Connection, tenant_ids: list[uuid.UUID], tenant_id: uuid.UUID | None) -> list[Breach]:
-    breaches = run_all(books.SUMS + books.WAITING, connection, {"tenant_id": tenant_id})
-    breaches += run_all(books.COUNTERS + DROPS, connection, {"ids": tenant_ids})
-    return breaches + check_records(connection, tenant_ids)
+def _check_moment(connection: Connection, tenant_ids: list[uuid.UUID], tenant_id: uuid.UUID | None) -> list[Violation]:
+    violations = run_all(books.SUMS + books.WAITING, connection, {"tenant_id": tenant_id})
+    violations += run_all(books.COUNTERS + DROPS, connection, {"ids": tenant_ids})
+    return violations + check_records(connection, tenant_ids)
 
 
 def prove(
@@ -213,61 +215,61 @@ def prove(
     tenant_id: uuid.UUID | None = None,
     seconds_max: float | None = None,
     progress: Progress | None = None,
-) -> Report:
-    """Prove the books of one tenant or of all, and return what it found; write nothing.
+) -> ProofReport:
+    """Prove the books of one tenant or of all, and return the result; write nothing.
 
-    `full` reads every row, chunk by chunk. `incremental` reads each chain on from the last proof without a breach,
-    and check the payments that the new audit rows tell of, the wallets they touched, and new webhooks and
-    notifications. `seconds_max` ends it between two chunks. `progress` is told (name of the rows, how many).
+    `full` reads every row, chunk by chunk. `incremental` reads each chain from the end of the last proof without a
+    violation, and checks the payments of the new audit rows, their wallets, and new webhooks and notifications.
+    `seconds_max` ends it between two chunks. `progress` is called with (name of the rows, number of them).
     """
     started = time.monotonic()
-    report = Report(mode, tenant_id, datetime.datetime.now(datetime.UTC))
+    report = ProofReport(mode, tenant_id, datetime.datetime.now(datetime.UTC))
     proof = _Proof(database, report, seconds_max, progress)
-    kept = _read_places(database, tenant_id)
+    kept = _read_progress(database, tenant_id)
     _prove_full(proof, kept, tenant_id) if mode == "full" else _prove_incremental(proof, kept, tenant_id)
     report.seconds = time.monotonic() - started
     return report
 
 
-def _prove_full(proof: _Proof, kept: dict[uuid.UUID, TenantPlace], tenant_id: uuid.UUID | None) -> None:
+def _prove_full(proof: _Proof, kept: dict[uuid.UUID, TenantProgress], tenant_id: uuid.UUID | None) -> None:
     report = proof.report
     for walk in WALKS:
         proof.walk(walk, tenant_id)
     proof.check_moment(list(kept), tenant_id)
     for each, old in kept.items():
-        # The place that was kept must still be on the chain; then all of it is read from its first seal.
+        # The stored position must still be on the chain, which is then read from its first seal.
         with proof.database.snapshot("auditor") as connection:
-            report.add(find_place(connection, each, old.chain.number, old.chain.sha256)[1])
-        place = TenantPlace(notification_number=old.numbered, webhooks_until=report.started_at)
-        proof.read_chain(each, place, None)
-        report.places[each] = place
+            report.add(find_position(connection, each, old.chain.number, old.chain.sha256)[1])
+        reached = TenantProgress(notification_number=old.numbered, webhooks_until=report.started_at)
+        proof.read_chain(each, reached, None)
+        report.progress[each] = reached
     if report.broken or not report.is_complete:
-        report.places.clear()
+        report.progress.clear()
 
 
-def _prove_incremental(proof: _Proof, kept: dict[uuid.UUID, TenantPlace], tenant_id: uuid.UUID | None) -> None:
+def _prove_incremental(proof: _Proof, kept: dict[uuid.UUID, TenantProgress], tenant_id: uuid.UUID | None) -> None:
     report = proof.report
     is_clean = proof.check_moment(list(kept), tenant_id)
-    for each, place in kept.items():
+    for each, reached in kept.items():
         if proof.is_time_up():
             return
-        _prove_tenant(proof, each, place)
-        if is_clean and place.is_clean and report.is_complete:
-            report.places[each] = place
+        _prove_tenant(proof, each, reached)
+        if is_clean and reached.is_clean and report.is_complete:
+            report.progress[each] = reached
 
 
-def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, place: TenantPlace) -> None:
+def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, reached: TenantProgress) -> None:
     touched: set[uuid.UUID] = set()
-    proof.read_chain(tenant_id, place, touched)
-    place.is_clean &= proof.check_touched(touched)
-    after = {"after_tenant_id": tenant_id, "after_number": place.notification_number}
-    place.is_clean &= proof.walk(NUMBER_WALK, tenant_id, after)
-    since = place.webhooks_until - datetime.timedelta(seconds=LATE_SECONDS)
-    place.is_clean &= proof.walk(WEBHOOK_WALK, tenant_id, {"after_id": first_id(since)})
-    place.notification_number, place.webhooks_until = place.numbered, proof.report.started_at
+    proof.read_chain(tenant_id, reached, touched)
+    reached.is_clean &= proof.check_touched(touched)
+    after = {"after_tenant_id": tenant_id, "after_number": reached.notification_number}
+    reached.is_clean &= proof.walk(NUMBER_WALK, tenant_id, after)
+    since = reached.webhooks_until - datetime.timedelta(seconds=LATE_SECONDS)
+    reached.is_clean &= proof.walk(WEBHOOK_WALK, tenant_id, {"after_id": first_id(since)})
+    reached.notification_number, reached.webhooks_until = reached.numbered, proof.report.started_at
 
 
-_PLACES = text(
+_PROGRESS = text(
     """
     select t.id, p.seal_number, p.seal_sha256, p.notification_number, p.webhooks_until,
            coalesce(c.last_number, 0) as numbered
@@ -280,15 +282,18 @@ _PLACES = text(
 )
 
 
-def _read_places(database: Database, tenant_id: uuid.UUID | None) -> dict[uuid.UUID, TenantPlace]:
-    """The tenants to prove, those first that were proved the longest ago."""
+def _read_progress(database: Database, tenant_id: uuid.UUID | None) -> dict[uuid.UUID, TenantProgress]:
+    """Return the tenants to prove, least recently proved first."""
     with database.transaction("auditor") as connection:
-        rows = connection.execute(_PLACES, {"tenant_id": tenant_id}).all()
+        rows = connection.execute(_PROGRESS, {"tenant_id": tenant_id}).all()
     return {
-        row.id: TenantPlace(numbered=row.numbered)
+        row.id: TenantProgress(numbered=row.numbered)
         if row.seal_number is None
-        else TenantPlace(
-            Place(row.seal_number, bytes(row.seal_sha256)), row.notification_number, row.numbered, row.webhooks_until
+        else TenantProgress(
+            ChainPosition(row.seal_number, bytes(row.seal_sha256)),
+            row.notification_number,
+            row.numbered,
+            row.webhooks_until,
         )
         for row in rows
     }

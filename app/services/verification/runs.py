@@ -1,4 +1,4 @@
-"""Keeps what the proofs have found: their places, their results, and an alarm where the books do not hold."""
+"""Stores the results and the progress of proofs, and raises an alarm where the books do not hold."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sqlalchemy import Connection, text
 from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
-from app.services.verification.proving import Mode, Report, prove
+from app.services.verification.proving import Mode, ProofReport, prove
 from models import Database, new_id
 
 log = structlog.get_logger(__name__)
 
-# Up to here the whole of the books is proved in seconds, and nobody has to ask for it.
+# Up to this many audit rows a full proof takes seconds.
 SMALL_AUDIT_ROWS = 200_000
-# Less than the thirty seconds after which a task is cut off.
+# Below the thirty seconds after which a task is cancelled.
 DUE_SECONDS_MAX = 20.0
-# Results are kept long enough to see since when something is broken.
+# Long enough to find out since when an invariant is broken.
 RUNS_KEPT_DAYS = 30
-# Rows of each broken invariant that are kept in the table; the command prints more.
+# Rows stored for each broken invariant; the command prints more.
 ROWS_KEPT = 5
 
 _LAST_BROKEN = text(
@@ -35,7 +35,7 @@ _INSERT = text(
     values (:id, :mode, :tenant_id, :started_at, :is_complete, cast(:counts as jsonb), cast(:broken as jsonb))
     """
 )
-_KEEP_PLACES = text(
+_WRITE_PROGRESS = text(
     """
     insert into verification_places (tenant_id, seal_number, seal_sha256, notification_number, webhooks_until,
                                      verified_at)
@@ -48,14 +48,14 @@ _KEEP_PLACES = text(
 
 
 def choose_mode(database: Database) -> Mode:
-    """Return `full` while the books are small enough to be read in seconds, else `incremental`."""
+    """Return `full` while the books can be read in seconds, else `incremental`."""
     with database.transaction("auditor") as connection:
         last = connection.execute(text("select max(id) from audit_logs")).scalar()
     return "full" if (last or 0) <= SMALL_AUDIT_ROWS else "incremental"
 
 
-def record(database: Database, report: Report) -> None:
-    """Keep a proof's result and its places; raise an alarm when it finds something broken that was not before."""
+def record(database: Database, report: ProofReport) -> None:
+    """Store a proof's result and progress; raise an alarm for a broken invariant that the last result does not name."""
     with database.transaction("auditor") as connection:
         before = connection.execute(_LAST_BROKEN, {"tenant_id": report.tenant_id}).scalar() or []
         broken = [{**each, "rows": each["rows"][:ROWS_KEPT]} for each in report.as_json()["broken"]]
@@ -71,32 +71,32 @@ def record(database: Database, report: Report) -> None:
         connection.execute(_INSERT, values)
         old = text("delete from verification_runs where finished_at < now() - make_interval(days => :days)")
         connection.execute(old, {"days": RUNS_KEPT_DAYS})
-        _keep_places(connection, report)
+        _write_progress(connection, report)
         if {each["what"] for each in broken} - {each["what"] for each in before}:
             alerts.write(connection, [_alert(report)])
 
 
-def _keep_places(connection: Connection, report: Report) -> None:
-    for tenant_id, place in report.places.items():
+def _write_progress(connection: Connection, report: ProofReport) -> None:
+    for tenant_id, reached in report.progress.items():
         connection.execute(
-            _KEEP_PLACES,
+            _WRITE_PROGRESS,
             {
                 "tenant_id": tenant_id,
-                "seal_number": place.chain.number,
-                "seal_sha256": place.chain.sha256,
-                "notification_number": place.notification_number,
-                "webhooks_until": place.webhooks_until,
+                "seal_number": reached.chain.number,
+                "seal_sha256": reached.chain.sha256,
+                "notification_number": reached.notification_number,
+                "webhooks_until": reached.webhooks_until,
             },
         )
 
 
-def _alert(report: Report) -> AlertRow:
+def _alert(report: ProofReport) -> AlertRow:
     first: dict[str, str] = next(iter(report.broken.values())).rows[0]
     return AlertRow("books_broken", report.tenant_id, {"invariants": report.invariants, "first": first["subject"]})
 
 
-def prove_due(runtime: Runtime, tenant_id: uuid.UUID | None = None) -> Report:
-    """Prove what has been sealed since the last time, for a bounded time, and keep the result."""
+def prove_due(runtime: Runtime, tenant_id: uuid.UUID | None = None) -> ProofReport:
+    """Prove what was sealed since the last proof, for at most DUE_SECONDS_MAX, and store the result."""
     report = prove(runtime.database, "incremental", tenant_id, DUE_SECONDS_MAX)
     record(runtime.database, report)
     log.info("books_proved", verdict=report.verdict)

@@ -1,4 +1,4 @@
-"""Walks a table in chunks, each in one snapshot: a long snapshot would keep the queues from being cleaned up."""
+"""Walks over tables in chunks, each in a snapshot of its own: a long one would keep dead tuples of the queues."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
-from app.services.verification import books, history, payments
-from app.services.verification.checks import Breach, Check, fill, run_all
+from app.services.verification import books, history, payment_checks
+from app.services.verification.checks import Check, Violation, fill, run_all
 
-# One chunk takes a fraction of a second, so that no snapshot is old.
+# A chunk takes a fraction of a second, which keeps snapshots short.
 CHUNK_ROWS = 2_000
 
 _NO_ID = uuid.UUID(int=0)
@@ -21,9 +21,9 @@ _NO_ID = uuid.UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A table to be walked by its key: `query` gives the key columns of the rows after `after`, in their order.
+    """A table read in the order of its key: `query` returns the keys of the rows after a cursor.
 
-    `start` is the place before the first row; `columns` names the parameter that takes each column of the chunk.
+    `start` is the cursor before the first row; `columns` names the parameters of the checks that take the keys.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Walk:
 
 @dataclass(slots=True)
 class Chunk:
-    """What one chunk has shown; `after` is the place to go on from, None at the end."""
+    """The result of one chunk; `after` is the cursor of the next one, None at the end."""
 
     rows: int
     after: dict[str, Any] | None
-    breaches: list[Breach] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
 
 
 def _walk(
@@ -57,7 +57,7 @@ def _walk(
     return Walk(name, text(query), {f"after_{column}": value for column, value in start.items()}, [*columns], checks)
 
 
-PAYMENT_CHECKS = payments.MONEY + history.HISTORY
+PAYMENT_CHECKS = payment_checks.MONEY + history.HISTORY
 _BY_ID: dict[str, Any] = {"id": _NO_ID}
 _IDS = {"ids": "id"}
 WEBHOOK_WALK = _walk("webhooks", "payment_webhooks", _BY_ID, _IDS, books.WEBHOOKS)
@@ -71,7 +71,7 @@ NUMBER_WALK = _walk(
 WALKS = (
     _walk("payments", "payment_transactions", _BY_ID, _IDS, PAYMENT_CHECKS),
     _walk("wallets", "wallets", _BY_ID, _IDS, books.WALLETS),
-    # A version is never below one, but a changed one may be.
+    # A version is never below one, but a manipulated one may be.
     _walk("entries", "wallet_transactions", {"wallet_id": _NO_ID, "wallet_version": -(2**62)}, _IDS, books.ENTRIES),
     WEBHOOK_WALK,
     _walk(
@@ -94,13 +94,13 @@ def read_chunk(connection: Connection, walk: Walk, after: Mapping[str, Any], ten
     wanted: dict[str, Any] = {column: [row[column] for row in rows] for column in walk.columns}
     if walk.checks is books.AUDIT:
         wanted |= {"first": rows[0]["id"], "last": rows[-1]["id"]}
-    breaches = run_all(walk.checks, connection, {**wanted, "edges": history.EDGE_NAMES})
-    place = {name: rows[-1][name.removeprefix("after_")] for name in walk.start}
-    return Chunk(len(rows), place if len(rows) == CHUNK_ROWS else None, breaches)
+    violations = run_all(walk.checks, connection, {**wanted, "edges": history.EDGE_NAMES})
+    cursor = {name: rows[-1][name.removeprefix("after_")] for name in walk.start}
+    return Chunk(len(rows), cursor if len(rows) == CHUNK_ROWS else None, violations)
 
 
-def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Breach]:
-    """Check some payments, all their entries, and the wallets that those are in."""
+def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
+    """Check payments, all their entries, and the wallets of those."""
     found = connection.execute(
         text("select id, wallet_id from wallet_transactions where payment_id = any(cast(:ids as uuid[]))"),
         {"ids": list(ids)},
@@ -113,5 +113,5 @@ def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Bre
 
 
 def first_id(moment: datetime.datetime) -> uuid.UUID:
-    """Return an id before all time-ordered ones made from `moment` on (RFC 9562, version 7)."""
+    """Return the lower bound of the time-ordered ids made from `moment` on (RFC 9562, version 7)."""
     return uuid.UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

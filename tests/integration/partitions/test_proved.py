@@ -22,7 +22,7 @@ from tests.support.months import drop, month_name, pay, pay_for_months
 
 def broken(database: Database, mode: str = "full") -> set[str]:
     """What a proof finds broken, in words."""
-    return {each.what for each in prove(database, mode).broken.values()}  # type: ignore[arg-type]
+    return {each.statement for each in prove(database, mode).broken.values()}  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -80,8 +80,8 @@ def test_a_partition_that_vanished_without_a_record_is_broken(databases: Databas
         "payment_webhooks": {"every delivery that was answered has its webhook",
                              "a decision's webhook is in the inbox, of the same tenant and provider"},
         "notifications": {"every number has its notification, of the same tenant and user, about a payment of theirs",
-                          "every notification that was decided is there, and no other"},
-        "audit_logs": {"a sealed audit row is there", "a payment is as its last audit row says"},
+                          "the notifications that were decided exist, and no others"},
+        "audit_logs": {"a sealed audit row exists", "a payment is as its last audit row says"},
     }  # fmt: skip
     for table, found in expected.items():
         with spoiled(databases, f"drop table {month_name(table, 2)}") as database:
@@ -91,16 +91,16 @@ def test_a_partition_that_vanished_without_a_record_is_broken(databases: Databas
 AFTER: dict[str, tuple[str, str]] = {
     "row of a held month removed": (
         "delete from audit_logs where id = (select id from audit_logs order by at limit 1)",
-        "a sealed audit row is there",
+        "a sealed audit row exists",
     ),
-    "held month dropped with no record": ("drop table {held}", "a sealed audit row is there"),
+    "held month dropped with no record": ("drop table {held}", "a sealed audit row exists"),
     "webhook of a held month removed": (
         "delete from payment_webhooks where id = (select id from payment_webhooks order by id limit 1)",
         "every delivery that was answered has its webhook",
     ),
     "record widened": (
         "update dropped_partitions set ends_at = ends_at + interval '1 month' where table_name = 'payment_webhooks'",
-        "each drop is told by an audit row in the chain of seals, and chained to the one before",
+        "each drop is recorded by an audit row in the chain of seals, and chained to the one before",
     ),
     "seals of a record widened": (
         "update dropped_partitions set last_seal = last_seal + 1 where table_name = 'audit_logs'",
@@ -108,17 +108,17 @@ AFTER: dict[str, tuple[str, str]] = {
     ),
     "record removed": (
         "delete from dropped_partitions where table_name = 'payment_webhooks'",
-        "each drop is told by an audit row in the chain of seals, and chained to the one before",
+        "each drop is recorded by an audit row in the chain of seals, and chained to the one before",
     ),
     "last record removed": (
         "delete from dropped_partitions where table_name = 'audit_logs'",
-        "a sealed audit row is there",
+        "a sealed audit row exists",
     ),
     "record that no audit row tells": (
         "insert into dropped_partitions (tenant_id, audit_id, audit_at, actor, table_name, begins_at, ends_at,"
         " row_count, previous_sha256) select tenant_id, 999999, now(), actor, table_name, ends_at,"
         " ends_at + interval '1 month', 2, previous_sha256 from dropped_partitions where table_name = 'notifications'",
-        "each drop is told by an audit row in the chain of seals, and chained to the one before",
+        "each drop is recorded by an audit row in the chain of seals, and chained to the one before",
     ),
     "row of a dropped month put back": (
         "insert into audit_logs (tenant_id, at, actor, kind, detail) select tenant_id, begins_at, '', '', '{{}}'"

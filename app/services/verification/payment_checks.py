@@ -1,18 +1,21 @@
-"""What must hold of each payment: its money, its hold, its history, and what users were told of it.
+"""Checks of each payment against its entries, hold, reversals, dead letters and work.
 
-Every query takes `ids`, the payments to look at.
+Each query takes `ids`, the payments to check.
 """
 
 from __future__ import annotations
 
-from app.services.verification.checks import check
+from functools import partial
 
-_PARTS = {
-    "mine": "payment_id = any(cast(:ids as uuid[]))",
-    "these": "p.id = any(cast(:ids as uuid[]))",
-    # One leg of each transfer is the user's, the other the provider's clearing wallet.
-    "user_legs": "wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'user'",
-}
+from app.services.verification import checks
+
+check = partial(
+    checks.check,
+    mine="payment_id = any(cast(:ids as uuid[]))",
+    these="p.id = any(cast(:ids as uuid[]))",
+    # One leg of each transfer is in the user's wallet, the other in the provider's clearing wallet.
+    user_legs="wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'user'",
+)
 
 MONEY = (
     check(
@@ -25,7 +28,6 @@ MONEY = (
         left join wallets w on w.id = e.wallet_id and w.kind = 'user'
         where $these group by p.id having count(w.id) <> (p.status = 'completed')::integer
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -35,7 +37,6 @@ MONEY = (
         where $these and p.status <> 'completed'
           and exists (select from wallet_transactions e where e.payment_id = p.id)
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -48,13 +49,12 @@ MONEY = (
             or (w.kind = 'user' and w.user_id <> p.user_id)
             or (w.kind = 'clearing' and w.provider_id <> p.provider_id))
         """,
-        **_PARTS,
     ),
     check(
         "I3",
         "the credits of a payment's own reference add up to what was received",
-        # Money under another reference is beside the total. While the payment had no reference yet, a case that names
-        # one counted as another's, though it may be the one that was filled in later: then both sums are right.
+        # Money under another reference is not part of received_minor. A case accepted before the payment had a
+        # reference was counted as another reference's, although it may be the one filled in later: both sums are right.
         """
         select p.id as subject, format('received %s %s, credited %s to %s', p.received_minor, p.received_currency,
             c.surely, c.possibly) as detail
@@ -71,7 +71,6 @@ MONEY = (
         where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
             or p.received_minor not between c.surely and c.possibly)
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -83,7 +82,6 @@ MONEY = (
             where e.payment_id = p.id and e.type = 'reversal' and e.currency = p.received_currency) as c on true
         where $these group by p.id having coalesce(sum(taken), 0) <> p.reversed_minor
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -96,7 +94,6 @@ MONEY = (
             from waiting_reversals r where r.payment_id = p.id) as v
         where $these and ((v.waiting > 0) <> ('reversal_waiting' = any(p.exceptions)) or v.foreign_rows > 0)
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -109,7 +106,6 @@ MONEY = (
               and d.tenant_id = e.tenant_id and 'case:' || d.id = e.transfer_key
               and d.amount_minor = e.amount_minor and d.currency = e.currency)
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -122,7 +118,6 @@ MONEY = (
               and e.transfer_key in ('deposit', 'case:' || d.id)
               and e.amount_minor = d.amount_minor and e.currency = d.currency)
         """,
-        **_PARTS,
     ),
     check(
         "I1",
@@ -137,7 +132,6 @@ MONEY = (
             or count(*) filter (where w.kind = 'user') <> 1 or min(e.amount_minor) <= 0
             or bool_or(((e.type = 'deposit') = (w.kind = 'user')) <> (e.direction = 1))
         """,
-        **_PARTS,
     ),
     check(
         "I3",
@@ -152,7 +146,6 @@ MONEY = (
             or l.state <> case when p.status in ('pending', 'processing') then 'held'
                                when p.status = 'completed' then 'applied' else 'released' end)
         """,
-        **_PARTS,
     ),
     check(
         "I8",
@@ -164,7 +157,6 @@ MONEY = (
          and o.idempotency_key = p.idempotency_key and o.id <> p.id
         where $these
         """,
-        **_PARTS,
     ),
     check(
         "I9",
@@ -174,7 +166,6 @@ MONEY = (
         where $these and p.status in ('pending', 'processing')
           and not exists (select from payment_work w where w.payment_id = p.id)
         """,
-        **_PARTS,
     ),
     check(
         "I13",
@@ -197,6 +188,5 @@ MONEY = (
             select 'provider', a.id, a.tenant_id from payment_providers a where a.id = p.provider_id
         ) as found where $these and found.tenant_id <> p.tenant_id
         """,
-        **_PARTS,
     ),
 )
