@@ -10,14 +10,14 @@ from typing import Any
 import psutil
 
 from bench.figures import short
-from bench.place import Place
+from bench.measured_stack import MeasuredStack
 
 
-def read_seconds(place: Place) -> dict[str, float]:
-    """Return the processor seconds that each process of `place` and both servers have used so far."""
-    ground = place.ground
-    mains = {name: process.pid for name, process in place.running.items()}
-    mains |= {"postgresql": ground.postgres.pid, "valkey": ground.valkey.pid}
+def read_seconds(stack: MeasuredStack) -> dict[str, float]:
+    """Return the processor seconds that each process of `stack` and both servers have used so far."""
+    servers = stack.servers
+    mains = {name: process.pid for name, process in stack.running.items()}
+    mains |= {"postgresql": servers.postgres.pid, "valkey": servers.valkey.pid}
     return {name: sum_seconds(pid) for name, pid in mains.items()}
 
 
@@ -41,13 +41,13 @@ class Costs:
         self._seconds: dict[str, dict[str, float]] = {}
 
     @contextlib.contextmanager
-    def of(self, operation: str, place: Place, count: int = 0) -> Iterator[None]:
+    def of(self, operation: str, stack: MeasuredStack, count: int = 0) -> Iterator[None]:
         """Charges a block to `count` operations, which may be told later by `add`."""
-        before = read_seconds(place)
+        before = read_seconds(stack)
         yield
         self.add(operation, count)
         sums = self._seconds.setdefault(operation, {})
-        for name, seconds in read_seconds(place).items():
+        for name, seconds in read_seconds(stack).items():
             sums[name] = sums.get(name, 0.0) + max(0.0, seconds - before.get(name, 0.0))
 
     @contextlib.contextmanager

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Figure = dict[str, Any]
 
-# Long against what a busy machine does to a healthy process, short against a run.
-DEADLINE_SECONDS = 120.0
-LOOK_SECONDS = 0.02
-
 
 class BenchFailed(RuntimeError):
     """A part of the run did not do what is measured, so that its figure would mean nothing."""
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS) -> None:
-    """Return once `condition` is true. Raise BenchFailed after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise BenchFailed(f"not within {seconds:.0f} s: {what}")
-        time.sleep(LOOK_SECONDS)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from psycopg2.extensions import cursor as Cursor
 
-from bench.place import Place, Shop
+from bench.measured_stack import MeasuredStack
+from testbed.shop import Shop
 
 # Each payment asks for this much, and each webhook says that as much has come.
 AMOUNT_MINOR = 2_500
@@ -72,29 +73,31 @@ def _values(shop: Shop, **more: object) -> dict[str, object]:
     return {**values, "tenant": str(shop.tenant_id), "provider": str(shop.provider_id), **more}
 
 
-def fill_payments(place: Place, count: int, users: int, user_prefix: str = "user-") -> list[tuple[uuid.UUID, str, str]]:
+def fill_payments(
+    stack: MeasuredStack, count: int, users: int, user_prefix: str = "user-"
+) -> list[tuple[uuid.UUID, str, str]]:
     """Make `count` payments that the provider has; return (id, user, provider reference) of each."""
-    with place.superuser() as cursor:
-        cursor.execute(_OPEN_PAYMENTS, _values(place.shop, count=count, users=users, user_prefix=user_prefix))
+    with stack.databases.superuser.transaction() as cursor:
+        cursor.execute(_OPEN_PAYMENTS, _values(stack.shop, count=count, users=users, user_prefix=user_prefix))
         cursor.execute("select payment_id::text, user_id, reference from filled order by n")
         return [(uuid.UUID(row[0]), row[1], row[2]) for row in cursor.fetchall()]
 
 
-def fill_webhooks(place: Place, count: int, users: int) -> None:
+def fill_webhooks(stack: MeasuredStack, count: int, users: int) -> None:
     """Make `count` payments and a stored webhook for each, which is not due yet; see make_due."""
-    with place.superuser() as cursor:
-        cursor.execute(_OPEN_PAYMENTS + _WEBHOOKS, _values(place.shop, count=count, users=users, user_prefix="user-"))
+    with stack.databases.superuser.transaction() as cursor:
+        cursor.execute(_OPEN_PAYMENTS + _WEBHOOKS, _values(stack.shop, count=count, users=users, user_prefix="user-"))
         cursor.execute(_KEEP)
         cursor.execute("insert into bench_due select webhook_id, payment_id from filled")
     # What was just written is on disk, and known to the planner, as it would be after some minutes of a real day.
-    place.maintain("analyze payment_transactions, payment_webhooks, wallet_temp_logs, payment_work")
-    place.maintain("checkpoint")
+    stack.databases.rows("analyze payment_transactions, payment_webhooks, wallet_temp_logs, payment_work")
+    stack.databases.rows("checkpoint")
 
 
-def make_due(place: Place, count: int) -> None:
+def make_due(stack: MeasuredStack, count: int) -> None:
     """Make `count` filled webhooks due, all in one commit."""
-    with place.superuser() as cursor:
-        take_due(cursor, place.shop, count)
+    with stack.databases.superuser.transaction() as cursor:
+        take_due(cursor, stack.shop, count)
 
 
 def take_due(cursor: Cursor, shop: Shop, count: int) -> None:
@@ -108,10 +111,10 @@ insert into webhook_work (webhook_id, tenant_id, payment_id)
 """
 
 
-def fill_backlog(place: Place, count: int) -> None:
+def fill_backlog(stack: MeasuredStack, count: int) -> None:
     """Make so many webhooks wait that nobody will settle: they are due, and no more than that is stored of them."""
-    run_in_bulk(place, [_BACKLOG], _values(place.shop, count=count))
-    place.maintain("analyze webhook_work")
+    run_in_bulk(stack, [_BACKLOG], _values(stack.shop, count=count))
+    stack.databases.rows("analyze webhook_work")
 
 
 # The months that the past below lies in, as the product would have made them while they were to come.
@@ -225,29 +228,29 @@ where not exists (select from pg_constraint c where c.conindid = i.indexrelid) o
 _LONG_LOG = "alter system set max_wal_size = '4GB'"
 
 
-def fill_history(place: Place, already: int, count: int) -> None:
+def fill_history(stack: MeasuredStack, already: int, count: int) -> None:
     """Make completed payments number `already` to `count` - 1 with all that belongs to them.
 
     Nothing may be settled there meanwhile. The audit rows are older than the seals: they wait for none.
     """
-    values = _values(place.shop, users=HISTORY_USERS, shards=CLEARING_SHARDS)
+    values = _values(stack.shop, users=HISTORY_USERS, shards=CLEARING_SHARDS)
     if already == 0:
-        run_in_bulk(place, [_MONTHS, _WALLETS], values)
-    with filled_in_bulk(place, _FILLED):
+        run_in_bulk(stack, [_MONTHS, _WALLETS], values)
+    with filled_in_bulk(stack, _FILLED):
         for first in range(already, count, HISTORY_CHUNK):
             chunk = {**values, "first": first, "last": min(first + HISTORY_CHUNK, count) - 1}
-            run_in_bulk(place, [_CHUNK], chunk)
-            run_in_bulk(place, _CHUNK_LANES, chunk)
-            run_in_bulk(place, [_LONGER_LANE, _SHORTER_LANE], chunk)
-            run_in_bulk(place, [_BALANCES], chunk)
-    place.maintain("drop table bench_filled")
+            run_in_bulk(stack, [_CHUNK], chunk)
+            run_in_bulk(stack, _CHUNK_LANES, chunk)
+            run_in_bulk(stack, [_LONGER_LANE, _SHORTER_LANE], chunk)
+            run_in_bulk(stack, [_BALANCES], chunk)
+    stack.databases.rows("drop table bench_filled")
 
 
-def run_in_bulk(place: Place, scripts: Sequence[str], values: Mapping[str, object]) -> None:
+def run_in_bulk(stack: MeasuredStack, scripts: Sequence[str], values: Mapping[str, object]) -> None:
     """Run scripts side by side, each as one transaction."""
 
     def run(script: str) -> None:
-        with place.superuser() as cursor:
+        with stack.databases.superuser.transaction() as cursor:
             # Foreign keys hold by construction; triggers would queue each old audit row for a seal.
             cursor.execute("set local session_replication_role = replica; set local synchronous_commit = off")
             # A chunk's wallets and its payments are joined in memory.
@@ -259,32 +262,32 @@ def run_in_bulk(place: Place, scripts: Sequence[str], values: Mapping[str, objec
 
 
 @contextlib.contextmanager
-def filled_in_bulk(place: Place, tables: Sequence[str]) -> Iterator[None]:
+def filled_in_bulk(stack: MeasuredStack, tables: Sequence[str]) -> Iterator[None]:
     """Take the tables' indexes away for the length of a block, make them anew, and vacuum the tables."""
-    with place.superuser() as cursor:
+    with stack.databases.superuser.transaction() as cursor:
         cursor.execute(_INDEXES, (list(tables),))
         indexes = cursor.fetchall()
         for name, _ in indexes:
             cursor.execute(f"drop index {name}")
-    set_server(place, _LONG_LOG)
+    set_server(stack, _LONG_LOG)
     with ThreadPoolExecutor(LANES) as lanes:
         yield
         # Made anew from sorted rows: several times faster than row by row.
-        list(lanes.map(lambda index: maintain_in_bulk(place, index[1]), indexes))
-        list(lanes.map(lambda table: maintain_in_bulk(place, f"vacuum (analyze) {table}"), tables))
-    set_server(place, "alter system reset max_wal_size")
-    place.maintain("checkpoint")
+        list(lanes.map(lambda index: maintain_in_bulk(stack, index[1]), indexes))
+        list(lanes.map(lambda table: maintain_in_bulk(stack, f"vacuum (analyze) {table}"), tables))
+    set_server(stack, "alter system reset max_wal_size")
+    stack.databases.rows("checkpoint")
 
 
-def maintain_in_bulk(place: Place, statement: str) -> None:
+def maintain_in_bulk(stack: MeasuredStack, statement: str) -> None:
     """Run a statement that makes an index or vacuum, with the memory for it and without helpers of its own."""
-    with contextlib.closing(place.connect()) as connection, connection.cursor() as cursor:
+    with contextlib.closing(stack.databases.superuser.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("set maintenance_work_mem = '512MB'")
         cursor.execute("set max_parallel_maintenance_workers = 0")
         cursor.execute(statement)
 
 
-def set_server(place: Place, statement: str) -> None:
+def set_server(stack: MeasuredStack, statement: str) -> None:
     """Change a setting of the server, for all that run on it."""
-    place.maintain(statement)
-    place.maintain("select pg_reload_conf()")
+    stack.databases.rows(statement)
+    stack.databases.rows("select pg_reload_conf()")

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from app.runtime.hints import NOTIFICATIONS_CHANNEL
 from bench.figures import BenchFailed, short
-from bench.place import Place
+from bench.measured_stack import MeasuredStack
 
 # What each command says about the webhook that is under way, in the order in which they come.
 COMMANDS = {
@@ -52,11 +52,11 @@ class Trace:
 
 
 @contextlib.contextmanager
-def open_trace(place: Place) -> Iterator[Trace]:
-    """Note the commands that Valkey gets for `place` until the block ends."""
+def open_trace(stack: MeasuredStack) -> Iterator[Trace]:
+    """Note the commands that Valkey gets for `stack` until the block ends."""
     trace, ended = Trace(), threading.Event()
-    redis = Redis.from_url(place.redis_url, decode_responses=True)
-    database = int(place.redis_url.rpartition("/")[2])
+    redis = Redis.from_url(stack.databases.redis_url, decode_responses=True)
+    database = int(stack.databases.redis_url.rpartition("/")[2])
 
     def note(monitor: Any) -> None:
         with contextlib.suppress(RedisError, OSError, ValueError):
@@ -88,9 +88,9 @@ class Passage:
     arrived_at: float
 
 
-def measure_hops(place: Place, trace: Trace, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+def measure_hops(stack: MeasuredStack, trace: Trace, passages: Sequence[Passage]) -> list[dict[str, Any]]:
     """Return the median milliseconds of each hop. Raise BenchFailed where no webhook can be followed."""
-    found = [moments for passage in passages if (moments := _follow(place, trace, passage))]
+    found = [moments for passage in passages if (moments := _follow(stack, trace, passage))]
     if not found:
         raise BenchFailed("no webhook could be followed through its hops")
     names = ("sent_at", *HOPS)
@@ -101,15 +101,15 @@ def measure_hops(place: Place, trace: Trace, passages: Sequence[Passage]) -> lis
     return hops
 
 
-def _follow(place: Place, trace: Trace, passage: Passage) -> dict[str, float] | None:
+def _follow(stack: MeasuredStack, trace: Trace, passage: Passage) -> dict[str, float] | None:
     """Return the moments of one webhook, None where some are missing: the sweep rang, or another one's bell stood."""
-    received, claimed = place.row(
-        "select extract(epoch from received_at)::float8, extract(epoch from settled_at)::float8"
-        " from payment_webhooks where payment_id = %s",
-        passage.payment_id,
+    (webhook,) = stack.databases.rows(
+        "select extract(epoch from received_at)::float8 as received, extract(epoch from settled_at)::float8 as claimed"
+        " from payment_webhooks where payment_id = :id",
+        id=passage.payment_id,
     )
     noted = {name: trace.find(name, passage.sent_at, passage.arrived_at) for name in COMMANDS}
-    moments = {"sent_at": passage.sent_at, "received": received, **noted, "claimed": claimed}
+    moments = {"sent_at": passage.sent_at, "received": webhook["received"], **noted, "claimed": webhook["claimed"]}
     moments["arrived"] = passage.arrived_at
     known = {name: at for name, at in moments.items() if at is not None}
     return known if len(known) == len(moments) else None

@@ -51,10 +51,10 @@ class Connection:
         if not found:
             return None
         lowered = head.lower()
-        place = lowered.find(b"content-length:")
-        if place < 0:
+        index = lowered.find(b"content-length:")
+        if index < 0:
             raise BenchFailed(f"an answer without a length: {head[:200]!r}")
-        length = int(lowered[place + 15 :].split(b"\r\n", 1)[0])
+        length = int(lowered[index + 15 :].split(b"\r\n", 1)[0])
         if len(body) < length:
             return None
         self.buffer = body[length:]

@@ -19,8 +19,9 @@ from app.local.processes import ROOT, SETTLE_PROCESSES
 from app.local.readiness import node_answers
 from app.local.spawn import launch
 from app.runtime.broker.urls import kombu_url
-from bench.figures import wait_until
-from bench.place import Ground
+from testbed.servers import Servers
+from testbed.stack import START_SECONDS
+from testbed.waiting import wait_until
 
 # Some seconds of work: longer than a worker needs to come into its stride, short against the whole run.
 TASKS = 2_000
@@ -28,6 +29,8 @@ TASK = "noop"
 QUEUE = "noop"
 # Tasks in one pipelined publish; only how fast the queue is filled, not what is measured.
 PUBLISH_BATCH = 500
+# Long against what a busy machine does to healthy work, short against a run.
+WORK_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class NoopWorker:
                         self.celery.send_task(TASK, queue=QUEUE, producer=producer, ignore_result=True)
         started = time.monotonic()
         self.celery.control.add_consumer(QUEUE, destination=node)
-        wait_until(self._is_empty, "the no-op tasks are done")
+        wait_until(self._is_empty, "the no-op tasks are done", WORK_SECONDS)
         return tasks / (time.monotonic() - started)
 
     def _is_empty(self) -> bool:
@@ -62,19 +65,20 @@ class NoopWorker:
 
 
 @contextlib.contextmanager
-def open_noop_workers(ground: Ground, *settings: str) -> Iterator[list[NoopWorker]]:
+def open_noop_workers(servers: Servers, *settings: str) -> Iterator[list[NoopWorker]]:
     """Start a worker for each of `settings`: Celery's defaults or the product's own ("defaults", "own")."""
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as opened:
         workers = [
-            stack.enter_context(_launch(ground, name, stack.enter_context(ground.open_redis()))) for name in settings
+            opened.enter_context(_launch(servers, name, opened.enter_context(servers.open_redis())))
+            for name in settings
         ]
         for worker in workers:
-            wait_until(worker.answers, f"{worker.name} answers")
+            wait_until(worker.answers, f"{worker.name} answers", START_SECONDS)
         yield workers
 
 
 @contextlib.contextmanager
-def _launch(ground: Ground, settings: str, url: str) -> Iterator[NoopWorker]:
+def _launch(servers: Servers, settings: str, url: str) -> Iterator[NoopWorker]:
     name = f"noop-{settings}"
     # The product's worker sends task events for Flower; with its settings goes its command line.
     flags = ("--task-events", "--without-gossip", "--without-mingle") if settings == "own" else ()
@@ -85,7 +89,7 @@ def _launch(ground: Ground, settings: str, url: str) -> Iterator[NoopWorker]:
             *("--concurrency", str(SETTLE_PROCESSES), "--loglevel", "WARNING"),
             *flags,
         ),
-        log_path=ground.folder / f"{name}.log",
+        log_path=servers.folder / f"{name}.log",
         env={**os.environ, "BENCH_NOOP_BROKER": url, "BENCH_NOOP_SETTINGS": settings, "SLUICE_PROCESS": "worker-noop"},
         cwd=ROOT,
         death_signal=signal.SIGTERM,

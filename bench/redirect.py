@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.figures import BenchFailed, Figure, describe_latency, latency
-from bench.place import Place
+from bench.measured_stack import MeasuredStack
 from bench.web import build_deposit
 
 ROUNDS = 3
@@ -100,11 +100,11 @@ def open_provider() -> Iterator[tuple[str, dict[str, float]]]:
         server.server_close()
 
 
-def measure(place: Place, wire: Wire, seconds: dict[str, float], count: int) -> list[float]:
+def measure(stack: MeasuredStack, wire: Wire, seconds: dict[str, float], count: int) -> list[float]:
     """Make `count` deposits one after the other; return the milliseconds of each, less the provider's."""
     overheads = []
     for _ in range(count):
-        request = build_deposit(place.shop, "ann", Prefer="wait=10")
+        request = build_deposit(stack.shop, "ann", Prefer="wait=10")
         began = time.monotonic()
         status, body = wire.send(request)
         elapsed = time.monotonic() - began
@@ -115,13 +115,13 @@ def measure(place: Place, wire: Wire, seconds: dict[str, float], count: int) -> 
     return overheads
 
 
-def run_redirect(place: Place, seconds: dict[str, float], probes: int, say: Say) -> dict[str, Figure]:
+def run_redirect(stack: MeasuredStack, seconds: dict[str, float], probes: int, say: Say) -> dict[str, Figure]:
     """Measure `Prefer: wait` deposits, less the provider's own time, which `seconds` has by payment."""
     rounds: list[list[float]] = []
-    wire = Wire(place.ports.web)
-    measure(place, wire, seconds, WARM_UP)
+    wire = Wire(stack.ports.web)
+    measure(stack, wire, seconds, WARM_UP)
     for number in range(1, ROUNDS + 1):
-        rounds.append(measure(place, wire, seconds, probes))
+        rounds.append(measure(stack, wire, seconds, probes))
         say(f"deposit to redirect, round {number}: {latency(rounds[-1])}")
     wire.close()
     figure = describe_latency(rounds, {"p50": 20.0, "p99": 80.0})

@@ -11,10 +11,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from app.local.embedded import APP_ROLE
 from bench.figures import BenchFailed
 from bench.filling import AMOUNT, AMOUNT_MINOR, CLEARING_SHARDS, CURRENCY
-from bench.place import Place
+from bench.measured_stack import MeasuredStack
 
 # As many as the measured ceiling of this shape had; more of them on two processors gain nothing.
 CLIENTS = 16
@@ -64,26 +63,26 @@ commit;
 """  # noqa: S608  # constants
 
 
-def open_clearing(place: Place) -> None:
+def open_clearing(stack: MeasuredStack) -> None:
     """Make the clearing shards, which the product makes at a provider's first credit."""
-    with place.superuser() as cursor:
+    with stack.databases.superuser.transaction() as cursor:
         cursor.execute(
             "insert into wallets (id, tenant_id, kind, provider_id, shard, currency)"
             " select uuidv7(), %s, 'clearing', %s, n, %s from generate_series(0, %s - 1) as n on conflict do nothing",
-            (str(place.shop.tenant_id), str(place.shop.provider_id), CURRENCY, CLEARING_SHARDS),
+            (str(stack.shop.tenant_id), str(stack.shop.provider_id), CURRENCY, CLEARING_SHARDS),
         )
 
 
-def measure_rows(place: Place, count: int) -> float:
+def measure_rows(stack: MeasuredStack, count: int) -> float:
     """Credit about `count` due webhooks one by one; return credits per second. Raise BenchFailed."""
-    script = place.folder / "credit.sql"
+    script = stack.databases.folder / "credit.sql"
     script.write_text(_SCRIPT, encoding="utf-8")
     each = count // CLIENTS
     answer = subprocess.run(
         (
-            *(str(find_pgbench(place)), "--no-vacuum", "--protocol", "prepared", "--file", str(script)),
+            *(str(find_pgbench(stack)), "--no-vacuum", "--protocol", "prepared", "--file", str(script)),
             *("--client", str(CLIENTS), "--jobs", str(THREADS), "--transactions", str(each)),
-            place.ground.postgres.url(APP_ROLE, place.database),
+            stack.databases.database_url,
         ),
         env={**os.environ, "PGOPTIONS": "-c role=sluice_worker"},
         capture_output=True,
@@ -98,6 +97,6 @@ def measure_rows(place: Place, count: int) -> float:
     return float(rate.group(1))
 
 
-def find_pgbench(place: Place) -> Path:
+def find_pgbench(stack: MeasuredStack) -> Path:
     """Return pgbench, which lies beside the embedded server."""
-    return place.ground.postgres.bin / "pgbench"
+    return stack.servers.postgres.bin / "pgbench"

@@ -21,8 +21,10 @@ from redis import Redis
 
 from bench import history, redirect, settle, sockets, to_socket, web
 from bench.figures import BenchFailed, Figure
-from bench.place import Ground, open_ground
+from bench.measured_stack import open_measured_stack
 from bench.settle import LONG, SHORT, Size
+from testbed.servers import Servers, open_servers
+from testbed.waiting import StackError
 
 Say = Callable[[str], None]
 Part = Callable[["Run"], dict[str, Figure]]
@@ -45,7 +47,7 @@ class Form:
 class Run:
     """What the parts of a run share; `known` are the figures so far, `wanted` the keys that are asked for."""
 
-    ground: Ground
+    servers: Servers
     form: Form
     say: Say
     wanted: tuple[str, ...]
@@ -55,13 +57,13 @@ class Run:
 def _run_waits(run: Run) -> dict[str, Figure]:
     """Both waits of a person, on one stack: nothing else happens there."""
     figures: dict[str, Figure] = {}
-    with redirect.open_provider() as (url, seconds), run.ground.open_place("waits", url) as place:
-        place.start("web", "sockets", *settle.WORKERS)
+    with redirect.open_provider() as (url, seconds), open_measured_stack(run.servers, url) as stack:
+        stack.start("web", "sockets", *settle.WORKERS)
         if TO_PAGE in run.wanted:
-            figures |= redirect.run_redirect(place, seconds, run.form.probes, run.say)
+            figures |= redirect.run_redirect(stack, seconds, run.form.probes, run.say)
         if TO_BROWSER in run.wanted:
-            place.settle_down()
-            figures |= to_socket.run_webhook_to_socket(place, _find_settle_rate(run), run.form.probes, run.say)
+            stack.settle_down()
+            figures |= to_socket.run_webhook_to_socket(stack, _find_settle_rate(run), run.form.probes, run.say)
     return figures
 
 
@@ -69,22 +71,22 @@ def _find_settle_rate(run: Run) -> float:
     settled = run.known.get("settle_vs_celery_noop", {}).get("settled")
     if settled:
         return float(settled["median"])
-    with run.ground.open_place("rate") as place:
-        place.start(*settle.WORKERS)
-        settle.measure_settle(place, run.form.size.webhooks // 10, settle.USERS)
-        return settle.measure_settle(place, run.form.size.webhooks, settle.USERS)
+    with open_measured_stack(run.servers) as stack:
+        stack.start(*settle.WORKERS)
+        settle.measure_settle(stack, run.form.size.webhooks // 10, settle.USERS)
+        return settle.measure_settle(stack, run.form.size.webhooks, settle.USERS)
 
 
 # Each part and the keys that it gives. Those that need a quiet machine most come first.
 PARTS: dict[tuple[str, ...], Part] = {
     settle.KEYS: lambda run: settle.run_settle(
-        run.ground, run.form.size, run.say, [key for key in settle.KEYS if key in run.wanted]
+        run.servers, run.form.size, run.say, [key for key in settle.KEYS if key in run.wanted]
     ),
-    web.KEYS: lambda run: web.run_web(run.ground, run.form.web_seconds, run.say),
+    web.KEYS: lambda run: web.run_web(run.servers, run.form.web_seconds, run.say),
     (TO_BROWSER, TO_PAGE): _run_waits,
-    ("sockets",): lambda run: sockets.run_sockets(run.ground, run.say),
-    ("settle_by_batch_size",): lambda run: history.run_batches(run.ground, run.form.size, run.say),
-    ("settle_at_10m",): lambda run: history.run_history(run.ground, run.form.size, run.say),
+    ("sockets",): lambda run: sockets.run_sockets(run.servers, run.say),
+    ("settle_by_batch_size",): lambda run: history.run_batches(run.servers, run.form.size, run.say),
+    ("settle_at_10m",): lambda run: history.run_history(run.servers, run.form.size, run.say),
 }
 KEYS = tuple(key for keys in PARTS for key in keys)
 
@@ -104,9 +106,9 @@ def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
         say(f"{time.monotonic() - began:4.0f} s  {line}")
 
     try:
-        with open_ground(folder) as ground:
-            versions = describe_versions(ground)
-            this = Run(ground, form, tell, wanted)
+        with open_servers(folder) as servers:
+            versions = describe_versions(servers)
+            this = Run(servers, form, tell, wanted)
             for keys, part in PARTS.items():
                 if set(keys) & set(wanted):
                     started = time.monotonic()
@@ -128,7 +130,7 @@ def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
 def _run_part(part: Part, keys: tuple[str, ...], run: Run) -> dict[str, Figure]:
     try:
         return part(run)
-    except BenchFailed as error:
+    except (BenchFailed, StackError) as error:
         run.say(f"{keys[0]}: {error}")
         return {key: {"median": None, "spread": None, "goal": None, "met": False, "error": str(error)} for key in keys}
 
@@ -158,15 +160,15 @@ def _find_processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def describe_versions(ground: Ground) -> dict[str, str]:
+def describe_versions(servers: Servers) -> dict[str, str]:
     """Return the versions of what took part."""
-    asked = subprocess.run((ground.postgres.bin / "postgres", "--version"), capture_output=True, text=True, check=True)
+    asked = subprocess.run((servers.postgres.bin / "postgres", "--version"), capture_output=True, text=True, check=True)
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     postgres = asked.stdout.strip().removeprefix("postgres (PostgreSQL) ")
-    return {"python": platform.python_version(), "postgresql": postgres, **_find_valkey(ground), **installed}
+    return {"python": platform.python_version(), "postgresql": postgres, **_find_valkey(servers), **installed}
 
 
-def _find_valkey(ground: Ground) -> dict[str, str]:
-    with Redis.from_url(ground.valkey.url) as redis:
+def _find_valkey(servers: Servers) -> dict[str, str]:
+    with Redis.from_url(servers.valkey.url) as redis:
         info = redis.info("server")
     return {"valkey": str(info.get("valkey_version") or info["redis_version"])}

@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from bench.cpu import Costs
-from bench.figures import BenchFailed, Figure, compare, summarize, wait_until
+from bench.figures import BenchFailed, Figure, compare, summarize
 from bench.filling import fill_webhooks, make_due
+from bench.measured_stack import MeasuredStack, open_measured_stack
 from bench.noop import NoopWorker, open_noop_workers
-from bench.place import Ground, Place
 from bench.row_at_a_time import measure_rows, open_clearing
+from testbed.servers import Servers
+from testbed.waiting import wait_until
 
 ROUNDS = 3
 USERS = 10_000
@@ -30,9 +32,10 @@ NOOP, NOOP_OWN, ROWS, HOT, DRAIN = KEYS = (
 # By the database's clock, from the beginning of the first batch to that of the last one, which is not counted: how long
 # processes take to start is told beside.
 _DRAINED = """
-select count(*) filter (where settled_at < newest), extract(epoch from newest - min(settled_at))::float8
+select count(*) filter (where settled_at < newest) as settled,
+       extract(epoch from newest - min(settled_at))::float8 as seconds
 from (select settled_at, max(settled_at) over () as newest from payment_webhooks where settled_at is not null
-      order by settled_at desc limit %s) as d
+      order by settled_at desc limit :count) as d
 group by newest
 """
 Say = Callable[[str], None]
@@ -67,64 +70,69 @@ class Rates:
 
 
 def measure_settle(
-    place: Place, count: int, users: int, costs: Costs | None = None, operation: str = "webhook settled"
+    stack: MeasuredStack, count: int, users: int, costs: Costs | None = None, operation: str = "webhook settled"
 ) -> float:
     """Fill `count` webhooks, make them due at once, ring; return webhooks settled per second until none is left.
 
     `costs` are charged with it, and with the numbering and sealing that trail it.
     """
-    place.settle_down()
-    fill_webhooks(place, count, users)
-    with costs.of(operation, place, count) if costs else contextlib.nullcontext():
-        make_due(place, count)
+    stack.settle_down()
+    fill_webhooks(stack, count, users)
+    with costs.of(operation, stack, count) if costs else contextlib.nullcontext():
+        make_due(stack, count)
         started = time.monotonic()
         for _ in range(RINGS):
-            place.runtime.doorbells.ring_regardless("settle")
-        wait_settled(place, count)
+            stack.runtime.doorbells.ring_regardless("settle")
+        wait_settled(stack, count)
         seconds = time.monotonic() - started
         if costs:
-            place.settle_down()
+            stack.settle_down()
     return count / seconds
 
 
-def wait_settled(place: Place, count: int) -> None:
+def wait_settled(stack: MeasuredStack, count: int) -> None:
     """Wait until no webhook is due any more, and make sure that none of them ended as a dead letter."""
     # As long as the slowest design measured so far would take.
-    wait_until(lambda: not place.value("select exists (select from webhook_work)"), "all is settled", 30 + count / 200)
-    failed = place.value("select count(*) from dead_letters")
-    wait_until(lambda: failed == 0, f"{failed} webhooks ended as dead letters", 0)
+    wait_until(
+        lambda: not stack.databases.value("select exists (select from webhook_work)"),
+        "all is settled",
+        30 + count / 200,
+    )
+    failed = stack.databases.value("select count(*) from dead_letters")
+    if failed:
+        raise BenchFailed(f"{failed} webhooks ended as dead letters")
 
 
-def measure_drain(place: Place, count: int, rates: Rates) -> None:
+def measure_drain(stack: MeasuredStack, count: int, rates: Rates) -> None:
     """Measure what an outage of the workers leaves: all is due when they start, and nobody rings but they."""
-    place.settle_down()
-    fill_webhooks(place, count, USERS)
-    place.stop(*WORKERS)
-    make_due(place, count)
+    stack.settle_down()
+    fill_webhooks(stack, count, USERS)
+    stack.stop(*WORKERS)
+    make_due(stack, count)
     began = time.monotonic()
-    place.start(*WORKERS)
+    stack.start(*WORKERS)
     rates.start_seconds.append(time.monotonic() - began)
-    wait_settled(place, count)
-    settled, seconds = place.row(_DRAINED, count)
-    if not seconds:
+    wait_settled(stack, count)
+    (drained,) = stack.databases.rows(_DRAINED, count=count)
+    if not drained["seconds"]:
         raise BenchFailed(f"{count} webhooks were settled in one batch, which has no rate")
-    rates.drained.append(settled / seconds)
+    rates.drained.append(drained["settled"] / drained["seconds"])
 
 
-def run_settle(ground: Ground, size: Size, say: Say, wanted: Collection[str] = KEYS) -> dict[str, Figure]:
+def run_settle(servers: Servers, size: Size, say: Say, wanted: Collection[str] = KEYS) -> dict[str, Figure]:
     """Measure the settle rate beside what is `wanted` of KEYS: both baselines, one hot wallet, an outage."""
     rates, costs = Rates(), Costs()
-    with contextlib.ExitStack() as stack:
-        place = stack.enter_context(ground.open_place("settle"))
-        rows = stack.enter_context(ground.open_place("rows"))
-        place.launch(*WORKERS)
+    with contextlib.ExitStack() as opened:
+        stack = opened.enter_context(open_measured_stack(servers))
+        rows = opened.enter_context(open_measured_stack(servers))
+        stack.launch(*WORKERS)
         names = [name for key, name in ((NOOP, "defaults"), (NOOP_OWN, "own")) if key in wanted]
-        noops = dict(zip(names, stack.enter_context(open_noop_workers(ground, *names)), strict=True))
-        place.await_working(*WORKERS)
+        noops = dict(zip(names, opened.enter_context(open_noop_workers(servers, *names)), strict=True))
+        stack.await_working(*WORKERS)
         open_clearing(rows)
-        measure_settle(place, size.webhooks // 10, USERS)  # The first batches of a process open its connections.
+        measure_settle(stack, size.webhooks // 10, USERS)  # The first batches of a process open its connections.
         for number in range(1, ROUNDS + 1):
-            _run_round(place, rows, noops, size, wanted, rates, costs)
+            _run_round(stack, rows, noops, size, wanted, rates, costs)
             last = {name: values[-1] for name, values in vars(rates).items() if values}
             say(f"settle, round {number}: " + ", ".join(f"{name} {value:,.4g}" for name, value in last.items()))
     figures = _compare(rates, size)
@@ -132,8 +140,8 @@ def run_settle(ground: Ground, size: Size, say: Say, wanted: Collection[str] = K
 
 
 def _run_round(
-    place: Place,
-    rows: Place,
+    stack: MeasuredStack,
+    rows: MeasuredStack,
     noops: dict[str, NoopWorker],
     size: Size,
     wanted: Collection[str],
@@ -142,11 +150,11 @@ def _run_round(
 ) -> None:
     if NOOP in wanted:
         rates.noop.append(noops["defaults"].measure(size.tasks))
-    rates.spread.append(measure_settle(place, size.webhooks, USERS, costs))
+    rates.spread.append(measure_settle(stack, size.webhooks, USERS, costs))
     if HOT in wanted:
-        rates.hot.append(measure_settle(place, size.webhooks, 1))
+        rates.hot.append(measure_settle(stack, size.webhooks, 1))
     if ROWS in wanted:
-        place.settle_down()
+        stack.settle_down()
         fill_webhooks(rows, size.rows, USERS)
         make_due(rows, size.rows)
         operation = "credit by pgbench, row at a time"
@@ -155,7 +163,7 @@ def _run_round(
     if NOOP_OWN in wanted:
         rates.noop_own.append(noops["own"].measure(size.tasks))
     if DRAIN in wanted:
-        measure_drain(place, size.drained, rates)
+        measure_drain(stack, size.drained, rates)
 
 
 def _compare(rates: Rates, size: Size) -> dict[str, Figure]:

@@ -14,10 +14,11 @@ from app.sockets.gunicorn_settings import OTHER_CONNECTIONS, OTHER_FILES
 from app.sockets.hub import PER_USER_MAX
 from bench.cpu import Costs
 from bench.figures import Figure, percentile, summarize
-from bench.place import Ground, Place
+from bench.measured_stack import MeasuredStack, open_measured_stack
 from bench.settle import WORKERS
 from bench.socket_clients import CrowdProcess
 from models import new_id
+from testbed.servers import Servers
 
 ROUNDS = 3
 SOCKETS = 10_000
@@ -49,57 +50,57 @@ def find_sockets_max(wanted: int) -> int:
     return max(1, min(wanted, hard - OTHER_FILES - OTHER_CONNECTIONS))
 
 
-def make_tokens(place: Place, count: int) -> list[str]:
+def make_tokens(stack: MeasuredStack, count: int) -> list[str]:
     """Make client tokens, as many to a user as one may have sockets."""
     made = [new_credential("ct") for _ in range(count)]
-    shop = place.shop
+    shop = stack.shop
     owner = (str(shop.tenant_id), str(shop.key_id))
     rows = [
         (str(new_id()), *owner, f"user-{number // PER_USER_MAX}", credential.public_part, credential.secret_sha256)
         for number, credential in enumerate(made)
     ]
-    with place.superuser() as cursor:
+    with stack.databases.superuser.transaction() as cursor:
         execute_values(cursor, _TOKENS, rows, "(%s, %s, %s, %s, %s, %s, now() + interval '15 minutes')", 1_000)
     return [credential.plain for credential in made]
 
 
-def measure_memory(place: Place) -> int:
+def measure_memory(stack: MeasuredStack) -> int:
     """Return the resident bytes of the sockets process, its children included."""
-    return sum(process.memory_info().rss for process in place.family("sockets"))
+    return sum(process.memory_info().rss for process in stack.tree("sockets"))
 
 
-def broadcast(place: Place, crowds: list[CrowdProcess]) -> list[float]:
+def broadcast(stack: MeasuredStack, crowds: list[CrowdProcess]) -> list[float]:
     """Tell every user something; return the milliseconds from the commit until each socket had it."""
     for crowd in crowds:
         crowd.expect()
-    with place.superuser() as cursor:
-        cursor.execute(_NOTIFY, {"tenant": str(place.shop.tenant_id)})
+    with stack.databases.superuser.transaction() as cursor:
+        cursor.execute(_NOTIFY, {"tenant": str(stack.shop.tenant_id)})
     committed = time.monotonic()
-    place.runtime.doorbells.ring_regardless("notify")
+    stack.runtime.doorbells.ring_regardless("notify")
     return [(at - committed) * 1000 for crowd in crowds for at in crowd.read()]
 
 
-def run_sockets(ground: Ground, say: Say, wanted: int = SOCKETS) -> dict[str, Figure]:
+def run_sockets(servers: Servers, say: Say, wanted: int = SOCKETS) -> dict[str, Figure]:
     """Open as many sockets as wanted and possible on one process, and broadcasts to all of them."""
     count = find_sockets_max(wanted)
-    with ground.open_place("sockets") as place, ExitStack() as stack:
-        place.start("sockets", *WORKERS)
-        tokens = make_tokens(place, count)
-        before, costs = measure_memory(place), Costs()
-        with costs.of("socket opened", place, count):
+    with open_measured_stack(servers) as stack, ExitStack() as exits:
+        stack.start("sockets", *WORKERS)
+        tokens = make_tokens(stack, count)
+        before, costs = measure_memory(stack), Costs()
+        with costs.of("socket opened", stack, count):
             crowds = [
-                stack.enter_context(CrowdProcess(place.ports.sockets, tokens[number::CLIENT_PROCESSES]))
+                exits.enter_context(CrowdProcess(stack.ports.sockets, tokens[number::CLIENT_PROCESSES]))
                 for number in range(CLIENT_PROCESSES)
             ]
             opened = [crowd.read() for crowd in crowds]
         costs.charge("socket opened", "load generator", sum(one["cpu_seconds"] for one in opened))
         seconds, refused = max(one["seconds"] for one in opened), sum(one["refused"] for one in opened)
         time.sleep(SETTLE_SECONDS)  # What connecting needed and idling does not is given back by then.
-        each = (measure_memory(place) - before) / 1024 / count
+        each = (measure_memory(stack) - before) / 1024 / count
         say(f"{count:,} sockets open after {seconds:.1f} s, {each:.1f} KB each, {refused} asked back")
         rounds = []
         for number in range(1, ROUNDS + 1):
-            rounds.append(broadcast(place, crowds))
+            rounds.append(broadcast(stack, crowds))
             say(f"broadcast, round {number}: p99 {percentile(rounds[-1], 0.99):.0f} ms")
     p50 = summarize([percentile(values, 0.5) / 1000 for values in rounds], "s")
     p99 = summarize([percentile(values, 0.99) / 1000 for values in rounds], "s")

@@ -14,7 +14,7 @@ from bench.figures import BenchFailed, Figure, describe_latency, latency
 from bench.filling import fill_payments, fill_webhooks, take_due
 from bench.hops import Passage, measure_hops, open_trace
 from bench.http_load import Connection
-from bench.place import Place
+from bench.measured_stack import MeasuredStack
 from bench.settle import USERS
 from bench.socket_clients import Browser
 from bench.web import build_webhook
@@ -40,14 +40,14 @@ Say = Callable[[str], None]
 class Prober:
     """A provider's connection and a browser's socket on one poll: no thread of the instrument delays another."""
 
-    def __init__(self, place: Place, user_id: str) -> None:
-        token, _ = create_client_token(place.runtime, place.shop.tenant_id, place.shop.key_id, user_id)
-        self._browser = Browser(place.ports.sockets, token)
+    def __init__(self, stack: MeasuredStack, user_id: str) -> None:
+        token, _ = create_client_token(stack.runtime, stack.shop.tenant_id, stack.shop.key_id, user_id)
+        self._browser = Browser(stack.ports.sockets, token)
         while not (texts := self._browser.receive()):
             pass
         if json.loads(texts[0])["type"] != "hello":
             raise BenchFailed(f"the socket said {texts[0]!r}")
-        self._provider = Connection(("127.0.0.1", place.ports.web))
+        self._provider = Connection(("127.0.0.1", stack.ports.web))
         self._poll = select.poll()
         self._poll.register(self._browser.socket, select.POLLIN)
         self._poll.register(self._provider.socket, select.POLLIN)
@@ -78,12 +78,12 @@ class Prober:
         self._browser.socket.close()
 
 
-def probe(place: Place, count: int) -> list[Passage]:
+def probe(stack: MeasuredStack, count: int) -> list[Passage]:
     """Pay `count` payments one after the other, over connections of its own: servers end those that idle."""
-    passages, payments = [], fill_payments(place, count, 1, WATCHER + "-")
-    with contextlib.closing(Prober(place, f"{WATCHER}-0")) as prober:
+    passages, payments = [], fill_payments(stack, count, 1, WATCHER + "-")
+    with contextlib.closing(Prober(stack, f"{WATCHER}-0")) as prober:
         for payment_id, _, reference in payments:
-            passages.append(prober.pay(str(payment_id), build_webhook(place.shop, payment_id, reference)))
+            passages.append(prober.pay(str(payment_id), build_webhook(stack.shop, payment_id, reference)))
             time.sleep(PAUSE_SECONDS)
     return passages
 
@@ -94,48 +94,48 @@ def list_milliseconds(passages: list[Passage]) -> list[float]:
 
 
 @contextlib.contextmanager
-def open_load(place: Place, per_second: float, seconds: float) -> Iterator[None]:
+def open_load(stack: MeasuredStack, per_second: float, seconds: float) -> Iterator[None]:
     """Make filled webhooks due at a steady rate, and ring as the web process does, for the length of a block.
 
     Raise BenchFailed where the block took longer than `seconds`: its end was not under load.
     """
-    fill_webhooks(place, int(per_second * seconds), USERS)
+    fill_webhooks(stack, int(per_second * seconds), USERS)
     ended = threading.Event()
-    thread = threading.Thread(target=_feed, args=(place, max(1, int(per_second * SLICE_SECONDS)), ended), daemon=True)
+    thread = threading.Thread(target=_feed, args=(stack, max(1, int(per_second * SLICE_SECONDS)), ended), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-    if not place.value("select exists (select from bench_due)"):
+    if not stack.databases.value("select exists (select from bench_due)"):
         raise BenchFailed(f"the load ended after {seconds:.0f} s, before the probes did")
 
 
-def _feed(place: Place, count: int, ended: threading.Event) -> None:
+def _feed(stack: MeasuredStack, count: int, ended: threading.Event) -> None:
     """Let go of the interpreter's lock for all but a thousandth of a second in each slice."""
     began, slices = time.monotonic(), 0
-    with contextlib.closing(place.connect()) as connection, connection.cursor() as cursor:
+    with contextlib.closing(stack.databases.superuser.connect()) as connection, connection.cursor() as cursor:
         while not ended.is_set():
-            take_due(cursor, place.shop, count)
-            place.runtime.doorbells.ring("settle")
+            take_due(cursor, stack.shop, count)
+            stack.runtime.doorbells.ring("settle")
             slices += 1
             ended.wait(max(0.0, began + slices * SLICE_SECONDS - time.monotonic()))
 
 
-def run_webhook_to_socket(place: Place, settle_rate: float, probes: int, say: Say) -> dict[str, Figure]:
+def run_webhook_to_socket(stack: MeasuredStack, settle_rate: float, probes: int, say: Say) -> dict[str, Figure]:
     """Measure the way of a webhook to the browser on an idle stack, hop by hop, and at half of `settle_rate`."""
     idle: list[list[float]] = []
-    probe(place, WARM_UP)
+    probe(stack, WARM_UP)
     for number in range(1, ROUNDS + 1):
-        idle.append(list_milliseconds(probe(place, probes)))
+        idle.append(list_milliseconds(probe(stack, probes)))
         say(f"webhook to socket, idle, round {number}: {latency(idle[-1])}")
-    with open_trace(place) as trace:
-        followed = probe(place, min(probes, FOLLOWED))
-    hops = measure_hops(place, trace, followed)
+    with open_trace(stack) as trace:
+        followed = probe(stack, min(probes, FOLLOWED))
+    hops = measure_hops(stack, trace, followed)
     say("webhook to socket, hop by hop: " + ", ".join(f"{hop['ms']} ms {hop['hop']}" for hop in hops))
-    with open_load(place, settle_rate / 2, max(LOAD_SECONDS_MIN, probes // 2 * LOAD_SECONDS_EACH)):
-        loaded = list_milliseconds(probe(place, probes // 2))
+    with open_load(stack, settle_rate / 2, max(LOAD_SECONDS_MIN, probes // 2 * LOAD_SECONDS_EACH)):
+        loaded = list_milliseconds(probe(stack, probes // 2))
     say(f"webhook to socket, at half of the settle rate: {latency(loaded)}")
     figure = describe_latency(idle, {"p50": 15.0, "p99": 60.0})
     more = {"at_half_rate": latency(loaded), "load_per_second": round(settle_rate / 2), "hops": hops}

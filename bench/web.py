@@ -17,7 +17,9 @@ from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare
 from bench.filling import AMOUNT, CURRENCY, fill_backlog
 from bench.http_load import run_load
-from bench.place import Ground, Place, Shop
+from bench.measured_stack import MeasuredStack, open_measured_stack
+from testbed.servers import Servers
+from testbed.shop import Shop
 
 ROUNDS = 3
 # As many senders at once as a busy provider keeps open; the server is one process with greenlets.
@@ -78,17 +80,17 @@ def build_deposit(shop: Shop, user_id: str, **headers: str) -> bytes:
     return build_request("POST", "/api/payments/deposit", sent, body)
 
 
-def measure(place: Place, kind: str, seconds: float, costs: Costs | None = None) -> dict[str, Any]:
+def measure(stack: MeasuredStack, kind: str, seconds: float, costs: Costs | None = None) -> dict[str, Any]:
     """Return what one round of `kind` (hello, webhook, deposit) counted. Raise BenchFailed on a wrong answer."""
     count = int(REQUESTS_PER_SECOND[kind] * seconds)
     if kind == "webhook":
-        requests = [build_webhook(place.shop, uuid.uuid4(), "sbx_" + secrets.token_hex(8)) for _ in range(count)]
+        requests = [build_webhook(stack.shop, uuid.uuid4(), "sbx_" + secrets.token_hex(8)) for _ in range(count)]
     elif kind == "deposit":
-        requests = [build_deposit(place.shop, f"user-{number % 1_000}") for number in range(count)]
+        requests = [build_deposit(stack.shop, f"user-{number % 1_000}") for number in range(count)]
     else:
         requests = [build_request("GET", "/health/live", {})] * count
-    with costs.of(OPERATIONS[kind], place) if costs else contextlib.nullcontext():
-        counted = run_load(place.ports.web, requests, CONNECTIONS, seconds)
+    with costs.of(OPERATIONS[kind], stack) if costs else contextlib.nullcontext():
+        counted = run_load(stack.ports.web, requests, CONNECTIONS, seconds)
     if costs:
         costs.add(OPERATIONS[kind], counted["count"])
         costs.charge(OPERATIONS[kind], "load generator", counted["cpu_seconds"])
@@ -97,28 +99,30 @@ def measure(place: Place, kind: str, seconds: float, costs: Costs | None = None)
     return counted
 
 
-def run_web(ground: Ground, seconds: float, say: Say, backlog: int = BACKLOG) -> dict[str, Figure]:
+def run_web(servers: Servers, seconds: float, say: Say, backlog: int = BACKLOG) -> dict[str, Figure]:
     """Measure webhooks, deposits and hellos of one web process, interleaved; nobody works on what was taken.
 
     In each round webhooks are sent twice: while none waits, and while `backlog` others do.
     """
     rates: dict[str, list[float]] = {kind: [] for kind in (*EXPECTED, BEHIND)}
     costs, last = Costs(), dict[str, Any]()
-    with ground.open_place("web") as place:
-        place.start("web")
+    with open_measured_stack(servers) as stack:
+        stack.start("web")
         for kind in EXPECTED:
-            measure(place, kind, WARM_UP_SECONDS)
+            measure(stack, kind, WARM_UP_SECONDS)
         for number in range(1, ROUNDS + 1):
-            place.maintain("truncate webhook_work")
+            stack.databases.rows("truncate webhook_work")
             for kind in EXPECTED:
-                last[kind] = measure(place, kind, seconds, costs)
+                last[kind] = measure(stack, kind, seconds, costs)
                 rates[kind].append(last[kind]["count"] / last[kind]["seconds"])
-            fill_backlog(place, backlog)
-            last[BEHIND] = measure(place, "webhook", seconds / 2)
+            fill_backlog(stack, backlog)
+            last[BEHIND] = measure(stack, "webhook", seconds / 2)
             rates[BEHIND].append(last[BEHIND]["count"] / last[BEHIND]["seconds"])
             say(f"web, round {number}: " + ", ".join(f"{kind} {values[-1]:,.0f}/s" for kind, values in rates.items()))
-        stored = place.value("select count(*) from payment_webhooks") + place.value("select count(*) from payment_work")
-        rings = Redis.from_url(place.redis_url).llen("ring.settle")
+        stored = stack.databases.value("select count(*) from payment_webhooks") + stack.databases.value(
+            "select count(*) from payment_work"
+        )
+        rings = Redis.from_url(stack.databases.redis_url).llen("ring.settle")
     details = {"connections": CONNECTIONS, "rows_stored": stored, "costs": costs.describe()}
     pairs: dict[str, tuple[str, str, float | None, tuple[str, str]]] = {
         INTAKE: ("webhook", "hello", 0.4, ("webhooks", "hello")),

@@ -14,7 +14,15 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
+from app.local.embedded import (
+    APP_ROLE,
+    OWNER_ROLE,
+    SUPERUSER,
+    PostgresServer,
+    ValkeyServer,
+    embedded_postgres,
+    embedded_valkey,
+)
 from app.runtime.broker.urls import kombu_url
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
@@ -26,6 +34,8 @@ from models.migrations import upgrade
 from testbed.superuser import Superuser
 
 TEMPLATE = "sluice_template"
+# For PostgreSQL where nobody pulls the plug: what a sync protects from cannot happen there.
+NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
 # Valkey has 16 databases; the first is left to what does not ask for its own.
 REDIS_DATABASES = range(1, 16)
 
@@ -114,26 +124,42 @@ class Servers:
     @contextlib.contextmanager
     def open_databases(self) -> Iterator[Databases]:
         """Databases of one's own, dropped at the end."""
-        number = next(self._numbers)
-        name, redis_number = f"sluice_{number}", self._redis_databases.get_nowait()
-        redis_url = self.valkey.url.removesuffix("/0") + f"/{redis_number}"
+        name = f"sluice_{next(self._numbers)}"
         self.administer(f"create database {name} template {TEMPLATE} owner {OWNER_ROLE}")
         # Rights on a database are no part of its template.
         self.administer(f"revoke temporary on database {name} from public")
         folder = self.folder / name
         folder.mkdir()
         app, owner, superuser = (self.postgres.url(role, name) for role in (APP_ROLE, OWNER_ROLE, SUPERUSER))
-        with contextlib.closing(Redis.from_url(redis_url)) as redis:
-            redis.flushdb()
         logins = {each: self.postgres.url(f"sluice_login_{each}", name) for each in LOGIN_ROLES}
-        databases = Databases(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
+        with self.open_redis() as redis_url:
+            databases = Databases(name, app, owner, superuser, redis_url, self.encryption_key, folder, logins)
+            try:
+                yield databases
+            finally:
+                databases.superuser.close()
+                # With force: a process that was killed a moment ago may still be connected.
+                self.administer(f"drop database {name} with (force)")
+
+    @contextlib.contextmanager
+    def open_redis(self) -> Iterator[str]:
+        """Give the URL of an empty Redis database that nobody else uses."""
+        number = self._redis_databases.get_nowait()
+        url = self.valkey.url.removesuffix("/0") + f"/{number}"
+        with contextlib.closing(Redis.from_url(url)) as redis:
+            redis.flushdb()
         try:
-            yield databases
+            yield url
         finally:
-            databases.superuser.close()
-            # With force: a process that was killed a moment ago may still be connected.
-            self.administer(f"drop database {name} with (force)")
-            self._redis_databases.put(redis_number)
+            self._redis_databases.put(number)
+
+
+@contextlib.contextmanager
+def open_servers(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Servers]:
+    """Start both servers in `folder`; `settings` go over those that `sluice up` gives PostgreSQL."""
+    (folder / "databases").mkdir(parents=True)
+    with embedded_postgres(folder / "pg", settings) as postgres, embedded_valkey(folder / "vk") as valkey:
+        yield Servers(postgres, valkey, folder / "databases")
 
 
 def new_celery(broker_url: str) -> Celery:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -40,6 +40,19 @@ class Stack:
     environment: dict[str, str] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _described: dict[str, Process] = field(default_factory=dict)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, databases: Databases, **environment: str) -> Iterator[Self]:
+        """Give a stack in which nothing runs yet; what was started is ended with the block."""
+        ports = Ports("127.0.0.1", *find_free_ports(4))
+        urls = {"SLUICE_PUBLIC_URL": f"http://127.0.0.1:{ports.web}"}
+        with databases.open_runtime(**urls | environment) as runtime:
+            stack = cls(databases, runtime, ports, environment)
+            try:
+                yield stack
+            finally:
+                stack.close()
 
     @property
     def web(self) -> str:
@@ -154,16 +167,3 @@ class Stack:
             account = (shop.provider_api_key, shop.webhook_secret, shop.provider_id)
             self.sandbox.put_merchant(shop.tenant_id, *account)
         return shop
-
-
-@contextlib.contextmanager
-def open_stack(databases: Databases, **environment: str) -> Iterator[Stack]:
-    """Give a stack in which nothing runs yet; what was started is ended with the block."""
-    ports = Ports("127.0.0.1", *find_free_ports(4))
-    urls = {"SLUICE_PUBLIC_URL": f"http://127.0.0.1:{ports.web}"}
-    with databases.open_runtime(**urls | environment) as runtime:
-        stack = Stack(databases, runtime, ports, environment)
-        try:
-            yield stack
-        finally:
-            stack.close()

@@ -14,20 +14,17 @@ import pytest
 from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
 from app.runtime.logs import configure_logging
 from app.runtime.runtime import Runtime
-from testbed.servers import Databases, Servers
+from testbed.servers import NO_SYNC, Databases, Servers
 from testbed.shop import Shop, make_shop
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from tests.support.api import Api
 from tests.support.engine import Engine
-
-# Tests never pull the plug, so what a sync protects from cannot happen to them.
-UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """PostgreSQL for the session."""
-    with embedded_postgres(tmp_path_factory.mktemp("pg"), UNSAFE_SETTINGS) as server:
+    with embedded_postgres(tmp_path_factory.mktemp("pg"), NO_SYNC) as server:
         yield server
 
 
@@ -69,14 +66,14 @@ def tenant(runtime: Runtime) -> Shop:
 @pytest.fixture(scope="module")
 def stack(servers: Servers) -> Iterator[Stack]:
     """A stack for one module, on databases of its own; `stack.start("web", "sandbox")` starts processes."""
-    with servers.open_databases() as opened, open_stack(opened) as started:
+    with servers.open_databases() as opened, Stack.open(opened) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def front(servers: Servers) -> Iterator[Stack]:
     """A web process and a sandbox for the session, without workers: a test does their work through `engine`."""
-    with servers.open_databases() as opened, open_stack(opened) as started:
+    with servers.open_databases() as opened, Stack.open(opened) as started:
         started.start("web", "sandbox")
         yield started
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from app.local.embedded import embedded_postgres, embedded_valkey
 from testbed.servers import Servers
 from testbed.shop import Shop
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from testbed.waiting import wait_until
 
 # The next redirect URL comes at most so long after the provider's return.
@@ -110,7 +110,7 @@ def main() -> int:
             embedded_postgres(root / "pg", {}) as postgres,
             embedded_valkey(root / "vk") as valkey,
             Servers(postgres, valkey, root / "databases").open_databases() as databases,
-            open_stack(databases) as stack,
+            Stack.open(databases) as stack,
         ):
             passed = run(stack, options.seconds, options.kind)
     is_good = passed <= BOUND_SECONDS

@@ -25,7 +25,7 @@ from app.services.webhooks import settle
 from models import Database
 from testbed.servers import Servers
 from testbed.shop import ACTOR, Shop
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.scenarios.crashing import Crashed, CrashingDatabase, When
 from tests.scenarios.door import Door, open_door
@@ -92,7 +92,7 @@ class House:
 @contextlib.contextmanager
 def open_house(servers: Servers) -> Iterator[House]:
     """Databases of its own with the sandbox running and the door open."""
-    with servers.open_databases() as databases, open_stack(databases) as stack, open_door(stack.ports.web) as door:
+    with servers.open_databases() as databases, Stack.open(databases) as stack, open_door(stack.ports.web) as door:
         database = CrashingDatabase(databases.database_url, 20)
         superuser = Database(databases.superuser_url, 4)
         stack.runtime = dataclasses.replace(stack.runtime, database=database)

@@ -8,13 +8,13 @@ import pytest
 
 from testbed.servers import Servers
 from testbed.shop import Shop
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 
 
 @pytest.fixture(scope="session")
 def house(servers: Servers) -> Iterator[Stack]:
     """A stack of the web process alone, for the session: what is tested here needs nobody to do the work."""
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("web")
         yield stack
 
@@ -22,7 +22,7 @@ def house(servers: Servers) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def behind_proxy(servers: Servers) -> Iterator[Stack]:
     """A web process behind exactly one proxy, for the session: the test is the proxy."""
-    with servers.open_databases() as opened, open_stack(opened, TRUSTED_PROXIES="1") as stack:
+    with servers.open_databases() as opened, Stack.open(opened, TRUSTED_PROXIES="1") as stack:
         stack.start("web")
         yield stack
 

@@ -15,24 +15,23 @@ from app.services.webhooks import settle as settling
 from bench import history, hops, redirect, settle, sockets, to_socket, web
 from bench.figures import compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
-from bench.place import Ground, open_ground
+from bench.measured_stack import open_measured_stack
 from bench.results import write_results
 from bench.run import Form
 from bench.settle import Size
+from testbed.servers import NO_SYNC, Servers, open_servers
 
 pytestmark = pytest.mark.slow
 
 SIZE = Size(webhooks=300, rows=160, tasks=100, history=(300, 600), drained=1_200)
-# Tests never pull the plug, so what a sync protects from cannot happen to them.
-UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 # Starting the workers alone takes seconds, and a busy machine takes them several times over.
 SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Servers of the bench."""
-    with open_ground(tmp_path_factory.mktemp("bench"), UNSAFE) as opened:
+    with open_servers(tmp_path_factory.mktemp("bench"), NO_SYNC) as opened:
         yield opened
 
 
@@ -42,8 +41,8 @@ def is_whole(figure: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_settling_is_measured_beside_its_baselines_and_after_an_outage(ground: Ground) -> None:
-    figures = settle.run_settle(ground, SIZE, print)
+def test_settling_is_measured_beside_its_baselines_and_after_an_outage(servers: Servers) -> None:
+    figures = settle.run_settle(servers, SIZE, print)
     assert set(figures) == set(settle.KEYS)
     for figure in figures.values():
         assert is_whole(figure)
@@ -59,25 +58,25 @@ def test_settling_is_measured_beside_its_baselines_and_after_an_outage(ground: G
 
 
 @pytest.mark.timeout(SECONDS)
-def test_a_key_alone_is_measured_without_the_others(ground: Ground) -> None:
-    figures = settle.run_settle(ground, SIZE, print, ["settle_hot_wallet"])
+def test_a_key_alone_is_measured_without_the_others(servers: Servers) -> None:
+    figures = settle.run_settle(servers, SIZE, print, ["settle_hot_wallet"])
     assert set(figures) == {"settle_hot_wallet"}
     assert is_whole(figures["settle_hot_wallet"])
 
 
 @pytest.mark.timeout(SECONDS)
-def test_settling_is_measured_with_history_and_by_batch_size(ground: Ground) -> None:
-    figure = history.run_history(ground, SIZE, print)["settle_at_10m"]
+def test_settling_is_measured_with_history_and_by_batch_size(servers: Servers) -> None:
+    figure = history.run_history(servers, SIZE, print)["settle_at_10m"]
     assert is_whole(figure)
     assert [point["payments"] for point in figure["points"]] == [0, 300, 600]
-    batches = history.run_batches(ground, SIZE, print)["settle_by_batch_size"]
+    batches = history.run_batches(servers, SIZE, print)["settle_by_batch_size"]
     assert [point["batch"] for point in batches["points"]] == list(history.BATCH_SIZES)
     assert batches["messages_per_batch"] > 1
 
 
 @pytest.mark.timeout(SECONDS)
-def test_the_web_process_is_measured(ground: Ground) -> None:
-    figures = web.run_web(ground, 0.3, print, backlog=500)
+def test_the_web_process_is_measured(servers: Servers) -> None:
+    figures = web.run_web(servers, 0.3, print, backlog=500)
     assert set(figures) == set(web.KEYS)
     assert all(is_whole(figure) and figure["rows_stored"] > 0 for figure in figures.values())
     spent = {cost["operation"]: cost for cost in figures["deposit_vs_hello"]["costs"]}
@@ -89,11 +88,11 @@ def test_the_web_process_is_measured(ground: Ground) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_both_waits_of_a_person_are_measured(ground: Ground) -> None:
-    with redirect.open_provider() as (url, seconds), ground.open_place("waits", url) as place:
-        place.start("web", "sockets", *settle.WORKERS)
-        to_page = redirect.run_redirect(place, seconds, 4, print)["deposit_to_redirect_overhead_ms"]
-        to_browser = to_socket.run_webhook_to_socket(place, 40, 12, print)["webhook_to_socket_ms"]
+def test_both_waits_of_a_person_are_measured(servers: Servers) -> None:
+    with redirect.open_provider() as (url, seconds), open_measured_stack(servers, url) as stack:
+        stack.start("web", "sockets", *settle.WORKERS)
+        to_page = redirect.run_redirect(stack, seconds, 4, print)["deposit_to_redirect_overhead_ms"]
+        to_browser = to_socket.run_webhook_to_socket(stack, 40, 12, print)["webhook_to_socket_ms"]
     for figure in (to_browser, to_page):
         assert is_whole(figure)
         assert {"p50", "p99"} == figure["goal"].keys()
@@ -105,8 +104,8 @@ def test_both_waits_of_a_person_are_measured(ground: Ground) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_sockets_are_counted_weighed_and_told(ground: Ground) -> None:
-    figure = sockets.run_sockets(ground, print, wanted=60)["sockets"]
+def test_sockets_are_counted_weighed_and_told(servers: Servers) -> None:
+    figure = sockets.run_sockets(servers, print, wanted=60)["sockets"]
     assert is_whole(figure)
     assert figure["median"] == 60
     assert figure["broadcast_p99"]["median"] > 0
@@ -115,22 +114,22 @@ def test_sockets_are_counted_weighed_and_told(ground: Ground) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_history_keeps_the_books_whole(ground: Ground) -> None:
-    with ground.open_place("books") as place:
-        fill_history(place, 0, 300)
-        fill_webhooks(place, 40, users=3)
-        make_due(place, 40)
-        settling.settle_due(place.runtime)
-        fill_history(place, 300, 500)
-        assert place.value("select count(*) from payment_transactions where status = 'completed'") == 540
-        assert place.value("select sum(balance_minor) from wallets where kind = 'user'") == 540 * AMOUNT_MINOR
-        assert place.value("select sum(balance_minor) from wallets") == 0
-        assert place.value("select max(number) = count(*) from notification_numbers")
+def test_history_keeps_the_books_whole(servers: Servers) -> None:
+    with open_measured_stack(servers) as stack:
+        fill_history(stack, 0, 300)
+        fill_webhooks(stack, 40, users=3)
+        make_due(stack, 40)
+        settling.settle_due(stack.runtime)
+        fill_history(stack, 300, 500)
+        assert stack.databases.value("select count(*) from payment_transactions where status = 'completed'") == 540
+        assert stack.databases.value("select sum(balance_minor) from wallets where kind = 'user'") == 540 * AMOUNT_MINOR
+        assert stack.databases.value("select sum(balance_minor) from wallets") == 0
+        assert stack.databases.value("select max(number) = count(*) from notification_numbers")
         torn = """
             select count(*) from wallet_transactions e join wallet_transactions b
             on b.wallet_id = e.wallet_id and b.wallet_version = e.wallet_version - 1
             where e.balance_before_minor <> b.balance_after_minor"""
-        assert place.value(torn) == 0
+        assert stack.databases.value(torn) == 0
 
 
 def test_a_figure_is_the_median_of_its_rounds() -> None:

@@ -12,11 +12,11 @@ import pytest
 from app.services.webhooks import claims, settle
 from app.services.webhooks.claims import WebhookQueue
 from bench.filling import fill_webhooks, filled_in_bulk, make_due
-from bench.place import Ground, Place, open_ground
+from bench.measured_stack import MeasuredStack, open_measured_stack
 from models import Database
 from models.statements import watched
+from testbed.servers import NO_SYNC, Servers, open_servers
 
-UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 # Per batch: one message claims, six settle and number. Measured, not wished for.
 MESSAGES_MAX = 7
 HISTORY = 1_000_000
@@ -28,20 +28,20 @@ BUFFERS_PER_CLAIMED = 40
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Servers of the bench."""
-    with open_ground(tmp_path_factory.mktemp("guards"), UNSAFE) as opened:
+    with open_servers(tmp_path_factory.mktemp("guards"), NO_SYNC) as opened:
         yield opened
 
 
 def settle_one_batch(
-    place: Place, count: int, users: int, *, as_text: bool = False
+    stack: MeasuredStack, count: int, users: int, *, as_text: bool = False
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """Settle one batch of `count` webhooks; return its messages, spelled out where they are wanted `as_text`."""
-    fill_webhooks(place, count, users)
-    make_due(place, count)
-    database = Database(place.environment["DATABASE_URL"], 2, prepares=False) if as_text else None
-    runtime = replace(place.runtime, database=database) if database else place.runtime
+    fill_webhooks(stack, count, users)
+    make_due(stack, count)
+    database = Database(stack.databases.database_url, 2, prepares=False) if as_text else None
+    runtime = replace(stack.runtime, database=database) if database else stack.runtime
     with watched(runtime.database.engine) as messages:
         assert settle.settle_batch(runtime, WebhookQueue()) == count
     if database:
@@ -50,67 +50,67 @@ def settle_one_batch(
 
 
 @pytest.mark.timeout(180)
-def test_a_batch_takes_the_same_messages_whatever_its_size(ground: Ground) -> None:
-    with ground.open_place("statements") as place:
-        settle_one_batch(place, 200, users=200)  # Opens the wallets, once for each.
-        counts = {size: len(settle_one_batch(place, size, users=200)) for size in (2, 20, 200)}
+def test_a_batch_takes_the_same_messages_whatever_its_size(servers: Servers) -> None:
+    with open_measured_stack(servers) as stack:
+        settle_one_batch(stack, 200, users=200)  # Opens the wallets, once for each.
+        counts = {size: len(settle_one_batch(stack, size, users=200)) for size in (2, 20, 200)}
         assert len(set(counts.values())) == 1, counts
         assert counts[200] <= MESSAGES_MAX
 
 
 @pytest.mark.timeout(180)
-def test_one_wallet_takes_no_more_messages_than_many(ground: Ground) -> None:
-    with ground.open_place("wallets") as place:
-        settle_one_batch(place, 200, users=200)
-        assert len(settle_one_batch(place, 100, users=1)) == len(settle_one_batch(place, 100, users=100))
+def test_one_wallet_takes_no_more_messages_than_many(servers: Servers) -> None:
+    with open_measured_stack(servers) as stack:
+        settle_one_batch(stack, 200, users=200)
+        assert len(settle_one_batch(stack, 100, users=1)) == len(settle_one_batch(stack, 100, users=100))
 
 
 @pytest.mark.timeout(180)
-def test_a_large_batch_looks_its_rows_up_and_reads_no_table_as_a_whole(ground: Ground) -> None:
-    with ground.open_place("lookups") as place:
+def test_a_large_batch_looks_its_rows_up_and_reads_no_table_as_a_whole(servers: Servers) -> None:
+    with open_measured_stack(servers) as stack:
         # Few enough rows for the planner to prefer reading all of them.
-        settle_one_batch(place, 300, users=300)
-        place.maintain("analyze")
-        fill_webhooks(place, 300, users=300)
-        make_due(place, 300)
-        before = count_rows_read_in_scans(place)
-        assert settle.settle_batch(place.runtime, WebhookQueue()) == 300
-        after = count_rows_read_in_scans(place)
+        settle_one_batch(stack, 300, users=300)
+        stack.databases.rows("analyze")
+        fill_webhooks(stack, 300, users=300)
+        make_due(stack, 300)
+        before = count_rows_read_in_scans(stack)
+        assert settle.settle_batch(stack.runtime, WebhookQueue()) == 300
+        after = count_rows_read_in_scans(stack)
     assert {table: rows - before[table] for table, rows in after.items() if rows != before[table]} == {}
 
 
-def count_rows_read_in_scans(place: Place) -> dict[str, int]:
+def count_rows_read_in_scans(stack: MeasuredStack) -> dict[str, int]:
     """Return by table how many rows sequential scans have read so far."""
-    with place.runtime.database.transaction("worker") as connection:
+    with stack.runtime.database.transaction("worker") as connection:
         connection.exec_driver_sql("select pg_stat_force_next_flush()")
-    with place.superuser() as cursor:
+    with stack.databases.superuser.transaction() as cursor:
         cursor.execute("select relname, seq_tup_read from pg_stat_user_tables")
         return {name: rows or 0 for name, rows in cursor.fetchall()}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_claim_reads_its_batch_and_no_history(ground: Ground) -> None:
-    with ground.open_place("plan") as place:
+def test_the_claim_reads_its_batch_and_no_history(servers: Servers) -> None:
+    with open_measured_stack(servers) as stack:
         message, values = next(
-            sent for sent in settle_one_batch(place, 200, users=200, as_text=True) if "skip locked" in sent[0]
+            sent for sent in settle_one_batch(stack, 200, users=200, as_text=True) if "skip locked" in sent[0]
         )
         # What takes the role goes before it in the same message.
         claim = message[message.index("with recursive") :]
-        fill_settled_webhooks(place, HISTORY)
-        fill_webhooks(place, WAITING, users=1_000)
-        make_due(place, WAITING)
+        fill_settled_webhooks(stack, HISTORY)
+        fill_webhooks(stack, WAITING, users=1_000)
+        make_due(stack, WAITING)
         # As many again wait for a later time: leases and retries must cost the claim nothing either.
-        fill_webhooks(place, WAITING, users=1_000)
-        make_due(place, WAITING)
-        with place.superuser() as cursor:
+        fill_webhooks(stack, WAITING, users=1_000)
+        make_due(stack, WAITING)
+        with stack.databases.superuser.transaction() as cursor:
             cursor.execute(
                 "update webhook_work set due_at = now() + interval '1 hour'"
                 " where webhook_id in (select webhook_id from webhook_work order by webhook_id desc limit %s)",
                 (WAITING,),
             )
-        place.maintain("vacuum (analyze) webhook_work")
-        with place.runtime.database.transaction("worker") as connection:
+        stack.databases.rows("vacuum (analyze) webhook_work")
+        with stack.runtime.database.transaction("worker") as connection:
             answer = connection.exec_driver_sql(f"explain (analyze, buffers, format json) {claim}", values).scalar_one()
         plan = (json.loads(answer) if isinstance(answer, str) else answer)[0]["Plan"]
     nodes = list(walk(plan))
@@ -130,9 +130,9 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from walk(child)
 
 
-def fill_settled_webhooks(place: Place, count: int) -> None:
+def fill_settled_webhooks(stack: MeasuredStack, count: int) -> None:
     """Make webhooks that were settled long ago, with all their indexes."""
-    with filled_in_bulk(place, ["payment_webhooks"]), place.superuser() as cursor:
+    with filled_in_bulk(stack, ["payment_webhooks"]), stack.databases.superuser.transaction() as cursor:
         cursor.execute(
             """
             insert into payment_webhooks (id, tenant_id, provider_id, external_id, path, body, headers, body_sha256,
@@ -141,5 +141,5 @@ def fill_settled_webhooks(place: Place, count: int) -> None:
                 uuidv7(), 'processed', 'applied', '', now() - n * interval '1 second', now() - n * interval '1 second'
             from generate_series(1, %(count)s) as n
             """,
-            {"tenant": str(place.shop.tenant_id), "provider": str(place.shop.provider_id), "count": count},
+            {"tenant": str(stack.shop.tenant_id), "provider": str(stack.shop.provider_id), "count": count},
         )

@@ -11,7 +11,7 @@ import requests
 from redis import Redis
 
 from testbed.servers import Servers
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.api import Api
 
@@ -21,7 +21,7 @@ USER, PASSWORD = "limited", "secret"
 @pytest.fixture(scope="module")
 def limited(servers: Servers) -> Iterator[tuple[Stack, Redis]]:
     """A web process whose Redis user may not do everything, and the administrator's client."""
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         admin = stack.runtime.redis
         allow(admin, "+@all")
         parts = urlsplit(opened.redis_url)

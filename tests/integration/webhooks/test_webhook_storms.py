@@ -14,7 +14,7 @@ import requests
 from app.runtime.group_commit import LEADERS_MAX
 from testbed.servers import Databases, Servers
 from testbed.shop import Shop
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from testbed.waiting import wait_until
 
 SENDERS = 16
@@ -82,7 +82,7 @@ class Storm:
 
 @pytest.fixture
 def house(servers: Servers) -> Iterator[Stack]:
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("web")
         yield stack
 

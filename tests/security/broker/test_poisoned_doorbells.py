@@ -14,7 +14,7 @@ import pytest
 
 from app.services.webhooks import settle
 from testbed.servers import Servers
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from testbed.waiting import wait_until
 
 QUEUE = "ring.settle"
@@ -92,7 +92,7 @@ KINDS = (
 @pytest.fixture(scope="module")
 def mill(servers: Servers) -> Iterator[Stack]:
     """A stack whose settling worker runs."""
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("worker-settle")
         yield stack
 

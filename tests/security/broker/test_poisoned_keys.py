@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from testbed.servers import Servers
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.security.broker.test_poisoned_doorbells import NO_ARGUMENTS, QUEUE, message
 
@@ -22,7 +22,7 @@ CONTROL = "/{db}.celery.pidbox"
 @pytest.fixture(scope="module")
 def mill(servers: Servers) -> Iterator[Stack]:
     """A stack with a settling worker, and with beat and the worker of the sweep that it needs."""
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("worker-settle", "worker-provider", "beat")
         yield stack
 
@@ -74,7 +74,7 @@ def test_keys_of_a_wrong_type_are_replaced_while_work_is_done(mill: Stack, kind:
 
 @pytest.mark.parametrize("key", ["ring.settle", "_kombu.binding.ring.settle", "_kombu.binding.celery.pidbox"])
 def test_a_worker_that_starts_replaces_keys_of_a_wrong_type(servers: Servers, key: str) -> None:
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.runtime.redis.set(key, "x")
         stack.start("worker-settle")
         settle_one(stack, key)

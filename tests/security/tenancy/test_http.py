@@ -19,14 +19,14 @@ import requests
 from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
 from testbed.servers import Servers
-from testbed.stack import Stack, open_stack
+from testbed.stack import Stack
 from tests.security.tenancy.victims import Victim, make_victim
 
 
 @pytest.fixture(scope="module", params=["both walls", "the query alone"])
 def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
     """A web process; once on a database without row-level security, where a query that forgets the tenant shows."""
-    with servers.open_databases() as opened, open_stack(opened) as stack:
+    with servers.open_databases() as opened, Stack.open(opened) as stack:
         if request.param == "the query alone":
             for table in opened.rows("select oid::regclass::text as name from pg_class where relrowsecurity"):
                 opened.rows(f"alter table {table['name']} disable row level security")

@@ -1,0 +1,42 @@
+"""A stack of the product that is measured: one tenant on it, and the servers that it costs time on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from testbed.servers import Servers, new_celery
+from testbed.shop import NOWHERE, Shop, make_shop
+from testbed.stack import Stack
+from testbed.waiting import wait_until
+
+# How long the trailing work of a round (numbering, sealing) may go on; where it does not end, a part of the product
+# does not work, and what is measured without it would flatter.
+QUIET_SECONDS = 120.0
+
+
+@dataclass
+class MeasuredStack(Stack):
+    """A stack with one tenant without limits."""
+
+    servers: Servers = field(init=False)
+    shop: Shop = field(init=False)
+
+    def settle_down(self) -> None:
+        """Wait until what trails a round (numbering, sealing) is done, so that it is not charged to the next one."""
+        queues = ("webhook_work", "notification_work", "audit_work")
+        left = " or ".join(f"exists (select from {queue})" for queue in queues)
+        # Beat would ask for it within seconds; that wait is nobody's work.
+        with contextlib.closing(new_celery(self.databases.redis_url)) as celery:
+            celery.send_task("tasks.seal", queue="ring.sweep", ignore_result=True)
+        wait_until(lambda: not self.databases.value(f"select {left}"), "all is numbered and sealed", QUIET_SECONDS)
+
+
+@contextlib.contextmanager
+def open_measured_stack(servers: Servers, provider_url: str = NOWHERE) -> Iterator[MeasuredStack]:
+    """Give a stack on databases of its own, in which nothing runs yet; what was started is ended with the block."""
+    with servers.open_databases() as databases, MeasuredStack.open(databases) as stack:
+        stack.servers = servers
+        stack.shop = make_shop(stack.runtime, provider_url, requests_per_second=None)
+        yield stack
