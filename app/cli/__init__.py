@@ -1,4 +1,4 @@
-"""The `sluice` command: one module in `app.cli.commands` per command, found by its name."""
+"""The `sluice` command: one module in a room of `app.cli.commands` per command, found by its name."""
 
 from app.cli.root import main
 

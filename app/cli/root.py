@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import sys
@@ -30,18 +31,15 @@ _EXPECTED = (
 )
 
 
-class Commands(click.Group):
-    """A group whose commands are the modules of `app.cli.commands`, imported when they are asked for."""
+class CommandLine(click.Group):
+    """A group whose commands are the modules in the rooms of `app.cli.commands`, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        names = [module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)]
-        return sorted({*super().list_commands(ctx), *names})
+        return sorted({*super().list_commands(ctx), *find_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        module = importlib.import_module(f"{commands.__name__}.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
+        module = find_commands().get(cmd_name)
+        command: click.Command | None = importlib.import_module(module).command if module else None
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,6 +51,13 @@ class Commands(click.Group):
             raise click.ClickException(describe_error(error)) from None
 
 
+@functools.cache
+def find_commands() -> dict[str, str]:
+    """Return the module of each command by the command's name."""
+    modules = pkgutil.walk_packages(commands.__path__, f"{commands.__name__}.")
+    return {module.name.rpartition(".")[2].replace("_", "-"): module.name for module in modules if not module.ispkg}
+
+
 def describe_error(error: BaseException) -> str:
     """Return what went wrong in one line, without the statement and the values that a database error carries."""
     if isinstance(error, DBAPIError):
@@ -62,7 +67,7 @@ def describe_error(error: BaseException) -> str:
     return str(error) or (type(error).__doc__ or type(error).__name__).strip()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sluice", message="sluice %(version)s")
 def main() -> None:
     """Sluice: deposits in, wallets credited exactly once, browsers told live.

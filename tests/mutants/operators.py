@@ -18,7 +18,7 @@ OPERATORS = (
     Mutant("nobody who answers on the command line", CONFIRM, "raise NobodyAnswered from None", "return", (ASKED,)),
     Mutant(
         "accept and reject are asked about",
-        "app/cli/commands/dead_letters.py",
+        "app/cli/commands/operations/dead_letters.py",
         'confirm(f"{_summarize(found)}\\nWould be {decide(*named, True)}", question)',
         "pass",
         (ASKED,),

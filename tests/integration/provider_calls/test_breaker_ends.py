@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.cli.commands.reconcile import EXIT_NOT_COMPARED
+from app.cli.commands.operations.reconcile import EXIT_NOT_COMPARED
 from app.services.payments import breaker
 from app.services.payments.provider_calls import make_call
 from app.services.payments.provider_claims import claim_call

@@ -1,0 +1,1 @@
+"""Commands about payments and money: show, decide, compare and prove."""

@@ -1,0 +1,1 @@
+"""Commands that configure tenants, their providers and their secret keys."""
