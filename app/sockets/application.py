@@ -21,6 +21,8 @@ from werkzeug.exceptions import HTTPException
 
 from app.http.client_address import ClientAddress
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
+from app.runtime.hint_listener import HintListener
+from app.runtime.hints import NOTIFICATIONS_CHANNEL
 from app.runtime.metrics import count_pool
 from app.runtime.runtime import open_database
 from app.runtime.settings import Settings
@@ -31,7 +33,6 @@ from app.sockets.problems import Refused, present_problem, unavailable
 from app.sockets.rows import Rows
 from app.sockets.serving import serve
 from app.sockets.stream import StreamConnection
-from app.sockets.subscription import Subscription
 from app.sockets.turns import Turns
 from app.sockets.watch import start_watching
 from app.sockets.websocket import SERVER_OPTIONS, SocketConnection
@@ -57,12 +58,12 @@ class Live:
     database: Database
     rows: Rows
     hub: Hub
-    subscription: Subscription
+    listener: HintListener
     own_origins: frozenset[str]
 
     def start(self) -> None:
         """Start listening and watching; to be called once, in the process that serves."""
-        gevent.spawn(self.subscription.run)
+        self.listener.start()
         start_watching(self.hub, self.database)
 
 
@@ -81,11 +82,18 @@ def build_app() -> Flask:
     count_pool(database.engine)
     rows = Rows(database, Turns(TURNS, DATABASE_SECONDS))
     hub = Hub(rows, find_connections_max())
-    subscription = Subscription(settings.required("redis_url"), hub.receive, lambda: gevent.spawn(compare_quietly, hub))
+    listener = HintListener(
+        settings.required("redis_url"),
+        NOTIFICATIONS_CHANNEL,
+        "notifications",
+        hub.receive,
+        # What was published before the subscription is not received any more.
+        lambda: gevent.spawn(compare_quietly, hub),
+    )
     app = Flask(__name__, static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
-    app.extensions["sluice.live"] = Live(database, rows, hub, subscription, list_own_origins(settings))
+    app.extensions["sluice.live"] = Live(database, rows, hub, listener, list_own_origins(settings))
     add_errors(app)
     app.register_blueprint(make_live_routes())
     app.register_blueprint(make_health_routes())
@@ -238,7 +246,7 @@ def make_health_routes() -> Blueprint:
         except (SQLAlchemyError, OSError):
             failing.append("postgresql")
         # Without hints the counters are compared every other second: later, but nothing is lost.
-        degraded = [] if live().subscription.connected else ["redis"]
+        degraded = [] if live().listener.is_connected else ["redis"]
         status = "failing" if failing else "degraded" if degraded else "ok"
         response = jsonify(status=status, failing=failing + degraded, detail={})
         if failing:

@@ -7,41 +7,32 @@ import time
 import uuid
 from collections.abc import Callable
 
-import structlog
-
 from app.core.payment import Payment
 from app.http.capacity import Bounds, Places
+from app.runtime.hint_listener import HintListener
 from app.runtime.hints import CHANGED_CHANNEL, read_changed
-from app.runtime.metrics import HINTS_REJECTED, SUBSCRIPTION_UP
-from app.runtime.redis_client import open_client
+from app.runtime.metrics import HINTS_REJECTED
 from app.services.access.callers import Caller
-
-log = structlog.get_logger(__name__)
 
 # A hint may be lost; then a waiting request is this late.
 LOOK_SECONDS = 1.0
 WAIT_SECONDS_MAX = 10
-_LISTEN_SECONDS = 5.0
-_RECONNECT_SECONDS = 1.0
-_MESSAGES_PER_TURN = 100
 
 
 class Waiters:
     """Holds as many requests of this process as `bounds` allow; one subscription serves all of them."""
 
     def __init__(self, redis_url: str, bounds: Bounds) -> None:
-        self._redis_url = redis_url
         self._places = Places(bounds)
         self._lock = threading.Lock()
         self._events: dict[str, set[threading.Event]] = {}
-        self._listener: threading.Thread | None = None
-        self._is_deaf = False
+        self._listener = HintListener(redis_url, CHANGED_CHANNEL, "payments", self._wake)
         self._released = False
 
     @property
     def is_deaf(self) -> bool:
         """Whether hints are listened for and cannot be received; waiting requests then answer up to a second late."""
-        return self._is_deaf
+        return self._listener.is_lost
 
     def release(self) -> None:
         """Have every waiting request answered now, and let none wait from now on: the process is about to stop."""
@@ -87,9 +78,7 @@ class Waiters:
         event = threading.Event()
         with self._lock:
             self._events.setdefault(payment_id.hex, set()).add(event)
-            if self._listener is None or not self._listener.is_alive():
-                self._listener = threading.Thread(target=self._listen, name="waiters", daemon=True)
-                self._listener.start()
+            self._listener.start()
         return event
 
     def _forget(self, payment_id: uuid.UUID, event: threading.Event) -> None:
@@ -98,42 +87,6 @@ class Waiters:
             events.discard(event)
             if not events:
                 del self._events[payment_id.hex]
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                self._receive()
-            except Exception as error:  # hints are missing until Redis is back; waiters look for themselves
-                log.warning("waiters_without_hints", error=type(error).__name__)
-            self._mark(is_deaf=True)
-            time.sleep(_RECONNECT_SECONDS)
-
-    def _mark(self, *, is_deaf: bool) -> None:
-        self._is_deaf = is_deaf
-        SUBSCRIPTION_UP.labels("payments").set(0 if is_deaf else 1)
-
-    def _receive(self) -> None:
-        # The read blocks for less than the socket's time-out, so that a half-open link is noticed.
-        redis = open_client(self._redis_url, socket_timeout=_LISTEN_SECONDS + 2, socket_connect_timeout=0.5)
-        with redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
-            subscription.subscribe(CHANGED_CHANNEL)
-            asked, received = False, 0
-            while True:
-                message = subscription.get_message(timeout=_LISTEN_SECONDS)
-                if message is None:
-                    if asked:
-                        raise ConnectionError("no answer to a ping")
-                    subscription.ping()
-                    asked = True
-                    continue
-                asked, received = False, received + 1
-                if message["type"] == "subscribe":
-                    self._mark(is_deaf=False)
-                elif message["type"] == "message":
-                    self._wake(message["data"])
-                if received % _MESSAGES_PER_TURN == 0:
-                    # A flood is read without ever waiting for the network; requests need their turn.
-                    time.sleep(0)
 
     def _wake(self, data: object) -> None:
         payment_ids = read_changed(data)

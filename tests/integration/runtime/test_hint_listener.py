@@ -1,0 +1,36 @@
+"""A listener to hints survives what its callback raises and connections that break, and knows whether it works."""
+
+from __future__ import annotations
+
+import uuid
+
+from redis import Redis
+
+from app.local.embedded import ValkeyServer
+from app.runtime.hint_listener import HintListener
+from testbed.waiting import wait_until
+
+
+def test_a_listener_subscribes_again_whatever_ended_its_subscription(valkey: ValkeyServer) -> None:
+    channel, received, subscriptions = f"test:{uuid.uuid4()}", [], []
+
+    def receive(data: object) -> None:
+        received.append(data)
+        if data == b"bad":
+            raise ValueError("a hint that cannot be handled")
+
+    listener = HintListener(valkey.url, channel, "test", receive, lambda: subscriptions.append(listener.is_connected))
+    assert (listener.is_connected, listener.is_lost) == (False, False)
+    listener.start()
+    listener.start()
+    with Redis.from_url(valkey.url) as redis:
+        wait_until(lambda: len(subscriptions) == 1, "subscribed", 5)
+        # One thread, however often it was started.
+        assert redis.publish(channel, b"bad") == 1
+        wait_until(lambda: len(subscriptions) == 2, "subscribed after an error of the callback", 5)
+        redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        wait_until(lambda: len(subscriptions) == 3, "subscribed after the connection was closed", 5)
+        redis.publish(channel, b"good")
+        wait_until(lambda: received == [b"bad", b"good"], "heard", 5)
+    assert subscriptions == [True] * 3
+    assert (listener.is_connected, listener.is_lost) == (True, False)
