@@ -3,14 +3,14 @@
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from models import Model
+from models import METADATA
 from models.partitions import is_described
 
 engine = create_engine(context.config.attributes["owner_url"], poolclass=pool.NullPool)
 with engine.connect() as connection:
     context.configure(
         connection=connection,
-        target_metadata=Model.metadata,
+        target_metadata=METADATA,
         include_name=is_described,
         transaction_per_migration=False,
     )

@@ -41,7 +41,7 @@ _CREDENTIAL = re.compile(r"(sk|ct)_([A-Za-z0-9-]{16})\.([A-Za-z0-9_-]{43})", re.
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller: a tenant's backend (`role`: models.tables.tenants.ROLES) or one user's browser (client).
+    """An authenticated caller: a tenant's backend (`role`: models.tables.access.ROLES) or one user's browser (client).
 
     `user_id`, `token_id` and `expires_at` are set for clients alone.
     """

@@ -16,7 +16,7 @@ from app.services.access.callers import new_credential
 from app.services.tenants.changes import ConfigurationError, check_name, name_reason, read_rows, write_audit
 from models import Database, new_id
 from models.database import single
-from models.tables.tenants import ROLES
+from models.tables.access import ROLES
 
 # Half of what one web process answers on two cores: more than a shop's peak, and one tenant leaves room for the others.
 REQUESTS_PER_SECOND_DEFAULT = 500

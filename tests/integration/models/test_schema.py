@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.services.webhooks import settle
-from models import Database, Model
+from models import METADATA, Database
 from models.database import Role
 from models.database_urls import psycopg2_url
 from models.migrations import newest_revision, upgrade
@@ -31,7 +31,7 @@ def test_the_models_describe_the_migrated_schema(databases: Databases) -> None:
         options = {"compare_type": True, "compare_server_default": True, "include_name": is_described}
         context = MigrationContext.configure(connection, opts=options)
         assert context.get_current_revision() == newest_revision()
-        assert compare_metadata(context, Model.metadata) == []
+        assert compare_metadata(context, METADATA) == []
     engine.dispose()
 
 

@@ -15,7 +15,7 @@ from app.services.tenants import tenants
 from app.web.gate import SLOW_SECONDS_STEP, name_guesser
 from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
-from models.tables.tenants import ROLES
+from models.tables.access import ROLES
 from testbed.shop import ACTOR, ORIGIN, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until

@@ -19,7 +19,7 @@ from app.core.audit_seal import (
     hash_rows,
     mark_rows,
 )
-from models import AuditLog
+from models.tables import audit_logs
 
 VALUES = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1).map(str), st.text(st.characters(codec="utf-8")))
 SEAL = Seal(
@@ -28,7 +28,7 @@ SEAL = Seal(
 
 
 def test_every_column_of_the_audit_is_hashed() -> None:
-    assert set(AUDIT_COLUMNS) == {column.name for column in AuditLog.__table__.columns}
+    assert set(AUDIT_COLUMNS) == {column.name for column in audit_logs.c}
 
 
 def test_form_is_the_documented_one() -> None:

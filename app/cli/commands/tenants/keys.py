@@ -12,7 +12,7 @@ from app.cli.options import End, operator, tenant_option
 from app.cli.output import json_option, print_json, print_object, print_rows
 from app.cli.stack import open_runtime
 from app.services.tenants import tenants
-from models.tables.tenants import ROLES
+from models.tables.access import ROLES
 
 
 @click.group("keys")
