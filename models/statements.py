@@ -1,9 +1,45 @@
-"""What goes to the server in one message: statements prepared once a connection, and writes that wait for company.
+"""Statements of the hot path: prepared once a connection, several in one message, buffered writes.
 
-PostgreSQL parses, rewrites (row-level security) and plans a statement anew each time it is sent as text; for a batch of
-one that is more work than running it, and so is waiting for the answer of each write. psycopg2 has neither a protocol
-for prepared statements nor a pipeline, so it is SQL's PREPARE and EXECUTE, and several statements in one message. They
-go to the driver directly: SQLAlchemy's own way costs as much Python as deciding what a webhook means.
+There are two ways to run SQL (docs/decisions/0006):
+
+1. Ordinary statements: `connection.execute(statement)`, within `Database.transaction`. SQLAlchemy Core, made of the
+   declared tables where it is run, with its values in it; SQLAlchemy caches what it compiles.
+
+       from models import tables
+       tenants = tables.tenants
+       connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(name=name))
+       connection.execute(select(*columns(tenants, "id", "name")).order_by(tenants.c.name)).mappings()
+
+2. What requests, claims and settling run again and again: a constant made by `prepared`, run by `read` or `buffer` in a
+   transaction, or made by `single` and run by `Database.run_single` as a transaction. Values are given when it is run,
+   as `bindparam("name")` or `:name`; values that the statement has itself become literals.
+
+       _NAME = single(select(tenants.c.name).where(tenants.c.id == bindparam("tenant_id")))
+       database.run_single("web", _NAME, {"tenant_id": tenant_id}, tenant_id)
+
+Where Core says less readably what several parts of a statement do, both take text, with a comment for each part:
+`text(...)` for the first, a string for the second. Lists of columns, sets of rows and parts that Core says well are
+filled in by `models.sql.sql`:
+
+       _QUEUED = rows_of(tables.notifications, "id", "tenant_id", "payload")
+       _QUEUE = prepared(
+           sql(
+               '''
+               with written as ({insert} returning id, tenant_id)
+               insert into notification_work (notification_id, tenant_id) select id, tenant_id from written
+               ''',
+               insert=_QUEUED.insert(),
+           )
+       )
+       buffer(connection, _QUEUE, _QUEUED.encode(rows))
+
+Sets of rows (`rows_of`, `is_any`) are in models/array_params.py.
+
+Why the second way: PostgreSQL parses, rewrites (row-level security) and plans a statement anew each time it is sent as
+text; for a batch of one that is more work than running it, and so is waiting for the answer of each write. psycopg2 has
+neither a protocol for prepared statements nor a pipeline, so it is SQL's PREPARE and EXECUTE, and several statements in
+one message. They go to the driver directly: SQLAlchemy's execution costs as much Python as deciding what a webhook
+means.
 
 A prepared statement lives in its session. Behind a pooler, which may change sessions between transactions, and where
 `Database`'s `prepares` switches it off, the same statements are sent as text.
@@ -22,15 +58,16 @@ from typing import Any
 
 import psycopg2
 import structlog
-from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, event
+from sqlalchemy import ClauseElement, Connection, Dialect, Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError
 
 from models.pooling import has_own_session
+from models.sql import render
 
 log = structlog.get_logger(__name__)
 
 # A parameter as SQLAlchemy's text() has it: not a cast, not a slice.
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)(?!:)")
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)\b(?!:)")
 # What is kept beside a connection: the names it knows, None where it is to know none; whether it is told more of them
 # at present; writes that wait; where what is sent is noted.
 _KNOWN, _KEEPS_PLANS, _WAITING, _WATCHER = ("sluice_known", "sluice_keeps_plans", "sluice_waiting", "sluice_watcher")
@@ -49,7 +86,8 @@ class _Statement:
     plain: str
 
     @classmethod
-    def of(cls, sql: str) -> _Statement:
+    def of(cls, statement: str | ClauseElement) -> _Statement:
+        sql = statement.strip() if isinstance(statement, str) else render(statement)
         names = list(dict.fromkeys(_PARAMETER.findall(sql)))
         # By its text: all processes call the same statement the same, as the server's log does then.
         name = "sluice_" + hashlib.sha256(sql.encode()).hexdigest()[:12]
@@ -68,19 +106,19 @@ class Statements:
     plain: str
 
 
-def prepared(*statements: str, before: str = "") -> Statements:
+def prepared(*statements: str | ClauseElement, before: str = "") -> Statements:
     """Return a message of statements that are prepared once a connection.
 
-    Each has `:name` parameters, whose types follow from where they stand. `before` is sent in front as it is.
+    Each has parameters, whose types follow from where they stand. `before` is sent in front as it is.
     """
-    parts = tuple(_Statement.of(statement.strip()) for statement in statements)
+    parts = tuple(map(_Statement.of, statements))
     by_name = before + "; ".join(part.execute for part in parts)
     return Statements(parts, by_name, before + "; ".join(part.plain for part in parts))
 
 
-def as_text(*statements: str) -> Statements:
+def as_text(*statements: str | ClauseElement) -> Statements:
     """Return a message of statements that are planned anew each time."""
-    plain = "; ".join(_Statement.of(statement.strip()).plain for statement in statements)
+    plain = "; ".join(_Statement.of(statement).plain for statement in statements)
     return Statements((), plain, plain)
 
 

@@ -8,20 +8,23 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.runtime.runtime import Runtime
 from app.services.records import notifications
 from app.services.webhooks import settle
-from models import Database, buffer, prepared, read
+from models import Database, buffer, prepared, read, tables
+from models.array_params import is_any
 from models.database import single
 from models.statements import watched
 from testbed.servers import Databases
 from testbed.shop import make_shop
 
-BEAT = prepared("insert into heartbeats (name, at) values (:name, now())")
-BEATS = prepared("select name from heartbeats where name = any(cast(:names as text[])) order by name")
+NAME = tables.heartbeats.c.name
+# As Core; others here are text.
+BEAT = prepared(insert(tables.heartbeats).values(name=bindparam("name"), at=func.now()))
+BEATS = prepared(select(NAME).where(is_any(NAME, "names")).order_by(NAME))
 KNOWN = "select count(*) from pg_prepared_statements"
 
 
