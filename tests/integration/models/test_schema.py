@@ -40,7 +40,7 @@ def test_every_table_has_a_comment(databases: Databases) -> None:
         "select relname as name, obj_description(oid, 'pg_class') as comment from pg_class"
         " where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and not relispartition"
     )
-    assert {row["name"] for row in tables} >= set(Model.metadata.tables)
+    assert {row["name"] for row in tables} >= set(METADATA.tables)
     assert [row["name"] for row in tables if not row["comment"]] == []
 
 
