@@ -16,6 +16,7 @@ from typing import NamedTuple
 import click
 
 from app.cli import main as command_line
+from models import METADATA
 from tests.support.project_files import (
     ANY,
     ROOT,
@@ -149,11 +150,13 @@ def _owners() -> dict[str, list[Names]]:
         if path.endswith(".py"):
             module, stem = outline(path), Path(path.removesuffix("/__init__.py")).stem
             found.setdefault(stem, []).append(module.names)
-            for name, names in (*module.names.items(), *module.tables.items()):
-                if ANY not in names or name in module.tables:
+            for name, names in module.names.items():
+                if ANY not in names:
                     found.setdefault(name, []).append(names)
                     # The name of a module may stand for an object of its class.
                     found[stem].append(names)
+    for table in METADATA.tables.values():
+        found.setdefault(table.name, []).append({column.name: {} for column in table.c})
     return found
 
 

@@ -30,11 +30,10 @@ class Passage(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A Python file: its docstrings, the names that it defines, and its tables with their columns."""
+    """A Python file: its docstrings and the names that it defines."""
 
     docstrings: list[Passage]
     names: Names
-    tables: Names
 
 
 @cache
@@ -108,15 +107,7 @@ def _comments(path: str, mark: str) -> Iterator[Passage]:
 def outline(path: str) -> Module:
     """Return what a Python file of the project says and defines."""
     tree = ast.parse(read(path))
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    tables = {
-        node.value.value: _names(owner.body)
-        for owner in classes
-        for node in owner.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        if [target.id for target in node.targets if isinstance(target, ast.Name)] == ["__tablename__"]
-    }
-    return Module(list(_docstrings(path, tree.body)), _names(tree.body), tables)
+    return Module(list(_docstrings(path, tree.body)), _names(tree.body))
 
 
 def _docstrings(path: str, body: list[ast.stmt]) -> Iterator[Passage]:
