@@ -14,10 +14,10 @@ from flask import Request
 
 from app.core.validation.addresses import url_host
 from app.core.validation.origins import read_origin
+from app.http.problems import Refused
 from app.runtime.settings import Settings
 from app.services.access.auth_failures import note_failure
 from app.services.access.callers import Caller
-from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 
 TOKEN_PROTOCOL = "sluice.token."  # noqa: S105  # a prefix  # nosec B105
@@ -128,7 +128,7 @@ def _check_caller(caller: Caller | None, rows: Rows, credential: str, request: R
     if caller is None:
         note_failure(rows.database, credential, request.remote_addr or "", "sockets")
         gevent.sleep(REFUSAL_SECONDS)
-        raise Refused(401, "A valid client token is needed.", {"WWW-Authenticate": "Bearer"})
+        raise Refused(401, "A valid client token is needed.")
     if caller.role != "client":
         raise Refused(403, "Live connections are for client tokens only.")
     return caller

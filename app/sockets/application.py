@@ -15,11 +15,10 @@ from flask_sock import Sock
 from psycogreen.gevent import gevent_wait_callback
 from psycopg2 import extensions
 from simple_websocket import Server
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import HTTPException
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.http.client_address import ClientAddress
+from app.http.problems import Refused, register_errors
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.runtime.hint_listener import HintListener
 from app.runtime.hints import NOTIFICATIONS_CHANNEL
@@ -28,8 +27,7 @@ from app.runtime.runtime import open_database
 from app.runtime.settings import Settings
 from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
 from app.sockets.gunicorn_settings import find_connections_max
-from app.sockets.hub import Hub
-from app.sockets.problems import Refused, present_problem, unavailable
+from app.sockets.hub import Hub, unavailable
 from app.sockets.rows import Rows
 from app.sockets.serving import serve
 from app.sockets.stream import StreamConnection
@@ -258,29 +256,10 @@ def make_health_routes() -> Blueprint:
 
 
 def add_errors(app: Flask) -> None:
-    """Answer every error of `app` with a problem, and never with a stack trace."""
-
-    @app.errorhandler(Refused)
-    def refused(error: Refused) -> Response:
-        return present_problem(error)
-
-    @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
-        headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-        return present_problem(Refused(error.code or 500, error.description or error.name, headers))
-
-    @app.errorhandler(OperationalError)
-    @app.errorhandler(InterfaceError)
-    @app.errorhandler(PoolTimeout)
-    @app.errorhandler(TimeoutError)
-    def database_down(error: Exception) -> Response:
-        log.warning("database_unavailable", error=type(error).__name__)
-        return present_problem(unavailable("The database does not answer."))
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        log.error("request_failed", path=request.path, error=type(error).__name__, exc_info=True)
-        return present_problem(Refused(500, "Something went wrong here."))
+    """Answer every error of `app` with a problem document."""
+    away = unavailable("The database does not answer.")
+    # TimeoutError: a wait for the database's socket that took DATABASE_SECONDS.
+    register_errors(app, away, Refused(500, "Something went wrong here."), TimeoutError)
 
     @app.after_request
     def add_security_headers(response: Response) -> Response:

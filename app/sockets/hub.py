@@ -7,12 +7,12 @@ import uuid
 import gevent
 
 from app.http.capacity import Bounds, Places
+from app.http.problems import Refused
 from app.runtime.hints import read_numbered
 from app.runtime.metrics import HINTS_REJECTED, SOCKETS_OPEN
 from app.services.access.callers import Caller
 from app.sockets.connection import RESTARTING, Connection
 from app.sockets.feed import Feed
-from app.sockets.problems import Refused, unavailable
 from app.sockets.rows import Rows
 
 # A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
@@ -25,6 +25,11 @@ LEFT_TO_OTHERS_PART = 8
 SHARED_MIN = 100
 # When the process is told to stop, clients get this long to answer the close frame: the stop should take two seconds.
 DRAIN_SECONDS = 0.4
+
+
+def unavailable(detail: str) -> Refused:
+    """Return the refusal for what works again within seconds."""
+    return Refused(503, detail, {"Retry-After": "1"})
 
 
 class Hub:

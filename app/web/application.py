@@ -7,11 +7,12 @@ import time
 from flask import Flask, Response, g, request
 
 from app.http.client_address import ClientAddress
+from app.http.problems import problem
 from app.http.request_bodies import GuardedBodies
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import REQUEST_SECONDS, REQUESTS
 from app.runtime.runtime import runtime
-from app.web.errors import problem, register_errors
+from app.web.errors import register_errors
 from app.web.gate import allow_known_origin, register_gate
 from app.web.paths import ObjectConverter, path_pattern
 from app.web.routes import documents, health, operators, payments, users, webhooks

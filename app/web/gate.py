@@ -14,12 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.validation.addresses import parse_address
 from app.core.validation.origins import read_origin
+from app.http.problems import problem
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.runtime.runtime import runtime
 from app.services.access.auth_failures import note_failure
 from app.services.access.callers import Caller, is_known_origin, recognise
 from app.services.access.key_uses import KeyUses
-from app.web.errors import problem
 from app.web.operations import BY_ROUTE, PAGES
 from app.web.paths import path_pattern
 from app.web.rate_limits import client_rates, tenant_rates

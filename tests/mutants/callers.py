@@ -281,17 +281,10 @@ CALLERS = (
         (f"{LIMITS}::test_connections_end_with_their_token_and_only_those",),
     ),
     Mutant(
-        "a 500 of web that tells what was raised",
-        "app/web/errors.py",
-        'return problem(500, "Something unexpected happened; it has been logged.")',
-        'return problem(500, f"Something unexpected happened: {error}")',
-        ("unit/web/test_errors_leak_nothing.py",),
-    ),
-    Mutant(
-        "a 500 of sockets that tells what was raised",
-        "app/sockets/application.py",
-        'return present_problem(Refused(500, "Something went wrong here."))',
-        'return present_problem(Refused(500, f"Something went wrong here: {error}"))',
+        "a 500 that tells what was raised",
+        "app/http/problems.py",
+        "return present_refusal(unexpected)",
+        "return problem(500, str(error))",
         ("unit/web/test_errors_leak_nothing.py",),
     ),
 )

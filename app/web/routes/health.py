@@ -13,10 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.http import draining
 from app.http.client_address import is_from_this_machine
 from app.http.metrics_server import collect_counters, is_token
+from app.http.problems import problem
 from app.runtime.runtime import runtime
 from app.services.access.auth_failures import note_failure
 from app.services.upkeep import backlog
-from app.web.errors import problem
 from app.web.openapi.document import document
 from app.web.routes.payments import waiters
 

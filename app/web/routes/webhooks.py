@@ -12,11 +12,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
+from app.http.problems import problem
 from app.http.request_heads import SINGLE_HEADERS, doubled_headers
 from app.runtime.runtime import runtime
 from app.services.webhooks import receive
 from app.services.webhooks.receive import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
-from app.web.errors import problem
 from app.web.parsing import read_bounded
 
 log = structlog.get_logger(__name__)

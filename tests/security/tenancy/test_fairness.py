@@ -15,10 +15,10 @@ import requests
 
 from app.core.token_bucket import Allowance
 from app.http.capacity import Bounds, Places
+from app.http.problems import Refused
 from app.services.access.callers import Caller
 from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
-from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
 from app.web.rate_limits import HOLDERS_MAX, ClientRates, TenantRates, token_share, user_share

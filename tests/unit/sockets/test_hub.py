@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 
+from app.http.problems import Refused
 from app.services.access.callers import Caller
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
-from app.sockets.problems import Refused
 from app.sockets.rows import Rows
 from app.sockets.turns import Turns
 from models import Database
