@@ -51,6 +51,11 @@ def mark_doubled(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [*kept, (MARK, ",".join(doubled))] if doubled else kept
 
 
+def find_doubled(environ: Mapping[str, Any]) -> str | None:
+    """Return the first, by name, of the SINGLE_HEADERS that came more than once, or None."""
+    return min(SINGLE_HEADERS & doubled_headers(environ), default=None)
+
+
 def doubled_headers(environ: Mapping[str, Any]) -> frozenset[str]:
     """Return the names, in lower case, of the request's headers that came more than once."""
     return frozenset(filter(None, environ.get(_ENVIRON_KEY, "").split(",")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ import gevent
 from flask import Request
 
 from app.core.validation.addresses import url_host
-from app.core.validation.origins import read_origin
+from app.http.origins import Origins, own_origin
 from app.http.problems import Refused
 from app.runtime.settings import Settings
 from app.services.access.auth_failures import note_failure
@@ -40,17 +40,17 @@ class Admission:
     after: int | None
 
 
-def admit_socket(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
+def admit_socket(request: Request, rows: Rows, origins: Origins) -> Admission:
     """Return who opens a WebSocket. Raise Refused (401, 403, 422, 426, 400)."""
     tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
     token = tokens[0] if len(tokens) == 1 else ""
     caller = _check_caller(rows.authenticate(token) if token else None, rows, token, request)
-    check_origin(request.origin, caller.allowed_origins, own_origins)
+    check_origin(request.origin, caller.allowed_origins, origins)
     check_handshake(request)
     return Admission(caller, read_after(request))
 
 
-def admit_stream(request: Request, rows: Rows, own_origins: frozenset[str]) -> Admission:
+def admit_stream(request: Request, rows: Rows, origins: Origins) -> Admission:
     """Return who opens a stream, by `Authorization` or else by `ticket`. Raise Refused (401, 403, 422)."""
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     ticket = request.args.get("ticket", "")
@@ -60,7 +60,7 @@ def admit_stream(request: Request, rows: Rows, own_origins: frozenset[str]) -> A
         # A HEAD only asks: the ticket is for the stream itself.
         found = rows.take_ticket(ticket) if ticket and request.method == "GET" else None
     caller = _check_caller(found, rows, credential.strip() or ticket, request)
-    check_origin(request.origin, caller.allowed_origins, own_origins)
+    check_origin(request.origin, caller.allowed_origins, origins)
     return Admission(caller, read_after(request))
 
 
@@ -70,9 +70,9 @@ def offered_protocols(request: Request) -> list[str]:
     return [name.strip() for name in offered.split(",") if name.strip()]
 
 
-def check_origin(origin: str | None, allowed: Iterable[str], own_origins: frozenset[str]) -> None:
+def check_origin(origin: str | None, allowed: Collection[str], origins: Origins) -> None:
     """Raise Refused (403) where a browser's page is neither Sluice's nor the tenant's; no origin is no browser."""
-    if origin is not None and origin.lower() not in own_origins and origin.lower() not in allowed:
+    if origin is not None and not origins.may_call(origin, allowed):
         raise Refused(403, "Pages of this origin may not connect.")
 
 
@@ -111,8 +111,9 @@ def list_own_origins(settings: Settings) -> frozenset[str]:
     port = settings.sockets_port or 0
     origins = set()
     for url in (settings.public_url, settings.sockets_public_url or f"http://{url_host(settings.bind)}:{port}"):
-        parts = urlsplit(read_origin(url) or url)
-        origins.add(f"{parts.scheme}://{parts.netloc}")
+        origin = own_origin(url)
+        origins.add(origin)
+        parts = urlsplit(origin)
         for name in _LOOPBACK:
             if parts.netloc.startswith(f"{name}:"):
                 tail = parts.netloc.removeprefix(name)

@@ -18,8 +18,9 @@ from simple_websocket import Server
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.http.client_address import ClientAddress
+from app.http.origins import Origins, answer_preflight, let_read
 from app.http.problems import Refused, register_errors
-from app.http.request_heads import SINGLE_HEADERS, doubled_headers
+from app.http.request_heads import find_doubled
 from app.runtime.hint_listener import HintListener
 from app.runtime.hints import NOTIFICATIONS_CHANNEL
 from app.runtime.metrics import count_pool
@@ -45,8 +46,6 @@ TURNS = POOL_SIZE - 2
 # Who connects reads a few rows by key: a database that is silent for so long is stuck or gone, libpq would wait for
 # ever, and a client is to be told within two seconds. The same holds for a free connection to it.
 DATABASE_SECONDS = 1.8
-# A preflight's answer may be remembered this long; origins are changed by hand.
-PREFLIGHT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Live:
     rows: Rows
     hub: Hub
     listener: HintListener
-    own_origins: frozenset[str]
+    origins: Origins
 
     def start(self) -> None:
         """Start listening and watching; to be called once, in the process that serves."""
@@ -88,10 +87,11 @@ def build_app() -> Flask:
         # What was published before the subscription is not received any more.
         lambda: gevent.spawn(compare_quietly, hub),
     )
+    origins = Origins(list_own_origins(settings), rows.origin_is_known)
     app = Flask(__name__, static_folder=None)
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
-    app.extensions["sluice.live"] = Live(database, rows, hub, listener, list_own_origins(settings))
+    app.extensions["sluice.live"] = Live(database, rows, hub, listener, origins)
     add_errors(app)
     app.register_blueprint(make_live_routes())
     app.register_blueprint(make_health_routes())
@@ -124,24 +124,22 @@ def make_live_routes() -> Blueprint:
     sock.route("/ws", bp=routes, endpoint="socket")(serve_socket)
     routes.add_url_rule("/ws", "no_socket", refuse_plain_request)
     routes.add_url_rule("/api/stream", "stream", open_stream, provide_automatic_options=False)
-    routes.add_url_rule(
-        "/api/stream", "preflight", answer_preflight, methods=["OPTIONS"], provide_automatic_options=False
-    )
+    routes.add_url_rule("/api/stream", "preflight", preflight, methods=["OPTIONS"], provide_automatic_options=False)
     return routes
 
 
 def admit() -> None:
     """Let a client in or raises Refused, before flask-sock upgrades the connection."""
     ways: dict[str, Callable[..., Admission]] = {"live.socket": admit_socket, "live.stream": admit_stream}
-    doubled = SINGLE_HEADERS & doubled_headers(request.environ)
+    doubled = find_doubled(request.environ)
     if doubled:
-        raise Refused(400, f"The header {min(doubled)} is given twice.")
+        raise Refused(400, f"The header {doubled} is given twice.")
     way = ways.get(str(request.endpoint))
     if way is None:
         return
     if way is admit_socket and request.method != "GET":
         raise Refused(405, "A WebSocket is opened with GET.", {"Allow": "GET"})
-    admission = way(request, live().rows, live().own_origins)
+    admission = way(request, live().rows, live().origins)
     if request.method == "HEAD":
         # What a GET would be answered, without a stream: nothing is held.
         return
@@ -192,39 +190,30 @@ def refuse_plain_request() -> NoReturn:
     raise Refused(426, "This address speaks WebSocket only.", {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
-def answer_preflight() -> Response:
+def preflight() -> Response:
     """Answer a browser's question whether a page of this origin may ask for a stream. Raise Refused (403)."""
-    if not origin_is_known(request.origin):
+    if not is_known(request.origin):
         raise Refused(403, "Pages of this origin may not connect.")
-    response = Response(status=204)
-    response.headers["Access-Control-Allow-Methods"] = "GET"
-    response.headers["Access-Control-Allow-Headers"] = "Authorization, Cache-Control, Last-Event-ID"
-    response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
-    return response
+    return answer_preflight("GET", "Authorization, Cache-Control, Last-Event-ID")
 
 
 def add_origin_headers(response: Response) -> Response:
-    """Let pages of known origins read the answer, refusals too; never with cookies."""
+    """Let pages of known origins read the answer to a request for a stream, refusals included."""
     if request.path != "/api/stream":
         return response
     response.headers["Vary"] = "Origin"
-    admission: Admission | None = g.get("admission")
-    allowed = origin_is_known(request.origin) if admission is None else request.origin is not None
-    if allowed and response.status_code != HTTPStatus.FORBIDDEN:
-        response.headers["Access-Control-Allow-Origin"] = str(request.origin)
+    origin, is_admitted = request.headers.get("Origin"), g.get("admission") is not None
+    if origin is not None and response.status_code != HTTPStatus.FORBIDDEN and (is_admitted or is_known(origin)):
+        let_read(response, origin)
     return response
 
 
-def origin_is_known(origin: str | None) -> bool:
-    """Tell whether pages of this origin are Sluice's or any tenant's."""
-    if origin is None:
-        return False
-    if origin in live().own_origins:
-        return True
+def is_known(origin: str | None) -> bool:
+    """Return whether pages of this origin are Sluice's or any tenant's; False while the database is down."""
     try:
-        return live().rows.origin_is_known(origin)
+        return origin is not None and live().origins.is_known(origin)
     except (SQLAlchemyError, OSError):
-        # The refusal itself must still be answered when the database is down.
+        # The refusal itself must still be answered.
         return False
 
 

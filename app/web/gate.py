@@ -9,13 +9,13 @@ import threading
 import time
 from collections import OrderedDict
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.validation.addresses import parse_address
-from app.core.validation.origins import read_origin
+from app.http.origins import Origins, answer_preflight, let_read, own_origin
 from app.http.problems import problem
-from app.http.request_heads import SINGLE_HEADERS, doubled_headers
+from app.http.request_heads import find_doubled
 from app.runtime.runtime import runtime
 from app.services.access.auth_failures import note_failure
 from app.services.access.callers import Caller, is_known_origin, recognise
@@ -37,7 +37,6 @@ SLOW_V6_PREFIX = 64
 CORS_METHODS = "GET, POST"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID"
 CORS_EXPOSED = "Content-Location, Location, Idempotent-Replayed, Retry-After, Preference-Applied"
-CORS_SECONDS = 600
 
 
 def caller() -> Caller:
@@ -72,19 +71,19 @@ def _check(slow: _SlowDown) -> Response | None:
         return _preflight(origin, rule)
     operation = BY_ROUTE.get(("GET" if request.method == "HEAD" else request.method, rule))
     # The webhooks' doors refuse them too, and keep a record of it.
-    doubled = SINGLE_HEADERS & doubled_headers(request.environ)
+    doubled = find_doubled(request.environ)
     if doubled and not rule.startswith("/webhooks/"):
-        return problem(400, f"The header {min(doubled)} is given twice.")
+        return problem(400, f"The header {doubled} is given twice.")
     if operation is None or operation.roles is PUBLIC:
         return None
     found = _authenticate(slow)
     if found is None:
-        if origin is not None and _is_known(origin):
+        if origin is not None and _origins().is_known(origin):
             # Whose token it was is not known any more; without this a page could not read that it needs a new one.
             g.cors_origin = origin
         return problem(401, "A valid secret key or client token is needed.")
     g.caller = found
-    if origin is not None and not _is_allowed(origin, found.allowed_origins):
+    if origin is not None and not _origins().may_call(origin, found.allowed_origins):
         return problem(403, "This origin is not one of the tenant's allowed origins.")
     g.cors_origin = origin
     if found.role not in operation.roles:
@@ -116,40 +115,26 @@ def _authenticate(slow: _SlowDown) -> Caller | None:
     return found
 
 
-def own_origin() -> str:
-    """Return the origin under which browsers see this server."""
-    url = runtime().settings.public_url
-    return read_origin(url) or url.lower()
-
-
-def _is_allowed(origin: str, tenants_origins: tuple[str, ...]) -> bool:
-    return origin.lower() == own_origin() or origin.lower() in tenants_origins
-
-
-def _is_known(origin: str) -> bool:
-    """Whether the origin is ours or any tenant's."""
-    return origin.lower() == own_origin() or is_known_origin(runtime().database, origin)
+def _origins() -> Origins:
+    own = frozenset({own_origin(runtime().settings.public_url)})
+    return Origins(own, functools.partial(is_known_origin, runtime().database))
 
 
 def allow_known_origin() -> None:
     """Let pages of Sluice's and any tenant's origin read an answer that names nobody and no data."""
     origin = request.headers.get("Origin")
     with contextlib.suppress(SQLAlchemyError):
-        if origin is not None and _is_known(origin):
+        if origin is not None and _origins().is_known(origin):
             g.cors_origin = origin
 
 
 def _preflight(origin: str | None, rule: str) -> Response | None:
     if origin is None or not rule.startswith("/api/"):
         return None
-    if not _is_known(origin):
+    if not _origins().is_known(origin):
         return problem(403, "This origin is not known.")
-    response = current_app.response_class(status=204)
-    response.headers["Access-Control-Allow-Methods"] = CORS_METHODS
-    response.headers["Access-Control-Allow-Headers"] = CORS_HEADERS
-    response.headers["Access-Control-Max-Age"] = str(CORS_SECONDS)
     g.cors_origin = origin
-    return response
+    return answer_preflight(CORS_METHODS, CORS_HEADERS)
 
 
 def _add_headers(response: Response) -> Response:
@@ -158,7 +143,7 @@ def _add_headers(response: Response) -> Response:
         response.headers.add("Vary", "Origin")
         response.headers.setdefault("Cache-Control", "no-store")
     if origin:
-        response.headers["Access-Control-Allow-Origin"] = origin
+        let_read(response, origin)
         response.headers["Access-Control-Expose-Headers"] = CORS_EXPOSED
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "no-referrer")

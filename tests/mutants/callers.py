@@ -101,14 +101,14 @@ CALLERS = (
     Mutant(
         "a page of a strange origin at the API",
         GATE,
-        "if origin is not None and not _is_allowed(origin, found.allowed_origins):",
-        "if origin is not None and not _is_known(origin):",
+        "if origin is not None and not _origins().may_call(origin, found.allowed_origins):",
+        "if origin is not None and not _origins().is_known(origin):",
         (f"{CALLS}::test_the_real_request_is_checked_against_its_own_tenant",),
     ),
     Mutant(
         "a preflight of an unknown origin",
         GATE,
-        "    if not _is_known(origin):",
+        "    if not _origins().is_known(origin):",
         "    if not origin:",
         (f"{CALLS}::test_preflights_are_answered_for_known_origins",),
     ),
@@ -178,7 +178,7 @@ CALLERS = (
     Mutant(
         "a page of a strange origin at sockets",
         ADMISSION,
-        "if origin is not None and origin.lower() not in own_origins and origin.lower() not in allowed:",
+        "if origin is not None and not origins.may_call(origin, allowed):",
         "if origin == '':",
         (f"{TICKETS}::test_pages_of_other_origins_get_403", f"{TICKETS}::test_another_tenants_origin_is_not_enough"),
     ),

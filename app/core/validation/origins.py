@@ -41,6 +41,14 @@ def parse_origin(text: str) -> str:
     return f"{parts.scheme}://{host}" if port in (None, _OWN_PORTS[parts.scheme]) else f"{parts.scheme}://{host}:{port}"
 
 
+def normalise_origin(origin: str) -> str:
+    """Return the value of an `Origin` header as stored origins are written.
+
+    Browsers leave the scheme's own port out and send ASCII, so that only the letters' case can differ.
+    """
+    return origin.lower()
+
+
 def _read_host(host: str, shown: str) -> str:
     if "*" in host:
         raise ValueError(f"an origin names one host, without a wildcard: {shown}")

@@ -238,5 +238,5 @@ _IS_KNOWN_ORIGIN = single("select door_origin_is_known(:origin)")
 
 
 def is_known_origin(database: Database, origin: str) -> bool:
-    """Return whether any tenant allows the origin, in whatever case it is written."""
-    return bool(database.run_single("door", _IS_KNOWN_ORIGIN, {"origin": origin.lower()})[0][0])
+    """Return whether any tenant allows the normalised `origin`."""
+    return bool(database.run_single("door", _IS_KNOWN_ORIGIN, {"origin": origin})[0][0])

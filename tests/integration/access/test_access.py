@@ -165,7 +165,7 @@ def preflight(front: Stack, origin: str, path: str = "/api/payments/deposit") ->
 
 
 def test_preflights_are_answered_for_known_origins(front: Stack, shop: Shop) -> None:
-    for origin in (ORIGIN, front.web):
+    for origin in (ORIGIN, front.web, ORIGIN.upper(), front.web.upper()):
         headers = preflight(front, origin)
         assert isinstance(headers, dict)
         assert headers["Access-Control-Allow-Origin"] == origin
@@ -186,7 +186,8 @@ def test_the_real_request_is_checked_against_its_own_tenant(front: Stack, shop: 
     assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
     exposed = allowed.headers["Access-Control-Expose-Headers"]
     assert all(name in exposed for name in ("Location", "Idempotent-Replayed", "Retry-After"))
-    assert token.deposit(headers={"Origin": front.web}).status_code == 202
+    for origin in (front.web, ORIGIN.upper(), front.web.upper()):
+        assert token.deposit(headers={"Origin": origin}).status_code == 202
     refused = others.deposit(headers={"Origin": ORIGIN})
     problem_of(refused, 403)
     assert "Access-Control-Allow-Origin" not in refused.headers

@@ -17,6 +17,7 @@ from tests.integration.sockets.sockets_support import ORIGIN, PUBLIC_URL, Shop, 
 stack, shop = sockets_support.stack, sockets_support.shop
 
 PROBLEM = "application/problem+json"
+LOCAL_URL = PUBLIC_URL.replace("127.0.0.1", "localhost")
 
 
 def handshake(stack: Stack, token: str, **changes: str | None) -> requests.Response:
@@ -87,7 +88,7 @@ def test_a_client_that_offers_only_its_token_is_served(stack: Stack, shop: Shop)
     assert stack.connect(shop.token()).sock.subprotocol == "sluice.v1"
 
 
-@pytest.mark.parametrize("origin", [PUBLIC_URL, PUBLIC_URL.replace("127.0.0.1", "localhost"), ORIGIN])
+@pytest.mark.parametrize("origin", [PUBLIC_URL, LOCAL_URL, ORIGIN, LOCAL_URL.upper(), ORIGIN.upper()])
 def test_pages_of_known_origins_may_connect(stack: Stack, shop: Shop, origin: str) -> None:
     assert stack.connect(shop.token(), origin=origin).read()["type"] == "hello"
     answer = stack.stream(shop.token(), Origin=origin).answer
@@ -115,10 +116,11 @@ def test_another_tenants_origin_is_not_enough(stack: Stack, shop: Shop) -> None:
 
 def test_preflights_are_answered_for_any_tenants_origin(stack: Stack, shop: Shop) -> None:
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
-    known = requests.options(f"{stack.base}/api/stream", headers={"Origin": ORIGIN, **asked}, timeout=5)
-    assert known.status_code == 204
-    assert known.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert "Authorization" in known.headers["Access-Control-Allow-Headers"]
+    for origin in (ORIGIN, LOCAL_URL, ORIGIN.upper(), LOCAL_URL.upper()):
+        known = requests.options(f"{stack.base}/api/stream", headers={"Origin": origin, **asked}, timeout=5)
+        assert known.status_code == 204
+        assert known.headers["Access-Control-Allow-Origin"] == origin
+        assert "Authorization" in known.headers["Access-Control-Allow-Headers"]
     unknown = requests.options(f"{stack.base}/api/stream", headers={"Origin": "https://evil.example"}, timeout=5)
     assert unknown.status_code == 403
     assert "Access-Control-Allow-Origin" not in unknown.headers
