@@ -189,14 +189,14 @@ WEBHOOKS = (
     ),
     Mutant(
         "another provider of the same tenant settles nothing",
-        "app/services/payments/settlement.py",
+        "app/services/payments/batch_decisions.py",
         "item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)",
         "item.tenant_id == payment.tenant_id",
         (f"{DOOR}::test_another_provider_of_the_same_tenant_settles_nothing",),
     ),
     Mutant(
         "another tenant's payment is not settled",
-        "app/services/payments/settlement.py",
+        "app/services/payments/batch_decisions.py",
         "item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)",
         "item.provider_id in (None, payment.provider_id)",
         ("integration/tenants/test_tenancy.py::test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name",),

@@ -19,8 +19,8 @@ from app.core.money import format_amount, parse_amount
 from app.runtime.runtime import Runtime
 from app.services.audit_chain import seals
 from app.services.operators import redrive, resolve
-from app.services.payments import after_commit, queries, settlement
-from app.services.payments.settlement import Item
+from app.services.payments import queries, settlement
+from app.services.payments.batch_decisions import Item
 from app.services.records import notifications
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
@@ -236,9 +236,8 @@ class Lives(RuleBasedStateMachine):
 
     def settle_item(self, number: int, given: Fact | Command) -> None:
         """Settle one fact or command as a provider call does."""
-        with self.runtime.database.transaction("worker") as connection:
-            outcomes = settlement.settle(connection, [Item(self.shop.tenant_id, self.ids[number], given, "system")])
-            after_commit.number(connection, outcomes)
+        with settlement.open(self.runtime, "worker") as batch:
+            batch.settle([Item(self.shop.tenant_id, self.ids[number], given, "system")])
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Rows as the superuser sees them; `:id` is the tenant."""

@@ -29,9 +29,8 @@ from app.runtime.runtime import Runtime
 from app.services.operators.comparison import left_to_the_next_run
 from app.services.operators.reconciliation_rows import COLUMNS, read_compared
 from app.services.payments import breaker, settlement
-from app.services.payments.after_commit import queue, tell
+from app.services.payments.batch_decisions import Item
 from app.services.payments.provider_trouble import read_api_key
-from app.services.payments.settlement import Item
 from app.services.records import alerts, audit
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
@@ -183,12 +182,10 @@ def _differ(payment: Payment | None, row: Listed | None) -> Difference | None:
 def _settle(place: _Place, report: Report, payment: Payment, fact: Fact) -> None:
     actor = f"provider:{payment.provider_id}"
     item = Item(payment.tenant_id, payment.id, fact, actor, payment.provider_id)
-    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
-        outcomes = settlement.settle(connection, [item])
-        queue(connection, outcomes)
+    with settlement.open(place.runtime, "clerk", place.tenant_id) as batch:
+        outcomes = batch.settle([item])
     nothing_new = (Verdict.DUPLICATE, Verdict.IGNORED)
     report.settled += any(one.decision and one.decision.verdict not in nothing_new for one in outcomes)
-    tell(place.runtime, outcomes)
 
 
 def _is_confirmed(place: _Place, payment: Payment, row: Listed | None, difference: Difference) -> bool:

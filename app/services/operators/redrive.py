@@ -13,8 +13,8 @@ from app.core.payment import format_time
 from app.runtime.runtime import Runtime
 from app.services.operators import resolve
 from app.services.operators.dead_letters import Filters, list_dead_letters
-from app.services.payments import settlement
-from app.services.payments.settlement import Item
+from app.services.payments import batch_decisions
+from app.services.payments.batch_decisions import Item
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
@@ -227,7 +227,7 @@ def _preview_webhook(
         item = translate(runtime, StoredWebhook(**values))
     except (Unusable, ProviderUnusable) as error:
         return Preview(f"dead_letter: {error}"), None
-    outcomes = settlement.preview(connection, [item])
+    outcomes = batch_decisions.preview(connection, [item])
     return Preview(resolve.describe(outcomes), resolve.moves_money(outcomes)), item
 
 

@@ -11,8 +11,7 @@ from app.core.facts import Command, CommandKind
 from app.core.money import format_money
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
-from app.services.payments.after_commit import queue, tell
-from app.services.payments.settlement import Item, Outcome
+from app.services.payments.batch_decisions import Item, Outcome, preview
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
@@ -85,12 +84,13 @@ def _decide(
     is_dry_run: bool,
     reason: str | None,
 ) -> str:
-    with runtime.database.transaction("clerk", tenant_id, by_keys="few") as connection:
+    with settlement.open(runtime, "clerk", tenant_id) as batch:
+        connection = batch.connection
         row = lock_dead_letter(connection, tenant_id, dead_letter_id)
         _check(row, kind)
         item = _item(row, kind, actor)
         if is_dry_run:
-            return describe(settlement.preview(connection, [item])) if item else "closes the case; nothing else changes"
+            return describe(preview(connection, [item])) if item else "closes the case; nothing else changes"
         state = "accepted" if kind is CommandKind.ACCEPT else "rejected"
         # Closed first: what the decision reads of the payment's open cases is then what is left of them.
         connection.execute(
@@ -104,13 +104,11 @@ def _decide(
                 "operator_reason": reason,
             },
         )
-        outcomes = settlement.settle(connection, [item]) if item else []
+        outcomes = batch.settle([item] if item else [])
         detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], **name_reason(reason)}
         if row["amount_minor"] is not None:
             detail |= {"amount_minor": row["amount_minor"], "currency": row["currency"]}
         audit.write(connection, [AuditRow(tenant_id, actor, f"dead_letter_{state}", detail, row["payment_id"])])
-        queue(connection, outcomes)
-    tell(runtime, outcomes)
     return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
 
 

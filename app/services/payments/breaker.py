@@ -20,9 +20,8 @@ from app.core.facts import Command, CommandKind
 from app.core.schedule import pause_seconds, throttle_seconds
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
-from app.services.payments.after_commit import number, queue, tell
-from app.services.payments.settlement import Item, Outcome
-from app.services.queues.lock_waits import limit_waits
+from app.services.payments.batch_decisions import Item
+from app.services.payments.settlement import Batch
 from app.services.records import alerts, audit, database_trouble
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
@@ -247,18 +246,14 @@ def put_off(runtime: Runtime) -> None:
     for it all the same is still credited.
     """
     try:
-        with runtime.database.transaction("worker", by_keys="few") as connection:
-            outcomes = _expire(connection, read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX}))
-            buffer(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
-            numbering = number(connection, outcomes)
+        with settlement.open(runtime, "worker") as batch:
+            _expire(batch, read(batch.connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX}))
+            buffer(batch.connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
     except DBAPIError as error:
         if find_trouble(error) not in ("lock", "timeout"):
             raise
         database_trouble.note(runtime, "provider", error)
         _put_off_each(runtime)
-        return
-    if outcomes:
-        tell(runtime, outcomes, numbering)
 
 
 def _put_off_each(runtime: Runtime) -> None:
@@ -267,25 +262,20 @@ def _put_off_each(runtime: Runtime) -> None:
         rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
     for row in rows:
         try:
-            with runtime.database.transaction("worker", by_keys="few") as connection:
-                limit_waits(connection, is_single=True)
-                outcomes = _expire(connection, [row])
-                queue(connection, outcomes)
+            with settlement.open(runtime, "worker", is_single=True) as batch:
+                _expire(batch, [row])
         except DBAPIError as error:
             if find_trouble(error) not in ("lock", "timeout"):
                 raise
-        else:
-            tell(runtime, outcomes)
     with runtime.database.transaction("worker", by_keys="few") as connection:
         buffer(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
 
 
-def _expire(connection: Connection, rows: list[Row]) -> list[Outcome]:
+def _expire(batch: Batch, rows: list[Row]) -> None:
     command = Command(CommandKind.EXPIRE)
-    items = [Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows]
-    outcomes = settlement.settle(connection, items) if items else []
+    batch.settle([Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows])
     audit.write(
-        connection,
+        batch.connection,
         [
             AuditRow(
                 row.tenant_id,
@@ -297,4 +287,3 @@ def _expire(connection: Connection, rows: list[Row]) -> list[Outcome]:
             for row in rows
         ],
     )
-    return outcomes

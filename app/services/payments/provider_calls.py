@@ -15,11 +15,10 @@ from app.providers import Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, set_aside, settlement
-from app.services.payments.after_commit import number, tell
+from app.services.payments.batch_decisions import Item
 from app.services.payments.call_failures import count_attempts, give_up, is_past_asking, retry
 from app.services.payments.call_shares import shares
 from app.services.payments.provider_claims import Claim
-from app.services.payments.settlement import Item
 from app.services.queues.release import pay_back
 from app.services.records import audit, database_trouble
 from app.services.records.audit import AuditRow
@@ -180,21 +179,19 @@ def _audit_call(connection: Connection, claim: Claim, outcome: str, seconds: flo
 
 
 def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -> None:
-    with runtime.database.transaction("worker", by_keys="few") as connection:
-        is_held, is_paused = _lock_claim(connection, claim)
+    with settlement.open(runtime, "worker") as batch:
+        is_held, is_paused = _lock_claim(batch.connection, claim)
         if is_held is None:
             return
-        _audit_call(connection, claim, str(fact.kind), seconds, reference=fact.reference)
+        _audit_call(batch.connection, claim, str(fact.kind), seconds, reference=fact.reference)
         if claim.action == "close":
-            connection.execute(
+            batch.connection.execute(
                 text("update payment_transactions set session_closed = true where id = :id"), {"id": claim.payment_id}
             )
-        outcomes = settlement.settle(connection, _items(claim, fact, is_held))
-        numbering = number(connection, outcomes)
+        batch.settle(_items(claim, fact, is_held))
     if is_paused:
         # The pause began while this call was under way, and it was answered: the provider is there.
         breaker.note_answer(runtime, claim.provider_id)
-    tell(runtime, outcomes, numbering)
 
 
 def _items(claim: Claim, fact: Fact, is_held: bool) -> list[Item]:
@@ -218,20 +215,17 @@ def _settle_failure(
     attempts = count_attempts(claim, error)
     is_exhausted = attempts >= claim.attempts_max and not isinstance(error, Throttled)
     gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted
-    outcomes = []
-    with runtime.database.transaction("worker", by_keys="few") as connection:
-        is_held, _ = _lock_claim(connection, claim)
+    with settlement.open(runtime, "worker") as batch:
+        is_held, _ = _lock_claim(batch.connection, claim)
         if is_held is None:
             return
-        _audit_call(connection, claim, error.outcome, seconds, error=str(error))
+        _audit_call(batch.connection, claim, error.outcome, seconds, error=str(error))
         if is_past_asking(claim, error):
-            expire = Command(CommandKind.EXPIRE)
-            outcomes = settlement.settle(connection, [Item(claim.tenant_id, claim.payment_id, expire, "system")])
-        if not any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in outcomes):
-            # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.
-            if gives_up and (is_held or isinstance(error, ProviderRefusedUs)):
-                give_up(connection, claim, error)
-            else:
-                retry(connection, claim, error, pause)
-        numbering = number(connection, outcomes)
-    tell(runtime, outcomes, numbering)
+            batch.settle([Item(claim.tenant_id, claim.payment_id, Command(CommandKind.EXPIRE), "system")])
+        if any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in batch.outcomes):
+            return
+        # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.
+        if gives_up and (is_held or isinstance(error, ProviderRefusedUs)):
+            give_up(batch.connection, claim, error)
+        else:
+            retry(batch.connection, claim, error, pause)

@@ -13,9 +13,8 @@ from app.core.payment import Payment
 from app.runtime.runtime import Runtime
 from app.services.access.callers import Caller
 from app.services.payments import settlement
-from app.services.payments.after_commit import queue, tell
+from app.services.payments.batch_decisions import Item
 from app.services.payments.rows import read_payment
-from app.services.payments.settlement import Item
 from models import Database
 from models.database import single
 
@@ -92,15 +91,10 @@ def list_payments(database: Database, caller: Caller, filters: Filters, limit: i
 def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> Payment:
     """Cancel an open payment at once; the provider's session is closed afterwards. Raise 404, or 409 if it ended."""
     get_payment(runtime.database, caller, payment_id)
-    with runtime.database.transaction("web", caller.tenant_id, by_keys="few") as connection:
-        outcomes = settlement.settle(
-            connection, [Item(caller.tenant_id, payment_id, Command(CommandKind.CANCEL), caller.actor)]
-        )
-        queue(connection, outcomes)
-    decision = outcomes[0].decision
+    with settlement.open(runtime, "web", caller.tenant_id) as batch:
+        (outcome,) = batch.settle([Item(caller.tenant_id, payment_id, Command(CommandKind.CANCEL), caller.actor)])
+    decision = outcome.decision
     assert decision is not None  # noqa: S101  # the payment was there, and payments are never deleted
     if decision.verdict is not Verdict.APPLIED:
         raise RequestRejected(409, f"The payment cannot be cancelled: {decision.reason}.")
-    tell(runtime, outcomes)
-    runtime.doorbells.ring("provider")
     return decision.payment

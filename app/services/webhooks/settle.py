@@ -18,9 +18,9 @@ from app.core.schedule import retry_seconds
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, provider_trouble, settlement
-from app.services.payments.after_commit import number, queue, tell
+from app.services.payments.batch_decisions import Outcome
 from app.services.payments.set_aside import UNUSABLE_SECONDS
-from app.services.payments.settlement import Outcome
+from app.services.payments.settlement import Batch
 from app.services.queues import lock_waits
 from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
@@ -183,17 +183,10 @@ def _settle_retrying(
     runtime: Runtime, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID, *, is_single: bool = False
 ) -> None:
     by_keys: ByKeys = "few" if len(webhook_ids) <= FEW_ROWS else "many"
-    numbering = None
     for attempt in range(1, RETRIES_MAX + 1):
         try:
-            with runtime.database.transaction("worker", by_keys=by_keys) as connection:
-                lock_waits.limit_waits(connection, is_single=is_single)
-                outcomes, marks = _settle(runtime, connection, webhook_ids, claim_id)
-                if is_single:
-                    # Numbers are given after the commit: whoever holds a tenant's counter does not hold its money up.
-                    queue(connection, outcomes)
-                else:
-                    numbering = number(connection, outcomes)
+            with settlement.open(runtime, "worker", by_keys=by_keys, is_single=is_single) as batch:
+                marks = _settle(runtime, batch, webhook_ids, claim_id)
             break
         except DBAPIError as error:
             if attempt == RETRIES_MAX or read_sqlstate(error) not in RETRIED_SQLSTATES:
@@ -204,15 +197,12 @@ def _settle_retrying(
         provider_trouble.note(runtime, provider_id, problem)
     for verdict, count in Counter(verdict for _, _, verdict, _ in marks.settled).items():
         WEBHOOKS_SETTLED.labels(verdict).inc(count)
-    tell(runtime, outcomes, numbering)
     if marks.during_pause:
         breaker.note_webhooks(runtime, marks.during_pause)
 
 
-def _settle(
-    runtime: Runtime, connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID
-) -> tuple[list[Outcome], _Verdicts]:
-    webhooks = _take(connection, webhook_ids, claim_id)
+def _settle(runtime: Runtime, batch: Batch, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> _Verdicts:
+    webhooks = _take(batch.connection, webhook_ids, claim_id)
     items, marks = [], _Verdicts()
     marks.during_pause = [webhook.id for webhook in webhooks if webhook.is_any_paused]
     for webhook in webhooks:
@@ -223,13 +213,12 @@ def _settle(
             items.append(translate(runtime, webhook))
         except Exception as error:  # what one webhook holds is that webhook's fault alone
             _set_aside(webhook, error, marks)
-    outcomes = settlement.settle(connection, items) if items else []
     by_id = {webhook.id: webhook for webhook in webhooks}
-    for outcome in outcomes:
+    for outcome in batch.settle(items):
         if outcome.item.webhook_id and not outcome.item.is_follow_up:
             _judge(by_id[outcome.item.webhook_id], outcome, marks)
-    _write_marks(connection, marks)
-    return outcomes, marks
+    _write_marks(batch.connection, marks)
+    return marks
 
 
 def _set_aside(webhook: StoredWebhook, error: Exception, marks: _Verdicts) -> None:

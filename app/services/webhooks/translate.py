@@ -13,7 +13,7 @@ from app.core.strict_json import JsonError, loads
 from app.providers import Adapter
 from app.providers.common_webhook import translate_callback
 from app.runtime.runtime import Runtime
-from app.services.payments.settlement import Item
+from app.services.payments.batch_decisions import Item
 from app.services.records.dead_letters import DeadLetterRow
 from app.services.webhooks.receive import PROVIDER_PATH
 

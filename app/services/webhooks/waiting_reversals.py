@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from typing import Any
+
+from sqlalchemy import Row, text
 
 from app.core.facts import Fact, FactKind
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
-from app.services.payments.after_commit import number, tell
-from app.services.payments.settlement import Item
+from app.services.payments.batch_decisions import Item
 from app.services.webhooks.translate import name_provider
 
 # One transaction's worth; the rest is due at the next housekeeping, a minute later.
@@ -26,22 +27,18 @@ _DUE = text(
 
 def end_waiting(runtime: Runtime) -> None:
     """Decide again the reversals whose payments' monitoring window is over: what waits still is a dead letter."""
-    with runtime.database.transaction("worker", by_keys="few") as connection:
-        rows = connection.execute(_DUE, {"rows": ENDED_ROWS_MAX}).all()
-        items = [
-            Item(
-                row.tenant_id,
-                row.payment_id,
-                Fact(FactKind.REFUNDED, row.reference or None, amount_minor=row.amount_minor, currency=row.currency),
-                name_provider(row.provider_id),
-                row.provider_id,
-                row.webhook_id,
-                row.body and bytes(row.body),
-                row.headers,
-            )
-            for row in rows
-        ]
-        outcomes = settlement.settle(connection, items) if items else []
-        numbering = number(connection, outcomes)
-    if outcomes:
-        tell(runtime, outcomes, numbering)
+    with settlement.open(runtime, "worker") as batch:
+        batch.settle([_item(row) for row in batch.connection.execute(_DUE, {"rows": ENDED_ROWS_MAX})])
+
+
+def _item(row: Row[Any]) -> Item:
+    return Item(
+        row.tenant_id,
+        row.payment_id,
+        Fact(FactKind.REFUNDED, row.reference or None, amount_minor=row.amount_minor, currency=row.currency),
+        name_provider(row.provider_id),
+        row.provider_id,
+        row.webhook_id,
+        row.body and bytes(row.body),
+        row.headers,
+    )

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
-from app.services.payments.settlement import Item
+from app.services.payments.batch_decisions import Item
 from app.services.webhooks import settle
 from models import new_id
 from testbed.servers import Databases
@@ -177,7 +177,7 @@ def test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name(
     mine, theirs = make_shop(runtime), make_shop(runtime)
     payment = theirs.deposit()
     item = Item(mine.tenant_id, payment.id, given, "test", theirs.provider_id if names_provider else None)
-    with runtime.database.transaction("worker", by_keys="few") as connection:
-        (outcome,) = settlement.settle(connection, [item])
+    with settlement.open(runtime, "worker") as batch:
+        (outcome,) = batch.settle([item])
     assert outcome.decision is None
     assert theirs.payment(payment.id) == payment

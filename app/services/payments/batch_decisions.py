@@ -1,0 +1,205 @@
+"""Decide facts and commands about payments, in sets, on rows locked in the caller's transaction; write nothing."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.core.decision import Case, Decision, Verdict
+from app.core.errors import InvariantBroken
+from app.core.facts import Fact, Input
+from app.core.payment import EDGES, Payment
+from app.core.reversals import as_fact, list_following
+from app.core.state_machine import decide
+from app.services.ledger.posting import Posting
+from app.services.payments.balances import Balances, lock_balances, note_transfer, with_balance
+from app.services.payments.reversal_rows import Waiting
+from app.services.payments.rows import LockedPayment, lock_payments
+from app.services.records import dead_letters
+from app.services.records.alerts import AlertRow
+from app.services.records.dead_letters import DeadLetterRow, Superseded
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One fact or command about one payment.
+
+    `actor` is the source, as the audit names it. `provider_id`, where given, must be the payment's own. `webhook_id`,
+    `body` and `headers` are those of the webhook that held the fact; a dead letter keeps them. `is_follow_up`: a
+    reversal that waited for the decision before it, or that the same fact reported. `polls` is the new index into the
+    poll schedule, where a poll was answered.
+    """
+
+    tenant_id: uuid.UUID
+    payment_id: uuid.UUID
+    given: Input
+    actor: str
+    provider_id: uuid.UUID | None = None
+    webhook_id: uuid.UUID | None = None
+    body: bytes | None = None
+    headers: dict[str, Any] | None = None
+    polls: int | None = None
+    is_follow_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The decision about an item; None where the tenant has no such payment with that provider.
+
+    `is_foreign`: the tenant has a payment with that id, of another provider. Another tenant's payment counts as none.
+    """
+
+    item: Item
+    decision: Decision | None
+    is_foreign: bool = False
+
+
+@dataclass(slots=True)
+class BatchDecisions:
+    """The decisions about a batch and the writes that follow from them, in the order in which they were made."""
+
+    rows: dict[uuid.UUID, LockedPayment]
+    now: datetime.datetime
+    balances: Balances | None
+    outcomes: list[Outcome] = field(default_factory=list)
+    postings: list[Posting] = field(default_factory=list)
+    cases: list[DeadLetterRow] = field(default_factory=list)
+    superseded: list[Superseded] = field(default_factory=list)
+    alerts: list[AlertRow] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    # Each outcome that is audited, with the payment as it was before.
+    audited: list[tuple[Outcome, Payment]] = field(default_factory=list)
+
+
+def preview(connection: Connection, items: list[Item]) -> list[Outcome]:
+    """Decide `items` as settling them at this moment would; the payments stay locked until the transaction ends."""
+    return decide_batch(connection, items).outcomes
+
+
+def decide_batch(connection: Connection, items: list[Item]) -> BatchDecisions:
+    """Lock the payments of `items` and decide `items` in their order.
+
+    Items of one payment are decided one after the other on its row. A reversal that waited for a decision is decided
+    right after it and is an outcome of its own. Raise sqlalchemy.exc.DBAPIError and InvariantBroken.
+    """
+    rows, now = lock_payments(connection, list({item.payment_id for item in items}))
+    balances = lock_balances(connection, [(item.payment_id, item.given) for item in items], rows)
+    batch = BatchDecisions(rows, now, balances)
+    for item in items:
+        row = rows.get(item.payment_id)
+        if row is None or not _belongs(item, row.payment):
+            is_foreign = row is not None and row.payment.tenant_id == item.tenant_id
+            batch.outcomes.append(Outcome(item, None, is_foreign=is_foreign))
+            continue
+        before = row.payment
+        decision = _decide_on_balance(item, row, batch)
+        for follow_up in _follow_ups(before, item, decision):
+            _decide_on_balance(follow_up, row, batch)
+    return batch
+
+
+def _follow_ups(before: Payment, item: Item, decision: Decision) -> list[Item]:
+    payment = decision.payment
+    if not payment.reversals_waiting and not (isinstance(item.given, Fact) and item.given.refunded_minor):
+        return []
+    actor = f"provider:{payment.provider_id}"
+    return [
+        Item(
+            payment.tenant_id,
+            payment.id,
+            as_fact(reversal),
+            actor,
+            payment.provider_id,
+            reversal.webhook_id,
+            is_follow_up=True,
+        )
+        for reversal in list_following(before, item.given, decision)
+    ]
+
+
+def _decide_on_balance(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decision:
+    row.payment = with_balance(row.payment, item.given, batch.balances)
+    decision = _decide_one(item, row, batch)
+    note_transfer(batch.balances, row.payment, decision.transfer)
+    return decision
+
+
+def _belongs(item: Item, payment: Payment) -> bool:
+    return item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)
+
+
+def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decision:
+    before = row.payment
+    decision = decide(before, item.given, batch.now)
+    after = decision.payment
+    if before.status is not after.status and (before.status, after.status) not in EDGES:
+        raise InvariantBroken(f"no step from {before.status} to {after.status}", payment_id=before.id)
+    outcome = Outcome(item, decision)
+    batch.outcomes.append(outcome)
+    if decision.transfer:
+        batch.postings.append(Posting(after, decision.transfer))
+    if decision.supersedes:
+        reference = _reference(item) or after.provider_reference
+        which = (decision.supersedes, decision.supersedes_currency, decision.supersedes_keys)
+        _supersede(Superseded(after.id, reference, *which), row, batch)
+    if decision.case:
+        batch.cases.append(_dead_letter(item, after, decision.case))
+    if decision.alert:
+        detail = {"payment_id": after.id, "why": decision.reason}
+        batch.alerts.append(AlertRow(decision.alert, after.tenant_id, detail))
+    if decision.verdict is not Verdict.IGNORED or item.webhook_id:
+        batch.audited.append((outcome, before))
+    row.payment = _keep_waiting(item, decision, batch)
+    if item.polls is not None:
+        row.polls = item.polls
+    row.reschedule |= item.polls is not None or after is not before
+    return decision
+
+
+def _keep_waiting(item: Item, decision: Decision, batch: BatchDecisions) -> Payment:
+    """Return the payment with the webhook of the reversal that waits; one that is a case has no deadline any more."""
+    payment = decision.payment
+    if decision.waits is None:
+        return payment
+    kept = tuple(
+        replace(one, webhook_id=one.webhook_id or item.webhook_id) if one == decision.waits else one
+        for one in payment.reversals_waiting
+    )
+    payment = replace(payment, reversals_waiting=kept)
+    waiting = next(one for one in kept if one == decision.waits)
+    batch.waiting.append((payment, waiting, None if decision.case else payment.monitored_until))
+    return payment
+
+
+def _supersede(superseded: Superseded, row: LockedPayment, batch: BatchDecisions) -> None:
+    if row.has_open_letters:
+        batch.superseded.append(superseded)
+    # Cases of this batch are not in the database yet.
+    batch.cases = [dead_letters.superseded_by(superseded, case) for case in batch.cases]
+
+
+def _reference(item: Item) -> str | None:
+    return item.given.reference if isinstance(item.given, Fact) else None
+
+
+def _dead_letter(item: Item, payment: Payment, case: Case) -> DeadLetterRow:
+    return DeadLetterRow(
+        tenant_id=payment.tenant_id,
+        kind="webhook" if item.webhook_id else "provider_call",
+        reason=case.reason,
+        detail=case.detail,
+        payment_id=payment.id,
+        provider_id=payment.provider_id,
+        webhook_id=item.webhook_id,
+        amount_minor=case.amount_minor,
+        currency=case.currency,
+        body=item.body,
+        headers=item.headers,
+        case_key=case.key,
+        case_reference=case.reference,
+        state="rejected" if case.is_rejected else "open",
+    )
