@@ -1,6 +1,6 @@
 """The sandbox: an external payment app that takes no real money.
 
-It stands where a real provider stands and shares no code with the system that it pays into.
+It takes the role of a real provider and shares no code with the system that it pays into.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from sandbox.delivery.courier import Courier
 from sandbox.orphan import die_with_main_process
-from sandbox.settings import Settings
+from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values.refusal import Refusal
 from sandbox.web import answers, api, control, pages
@@ -32,7 +32,7 @@ def create_app() -> Flask:
     One process at a time may run on a data folder. Raise ValueError for a bad setting, FolderInUse for a taken folder.
     """
     die_with_main_process()
-    settings = Settings.from_environment(os.environ)
+    settings = SandboxSettings.from_environment(os.environ)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST_BYTES
     store = Store(settings.directory)
@@ -48,7 +48,7 @@ def create_app() -> Flask:
     def health() -> Response:
         """Answer 200 while the store can be read."""
         store.reading().execute("SELECT 1 FROM merchants LIMIT 1").fetchone()
-        return answers.plain(200, answers.encode({"status": "ok"}))
+        return answers.ok({"status": "ok"})
 
     courier.start()
     return app

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
-from sandbox.settings import Settings
+from sandbox.settings import SandboxSettings
 
-# Held answers and slow databases keep threads waiting, not busy; this many callers at once is far above any test.
+# Threads mostly wait for scripted delays; no test has this many callers at once.
 _BLOCKING_THREADS = "32"
-# A scripted answer may be holding a thread for two minutes; a stop does not wait for it.
+# A scripted delay may last two minutes; a stop does not wait for it.
 _STOP_SECONDS = "5"
 
 
 def main() -> None:
-    """Become the web server. Exit 1 when a setting cannot be used."""
+    """Replace this process with the web server. Exit 1 where a setting cannot be used."""
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = SandboxSettings.from_environment(os.environ)
     except ValueError as error:
         sys.exit(f"sandbox: {error}")
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", "--no-ws"]

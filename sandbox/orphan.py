@@ -1,4 +1,4 @@
-"""Ends the worker process of the sandbox's web server when that server's main process dies, by the kernel."""
+"""Makes the kernel end the sandbox's worker process when the web server's main process dies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_main_process() -> None:
-    """Have the kernel kill this process with the one that started it; a process nobody forked stays as it is.
+    """Have the kernel kill this process when its parent dies; without a parent process of multiprocessing, do nothing.
 
     Linux only: elsewhere nothing happens. A main process that is killed has no time to end its workers, which would
     keep the port and the data folder.

@@ -1,4 +1,4 @@
-"""What the environment decides about one sandbox process."""
+"""Settings of one sandbox process, read from the environment."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# What CONTRACT section 6 promises receivers: 5 s, 30 s, 2 min, 10 min, 1 h after the attempt before.
+# Waits between attempts, as in CONTRACT section 6: 5 s, 30 s, 2 min, 10 min, 1 h.
 DEFAULT_RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0)
-# CONTRACT section 1 names this port for the sandbox.
+# The sandbox's port in CONTRACT section 1.
 DEFAULT_PORT = 8001
 DEFAULT_BIND = "127.0.0.1"
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SandboxSettings:
     """Settings of one sandbox process, read once at its start."""
 
     directory: Path
@@ -27,7 +27,7 @@ class Settings:
     port: int
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str]) -> SandboxSettings:
         """Read the settings from environment variables.
 
         Raise ValueError, naming the variable, when a value cannot be used.
@@ -46,7 +46,7 @@ class Settings:
 
 def _port(text: str) -> int:
     if re.fullmatch(r"(?:tcp|udp|sctp)://\S+:[0-9]+", text, re.ASCII):
-        # Kubernetes makes such an address out of a Service's name; it says nothing about this process.
+        # Kubernetes sets such an address for a Service of this name; it is not this process's port.
         return DEFAULT_PORT
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise ValueError(f"SLUICE_SANDBOX_PORT must be a port number, not {text!r}")
@@ -54,7 +54,7 @@ def _port(text: str) -> int:
 
 
 def _own_url(bind: str, port: int) -> str:
-    """Give the URL under which a browser on this machine reaches the bound address."""
+    """Return the URL under which a browser on this machine reaches the bound address."""
     host = "127.0.0.1" if bind in _EVERY_ADDRESS else bind
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

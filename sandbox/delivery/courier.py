@@ -1,4 +1,4 @@
-"""The threads that do what is due: deliver webhooks and act scripted steps."""
+"""Background threads that deliver due webhooks and run due steps of scripts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 _THREADS = 16
 # One receiver that answers slowly keeps at most half of the threads, so the others stay served.
 _THREADS_PER_ORIGIN = 8
-# More than the threads can take at once, so that rows of a busy receiver at the head do not hide the rest.
-_LOOK_AHEAD = 64
-# Due times are wall-clock times; looking once a minute corrects a wait that a clock change made wrong.
+# Rows per query: more than there are threads, so that rows of a busy receiver do not hide those of others.
+_FETCHED_ROWS = 64
+# Due times are wall-clock times; a query once a minute corrects a wait that a clock change made wrong.
 _LONGEST_WAIT_SECONDS = 60.0
-# What fails here is the disk; a few seconds let it recover and keep the log readable.
+# Pause after a failure, mostly of the disk: it may recover, and the log stays readable.
 _PAUSE_SECONDS = 5.0
 
 
@@ -35,9 +35,9 @@ class _Job:
 
 
 class Courier:
-    """Does due deliveries and steps of one store, each as soon as it is due and a thread is free.
+    """Runs due deliveries and steps of one store, each as soon as it is due and a thread is free.
 
-    Rows stay due until their outcome is stored, so a new process takes up what an ended one left: at least once.
+    Rows stay due until their outcome is stored, so a new process repeats what a stopped one left: at least once.
     """
 
     def __init__(self, store: Store, retry_seconds: tuple[float, ...]) -> None:
@@ -50,13 +50,13 @@ class Courier:
         store.committed = self.wake
 
     def start(self) -> None:
-        """Start the threads. They end with the process: whatever they leave is due again at the next start."""
+        """Start the threads. They end with the process; unfinished rows are due again at the next start."""
         threading.Thread(target=self._dispatch, name="courier", daemon=True).start()
         for number in range(_THREADS):
             threading.Thread(target=self._work, name=f"courier-{number}", daemon=True).start()
 
     def wake(self) -> None:
-        """Let the courier look for due work now."""
+        """Make the dispatching thread query for due work now."""
         with self._changed:
             self._awake = True
             self._changed.notify_all()
@@ -77,19 +77,19 @@ class Courier:
                 wait_seconds = self._hand_out()
             except Exception:
                 # Without this thread nothing is ever delivered again, so no failing read may end it.
-                _log.exception("looking for due work failed")
+                _log.exception("query for due work failed")
                 wait_seconds = _PAUSE_SECONDS
             with self._changed:
                 self._changed.wait_for(lambda: self._awake, wait_seconds)
 
     def _hand_out(self) -> float:
-        """Give due jobs to free threads; gives the seconds until the next job is due."""
+        """Hand due jobs to free threads; return the seconds until the next job is due."""
         now = time.time()
         with self._changed:
             busy = Counter(self._in_flight.values())
             taken = set(self._in_flight)
         filled = False
-        for job in self._look(busy):
+        for job in self._find_jobs(busy):
             if (job.kind, job.row_id) in taken or busy[job.origin] >= _THREADS_PER_ORIGIN:
                 continue
             if job.due_at > now:
@@ -103,23 +103,23 @@ class Courier:
             with self._changed:
                 self._in_flight[job.kind, job.row_id] = job.origin
             self._jobs.put(job)
-        # A receiver that has just got its last thread may hide others behind its rows: look again without it.
+        # A receiver that has just got its last thread may hide others behind its rows: query again without it.
         return 0.0 if filled else _LONGEST_WAIT_SECONDS
 
-    def _look(self, busy: Counter[str]) -> list[_Job]:
-        """Give the next jobs by due time, without receivers that already keep all the threads they may have."""
+    def _find_jobs(self, busy: Counter[str]) -> list[_Job]:
+        """Return the next jobs by due time, without receivers that already keep all the threads they may have."""
         full = [origin for origin, threads in busy.items() if threads >= _THREADS_PER_ORIGIN]
-        marks = ",".join("?" * len(full))
+        placeholders = ",".join("?" * len(full))
         connection = self._store.reading()
         statement = (
-            "SELECT id, due_at, origin FROM deliveries d WHERE state = 'pending'"  # noqa: S608 - only marks
+            "SELECT id, due_at, origin FROM deliveries d WHERE state = 'pending'"  # noqa: S608 - only placeholders
             " AND (after_id IS NULL OR (SELECT attempts FROM deliveries WHERE id = d.after_id) > 0)"
-            f" AND origin NOT IN ({marks}) ORDER BY due_at, id LIMIT ?"
+            f" AND origin NOT IN ({placeholders}) ORDER BY due_at, id LIMIT ?"
         )
-        waiting = connection.execute(statement, (*full, _LOOK_AHEAD)).fetchall()
+        waiting = connection.execute(statement, (*full, _FETCHED_ROWS)).fetchall()
         jobs = [_Job("delivery", row["id"], row["due_at"], row["origin"]) for row in waiting]
         due_steps = connection.execute(
-            "SELECT id, due_at FROM steps WHERE state = 'pending' ORDER BY due_at, id LIMIT ?", (_LOOK_AHEAD,)
+            "SELECT id, due_at FROM steps WHERE state = 'pending' ORDER BY due_at, id LIMIT ?", (_FETCHED_ROWS,)
         ).fetchall()
         # Steps call nobody, so each has an origin of its own and none waits for another.
         jobs += [_Job("step", row["id"], row["due_at"], f"step {row['id']}") for row in due_steps]
@@ -134,7 +134,7 @@ class Courier:
                 else:
                     deliveries.attempt(self._store, job.row_id, self._retry_seconds)
             except Exception:
-                # The thread must live on, and the row stays due: it is tried again, but not at once and for ever.
+                # The thread must not end. The row stays due and is retried after the pause.
                 _log.exception("%s %s failed", job.kind, job.row_id)
                 time.sleep(_PAUSE_SECONDS)
             with self._changed:

@@ -1,4 +1,4 @@
-"""One attempt to deliver one webhook, and what is known about all of them."""
+"""Attempts to deliver webhooks, and the list of deliveries with their attempts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sandbox.storage.store import Store
 from sandbox.values import signing, timestamps
 from sandbox.values.refusal import Refusal
 
-# Ten seconds is what receivers of common payment apps are given to answer.
+# Time limit of one attempt, as common payment apps have it.
 ATTEMPT_SECONDS = 10.0
 _FORGED_KEY_BYTES = 32
 _USER_AGENT = "sluice-sandbox/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptResult:
     """How an attempt ended: the receiver's status, or the error that kept it from answering."""
 
     at: str
@@ -33,7 +33,7 @@ class Outcome:
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver took the webhook."""
+        """Whether the receiver accepted the webhook."""
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -50,12 +50,12 @@ def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) ->
     )
     if row is None:
         return
-    outcome = _send(row)
+    result = _send(row)
     with store.writing() as connection:
-        _settle(connection, delivery_id, outcome, retry_seconds)
+        _settle(connection, delivery_id, result, retry_seconds)
 
 
-def _send(row: sqlite3.Row) -> Outcome:
+def _send(row: sqlite3.Row) -> AttemptResult:
     at, timestamp = timestamps.now(), int(time.time()) + row["timestamp_shift"]
     headers = {
         "Content-Type": "application/json",
@@ -64,17 +64,17 @@ def _send(row: sqlite3.Row) -> Outcome:
         "webhook-timestamp": str(timestamp),
     }
     if row["signature"] != "missing":
-        # Signed anew at each attempt: the timestamp is the attempt's, the secret is the merchant's current one.
+        # Signed at each attempt: the timestamp is the attempt's, the secret is the merchant's current one.
         forged = row["signature"] == "forged"
         key = secrets.token_bytes(_FORGED_KEY_BYTES) if forged else signing.secret_bytes(row["webhook_secret"])
         headers["webhook-signature"] = signing.sign(key, row["webhook_id"], timestamp, row["body"])
     started = time.monotonic()
     status, error = _post(row["url"], row["body"], headers)
-    return Outcome(at, timestamp, status, error, round((time.monotonic() - started) * 1000, 3))
+    return AttemptResult(at, timestamp, status, error, round((time.monotonic() - started) * 1000, 3))
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int | None, str | None]:
-    # A connection of its own for each attempt: one that a receiver had closed meanwhile would cost a retry.
+    # A new connection for each attempt: a kept one may have been closed by the receiver, which would cost a retry.
     with requests.Session() as session:
         session.trust_env = False
         try:
@@ -84,23 +84,23 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int | None, s
             ) as answer:
                 return answer.status_code, None
         except (requests.RequestException, ValueError) as error:
-            # Host names that no resolver takes come through as bare ValueErrors.
+            # requests raises a bare ValueError for host names that cannot be encoded.
             return None, f"{type(error).__name__}: {error}"[:500]
 
 
 def _settle(
-    connection: sqlite3.Connection, delivery_id: int, outcome: Outcome, retry_seconds: tuple[float, ...]
+    connection: sqlite3.Connection, delivery_id: int, result: AttemptResult, retry_seconds: tuple[float, ...]
 ) -> None:
     connection.execute(
         "INSERT INTO attempts (delivery_id, at, webhook_timestamp, status, error, duration_ms)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (delivery_id, outcome.at, outcome.webhook_timestamp, outcome.status, outcome.error, outcome.duration_ms),
+        (delivery_id, result.at, result.webhook_timestamp, result.status, result.error, result.duration_ms),
     )
     row = connection.execute("SELECT attempts, attempt_limit FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
     made = row["attempts"] + 1
     limit = min(row["attempt_limit"] or len(retry_seconds) + 1, len(retry_seconds) + 1)
     state, due_at = "pending", time.time()
-    if outcome.delivered:
+    if result.delivered:
         state = "delivered"
     elif made >= limit:
         state = "given_up"
@@ -112,7 +112,7 @@ def _settle(
 
 
 def resend(connection: sqlite3.Connection, delivery_id: int) -> int:
-    """Store a copy of a delivery, due at once, with the same webhook id and bytes; gives the copy's id.
+    """Store a copy of a delivery, due at once, with the same webhook id and bytes; return the copy's id.
 
     A copy instead of another attempt: the first delivery's history stays what it was. Raise Refusal 404.
     """
@@ -129,7 +129,7 @@ def resend(connection: sqlite3.Connection, delivery_id: int) -> int:
 
 
 def listed(connection: sqlite3.Connection, merchant_reference: str | None, after: int, limit: int) -> list[Any]:
-    """Give deliveries with an id above `after`, oldest first, each with its attempts."""
+    """Return deliveries with an id above `after`, oldest first, each with its attempts."""
     rows = connection.execute(
         "SELECT * FROM deliveries WHERE id > ? AND (? IS NULL OR merchant_reference = ?) ORDER BY id LIMIT ?",
         (after, merchant_reference, merchant_reference, limit),
@@ -144,8 +144,8 @@ def listed(connection: sqlite3.Connection, merchant_reference: str | None, after
 
 def _attempts_of(connection: sqlite3.Connection, delivery_ids: Iterable[int]) -> list[sqlite3.Row]:
     ids = list(delivery_ids)
-    marks = ",".join("?" * len(ids))
-    statement = f"SELECT * FROM attempts WHERE delivery_id IN ({marks}) ORDER BY id"  # noqa: S608 - only marks
+    placeholders = ",".join("?" * len(ids))
+    statement = f"SELECT * FROM attempts WHERE delivery_id IN ({placeholders}) ORDER BY id"  # noqa: S608 - only placeholders
     return connection.execute(statement, ids).fetchall()
 
 

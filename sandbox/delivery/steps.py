@@ -1,4 +1,4 @@
-"""What a script does to a payment by itself, when its time has come."""
+"""Steps of a script: actions on a payment at a set time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sqlite3
 from typing import Any
 
 from sandbox.payments import lifecycle
-from sandbox.payments.lifecycle import Payment
+from sandbox.payments.lifecycle import ProviderPayment
 from sandbox.storage.store import Store
 from sandbox.values import amounts
 from sandbox.values.refusal import Refusal
 
 
 def run(store: Store, step_id: int) -> None:
-    """Act one due step; a payment that is not in a state for it leaves the step refused, with the reason."""
+    """Run one due step; where the payment's state does not allow it, store the step as refused, with the reason."""
     try:
         with store.writing() as connection:
             row = _due(connection, step_id)
@@ -34,7 +34,7 @@ def _due(connection: sqlite3.Connection, step_id: int) -> sqlite3.Row | None:
     return row
 
 
-def _act(connection: sqlite3.Connection, payment: Payment, step: dict[str, Any]) -> None:
+def _act(connection: sqlite3.Connection, payment: ProviderPayment, step: dict[str, Any]) -> None:
     action = step["action"]
     if action == "commit":
         lifecycle.commit(connection, payment)

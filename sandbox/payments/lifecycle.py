@@ -12,22 +12,22 @@ import sqlite3
 from dataclasses import dataclass, fields, replace
 
 from sandbox.payments import outbox
-from sandbox.payments.orders import Order
+from sandbox.payments.orders import PaymentOrder
 from sandbox.values import amounts, timestamps
 from sandbox.values.refusal import Refusal
 
 PAYABLE = frozenset(("open", "processing", "underpaid"))
-# A customer's money can still arrive after these: the bank was slow, or two people acted at once.
+# Money can still arrive after these: the bank was slow, or two people acted at once.
 ENDED_UNPAID = frozenset(("declined", "cancelled", "expired"))
-# 96 random bits: references of a busy sandbox never meet.
+# 96 random bits: references do not collide.
 _REFERENCE_BYTES = 12
-# 192 random bits: whoever has the page's token may pay, so it must not be guessed.
+# 192 random bits: the token authorizes payment, so it must not be guessable.
 _TOKEN_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
-    """One payment as it is now; amounts in minor units, times in the stored form."""
+class ProviderPayment:
+    """One payment's current state; amounts in minor units, times in the stored form."""
 
     reference: str
     merchant: str
@@ -50,17 +50,17 @@ class Payment:
 
     @property
     def remaining_minor(self) -> int:
-        """What is still to be paid, in minor units of the asked currency."""
+        """The unpaid rest in minor units of the requested currency."""
         if self.received_currency not in (None, self.currency):
             return 0
         return max(0, self.amount_minor - self.received_minor)
 
     def redirect_url(self, public_url: str) -> str:
-        """Give the address of this payment's pay page."""
+        """Return the address of this payment's pay page."""
         return f"{public_url}/pay/{self.reference}?token={self.page_token}"
 
     def as_json(self, public_url: str) -> dict[str, object]:
-        """Give the payment as the API shows it."""
+        """Return the payment as the API shows it."""
         received_currency = self.received_currency or self.currency
         return {
             "reference": self.reference,
@@ -80,7 +80,7 @@ class Payment:
         }
 
 
-# Spelled out, so that what a query reads is what the dataclass holds.
+# Listed, so that a query reads exactly the dataclass's fields.
 COLUMNS = (
     "reference, merchant, merchant_reference, page_token, status, amount_minor, currency, received_minor,"
     " received_currency, refunded_minor, error_message, success_url, failure_url, callback_urls, metadata,"
@@ -88,33 +88,33 @@ COLUMNS = (
 )
 
 
-def from_row(row: sqlite3.Row) -> Payment:
-    """Give the payment of a row that has COLUMNS; one whose time ran out unpaid is shown as expired."""
-    values = {field.name: row[field.name] for field in fields(Payment)}
+def from_row(row: sqlite3.Row) -> ProviderPayment:
+    """Return the payment of a row that has COLUMNS; one whose time ran out unpaid is shown as expired."""
+    values = {field.name: row[field.name] for field in fields(ProviderPayment)}
     values["callback_urls"] = json.loads(values["callback_urls"])
     values["metadata"] = json.loads(values["metadata"])
-    payment = Payment(**values)
+    payment = ProviderPayment(**values)
     if payment.status == "open" and payment.expires_at is not None and payment.expires_at <= timestamps.now():
         return replace(payment, status="expired", updated_at=payment.expires_at)
     return payment
 
 
-def find(connection: sqlite3.Connection, reference: str) -> Payment | None:
-    """Give the payment with this reference, or None."""
+def find(connection: sqlite3.Connection, reference: str) -> ProviderPayment | None:
+    """Return the payment with this reference, or None."""
     statement = f"SELECT {COLUMNS} FROM payments WHERE reference = ?"  # noqa: S608 - constant columns
     row = connection.execute(statement, (reference,)).fetchone()
     return None if row is None else from_row(row)
 
 
-def must_find(connection: sqlite3.Connection, reference: str) -> Payment:
-    """Give the payment with this reference. Raise Refusal 404."""
+def must_find(connection: sqlite3.Connection, reference: str) -> ProviderPayment:
+    """Return the payment with this reference. Raise Refusal 404."""
     payment = find(connection, reference)
     if payment is None:
         raise Refusal(404, "not_found", "no such payment")
     return payment
 
 
-def insert(connection: sqlite3.Connection, merchant: str, order: Order) -> Payment:
+def insert(connection: sqlite3.Connection, merchant: str, order: PaymentOrder) -> ProviderPayment:
     """Store a new open payment for the merchant."""
     reference = "sbx_" + secrets.token_hex(_REFERENCE_BYTES)
     now = timestamps.now()
@@ -143,15 +143,15 @@ def insert(connection: sqlite3.Connection, merchant: str, order: Order) -> Payme
 
 def capture(
     connection: sqlite3.Connection,
-    payment: Payment,
+    payment: ProviderPayment,
     minor: int | None = None,
     currency: str | None = None,
     *,
     even_if_ended: bool = False,
-) -> Payment:
-    """Take money for the payment: what is still open, or `minor` units of `currency`.
+) -> ProviderPayment:
+    """Capture money for the payment: the unpaid rest, or `minor` units of `currency`.
 
-    Less than asked leaves it `underpaid`, which can be paid further; more than asked, or another currency, is `paid`.
+    Less than requested leaves it `underpaid`, which can be paid further; more, or another currency, is `paid`.
     Raise Refusal 409 in a state that takes no money; `even_if_ended` lets late money in.
     """
     _require(payment, PAYABLE | ENDED_UNPAID if even_if_ended else PAYABLE)
@@ -173,8 +173,8 @@ def capture(
     return _announce(connection, payment, "success")
 
 
-def commit(connection: sqlite3.Connection, payment: Payment) -> Payment:
-    """Let the customer commit to a slow method: the money is under way, or comes back, days later.
+def commit(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
+    """Mark the payment as `processing`: the customer chose a slow method whose money arrives or fails days later.
 
     Such a payment does not expire and cannot be cancelled any more. Raise Refusal 409 unless it is open.
     """
@@ -186,7 +186,7 @@ def commit(connection: sqlite3.Connection, payment: Payment) -> Payment:
     return _announce(connection, payment, "processing")
 
 
-def decline(connection: sqlite3.Connection, payment: Payment, message: str | None = None) -> Payment:
+def decline(connection: sqlite3.Connection, payment: ProviderPayment, message: str | None = None) -> ProviderPayment:
     """End an open payment, or one under way, as declined. Raise Refusal 409 in any other state."""
     _require(payment, frozenset(("open", "processing")))
     connection.execute(
@@ -196,7 +196,7 @@ def decline(connection: sqlite3.Connection, payment: Payment, message: str | Non
     return _announce(connection, payment, "failed")
 
 
-def cancel(connection: sqlite3.Connection, payment: Payment) -> Payment:
+def cancel(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
     """End an open payment as cancelled; a cancelled one stays as it is. Raise Refusal 409 in any other state."""
     if payment.status == "cancelled":
         return payment
@@ -210,8 +210,8 @@ def cancel(connection: sqlite3.Connection, payment: Payment) -> Payment:
     return _announce(connection, payment, "cancelled")
 
 
-def refund(connection: sqlite3.Connection, payment: Payment, minor: int | None = None) -> Payment:
-    """Give money back: all that is left, or `minor` units of the received currency.
+def refund(connection: sqlite3.Connection, payment: ProviderPayment, minor: int | None = None) -> ProviderPayment:
+    """Refund all that is left, or `minor` units of the received currency.
 
     Raise Refusal 409 when nothing is left, 422 when `minor` is more than that.
     """
@@ -229,20 +229,20 @@ def refund(connection: sqlite3.Connection, payment: Payment, minor: int | None =
     return _announce(connection, payment, "refunded")
 
 
-def _require(payment: Payment, states: frozenset[str]) -> None:
+def _require(payment: ProviderPayment, states: frozenset[str]) -> None:
     if payment.status not in states:
         raise Refusal(409, "wrong_state", f"the payment is {payment.status}")
 
 
-def _move(connection: sqlite3.Connection, payment: Payment, kind: str, minor: int, currency: str) -> None:
-    """Write one movement of money; counting them tells whether a payment was captured twice."""
+def _move(connection: sqlite3.Connection, payment: ProviderPayment, kind: str, minor: int, currency: str) -> None:
+    """Insert one movement of money; their count shows whether a payment was captured twice."""
     connection.execute(
         "INSERT INTO movements (reference, kind, amount_minor, currency, at) VALUES (?, ?, ?, ?, ?)",
         (payment.reference, kind, minor, currency, timestamps.now()),
     )
 
 
-def _announce(connection: sqlite3.Connection, payment: Payment, event: outbox.Event) -> Payment:
+def _announce(connection: sqlite3.Connection, payment: ProviderPayment, event: outbox.Event) -> ProviderPayment:
     changed = must_find(connection, payment.reference)
     outbox.announce(connection, changed, event)
     return changed

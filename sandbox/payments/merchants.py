@@ -1,4 +1,4 @@
-"""Merchant accounts: who may create payments, and with which secret their webhooks are signed."""
+"""Merchant accounts: their API keys, and the secrets that sign their webhooks."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def store(connection: sqlite3.Connection, name: str, raw: bytes) -> dict[str, An
 
 
 def authenticate(connection: sqlite3.Connection, authorization: str | None) -> str:
-    """Give the name of the merchant that calls.
+    """Return the name of the merchant that calls.
 
-    Without a key it is the only merchant there is. Raise Refusal 401.
+    Without a key that is the only merchant. Raise Refusal 401 where there are several.
     """
     named = from_key(connection, authorization)
     if named is not None:
@@ -54,7 +54,7 @@ def authenticate(connection: sqlite3.Connection, authorization: str | None) -> s
 
 
 def from_key(connection: sqlite3.Connection, authorization: str | None) -> str | None:
-    """Give the name of the merchant whose key was sent, None when none was sent. Raise Refusal 401 for a wrong one."""
+    """Return the name of the merchant whose key was sent, None without a key. Raise Refusal 401 for a wrong one."""
     if authorization is None:
         return None
     if authorization[: len(_BEARER)].lower() == _BEARER:

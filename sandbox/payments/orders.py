@@ -24,8 +24,8 @@ _MERCHANT_REFERENCE = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a merchant asked for: amount in minor units, every text checked."""
+class PaymentOrder:
+    """The validated request for a payment; the amount in minor units."""
 
     amount_minor: int
     currency: str
@@ -37,7 +37,7 @@ class Order:
     expires_at: str | None
 
 
-def read_order(raw: bytes) -> Order:
+def read_order(raw: bytes) -> PaymentOrder:
     """Read the body of a create call. Raise Refusal 400 or 422 that names the field."""
     body = json_input.read_object(raw, _FIELDS)
     currency = amounts.parse_currency(body.get("currency"))
@@ -45,7 +45,7 @@ def read_order(raw: bytes) -> Order:
     if not isinstance(reference, str) or not _MERCHANT_REFERENCE.fullmatch(reference):
         raise json_input.invalid("merchant_reference", "must be 1 to 255 printable ASCII characters without blanks")
     expires_at = body.get("expires_at")
-    return Order(
+    return PaymentOrder(
         amount_minor=amounts.parse(body.get("amount"), currency),
         currency=currency,
         merchant_reference=reference,

@@ -1,4 +1,4 @@
-"""From a change of a payment to the webhooks that tell the merchant about it."""
+"""The outbox: stores the webhooks of a payment's change in the transaction that makes the change."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sandbox.scripting import scripts
 from sandbox.values import amounts, timestamps
 
 if TYPE_CHECKING:
-    from sandbox.payments.lifecycle import Payment
+    from sandbox.payments.lifecycle import ProviderPayment
 
 Event = Literal["success", "failed", "cancelled", "processing", "refunded"]
 
-# Which of the merchant's callback URLs hears of which event.
+# Which of the merchant's callback URLs receives which event.
 _CALLBACK: dict[Event, str] = {
     "success": "success",
     "failed": "failed",
@@ -32,14 +32,14 @@ _OPPOSITE: dict[Event, Event] = {
     "processing": "failed",
     "refunded": "success",
 }
-# 128 random bits: ids stay unique for ever, as receivers dedupe on them for ever.
+# 128 random bits: ids never repeat, since receivers deduplicate by them.
 _ID_BYTES = 16
 
 
-def announce(connection: sqlite3.Connection, payment: Payment, event: Event) -> None:
+def announce(connection: sqlite3.Connection, payment: ProviderPayment, event: Event) -> None:
     """Store the webhooks for one event of the payment, honest unless a script says otherwise.
 
-    Belongs into the transaction that changed the payment: a webhook is never sent for what was not committed.
+    Call it in the transaction that changes the payment: no webhook is sent for a change that was rolled back.
     """
     plan = scripts.take(
         connection,
@@ -63,20 +63,20 @@ def announce(connection: sqlite3.Connection, payment: Payment, event: Event) -> 
 
 def _store_copies(
     connection: sqlite3.Connection,
-    payment: Payment,
+    payment: ProviderPayment,
     event: Event,
     variant: dict[str, Any],
     ids: tuple[str, str],
     after: int | None,
     held_by: int | None,
 ) -> int | None:
-    """Store one variant as often as it asks for; gives the id of the last delivery, or `after` if none was stored."""
-    told: Event = _OPPOSITE[event] if variant.get("opposite") else event
-    url = payment.callback_urls.get(_CALLBACK[told]) or payment.callback_urls.get("callback")
+    """Store one variant as often as it asks for; return the id of the last delivery, or `after` if none was stored."""
+    sent: Event = _OPPOSITE[event] if variant.get("opposite") else event
+    url = payment.callback_urls.get(_CALLBACK[sent]) or payment.callback_urls.get("callback")
     if url is None:
         return after
     webhook_id, event_id = ids
-    body = _encode(_body(connection, payment, told, event_id), variant)
+    body = _encode(_body(connection, payment, sent, event_id), variant)
     last = after
     for _ in range(variant.get("copies", 1)):
         cursor = connection.execute(
@@ -86,7 +86,7 @@ def _store_copies(
             (
                 webhook_id,
                 event_id,
-                told,
+                sent,
                 payment.reference,
                 payment.merchant,
                 payment.merchant_reference,
@@ -107,8 +107,8 @@ def _store_copies(
     return last
 
 
-def _body(connection: sqlite3.Connection, payment: Payment, event: Event, event_id: str) -> dict[str, Any]:
-    """Give the honest body of CONTRACT section 4; a success carries the total received so far, a refund its total."""
+def _body(connection: sqlite3.Connection, payment: ProviderPayment, event: Event, event_id: str) -> dict[str, Any]:
+    """Return the honest body of CONTRACT section 4; a success carries the total received so far, a refund its total."""
     provider_id = connection.execute("SELECT provider_id FROM merchants WHERE name = ?", (payment.merchant,)).fetchone()
     minor, currency = payment.amount_minor, payment.currency
     if payment.received_currency is not None and event in ("success", "refunded"):
@@ -140,8 +140,8 @@ def _encode(body: dict[str, Any], variant: dict[str, Any]) -> bytes:
     return raw[: len(raw) // 2] if variant.get("body") == "malformed" else raw
 
 
-def _release_reversed(connection: sqlite3.Connection, payment: Payment, held_by: int, wanted: int) -> None:
-    """Send what a script held back, newest first and one after the other, once enough has gathered."""
+def _release_reversed(connection: sqlite3.Connection, payment: ProviderPayment, held_by: int, wanted: int) -> None:
+    """Make the webhooks that a script holds back due, newest first and one after the other, once there are `wanted`."""
     held = connection.execute(
         "SELECT id FROM deliveries WHERE reference = ? AND held_by = ? AND state = 'held' ORDER BY id DESC",
         (payment.reference, held_by),

@@ -1,4 +1,4 @@
-"""Stored scripts: which of them misbehaves for which payment, and how often it did."""
+"""Stored scripts: which one applies to which payment, and how often it was used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Plan:
 
 
 def store(connection: sqlite3.Connection, script: dict[str, Any]) -> dict[str, Any]:
-    """Store a checked script and give it as shown, with its id.
+    """Store a checked script and return it as the API shows it, with its id.
 
     Its `auto` steps start for payments that exist already; for later ones they start when the payment is created.
     """
@@ -47,20 +47,20 @@ def store(connection: sqlite3.Connection, script: dict[str, Any]) -> dict[str, A
 
 
 def listed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Give all stored scripts, oldest first."""
+    """Return all stored scripts, oldest first."""
     rows = connection.execute("SELECT id, body, next_left FROM scripts ORDER BY id").fetchall()
     return [_shown(connection, row["id"], json.loads(row["body"]), row["next_left"]) for row in rows]
 
 
 def clear(connection: sqlite3.Connection) -> int:
-    """Remove every script and its waiting steps, and let go of the webhooks that scripts held back."""
+    """Remove every script and its pending steps, and make the webhooks due that scripts held back."""
     connection.execute("DELETE FROM steps WHERE state = 'pending'")
     connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE state = 'held'", (time.time(),))
     return connection.execute("DELETE FROM scripts").rowcount
 
 
 def bind_next(connection: sqlite3.Connection, merchant_reference: str) -> None:
-    """Let each script that waits for the next payments have this new one."""
+    """Bind this new payment to each script that matches the `next` payments."""
     waiting = connection.execute("SELECT id FROM scripts WHERE next_left > 0").fetchall()
     for (script_id,) in waiting:
         connection.execute(
@@ -77,8 +77,8 @@ def take(
     metadata: Mapping[str, str],
     applies: Callable[[dict[str, Any]], bool] = lambda section: True,
 ) -> Plan | None:
-    """Choose the newest script that has something to say in this section and count its use."""
-    plan = look(connection, section, merchant_reference, metadata, applies)
+    """Return the newest script with this section that applies to the payment, and count the use."""
+    plan = peek(connection, section, merchant_reference, metadata, applies)
     if plan is not None:
         connection.execute(
             "INSERT INTO script_uses (script_id, merchant_reference, section, uses) VALUES (?, ?, ?, 1)"
@@ -88,16 +88,16 @@ def take(
     return plan
 
 
-def look(
+def peek(
     connection: sqlite3.Connection,
     section: str,
     merchant_reference: str,
     metadata: Mapping[str, str],
     applies: Callable[[dict[str, Any]], bool] = lambda section: True,
 ) -> Plan | None:
-    """Choose like `take` without counting.
+    """Return what `take` would, without counting the use.
 
-    A script stops speaking for a payment after its section's, or else its own, number of `times`.
+    A script no longer applies to a payment after its section's, or else its own, number of `times`.
     """
     for script_id, script in _matching(connection, section, merchant_reference, metadata):
         content = script[section]
@@ -110,7 +110,7 @@ def look(
 def schedule_steps(
     connection: sqlite3.Connection, reference: str, merchant_reference: str, metadata: Mapping[str, str]
 ) -> None:
-    """Start the clock of the newest script that acts by itself on this new payment."""
+    """Schedule the steps of the newest script with an `auto` section that matches this new payment."""
     for script_id, script in _matching(connection, "auto", merchant_reference, metadata):
         _schedule(connection, Plan(script_id, {"steps": vocabulary.steps_of(script["auto"])}), reference)
         return

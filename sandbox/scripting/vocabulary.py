@@ -1,4 +1,4 @@
-"""The words of a script, and the check that a script uses them."""
+"""The grammar of a script, and the check that a script follows it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sandbox.values.refusal import Refusal
 
 _Check = Callable[[Any], bool]
 
-# A scripted answer keeps one of the server's threads waiting, and no caller of a payment app waits longer than this.
+# A delayed answer occupies one of the server's threads; no client of a payment app waits longer.
 _LONGEST_ANSWER_SECONDS = 120
-# Webhooks and steps wait as rows, so a day costs nothing; it is the longest time anything is watched by default.
+# Pending webhooks and steps are rows, so a day is cheap; it is also the default monitoring window.
 _LONGEST_WAIT_SECONDS = 86_400
-# Enough for any storm a test wants, few enough that a slip of the pen does not fill the disk.
+# Enough for a test of many deliveries, few enough that a typing error does not fill the disk.
 _MOST_COPIES = 1_000
 _MOST_ITEMS = 50
 _MOST_USES = 1_000_000
@@ -103,7 +103,7 @@ _MATCHES = ("merchant_reference", "metadata", "next")
 
 
 def read_script(raw: bytes) -> dict[str, Any]:
-    """Read a script and check every word of it. Raise Refusal 400 or 422 that names the wrong one."""
+    """Read a script and check every field. Raise Refusal 400 or 422 that names the wrong one."""
     script = json_input.read_object(raw, ("match", "times", "auto", *SECTIONS))
     _read_match(script.get("match"))
     if "times" in script and not _USES(script["times"]):
@@ -123,7 +123,7 @@ def read_script(raw: bytes) -> dict[str, Any]:
 
 
 def steps_of(auto: object) -> list[Any]:
-    """Give the steps of an `auto` section, which is one step or a list of them."""
+    """Return the steps of an `auto` section, which is one step or a list of them."""
     return auto if isinstance(auto, list) else [auto]
 
 
@@ -150,7 +150,7 @@ def _read_step(step: object) -> None:
 
 
 def _read(name: str, value: object, fields: Mapping[str, _Check]) -> bool:
-    """Check one object of a script; gives True, so that it can stand where a check is asked for."""
+    """Check one object of a script; return True, so that it can be used as a _Check."""
     if not isinstance(value, dict):
         raise _wrong(name)
     for field, content in value.items():

@@ -1,4 +1,4 @@
-"""The sandbox's state: one SQLite file, read by many threads, written by one at a time."""
+"""The sandbox's SQLite file: read by many threads, written by one at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from sandbox.storage.schema import SCHEMA, VERSION
 
-# A process that is being replaced may need this long to let go of the folder.
+# A process that is being replaced may need this long to release the lock.
 _TAKE_OVER_SECONDS = 5.0
 _TAKE_OVER_STEP_SECONDS = 0.05
-# Writers of this process queue at a lock of ours; only an outsider who opened the file can make SQLite wait.
+# Writers of this process queue at _write_lock; SQLite waits only for another program that opened the file.
 _BUSY_SECONDS = 10.0
 
 
@@ -24,10 +24,10 @@ class FolderInUse(RuntimeError):
 
 
 class Store:
-    """One SQLite file in `directory`, kept by exactly one process.
+    """One SQLite file in `directory`, used by exactly one process.
 
     Each thread reads through a connection of its own; `writing()` lets one thread write at a time. What was committed
-    survives the loss of the process and of the machine. Raises FolderInUse when another process has the folder.
+    survives the loss of the process and of the machine. Raise FolderInUse where another process has the folder.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -38,11 +38,11 @@ class Store:
         self._write_lock = threading.Lock()
         self.committed: Callable[[], None] = lambda: None
         with self.writing() as connection:
-            _lay_out(connection, self._path)
+            _create_schema(connection, self._path)
         self._path.chmod(0o600)
 
     def reading(self) -> sqlite3.Connection:
-        """Give the calling thread's connection, for single statements that only read."""
+        """Return the calling thread's connection, for single statements that only read."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_SECONDS)
@@ -71,7 +71,7 @@ class Store:
 
 
 def _take_folder(directory: Path) -> object:
-    """Lock the folder for this process; two deliverers on one file would send everything twice."""
+    """Lock the folder for this process; two couriers on one file would deliver everything twice."""
     guard = (directory / "lock").open("w")
     deadline = time.monotonic() + _TAKE_OVER_SECONDS
     while True:
@@ -86,10 +86,10 @@ def _take_folder(directory: Path) -> object:
             return guard
 
 
-def _lay_out(connection: sqlite3.Connection, path: Path) -> None:
+def _create_schema(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
-        # executescript would commit by itself and leave half a schema behind a crash.
+        # executescript commits by itself: a crash would leave half a schema.
         for statement in filter(str.strip, SCHEMA.split(";")):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,4 +1,4 @@
-"""Amounts as whole minor units inside, as decimal strings outside."""
+"""Amounts: integers of minor units in rows, decimal strings in JSON."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _FOUR_DIGITS = frozenset(("CLF", "UYW"))
 _DIGITS = dict.fromkeys(_NO_DIGITS, 0) | dict.fromkeys(_THREE_DIGITS, 3) | dict.fromkeys(_FOUR_DIGITS, 4)
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,4})?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
-# The largest amount CONTRACT section 3 lets anybody ask for; it also stays far inside SQLite's 64-bit integers.
+# The largest amount of CONTRACT section 3; far below SQLite's 64-bit limit.
 MAX_MINOR = 10**15
 
 
 def digits(currency: str) -> int:
-    """Give the number of decimals of the currency."""
+    """Return the number of decimals of the currency."""
     return _DIGITS.get(currency, 2)
 
 
@@ -65,7 +65,7 @@ def parse(value: object, currency: str, field: str = "amount") -> int:
 
 
 def render(minor: int, currency: str) -> str:
-    """Give minor units as a decimal string with exactly the currency's digits."""
+    """Return minor units as a decimal string with exactly the currency's digits."""
     places = digits(currency)
     if places == 0:
         return str(minor)
@@ -74,6 +74,6 @@ def render(minor: int, currency: str) -> str:
 
 
 def render_grouped(minor: int, currency: str) -> str:
-    """Give minor units as a person reads them, with thousands divided by commas."""
+    """Return minor units as a decimal string with thousands divided by commas."""
     whole, dot, fraction = render(minor, currency).partition(".")
     return f"{int(whole):,}{dot}{fraction}"

@@ -1,10 +1,10 @@
-"""The one exception with which a request to the sandbox is turned down."""
+"""The exception that becomes an error answer."""
 
 
 class Refusal(Exception):
-    """The sandbox turned the request down.
+    """A refused request.
 
-    `status` is the HTTP status, `code` the word a program looks at, `message` the sentence a person reads.
+    `status` is the HTTP status, `code` an identifier for programs, `message` a sentence for people.
     """
 
     def __init__(self, status: int, code: str, message: str) -> None:

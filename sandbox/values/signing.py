@@ -28,7 +28,7 @@ def secret_bytes(secret: object) -> bytes:
 
 
 def sign(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """Give the `webhook-signature` header for one attempt."""
+    """Return the `webhook-signature` header for one attempt."""
     signed = b".".join((webhook_id.encode(), str(timestamp).encode(), body))
     digest = hmac.new(key, signed, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()

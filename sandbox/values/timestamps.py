@@ -1,4 +1,4 @@
-"""Points in time in the one form the sandbox stores and shows."""
+"""Timestamps in the form that the sandbox stores and shows: RFC 3339, UTC."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from sandbox.values.refusal import Refusal
 
 
 def render(moment: datetime) -> str:
-    """Give RFC 3339 UTC with six fraction digits; texts of this form sort as their moments do."""
+    """Return RFC 3339 UTC with six fraction digits, which sorts as text."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def now() -> str:
-    """Give the present moment in the stored form."""
+    """Return the current time in the stored form."""
     return render(datetime.now(UTC))
 
 
 def parse(text: object, field: str) -> str:
-    """Read an RFC 3339 moment with an offset and give it in the stored form.
+    """Return an RFC 3339 time with an offset in the stored form.
 
     Raise Refusal 422 that names `field`.
     """
@@ -33,5 +33,5 @@ def parse(text: object, field: str) -> str:
 
 
 def from_epoch(seconds: float) -> str:
-    """Give seconds since 1970 in the stored form."""
+    """Return seconds since 1970 in the stored form."""
     return render(datetime.fromtimestamp(seconds, UTC))

@@ -1,4 +1,4 @@
-"""Answers of the payment API: honest ones, and those a script spoils."""
+"""Answers of the payment API: honest ones, and faulty ones that a script asks for."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from typing import Any
 
 from flask import Response
 
-# Longer than the read time-out of every common HTTP client's careful configuration.
+# Longer than the usual read timeout of HTTP clients.
 _HOLD_SECONDS = 30.0
-# Far above what anybody should read of an answer about one payment.
+# Far above what a client should read of an answer about one payment.
 _OVERSIZED_BYTES = 10 * 1024 * 1024
 _CHUNK = b" " * 65_536
 
 
 def encode(value: object) -> bytes:
-    """Give a JSON answer's bytes."""
+    """Return a JSON answer's bytes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def plain(status: int, payload: bytes) -> Response:
-    """Give an honest JSON answer."""
+    """Return a JSON answer."""
     return Response(payload, status, content_type="application/json")
 
 
+def ok(value: object) -> Response:
+    """Return a value as JSON with status 200."""
+    return plain(200, encode(value))
+
+
 def error(status: int, code: str, message: str) -> Response:
-    """Give an error in the API's one form."""
+    """Return an error in the API's one form."""
     return plain(status, encode({"error": {"code": code, "message": message}}))
 
 
 def shown(section: dict[str, Any] | None, honest: Response) -> Response:
-    """Give an honest answer about a payment with the fields that a script shows in place of the true ones."""
+    """Return an honest answer about a payment with the fields that a script shows in place of the true ones."""
     fields = {} if section is None else section.get("show", {})
     if not fields or honest.status_code >= 300:
         return honest
@@ -40,9 +45,9 @@ def shown(section: dict[str, Any] | None, honest: Response) -> Response:
 
 
 def hides_effect(section: dict[str, Any] | None) -> bool:
-    """Tell whether a script wants the call to have no effect behind its answer.
+    """Return whether the script suppresses the call's effect.
 
-    Unless it says so itself, a status or a redirect means that nothing was done, all else that it was.
+    Its `effect` decides; without that, a status or a redirect suppresses the effect and nothing else does.
     """
     if section is None:
         return False
@@ -51,9 +56,9 @@ def hides_effect(section: dict[str, Any] | None) -> bool:
 
 
 def spoiled(section: dict[str, Any] | None, honest: Response, elsewhere: str) -> Response:
-    """Give the answer a script asks for in place of the honest one; holds the caller as long as it says.
+    """Return the answer that a script asks for in place of the honest one, after the delay that it asks for.
 
-    `elsewhere` is where a redirect leads when the script names no place.
+    `elsewhere` is the target of a redirect for which the script names no location.
     """
     if section is None:
         return honest
@@ -85,7 +90,7 @@ def _with_status(section: dict[str, Any], honest: Response, elsewhere: str) -> R
 
 
 def _cut(honest: Response, size: int) -> Response:
-    """Promise the honest answer's length but end the connection after `size` bytes of it."""
+    """Return an answer with the honest Content-Length whose connection ends after `size` bytes."""
     payload = honest.get_data()
 
     def begin() -> Iterator[bytes]:
@@ -97,7 +102,7 @@ def _cut(honest: Response, size: int) -> Response:
 
 
 def _oversized(honest: Response, size: int) -> Response:
-    """Give the honest JSON, followed by blanks up to `size` bytes: well-formed, only too much of it."""
+    """Return the honest JSON, followed by blanks up to `size` bytes: well-formed but too large."""
     payload = honest.get_data()
 
     def swell() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The payment API, for merchants and for whoever pays: `/v1/payments`."""
+"""The payment API for merchants and payers: `/v1/payments`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flask import Blueprint, Response, current_app, request
 
 from sandbox.delivery.courier import Courier
 from sandbox.payments import lifecycle, merchants, orders
-from sandbox.payments.lifecycle import Payment
-from sandbox.payments.orders import Order
+from sandbox.payments.lifecycle import ProviderPayment
+from sandbox.payments.orders import PaymentOrder
 from sandbox.scripting import scripts
-from sandbox.settings import Settings
+from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values import amounts, json_input, timestamps
 from sandbox.values.refusal import Refusal
@@ -29,15 +29,15 @@ _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 500
 
 
-def parts() -> tuple[Store, Settings, Courier]:
-    """Give what the running application is made of."""
-    extension: tuple[Store, Settings, Courier] = current_app.extensions["sandbox"]
+def parts() -> tuple[Store, SandboxSettings, Courier]:
+    """Return the running application's store, settings and courier."""
+    extension: tuple[Store, SandboxSettings, Courier] = current_app.extensions["sandbox"]
     return extension
 
 
 @blueprint.post("")
 def create() -> Response:
-    """Create a payment, or give the stored answer of the same key and bytes again."""
+    """Create a payment, or return the stored answer of the same key and bytes."""
     store, settings, courier = parts()
     raw, key = request.get_data(), request.headers.get("Idempotency-Key", "")
     merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
@@ -58,9 +58,9 @@ def create() -> Response:
 
 
 def _record_call(
-    connection: sqlite3.Connection, merchant: str, order: Order, key: str, raw: bytes
+    connection: sqlite3.Connection, merchant: str, order: PaymentOrder, key: str, raw: bytes
 ) -> scripts.Plan | None:
-    """Note the call, also one that a script lets come to nothing, and give the script's word on it."""
+    """Record the call, also one whose effect a script suppresses, and return the script's plan for it."""
     reference = order.merchant_reference
     known = connection.execute("SELECT 1 FROM create_calls WHERE merchant_reference = ? LIMIT 1", (reference,))
     if known.fetchone() is None:
@@ -74,11 +74,11 @@ def _record_call(
 
 
 def _create_once(
-    connection: sqlite3.Connection, merchant: str, order: Order, key: str, raw: bytes, public_url: str
+    connection: sqlite3.Connection, merchant: str, order: PaymentOrder, key: str, raw: bytes, public_url: str
 ) -> tuple[str | None, Response]:
-    """Create the payment unless the key was used; gives its reference when it is new, and the answer.
+    """Create the payment unless the key was used; return its reference when it is new, and the answer.
 
-    A mismatch is an answer here, not an exception: the call's note must be committed either way.
+    A mismatch is an answer here, not an exception: the call's record must be committed either way.
     """
     digest = hashlib.sha256(raw).hexdigest()
     row = connection.execute(
@@ -100,18 +100,18 @@ def _create_once(
 
 @blueprint.get("/<reference>")
 def fetch(reference: str) -> Response:
-    """Give one payment of the calling merchant."""
+    """Return one payment of the calling merchant."""
     store, settings, _ = parts()
     merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
     payment = _own(lifecycle.find(store.reading(), reference), merchant)
     section = _fetch_section(store, payment.merchant_reference, payment.metadata)
-    honest = answers.plain(200, answers.encode(_shown(payment, section, settings.public_url)))
+    honest = answers.ok(_shown(payment, section, settings.public_url))
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
 
 
 @blueprint.get("")
 def listing() -> Response:
-    """Give payments of the calling merchant, oldest first, one page at a time."""
+    """Return payments of the calling merchant, oldest first, one page at a time."""
     store, settings, _ = parts()
     connection = store.reading()
     merchant = merchants.authenticate(connection, request.headers.get("Authorization"))
@@ -130,14 +130,14 @@ def listing() -> Response:
     paired = [(payment, section if wanted is not None else _listed_section(connection, payment)) for payment in found]
     shown = [_shown(payment, said, settings.public_url) for payment, said in paired if not _hidden(said)]
     next_cursor = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
-    honest = answers.plain(200, answers.encode({"data": shown, "next_cursor": next_cursor}))
-    # A look-up that finds nothing is an empty list, not an error.
+    honest = answers.ok({"data": shown, "next_cursor": next_cursor})
+    # A reference that no payment has is an empty list, not an error.
     return honest if _hidden(section) else answers.spoiled(section, honest, settings.public_url + "/v1/payments")
 
 
-def _listed_section(connection: sqlite3.Connection, payment: Payment) -> dict[str, Any] | None:
-    """Give what a script says about a payment in a list; being listed does not count as a use."""
-    plan = scripts.look(connection, "fetch", payment.merchant_reference, payment.metadata)
+def _listed_section(connection: sqlite3.Connection, payment: ProviderPayment) -> dict[str, Any] | None:
+    """Return what a script says about a payment in a list; being listed does not count as a use."""
+    plan = scripts.peek(connection, "fetch", payment.merchant_reference, payment.metadata)
     return None if plan is None else plan.section
 
 
@@ -146,7 +146,7 @@ def _hidden(section: dict[str, Any] | None) -> bool:
 
 
 def _fetch_section(store: Store, merchant_reference: str, metadata: dict[str, str]) -> dict[str, Any] | None:
-    # Asking is far more frequent than scripts are: without one there is nothing to count and nothing to write.
+    # Most fetches happen without any script: then nothing needs to be counted or written.
     if store.reading().execute("SELECT 1 FROM scripts LIMIT 1").fetchone() is None:
         return None
     with store.writing() as connection:
@@ -154,14 +154,14 @@ def _fetch_section(store: Store, merchant_reference: str, metadata: dict[str, st
     return None if plan is None else plan.section
 
 
-def _shown(payment: Payment, section: dict[str, Any] | None, public_url: str) -> dict[str, object]:
+def _shown(payment: ProviderPayment, section: dict[str, Any] | None, public_url: str) -> dict[str, object]:
     return payment.as_json(public_url) | ({} if section is None else section.get("show", {}))
 
 
 @blueprint.post("/<reference>/pay")
 def pay(reference: str) -> Response:
     """Pay what is still open, or the amount and currency of the body."""
-    store, settings, _ = parts()
+    store, _, _ = parts()
     body = json_input.read_object(request.get_data(), ("amount", "currency", "even_if_ended"))
     late = body.get("even_if_ended", False)
     if not isinstance(late, bool):
@@ -171,41 +171,41 @@ def pay(reference: str) -> Response:
         currency = None if body.get("currency") is None else amounts.parse_currency(body["currency"])
         minor = _minor(body, currency or payment.received_currency or payment.currency)
         paid = lifecycle.capture(connection, payment, minor, currency, even_if_ended=late)
-    return answers.plain(200, answers.encode(paid.as_json(settings.public_url)))
+    return _answer(paid)
 
 
 @blueprint.post("/<reference>/decline")
 def decline(reference: str) -> Response:
     """End an open payment as declined, with the body's message if it has one."""
-    store, settings, _ = parts()
+    store, _, _ = parts()
     message = json_input.read_object(request.get_data(), ("message",)).get("message")
     if message is not None and not isinstance(message, str):
         raise Refusal(422, "invalid_field", "message must be a text")
     with store.writing() as connection:
         declined = lifecycle.decline(connection, _reachable(connection, reference), message)
-    return answers.plain(200, answers.encode(declined.as_json(settings.public_url)))
+    return _answer(declined)
 
 
 @blueprint.post("/<reference>/commit")
 def commit(reference: str) -> Response:
     """Let the customer commit to a method that settles days later."""
-    store, settings, _ = parts()
+    store, _, _ = parts()
     json_input.read_object(request.get_data())
     with store.writing() as connection:
         committed = lifecycle.commit(connection, _reachable(connection, reference))
-    return answers.plain(200, answers.encode(committed.as_json(settings.public_url)))
+    return _answer(committed)
 
 
 @blueprint.post("/<reference>/refund")
 def refund(reference: str) -> Response:
-    """Give back all that is left, or the body's amount."""
-    store, settings, _ = parts()
+    """Refund all that is left, or the body's amount."""
+    store, _, _ = parts()
     body = json_input.read_object(request.get_data(), ("amount",))
     with store.writing() as connection:
         payment = _reachable(connection, reference)
         minor = _minor(body, payment.received_currency or payment.currency)
         refunded = lifecycle.refund(connection, payment, minor)
-    return answers.plain(200, answers.encode(refunded.as_json(settings.public_url)))
+    return _answer(refunded)
 
 
 @blueprint.post("/<reference>/cancel")
@@ -217,13 +217,11 @@ def cancel(reference: str) -> Response:
         payment = _reachable(connection, reference)
         plan = scripts.take(connection, "cancel", payment.merchant_reference, payment.metadata)
         section = None if plan is None else plan.section
-        honest = _cancelled(connection, payment, section, settings.public_url)
+        honest = _cancelled(connection, payment, section)
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
 
 
-def _cancelled(
-    connection: sqlite3.Connection, payment: Payment, section: dict[str, Any] | None, public_url: str
-) -> Response:
+def _cancelled(connection: sqlite3.Connection, payment: ProviderPayment, section: dict[str, Any] | None) -> Response:
     """Cancel as the script lets it; a refusal is an answer here, so that what came before it is committed."""
     if section is not None and section.get("capture") and payment.status in lifecycle.PAYABLE:
         payment = lifecycle.capture(connection, payment)
@@ -233,17 +231,22 @@ def _cancelled(
         payment = lifecycle.cancel(connection, payment)
     except Refusal as refusal:
         return answers.error(refusal.status, refusal.code, refusal.message)
-    return answers.plain(200, answers.encode(payment.as_json(public_url)))
+    return _answer(payment)
 
 
-def _reachable(connection: sqlite3.Connection, reference: str) -> Payment:
-    """Give the payment a customer, or the merchant whose key was sent, may act on. Raise Refusal 401 or 404."""
+def _answer(payment: ProviderPayment) -> Response:
+    _, settings, _ = parts()
+    return answers.ok(payment.as_json(settings.public_url))
+
+
+def _reachable(connection: sqlite3.Connection, reference: str) -> ProviderPayment:
+    """Return the payment a customer, or the merchant whose key was sent, may act on. Raise Refusal 401 or 404."""
     merchant = merchants.from_key(connection, request.headers.get("Authorization"))
     payment = lifecycle.find(connection, reference)
     return _own(payment, payment.merchant if merchant is None and payment is not None else merchant)
 
 
-def _own(payment: Payment | None, merchant: str | None) -> Payment:
+def _own(payment: ProviderPayment | None, merchant: str | None) -> ProviderPayment:
     if payment is None or payment.merchant != merchant:
         raise Refusal(404, "not_found", "no such payment")
     return payment

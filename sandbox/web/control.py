@@ -1,4 +1,4 @@
-"""The levers of tests and of the stack's set-up: `/control`."""
+"""The control API for tests and for the set-up of a stack: `/control`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST_PAGE = 10_000
 
 @blueprint.before_request
 def _guard() -> None:
-    """Let in who knows the control key, or, where none is set, who calls from this machine."""
+    """Allow callers with the control key, or, where none is set, callers of this machine."""
     _, settings, _ = parts()
     if settings.control_key is not None:
         wanted = f"Bearer {settings.control_key}".encode()
@@ -49,7 +49,7 @@ def put_merchant(name: str) -> Response:
     store, _, _ = parts()
     with store.writing() as connection:
         stored = merchants.store(connection, name, request.get_data())
-    return answers.plain(200, answers.encode(stored))
+    return answers.ok(stored)
 
 
 @blueprint.put("/script")
@@ -59,14 +59,14 @@ def put_script() -> Response:
     script = vocabulary.read_script(request.get_data())
     with store.writing() as connection:
         stored = scripts.store(connection, script)
-    return answers.plain(200, answers.encode(stored))
+    return answers.ok(stored)
 
 
 @blueprint.get("/script")
 def get_scripts() -> Response:
-    """Give all scripts."""
+    """Return all scripts."""
     store, _, _ = parts()
-    return answers.plain(200, answers.encode({"data": scripts.listed(store.reading())}))
+    return answers.ok({"data": scripts.listed(store.reading())})
 
 
 @blueprint.delete("/script")
@@ -75,17 +75,17 @@ def delete_scripts() -> Response:
     store, _, _ = parts()
     with store.writing() as connection:
         removed = scripts.clear(connection)
-    return answers.plain(200, answers.encode({"deleted": removed}))
+    return answers.ok({"deleted": removed})
 
 
 @blueprint.get("/deliveries")
 def get_deliveries() -> Response:
-    """Give webhook deliveries with their attempts, oldest first; `after` is the last id seen."""
+    """Return webhook deliveries with their attempts, oldest first; `after` is the last id seen."""
     store, _, _ = parts()
     after = request.args.get("after", 0, type=int)
     limit = min(max(request.args.get("limit", _DEFAULT_PAGE, type=int), 1), _LARGEST_PAGE)
     found = deliveries.listed(store.reading(), request.args.get("merchant_reference"), after, limit)
-    return answers.plain(200, answers.encode({"data": found}))
+    return answers.ok({"data": found})
 
 
 @blueprint.post("/deliveries/<int:delivery_id>/resend")
@@ -95,12 +95,12 @@ def resend(delivery_id: int) -> Response:
     with store.writing() as connection:
         copy_id = deliveries.resend(connection, delivery_id)
     (copy,) = deliveries.listed(store.reading(), None, copy_id - 1, 1)
-    return answers.plain(200, answers.encode(copy))
+    return answers.ok(copy)
 
 
 @blueprint.get("/truth")
 def truth() -> Response:
-    """Give what really happened here: every payment with its money, and every create call, also fruitless ones."""
+    """Return every payment with its money, and every create call, also those without effect."""
     store, _, _ = parts()
     wanted = request.args.get("merchant_reference")
     connection = store.reading()
@@ -117,10 +117,10 @@ def truth() -> Response:
         (wanted, wanted),
     )
     shown = [_truth_of(lifecycle.from_row(row), row["captures"], row["refunds"]) for row in rows]
-    return answers.plain(200, answers.encode({"payments": shown, "create_calls": [dict(row) for row in calls]}))
+    return answers.ok({"payments": shown, "create_calls": [dict(row) for row in calls]})
 
 
-def _truth_of(payment: lifecycle.Payment, captures: int, refunds: int) -> dict[str, Any]:
+def _truth_of(payment: lifecycle.ProviderPayment, captures: int, refunds: int) -> dict[str, Any]:
     received_currency = payment.received_currency or payment.currency
     return {
         "reference": payment.reference,

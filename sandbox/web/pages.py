@@ -10,7 +10,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response as BareResponse
 
 from sandbox.payments import lifecycle
-from sandbox.payments.lifecycle import Payment
+from sandbox.payments.lifecycle import ProviderPayment
 from sandbox.values import amounts
 from sandbox.values.refusal import Refusal
 from sandbox.web.api import parts
@@ -41,7 +41,7 @@ def show(reference: str) -> Response:
 
 @blueprint.post("/<reference>/<any(pay, decline, cancel):action>")
 def act(reference: str, action: str) -> BareResponse:
-    """Do what the person chose and send the browser back to the merchant."""
+    """Apply the chosen action and redirect the browser to the merchant."""
     store, _, _ = parts()
     token = request.form.get("token", "")
     try:
@@ -56,32 +56,32 @@ def act(reference: str, action: str) -> BareResponse:
     except Refusal as refusal:
         if refusal.status != 409:
             raise
-        # Somebody was faster, perhaps this person's other tab; the payment's page tells what became of it.
+        # The payment was changed meanwhile, perhaps in another tab; its page shows the new status.
         return redirect(url_for("pages.show", reference=reference, token=token), 303)
     back = return_address(payment)
     return redirect(back or url_for("pages.show", reference=reference, token=token), 303)
 
 
-def return_address(payment: Payment) -> str | None:
-    """Give the merchant's URL for an ended payment, with our reference and its own in the query, once each."""
+def return_address(payment: ProviderPayment) -> str | None:
+    """Return the merchant's URL for an ended payment, with our reference and its own in the query, once each."""
     url = payment.success_url if payment.status == "paid" else payment.failure_url
     if url is None or payment.status in lifecycle.PAYABLE:
         return None
     split = urlsplit(url)
     own = {} if _HAS_ID.search(split.query) else {"payment_id": payment.merchant_reference}
     added = urlencode({**own, "reference": payment.reference})
-    # What the merchant wrote stays byte for byte; it may have signed it.
+    # The merchant's URL is kept byte for byte: it may be signed.
     return urlunsplit(split._replace(query=f"{split.query}&{added}" if split.query else added))
 
 
-def _opened(payment: Payment | None, token: str) -> Payment:
-    """Give the payment to who has its page's token, which no other site can know or guess. Raise Refusal 404."""
+def _opened(payment: ProviderPayment | None, token: str) -> ProviderPayment:
+    """Return the payment if `token` is its page's, which no other site can know or guess. Raise Refusal 404."""
     if payment is None or not hmac.compare_digest(payment.page_token.encode(), token.encode("utf-8", "replace")):
         raise Refusal(404, "not_found", "There is no such payment page.")
     return payment
 
 
-def _page(payment: Payment) -> Response:
+def _page(payment: ProviderPayment) -> Response:
     due = amounts.render_grouped(payment.remaining_minor or payment.amount_minor, payment.currency)
     page = render_template(
         "pay.html",
@@ -98,8 +98,8 @@ def _page(payment: Payment) -> Response:
     return guarded(Response(page), payment)
 
 
-def guarded(answer: Response, payment: Payment | None = None) -> Response:
-    """Add the headers that keep a page from running, loading or leaking anything it does not need."""
+def guarded(answer: Response, payment: ProviderPayment | None = None) -> Response:
+    """Add the security headers of a page."""
     targets = ["'self'"]
     if payment is not None:
         # Chromium holds form-action against the redirect that follows the form, so the way back must be in it.
@@ -116,6 +116,6 @@ def guarded(answer: Response, payment: Payment | None = None) -> Response:
 
 
 def _source(url: str) -> str:
-    """Give the policy source of a return URL; IPv6 hosts have no form of their own there, so their scheme stands."""
+    """Return the policy source of a return URL; IPv6 hosts have no form of their own there, so their scheme stands."""
     split = urlsplit(url)
     return f"{split.scheme}:" if "[" in split.netloc else f"{split.scheme}://{split.netloc}"

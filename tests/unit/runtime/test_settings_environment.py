@@ -6,7 +6,7 @@ import pytest
 
 from app.local.processes import Ports, list_processes
 from app.runtime.settings import Settings, SettingsError
-from sandbox.settings import Settings as SandboxSettings
+from sandbox.settings import SandboxSettings
 
 NUMBERS = (
     *("SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT", "SLUICE_SOCKETS_PORT", "SLUICE_METRICS_PORT"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from sandbox.settings import Settings
+from sandbox.settings import SandboxSettings
 from sandbox.values import amounts, signing, timestamps
 from sandbox.values.refusal import Refusal
 
@@ -70,15 +70,15 @@ def test_a_weak_or_malformed_secret_is_refused(secret: object) -> None:
 
 
 def test_settings_have_defaults_and_refuse_nonsense() -> None:
-    settings = Settings.from_environment({})
+    settings = SandboxSettings.from_environment({})
     assert settings.public_url == "http://127.0.0.1:8001"
     assert settings.retry_seconds == (5.0, 30.0, 120.0, 600.0, 3600.0)
     assert settings.directory.parts[-2:] == (".sluice", "sandbox")
     assert settings.control_key is None
-    everywhere = Settings.from_environment({"SLUICE_BIND": "0.0.0.0", "SLUICE_SANDBOX_PORT": "9000"})
+    everywhere = SandboxSettings.from_environment({"SLUICE_BIND": "0.0.0.0", "SLUICE_SANDBOX_PORT": "9000"})
     assert everywhere.public_url == "http://127.0.0.1:9000"
-    assert Settings.from_environment({"SLUICE_BIND": "::1"}).public_url == "http://[::1]:8001"
-    named = Settings.from_environment({"SLUICE_SANDBOX_PUBLIC_URL": "https://pay.example/"})
+    assert SandboxSettings.from_environment({"SLUICE_BIND": "::1"}).public_url == "http://[::1]:8001"
+    named = SandboxSettings.from_environment({"SLUICE_SANDBOX_PUBLIC_URL": "https://pay.example/"})
     assert named.public_url == "https://pay.example"
     for name, value in (
         ("SLUICE_SANDBOX_PORT", "0"),
@@ -88,4 +88,4 @@ def test_settings_have_defaults_and_refuse_nonsense() -> None:
         ("SANDBOX_RETRY_SECONDS", "inf"),
     ):
         with pytest.raises(ValueError, match=name):
-            Settings.from_environment({name: value})
+            SandboxSettings.from_environment({name: value})
