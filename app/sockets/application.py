@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import gevent
 import structlog
-from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_sock import Sock
 from psycogreen.gevent import gevent_wait_callback
 from psycopg2 import extensions
@@ -18,6 +18,7 @@ from simple_websocket import Server
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.http.client_address import ClientAddress
+from app.http.health import answer_health
 from app.http.origins import Origins, answer_preflight, let_read
 from app.http.problems import Refused, register_errors
 from app.http.request_heads import find_doubled
@@ -223,7 +224,7 @@ def make_health_routes() -> Blueprint:
 
     @routes.get("/health/live")
     def alive() -> Response:
-        return jsonify(status="ok", failing=[], detail={})
+        return answer_health([])
 
     @routes.get("/health/ready")
     def ready() -> Response:
@@ -234,10 +235,8 @@ def make_health_routes() -> Blueprint:
             failing.append("postgresql")
         # Without hints the counters are compared every other second: later, but nothing is lost.
         degraded = [] if live().listener.is_connected else ["redis"]
-        status = "failing" if failing else "degraded" if degraded else "ok"
-        response = jsonify(status=status, failing=failing + degraded, detail={})
+        response = answer_health(failing, degraded)
         if failing:
-            response.status_code = 503
             response.headers["Retry-After"] = "1"
         return response
 

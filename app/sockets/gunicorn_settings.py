@@ -9,15 +9,8 @@ from types import FrameType
 from typing import Any
 
 from app.core.validation.addresses import url_host
-from app.http.gunicorn_worker import (
-    FINISH_SECONDS,
-    DrainingWorker,
-    prepare_server,
-    prepare_start,
-    read_drain_seconds,
-    refuse_without_workers,
-)
-from app.http.log_lines import LOG_CONFIG, SilentAccess
+from app.http.gunicorn_settings import *  # noqa: F403  # gunicorn reads the names of this module
+from app.http.gunicorn_worker import DrainingWorker
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
 worker_connections = 12_000
@@ -29,30 +22,13 @@ OTHER_CONNECTIONS = 500
 # Without a port any free one; the log names it.
 bind = f"{url_host(os.environ.get('SLUICE_BIND', '127.0.0.1'))}:"
 bind += os.environ.get("SLUICE_SOCKETS_PORT") or "0"
-worker_class = "app.http.gunicorn_worker.DrainingWorker"
 # One process holds one set of connections; more of them are more process types of this kind, behind a balancer.
 workers = 1
 # The heads of requests must arrive within this time, which is also how long an idle connection is kept.
 keepalive = 5
-# Live connections are closed when the drain begins; this is for requests under way and a busy machine.
-graceful_timeout = int(read_drain_seconds() + FINISH_SECONDS + 1)
-# gunicorn takes a boot for silence, and a boot takes 25 s on a slow, busy machine.
-timeout = 90
 # A handshake's head is small; a token, a ticket and an origin fit.
 limit_request_line = 4_094
-limit_request_fields = 64
 limit_request_field_size = 4_096
-# Addresses hold tickets, so that they are not logged.
-accesslog = None
-logconfig_dict = LOG_CONFIG
-logger_class = SilentAccess
-# It would lie in the user's home folder.
-control_socket_disable = True
-when_ready = prepare_server
-pre_fork = prepare_start
-# As for web: TRUSTED_PROXIES alone says which proxies are believed.
-forwarded_allow_ips = ""
-forwarder_headers = ""
 
 
 def on_starting(_server: Any) -> None:
@@ -67,11 +43,6 @@ def find_connections_max() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = worker_connections if files == resource.RLIM_INFINITY else min(worker_connections, files - OTHER_FILES)
     return max(1, most - OTHER_CONNECTIONS)
-
-
-def child_exit(server: Any, _worker: Any) -> None:
-    """Refuse clients if no worker is left to answer them."""
-    refuse_without_workers(server)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.http import draining
 from app.http.client_address import is_from_this_machine
+from app.http.health import answer_health
 from app.http.metrics_server import collect_counters, is_token
 from app.http.problems import problem
 from app.runtime.runtime import runtime
@@ -44,20 +45,18 @@ _STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 @blueprint.get("/health/live")
 def live() -> Response:
     """Say that this process answers."""
-    return jsonify({"status": "ok", "failing": [], "detail": {}})
+    return answer_health([])
 
 
 @blueprint.get("/health/ready")
-def ready() -> tuple[Response, int]:
+def ready() -> Response:
     """Report whether this process can store a row; without Redis it can, but reacts more slowly.
 
     A process that is about to stop reports `draining`, so that no new requests are sent to it.
     """
     failing = ["draining"] if draining.has_begun() else []
     failing += [] if backlog.check_database(runtime()) else ["postgresql"]
-    degraded = _find_degraded()
-    status = "failing" if failing else "degraded" if degraded else "ok"
-    return jsonify({"status": status, "failing": failing + degraded, "detail": {}}), 503 if failing else 200
+    return answer_health(failing, _find_degraded())
 
 
 def _find_degraded() -> list[str]:
@@ -72,16 +71,14 @@ def _find_degraded() -> list[str]:
 
 
 @blueprint.get("/health/work")
-def work() -> tuple[Response, int]:
+def work() -> Response:
     """Say whether due work is being done, and name the providers that cannot be used as they are configured."""
     try:
         state, unusable = backlog.read_work(runtime()), backlog.read_unusable(runtime())
     except SQLAlchemyError:
-        return jsonify({"status": "failing", "failing": ["postgresql"], "detail": {}}), 503
+        return answer_health(["postgresql"])
     failing = backlog.find_overdue(state) + [f"provider {provider_id}" for provider_id in unusable]
-    status = "failing" if failing else "ok"
-    detail = {**state, "providers": unusable} if unusable else state
-    return jsonify({"status": status, "failing": failing, "detail": detail}), 503 if failing else 200
+    return answer_health(failing, detail={**state, "providers": unusable} if unusable else state)
 
 
 class RowsCollector(Collector):
