@@ -87,7 +87,7 @@ CALLERS = (
     Mutant(
         "a caller remembered for longer than a second",
         ACCESS,
-        "return is_left_to_another and now - known.read_at < REMEMBERED_SECONDS",
+        "return is_left_to_another and now - known.read_at < CACHE_SECONDS",
         "return is_left_to_another or now - known.read_at < 60",
         (f"{KEYS}::test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it",),
     ),

@@ -1,1 +1,1 @@
-"""Who is calling: credentials of callers and of webhook senders."""
+"""Authentication of callers and of webhook senders."""

@@ -1,4 +1,4 @@
-"""Failed authentications: counted in full, logged within a bound, never with a secret."""
+"""Failed authentications: all are counted, a bounded number is logged, never with a secret."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from models.database import single
 
 log = structlog.get_logger(__name__)
 
-# Enough to see who tries what; more would let anybody fill the disk, or cost the database a query for each guess.
+# Enough to see an attack. More would let anybody fill the disk and cost a query for each guess.
 LOGGED_PER_SECOND = 5.0
-# The longest user agent or address that is of use to a reader of the log.
+# Longest address in the log; a longer one is not an address.
 SHOWN_CHARACTERS_MAX = 200
 
 _KINDS = {"sk": "secret key", "ct": "client token"}
@@ -30,11 +30,11 @@ _unlogged = 0
 def note_failure(database: Database | None, credential: str, address: str, door: str) -> None:
     """Count a refused credential and log its public part, the sender's address and why it was refused.
 
-    `door` is where it was presented: api, sockets, metrics; at metrics there is one token and nothing to look up, so
-    that `database` is None. Reasons: missing, malformed, refused, unknown, wrong_secret, expired, revoked,
-    key_expired, key_revoked. Beyond the bound only the number of further failures is logged.
+    `door` is the entrance: api, sockets or metrics. Metrics have one token and no look-up: `database` is None. Reasons:
+    missing, malformed, refused, unknown, wrong_secret, expired, revoked, key_expired, key_revoked. Beyond the bound
+    only the number of further failures is logged.
     """
-    global _unlogged  # one counter for the process, like the allowance beside it
+    global _unlogged  # one counter for the process, as the allowance is
     form = "missing" if not credential else "malformed" if database else "refused"
     parsed = parse_credential(credential) if database else None
     AUTH_FAILURES.labels(door, form if parsed is None else "refused").inc()
@@ -65,5 +65,5 @@ def _find_reason(database: Database, public_part: str, secret_sha256: bytes) -> 
         return "unknown"
     if not hmac.compare_digest(bytes(rows[0].secret_sha256), secret_sha256):
         return "wrong_secret"
-    # It is good by now, or was a moment ago: a key made or changed between the two queries.
+    # The key was made or changed between the two queries.
     return str(rows[0].reason or "refused")

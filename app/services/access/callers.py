@@ -1,4 +1,4 @@
-"""Who is calling: secret keys, client tokens and socket tickets, looked up by their public part."""
+"""Authentication of callers by secret keys, client tokens and socket tickets, found by their public part."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from models import Database, new_id
 from models.array_params import uuid_array
 from models.database import single
 
-# 256 bits in the secret part; the public part finds the row and needs only to be unique.
+# The public part finds the row and needs only to be unique; the secret part has 256 bits.
 _PUBLIC_BYTES = 12
 _SECRET_BYTES = 32
 
+# A shop's page renews its token; a stolen one is of use for fifteen minutes at most.
 CLIENT_TOKEN_SECONDS = 900
+# From the request for a ticket to the connection that uses it; it stands in a URL, hence in logs.
 TICKET_SECONDS = 30
 
-# A key that was revoked, a token that ended, an origin taken from the list: refused within a second.
-REMEMBERED_SECONDS = 1.0
-# Looked up anew by one request before the time is over, so that not all of a busy caller's requests do so at once.
-RENEWED_SECONDS = 0.5
-# Callers of one second at the most; each takes less than a kilobyte.
-REMEMBERED_MAX = 5_000
+# TTL of the cache of callers: a revoked key, an expired token and a removed origin are refused within a second.
+CACHE_SECONDS = 1.0
+# One request renews an entry at this age, so that a busy caller's requests do not all do so when it expires.
+RENEW_SECONDS = 0.5
+# More callers than a process serves in a second; an entry takes less than a kilobyte.
+CACHED_MAX = 5_000
 
 USER_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}", re.ASCII)
 _CREDENTIAL = re.compile(r"(sk|ct)_([A-Za-z0-9-]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
@@ -43,7 +45,7 @@ _CREDENTIAL = re.compile(r"(sk|ct)_([A-Za-z0-9-]{16})\.([A-Za-z0-9_-]{43})", re.
 class Caller:
     """An authenticated caller: a tenant's backend (`role`: models.tables.access.ROLES) or one user's browser (client).
 
-    `user_id`, `token_id` and `expires_at` are set for clients alone.
+    `user_id`, `token_id` and `expires_at` are set for clients only.
     """
 
     tenant_id: uuid.UUID
@@ -57,7 +59,7 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """The caller as the audit names it."""
+        """The caller's name in the audit."""
         return f"user:{self.user_id}" if self.user_id is not None else f"key:{self.key_id}"
 
 
@@ -72,22 +74,22 @@ class Credential:
 
 def new_credential(prefix: str) -> Credential:
     """Return a fresh `sk` or `ct` credential."""
-    # base32-like without '_' and '.', so that the parts can be told apart.
+    # Without '_' and '.', which separate the parts.
     public_part = secrets.token_urlsafe(_PUBLIC_BYTES).replace("_", "-")
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     return Credential(f"{prefix}_{public_part}.{secret}", public_part, hashlib.sha256(secret.encode()).digest())
 
 
 def parse_credential(plain: str) -> Credential | None:
-    """Return the parts of a credential, or None where it has not the form of one."""
+    """Return the parts of a credential, or None where it is malformed."""
     match = _CREDENTIAL.fullmatch(plain)
     return match and Credential(plain, match.group(2), hashlib.sha256(match.group(3).encode()).digest())
 
 
 def authenticate(database: Database, plain: str) -> Caller | None:
-    """Return the caller that the credential `plain` belongs to, or None where it is not good.
+    """Return the caller of the credential `plain`, or None where it is not valid.
 
-    Unknown, wrong, expired and revoked ones look alike, also in time: a hash is compared in any case.
+    Unknown, wrong, expired and revoked ones do not differ, also in time: a hash is compared in any case.
     """
     credential = parse_credential(plain) or Credential("", "", b"")
     statement = _FIND_TOKEN if plain.startswith("ct_") else _FIND_KEY
@@ -102,8 +104,8 @@ _FIND_TOKEN = single("select * from door_find_token(:public_part)")
 
 
 @dataclass(slots=True)
-class _Remembered:
-    """A caller who was let in, and the hash of the secret by which; `read_at` is on the monotonic clock."""
+class _CachedCaller:
+    """An authenticated caller and the hash of its secret; `read_at` is on the monotonic clock."""
 
     secret_sha256: bytes
     caller: Caller
@@ -112,48 +114,48 @@ class _Remembered:
 
 
 _lock = threading.Lock()
-_remembered: OrderedDict[str, _Remembered] = OrderedDict()
+_cache: OrderedDict[str, _CachedCaller] = OrderedDict()
 
 
 def recognise(database: Database, plain: str) -> Caller | None:
-    """Return the caller as `authenticate` does, by a look-up that is at most a second old.
+    """Return the caller as `authenticate` does, from a cache of CACHE_SECONDS.
 
-    Only who was let in is remembered, and only the same secret is recognised: whatever else comes under a known public
-    part takes the way, and the time, of an unknown one.
+    The cache holds authenticated callers only, and a hit needs the same secret: another secret with a cached public
+    part is looked up, and takes the time of an unknown one.
     """
     credential = parse_credential(plain)
     if credential is None:
         return authenticate(database, plain)
     name, now = plain.partition(".")[0], time.monotonic()
     with _lock:
-        known = _remembered.get(name)
+        known = _cache.get(name)
     is_same = known is not None and hmac.compare_digest(known.secret_sha256, credential.secret_sha256)
     if known is not None and is_same and _is_good(known, now):
         return known.caller
     caller = authenticate(database, plain)
     if caller is not None:
-        _remember(name, _Remembered(credential.secret_sha256, caller, now))
+        _store(name, _CachedCaller(credential.secret_sha256, caller, now))
     elif is_same:
-        _remember(name, None)
+        _store(name, None)
     return caller
 
 
-def _is_good(known: _Remembered, now: float) -> bool:
-    """Return whether the look-up is young enough; once False for one request, which is to renew it in time."""
-    if now - known.read_at < RENEWED_SECONDS:
+def _is_good(known: _CachedCaller, now: float) -> bool:
+    """Return whether the entry may be used; False for the one request that is to renew it before it expires."""
+    if now - known.read_at < RENEW_SECONDS:
         return True
     with _lock:
         is_left_to_another, known.is_renewed = known.is_renewed, True
-    return is_left_to_another and now - known.read_at < REMEMBERED_SECONDS
+    return is_left_to_another and now - known.read_at < CACHE_SECONDS
 
 
-def _remember(name: str, entry: _Remembered | None) -> None:
+def _store(name: str, entry: _CachedCaller | None) -> None:
     with _lock:
-        _remembered.pop(name, None)
+        _cache.pop(name, None)
         if entry is not None:
-            _remembered[name] = entry
-        while len(_remembered) > REMEMBERED_MAX:
-            _remembered.popitem(last=False)
+            _cache[name] = entry
+        while len(_cache) > CACHED_MAX:
+            _cache.popitem(last=False)
 
 
 def _caller(row: Mapping[str, Any]) -> Caller:
@@ -169,7 +171,7 @@ def _caller(row: Mapping[str, Any]) -> Caller:
     )
 
 
-# A token does not outlive its key. Said twice, since web may write tokens and not read them.
+# A token expires with its key. RETURNING repeats the expression, since the role web may not read tokens.
 _EARLIER_END = (
     "least(now() + make_interval(secs => :seconds),"
     " (select expires_at from api_keys where tenant_id = :tenant_id and id = :key_id))"
@@ -191,7 +193,7 @@ _FIND_DEAD_TOKENS = single("select door_dead_tokens(cast(:ids as uuid[]))")
 def create_client_token(
     runtime: Runtime, tenant_id: uuid.UUID, key_id: uuid.UUID, user_id: str
 ) -> tuple[str, datetime.datetime]:
-    """Store a client token of fifteen minutes for `user_id`; return it and its end."""
+    """Store a client token of fifteen minutes for `user_id`; return it and its expiry."""
     if not USER_ID.fullmatch(user_id):
         raise RequestRejected(
             422, "The request has errors.", [{"field": "user_id", "message": "must be 1-128 of [A-Za-z0-9_.:@-]"}]
@@ -211,7 +213,7 @@ def create_client_token(
 
 
 def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datetime]:
-    """Store a single-use ticket of thirty seconds for the client's next stream; return it and its end."""
+    """Store a single-use ticket of thirty seconds for the client's next stream; return it and its expiry."""
     ticket = secrets.token_urlsafe(_SECRET_BYTES)
     new = {
         "sha256": hashlib.sha256(ticket.encode()).digest(),
@@ -224,7 +226,7 @@ def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datet
 
 
 def take_ticket(database: Database, ticket: str) -> Caller | None:
-    """Use a ticket up; return the client it was made for, or None where it is unknown, used or too old."""
+    """Use up a ticket; return its client, or None where it is unknown, used or expired."""
     rows = database.run_single("door", _TAKE_TICKET, {"sha256": hashlib.sha256(ticket.encode()).digest()})
     return _caller(rows[0]._asdict()) if rows else None
 

@@ -1,4 +1,4 @@
-"""When secret keys were last used: noted in memory, written for all keys of the process at once."""
+"""Times of the last use of secret keys: collected in memory and written in batches."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from models.database import single
 
 log = structlog.get_logger(__name__)
 
-# One write a minute for each key in use, however many requests it makes: precise enough to find keys nobody needs.
-WRITTEN_EVERY_SECONDS = 60.0
-# Keys that are used for the first time at the same moment are written together.
+# One write per key and minute, however many requests it makes: precise enough to find unused keys.
+WRITE_SECONDS = 60.0
+# Delay that lets uses of several keys be written together.
 COLLECT_SECONDS = 1.0
 
 _NOTE = single("select door_note_key_uses(cast(:ids as uuid[]))")
 
 
 class KeyUses:
-    """Collects the keys used by requests of this process; a thread of its own writes them."""
+    """Collects the keys used by requests of this process; a thread writes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,9 +35,9 @@ class KeyUses:
         self._writer: threading.Thread | None = None
 
     def note(self, key_id: uuid.UUID) -> None:
-        """Note a use of the key now; cost one dictionary access unless a minute has passed."""
+        """Record a use of the key now; costs one dictionary access unless a minute has passed."""
         now = time.monotonic()
-        if now - self._written.get(key_id, -WRITTEN_EVERY_SECONDS) < WRITTEN_EVERY_SECONDS:
+        if now - self._written.get(key_id, -WRITE_SECONDS) < WRITE_SECONDS:
             return
         with self._lock:
             self._written[key_id] = now
@@ -55,11 +55,11 @@ class KeyUses:
             self.write()
 
     def write(self) -> None:
-        """Write the uses noted so far; without a database they are dropped, and noted again a minute later."""
+        """Write the uses collected so far; drop them if the database fails, since a later use is written anyway."""
         with self._lock:
             used, self._waiting = sorted(self._waiting), set()
-            # What was not used for a minute would be written again anyway: the memory holds active keys only.
-            oldest = time.monotonic() - WRITTEN_EVERY_SECONDS
+            # Forget keys not used for a minute: their next use is written in any case.
+            oldest = time.monotonic() - WRITE_SECONDS
             self._written = {key_id: at for key_id, at in self._written.items() if at > oldest}
         if not used:
             return

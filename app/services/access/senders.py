@@ -1,4 +1,4 @@
-"""Who may send webhooks: a provider's scheme, keys and addresses, looked up through the door."""
+"""Senders of webhooks: a provider's signature scheme, keys and addresses, read as the role door."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
 from models.database import single
 
-# A secret that was ended, or an address taken from the list, must be refused within a second.
-REMEMBERED_SECONDS = 1.0
-# Decrypted keys of this many providers are held: some hundred bytes each.
-REMEMBERED_MAX = 1_000
+# TTL of the cache: an expired secret and a removed address are refused within a second.
+CACHE_SECONDS = 1.0
+# Providers with decrypted keys in the cache, some hundred bytes each.
+CACHED_MAX = 1_000
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A provider as its webhooks are judged; `read_at` is on the monotonic clock."""
+    """What verifying a provider's webhooks needs; `read_at` is on the monotonic clock."""
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -36,12 +36,12 @@ class Sender:
     scheme: Scheme
     networks: tuple[Network, ...]
     keys: tuple[Key, ...] = field(repr=False)
-    # Why some of its secrets cannot be used here; a signature that no key fits may be one of theirs.
+    # Why some of its secrets cannot be used here; a signature that fits no key may be by one of these.
     problem: str = ""
     read_at: float = 0.0
 
     def may_send_from(self, address: str) -> bool:
-        """Return whether the provider's list of addresses, where it has one, holds `address`."""
+        """Return whether `address` is on the provider's list, or there is no list."""
         if not self.networks:
             return True
         ip = parse_address(address)
@@ -49,33 +49,33 @@ class Sender:
 
 
 _lock = threading.Lock()
-_remembered: OrderedDict[uuid.UUID, Sender] = OrderedDict()
+_cache: OrderedDict[uuid.UUID, Sender] = OrderedDict()
 
 
 def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float | None = None) -> Sender | None:
-    """Return the provider, read at most a second ago and after `newer_than`; None where there is no such one.
+    """Return the provider, read at most CACHE_SECONDS ago and after `newer_than`, or None where it is unknown.
 
-    Raise ProviderUnusable where how it is configured cannot be read.
+    Raise ProviderUnusable where its configuration cannot be read.
     """
     now = time.monotonic()
     with _lock:
-        found = _remembered.get(provider_id)
-    if found is not None and now - found.read_at < REMEMBERED_SECONDS and (newer_than or 0.0) < found.read_at:
+        found = _cache.get(provider_id)
+    if found is not None and now - found.read_at < CACHE_SECONDS and (newer_than or 0.0) < found.read_at:
         return found
     found = _read(runtime, provider_id, now)
     with _lock:
-        _remembered.pop(provider_id, None)
+        _cache.pop(provider_id, None)
         if found is not None:
-            _remembered[provider_id] = found
-        while len(_remembered) > REMEMBERED_MAX:
-            _remembered.popitem(last=False)
+            _cache[provider_id] = found
+        while len(_cache) > CACHED_MAX:
+            _cache.popitem(last=False)
     return found
 
 
 def forget_sender(provider_id: uuid.UUID) -> None:
-    """Make this process look the provider up anew; others do so within a second."""
+    """Remove the provider from this process's cache; in others it expires within a second."""
     with _lock:
-        _remembered.pop(provider_id, None)
+        _cache.pop(provider_id, None)
 
 
 _FIND = single(
@@ -99,7 +99,7 @@ def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None
 
 
 def _read_keys(runtime: Runtime, scheme: str, secrets: Sequence[bytes]) -> tuple[tuple[Key, ...], str]:
-    """Return the keys that can be read, and what is the matter with the others."""
+    """Return the keys that can be read, and the problem of the others."""
     keys, problem = [], ""
     for secret in secrets:
         try:

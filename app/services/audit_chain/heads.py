@@ -1,7 +1,8 @@
 """The heads of the chains of seals, kept in a file outside the database.
 
-Who can write the database could write a whole new chain, but not the head that was kept elsewhere. The file has one
-JSON line per tenant: `{"tenant_id", "seals", "rows", "sha256"}`, how many seals, how many rows in them, the last hash.
+An attacker who can write to the database could replace the whole chain, but not the head that is kept elsewhere. The
+file has one JSON line per tenant: `{"tenant_id", "seals", "rows", "sha256"}`, the number of seals, the number of rows
+in them, and the hash of the last seal.
 """
 
 from __future__ import annotations
@@ -50,33 +51,35 @@ _SEALS = text(
 
 
 def read_heads(database: Database, tenant_id: uuid.UUID | None = None) -> list[Head]:
-    """Return the present heads of all chains, or of one tenant's."""
+    """Return the heads of all chains, or of one tenant's."""
     with database.transaction("auditor") as connection:
         rows = connection.execute(_READ, {"tenant_id": tenant_id}).all()
     return [Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows]
 
 
 def load_heads(path: str | Path) -> dict[str, Head]:
-    """Return the heads in a file by tenant; of several lines of one tenant the highest counts.
+    """Return the heads in a file by tenant; of several lines of one tenant the one with most seals.
 
-    Raise OSError, and HeadFileError where a line is not one of ours.
+    Raise OSError, and HeadFileError for a line in another format.
     """
     heads, unreadable = _read_file(Path(path))
-    for place in unreadable:
-        raise HeadFileError(f"{path}, line {place} is no head of a chain of seals")
+    for line_number in unreadable:
+        raise HeadFileError(f"{path}, line {line_number} is no head of a chain of seals")
     return heads
 
 
 def _read_file(path: Path) -> tuple[dict[str, Head], dict[int, str]]:
-    """Return the heads in a file by tenant, and the lines that are none by their place."""
+    """Return the heads in a file by tenant, and the unreadable lines by their number."""
     heads: dict[str, Head] = {}
     unreadable: dict[int, str] = {}
-    for place, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
+    for line_number, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
         try:
-            said = json.loads(line)
-            head = Head(str(uuid.UUID(said["tenant_id"])), int(said["seals"]), int(said["rows"]), str(said["sha256"]))
+            values = json.loads(line)
+            head = Head(
+                str(uuid.UUID(values["tenant_id"])), int(values["seals"]), int(values["rows"]), str(values["sha256"])
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
-            unreadable[place] = line
+            unreadable[line_number] = line
             continue
         if head.tenant_id not in heads or heads[head.tenant_id].number < head.number:
             heads[head.tenant_id] = head
@@ -84,7 +87,7 @@ def _read_file(path: Path) -> tuple[dict[str, Head], dict[int, str]]:
 
 
 def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
-    """Return those of `heads` that are no seal of the chain in the database: cut off, or written anew."""
+    """Return those of `heads` that match no seal in the database: the chain was cut off or rewritten."""
     with database.transaction("auditor") as connection:
         rows = connection.execute(
             _SEALS, {"tenants": [uuid.UUID(head.tenant_id) for head in heads], "numbers": [h.number for h in heads]}
@@ -94,10 +97,10 @@ def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
 
 
 def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list[Head]:
-    """Bring the file up to `heads`; return the kept heads that the chains in the database do not continue.
+    """Update the file to `heads`; return the kept heads that the chains in the database do not continue.
 
-    A head only ever moves on along its own chain: what contradicts the database stays, as the evidence that it is. A
-    line that cannot be read stays as well, and keep no other tenant's head from being kept. Raise OSError.
+    A head that contradicts the database is evidence and is kept unchanged. So is an unreadable line, which does not
+    prevent the update of other tenants' heads. Raise OSError.
     """
     target = Path(path)
     with _lock(target):
@@ -117,7 +120,7 @@ def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list
 
 @contextlib.contextmanager
 def _lock(target: Path) -> Iterator[None]:
-    """Two sealers at once must not put an older head over a newer one."""
+    """Serialise writers of the file: an older head must not replace a newer one."""
     with target.with_name(target.name + ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""Seals: every audit row is taken up into its tenant's chain, so that a change, a gap or a cut can be found.
+"""Seals each audit row into its tenant's hash chain, which shows changed, missing and cut off rows.
 
-A row of `audit_work` stands for each audit row that is in no seal yet. It is committed with the audit row and goes
-with the commit of the seal, so nothing is passed over and nothing is sealed twice, whatever the order of commits.
+`audit_work` has a row for each audit row that no seal covers yet. It is committed with the audit row and deleted with
+the commit of the seal: each row is sealed exactly once, whatever the order of commits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from app.services.records.alerts import AlertRow
 
 log = structlog.get_logger(__name__)
 
-# One seal's worth: some milliseconds to hash, and small enough to read again in one piece.
+# Rows of one seal: hashing them takes milliseconds, and a verification reads them in one query.
 SEAL_ROWS_MAX = 1_000
-# One look's worth per tenant: bounded, so that a backlog of one does not keep the others waiting.
+# Seals per tenant and run: a tenant's backlog must not delay the others.
 SEALS_MAX = 100
 
-# First half of the advisory lock's key, so that it meets no other use of advisory locks.
+# First half of the advisory lock's key ("seal"), which no other advisory lock uses.
 _LOCK_SPACE = 0x7365616C
 
-# Every column as the canonical form has it; `at` is exact, since extract gives a numeric.
+# Every column in its canonical form; `at` is exact, since extract returns a numeric.
 AUDIT_TEXT = (
     "a.id, a.tenant_id::text as tenant_id, (extract(epoch from a.at) * 1000000)::bigint as at, a.actor, a.kind,"
     " a.payment_id::text as payment_id, a.payment_version, a.detail::text as detail"
@@ -40,8 +40,8 @@ SEAL_COLUMNS = (
     " previous_sha256, seal_sha256, (extract(epoch from sealed_at) * 1000000)::bigint as sealed_at"
 )
 
-# A seal is of one month: so a dropped partition takes all rows of a seal along, or none. The oldest are read in the
-# index's order and then kept to the month, so that it costs nothing how many more wait.
+# A seal covers rows of one month, so that a dropped partition has all rows of a seal or none. The limit is applied in
+# the order of the index before the month is, so that the cost does not depend on the number of waiting rows.
 _TAKE = text(
     f"""
     with oldest as materialized (
@@ -77,10 +77,10 @@ def hash_audit_rows(rows: Sequence[RowMapping]) -> list[bytes]:
 
 
 def seal_due(runtime: Runtime) -> int:
-    """Seal the audit rows that wait, tenant by tenant; return how many it took up.
+    """Seal the waiting audit rows, tenant by tenant; return the number of rows sealed.
 
-    A tenant that cannot be sealed waits for the next time; unless it is trouble of the database, the error is raised
-    once the others had their turn.
+    A tenant that cannot be sealed is retried by the next run. Its error is raised after the other tenants were sealed,
+    unless it is trouble of the database.
     """
     with runtime.database.transaction("worker") as connection:
         waiting = text("select id from tenants t where exists (select from audit_work w where w.tenant_id = t.id)")
@@ -90,7 +90,7 @@ def seal_due(runtime: Runtime) -> int:
     for tenant_id in tenant_ids:
         try:
             rows, head = seal_tenant(runtime, tenant_id)
-        except Exception as error:  # one tenant's rows do not keep the seals from the others
+        except Exception as error:  # one tenant's error must not stop the others
             rows, head = 0, None
             trouble = database_trouble.note(runtime, "sweep", error)
             if trouble is None:
@@ -108,9 +108,9 @@ def seal_due(runtime: Runtime) -> int:
 
 
 def seal_tenant(runtime: Runtime, tenant_id: uuid.UUID) -> tuple[int, Head | None]:
-    """Seal one tenant's waiting rows; return how many, and the chain's head where it has grown.
+    """Seal one tenant's waiting rows; return their number, and the chain's new head where it has grown.
 
-    One sealer per tenant at a time: who finds another at work leaves the rows to that one and to the next look.
+    One sealer per tenant at a time: if another one holds the lock, leave the rows to it and to the next run.
     """
     sealed, head, after = 0, None, 0
     for _ in range(SEALS_MAX):
@@ -121,7 +121,7 @@ def seal_tenant(runtime: Runtime, tenant_id: uuid.UUID) -> tuple[int, Head | Non
             rows = connection.execute(_TAKE, wanted).mappings().all()
             if rows:
                 head = _insert(connection, tenant_id, rows)
-                # What was taken lies dead before the rest; what is committed late, with a smaller id, is for next time.
+                # Skips the dead tuples of these rows. Rows committed late with a smaller id are left to the next run.
                 after = rows[-1]["id"]
         sealed += len(rows)
         if len(rows) < SEAL_ROWS_MAX:
@@ -173,7 +173,7 @@ def _keep_heads(runtime: Runtime, heads: list[Head]) -> None:
     try:
         broken = seal_heads.write_heads(runtime.database, path, heads)
     except OSError as error:
-        # The seals themselves are committed; the next ones are written with all that this one would have said.
+        # The seals are committed, and the next write of heads includes these.
         log.warning("seal_head_not_written", path=path, error=str(error))
         return
     with runtime.database.transaction("worker") as connection:

@@ -1,1 +1,1 @@
-"""Partitions by the month: made ahead, listed with what keeps each, and dropped as a whole when nothing needs them."""
+"""Partitions by month: made ahead, listed with the reasons to keep them, and dropped when nothing needs them."""

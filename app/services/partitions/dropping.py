@@ -1,4 +1,4 @@
-"""Drops whole partitions that nothing needs any more, each with its record in the audit."""
+"""Drops whole partitions that nothing needs any more, each with a record in the audit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Template
 
-from sqlalchemy import Connection, RowMapping, create_engine, text
+from sqlalchemy import Connection, RowMapping, TextClause, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -20,12 +20,12 @@ from app.services.partitions.reasons import Partition, find_reasons, list_partit
 from app.services.partitions.record import DETAIL, HASHED, KIND, hash_record
 from models.database_urls import psycopg2_url
 
-# Everybody waits behind us while we wait for the table: not longer than a request may take to be told 503.
+# Others queue behind a waiting lock: at most as long as a request may wait before it is answered with 503.
 LOCK_MILLISECONDS = 500
-# Long readers are gone after some tries; whoever reads for longer is worth waiting for until another day.
+# Most long reads end within ten seconds; for longer ones the operator tries again later.
 LOCK_TRIES = 10
 TRY_SECONDS = 1.0
-# Reading a large month once takes minutes.
+# Counting the rows of a large month takes minutes.
 STATEMENT_MINUTES = 30
 
 _RANGES = {
@@ -35,30 +35,27 @@ _RANGES = {
     "d": within("d.notification_id"),
     "a": within("a.at"),
 }
-# Per tenant: its rows, and how many there are by what points at them. A difference means that rows are missing, or were
-# put there behind the system's back.
+# Per tenant: rows held, and rows referenced by another table that should be equal. A difference means that rows are
+# missing or were added by another program.
+_COUNT_PAIRS = Template(
+    """
+    select tenant_id, sum(held) as held, sum(rows) as rows, sum(referenced) as referenced,
+           null::bigint as first_seal, null::bigint as last_seal, '{}'::bigint[] as kept_seals, true as is_proved
+    from ($held union all $referenced) as c group by tenant_id order by tenant_id
+    """
+)
 _COUNTS = {
-    "payment_webhooks": """
-        select tenant_id, sum(held) as held, sum(rows) as rows, sum(told) as told, null::bigint as first_seal,
-               null::bigint as last_seal, '{}'::bigint[] as kept_seals, true as is_proved
-        from (select h.tenant_id, count(*) filter (where conflicts_with is null) as held, count(*) as rows, 0 as told
-              from payment_webhooks h where $h group by h.tenant_id
-              union all
-              select k.tenant_id, 0, 0, count(*) from webhook_keys k
-              where $k group by k.tenant_id) as c
-        group by tenant_id order by tenant_id
-        """,
-    "notifications": """
-        select tenant_id, sum(rows) as held, sum(rows) as rows, sum(told) as told, null::bigint as first_seal,
-               null::bigint as last_seal, '{}'::bigint[] as kept_seals, true as is_proved
-        from (select n.tenant_id, count(*) as rows, 0 as told from notifications n
-              where $n group by n.tenant_id
-              union all
-              select d.tenant_id, 0, count(*) from notification_numbers d
-              where $d group by d.tenant_id) as c
-        group by tenant_id order by tenant_id
-        """,
-    # A seal is of one month, its first row's; those between the first and the last that are not are kept.
+    "payment_webhooks": _COUNT_PAIRS.substitute(
+        held="select h.tenant_id, count(*) filter (where h.conflicts_with is null) as held, count(*) as rows,"
+        " 0 as referenced from payment_webhooks h where $h group by h.tenant_id",
+        referenced="select k.tenant_id, 0, 0, count(*) from webhook_keys k where $k group by k.tenant_id",
+    ),
+    "notifications": _COUNT_PAIRS.substitute(
+        held="select n.tenant_id, count(*) as held, count(*) as rows, 0 as referenced from notifications n"
+        " where $n group by n.tenant_id",
+        referenced="select d.tenant_id, 0, 0, count(*) from notification_numbers d where $d group by d.tenant_id",
+    ),
+    # A seal belongs to the month of its first row. Seals of other months between the first and the last are kept.
     "audit_logs": """
         with held as (
             select a.tenant_id, count(*) as rows from audit_logs a where $a group by 1
@@ -66,57 +63,65 @@ _COUNTS = {
             select s.tenant_id, s.number, s.last_position - s.first_position + 1 as rows
             from audit_logs a join audit_seals s on s.tenant_id = a.tenant_id and s.first_audit_id = a.id
             where $a
-        ), told as (
+        ), sealed as (
             select tenant_id, sum(rows) as rows, min(number) as first_seal, max(number) as last_seal
             from seals group by tenant_id
         )
-        select h.tenant_id, h.rows as held, h.rows, coalesce(t.rows, 0) as told, t.first_seal, t.last_seal,
+        select h.tenant_id, h.rows as held, h.rows, coalesce(t.rows, 0) as referenced, t.first_seal, t.last_seal,
                array(select k.number from audit_seals k where k.tenant_id = h.tenant_id
                      and k.number between t.first_seal and t.last_seal
                      and not exists (select from seals s where s.tenant_id = k.tenant_id and s.number = k.number)
                      order by k.number) as kept_seals,
                coalesce(p.seal_number >= t.last_seal, false) as is_proved
-        from held h left join told t using (tenant_id) left join verification_places p using (tenant_id)
+        from held h left join sealed t using (tenant_id) left join verification_places p using (tenant_id)
         order by h.tenant_id
         """,
 }
-_TOLD_BY = {"payment_webhooks": "deliveries answered", "notifications": "numbers", "audit_logs": "rows sealed"}
+_REFERENCES = {"payment_webhooks": "deliveries answered", "notifications": "numbers", "audit_logs": "rows sealed"}
 
-_LAST_RECORD = text(
-    f"select {HASHED} from dropped_partitions d where d.tenant_id = :tenant_id order by d.audit_id desc limit 1"  # noqa: S608  # constants  # nosec B608
+
+def _fill(template: str) -> TextClause:
+    return text(Template(template).substitute(_RANGES, hashed=HASHED, detail=DETAIL, kind=KIND))
+
+
+_LAST_RECORD = _fill(
+    "select $hashed from dropped_partitions d where d.tenant_id = :tenant_id order by d.audit_id desc limit 1"
 )
-_RECORD = text(
-    f"""
+_RECORD = _fill(
+    """
+    -- the values, with the types that the audit's detail needs
     with d as (
         select cast(:tenant_id as uuid) as tenant_id, cast(:actor as text) as actor,
                cast(:table_name as text) as table_name, cast(:begins_at as timestamptz) as begins_at,
                cast(:ends_at as timestamptz) as ends_at, cast(:row_count as bigint) as row_count,
                cast(:first_seal as bigint) as first_seal, cast(:last_seal as bigint) as last_seal,
                cast(:kept_seals as bigint[]) as kept_seals, cast(:previous_sha256 as bytea) as previous_sha256
-    ), told as (
-        insert into audit_logs (tenant_id, actor, kind, detail) select d.tenant_id, d.actor, '{KIND}', {DETAIL} from d
+    -- the audit row
+    ), audited as (
+        insert into audit_logs (tenant_id, actor, kind, detail) select d.tenant_id, d.actor, '$kind', $detail from d
         returning id, at
     )
+    -- the record, with the audit row's key
     insert into dropped_partitions (tenant_id, audit_id, audit_at, actor, table_name, begins_at, ends_at, row_count,
                                     first_seal, last_seal, kept_seals, previous_sha256)
-    select d.tenant_id, told.id, told.at, d.actor, d.table_name, d.begins_at, d.ends_at, d.row_count, d.first_seal,
+    select d.tenant_id, a.id, a.at, d.actor, d.table_name, d.begins_at, d.ends_at, d.row_count, d.first_seal,
            d.last_seal, d.kept_seals, d.previous_sha256
-    from d, told
-    """  # noqa: S608  # constants  # nosec B608
+    from d, audited a
+    """
 )
-_HELD_AFTER = text(
-    f"""
+_HELD_AFTER = _fill(
+    """
     update notification_counters c set held_after = greatest(c.held_after, gone.number)
     from (select d.tenant_id, max(d.number) as number from notification_numbers d
-          where {within("d.notification_id")} group by d.tenant_id) as gone
+          where $d group by d.tenant_id) as gone
     where c.tenant_id = gone.tenant_id
-    """  # noqa: S608  # constants  # nosec B608
+    """
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """What became of a partition, or would: `why` says in words what kept it."""
+    """The result for one partition, or of its dry run: `why` lists the reasons that kept it."""
 
     partition: Partition
     rows: int
@@ -128,7 +133,7 @@ class Drop:
 def drop_before(owner_url: str, before: datetime.datetime, actor: str, is_dry_run: bool = False) -> list[Drop]:
     """Drop the partitions that end at or before a moment, table by table and the oldest first, each by itself.
 
-    Of a table the first one that something needs ends it, since what is older than what is held is known to be gone.
+    The first partition of a table that must be kept ends it: all older ones are then known to be gone.
     Raise RequestRejected (409) where another one drops, or a partition stays in use for longer than some seconds,
     and sqlalchemy.exc.DBAPIError; what was dropped until then stays dropped.
     """
@@ -156,14 +161,13 @@ def _drop(connection: Connection, partition: Partition, actor: str, is_dry_run: 
         connection.execute(text(f"set local statement_timeout = '{STATEMENT_MINUTES}min'"))
         connection.execute(text(f"set local lock_timeout = {LOCK_MILLISECONDS}"))
         if not connection.execute(text("select pg_try_advisory_xact_lock(hashtext('drop_partitions'))")).scalar():
-            raise RequestRejected(409, "Somebody else is dropping partitions.")
-        # From here on nothing is written to it; it is read as before.
+            raise RequestRejected(409, "Another process is dropping partitions.")
+        # Blocks writes, not reads.
         _lock(connection, f"lock table {partition.name} in share mode", partition.name)
         why = find_reasons(connection, partition).why
         counts: Sequence[RowMapping] = ()
         if not why:
-            query = text(Template(_COUNTS[partition.table]).substitute(_RANGES))
-            counts = connection.execute(query, partition.range).mappings().all()
+            counts = connection.execute(_fill(_COUNTS[partition.table]), partition.range).mappings().all()
             why = _differences(partition, counts)
         if not why and not is_dry_run:
             _write_and_drop(connection, partition, counts, actor)
@@ -173,10 +177,10 @@ def _drop(connection: Connection, partition: Partition, actor: str, is_dry_run: 
 
 def _differences(partition: Partition, counts: Sequence[RowMapping]) -> tuple[str, ...]:
     why = [
-        f"tenant {row['tenant_id']}: {row['held']} rows, {row['told']} {_TOLD_BY[partition.table]}"
+        f"tenant {row['tenant_id']}: {row['held']} rows, {row['referenced']} {_REFERENCES[partition.table]}"
         " (sluice verify --full)"
         for row in counts
-        if row["held"] != row["told"]
+        if row["held"] != row["referenced"]
     ]
     return (*why, *(f"tenant {r['tenant_id']}: not proved (sluice verify)" for r in counts if not r["is_proved"]))
 
@@ -203,14 +207,14 @@ def _previous_sha256(connection: Connection, tenant_id: uuid.UUID) -> bytes:
 
 
 def _lock(connection: Connection, statement: str, name: str) -> None:
-    """Take a lock, between tries letting everybody pass who waits behind us."""
+    """Take a lock; between tries let queued transactions pass."""
     for left in reversed(range(LOCK_TRIES)):
         try:
             with connection.begin_nested():
                 connection.execute(text(statement))
             return
         except OperationalError as error:
-            # 55P03: the lock could not be had in time; 40P01: two waited for each other.
+            # 55P03: lock timeout; 40P01: deadlock.
             if getattr(error.orig, "pgcode", None) not in ("55P03", "40P01"):
                 raise
             if not left:

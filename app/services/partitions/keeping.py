@@ -1,4 +1,4 @@
-"""Makes partitions ahead of time and keeps the planner's numbers of the tables that have them."""
+"""Makes partitions ahead of time and keeps the planner's statistics of partitioned tables."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
 
-# Three tables, this month and the two after it: all that can be missing at once.
+# Three tables, this month and the next two: all that can be missing at once.
 MADE_MAX = 9
 
 _NOTE = text(
     "insert into heartbeats (name, at) values (:name, now()) on conflict (name) do update set at = excluded.at"
 )
-# Shares of distinct values hardly change within a day, and one look reads some thousand pages.
+# Statistics hardly change within a day, and an analysis reads some thousand pages.
 _IS_ANALYZED = text("select exists (select from heartbeats where name = 'analyze' and at > now() - interval '1 day')")
 
 
 def keep_partitions(runtime: Runtime) -> list[str]:
-    """Make the partitions that are missing of this month and the next two; return their names.
+    """Make the missing partitions of this month and the next two; return their names.
 
-    Wait for nobody: what is in use now is made at the next look.
+    Wait for no lock: a partition of a table in use is made by the next run.
     """
     made: list[str] = []
     for _ in range(MADE_MAX):
@@ -33,11 +33,11 @@ def keep_partitions(runtime: Runtime) -> list[str]:
 
 
 def analyze_daily(runtime: Runtime) -> None:
-    """Gathers the planner's numbers over all partitions together, once a day."""
+    """Gather the planner's statistics over all partitions together, once a day."""
     with runtime.database.transaction("worker") as connection:
         if connection.execute(_IS_ANALYZED).scalar_one():
             return
-        # Noted before it is done: a look that runs into its time limit is not repeated every minute.
+        # Written first: an analysis that runs into its time limit must not be repeated every minute.
         connection.execute(_NOTE, {"name": "analyze"})
     with runtime.database.transaction("worker") as connection:
         connection.execute(text("select analyze_partitioned()"))

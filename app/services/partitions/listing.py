@@ -1,4 +1,4 @@
-"""Partitions as operators see them."""
+"""The list of partitions for operators."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from app.services.partitions.reasons import Partition, find_reasons, list_partit
 
 
 def show_partitions(runtime: Runtime) -> list[dict[str, Any]]:
-    """Return every partition: table, name, months (from, to), rows (estimated), bytes, and what keeps it.
+    """Return every partition: table, name, months (from, to), rows (estimated), bytes, and the reasons to keep it.
 
-    `sealed` tells of the audit alone, whether all its rows are in a seal; `droppable` whether nothing seems to keep it.
+    `sealed`, for the audit only, says whether all rows are in a seal; `droppable` whether no reason to keep it shows.
     """
     shown, older = [], list[Partition]()
     with runtime.database.transaction("operator") as connection:

@@ -1,4 +1,4 @@
-"""Which partitions there are, and what keeps each of them from being dropped."""
+"""The partitions, and the reasons that keep each of them from being dropped."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, TextClause, text
 
 from models.partitions import PARTITIONED
 
-# A delivery may come, and a clock may be off, around the end of a month; a day is more than either takes.
+# Margin after the end of a month for late deliveries and clocks that differ; both take less than a day.
 SETTLE_DAYS = 1
-# Of what keeps a partition this much is counted: that it is some is all that matters.
+# Rows counted per reason: one is enough to keep a partition, the number only informs.
 COUNT_MAX = 1_000
 
 _LIST = text(
@@ -31,7 +31,7 @@ _LIST = text(
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One month of a table, in UTC; the default partition has no times. `row_estimate` is the planner's."""
+    """One month of a table, in UTC; the default partition has no bounds. `row_estimate` is the planner's."""
 
     table: str
     name: str
@@ -41,24 +41,24 @@ class Partition:
 
     @property
     def ends_at(self) -> datetime.datetime | None:
-        """The first moment of the next month."""
+        """The start of the next month."""
         return None if self.begins_at is None else (self.begins_at + datetime.timedelta(days=31)).replace(day=1)
 
     @property
     def range(self) -> dict[str, datetime.datetime | None]:
-        """The parameters that the queries about its rows take."""
+        """The parameters of queries about its rows."""
         return {"begins_at": self.begins_at, "ends_at": self.ends_at}
 
 
 def within(column: str) -> str:
-    """Return the condition that `column`, a time named `at` or an id, is of the months from :begins_at to :ends_at."""
+    """Return the condition that `column`, a time (`...at`) or a time-ordered id, is from :begins_at to :ends_at."""
     low, high = "cast(:begins_at as timestamptz)", "cast(:ends_at as timestamptz)"
     if not column.endswith("at"):
         low, high = f"first_id({low})", f"first_id({high})"
     return f"{column} >= {low} and {column} < {high}"
 
 
-# Work that is still to be done with rows of the month, by table.
+# Open work about rows of the month, by table.
 _WAITING = {
     "payment_webhooks": f"from webhook_work w where {within('w.webhook_id')}",
     "notifications": f"from notification_work w where {within('w.notification_id')}",
@@ -82,7 +82,7 @@ _REASONS = Template(
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """What keeps a partition: `why` in words, empty where nothing does."""
+    """The reasons to keep a partition: `why` in words, empty where it may be dropped."""
 
     open_cases: int
     waiting: int
@@ -97,7 +97,7 @@ def list_partitions(connection: Connection) -> list[Partition]:
             row.table_name,
             row.name,
             row.begins_at and row.begins_at.astimezone(datetime.UTC),
-            # The planner says -1 of what it has never looked at.
+            # The planner has -1 for a table that was never analysed.
             max(row.row_estimate, 0),
             row.bytes,
         )
@@ -121,9 +121,9 @@ _WORDS = {
 
 
 def find_reasons(connection: Connection, partition: Partition, older: Sequence[Partition] = ()) -> Reasons:
-    """Return what keeps a partition, by what can be seen without reading it; `older` are those before it.
+    """Return the reasons to keep a partition that show without reading it; `older` are the partitions before it.
 
-    That none of its rows is missing, and that all audit rows in it are sealed, show when it is dropped.
+    Whether rows are missing, and whether all audit rows are sealed, is checked when it is dropped.
     """
     if partition.ends_at is None:
         return Reasons(0, 0, ("it is the default partition",))
@@ -136,6 +136,6 @@ def find_reasons(connection: Connection, partition: Partition, older: Sequence[P
         "payments are open": row.open_payments,
         "tenants' books are not proved since (sluice verify)": row.unproved_tenants,
     }
-    why = [f"{'more than ' * (count == COUNT_MAX)}{count} {what}" for what, count in counts.items() if count]
+    why = [f"{'more than ' * (count == COUNT_MAX)}{count} {noun}" for noun, count in counts.items() if count]
     why += [f"{older[0].name} is older and goes first"] if older else []
     return Reasons(row.open_cases, row.waiting, tuple(why))

@@ -1,4 +1,4 @@
-"""The record of a dropped partition, in the words of the audit row that tells of it."""
+"""The record of a dropped partition, and its audit row, which has the same content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.core.audit_seal import hash_row
 
 KIND = "partition_dropped"
 
-# What the audit row says of a drop `d`; the times are whole months, so that their dates tell them.
+# The audit row's detail of a drop `d`; the bounds are starts of months, so that dates are exact.
 DETAIL = (
     "jsonb_build_object('table', d.table_name, 'begins_at', to_char(d.begins_at at time zone 'UTC', 'YYYY-MM-DD'),"
     " 'ends_at', to_char(d.ends_at at time zone 'UTC', 'YYYY-MM-DD'), 'rows', d.row_count,"

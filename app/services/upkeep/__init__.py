@@ -1,1 +1,1 @@
-"""Recurring duties: the sweep, the backlog's numbers, delivery of alarms."""
+"""Recurring duties: the sweep, metrics of the backlog, delivery of alarms."""

@@ -1,4 +1,4 @@
-"""Posts alarms to ALERT_URL, signed as a Standard Webhook; retried until they are taken or a day has passed."""
+"""Posts alarms to ALERT_URL, signed as a Standard Webhook; retries for more than a day."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from app.services.queues.release import give_back
 
 log = structlog.get_logger(__name__)
 
-# One look's worth; the rest is posted at the next one.
+# Alarms posted per run; the rest is posted by the next one.
 POST_ROWS_MAX = 20
+# Above the thirty seconds after which a task is cancelled: no other run posts the same alarm meanwhile.
 LEASE_SECONDS = 60
-# With backoff up to ten minutes this is more than a day.
+# With a backoff of up to ten minutes: more than a day.
 ATTEMPTS_MAX = 150
 
 _CLAIM = text(
@@ -33,12 +34,12 @@ _CLAIM = text(
     returning id, tenant_id, kind, severity, message, detail, at, attempts
     """
 )
-# One that was claimed again meanwhile has more attempts.
+# `attempts` is the fencing token: an alarm that was claimed again meanwhile has more.
 _NEXT = text("update alerts set due_at = now() + make_interval(secs => :wait) where id = :id and attempts = :attempts")
 
 
 def post_due(runtime: Runtime) -> None:
-    """Post alarms that are due; without ALERT_URL they are only marked as seen."""
+    """Post the alarms that are due; without ALERT_URL only mark them as done."""
     if not runtime.settings.alert_url:
         with runtime.database.transaction("worker") as connection:
             connection.execute(text("update alerts set due_at = null where due_at is not null"))
@@ -46,7 +47,7 @@ def post_due(runtime: Runtime) -> None:
     try:
         key = decode_secret(runtime.settings.alert_secret) if runtime.settings.alert_secret else None
     except ValueError as error:
-        # Nothing is claimed, so that all of it is posted once the secret can be used; the doctor names it as well.
+        # Nothing is claimed: all of it is posted once the secret can be used. The doctor reports it as well.
         log.error("alert_secret_unusable", error=str(error))
         return
     with runtime.database.transaction("worker") as connection:
@@ -54,11 +55,11 @@ def post_due(runtime: Runtime) -> None:
     for row in rows:
         try:
             is_taken = _post(runtime, dict(row), key)
-        except Exception:  # ring code: the other alarms are posted all the same
+        except Exception:  # one alarm must not stop the others
             log.exception("alert_not_posted", alert_id=str(row["id"]))
             is_taken = False
         wait = None if is_taken or row["attempts"] >= ATTEMPTS_MAX else retry_seconds(row["attempts"])
-        # At the latest once the database takes it; until then its lease keeps it from being posted again at once.
+        # Retried until the database takes it; until then the lease prevents another post.
         give_back(runtime, _NEXT, {"wait": wait, "id": row["id"], "attempts": row["attempts"]})
 
 
@@ -77,7 +78,7 @@ def _post(runtime: Runtime, row: dict[str, Any], key: bytes | None) -> bool:
     headers["webhook-timestamp"] = str(int(time.time()))
     if key is not None:
         headers["webhook-signature"] = sign_standard(key, headers["webhook-id"], headers["webhook-timestamp"], body)
-    # The operator's own URL may be private; a tenant cannot set it.
+    # The URL may be private: only the operator can set it.
     host = urllib.parse.urlsplit(url).hostname or ""
     try:
         return 200 <= Outgoing(frozenset({host})).send("POST", url, headers, body).status < 300

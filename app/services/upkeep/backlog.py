@@ -1,4 +1,4 @@
-"""What watchers ask: can this process store a row, is due work being done, and the numbers that rows tell."""
+"""Health and metrics: can this process store a row, is due work done in time, and counts of rows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 
-# Work that is due for longer than this is not being done. Provider calls may queue behind a slow provider's limit.
+# Work due for longer counts as not being done. Provider calls may wait for a slow provider's limit of calls.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
-# One alarm an hour tells a person that it goes on; more of them would only hide others.
+# One alarm per hour shows that the problem persists without hiding other alarms.
 ALARM_SECONDS = 3_600
 
-_TOLD = text(
+_RAISED = text(
     "select detail ->> 'queue' from alerts where kind = 'work_overdue' and at > now() - make_interval(secs => :seconds)"
 )
 
 
 def check_database(runtime: Runtime) -> bool:
-    """Whether a row could be stored now. Raise nothing."""
+    """Return whether a row could be stored now. Raise nothing."""
     try:
         with runtime.database.transaction("door") as connection:
             return not connection.execute(text("select pg_is_in_recovery()")).scalar()
@@ -29,7 +29,7 @@ def check_database(runtime: Runtime) -> bool:
 
 
 def check_redis(runtime: Runtime) -> bool:
-    """Whether doorbells can be rung now. Raise nothing."""
+    """Return whether doorbells can be rung now. Raise nothing."""
     try:
         return bool(runtime.redis.ping())
     except Exception:  # whatever the reason, the answer is no
@@ -37,7 +37,7 @@ def check_redis(runtime: Runtime) -> bool:
 
 
 def read_work(runtime: Runtime) -> dict[str, dict[str, float]]:
-    """Return rows due and the oldest one's age in seconds, by kind of work."""
+    """Return the number of due rows and the age of the oldest in seconds, by kind of work."""
     with runtime.database.transaction("door") as connection:
         return _read_work(connection)
 
@@ -48,7 +48,7 @@ def _read_work(connection: Connection) -> dict[str, dict[str, float]]:
 
 
 def read_unusable(runtime: Runtime) -> dict[str, str]:
-    """Return the providers that cannot be used as they are configured, and why, by their ids."""
+    """Return the reasons why providers cannot be used as configured, by provider id."""
     with runtime.database.transaction("door") as connection:
         rows = connection.execute(text("select provider_id, problem from watch_providers()")).all()
     return {str(row.provider_id): row.problem for row in rows}
@@ -60,22 +60,22 @@ def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
 
 
 def raise_overdue(runtime: Runtime) -> None:
-    """Raise an alarm for each kind of work that is not being done, at most one an hour."""
+    """Raise an alarm for each kind of work that is not being done, at most one per hour."""
     with runtime.database.transaction("worker") as connection:
         work = _read_work(connection)
         overdue = find_overdue(work)
         if not overdue:
             return
-        told = connection.execute(_TOLD, {"seconds": ALARM_SECONDS}).scalars().all()
+        raised = connection.execute(_RAISED, {"seconds": ALARM_SECONDS}).scalars().all()
         rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}) for queue in overdue]
-        alerts.write(connection, [row for row in rows if row.detail["queue"] not in told])
+        alerts.write(connection, [row for row in rows if row.detail["queue"] not in raised])
 
 
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
-    """Return (name, label, value) of what is counted in rows.
+    """Return (name, label, value) of the metrics that are read from rows.
 
-    Payments by status, open dead letters, alarms of a day, ages of duties, the audit's tail that waits for its seal,
-    and what the last proofs of the books found.
+    Payments by status, open dead letters, alarms of a day, ages of duties, unsealed audit rows, and results of the last
+    proofs of the books.
     """
     with runtime.database.transaction("door") as connection:
         rows = connection.execute(
@@ -85,9 +85,9 @@ def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
 
 
 def read_queue_lengths(runtime: Runtime) -> dict[str, int] | None:
-    """Return how many doorbells wait by queue, or None while the broker cannot be asked.
+    """Return the number of waiting doorbells by queue, or None while the broker cannot be reached.
 
-    A worker takes them at once: a queue that grows has none.
+    Workers take doorbells at once: a queue that grows has no worker.
     """
     settings = runtime.settings
     try:

@@ -1,4 +1,4 @@
-"""The sweep: rings for whatever is due, and keeps the house. Bounded, harmless when done twice."""
+"""The sweep, which rings for all due work, and housekeeping. Both are bounded and may be repeated."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.services.partitions.keeping import analyze_daily, keep_partitions
 from app.services.upkeep import duties
 from app.services.webhooks.waiting_reversals import end_waiting
 
-# One statement's worth of expired credentials; the rest goes at the next housekeeping.
+# Expired credentials removed per statement; the rest is left to the next run.
 HOUSEKEEPING_ROWS_MAX = 10_000
 
 
 def sweep(runtime: Runtime) -> None:
-    """Ring every queue that has due work, whether or not a bell is set, and note that it was here."""
-    # Two transactions: a heartbeat that cannot be written keeps no queue from being rung.
+    """Ring every queue that has due work, whether or not it was rung before, and write the heartbeat."""
+    # Two transactions: queues are rung even if the heartbeat cannot be written.
     with runtime.database.transaction("worker") as connection:
         due = (
             connection.execute(
@@ -41,7 +41,7 @@ def sweep(runtime: Runtime) -> None:
 
 
 def housekeep(runtime: Runtime) -> None:
-    """Remove expired credentials, fold counts, end what waited long enough, make partitions of months to come."""
+    """Remove expired credentials, fold counts, end overdue waiting reversals, make and analyse partitions."""
     duties.run(
         runtime,
         "sweep",

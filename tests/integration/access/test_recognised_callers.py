@@ -33,10 +33,10 @@ class LookUps:
 
 @pytest.fixture
 def look_ups(runtime: Runtime) -> Iterator[LookUps]:
-    callers._remembered.clear()
+    callers._cache.clear()
     with watched(runtime.database.engine) as sent:
         yield LookUps(runtime, sent)
-    callers._remembered.clear()
+    callers._cache.clear()
 
 
 def with_other_secret(plain: str) -> str:
@@ -46,8 +46,8 @@ def with_other_secret(plain: str) -> str:
 @pytest.fixture
 def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory that does not end while a slow machine runs a test."""
-    monkeypatch.setattr(callers, "REMEMBERED_SECONDS", 600.0)
-    monkeypatch.setattr(callers, "RENEWED_SECONDS", 600.0)
+    monkeypatch.setattr(callers, "CACHE_SECONDS", 600.0)
+    monkeypatch.setattr(callers, "RENEW_SECONDS", 600.0)
 
 
 @pytest.mark.usefixtures("long_memory")
@@ -85,32 +85,32 @@ def test_one_of_many_renews(tenant: Shop, look_ups: LookUps, monkeypatch: pytest
     plain = tenant.secret_key
     found, _ = look_ups.of(plain)
     place = plain.partition(".")[0]
-    old = dataclasses.replace(callers._remembered[place], read_at=time.monotonic() - 60)
-    monkeypatch.setattr(callers, "RENEWED_SECONDS", 30.0)
-    callers._remembered[place] = old
+    old = dataclasses.replace(callers._cache[place], read_at=time.monotonic() - 60)
+    monkeypatch.setattr(callers, "RENEW_SECONDS", 30.0)
+    callers._cache[place] = old
     # While the one that renews is at it, the others go on with what is known.
     assert [callers._is_good(old, time.monotonic()) for _ in range(3)] == [False, True, True]
-    callers._remembered[place] = dataclasses.replace(old, is_renewed=False)
+    callers._cache[place] = dataclasses.replace(old, is_renewed=False)
     before = len(look_ups.sent)
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: recognise(look_ups.database, plain), range(40))) == {found}
     assert len(look_ups.sent) - before == 1
-    assert time.monotonic() - callers._remembered[place].read_at < 30
+    assert time.monotonic() - callers._cache[place].read_at < 30
 
 
 def test_nobody_waits_for_a_renewal_that_hangs_nor_is_let_in_by_it_for_long(
     tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # docs/SECURITY.md: a revoked key is dead within a second.
-    assert callers.REMEMBERED_SECONDS <= 1.0
-    monkeypatch.setattr(callers, "REMEMBERED_SECONDS", 1_000.0)
-    monkeypatch.setattr(callers, "RENEWED_SECONDS", 500.0)
+    assert callers.CACHE_SECONDS <= 1.0
+    monkeypatch.setattr(callers, "CACHE_SECONDS", 1_000.0)
+    monkeypatch.setattr(callers, "RENEW_SECONDS", 500.0)
     plain = tenant.secret_key
     found, _ = look_ups.of(plain)
     place = plain.partition(".")[0]
-    hanging = dataclasses.replace(callers._remembered[place], is_renewed=True)
+    hanging = dataclasses.replace(callers._cache[place], is_renewed=True)
     for age, count in ((700.0, 0), (1_000.0, 1)):
-        callers._remembered[place] = dataclasses.replace(hanging, read_at=time.monotonic() - age)
+        callers._cache[place] = dataclasses.replace(hanging, read_at=time.monotonic() - age)
         assert look_ups.of(plain) == (found, count)
 
 
@@ -121,7 +121,7 @@ def test_a_renewal_that_finds_the_key_revoked_ends_it_at_once(
     key_id, plain = tenants.create_key(tenant.runtime, tenant.tenant_id, "read", "test", ACTOR)
     assert look_ups.of(plain)[0] is not None
     tenants.revoke_key(tenant.runtime, key_id, ACTOR)
-    monkeypatch.setattr(callers, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(callers, "RENEW_SECONDS", 0.0)
     assert [look_ups.of(plain) for _ in range(2)] == [(None, 1)] * 2
 
 
@@ -129,12 +129,12 @@ def test_a_renewal_that_finds_the_key_revoked_ends_it_at_once(
 def test_the_memory_is_bounded_and_keeps_no_secret(
     tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callers, "REMEMBERED_MAX", 3)
+    monkeypatch.setattr(callers, "CACHED_MAX", 3)
     tokens = [tenant.token("ann") for _ in range(5)]
     for token in tokens:
         assert look_ups.of(token)[1] == 1
-    assert len(callers._remembered) == 3
+    assert len(callers._cache) == 3
     assert [look_ups.of(token)[1] for token in tokens[2:]] == [0, 0, 0]
     assert look_ups.of(tokens[0])[1] == 1
-    kept = repr(callers._remembered)
+    kept = repr(callers._cache)
     assert not any(token.partition(".")[2] in kept for token in tokens)

@@ -231,7 +231,7 @@ def test_one_command_at_a_time(databases: Databases, old: Shop) -> None:
     other = psycopg2.connect(databases.owner_database_url)
     with other, other.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(hashtext('drop_partitions'))")
-        with pytest.raises(RequestRejected, match="Somebody else is dropping"):
+        with pytest.raises(RequestRejected, match="Another process is dropping"):
             drop(databases, 1)
     other.close()
 
