@@ -52,62 +52,75 @@ _QUEUE = prepared(
     """  # noqa: S608  # constants
 )
 
-# Who numbers has the tenant's advisory lock, so that only a stranger's session can hold its counter. It holds up the
-# numbers, which are given afterwards, and the money no longer than this.
+# Numbering takes the tenant's advisory lock first, so that only a session which is not ours can hold the row of its
+# counter. Settling, which shares the transaction, waits for that no longer than this; the numbers are then given later.
 COUNTER_LOCK_MS = 250
 
-# Only who holds a tenant's lock gives numbers, and looks for what waits after it was granted: statements of one message
-# see what was committed before each of them. What the transaction itself brings comes after that, at once where all
-# that waited has its number, else it waits as well. Tenants whose lock another has are told by a row without a number.
-_NUMBERING = (
-    f"""
+# Two statements in one message, since each sees what was committed before it began: the queue is read after the locks
+# were granted, hence after all numbers that earlier holders of the locks gave.
+#
+# 1. Lock the tenants (:tenant_ids) that no other session numbers at present; note them in a setting of the transaction.
+_LOCK_TENANTS = f"""
     select set_config('lock_timeout', '{COUNTER_LOCK_MS}', true), set_config('sluice.may_number', coalesce((
         select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
         where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{{}}'), true)
-    """,  # noqa: S608  # a constant
-    f"""
-    with mine as (
+"""  # noqa: S608  # a constant
+# 2. Write the new notifications (_COLUMNS) and number them after those that were queued.
+_NUMBER_TENANTS = f"""
+    with locked as (
+        -- The tenants whose lock this transaction holds.
         select tenant_id from unnest(cast(current_setting('sluice.may_number') as uuid[])) as t(tenant_id)
-    ), gone as (
+    ), dequeued as (
+        -- The oldest queued notifications of each locked tenant, up to the batch size.
         delete from notification_work where sequence in (
-            select w.sequence from mine cross join lateral (
-                select sequence from notification_work where tenant_id = mine.tenant_id
+            select w.sequence from locked cross join lateral (
+                select sequence from notification_work where tenant_id = locked.tenant_id
                 order by sequence limit :batch) as w)
         returning sequence, notification_id, tenant_id, user_id
-    ), brought as (
+    ), drained as (
+        -- Locked tenants whose whole queue is in `dequeued`: only their new notifications may be numbered now.
+        select tenant_id from locked except
+        select tenant_id from dequeued group by tenant_id having count(*) >= :batch
+    ), written as (
         insert into notifications ({_NAMES}, at) select {_NAMES}, now() from {row_set(_COLUMNS)}
         returning id, tenant_id, user_id
-    ), placed as (
-        select id, tenant_id, user_id, row_number() over () as place, tenant_id in (
-            select tenant_id from mine except select tenant_id from gone group by tenant_id having count(*) >= :batch
-        ) as is_next
-        from brought
-    ), next as (
-        select tenant_id, notification_id, user_id, 1 as turn, sequence as place from gone
-        union all
-        select tenant_id, id, user_id, 2, place from placed where is_next
-    ), waiting as (
+    ), sorted as (
+        -- The new notifications in the order in which they were passed.
+        select id, tenant_id, user_id, row_number() over () as position,
+               tenant_id in (select tenant_id from drained) as is_numbered
+        from written
+    ), queued as (
+        -- The other new notifications wait behind what is queued.
         insert into notification_work (notification_id, tenant_id, user_id)
-        select id, tenant_id, user_id from placed where not is_next order by place
-    ), counter as (
+        select id, tenant_id, user_id from sorted where not is_numbered order by position
+    ), due as (
+        -- All that is numbered now; the order is (stage, position): first the queue, then what is new.
+        select tenant_id, notification_id, user_id, 1 as stage, sequence as position from dequeued
+        union all
+        select tenant_id, id, user_id, 2, position from sorted where is_numbered
+    ), counters as (
+        -- Each tenant's counter goes up by its share of `due`; in the order of tenants, against deadlocks.
         insert into notification_counters as c (tenant_id, last_number)
-        select tenant_id, count(*) from next group by tenant_id order by tenant_id
+        select tenant_id, count(*) from due group by tenant_id order by tenant_id
         on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number
         returning c.tenant_id, c.last_number
     ), numbered as (
+        -- The last of `due` gets the counter's new value, the one before it one less, and so on.
         insert into notification_numbers (tenant_id, number, notification_id, user_id)
-        select tenant_id, last_number + 1 - row_number() over (partition by tenant_id order by turn desc, place desc),
+        select tenant_id, last_number + 1 - row_number() over (
+                   partition by tenant_id order by stage desc, position desc),
                notification_id, user_id
-        from next join counter using (tenant_id)
+        from due join counters using (tenant_id)
         returning tenant_id, number
     )
+    -- One row per tenant that was numbered, and one without a number per tenant that another session numbers.
     select tenant_id, max(number) as last_number, count(*) as numbered from numbered group by tenant_id
     union all
     select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
-    where tenant_id not in (select tenant_id from mine)
-    """,  # noqa: S608  # constants
-)
-_NUMBER, _NUMBER_ALONE = prepared(*_NUMBERING), single(*_NUMBERING)
+    where tenant_id not in (select tenant_id from locked)
+"""  # noqa: S608  # constants
+_NUMBER = prepared(_LOCK_TENANTS, _NUMBER_TENANTS)
+_NUMBER_SINGLE = single(_LOCK_TENANTS, _NUMBER_TENANTS)
 _NOTHING_BROUGHT = dict.fromkeys(_COLUMNS, "{}")
 
 # A payment as a notification shows it, and the notification's type.
@@ -181,7 +194,7 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
     One numberer per tenant at a time: who finds another at work rings, since that one may have looked already.
     """
     while tenant_ids:
-        rows = runtime.database.run_single("worker", _NUMBER_ALONE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
+        rows = runtime.database.run_single("worker", _NUMBER_SINGLE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
         numbering = _sort(rows)
         runtime.doorbells.publish(list_hints(numbering))
         if numbering.left_to_others:
