@@ -1,6 +1,6 @@
-"""Deciders about money: arrived, arrived otherwise than asked, arrived twice, taken back, accepted by a person.
+"""Deciders about money: the total asked for, another one, a second payment, and what a person accepts.
 
-Rules: CONTRACT section 3, "States".
+docs/MONEY.md shows what they do, case by case. Rules: CONTRACT section 3, "States".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.core.decision import (
 )
 from app.core.facts import Command, Fact
 from app.core.money import format_money
-from app.core.payment import OtherReference, Payment, Status
+from app.core.payment import OtherReference, Payment, Status, format_received
 
 AMOUNT_MARKS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
 # Reasons of cases about a payment's own money: a later total replaces them.
@@ -133,7 +133,7 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
     else:
         credited = _other_reference(payment, fact).accepted_minor
     why = (
-        f"completed with {_received(payment)} ({payment.provider_reference}),"
+        f"completed with {format_received(payment)} ({payment.provider_reference}),"
         f" now {format_money(amount_minor, currency)} ({_whose(payment, fact)})"
     )
     return hold_other_reference(payment, fact, now, Verdict.CONFLICT, "second_payment", why, credited)
@@ -147,19 +147,13 @@ def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> D
         marked(payment, now, "conflict"),
         case=Case(
             "second_payment",
-            f"completed with {_received(payment)}, now only {format_money(amount_minor, currency)}",
+            f"completed with {format_received(payment)}, now only {format_money(amount_minor, currency)}",
             f"less_money:{amount_minor}:{currency}",
             payment.provider_reference,
         ),
         notification="payment.review",
         alert="payment_conflict",
     )
-
-
-def _received(payment: Payment) -> str:
-    if payment.received_minor is None or payment.received_currency is None:
-        return "nothing"
-    return format_money(payment.received_minor, payment.received_currency)
 
 
 def _whose(payment: Payment, fact: Fact) -> str | None:

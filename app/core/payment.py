@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from app.core.money import format_amount
+from app.core.money import format_amount, format_money
 
 
 class Status(StrEnum):
@@ -148,6 +148,13 @@ class Payment:
     def exception(self) -> str | None:
         """The strongest mark, or None."""
         return next((mark for mark in EXCEPTIONS if mark in self.exceptions), None)
+
+
+def format_received(payment: Payment) -> str:
+    """Return what was received, with its currency; "nothing" where nothing was."""
+    if payment.received_minor is None or payment.received_currency is None:
+        return "nothing"
+    return format_money(payment.received_minor, payment.received_currency)
 
 
 # The times of a settled batch are the same for all its payments.

@@ -22,7 +22,14 @@ from app.core.decision import (
 )
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
-from app.core.payment import REVERSAL_WAITING, OtherReference, Payment, Status, WaitingReversal
+from app.core.payment import (
+    REVERSAL_WAITING,
+    OtherReference,
+    Payment,
+    Status,
+    WaitingReversal,
+    format_received,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> D
         after,
         case=Case(
             "reversal",
-            f"{why}: {format_money(*money_of(fact))} of {_received(payment)}",
+            f"{why}: {format_money(*money_of(fact))} of {format_received(payment)}",
             _key(fact.reference, *money_of(fact)),
             fact.reference,
         ),
@@ -201,9 +208,3 @@ def _key_of(reversal: WaitingReversal) -> str:
 
 def _key(reference: str | None, amount_minor: int, currency: str) -> str:
     return f"reversal:{reference}:{amount_minor}:{currency}"
-
-
-def _received(payment: Payment) -> str:
-    if payment.received_minor is None or payment.received_currency is None:
-        return "nothing"
-    return format_money(payment.received_minor, payment.received_currency)

@@ -1,0 +1,132 @@
+"""The tables of docs/MONEY.md, row by row: each is played through the state machine, and none is missing."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+from app.core import money_events
+from app.core.decision import Decision
+from app.core.facts import Command, CommandKind, Fact, FactKind, Input
+from app.core.payment import Policy
+from tests.support.payment_worlds import PAYMENT, World, take_step
+from tests.support.project_files import ROOT
+
+PAGE = ROOT / "docs" / "MONEY.md"
+ASKED = replace(PAYMENT, amount_minor=100, provider_reference="A")
+COMMANDS = {str(kind): Command(kind) for kind in CommandKind}
+
+
+class Row(NamedTuple):
+    """One row as the page has it; what is empty there is ''."""
+
+    policy: str
+    events: str
+    status: str
+    credited: str
+    waiting: str
+    given_back: str
+    exception: str
+    verdict: str
+
+
+def read_rows() -> list[Row]:
+    """Return the cases of all tables with the page's nine columns; the ninth, why, is for readers."""
+    lines = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    cells = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
+    width = len(Row._fields)
+    return [Row(*one[:width]) for one in cells if len(one) == width + 1 and one[0] not in ("policy", "---")]
+
+
+def read_policy(text: str) -> Policy:
+    name, _, value = text.partition(" ")
+    if name == "tolerance":
+        return Policy(tolerance_percent=Decimal(value))
+    return Policy(**{name: value}) if value else Policy()
+
+
+def read_event(text: str) -> Input:
+    """Return '100', 'B 40', '100 EUR', 'B back 40' or the name of a command or end as what it stands for."""
+    if text in COMMANDS:
+        return COMMANDS[text]
+    if text == "declined":
+        return Fact(FactKind.DECLINED, "A")
+    words = text.split()
+    reference = words.pop(0) if words[0] == "B" else "A"
+    kind = FactKind.REFUNDED if words[0] == "back" else FactKind.SUCCEEDED
+    amount, *currency = words[1:] if kind is FactKind.REFUNDED else words
+    return Fact(kind, reference, amount_minor=int(amount), currency=currency[0] if currency else "USD")
+
+
+def play_row(row: Row) -> Row:
+    world, decision = World(replace(ASKED, policy=read_policy(row.policy))), None
+    for event in row.events.split(", "):
+        taken = take_step(world, event, read_event(event))
+        assert taken is not None, f"'{event}' cannot be done after {world.path}"
+        world, decision = taken
+    assert decision is not None
+    return describe(row, world, decision)
+
+
+def describe(row: Row, world: World, decision: Decision) -> Row:
+    payment = world.payment
+    credited = [(world.credited(currency), currency) for currency in ("USD", "EUR")]
+    waiting = [(case.amount_minor, case.currency) for case in world.open_cases]
+    back = [f"back {one.amount_minor}" for one in payment.reversals_waiting]
+    given_back = [(world.reversed(currency), currency) for currency in ("USD", "EUR")]
+    return Row(
+        row.policy,
+        row.events,
+        str(payment.status),
+        show(credited),
+        ", ".join(filter(None, [show(waiting), *back])),
+        show(given_back),
+        payment.exception or "",
+        str(decision.verdict),
+    )
+
+
+def show(money: list[tuple[int | None, str | None]]) -> str:
+    return ", ".join(f"{amount} {currency}".removesuffix(" USD") for amount, currency in money if amount)
+
+
+@pytest.mark.parametrize("row", read_rows(), ids=lambda row: f"{row.policy}: {row.events}")
+def test_what_the_page_says_happens(row: Row) -> None:
+    assert play_row(row) == row
+
+
+def list_lines(code: CodeType) -> set[int]:
+    """Return the lines within functions, their `def` lines left out."""
+    lines: set[int] = set()
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            own = {line for _, _, line in constant.co_lines() if line and line != constant.co_firstlineno}
+            lines |= own | list_lines(constant)
+    return lines
+
+
+def test_the_page_leaves_no_line_of_the_rules_out() -> None:
+    path = money_events.__file__
+    seen: set[int] = set()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename == path:
+            seen.add(frame.f_lineno)
+            return trace
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        rows = [play_row(row) for row in read_rows()]
+    finally:
+        sys.settrace(before)
+    lines = list_lines(compile(Path(path).read_text(encoding="utf-8"), path, "exec"))
+    assert len(rows) > 50
+    assert sorted(lines - seen) == []
