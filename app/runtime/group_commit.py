@@ -1,8 +1,35 @@
-"""Group commit: what requests bring at the same time is written in one transaction.
+"""Group commit: the rows of concurrent requests are written in one transaction.
 
-There is no thread of its own. A request that finds the door idle commits by itself, at once; those that come while
-commits are under way wait, and the first of them commits for all of them. So groups form by themselves, as large as
-the database is slow, and a request alone waits for nobody.
+There is no thread of its own. Some turns to commit exist (LEADERS_MAX). A request that finds one free takes it and
+commits at once; the others wait. When a turn ends, the first that waits gets it and commits for all that wait. So
+groups grow with the duration of a commit, and a single request waits for nobody.
+
+States of a row, from its request's call to its end (a test walks them and finds these steps and no others):
+
+    new      -> leading      a turn is free: its request commits
+    new      -> waiting      else: at the end of the queue
+    new      -> refused      the queue is full: TimeoutError
+    waiting  -> leading      it is the first in the queue, and a turn ends
+    waiting  -> gathered     a leader takes it along in its group
+    waiting  -> gone         WAIT_SECONDS have passed, or its thread ends: never written, TimeoutError
+    leading  -> gone         the same, before its thread noticed that it leads: the turn goes to the next
+    leading  -> committed    the group's transaction is committed: its receipt
+    leading  -> single       the database refused the group: its request writes the row again, in isolation
+    leading  -> failed       its group had no other row, or the connection was lost: the error
+    leading  -> broken off   the leader's thread ends while it commits
+    gathered -> committed    as for its leader
+    gathered -> single       as for its leader
+    gathered -> failed       the connection was lost, as for its leader: the error
+    gathered -> broken off   as for its leader: unknown whether it was written, TimeoutError
+    gathered -> gone         WAIT_SECONDS have passed, or its thread ends: unknown whether it was written, TimeoutError
+
+Invariants:
+
+- At most LEADERS_MAX turns are taken, besides those that take longer than STUCK_SECONDS.
+- While a row waits, a turn is taken. Each turn that ends is handed on, or nobody waits.
+- Rows become leading or gathered in the order of their arrival.
+- A row is in one group at most, and is written again only after its group was rolled back.
+- A request that waits is woken once: when it gets a turn, or when its group is done.
 """
 
 from __future__ import annotations
@@ -24,12 +51,12 @@ LEADERS_MAX = 2
 GROUP_ROWS_MAX = 64
 # The largest bodies come eight to a group: their statement, in hex, stays at four megabytes.
 GROUP_BYTES_MAX = 2 * 1024 * 1024
-# As many as a web process has connections: nobody else could wait.
+# A web process has as many connections: more cannot wait.
 WAITING_MAX = 1_000
-# As long as for a connection out of the pool: a request that waits longer is better told so than kept.
+# As long as requests wait for a connection out of the pool; 503 is better than a longer wait.
 WAIT_SECONDS = 5.0
-# A commit takes milliseconds and its statement is broken off after two seconds: one that takes longer than this hangs
-# on a connection whose other end is gone, and the door must not hang with it.
+# A commit takes milliseconds, and its statement is cancelled after two seconds: one that takes longer than this hangs
+# on a connection whose other end is gone, and must not block the others.
 STUCK_SECONDS = 5.0
 
 Row = TypeVar("Row")
@@ -39,7 +66,7 @@ Write = Callable[[Sequence[Row]], Sequence[Receipt]]
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Row, Receipt]):
-    """One request's row; `woken` is held until somebody has something to say to the request."""
+    """One request's row of `size` bytes; `woken` is locked while the request waits."""
 
     row: Row
     size: int
@@ -56,20 +83,21 @@ class GroupCommit(Generic[Row, Receipt]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[_Entry[Row, Receipt]] = deque()
-        # Those who commit at present, and since when.
+        # The rows whose requests have a turn, and the time at which each got it (time.monotonic).
         self._leading: dict[_Entry[Row, Receipt], float] = {}
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for their turn."""
+        """The number of rows that wait."""
         return len(self._waiting)
 
     def commit(self, row: Row, size: int, write: Write[Row, Receipt]) -> Receipt:
         """Return the receipt of `row` (`size` in bytes) once it is committed, perhaps by another caller's `write`.
 
-        `write` takes rows in the order of their arrival, commit them in one transaction and return their receipts.
-        Where it fails for several rows, each is written again alone, so that only the culprit's caller sees the error.
-        Raise what `write` raises, and sqlalchemy.exc.TimeoutError where the row was not committed in time.
+        `write` takes rows in the order of their arrival, commits them in one transaction and returns their receipts.
+        Where it fails for several rows, each is written again in isolation, so that only the caller of the row at fault
+        sees the error. Raise what `write` raises, and sqlalchemy.exc.TimeoutError where the row was not committed in
+        time or may not have been committed.
         """
         entry = _Entry[Row, Receipt](row, size)
         if self._enter(entry) or self._wait(entry):
@@ -83,7 +111,7 @@ class GroupCommit(Generic[Row, Receipt]):
         return entry.receipt
 
     def _enter(self, entry: _Entry[Row, Receipt]) -> bool:
-        """Return whether the caller commits at once; else its row is in the queue. Raise where that is full."""
+        """Return whether the caller has a turn; else its row waits. Raise TimeoutError where the queue is full."""
         now = time.monotonic()
         with self._lock:
             if sum(now - since < STUCK_SECONDS for since in self._leading.values()) < LEADERS_MAX:
@@ -96,12 +124,12 @@ class GroupCommit(Generic[Row, Receipt]):
             return False
 
     def _wait(self, entry: _Entry[Row, Receipt]) -> bool:
-        """Return whether the caller is the next to commit; else its row is dealt with. Raise where time is up."""
+        """Return whether the caller got a turn; else its group is done. Raise TimeoutError after WAIT_SECONDS."""
         is_woken = False
         try:
             is_woken = entry.woken.acquire(timeout=WAIT_SECONDS)
         finally:
-            # Also where the caller's own thread is being ended: nobody may wait for one that is gone.
+            # Also where the thread ends (a greenlet is killed): no other row may wait for this one.
             if not is_woken:
                 self._leave(entry)
         if not is_woken:
@@ -109,6 +137,7 @@ class GroupCommit(Generic[Row, Receipt]):
         return entry.leads
 
     def _leave(self, entry: _Entry[Row, Receipt]) -> None:
+        """Stop waiting."""
         with self._lock:
             if entry.leads:
                 self._hand_on(entry)
@@ -116,7 +145,7 @@ class GroupCommit(Generic[Row, Receipt]):
                 self._waiting.remove(entry)
 
     def _hand_on(self, leader: _Entry[Row, Receipt]) -> None:
-        """End the turn of `leader` and give it to the first that waits; to be called with the lock held."""
+        """End the turn of `leader` and give it to the first row that waits. The caller holds the lock."""
         del self._leading[leader]
         if self._waiting:
             following = self._waiting.popleft()
@@ -125,36 +154,47 @@ class GroupCommit(Generic[Row, Receipt]):
             following.woken.release()
 
     def _lead(self, entry: _Entry[Row, Receipt], write: Write[Row, Receipt]) -> None:
-        group = self._gather(entry)
+        """Use the turn of `entry`: write it and the rows that wait."""
+        group = [entry]
         try:
-            receipts = write([member.row for member in group])
-            for member, receipt in zip(group, receipts, strict=True):
-                member.receipt = receipt
-        except Exception as error:  # it belongs to one row, and the others must not suffer for it
-            for member in group:
-                member.is_single = len(group) > 1 and not _is_lost(error)
-                member.error = error
+            self._gather(group)
+            _settle(group, write)
         finally:
-            with self._lock:
-                self._hand_on(entry)
-            for member in group[1:]:
-                member.woken.release()
+            self._finish(group)
 
-    def _gather(self, first: _Entry[Row, Receipt]) -> list[_Entry[Row, Receipt]]:
-        group, size = [first], first.size
+    def _gather(self, group: list[_Entry[Row, Receipt]]) -> None:
+        """Extend `group`, which has its leader, by rows that wait."""
+        size = group[0].size
         with self._lock:
             while self._waiting and len(group) < GROUP_ROWS_MAX:
                 size += self._waiting[0].size
                 if size > GROUP_BYTES_MAX:
                     break
                 group.append(self._waiting.popleft())
-        return group
+
+    def _finish(self, group: list[_Entry[Row, Receipt]]) -> None:
+        with self._lock:
+            self._hand_on(group[0])
+        for member in group[1:]:
+            member.woken.release()
+
+
+def _settle(group: Sequence[_Entry[Row, Receipt]], write: Write[Row, Receipt]) -> None:
+    """Write the rows of `group` and note what became of each."""
+    try:
+        receipts = write([member.row for member in group])
+        for member, receipt in zip(group, receipts, strict=True):
+            member.receipt = receipt
+    except Exception as error:  # one bad row must not fail the group: its requests retry row by row
+        for member in group:
+            member.is_single = len(group) > 1 and not _is_lost(error)
+            member.error = error
 
 
 def _is_lost(error: Exception) -> bool:
-    """Whether there is no connection: alone no row would fare better, and nobody knows whether they are stored."""
+    """Whether the connection failed: a retry would fail as well, and it is unknown whether the rows are stored."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, NoConnection)
-    # What the server itself says has a code, and then nothing is stored.
-    was_said = getattr(error.orig, "pgcode", None) is not None
-    return error.connection_invalidated or (isinstance(error, OperationalError) and not was_said)
+    # An error that the server itself reports has a code; then nothing is stored.
+    is_reported = getattr(error.orig, "pgcode", None) is not None
+    return error.connection_invalidated or (isinstance(error, OperationalError) and not is_reported)
