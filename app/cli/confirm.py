@@ -1,4 +1,4 @@
-"""Asks the operator before a command acts, and reads the reason that the audit keeps."""
+"""Asks for confirmation before a command acts, and reads the reason for the audit log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from app.core.validation.reason import REASON_LENGTH_MAX, check_reason
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class NobodyAnswered(click.ClickException):
-    """A question had no answer: stdin is closed or empty, and there is no --yes."""
+class NoConfirmation(click.ClickException):
+    """No answer to a question: stdin is closed or empty, and --yes is missing."""
 
     exit_code = 2
 
@@ -24,7 +24,7 @@ class NobodyAnswered(click.ClickException):
 
 
 class Reason(click.ParamType[str]):
-    """An operator's reason, as the audit keeps it."""
+    """An operator's reason, as the audit log keeps it."""
 
     name = "text"
 
@@ -47,18 +47,18 @@ def reason_option(function: _F) -> _F:
 
 
 def confirm_at_terminal(effect: str, question: str) -> None:
-    """Ask as `confirm` does where a person sits at a terminal; scripts are not asked.
+    """Ask as `confirm` does if stdin is a terminal; scripts are not asked.
 
-    For changes that cut access off and move no money: a script that rotates keys says what it wants by its own code.
+    For changes that revoke access and move no money, which scripts make to rotate keys.
     """
     if sys.stdin is not None and sys.stdin.isatty():
         confirm(effect, question)
 
 
 def confirm(effect: str, question: str) -> None:
-    """Show the effect, unless it was shown already, and ask; return only where the answer is yes.
+    """Show the effect (an empty text: it was shown already) and ask; return only if the answer is yes.
 
-    Both go to stderr, so that stdout stays the command's document. Raise NobodyAnswered (exit 2) where no answer
+    Both go to stderr: stdout carries the command's result. Raise NoConfirmation (exit 2) where no answer
     comes, click.ClickException (exit 1) for a no.
     """
     for line in effect.splitlines():
@@ -67,8 +67,8 @@ def confirm(effect: str, question: str) -> None:
         is_sure = click.confirm(question, err=True)
     except click.Abort:
         if sys.stdin is not None and sys.stdin.isatty():
-            raise  # Ctrl-C or Ctrl-D of a person who was asked.
+            raise  # Ctrl-C or Ctrl-D at a terminal.
         click.echo(err=True)
-        raise NobodyAnswered from None
+        raise NoConfirmation from None
     if not is_sure:
         raise click.ClickException("nothing was done")

@@ -1,4 +1,4 @@
-"""`sluice payments explain`: a payment's story in words, or as a sequence diagram."""
+"""`sluice payments explain`: a payment's history in words, or as a sequence diagram."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from app.cli.output import json_option, print_json, print_table
 from app.cli.sequence import draw
 from app.cli.stack import open_runtime
-from app.cli.timeline import describe_actor, describe_event, describe_who
+from app.cli.timeline import describe_actor, describe_event, describe_event_actor
 from app.services.operators import explain as explaining
 
 _CLOSED = {
@@ -32,10 +32,10 @@ _PENDING = {
 @click.option("--mermaid", is_flag=True, help="Print a Mermaid sequence diagram.")
 @json_option
 def explain(payment_id: uuid.UUID, mermaid: bool, as_json: bool) -> None:
-    """Tell what happened to a payment, step by step: when, who, what and why."""
+    """Explain a payment's history, one event per line: time, actor, action and reason."""
     with open_runtime() as runtime:
         story = explaining.read_story(runtime, payment_id)
-    events = [event | {"who": describe_who(event), "text": tell(event)} for event in story["events"]]
+    events = [event | {"who": describe_event_actor(event), "text": describe(event)} for event in story["events"]]
     if as_json:
         more = {"mermaid": draw(story["payment"], events)} if mermaid else {}
         print_json({"payment": story["payment"], "events": events, **more})
@@ -48,20 +48,20 @@ def explain(payment_id: uuid.UUID, mermaid: bool, as_json: bool) -> None:
 
 
 def summarize(payment: Mapping[str, Any]) -> str:
-    """Return where the payment stands, in a sentence or two."""
-    said = [
+    """Return the payment's state in a sentence or two."""
+    sentence = [
         f"Payment {payment['id']}: {payment['amount']} {payment['currency']} for user {payment['user_id']}"
         f" is {payment['status']}."
     ]
     if payment["failure_reason"]:
-        said.append(f"Why: {payment['failure_reason']}.")
+        sentence.append(f"Why: {payment['failure_reason']}.")
     if payment.get("pending_reason"):
-        said.append(f"It does not proceed: {_PENDING[payment['pending_reason']]}.")
+        sentence.append(f"It does not proceed: {_PENDING[payment['pending_reason']]}.")
     if payment["received_amount"]:
-        said.append(f"Received: {payment['received_amount']} {payment['received_currency']}.")
+        sentence.append(f"Received: {payment['received_amount']} {payment['received_currency']}.")
     if payment["exception"]:
-        said.append(f"Needs a look: {payment['exception']}.")
-    return " ".join(said)
+        sentence.append(f"Needs a look: {payment['exception']}.")
+    return " ".join(sentence)
 
 
 def _row(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,16 +69,16 @@ def _row(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**event, "at": moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]}
 
 
-def tell(event: Mapping[str, Any]) -> str:
-    """Return what happened, in one sentence; every kind of event has one."""
+def describe(event: Mapping[str, Any]) -> str:
+    """Return an event in one sentence; there is one for every kind."""
     detail = event["detail"]
-    # What an operator does is an audit row, such as `dead_letter_accepted`; what settles itself has a state alone.
+    # An operator's action is an audit row, such as `dead_letter_accepted`; one that Sluice closes has only a state.
     state = detail["state"] if event["kind"] == "dead_letter_closed" else event["kind"].removeprefix("dead_letter_")
     if event["kind"].startswith("dead_letter_") and state in _CLOSED:
         why = f", with the reason: {detail['operator_reason']}" if detail.get("operator_reason") else ""
         return f"The dead letter ({detail['reason']}) {_CLOSED[state]}, by {describe_actor(event['actor'])}{why}"
-    said = describe_event(event)
+    sentence = describe_event(event)
     if event["kind"] == "webhook" and detail["repeats"]:
         times = "once" if detail["repeats"] == 1 else f"{detail['repeats']} times"
-        said += f"; the same bytes came again {times}, without effect"
-    return said
+        sentence += f"; the same bytes came again {times}, without effect"
+    return sentence

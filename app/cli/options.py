@@ -14,8 +14,8 @@ from app.services.tenants.changes import local_actor
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-LIMIT = 50  # A screenful or two.
-LIMIT_MAX = 10_000  # Some megabytes of JSON; who wants all of history asks the database.
+LIMIT = 50  # One or two screens.
+LIMIT_MAX = 10_000  # Some megabytes of JSON; for more, query the database.
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)", re.ASCII)
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -58,7 +58,7 @@ class WebAddress(click.ParamType[str]):
 
 
 class Moment(click.ParamType[datetime.datetime]):
-    """A time, RFC 3339 or a date alone; without an offset it is UTC."""
+    """A time: RFC 3339, or only a date; without an offset it is UTC."""
 
     name = "time"
 

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, or with `--json` one JSON document and nothing else on stdout."""
+"""Output of commands: tables for people, or with `--json` one JSON document and nothing else on stdout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from app.core.payment import format_time
 
-# Into a pipe or file there is no screen to fit; no cell of ours is longer than this.
+# Width of output into a pipe or file; no cell is longer than this.
 PIPE_COLUMNS = 400
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -28,7 +28,7 @@ def json_option(function: _F) -> _F:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that neither wraps nor colours what goes into a pipe."""
+    """Return a console that neither wraps nor colours output into a pipe."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_COLUMNS)
 
@@ -47,12 +47,12 @@ def plain(value: Any) -> Any:
 
 
 def print_json(document: Any) -> None:
-    """Print `document` as the one thing on stdout."""
+    """Print `document` as JSON."""
     click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False))
 
 
 def cell(value: Any) -> Text:
-    """Return a value as a table shows it; nothing in it is taken for markup or terminal control."""
+    """Return a table cell; markup and control characters in the value have no effect."""
     if value is None or value in ("", [], (), {}):
         return Text("-", style="dim")
     if isinstance(value, bool):
@@ -67,7 +67,7 @@ def cell(value: Any) -> Text:
 
 
 def printable(value: str) -> str:
-    """Return `value` with control characters escaped: what came from outside must not steer the terminal."""
+    """Return `value` with control characters escaped: foreign data must not control the terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in value)
 
 
@@ -85,7 +85,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
 
 
 def print_fields(row: Mapping[str, Any], labels: Mapping[str, str]) -> None:
-    """Print one object as two columns; `labels` maps a key to what it is called."""
+    """Print one object as two columns; `labels` maps a key to its label."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

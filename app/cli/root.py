@@ -24,7 +24,7 @@ from app.runtime.vault import VaultError
 from app.services.tenants.changes import ConfigurationError
 from models.postgres_version import UnsupportedServer
 
-# What an operator can put right; anything else is a fault of ours, and its trace is wanted.
+# Errors that an operator can correct; any other is a bug, and its traceback is printed.
 _EXPECTED = (
     *(SettingsError, ConfigurationError, VaultError, RequestRejected, ServerUnavailable),
     *(SQLAlchemyError, RedisError, RequestException, OSError, StartFailed, CommandError, UnsupportedServer),
@@ -46,7 +46,7 @@ class CommandLine(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # The reader of a pipe has gone, `sluice ... | head`: click ends quietly.
+            raise  # The reader of a pipe has ended, as in `sluice ... | head`: click exits quietly.
         except _EXPECTED as error:
             raise click.ClickException(describe_error(error)) from None
 
@@ -59,7 +59,7 @@ def find_commands() -> dict[str, str]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what went wrong in one line, without the statement and the values that a database error carries."""
+    """Return the error in one line, without the statement and the values of a database error."""
     if isinstance(error, DBAPIError):
         return f"the database says: {str(error.orig).strip().splitlines()[0]}"
     if isinstance(error, RedisError):
@@ -70,11 +70,11 @@ def describe_error(error: BaseException) -> str:
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sluice", message="sluice %(version)s")
 def main() -> None:
-    """Sluice: deposits in, wallets credited exactly once, browsers told live.
+    """Sluice: takes deposits, credits wallets exactly once, notifies browsers live.
 
     Commands find the running stack through SLUICE_HOME/run.json, or through the environment (DATABASE_URL,
     REDIS_URL, SLUICE_ENCRYPTION_KEYS, ...), which wins.
     """
-    # What services log must not get between the lines of a JSON document; stderr is looked up when something is logged.
+    # Logs go to stderr: stdout may carry a JSON document. The lambda reads sys.stderr at each message.
     if not structlog.is_configured():
         structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

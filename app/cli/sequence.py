@@ -1,4 +1,4 @@
-"""Draws a payment's story as a Mermaid sequence diagram, with the participants of the payment flow."""
+"""Draws a payment's history as a Mermaid sequence diagram, with the participants of the payment flow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTICIPANTS = {
     "Callback": "Callback Handler",
 }
 
-# What a frontend does on each notification.
+# The frontend's reaction to each notification.
 SHOWN = {
     "payment.redirect_ready": "Redirect to External App",
     "payment.completed": "Show success message",
@@ -25,7 +25,7 @@ SHOWN = {
     "payment.cancelled": "Show error message",
 }
 
-# What would end a message or begin an entity, written as Mermaid's entity codes.
+# Characters that end a message or begin an entity, as Mermaid's entity codes.
 _ESCAPES = str.maketrans({"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", "\n": " ", "\r": " ", "%": "#37;"})
 
 Event = Mapping[str, Any]
@@ -33,7 +33,7 @@ Lines = Iterator[str]
 
 
 def draw(payment: Mapping[str, Any], events: Iterable[Event]) -> str:
-    """Return the diagram's text; `events` carry their sentence as `text`."""
+    """Return the diagram's text; each event has its sentence as `text`."""
     lines = ["sequenceDiagram"]
     lines += [f"    participant {name} as {title}" for name, title in PARTICIPANTS.items()]
     for event in events:
@@ -42,8 +42,8 @@ def draw(payment: Mapping[str, Any], events: Iterable[Event]) -> str:
     return "\n".join(lines)
 
 
-def _line(who: str, text: str) -> str:
-    return f"{who}: {text.translate(_ESCAPES)}"
+def _line(arrow: str, text: str) -> str:
+    return f"{arrow}: {text.translate(_ESCAPES)}"
 
 
 def _created(payment: Mapping[str, Any], event: Event) -> Lines:
@@ -60,7 +60,7 @@ def _called(payment: Mapping[str, Any], event: Event) -> Lines:
     detail = event["detail"]
     yield _line("Payment->>External", f"{detail['action']}, attempt {detail['attempt']}")
     answer = detail["outcome"] + (f": {detail['error']}" if detail.get("error") else "")
-    # A cross at the end of the arrow: nothing usable came back.
+    # A crossed arrow: there was no usable answer.
     yield _line("External--xPayment" if detail.get("error") else "External-->>Payment", answer)
 
 
@@ -103,10 +103,10 @@ def _entry(payment: Mapping[str, Any], event: Event) -> Lines:
 
 
 def _notification(payment: Mapping[str, Any], event: Event) -> Lines:
-    told = event["detail"]["type"]
-    yield _line("Payment->>Frontend", f"WebSocket/SSE: {told}")
-    if told in SHOWN:
-        yield _line("Frontend-->>User", SHOWN[told])
+    kind = event["detail"]["type"]
+    yield _line("Payment->>Frontend", f"WebSocket/SSE: {kind}")
+    if kind in SHOWN:
+        yield _line("Frontend-->>User", SHOWN[kind])
 
 
 def _other(payment: Mapping[str, Any], event: Event) -> Lines:

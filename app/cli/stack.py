@@ -1,4 +1,4 @@
-"""Finds the stack that a command speaks to: the environment first, then what `sluice up` wrote into its home."""
+"""Finds the stack that a command addresses: from the environment, then from run.json of `sluice up`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 
-# A command needs one connection; the second is for a look at the database beside an open transaction.
+# A command needs one connection; the second is for a query during an open transaction.
 POOL_SIZE = 2
-BROKER_SECONDS = 1.0  # A command does not wait for a broker that is away: what it rings for is swept.
+BROKER_SECONDS = 1.0  # A command does not wait for an unreachable broker: the sweep rings instead.
 
 _DATABASE = {"DATABASE_URL": "database_url", "DATABASE_OWNER_URL": "owner_database_url"}
 _REDIS = {"REDIS_URL": "redis_url", "BROKER_URL": "broker_url"}
@@ -38,11 +38,11 @@ _DEMO = {
 
 
 class NoStack(click.ClickException):
-    """No stack runs in SLUICE_HOME, and the environment names none."""
+    """No stack runs in SLUICE_HOME, and the environment configures none."""
 
 
 def find_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of the stack to speak to.
+    """Return the settings of the stack that the command addresses.
 
     Raise NoStack where there is none, SettingsError where a variable cannot be used.
     """
@@ -60,14 +60,14 @@ def find_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _complete(env: dict[str, str], home: Path, run: Mapping[str, Any]) -> dict[str, str]:
-    """Fill in what the environment leaves open.
+    """Add the running stack's values for variables that are not set.
 
-    An address in the environment that is not the running stack's means another installation: then nothing of that
-    stack that belongs to its database or its Redis is mixed in, the encryption key least of all.
+    An address in the environment that differs from the running stack's means another installation: then none of that
+    stack's values for its database or its Redis are used, in particular not its encryption key.
     """
     logins = run.get("login_urls", {})
-    said = {"DATABASE_URL": run.get("database_url")} | {key: logins.get(name) for name, key in LOGIN_VARIABLES.items()}
-    same_database = all(env.get(variable) in (None, "", url) for variable, url in said.items())
+    own = {"DATABASE_URL": run.get("database_url")} | {key: logins.get(name) for name, key in LOGIN_VARIABLES.items()}
+    same_database = all(env.get(variable) in (None, "", url) for variable, url in own.items())
     same_redis = env.get("REDIS_URL") in (None, "", run.get("redis_url"))
     if same_database:
         _fill(env, _DATABASE, run)
@@ -89,7 +89,7 @@ def _fill(env: dict[str, str], names: Mapping[str, str], values: Mapping[str, An
 
 @contextlib.contextmanager
 def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
-    """Give a runtime of the stack for one command and close its connections afterwards."""
+    """Yield a runtime of the stack and close its connections afterwards."""
     found = settings or find_settings()
     redis, celery = connect_redis(found.required("redis_url")), _celery(found)
     runtime = Runtime(
@@ -107,7 +107,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
 
 
 def _celery(settings: Settings) -> Celery:
-    """Ring where the stack's workers listen; the process's own Celery knows the environment only."""
+    """Return a Celery application for the stack's broker; the process's own one reads only the environment."""
     celery = Celery("sluice", set_as_current=False)
     celery.config_from_object("celeryconfig")
     configure_broker(celery, settings.required("broker_url"), seconds=BROKER_SECONDS)

@@ -1,4 +1,4 @@
-"""A payment's timeline in words."""
+"""Describes the events of a payment's timeline in words."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def print_timeline(events: Sequence[Event]) -> None:
     rows = [
         {
             "after": f"+{(_moment(event) - start).total_seconds():.3f} s" if start else None,
-            "who": describe_who(event),
+            "who": describe_event_actor(event),
             "what": describe_event(event),
         }
         for event in events
     ]
-    print_table(rows, {"after": "After", "who": "Who", "what": "What"})
+    print_table(rows, {"after": "After", "who": "Actor", "what": "Event"})
 
 
 def _moment(event: Event) -> datetime.datetime:
@@ -52,14 +52,14 @@ def _moment(event: Event) -> datetime.datetime:
     return datetime.datetime.fromisoformat(event["at"])
 
 
-def describe_who(event: Event) -> str:
-    """Return who acts: where a provider's word leads to a call or a decision, it is Sluice that calls and decides."""
+def describe_event_actor(event: Event) -> str:
+    """Return the actor in words; calls and decisions that a provider's message causes are Sluice's."""
     is_ours = event["kind"] in ("provider_call", "decision") and event["actor"].startswith("provider:")
     return describe_actor("system" if is_ours else event["actor"])
 
 
 def describe_actor(actor: str) -> str:
-    """Return the actor in words; an operator keeps the name, for other actors the kind is enough."""
+    """Return the actor in words: an operator with the name, other actors by their kind."""
     kind, _, name = actor.partition(":")
     if kind == "uid":
         return f"operator {actor}"
@@ -81,7 +81,7 @@ def describe_event(event: Event) -> str:
     describe = _WORDS.get(event["kind"])
     if describe is not None:
         return describe(event["detail"])
-    # What operators do is named by its kind, and new kinds need no words of their own to be seen.
+    # Operators' actions and new kinds of events are described by their kind and details.
     known = ", ".join(f"{key}: {value}" for key, value in event["detail"].items() if value is not None)
     return f"{str(event['kind']).replace('_', ' ').capitalize()}{f' ({known})' if known else ''}"
 
@@ -142,7 +142,7 @@ def _entry(detail: Detail) -> str:
 
 def _notification(detail: Detail) -> str:
     number = f"event {detail['id']}" if detail["id"] is not None else "event not numbered yet"
-    return f"The user's browser is told {detail['type']} ({number})"
+    return f"The user's browser is sent {detail['type']} ({number})"
 
 
 def _dead_letter(detail: Detail) -> str:

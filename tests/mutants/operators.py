@@ -15,7 +15,7 @@ UNIT_CARDS = "unit/core/test_cards.py"
 
 OPERATORS = (
     Mutant("a no on the command line", CONFIRM, "    if not is_sure:", "    if False:", (ASKED,)),
-    Mutant("nobody who answers on the command line", CONFIRM, "raise NobodyAnswered from None", "return", (ASKED,)),
+    Mutant("no confirmation on the command line", CONFIRM, "raise NoConfirmation from None", "return", (ASKED,)),
     Mutant(
         "accept and reject are asked about",
         "app/cli/commands/operations/dead_letters.py",

@@ -13,7 +13,7 @@ import pytest
 
 from app.cli import output
 from app.cli.options import Duration, Moment, WebAddress
-from app.cli.timeline import describe_actor, describe_event, describe_who, print_timeline
+from app.cli.timeline import describe_actor, describe_event, describe_event_actor, print_timeline
 
 NOON = datetime.datetime(2026, 1, 31, 12, 0, 0, 5, tzinfo=datetime.UTC)
 DAY = 86_400
@@ -164,10 +164,10 @@ def test_every_kind_of_event_has_words(happened: dict[str, Any], words: list[str
 
 def test_it_is_sluice_that_calls_and_decides() -> None:
     provider = "provider:01a2"
-    assert describe_who(event("provider_call", provider)) == "Sluice"
-    assert describe_who(event("decision", provider)) == "Sluice"
-    assert describe_who(event("webhook", provider)) == "the provider"
-    assert describe_who(event("decision", "user:ann")) == "the user"
+    assert describe_event_actor(event("provider_call", provider)) == "Sluice"
+    assert describe_event_actor(event("decision", provider)) == "Sluice"
+    assert describe_event_actor(event("webhook", provider)) == "the provider"
+    assert describe_event_actor(event("decision", "user:ann")) == "the user"
     assert describe_actor("operator:eve") == "operator eve"
     assert describe_actor("uid:1000@till") == "operator uid:1000@till"
     assert describe_actor("key:01a2") == "your backend"

@@ -1,1 +1,1 @@
-"""Commands for whoever runs an installation: start it, check it, measure it, keep its database and its keys."""
+"""Commands that start, check, measure and maintain an installation."""

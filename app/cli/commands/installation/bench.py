@@ -1,4 +1,4 @@
-"""`sluice bench`: measures this machine, the product and the usual ways of doing its work, side by side."""
+"""`sluice bench`: measures this machine, the product and its baselines."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from app.cli.output import json_option, print_json, print_table
 from app.local.processes import ROOT
 
 
-@click.command("bench", short_help="Measures the product beside its baselines.")
+@click.command("bench", short_help="Measure the product and its baselines.")
 @json_option
-@click.option("--long", "is_long", is_flag=True, help="The long form: more rows, ten million payments of history.")
-@click.option("--only", metavar="KEY", help="Measure one key alone; nothing is written then.")
+@click.option("--long", "is_long", is_flag=True, help="More rows, and ten million payments of history.")
+@click.option("--only", metavar="KEY", help="Measure only this key and write nothing.")
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
     default=ROOT / "bench",
     show_default="bench",
-    help="Where RESULTS.md and its plots go.",
+    help="Folder for RESULTS.md and its plots.",
 )
 def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> None:
-    """Measure every key of bench/RESULTS.md in one run and write that page anew.
+    """Measure every key of bench/RESULTS.md and rewrite that page.
 
-    Needs no running stack: it starts servers and processes of its own, in a temporary folder (TMPDIR), and end them.
-    On two quiet processors the short form takes less than five minutes; the long one some thirty, and 60 GB of disk.
-    With --only the long settle_at_10m takes some twenty minutes, nearly all of it to fill ten million payments.
+    Needs no running stack: it starts and stops its own servers and processes in a temporary folder (TMPDIR).
+    On two idle processors the short form takes less than five minutes, --long about thirty minutes and 60 GB of disk.
+    `--long --only settle_at_10m` takes about twenty minutes, mostly to insert ten million payments.
     """
-    # Not above: every other command would load it too.
+    # Imported here, so that other commands do not load it.
     from bench.results import WHAT, write_results
     from bench.run import KEYS, Form, run
 

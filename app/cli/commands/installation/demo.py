@@ -1,4 +1,4 @@
-"""`sluice demo`: one deposit, from the asking to the wallet, without a browser."""
+"""`sluice demo`: one deposit from the request to the wallet, without a browser."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from app.core.money import AmountError, CurrencyError, parse_amount
 from app.local.own_stack import find_running, start_own
 from app.runtime.settings import Settings
 
-ANSWER_SECONDS = 15.0  # The longest answer is one that waits ten seconds for the payment to change.
-END_SECONDS_MAX = 3600  # Whoever waits longer than an hour for a payment does not want a demo.
-NUMBERED_SECONDS = 10.0  # Notifications get their numbers within moments, and only the last lines wait for it.
+ANSWER_SECONDS = 15.0  # The longest request is a long poll of ten seconds.
+END_SECONDS_MAX = 3600  # A demo needs no longer timeout than an hour.
+NUMBERED_SECONDS = 10.0  # Notifications are numbered within milliseconds; only the printed timeline waits for it.
 
 
 class DemoFailed(click.ClickException):
-    """The money is not where it should be."""
+    """The deposit did not reach the wallet."""
 
 
-@click.command("demo", short_help="Pays one deposit through to the wallet.")
-@click.option("--amount", default="25.00", show_default=True, help="What to deposit, as a decimal number.")
+@click.command("demo", short_help="Pay one deposit through to the wallet.")
+@click.option("--amount", default="25.00", show_default=True, help="Amount to deposit, as a decimal number.")
 @click.option("--currency", default="USD", show_default=True, help="ISO 4217 code.")
 @click.option(
-    # A payment takes well under a second; a minute outlives a worker that starts anew meanwhile.
+    # A payment takes well under a second; a minute allows for the restart of a worker.
     "--timeout",
     type=Duration(END_SECONDS_MAX),
     default="60s",
@@ -43,8 +43,8 @@ class DemoFailed(click.ClickException):
 def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
     """Pay one deposit through to the wallet and print what happened.
 
-    Use the stack that runs in SLUICE_HOME, or else starts one on free ports and stop it afterwards. Exit with 0
-    only if the wallet really holds the money.
+    Uses the stack that runs in SLUICE_HOME, or else starts one on free ports and stops it afterwards. Exit 0 only if
+    the wallet holds the money.
     """
     try:
         amount_minor = parse_amount(amount, currency)
@@ -61,7 +61,7 @@ def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Give the run.json of the running stack, or of one started for the length of the block."""
+    """Yield run.json of the running stack, or of one started for the length of the block."""
     run = find_running(settings.home)
     if run is not None:
         click.echo(f"Using the stack that runs in {settings.home}", err=True)
@@ -75,7 +75,7 @@ def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Visitor:
-    """Does over HTTP what a tenant's backend and its user do: asks for a deposit, pays it, looks at the wallet."""
+    """An HTTP client that acts as a tenant's backend and its user: requests a deposit, pays it, reads the wallet."""
 
     def __init__(self, run: dict[str, Any], timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
@@ -92,7 +92,7 @@ class Visitor:
         self._session.close()
 
     def deposit(self, amount: str, currency: str, amount_minor: int) -> dict[str, Any]:
-        """Return the whole story; `ok` is true only if the wallet's balance rose by exactly the amount."""
+        """Make a deposit and return its report; `ok` is true only if the balance rose by exactly the amount."""
         before, started = self.balance_minor(currency), time.monotonic()
         payment = self.wait_until_known(self.ask(amount, currency))
         self.call("POST", f"{self.sandbox}/v1/payments/{payment['provider_reference']}/pay", json={})
@@ -110,7 +110,7 @@ class Visitor:
         }
 
     def call(self, method: str, url: str, **options: Any) -> Any:
-        """Return the JSON of an answer. Raise DemoFailed for any but a good one."""
+        """Return the JSON of an answer. Raise DemoFailed for a status of 400 or more."""
         headers = {**(self._key if url.startswith(f"{self.web}/") else {}), **options.pop("headers", {})}
         answer = self._session.request(method, url, headers=headers, timeout=ANSWER_SECONDS, **options)
         if not answer.ok:
@@ -118,7 +118,7 @@ class Visitor:
         return answer.json()
 
     def ask(self, amount: str, currency: str) -> dict[str, Any]:
-        """Ask for the deposit; return the payment, with its redirect URL if that was there within ten seconds."""
+        """Request the deposit; return the payment, with its redirect URL if the provider answers within ten seconds."""
         body = {"user_id": self.user_id, "amount": amount, "currency": currency}
         headers = {"Idempotency-Key": f"{self.user_id}-1", "Prefer": "wait=10"}
         asked: dict[str, Any] = self.call("POST", f"{self.web}/api/payments/deposit", json=body, headers=headers)
@@ -156,18 +156,18 @@ class Visitor:
         return int((self.wallet(currency) or {"balance_minor": 0})["balance_minor"])
 
     def timeline(self, payment: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the timeline once its notifications have their numbers: events may trail the payment by moments."""
+        """Return the timeline once its notifications are numbered, which may follow its end by milliseconds."""
         deadline = time.monotonic() + NUMBERED_SECONDS
         while True:
             events: list[dict[str, Any]] = self.call("GET", f"{self.web}/api/payments/{payment['id']}/timeline")["data"]
-            told = [event["detail"]["id"] for event in events if event["kind"] == "notification"]
-            if None not in told or time.monotonic() > deadline:
+            numbers = [event["detail"]["id"] for event in events if event["kind"] == "notification"]
+            if None not in numbers or time.monotonic() > deadline:
                 return events
             time.sleep(0.05)
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Print the timeline, and whether the money is there."""
+    """Print the timeline and the wallet's balance."""
     payment, wallet = report["payment"], report["wallet"]
     click.echo(f"\nPayment {payment['id']}\n")
     print_timeline(report["timeline"])

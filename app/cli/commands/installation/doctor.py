@@ -16,14 +16,14 @@ from app.doctor import Level, examine
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
-@click.command("doctor", short_help="Looks over the installation.")
+@click.command("doctor", short_help="Check the installation.")
 @json_option
 def command(as_json: bool) -> None:
-    """Look over the installation: OK, WARN or FAIL for each thing; exit with 1 if anything is FAIL.
+    """Check the installation: OK, WARN or FAIL for each check; exit 1 if any is FAIL.
 
-    It changes nothing and print no secret.
+    Changes nothing and prints no secret.
     """
-    with open_runtime() as runtime, console(stderr=True).status("Looking"):
+    with open_runtime() as runtime, console(stderr=True).status("Checking"):
         found = list(examine(runtime))
     totals = Counter(finding.level for _, finding in found)
     if as_json:

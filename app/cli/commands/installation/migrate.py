@@ -10,13 +10,13 @@ from app.services.tenants.installation import read_revision
 from models.migrations import newest_revision, upgrade
 
 
-@click.command("migrate", short_help="Brings the database to the newest revision.")
+@click.command("migrate", short_help="Bring the database to the newest revision.")
 @json_option
 def command(as_json: bool) -> None:
-    """Bring the database to the newest revision, with DATABASE_OWNER_URL, and make the partitions that are missing.
+    """Bring the database to the newest revision, with DATABASE_OWNER_URL, and create missing partitions.
 
     The login of each DATABASE_<TYPE>_URL that is set becomes a member of that process type's roles; one that is missing
-    is created. Do nothing where all is there already.
+    is created. Repeating it changes nothing.
     """
     settings = find_settings()
     owner_url = settings.required("owner_database_url")

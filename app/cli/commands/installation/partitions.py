@@ -32,9 +32,9 @@ _DROP_COLUMNS = {"name": "Partition", "rows": "Rows", "dropped": "Dropped", "why
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show the months of webhooks, notifications and audit, and drop those that nothing needs any more.
+    """Show the monthly partitions of webhooks, notifications and audit, and drop those no longer needed.
 
-    Alone it does what `list` does.
+    Without a subcommand it lists them.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_all, as_json=as_json)
@@ -43,24 +43,24 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @command.command("list")
 @json_option
 def list_all(as_json: bool) -> None:
-    """List partitions with their size and what keeps them; a month is from its first day to the next one's."""
+    """List partitions with their size and the reasons that keep them; `To` is exclusive."""
     with open_runtime() as runtime:
         rows = show_partitions(runtime)
     print_rows(rows, _COLUMNS, as_json=as_json)
 
 
 @command.command("drop")
-@click.option("--before", type=Moment(), help="Drop what lies wholly before this time.")
-@click.option("--keep-months", type=click.IntRange(1, 1_200), help="Or: keep this month and as many before it.")
-@click.option("--dry-run", is_flag=True, help="Only say what it would do at this moment.")
+@click.option("--before", type=Moment(), help="Drop partitions wholly before this time.")
+@click.option("--keep-months", type=click.IntRange(1, 1_200), help="Or: keep this month and so many before it.")
+@click.option("--dry-run", is_flag=True, help="Only print the present effect.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Drop whole months that nothing needs any more, with DATABASE_OWNER_URL; they cannot be got back.
+    """Drop months that are no longer needed, with DATABASE_OWNER_URL. This cannot be undone.
 
-    A month goes when its webhooks are settled, its notifications numbered, its audit sealed and proved, no row of it
-    is missing, and no open payment, dead letter or case has rows in it. Of each table the oldest goes first. Each drop
-    is told in the audit; entries, payments, seals and the keys of webhooks stay for ever.
+    A month is dropped when its webhooks are settled, its notifications numbered, its audit log sealed and proved, no
+    row of it is missing, and no open payment, dead letter or case has rows in it; in each table the oldest first. Each
+    drop is recorded in the audit log. Entries, payments, seals and the ids of webhooks are never dropped.
     """
     if (before is None) == (keep_months is None):
         raise click.UsageError("say --before or --keep-months")
@@ -73,12 +73,12 @@ def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: boo
         _print(planned, is_dry_run=True, as_json=False)
         if all(each.why for each in planned):
             return
-        confirm("", "Drop them? They cannot be got back.")
+        confirm("", "Drop them? This cannot be undone.")
     _print(drop_before(owner_url, moment, operator(), dry_run), is_dry_run=dry_run, as_json=as_json)
 
 
 def _months_ago(months: int) -> datetime.datetime:
-    """Return the beginning of the month, in UTC, that lies so many months before this one."""
+    """Return the start of the month, in UTC, that is `months` before this one."""
     today = datetime.datetime.now(datetime.UTC)
     years, month = divmod(today.year * 12 + today.month - 1 - months, 12)
     return datetime.datetime(max(years, 1), month + 1, 1, tzinfo=datetime.UTC)

@@ -1,4 +1,4 @@
-"""`sluice process`: one process type, for containers and other supervisors."""
+"""`sluice process`: runs one process type, for containers and other supervisors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from app.local.processes import BROKER, REDIS, Ports, Process, list_processes, r
 from app.runtime.settings import Settings
 
 
-@click.command("process", short_help="Becomes one process of a stack, for containers.")
+@click.command("process", short_help="Run one process type, for containers.")
 @click.argument("name")
 def command(name: str) -> None:
-    """Become the process NAME, configured by the environment alone: for containers and other supervisors.
+    """Run the process type NAME, configured only by the environment, for containers and other supervisors.
 
     NAME is web, sockets, worker-settle, worker-provider, beat, flower or sandbox. It stays in the foreground and
-    keeps this process's id, so that signals reach it.
+    keeps this process's id, so that it receives signals.
     """
     settings = Settings.from_environment({**os.environ, "SLUICE_PROCESS": name})
     ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
@@ -33,7 +33,7 @@ def command(name: str) -> None:
 
 
 def _check(process: Process, settings: Settings) -> None:
-    """Say at once what is missing: a server that only answers 500 or a worker in a crash loop would say it late."""
+    """Raise an error for missing settings now: a worker in a crash loop would show them later."""
     if process.login:
         settings.required("database_url")
     for group in process.needs:
@@ -46,7 +46,7 @@ def _check(process: Process, settings: Settings) -> None:
 
 
 def _share_metrics(process: Process, settings: Settings) -> None:
-    """Give a process type of several processes the empty folder in which they add up their numbers."""
+    """Create the empty folder in which several processes of one type share their metrics."""
     folder = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or settings.home / "metrics" / process.name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in folder.glob("*.db"):

@@ -14,7 +14,7 @@ from app.services.tenants.key_rotation import rotate_encryption
 
 @click.group("secrets")
 def command() -> None:
-    """Make and change the keys that provider secrets are encrypted with."""
+    """Create and rotate the keys that encrypt provider secrets."""
 
 
 @command.command("new-key")
@@ -29,15 +29,14 @@ def new_key(as_json: bool) -> None:
 
 
 @command.command("rotate-key")
-@click.option("--anyway", is_flag=True, help="Also where a running process lacks the first key.")
+@click.option("--anyway", is_flag=True, help="Even if a running process lacks the first key.")
 @json_option
 def rotate_key(anyway: bool, as_json: bool) -> None:
     """Re-encrypt every stored secret with the first key of SLUICE_ENCRYPTION_KEYS.
 
-    Put the new key first, keep the old one behind it and restart every process; then run this. A running process that
-    lacks the new key could read no secret afterwards: then nothing is done, and it is named. What no key decrypts is
-    named as well, and everything else is re-encrypted. The old key may be dropped once this has named nothing; keep it
-    with the backups that were made before.
+    First put the new key before the old one and restart every process. If a running process lacks the new key, which
+    could not read any secret afterwards, its name is printed and nothing is changed. Secrets that no key decrypts are
+    listed, and all others re-encrypted. Once none are listed, remove the old key, but keep it with earlier backups.
     """
     with open_runtime() as runtime:
         if not anyway and (lacking := process_keys.find_lacking(runtime)):
@@ -53,4 +52,4 @@ def rotate_key(anyway: bool, as_json: bool) -> None:
         print_json({"secrets": secrets})
         return
     click.echo(f"{secrets} secrets are encrypted with the first key.")
-    click.echo("The other keys may be dropped from every process; keep them with the backups that were made before.")
+    click.echo("The other keys may be removed from every process; keep them with earlier backups.")

@@ -9,7 +9,7 @@ import click
 from app.runtime.settings import Settings
 
 
-@click.command("up", short_help="Starts everything on this machine.")
+@click.command("up", short_help="Start everything on this machine.")
 def command() -> None:
     """Start everything on this machine and stay in the foreground."""
     from app.local.bootstrap import prepare

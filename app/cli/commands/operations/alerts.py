@@ -28,5 +28,5 @@ def list_all(tenant: str | None, kind: str | None, limit: int, as_json: bool) ->
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         rows = queries.list_alerts(runtime, Wanted(limit, tenant_id, kind=kind))
-    columns = {"at": "At", "severity": "Severity", "kind": "Kind", "message": "What", "detail": "Detail"}
+    columns = {"at": "At", "severity": "Severity", "kind": "Kind", "message": "Message", "detail": "Detail"}
     print_rows(rows, columns, as_json=as_json, empty="No alarms.")

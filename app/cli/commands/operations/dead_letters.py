@@ -41,7 +41,7 @@ _ALL = _COLUMNS | {
     "history": "History",
 }
 _AGE = Duration(10 * 365 * 86_400)
-# Effects shown in full before a question about many; more than a screen is not read.
+# Effects listed before a question about many dead letters: about a screen.
 _EFFECTS_SHOWN = 20
 
 _filter_option = click.option(
@@ -51,12 +51,12 @@ _filter_option = click.option(
     metavar="NAME=VALUE",
     help="reason=, kind=, provider=, payment= or older-than= (90s, 15m, 24h, 7d); repeatable.",
 )
-_dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what it would do at this moment.")
+_dry_run_option = click.option("--dry-run", is_flag=True, help="Only print the present effect.")
 
 
 @click.group("dead-letters")
 def command() -> None:
-    """Show work that a person must look at, and carries out what the person decides."""
+    """Show, redrive, accept or reject dead letters: work that needs a person."""
 
 
 @command.command("list")
@@ -101,17 +101,17 @@ def redrive_some(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Make the work of dead letters due again: those named, or with --filter all open ones that fit.
+    """Redrive dead letters: those named, or with --filter all open ones that match.
 
-    A webhook is settled anew, judged as when it was received; a provider call is made anew. Doing it twice does no
-    harm. Many come due at a limited pace. Show the effect and ask first with --filter, which shows the count too,
-    and where a named one moves money.
+    A webhook is settled again, with the time of its receipt; a provider call is repeated. Redriving twice is harmless.
+    Many become due at a limited rate. With --filter, and where a named one moves money, the effect is shown and
+    confirmation is asked for.
     """
     if bool(dead_letter_ids) == bool(words):
-        raise click.UsageError("name dead letters, or say with --filter which ones")
+        raise click.UsageError("name dead letters, or select them with --filter")
     with open_runtime() as runtime:
         if dead_letter_ids:
-            named = _Named(runtime, find_tenant(runtime, tenant) if tenant else None, dead_letter_ids)
+            named = _NamedDeadLetters(runtime, find_tenant(runtime, tenant) if tenant else None, dead_letter_ids)
             if not dry_run and not yes:
                 _confirm_named(named.redrive(is_dry_run=True))
             effects = named.redrive(is_dry_run=dry_run, reason=reason)
@@ -120,15 +120,15 @@ def redrive_some(
             filters = _read(runtime, tenant, words, "open")
             count = dead_letters.count_dead_letters(runtime.database, filters)
             if not as_json:
-                click.echo(f"{count} open dead letters fit; {min(count, limit)} of them are taken.")
+                click.echo(f"{count} open dead letters match; {min(count, limit)} of them are redriven.")
             if count and not dry_run and not yes:
                 _confirm_effects(redrive.redrive_many(runtime, filters, limit, operator(), is_dry_run=True))
             effects = redrive.redrive_many(runtime, filters, limit, operator(), dry_run, reason)
     _print_effects([_row(one) for one in effects], count, dry_run, as_json)
 
 
-class _Named:
-    """Dead letters that the operator has named; all of them must be the wanted tenant's."""
+class _NamedDeadLetters:
+    """Dead letters that the operator has named; all must belong to the wanted tenant."""
 
     def __init__(self, runtime: Runtime, tenant_id: uuid.UUID | None, ids: tuple[uuid.UUID, ...]) -> None:
         self.runtime = runtime
@@ -142,7 +142,7 @@ class _Named:
 
 
 def _confirm_named(effects: list[redrive.Effect]) -> None:
-    # Only a webhook can move money. A provider call is repeated with its first idempotency key and has no such effect.
+    # Only a webhook can move money: a provider call is repeated with the same idempotency key.
     if any(effect.moves_money for effect in effects):
         _confirm_effects(effects)
 
@@ -161,7 +161,7 @@ def _confirm_effects(effects: list[redrive.Effect]) -> None:
 @reason_option
 @json_option
 def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Credit the money in a dead letter, as it was received. Show the effect and ask first."""
+    """Credit the money in a dead letter, as it was received. Shows the effect and asks for confirmation."""
     _decide(resolve.accept, "Accept it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
@@ -172,7 +172,7 @@ def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | No
 @reason_option
 @json_option
 def reject(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Close a dead letter without a credit. Show the effect and ask first."""
+    """Close a dead letter without a credit. Shows the effect and asks for confirmation."""
     _decide(resolve.reject, "Reject it?", dead_letter_id, dry_run, yes, reason, as_json)
 
 
@@ -195,7 +195,7 @@ def _decide(
 
 
 def _summarize(found: dict[str, Any]) -> str:
-    """Return in one line what a person decides about."""
+    """Return a dead letter in one line."""
     parts = [found["reason"]]
     if found["amount"] is not None:
         parts.append(f"{found['amount']} {found['currency']}")
@@ -205,7 +205,7 @@ def _summarize(found: dict[str, Any]) -> str:
 
 
 def _tenant_of(runtime: Runtime, dead_letter_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> uuid.UUID:
-    """Return whose dead letter it is. Raise RequestRejected (404) where it is none of `tenant_id`'s."""
+    """Return the dead letter's tenant. Raise RequestRejected (404) where that is not `tenant_id`."""
     return uuid.UUID(dead_letters.read_dead_letter(runtime.database, tenant_id, dead_letter_id)["tenant_id"])
 
 
@@ -229,7 +229,7 @@ def _print_effect(dead_letter_id: uuid.UUID, effect: str, is_dry_run: bool, as_j
 
 
 def _read(runtime: Runtime, tenant: str | None, words: tuple[str, ...], state: str) -> Filters:
-    """Return the filters that `NAME=VALUE` words name. Raise click.UsageError."""
+    """Return the filters of `NAME=VALUE` words. Raise click.UsageError."""
     values: dict[str, Any] = {"tenant_id": find_tenant(runtime, tenant) if tenant else None, "state": state}
     for word in words:
         name, equals, value = word.partition("=")

@@ -20,7 +20,7 @@ from app.services.tenants.tenants import find_tenant
 
 @click.group("payments")
 def command() -> None:
-    """Show payments."""
+    """List, show and explain payments."""
 
 
 command.add_command(explain)
@@ -65,7 +65,7 @@ def list_all(
 @click.argument("payment_id", metavar="ID", type=click.UUID)
 @json_option
 def show(payment_id: uuid.UUID, as_json: bool) -> None:
-    """Show a payment and everything that happened to it."""
+    """Show a payment and its timeline."""
     with open_runtime() as runtime:
         story = queries.show_payment(runtime, payment_id)
     if as_json:

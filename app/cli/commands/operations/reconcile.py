@@ -15,21 +15,21 @@ from app.core.errors import ProviderCallFailed, ProviderUnusable
 from app.services.operators import reconciliation
 from app.services.operators.reconciliation import Report
 
-# Neither equal nor different: the provider's list could not be read to its end.
+# The exit code if the provider's list could not be read to its end.
 EXIT_NOT_COMPARED = 3
 
 
-@click.command("reconcile")
+@click.command("reconcile", short_help="Compare payments with the provider's list.")
 @click.option("--provider", "provider_id", type=click.UUID, required=True, help="The provider's id.")
-@click.option("--from", "start", type=Moment(), required=True, help="Payments created from here on.")
-@click.option("--to", "end", type=Moment(), help="To before here; now without it.")
+@click.option("--from", "start", type=Moment(), required=True, help="Payments created from this time on.")
+@click.option("--to", "end", type=Moment(), help="Payments created before this time; now without it.")
 @json_option
 def command(provider_id: uuid.UUID, start: datetime.datetime, end: datetime.datetime | None, as_json: bool) -> None:
-    """Compare a period with the provider's list and open a case for each difference: exit 0 if there is none, else 1.
+    """Compare payments with the provider's list and open a case for each difference; exit 0 if there is none, else 1.
 
-    An open payment is settled by what the list says, as by a poll. All other differences move no money and wait as
-    dead letters of kind `reconciliation`. Differences whose case a person has closed are not told again. Exit 3 means
-    that the list could not be read.
+    An open payment is settled by its state in the list, as by a poll. Other differences move no money and become
+    dead letters of kind `reconciliation`. Differences whose case a person has closed are not reported again. Exit 3
+    means that the list could not be read.
     """
     end = end or datetime.datetime.now(datetime.UTC)
     if start >= end:

@@ -19,24 +19,30 @@ from app.services.tenants.tenants import find_tenant
 from app.services.verification import ProofReport
 from app.services.verification.checks import Violation
 
-# Of each broken invariant this many rows are printed; --json has more.
+# Rows printed of each broken invariant; --json has more.
 ROWS_PRINTED = 10
 
 _HEADS = "the chain of seals continues from the head that was kept outside the database"
 
 
-@click.command("verify")
-@click.option("--full", is_flag=True, help="Read every row again, however many there are.")
+@click.command("verify", short_help="Verify the ledger and the audit log.")
+@click.option("--full", is_flag=True, help="Read every row again.")
 @tenant_option()
-@click.option("--check-head", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Heads kept earlier.")
-@click.option("--write-head", type=click.Path(dir_okay=False, path_type=Path), help="Keep the heads of the seals here.")
+@click.option(
+    "--check-head",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of seal heads written earlier.",
+)
+@click.option(
+    "--write-head", type=click.Path(dir_okay=False, path_type=Path), help="Write the seal heads to this file."
+)
 @json_option
 def command(full: bool, tenant: str | None, check_head: Path | None, write_head: Path | None, as_json: bool) -> None:
-    """Prove the books while the system runs: exit 0 if they hold, else 1 and each broken invariant.
+    """Verify the ledger and the audit log while the system runs; exit 0 if every invariant holds, else 1.
 
-    Small books are read whole. Large ones are read on from what the last proof has found in order; --full reads them
-    from their beginning. Open cases, dead letters and work in flight are no faults. A file of heads, kept where who can
-    change the database cannot, shows also whether the end of the audit was cut off or written anew.
+    Few rows are all read. Of many, those since the last successful proof are read; --full reads all. Open cases, dead
+    letters and work in flight are no violations. A file of heads, kept out of reach of whoever can change the database,
+    also shows whether the end of the audit log was cut off or rewritten.
     """
     with open_runtime() as runtime:
         report = _prove(runtime, full, tenant)
@@ -79,7 +85,7 @@ def _check_heads(runtime: Runtime, report: ProofReport, path: Path) -> None:
 
 
 def _write_heads(runtime: Runtime, report: ProofReport, path: Path) -> None:
-    # What contradicts a head that was kept is as broken as if it had been asked for.
+    # A contradiction to heads already in the file is a violation, as with --check-head.
     heads = seal_heads.read_heads(runtime.database, report.tenant_id)
     try:
         _add_broken(report, seal_heads.write_heads(runtime.database, path, heads))

@@ -38,7 +38,7 @@ _REFUSED = {
 
 @click.group("webhooks")
 def command() -> None:
-    """Show what providers sent, and let it be settled again."""
+    """List and show webhooks, and replay them."""
 
 
 @command.command("list")
@@ -46,7 +46,7 @@ def command() -> None:
 @click.option("--payment", "payment_id", type=click.UUID, help="Of one payment.")
 @click.option("--provider", "provider_id", type=click.UUID, help="Of one provider.")
 @click.option("--status", type=click.Choice(["pending", "processed", "failed"]))
-@click.option("--refused", is_flag=True, help="Deliveries that were refused, of which the newest are kept.")
+@click.option("--refused", is_flag=True, help="Refused deliveries; only the newest are kept.")
 @limit_option
 @json_option
 def list_all(
@@ -74,7 +74,7 @@ def list_all(
 def show(webhook_id: uuid.UUID, as_json: bool) -> None:
     """Show a webhook with its headers and its bytes, exactly as it was sent.
 
-    In JSON the bytes are `body`, and `body_base64` as well, since they need not be text.
+    In JSON the bytes are `body` (null unless UTF-8) and `body_base64`.
     """
     with open_runtime() as runtime:
         webhook = queries.show_webhook(runtime, webhook_id)
@@ -111,14 +111,14 @@ def _print_webhook(webhook: dict[str, Any], body: bytes) -> None:
 
 @command.command("replay")
 @click.argument("webhook_id", metavar="ID", type=click.UUID)
-@click.option("--dry-run", is_flag=True, help="Only say what it would do at this moment.")
+@click.option("--dry-run", is_flag=True, help="Only print the present effect.")
 @yes_option
 @reason_option
 @json_option
 def replay(webhook_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Let a webhook be settled once more, whatever became of it; its money is credited once all the same.
+    """Settle a webhook once more, whatever its status; its money is still credited only once.
 
-    Show the effect and ask first where it moves money.
+    Where that moves money, the effect is shown and confirmation is asked for.
     """
     with open_runtime() as runtime:
         tenant_id = queries.show_webhook(runtime, webhook_id)["tenant_id"]

@@ -17,7 +17,7 @@ from models.tables.access import ROLES
 
 @click.group("keys")
 def command() -> None:
-    """Make, revoke and list secret keys."""
+    """Create, revoke and list secret keys."""
 
 
 @command.command("create")
@@ -30,11 +30,13 @@ def command() -> None:
     help="What the key may do. Use `shop` for a backend: deposits, client tokens and reads, no decision about held"
     " money. `operator` also accepts, rejects and redrives; `read` only reads; `admin` may do everything.",
 )
-@click.option("--label", default="", help="What it is for, up to 200 characters.")
-@click.option("--expires", type=End(), help="When it ends: 90d, 2027-01-31 or 2027-01-31T12:00:00Z; never without.")
+@click.option("--label", default="", help="Its purpose, up to 200 characters.")
+@click.option(
+    "--expires", type=End(), help="Expiry: 90d, 2027-01-31 or 2027-01-31T12:00:00Z; without it the key never expires."
+)
 @json_option
 def create(tenant: str, role: str, label: str, expires: datetime.datetime | None, as_json: bool) -> None:
-    """Make a secret key and print it, this one time."""
+    """Create a secret key and print it, only this time."""
     if len(label) > 200:
         raise click.BadParameter("has more than 200 characters", param_hint="--label")
     with open_runtime() as runtime:
@@ -59,7 +61,7 @@ def create(tenant: str, role: str, label: str, expires: datetime.datetime | None
 @reason_option
 @json_option
 def revoke(key_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Revoke a key, and with it every token that was made with it; ask first at a terminal."""
+    """Revoke a key and every token made with it. Asks for confirmation at a terminal."""
     if not yes:
         effect = f"Key {key_id} and every token made with it are refused within a second. This cannot be undone."
         confirm_at_terminal(effect, "Revoke it?")

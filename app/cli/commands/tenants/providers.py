@@ -20,7 +20,7 @@ from app.services.tenants.provider_changes import ATTEMPTS_MAX, CALLS_MAX, Provi
 from app.services.tenants.providers import NewProvider
 from app.services.tenants.tenants import find_tenant
 
-OVERLAP_SECONDS_MAX = 365 * 86_400  # An old secret that lives longer than a year was not rotated.
+OVERLAP_SECONDS_MAX = 365 * 86_400  # A longer overlap would mean that the secret was not rotated.
 KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"
 
 _COLUMNS = {
@@ -37,9 +37,9 @@ _COLUMNS = {
 }
 
 
-@click.group("providers", short_help="Makes, lists, changes, disables and enables providers.")
+@click.group("providers", short_help="Create, list, change, disable and enable providers.")
 def command() -> None:
-    """Make, list, change, disables and enables providers, and rotate their webhook secrets."""
+    """Create, list, change, disable and enable providers, and rotate their webhook secrets."""
 
 
 @command.command("create")
@@ -79,7 +79,7 @@ def create(
     is_default: bool,
     as_json: bool,
 ) -> None:
-    """Make the provider NAME for a tenant and print its webhook secret, this one time.
+    """Create the provider NAME for a tenant and print its webhook secret, only this time.
 
     A tenant's first provider becomes its default. Our key at the provider is never an argument: other users of the
     machine can read those.
@@ -156,8 +156,8 @@ def list_all(tenant: str | None, as_json: bool) -> None:
 @click.option("--allow-any-ip", is_flag=True, help="Webhooks may come from any address.")
 @click.option("--currency", "currencies", multiple=True, help="The only currencies it takes; repeatable.")
 @click.option("--all-currencies", is_flag=True, help="It takes every currency.")
-@click.option("--calls", type=click.IntRange(1, CALLS_MAX), help="How many calls it gets at once.")
-@click.option("--attempts", type=click.IntRange(1, ATTEMPTS_MAX), help="Failed calls before a person is needed.")
+@click.option("--calls", type=click.IntRange(1, CALLS_MAX), help="Maximum of concurrent calls.")
+@click.option("--attempts", type=click.IntRange(1, ATTEMPTS_MAX), help="Failed calls before a dead letter.")
 @click.option("--default", "is_default", is_flag=True, help="Deposits that name no provider go here.")
 @json_option
 def update(
@@ -175,9 +175,10 @@ def update(
     is_default: bool,
     as_json: bool,
 ) -> None:
-    """Change a provider, from its next call on: what is not named stays as it is.
+    """Change a provider from its next call on; options not given keep their value.
 
-    After a refusal of our key or configuration: change it here, then redrive the dead letters of kind provider_call.
+    After the provider refused our key or configuration, change it here, then redrive the dead letters of kind
+    provider_call.
     """
     api_key = (
         _read_api_key(api_key_file) if api_key_file or asks_key or os.environ.get(KEY_VARIABLE, "").strip() else None
@@ -217,19 +218,23 @@ def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[st
 @command.command("rotate-secret")
 @click.argument("provider_id", metavar="ID", type=click.UUID)
 @click.option(
-    "--overlap", type=Duration(OVERLAP_SECONDS_MAX), default="24h", show_default=True, help="How long old ones hold."
+    "--overlap",
+    type=Duration(OVERLAP_SECONDS_MAX),
+    default="24h",
+    show_default=True,
+    help="How long old secrets remain valid.",
 )
 @click.option(
     "--webhook-secret-file", type=click.File(), help="File with the secret or whpk_ key that the provider gave."
 )
 @json_option
 def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | None, as_json: bool) -> None:
-    """Add a webhook secret, by default a new one, and print it, this one time; the old ones hold for the overlap."""
+    """Add a webhook secret, by default a new one, and print it, only this time; old ones stay valid for the overlap."""
     given = _read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
     with open_runtime() as runtime:
         secret = providers.rotate_secret(runtime, provider_id, overlap, operator(), given)
     row = {"id": provider_id, "overlap_seconds": overlap, "webhook_secret": secret}
-    labels = {"id": "Id", "overlap_seconds": "Old ones hold (s)", "webhook_secret": "Webhook secret"}
+    labels = {"id": "Id", "overlap_seconds": "Old ones valid (s)", "webhook_secret": "Webhook secret"}
     print_object(row, labels, as_json=as_json)
     click.echo("Give the provider the new secret: it is not shown again.", err=True)
 
@@ -240,9 +245,9 @@ def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | 
 @reason_option
 @json_option
 def disable(provider_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Stop new deposits with a provider; payments under way still end, and its webhooks are still taken.
+    """Stop new deposits with a provider; open payments are still completed, and its webhooks still accepted.
 
-    Ask first at a terminal.
+    Asks for confirmation at a terminal.
     """
     if not yes:
         effect = f"Provider {provider_id} takes no new deposits until it is enabled again."

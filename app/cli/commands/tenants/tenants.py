@@ -27,13 +27,13 @@ _LABELS = {
 
 @click.group("tenants")
 def command() -> None:
-    """Make, list and changes tenants, and set their policy."""
+    """Create, list and change tenants, and set their policy."""
 
 
 @command.command("create")
 @click.argument("name")
 @click.option("--origin", "origins", multiple=True, help="An allowed origin, https://shop.example; repeatable.")
-@click.option("--success-url", type=WebAddress(), help="Where users return to if a deposit names no URL.")
+@click.option("--success-url", type=WebAddress(), help="Return URL of users if a deposit names none.")
 @click.option("--failure-url", type=WebAddress(), help="The same after a failure.")
 @click.option(
     "--requests-per-second",
@@ -55,7 +55,7 @@ def create(
     amount_minor_max: int | None,
     as_json: bool,
 ) -> None:
-    """Make a tenant; it needs a key and a provider before it can take deposits."""
+    """Create a tenant; it needs a key and a provider before it can take deposits."""
     limit = None if unlimited else requests_per_second
     new = NewTenant(name, origins, success_url, failure_url, limit, amount_minor_max)
     with open_runtime() as runtime:
@@ -68,7 +68,7 @@ def create(
 @click.option("--name", help="Another name.")
 @click.option("--origin", "origins", multiple=True, help="The only allowed origins, https://shop.example; repeatable.")
 @click.option("--no-origins", is_flag=True, help="No origin is allowed.")
-@click.option("--success-url", type=WebAddress(), help="Where users return to if a deposit names no URL.")
+@click.option("--success-url", type=WebAddress(), help="Return URL of users if a deposit names none.")
 @click.option("--no-success-url", is_flag=True, help="Users return nowhere unless a deposit names a URL.")
 @click.option("--failure-url", type=WebAddress(), help="The same after a failure.")
 @click.option("--no-failure-url", is_flag=True, help="The same after a failure.")
@@ -90,9 +90,9 @@ def update(
     amount_minor_max: int | None,
     as_json: bool,
 ) -> None:
-    """Change the tenant NAME (or id): what is not named stays as it is. It counts within a second.
+    """Change the tenant NAME (or id); options not given keep their value. Takes effect within a second.
 
-    What happens to late or other money is set by `sluice tenants policy`.
+    The policy for late or other amounts is set by `sluice tenants policy`.
     """
     if (origins and no_origins) or (success_url and no_success_url) or (failure_url and no_failure_url):
         raise click.UsageError("an option and its --no- form contradict each other")
@@ -132,21 +132,23 @@ def list_all(as_json: bool) -> None:
 
 @command.command("policy")
 @click.argument("tenant", metavar="NAME")
-@click.option("--tolerance", "tolerance_percent", metavar="PERCENT", help="Other amounts within it are credited.")
-@click.option("--late", "late_policy", type=click.Choice(["credit", "hold", "reject"]), help="Money after the end.")
-@click.option("--over", "over_policy", type=click.Choice(["credit", "hold", "reject"]), help="More than asked.")
+@click.option("--tolerance", "tolerance_percent", metavar="PERCENT", help="Credit other amounts within this tolerance.")
+@click.option(
+    "--late", "late_policy", type=click.Choice(["credit", "hold", "reject"]), help="Money for an ended payment."
+)
+@click.option("--over", "over_policy", type=click.Choice(["credit", "hold", "reject"]), help="More than requested.")
 @click.option("--negative", "negative_policy", type=click.Choice(["allow", "hold"]), help="Reversals of spent money.")
 @click.option("--payment-seconds", type=Duration(30 * 86_400), help="Time to pay, such as 30m.")
-@click.option("--monitoring-seconds", type=Duration(365 * 86_400), help="How long after that the provider is asked.")
+@click.option("--monitoring-seconds", type=Duration(365 * 86_400), help="How long after that the provider is polled.")
 @click.option(
     "--id-fields",
     metavar="NAMES",
-    help="Fields whose values are ids even where they look like card numbers: metadata keys, user_id,"
+    help="Fields whose values are ids even if they have the form of card numbers: metadata keys, user_id,"
     " Idempotency-Key; divided by commas. An empty text names none.",
 )
 @json_option
 def policy(tenant: str, as_json: bool, **changes: Any) -> None:
-    """Show a tenant's policy for what does not go as asked, or change it for every decision from now on."""
+    """Show a tenant's policy for exceptions, or change it for all later decisions."""
     given = {name: value for name, value in changes.items() if value is not None}
     if "tolerance_percent" in given:
         try:
