@@ -2,7 +2,8 @@
 
 Scopes: `postgres`, `valkey`, `servers` and `front` (a web process and a sandbox) live for the session; `stack`
 (processes, started when asked) for a module; `databases`, `runtime` and `tenant` for one test, as do `shop`, `api` and
-`engine`, which are on `front`. A test that needs another life opens its own with `servers.open_databases()`.
+`engine`, which are on `front`. `feed` and `live` are on `live_stack`, the sockets process of a module.
+A test that needs another life opens its own with `servers.open_databases()`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from collections.abc import Iterator
 import pytest
 
 from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
+from app.local.spawn import find_free_ports
 from app.runtime.logs import configure_logging
 from app.runtime.runtime import Runtime
-from testbed.servers import NO_SYNC, Databases, Servers
+from testbed.servers import NO_SYNC, Databases, Servers, open_servers
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
+from testbed.waiting import wait_until
 from tests.support.api import Api
 from tests.support.engine import Engine
+from tests.support.live_clients import LiveClients
+from tests.support.notification_feed import NotificationFeed, make_feed
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +81,37 @@ def front(servers: Servers) -> Iterator[Stack]:
     with servers.open_databases() as opened, Stack.open(opened) as started:
         started.start("web", "sandbox")
         yield started
+
+
+@pytest.fixture(scope="module")
+def live_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Servers of the module's own, which its tests may stop and start."""
+    with open_servers(tmp_path_factory.mktemp("live"), NO_SYNC) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def live_stack(live_servers: Servers) -> Iterator[Stack]:
+    """A sockets process on `live_servers`, which tests may stop and start too; it hears hints."""
+    environment = {"SLUICE_METRICS_PORT": str(find_free_ports(1)[0])}
+    with live_servers.open_databases() as opened, Stack.open(opened, **environment) as started:
+        started.start("sockets")
+        wait_until(LiveClients(started).is_ready, "it hears hints")
+        yield started
+
+
+@pytest.fixture
+def live(live_stack: Stack) -> Iterator[LiveClients]:
+    """Live connections to `live_stack`, closed after the test."""
+    clients = LiveClients(live_stack)
+    yield clients
+    clients.close()
+
+
+@pytest.fixture
+def feed(live_stack: Stack) -> NotificationFeed:
+    """Notifications of a tenant of the test's own on `live_stack`."""
+    return make_feed(live_stack)
 
 
 @pytest.fixture

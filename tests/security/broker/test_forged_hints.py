@@ -12,12 +12,11 @@ import pytest
 import requests
 
 from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_hint
+from testbed.servers import Servers
+from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.integration.sockets import sockets_support
-from tests.integration.sockets.sockets_support import Shop, Stack
-
-# pytest looks for fixtures among a module's own names.
-stack, shop = sockets_support.stack, sockets_support.shop
+from tests.support.live_clients import LiveClients
+from tests.support.notification_feed import NotificationFeed, make_feed
 
 # Below the two seconds after which the counters would be compared: only a live subscription is as fast.
 PROMPT_SECONDS = 1.5
@@ -54,40 +53,46 @@ ODD: dict[str, Callable[[str], bytes | str]] = {
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("channel", [NOTIFICATIONS_CHANNEL, CHANGED_CHANNEL])
-def test_an_odd_item_is_ignored_and_the_next_frame_is_prompt(stack: Stack, shop: Shop, channel: str, kind: str) -> None:
-    client = stack.connect(shop.token())
+def test_an_odd_item_is_ignored_and_the_next_frame_is_prompt(
+    live_stack: Stack, live: LiveClients, feed: NotificationFeed, channel: str, kind: str
+) -> None:
+    client = live.connect(feed.token())
     assert client.read()["type"] == "hello"
-    for tenant in (shop.tenant_id.hex, str(shop.tenant_id)):
-        stack.runtime.redis.publish(channel, ODD[kind](tenant))
-    shop.notify("ann")
+    for tenant in (feed.tenant_id.hex, str(feed.tenant_id)):
+        live_stack.runtime.redis.publish(channel, ODD[kind](tenant))
+    feed.notify("ann")
     message = client.read(PROMPT_SECONDS)
     assert (message["id"], message["payment"]["user_id"], "amount" in message["payment"]) == (1, "ann", False)
-    assert requests.get(f"{stack.base}/health/ready", timeout=5).json()["status"] == "ok"
+    assert requests.get(f"{live_stack.sockets}/health/ready", timeout=5).json()["status"] == "ok"
 
 
 @pytest.mark.parametrize("number", [2, 1_000, 10**18 - 1])
-def test_a_number_that_was_never_given_hides_no_frame(stack: Stack, shop: Shop, number: int) -> None:
-    client = stack.connect(shop.token())
+def test_a_number_that_was_never_given_hides_no_frame(
+    live_stack: Stack, live: LiveClients, feed: NotificationFeed, number: int
+) -> None:
+    client = live.connect(feed.token())
     assert client.read()["type"] == "hello"
     for _ in range(5):
-        stack.runtime.redis.publish(*numbered_hint(shop.tenant_id, number))
-    shop.notify("ann")
-    shop.notify("ann", "ann")
+        live_stack.runtime.redis.publish(*numbered_hint(feed.tenant_id, number))
+    feed.notify("ann")
+    feed.notify("ann", "ann")
     assert client.ids(3, PROMPT_SECONDS) == [1, 2, 3]
-    assert stack.connect(shop.token(), 0).read() == {"type": "hello", "resumed": True, "last_id": 3}
+    assert live.connect(feed.token(), 0).read() == {"type": "hello", "resumed": True, "last_id": 3}
 
 
-def test_a_flood_of_forged_hints_delays_and_loses_nothing(stack: Stack, shop: Shop) -> None:
-    clients = [stack.connect(shop.token()), stack.connect(stack.make_shop().token())]
+def test_a_flood_of_forged_hints_delays_and_loses_nothing(
+    live_stack: Stack, live: LiveClients, feed: NotificationFeed
+) -> None:
+    clients = [live.connect(feed.token()), live.connect(make_feed(live_stack).token())]
     for client in clients:
         assert client.read()["type"] == "hello"
-    before, over = count_statements(stack), threading.Event()
+    before, over = count_statements(live_stack), threading.Event()
 
     def flood() -> None:
-        with stack.runtime.redis.pipeline(transaction=False) as pipe:
+        with live_stack.runtime.redis.pipeline(transaction=False) as pipe:
             while not over.is_set():
                 for number in range(200):
-                    pipe.publish(*numbered_hint(shop.tenant_id, 10**17 + number))
+                    pipe.publish(*numbered_hint(feed.tenant_id, 10**17 + number))
                     pipe.publish(NOTIFICATIONS_CHANNEL, b"\xff" * 50)
                 pipe.execute()
 
@@ -96,49 +101,51 @@ def test_a_flood_of_forged_hints_delays_and_loses_nothing(stack: Stack, shop: Sh
     started = time.monotonic()
     try:
         for number in range(1, 6):
-            shop.notify("ann")
+            feed.notify("ann")
             assert clients[0].ids(1) == [number]
-            assert requests.get(f"{stack.base}/health/live", timeout=5).status_code == 200
+            assert requests.get(f"{live_stack.sockets}/health/live", timeout=5).status_code == 200
     finally:
         over.set()
         flooding.join()
     # False hints cost ten queries a second; the counters and tokens are read about twice a second as ever.
-    assert count_statements(stack) - before < 60 * (time.monotonic() - started + 2)
+    assert count_statements(live_stack) - before < 60 * (time.monotonic() - started + 2)
 
 
-def count_statements(stack: Stack) -> int:
+def count_statements(live_stack: Stack) -> int:
     """Return how many transactions the database has committed."""
-    database = stack.runtime.database
+    database = live_stack.runtime.database
     with database.engine.connect() as connection:
         connection.exec_driver_sql("select pg_stat_clear_snapshot()")
         committed = connection.exec_driver_sql("select sum(xact_commit) from pg_stat_database").scalar()
     return int(committed or 0)
 
 
-def test_health_and_metrics_know_when_no_hints_come(stack: Stack, shop: Shop) -> None:
+def test_health_and_metrics_know_when_no_hints_come(
+    live_stack: Stack, live_servers: Servers, live: LiveClients
+) -> None:
     def up() -> bool:
-        text = requests.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=5).text
+        text = live.metrics()
         return 'sluice_subscription_up{listener="notifications"} 1.0' in text
 
     def degraded() -> bool:
-        body = requests.get(f"{stack.base}/health/ready", timeout=5).json()
+        body = requests.get(f"{live_stack.sockets}/health/ready", timeout=5).json()
         return bool(body["status"] == "degraded" and body["failing"] == ["redis"])
 
     wait_until(up, "the subscription is counted as up")
-    stack.valkey.kill()
+    live_servers.valkey.kill()
     try:
         wait_until(lambda: degraded() and not up(), "health and metrics say that no hints come")
     finally:
-        stack.valkey.start()
-    wait_until(lambda: stack.ready() and up(), "subscribed again")
+        live_servers.valkey.start()
+    wait_until(lambda: live.is_ready() and up(), "subscribed again")
 
 
-def test_rejected_hints_are_counted(stack: Stack, shop: Shop) -> None:
+def test_rejected_hints_are_counted(live_stack: Stack, live: LiveClients) -> None:
     def rejected() -> float:
-        text = requests.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=5).text
+        text = live.metrics()
         (line,) = [line for line in text.splitlines() if line.startswith("sluice_hints_rejected_total ")]
         return float(line.split()[1])
 
     before = rejected()
-    stack.runtime.redis.publish(NOTIFICATIONS_CHANNEL, "nonsense")
+    live_stack.runtime.redis.publish(NOTIFICATIONS_CHANNEL, "nonsense")
     wait_until(lambda: rejected() == before + 1, "counted")

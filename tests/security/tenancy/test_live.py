@@ -15,45 +15,45 @@ from app.services.access.callers import authenticate, create_ticket
 from app.services.records.notifications import last_number
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
-from tests.integration.sockets.clients import Client, Stream
 from tests.security.tenancy.victims import Victim, make_victim, tell
+from tests.support.live_clients import SocketClient, StreamClient
 
 WAYS = ("socket", "stream", "ticket")
 LARGEST_AFTER = "9" * 18
 
 
 @pytest.fixture(scope="module")
-def live(house: Stack) -> Iterator[Stack]:
-    """The house with its process for live connections."""
+def streaming(house: Stack) -> Iterator[Stack]:
+    """The web process's stack with its sockets process."""
     house.start("sockets")
     yield house
     house.stop("sockets")
 
 
 @pytest.fixture(scope="module")
-def victim(live: Stack) -> Victim:
+def victim(streaming: Stack) -> Victim:
     """A tenant whose user has events."""
-    return make_victim(live)
+    return make_victim(streaming)
 
 
-class Listener:
+class TappedConnection:
     """One live connection of either kind; it keeps every frame as text."""
 
-    def __init__(self, live: Stack, way: str, token: str, query: str, **headers: str) -> None:
+    def __init__(self, streaming: Stack, way: str, token: str, query: str, **headers: str) -> None:
         self.frames: list[str] = []
         if way == "socket":
-            url = f"{live.sockets.replace('http', 'ws', 1)}/ws{query}"
+            url = f"{streaming.sockets.replace('http', 'ws', 1)}/ws{query}"
             offered = ["sluice.v1", f"sluice.token.{token}"]
             sock = websocket.create_connection(url, timeout=10, subprotocols=offered, suppress_origin=True)
-            self.close, self._read = sock.shutdown, Client(sock).read
+            self.close, self._read = sock.shutdown, SocketClient(sock).read
             return
         if way == "stream":
             headers["Authorization"] = f"Bearer {token}"
         else:
-            query += ("&" if query else "?") + f"ticket={make_ticket(live, token)}"
-        answer = requests.get(f"{live.sockets}/api/stream{query}", headers=headers, stream=True, timeout=10)
+            query += ("&" if query else "?") + f"ticket={make_ticket(streaming, token)}"
+        answer = requests.get(f"{streaming.sockets}/api/stream{query}", headers=headers, stream=True, timeout=10)
         assert answer.status_code == 200, answer.text
-        stream = Stream(answer)
+        stream = StreamClient(answer)
         self.close, self._read = answer.close, lambda: json.loads(stream.read()["data"])
 
     def read_until(self, payment_id: object) -> None:
@@ -65,10 +65,10 @@ class Listener:
                 return
 
 
-def make_ticket(live: Stack, token: str) -> str:
-    caller = authenticate(live.runtime.database, token)
+def make_ticket(streaming: Stack, token: str) -> str:
+    caller = authenticate(streaming.runtime.database, token)
     assert caller is not None
-    return create_ticket(live.runtime, caller)[0]
+    return create_ticket(streaming.runtime, caller)[0]
 
 
 def queries(victim: Victim) -> list[str]:
@@ -87,13 +87,13 @@ def pay_own(shop: Shop, user_id: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def attacker(live: Stack) -> Shop:
+def attacker(streaming: Stack) -> Shop:
     """The hostile tenant."""
-    return live.make_shop()
+    return streaming.make_shop()
 
 
 @pytest.mark.parametrize("who", ["stranger", "namesake", "fellow user"])
-def test_no_frame_tells_of_another(live: Stack, victim: Victim, attacker: Shop, who: str) -> None:
+def test_no_frame_tells_of_another(streaming: Stack, victim: Victim, attacker: Shop, who: str) -> None:
     shop, user_id, hidden = {
         "stranger": (attacker, "mallory", victim.secrets),
         "namesake": (attacker, victim.user_id, victim.secrets),
@@ -106,7 +106,7 @@ def test_no_frame_tells_of_another(live: Stack, victim: Victim, attacker: Shop, 
             # All of them are more connections than one token may have.
             token = shop.token(user_id)
             for query in queries(victim):
-                listener = Listener(live, way, token, query)
+                listener = TappedConnection(streaming, way, token, query)
                 opened.callback(listener.close)
                 listeners.append(listener)
         paid = victim.pay()
@@ -119,10 +119,10 @@ def test_no_frame_tells_of_another(live: Stack, victim: Victim, attacker: Shop, 
         assert {json.loads(frame)["payment"]["user_id"] for frame in listener.frames[1:]} == {user_id}
 
 
-def test_the_victim_hears_what_the_strangers_do_not(live: Stack, victim: Victim) -> None:
+def test_the_victim_hears_what_the_strangers_do_not(streaming: Stack, victim: Victim) -> None:
     token = victim.shop.token(victim.user_id)
     with contextlib.ExitStack() as opened:
-        listeners = [Listener(live, way, token, "?after=0") for way in WAYS]
+        listeners = [TappedConnection(streaming, way, token, "?after=0") for way in WAYS]
         for listener in listeners:
             opened.callback(listener.close)
         paid = victim.pay()
@@ -134,15 +134,17 @@ def test_the_victim_hears_what_the_strangers_do_not(live: Stack, victim: Victim)
         assert f"declined: {victim.canary}" in said
 
 
-def ask_stream(live: Stack, query: str = "", **headers: str) -> requests.Response:
-    return requests.get(f"{live.sockets}/api/stream{query}", headers=headers, stream=True, timeout=10)
+def ask_stream(streaming: Stack, query: str = "", **headers: str) -> requests.Response:
+    return requests.get(f"{streaming.sockets}/api/stream{query}", headers=headers, stream=True, timeout=10)
 
 
-def test_a_strangers_token_is_not_helped_by_the_victims_ticket(live: Stack, victim: Victim, attacker: Shop) -> None:
-    ticket = make_ticket(live, victim.shop.token(victim.user_id))
-    answer = ask_stream(live, f"?after=0&ticket={ticket}", Authorization=f"Bearer {attacker.token('mallory')}")
+def test_a_strangers_token_is_not_helped_by_the_victims_ticket(
+    streaming: Stack, victim: Victim, attacker: Shop
+) -> None:
+    ticket = make_ticket(streaming, victim.shop.token(victim.user_id))
+    answer = ask_stream(streaming, f"?after=0&ticket={ticket}", Authorization=f"Bearer {attacker.token('mallory')}")
     with contextlib.closing(answer):
-        stream = Stream(answer)
+        stream = StreamClient(answer)
         assert stream.read()["event"] == "hello"
         marker = pay_own(attacker, "mallory")
         frame = stream.read()
@@ -150,47 +152,47 @@ def test_a_strangers_token_is_not_helped_by_the_victims_ticket(live: Stack, vict
             assert json.loads(frame["data"])["payment"]["user_id"] == "mallory"
             frame = stream.read()
     # It was not even looked at: the victim can still use it, once.
-    with contextlib.closing(ask_stream(live, f"?ticket={ticket}")) as good:
+    with contextlib.closing(ask_stream(streaming, f"?ticket={ticket}")) as good:
         assert good.status_code == 200
-    assert ask_stream(live, f"?ticket={ticket}").status_code == 401
+    assert ask_stream(streaming, f"?ticket={ticket}").status_code == 401
 
 
-def test_what_is_put_together_from_two_credentials_is_none(live: Stack, victim: Victim, attacker: Shop) -> None:
+def test_what_is_put_together_from_two_credentials_is_none(streaming: Stack, victim: Victim, attacker: Shop) -> None:
     theirs, own = victim.shop.token(victim.user_id), attacker.token("mallory")
     mixed = [f"{theirs.split('.')[0]}.{own.split('.')[1]}", f"{own.split('.')[0]}.{theirs.split('.')[1]}"]
-    tickets = [make_ticket(live, theirs), make_ticket(live, own)]
+    tickets = [make_ticket(streaming, theirs), make_ticket(streaming, own)]
     mixed_tickets = [tickets[0][:20] + tickets[1][20:], tickets[0][:-1], tickets[0] + tickets[1]]
-    answers = [ask_stream(live, Authorization=f"Bearer {token}") for token in mixed]
-    answers += [ask_stream(live, f"?ticket={ticket}") for ticket in mixed_tickets]
+    answers = [ask_stream(streaming, Authorization=f"Bearer {token}") for token in mixed]
+    answers += [ask_stream(streaming, f"?ticket={ticket}") for ticket in mixed_tickets]
     for answer in answers:
         assert answer.status_code == 401
         assert not [text for text in victim.secrets if text in answer.text + str(answer.headers)]
     for token in mixed:
         with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-            Listener(live, "socket", token, "?after=0")
+            TappedConnection(streaming, "socket", token, "?after=0")
         assert refused.value.status_code == 401
     # Two good ones in one handshake name nobody.
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-        Listener(live, "socket", f"{theirs}, sluice.token.{own}", "?after=0")
+        TappedConnection(streaming, "socket", f"{theirs}, sluice.token.{own}", "?after=0")
     assert refused.value.status_code == 401
 
 
-def test_a_page_of_the_attackers_cannot_use_the_victims_token(live: Stack, victim: Victim) -> None:
-    elsewhere = live.make_shop(allowed_origins=("https://attacker.example",))
+def test_a_page_of_the_attackers_cannot_use_the_victims_token(streaming: Stack, victim: Victim) -> None:
+    elsewhere = streaming.make_shop(allowed_origins=("https://attacker.example",))
     origins = {"Origin": "https://attacker.example"}
     token = victim.shop.token(victim.user_id)
-    refused = ask_stream(live, "?after=0", Authorization=f"Bearer {token}", **origins)
+    refused = ask_stream(streaming, "?after=0", Authorization=f"Bearer {token}", **origins)
     assert refused.status_code == 403
     assert "Access-Control-Allow-Origin" not in refused.headers
-    allowed = ask_stream(live, "?after=0", Authorization=f"Bearer {elsewhere.token('eve')}", **origins)
+    allowed = ask_stream(streaming, "?after=0", Authorization=f"Bearer {elsewhere.token('eve')}", **origins)
     with contextlib.closing(allowed):
         assert allowed.status_code == 200
-    with contextlib.closing(ask_stream(live, Authorization=f"Bearer {token}", Origin=ORIGIN)) as own:
+    with contextlib.closing(ask_stream(streaming, Authorization=f"Bearer {token}", Origin=ORIGIN)) as own:
         assert own.status_code == 200
 
 
-def test_no_log_holds_the_canary(live: Stack, victim: Victim) -> None:
+def test_no_log_holds_the_canary(streaming: Stack, victim: Victim) -> None:
     for name in ("web", "sockets"):
-        log = (live.databases.folder / f"{name}.log").read_text(encoding="utf-8")
+        log = streaming.log_path(name).read_text(encoding="utf-8")
         assert victim.canary not in log, name
         assert "Traceback" not in log, name
