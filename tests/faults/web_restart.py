@@ -6,13 +6,9 @@ caller of a starting process was held.
 
 from __future__ import annotations
 
-import http.client
 import sys
 import tempfile
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -22,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend
+from tests.support.availability import AvailabilityProbe, probing, wait_until_answered
 from tests.support.supervised_stack import RECOVERY_SECONDS, SupervisedStack
 
 RESTARTS = 5
@@ -29,41 +26,7 @@ WAITING = 5  # Requests that wait at the moment of each restart: as many as one 
 HELD_SECONDS = 5.0  # An accepted request is answered sooner, also on a busy machine; a boot takes longer.
 
 
-@dataclass
-class Caller:
-    """Sends one request after the other without any retry, and keeps what came of them."""
-
-    port: int
-    keeps_connection: bool
-    stopped: threading.Event = field(default_factory=threading.Event)
-    answered: int = 0
-    refused: int = 0
-    slowest: float = 0.0
-    lost: list[str] = field(default_factory=list)
-
-    def run(self) -> None:
-        """Call until stopped; a connection that is refused is not a loss, everything else without an answer is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        while not self.stopped.is_set():
-            began = time.monotonic()
-            try:
-                connection.request("GET", "/health/live")
-                assert connection.getresponse().read()
-                self.answered += 1
-                self.slowest = max(self.slowest, time.monotonic() - began)
-            except ConnectionRefusedError:
-                self.refused += 1
-                connection.close()
-                time.sleep(0.01)
-            except (OSError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
-                connection.close()
-            if not self.keeps_connection:
-                connection.close()
-        connection.close()
-
-
-def restart_once(stack: SupervisedStack, pool: ThreadPoolExecutor, callers: list[Caller]) -> list[int]:
+def restart_once(stack: SupervisedStack, pool: ThreadPoolExecutor, probes: list[AvailabilityProbe]) -> list[int]:
     """Stop web with requests waiting, see it come back, and return the status codes of those that waited."""
     frontend = Frontend(stack)
     # Nobody calls the provider: the deposits wait for as long as they may.
@@ -75,40 +38,29 @@ def restart_once(stack: SupervisedStack, pool: ThreadPoolExecutor, callers: list
         psutil.Process(before).terminate()
         codes = [one.result().status_code for one in waiting]
     stack.wait_for_restart("web", before)
-    seen = [caller.answered for caller in callers]
-    wait_until(
-        lambda: all(caller.answered > n for caller, n in zip(callers, seen, strict=True)), "web", RECOVERY_SECONDS
-    )
+    wait_until_answered(probes, RECOVERY_SECONDS)
     return codes
 
 
 def main(restarts: int) -> int:
     """Restart web so often; return the exit code."""
+    probes: list[AvailabilityProbe] = []
+    cut: list[int] = []
     with tempfile.TemporaryDirectory(prefix="sluice-faults-") as folder:
         stack = SupervisedStack(Path(folder) / "home")
-        callers: list[Caller] = []
-        cut: list[int] = []
         try:
             stack.start()
-            callers = [Caller(stack.ports[0], keeps) for keeps in (True, True, True, False, False, False)]
-            with ThreadPoolExecutor(len(callers) + WAITING) as pool:
-                running = [pool.submit(caller.run) for caller in callers]
+            with probing(stack.ports[0]) as probes, ThreadPoolExecutor(WAITING) as pool:
                 for number in range(restarts):
-                    codes = restart_once(stack, pool, callers)
+                    codes = restart_once(stack, pool, probes)
                     cut += [code for code in codes if code != 202]
                     print(f"restart {number + 1}: waiting requests answered {codes}", flush=True)
-                for caller in callers:
-                    caller.stopped.set()
-                for one in running:
-                    one.result()
             stack.stop()
         finally:
-            for caller in callers:
-                caller.stopped.set()
             stack.end()
-    lost = [error for caller in callers for error in caller.lost]
-    slowest = max(caller.slowest for caller in callers)
-    answered, refused = sum(caller.answered for caller in callers), sum(caller.refused for caller in callers)
+    lost = [error for probe in probes for error in probe.lost]
+    slowest = max(probe.slowest for probe in probes)
+    answered, refused = sum(probe.answered for probe in probes), sum(probe.refused for probe in probes)
     print(f"answered {answered}, refused {refused}, slowest {slowest:.1f} s")
     if lost or cut or slowest > HELD_SECONDS:
         print(f"LOST: {lost}; waiting requests cut: {cut}", file=sys.stderr)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import psutil
 import pytest
 import requests
 
-from app.local.processes import list_processes
 from app.local.spawn import read_log_tail
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.api import Api
+from tests.support.availability import AvailabilityProbe, probing, wait_until_answered
 
 # Far below the ten seconds that the waiting requests asked for.
 SOON_SECONDS = 4.0
@@ -42,49 +39,11 @@ def own_api(stack: Stack) -> Api:
     return Api(stack.web, stack.make_shop().secret_key)
 
 
-@dataclass
-class Caller:
-    """Sends one request after the other without any retry, and keeps what came of them."""
-
-    port: int
-    keeps_connection: bool
-    stopped: threading.Event = field(default_factory=threading.Event)
-    answered: int = 0
-    refused: int = 0
-    lost: list[str] = field(default_factory=list)
-
-    def run(self) -> None:
-        """Call until stopped; a connection that is refused is not a loss, everything else without an answer is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        while not self.stopped.is_set():
-            try:
-                connection.request("GET", "/health/live")
-                assert connection.getresponse().read()
-                self.answered += 1
-            except ConnectionRefusedError:
-                self.refused += 1
-                connection.close()
-                time.sleep(0.01)
-            except (OSError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
-                connection.close()
-            if not self.keeps_connection:
-                connection.close()
-        connection.close()
-
-
 @pytest.fixture
-def callers(stack: Stack) -> Iterator[list[Caller]]:
-    """Callers with kept and with new connections, calling."""
-    made = [Caller(stack.ports.web, keeps) for keeps in (True, True, True, False, False, False)]
-    with ThreadPoolExecutor(len(made)) as pool:
-        running = [pool.submit(caller.run) for caller in made]
-        wait_until(lambda: all(caller.answered > 10 for caller in made), "everybody is answered")
-        yield made
-        for caller in made:
-            caller.stopped.set()
-        for one in running:
-            one.result()
+def probes(stack: Stack) -> Iterator[list[AvailabilityProbe]]:
+    """Callers of the web process, calling."""
+    with probing(stack.ports.web) as calling:
+        yield calling
 
 
 def test_waiting_requests_are_answered_when_web_is_stopped(stack: Stack, own_api: Api) -> None:
@@ -102,7 +61,7 @@ def test_waiting_requests_are_answered_when_web_is_stopped(stack: Stack, own_api
     assert [answer.status_code for answer in answers] == [202] * 5 + [200] * 3
     assert {answer.json()["status"] for answer in answers} == {"pending"}
     assert stack.running["web"].wait(SOON_SECONDS) == 0
-    assert "Traceback" not in read_log_tail(stack.databases.folder / "web.log", 1000)
+    assert "Traceback" not in read_log_tail(stack.log_path("web"), 1000)
 
 
 def test_ready_says_draining_before_the_door_closes(stack: Stack) -> None:
@@ -118,29 +77,24 @@ def test_ready_says_draining_before_the_door_closes(stack: Stack) -> None:
     assert stack.running["web"].wait(SOON_SECONDS) == 0
 
 
-def test_a_restart_under_load_loses_no_answer(stack: Stack, callers: list[Caller]) -> None:
+def test_a_restart_under_load_loses_no_answer(stack: Stack, probes: list[AvailabilityProbe]) -> None:
     for _ in range(2):
         stack.running["web"].terminate()
         assert stack.running["web"].wait(SOON_SECONDS + 2) == 0
-        before = [caller.answered for caller in callers]
         stack.start("web")
-        wait_until(
-            lambda before=before: all(c.answered > n for c, n in zip(callers, before, strict=True)),  # type: ignore[misc]
-            "everybody is answered again",
-        )
-    assert [caller.lost for caller in callers] == [[]] * len(callers)
-    assert any(caller.refused for caller in callers)
+        wait_until_answered(probes)
+    assert [probe.lost for probe in probes] == [[]] * len(probes)
+    assert any(probe.refused for probe in probes)
 
 
-def test_a_worker_that_is_replaced_on_hangup_refuses_nobody(stack: Stack, callers: list[Caller]) -> None:
+def test_a_worker_that_is_replaced_on_hangup_refuses_nobody(stack: Stack, probes: list[AvailabilityProbe]) -> None:
     main = psutil.Process(stack.running["web"].pid)
     (old,) = main.children()
     main.send_signal(signal.SIGHUP)
     wait_until(lambda: not old.is_running(), "the old worker has gone", 40)
-    before = [caller.answered for caller in callers]
-    wait_until(lambda: all(c.answered > n + 5 for c, n in zip(callers, before, strict=True)), "the new one answers")
-    assert [caller.lost for caller in callers] == [[]] * len(callers)
-    assert [caller.refused for caller in callers] == [0] * len(callers)
+    wait_until_answered(probes, times=6)
+    assert [probe.lost for probe in probes] == [[]] * len(probes)
+    assert [probe.refused for probe in probes] == [0] * len(probes)
 
 
 def connect(port: int) -> float | None:
@@ -202,12 +156,9 @@ def connect_quietly(port: int) -> float | None:
 def test_a_stop_while_it_starts_is_quick_and_quiet(stack: Stack, name: str, sign: signal.Signals) -> None:
     if name in stack.running:
         stack.stop(name)
-    process = next(one for one in list_processes(stack.ports, stack.databases.folder) if one.name == name)
-    log = stack.databases.folder / f"{name}.log"
+    log = stack.log_path(name)
     log.unlink(missing_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "_works", lambda _process: True)
-        stack.start(process.name)
+    stack.launch(name)
     running = stack.running.pop(name)
     wait_until(lambda: psutil.Process(running.pid).children(), "its worker starts")
     running.send_signal(sign)
