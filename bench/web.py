@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
 
-from app.core.signatures import decode_secret, sign_standard
 from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare
 from bench.filling import AMOUNT, CURRENCY, fill_backlog
 from bench.http_load import run_load
 from bench.measured_stack import MeasuredStack, open_measured_stack
 from testbed.servers import Servers
-from testbed.shop import Shop
+from testbed.shop import Shop, sign_webhook
 
 ROUNDS = 3
 # As many senders at once as a busy provider keeps open; the server is one process with greenlets.
@@ -58,14 +56,7 @@ def build_webhook(shop: Shop, payment_id: uuid.UUID, reference: str) -> bytes:
             "currency": CURRENCY,
         }
     ).encode()
-    webhook_id, stamp = "msg_" + secrets.token_hex(8), str(int(time.time()))
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": webhook_id,
-        "webhook-timestamp": stamp,
-        "webhook-signature": sign_standard(decode_secret(shop.webhook_secret), webhook_id, stamp, body),
-    }
-    return build_request("POST", "/webhooks/payment-callback", headers, body)
+    return build_request("POST", "/webhooks/payment-callback", sign_webhook(shop.webhook_secret, body), body)
 
 
 def build_deposit(shop: Shop, user_id: str, **headers: str) -> bytes:

@@ -105,21 +105,28 @@ class Shop:
     def sign(
         self, body: bytes, webhook_id: str | None = None, timestamp: int | str | None = None, secret: str | None = None
     ) -> dict[str, str]:
-        """Return the headers of a delivery: signed, with a new id and the present time where none are given."""
-        webhook_id = webhook_id or "msg_" + secrets.token_hex(8)
-        stamp = str(int(time.time()) if timestamp is None else timestamp)
-        return {
-            "content-type": "application/json",
-            "webhook-id": webhook_id,
-            "webhook-timestamp": stamp,
-            "webhook-signature": sign_standard(decode_secret(secret or self.webhook_secret), webhook_id, stamp, body),
-        }
+        """Return the headers of a delivery; see sign_webhook."""
+        return sign_webhook(secret or self.webhook_secret, body, webhook_id, timestamp)
 
     def deliver(self, body: bytes, path: str = "payment-callback", webhook_id: str | None = None) -> Receipt:
         """Deliver a signed webhook to the service behind the door; `path` "provider" is the provider's own."""
         provider_id = str(self.provider_id) if path == "provider" else None
         delivery = Delivery(path, provider_id, self.sign(body, webhook_id), body, "127.0.0.1")
         return receive.receive(self.runtime, delivery)
+
+
+def sign_webhook(
+    secret: str, body: bytes, webhook_id: str | None = None, timestamp: int | str | None = None
+) -> dict[str, str]:
+    """Return the headers of a delivery: signed, with a new id and the present time where none are given."""
+    webhook_id = webhook_id or "msg_" + secrets.token_hex(8)
+    stamp = str(int(time.time()) if timestamp is None else timestamp)
+    return {
+        "content-type": "application/json",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign_standard(decode_secret(secret), webhook_id, stamp, body),
+    }
 
 
 def make_shop(runtime: Runtime, sandbox_url: str = NOWHERE, **tenant: Any) -> Shop:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
 import uuid
 from collections.abc import Iterator
 
@@ -12,8 +10,8 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.core.signatures import decode_secret, sign_standard
 from testbed.waiting import wait_until
+from tests.support.demo_tenant import DemoTenant
 from tests.support.repository import ROOT
 from tests.support.supervised_stack import SupervisedStack
 
@@ -60,30 +58,6 @@ class WatchedStack(SupervisedStack):
         found = self.samples(process)
         return sum(value for (named, carried), value in found.items() if named == metric and wanted <= carried)
 
-    def deposit(self) -> dict[str, str]:
-        """Make a deposit that has its redirect URL."""
-        headers = {"Authorization": f"Bearer {self.run['secret_key']}", "Prefer": "wait=10"}
-        headers["Idempotency-Key"] = str(uuid.uuid4())
-        body = {"user_id": "metrics", "amount": "25.00", "currency": "USD"}
-        answer = self.http.post(f"{self.run['web']}/api/payments/deposit", json=body, headers=headers, timeout=20)
-        assert answer.status_code == 201, answer.text
-        payment: dict[str, str] = answer.json()
-        return payment
-
-    def send_webhook(self, body: dict[str, object], secret: str | None = None) -> int:
-        """Sign a webhook as the provider does and return the status it was answered with."""
-        raw = json.dumps({"provider_id": self.run["provider_id"], **body}).encode()
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": str(uuid.uuid4()),
-            "webhook-timestamp": str(int(time.time())),
-        }
-        key = decode_secret(secret or self.run["webhook_secret"])
-        signed = sign_standard(key, headers["webhook-id"], headers["webhook-timestamp"], raw)
-        headers["webhook-signature"] = signed
-        url = f"{self.run['web']}/webhooks/payment-success"
-        return self.http.post(url, data=raw, headers=headers, timeout=10).status_code
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
@@ -97,13 +71,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
 
 
 @pytest.fixture(scope="module")
-def paid(stack: WatchedStack) -> dict[str, str]:
+def demo_tenant(stack: WatchedStack) -> DemoTenant:
+    """The stack's demo tenant."""
+    return DemoTenant(stack.run)
+
+
+@pytest.fixture(scope="module")
+def paid(stack: WatchedStack, demo_tenant: DemoTenant) -> dict[str, str]:
     """A payment that was paid and settled."""
-    payment = stack.deposit()
-    answer = stack.http.post(
-        f"{stack.run['sandbox']}/v1/payments/{payment['provider_reference']}/pay", json={}, timeout=10
-    )
-    assert answer.status_code == 200, answer.text
+    payment = demo_tenant.deposit("metrics", Prefer="wait=10")
+    stack.sandbox.act(payment["provider_reference"], "pay")
     wait_until(lambda: stack.number("web", "sluice_payments", status="completed") >= 1, "the payment is counted")
     return payment
 
@@ -149,21 +126,16 @@ def test_a_deposit_is_counted_where_it_is_worked_on(stack: WatchedStack, paid: d
     assert 0 <= stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") < 30
 
 
-def test_a_forged_webhook_is_counted_by_its_reason(stack: WatchedStack) -> None:
+def test_a_forged_webhook_is_counted_by_its_reason(stack: WatchedStack, demo_tenant: DemoTenant) -> None:
     before = stack.number("web", "sluice_webhooks_refused_total", reason="signature")
-    assert stack.send_webhook({"status": "success"}, secret="whsec_" + "A" * 43 + "=") == 400
+    assert demo_tenant.deliver(str(uuid.uuid4()), secret="whsec_" + "A" * 43 + "=").status_code == 400
     assert stack.number("web", "sluice_webhooks_refused_total", reason="signature") == before + 1
 
 
-def test_an_unusable_webhook_is_an_open_dead_letter_and_an_alarm(stack: WatchedStack, paid: dict[str, str]) -> None:
-    body = {
-        "transaction_id": paid["id"],
-        "event_type": "payment.failed",
-        "status": "success",
-        "amount": "25.00",
-        "currency": "USD",
-    }
-    assert stack.send_webhook(body) == 200
+def test_an_unusable_webhook_is_an_open_dead_letter_and_an_alarm(
+    stack: WatchedStack, demo_tenant: DemoTenant, paid: dict[str, str]
+) -> None:
+    assert demo_tenant.deliver(paid["id"], event_type="payment.failed").status_code == 200
     wait_until(lambda: stack.number("web", "sluice_dead_letters_open") == 1, "the dead letter is counted")
     assert stack.number("web", "sluice_alerts_last_day", kind="webhook_dead_letter") == 1
 
