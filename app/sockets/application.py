@@ -117,7 +117,6 @@ def make_live_routes() -> Blueprint:
     """Return `/ws` and `/api/stream`."""
     routes = Blueprint("live", __name__)
     sock = Sock()
-    sock.bp = routes
     routes.before_request(admit)
     routes.after_request(add_origin_headers)
     routes.teardown_request(give_place_back)

@@ -1,0 +1,312 @@
+"""What the product relies on inside libraries (docs/ARCHITECTURE.md, "Internals of libraries") is still there.
+
+A newer version of a library that changes one of these turns a check red, and the table names the file to look at.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.http.request_heads import mark_doubled
+from app.runtime.broker import transport
+from app.sockets.websocket import SERVER_OPTIONS
+from tasks import worker_process
+from tests.support.project_files import ROOT
+
+PRODUCT = ("app", "models", "tasks", "sandbox")
+# Libraries whose classes are made to be subclassed: that is their documented use.
+MEANT_FOR_SUBCLASSES = {"click", "flask", "pydantic", "sqlalchemy", "prometheus_client", "werkzeug", "alembic"}
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def source(thing: Any) -> str:
+    return re.sub(r"\s+", " ", inspect.getsource(thing))
+
+
+def check_kombu_channel() -> None:
+    from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+
+    ours = {name: f for name, f in vars(transport.Channel).items() if inspect.isfunction(f)}
+    overridden = {name for name in ours if hasattr(redis.Channel, name)}
+    own = {"_queue_keys", "_binding_keys", "_with_right_types", "_remove_wrong_types"}
+    assert set(ours) - overridden == own
+    for name in ("_size", "_get", "_purge", "_receive", "get_table", "_refresh_bindings"):
+        assert parameters(ours[name]) == parameters(getattr(redis.Channel, name)), name
+    assert parameters(redis.Channel._put)[:3] == ["self", "queue", "message"]
+    assert parameters(redis.Channel._queue_bind)[1] == parameters(redis.Channel._delete)[2] == "exchange"
+    # An own push has to do all that the library's does for a queue without an expiry.
+    assert "client.lpush(key, dumps(message))" in source(redis.Channel._put)
+    assert "publish_batch = kwargs.pop('_publish_batch', None)" in source(redis.Channel._put)
+    # A message that cannot be decoded raises out of here, and out of the worker's loop.
+    assert "self.connection._deliver(loads(bytes_to_str(item)), dest)" in source(redis.Channel._brpop_read)
+    assert "raise Empty()" in source(redis.Channel._brpop_read)
+    # Messages under way, which count against the worker's few.
+    assert "self._delivered = OrderedDict()" in source(virtual.QoS.__init__)
+    assert "ack_emulation" in redis.Channel.from_transport_options
+    for name in ("keyprefix_queue", "keyprefix_binding_permanent", "keyprefix_binding_deadlines", "priority_steps"):
+        assert hasattr(redis.Channel, name), name
+    assert TRANSPORT_ALIASES["redis"] == f"{transport.__name__}:Transport"
+    assert TRANSPORT_ALIASES["sentinel"] == f"{transport.__name__}:SentinelTransport"
+
+
+def check_celery_events() -> None:
+    from celery.events.dispatcher import EventDispatcher
+    from celery.worker.consumer.consumer import Consumer
+    from celery.worker.consumer.events import Events
+    from kombu.asynchronous.hub import Hub
+
+    assert worker_process.EventsAside.requires == (f"{Events.__module__}:{Events.__name__}",)
+    # Set by the library's step, which runs before ours, and called for each buffered event.
+    assert "on_send_buffered=c.on_send_event_buffered if c.hub else None" in source(Events.start)
+    assert "self.on_send_buffered()" in source(EventDispatcher.send)
+    assert parameters(Consumer.on_send_event_buffered) == ["self"]
+    assert parameters(Hub.call_later)[1:3] == ["delay", "callback"]
+
+
+def check_celery_control() -> None:
+    from celery import signals
+    from celery.apps.worker import Worker
+    from celery.worker import control, pidbox, state
+
+    assert set(control.Panel.data) >= worker_process.REMOTE_CONTROL
+    assert "handlers=control.Panel.data" in source(pidbox.Pidbox.__init__)
+    assert tuple(state.active_requests) == ()
+    assert "instance=self, conf=app.conf" in source(Worker.on_start)
+    for name in ("worker_process_init", "worker_process_shutdown", "worker_shutting_down", "worker_ready"):
+        assert isinstance(getattr(signals, name), signals.Signal), name
+
+
+def check_websocket_server() -> None:
+    """A handshake through our stand-ins starts no thread and leaves the socket and the framing to us."""
+    import flask_sock
+    from simple_websocket import ConnectionClosed, Server
+
+    ours, theirs = socket.socketpair()
+    environ = {
+        "gunicorn.socket": ours,
+        "REQUEST_METHOD": "GET",
+        "HTTP_HOST": "example.test",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_PROTOCOL": "sluice.v1",
+    }
+    with ours, theirs:
+        before = threading.active_count()
+        server = Server(environ, **SERVER_OPTIONS)
+        assert threading.active_count() == before
+        assert server.mode == "gunicorn"
+        assert theirs.recv(4096).startswith(b"HTTP/1.1 101 ")
+        assert server.sock is ours
+        assert {"send", "receive_data", "events"} <= set(dir(server.ws.connection))
+        # flask-sock closes after the handler; our handler says that this is done.
+        server.connected, server.ws = False, None
+        with pytest.raises(ConnectionClosed):
+            server.close()
+    routing = source(flask_sock.Sock.route)
+    assert "'SOCK_SERVER_OPTIONS', {}" in routing
+    assert "try: ws.close() except:" in routing
+    assert "elif ws.mode == 'gunicorn': raise StopIteration()" in routing
+
+
+def check_answered_requests() -> None:
+    from gunicorn.http import wsgi
+    from gunicorn.workers.base_async import AsyncWorker
+
+    assert '"gunicorn.socket": sock' in source(wsgi.default_environ)
+    # A response that raises StopIteration has written to the socket itself: the connection is closed quietly.
+    assert "except StopIteration: raise" in source(AsyncWorker.handle_request)
+    assert "except StopIteration as e: self.log.debug" in source(AsyncWorker.handle)
+
+
+def check_database_waits() -> None:
+    from psycogreen.gevent import gevent_wait_callback
+    from psycopg2 import extensions
+
+    assert parameters(gevent_wait_callback) == ["conn", "timeout"]
+    assert "wait_read(conn.fileno(), timeout=timeout)" in source(gevent_wait_callback)
+    assert callable(extensions.set_wait_callback)
+
+
+def check_gunicorn_worker() -> None:
+    from gunicorn import config
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.sock import TCPSocket
+    from gunicorn.workers.base import Worker
+    from gunicorn.workers.base_async import AsyncWorker
+    from gunicorn.workers.ggevent import GeventWorker
+
+    assert parameters(GeventWorker.handle) == ["self", "listener", "client", "addr"]
+    assert "with self.timeout_ctx(): req = next(parser)" in source(AsyncWorker.handle)
+    # An address that outlasts its listener is enough for a connection.
+    assert set(re.findall(r"\blistener\b\.(\w+)", source(AsyncWorker.handle))) == {"getsockname"}
+    assert "handle_exit" in source(Worker.init_signals)
+    for name in ("age", "ppid", "alive"):
+        assert f"self.{name} = " in source(Worker.__init__), name
+    assert "self.sockets = sockets" in source(GeventWorker.patch)
+    assert isinstance(Arbiter.LISTENERS, list)
+    assert isinstance(Arbiter.WORKERS, dict)
+    assert "self.cfg_addr = address" in source(TCPSocket.__mro__[1].__init__)
+    hooks = config.make_settings()
+    for hook, arguments in (("pre_fork", 2), ("post_fork", 2), ("when_ready", 1), ("child_exit", 2)):
+        assert len(parameters(hooks[hook].default)) == arguments, hook
+
+
+def check_gevent_servers() -> None:
+    import gevent
+    from gevent.pool import Pool
+    from gevent.server import StreamServer
+
+    pool = Pool(1)
+    assert not pool
+    timeout = gevent.Timeout(60, False)
+
+    def wait() -> None:
+        with timeout:
+            gevent.sleep(60)
+
+    greenlet = pool.spawn(wait)
+    assert pool
+    gevent.sleep(0)
+    # A timeout that is thrown into a greenlet ends its wait as if it had run out.
+    gevent.kill(greenlet, timeout)
+    greenlet.join(10)
+    assert greenlet.successful()
+    assert not pool
+    server = StreamServer(("127.0.0.1", 0), handle=print, spawn=pool)
+    server.start()
+    assert (server.closed, server.pool is pool) == (False, True)
+    server.close()
+    assert server.closed
+    assert "timeout" in parameters(server.stop)
+    assert hasattr(server, "max_accept")
+
+
+def check_gunicorn_requests() -> None:
+    from gunicorn.http import errors
+    from gunicorn.workers.base_async import AsyncWorker
+    from gunicorn.workers.ggevent import GeventWorker
+
+    assert parameters(GeventWorker.handle_request) == ["self", "listener_name", "req", "sock", "addr"]
+    assert parameters(AsyncWorker.handle_error) == ["self", "req", "client", "addr", "exc"]
+    assert "req" in parameters(errors.InvalidHeader)
+    assert issubclass(errors.UnsupportedTransferCoding, errors.ParseException)
+    assert issubclass(errors.ConfigurationProblem, errors.ParseException)
+    assert mark_doubled([("HOST", "a"), ("HOST", "b")])[-1] == ("X-SLUICE-DOUBLED", "host")
+
+
+def check_gunicorn_bodies() -> None:
+    from gunicorn.http import errors
+
+    assert issubclass(errors.NoMoreData, OSError)
+    assert issubclass(errors.ParseException, Exception)
+
+
+def check_gunicorn_log() -> None:
+    from gunicorn import glogging
+    from gunicorn.workers.base_async import AsyncWorker
+
+    assert parameters(glogging.Logger.access) == ["self", "resp", "req", "environ", "request_time"]
+    assert "self.log.access(" in source(AsyncWorker.handle_request)
+
+
+def check_limits_storage() -> None:
+    from limits.storage import RedisStorage
+
+    expected = ["self", "key", "limit", "expiry", "amount"]
+    assert parameters(RedisStorage.acquire_sliding_window_entry) == expected
+    assert parameters(RedisStorage.clear_sliding_window) == ["self", "key", "expiry"]
+    for name in ("_previous_window_key", "_current_window_key", "prefixed_key"):
+        assert parameters(getattr(RedisStorage, name)) == ["self", "key"], name
+    assert "self._previous_window_key(key)" in source(RedisStorage.acquire_sliding_window_entry)
+
+
+def check_outgoing_connections() -> None:
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.poolmanager import PoolManager
+
+    for connection in (HTTPConnection, HTTPSConnection):
+        assert "self._new_conn()" in source(connection.connect)
+        assert parameters(connection._new_conn) == ["self"]
+    assert HTTPConnection("example.test.")._dns_host == "example.test."
+    assert "self.pool_classes_by_scheme[scheme]" in source(PoolManager._new_pool)
+    assert "self.sslsocket_class._create(" in source(ssl.SSLContext.wrap_socket)
+
+
+def check_statements() -> None:
+    from sqlalchemy import Dialect
+    from sqlalchemy.exc import DBAPIError
+
+    assert parameters(Dialect.is_disconnect) == ["self", "e", "connection", "cursor"]
+    expected = {"statement", "params", "orig", "dbapi_base_err", "connection_invalidated", "dialect"}
+    assert set(parameters(DBAPIError.instance)) >= expected
+
+
+CHECKS: dict[tuple[str, str], Callable[[], None]] = {
+    ("app/runtime/broker/transport.py", "kombu"): check_kombu_channel,
+    ("tasks/worker_process.py", "celery (events)"): check_celery_events,
+    ("tasks/worker_process.py", "celery (control)"): check_celery_control,
+    ("app/sockets/websocket.py", "simple-websocket, flask-sock"): check_websocket_server,
+    ("app/sockets/application.py", "gunicorn"): check_answered_requests,
+    ("app/sockets/application.py", "psycopg2, psycogreen"): check_database_waits,
+    ("app/http/gunicorn_worker.py", "gunicorn"): check_gunicorn_worker,
+    ("app/http/gunicorn_worker.py", "gevent"): check_gevent_servers,
+    ("app/http/request_heads.py", "gunicorn"): check_gunicorn_requests,
+    ("app/http/request_bodies.py", "gunicorn"): check_gunicorn_bodies,
+    ("app/http/log_lines.py", "gunicorn"): check_gunicorn_log,
+    ("app/web/rate_storage.py", "limits"): check_limits_storage,
+    ("app/providers/outgoing.py", "urllib3"): check_outgoing_connections,
+    ("models/statements.py", "SQLAlchemy"): check_statements,
+}
+
+
+@pytest.mark.parametrize("key", CHECKS, ids=lambda key: f"{key[0]}: {key[1]}")
+def test_what_is_relied_on_is_there(key: tuple[str, str]) -> None:
+    CHECKS[key]()
+
+
+def test_the_table_lists_each_file_that_is_checked() -> None:
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = text.partition("## Internals of libraries\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w/.]+)` \| ([^|]+) \|", section, re.MULTILINE)
+    assert rows == list(CHECKS)
+
+
+def list_imports(tree: ast.Module) -> dict[str, str]:
+    """Return the library that each imported name of a module is from, by name."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {alias.asname or alias.name: node.module.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.asname or alias.name.partition(".")[0]: alias.name.partition(".")[0] for alias in node.names
+            }
+    return found
+
+
+def test_every_subclass_of_a_library_is_in_the_table() -> None:
+    import sys
+
+    known = {file for file, _ in CHECKS}
+    ours = {*PRODUCT, *sys.stdlib_module_names} | MEANT_FOR_SUBCLASSES
+    for path in (path for room in PRODUCT for path in (ROOT / room).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = list_imports(tree)
+        for node in (one for one in ast.walk(tree) if isinstance(one, ast.ClassDef)):
+            roots = {ast.unparse(base).partition(".")[0].partition("[")[0] for base in node.bases}
+            foreign = {imported[root] for root in roots & imported.keys()} - ours
+            assert not foreign or str(path.relative_to(ROOT)) in known, f"{path}: {node.name} of {foreign}"
