@@ -1,14 +1,16 @@
-"""The demo tenant of `sluice up`, and the tokens that its page may ask for."""
+"""The demo tenant of `sluice up`, and client tokens for its page."""
 
 from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.core.payment import format_time
 from app.runtime.runtime import runtime
 from app.services.access.callers import create_client_token, parse_credential
+from models import tables
 
 
 def mint_demo_token(user_id: str) -> dict[str, str | None]:
@@ -26,40 +28,27 @@ def mint_demo_token(user_id: str) -> dict[str, str | None]:
 
 
 def ensure_demo_key(connection: Connection, tenant_id: uuid.UUID, key_id: uuid.UUID, plain: str) -> None:
-    """Store the demo tenant's secret key, unless it is there already."""
+    """Store the demo tenant's secret key unless it exists."""
     credential = parse_credential(plain)
     assert credential is not None  # noqa: S101  # demo.json was written by ourselves
-    connection.execute(
-        text(
-            "insert into api_keys (id, tenant_id, public_part, secret_sha256, role, label)"
-            " values (:id, :tenant_id, :public_part, :sha256, 'admin', 'demo') on conflict (id) do nothing"
-        ),
-        {
-            "id": key_id,
-            "tenant_id": tenant_id,
-            "public_part": credential.public_part,
-            "sha256": credential.secret_sha256,
-        },
-    )
+    values = {"public_part": credential.public_part, "secret_sha256": credential.secret_sha256, "role": "admin"}
+    key = insert(tables.api_keys).values(id=key_id, tenant_id=tenant_id, label="demo", **values)
+    connection.execute(key.on_conflict_do_nothing(index_elements=["id"]))
 
 
 def move_demo_tenant(
     connection: Connection, tenant_id: uuid.UUID, provider_id: uuid.UUID, origin: str, sandbox_url: str
 ) -> None:
-    """Point the demo tenant at where this stack runs now: its page's origin and return URLs, and the sandbox."""
+    """Give the demo tenant this stack's addresses: the page's origin and return URLs, and the sandbox's URL."""
+    tenants, providers = tables.tenants, tables.payment_providers
     connection.execute(
-        text(
-            "update tenants set allowed_origins = array[lower(:origin)], default_success_url = :success,"
-            " default_failure_url = :failure where id = :id"
-        ),
-        {
-            "id": tenant_id,
-            "origin": origin,
-            "success": f"{origin}/demo?returned=success",
-            "failure": f"{origin}/demo?returned=failure",
-        },
+        update(tenants)
+        .where(tenants.c.id == tenant_id)
+        .values(
+            allowed_origins=[origin.lower()],
+            default_success_url=f"{origin}/demo?returned=success",
+            default_failure_url=f"{origin}/demo?returned=failure",
+        )
     )
-    connection.execute(
-        text("update payment_providers set api_base_url = :url where id = :id and tenant_id = :tenant_id"),
-        {"url": sandbox_url, "id": provider_id, "tenant_id": tenant_id},
-    )
+    provider = update(providers).where(providers.c.id == provider_id, providers.c.tenant_id == tenant_id)
+    connection.execute(provider.values(api_base_url=sandbox_url))

@@ -1,4 +1,4 @@
-"""What an installation is made of, as its operator sees it: the schema's revision."""
+"""Facts about an installation for its operator: the schema's revision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from sqlalchemy import create_engine, pool, text
 
 from models.database_urls import psycopg2_url
 
-CONNECT_SECONDS = 3  # As long as the application's own connections wait.
+# The same as for the application's own connections.
+CONNECT_SECONDS = 3
 
 
 def read_revision(url: str) -> str | None:
-    """Return the revision of the database's schema, or None where nothing was migrated yet.
+    """Return the revision of the database's schema, or None before the first migration.
 
     `url` must be a login that may read alembic_version: the owner's.
     """

@@ -1,4 +1,4 @@
-"""A tenant's policy for what does not go as asked (CONTRACT section 3, "States")."""
+"""A tenant's policy for late, excess and reversed money and for the time to pay (CONTRACT section 3, "States")."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, select, update
 
 from app.core.validation.card_numbers import has_card
 from app.runtime.runtime import Runtime
 from app.services.tenants.changes import ConfigurationError, write_audit
+from models import tables
 from models.database import single
 
-# The columns of a policy, and what the command line calls them.
+# The columns of a policy, and their names on the command line.
 COLUMNS = {
     "tolerance_percent": "Tolerance (percent)",
     "late_policy": "Late money",
@@ -23,21 +24,20 @@ COLUMNS = {
     "monitoring_seconds": "Monitoring window after expiry (s)",
     "id_fields": "Fields that hold ids",
 }
-# Shorter than a minute nobody can pay; longer than thirty days no provider keeps a session.
+# A user needs a minute to pay; no provider keeps a session for more than thirty days.
 PAYMENT_SECONDS = (60, 30 * 86_400)
-# A provider's own list is compared for longer; a year of daily questions is enough for one payment.
+# A year of daily queries is enough for one payment; reconciliation covers later changes.
 MONITORING_SECONDS = (0, 365 * 86_400)
 
-
-# As many as a deposit has metadata, with names as long as their keys.
+# The same bounds as for a deposit's metadata and their keys.
 ID_FIELDS_MAX = 50
 ID_FIELD_LENGTH_MAX = 40
 
-_ID_FIELDS = single("select id_fields from tenants where id = :tenant_id")
+_ID_FIELDS = single(select(tables.tenants.c.id_fields).where(tables.tenants.c.id == bindparam("tenant_id")))
 
 
 def read_id_fields(runtime: Runtime, tenant_id: uuid.UUID) -> frozenset[str]:
-    """Return the fields whose texts are ids, even where they look like payment card numbers."""
+    """Return the fields that hold ids, which may have the form of card numbers."""
     ((names,),) = runtime.database.run_single("web", _ID_FIELDS, {"tenant_id": tenant_id}, tenant_id)
     return frozenset(names)
 
@@ -45,26 +45,22 @@ def read_id_fields(runtime: Runtime, tenant_id: uuid.UUID) -> frozenset[str]:
 def read_policy(runtime: Runtime, tenant_id: uuid.UUID) -> dict[str, Any]:
     """Return the tenant's policy by column."""
     with runtime.database.transaction("operator") as connection:
-        query = f"select {', '.join(COLUMNS)} from tenants where id = :id"  # noqa: S608  # constants
-        return dict(connection.execute(text(query), {"id": tenant_id}).mappings().one())
+        query = select(*(tables.tenants.c[name] for name in COLUMNS)).where(tables.tenants.c.id == tenant_id)
+        return dict(connection.execute(query).mappings().one())
 
 
 def change_policy(runtime: Runtime, tenant_id: uuid.UUID, changes: dict[str, Any], actor: str) -> dict[str, Any]:
-    """Change the given columns and return the whole policy; it counts for every decision from now on.
+    """Change the given columns and return the whole policy; it applies to every decision from now on.
 
-    Raise ConfigurationError for a value that cannot be.
+    Raise ConfigurationError for an invalid value.
     """
     _check(changes)
     if changes:
-        columns = ", ".join(f"{name} = :{name}" for name in COLUMNS if name in changes)
         with runtime.database.transaction("operator") as connection:
-            connection.execute(
-                text(f"update tenants set {columns} where id = :id"),  # noqa: S608  # constants
-                changes | {"id": tenant_id},
-            )
-            # A percentage goes into the audit as it was written, not as a binary fraction.
-            said = {name: str(value) if isinstance(value, Decimal) else value for name, value in changes.items()}
-            write_audit(connection, tenant_id, actor, "tenant_policy_changed", said)
+            connection.execute(update(tables.tenants).where(tables.tenants.c.id == tenant_id).values(changes))
+            # The audit has a percentage as it was written, not as a binary fraction.
+            detail = {name: str(value) if isinstance(value, Decimal) else value for name, value in changes.items()}
+            write_audit(connection, tenant_id, actor, "tenant_policy_changed", detail)
     return read_policy(runtime, tenant_id)
 
 

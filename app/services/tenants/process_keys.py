@@ -1,11 +1,12 @@
-"""Which encryption keys the running processes hold: each reports the fingerprints of its own while it runs.
+"""Encryption keys of the running processes, each of which reports the fingerprints of its own.
 
-Secrets that are re-encrypted with a key which a running process lacks are lost to that process until it is restarted,
-so whoever re-encrypts looks here first.
+A process that lacks the key with which secrets were re-encrypted cannot use them until it is restarted. The command
+that re-encrypts checks these reports first.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import threading
@@ -13,24 +14,23 @@ import time
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.runtime import Runtime
 from app.runtime.vault import fingerprint
+from models import tables
 from models.database import Role
 
 log = structlog.get_logger(__name__)
 
+# A restart with new keys is seen within fifteen seconds, at one small write per process.
 REPORT_SECONDS = 15.0
-# Three reports: a process that was silent for so long has ended.
+# Three reports: a process without a report for so long has ended.
 LIVE_SECONDS = 45
 
 _REPORT = text("select report_keys(:process, :fingerprints)")
-_READ = text(
-    "select process, array_agg(fingerprint order by place) as fingerprints from process_keys"
-    " where at > now() - make_interval(secs => :seconds) group by process order by process"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ProcessKeys:
 
 
 def name_process() -> str:
-    """Return this process as it names itself: its type, host and process number."""
+    """Return the name of this process: its type, host and process number."""
     return f"{os.environ.get('SLUICE_PROCESS', 'process')}@{socket.gethostname()}:{os.getpid()}"
 
 
@@ -54,7 +54,7 @@ def report(runtime: Runtime, role: Role) -> None:
 
 
 def keep_reporting(runtime: Runtime, role: Role) -> None:
-    """Report this process's keys from now on, in a thread of its own; a process without keys reports nothing."""
+    """Report this process's keys from now on, in a thread; a process without keys reports nothing."""
     if runtime.settings.encryption_keys:
         threading.Thread(target=_report_on, args=(runtime, role), name="key-reports", daemon=True).start()
 
@@ -69,13 +69,16 @@ def _report_on(runtime: Runtime, role: Role) -> None:
 
 
 def read_processes(runtime: Runtime) -> list[ProcessKeys]:
-    """Return the processes that have reported their keys lately. Raise SQLAlchemyError."""
+    """Return the processes that reported their keys within LIVE_SECONDS. Raise SQLAlchemyError."""
+    keys = tables.process_keys
+    fingerprints = func.array_agg(aggregate_order_by(keys.c.fingerprint, keys.c.place)).label("fingerprints")
+    live = select(keys.c.process, fingerprints).where(keys.c.at > func.now() - datetime.timedelta(seconds=LIVE_SECONDS))
     with runtime.database.transaction("operator") as connection:
-        rows = connection.execute(_READ, {"seconds": LIVE_SECONDS}).all()
+        rows = connection.execute(live.group_by(keys.c.process).order_by(keys.c.process)).all()
     return [ProcessKeys(row.process, tuple(row.fingerprints)) for row in rows]
 
 
 def find_lacking(runtime: Runtime) -> list[str]:
-    """Return the running processes that lack the key which secrets are encrypted with here."""
+    """Return the running processes that lack the key with which this process encrypts."""
     newest = fingerprint(runtime.settings.encryption_keys[0]) if runtime.settings.encryption_keys else ""
     return [one.process for one in read_processes(runtime) if newest not in one.fingerprints]

@@ -1,4 +1,4 @@
-"""Changes to a provider that exists. Each is audited with the values before and after, never with a secret."""
+"""Changes to an existing provider. Each is audited with the values before and after, never with a secret."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import select, update
 
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
-from app.services.tenants.changes import ConfigurationError, check_name, write_audit
+from app.services.tenants.changes import ConfigurationError, change_one, check_name, write_audit, write_changes
 from app.services.tenants.providers import check_currencies, check_networks, check_provider_url
+from models import tables
 
-# One worker-provider has sixteen threads; a deployment of this many calls at once has dozens of workers.
+# One worker-provider has sixteen threads: more calls at once than dozens of workers can make.
 CALLS_MAX = 1_000
-# With backoff up to ten minutes this is a week; after that a person decides.
+# With a backoff of up to ten minutes this is a week; after that a person decides.
 ATTEMPTS_MAX = 1_000
+
+# Columns that are compared with the new values.
+_COLUMNS = ("id", "tenant_id", "name", "api_base_url", "ip_allowlist", "currencies", "calls_max", "attempts_max")
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderChanges:
-    """What changes; None leaves a value as it is. An empty `ip_allowlist` allows any address.
+    """New values; None leaves one unchanged. An empty `ip_allowlist` allows any address.
 
     An empty `currencies` allows every currency.
     """
@@ -36,44 +40,41 @@ class ProviderChanges:
     is_default: bool = False
 
 
-_LOCK = text(
-    "select p.id, p.tenant_id, p.name, p.api_base_url, p.api_key_encrypted, p.ip_allowlist, p.currencies, p.calls_max,"
-    " p.attempts_max, p.id = t.default_provider_id is true as is_default"
-    " from payment_providers p join tenants t on t.id = p.tenant_id where p.id = :id for no key update of p"
-)
-_NAME_IS_TAKEN = text(
-    "select exists (select from payment_providers where tenant_id = :tenant_id and name = :name and id <> :id)"
-)
-_MAKE_DEFAULT = text("update tenants set default_provider_id = :id where id = :tenant_id")
-_ENABLE = text(
-    "update payment_providers set disabled_at = null where id = :id and disabled_at is not null returning tenant_id"
-)
-
-
 def enable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> bool:
     """Let a disabled provider take deposits again. Return False where it is not disabled, or unknown."""
-    with runtime.database.transaction("operator") as connection:
-        tenant_id = connection.execute(_ENABLE, {"id": provider_id}).scalar()
-        if tenant_id is not None:
-            write_audit(connection, tenant_id, actor, "provider_enabled", {"provider_id": str(provider_id)})
-    return tenant_id is not None
+    providers = tables.payment_providers
+    enabled = update(providers).where(providers.c.id == provider_id, providers.c.disabled_at.is_not(None))
+    statement = enabled.values(disabled_at=None).returning(providers.c.tenant_id)
+    return change_one(runtime, statement, actor, "provider_enabled", {"provider_id": str(provider_id)})
 
 
 def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderChanges, actor: str) -> list[str]:
-    """Change a provider and return the names of what is different now; it counts from the next call on.
+    """Change a provider and return the names of the changed values; they are used from the next call on.
 
-    Raise ConfigurationError where there is no such provider, or a value cannot be.
+    Raise ConfigurationError for an unknown provider or an invalid value.
     """
     wanted = _check(runtime, changes)
+    providers, tenants = tables.payment_providers, tables.tenants
+    columns = (providers.c[name] for name in _COLUMNS)
+    query = select(*columns, tenants.c.default_provider_id).join_from(
+        providers, tenants, tenants.c.id == providers.c.tenant_id
+    )
     with runtime.database.transaction("operator") as connection:
-        row = connection.execute(_LOCK, {"id": provider_id}).mappings().first()
+        locked = query.where(providers.c.id == provider_id).with_for_update(key_share=True, of=providers)
+        row = connection.execute(locked).mappings().first()
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
-        different = {name: value for name, value in wanted.items() if row[name] != value}
-        if "name" in different and connection.execute(_NAME_IS_TAKEN, different | _ids(row)).scalar():
-            raise ConfigurationError(f"the tenant has a provider {changes.name!r} already")
-        detail = {name: {"from": row[name], "to": value} for name, value in different.items()}
-        detail |= _write(runtime, connection, row, different, changes)
+        taken = f"the tenant has a provider {changes.name!r} already"
+        detail: dict[str, Any] = {**write_changes(connection, providers, row, wanted, taken)}
+        # Not compared: a key that is encrypted with a lost encryption key can be replaced as well.
+        if changes.api_key is not None:
+            key = runtime.vault.encrypt(changes.api_key)
+            connection.execute(update(providers).where(providers.c.id == provider_id).values(api_key_encrypted=key))
+            detail["api_key"] = "replaced"
+        if changes.is_default and row["default_provider_id"] != provider_id:
+            makes_default = update(tenants).where(tenants.c.id == row["tenant_id"])
+            connection.execute(makes_default.values(default_provider_id=provider_id))
+            detail["is_default"] = {"from": False, "to": True}
         if detail:
             about = {"provider_id": str(provider_id), "changed": detail}
             write_audit(connection, row["tenant_id"], actor, "provider_updated", about)
@@ -82,7 +83,7 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
 
 
 def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
-    """Return the columns that are asked for, all but the key."""
+    """Return the new values by column, all but the key."""
     if changes.name is not None:
         check_name(changes.name)
     if changes.api_base_url is not None:
@@ -101,32 +102,6 @@ def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
     }
     found: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if changes.currencies is not None:
-        # The column has no list where every currency is allowed.
+        # The column is null where every currency is allowed.
         found["currencies"] = list(changes.currencies) or None
     return found
-
-
-def _write(
-    runtime: Runtime, connection: Connection, row: RowMapping, different: dict[str, Any], changes: ProviderChanges
-) -> dict[str, Any]:
-    """Write the columns, the key and the tenant's default; return what the audit says of the last two."""
-    detail: dict[str, Any] = {}
-    values = dict(different)
-    # A key that is encrypted with a lost encryption key cannot be compared, and is replaced all the same.
-    if changes.api_key is not None:
-        values["api_key_encrypted"] = runtime.vault.encrypt(changes.api_key)
-        detail["api_key"] = "replaced"
-    if values:
-        columns = ", ".join(
-            f"{name} = cast(:{name} as text[])" if name in ("ip_allowlist", "currencies") else f"{name} = :{name}"
-            for name in values
-        )
-        connection.execute(text(f"update payment_providers set {columns} where id = :id"), values | _ids(row))  # noqa: S608  # constants
-    if changes.is_default and not row["is_default"]:
-        connection.execute(_MAKE_DEFAULT, _ids(row))
-        detail["is_default"] = {"from": False, "to": True}
-    return detail
-
-
-def _ids(row: RowMapping) -> dict[str, Any]:
-    return {"id": row["id"], "tenant_id": row["tenant_id"]}

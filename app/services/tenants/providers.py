@@ -1,7 +1,8 @@
-"""A tenant's providers, as the operator makes and changes them. Every change is audited."""
+"""A tenant's providers, as the operator manages them. Every change is audited."""
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import re
 import secrets
@@ -9,7 +10,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, or_, select, true, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, check_secret, encode_secret
@@ -17,19 +19,27 @@ from app.providers import ADAPTERS
 from app.providers.outgoing import AddressRefused, check_url
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
-from app.services.tenants.changes import ConfigurationError, check_name, name_reason, read_rows, write_audit
-from models import new_id
+from app.services.tenants.changes import (
+    ConfigurationError,
+    change_one,
+    check_name,
+    name_reason,
+    read_rows,
+    write_audit,
+)
+from models import new_id, tables
+from models.sql import columns
 
-# Standard Webhooks asks for 24 to 64 bytes; CONTRACT section 4 for 32.
+# Standard Webhooks requires 24 to 64 bytes, CONTRACT section 4 requires 32.
 WEBHOOK_SECRET_BYTES = 32
 
-# Names with underscores are dropped before they reach us.
+# No underscores: servers drop headers that have them.
 _HEADER = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class NewProvider:
-    """A provider to be made for a tenant; `webhook_secret` is made up where none is given."""
+    """A provider to be made for a tenant; without a `webhook_secret` one is generated."""
 
     tenant_id: uuid.UUID
     name: str
@@ -67,7 +77,7 @@ def _check_provider(runtime: Runtime, new: NewProvider) -> None:
 
 
 def check_provider_url(runtime: Runtime, url: str) -> None:
-    """Raise ConfigurationError unless `url` is one that may be called."""
+    """Raise ConfigurationError unless `url` may be called."""
     try:
         check_url(url, frozenset(runtime.settings.private_providers))
     except AddressRefused as error:
@@ -103,40 +113,34 @@ def _check_scheme(new: NewProvider) -> None:
 def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uuid.UUID, str]:
     """Make a provider; return its id and its webhook secret. Raise ConfigurationError."""
     _check_provider(runtime, new)
+    providers, tenants = tables.payment_providers, tables.tenants
     provider_id = new.id or new_id()
     secret = new.webhook_secret or new_webhook_secret()
     with runtime.database.transaction("operator") as connection:
         made = connection.execute(
-            text(
-                "insert into payment_providers (id, tenant_id, name, adapter, api_base_url, api_key_encrypted,"
-                " ip_allowlist, currencies, webhook_scheme, signature_header, id_field) values (:id, :tenant_id, :name,"
-                " :adapter, :url, :api_key, :networks, cast(:currencies as text[]), :scheme, :header,"
-                " :id_field) on conflict (tenant_id, name) do nothing returning id"
-            ),
-            {
-                "id": provider_id,
-                "tenant_id": new.tenant_id,
-                "name": new.name,
-                "adapter": new.adapter,
-                "url": new.api_base_url.rstrip("/"),
-                "api_key": runtime.vault.encrypt(new.api_key),
-                "networks": list(new.ip_allowlist),
-                "currencies": list(new.currencies) or None,
-                "scheme": new.webhook_scheme,
-                "header": new.signature_header and new.signature_header.lower(),
-                "id_field": new.id_field,
-            },
+            insert(providers)
+            .values(
+                id=provider_id,
+                tenant_id=new.tenant_id,
+                name=new.name,
+                adapter=new.adapter,
+                api_base_url=new.api_base_url.rstrip("/"),
+                api_key_encrypted=runtime.vault.encrypt(new.api_key),
+                ip_allowlist=list(new.ip_allowlist),
+                currencies=list(new.currencies) or None,
+                webhook_scheme=new.webhook_scheme,
+                signature_header=new.signature_header and new.signature_header.lower(),
+                id_field=new.id_field,
+            )
+            .on_conflict_do_nothing(index_elements=["tenant_id", "name"])
+            .returning(providers.c.id)
         ).scalar()
         if made is None:
             raise ConfigurationError(f"the tenant has a provider {new.name!r} already")
         _insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
-        connection.execute(
-            text(
-                "update tenants set default_provider_id = :id where id = :tenant_id"
-                " and (:is_default or default_provider_id is null)"
-            ),
-            {"id": provider_id, "tenant_id": new.tenant_id, "is_default": new.is_default},
-        )
+        is_wanted = true() if new.is_default else tenants.c.default_provider_id.is_(None)
+        makes_default = update(tenants).where(tenants.c.id == new.tenant_id, is_wanted)
+        connection.execute(makes_default.values(default_provider_id=provider_id))
         detail = {"provider_id": str(provider_id), "name": new.name, "adapter": new.adapter, "url": new.api_base_url}
         write_audit(connection, new.tenant_id, actor, "provider_created", detail)
     return provider_id, secret
@@ -145,83 +149,64 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
 def _insert_secret(
     runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, provider_id: uuid.UUID, secret: str
 ) -> None:
-    connection.execute(
-        text(
-            "insert into provider_secrets (id, tenant_id, provider_id, secret_encrypted)"
-            " values (:id, :tenant_id, :provider_id, :secret)"
-        ),
-        {
-            "id": new_id(),
-            "tenant_id": tenant_id,
-            "provider_id": provider_id,
-            "secret": runtime.vault.encrypt(secret),
-        },
-    )
+    values = {"id": new_id(), "tenant_id": tenant_id, "provider_id": provider_id}
+    encrypted = runtime.vault.encrypt(secret)
+    connection.execute(insert(tables.provider_secrets).values(**values, secret_encrypted=encrypted))
 
 
 def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, Any]]:
     """Return the providers of one tenant or of all, never their secrets."""
-    return read_rows(
-        runtime,
-        "select p.id, p.tenant_id, p.name, p.adapter, p.api_base_url, p.webhook_scheme, p.ip_allowlist, p.currencies,"
-        " p.calls_max, p.attempts_max,"
-        " p.id = t.default_provider_id as is_default, p.created_at, p.disabled_at,"
-        " (select count(*) from provider_secrets s where s.provider_id = p.id"
-        "  and (s.ends_at is null or s.ends_at > now())) as active_secrets"
-        " from payment_providers p join tenants t on t.id = p.tenant_id"
-        " where cast(:tenant_id as uuid) is null or p.tenant_id = :tenant_id order by p.created_at",
-        tenant_id=tenant_id,
-    )
+    providers, tenants, webhook_secrets = tables.payment_providers, tables.tenants, tables.provider_secrets
+    is_active = or_(webhook_secrets.c.ends_at.is_(None), webhook_secrets.c.ends_at > func.now())
+    actives = select(func.count()).where(webhook_secrets.c.provider_id == providers.c.id, is_active).scalar_subquery()
+    names = ("id", "tenant_id", "name", "adapter", "api_base_url", "webhook_scheme", "ip_allowlist", "currencies")
+    query = select(
+        *columns(providers, *names, "calls_max", "attempts_max"),
+        (providers.c.id == tenants.c.default_provider_id).label("is_default"),
+        *columns(providers, "created_at", "disabled_at"),
+        actives.label("active_secrets"),
+    ).join_from(providers, tenants, tenants.c.id == providers.c.tenant_id)
+    is_wanted = true() if tenant_id is None else providers.c.tenant_id == tenant_id
+    return read_rows(runtime, query.where(is_wanted).order_by(providers.c.created_at))
 
 
 def rotate_secret(
     runtime: Runtime, provider_id: uuid.UUID, overlap_seconds: int, actor: str, given: str | None = None
 ) -> str:
-    """Add a webhook secret, `given` or a new one; the present ones stay good for `overlap_seconds`.
+    """Add a webhook secret, `given` or a new one; the present ones stay valid for `overlap_seconds`.
 
-    Return the secret. Raise ConfigurationError where there is no such provider, or `given` does not fit its scheme.
+    Return the secret. Raise ConfigurationError for an unknown provider, or a secret that does not fit its scheme.
     """
+    providers, webhook_secrets = tables.payment_providers, tables.provider_secrets
     secret = given or new_webhook_secret()
+    end = func.now() + datetime.timedelta(seconds=overlap_seconds)
     with runtime.database.transaction("operator") as connection:
-        row = connection.execute(
-            text("select tenant_id, webhook_scheme from payment_providers where id = :id for no key update"),
-            {"id": provider_id},
-        ).first()
+        locked = select(providers.c.tenant_id, providers.c.webhook_scheme).with_for_update(key_share=True)
+        row = connection.execute(locked.where(providers.c.id == provider_id)).first()
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
-        tenant_id = row.tenant_id
         try:
             check_secret(row.webhook_scheme, secret)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
+        is_later = or_(webhook_secrets.c.ends_at.is_(None), webhook_secrets.c.ends_at > end)
         connection.execute(
-            text(
-                "update provider_secrets set ends_at = now() + make_interval(secs => :overlap)"
-                " where provider_id = :id and (ends_at is null or ends_at > now() + make_interval(secs => :overlap))"
-            ),
-            {"id": provider_id, "overlap": overlap_seconds},
+            update(webhook_secrets).where(webhook_secrets.c.provider_id == provider_id, is_later).values(ends_at=end)
         )
-        _insert_secret(runtime, connection, tenant_id, provider_id, secret)
+        _insert_secret(runtime, connection, row.tenant_id, provider_id, secret)
         detail = {"provider_id": str(provider_id), "overlap_seconds": overlap_seconds}
-        write_audit(connection, tenant_id, actor, "provider_secret_rotated", detail)
+        write_audit(connection, row.tenant_id, actor, "provider_secret_rotated", detail)
     forget_sender(provider_id)
     return secret
 
 
 def disable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:
-    """Stop new deposits with a provider; payments it has are still asked about and its webhooks still taken.
+    """Stop new deposits with a provider; its payments are still polled and its webhooks still received.
 
     Return False where it was disabled before or is unknown.
     """
-    with runtime.database.transaction("operator") as connection:
-        tenant_id = connection.execute(
-            text(
-                "update payment_providers set disabled_at = now() where id = :id and disabled_at is null"
-                " returning tenant_id"
-            ),
-            {"id": provider_id},
-        ).scalar()
-        if tenant_id is not None:
-            detail = {"provider_id": str(provider_id), **name_reason(reason)}
-            write_audit(connection, tenant_id, actor, "provider_disabled", detail)
-    return tenant_id is not None
+    providers = tables.payment_providers
+    disabled = update(providers).where(providers.c.id == provider_id, providers.c.disabled_at.is_(None))
+    statement = disabled.values(disabled_at=func.now()).returning(providers.c.tenant_id)
+    detail = {"provider_id": str(provider_id), **name_reason(reason)}
+    return change_one(runtime, statement, actor, "provider_disabled", detail)

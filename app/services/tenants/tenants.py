@@ -1,4 +1,4 @@
-"""Tenants and their keys, as the operator makes and changes them. Every change is audited."""
+"""Tenants and their keys, as the operator manages them. Every change is audited."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, func, literal, select, true, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.core.payment import format_time
 from app.core.validation.origins import parse_origin
 from app.runtime.runtime import Runtime
 from app.services.access.callers import new_credential
-from app.services.tenants.changes import ConfigurationError, check_name, name_reason, read_rows, write_audit
-from models import Database, new_id
+from app.services.tenants.changes import (
+    ConfigurationError,
+    change_one,
+    check_name,
+    is_called,
+    name_reason,
+    read_rows,
+    write_audit,
+)
+from models import Database, new_id, tables
 from models.database import single
+from models.sql import columns
 from models.tables.access import ROLES
 
-# Half of what one web process answers on two cores: more than a shop's peak, and one tenant leaves room for the others.
+# Half of what one web process answers on two cores: above a shop's peak, and leaves room for other tenants.
 REQUESTS_PER_SECOND_DEFAULT = 500
 
 
@@ -39,7 +49,7 @@ class NewTenant:
 
 
 def check_origin(origin: str) -> str:
-    """Return `origin` as browsers send it. Raise ConfigurationError for what none sends."""
+    """Return `origin` as browsers send it. Raise ConfigurationError where none sends it."""
     try:
         return parse_origin(origin)
     except ValueError as error:
@@ -47,26 +57,24 @@ def check_origin(origin: str) -> str:
 
 
 def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
-    """Make a tenant and return its id. Raise ConfigurationError where the name is taken or a value unusable."""
+    """Make a tenant and return its id. Raise ConfigurationError for a taken name or an invalid value."""
     check_name(new.name)
     tenant_id = new.id or new_id()
     origins = [check_origin(origin) for origin in new.allowed_origins]
     with runtime.database.transaction("operator") as connection:
         made = connection.execute(
-            text(
-                "insert into tenants (id, name, allowed_origins, default_success_url, default_failure_url,"
-                " requests_per_second, amount_minor_max) values (:id, :name, :origins, :success_url, :failure_url,"
-                " :requests, :amount) on conflict (name) do nothing returning id"
-            ),
-            {
-                "id": tenant_id,
-                "name": new.name,
-                "origins": origins,
-                "success_url": new.success_url,
-                "failure_url": new.failure_url,
-                "requests": new.requests_per_second,
-                "amount": new.amount_minor_max,
-            },
+            insert(tables.tenants)
+            .values(
+                id=tenant_id,
+                name=new.name,
+                allowed_origins=origins,
+                default_success_url=new.success_url,
+                default_failure_url=new.failure_url,
+                requests_per_second=new.requests_per_second,
+                amount_minor_max=new.amount_minor_max,
+            )
+            .on_conflict_do_nothing(index_elements=["name"])
+            .returning(tables.tenants.c.id)
         ).scalar()
         if made is None:
             raise ConfigurationError(f"there is a tenant {new.name!r} already")
@@ -76,19 +84,20 @@ def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
 
 def list_tenants(runtime: Runtime) -> list[dict[str, Any]]:
     """Return all tenants, oldest first."""
-    return read_rows(
-        runtime,
-        "select id, name, allowed_origins, default_provider_id, requests_per_second, amount_minor_max,"
-        " tolerance_percent, late_policy, over_policy, negative_policy, created_at from tenants order by created_at",
-    )
+    tenants = tables.tenants
+    policy = ("tolerance_percent", "late_policy", "over_policy", "negative_policy", "created_at")
+    names = ("id", "name", "allowed_origins", "default_provider_id", "requests_per_second", "amount_minor_max", *policy)
+    return read_rows(runtime, select(*columns(tenants, *names)).order_by(tenants.c.created_at))
 
 
 def find_tenant(runtime: Runtime, name_or_id: str) -> uuid.UUID:
     """Return the id of the tenant with this name or id. Raise ConfigurationError."""
-    found = read_rows(runtime, "select id from tenants where name = :wanted or id::text = :wanted", wanted=name_or_id)
+    tenants = tables.tenants
+    found = read_rows(runtime, select(tenants.c.id).where(is_called(tenants, name_or_id)))
     if not found:
         raise ConfigurationError(f"there is no tenant {name_or_id!r}")
-    return uuid.UUID(str(found[0]["id"]))
+    tenant_id: uuid.UUID = found[0]["id"]
+    return tenant_id
 
 
 def create_key(
@@ -99,9 +108,9 @@ def create_key(
     actor: str,
     expires_at: datetime.datetime | None = None,
 ) -> tuple[uuid.UUID, str]:
-    """Make a secret key; return its id and the key itself, which is not stored and never shown again.
+    """Make a secret key; return its id and the key, which is neither stored nor shown again.
 
-    From `expires_at` on it is refused, as are the tokens made with it. Raise ConfigurationError.
+    From `expires_at` on it and the tokens made with it are refused. Raise ConfigurationError.
     """
     if role not in ROLES:
         raise ConfigurationError(f"a role is one of {', '.join(ROLES)}")
@@ -110,19 +119,15 @@ def create_key(
     key_id, credential = new_id(), new_credential("sk")
     with runtime.database.transaction("operator") as connection:
         connection.execute(
-            text(
-                "insert into api_keys (id, tenant_id, public_part, secret_sha256, role, label, expires_at)"
-                " values (:id, :tenant_id, :public_part, :sha256, :role, :label, :expires_at)"
-            ),
-            {
-                "id": key_id,
-                "tenant_id": tenant_id,
-                "public_part": credential.public_part,
-                "sha256": credential.secret_sha256,
-                "role": role,
-                "label": label[:200],
-                "expires_at": expires_at,
-            },
+            insert(tables.api_keys).values(
+                id=key_id,
+                tenant_id=tenant_id,
+                public_part=credential.public_part,
+                secret_sha256=credential.secret_sha256,
+                role=role,
+                label=label[:200],
+                expires_at=expires_at,
+            )
         )
         detail: dict[str, Any] = {"key_id": str(key_id), "role": role, "label": label}
         if expires_at is not None:
@@ -132,33 +137,30 @@ def create_key(
 
 
 def revoke_key(runtime: Runtime, key_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:
-    """Revoke a key and with it every token made with it; return False where it was revoked or unknown."""
-    with runtime.database.transaction("operator") as connection:
-        tenant_id = connection.execute(
-            text("update api_keys set revoked_at = now() where id = :id and revoked_at is null returning tenant_id"),
-            {"id": key_id},
-        ).scalar()
-        if tenant_id is not None:
-            detail = {"key_id": str(key_id), **name_reason(reason)}
-            write_audit(connection, tenant_id, actor, "key_revoked", detail)
-    return tenant_id is not None
+    """Revoke a key, and with it the tokens made with it; return False where it was revoked or unknown."""
+    keys = tables.api_keys
+    revoked = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=func.now())
+    detail = {"key_id": str(key_id), **name_reason(reason)}
+    return change_one(runtime, revoked.returning(keys.c.tenant_id), actor, "key_revoked", detail)
+
+
+_SHOWN = [
+    (literal("sk_") + tables.api_keys.c.public_part + "...").label("key"),
+    *columns(tables.api_keys, "role", "label", "created_at", "expires_at", "last_used_at", "revoked_at"),
+]
+_OWN_KEYS = single(
+    select(tables.api_keys.c.id, *_SHOWN)
+    .where(tables.api_keys.c.tenant_id == bindparam("tenant_id"))
+    .order_by(tables.api_keys.c.created_at)
+)
 
 
 def list_keys(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, Any]]:
     """Return the keys of one tenant or of all, never their secrets."""
-    return read_rows(
-        runtime,
-        "select id, tenant_id, 'sk_' || public_part || '...' as key, role, label, created_at, expires_at, last_used_at,"
-        " revoked_at from api_keys"
-        " where cast(:tenant_id as uuid) is null or tenant_id = :tenant_id order by created_at",
-        tenant_id=tenant_id,
-    )
-
-
-_OWN_KEYS = single(
-    "select id, 'sk_' || public_part || '...' as key, role, label, created_at, expires_at, last_used_at, revoked_at"
-    " from api_keys where tenant_id = :tenant_id order by created_at"
-)
+    keys = tables.api_keys
+    is_wanted = true() if tenant_id is None else keys.c.tenant_id == tenant_id
+    query = select(keys.c.id, keys.c.tenant_id, *_SHOWN)
+    return read_rows(runtime, query.where(is_wanted).order_by(keys.c.created_at))
 
 
 def list_own_keys(database: Database, tenant_id: uuid.UUID) -> list[dict[str, Any]]:
