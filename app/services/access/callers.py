@@ -15,11 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import text
+
 from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
 from models import Database, new_id
 from models.array_params import uuid_array
 from models.database import single
+from models.sql import sql
 
 # The public part finds the row and needs only to be unique; the secret part has 256 bits.
 _PUBLIC_BYTES = 12
@@ -172,14 +175,15 @@ def _caller(row: Mapping[str, Any]) -> Caller:
 
 
 # A token expires with its key. RETURNING repeats the expression, since the role web may not read tokens.
-_EARLIER_END = (
-    "least(now() + make_interval(secs => :seconds),"
-    " (select expires_at from api_keys where tenant_id = :tenant_id and id = :key_id))"
-)
 _INSERT_TOKEN = single(
-    "insert into client_tokens (id, tenant_id, api_key_id, user_id, public_part, secret_sha256, expires_at)"  # noqa: S608  # constants  # nosec B608
-    f" values (:id, :tenant_id, :key_id, :user_id, :public_part, :sha256, {_EARLIER_END})"
-    f" returning {_EARLIER_END}"
+    sql(
+        "insert into client_tokens (id, tenant_id, api_key_id, user_id, public_part, secret_sha256, expires_at)"
+        " values (:id, :tenant_id, :key_id, :user_id, :public_part, :sha256, {expiry}) returning {expiry}",
+        expiry=text(
+            "least(now() + make_interval(secs => :seconds),"
+            " (select expires_at from api_keys where tenant_id = :tenant_id and id = :key_id))"
+        ),
+    )
 )
 _INSERT_TICKET = single(
     "insert into socket_tickets (ticket_sha256, tenant_id, client_token_id, expires_at)"

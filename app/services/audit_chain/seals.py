@@ -6,12 +6,13 @@ the commit of the seal: each row is sealed exactly once, whatever the order of c
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from string import Template
 
 import structlog
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping, exists, insert, select, text
 
 from app.core.audit_seal import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
 from app.runtime.runtime import Runtime
@@ -19,6 +20,7 @@ from app.services.audit_chain import heads as seal_heads
 from app.services.audit_chain.heads import Head
 from app.services.records import alerts, database_trouble
 from app.services.records.alerts import AlertRow
+from models import tables
 
 log = structlog.get_logger(__name__)
 
@@ -43,32 +45,27 @@ SEAL_COLUMNS = (
 # A seal covers rows of one month, so that a dropped partition has all rows of a seal or none. The limit is applied in
 # the order of the index before the month is, so that the cost does not depend on the number of waiting rows.
 _TAKE = text(
-    f"""
-    with oldest as materialized (
-        select audit_id, date_trunc('month', audit_at at time zone 'UTC') as month from audit_work
-        where tenant_id = :tenant_id and audit_id > :after order by audit_id limit :rows
-    ), gone as (
-        delete from audit_work where tenant_id = :tenant_id and audit_id = any(array(
-            select audit_id from oldest where month = (select month from oldest limit 1)))
-        returning audit_id, audit_at
-    )
-    select {AUDIT_TEXT} from audit_logs a join gone on gone.audit_id = a.id and gone.audit_at = a.at order by a.id
-    """  # noqa: S608  # constants only  # nosec B608
+    Template(
+        """
+        with oldest as materialized (
+            select audit_id, date_trunc('month', audit_at at time zone 'UTC') as month from audit_work
+            where tenant_id = :tenant_id and audit_id > :after order by audit_id limit :rows
+        -- those of the first row's month leave the queue
+        ), gone as (
+            delete from audit_work where tenant_id = :tenant_id and audit_id = any(array(
+                select audit_id from oldest where month = (select month from oldest limit 1)))
+            returning audit_id, audit_at
+        )
+        select $columns from audit_logs a join gone on gone.audit_id = a.id and gone.audit_at = a.at order by a.id
+        """
+    ).substitute(columns=AUDIT_TEXT)
 )
 _LAST = text(
     "select number, last_position, seal_sha256, (extract(epoch from clock_timestamp()) * 1000000)::bigint as now"
     " from (select) as one left join lateral (select number, last_position, seal_sha256 from audit_seals"
     " where tenant_id = :tenant_id order by number desc limit 1) as s on true"
 )
-_INSERT = text(
-    """
-    insert into audit_seals (tenant_id, number, first_position, last_position, audit_ids, first_audit_id,
-                             last_audit_id, row_marks, rows_sha256, previous_sha256, seal_sha256, sealed_at)
-    values (:tenant_id, :number, :first_position, :last_position, :audit_ids, :first_audit_id, :last_audit_id,
-            :row_marks, :rows_sha256, :previous_sha256, :seal_sha256,
-            timestamptz 'epoch' + :sealed_at * interval '1 microsecond')
-    """
-)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def hash_audit_rows(rows: Sequence[RowMapping]) -> list[bytes]:
@@ -83,8 +80,8 @@ def seal_due(runtime: Runtime) -> int:
     unless it is trouble of the database.
     """
     with runtime.database.transaction("worker") as connection:
-        waiting = text("select id from tenants t where exists (select from audit_work w where w.tenant_id = t.id)")
-        tenant_ids = connection.execute(waiting).scalars().all()
+        is_waiting = exists().where(tables.audit_work.c.tenant_id == tables.tenants.c.id)
+        tenant_ids = connection.execute(select(tables.tenants.c.id).where(is_waiting)).scalars().all()
     sealed, heads = 0, []
     failure: Exception | None = None
     for tenant_id in tenant_ids:
@@ -150,21 +147,22 @@ def _insert(connection: Connection, tenant_id: uuid.UUID, rows: Sequence[RowMapp
         previous_sha256=bytes(last.seal_sha256) if last.seal_sha256 else FIRST_SHA256,
         sealed_at=last.now,
     )
-    values: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "number": seal.number,
-        "first_position": seal.first_position,
-        "last_position": seal.last_position,
-        "audit_ids": list(seal.audit_ids),
-        "first_audit_id": seal.audit_ids[0],
-        "last_audit_id": seal.audit_ids[-1],
-        "row_marks": mark_rows(hashes),
-        "rows_sha256": seal.rows_sha256,
-        "previous_sha256": seal.previous_sha256,
-        "seal_sha256": seal.sha256,
-        "sealed_at": seal.sealed_at,
-    }
-    connection.execute(_INSERT, values)
+    connection.execute(
+        insert(tables.audit_seals).values(
+            tenant_id=tenant_id,
+            number=seal.number,
+            first_position=seal.first_position,
+            last_position=seal.last_position,
+            audit_ids=list(seal.audit_ids),
+            first_audit_id=seal.audit_ids[0],
+            last_audit_id=seal.audit_ids[-1],
+            row_marks=mark_rows(hashes),
+            rows_sha256=seal.rows_sha256,
+            previous_sha256=seal.previous_sha256,
+            seal_sha256=seal.sha256,
+            sealed_at=_EPOCH + datetime.timedelta(microseconds=seal.sealed_at),
+        )
+    )
     return Head(str(tenant_id), seal.number, seal.last_position, seal.sha256.hex())
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+import datetime
+
+from sqlalchemy import exists, func, select, text
 
 from app.runtime.runtime import Runtime
+from app.services.records import heartbeats
+from models import tables
 
 # Three tables, this month and the next two: all that can be missing at once.
 MADE_MAX = 9
 
-_NOTE = text(
-    "insert into heartbeats (name, at) values (:name, now()) on conflict (name) do update set at = excluded.at"
-)
 # Statistics hardly change within a day, and an analysis reads some thousand pages.
-_IS_ANALYZED = text("select exists (select from heartbeats where name = 'analyze' and at > now() - interval '1 day')")
+ANALYZE_EVERY = datetime.timedelta(days=1)
 
 
 def keep_partitions(runtime: Runtime) -> list[str]:
@@ -25,7 +26,7 @@ def keep_partitions(runtime: Runtime) -> list[str]:
     for _ in range(MADE_MAX):
         with runtime.database.transaction("worker") as connection:
             name = connection.execute(text("select keep_partitions()")).scalar()
-            connection.execute(_NOTE, {"name": "partitions"})
+            heartbeats.write(connection, "partitions")
         if name is None:
             break
         made.append(name)
@@ -35,9 +36,11 @@ def keep_partitions(runtime: Runtime) -> list[str]:
 def analyze_daily(runtime: Runtime) -> None:
     """Gather the planner's statistics over all partitions together, once a day."""
     with runtime.database.transaction("worker") as connection:
-        if connection.execute(_IS_ANALYZED).scalar_one():
+        beats = tables.heartbeats
+        is_recent = exists().where(beats.c.name == "analyze", beats.c.at > func.now() - ANALYZE_EVERY)
+        if connection.execute(select(is_recent)).scalar_one():
             return
         # Written first: an analysis that runs into its time limit must not be repeated every minute.
-        connection.execute(_NOTE, {"name": "analyze"})
+        heartbeats.write(connection, "analyze")
     with runtime.database.transaction("worker") as connection:
         connection.execute(text("select analyze_partitioned()"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 import urllib.parse
 from typing import Any
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import func, select, text, update
 
 from app.core.errors import ProviderCallFailed
 from app.core.payment import format_time
@@ -17,6 +18,8 @@ from app.core.signatures import decode_secret, sign_standard
 from app.providers.outgoing import Outgoing
 from app.runtime.runtime import Runtime
 from app.services.queues.release import give_back
+from models import tables
+from models.sql import columns
 
 log = structlog.get_logger(__name__)
 
@@ -27,22 +30,17 @@ LEASE_SECONDS = 60
 # With a backoff of up to ten minutes: more than a day.
 ATTEMPTS_MAX = 150
 
-_CLAIM = text(
-    """
-    update alerts set attempts = attempts + 1, due_at = now() + make_interval(secs => :lease)
-    where id in (select id from alerts where due_at <= now() order by due_at limit :rows for update skip locked)
-    returning id, tenant_id, kind, severity, message, detail, at, attempts
-    """
-)
+_COLUMNS = ("id", "tenant_id", "kind", "severity", "message", "detail", "at", "attempts")
 # `attempts` is the fencing token: an alarm that was claimed again meanwhile has more.
 _NEXT = text("update alerts set due_at = now() + make_interval(secs => :wait) where id = :id and attempts = :attempts")
 
 
 def post_due(runtime: Runtime) -> None:
     """Post the alarms that are due; without ALERT_URL only mark them as done."""
+    alerts = tables.alerts
     if not runtime.settings.alert_url:
         with runtime.database.transaction("worker") as connection:
-            connection.execute(text("update alerts set due_at = null where due_at is not null"))
+            connection.execute(update(alerts).where(alerts.c.due_at.is_not(None)).values(due_at=None))
         return
     try:
         key = decode_secret(runtime.settings.alert_secret) if runtime.settings.alert_secret else None
@@ -51,7 +49,11 @@ def post_due(runtime: Runtime) -> None:
         log.error("alert_secret_unusable", error=str(error))
         return
     with runtime.database.transaction("worker") as connection:
-        rows = connection.execute(_CLAIM, {"lease": LEASE_SECONDS, "rows": POST_ROWS_MAX}).mappings().all()
+        due = select(alerts.c.id).where(alerts.c.due_at <= func.now()).order_by(alerts.c.due_at).limit(POST_ROWS_MAX)
+        claim = update(alerts).where(alerts.c.id.in_(due.with_for_update(skip_locked=True).correlate(None)))
+        lease = func.now() + datetime.timedelta(seconds=LEASE_SECONDS)
+        claim = claim.values(attempts=alerts.c.attempts + 1, due_at=lease)
+        rows = connection.execute(claim.returning(*columns(alerts, *_COLUMNS))).mappings().all()
     for row in rows:
         try:
             is_taken = _post(runtime, dict(row), key)
@@ -65,12 +67,11 @@ def post_due(runtime: Runtime) -> None:
 
 def _post(runtime: Runtime, row: dict[str, Any], key: bytes | None) -> bool:
     url = runtime.settings.required("alert_url")
-    fields = ("kind", "severity", "message", "detail")
     body = json.dumps(
         {
             "id": str(row["id"]),
             "tenant_id": row["tenant_id"] and str(row["tenant_id"]),
-            **{field: row[field] for field in fields},
+            **{name: row[name] for name in ("kind", "severity", "message", "detail")},
             "at": format_time(row["at"]),
         }
     ).encode()

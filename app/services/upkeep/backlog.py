@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+import datetime
+
+from sqlalchemy import Connection, func, select, text
 
 from app.runtime.broker.queues import BROKER_ERRORS, measure_lists, measure_queues
 from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
+from models import tables
 
 # Work due for longer counts as not being done. Provider calls may wait for a slow provider's limit of calls.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
 # One alarm per hour shows that the problem persists without hiding other alarms.
 ALARM_SECONDS = 3_600
-
-_RAISED = text(
-    "select detail ->> 'queue' from alerts where kind = 'work_overdue' and at > now() - make_interval(secs => :seconds)"
-)
 
 
 def check_database(runtime: Runtime) -> bool:
@@ -66,7 +65,11 @@ def raise_overdue(runtime: Runtime) -> None:
         overdue = find_overdue(work)
         if not overdue:
             return
-        raised = connection.execute(_RAISED, {"seconds": ALARM_SECONDS}).scalars().all()
+        raised_since = func.now() - datetime.timedelta(seconds=ALARM_SECONDS)
+        queues = select(tables.alerts.c.detail["queue"].astext).where(
+            tables.alerts.c.kind == "work_overdue", tables.alerts.c.at > raised_since
+        )
+        raised = connection.execute(queues).scalars().all()
         rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}) for queue in overdue]
         alerts.write(connection, [row for row in rows if row.detail["queue"] not in raised])
 

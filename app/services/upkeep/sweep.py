@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+import datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, delete, func, select, text
 
 from app.runtime.runtime import Runtime
 from app.services.partitions.keeping import analyze_daily, keep_partitions
+from app.services.records import heartbeats
 from app.services.upkeep import duties
 from app.services.webhooks.waiting_reversals import end_waiting
+from models import tables
 
 # Expired credentials removed per statement; the rest is left to the next run.
 HOUSEKEEPING_ROWS_MAX = 10_000
+
+_DUE = text(
+    "select exists (select from webhook_work where due_at <= now()) as settle,"
+    " exists (select from payment_work where due_at <= now()) as provider,"
+    " exists (select from notification_work) as notify"
+)
 
 
 def sweep(runtime: Runtime) -> None:
     """Ring every queue that has due work, whether or not it was rung before, and write the heartbeat."""
     # Two transactions: queues are rung even if the heartbeat cannot be written.
     with runtime.database.transaction("worker") as connection:
-        due = (
-            connection.execute(
-                text(
-                    "select exists (select from webhook_work where due_at <= now()) as settle,"
-                    " exists (select from payment_work where due_at <= now()) as provider,"
-                    " exists (select from notification_work) as notify"
-                )
-            )
-            .mappings()
-            .one()
-        )
+        due = connection.execute(_DUE).mappings().one()
     for queue, is_due in due.items():
         if is_due:
             runtime.doorbells.ring_regardless(queue)
     with runtime.database.transaction("worker") as connection:
-        connection.execute(
-            text(
-                "insert into heartbeats (name, at) values ('sweep', now())"
-                " on conflict (name) do update set at = excluded.at"
-            )
-        )
+        heartbeats.write(connection, "sweep")
 
 
 def housekeep(runtime: Runtime) -> None:
@@ -55,24 +51,21 @@ def housekeep(runtime: Runtime) -> None:
 
 
 def _remove_tickets(runtime: Runtime) -> None:
-    _remove(
-        runtime,
-        "delete from socket_tickets where ticket_sha256 in"
-        " (select ticket_sha256 from socket_tickets where expires_at < now() limit :rows for update skip locked)",
-    )
+    tickets = tables.socket_tickets
+    _remove(runtime, tickets.c.ticket_sha256, tickets.c.expires_at < func.now())
 
 
 def _remove_tokens(runtime: Runtime) -> None:
-    _remove(
-        runtime,
-        "delete from client_tokens where id in (select id from client_tokens"
-        " where expires_at < now() - interval '1 day' limit :rows for update skip locked)",
-    )
+    tokens = tables.client_tokens
+    _remove(runtime, tokens.c.id, tokens.c.expires_at < func.now() - datetime.timedelta(days=1))
 
 
-def _remove(runtime: Runtime, statement: str) -> None:
+def _remove(runtime: Runtime, key: Column[Any], is_expired: ColumnElement[bool]) -> None:
+    expired = select(key).where(is_expired).limit(HOUSEKEEPING_ROWS_MAX).with_for_update(skip_locked=True)
+    # A subquery of the same table would correlate with the statement.
+    expired = expired.correlate(None)
     with runtime.database.transaction("worker") as connection:
-        connection.execute(text(statement), {"rows": HOUSEKEEPING_ROWS_MAX})
+        connection.execute(delete(key.table).where(key.in_(expired)))
 
 
 def _fold_counts(runtime: Runtime) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import FIRST_SHA256, Seal, find_changed, hash_rows
 from app.services.audit_chain.seals import AUDIT_TEXT, SEAL_COLUMNS, hash_audit_rows
-from app.services.verification.checks import Violation
+from app.services.verification.checks import Violation, fill
 from app.services.verification.drops import read_dropped_seals
 
 # Bounds of one snapshot: reading and hashing ten thousand rows takes a fraction of a second.
@@ -17,15 +17,19 @@ SEALS_MAX = 100
 ROWS_MAX = 10_000
 
 _SEALS = text(
-    f"""
-    select {SEAL_COLUMNS} from (
-        select *, sum(cardinality(audit_ids)) over (order by number) as rows_so_far from audit_seals
-        where tenant_id = :tenant_id and number > :after order by number limit :seals) as s
-    where rows_so_far - cardinality(audit_ids) < :rows order by number
-    """  # noqa: S608  # constants only  # nosec B608
+    fill(
+        """
+        -- the next seals, up to the one whose rows pass the bound
+        select $columns from (
+            select *, sum(cardinality(audit_ids)) over (order by number) as rows_so_far from audit_seals
+            where tenant_id = :tenant_id and number > :after order by number limit :seals) as s
+        where rows_so_far - cardinality(audit_ids) < :rows order by number
+        """,
+        columns=SEAL_COLUMNS,
+    )
 )
 _SEAL = text("select seal_sha256, last_position from audit_seals where tenant_id = :tenant_id and number = :number")
-_ROWS = text(f"select {AUDIT_TEXT} from audit_logs a where a.id = any(cast(:ids as bigint[]))")  # noqa: S608  # nosec B608
+_ROWS = text(fill("select $columns from audit_logs a where a.id = any(cast(:ids as bigint[]))", columns=AUDIT_TEXT))
 
 _LINKS = "seals are numbered without a gap, and each is chained to the one before"
 _CONTENT = "a sealed audit row is as it was sealed"

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import FIRST_SHA256
 from app.services.partitions.record import DETAIL, HASHED, hash_record
-from app.services.verification.checks import Violation, check
+from app.services.verification.checks import Violation, check, fill
 from models.partitions import PARTITIONED
 
 # A tenant's rows of a table from before this time may be missing: partitions are dropped from the oldest on.
@@ -67,16 +67,22 @@ DROPS = (
 
 _RECORDED = "each drop is recorded by an audit row in the chain of seals, and chained to the one before"
 _RECORDS = text(
-    f"""
-    select d.table_name, d.begins_at, d.previous_sha256, {HASHED},
-           exists (select from audit_logs a where a.id = d.audit_id and a.at = d.audit_at
-                   and a.tenant_id = d.tenant_id and a.actor = d.actor and a.kind = 'partition_dropped'
-                   and a.payment_id is null and a.payment_version is null and a.detail = {DETAIL}) as is_recorded,
-           exists (select from audit_work w where w.tenant_id = d.tenant_id and w.audit_id = d.audit_id)
-           or exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.last_audit_id >= d.audit_id
-                      and s.first_audit_id <= d.audit_id and d.audit_id = any(s.audit_ids)) as is_chained
-    from dropped_partitions d where d.tenant_id = any(cast(:ids as uuid[])) order by d.tenant_id, d.audit_id
-    """  # noqa: S608  # constants only  # nosec B608
+    fill(
+        """
+        select d.table_name, d.begins_at, d.previous_sha256, $hashed,
+               -- whether the audit row has the content of the record
+               exists (select from audit_logs a where a.id = d.audit_id and a.at = d.audit_at
+                       and a.tenant_id = d.tenant_id and a.actor = d.actor and a.kind = 'partition_dropped'
+                       and a.payment_id is null and a.payment_version is null and a.detail = $detail) as is_recorded,
+               -- whether the audit row waits for its seal or is in one
+               exists (select from audit_work w where w.tenant_id = d.tenant_id and w.audit_id = d.audit_id)
+               or exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.last_audit_id >= d.audit_id
+                          and s.first_audit_id <= d.audit_id and d.audit_id = any(s.audit_ids)) as is_chained
+        from dropped_partitions d where d.tenant_id = any(cast(:ids as uuid[])) order by d.tenant_id, d.audit_id
+        """,
+        hashed=HASHED,
+        detail=DETAIL,
+    )
 )
 _SEALS = text(
     "select first_seal, last_seal, kept_seals from dropped_partitions"

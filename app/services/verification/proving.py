@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, text
 
+from app.core.audit_seal import FIRST_SHA256
 from app.core.payment import format_time
 from app.services.verification import books
 from app.services.verification.chain import ChainPosition, ChainSegment, find_position, read_segment
@@ -100,9 +101,14 @@ class ProofReport:
         return not self.broken
 
     @property
+    def in_order(self) -> list[BrokenInvariant]:
+        """The broken invariants by their number and statement."""
+        return sorted(self.broken.values(), key=lambda each: (int(each.invariant[1:]), each.statement))
+
+    @property
     def invariants(self) -> list[str]:
         """The names of the broken invariants, in their order."""
-        return sorted({broken.invariant for broken in self.broken.values()}, key=lambda name: int(name[1:]))
+        return list(dict.fromkeys(each.invariant for each in self.in_order))
 
     @property
     def verdict(self) -> str:
@@ -125,7 +131,7 @@ class ProofReport:
             "counts": self.counts,
             "broken": [
                 {"invariant": each.invariant, "what": each.statement, "count": each.count, "rows": each.rows}
-                for each in sorted(self.broken.values(), key=lambda each: (int(each.invariant[1:]), each.statement))
+                for each in self.in_order
             ],
         }
 
@@ -271,8 +277,9 @@ def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, reached: TenantProgress) 
 
 _PROGRESS = text(
     """
-    select t.id, p.seal_number, p.seal_sha256, p.notification_number, p.webhooks_until,
-           coalesce(c.last_number, 0) as numbered
+    select t.id, coalesce(p.seal_number, 0) as seal_number, coalesce(p.seal_sha256, :first_sha256) as seal_sha256,
+           coalesce(p.notification_number, 0) as proved, coalesce(c.last_number, 0) as numbered,
+           coalesce(p.webhooks_until, 'epoch') as webhooks_until
     from tenants t
     left join verification_places p on p.tenant_id = t.id
     left join notification_counters c on c.tenant_id = t.id
@@ -285,15 +292,10 @@ _PROGRESS = text(
 def _read_progress(database: Database, tenant_id: uuid.UUID | None) -> dict[uuid.UUID, TenantProgress]:
     """Return the tenants to prove, least recently proved first."""
     with database.transaction("auditor") as connection:
-        rows = connection.execute(_PROGRESS, {"tenant_id": tenant_id}).all()
+        rows = connection.execute(_PROGRESS, {"tenant_id": tenant_id, "first_sha256": FIRST_SHA256}).all()
     return {
-        row.id: TenantProgress(numbered=row.numbered)
-        if row.seal_number is None
-        else TenantProgress(
-            ChainPosition(row.seal_number, bytes(row.seal_sha256)),
-            row.notification_number,
-            row.numbered,
-            row.webhooks_until,
+        row.id: TenantProgress(
+            ChainPosition(row.seal_number, bytes(row.seal_sha256)), row.proved, row.numbered, row.webhooks_until
         )
         for row in rows
     }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import datetime
 import uuid
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 from app.services.verification.proving import Mode, ProofReport, prove
-from models import Database, new_id
+from models import Database, new_id, tables
 
 log = structlog.get_logger(__name__)
 
@@ -25,69 +26,46 @@ RUNS_KEPT_DAYS = 30
 # Rows stored for each broken invariant; the command prints more.
 ROWS_KEPT = 5
 
-_LAST_BROKEN = text(
-    "select broken from verification_runs where tenant_id is not distinct from cast(:tenant_id as uuid)"
-    " order by finished_at desc limit 1"
-)
-_INSERT = text(
-    """
-    insert into verification_runs (id, mode, tenant_id, started_at, is_complete, counts, broken)
-    values (:id, :mode, :tenant_id, :started_at, :is_complete, cast(:counts as jsonb), cast(:broken as jsonb))
-    """
-)
-_WRITE_PROGRESS = text(
-    """
-    insert into verification_places (tenant_id, seal_number, seal_sha256, notification_number, webhooks_until,
-                                     verified_at)
-    values (:tenant_id, :seal_number, :seal_sha256, :notification_number, :webhooks_until, now())
-    on conflict (tenant_id) do update set seal_number = excluded.seal_number, seal_sha256 = excluded.seal_sha256,
-        notification_number = excluded.notification_number, webhooks_until = excluded.webhooks_until,
-        verified_at = excluded.verified_at
-    """
-)
-
 
 def choose_mode(database: Database) -> Mode:
     """Return `full` while the books can be read in seconds, else `incremental`."""
     with database.transaction("auditor") as connection:
-        last = connection.execute(text("select max(id) from audit_logs")).scalar()
+        last = connection.execute(select(func.max(tables.audit_logs.c.id))).scalar()
     return "full" if (last or 0) <= SMALL_AUDIT_ROWS else "incremental"
 
 
 def record(database: Database, report: ProofReport) -> None:
     """Store a proof's result and progress; raise an alarm for a broken invariant that the last result does not name."""
+    runs = tables.verification_runs
+    of_same = select(runs.c.broken).where(runs.c.tenant_id.is_not_distinct_from(report.tenant_id))
+    broken = [{**each, "rows": each["rows"][:ROWS_KEPT]} for each in report.as_json()["broken"]]
     with database.transaction("auditor") as connection:
-        before = connection.execute(_LAST_BROKEN, {"tenant_id": report.tenant_id}).scalar() or []
-        broken = [{**each, "rows": each["rows"][:ROWS_KEPT]} for each in report.as_json()["broken"]]
-        values = {
-            "id": new_id(),
-            "mode": report.mode,
-            "tenant_id": report.tenant_id,
-            "started_at": report.started_at,
-            "is_complete": report.is_complete,
-            "counts": json.dumps(report.counts),
-            "broken": json.dumps(broken),
-        }
-        connection.execute(_INSERT, values)
-        old = text("delete from verification_runs where finished_at < now() - make_interval(days => :days)")
-        connection.execute(old, {"days": RUNS_KEPT_DAYS})
+        before = connection.execute(of_same.order_by(runs.c.finished_at.desc()).limit(1)).scalar() or []
+        run = {name: getattr(report, name) for name in ("mode", "tenant_id", "started_at", "is_complete", "counts")}
+        connection.execute(insert(runs).values(id=new_id(), broken=broken, **run))
+        oldest = func.now() - datetime.timedelta(days=RUNS_KEPT_DAYS)
+        connection.execute(delete(runs).where(runs.c.finished_at < oldest))
         _write_progress(connection, report)
         if {each["what"] for each in broken} - {each["what"] for each in before}:
             alerts.write(connection, [_alert(report)])
 
 
 def _write_progress(connection: Connection, report: ProofReport) -> None:
-    for tenant_id, reached in report.progress.items():
-        connection.execute(
-            _WRITE_PROGRESS,
-            {
-                "tenant_id": tenant_id,
-                "seal_number": reached.chain.number,
-                "seal_sha256": reached.chain.sha256,
-                "notification_number": reached.notification_number,
-                "webhooks_until": reached.webhooks_until,
-            },
-        )
+    rows = [
+        {
+            "tenant_id": tenant_id,
+            "seal_number": reached.chain.number,
+            "seal_sha256": reached.chain.sha256,
+            "notification_number": reached.notification_number,
+            "webhooks_until": reached.webhooks_until,
+            "verified_at": func.now(),
+        }
+        for tenant_id, reached in report.progress.items()
+    ]
+    if rows:
+        written = insert(tables.verification_places).values(rows)
+        changes = {name: written.excluded[name] for name in rows[0] if name != "tenant_id"}
+        connection.execute(written.on_conflict_do_update(index_elements=["tenant_id"], set_=changes))
 
 
 def _alert(report: ProofReport) -> AlertRow:

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, TextClause, select, text
 
 from app.services.verification import books, history, payment_checks
 from app.services.verification.checks import Check, Violation, fill, run_all
+from models import tables
 
 # A chunk takes a fraction of a second, which keeps snapshots short.
 CHUNK_ROWS = 2_000
@@ -101,10 +102,8 @@ def read_chunk(connection: Connection, walk: Walk, after: Mapping[str, Any], ten
 
 def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
     """Check payments, all their entries, and the wallets of those."""
-    found = connection.execute(
-        text("select id, wallet_id from wallet_transactions where payment_id = any(cast(:ids as uuid[]))"),
-        {"ids": list(ids)},
-    ).all()
+    entries = tables.wallet_transactions
+    found = connection.execute(select(entries.c.id, entries.c.wallet_id).where(entries.c.payment_id.in_(ids))).all()
     return [
         *run_all(PAYMENT_CHECKS, connection, {"ids": list(ids), "edges": history.EDGE_NAMES}),
         *run_all(books.ENTRIES, connection, {"ids": [row.id for row in found]}),

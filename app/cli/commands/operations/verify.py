@@ -102,7 +102,7 @@ def _add_broken(report: ProofReport, heads: list[seal_heads.Head]) -> None:
 
 def print_report(report: ProofReport) -> None:
     """Print the verdict in one line, then each broken invariant with its first rows."""
-    for each in sorted(report.broken.values(), key=lambda broken: (int(broken.invariant[1:]), broken.statement)):
+    for each in report.in_order:
         click.echo(f"{each.invariant} does not hold: {each.statement} ({each.count} rows)")
         for row in each.rows[:ROWS_PRINTED]:
             click.echo(printable(f"    {row['subject']}: {row['detail']}".rstrip(": ")))
