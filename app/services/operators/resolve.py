@@ -1,4 +1,4 @@
-"""What a person decides about a dead letter: accept the money in it, or reject it and close the case."""
+"""Decisions of operators about a dead letter: accept its money, or reject it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.core.facts import Command, CommandKind
 from app.core.money import format_money
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
-from app.services.payments.batch_decisions import Item, Outcome, preview
+from app.services.payments.batch_decisions import Item, ItemOutcome, preview
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
@@ -38,7 +38,7 @@ CLOSE = text(
 
 
 def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID) -> RowMapping:
-    """Lock a dead letter and, before it, its payment, so that two operators cannot both act. Raise 404."""
+    """Lock the payment of a dead letter, then the dead letter, so that one operator at a time acts. Raise 404."""
     about = {"tenant_id": tenant_id, "id": dead_letter_id}
     connection.execute(_LOCK_PAYMENT, about)
     row = connection.execute(_LOCK, about).mappings().first()
@@ -55,10 +55,10 @@ def accept(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> str:
-    """Credit the money that waits in a dead letter, through the one function, and close it; return what it did.
+    """Settle the money that waits in a dead letter and close it; return what was done, in words.
 
     `reason` is the operator's, kept in the audit and in the history. Raise RequestRejected: 404, or 409 where it is
-    closed already or hold no money.
+    closed already or holds no money.
     """
     return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.ACCEPT, is_dry_run, reason)
 
@@ -71,7 +71,7 @@ def reject(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> str:
-    """Close a dead letter without a credit; return what it did. Raise RequestRejected (404, 409)."""
+    """Close a dead letter without a credit; return what was done, in words. Raise RequestRejected (404, 409)."""
     return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.REJECT, is_dry_run, reason)
 
 
@@ -92,7 +92,7 @@ def _decide(
         if is_dry_run:
             return describe(preview(connection, [item])) if item else "closes the case; nothing else changes"
         state = "accepted" if kind is CommandKind.ACCEPT else "rejected"
-        # Closed first: what the decision reads of the payment's open cases is then what is left of them.
+        # Closed first, so that the decision reads the payment's other open cases only.
         connection.execute(
             CLOSE,
             {
@@ -112,7 +112,7 @@ def _decide(
     return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
 
 
-def moves_money(outcomes: list[Outcome]) -> bool:
+def moves_money(outcomes: list[ItemOutcome]) -> bool:
     """Return whether any of the decisions moves money."""
     return any(outcome.decision is not None and outcome.decision.transfer is not None for outcome in outcomes)
 
@@ -132,12 +132,12 @@ def _item(row: RowMapping, kind: CommandKind, actor: str) -> Item | None:
     return Item(row["tenant_id"], row["payment_id"], command, actor)
 
 
-def describe(outcomes: list[Outcome]) -> str:
-    """Return in words what was decided, or would be, with what follows from it."""
+def describe(outcomes: list[ItemOutcome]) -> str:
+    """Return the decisions in words, made or previewed."""
     return "; then ".join(map(_describe_one, outcomes))
 
 
-def _describe_one(outcome: Outcome) -> str:
+def _describe_one(outcome: ItemOutcome) -> str:
     decision = outcome.decision
     if decision is None:
         return "waits: there is no such payment with this provider"

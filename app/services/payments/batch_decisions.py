@@ -47,7 +47,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """The decision about an item; None where the tenant has no such payment with that provider.
 
     `is_foreign`: the tenant has a payment with that id, of another provider. Another tenant's payment counts as none.
@@ -65,17 +65,17 @@ class BatchDecisions:
     rows: dict[uuid.UUID, LockedPayment]
     now: datetime.datetime
     balances: Balances | None
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[ItemOutcome] = field(default_factory=list)
     postings: list[Posting] = field(default_factory=list)
     cases: list[DeadLetterRow] = field(default_factory=list)
     superseded: list[Superseded] = field(default_factory=list)
     alerts: list[AlertRow] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     # Each outcome that is audited, with the payment as it was before.
-    audited: list[tuple[Outcome, Payment]] = field(default_factory=list)
+    audited: list[tuple[ItemOutcome, Payment]] = field(default_factory=list)
 
 
-def preview(connection: Connection, items: list[Item]) -> list[Outcome]:
+def preview(connection: Connection, items: list[Item]) -> list[ItemOutcome]:
     """Decide `items` as settling them at this moment would; the payments stay locked until the transaction ends."""
     return decide_batch(connection, items).outcomes
 
@@ -93,7 +93,7 @@ def decide_batch(connection: Connection, items: list[Item]) -> BatchDecisions:
         row = rows.get(item.payment_id)
         if row is None or not _belongs(item, row.payment):
             is_foreign = row is not None and row.payment.tenant_id == item.tenant_id
-            batch.outcomes.append(Outcome(item, None, is_foreign=is_foreign))
+            batch.outcomes.append(ItemOutcome(item, None, is_foreign=is_foreign))
             continue
         before = row.payment
         decision = _decide_on_balance(item, row, batch)
@@ -138,7 +138,7 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
     after = decision.payment
     if before.status is not after.status and (before.status, after.status) not in EDGES:
         raise InvariantBroken(f"no step from {before.status} to {after.status}", payment_id=before.id)
-    outcome = Outcome(item, decision)
+    outcome = ItemOutcome(item, decision)
     batch.outcomes.append(outcome)
     if decision.transfer:
         batch.postings.append(Posting(after, decision.transfer))

@@ -26,7 +26,7 @@ from app.core.payment import Payment, Status
 from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
 from app.services.ledger import posting
-from app.services.payments.batch_decisions import BatchDecisions, Item, Outcome, decide_batch
+from app.services.payments.batch_decisions import BatchDecisions, Item, ItemOutcome, decide_batch
 from app.services.payments.reversal_rows import add_evidence, write_waiting
 from app.services.payments.rows import close_holds, reschedule, update_commitments, update_payments
 from app.services.queues import lock_waits
@@ -45,10 +45,10 @@ class Batch:
     """A settlement under way; `connection` takes what else belongs into its transaction."""
 
     connection: Connection
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[ItemOutcome] = field(default_factory=list)
     _state: Literal["unused", "settling", "settled", "left"] = "unused"
 
-    def settle(self, items: list[Item]) -> list[Outcome]:
+    def settle(self, items: list[Item]) -> list[ItemOutcome]:
         """Decide `items` in their order, write what follows from them, and return their outcomes.
 
         The payments stay locked until the commit. A batch settles once: a second set of payments would be locked out
@@ -102,7 +102,7 @@ def open(
     _publish(runtime, batch.outcomes, events, numbering)
 
 
-def _list_events(outcomes: Sequence[Outcome]) -> list[Event]:
+def _list_events(outcomes: Sequence[ItemOutcome]) -> list[Event]:
     return [
         (outcome.decision.payment, outcome.decision.notification)
         for outcome in outcomes
@@ -126,7 +126,7 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in batch.audited])
 
 
-def _audit_row(outcome: Outcome, before: Payment, posted: dict[posting.PostingKey, dict[str, object]]) -> AuditRow:
+def _audit_row(outcome: ItemOutcome, before: Payment, posted: dict[posting.PostingKey, dict[str, object]]) -> AuditRow:
     item, decision = outcome.item, outcome.decision
     assert decision is not None  # noqa: S101  # only decided items are audited
     after = decision.payment
@@ -149,7 +149,7 @@ def _audit_row(outcome: Outcome, before: Payment, posted: dict[posting.PostingKe
 
 
 def _publish(
-    runtime: Runtime, outcomes: Sequence[Outcome], events: Sequence[Event], numbering: Numbering | None
+    runtime: Runtime, outcomes: Sequence[ItemOutcome], events: Sequence[Event], numbering: Numbering | None
 ) -> None:
     """Publish what was committed to waiting requests and sockets, and ring for what became due.
 

@@ -1,4 +1,4 @@
-"""Claims of due webhooks: which of them this worker settles next."""
+"""Claims of due webhooks: a worker takes the next batch for the time of a lease."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from app.runtime.runtime import Runtime
 from models import Row, new_id, single
 from models.array_params import encode_rows, row_set
 
-# Measured: 200 rows take a sixth longer for each, 1,000 save a twentieth more and hold their locks twice as long.
+# Measured: at 200 rows each takes a sixth longer; 1,000 rows save a twentieth more and hold their locks twice as long.
 BATCH_ROWS = 500
-# As long as Celery lets a task run: a killed worker's webhooks are free again when it surely is gone.
+# As long as Celery lets a task run: when the lease ends, a killed worker is certainly gone.
 LEASE_SECONDS = 30
-# A look at the whole queue comes at the earliest after so many times what the last one took.
-LOOK_SHARE = 10
+# A scan of the whole queue takes at most one part in this many of a worker's time, unless the queue may be empty.
+SCAN_SHARE = 10
 
-# The recursive part hops from tenant to tenant in the index, so its cost is by tenant, not by row.
-_LOOK = """
+# The recursive part hops from tenant to tenant in the index, so its cost grows with tenants, not with rows.
+_FROM_THE_START = """
     with recursive hop as (
         (select tenant_id from webhook_work order by tenant_id limit 1)
         union all
@@ -32,17 +32,18 @@ _LOOK = """
         from hop where exists (select from webhook_work w where w.tenant_id = hop.tenant_id and w.due_at <= now())
     )
 """
-_PLACE_COLUMNS = {"tenant_id": "uuid", "due_at": "timestamptz", "webhook_id": "uuid"}
-_GO_ON = f"""
+_CURSOR_COLUMNS = {"tenant_id": "uuid", "due_at": "timestamptz", "webhook_id": "uuid"}
+_FROM_CURSORS = f"""
     with waiting as (
-        select tenant_id, due_at, webhook_id, count(*) over () as tenants from {row_set(_PLACE_COLUMNS)}
+        select tenant_id, due_at, webhook_id, count(*) over () as tenants from {row_set(_CURSOR_COLUMNS)}
     )
 """  # noqa: S608  # constants
-# A tenant gets at most a third of a batch while others have webhooks due. A row that still has a claim is suspect:
-# whoever held it died over it, or it raised. Of those a claim takes one, so that a webhook that kills its worker takes
-# no other along. The rows are updated by an array of their ids: joined, a long queue would be read as a whole.
+# picked: due rows of each tenant, at most a third of a batch while other tenants have webhooks due. A row that still
+# has a claim is suspect: its worker died, or its settling raised. drawn: one suspect at most, so that a webhook that
+# kills its worker takes no other along, and a random choice of the rest. claimed: the rows are updated by an array of
+# their ids, since a join would read a long queue as a whole.
 _PICK = """, picked as (
-        select c.*, row_number() over (partition by c.is_suspect order by c.due_at, c.webhook_id) as place
+        select c.*, row_number() over (partition by c.is_suspect order by c.due_at, c.webhook_id) as position
         from waiting cross join lateral (
             select w.webhook_id, w.tenant_id, w.due_at, w.claim_id is not null as is_suspect from webhook_work w
             where w.tenant_id = waiting.tenant_id and w.due_at <= now()
@@ -51,8 +52,8 @@ _PICK = """, picked as (
             limit case when waiting.tenants > 1 then greatest(:batch / 3, 1) else :batch end
             for update skip locked) as c
     ), drawn as (
-        select webhook_id, tenant_id, due_at, is_suspect, (not is_suspect or place = 1)
-            and row_number() over (order by is_suspect and place > 1, random()) <= :batch as is_claimed
+        select webhook_id, tenant_id, due_at, is_suspect, (not is_suspect or position = 1)
+            and row_number() over (order by is_suspect and position > 1, random()) <= :batch as is_claimed
         from picked
     ), claimed as (
         update webhook_work w set attempts = w.attempts + 1, claim_id = :claim_id,
@@ -61,18 +62,19 @@ _PICK = """, picked as (
     )
     select webhook_id, tenant_id, due_at, is_suspect, is_claimed from drawn order by due_at, webhook_id
 """
-# That a claim is forgotten when the database crashes harms nothing: its rows are due again. What they were settled to
-# is written later and waits for the disk, so that it is never there without the claim.
-_WITHOUT_DISK = "select set_config('synchronous_commit', 'off', true)"
-_CLAIM, _CLAIM_ON = single(_WITHOUT_DISK, _LOOK + _PICK), single(_WITHOUT_DISK, _GO_ON + _PICK)
+# Losing a claim in a crash is safe: its rows are due again. The verdicts are committed later and synchronously, so
+# they are never there without the claim.
+_ASYNCHRONOUS = "select set_config('synchronous_commit', 'off', true)"
+_CLAIM_FROM_START = single(_ASYNCHRONOUS, _FROM_THE_START + _PICK)
+_CLAIM_FROM_CURSORS = single(_ASYNCHRONOUS, _FROM_CURSORS + _PICK)
 
-# Tenant, due time, webhook.
-Place = tuple[uuid.UUID, datetime.datetime, uuid.UUID]
+# Tenant, due time and webhook of the row at which the next claim of that tenant begins.
+Cursor = tuple[uuid.UUID, datetime.datetime, uuid.UUID]
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Webhooks that this worker has for LEASE_SECONDS: to be settled together, and suspects to be settled alone."""
+class WebhookClaim:
+    """Webhooks that this worker holds for LEASE_SECONDS: `together` is one batch, each of `single` is isolated."""
 
     id: uuid.UUID
     together: list[uuid.UUID]
@@ -84,45 +86,45 @@ class Claim:
 
 @dataclass(slots=True)
 class WebhookQueue:
-    """The due webhooks as one worker goes through them.
+    """The due webhooks as one worker claims them.
 
-    A row that was claimed and settled stays in the index until no transaction can see it any more: while a backup, a
-    proof or an analysis reads for minutes, that is all rows since it began, and a claim from the beginning of the index
-    passes them all. So where such a look gets dear, most claims go on where the one before them ended. What lies
-    before that place (what another worker had locked), and other tenants' webhooks, wait for the next look.
+    A row that was settled stays in the index as a dead tuple until no transaction can see it any more: while a backup,
+    a proof or an analysis reads for minutes, a claim from the start of the index passes all rows settled since. Where
+    that becomes slow, most claims begin at the cursors of the one before. Rows before the cursors (those that another
+    worker had locked) and other tenants' webhooks wait for the next scan of the whole queue.
     """
 
-    _places: list[Place] = field(default_factory=list)
-    _look_again_at: float = 0.0
+    _cursors: list[Cursor] = field(default_factory=list)
+    _scan_at: float = 0.0
 
-    def claim(self, runtime: Runtime) -> Claim:
-        """Claim up to BATCH_ROWS webhooks; an empty claim says that none is due. Raise DBAPIError."""
+    def claim(self, runtime: Runtime) -> WebhookClaim:
+        """Claim up to BATCH_ROWS webhooks; an empty claim means that none is due. Raise DBAPIError."""
         claim_id = new_id()
         wanted = {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}
         rows: list[Row] = []
-        if self._places and time.monotonic() < self._look_again_at:
-            known = encode_rows(_PLACE_COLUMNS, self._places)
-            rows = runtime.database.run_single("worker", _CLAIM_ON, wanted | known)
+        if self._cursors and time.monotonic() < self._scan_at:
+            cursors = encode_rows(_CURSOR_COLUMNS, self._cursors)
+            rows = runtime.database.run_single("worker", _CLAIM_FROM_CURSORS, wanted | cursors)
         if not rows:
             began = time.monotonic()
-            rows = runtime.database.run_single("worker", _CLAIM, wanted)
+            rows = runtime.database.run_single("worker", _CLAIM_FROM_START, wanted)
             ended = time.monotonic()
-            self._look_again_at = ended + LOOK_SHARE * (ended - began)
+            self._scan_at = ended + SCAN_SHARE * (ended - began)
         claimed = [row for row in rows if row.is_claimed]
-        self._places = _places_after(rows) if len(claimed) >= BATCH_ROWS // 3 else []
+        self._cursors = _next_cursors(rows) if len(claimed) >= BATCH_ROWS // 3 else []
         if claimed:
             SETTLE_BATCH.observe(len(claimed))
-        return Claim(
+        return WebhookClaim(
             claim_id,
             [row.webhook_id for row in claimed if not row.is_suspect],
             [row.webhook_id for row in claimed if row.is_suspect],
         )
 
 
-def _places_after(rows: list[Row]) -> list[Place]:
-    """Return where each tenant's webhooks go on: at the first that was left out, else at the last that was taken."""
-    places: dict[uuid.UUID, Row] = {}
+def _next_cursors(rows: list[Row]) -> list[Cursor]:
+    """Return a cursor for each tenant: its first row that was not claimed, else its last that was."""
+    cursors: dict[uuid.UUID, Row] = {}
     for row in rows:
-        if (last := places.get(row.tenant_id)) is None or last.is_claimed:
-            places[row.tenant_id] = row
-    return [(row.tenant_id, row.due_at, row.webhook_id) for row in places.values()]
+        if (last := cursors.get(row.tenant_id)) is None or last.is_claimed:
+            cursors[row.tenant_id] = row
+    return [(row.tenant_id, row.due_at, row.webhook_id) for row in cursors.values()]

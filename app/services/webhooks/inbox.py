@@ -1,4 +1,4 @@
-"""The inbox's one write: verified deliveries become rows, those that come together in one transaction."""
+"""The write of the inbox: verified deliveries become rows; concurrent ones share a transaction (group commit)."""
 
 from __future__ import annotations
 
@@ -55,46 +55,46 @@ class InboxRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the sender is told: the id of the first delivery with its id, and what this one is beside it."""
+    """The answer to a delivery: our id of the first one with its external id, and how this one compares with it."""
 
     webhook_id: uuid.UUID
     is_duplicate: bool
     is_conflict: bool
 
 
-_NAMING_COLUMNS = {"id": "uuid", "payment_id": "uuid"}
-_NAME_PAYMENTS = prepared(
+_RENAME_COLUMNS = {"id": "uuid", "payment_id": "uuid"}
+_RENAME = prepared(
     f"""
     update payment_webhooks h set payment_id = r.payment_id
-    from {row_set(_NAMING_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
+    from {row_set(_RENAME_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
     """  # noqa: S608  # constants
 )
 
 
-def rename_payments(connection: Connection, named: Sequence[tuple[uuid.UUID, uuid.UUID | None]]) -> None:
-    """Write which payment webhooks are about, where settling them found another than their rows have."""
-    if named:
-        buffer(connection, _NAME_PAYMENTS, encode_rows(_NAMING_COLUMNS, named))
+def rename_payments(connection: Connection, renamed: Sequence[tuple[uuid.UUID, uuid.UUID | None]]) -> None:
+    """Correct the payments of webhooks: settling found others than their rows name."""
+    if renamed:
+        buffer(connection, _RENAME, encode_rows(_RENAME_COLUMNS, renamed))
 
 
-# One for each database that this process stores into.
+# By database: one for each that this process stores into.
 _groups: WeakKeyDictionary[Database, GroupCommit[InboxRow, Receipt]] = WeakKeyDictionary()
 
 
 def store(database: Database, row: InboxRow) -> Receipt:
-    """Store a delivery, together with those that other callers bring meanwhile; it is committed by then.
+    """Store a delivery in one transaction with those of concurrent callers; return once it is committed.
 
-    Raise sqlalchemy.exc.SQLAlchemyError as the database does where it could not be stored.
+    Raise sqlalchemy.exc.SQLAlchemyError as the database does.
     """
     group = _groups.get(database) or _groups.setdefault(database, GroupCommit())
-    # Made into text that the database takes before it joins the others: it would be refused with all of them.
+    # Text that the database refuses (a NUL, a lone surrogate) would fail the whole group.
     headers = {name: _storable(value) for name, value in row.headers.items()}
     row = row._replace(headers=headers, address=_storable(row.address[:ADDRESS_CHARACTERS_MAX]))
     return group.commit(row, len(row.body), functools.partial(store_rows, database))
 
 
 def store_rows(database: Database, rows: Sequence[InboxRow]) -> list[Receipt]:
-    """Store deliveries in one transaction and return their receipts in the same order, which is that of arrival."""
+    """Store deliveries in one transaction; return their receipts in the order of `rows`, the order of arrival."""
     stored = database.run_single("door", _STORE, encode_rows(_COLUMNS, rows))
     receipts = {row.delivery_id: Receipt(row.webhook_id, row.is_duplicate, row.is_conflict) for row in stored}
     return [receipts[row.id] for row in rows]

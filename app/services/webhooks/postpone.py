@@ -1,10 +1,10 @@
-"""Webhooks that were claimed and not settled: put off by the database's trouble, or waiting for their next attempt.
+"""Webhooks that were claimed and not settled: postponed by the database's trouble, or waiting for their next attempt.
 
 Trouble of the database uses no attempt: the one that the claim counted is given back, and the webhook is due later.
 
-One webhook can itself be what a statement takes too long for, or what ends its connection. It is told apart from
-trouble that lasts: for an hour, in at least OWN_FAULT_POSTPONEMENTS tries of its own, it ran into this while the same
-process settled others. Then it is a dead letter. A lock is never counted, however long it is held.
+One webhook can itself cause the timeout or end its connection (a poison message). That differs from lasting trouble:
+for an hour, in at least OWN_FAULT_POSTPONEMENTS isolated attempts, it failed so while the same process settled others.
+Then it is a dead letter. A lock is never counted, however long it is held.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from app.services.webhooks.translate import StoredWebhook
 from models import Trouble, buffer, prepared
 from models.array_params import encode_rows, row_set
 
-# Longer than an operator's reindexing or fail-over takes; tries come at least once a minute meanwhile.
+# Longer than reindexing or a failover takes; attempts come at least once a minute meanwhile.
 OWN_FAULT_SECONDS = 3_600
 OWN_FAULT_POSTPONEMENTS = 20
 OWN_FAULT_DETAIL = (
     f"ran into a time limit or lost its connection for {OWN_FAULT_SECONDS // 3_600} hour,"
     f" in at least {OWN_FAULT_POSTPONEMENTS} tries, while others were settled"
 )
-# Others must have been settled so recently for a failure to count against the one that failed.
+# A failure counts against its webhook only where others were settled within this time before.
 OTHERS_SECONDS = 600.0
-# What a lock, a full disk or a read-only server stops is never the row's own fault.
+# A lock, a full disk or a read-only server is never the fault of one row.
 _OWN_FAULTS: frozenset[Trouble] = frozenset({"timeout", "connection"})
 # Postponements beyond these do not make the wait longer.
 _TIMES_MAX = 12
@@ -55,7 +55,8 @@ _WAIT = prepared(
     select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait) from {row_set(_WAIT_COLUMNS)}
     """  # noqa: S608  # constants
 )
-# The wait is looked up by how often the row was put off before.
+# The waits are an array, indexed by how often the row was postponed before; the last one is the ceiling.
+# postponed_since: the first of the postponements in a row that may be the webhook's own fault.
 _POSTPONE = text(
     """
     update webhook_work set attempts = greatest(attempts - 1, 0), postponed = postponed + 1,
@@ -67,7 +68,7 @@ _POSTPONE = text(
     returning postponed >= :times and postponed_since < now() - make_interval(secs => :seconds) as is_over
     """
 )
-# The claim stays with the row: it is what makes it suspect.
+# claim_id is kept: a due row that has one is retried in isolation.
 _HAND_BACK = text(
     "update webhook_work set attempts = greatest(attempts - 1, 0), due_at = now()"
     " where webhook_id = any(:ids) and claim_id = :claim_id"
@@ -81,7 +82,7 @@ _TRY_AGAIN = text(
 
 @dataclass(frozen=True, slots=True)
 class Postponement:
-    """Webhooks of one claim that are put off. `stays_single`: each failed by itself, and is settled so again."""
+    """Webhooks of one claim that are postponed. `stays_single`: each failed in isolation and is retried so."""
 
     claim_id: uuid.UUID
     webhook_ids: Sequence[uuid.UUID]
@@ -94,25 +95,25 @@ _settled_at: float | None = None
 
 
 def forget_settled() -> None:
-    """Let this process know of nothing that it settled."""
+    """Forget that this process settled webhooks; for tests."""
     global _settled_at
     _settled_at = None
 
 
 def note_settled() -> None:
-    """Note that this process settled webhooks just now."""
+    """Record that this process settled webhooks just now."""
     global _settled_at  # one moment per process
     _settled_at = time.monotonic()
 
 
 def may_be_own_fault(trouble: Trouble) -> bool:
-    """Return whether trouble of one webhook counts against it: others were settled by this process meanwhile."""
+    """Return whether trouble of one webhook counts against it: this process settled others recently."""
     is_recent = _settled_at is not None and time.monotonic() - _settled_at < OTHERS_SECONDS
     return is_recent and trouble in _OWN_FAULTS
 
 
 def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, float]]) -> None:
-    """Put webhooks that were taken back into the queue, with the attempts that count and the seconds to wait."""
+    """Put webhooks of this transaction back into the queue, with the attempts that count and the seconds to wait."""
     if waiting:
         rows = [
             (webhook.id, webhook.tenant_id, webhook.payment_id, attempts, seconds)
@@ -122,7 +123,7 @@ def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, flo
 
 
 def postpone(runtime: Runtime, postponement: Postponement) -> bool:
-    """Put webhooks off and give their attempts back; return whether one of them is at its end. Raise nothing."""
+    """Postpone webhooks and give their attempts back; return whether one has had its last attempt. Raise nothing."""
     ceiling = POSTPONE_TIMEOUT_SECONDS_MAX if postponement.trouble == "timeout" else POSTPONE_SECONDS_MAX
     values = {
         "ids": list(postponement.webhook_ids),
@@ -137,7 +138,7 @@ def postpone(runtime: Runtime, postponement: Postponement) -> bool:
 
 
 def hand_back(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: Sequence[uuid.UUID]) -> None:
-    """Give back webhooks that were claimed and not tried alone; they are due at once. Raise nothing."""
+    """Give back webhooks that were claimed and not tried; they are due at once. Raise nothing."""
     give_back(runtime, _HAND_BACK, {"ids": list(webhook_ids), "claim_id": claim_id})
 
 

@@ -1,4 +1,4 @@
-"""The webhooks' door: a delivery is verified and stored before it is answered, and settled in a set afterwards."""
+"""The intake of webhooks: a delivery is verified and stored before it is answered, and settled later in a batch."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from models.database import single
 
 # CONTRACT section 4: larger bodies are 413.
 BODY_BYTES_MAX = 256 * 1024
-# What the operator keeps of a refused delivery; the ring of slots bounds their number.
+# Bytes kept of a refused delivery; a ring of slots in the database bounds their number.
 REFUSED_BYTES_KEPT = 4_096
-# Each record is a write: a flood of refusals must not take the database from those who pay. The metric counts all.
+# Each record is a write: a flood of refusals must not slow the database for payments. The metric counts all.
 RECORDS_PER_SECOND = 20.0
 
-# Kept with a webhook beside what its scheme signs: what tells the sender. Credentials are never kept.
+# Headers kept with a webhook in addition to those that its scheme signs. Credentials are never kept.
 KEPT_HEADERS = ("content-type", "user-agent")
 
-# The statuses that each path takes; a status that contradicts the path is refused.
+# The statuses that each path accepts; a status that contradicts the path is refused.
 PATH_STATUSES: dict[str, frozenset[str]] = {
     "payment-success": frozenset({"success"}),
     "payment-failed": frozenset({"failed", "cancelled"}),
@@ -48,9 +48,9 @@ PROVIDER_PATH = "provider"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery as it came: `path` is a key of PATH_STATUSES or `provider`; `headers` knows lower-case names.
+    """One delivery as received: `path` is a key of PATH_STATUSES or `provider`; `headers` has lower-case names.
 
-    `doubled`: the lower-case names of headers that came more than once, whose values are joined in `headers`.
+    `doubled`: the lower-case names of headers that occurred more than once, whose values are joined in `headers`.
     """
 
     path: str
@@ -62,10 +62,10 @@ class Delivery:
 
 
 def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
-    """Verify and store a delivery, ring, and return its receipt; the row is committed by then.
+    """Verify, store and commit a delivery, ring, and return its receipt.
 
-    Raise WebhookRejected (400, 403, 404) after keeping a bounded record of the refusal, and
-    ProviderUnusable where nobody here can verify it now, and sqlalchemy.exc.SQLAlchemyError where it could not be
+    Raise WebhookRejected (400, 403, 404) after keeping a bounded record of the refusal; ProviderUnusable where the
+    provider's configuration does not allow to verify it now, and sqlalchemy.exc.SQLAlchemyError where it could not be
     stored: the sender has to try again.
     """
     provider_id = None
@@ -95,7 +95,7 @@ def _parse(delivery: Delivery) -> Any:
         return loads(delivery.body)
     except JsonError as error:
         if delivery.path == PROVIDER_PATH:
-            # The path names the provider; a signed body that cannot be read is kept for a person.
+            # The path names the provider; a signed body that is no JSON is kept for an operator.
             return None
         raise WebhookRejected(400, "json", str(error)) from None
 
@@ -118,21 +118,21 @@ def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: 
     if sender is None:
         raise WebhookRejected(404, "unknown_provider", "there is no such provider")
     try:
-        return sender, _judge(delivery, sender, body)
+        return sender, _check_sender(delivery, sender, body)
     except WebhookRejected as rejection:
-        # A secret or an address may have been added since the provider was remembered: judged once more, as it is now.
-        anew = find_sender(runtime, provider_id, newer_than=sender.read_at)
-        if anew is not None and anew != replace(sender, read_at=anew.read_at):
-            sender = anew
-            with _doubted(sender):
-                return sender, _judge(delivery, sender, body)
-        with _doubted(sender):
+        # A secret or an address may have been added since the provider was cached: verify against its present row.
+        present = find_sender(runtime, provider_id, newer_than=sender.read_at)
+        if present is not None and present != replace(sender, read_at=present.read_at):
+            sender = present
+            with _excused(sender):
+                return sender, _check_sender(delivery, sender, body)
+        with _excused(sender):
             raise rejection
 
 
 @contextlib.contextmanager
-def _doubted(sender: Sender) -> Iterator[None]:
-    """Raise ProviderUnusable in place of a signature's refusal where one of the sender's secrets cannot be read."""
+def _excused(sender: Sender) -> Iterator[None]:
+    """Raise ProviderUnusable instead of refusing a signature where one of the sender's secrets cannot be read."""
     try:
         yield
     except WebhookRejected as rejection:
@@ -141,7 +141,8 @@ def _doubted(sender: Sender) -> Iterator[None]:
         raise
 
 
-def _judge(delivery: Delivery, sender: Sender, body: Any) -> str:
+def _check_sender(delivery: Delivery, sender: Sender, body: Any) -> str:
+    """Return the delivery's external id. Raise WebhookRejected."""
     if not sender.may_send_from(delivery.remote_address):
         raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
     if delivery.doubled.intersection(sender.scheme.headers):
@@ -174,7 +175,7 @@ def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str,
 
 
 def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: Any) -> uuid.UUID | None:
-    """Return the payment that the body names, so that the webhook belongs to it before it is settled."""
+    """Return the payment that the body names, so that its timeline has the webhook before it is settled."""
     if not isinstance(body, dict):
         return None
     if delivery.path != PROVIDER_PATH:
@@ -186,17 +187,17 @@ def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: A
 _REFUSE = single(
     "select door_refuse_webhook(cast(:provider as uuid), :reason, :address, :head, cast(:named as uuid[]))"
 )
-# The ids in a refused body, in any letter case; a few are enough, since an honest body names one payment.
+# Ids in a refused body, in either letter case; a few are enough, since an honest body names one payment.
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAMED_MAX = 8
 
 
 def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.UUID | None = None) -> None:
-    """Count a delivery that is refused, and keep a bounded record of it."""
+    """Count a refused delivery and keep a bounded record of it."""
     WEBHOOKS_REFUSED.labels(reason).inc()
     if not _records.take():
         return
-    # The refusal stands whether its record could be written or not.
+    # The refusal does not depend on its record.
     with contextlib.suppress(SQLAlchemyError):
         runtime.database.run_single(
             "door",
@@ -212,9 +213,9 @@ def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.
 
 
 def _named_ids(head: bytes, provider_id: uuid.UUID | None) -> list[uuid.UUID]:
-    """Return ids that the first bytes of a refused body name; which of them is a payment is for the database to say.
+    """Return ids in the first bytes of a refused body; the database knows which of them is a payment.
 
-    The bytes are searched, not parsed: a body that was cut, or is no JSON, name its payment all the same.
+    The bytes are searched, not parsed: a body that was cut, or is no JSON, may still name its payment.
     """
     found = dict.fromkeys(uuid.UUID(match.group().decode("ascii")) for match in _UUID.finditer(head))
     return [one for one in found if one != provider_id][:_NAMED_MAX]

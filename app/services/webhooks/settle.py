@@ -1,4 +1,4 @@
-"""Settles due webhooks in sets: claim, translate, decide, write, commit, until nothing is due."""
+"""Settle due webhooks in batches: claim, translate, decide, write, commit, until none is due."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.core.schedule import retry_seconds
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, provider_trouble, settlement
-from app.services.payments.batch_decisions import Outcome
+from app.services.payments.batch_decisions import ItemOutcome
 from app.services.payments.set_aside import UNUSABLE_SECONDS
 from app.services.payments.settlement import Batch
 from app.services.queues import lock_waits
@@ -26,7 +26,7 @@ from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.webhooks import inbox, postpone
-from app.services.webhooks.claims import Claim, WebhookQueue
+from app.services.webhooks.claims import WebhookClaim, WebhookQueue
 from app.services.webhooks.postpone import OWN_FAULT_DETAIL, Postponement
 from app.services.webhooks.translate import StoredWebhook, to_dead_letter, translate
 from models import ByKeys, Trouble, buffer, find_trouble, prepared, read, read_sqlstate
@@ -34,24 +34,25 @@ from models.array_params import encode_rows, row_set, uuid_array
 
 log = structlog.get_logger(__name__)
 
-# Up to here plans that are kept cost less than plans made for the batch: making those is nearly half of the work for
-# one row, and little for a hundred; and joins row by row, which the kept ones are, grow with the square of the batch.
+# Up to this many rows kept plans cost less than plans made for the batch: planning is nearly half of the work for one
+# row and little for a hundred. Kept plans join row by row, which grows with the square of the batch.
 FEW_ROWS = 100
-# One try in company, then alone; a webhook that kills its worker each time is a dead letter after five leases. One for
-# a payment that is not there yet waits 2 + 4 + 8 + 16 seconds.
+# One attempt in a batch, the others isolated; a webhook that kills its worker each time is a dead letter after five
+# leases. One whose payment is not there yet waits 2 + 4 + 8 + 16 seconds.
 ATTEMPTS_MAX = 5
+# A task settles for this long and then rings again, so that no message holds a process for long.
 RING_SECONDS_MAX = 10.0
-# Deadlock and serialization failure: the batch is decided anew.
+# Deadlock and serialization failure: the batch is retried.
 RETRIED_SQLSTATES = ("40P01", "40001")
 RETRIES_MAX = 3
-# A task is cut off after thirty seconds, and a batch that was timed out has taken up to fifteen of them.
-ALONE_SECONDS_MAX = 10.0
-# As many in a row that the database fails for another reason than a lock, and it is not one webhook's trouble.
+# A task is cut off after thirty seconds, and a batch that timed out has taken up to fifteen of them.
+SINGLE_SECONDS_MAX = 10.0
+# So many webhooks in a row that failed by the database, locks excepted, are the database's trouble.
 TROUBLES_MAX = 3
 
-# The work rows go first and in this transaction: what is not ours any more is not returned, and not settled.
-# Between which ids they are keeps the months out of the plan, and unlocked, that have none of them. The ids themselves
-# would be sorted anew for each webhook that is looked up: three quarters of the statement's time.
+# Taken: the work rows go first and in this transaction; a row that another worker claimed meanwhile is not returned,
+# so it is not settled. The range of the ids prunes the partitions, which an array does not. The ids themselves are
+# compared with the join: an array would be sorted anew for each row, three quarters of the statement's time.
 _TAKE = prepared(
     """
     with taken as (
@@ -66,27 +67,30 @@ _TAKE = prepared(
     order by h.received_at, h.id
     """
 )
-_MARK_COLUMNS = {"id": "uuid", "status": "text", "verdict": "text", "reason": "text"}
-_MARK = prepared(
+_VERDICT_COLUMNS = {"id": "uuid", "status": "text", "verdict": "text", "reason": "text"}
+_WRITE_VERDICTS = prepared(
     f"""
     update payment_webhooks h set status = r.status, verdict = r.verdict, reason = r.reason, settled_at = now()
-    from {row_set(_MARK_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
+    from {row_set(_VERDICT_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
     """  # noqa: S608  # constants
 )
 
 
 @dataclass(slots=True)
 class _Verdicts:
-    """What becomes of the webhooks of a batch beside the settlement; `renamed`: those of another payment than known."""
+    """What is written about the webhooks of a batch, apart from their payments."""
 
+    # Id, status, verdict and reason.
     settled: list[tuple[uuid.UUID, str, str, str]] = field(default_factory=list)
-    # With the attempts that are counted, and the seconds until the next.
+    # With the attempts that count, and the seconds until the next.
     waiting: list[tuple[StoredWebhook, int, float]] = field(default_factory=list)
     # Providers that cannot be used, and why.
     unusable: dict[uuid.UUID, str] = field(default_factory=dict)
+    # With the dead letter's reason and detail.
     dead: list[tuple[StoredWebhook, str, str]] = field(default_factory=list)
+    # Webhooks about another payment than their rows name, with that payment.
     renamed: list[tuple[uuid.UUID, uuid.UUID | None]] = field(default_factory=list)
-    # Where a provider is paused: webhooks that may show that it is back.
+    # Webhooks that may end a provider's pause.
     during_pause: list[uuid.UUID] = field(default_factory=list)
 
 
@@ -96,7 +100,7 @@ def settle_due(runtime: Runtime) -> None:
     runtime.doorbells.take_down("settle")
     due = WebhookQueue()
     while True:
-        # Fairness can leave a batch short while rows are due; only an empty claim says that nothing is.
+        # Fairness can leave a batch short while rows are due; only an empty claim means that none is.
         if settle_batch(runtime, due) == 0:
             return
         if time.monotonic() > deadline:
@@ -115,14 +119,14 @@ def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
     return len(claim) if settle_claimed(runtime, claim) else 0
 
 
-def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
-    """Settle what was claimed; return False where the database is in trouble that is no single webhook's."""
+def settle_claimed(runtime: Runtime, claim: WebhookClaim) -> bool:
+    """Settle a claim; return False where the database is in trouble that no single webhook causes."""
     together, single = claim.together, list(claim.single)
-    until = time.monotonic() + ALONE_SECONDS_MAX
+    until = time.monotonic() + SINGLE_SECONDS_MAX
     if together:
         try:
             _settle_retrying(runtime, together, claim.id)
-        except Exception as error:  # one of them spoils the batch: each gets a transaction of its own
+        except Exception as error:  # one bad webhook must not fail the batch: settle one by one
             if database_trouble.note_or_log(runtime, "settle", error, "batch_failed", webhooks=len(together)) == "lock":
                 lock_waits.note_lock()
             single += together
@@ -130,26 +134,27 @@ def settle_claimed(runtime: Runtime, claim: Claim) -> bool:
 
 
 def _settle_single(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: list[uuid.UUID], until: float) -> bool:
-    """Settle webhooks one by one; return False where the database is in trouble that is no single webhook's.
+    """Settle webhooks one by one; return False where the database is in trouble that no single webhook causes.
 
-    What is not tried by `until` is given back: the task would be cut off, and an attempt lost, before all had a turn.
+    Webhooks that were not tried by `until` are given back: otherwise the task would be cut off and cost them an
+    attempt.
     """
-    in_trouble = 0
-    for place, webhook_id in enumerate(webhook_ids):
-        if in_trouble == TROUBLES_MAX:
-            postpone.postpone(runtime, Postponement(claim_id, webhook_ids[place:], "connection"))
+    troubles = 0
+    for index, webhook_id in enumerate(webhook_ids):
+        if troubles == TROUBLES_MAX:
+            postpone.postpone(runtime, Postponement(claim_id, webhook_ids[index:], "connection"))
             break
         if time.monotonic() > until:
-            postpone.hand_back(runtime, claim_id, webhook_ids[place:])
+            postpone.hand_back(runtime, claim_id, webhook_ids[index:])
             break
         trouble = _settle_one(runtime, webhook_id, claim_id)
-        # Webhooks behind one lock say nothing of the others.
-        in_trouble = in_trouble + 1 if trouble not in (None, "lock") else 0
-    return in_trouble < TROUBLES_MAX
+        # A lock that one webhook waits for says nothing about the others.
+        troubles = troubles + 1 if trouble not in (None, "lock") else 0
+    return troubles < TROUBLES_MAX
 
 
 def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) -> Trouble | None:
-    """Settle a webhook in a transaction of its own; one that fails waits for its next try. Return the trouble."""
+    """Settle a webhook in a transaction of its own; one that fails waits for its next attempt. Return the trouble."""
     try:
         _settle_retrying(runtime, [webhook_id], claim_id, is_single=True)
         return None
@@ -169,11 +174,11 @@ def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) ->
 
 
 def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: str, detail: str) -> Trouble | None:
-    """End a webhook as a dead letter; where the database is in trouble it stays, and the trouble is returned."""
+    """Make a webhook a dead letter; where the database is in trouble it stays due, and the trouble is returned."""
     try:
         with runtime.database.transaction("worker") as connection:
-            marks = _Verdicts(dead=[(one, reason, detail) for one in _take(connection, [webhook_id], claim_id)])
-            _write_marks(connection, marks)
+            dead = [(webhook, reason, detail) for webhook in _take(connection, [webhook_id], claim_id)]
+            _write_verdicts(connection, _Verdicts(dead=dead))
     except SQLAlchemyError as error:
         return database_trouble.note_or_log(runtime, "settle", error, "webhook_not_ended", webhook_id=str(webhook_id))
     return None
@@ -186,57 +191,56 @@ def _settle_retrying(
     for attempt in range(1, RETRIES_MAX + 1):
         try:
             with settlement.open(runtime, "worker", by_keys=by_keys, is_single=is_single) as batch:
-                marks = _settle(runtime, batch, webhook_ids, claim_id)
+                verdicts = _settle(runtime, batch, webhook_ids, claim_id)
             break
         except DBAPIError as error:
             if attempt == RETRIES_MAX or read_sqlstate(error) not in RETRIED_SQLSTATES:
                 raise
-    if marks.settled:
+    if verdicts.settled:
         postpone.note_settled()
-    for provider_id, problem in marks.unusable.items():
+    for provider_id, problem in verdicts.unusable.items():
         provider_trouble.note(runtime, provider_id, problem)
-    for verdict, count in Counter(verdict for _, _, verdict, _ in marks.settled).items():
+    for verdict, count in Counter(verdict for _, _, verdict, _ in verdicts.settled).items():
         WEBHOOKS_SETTLED.labels(verdict).inc(count)
-    if marks.during_pause:
-        breaker.note_webhooks(runtime, marks.during_pause)
+    if verdicts.during_pause:
+        breaker.note_webhooks(runtime, verdicts.during_pause)
 
 
 def _settle(runtime: Runtime, batch: Batch, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> _Verdicts:
     webhooks = _take(batch.connection, webhook_ids, claim_id)
-    items, marks = [], _Verdicts()
-    marks.during_pause = [webhook.id for webhook in webhooks if webhook.is_any_paused]
+    items, verdicts = [], _Verdicts()
+    verdicts.during_pause = [webhook.id for webhook in webhooks if webhook.is_any_paused]
     for webhook in webhooks:
         if webhook.attempts > ATTEMPTS_MAX:
-            marks.dead.append((webhook, "attempts_exhausted", f"not settled in {ATTEMPTS_MAX} attempts"))
+            verdicts.dead.append((webhook, "attempts_exhausted", f"not settled in {ATTEMPTS_MAX} attempts"))
             continue
         try:
             items.append(translate(runtime, webhook))
-        except Exception as error:  # what one webhook holds is that webhook's fault alone
-            _set_aside(webhook, error, marks)
+        except Exception as error:  # a body that cannot be read must not fail the batch
+            _judge_untranslated(webhook, error, verdicts)
     by_id = {webhook.id: webhook for webhook in webhooks}
     for outcome in batch.settle(items):
         if outcome.item.webhook_id and not outcome.item.is_follow_up:
-            _judge(by_id[outcome.item.webhook_id], outcome, marks)
-    _write_marks(batch.connection, marks)
-    return marks
+            _judge(by_id[outcome.item.webhook_id], outcome, verdicts)
+    _write_verdicts(batch.connection, verdicts)
+    return verdicts
 
 
-def _set_aside(webhook: StoredWebhook, error: Exception, marks: _Verdicts) -> None:
-    """Judges a webhook that could not be translated."""
+def _judge_untranslated(webhook: StoredWebhook, error: Exception, verdicts: _Verdicts) -> None:
     if isinstance(error, Unusable):
-        marks.dead.append((webhook, "unusable", redact(str(error))))
+        verdicts.dead.append((webhook, "unusable", redact(str(error))))
     elif isinstance(error, ProviderUnusable):
-        marks.unusable[webhook.provider_id] = str(error)
-        marks.waiting.append((webhook, webhook.attempts - 1, UNUSABLE_SECONDS))
+        verdicts.unusable[webhook.provider_id] = str(error)
+        verdicts.waiting.append((webhook, webhook.attempts - 1, UNUSABLE_SECONDS))
     elif webhook.attempts >= ATTEMPTS_MAX:
-        marks.dead.append((webhook, "raised", type(error).__name__))
+        verdicts.dead.append((webhook, "raised", type(error).__name__))
     else:
         log.error("webhook_not_translated", webhook_id=str(webhook.id), exc_info=error)
-        marks.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
+        verdicts.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
 
 
 def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> list[StoredWebhook]:
-    """Take the webhooks of a claim out of the work, in the order of their arrival; those that are still its own."""
+    """Delete the work rows that the claim still holds; return their webhooks in the order of arrival."""
     wanted = {"ids": uuid_array(webhook_ids), "first": min(webhook_ids), "last": max(webhook_ids), "claim_id": claim_id}
     return [
         StoredWebhook(webhook_id, tenant_id, provider_id, path, bytes(body), *rest)
@@ -244,38 +248,38 @@ def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.U
     ]
 
 
-def _judge(webhook: StoredWebhook, outcome: Outcome, marks: _Verdicts) -> None:
+def _judge(webhook: StoredWebhook, outcome: ItemOutcome, verdicts: _Verdicts) -> None:
     decision = outcome.decision
     is_unknown = decision is None and webhook.attempts >= ATTEMPTS_MAX
-    # Nothing of a webhook belongs to a payment of the tenant's other provider.
+    # A webhook never belongs to a payment of the tenant's other provider.
     payment_id = None if is_unknown and outcome.is_foreign else outcome.item.payment_id
     if payment_id != webhook.payment_id:
         webhook = replace(webhook, payment_id=payment_id)
-        marks.renamed.append((webhook.id, payment_id))
+        verdicts.renamed.append((webhook.id, payment_id))
     if decision is None:
         if is_unknown:
-            marks.dead.append((webhook, "unknown_payment", str(NotYet())))
+            verdicts.dead.append((webhook, "unknown_payment", str(NotYet())))
         else:
-            marks.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
+            verdicts.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
         return
     is_held = decision.case is not None
     verdict = Verdict.DEAD_LETTER if is_held else decision.verdict
     status = "failed" if is_held else "processed"
-    marks.settled.append((webhook.id, status, str(verdict), decision.reason))
+    verdicts.settled.append((webhook.id, status, str(verdict), decision.reason))
 
 
-def _write_marks(connection: Connection, marks: _Verdicts) -> None:
-    for webhook, reason, detail in marks.dead:
-        marks.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
-    if marks.settled:
-        buffer(connection, _MARK, encode_rows(_MARK_COLUMNS, marks.settled))
-    postpone.wait(connection, marks.waiting)
-    inbox.rename_payments(connection, marks.renamed)
-    dead_letters.write(connection, [to_dead_letter(*dead) for dead in marks.dead])
+def _write_verdicts(connection: Connection, verdicts: _Verdicts) -> None:
+    for webhook, reason, detail in verdicts.dead:
+        verdicts.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
+    if verdicts.settled:
+        buffer(connection, _WRITE_VERDICTS, encode_rows(_VERDICT_COLUMNS, verdicts.settled))
+    postpone.wait(connection, verdicts.waiting)
+    inbox.rename_payments(connection, verdicts.renamed)
+    dead_letters.write(connection, [to_dead_letter(*dead) for dead in verdicts.dead])
     alerts.write(
         connection,
         [
             AlertRow("webhook_dead_letter", webhook.tenant_id, {"webhook_id": webhook.id, "reason": reason})
-            for webhook, reason, _ in marks.dead
+            for webhook, reason, _ in verdicts.dead
         ],
     )

@@ -1,4 +1,4 @@
-"""From a stored webhook to the item that is settled: which payment it is about, and the fact it tells."""
+"""Translate a stored webhook into the item to settle: its payment and its fact."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from app.services.webhooks.receive import PROVIDER_PATH
 
 @dataclass(frozen=True, slots=True)
 class StoredWebhook:
-    """A webhook as it lies in the inbox; `attempts` is how often it was claimed.
+    """A webhook as the inbox stores it; `attempts` is how often it was claimed.
 
-    `is_any_paused` is True where the breaker of any provider, not only of this one, is open.
+    `is_any_paused`: the breaker of some provider, not necessarily this one's, is open.
     """
 
     id: uuid.UUID
@@ -33,21 +33,21 @@ class StoredWebhook:
     headers: dict[str, Any]
     payment_id: uuid.UUID | None
     attempts: int
-    # None where the provider is not configured any more.
+    # None where the provider's row is gone.
     adapter: str | None
     is_any_paused: bool | None = None
 
 
 @functools.lru_cache(maxsize=1_024)
 def name_provider(provider_id: uuid.UUID) -> str:
-    """Return the provider as the audit names who brought a fact."""
+    """Return the provider as an actor of the audit."""
     return f"provider:{provider_id}"
 
 
 def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
-    """Return what is to be settled. Raise Unusable where the body does not say one thing clearly.
+    """Return the item to settle.
 
-    Raise ProviderUnusable where nobody here can read what this provider sends.
+    Raise Unusable where the body is ambiguous or malformed, ProviderUnusable where there is no adapter that reads it.
     """
     try:
         body = loads(webhook.body)
@@ -80,14 +80,14 @@ def _adapter(runtime: Runtime, webhook: StoredWebhook) -> Adapter:
 
 
 def _complete(runtime: Runtime, webhook: StoredWebhook, fact: Fact) -> Fact:
-    """Add what the common body does not say: how long the provider's slow methods take is known to its adapter."""
+    """Add how long the provider's slow methods take, which its adapter knows and the common body does not say."""
     if fact.kind is not FactKind.COMMITTED or fact.settles_within_days is not None:
         return fact
     return replace(fact, settles_within_days=_adapter(runtime, webhook).settles_within_days)
 
 
 def to_dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetterRow:
-    """Return the dead letter of a webhook that cannot be used, with its bytes and headers as they came."""
+    """Return the dead letter of a webhook that cannot be used, with its raw bytes and headers."""
     return DeadLetterRow(
         tenant_id=webhook.tenant_id,
         kind="webhook",

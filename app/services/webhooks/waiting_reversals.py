@@ -1,4 +1,4 @@
-"""Reversals that wait for the money they take back: their rows, and what becomes of one whose money never comes."""
+"""Ends the wait of reversals whose money was not credited by the end of the payment's monitoring window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item
 from app.services.webhooks.translate import name_provider
 
-# One transaction's worth; the rest is due at the next housekeeping, a minute later.
+# Rows per transaction; the rest is due at the next housekeeping, a minute later.
 ENDED_ROWS_MAX = 200
 
 _DUE = text(
@@ -26,7 +26,7 @@ _DUE = text(
 
 
 def end_waiting(runtime: Runtime) -> None:
-    """Decide again the reversals whose payments' monitoring window is over: what waits still is a dead letter."""
+    """Decide again the reversals whose payments' monitoring window is over; one that still waits is a dead letter."""
     with settlement.open(runtime, "worker") as batch:
         batch.settle([_item(row) for row in batch.connection.execute(_DUE, {"rows": ENDED_ROWS_MAX})])
 
