@@ -40,7 +40,7 @@ OPERATORS = (
     Mutant(
         "a list that reconciliation has read ends its provider's pause",
         "app/services/operators/reconciliation.py",
-        "breaker.note_listed(runtime, place.tenant_id, provider_id, time.monotonic() - started)",
+        "breaker.note_listed(runtime, run.tenant_id, provider_id, time.monotonic() - started)",
         "pass",
         (f"{BREAKER}::test_a_list_that_reconciliation_has_read_ends_the_pause_of_its_provider",),
     ),

@@ -1,1 +1,1 @@
-"""What operators read and decide: dead letters, redrive, reconciliation."""
+"""Reads and decisions of operators: dead letters, redrive, reconciliation."""

@@ -1,4 +1,4 @@
-"""What keeps one payment from stopping the comparison of a period."""
+"""Keeps one payment from failing the reconciliation of a period."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from models import find_trouble
 
 log = structlog.get_logger(__name__)
 
-# One payment that the provider does not answer about is left out; more of them, and it is the provider that is away.
+# So many payments may stay unanswered; with more of them the provider itself is unavailable.
 UNANSWERED_MAX = 5
 
 
 class Counts(Protocol):
-    """A report's counts of payments that are left to the next run."""
+    """Counts of payments that are left to the next run."""
 
     in_flight: int
     unanswered: int
@@ -28,9 +28,9 @@ class Counts(Protocol):
 
 @contextlib.contextmanager
 def left_to_the_next_run(counts: Counts, payment_id: uuid.UUID | None) -> Iterator[None]:
-    """Count a payment that is locked, or that the provider does not answer about, as in flight.
+    """Count a payment that is locked, or whose call to the provider failed, as in flight.
 
-    Raise ProviderCallFailed where the provider has not answered about more than UNANSWERED_MAX.
+    Raise ProviderCallFailed where the calls of more than UNANSWERED_MAX payments failed.
     """
     try:
         yield

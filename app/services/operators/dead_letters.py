@@ -1,4 +1,4 @@
-"""Dead letters, the reading half: listed, counted and shown to operators."""
+"""Dead letters as operators read them: lists, counts, one in detail."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from models import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """Which dead letters; None asks for nothing. `before` is the place after which a page begins."""
+class DeadLetterFilters:
+    """Which dead letters; a field that is None filters nothing. `before` is the cursor at which a page begins."""
 
     tenant_id: uuid.UUID | None = None
     state: str | None = "open"
@@ -37,15 +37,15 @@ _SHOWN = (
 )
 
 
-def list_dead_letters(database: Database, filters: Filters, limit: int) -> list[dict[str, Any]]:
+def list_dead_letters(database: Database, filters: DeadLetterFilters, limit: int) -> list[dict[str, Any]]:
     """Return up to `limit` dead letters, newest first, of one tenant or of all."""
     where, values = _conditions(filters)
     query = f"select {_SHOWN} from dead_letters where {where} order by created_at desc, id desc limit :limit"  # noqa: S608  # constants
     return [_present(row) for row in _read(database, filters.tenant_id, query, values | {"limit": limit})]
 
 
-def count_dead_letters(database: Database, filters: Filters) -> int:
-    """Return how many dead letters the filters fit."""
+def count_dead_letters(database: Database, filters: DeadLetterFilters) -> int:
+    """Return how many dead letters fit the filters."""
     where, values = _conditions(filters)
     query = f"select count(*) as total from dead_letters where {where}"  # noqa: S608  # constants
     return int(_read(database, filters.tenant_id, query, values)[0]["total"])
@@ -64,7 +64,7 @@ def read_dead_letter(database: Database, tenant_id: uuid.UUID | None, dead_lette
     return {**_present(row), **more, "body_base64": body}
 
 
-def _conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
+def _conditions(filters: DeadLetterFilters) -> tuple[str, dict[str, Any]]:
     conditions: list[str] = ["true"]
     values: dict[str, Any] = {}
     for name in ("tenant_id", "state", "reason", "kind", "provider_id", "payment_id"):
@@ -81,7 +81,7 @@ def _conditions(filters: Filters) -> tuple[str, dict[str, Any]]:
 
 
 def _read(database: Database, tenant_id: uuid.UUID | None, query: str, values: dict[str, Any]) -> Sequence[RowMapping]:
-    # One tenant's are read as the role that sees no other's.
+    # With a tenant: the role whose row-level security shows no other tenant's rows.
     with database.transaction("operator" if tenant_id is None else "clerk", tenant_id) as connection:
         return connection.execute(text(query), values).mappings().all()
 

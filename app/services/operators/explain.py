@@ -1,4 +1,4 @@
-"""A payment's story for a support person: its timeline, and what else bears on it beyond the tenant's view."""
+"""A payment's history for support: its timeline, and events that the tenant does not see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.core.payment import format_time
 from app.runtime.runtime import Runtime
 from app.services.operators import queries
 
-# A refused delivery is believed in nothing, so it belongs to no payment: that its bytes name one is all that is known.
+# A refused delivery is not verified, so it belongs to no payment: its bytes contain the payment's id.
 _REFUSED = text(
     """
     select at, 'webhook_refused' as kind, 'system' as actor,
@@ -41,9 +41,9 @@ _REPEATS = text(
 def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     """Return `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
 
-    Beside the kinds of the timeline: `dead_letter_closed`, where no operator did it. A `webhook_refused` has the
-    sender's address as well. A webhook's detail has `repeats`, how often the same bytes came
-    again. Raise RequestRejected (404) where there is no such payment.
+    In addition to the timeline: `dead_letter_closed` for those that no operator closed; the sender's address of each
+    `webhook_refused`, and `repeats` of each webhook, how often the same bytes were delivered again. Raise
+    RequestRejected (404) where there is no such payment.
     """
     story = queries.show_payment(runtime, payment_id)
     parameters = {"tenant_id": story["payment"]["tenant_id"], "payment_id": payment_id}
@@ -51,13 +51,13 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
         found = connection.execute(_REFUSED, {"payment_id": payment_id}).mappings().all()
         found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
         repeats = {str(row.id): row.duplicates for row in connection.execute(_REPEATS, parameters)}
-    # Refusals are read here for all tenants: one that named another's provider may have meant this payment too.
-    told = [event for event in story["timeline"] if event["kind"] != "webhook_refused"]
-    events = [*told, *map(_event, found)]
+    # Refusals are read above for all tenants: one may name this payment and another tenant's provider.
+    timeline = [event for event in story["timeline"] if event["kind"] != "webhook_refused"]
+    events = [*timeline, *map(_event, found)]
     for event in events:
         if event["kind"] == "webhook":
             event["detail"]["repeats"] = repeats.get(event["detail"]["webhook_id"], 0)
-    # The timeline is in order already and the sort is stable: of one moment, what it tells stays in its order.
+    # The sort is stable: events of one moment stay in the order of the timeline.
     return {"payment": story["payment"], "events": sorted(events, key=lambda event: str(event["at"]))}
 
 

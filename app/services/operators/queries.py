@@ -1,4 +1,4 @@
-"""What operators read across tenants: payments, webhooks, refusals, alarms; the newest first."""
+"""Lists across tenants for operators: payments, webhooks, refusals, alarms; newest first."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from app.services.payments.timeline import read_timeline
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which rows to list; a field that is None asks for nothing. Times are of creation or receipt."""
+class ListFilters:
+    """Which rows to list; a field that is None filters nothing. Times are of creation or receipt."""
 
     limit: int
     tenant_id: uuid.UUID | None = None
@@ -41,9 +41,9 @@ _REFUSAL = "tenant_id, provider_id, reason, remote_address, octet_length(body_he
 _ALERT = "id, tenant_id, kind, severity, message, detail, at, attempts, due_at is not null as is_waiting"
 
 
-def list_payments(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
+def list_payments(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return payments as the API shows them, each with its `tenant_id`."""
-    rows = _select(runtime, SHOWN_COLUMNS, "payment_transactions", "created_at", wanted)
+    rows = _select(runtime, SHOWN_COLUMNS, "payment_transactions", "created_at", filters)
     return [_present(row) for row in rows]
 
 
@@ -59,9 +59,9 @@ def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     return {"payment": _present(row), "timeline": read_timeline(runtime.database, row["tenant_id"], payment_id)}
 
 
-def list_webhooks(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
+def list_webhooks(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return verified deliveries without their bytes."""
-    return [dict(row) for row in _select(runtime, _WEBHOOK, "payment_webhooks", "received_at", wanted)]
+    return [dict(row) for row in _select(runtime, _WEBHOOK, "payment_webhooks", "received_at", filters)]
 
 
 def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
@@ -77,31 +77,31 @@ def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
     return {**row, "body": bytes(row["body"])}
 
 
-def list_refusals(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
-    """Return refused deliveries; the ten thousand newest are kept."""
-    return [dict(row) for row in _select(runtime, _REFUSAL, "webhook_refusals", "at", wanted, order="sequence desc")]
+def list_refusals(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
+    """Return refused deliveries, of which the ten thousand newest are kept."""
+    return [dict(row) for row in _select(runtime, _REFUSAL, "webhook_refusals", "at", filters, order="sequence desc")]
 
 
-def list_alerts(runtime: Runtime, wanted: Wanted) -> list[dict[str, Any]]:
-    """Return alarms; `is_waiting` says that one is still to be posted to ALERT_URL."""
-    return [dict(row) for row in _select(runtime, _ALERT, "alerts", "at", wanted, order="at desc")]
+def list_alerts(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
+    """Return alarms; one that `is_waiting` is still to be posted to ALERT_URL."""
+    return [dict(row) for row in _select(runtime, _ALERT, "alerts", "at", filters, order="at desc")]
 
 
 def _select(
-    runtime: Runtime, columns: str, table: str, moment: str, wanted: Wanted, order: str | None = None
+    runtime: Runtime, columns: str, table: str, moment: str, filters: ListFilters, order: str | None = None
 ) -> Sequence[RowMapping]:
     conditions: list[str] = ["true"]
-    values: dict[str, Any] = {"limit": wanted.limit}
+    values: dict[str, Any] = {"limit": filters.limit}
     for name in ("tenant_id", "user_id", "payment_id", "provider_id", "status", "kind"):
-        if (value := getattr(wanted, name)) is not None:
+        if (value := getattr(filters, name)) is not None:
             conditions.append(f"{name} = :{name}")
             values[name] = value
     for name, sign in (("after", ">"), ("before", "<")):
-        if (value := getattr(wanted, name)) is not None:
+        if (value := getattr(filters, name)) is not None:
             conditions.append(f"{moment} {sign} :{name}")
             values[name] = value
-    # Ids are in order of time: across all tenants the primary key is the index that gives the newest rows.
-    default = f"{moment} desc, id desc" if wanted.tenant_id else "id desc"
+    # Ids are in order of time: across all tenants the primary key is the index that has the newest rows.
+    default = f"{moment} desc, id desc" if filters.tenant_id else "id desc"
     query = f"select {columns} from {table} where {' and '.join(conditions)}"  # noqa: S608  # constants  # nosec B608
     with runtime.database.transaction("operator") as connection:
         return connection.execute(text(f"{query} order by {order or default} limit :limit"), values).mappings().all()

@@ -1,10 +1,10 @@
-"""Reconciliation: a period of payments is compared with the provider's own list; each difference is an open case.
+"""Reconciliation: compare a period of payments with the provider's own list and open a case for each difference.
 
-A payment that is still open here is settled by the provider's word, as a poll's answer would settle it, through the
-one function; so is money that the provider gave back, of any payment: a reversal is a fact whichever channel tells it.
-Nothing else moves money: a difference about a payment that has ended is for a person, who accepts, rejects or redrives
-its case. A difference is confirmed before it is told: the payment is asked for once more, and one
-that has changed meanwhile is in flight and left to the next run. The same difference is the same case.
+A payment that is still open here is settled with the fact of the list, as with a poll's answer; so is money that the
+provider gave back, of any payment: a reversal is a fact in whichever channel it is reported. Nothing else moves money:
+a difference about a payment that has ended is for an operator, who accepts, rejects or redrives its case. A difference
+is confirmed before its case is opened: the provider is asked for the payment once more, and a payment that changed
+meanwhile is in flight and left to the next run. The same difference is the same case.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
 from models import new_id
 
-# One look at the database for this many of the provider's rows.
+# Rows of the provider's list per query of the database.
 COMPARED_ROWS = 200
 
 _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class Report:
-    """What a run found. `settled` counts open payments that the provider's word moved on."""
+class ReconciliationReport:
+    """The result of a run. `settled` counts open payments that facts of the list have changed."""
 
     provider_id: uuid.UUID
     compared: int = 0
@@ -56,7 +56,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Run:
     runtime: Runtime
     tenant_id: uuid.UUID
     account: Account
@@ -66,34 +66,34 @@ class _Place:
 
 def reconcile(
     runtime: Runtime, provider_id: uuid.UUID, start: datetime.datetime, end: datetime.datetime, actor: str
-) -> Report:
+) -> ReconciliationReport:
     """Compare the payments created from `start` to before `end`.
 
     Raise RequestRejected (404) for an unknown provider, ProviderCallFailed where its list cannot be read, and
     ProviderUnusable where it cannot be called as it is configured.
     """
-    place = _open(runtime, provider_id, actor)
-    report = Report(provider_id)
+    run = _open(runtime, provider_id, actor)
+    report = ReconciliationReport(provider_id)
     seen: set[uuid.UUID] = set()
     started = time.monotonic()
-    for rows in _chunks(place.adapter.list_payments(place.account, start, end), COMPARED_ROWS):
-        known = _load(place, [row.payment_id for row in rows if row.payment_id])
+    for rows in _chunks(run.adapter.list_payments(run.account, start, end), COMPARED_ROWS):
+        known = _load(run, [row.payment_id for row in rows if row.payment_id])
         seen |= known.keys()
         for row in rows:
             report.compared += 1
             with left_to_the_next_run(report, row.payment_id):
-                _look(place, report, known.get(row.payment_id) if row.payment_id else None, row)
-    breaker.note_listed(runtime, place.tenant_id, provider_id, time.monotonic() - started)
-    for payments in _chunks(_sent_between(place, start, end, seen), COMPARED_ROWS):
+                _compare(run, report, known.get(row.payment_id) if row.payment_id else None, row)
+    breaker.note_listed(runtime, run.tenant_id, provider_id, time.monotonic() - started)
+    for payments in _chunks(_sent_between(run, start, end, seen), COMPARED_ROWS):
         for payment in payments:
             report.compared += 1
             with left_to_the_next_run(report, payment.id):
-                _look(place, report, payment, None)
-    _note(place, report, start, end)
+                _compare(run, report, payment, None)
+    _note(run, report, start, end)
     return report
 
 
-def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Place:
+def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Run:
     with runtime.database.transaction("operator") as connection:
         row = connection.execute(
             text("select tenant_id, adapter, api_base_url, api_key_encrypted from payment_providers where id = :id"),
@@ -105,7 +105,7 @@ def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Place:
     if adapter is None:
         raise ProviderUnusable(f"its adapter {row.adapter!r} is not known here")
     account = Account(provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
-    return _Place(runtime, row.tenant_id, account, adapter, actor)
+    return _Run(runtime, row.tenant_id, account, adapter, actor)
 
 
 def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -114,18 +114,18 @@ def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
         yield chunk
 
 
-def _load(place: _Place, ids: list[uuid.UUID]) -> dict[uuid.UUID, Payment]:
+def _load(run: _Run, ids: list[uuid.UUID]) -> dict[uuid.UUID, Payment]:
     query = text(
         f"select {COLUMNS} from payment_transactions p"  # noqa: S608  # constants
         " where tenant_id = :tenant_id and provider_id = :provider_id and id = any(:ids)"
     )
-    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
-        values = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "ids": ids}
+    with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
+        values = {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "ids": ids}
         return {row["id"]: read_compared(row) for row in connection.execute(query, values).mappings()}
 
 
 def _sent_between(
-    place: _Place, start: datetime.datetime, end: datetime.datetime, seen: set[uuid.UUID]
+    run: _Run, start: datetime.datetime, end: datetime.datetime, seen: set[uuid.UUID]
 ) -> Iterator[Payment]:
     """Yield our payments of the period that the provider has given a reference and did not list."""
     query = text(
@@ -134,10 +134,10 @@ def _sent_between(
         " and (created_at, id) > (:after_at, :after_id) and provider_reference is not null"
         " order by created_at, id limit :rows"
     )
-    about = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "start": start, "end": end}
+    about = {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "start": start, "end": end}
     after_at, after_id = start - datetime.timedelta(seconds=1), uuid.UUID(int=0)
     while True:
-        with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+        with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
             values = about | {"after_at": after_at, "after_id": after_id, "rows": COMPARED_ROWS}
             payments = [read_compared(row) for row in connection.execute(query, values).mappings()]
         if not payments:
@@ -146,23 +146,23 @@ def _sent_between(
         after_at, after_id = payments[-1].created_at, payments[-1].id
 
 
-def _look(place: _Place, report: Report, payment: Payment | None, row: Listed | None) -> None:
+def _compare(run: _Run, report: ReconciliationReport, payment: Payment | None, row: Listed | None) -> None:
     if row is not None and payment is not None:
         if is_news(payment, row.fact, row.reference):
-            _settle(place, report, payment, row.fact)
+            _settle(run, report, payment, row.fact)
             return
         if reversal := find_reversal(payment, row.fact, row.reference, row.refunded_minor):
-            _settle(place, report, payment, reversal)
-            payment = _load(place, [payment.id])[payment.id]
+            _settle(run, report, payment, reversal)
+            payment = _load(run, [payment.id])[payment.id]
     difference = _differ(payment, row)
     if difference is None:
-        report.closed += _close_others(place, payment, None)
+        report.closed += _close_others(run, payment, None)
         return
-    if payment is not None and not _is_confirmed(place, payment, row, difference):
+    if payment is not None and not _is_confirmed(run, payment, row, difference):
         report.in_flight += 1
         return
-    report.closed += _close_others(place, payment, difference)
-    if _keep(place, difference):
+    report.closed += _close_others(run, payment, difference)
+    if _keep(run, difference):
         report.differences.append(difference)
 
 
@@ -179,25 +179,25 @@ def _differ(payment: Payment | None, row: Listed | None) -> Difference | None:
     )
 
 
-def _settle(place: _Place, report: Report, payment: Payment, fact: Fact) -> None:
+def _settle(run: _Run, report: ReconciliationReport, payment: Payment, fact: Fact) -> None:
     actor = f"provider:{payment.provider_id}"
     item = Item(payment.tenant_id, payment.id, fact, actor, payment.provider_id)
-    with settlement.open(place.runtime, "clerk", place.tenant_id) as batch:
+    with settlement.open(run.runtime, "clerk", run.tenant_id) as batch:
         outcomes = batch.settle([item])
     nothing_new = (Verdict.DUPLICATE, Verdict.IGNORED)
     report.settled += any(one.decision and one.decision.verdict not in nothing_new for one in outcomes)
 
 
-def _is_confirmed(place: _Place, payment: Payment, row: Listed | None, difference: Difference) -> bool:
-    """Ask for the payment once more, then looks at ours again: what changes meanwhile is no difference yet."""
+def _is_confirmed(run: _Run, payment: Payment, row: Listed | None, difference: Difference) -> bool:
+    """Ask for the payment once more, then read ours again: one that changed meanwhile is no difference yet."""
     reference = payment.provider_reference if row is None else row.reference
-    fact = place.adapter.fetch(place.account, Subject(payment.id, reference))
+    fact = run.adapter.fetch(run.account, Subject(payment.id, reference))
     if row is None:
         is_same = fact.kind is FactKind.NOT_FOUND
     else:
-        told = (fact.kind, fact.amount_minor, fact.currency)
-        is_same = told == (row.fact.kind, row.fact.amount_minor, row.fact.currency)
-    now = _load(place, [payment.id]).get(payment.id)
+        reported = (fact.kind, fact.amount_minor, fact.currency)
+        is_same = reported == (row.fact.kind, row.fact.amount_minor, row.fact.currency)
+    now = _load(run, [payment.id]).get(payment.id)
     return is_same and now is not None and now.version == payment.version
 
 
@@ -223,10 +223,10 @@ _CLOSE = text(
 )
 
 
-def _keep(place: _Place, difference: Difference) -> bool:
-    """Open the difference's case; return False where a person has closed it and so knows of it."""
-    about = {"tenant_id": place.tenant_id, "provider_id": place.account.provider_id, "key": difference.key}
-    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+def _keep(run: _Run, difference: Difference) -> bool:
+    """Open the difference's case; return False where an operator has closed it and so knows of it."""
+    about = {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "key": difference.key}
+    with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
         known = connection.execute(_KNOWN, about).first()
         if known is not None and known.state in ("open", "accepted", "rejected"):
             return bool(known.state == "open")
@@ -240,41 +240,41 @@ def _keep(place: _Place, difference: Difference) -> bool:
                     "id": new_id(),
                     "reason": difference.reason,
                     "detail": difference.detail,
-                    # The id that the provider kept may be no payment of ours.
+                    # The provider may name an id that is no payment of ours.
                     "payment_id": difference.payment_id if difference.is_ours else None,
                     "reference": difference.reference,
                 },
             )
-        _alarm(connection, place, difference)
+        _alarm(connection, run, difference)
     return True
 
 
-def _alarm(connection: Connection, place: _Place, difference: Difference) -> None:
+def _alarm(connection: Connection, run: _Run, difference: Difference) -> None:
     detail = {
-        "provider_id": place.account.provider_id,
+        "provider_id": run.account.provider_id,
         "payment_id": difference.payment_id,
         "reference": difference.reference,
         "reason": difference.reason,
         "why": difference.detail,
     }
-    alerts.write(connection, [AlertRow("reconciliation_difference", place.tenant_id, detail)])
+    alerts.write(connection, [AlertRow("reconciliation_difference", run.tenant_id, detail)])
 
 
-def _close_others(place: _Place, payment: Payment | None, difference: Difference | None) -> int:
-    """Close cases of earlier runs about the payment that are no difference any more."""
+def _close_others(run: _Run, payment: Payment | None, difference: Difference | None) -> int:
+    """Close cases of earlier runs whose difference is gone; return how many."""
     if payment is None or not payment.has_open_case:
         return 0
     values = {
-        "tenant_id": place.tenant_id,
-        "provider_id": place.account.provider_id,
+        "tenant_id": run.tenant_id,
+        "provider_id": run.account.provider_id,
         "payment_id": payment.id,
         "key": difference.key if difference else None,
     }
-    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
+    with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
         return connection.execute(_CLOSE, values).rowcount
 
 
-def _note(place: _Place, report: Report, start: datetime.datetime, end: datetime.datetime) -> None:
+def _note(run: _Run, report: ReconciliationReport, start: datetime.datetime, end: datetime.datetime) -> None:
     detail = {
         "provider_id": str(report.provider_id),
         "from": start.isoformat(),
@@ -283,5 +283,5 @@ def _note(place: _Place, report: Report, start: datetime.datetime, end: datetime
         "settled": report.settled,
         "differences": len(report.differences),
     }
-    with place.runtime.database.transaction("clerk", place.tenant_id) as connection:
-        audit.write(connection, [AuditRow(place.tenant_id, place.actor, "reconciled", detail)])
+    with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
+        audit.write(connection, [AuditRow(run.tenant_id, run.actor, "reconciled", detail)])

@@ -1,4 +1,4 @@
-"""Payments as reconciliation reads them: with what the provider's list says of them and no more."""
+"""Payments as reconciliation reads them, comparable with a row of the provider's list."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from app.core.payment import Payment
 from app.services.payments.queries import PAYMENT_COLUMNS
 from app.services.payments.rows import read_payment
 
-# Money of other references that was given back is no part of what a row of the list says.
-_REVERSED_BESIDE = (
+# A row of the list is about one reference: reversals of the payment's other references are subtracted.
+_REVERSED_ELSEWHERE = (
     "(select coalesce(sum(e.amount_minor), 0)::bigint from wallet_transactions e where e.payment_id = p.id"
     " and e.type = 'reversal' and e.direction = -1 and e.currency = p.received_currency"
-    " and e.transfer_key like 'reversal:%:%') as reversed_beside_minor"
+    " and e.transfer_key like 'reversal:%:%') as reversed_elsewhere_minor"
 )
-# An open case of an earlier run.
+# Whether an earlier run opened a case that is still open.
 _CASE_OPEN = (
     "exists (select from dead_letters d where d.tenant_id = p.tenant_id"
     " and d.payment_id = p.id and d.kind = 'reconciliation' and d.state = 'open') as is_case_open"
 )
-COLUMNS = f"{PAYMENT_COLUMNS}, session_closed, {_REVERSED_BESIDE}, {_CASE_OPEN}"
+COLUMNS = f"{PAYMENT_COLUMNS}, session_closed, {_REVERSED_ELSEWHERE}, {_CASE_OPEN}"
 
 
 def read_compared(row: RowMapping) -> Payment:
-    """Return the payment in a row of COLUMNS; `has_open_case` is a case of reconciliation here."""
+    """Return the payment in a row of COLUMNS; `has_open_case` means a case of reconciliation here."""
     payment = read_payment(row)
-    reversed_minor = payment.reversed_minor - row["reversed_beside_minor"]
+    reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
     is_open = row["is_case_open"]
     return replace(payment, reversed_minor=reversed_minor, session_closed=row["session_closed"], has_open_case=is_open)

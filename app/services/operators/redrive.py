@@ -1,4 +1,4 @@
-"""Redrive: work that had ended is due again. What it then does is decided anew, so doing it twice does no harm."""
+"""Redrive: work that had ended is due again. Its effect is decided again, so a second redrive is harmless."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payment import format_time
 from app.runtime.runtime import Runtime
 from app.services.operators import resolve
-from app.services.operators.dead_letters import Filters, list_dead_letters
+from app.services.operators.dead_letters import DeadLetterFilters, list_dead_letters
 from app.services.payments import batch_decisions
 from app.services.payments.batch_decisions import Item
 from app.services.records import audit
@@ -20,15 +20,15 @@ from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
 from app.services.webhooks.translate import StoredWebhook, translate
 
-# Many at once come due at this pace: a provider and the workers have their daily work beside it.
+# Rows of one command come due at this rate, so that current work is not delayed.
 REDRIVES_PER_SECOND = 50
-# One command's worth; whoever has more repeats it, and sees the count go down.
+# Rows per command; for more, the operator repeats it and sees the count go down.
 REDRIVES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a redrive did or, when dry, would do. `moves_money`: as things stand, its work credits or reverses."""
+    """The effect of a redrive, or of a dry run. `moves_money`: at this moment, its work would credit or reverse."""
 
     dead_letter_id: uuid.UUID
     is_redriven: bool
@@ -38,7 +38,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What settling a webhook again would do at this moment."""
+    """The effect that settling a webhook again would have at this moment."""
 
     effect: str
     moves_money: bool = False
@@ -60,7 +60,7 @@ _FORMER_VERDICT = text(
     "select status, verdict, reason, settled_at from payment_webhooks"
     " where tenant_id = :tenant_id and id = :webhook_id for no key update"
 )
-# The payment is named in the audit where it is one of the letter's provider: any other the provider only mentioned.
+# The audit names the payment only where it is of the dead letter's provider: a provider may mention any other id.
 _OWN_PAYMENT = text(
     "select id from payment_transactions"
     " where tenant_id = :tenant_id and id = :payment_id and provider_id = :provider_id"
@@ -70,8 +70,8 @@ _WEBHOOK = text(
     " from payment_webhooks h join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id"
     " where h.tenant_id = :tenant_id and h.id = :webhook_id and h.conflicts_with is null"
 )
-# As app.core.schedule.next_call has it, but now, and once more where its schedule has ended. A completed payment is
-# polled: the provider may have given money back since.
+# The next call as app.core.schedule.next_call chooses it, but due now, also where the schedule has ended. A completed
+# payment is polled: the provider may have given money back since.
 _NEXT_ACTION = text(
     """
     select case when status in ('pending', 'processing') and provider_reference is null and expires_at > now()
@@ -95,7 +95,7 @@ _CALL_DUE = text(
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who redrives, and why; the reason is kept in the audit and in the history."""
+    """The actor and the reason of a redrive; the reason is kept in the audit and in the history."""
 
     actor: str
     reason: str | None = None
@@ -109,7 +109,7 @@ def redrive(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> Effect:
-    """Redrive one dead letter. Raise RequestRejected: 404, or 409 where it is closed or nothing can be done again."""
+    """Redrive one dead letter. Raise RequestRejected: 404, or 409 where it is closed or no work can be repeated."""
     by = Operator(actor, reason)
     with runtime.database.transaction("clerk", tenant_id) as connection:
         effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, 0.0, is_dry_run)
@@ -120,24 +120,24 @@ def redrive(
 
 def redrive_many(
     runtime: Runtime,
-    filters: Filters,
+    filters: DeadLetterFilters,
     limit: int,
     actor: str,
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> list[Effect]:
-    """Redrive up to `limit` open dead letters that fit, each in a transaction of its own, spread over time."""
+    """Redrive up to `limit` open dead letters that fit the filters, each in its own transaction, spread over time."""
     found = list_dead_letters(runtime.database, replace(filters, state="open"), min(limit, REDRIVES_MAX))
     effects: list[Effect] = []
     by = Operator(actor, reason)
-    for place, row in enumerate(found):
+    for index, row in enumerate(found):
         dead_letter_id, tenant_id = uuid.UUID(row["id"]), uuid.UUID(row["tenant_id"])
-        wait = place / REDRIVES_PER_SECOND
+        wait = index / REDRIVES_PER_SECOND
         try:
             with runtime.database.transaction("clerk", tenant_id) as connection:
                 effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, wait, is_dry_run)
         except RequestRejected as rejection:
-            # Another operator was faster, or there is nothing to do again: the others go on.
+            # Another operator was faster, or there is no work to repeat: continue with the others.
             effect = Effect(dead_letter_id, False, str(rejection))
         effects.append(effect)
     if any(effect.is_redriven for effect in effects):
@@ -146,7 +146,7 @@ def redrive_many(
 
 
 def preview_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> Preview:
-    """Return what settling a webhook again would do at this moment. Raise RequestRejected as `replay_webhook`."""
+    """Return the effect of settling a webhook again at this moment. Raise RequestRejected as `replay_webhook` does."""
     with runtime.database.transaction("clerk", tenant_id) as connection:
         preview, _ = _preview_webhook(runtime, connection, tenant_id, webhook_id)
     return preview
@@ -155,9 +155,9 @@ def preview_webhook(runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUI
 def replay_webhook(
     runtime: Runtime, tenant_id: uuid.UUID, webhook_id: uuid.UUID, actor: str, reason: str | None = None
 ) -> str:
-    """Let a webhook be settled once more, whatever became of it; return what it would do at this moment.
+    """Make a webhook due again, whatever its verdict; return the effect that it would have at this moment.
 
-    Raise RequestRejected: 404, or 409 for one that is kept as a mark only (the same id with other bytes).
+    Raise RequestRejected: 404, or 409 for a conflict (the same external id with other bytes), which is never settled.
     """
     with runtime.database.transaction("clerk", tenant_id) as connection:
         preview, item = _preview_webhook(runtime, connection, tenant_id, webhook_id)
@@ -211,14 +211,14 @@ def _redrive(
 
 
 def _stays_open(row: RowMapping) -> bool:
-    """Money and differences go on waiting for a person until a decision settles them; a redrive is none."""
+    """Return whether the case still waits for a decision: money and differences do, and a redrive is none."""
     return row["amount_minor"] is not None or row["reason"] == "reversal" or row["kind"] == "reconciliation"
 
 
 def _preview_webhook(
     runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID
 ) -> tuple[Preview, Item | None]:
-    """Return what the webhook would do at this moment, and its item where the body can be read."""
+    """Return the effect of the webhook at this moment, and its item where the body can be translated."""
     found = connection.execute(_WEBHOOK, {"tenant_id": tenant_id, "webhook_id": webhook_id}).mappings().first()
     if found is None:
         raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
@@ -236,7 +236,7 @@ def _put_webhook_back(
 ) -> dict[str, Any] | None:
     """Make the webhook due again; return its verdict so far, None where it has none yet.
 
-    The row holds the last verdict only. The audit keeps the one before, so that the timeline shows both in order.
+    The row holds the last verdict only. The audit keeps the former one, so that the timeline shows both in order.
     """
     about = {"tenant_id": tenant_id, "webhook_id": webhook_id}
     connection.execute(_WEBHOOK_DUE, about | {"wait": wait})

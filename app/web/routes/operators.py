@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify
 from app.core.errors import RequestRejected
 from app.runtime.runtime import runtime
 from app.services.operators import dead_letters, redrive, resolve
-from app.services.operators.dead_letters import Filters
+from app.services.operators.dead_letters import DeadLetterFilters
 from app.services.records.dead_letters import KINDS, STATES
 from app.web.gate import caller
 from app.web.parsing import (
@@ -105,8 +105,8 @@ def _answer(dead_letter_id: uuid.UUID, effect: str | None = None) -> Response:
     return jsonify(found if effect is None else {**found, "effect": effect})
 
 
-def _read_filters(state: str) -> Filters:
-    return Filters(
+def _read_filters(state: str) -> DeadLetterFilters:
+    return DeadLetterFilters(
         tenant_id=caller().tenant_id,
         state=state,
         reason=read_matching("reason", _REASON, "must be a reason such as underpaid"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.core.payment import Payment
 from app.services.operators import reconciliation
-from app.services.operators.reconciliation import Report
+from app.services.operators.reconciliation import ReconciliationReport
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.commands import Commands
@@ -18,12 +18,12 @@ from tests.support.engine import Engine
 HOUR = datetime.timedelta(hours=1)
 
 
-def run(shop: Shop) -> Report:
+def run(shop: Shop) -> ReconciliationReport:
     now = datetime.datetime.now(datetime.UTC)
     return reconciliation.reconcile(shop.runtime, shop.provider_id, now - HOUR, now + HOUR, ACTOR)
 
 
-def reasons(report: Report) -> list[str]:
+def reasons(report: ReconciliationReport) -> list[str]:
     return sorted(one.reason for one in report.differences)
 
 

@@ -8,7 +8,7 @@ from app.cli.options import limit_option, tenant_option
 from app.cli.output import json_option, print_rows
 from app.cli.stack import open_runtime
 from app.services.operators import queries
-from app.services.operators.queries import Wanted
+from app.services.operators.queries import ListFilters
 from app.services.records.alerts import KINDS
 from app.services.tenants.tenants import find_tenant
 
@@ -27,6 +27,6 @@ def list_all(tenant: str | None, kind: str | None, limit: int, as_json: bool) ->
     """List alarms, newest first."""
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
-        rows = queries.list_alerts(runtime, Wanted(limit, tenant_id, kind=kind))
+        rows = queries.list_alerts(runtime, ListFilters(limit, tenant_id, kind=kind))
     columns = {"at": "At", "severity": "Severity", "kind": "Kind", "message": "Message", "detail": "Detail"}
     print_rows(rows, columns, as_json=as_json, empty="No alarms.")

@@ -14,7 +14,7 @@ from app.cli.output import json_option, print_fields, print_json, print_rows, pr
 from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
 from app.services.operators import dead_letters, redrive, resolve
-from app.services.operators.dead_letters import Filters
+from app.services.operators.dead_letters import DeadLetterFilters
 from app.services.records.dead_letters import KINDS, STATES
 from app.services.tenants.tenants import find_tenant
 
@@ -228,7 +228,7 @@ def _print_effect(dead_letter_id: uuid.UUID, effect: str, is_dry_run: bool, as_j
         click.echo(("Would be " if is_dry_run else "") + printable(effect))
 
 
-def _read(runtime: Runtime, tenant: str | None, words: tuple[str, ...], state: str) -> Filters:
+def _read(runtime: Runtime, tenant: str | None, words: tuple[str, ...], state: str) -> DeadLetterFilters:
     """Return the filters of `NAME=VALUE` words. Raise click.UsageError."""
     values: dict[str, Any] = {"tenant_id": find_tenant(runtime, tenant) if tenant else None, "state": state}
     for word in words:
@@ -240,7 +240,7 @@ def _read(runtime: Runtime, tenant: str | None, words: tuple[str, ...], state: s
             values[field] = read(value)
         except ValueError:
             raise click.UsageError(f"{value!r} is no value for {name}") from None
-    return Filters(**values)
+    return DeadLetterFilters(**values)
 
 
 def _read_kind(value: str) -> str:

@@ -14,7 +14,7 @@ from app.cli.stack import open_runtime
 from app.cli.timeline import print_timeline
 from app.core.payment import Status
 from app.services.operators import queries
-from app.services.operators.queries import Wanted
+from app.services.operators.queries import ListFilters
 from app.services.tenants.tenants import find_tenant
 
 
@@ -46,7 +46,7 @@ def list_all(
     """List payments, newest first."""
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
-        wanted = Wanted(limit, tenant_id, user_id, status=status, after=created_after, before=created_before)
+        wanted = ListFilters(limit, tenant_id, user_id, status=status, after=created_after, before=created_before)
         rows = queries.list_payments(runtime, wanted)
     columns = {
         "id": "Id",

@@ -13,7 +13,7 @@ from app.cli.output import json_option, print_json, print_rows
 from app.cli.stack import open_runtime
 from app.core.errors import ProviderCallFailed, ProviderUnusable
 from app.services.operators import reconciliation
-from app.services.operators.reconciliation import Report
+from app.services.operators.reconciliation import ReconciliationReport
 
 # The exit code if the provider's list could not be read to its end.
 EXIT_NOT_COMPARED = 3
@@ -47,7 +47,7 @@ def command(provider_id: uuid.UUID, start: datetime.datetime, end: datetime.date
     sys.exit(1 if report.differences else 0)
 
 
-def _print(report: Report, as_json: bool) -> None:
+def _print(report: ReconciliationReport, as_json: bool) -> None:
     counts = {name: getattr(report, name) for name in ("compared", "settled", "in_flight", "closed")}
     rows = [
         {"reason": one.reason, "payment_id": one.payment_id, "reference": one.reference, "detail": one.detail}

@@ -13,7 +13,7 @@ from app.cli.options import limit_option, operator, tenant_option
 from app.cli.output import json_option, print_fields, print_json, print_rows, printable
 from app.cli.stack import open_runtime
 from app.services.operators import queries, redrive
-from app.services.operators.queries import Wanted
+from app.services.operators.queries import ListFilters
 from app.services.tenants.tenants import find_tenant
 
 _STORED = {
@@ -63,7 +63,7 @@ def list_all(
         raise click.UsageError("a refused webhook has no status and belongs to no payment")
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
-        wanted = Wanted(limit, tenant_id, payment_id=payment_id, provider_id=provider_id, status=status)
+        wanted = ListFilters(limit, tenant_id, payment_id=payment_id, provider_id=provider_id, status=status)
         rows = (queries.list_refusals if refused else queries.list_webhooks)(runtime, wanted)
     print_rows(rows, _REFUSED if refused else _STORED, as_json=as_json, empty="No such webhooks.")
 
