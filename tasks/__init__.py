@@ -1,4 +1,4 @@
-"""Celery tasks: a doorbell in, one service call. They carry no arguments and return nothing."""
+"""Celery tasks: each answers a doorbell with one service call. They have no arguments and return nothing."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def call_provider() -> None:
 
 @celery_app.task(name="tasks.notify")
 def notify() -> None:
-    """Number and publishes notifications that wait."""
+    """Number and publish notifications that wait."""
     duties.run(runtime(), "notify", notifications.number_due)
 
 
 @celery_app.task(name="tasks.sweep")
 def sweep_due() -> None:
-    """Ring for whatever is due."""
+    """Ring for work that is due."""
     duties.run(runtime(), "sweep", sweep.sweep)
 
 
 @celery_app.task(name="tasks.housekeep")
 def housekeep() -> None:
-    """Remove what has expired, fold counters, raise and posts alarms."""
+    """Remove expired rows, fold counters, raise and post alarms."""
     duties.run(
         runtime(),
         "sweep",
@@ -57,5 +57,5 @@ def seal() -> None:
 
 @celery_app.task(name="tasks.verify")
 def verify() -> None:
-    """Prove the books since the last time."""
+    """Prove the part of the books that is new since the last run."""
     duties.run(runtime(), "sweep", verification.prove_due)

@@ -1,4 +1,4 @@
-"""What a worker process does around its tasks: logging, fresh connections after a fork, metrics, a first ring."""
+"""Life of a worker process around its tasks: logging, connections after a fork, metrics, a first ring, the end."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from app.services.tenants import process_keys
 
 log = structlog.get_logger(__name__)
 
-# Nobody who looks at Flower sees the difference, and a doorbell that is to be answered at once does.
+# Delay of events (s): invisible in Flower, and long enough for a task to start first.
 EVENTS_SECONDS = 0.05
-# Tasks under way when a worker is asked to stop: shorter than the ten seconds in which a stack must be down. A call to
-# a provider may take as long as those ten; its row becomes due again when its lease ends.
+# Time for running tasks when a worker is asked to stop (s): shorter than the ten seconds in which a stack must be down.
+# A call to a provider may take those ten; its row is due again when its lease ends.
 FINISH_SECONDS = 4.0
 
-# Remote control commands that only read, and what Flower needs to receive events. Anyone who can write to Redis can
-# broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work for good, without a message.
+# Remote control commands that only read, and those that Flower needs to receive events. Anyone who can write to Redis
+# can broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work silently.
 REMOTE_CONTROL = frozenset(
     {
         *(
@@ -55,17 +55,17 @@ REMOTE_CONTROL = frozenset(
 )
 
 
-class EventsAside(bootsteps.StartStopStep):
-    """Tells watchers about tasks a little later, and of several at once.
+class DelayedEvents(bootsteps.StartStopStep):
+    """Sends task events after EVENTS_SECONDS, several in one message.
 
-    Celery by itself does so between taking a message and giving it to a process: the task waits for a round trip to
-    the broker that has nothing to do with it.
+    By default Celery sends them between taking a message and giving it to a process: each task waits for a round trip
+    to the broker.
     """
 
     requires = ("celery.worker.consumer.events:Events",)
 
     def start(self, consumer: Any) -> None:
-        """Replace what the dispatcher does with an event; called anew with each connection."""
+        """Replace how the dispatcher sends events; called for each new connection."""
         dispatcher, hub = consumer.event_dispatcher, consumer.hub
         if hub is None:
             return
@@ -93,7 +93,7 @@ def prepare_process(app: Celery) -> None:
     global _main_pid
     _main_pid = os.getpid()
     app.set_default()
-    app.steps["consumer"].add(EventsAside)
+    app.steps["consumer"].add(DelayedEvents)
     limit_remote_control()
     signals.celeryd_after_setup.connect(_read_concurrency, weak=False)
     signals.setup_logging.connect(_set_up_logging, weak=False)
@@ -116,13 +116,13 @@ def _set_up_logging(**_: Any) -> None:
 
 
 def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
-    """A tenant's share of the threads is counted from as many as this worker has."""
+    """Record how many threads this worker has: tenants get shares of them."""
     if isinstance(instance.concurrency, int) and instance.concurrency > 0:
         shares.threads = instance.concurrency
 
 
 def _start_child(**_: Any) -> None:
-    """A forked child must not share its parent's connections, nor outlive it."""
+    """Drop the connections inherited from the parent, and end with the parent."""
     die_with_parent(_main_pid)
     if runtime_module.runtime.cache_info().currsize:
         runtime_module.runtime().database.forget_connections()
@@ -135,12 +135,12 @@ def _end_child(**_: Any) -> None:
 
 
 def _greet(**_: Any) -> None:
-    """Serve metrics, and ring once: what was due while no worker ran is not left to the sweep."""
+    """Serve metrics, and ring once for work that became due while no worker ran."""
     # Ctrl-C ends a worker like SIGTERM; by itself it would exit with 1.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
     _serve_metrics()
     freeze_gc()
-    # The settle workers decrypt nothing, and fork: a thread of their parent has no place there.
+    # Settle workers decrypt nothing, and their parent forks, which it should do without threads.
     if os.environ.get("SLUICE_PROCESS") != "worker-settle":
         process_keys.keep_reporting(runtime_module.runtime(), "worker")
     for queue in ("settle", "provider", "notify"):
@@ -148,15 +148,15 @@ def _greet(**_: Any) -> None:
 
 
 def _bound_the_stop(**_: Any) -> None:
-    """Leave after FINISH_SECONDS whatever still runs; called when a worker is asked to stop.
+    """Exit after FINISH_SECONDS even if tasks still run; called when a worker is asked to stop.
 
-    Celery's own ways are to wait without a bound, or to cancel tasks, which threads cannot be: it raises and exits
-    with 1. Nothing is lost by leaving: whatever a task had claimed becomes due again.
+    Celery would wait without a bound, or cancel the tasks, which fails for threads: it raises and exits with 1. Nothing
+    is lost: rows that a task has claimed become due again.
     """
-    threading.Thread(target=_leave_late, name="leave", daemon=True).start()
+    threading.Thread(target=_exit_late, name="exit-late", daemon=True).start()
 
 
-def _leave_late() -> None:
+def _exit_late() -> None:
     time.sleep(FINISH_SECONDS)
     log.warning("worker_left_work", tasks=[request.name for request in tuple(state.active_requests)])
     for child in active_children():

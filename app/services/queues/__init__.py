@@ -1,1 +1,1 @@
-"""What all work queues share: claims that are given back."""
+"""Parts that all work queues share: claims that are given back, bounded waits for locks."""

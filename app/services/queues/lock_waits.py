@@ -9,12 +9,12 @@ from sqlalchemy import Connection
 from models import buffer, prepared
 from models.database import STATEMENT_TIMEOUT_MS
 
-# One webhook or call settled by itself takes milliseconds. Whatever holds its rows for longer than an ordinary batch
-# does, and whatever makes its statements slow, delays the others behind it by no more than this.
+# One isolated webhook or call takes milliseconds. A held lock or a slow statement of one delays the others by no more
+# than these.
 SINGLE_LOCK_MS = 50
 SINGLE_STATEMENT_MS = 5_000
 # After a batch has waited two seconds for a lock in vain, the next ones wait no longer than another worker takes to
-# settle a batch; after LOCK_HELD_SECONDS it is tried again whether the lock is still held.
+# settle a batch. After LOCK_HELD_SECONDS the full wait is tried again.
 LOCK_HELD_SECONDS = 10.0
 HELD_LOCK_MS = 250
 _SHORT_WAITS = prepared(
@@ -25,7 +25,7 @@ _locked_at: float | None = None
 
 
 def forget_lock() -> None:
-    """Let this process know of no lock that is held."""
+    """Forget that a lock is held; for tests."""
     global _locked_at
     _locked_at = None
 
@@ -33,7 +33,7 @@ def forget_lock() -> None:
 def note_lock() -> None:
     """Record that a batch of this process has just waited for a lock in vain."""
     global _locked_at  # one moment per process
-    # Short waits fail more often, also where nobody holds a lock for long: they do not make themselves last.
+    # Short waits fail more often, also where no lock is held for long: they must not prolong themselves.
     if not _is_lock_held():
         _locked_at = time.monotonic()
 

@@ -1,8 +1,8 @@
-"""Gives claimed work back, at the latest once the database takes it.
+"""Gives claimed work back, at the latest once the database takes writes again.
 
-A claim counts an attempt before the work is tried. Where the database fails the work, the attempt is taken back; where
-it cannot even be told so, this process remembers it and tries again, so that an outage costs no row an attempt. A write
-that comes too late changes nothing: each names its claim, and another worker's claim has another id.
+A claim counts an attempt before the work is tried. Where the database fails the work, the attempt is taken back. Where
+that write fails too, this process keeps it in memory and retries, so that an outage costs no row an attempt. A late
+write changes nothing: it names its claim, and the claim of another worker has another id (a fencing token).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from models import buffer, find_trouble, prepared
 
 log = structlog.get_logger(__name__)
 
-# Twice as often as the sweep rings: the rows are given back before another worker could take them.
+# Half of the sweep's interval: the rows are given back before the sweep rings another worker for them.
 RETRY_SECONDS = 1.0
-# By then the rows have been claimed by others, or the outage is one that nobody expects an answer to.
+# After this time others have claimed the rows, or the outage is a long one, in which attempts do not matter.
 REMEMBERED_SECONDS = 900.0
-# A claimed row is its claim's alone: whoever else holds it is a stranger, and may do so for long.
+# No worker locks a row that another has claimed: a lock is a stranger's, who may hold it for long.
 LOCK_MS = 100
 _SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 
@@ -64,7 +64,7 @@ def give_back(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]
 def pay_back(runtime: Runtime) -> bool:
     """Write what `give_back` could not write; return whether the database takes writes. Raise nothing.
 
-    What is locked stays for later and keeps nobody waiting.
+    A row that is locked stays for the next call.
     """
     with _lock:
         mine = [debt for debt in _debts if debt.runtime is runtime]
@@ -79,7 +79,7 @@ def pay_back(runtime: Runtime) -> bool:
                 return False
             log.exception("not_given_back")
         with _lock:
-            # Another thread may have written the same; the second one found no claim to give back.
+            # Another thread may have written it: the second write found no claim to give back.
             if debt in _debts:
                 _debts.remove(debt)
     return True
@@ -93,10 +93,10 @@ def _write(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -
 
 
 def _remember(debt: _Debt) -> None:
-    global _payer  # one thread per process, started when it is needed
+    global _payer  # one thread per process, started on first use
     with _lock:
         _debts.append(debt)
-        # A thread does not live on in a forked child.
+        # Threads do not survive a fork.
         if _payer is None or not _payer.is_alive():
             _payer = threading.Thread(target=_pay_all, name="giving-back", daemon=True)
             _payer.start()
