@@ -12,29 +12,25 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection
 
 from app.runtime.group_commit import GroupCommit
-from models import Database, buffer, prepared
-from models.array_params import encode_rows, row_set
-from models.database import single
+from models import Database, buffer, prepared, single, tables
+from models.array_params import rows_of
 
 # An IPv6 address with its zone is shorter.
 ADDRESS_CHARACTERS_MAX = 64
 
-# The columns of InboxRow and their types.
-_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "provider_id": "uuid",
-    "external_id": "text",
-    "path": "text",
-    "body": "bytea",
-    "headers": "jsonb",
-    "sha256": "bytea",
-    "address": "text",
-    "payment_id": "uuid",
-}
-_ARRAYS = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in _COLUMNS.items())
+# The columns of InboxRow, and of the function that stores them.
+_DELIVERED = rows_of(
+    tables.payment_webhooks,
+    *("id", "tenant_id", "provider_id", "external_id", "path"),
+    *("body", "headers", "body_sha256", "remote_address", "payment_id"),
+)
 _STORE = single(
-    f"select delivery_id, webhook_id, is_duplicate, is_conflict from door_store_webhooks({_ARRAYS})"  # noqa: S608  # constants
+    """
+    select delivery_id, webhook_id, is_duplicate, is_conflict from door_store_webhooks(
+        cast(:id as uuid[]), cast(:tenant_id as uuid[]), cast(:provider_id as uuid[]), cast(:external_id as text[]),
+        cast(:path as text[]), cast(:body as bytea[]), cast(:headers as jsonb[]), cast(:body_sha256 as bytea[]),
+        cast(:remote_address as text[]), cast(:payment_id as uuid[]))
+    """
 )
 
 
@@ -62,19 +58,14 @@ class Receipt:
     is_conflict: bool
 
 
-_RENAME_COLUMNS = {"id": "uuid", "payment_id": "uuid"}
-_RENAME = prepared(
-    f"""
-    update payment_webhooks h set payment_id = r.payment_id
-    from {row_set(_RENAME_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
-    """  # noqa: S608  # constants
-)
+_RENAMED = rows_of(tables.payment_webhooks, "id", "payment_id")
+_RENAME = prepared(_RENAMED.update("id"))
 
 
 def rename_payments(connection: Connection, renamed: Sequence[tuple[uuid.UUID, uuid.UUID | None]]) -> None:
     """Correct the payments of webhooks: settling found others than their rows name."""
     if renamed:
-        buffer(connection, _RENAME, encode_rows(_RENAME_COLUMNS, renamed))
+        buffer(connection, _RENAME, _RENAMED.encode(renamed))
 
 
 # By database: one for each that this process stores into.
@@ -95,7 +86,7 @@ def store(database: Database, row: InboxRow) -> Receipt:
 
 def store_rows(database: Database, rows: Sequence[InboxRow]) -> list[Receipt]:
     """Store deliveries in one transaction; return their receipts in the order of `rows`, the order of arrival."""
-    stored = database.run_single("door", _STORE, encode_rows(_COLUMNS, rows))
+    stored = database.run_single("door", _STORE, _DELIVERED.encode(rows))
     receipts = {row.delivery_id: Receipt(row.webhook_id, row.is_duplicate, row.is_conflict) for row in stored}
     return [receipts[row.id] for row in rows]
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Double, text
 
 from app.core.schedule import (
     POSTPONE_SECONDS_MAX,
@@ -25,8 +25,9 @@ from app.core.schedule import (
 from app.runtime.runtime import Runtime
 from app.services.queues.release import give_back
 from app.services.webhooks.translate import StoredWebhook
-from models import Trouble, buffer, prepared
-from models.array_params import encode_rows, row_set
+from models import Trouble, buffer, prepared, tables
+from models.array_params import rows_of
+from models.sql import sql
 
 # Longer than reindexing or a failover takes; attempts come at least once a minute meanwhile.
 OWN_FAULT_SECONDS = 3_600
@@ -42,18 +43,15 @@ _OWN_FAULTS: frozenset[Trouble] = frozenset({"timeout", "connection"})
 # Postponements beyond these do not make the wait longer.
 _TIMES_MAX = 12
 
-_WAIT_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "payment_id": "uuid",
-    "attempts": "integer",
-    "wait": "double precision",
-}
+_WAITING = rows_of(tables.webhook_work, "webhook_id", "tenant_id", "payment_id", "attempts", wait=Double)
 _WAIT = prepared(
-    f"""
-    insert into webhook_work (webhook_id, tenant_id, payment_id, attempts, due_at)
-    select id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait) from {row_set(_WAIT_COLUMNS)}
-    """  # noqa: S608  # constants
+    sql(
+        """
+        insert into webhook_work (webhook_id, tenant_id, payment_id, attempts, due_at)
+        select webhook_id, tenant_id, payment_id, attempts, now() + make_interval(secs => wait) from {waiting}
+        """,
+        waiting=_WAITING.source,
+    )
 )
 # The waits are an array, indexed by how often the row was postponed before; the last one is the ceiling.
 # postponed_since: the first of the postponements in a row that may be the webhook's own fault.
@@ -119,7 +117,7 @@ def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, flo
             (webhook.id, webhook.tenant_id, webhook.payment_id, attempts, seconds)
             for webhook, attempts, seconds in waiting
         ]
-        buffer(connection, _WAIT, encode_rows(_WAIT_COLUMNS, rows))
+        buffer(connection, _WAIT, _WAITING.encode(rows))
 
 
 def postpone(runtime: Runtime, postponement: Postponement) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core.decision import Verdict
@@ -29,8 +29,8 @@ from app.services.webhooks import inbox, postpone
 from app.services.webhooks.claims import WebhookClaim, WebhookQueue
 from app.services.webhooks.postpone import OWN_FAULT_DETAIL, Postponement
 from app.services.webhooks.translate import StoredWebhook, to_dead_letter, translate
-from models import ByKeys, Trouble, buffer, find_trouble, prepared, read, read_sqlstate
-from models.array_params import encode_rows, row_set, uuid_array
+from models import ByKeys, Trouble, buffer, find_trouble, prepared, read, read_sqlstate, tables
+from models.array_params import rows_of, uuid_array
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +67,8 @@ _TAKE = prepared(
     order by h.received_at, h.id
     """
 )
-_VERDICT_COLUMNS = {"id": "uuid", "status": "text", "verdict": "text", "reason": "text"}
-_WRITE_VERDICTS = prepared(
-    f"""
-    update payment_webhooks h set status = r.status, verdict = r.verdict, reason = r.reason, settled_at = now()
-    from {row_set(_VERDICT_COLUMNS)} where h.id = r.id and h.id = any(cast(:id as uuid[]))
-    """  # noqa: S608  # constants
-)
+_SETTLED = rows_of(tables.payment_webhooks, "id", "status", "verdict", "reason")
+_WRITE_SETTLED = prepared(_SETTLED.update("id").values(settled_at=func.now()))
 
 
 @dataclass(slots=True)
@@ -272,7 +267,7 @@ def _write_verdicts(connection: Connection, verdicts: _Verdicts) -> None:
     for webhook, reason, detail in verdicts.dead:
         verdicts.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if verdicts.settled:
-        buffer(connection, _WRITE_VERDICTS, encode_rows(_VERDICT_COLUMNS, verdicts.settled))
+        buffer(connection, _WRITE_SETTLED, _SETTLED.encode(verdicts.settled))
     postpone.wait(connection, verdicts.waiting)
     inbox.rename_payments(connection, verdicts.renamed)
     dead_letters.write(connection, [to_dead_letter(*dead) for dead in verdicts.dead])
