@@ -59,8 +59,8 @@ TENANCY = (
     Mutant(
         "a query for a dead letter names the tenant",
         "app/services/operators/dead_letters.py",
-        'query += " and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id)"',
-        'query += " and (cast(:tenant_id as uuid) is null or tenant_id is not null)"',
+        "found = found.where(_LETTERS.c.tenant_id == tenant_id)",
+        "found = found.where(_LETTERS.c.tenant_id.is_not(None))",
         (MATRIX,),
     ),
     Mutant(
@@ -73,8 +73,8 @@ TENANCY = (
     Mutant(
         "a decision about a dead letter names the tenant",
         "app/services/operators/resolve.py",
-        "from dead_letters where tenant_id = :tenant_id and id = :id for update",
-        "from dead_letters where cast(:tenant_id as uuid) is not null and id = :id for update",
+        "of_tenant = (_LETTERS.c.tenant_id == tenant_id, _LETTERS.c.id == dead_letter_id)",
+        "of_tenant = (_LETTERS.c.tenant_id.is_not(None), _LETTERS.c.id == dead_letter_id)",
         (MATRIX,),
     ),
 )

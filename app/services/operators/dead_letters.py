@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import ColumnElement, RowMapping, Select, func, select, tuple_
 
 from app.core.errors import RequestRejected
 from app.core.money import format_amount
 from app.core.payment import format_time
-from models import Database
+from models import Database, tables
+from models.sql import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +32,33 @@ class DeadLetterFilters:
     before: tuple[datetime.datetime, uuid.UUID] | None = None
 
 
-_SHOWN = (
-    "id, tenant_id, kind, reason, detail, state, payment_id, provider_id, webhook_id, amount_minor, currency, attempts,"
-    " created_at, closed_at, closed_by"
+_LETTERS = tables.dead_letters
+_SHOWN = columns(
+    _LETTERS,
+    *("id", "tenant_id", "kind", "reason", "detail", "state", "payment_id", "provider_id", "webhook_id"),
+    *("amount_minor", "currency", "attempts", "created_at", "closed_at", "closed_by"),
 )
 
 
 def list_dead_letters(database: Database, filters: DeadLetterFilters, limit: int) -> list[dict[str, Any]]:
     """Return up to `limit` dead letters, newest first, of one tenant or of all."""
-    where, values = _conditions(filters)
-    query = f"select {_SHOWN} from dead_letters where {where} order by created_at desc, id desc limit :limit"  # noqa: S608  # constants
-    return [_present(row) for row in _read(database, filters.tenant_id, query, values | {"limit": limit})]
+    newest = select(*_SHOWN).where(*_conditions(filters)).order_by(_LETTERS.c.created_at.desc(), _LETTERS.c.id.desc())
+    return [_present(row) for row in _read(database, filters.tenant_id, newest.limit(limit))]
 
 
 def count_dead_letters(database: Database, filters: DeadLetterFilters) -> int:
     """Return how many dead letters fit the filters."""
-    where, values = _conditions(filters)
-    query = f"select count(*) as total from dead_letters where {where}"  # noqa: S608  # constants
-    return int(_read(database, filters.tenant_id, query, values)[0]["total"])
+    counted = select(func.count().label("total")).select_from(_LETTERS).where(*_conditions(filters))
+    return int(_read(database, filters.tenant_id, counted)[0]["total"])
 
 
 def read_dead_letter(database: Database, tenant_id: uuid.UUID | None, dead_letter_id: uuid.UUID) -> dict[str, Any]:
     """Return a dead letter with its raw bytes (base64), headers and history. Raise RequestRejected (404)."""
-    query = f"select {_SHOWN}, body, headers, history, case_reference from dead_letters where id = :id"  # noqa: S608  # constants
-    query += " and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id)"
-    rows = _read(database, tenant_id, query, {"id": dead_letter_id, "tenant_id": tenant_id})
+    shown = [*_SHOWN, *columns(_LETTERS, "body", "headers", "history", "case_reference")]
+    found = select(*shown).where(_LETTERS.c.id == dead_letter_id)
+    if tenant_id is not None:
+        found = found.where(_LETTERS.c.tenant_id == tenant_id)
+    rows = _read(database, tenant_id, found)
     if not rows:
         raise RequestRejected(404, "There is no such dead letter.")
     row = rows[0]
@@ -64,26 +67,24 @@ def read_dead_letter(database: Database, tenant_id: uuid.UUID | None, dead_lette
     return {**_present(row), **more, "body_base64": body}
 
 
-def _conditions(filters: DeadLetterFilters) -> tuple[str, dict[str, Any]]:
-    conditions: list[str] = ["true"]
-    values: dict[str, Any] = {}
-    for name in ("tenant_id", "state", "reason", "kind", "provider_id", "payment_id"):
-        if (value := getattr(filters, name)) is not None:
-            conditions.append(f"{name} = :{name}")
-            values[name] = value
+def _conditions(filters: DeadLetterFilters) -> list[ColumnElement[bool]]:
+    conditions = [
+        _LETTERS.c[name] == value
+        for name in ("tenant_id", "state", "reason", "kind", "provider_id", "payment_id")
+        if (value := getattr(filters, name)) is not None
+    ]
     if filters.older_than_seconds is not None:
-        conditions.append("created_at < now() - make_interval(secs => :older_than)")
-        values["older_than"] = filters.older_than_seconds
+        age = datetime.timedelta(seconds=filters.older_than_seconds)
+        conditions.append(_LETTERS.c.created_at < func.now() - age)
     if filters.before is not None:
-        conditions.append("(created_at, id) < (:before_at, :before_id)")
-        values["before_at"], values["before_id"] = filters.before
-    return " and ".join(conditions), values
+        conditions.append(tuple_(_LETTERS.c.created_at, _LETTERS.c.id) < filters.before)
+    return conditions
 
 
-def _read(database: Database, tenant_id: uuid.UUID | None, query: str, values: dict[str, Any]) -> Sequence[RowMapping]:
+def _read(database: Database, tenant_id: uuid.UUID | None, query: Select[Any]) -> Sequence[RowMapping]:
     # With a tenant: the role whose row-level security shows no other tenant's rows.
     with database.transaction("operator" if tenant_id is None else "clerk", tenant_id) as connection:
-        return connection.execute(text(query), values).mappings().all()
+        return connection.execute(query).mappings().all()
 
 
 def _present(row: RowMapping) -> dict[str, Any]:

@@ -15,9 +15,10 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.core.decision import Verdict
 from app.core.errors import ProviderUnusable, RequestRejected
@@ -34,8 +35,10 @@ from app.services.payments.provider_trouble import read_api_key
 from app.services.records import alerts, audit
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
-from models import new_id
+from models import new_id, tables
+from models.sql import columns
 
+_LETTERS, _PROVIDERS = tables.dead_letters, tables.payment_providers
 # Rows of the provider's list per query of the database.
 COMPARED_ROWS = 200
 
@@ -96,8 +99,9 @@ def reconcile(
 def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Run:
     with runtime.database.transaction("operator") as connection:
         row = connection.execute(
-            text("select tenant_id, adapter, api_base_url, api_key_encrypted from payment_providers where id = :id"),
-            {"id": provider_id},
+            select(*columns(_PROVIDERS, "tenant_id", "adapter", "api_base_url", "api_key_encrypted")).where(
+                _PROVIDERS.c.id == provider_id
+            )
         ).first()
     if row is None:
         raise RequestRejected(404, f"there is no provider {provider_id}")
@@ -201,50 +205,28 @@ def _is_confirmed(run: _Run, payment: Payment, row: Listed | None, difference: D
     return is_same and now is not None and now.version == payment.version
 
 
-_KNOWN = text(
-    "select id, state, closed_by from dead_letters"
-    " where tenant_id = :tenant_id and provider_id = :provider_id and kind = 'reconciliation' and case_key = :key"
-    " for update"
-)
-_OPEN = text(
-    """
-    insert into dead_letters (id, tenant_id, kind, reason, detail, payment_id, provider_id, case_key, case_reference)
-    values (:id, :tenant_id, 'reconciliation', :reason, :detail, :payment_id, :provider_id, :key, :reference)
-    on conflict do nothing
-    """
-)
-_OPEN_AGAIN = text("update dead_letters set state = 'open', closed_at = null, closed_by = null where id = :id")
-_CLOSE = text(
-    """
-    update dead_letters set state = 'superseded', closed_at = now(), closed_by = 'system'
-    where tenant_id = :tenant_id and payment_id = :payment_id and provider_id = :provider_id
-      and kind = 'reconciliation' and state = 'open' and case_key is distinct from :key
-    """
-)
-
-
 def _keep(run: _Run, difference: Difference) -> bool:
     """Open the difference's case; return False where an operator has closed it and so knows of it."""
-    about = {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "key": difference.key}
+    about = _case_of(run) | {"case_key": difference.key}
+    case = [_LETTERS.c[name] == value for name, value in about.items()]
     with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
-        known = connection.execute(_KNOWN, about).first()
+        query = select(*columns(_LETTERS, "id", "state")).where(*case).with_for_update()
+        known = connection.execute(query).first()
         if known is not None and known.state in ("open", "accepted", "rejected"):
             return bool(known.state == "open")
         if known is not None:
-            connection.execute(_OPEN_AGAIN, {"id": known.id})
+            reopened = {"state": "open", "closed_at": None, "closed_by": None}
+            connection.execute(update(_LETTERS).where(_LETTERS.c.id == known.id).values(reopened))
         else:
-            connection.execute(
-                _OPEN,
-                about
-                | {
-                    "id": new_id(),
-                    "reason": difference.reason,
-                    "detail": difference.detail,
-                    # The provider may name an id that is no payment of ours.
-                    "payment_id": difference.payment_id if difference.is_ours else None,
-                    "reference": difference.reference,
-                },
-            )
+            opened = about | {
+                "id": new_id(),
+                "reason": difference.reason,
+                "detail": difference.detail,
+                # The provider may name an id that is no payment of ours.
+                "payment_id": difference.payment_id if difference.is_ours else None,
+                "case_reference": difference.reference,
+            }
+            connection.execute(insert(_LETTERS).values(opened).on_conflict_do_nothing())
         _alarm(connection, run, difference)
     return True
 
@@ -264,14 +246,16 @@ def _close_others(run: _Run, payment: Payment | None, difference: Difference | N
     """Close cases of earlier runs whose difference is gone; return how many."""
     if payment is None or not payment.has_open_case:
         return 0
-    values = {
-        "tenant_id": run.tenant_id,
-        "provider_id": run.account.provider_id,
-        "payment_id": payment.id,
-        "key": difference.key if difference else None,
-    }
+    about = _case_of(run) | {"payment_id": payment.id, "state": "open"}
+    others = [_LETTERS.c[name] == value for name, value in about.items()]
+    others.append(_LETTERS.c.case_key.is_distinct_from(difference.key if difference else None))
+    closed = {"state": "superseded", "closed_at": func.now(), "closed_by": "system"}
     with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
-        return connection.execute(_CLOSE, values).rowcount
+        return connection.execute(update(_LETTERS).where(*others).values(closed)).rowcount
+
+
+def _case_of(run: _Run) -> dict[str, Any]:
+    return {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "kind": "reconciliation"}
 
 
 def _note(run: _Run, report: ReconciliationReport, start: datetime.datetime, end: datetime.datetime) -> None:

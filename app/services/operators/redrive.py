@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payment import format_time
@@ -19,6 +21,8 @@ from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
 from app.services.webhooks.translate import StoredWebhook, translate
+from models import tables
+from models.sql import columns
 
 # Rows of one command come due at this rate, so that current work is not delayed.
 REDRIVES_PER_SECOND = 50
@@ -44,31 +48,13 @@ class Preview:
     moves_money: bool = False
 
 
-_WEBHOOK_DUE = text(
-    """
-    insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)
-    select id, tenant_id, payment_id, now() + make_interval(secs => :wait) from payment_webhooks
-    where tenant_id = :tenant_id and id = :webhook_id and conflicts_with is null
-    on conflict (webhook_id) do nothing
-    """
-)
-_WEBHOOK_PENDING = text(
-    "update payment_webhooks set status = 'pending', verdict = null, reason = null, settled_at = null"
-    " where tenant_id = :tenant_id and id = :webhook_id and conflicts_with is null"
-)
-_FORMER_VERDICT = text(
-    "select status, verdict, reason, settled_at from payment_webhooks"
-    " where tenant_id = :tenant_id and id = :webhook_id for no key update"
-)
+_WEBHOOKS, _PROVIDERS = tables.payment_webhooks, tables.payment_providers
+_VERDICT = ("status", "verdict", "reason", "settled_at")
+_WEBHOOK = columns(_WEBHOOKS, "id", "tenant_id", "provider_id", "path", "body", "headers", "payment_id")
 # The audit names the payment only where it is of the dead letter's provider: a provider may mention any other id.
 _OWN_PAYMENT = text(
     "select id from payment_transactions"
     " where tenant_id = :tenant_id and id = :payment_id and provider_id = :provider_id"
-)
-_WEBHOOK = text(
-    "select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, 0 as attempts, p.adapter"
-    " from payment_webhooks h join payment_providers p on p.tenant_id = h.tenant_id and p.id = h.provider_id"
-    " where h.tenant_id = :tenant_id and h.id = :webhook_id and h.conflicts_with is null"
 )
 # The next call as app.core.schedule.next_call chooses it, but due now, also where the schedule has ended. A completed
 # payment is polled: the provider may have given money back since.
@@ -219,16 +205,23 @@ def _preview_webhook(
     runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID
 ) -> tuple[Preview, Item | None]:
     """Return the effect of the webhook at this moment, and its item where the body can be translated."""
-    found = connection.execute(_WEBHOOK, {"tenant_id": tenant_id, "webhook_id": webhook_id}).mappings().first()
+    its_provider = (_PROVIDERS.c.tenant_id == _WEBHOOKS.c.tenant_id, _PROVIDERS.c.id == _WEBHOOKS.c.provider_id)
+    query = select(*_WEBHOOK, _PROVIDERS.c.adapter).where(*its_provider, *_settleable(tenant_id, webhook_id))
+    found = connection.execute(query).mappings().first()
     if found is None:
         raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
-    values: dict[str, Any] = {**found, "body": bytes(found["body"])}
+    values: dict[str, Any] = {**found, "body": bytes(found["body"]), "attempts": 0}
     try:
         item = translate(runtime, StoredWebhook(**values))
     except (Unusable, ProviderUnusable) as error:
         return Preview(f"dead_letter: {error}"), None
     outcomes = batch_decisions.preview(connection, [item])
     return Preview(resolve.describe(outcomes), resolve.moves_money(outcomes)), item
+
+
+def _settleable(tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for a webhook that may be settled: one of the tenant, and no conflict."""
+    return _WEBHOOKS.c.tenant_id == tenant_id, _WEBHOOKS.c.id == webhook_id, _WEBHOOKS.c.conflicts_with.is_(None)
 
 
 def _put_webhook_back(
@@ -238,13 +231,21 @@ def _put_webhook_back(
 
     The row holds the last verdict only. The audit keeps the former one, so that the timeline shows both in order.
     """
-    about = {"tenant_id": tenant_id, "webhook_id": webhook_id}
-    connection.execute(_WEBHOOK_DUE, about | {"wait": wait})
-    former = connection.execute(_FORMER_VERDICT, about).mappings().one()
-    connection.execute(_WEBHOOK_PENDING, about)
+    which = _settleable(tenant_id, webhook_id)
+    due_at = func.now() + datetime.timedelta(seconds=wait)
+    work = select(*columns(_WEBHOOKS, "id", "tenant_id", "payment_id"), due_at).where(*which)
+    names = ["webhook_id", "tenant_id", "payment_id", "due_at"]
+    connection.execute(insert(tables.webhook_work).from_select(names, work).on_conflict_do_nothing())
+    former = (
+        connection.execute(select(*columns(_WEBHOOKS, *_VERDICT)).where(*which).with_for_update(key_share=True))
+        .mappings()
+        .one()
+    )
+    pending = {"status": "pending", "verdict": None, "reason": None, "settled_at": None}
+    connection.execute(update(_WEBHOOKS).where(*which).values(pending))
     if former["verdict"] is None:
         return None
-    return {**former, "settled_at": format_time(former["settled_at"])}
+    return {name: former[name] for name in _VERDICT} | {"settled_at": format_time(former["settled_at"])}
 
 
 def _call_again(connection: Connection, row: RowMapping, wait: float, is_dry_run: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping, select, text
 
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
@@ -15,16 +15,16 @@ from app.services.payments.batch_decisions import Item, ItemOutcome, preview
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
+from models import tables
+from models.sql import columns
 
-_LOCK_PAYMENT = text(
-    "select p.id from payment_transactions p"
-    " join dead_letters d on d.tenant_id = p.tenant_id and d.payment_id = p.id"
-    " where d.tenant_id = :tenant_id and d.id = :id for no key update of p"
+_LETTERS, _PAYMENTS = tables.dead_letters, tables.payment_transactions
+_DECIDED = columns(
+    _LETTERS,
+    *("id", "tenant_id", "kind", "reason", "payment_id", "provider_id", "webhook_id"),
+    *("amount_minor", "currency", "case_reference", "state", "closed_by"),
 )
-_LOCK = text(
-    "select id, tenant_id, kind, reason, payment_id, provider_id, webhook_id, amount_minor, currency, case_reference,"
-    " state, closed_by from dead_letters where tenant_id = :tenant_id and id = :id for update"
-)
+# Closes a dead letter, or only adds to its history where it stays open.
 CLOSE = text(
     """
     update dead_letters set state = :state, closed_at = case when :state = 'open' then closed_at else now() end,
@@ -39,9 +39,12 @@ CLOSE = text(
 
 def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID) -> RowMapping:
     """Lock the payment of a dead letter, then the dead letter, so that one operator at a time acts. Raise 404."""
-    about = {"tenant_id": tenant_id, "id": dead_letter_id}
-    connection.execute(_LOCK_PAYMENT, about)
-    row = connection.execute(_LOCK, about).mappings().first()
+    of_tenant = (_LETTERS.c.tenant_id == tenant_id, _LETTERS.c.id == dead_letter_id)
+    its_payment = (_LETTERS.c.tenant_id == _PAYMENTS.c.tenant_id, _LETTERS.c.payment_id == _PAYMENTS.c.id)
+    connection.execute(
+        select(_PAYMENTS.c.id).where(*of_tenant, *its_payment).with_for_update(key_share=True, of=_PAYMENTS)
+    )
+    row = connection.execute(select(*_DECIDED).where(*of_tenant).with_for_update()).mappings().first()
     if row is None:
         raise RequestRejected(404, "There is no such dead letter.")
     return row

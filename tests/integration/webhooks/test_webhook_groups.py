@@ -240,8 +240,8 @@ def test_processes_that_share_ids_do_not_lock_each_other_out(
         return told
 
     with databases.open_runtime() as other, ThreadPoolExecutor(4) as pool:
-        databases = (runtime.database, other.database, runtime.database, other.database)
-        told = [pair for part in pool.map(send, databases, range(4)) for pair in part]
+        processes = (runtime.database, other.database, runtime.database, other.database)
+        told = [pair for part in pool.map(send, processes, range(4)) for pair in part]
     firsts = Counter(name for name, receipt in told if not receipt.is_duplicate and not receipt.is_conflict)
     assert set(firsts) == {name for name, _ in told}
     assert set(firsts.values()) == {1}
