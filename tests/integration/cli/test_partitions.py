@@ -59,7 +59,7 @@ def test_a_dry_run_only_tells(commands: Commands, databases: Databases, old: Sho
 
 def test_months_are_dropped_after_a_question(commands: Commands, databases: Databases, old: Shop) -> None:
     refused = commands.run("partitions", "drop", "--keep-months", "1", stdin="n\n")
-    assert (refused.exit_code, "cannot be got back" in refused.output) == (1, True)
+    assert (refused.exit_code, "cannot be undone" in refused.output) == (1, True)
     assert month_name("audit_logs", 2) in names(databases)
     done = commands.run("partitions", "drop", "--keep-months", "1", stdin="y\n")
     assert (done.exit_code, "3 partitions were dropped." in done.stdout) == (0, True)

@@ -70,7 +70,7 @@ def test_tells_a_payment_in_words(told: Told) -> None:
         "A deposit of 10.00 USD for user user-0 is asked for",
         "The payment goes from pending to completed: the money arrived",
         "The user's wallet gets 10.00 USD (deposit)",
-        "The user's browser is told payment.completed",
+        "The user's browser is sent payment.completed",
         "A webhook from 192.0.2.7 that names this payment is refused: its signature does not hold",
     ):
         assert said in text
