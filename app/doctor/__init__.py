@@ -1,4 +1,4 @@
-"""Looks over an installation and says what is wrong with it, or will be; changes nothing and prints no secret."""
+"""Checks an installation and reports present and coming problems; changes nothing and prints no secret."""
 
 from app.doctor.examination import AREAS, examine
 from app.doctor.finding import Finding, Level

@@ -1,4 +1,4 @@
-"""Looks at Redis and Celery: what could lose, keep back or let in doorbells."""
+"""Checks Redis and Celery: what could lose, delay or forge doorbells."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from app.runtime.redis_urls import is_amqp
 from app.runtime.runtime import connect_redis
 from app.runtime.settings import Settings
 
-VERSION_MIN = (6, 2)  # What the transport of Celery 5.7 asks for.
-MEMORY_SHARE_MAX = 0.8  # Of maxmemory; at the limit nothing can be rung any more.
-QUEUE_LENGTH_MAX = 1000  # Rings are coalesced: a few per second and queue, so a thousand is minutes of nobody.
-PING_SECONDS = 1.0  # A worker answers beside its tasks, from another machine within milliseconds.
+VERSION_MIN = (6, 2)  # Required by the transport of Celery 5.7.
+MEMORY_SHARE_MAX = 0.8  # Share of maxmemory; at the limit Redis refuses writes.
+QUEUE_LENGTH_MAX = 1000  # Rings are coalesced to a few per second and queue: a thousand mean minutes without a worker.
+PING_SECONDS = 1.0  # A worker answers while it runs tasks, also from another machine within milliseconds.
 
-# What doorbells rely on; the reasons are in celeryconfig.py.
+# Settings that doorbells rely on; the reasons are in celeryconfig.py.
 _CELERY = {
     "accept_content": ["json"],
     "task_serializer": "json",
@@ -43,9 +43,7 @@ def examine_redis(settings: Settings) -> Iterator[Finding]:
     redis_url, broker_url = settings.required("redis_url"), settings.required("broker_url")
     yield from _examine_server("Redis", redis_url)
     if broker_url == redis_url:
-        yield ok(
-            "Broker", "the same Redis; give doorbells one of their own (BROKER_URL) before you share it with others"
-        )
+        yield ok("Broker", "the same Redis; set BROKER_URL to another one before other programs use this one")
     else:
         yield from _examine_server("Broker", broker_url)
 
@@ -65,7 +63,7 @@ def _examine_server(name: str, url: str) -> Iterator[Finding]:
         client.close()
     yield _examine_version(name, state)
     yield from _examine_memory(name, state)
-    yield from _examine_door(name, url)
+    yield from _examine_access(name, url)
     yield from _examine_lengths(name, lengths)
 
 
@@ -81,9 +79,9 @@ def _examine_rabbitmq(name: str, url: str) -> Iterator[Finding]:
     yield ok(name, f"{server.get('product', 'AMQP')} {server.get('version', '')}".strip())
     is_local = is_loopback(parts.hostname)
     if parts.username in (None, "guest"):
-        yield (warn if is_local else fail)(f"{name} password", "the user is guest: make one of its own")
+        yield (warn if is_local else fail)(f"{name} password", "the user is guest: create another user")
     if parts.scheme == "amqp" and not is_local:
-        yield warn(f"{name} way", "another machine, without TLS: use amqps://")
+        yield warn(f"{name} encryption", "another machine, without TLS: use amqps://")
     yield from _examine_lengths(name, lengths)
 
 
@@ -91,7 +89,7 @@ def _examine_lengths(name: str, lengths: Mapping[str, int]) -> Iterator[Finding]
     waiting = {queue: length for queue, length in lengths.items() if length > QUEUE_LENGTH_MAX}
     if waiting:
         shown = ", ".join(f"{queue}: {length}" for queue, length in waiting.items())
-        yield warn(f"{name} queues", f"doorbells pile up ({shown}): start workers for them")
+        yield warn(f"{name} queues", f"too many doorbells wait ({shown}): start workers for them")
 
 
 def _examine_version(name: str, state: Mapping[str, Any]) -> Finding:
@@ -100,7 +98,7 @@ def _examine_version(name: str, state: Mapping[str, Any]) -> Finding:
     if tuple(int(part) for part in spoken.split(".")[:2]) < VERSION_MIN:
         return fail(name, f"{shown} is too old: {'.'.join(map(str, VERSION_MIN))} is needed")
     if state.get("role") != "master":
-        return fail(name, f"{shown} is a replica: nothing can be written there")
+        return fail(name, f"{shown} is a replica, which cannot be written to")
     return ok(name, shown)
 
 
@@ -110,28 +108,28 @@ def _examine_memory(name: str, state: Mapping[str, Any]) -> Iterator[Finding]:
         yield ok(f"{name} eviction", "noeviction")
     else:
         yield fail(
-            f"{name} eviction", f"maxmemory-policy is {policy}: doorbells could vanish unseen; set it to noeviction"
+            f"{name} eviction", f"maxmemory-policy is {policy}: doorbells could be evicted; set it to noeviction"
         )
     if not state.get("aof_enabled"):
-        yield warn(f"{name} persistence", "appendonly is off: a restart loses the waiting doorbells until the sweep")
+        yield warn(f"{name} persistence", "appendonly is off: after a restart work waits for the sweep")
     limit, used = int(state.get("maxmemory", 0)), int(state.get("used_memory", 0))
     if limit and used > limit * MEMORY_SHARE_MAX:
-        yield warn(f"{name} memory", f"{used} of {limit} bytes are used: at the limit nothing can be rung")
+        yield warn(f"{name} memory", f"{used} of {limit} bytes are used: at the limit Redis refuses doorbells")
 
 
-def _examine_door(name: str, url: str) -> Iterator[Finding]:
-    """Whoever can write to the broker can ring, and fill it."""
+def _examine_access(name: str, url: str) -> Iterator[Finding]:
+    """Yield whether a password and TLS protect the broker: anyone who can write to it can ring and fill it."""
     is_local = is_loopback(urllib.parse.urlsplit(url.partition(";")[0]).hostname)
-    if _lets_anybody_in(url):
+    if _needs_no_password(url):
         advice = "set requirepass or an ACL user"
-        yield (warn if is_local else fail)(f"{name} password", f"anybody who reaches it may use it: {advice}")
+        yield (warn if is_local else fail)(f"{name} password", f"none is needed: {advice}")
     else:
-        yield ok(f"{name} password", "asked for")
+        yield ok(f"{name} password", "required")
     if url.startswith("redis://") and not is_local:
-        yield warn(f"{name} way", "another machine, without TLS: use rediss://")
+        yield warn(f"{name} encryption", "another machine, without TLS: use rediss://")
 
 
-def _lets_anybody_in(url: str) -> bool:
+def _needs_no_password(url: str) -> bool:
     split = [urllib.parse.urlsplit(part) for part in url.split(";")]
     bare = ";".join(part._replace(netloc=part.netloc.rpartition("@")[2]).geturl() for part in split)
     client = open_client(bare, socket_timeout=1, socket_connect_timeout=1)
@@ -154,9 +152,9 @@ def examine_celery(settings: Settings) -> Iterator[Finding]:
     if is_redis and options.get("ack_emulation") is not False:
         wrong.append("ack_emulation is on")
     if not options.get("socket_timeout" if is_redis else "read_timeout"):
-        wrong.append("socket_timeout is not set, so that a dead link hangs for ever")
+        wrong.append("socket_timeout is not set: a dead connection blocks without end")
     if wrong:
-        yield fail("Celery", f"{'; '.join(wrong)}: take celeryconfig.py as it was delivered")
+        yield fail("Celery", f"{'; '.join(wrong)}: use celeryconfig.py unchanged")
     else:
         yield ok("Celery", "JSON only, no results, doorbells acknowledged on receipt")
     yield _examine_workers(settings.required("broker_url"))
@@ -164,16 +162,16 @@ def examine_celery(settings: Settings) -> Iterator[Finding]:
 
 def _examine_workers(broker_url: str) -> Finding:
     app = Celery(set_as_current=False)
-    # The bare application would wait for ever on a broker that is away, and try a hundred times.
+    # Celery's defaults wait without limit for an unreachable broker and retry a hundred times.
     configure_broker(app, broker_url, seconds=PING_SECONDS * 2)
     try:
         answers = app.control.inspect(timeout=PING_SECONDS).active_queues() or {}
     except BROKER_ERRORS as error:
-        return fail("Workers", f"cannot be asked: {error}")
+        return fail("Workers", f"cannot be queried: {error}")
     finally:
         app.close()
     served = {queue["name"] for queues in answers.values() for queue in queues}
-    single = [queue.name for queue in celery_app.conf.task_queues if queue.name not in served]
-    if single:
-        return fail("Workers", f"nobody listens on {', '.join(single)}: start worker-settle and worker-provider")
-    return ok("Workers", f"{len(answers)} answer, every queue has one ({', '.join(sorted(answers))})")
+    unserved = [queue.name for queue in celery_app.conf.task_queues if queue.name not in served]
+    if unserved:
+        return fail("Workers", f"no worker serves {', '.join(unserved)}: start worker-settle and worker-provider")
+    return ok("Workers", f"{len(answers)} answer, and every queue is served ({', '.join(sorted(answers))})")

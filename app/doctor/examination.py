@@ -1,4 +1,4 @@
-"""The whole examination, area by area; one that cannot be looked at is a finding itself."""
+"""Runs all checks, area by area; an area that cannot be checked is a finding itself."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ AREAS: dict[str, Callable[[Runtime], Iterable[Finding]]] = {
 
 
 def examine(runtime: Runtime, areas: Iterable[str] = tuple(AREAS)) -> Iterator[tuple[str, Finding]]:
-    """Yield every finding with its area, in the order in which things rest on each other."""
+    """Yield every finding with its area; areas that others depend on come first."""
     for area in areas:
         try:
             for finding in AREAS[area](runtime):
                 yield area, finding
         except SQLAlchemyError as error:
             reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
-            yield area, fail(area, f"the database cannot be asked: {reason}")
+            yield area, fail(area, f"the database cannot be queried: {reason}")

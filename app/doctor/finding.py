@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""Findings of the doctor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is: FAIL will lose time or safety now, WARN may, OK was looked at and is fine."""
+    """Severity: FAIL does harm now, WARN may do harm, OK was checked and is fine."""
 
     OK = "ok"
     WARN = "warn"
@@ -17,7 +17,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `detail` says what is there, and for WARN and FAIL what to do."""
+    """The result of one check. `detail` describes the state, and for WARN and FAIL the remedy."""
 
     level: Level
     check: str
@@ -25,22 +25,22 @@ class Finding:
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Return that something is as it should be."""
+    """Return a finding of level OK."""
     return Finding(Level.OK, check, detail)
 
 
 def warn(check: str, detail: str) -> Finding:
-    """Return that something may do harm."""
+    """Return a finding of level WARN."""
     return Finding(Level.WARN, check, detail)
 
 
 def fail(check: str, detail: str) -> Finding:
-    """Return that something does harm."""
+    """Return a finding of level FAIL."""
     return Finding(Level.FAIL, check, detail)
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether only this machine is reached by `host`; an empty one means a unix socket."""
+    """Return whether `host` is this machine; an empty one means a unix socket."""
     if not host or host.startswith("/") or host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Checks the logins: that none is strong, and that each may act as the roles of its process type and no other."""
+"""Checks that no login is privileged, and that each may act only as the roles of its process type."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _list_wanted(settings: Settings) -> dict[str, set[str]]:
     if settings.default_database_url:
         name = parse_url(settings.default_database_url).username or ""
         wanted[name] = {f"sluice_{role}" for role in ALL_ROLES}
-    # A URL without a login means the system user's; which that is, the session says.
+    # A URL without a login means the system user's, which is `session_user`.
     wanted.pop("", None)
     return wanted
 
@@ -59,17 +59,17 @@ def _list_wanted(settings: Settings) -> dict[str, set[str]]:
 def _examine_strength(name: str, row: Row[Any]) -> Finding:
     rights = {
         "a superuser": row.is_superuser,
-        "not held by row-level security (BYPASSRLS)": row.passes_policies,
+        "exempt from row-level security (BYPASSRLS)": row.passes_policies,
         "the owner of tables": row.owns_tables,
     }
     too_much = [right for right, is_so in rights.items() if is_so]
     if too_much:
         return warn(
             "Login",
-            f"{name} is {' and '.join(too_much)}: give the process types plain logins and the owner's to"
-            " DATABASE_OWNER_URL",
+            f"{name} is {' and '.join(too_much)}: set unprivileged logins for the process types, and the owner's"
+            " only in DATABASE_OWNER_URL",
         )
-    return ok("Login", f"{name} is neither superuser nor owner, and row-level security holds it")
+    return ok("Login", f"{name} is neither superuser nor owner, and subject to row-level security")
 
 
 def _examine_roles(name: str, row: Row[Any], wanted: set[str]) -> Finding:
@@ -83,7 +83,7 @@ def _examine_roles(name: str, row: Row[Any], wanted: set[str]) -> Finding:
     if inherited:
         return warn(
             "Roles",
-            f"{name} inherits {', '.join(inherited)}: a transaction that forgets its role could do all they may;"
+            f"{name} inherits {', '.join(inherited)}: a transaction without SET ROLE has all their rights;"
             " make it NOINHERIT, and grant the roles WITH INHERIT FALSE where PostgreSQL is 16 or newer",
         )
     if surplus := sorted(present - wanted):
@@ -100,4 +100,4 @@ def _examine_sharing(settings: Settings) -> Finding:
             f"{', '.join(shared)} share DATABASE_URL, whose login may act as every role: set {variables}"
             " (docs/OPERATIONS.md)",
         )
-    return ok("Logins", "each process type that is configured here has its own")
+    return ok("Logins", "each configured process type has its own")

@@ -1,4 +1,4 @@
-"""Looks at the interpreter and the installed packages."""
+"""Checks the interpreter and the installed packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from app.doctor.finding import Finding, fail, ok, warn
 from app.local.processes import ROOT
 
-PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)  # What the tests run on.
+PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)  # The versions that the tests run on.
 LOCK = ROOT / "requirements" / "runtime.txt"
 
 # One requirement of the lock, without the hashes that follow it.
@@ -26,9 +26,9 @@ def examine_packages(lock: Path = LOCK) -> Iterator[Finding]:
     if PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX:
         yield ok("Python", version)
     else:
-        yield warn("Python", f"{version} is not among the versions that are tested, 3.11 to 3.14")
+        yield warn("Python", f"{version} is not tested; 3.11 to 3.14 are")
     if not lock.exists():
-        yield warn("Packages", "requirements/runtime.txt is not here: the versions cannot be compared with the lock")
+        yield warn("Packages", "requirements/runtime.txt is missing: the versions cannot be compared with the lock")
         return
     yield _compare(lock.read_text(encoding="utf-8"))
 

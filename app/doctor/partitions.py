@@ -1,4 +1,4 @@
-"""Looks at the partitions: whether the months to come have theirs, and whether rows fitted into none."""
+"""Checks that this and the next month have partitions, and that no row is in a default partition."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app.runtime.runtime import Runtime
 from app.services.partitions.reasons import Partition, list_partitions
 from models.partitions import PARTITIONED
 
-# So many may look into every month at once before the server runs out of room for their locks.
+# Concurrent readers of every month for which the server must have room in its lock table.
 READERS = 20
 
-# A reader that names no month locks every partition and every index of a table.
+# A query without a month locks every partition and every index of a table.
 _LOCKS = text(
     """
     select (select max(n) from (
@@ -33,13 +33,13 @@ def examine_partitions(runtime: Runtime) -> Iterator[Finding]:
     with runtime.database.transaction("operator") as connection:
         yield _examine_months(list_partitions(connection), datetime.datetime.now(datetime.UTC))
         rows = connection.execute(text("select table_name, total from count_default_rows()"))
-        astray = [f"{row.total} of {row.table_name}" for row in rows if row.total]
+        misplaced = [f"{row.total} of {row.table_name}" for row in rows if row.total]
         yield from _examine_locks(connection)
-    if astray:
+    if misplaced:
         yield warn(
             "Default partitions",
-            f"rows that fitted into no month: {', '.join(astray)}; a clock was wrong, or the months were not made in"
-            " time: `sluice migrate` gives them theirs, but for times that are still to come",
+            f"rows outside the monthly partitions: {', '.join(misplaced)}; a clock was wrong, or partitions came"
+            " too late: `sluice migrate` moves them, except rows with a time in the future",
         )
 
 
@@ -47,13 +47,13 @@ def _examine_months(partitions: Sequence[Partition], now: datetime.datetime) -> 
     this_month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     next_month = (this_month + datetime.timedelta(days=32)).replace(day=1)
     there = {(each.table, each.begins_at) for each in partitions}
-    advice = "are beat and worker-provider running? `sluice migrate` makes them"
+    advice = "are beat and worker-provider running? `sluice migrate` creates them"
     for month, judge in ((this_month, fail), (next_month, warn)):
         missing = [table for table in PARTITIONED if (table, month) not in there]
         if missing:
             return judge("Partitions", f"none for {month:%Y-%m} of {', '.join(missing)}: {advice}")
     oldest = min(each.begins_at for each in partitions if each.begins_at is not None)
-    return ok("Partitions", f"{len(partitions)} from {oldest:%Y-%m} on, the next month has its own")
+    return ok("Partitions", f"{len(partitions)} from {oldest:%Y-%m} on, including the next month")
 
 
 def _examine_locks(connection: Connection) -> Iterator[Finding]:
@@ -61,6 +61,6 @@ def _examine_locks(connection: Connection) -> Iterator[Finding]:
     if row.wanted * READERS > row.room:
         yield warn(
             "Room for locks",
-            f"a reader of every month takes up to {row.wanted} locks, the server has room for {row.room}: raise"
+            f"a query of every month takes up to {row.wanted} locks, the server has room for {row.room}: raise"
             " max_locks_per_transaction",
         )

@@ -1,4 +1,4 @@
-"""Looks at PostgreSQL: what protects written rows, the schema, the login's rights, the room for connections."""
+"""Checks PostgreSQL: durability, schema, logins, connections."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from models.database_urls import list_hosts, parse_url
 from models.migrations import newest_revision
 from models.postgres_version import MAJOR_BEST, UnsupportedServer, check_version, read_version
 
-CLOCK_SECONDS_MAX = 2.0  # Signature timestamps have 300 s; a clock that is off by seconds is not being kept.
+CLOCK_SECONDS_MAX = 2.0  # Signatures allow 300 s; a clock that is off by seconds is not synchronized.
 SPARE_CONNECTIONS = 10  # For migrations, the command line, monitoring and a person with psql.
-BUSY_SHARE = 0.8  # Of the connections that the server allows; a deployment's overlap needs the rest.
+BUSY_SHARE = 0.8  # Share of the allowed connections; the overlap of a deployment needs the rest.
 IDLE_SECONDS_MAX = 60.0  # Six times what our own transactions may be idle.
 
 _SETTINGS = text("select name, setting from pg_settings where name = any(:names)")
@@ -52,22 +52,22 @@ _IDLE = text(
 
 def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
     """Yield what is wrong with the database. Raise SQLAlchemyError where it cannot be reached."""
-    # Without a role: what other sessions of this login do is shown to the login alone.
+    # Without SET ROLE: only the login itself may see the queries of its other sessions.
     with runtime.database.engine.connect() as connection:
         yield from _examine_server(connection)
         values = {row.name: row.setting for row in connection.execute(_SETTINGS, {"names": _NAMES})}
         yield from _examine_settings(values)
         yield _examine_clock(connection)
-        yield from _examine_room(connection, values, runtime.settings.web_workers)
+        yield from _examine_connections(connection, values, runtime.settings.web_workers)
         yield from examine_logins(connection, runtime.settings)
         yield _examine_policies(connection)
         yield _examine_pooler(connection)
         yield from examine_privileges(connection)
-    yield _examine_way(runtime.settings.required("database_url"))
+    yield _examine_encryption(runtime.settings.required("database_url"))
     revision = _examine_revision(runtime)
     yield revision
     if revision.level is Level.OK:
-        # An older schema has none of what would be asked.
+        # An older schema lacks the tables and functions of these checks.
         yield from examine_partitions(runtime)
 
 
@@ -79,11 +79,11 @@ def _examine_server(connection: Connection) -> Iterator[Finding]:
         yield fail("PostgreSQL", str(error))
         return
     if major < MAJOR_BEST:
-        yield warn("PostgreSQL", f"{version} works; {MAJOR_BEST} is what is tested most")
+        yield warn("PostgreSQL", f"{version} works; {MAJOR_BEST} is the version tested most")
     else:
         yield ok("PostgreSQL", version)
     if connection.execute(text("select pg_is_in_recovery()")).scalar():
-        yield fail("PostgreSQL role", "a standby: nothing can be stored there; DATABASE_URL must name the primary")
+        yield fail("PostgreSQL role", "a standby, which is read-only: DATABASE_URL must name the primary")
 
 
 def _examine_settings(values: dict[str, str]) -> Iterator[Finding]:
@@ -95,12 +95,12 @@ def _examine_settings(values: dict[str, str]) -> Iterator[Finding]:
     if values["autovacuum"] == "on":
         yield ok("Autovacuum", "on")
     else:
-        yield fail("Autovacuum", "off: the tables of due work fill with dead rows and claims slow down; turn it on")
+        yield fail("Autovacuum", "off: dead tuples slow down claims; turn it on")
     if values["idle_in_transaction_session_timeout"] == "0":
         yield warn(
             "Idle transactions",
-            "idle_in_transaction_session_timeout is 0: our own transactions set it, a forgotten psql does not and holds"
-            " back the vacuum; set it to some seconds",
+            "idle_in_transaction_session_timeout is 0: Sluice's transactions set it, but a forgotten psql session"
+            " would block the vacuum; set it to some seconds",
         )
 
 
@@ -108,14 +108,16 @@ def _examine_clock(connection: Connection) -> Finding:
     before = time.time()
     theirs: datetime.datetime = connection.execute(text("select clock_timestamp()")).scalar_one()
     after = time.time()
-    # The answer was true at some moment between asking and hearing.
+    # The database read its clock at some time between `before` and `after`.
     difference = max(before - theirs.timestamp(), theirs.timestamp() - after, 0.0)
     if difference > CLOCK_SECONDS_MAX:
-        return warn("Clocks", f"the database's and this machine's differ by {difference:.1f} s: let NTP keep both")
+        return warn(
+            "Clocks", f"the database's and this machine's differ by {difference:.1f} s: synchronize both with NTP"
+        )
     return ok("Clocks", f"the database's and this machine's differ by less than {CLOCK_SECONDS_MAX:g} s")
 
 
-def _examine_room(connection: Connection, values: dict[str, str], web_workers: int) -> Iterator[Finding]:
+def _examine_connections(connection: Connection, values: dict[str, str], web_workers: int) -> Iterator[Finding]:
     allowed = int(values["max_connections"]) - int(values["superuser_reserved_connections"])
     # Sockets and the provider worker are one process each; a settling process works on one batch at a time.
     wanted = (web_workers + 1 + 1) * POOL_SIZE + SETTLE_PROCESSES
@@ -130,14 +132,14 @@ def _examine_room(connection: Connection, values: dict[str, str], web_workers: i
         yield warn("Connections in use", f"{in_use} of {allowed}: raise max_connections, or run fewer processes")
     idle = int(connection.execute(_IDLE, {"seconds": IDLE_SECONDS_MAX}).scalar_one())
     if idle:
-        yield warn("Idle in transaction", f"{idle} sessions for more than {IDLE_SECONDS_MAX:.0f} s: end them")
+        yield warn("Idle in transaction", f"{idle} sessions for more than {IDLE_SECONDS_MAX:.0f} s: terminate them")
 
 
 def _examine_pooler(connection: Connection) -> Finding:
     driver: Any = connection.connection.driver_connection
     if connection.execute(text("select pg_backend_pid()")).scalar_one() == driver.info.backend_pid:
-        return ok("Pooler", "none: connections have sessions of their own")
-    return ok("Pooler", "one is in between: statements are sent as text, since a session may change meanwhile")
+        return ok("Pooler", "none: each connection has its own session")
+    return ok("Pooler", "in use: statements are not prepared, since the server session may change")
 
 
 def _examine_policies(connection: Connection) -> Finding:
@@ -147,14 +149,14 @@ def _examine_policies(connection: Connection) -> Finding:
     return ok("Row-level security", "enabled and forced on every table with tenants' rows")
 
 
-def _examine_way(url: str) -> Finding:
+def _examine_encryption(url: str) -> Finding:
     hosts = list_hosts(url)
     others = [host for host in hosts if not is_loopback(host)]
     if not others or parse_url(url).query.get("sslmode") in ("require", "verify-ca", "verify-full"):
-        return ok("Way to PostgreSQL", "encrypted" if others else "on this machine")
+        return ok("Connection to PostgreSQL", "encrypted" if others else "local")
     return warn(
-        "Way to PostgreSQL",
-        f"{', '.join(others)}: another machine, and sslmode does not ask for TLS: add ?sslmode=verify-full to the URL",
+        "Connection to PostgreSQL",
+        f"{', '.join(others)}: another machine, and sslmode does not require TLS: add ?sslmode=verify-full to the URL",
     )
 
 

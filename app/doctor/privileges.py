@@ -1,4 +1,4 @@
-"""Checks that PostgreSQL gives PUBLIC no rights in Sluice's database: migrations have revoked them."""
+"""Checks that PUBLIC has no rights in Sluice's database: migrations have revoked them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from app.doctor.finding import Finding, fail, ok
 
-# Of functions that came with an extension, the extension decides.
+# Functions of extensions are excluded.
 _OPEN_FUNCTIONS = text(
     """
     select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
@@ -36,15 +36,15 @@ _OPEN_DATABASE = text(
 
 
 def examine_privileges(connection: Connection) -> Iterator[Finding]:
-    """Yield what PUBLIC may do that it must not."""
+    """Yield rights of PUBLIC that must be revoked."""
     is_open = list(connection.execute(_OPEN_FUNCTIONS).scalars())
     shadowed = list(connection.execute(_SHADOWED_FUNCTIONS).scalars())
     if is_open:
-        yield fail("Functions", f"everybody may execute {', '.join(is_open)}: revoke execute from public")
+        yield fail("Functions", f"PUBLIC may execute {', '.join(is_open)}: revoke execute from public")
     elif shadowed:
         yield fail("Functions", f"run as their owner without pg_temp last in search_path: {', '.join(shadowed)}")
     else:
-        yield ok("Functions", "each is open to the roles that need it alone")
+        yield ok("Functions", "each may be executed only by the roles that need it")
     yield _examine_database(connection)
 
 
@@ -61,4 +61,4 @@ def _examine_database(connection: Connection) -> Finding:
             "every login may create objects here: run `sluice migrate`, or as the database's owner: "
             + "; ".join(wanted),
         )
-    return ok("Rights of PUBLIC", "no login may create objects, also no temporary ones")
+    return ok("Rights of PUBLIC", "no login may create objects, not even temporary ones")

@@ -1,4 +1,4 @@
-"""Looks at secrets and at what is open to others; says which are bad, never what they are."""
+"""Checks stored secrets and what is exposed to others; never prints a secret."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.runtime.settings import Settings
 from app.runtime.vault import Vault, VaultError, fingerprint
 from app.services.tenants import process_keys
 
-SECRET_DAYS_MAX = 365  # A year is what auditors of payment systems let pass.
+SECRET_DAYS_MAX = 365  # Auditors of payment systems accept a year.
 FILES = ("run.json", "demo.json")  # The ones in SLUICE_HOME that hold keys.
 OTHERS = 0o077  # The permission bits of everybody but the owner.
 
@@ -40,7 +40,7 @@ _AGES = text(
 
 
 def examine_secrets(runtime: Runtime) -> Iterator[Finding]:
-    """Yield what is wrong with stored secrets. Raise SQLAlchemyError where the database cannot be reached."""
+    """Yield findings about stored secrets. Raise SQLAlchemyError where the database cannot be reached."""
     with runtime.database.transaction("operator") as connection:
         encrypted = [dict(row) for row in connection.execute(_ENCRYPTED).mappings()]
         ages = connection.execute(_AGES).all()
@@ -63,15 +63,15 @@ def _examine_keys(keys: tuple[str, ...], encrypted: list[dict[str, Any]]) -> Ite
     try:
         newest, every = Vault(keys[:1]), Vault(keys)
     except ValueError:
-        yield fail("Encryption keys", "SLUICE_ENCRYPTION_KEYS holds what is no key: 32 bytes in URL-safe base64")
+        yield fail("Encryption keys", "SLUICE_ENCRYPTION_KEYS has an invalid key: each is 32 bytes in URL-safe base64")
         return
     unreadable = [f"{row['what']} of {row['name']}" for row in encrypted if not _reads(every, row["secret"])]
     if unreadable:
-        yield fail("Encryption keys", f"none fits the {', the '.join(unreadable)}: add the key they were stored with")
+        yield fail("Encryption keys", f"none decrypts the {', the '.join(unreadable)}: add the key that encrypted it")
         return
     older = sum(not _reads(newest, row["secret"]) for row in encrypted)
-    kept = f"; {older} of them with an older key, which must stay" if older else ""
-    yield ok("Encryption keys", f"{len(encrypted)} stored secrets can be read{kept}")
+    kept = f"; {older} of them only with an older key: keep it" if older else ""
+    yield ok("Encryption keys", f"{len(encrypted)} stored secrets can be decrypted{kept}")
 
 
 def _examine_processes(runtime: Runtime, encrypted: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -84,10 +84,10 @@ def _examine_processes(runtime: Runtime, encrypted: list[dict[str, Any]]) -> Ite
     lacking = [one.process for one in processes if not needed <= set(one.fingerprints)]
     if lacking:
         yield fail(
-            "Encryption keys", f"{', '.join(lacking)} lack one that stored secrets need: restart them with all of yours"
+            "Encryption keys", f"{', '.join(lacking)} lack one that stored secrets need: restart them with all keys"
         )
     elif processes:
-        yield ok("Encryption keys", f"{len(processes)} running processes hold those that stored secrets need")
+        yield ok("Encryption keys", f"{len(processes)} running processes have those that stored secrets need")
 
 
 def _is_key(key: str) -> bool:
@@ -107,44 +107,49 @@ def _reads(vault: Vault, secret: bytes) -> bool:
 
 
 def examine_exposure(settings: Settings) -> Iterator[Finding]:
-    """Yield what is open to more people than it should be, and what goes unsigned or unencrypted."""
+    """Yield findings about access, TLS, signed alarms and file permissions."""
     public = urllib.parse.urlsplit(settings.public_url)
     if public.scheme == "https" or is_loopback(public.hostname):
         yield ok("Public URL", settings.public_url)
     else:
-        yield warn("Public URL", f"{settings.public_url} is not https: keys and tokens can be read on the way")
+        yield warn("Public URL", f"{settings.public_url} is not https: keys and tokens are sent unencrypted")
     if public.scheme == "https" and settings.trusted_proxies == 0:
-        yield warn("Proxies", "TLS ends before us, yet TRUSTED_PROXIES is 0: every caller has the proxy's address")
+        yield warn(
+            "Proxies", "a proxy terminates TLS, but TRUSTED_PROXIES is 0: every caller appears with the proxy's address"
+        )
     if is_loopback(settings.bind):
         yield ok("Listening", f"on {settings.bind} only")
     else:
-        yield from _examine_open_doors(settings)
+        yield from _examine_tools(settings)
     yield from _examine_alerts(settings)
     yield _examine_files(settings.home)
 
 
-def _examine_open_doors(settings: Settings) -> Iterator[Finding]:
+def _examine_tools(settings: Settings) -> Iterator[Finding]:
     if settings.metrics_token:
-        yield ok("Metrics", "need the token")
+        yield ok("Metrics", "require the token")
     else:
         yield warn(
-            "Metrics", f"SLUICE_BIND is {settings.bind} and SLUICE_METRICS_TOKEN is not set: scrapers cannot read"
+            "Metrics",
+            f"SLUICE_BIND is {settings.bind} and SLUICE_METRICS_TOKEN is not set: only this machine can read them",
         )
     if settings.flower_auth:
-        yield ok("Flower", "needs a password")
+        yield ok("Flower", "requires a password")
     else:
-        yield warn("Flower", f"SLUICE_BIND is {settings.bind} and SLUICE_FLOWER_AUTH is not set: it can stop workers")
+        yield warn(
+            "Flower", f"SLUICE_BIND is {settings.bind} and SLUICE_FLOWER_AUTH is not set, and Flower can stop workers"
+        )
 
 
 def _examine_alerts(settings: Settings) -> Iterator[Finding]:
     if not settings.alert_url:
-        yield warn("ALERT_URL", "not set: alarms are rows, metrics and log lines, and nobody is called")
+        yield warn("ALERT_URL", "not set: alarms are only rows, metrics and log lines, and not sent to anyone")
         return
     url = urllib.parse.urlsplit(settings.alert_url)
     if url.scheme != "https" and not is_loopback(url.hostname):
-        yield warn("ALERT_URL", "is not https: alarms can be read and changed on the way")
+        yield warn("ALERT_URL", "is not https: alarms are sent unencrypted")
     elif not settings.alert_secret:
-        yield warn("ALERT_URL", "ALERT_SECRET is not set: the receiver cannot tell our alarms from forged ones")
+        yield warn("ALERT_URL", "ALERT_SECRET is not set: the receiver cannot recognize forged alarms")
     else:
         yield _examine_alert_secret(settings.alert_secret)
 
@@ -160,5 +165,5 @@ def _examine_alert_secret(secret: str) -> Finding:
 def _examine_files(home: Path) -> Finding:
     readable = [name for name in FILES if (home / name).exists() and (home / name).stat().st_mode & OTHERS]
     if readable:
-        return fail("Files", f"{', '.join(readable)} in {home} can be read by others: chmod 600")
-    return ok("Files", f"nothing secret in {home} can be read by others")
+        return fail("Files", f"{', '.join(readable)} in {home} can be read by other users: chmod 600")
+    return ok("Files", f"no secret in {home} can be read by other users")

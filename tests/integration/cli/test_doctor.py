@@ -142,7 +142,7 @@ def test_keys_that_fit_nothing_fail_and_are_not_shown(databases: Databases, tena
     other = new_encryption_key()
     level, detail = look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=other)["Encryption keys"]
     assert level == "fail"
-    assert "none fits the API key of sandbox" in detail
+    assert "none decrypts the API key of sandbox" in detail
     assert other not in detail
     for unusable in ("no key at all", ""):
         assert look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=unusable)["Encryption keys"][0] == "fail"
@@ -152,7 +152,7 @@ def test_an_older_key_that_is_still_needed_is_said(databases: Databases, tenant:
     keys = f"{new_encryption_key()},{databases.encryption_key}"
     level, detail = look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=keys)["Encryption keys"]
     assert level == "ok"
-    assert "2 of them with an older key" in detail
+    assert "2 of them only with an older key" in detail
 
 
 def test_an_old_webhook_secret_warns(databases: Databases, tenant: Shop) -> None:
@@ -175,7 +175,7 @@ def test_waiting_dead_letters_warn(databases: Databases, tenant: Shop) -> None:
         tenant=tenant.tenant_id,
         payment=payment.id,
     )
-    assert look(databases, "Work")["Dead letters"] == ("warn", "1 wait for a person")
+    assert look(databases, "Work")["Dead letters"] == ("warn", "1 open")
 
 
 def test_work_that_is_overdue_fails(databases: Databases, tenant: Shop) -> None:
@@ -209,7 +209,7 @@ def test_doorbells_that_nobody_answers_warn(databases: Databases) -> None:
 def test_a_redis_without_a_password_warns_on_this_machine(databases: Databases) -> None:
     client = Redis.from_url(databases.redis_url)
     password = client.config_get("requirepass")["requirepass"]
-    assert look(databases, "Redis")["Redis password"] == ("ok", "asked for")
+    assert look(databases, "Redis")["Redis password"] == ("ok", "required")
     client.config_set("requirepass", "")
     try:
         assert look(databases, "Redis")["Redis password"][0] == "warn"

@@ -94,7 +94,7 @@ def test_money_arrives_with_the_defaults(databases: Databases, pooler: str, runt
         assert verification.prove(database, "full").broken == {}
         findings = {f.check: (f.level, f.detail) for _, f in examine(pooled, ["PostgreSQL"])}
         assert findings["Pooler"][0] == "ok"
-        assert "sent as text" in findings["Pooler"][1]
+        assert "not prepared" in findings["Pooler"][1]
     finally:
         database.engine.dispose()
 

@@ -52,7 +52,7 @@ def test_money_arrives_and_commands_work(spread_place: Databases) -> None:
     assert commands.json("partitions", "drop", "--keep-months", "12", "--yes")["data"] == []
     assert len(commands.json("payments", "list")["data"]) == 1
     findings = {row["check"]: row["level"] for row in json.loads(commands.run("doctor", "--json").stdout)["data"]}
-    assert findings["Way to PostgreSQL"] == findings["Migrations"] == findings["Login"] == "ok"
+    assert findings["Connection to PostgreSQL"] == findings["Migrations"] == findings["Login"] == "ok"
 
 
 def test_hosts_of_which_none_is_there_are_one_line_and_no_trace(spread_place: Databases, tmp_path: Path) -> None:
