@@ -7,8 +7,8 @@ import functools
 import ipaddress
 import threading
 import time
-from collections import OrderedDict
 
+from cachetools import LRUCache
 from flask import Flask, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -169,16 +169,13 @@ class _SlowDown:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._wrong: OrderedDict[str, int] = OrderedDict()
+        self._wrong: LRUCache[str, int] = LRUCache(SLOW_ADDRESSES_MAX)
         self._places = threading.Semaphore(SLOWED_AT_ONCE_MAX)
 
     def down(self, guesser: str) -> None:
         """Hold the present request back, longer with each wrong key of `guesser`."""
         with self._lock:
-            count = self._wrong.pop(guesser, 0) + 1
-            self._wrong[guesser] = count
-            if len(self._wrong) > SLOW_ADDRESSES_MAX:
-                self._wrong.popitem(last=False)
+            count = self._wrong[guesser] = self._wrong.get(guesser, 0) + 1
         if self._places.acquire(blocking=False):
             try:
                 time.sleep(min(SLOW_SECONDS_STEP * count, SLOW_SECONDS_MAX))

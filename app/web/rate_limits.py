@@ -7,14 +7,14 @@ import math
 import threading
 import time
 import uuid
-from collections import OrderedDict
 
 import structlog
+from cachetools import LRUCache
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from app.core.token_bucket import Allowance
+from app.core.token_bucket import TokenBucket
 from app.runtime.redis_client import open_client
 from app.runtime.runtime import Runtime, runtime
 from app.services.access.callers import Caller
@@ -53,7 +53,7 @@ class ClientRates:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._allowances: OrderedDict[tuple[uuid.UUID | None, str, int], Allowance] = OrderedDict()
+        self._buckets: LRUCache[tuple[uuid.UUID | None, str, int], TokenBucket] = LRUCache(HOLDERS_MAX)
 
     def find_exceeded(self, found: Caller) -> str | None:
         """Count a client's request; return whose share it exceeds, "token" or "user", or None. Backends have none."""
@@ -61,20 +61,17 @@ class ClientRates:
         if found.user_id is None or limit is None:
             return None
         # The token's share first: what it refuses is not counted against the user, so that another token is served.
-        if not self._allowance(found.token_id, "", token_share(limit)).take():
+        if not self._bucket(found.token_id, "", token_share(limit)).take():
             return "token"
-        return None if self._allowance(found.tenant_id, found.user_id, user_share(limit)).take() else "user"
+        return None if self._bucket(found.tenant_id, found.user_id, user_share(limit)).take() else "user"
 
-    def _allowance(self, owner_id: uuid.UUID | None, user_id: str, share: int) -> Allowance:
+    def _bucket(self, owner_id: uuid.UUID | None, user_id: str, share: int) -> TokenBucket:
         key = (owner_id, user_id, share)
         with self._lock:
-            allowance = self._allowances.get(key)
-            if allowance is None:
-                allowance = self._allowances[key] = Allowance(share)
-            self._allowances.move_to_end(key)
-            if len(self._allowances) > HOLDERS_MAX:
-                self._allowances.popitem(last=False)
-        return allowance
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = self._buckets[key] = TokenBucket(share)
+        return bucket
 
 
 class TenantRates:

@@ -7,7 +7,7 @@ import hmac
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.token_bucket import Allowance
+from app.core.token_bucket import TokenBucket
 from app.runtime.metrics import AUTH_FAILURES
 from app.services.access.callers import parse_credential
 from models import Database
@@ -23,7 +23,7 @@ SHOWN_CHARACTERS_MAX = 200
 _KINDS = {"sk": "secret key", "ct": "client token"}
 
 _FIND_ENDED = single("select reason, secret_sha256 from door_find_ended(:public_part)")
-_logged = Allowance(LOGGED_PER_SECOND)
+_logged = TokenBucket(LOGGED_PER_SECOND)
 _unlogged = 0
 
 
@@ -34,7 +34,7 @@ def note_failure(database: Database | None, credential: str, address: str, door:
     missing, malformed, refused, unknown, wrong_secret, expired, revoked, key_expired, key_revoked. Beyond the bound
     only the number of further failures is logged.
     """
-    global _unlogged  # one counter for the process, as the allowance is
+    global _unlogged  # one counter for the process, like the token bucket
     form = "missing" if not credential else "malformed" if database else "refused"
     parsed = parse_credential(credential) if database else None
     AUTH_FAILURES.labels(door, form if parsed is None else "refused").inc()

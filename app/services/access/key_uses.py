@@ -7,6 +7,7 @@ import time
 import uuid
 
 import structlog
+from cachetools import TTLCache
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import Database
@@ -17,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 # One write per key and minute, however many requests it makes: precise enough to find unused keys.
 WRITE_SECONDS = 60.0
+# Keys in use within a minute, some hundred bytes each; one that is dropped is written again earlier.
+COLLECTED_MAX = 20_000
 # Delay that lets uses of several keys be written together.
 COLLECT_SECONDS = 1.0
 
@@ -28,19 +31,19 @@ class KeyUses:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._written: dict[uuid.UUID, float] = {}
+        # Keys whose use was collected within the last minute.
+        self._collected: TTLCache[uuid.UUID, None] = TTLCache(COLLECTED_MAX, WRITE_SECONDS)
         self._waiting: set[uuid.UUID] = set()
         self._lock = threading.Lock()
         self._is_due = threading.Event()
         self._writer: threading.Thread | None = None
 
     def note(self, key_id: uuid.UUID) -> None:
-        """Record a use of the key now; costs one dictionary access unless a minute has passed."""
-        now = time.monotonic()
-        if now - self._written.get(key_id, -WRITE_SECONDS) < WRITE_SECONDS:
-            return
+        """Record a use of the key now; costs one cache access unless a minute has passed."""
         with self._lock:
-            self._written[key_id] = now
+            if key_id in self._collected:
+                return
+            self._collected[key_id] = None
             self._waiting.add(key_id)
             if self._writer is None or not self._writer.is_alive():
                 self._writer = threading.Thread(target=self._write_on, name="key-uses", daemon=True)
@@ -58,9 +61,6 @@ class KeyUses:
         """Write the uses collected so far; drop them if the database fails, since a later use is written anyway."""
         with self._lock:
             used, self._waiting = sorted(self._waiting), set()
-            # Forget keys not used for a minute: their next use is written in any case.
-            oldest = time.monotonic() - WRITE_SECONDS
-            self._written = {key_id: at for key_id, at in self._written.items() if at > oldest}
         if not used:
             return
         try:

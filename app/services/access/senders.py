@@ -6,9 +6,10 @@ import ipaddress
 import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from cachetools import TLRUCache
 
 from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
@@ -49,7 +50,8 @@ class Sender:
 
 
 _lock = threading.Lock()
-_cache: OrderedDict[uuid.UUID, Sender] = OrderedDict()
+# An entry expires CACHE_SECONDS after the start of its query, whose own time is part of the second.
+_cache: TLRUCache[uuid.UUID, Sender] = TLRUCache(CACHED_MAX, lambda _id, sender, _now: sender.read_at + CACHE_SECONDS)
 
 
 def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float | None = None) -> Sender | None:
@@ -60,15 +62,14 @@ def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float |
     now = time.monotonic()
     with _lock:
         found = _cache.get(provider_id)
-    if found is not None and now - found.read_at < CACHE_SECONDS and (newer_than or 0.0) < found.read_at:
+    if found is not None and (newer_than or 0.0) < found.read_at:
         return found
     found = _read(runtime, provider_id, now)
     with _lock:
-        _cache.pop(provider_id, None)
-        if found is not None:
+        if found is None:
+            _cache.pop(provider_id, None)
+        else:
             _cache[provider_id] = found
-        while len(_cache) > CACHED_MAX:
-            _cache.popitem(last=False)
     return found
 
 

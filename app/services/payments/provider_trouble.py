@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import threading
 import uuid
 
 import structlog
+from cachetools import TTLCache
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 # A provider's webhooks may come by the hundred; what one of them says is said again at the earliest after this time.
 REPORT_SECONDS = 10.0
+# Problems that were reported within that time; one that is dropped is reported again earlier.
+REPORTED_MAX = 10_000
 ALARM_SECONDS = 3_600
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x70726F76
@@ -32,7 +35,8 @@ _TOLD = text(
     " where kind = 'provider_unusable' and at > now() - make_interval(secs => :seconds)"
 )
 
-_reported_at: dict[tuple[uuid.UUID, str], float] = {}
+_lock = threading.Lock()
+_reported: TTLCache[tuple[uuid.UUID, str], None] = TTLCache(REPORTED_MAX, REPORT_SECONDS)
 
 
 def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
@@ -50,10 +54,11 @@ def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "w
 
     Workers raise the alarm at once; for what other processes report, housekeeping does.
     """
-    now, key = time.monotonic(), (provider_id, problem)
-    if now - _reported_at.get(key, -REPORT_SECONDS) < REPORT_SECONDS:
-        return
-    _reported_at[key] = now
+    key = (provider_id, problem)
+    with _lock:
+        if key in _reported:
+            return
+        _reported[key] = None
     log.error("provider_unusable", provider_id=str(provider_id), problem=problem)
     try:
         with runtime.database.transaction(role) as connection:
@@ -62,7 +67,8 @@ def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "w
             raise_alarms(runtime)
     except SQLAlchemyError:
         # The next call or webhook reports it again.
-        _reported_at.pop(key, None)
+        with _lock:
+            _reported.pop(key, None)
 
 
 def raise_alarms(runtime: Runtime) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core import signatures
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
-from app.core.token_bucket import Allowance
+from app.core.token_bucket import TokenBucket
 from app.providers.common_webhook import name_payment
 from app.runtime.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime.runtime import Runtime
@@ -221,4 +221,4 @@ def _named_ids(head: bytes, provider_id: uuid.UUID | None) -> list[uuid.UUID]:
     return [one for one in found if one != provider_id][:_NAMED_MAX]
 
 
-_records = Allowance(RECORDS_PER_SECOND)
+_records = TokenBucket(RECORDS_PER_SECOND)

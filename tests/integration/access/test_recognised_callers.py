@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cachetools import TLRUCache
 
 from app.runtime.runtime import Runtime
 from app.services.access import callers
@@ -129,7 +130,7 @@ def test_a_renewal_that_finds_the_key_revoked_ends_it_at_once(
 def test_the_memory_is_bounded_and_keeps_no_secret(
     tenant: Shop, look_ups: LookUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callers, "CACHED_MAX", 3)
+    monkeypatch.setattr(callers, "_cache", TLRUCache(3, callers._cache.ttu))
     tokens = [tenant.token("ann") for _ in range(5)]
     for token in tokens:
         assert look_ups.of(token)[1] == 1

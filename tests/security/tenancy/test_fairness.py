@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from app.core.token_bucket import Allowance
+from app.core.token_bucket import TokenBucket
 from app.http.capacity import Bounds, Places
 from app.http.problems import Refused
 from app.services.access.callers import Caller
@@ -186,14 +186,14 @@ def test_a_tenant_without_a_limit_has_users_without_one_and_the_count_of_users_i
     assert [rates.find_exceeded(client("ann", 4, token)) for token in range(3)] == [None, None, "user"]
     for number in range(HOLDERS_MAX // 2 + 10):
         assert rates.find_exceeded(client(f"user-{number}", 4, token=number + 3)) is None
-    assert len(rates._allowances) == HOLDERS_MAX
+    assert len(rates._buckets) == HOLDERS_MAX
 
 
-def test_an_allowance_fills_again() -> None:
-    allowance = Allowance(50.0)
-    assert all(allowance.take() for _ in range(50))
-    assert not allowance.take()
-    wait_until(allowance.take, "it fills", 1)
+def test_a_bucket_fills_again() -> None:
+    bucket = TokenBucket(50.0)
+    assert all(bucket.take() for _ in range(50))
+    assert not bucket.take()
+    wait_until(bucket.take, "it fills", 1)
 
 
 def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack, shop: Shop) -> None:
