@@ -1,1 +1,1 @@
-"""What web and sockets share of HTTP: addresses, headers, workers, draining, capacity."""
+"""What web and sockets share of HTTP: errors, origins, health, addresses, headers, gunicorn, draining, capacity."""

@@ -12,14 +12,14 @@ from app.core.validation.addresses import find_client_address, is_loopback_addre
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# What proxies add to a request. Where no proxy is configured, their presence shows that there is one all the same.
+# Headers that proxies add. Where no proxy is configured, they show that the request came through one.
 _PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "Via")
 
 
 class ClientAddress:
     """Wraps a WSGI application: REMOTE_ADDR is the client's address in its canonical form, or `unknown`.
 
-    The scheme that the innermost proxy names counts as well, where a proxy is configured.
+    Where a proxy is configured, the scheme in X-Forwarded-Proto is used as well.
     """
 
     def __init__(self, application: WSGIApplication, hops: int) -> None:
@@ -37,10 +37,10 @@ class ClientAddress:
 
 
 def is_from_this_machine(request: Request, hops: int) -> bool:
-    """Return whether the client runs on this machine, as far as that can be known.
+    """Return whether the client runs on this machine; False where that cannot be known.
 
-    A request with a proxy's headers where no proxy is configured came through one on this machine: the address is the
-    proxy's, not the client's. The same holds where a proxy is configured but named nobody in X-Forwarded-For.
+    A request that has a proxy's headers, although no proxy is configured, came through one on this machine: the address
+    is the proxy's, not the client's. So did one without X-Forwarded-For where a proxy is configured.
     """
     is_named = hops > 0 and "X-Forwarded-For" in request.headers
     if not is_named and any(name in request.headers for name in _PROXY_HEADERS):

@@ -1,6 +1,6 @@
-"""Whether this process is about to stop, and what it does first.
+"""The drain of a process that is about to stop.
 
-A process that drains reports `draining` to its health check and answers requests that wait; then it stops listening.
+It reports `draining` to its health check and answers its long polls; then it stops listening.
 """
 
 from __future__ import annotations

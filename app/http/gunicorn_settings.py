@@ -39,7 +39,7 @@ forwarder_headers = ""
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Refuse callers if no worker is left, and take the gauges of the one that ended out of the metrics."""
+    """Refuse connections if no worker is left, and remove the gauges of the one that ended from the metrics."""
     refuse_without_workers(server)
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         from prometheus_client import multiprocess

@@ -1,7 +1,7 @@
-"""gunicorn's gevent worker with a start and an end that no caller notices.
+"""gunicorn's gevent worker, started and stopped without a lost request.
 
-It listens once the application is loaded. On SIGTERM it drains: health checks report it and requests that wait are
-answered while it still accepts; then it stops listening, finishes what is under way and leaves.
+It listens once the application is loaded. On SIGTERM it drains: while it still accepts connections, health checks
+report the drain and long polls are answered; then it stops listening, finishes the requests in progress and exits.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from app.http import draining, listening
 from app.http.request_heads import StrictWorker
 from app.runtime.parent_death import die_with_parent
 
-BEAT_SECONDS = 1.0  # How often gunicorn's main process is told that this worker lives; it gives up after `timeout`.
-POLL_SECONDS = 0.02  # Only while the worker ends.
-FINISH_SECONDS = 3.0  # Requests under way may take this long: with the drain, less than the stack's ten seconds.
-HANDSHAKE_SECONDS = 0.05  # Connections half made when new ones are refused; a round trip within a data centre is short.
-QUEUE_SECONDS = 1.0  # Accepting what waits takes milliseconds; a full pool must not hold up the end.
-# An idle kept connection is closed after this long without a request; a request on its way arrives sooner.
+# How often the heartbeat for gunicorn's main process is sent, which kills a worker after `timeout` without one.
+BEAT_SECONDS = 1.0
+POLL_SECONDS = 0.02  # Used while the worker ends.
+FINISH_SECONDS = 3.0  # Requests in progress may take this long: with the drain, less than the stack's ten seconds.
+HANDSHAKE_SECONDS = 0.05  # For TCP handshakes in progress when new ones are refused: a round trip in a data centre.
+QUEUE_SECONDS = 1.0  # Emptying the accept queue takes milliseconds; a full pool must not delay the end.
+# A kept-alive connection is closed after this long without a request; a request in flight arrives sooner.
 IDLE_SECONDS = 0.2
-# A new worker on a slow machine needs some 25 s; an old one serves on for so long before it goes without a successor.
+# A new worker needs 25 s to start on a slow machine; an old one ends without a successor after this time.
 SUCCESSOR_SECONDS = 60.0
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -48,7 +49,7 @@ def read_drain_seconds() -> float:
 
 @dataclass(frozen=True)
 class _Address:
-    """A listener's address, which outlasts the listener."""
+    """A listener's address, which can be read after the listener is closed."""
 
     name: Any
 
@@ -59,7 +60,7 @@ class _Address:
 
 @dataclass(eq=False)
 class _Connection:
-    """One accepted connection: how many requests it had, and since when it has waited for the next."""
+    """One accepted connection: its number of requests, and since when it has waited for the next."""
 
     client: Any
     requests: int = 0
@@ -68,15 +69,15 @@ class _Connection:
     timeout: gevent.Timeout | None = None
 
     def is_idle(self, now: float) -> bool:
-        """Whether it may be closed without anybody losing an answer."""
+        """Return whether it can be closed without losing a request."""
         if self.waiting_since is None or _has_bytes(self.client):
             return False
-        # One without any request yet may have its first one on the way.
+        # The first request of a new connection may be in flight.
         return now - self.waiting_since >= (IDLE_SECONDS if self.requests else BEAT_SECONDS)
 
 
 class DrainingWorker(StrictWorker):
-    """Serves like gunicorn's own gevent worker; see the module for how it starts and ends."""
+    """gunicorn's gevent worker with the start and end that the module describes."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -105,7 +106,7 @@ class DrainingWorker(StrictWorker):
             # Another server took the port while this one started.
             self.log.error("Cannot listen on %s: %s", listener.getsockname(), error.strerror)
             sys.exit(1)
-        # gunicorn asks the listener for its address at the start of each connection, which may be after the close.
+        # gunicorn reads the listener's address at the start of each connection, which may be after it was closed.
         handle = partial(self.handle, _Address(listener.getsockname()))
         server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
         if self.cfg.workers > 1:
@@ -114,20 +115,20 @@ class DrainingWorker(StrictWorker):
         return server
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the end; a worker that does not serve yet leaves at once."""
+        """Begin to stop; a worker that does not serve yet exits at once."""
         if self._stopping is None:
             os._exit(0)
-        # A signal's handler must not wait.
+        # A signal handler must not block.
         gevent.spawn(self._request_stop)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave without a drain; while the application loads no greenlet would run that could do so."""
+        """Exit without a drain. While the application loads, no greenlet could run gunicorn's own handler."""
         if self._stopping is None:
             os._exit(0)
         super().handle_quit(sig, frame)
 
     def _request_stop(self) -> None:
-        """Stop, after a newer worker is ready where gunicorn has started one (SIGHUP)."""
+        """Stop; after SIGHUP, once the newer worker that gunicorn has started is ready."""
         deadline = time.monotonic() + SUCCESSOR_SECONDS
         while self.age < listening.newest_started() and not self._has_successor() and time.monotonic() < deadline:
             if self.ppid != os.getppid():
@@ -148,7 +149,7 @@ class DrainingWorker(StrictWorker):
         for server in servers:
             server.close()
         deadline = time.monotonic() + FINISH_SECONDS
-        # The pools know connections that were accepted and that no greenlet has begun to read.
+        # The pools also count accepted connections that no greenlet has begun to read.
         while any(server.pool for server in servers) and time.monotonic() < deadline:
             self._close_idle()
             self._pause(POLL_SECONDS)
@@ -168,7 +169,7 @@ class DrainingWorker(StrictWorker):
             self._pause(POLL_SECONDS)
 
     def _pause(self, seconds: float) -> None:
-        """Let requests go on for a while, and tell gunicorn meanwhile that this worker lives."""
+        """Let other greenlets run for `seconds`, and send the heartbeat meanwhile."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.notify()
@@ -181,7 +182,7 @@ class DrainingWorker(StrictWorker):
                 gevent.kill(greenlet, connection.timeout)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve one connection, known to the drain for as long as it lasts."""
+        """Serve one connection, registered for the drain until it ends."""
         current = gevent.getcurrent()
         self._connections[current] = _Connection(client)
         try:
@@ -207,7 +208,7 @@ class DrainingWorker(StrictWorker):
 
 
 def _has_bytes(client: Any) -> bool:
-    """Whether bytes that were received wait to be read; True for a socket that cannot tell any more."""
+    """Return whether received bytes wait to be read; True for a closed socket."""
     try:
         waiting = fcntl.ioctl(client.fileno(), termios.FIONREAD, struct.pack("i", 0))
     except OSError:
@@ -216,7 +217,7 @@ def _has_bytes(client: Any) -> bool:
 
 
 def prepare_start(server: Any, worker: Any) -> None:
-    """Note that gunicorn starts `worker`: its hook `pre_fork`."""
+    """Record that gunicorn starts `worker`: its hook `pre_fork`."""
     listening.note_started(worker.age)
 
 
@@ -241,8 +242,8 @@ def _begin_child() -> None:
 def guard_forks() -> None:
     """End a new worker on a signal until it has handlers of its own: part of gunicorn's hook `when_ready`.
 
-    Until then it has those of the main process, which only note the signal for a loop that no worker runs: it would be
-    killed by force, some seconds later. Signal are held back while a process forks, so that none falls in between.
+    Until then it has those of the main process, which queue the signal for a loop that no worker runs: the worker would
+    be killed seconds later. Signals are blocked while a process forks, so that none arrives in between.
     """
     global _main_pid
     _main_pid = os.getpid()
@@ -250,7 +251,7 @@ def guard_forks() -> None:
 
 
 def refuse_until_ready(server: Any) -> None:
-    """Refuse callers until a worker can answer them."""
+    """Refuse connections until a worker can serve them."""
     if issubclass(server.worker_class, DrainingWorker):
         listening.close_listeners(server.LISTENERS)
 
@@ -262,7 +263,7 @@ def prepare_server(server: Any) -> None:
 
 
 def refuse_without_workers(server: Any) -> None:
-    """Refuse callers when the last worker that answered them has gone: part of gunicorn's hook `child_exit`."""
+    """Refuse connections once the last worker that served them has ended: part of gunicorn's hook `child_exit`."""
     ready = listening.newest_ready()
     if not any(worker.age <= ready for worker in server.WORKERS.values()):
         refuse_until_ready(server)

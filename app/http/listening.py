@@ -1,8 +1,8 @@
-"""When gunicorn listens: only while a worker can answer.
+"""Make gunicorn listen only while a worker can answer.
 
-gunicorn listens in its main process before any worker has loaded the application, so that callers of a process that
-starts would wait for as long as it boots. These functions close the listener without giving up the port, open it again
-from the worker, and close it at the end without losing a connection that the kernel has accepted already.
+gunicorn listens in its main process before any worker has loaded the application, so that clients of a starting
+process would wait until it has started. These functions close the listener and keep the port, open it again from the
+worker, and close it at the end without losing a connection that the kernel has accepted already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import struct
 import sys
 from typing import Any
 
-# Numbers of gunicorn's workers (`age`) that the main process and all workers see: the newest started, the newest ready.
+# Shared by the main process and all workers: the numbers (`age`) of the newest worker started and the newest ready.
 _shared = mmap.mmap(-1, 16)
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
@@ -54,10 +54,10 @@ def newest_ready() -> int:
 
 
 def close_listeners(listeners: list[Any]) -> None:
-    """Stop listening and keep the port: callers are refused at once instead of waiting in the accept queue.
+    """Stop listening and keep the port: connections are refused at once instead of waiting in the accept queue.
 
-    Linux only: elsewhere the socket could not listen again. A port that the kernel chose is given up by this, so that
-    such a listener stays open.
+    Linux only: elsewhere the socket could not listen again. A port that the kernel chose would be lost, so that such a
+    listener stays open.
     """
     if sys.platform != "linux":
         return
@@ -67,9 +67,9 @@ def close_listeners(listeners: list[Any]) -> None:
 
 
 def open_listener(listener: socket.socket, backlog: int) -> None:
-    """Listen, and take connections that `refuse_connections` would drop. Raise OSError if the port is taken."""
+    """Listen, without the filter of `refuse_connections`. Raise OSError if the port is taken."""
     if sys.platform == "linux":
-        # There is none, usually, which is an error.
+        # Raises where there is no filter, which is the usual case.
         with contextlib.suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
     if not is_listening(listener):
@@ -85,10 +85,10 @@ def is_listening(listener: Any) -> bool:
 
 
 def refuse_connections(listener: socket.socket) -> bool:
-    """Drop new connection attempts from now on; those under way are still completed and can be accepted.
+    """Drop new connection attempts from now on; handshakes in progress are still completed and can be accepted.
 
-    Closing a listener resets what lies in its accept queue. With this filter the queue can be emptied first; a caller
-    whose attempt was dropped tries again by itself and is then refused. Return False where there are no such filters.
+    Closing a listener resets the connections in its accept queue. With this filter the queue can be emptied first; TCP
+    repeats a dropped attempt, which is then refused. Return False where there are no such filters.
     """
     if sys.platform != "linux":
         return False
@@ -103,7 +103,7 @@ def refuse_connections(listener: socket.socket) -> bool:
 
 
 def count_queued(listener: socket.socket) -> int:
-    """Return how many connections wait to be accepted; 0 where the system does not say."""
+    """Return how many connections wait to be accepted; 0 where the system cannot tell."""
     if sys.platform != "linux":
         return 0
     try:

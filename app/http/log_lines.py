@@ -1,4 +1,4 @@
-"""gunicorn's own log lines: one JSON object each, without the queries of addresses, which hold tickets."""
+"""gunicorn's own log lines: one JSON object each, without query strings, which hold tickets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _QUERY = re.compile(r"\?[^\s'\"]*")
 
 
 def cut_queries(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Return the event with queries and secrets cut out of every text."""
+    """Return the event with query strings and secrets removed from every text."""
     return {
         name: redact(_QUERY.sub("?...", value)) if isinstance(value, str) else value for name, value in event.items()
     }
 
 
 class SilentAccess(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's logger without lines about requests, which it would put together and drop: a tenth of an answer."""
+    """gunicorn's logger without access lines. It would build and drop each one: a tenth of a request's time."""
 
     def access(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def make_formatter() -> logging.Formatter:

@@ -1,4 +1,4 @@
-"""Serves a process's counters as Prometheus text, on a port of their own where the process serves nothing else."""
+"""A process's counters as Prometheus text, on a port of their own where the process serves nothing else."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from app.services.access.auth_failures import note_failure
 
 log = structlog.get_logger(__name__)
 
-# A reader on the same network sends its request at once; a thread is not kept for one that does not.
+# A client on the same network sends its request at once; one that does not must not keep a thread.
 REQUEST_SECONDS = 10
-# Gauges of living processes only; counters of ended ones still count.
+# Gauges of running processes only; counters of ended ones still count.
 _LIVE_FILE = re.compile(r"gauge_live\w*_(\d+)\.db")
 
 
@@ -38,7 +38,7 @@ def collect_counters() -> bytes:
 
 
 def forget_dead_processes(folder: Path) -> None:
-    """Remove the live gauges of processes that were killed, which could not do so themselves."""
+    """Remove the live gauges of processes that were killed and could not do so themselves."""
     for path in folder.glob("gauge_live*.db"):
         found = _LIVE_FILE.fullmatch(path.name)
         if found and not Path(f"/proc/{found[1]}").exists() and Path("/proc/self").exists():
@@ -46,7 +46,7 @@ def forget_dead_processes(folder: Path) -> None:
 
 
 def is_token(authorization: str, token: str) -> bool:
-    """Whether an Authorization header carries the metrics token."""
+    """Return whether an Authorization header carries the metrics token."""
     scheme, _, given = authorization.partition(" ")
     return hmac.compare_digest(given.strip().encode(), token.encode()) and scheme.lower() == "bearer"
 
@@ -54,8 +54,8 @@ def is_token(authorization: str, token: str) -> bool:
 def serve_metrics() -> None:
     """Serve this process's counters on SLUICE_METRICS_PORT where that is set.
 
-    With SLUICE_METRICS_TOKEN it listens on SLUICE_BIND and ask for the token; without one, on loopback only. A port
-    that is taken is logged and nothing else: the work matters more than its numbers.
+    With SLUICE_METRICS_TOKEN it listens on SLUICE_BIND and requires the token; without one, on loopback only. A port
+    that is taken is only logged: the process must do its work without metrics too.
     """
     port = os.environ.get("SLUICE_METRICS_PORT")
     if not port:
@@ -76,21 +76,21 @@ def serve_metrics() -> None:
         return [collect_counters()]
 
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    server_class: type[WSGIServer] = type("MetricsServer", (_Server,), {"address_family": family})
+    server_class: type[WSGIServer] = type("BoundMetricsServer", (_MetricsServer,), {"address_family": family})
     try:
-        server = make_server(address, int(port), answer, server_class, _Handler)
+        server = make_server(address, int(port), answer, server_class, _MetricsHandler)
     except OSError as error:
         log.warning("metrics_not_served", port=port, error=str(error))
         return
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _MetricsServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Handler(WSGIRequestHandler):
+class _MetricsHandler(WSGIRequestHandler):
     timeout = REQUEST_SECONDS
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: a line for every scrape tells nobody anything."""
+        """Log nothing: a line for every scrape is of no use."""

@@ -1,4 +1,4 @@
-"""Bodies as they arrive: within a bounded time, and an unreadable one is the client's fault, not ours."""
+"""Reading of request bodies: within a bounded time; an unreadable one is a client error."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from werkzeug.exceptions import BadRequest, RequestTimeout
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# The largest body, a megabyte, at a hundred kilobytes per second; ordinary ones come with their head.
+# The largest body, a megabyte, at a hundred kilobytes per second; ordinary ones arrive with their head.
 BODY_SECONDS = 10.0
 
 
 class GuardedBodies:
-    """Wraps a WSGI application: reading a body past its time raises 408, reading a torn one 400.
+    """Wraps a WSGI application: reading a body after its deadline raises 408, reading a truncated one 400.
 
-    Under gevent alone: elsewhere a read cannot be broken off, and only tests read that way.
+    Only under gevent: elsewhere a read cannot be interrupted, which only concerns tests.
     """
 
     def __init__(self, application: WSGIApplication) -> None:
@@ -29,11 +29,11 @@ class GuardedBodies:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self._is_cooperative:
-            environ["wsgi.input"] = _Guarded(environ["wsgi.input"])
+            environ["wsgi.input"] = _GuardedInput(environ["wsgi.input"])
         return self._application(environ, start_response)
 
 
-class _Guarded:
+class _GuardedInput:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._deadline = time.monotonic() + BODY_SECONDS

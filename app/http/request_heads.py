@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker with stricter heads: doubled headers are marked, unknown transfer codings are 400.
+"""gunicorn's gevent worker with stricter parsing: doubled headers are marked, unknown transfer codings are 400.
 
 Imported in gunicorn's main process, so nothing heavy is loaded here.
 """
@@ -11,13 +11,13 @@ from typing import Any
 from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.ggevent import GeventWorker
 
-# WSGI joins equal headers with a comma: afterwards two cannot be told from one. The name cannot come from outside:
-# what a client sends under it is removed.
+# WSGI joins equal headers with a comma, after which two cannot be told from one. A header of this name that a client
+# sends is removed.
 MARK = "X-SLUICE-DOUBLED"
 _ENVIRON_KEY = "HTTP_X_SLUICE_DOUBLED"
 
-# Headers that decide who calls, what is believed, or which resource is meant: two of them are a request that two
-# programs on its way may read differently. Others (Prefer, Accept, X-Forwarded-For) are lists by definition.
+# Headers that decide about authentication, signatures or the resource: two programs on the way of a request may read
+# different ones of two. Others (Prefer, Accept, X-Forwarded-For) are lists by definition.
 SINGLE_HEADERS = frozenset(
     {
         *("authorization", "idempotency-key", "host", "origin", "content-type", "content-length"),
@@ -27,7 +27,7 @@ SINGLE_HEADERS = frozenset(
 
 
 class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """What the workers of web and sockets add to heads; `app.http.gunicorn_worker` adds how they start and end."""
+    """Checks request heads for web and sockets; `app.http.gunicorn_worker` adds how workers start and end."""
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serve one request, after marking the headers that came more than once."""
@@ -35,14 +35,14 @@ class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         super().handle_request(listener_name, req, sock, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a head that cannot be served; what gunicorn calls 501 or 500 is the client's error here."""
+        """Answer a head that cannot be served; what gunicorn answers with 501 or 500 is a client error here."""
         if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
             exc = InvalidHeader("TRANSFER-ENCODING", req=req)
         super().handle_error(req, client, addr, exc)
 
 
 def mark_doubled(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the headers, whose names are in upper case, with a last one that lists names that occur twice."""
+    """Return the headers (names in upper case), followed by one that lists the names that occur twice, if any."""
     names = [name for name, _ in headers]
     if len(set(names)) == len(names) and MARK not in names:
         return headers

@@ -1,4 +1,4 @@
-"""The process that tells browsers what happens: WebSockets and event streams, on gunicorn's gevent workers."""
+"""The process that sends notifications to browsers: WebSockets and event streams, on gunicorn's gevent workers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def create_app() -> Flask:
 
     Raise app.runtime.settings.SettingsError where DATABASE_URL or REDIS_URL is missing.
     """
-    # gunicorn's main process imports this package for its settings; what opens sockets or makes locks must be imported
-    # later, in the worker, where gevent has put its own in their place.
+    # gunicorn's main process imports this package for its settings. Modules that open sockets or make locks must be
+    # imported later, in the worker, where gevent has patched both.
     from app.sockets.application import build_app
 
     return build_app()

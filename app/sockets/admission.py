@@ -1,4 +1,4 @@
-"""Who gets a live connection: credential, origin and place to resume from, all before the upgrade."""
+"""Admission of live connections before the upgrade: credential, origin, and the number to resume after."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from app.http.problems import Refused
 from app.runtime.settings import Settings
 from app.services.access.auth_failures import note_failure
 from app.services.access.callers import Caller
-from app.sockets.rows import Rows
+from app.sockets.rows import LiveQueries
 
 TOKEN_PROTOCOL = "sluice.token."  # noqa: S105  # a prefix  # nosec B105
 PROTOCOL = "sluice.v1"
 WEBSOCKET_VERSION = "13"  # RFC 6455, section 4.1
 KEY_BYTES = 16  # RFC 6455, section 4.1
 
-# Slows down who tries credentials, and costs a client whose token has just ended nothing that a person would notice.
+# Slows down guessing; a person whose client's token has just ended does not notice it.
 REFUSAL_SECONDS = 0.25
 
 _AFTER = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -34,14 +34,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A client that may connect, and the number after which it resumes; None: from now on."""
+    """A client that may connect, and the number after which it resumes; None: it receives new notifications only."""
 
     caller: Caller
     after: int | None
 
 
-def admit_socket(request: Request, rows: Rows, origins: Origins) -> Admission:
-    """Return who opens a WebSocket. Raise Refused (401, 403, 422, 426, 400)."""
+def admit_socket(request: Request, rows: LiveQueries, origins: Origins) -> Admission:
+    """Return the admission of a WebSocket. Raise Refused (401, 403, 422, 426, 400)."""
     tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
     token = tokens[0] if len(tokens) == 1 else ""
     caller = _check_caller(rows.authenticate(token) if token else None, rows, token, request)
@@ -50,14 +50,14 @@ def admit_socket(request: Request, rows: Rows, origins: Origins) -> Admission:
     return Admission(caller, read_after(request))
 
 
-def admit_stream(request: Request, rows: Rows, origins: Origins) -> Admission:
-    """Return who opens a stream, by `Authorization` or else by `ticket`. Raise Refused (401, 403, 422)."""
+def admit_stream(request: Request, rows: LiveQueries, origins: Origins) -> Admission:
+    """Return the admission of a stream, by `Authorization` or else by `ticket`. Raise Refused (401, 403, 422)."""
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     ticket = request.args.get("ticket", "")
     if scheme:
         found = rows.authenticate(credential.strip()) if scheme.lower() == "bearer" else None
     else:
-        # A HEAD only asks: the ticket is for the stream itself.
+        # HEAD does not use the ticket up: it is for the stream itself.
         found = rows.take_ticket(ticket) if ticket and request.method == "GET" else None
     caller = _check_caller(found, rows, credential.strip() or ticket, request)
     check_origin(request.origin, caller.allowed_origins, origins)
@@ -71,7 +71,7 @@ def offered_protocols(request: Request) -> list[str]:
 
 
 def check_origin(origin: str | None, allowed: Collection[str], origins: Origins) -> None:
-    """Raise Refused (403) where a browser's page is neither Sluice's nor the tenant's; no origin is no browser."""
+    """Raise Refused (403) where a page is neither Sluice's nor the tenant's; without an origin it is no browser."""
     if origin is not None and not origins.may_call(origin, allowed):
         raise Refused(403, "Pages of this origin may not connect.")
 
@@ -91,7 +91,7 @@ def check_handshake(request: Request) -> None:
 def read_after(request: Request) -> int | None:
     """Return the number to resume after: the larger of `after` and `Last-Event-ID`, or None.
 
-    A browser's stream that reconnects by itself sends the address it began with, and its newer last id as a header.
+    A browser's stream that reconnects by itself sends its first URL, and its newer last id as a header.
     Raise Refused (422).
     """
     given = [("after", value) for value in request.args.getlist("after")]
@@ -125,7 +125,7 @@ def _is_token(protocol: str) -> bool:
     return protocol.startswith(TOKEN_PROTOCOL)
 
 
-def _check_caller(caller: Caller | None, rows: Rows, credential: str, request: Request) -> Caller:
+def _check_caller(caller: Caller | None, rows: LiveQueries, credential: str, request: Request) -> Caller:
     if caller is None:
         note_failure(rows.database, credential, request.remote_addr or "", "sockets")
         gevent.sleep(REFUSAL_SECONDS)

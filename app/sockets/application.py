@@ -30,7 +30,7 @@ from app.runtime.settings import Settings
 from app.sockets.admission import PROTOCOL, Admission, admit_socket, admit_stream, list_own_origins, offered_protocols
 from app.sockets.gunicorn_settings import find_connections_max
 from app.sockets.hub import Hub, unavailable
-from app.sockets.rows import Rows
+from app.sockets.rows import LiveQueries
 from app.sockets.serving import serve
 from app.sockets.stream import StreamConnection
 from app.sockets.turns import Turns
@@ -40,12 +40,12 @@ from models import Database
 
 log = structlog.get_logger(__name__)
 
-# Connections are read for a moment when they begin; ten readers saturate two processors.
+# A new live connection reads for milliseconds; ten readers saturate two processors.
 POOL_SIZE = 10
-# Two connections are left to what is read for all: counters, and whether tokens still hold.
+# Two connections are left to the queries for all clients: counters, and whether tokens are still valid.
 TURNS = POOL_SIZE - 2
-# Who connects reads a few rows by key: a database that is silent for so long is stuck or gone, libpq would wait for
-# ever, and a client is to be told within two seconds. The same holds for a free connection to it.
+# A new live connection reads a few rows by key: a database that is silent for this long is stuck or gone. libpq has no
+# time-out, and a client must be answered within two seconds. The same bound holds for the wait for a free connection.
 DATABASE_SECONDS = 1.8
 
 
@@ -54,7 +54,7 @@ class Live:
     """The parts that the routes need; one per process."""
 
     database: Database
-    rows: Rows
+    rows: LiveQueries
     hub: Hub
     listener: HintListener
     origins: Origins
@@ -66,7 +66,7 @@ class Live:
 
 
 class AlreadyAnswered(Response):
-    """The answer to a request that wrote to the socket itself, as flask-sock answers gunicorn for WebSockets."""
+    """The response of a request that wrote to the socket itself; StopIteration is gunicorn's sign for it."""
 
     def __call__(self, *_arguments: Any, **_named: Any) -> NoReturn:
         raise StopIteration
@@ -78,7 +78,7 @@ def build_app() -> Flask:
     settings = Settings.from_environment()
     database = open_database(settings, POOL_SIZE, DATABASE_SECONDS)
     count_pool(database.engine)
-    rows = Rows(database, Turns(TURNS, DATABASE_SECONDS))
+    rows = LiveQueries(database, Turns(TURNS, DATABASE_SECONDS))
     hub = Hub(rows, find_connections_max())
     listener = HintListener(
         settings.required("redis_url"),
@@ -106,7 +106,7 @@ def live() -> Live:
 
 
 def compare_quietly(hub: Hub) -> None:
-    """Compare the counters once, outside the rhythm; a failure is left to the next regular comparison."""
+    """Compare the counters at once; a failure is left to the next regular comparison."""
     try:
         hub.compare_counters()
     except (SQLAlchemyError, OSError) as error:
@@ -119,7 +119,7 @@ def make_live_routes() -> Blueprint:
     sock = Sock()
     routes.before_request(admit)
     routes.after_request(add_origin_headers)
-    routes.teardown_request(give_place_back)
+    routes.teardown_request(release_slot)
 
     sock.route("/ws", bp=routes, endpoint="socket")(serve_socket)
     routes.add_url_rule("/ws", "no_socket", refuse_plain_request)
@@ -129,7 +129,7 @@ def make_live_routes() -> Blueprint:
 
 
 def admit() -> None:
-    """Let a client in or raises Refused, before flask-sock upgrades the connection."""
+    """Admit a client, before flask-sock upgrades the connection. Raise Refused."""
     ways: dict[str, Callable[..., Admission]] = {"live.socket": admit_socket, "live.stream": admit_stream}
     doubled = find_doubled(request.environ)
     if doubled:
@@ -141,7 +141,7 @@ def admit() -> None:
         raise Refused(405, "A WebSocket is opened with GET.", {"Allow": "GET"})
     admission = way(request, live().rows, live().origins)
     if request.method == "HEAD":
-        # What a GET would be answered, without a stream: nothing is held.
+        # HEAD gets the status of a GET without a stream, and no slot.
         return
     live().hub.reserve(admission.caller)
     g.admission = admission
@@ -150,7 +150,7 @@ def admit() -> None:
 
 
 def forget_headers() -> None:
-    """Leave only what the handshake needs: neither the token nor compression, which costs 90 KB per socket."""
+    """Keep only the headers of the handshake: neither the token nor compression, which costs 90 KB per socket."""
     offered = offered_protocols(request)
     kept = ("HTTP_HOST", "HTTP_UPGRADE", "HTTP_CONNECTION", "HTTP_SEC_WEBSOCKET_KEY", "HTTP_SEC_WEBSOCKET_VERSION")
     for name in [name for name in request.environ if name.startswith("HTTP_") and name not in kept]:
@@ -159,8 +159,8 @@ def forget_headers() -> None:
         request.environ["HTTP_SEC_WEBSOCKET_PROTOCOL"] = PROTOCOL
 
 
-def give_place_back(_error: BaseException | None) -> None:
-    """Give the place back that `admit` took, however the request ended."""
+def release_slot(_error: BaseException | None) -> None:
+    """Release the slot that `admit` acquired, however the request ended."""
     admission = g.pop("admission", None)
     if admission is not None:
         live().hub.release(admission.caller)
@@ -173,7 +173,7 @@ def serve_socket(server: Server) -> None:
 
 
 def open_stream() -> Response:
-    """Serve an event stream until it ends; to HEAD, only that there is one."""
+    """Serve an event stream until it ends; answer HEAD without one."""
     if request.method == "HEAD":
         return Response(content_type="text/event-stream; charset=utf-8")
     admission: Admission = g.admission
@@ -191,7 +191,7 @@ def refuse_plain_request() -> NoReturn:
 
 
 def preflight() -> Response:
-    """Answer a browser's question whether a page of this origin may ask for a stream. Raise Refused (403)."""
+    """Answer the preflight of a stream. Raise Refused (403)."""
     if not is_known(request.origin):
         raise Refused(403, "Pages of this origin may not connect.")
     return answer_preflight("GET", "Authorization, Cache-Control, Last-Event-ID")
@@ -243,7 +243,7 @@ def make_health_routes() -> Blueprint:
 
 
 def add_errors(app: Flask) -> None:
-    """Answer every error of `app` with a problem document."""
+    """Answer every error of `app` with a problem document, and add security headers to every response."""
     away = unavailable("The database does not answer.")
     # TimeoutError: a wait for the database's socket that took DATABASE_SECONDS.
     register_errors(app, away, Refused(500, "Something went wrong here."), TimeoutError)

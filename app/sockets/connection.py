@@ -1,4 +1,4 @@
-"""One live connection: how far its client has been told, a bounded outbox, and its end."""
+"""One live connection: the last number sent, a bounded outbox, and its end."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from app.runtime.metrics import SOCKETS_DROPPED
 from app.services.access.callers import Caller
 from app.sockets.notification import Notification
 
-# Frames that wait for a slow reader, about a kilobyte each: one that is further behind resumes cheaper than it is kept.
+# Frames that wait for a slow reader, about a kilobyte each: resuming later is cheaper than a longer outbox.
 OUTBOX_FRAMES = 256
-# A reader that takes nothing for so long is gone or stuck; it resumes when it comes back.
+# A client that reads nothing for this long is gone or stuck; it resumes when it reconnects.
 WRITE_SECONDS = 5.0
-# After our last word the client has this long to answer; its close frame takes one round trip.
+# After our close frame the client has this long to answer with its own, which takes one round trip.
 LINGER_SECONDS = 1.0
-# What the kernel keeps for one slow reader; its own limit of megabytes would be gigabytes for ten thousand sockets.
+# The kernel's buffer for one slow reader; its default limit of megabytes would be gigabytes for ten thousand sockets.
 SEND_BUFFER_BYTES = 65_536
-# A peer that vanished without a word acknowledges nothing; two missed beats are enough to know.
+# A peer that vanished acknowledges nothing; this is two missed keep-alives.
 UNACKNOWLEDGED_MS = 60_000
 
 TOKEN_ENDED = 4401
@@ -34,11 +34,11 @@ POLICY = 1008
 TOO_BIG = 1009
 
 
-class Connection(ABC):
-    """A client that is told its user's notifications in rising order, each once.
+class LiveConnection(ABC):
+    """Sends a client its user's notifications in rising order, each once.
 
-    Until `live`, what arrives is held back, since older ones are still read from the database. Only the handler's
-    greenlet reads; anybody may send: nothing here but `flush` waits.
+    Until `live`, new ones are held back, since older ones are still read from the database. Only the handler's greenlet
+    reads; any greenlet may send: only `flush` waits.
     """
 
     kind: ClassVar[str]
@@ -69,7 +69,7 @@ class Connection(ABC):
 
     @abstractmethod
     def farewell(self, code: int) -> bytes:
-        """Return the bytes that tell the client why it is closed."""
+        """Return the close frame, or its equivalent, with `code`."""
 
     @abstractmethod
     def beat(self, now: float) -> None:
@@ -85,7 +85,7 @@ class Connection(ABC):
             if len(self.held) < OUTBOX_FRAMES:
                 self.held.append(notification)
             else:
-                # They are read from the database instead.
+                # More are read from the database instead.
                 self.held.clear()
                 self.behind = True
         elif notification.number > self.cursor:
@@ -102,13 +102,13 @@ class Connection(ABC):
             self._write(frame)
 
     def flush(self) -> bool:
-        """Wait until all that was sent has left, at most some seconds; tell whether the connection still stands."""
+        """Wait until everything was written, at most some seconds; return whether the connection is open."""
         if self._writer is not None:
             self._writer.join()
         return not (self.closing or self.closed)
 
     def close(self, code: int, reason: str) -> None:
-        """Tell the client why it is closed, instead of all that still waits; `reason` is the metric's word for it."""
+        """Discard the outbox, send the close frame and stop; `reason` is the metric's label."""
         if self.closing or self.closed:
             return
         self.closing = True
@@ -120,13 +120,13 @@ class Connection(ABC):
             self._stop_writing()
 
     def cut(self) -> None:
-        """End the connection without a word; the handler's read then ends too."""
+        """End the connection without a close frame; the handler's read then ends too."""
         self.closed = True
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def check(self, now: float) -> None:
-        """Do what is due by the clock: the token's end, the keep-alive, the cut after a farewell."""
+        """Do what is due: the close at the token's end, the keep-alive, the cut after a close frame."""
         if self.closing:
             if now >= self.cut_at:
                 self.cut()
@@ -136,7 +136,7 @@ class Connection(ABC):
             self.beat(now)
 
     def forget(self) -> None:
-        """Stop writing; the handler calls it when it leaves."""
+        """Stop writing; the handler calls it at its end."""
         self.closed = True
         if self._writer is not None:
             self._writer.kill(block=False)
@@ -153,7 +153,7 @@ class Connection(ABC):
             self.cut()
             return
         if sent < len(frame):
-            # A greenlet only for as long as this reader is slow: an idle connection costs none.
+            # A greenlet writes for as long as this reader is slow: an idle connection has none.
             self._writer = gevent.spawn(self._drain, frame[sent:])
 
     def _drain(self, rest: bytes) -> None:
@@ -171,7 +171,7 @@ class Connection(ABC):
             self._stop_writing()
 
     def _send_all(self, frame: bytes) -> None:
-        # send() of a part would tear the frame: the rest must follow before anything else.
+        # The rest of a frame must be written before anything else.
         with gevent.Timeout(WRITE_SECONDS):
             self.sock.sendall(frame)
 
@@ -181,11 +181,11 @@ class Connection(ABC):
 
 
 def tune(sock: Any) -> None:
-    """Set the options of a connection's socket: small buffers, no waiting for more to send, an end of silence."""
+    """Set the options of a connection's socket: a small buffer, no delay, a limit on unacknowledged data."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Linux alone has it; elsewhere the system's own limit of minutes holds.
+        # Only Linux has it; elsewhere the system's own limit of minutes holds.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 

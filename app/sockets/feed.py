@@ -1,4 +1,4 @@
-"""One tenant's notifications on their way to its connections in this process: each number once, in order."""
+"""Delivery of one tenant's notifications to its connections in this process: each number once, in order."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import gevent
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.sockets.connection import Connection
+from app.sockets.connection import LiveConnection
 from app.sockets.notification import Notification
-from app.sockets.rows import LIVE_ROWS, Rows
+from app.sockets.rows import LIVE_ROWS, LiveQueries
 
 log = structlog.get_logger(__name__)
 
-# A hint is published after the commit, so a number that is not found was not published by Sluice. Whoever floods the
-# channel with such hints causes ten queries a second for a tenant, not thousands.
+# A hint is published after the commit, so a number that is not found was not published by Sluice. A flood of such
+# hints causes ten queries a second for a tenant, not thousands.
 FALSE_HINT_SECONDS = 0.1
 
 
 class Feed:
-    """A tenant's connections by user, and the last number that was handed out to them.
+    """A tenant's connections by user, and the last number that was delivered to them.
 
     A hint only causes a query: anyone who can write to Redis can publish one. `position` follows the rows that were
     read and the tenant's counter, never a hint; it is None until the counter was read for the first time.
     """
 
-    def __init__(self, tenant_id: uuid.UUID, rows: Rows) -> None:
+    def __init__(self, tenant_id: uuid.UUID, rows: LiveQueries) -> None:
         self.tenant_id = tenant_id
         self.position: int | None = None
-        self.users: dict[str, set[Connection]] = {}
+        self.users: dict[str, set[LiveConnection]] = {}
         self._rows = rows
         self._counted = 0
         self._hinted = 0
         self._reader: Any = None
 
-    def add(self, connection: Connection) -> None:
-        """Put a connection among those that are told."""
+    def add(self, connection: LiveConnection) -> None:
+        """Add a connection."""
         self.users.setdefault(str(connection.caller.user_id), set()).add(connection)
 
-    def discard(self, connection: Connection) -> None:
-        """Take a connection out."""
+    def discard(self, connection: LiveConnection) -> None:
+        """Remove a connection."""
         user_id = str(connection.caller.user_id)
         connections = self.users.get(user_id, set())
         connections.discard(connection)
@@ -49,19 +49,19 @@ class Feed:
             self.users.pop(user_id, None)
 
     def start_at(self, number: int) -> int:
-        """Begins at the counter's value `number` unless it has begun; returns the last number handed out."""
+        """Begin at the counter's value `number` unless begun; return the last number delivered."""
         if self.position is None:
             self.position = number
             self._catch_up()
         return self.position
 
     def receive_hint(self, last_number: int) -> None:
-        """Read what was not handed out yet where a hint names a higher number than the last one."""
+        """Read what was not delivered yet where a hint names a higher number than the last one."""
         self._hinted = max(self._hinted, last_number)
         self._catch_up()
 
     def notice(self, last_number: int) -> None:
-        """Read everything up to the counter's value `last_number` that was not handed out yet."""
+        """Read everything up to the counter's value `last_number` that was not delivered yet."""
         self._counted = max(self._counted, last_number)
         self._catch_up()
 
@@ -88,7 +88,7 @@ class Feed:
         counted, position = self._counted, self.position or 0
         page = self._rows.read_live(self.tenant_id, position, self.users)
         for notification in page.notifications:
-            self._hand_out(notification)
+            self._deliver(notification)
         self.position = position = max(position, page.last_number)
         if page.count >= LIVE_ROWS:
             self._hinted = max(self._hinted, hinted)
@@ -98,6 +98,6 @@ class Feed:
         elif position < hinted:
             gevent.sleep(FALSE_HINT_SECONDS)
 
-    def _hand_out(self, notification: Notification) -> None:
+    def _deliver(self, notification: Notification) -> None:
         for connection in tuple(self.users.get(notification.user_id, ())):
             connection.deliver(notification)

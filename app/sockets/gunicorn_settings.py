@@ -14,9 +14,9 @@ from app.http.gunicorn_worker import DrainingWorker
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
 worker_connections = 12_000
-# Files that are no connection: listeners, database, Redis, logs, libraries being read.
+# Open files other than connections: listeners, database, Redis, logs, libraries.
 OTHER_FILES = 200
-# Places for requests that are no live connection, so that health checks are answered by a full process.
+# Connections left for other requests, so that a full process answers health checks.
 OTHER_CONNECTIONS = 500
 
 # Without a port any free one; the log names it.
@@ -32,7 +32,7 @@ limit_request_field_size = 4_096
 
 
 def on_starting(_server: Any) -> None:
-    """Raise the number of files that this process and its worker may open to the most that it may ask for."""
+    """Raise the limit on open files of this process and its worker to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * worker_connections if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -46,7 +46,7 @@ def find_connections_max() -> int:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the subscription, the watching and the metrics, and have live connections closed at the end."""
+    """Start the listener, the periodic checks and the metrics, and close live connections when the drain begins."""
     import gevent
 
     from app.http import draining

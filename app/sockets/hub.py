@@ -1,4 +1,4 @@
-"""All live connections of this process, counted, by tenant, user and token."""
+"""All live connections of this process, and their limits by tenant, user and token."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import uuid
 
 import gevent
 
-from app.http.capacity import Bounds, Places
+from app.http.capacity import Bounds, Slots
 from app.http.problems import Refused
 from app.runtime.hints import read_numbered
 from app.runtime.metrics import HINTS_REJECTED, SOCKETS_OPEN
 from app.services.access.callers import Caller
-from app.sockets.connection import RESTARTING, Connection
+from app.sockets.connection import RESTARTING, LiveConnection
 from app.sockets.feed import Feed
-from app.sockets.rows import Rows
+from app.sockets.rows import LiveQueries
 
 # A person's tabs on a few devices; the rest is a client that forgot to close, and each costs tens of kilobytes.
 PER_USER_MAX = 20
@@ -21,9 +21,9 @@ PER_USER_MAX = 20
 PER_TOKEN_MAX = 10
 # One tenant leaves an eighth of the connections to all others: of 11,500 it may hold 10,063.
 LEFT_TO_OTHERS_PART = 8
-# A process that may open so few files is for trying things, and has nothing to divide.
+# A process that may open this few files serves an experiment; its connections are not divided.
 SHARED_MIN = 100
-# When the process is told to stop, clients get this long to answer the close frame: the stop should take two seconds.
+# At the drain clients have this long to answer the close frame: the stop should take two seconds.
 DRAIN_SECONDS = 0.4
 
 
@@ -33,38 +33,38 @@ def unavailable(detail: str) -> Refused:
 
 
 class Hub:
-    """Knows every connection of the process; `connections_max` bounds their number."""
+    """Holds every connection of the process; `connections_max` bounds their number."""
 
-    def __init__(self, rows: Rows, connections_max: int) -> None:
+    def __init__(self, rows: LiveQueries, connections_max: int) -> None:
         self.rows = rows
-        self.connections: set[Connection] = set()
+        self.connections: set[LiveConnection] = set()
         self.feeds: dict[uuid.UUID, Feed] = {}
         self.draining = False
         left = connections_max // LEFT_TO_OTHERS_PART if connections_max >= SHARED_MIN else 0
         per_tenant = connections_max - left
-        self._places = Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))
+        self._slots = Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))
 
     def reserve(self, caller: Caller) -> None:
-        """Take a place for one more connection of this token. Raise Refused where there is none."""
+        """Acquire a slot for one more connection of this token. Raise Refused where there is none."""
         if self.draining:
             raise unavailable("This process is about to stop.")
-        full = self._places.take(caller)
+        full = self._slots.acquire(caller)
         if full == "token":
             raise Refused(429, f"A client token may have {PER_TOKEN_MAX} connections at a time.", {"Retry-After": "5"})
         if full == "user":
             raise Refused(429, f"A user may have {PER_USER_MAX} connections at a time.", {"Retry-After": "5"})
         if full == "tenant":
-            most = self._places.bounds.tenant
+            most = self._slots.bounds.tenant
             raise Refused(429, f"A tenant may have {most} connections at a time here.", {"Retry-After": "5"})
         if full is not None:
             raise unavailable("This process has as many connections as it may hold.")
 
     def release(self, caller: Caller) -> None:
-        """Give a place back."""
-        self._places.give_back(caller)
+        """Release a slot."""
+        self._slots.release(caller)
 
-    def add(self, connection: Connection) -> Feed:
-        """Put a connection among those that are told; return its tenant's feed."""
+    def add(self, connection: LiveConnection) -> Feed:
+        """Add a connection to its tenant's feed; return the feed."""
         tenant_id = connection.caller.tenant_id
         feed = self.feeds.get(tenant_id)
         if feed is None:
@@ -74,8 +74,8 @@ class Hub:
         SOCKETS_OPEN.labels(connection.kind).inc()
         return feed
 
-    def remove(self, connection: Connection) -> None:
-        """Take a connection out; the last one of a tenant takes the feed along."""
+    def remove(self, connection: LiveConnection) -> None:
+        """Remove a connection; the last one of a tenant removes the feed."""
         self.connections.discard(connection)
         SOCKETS_OPEN.labels(connection.kind).dec()
         tenant_id = connection.caller.tenant_id
@@ -85,7 +85,7 @@ class Hub:
             del self.feeds[tenant_id]
 
     def receive(self, data: object) -> None:
-        """Take one published hint; anything else is counted and ignored. Raise nothing."""
+        """Handle one published hint; count and ignore anything else. Raise nothing."""
         hint = read_numbered(data)
         if hint is None:
             HINTS_REJECTED.inc()
@@ -96,7 +96,7 @@ class Hub:
             feed.receive_hint(last_number)
 
     def compare_counters(self) -> None:
-        """Has feeds read what their tenants' counters say was numbered and no hint has told of."""
+        """Make feeds read what their tenants' counters say was numbered and no hint has announced."""
         tenant_ids = list(self.feeds)
         if not tenant_ids:
             return
@@ -106,7 +106,7 @@ class Hub:
                 feed.notice(number)
 
     def drain(self) -> None:
-        """Close every connection so that clients come back elsewhere, and soon cuts those that do not answer."""
+        """Close every connection so that clients reconnect elsewhere, and soon cut those that do not answer."""
         self.draining = True
         for connection in tuple(self.connections):
             connection.close(RESTARTING, "restart")

@@ -1,4 +1,4 @@
-"""A numbered notification on its way out, encoded once for each kind of connection, whatever their number."""
+"""A numbered notification, encoded once for each kind of connection, whatever the number of connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wsproto.connection import Connection as Framing
 from wsproto.connection import ConnectionType
 from wsproto.events import Ping, TextMessage
 
-# Whole messages and pings leave no trace in a framing without extensions, so one encodes for all sockets.
+# Without extensions, whole messages and pings leave a framing's state unchanged, so that one encodes for all sockets.
 _FRAMING = Framing(ConnectionType.SERVER)
 
 PING_FRAME = bytes(_FRAMING.send(Ping()))

@@ -1,4 +1,4 @@
-"""What live connections read from the database: counters, and notifications by number."""
+"""The queries of live connections: counters, and notifications by number."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from models.database import single
 
 # Fits an empty outbox; some milliseconds of reading.
 PAGE_ROWS = 200
-# What one transaction numbers at the most, so that one query reads all that its hint stands for.
+# The most that one transaction numbers, so that one query reads everything that its hint announces.
 LIVE_ROWS = NUMBER_BATCH
-# Two queries at a time keep one process busy; more tenants wait for their turn.
+# Two queries at a time keep one process busy; those of further tenants wait.
 LIVE_TURNS = 2
 LIVE_TURN_SECONDS = 1.8
 
@@ -55,10 +55,10 @@ class LivePage:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The database as live connections read it. All methods raise sqlalchemy.exc.SQLAlchemyError where it is down.
+class LiveQueries:
+    """The queries of live connections. All methods raise sqlalchemy.exc.SQLAlchemyError where the database is down.
 
-    What is read for one connection takes its turn; what is read for all of them does not wait behind a crowd.
+    A query for one connection waits its turn; queries for all connections do not wait behind a crowd.
     """
 
     database: Database
@@ -66,12 +66,12 @@ class Rows:
     live_turns: Turns = field(default_factory=lambda: Turns(LIVE_TURNS, LIVE_TURN_SECONDS))
 
     def authenticate(self, credential: str) -> Caller | None:
-        """Return whom a credential belongs to, None where it is not good."""
+        """Return the caller that a credential belongs to, None where it is not valid."""
         with self.turns.take():
             return authenticate(self.database, credential)
 
     def take_ticket(self, ticket: str) -> Caller | None:
-        """Use a ticket up; return the client it was made for, None where it is not good."""
+        """Use a ticket up; return the client it was made for, None where it is not valid."""
         with self.turns.take():
             return take_ticket(self.database, ticket)
 
@@ -110,7 +110,7 @@ class Rows:
         return LivePage(wanted, len(rows), rows[-1].number if rows else after)
 
     def origin_is_known(self, origin: str) -> bool:
-        """Tell whether any tenant allows `origin`."""
+        """Return whether any tenant allows the normalised `origin`."""
         with self.turns.take():
             return is_known_origin(self.database, origin)
 

@@ -1,22 +1,22 @@
-"""The life of one connection: the greeting, what was missed, then what comes."""
+"""The course of one connection: the first message, missed notifications, then new ones."""
 
 from __future__ import annotations
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.sockets.connection import TRY_AGAIN, Connection
+from app.sockets.connection import TRY_AGAIN, LiveConnection
 from app.sockets.feed import Feed
 from app.sockets.hub import Hub
 from app.sockets.notification import present_hello
-from app.sockets.rows import PAGE_ROWS, Rows
+from app.sockets.rows import PAGE_ROWS, LiveQueries
 
 log = structlog.get_logger(__name__)
 
 
-def serve(hub: Hub, connection: Connection, after: int | None) -> None:
+def serve(hub: Hub, connection: LiveConnection, after: int | None) -> None:
     """Serve a connection until it ends; `after` is the number after which its client resumes."""
-    # Before anything is read: what is published from here on is held back instead of missed.
+    # Added before the first query: notifications published from here on are held back instead of missed.
     feed = hub.add(connection)
     try:
         begin(feed, hub.rows, connection, after)
@@ -30,11 +30,11 @@ def serve(hub: Hub, connection: Connection, after: int | None) -> None:
         connection.forget()
 
 
-def begin(feed: Feed, rows: Rows, connection: Connection, after: int | None) -> None:
-    """Greets and brings the client up to date.
+def begin(feed: Feed, rows: LiveQueries, connection: LiveConnection, after: int | None) -> None:
+    """Send the first message and the missed notifications.
 
-    `last_id` is the highest number given when it connected. A number that was never given cannot be resumed from, nor
-    one with dropped notifications after it; such a client goes on from `last_id` and is told that it was not resumed.
+    `last_id` is the highest number given when the client connected. A client cannot resume after a number that was
+    never given, nor after one that is followed by dropped notifications: it continues at `last_id`, not `resumed`.
     """
     held_after, last = rows.bounds(connection.caller.tenant_id)
     last = max(last, feed.start_at(last))
@@ -46,8 +46,8 @@ def begin(feed: Feed, rows: Rows, connection: Connection, after: int | None) -> 
     go_live(rows, connection)
 
 
-def send_missed(rows: Rows, connection: Connection) -> bool:
-    """Send all rows above the connection's cursor at the client's pace; tell whether it still stands."""
+def send_missed(rows: LiveQueries, connection: LiveConnection) -> bool:
+    """Send all notifications above the connection's cursor as fast as the client reads; return whether it is open."""
     caller = connection.caller
     while True:
         page = rows.read_page(caller.tenant_id, connection.cursor, caller.user_id)
@@ -60,14 +60,14 @@ def send_missed(rows: Rows, connection: Connection) -> bool:
             return True
 
 
-def go_live(rows: Rows, connection: Connection) -> None:
-    """Send what was held back meanwhile and let the rest through as it comes."""
+def go_live(rows: LiveQueries, connection: LiveConnection) -> None:
+    """Send the notifications that were held back, and deliver new ones from now on."""
     while connection.behind:
-        # More came than could be held: it is in the database by now.
+        # More arrived than could be held; all of it is in the database.
         connection.behind = False
         if not send_missed(rows, connection):
             return
-    # Nothing waits between these lines, so that nothing can come between them.
+    # No line from here on yields to another greenlet, so that no notification comes in between.
     held, connection.held = connection.held, []
     connection.live = True
     for notification in held:

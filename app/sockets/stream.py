@@ -1,4 +1,4 @@
-"""An event stream (server-sent events), written straight to the socket like a WebSocket."""
+"""An event stream (server-sent events), written to the socket directly like a WebSocket."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from werkzeug.http import http_date
 
 from app.services.access.callers import Caller
-from app.sockets.connection import Connection
+from app.sockets.connection import LiveConnection
 from app.sockets.notification import Notification, encode_chunk, encode_stream_event
 
-# Proxies and phones drop silent streams sooner than sockets: half of the usual thirty seconds.
+# Proxies and phones drop silent streams sooner than sockets: half of the usual limit of thirty seconds.
 COMMENT_SECONDS = 15.0
 COMMENT_FRAME = b": keep-alive\n\n"
 LAST_CHUNK = b"0\r\n\r\n"
-# A client of a stream has nothing to say; a little may come from one that pipelines.
+# A client of a stream sends nothing; one that pipelines may send a little.
 READ_BYTES = 4_096
 
 
-class StreamConnection(Connection):
-    """An event stream whose request has been read and whose answer is ours to write."""
+class StreamConnection(LiveConnection):
+    """An event stream whose request has been read and whose response is written here."""
 
     kind = "sse"
 
     def __init__(self, sock: Any, caller: Caller, headers: Iterable[tuple[str, str]], *, is_chunked: bool) -> None:
         super().__init__(sock, caller)
-        # Clients that read a body in blocks, such as requests, hold events back until a block is full; a chunk is
-        # handed over as it comes.
+        # Clients that read a body in blocks, such as requests, delay events until a block is full; a chunk is passed on
+        # at once.
         self._is_chunked = is_chunked
         self._head = encode_head(headers, is_chunked=is_chunked)
         self.next_beat = time.monotonic() + COMMENT_SECONDS
@@ -38,7 +38,7 @@ class StreamConnection(Connection):
         return notification.stream_chunk if self._is_chunked else notification.stream_event
 
     def greet(self, hello: str) -> None:
-        # Without an id of its own: the client's last id stays what it has really seen.
+        # Without an id: the client's last id stays that of the last notification it received.
         self.send(self._head + self._body(encode_stream_event("hello", hello)))
 
     def farewell(self, code: int) -> bytes:
@@ -65,7 +65,7 @@ class StreamConnection(Connection):
 
 
 def encode_head(headers: Iterable[tuple[str, str]], *, is_chunked: bool) -> bytes:
-    """Return the head of a stream's answer; its body is chunked, or ends with the connection (HTTP/1.0)."""
+    """Return the head of a stream's response; its body is chunked, or ends with the connection (HTTP/1.0)."""
     fixed = (
         *([("Transfer-Encoding", "chunked")] if is_chunked else []),
         ("Date", http_date()),

@@ -1,4 +1,4 @@
-"""Turns at the database: as many at a time as there are connections for them, in the order in which they were asked."""
+"""A fair semaphore for the database: a bounded number of queries at a time, first come, first served."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
 class Turns:
-    """Lets `places` greenlets through at a time, first come, first served.
+    """Lets `limit` greenlets run at a time, first come, first served.
 
-    The pool of connections lets whoever comes just as one is given back overtake those that wait, so that in a crowd a
-    few wait until they give up.
+    In the pool of connections a newcomer can overtake those that wait just as a connection is returned, so that in a
+    crowd a few would wait until they time out.
     """
 
-    def __init__(self, places: int, seconds: float) -> None:
-        self._free = places
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._free = limit
         self._seconds = seconds
         self._waiting: deque[Event] = deque()
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Wait for a turn and hold it for the length of a block. Raise PoolTimeout where none comes in time."""
+        """Wait for a turn and hold it for the length of a block. Raise PoolTimeout where none is free in time."""
         if self._free:
             self._free -= 1
         else:
@@ -40,7 +40,7 @@ class Turns:
         try:
             turn.wait(self._seconds)
         except BaseException:
-            # This greenlet is being ended; the turn may have been given to it already.
+            # This greenlet is being killed; it may have been given the turn already.
             if turn.is_set():
                 self._hand_on()
             else:
@@ -51,7 +51,7 @@ class Turns:
             raise PoolTimeout("no turn at the database")
 
     def _hand_on(self) -> None:
-        # Straight to the next one: were the place free for a moment, one that comes just now would overtake.
+        # Passed directly to the next one: a newcomer could overtake it if the turn were free for a moment.
         if self._waiting:
             self._waiting.popleft().set()
         else:

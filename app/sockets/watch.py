@@ -1,4 +1,4 @@
-"""What a process with live connections does by the clock, in a few greenlets for all of them."""
+"""Periodic checks of live connections, in a few greenlets for all of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import gevent
 import structlog
 
 from app.services.access.callers import find_dead_tokens
-from app.sockets.connection import TOKEN_ENDED, Connection
+from app.sockets.connection import TOKEN_ENDED, LiveConnection
 from app.sockets.hub import Hub
 from models import Database
 
 log = structlog.get_logger(__name__)
 
-# Ends of tokens and keep-alives: a second is how late a token's end may be noticed.
+# Ends of tokens and keep-alives: a token's end is noticed this late at most.
 CHECK_SECONDS = 1.0
-# A revoked key must be out within about a second.
+# Connections of a revoked key must be closed within about a second.
 TOKEN_SECONDS = 1.0
 # How late a notification may be whose hint was lost.
 COUNTER_SECONDS = 2.0
@@ -32,7 +32,7 @@ def start_watching(hub: Hub, database: Database) -> None:
 
 
 def repeat(seconds: float, check: Callable[[], object]) -> None:
-    """Call `check` every so many seconds, whatever it raises: a database that is down must not end the watching."""
+    """Call `check` every `seconds`, whatever it raises: a database that is down must not end the checks."""
     while True:
         started = time.monotonic()
         try:
@@ -43,19 +43,19 @@ def repeat(seconds: float, check: Callable[[], object]) -> None:
 
 
 def check_connections(hub: Hub) -> None:
-    """Let every connection do what is due: keep-alives, ends of tokens, cut."""
+    """Let every connection do what is due: keep-alive, close at the token's end, cut."""
     now = time.monotonic()
     for connection in tuple(hub.connections):
         connection.check(now)
 
 
 def close_dead(hub: Hub, database: Database) -> None:
-    """Close the connections whose token is no longer good because its key was revoked.
+    """Close the connections whose token has ended because its key was revoked.
 
-    Revoking ends all tokens of a key, so one token is asked about for each key, the one that lasts longest; all of
-    a key's tokens are looked at only where that one is dead.
+    Revoking ends all tokens of a key, so that one token per key is checked, the one that lasts longest; all of a key's
+    tokens are checked only where that one is dead.
     """
-    by_key: dict[uuid.UUID, list[Connection]] = {}
+    by_key: dict[uuid.UUID, list[LiveConnection]] = {}
     for connection in hub.connections:
         by_key.setdefault(connection.caller.key_id, []).append(connection)
     if not by_key:
@@ -71,7 +71,7 @@ def close_dead(hub: Hub, database: Database) -> None:
             connection.close(TOKEN_ENDED, "token_ended")
 
 
-def _token(connection: Connection) -> uuid.UUID:
+def _token(connection: LiveConnection) -> uuid.UUID:
     token_id = connection.caller.token_id
     if token_id is None:
         raise TypeError("only clients with a token have connections")

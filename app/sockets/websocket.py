@@ -1,4 +1,4 @@
-"""A WebSocket: pings, and a reader that expects nothing from the client but its close."""
+"""A WebSocket: pings, and a reader that accepts nothing from the client but pongs and its close."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from app.services.access.callers import Caller
-from app.sockets.connection import POLICY, TOO_BIG, Connection
+from app.sockets.connection import POLICY, TOO_BIG, LiveConnection
 from app.sockets.notification import PING_FRAME, Notification, encode_socket_text
 
 # Below the minute after which proxies drop a silent connection.
 PING_SECONDS = 25.0
-# Clients have nothing to say; room for a small message that a library sends by itself.
+# Clients send nothing; a library may send a small message by itself.
 MESSAGE_BYTES = 4_096
-# A keep-alive of the client's own is far below; a flood would take the processor from the others.
+# A client's own keep-alives are far below; a flood would use up the processor.
 FRAMES_PER_SECOND = 10
 # One read holds a whole allowed message.
 READ_BYTES = 4_096
@@ -42,7 +42,7 @@ class NoEvent:
 SERVER_OPTIONS = {"subprotocols": ["sluice.v1"], "thread_class": NoThread, "event_class": NoEvent}
 
 
-class SocketConnection(Connection):
+class SocketConnection(LiveConnection):
     """A WebSocket after its handshake."""
 
     kind = "websocket"
@@ -50,7 +50,7 @@ class SocketConnection(Connection):
     def __init__(self, server: Server, caller: Caller) -> None:
         super().__init__(server.sock, caller)
         self._framing: Any = server.ws.connection
-        # What flask-sock still holds must neither close the socket a second time nor keep the handshake in memory.
+        # flask-sock's object must neither close the socket a second time nor keep the handshake in memory.
         server.connected = False
         server.ws = None
         self._message_bytes = 0
@@ -69,7 +69,7 @@ class SocketConnection(Connection):
         try:
             return bytes(self._framing.send(CloseConnection(code=code)))
         except LocalProtocolError:
-            # The client said goodbye first.
+            # The client closed first.
             return b""
 
     def beat(self, now: float) -> None:
@@ -94,7 +94,7 @@ class SocketConnection(Connection):
                     return
 
     def _handle(self, event: Event) -> bool:
-        """Acts on one event; tells whether to go on reading."""
+        """Handle one event; return whether to continue reading."""
         if isinstance(event, CloseConnection):
             self._answer_close(event)
             return False

@@ -1,4 +1,4 @@
-"""The gate in front of every route: who calls, whether they may, from which origin, how often."""
+"""The gate before every route: authentication, roles, origins and rate limits."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from app.web.paths import path_pattern
 from app.web.rate_limits import client_rates, tenant_rates
 from app.web.roles import PUBLIC
 
-# A wrong key costs its sender this much more each time, up to a second; only a fifth of the connections may be spent
-# on it, so that nobody can use the slowing down to keep others out. Who is held back costs a greenlet, no thread.
+# A wrong key delays its sender by this much more each time, up to a second. At most a fifth of the connections may be
+# delayed, so that nobody can use the delays to keep others out. A delayed request costs a greenlet, no thread.
 SLOW_SECONDS_STEP = 0.1
 SLOW_SECONDS_MAX = 1.0
 SLOWED_AT_ONCE_MAX = 200
 SLOW_ADDRESSES_MAX = 10_000
-# What one subscriber is given at the least (RFC 6177): counted singly, its addresses would never run out.
+# The smallest network of one subscriber (RFC 6177), whose single addresses would never run out.
 SLOW_V6_PREFIX = 64
 
 CORS_METHODS = "GET, POST"
@@ -40,7 +40,7 @@ CORS_EXPOSED = "Content-Location, Location, Idempotent-Replayed, Retry-After, Pr
 
 
 def caller() -> Caller:
-    """Return who makes the present request; the gate has let them in."""
+    """Return the caller of the present request, whom the gate has authenticated."""
     found: Caller = g.caller
     return found
 
@@ -51,7 +51,7 @@ def register_gate(app: Flask) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             if (method, path_pattern(rule.rule)) not in BY_ROUTE and path_pattern(rule.rule) not in PAGES:
                 raise RuntimeError(f"{method} {rule.rule} is not in the table of routes")
-    slow = _SlowDown()
+    slow = _WrongKeyDelay()
 
     @app.before_request
     def _let_in() -> Response | None:
@@ -62,7 +62,7 @@ def register_gate(app: Flask) -> None:
         return _add_headers(response)
 
 
-def _check(slow: _SlowDown) -> Response | None:
+def _check(slow: _WrongKeyDelay) -> Response | None:
     if request.url_rule is None:
         return None
     rule = path_pattern(request.url_rule.rule)
@@ -70,7 +70,7 @@ def _check(slow: _SlowDown) -> Response | None:
     if request.method == "OPTIONS":
         return _preflight(origin, rule)
     operation = BY_ROUTE.get(("GET" if request.method == "HEAD" else request.method, rule))
-    # The webhooks' doors refuse them too, and keep a record of it.
+    # The routes of webhooks refuse them too, and record the refusal.
     doubled = find_doubled(request.environ)
     if doubled and not rule.startswith("/webhooks/"):
         return problem(400, f"The header {doubled} is given twice.")
@@ -79,7 +79,7 @@ def _check(slow: _SlowDown) -> Response | None:
     found = _authenticate(slow)
     if found is None:
         if origin is not None and _origins().is_known(origin):
-            # Whose token it was is not known any more; without this a page could not read that it needs a new one.
+            # The token's tenant is not known any more; without this a page could not read that it needs a new one.
             g.cors_origin = origin
         return problem(401, "A valid secret key or client token is needed.")
     g.caller = found
@@ -92,7 +92,7 @@ def _check(slow: _SlowDown) -> Response | None:
 
 
 def _check_rates(found: Caller) -> Response | None:
-    # The most specific bound first: what a client's shares refuse is not counted against the tenant.
+    # The most specific limit first: what a client's shares refuse is not counted against the tenant.
     exceeded = client_rates.find_exceeded(found) or (None if tenant_rates().may_pass(found) else "tenant")
     if exceeded is not None:
         return problem(429, f"Too many requests for this {exceeded}; slow down.", headers={"Retry-After": "1"})
@@ -101,7 +101,7 @@ def _check_rates(found: Caller) -> Response | None:
     return None
 
 
-def _authenticate(slow: _SlowDown) -> Caller | None:
+def _authenticate(slow: _WrongKeyDelay) -> Caller | None:
     address = request.remote_addr or ""
     header = request.headers.get("Authorization", "")
     scheme, _, credential = header.partition(" ")
@@ -121,7 +121,7 @@ def _origins() -> Origins:
 
 
 def allow_known_origin() -> None:
-    """Let pages of Sluice's and any tenant's origin read an answer that names nobody and no data."""
+    """Let pages of Sluice's and any tenant's origin read an answer without personal data."""
     origin = request.headers.get("Origin")
     with contextlib.suppress(SQLAlchemyError):
         if origin is not None and _origins().is_known(origin):
@@ -155,7 +155,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def name_guesser(address: str) -> str:
-    """Return whom wrong keys from `address` are counted for: an IPv4 address, mapped or not, or an IPv6 network."""
+    """Return the name by which wrong keys from `address` are counted: its IPv4 address or its IPv6 network."""
     parsed = parse_address(address)
     if parsed is None:
         return address
@@ -164,23 +164,23 @@ def name_guesser(address: str) -> str:
     return str(ipaddress.ip_network((parsed, SLOW_V6_PREFIX), strict=False))
 
 
-class _SlowDown:
-    """Makes wrong keys slow for whoever sends them, and for nobody else."""
+class _WrongKeyDelay:
+    """Delays requests with wrong keys, by how many their sender has sent."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wrong: LRUCache[str, int] = LRUCache(SLOW_ADDRESSES_MAX)
-        self._places = threading.Semaphore(SLOWED_AT_ONCE_MAX)
+        self._slots = threading.Semaphore(SLOWED_AT_ONCE_MAX)
 
     def down(self, guesser: str) -> None:
-        """Hold the present request back, longer with each wrong key of `guesser`."""
+        """Delay the present request, longer with each wrong key of `guesser`."""
         with self._lock:
             count = self._wrong[guesser] = self._wrong.get(guesser, 0) + 1
-        if self._places.acquire(blocking=False):
+        if self._slots.acquire(blocking=False):
             try:
                 time.sleep(min(SLOW_SECONDS_STEP * count, SLOW_SECONDS_MAX))
             finally:
-                self._places.release()
+                self._slots.release()
 
 
 @functools.cache

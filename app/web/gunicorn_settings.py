@@ -1,8 +1,8 @@
 """gunicorn's settings for the web process; imported in its main process, so nothing heavy is loaded here.
 
 gevent, because a request that waits (for a slow client, for a payment to change) then costs a greenlet and not a
-thread; gunicorn, because it drops header names with underscores, which WSGI cannot tell from the real ones.
-docs/ARCHITECTURE.md has the figures that the choice was made on.
+thread; gunicorn, because it drops header names with underscores, which WSGI cannot tell from those with hyphens.
+docs/ARCHITECTURE.md has the figures of the choice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.runtime.settings import Settings
 _settings = Settings.from_environment()
 bind = f"{url_host(_settings.bind)}:{_settings.port}"
 workers = int(os.environ.get("SLUICE_WEB_WORKERS", "1"))
-# More than this wait in the listener's queue: each connection under way can hold a body of up to a megabyte.
+# Further connections wait in the accept queue: each one that is served can hold a body of up to a megabyte.
 worker_connections = 1_000
 # The heads of requests must arrive within this time, which is also how long an idle connection is kept.
 keepalive = 10
@@ -26,20 +26,20 @@ limit_request_field_size = 8_190
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Make database calls give way to other requests; before anything has opened a connection."""
+    """Make psycopg2 cooperative under gevent, before anything has opened a connection."""
     from psycogreen.gevent import patch_psycopg
 
     patch_psycopg()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Prepare the loaded application before the worker listens: connections, imports, garbage, key reports."""
+    """Prepare the loaded application before the worker listens: connections, imports, garbage collection, keys."""
     from app.runtime.gc_tuning import freeze_gc
     from app.runtime.runtime import runtime
     from app.services.tenants.process_keys import keep_reporting
     from app.web.rate_limits import tenant_rates
 
-    # The first request opens the connections; a caller who gets in need not wait for them.
+    # The first request opens the connections, so that no client waits for them.
     worker.wsgi.test_client().get("/health/ready")
     # The first limiter imports a Redis client for some 40 ms, in which no other request of this process is answered.
     tenant_rates()

@@ -1,4 +1,4 @@
-"""Requests that wait for a payment to change: woken by a hint over Redis, and looking for themselves every second."""
+"""Long polls: requests that wait for a payment to change, woken by a hint over Redis, reading it every second."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Callable
 
 from app.core.payment import Payment
-from app.http.capacity import Bounds, Places
+from app.http.capacity import Bounds, Slots
 from app.runtime.hint_listener import HintListener
 from app.runtime.hints import CHANGED_CHANNEL, read_changed
 from app.runtime.metrics import HINTS_REJECTED
 from app.services.access.callers import Caller
 
 # A hint may be lost; then a waiting request is this late.
-LOOK_SECONDS = 1.0
+READ_SECONDS = 1.0
 WAIT_SECONDS_MAX = 10
 
 
@@ -23,7 +23,7 @@ class Waiters:
     """Holds as many requests of this process as `bounds` allow; one subscription serves all of them."""
 
     def __init__(self, redis_url: str, bounds: Bounds) -> None:
-        self._places = Places(bounds)
+        self._slots = Slots(bounds)
         self._lock = threading.Lock()
         self._events: dict[str, set[threading.Event]] = {}
         self._listener = HintListener(redis_url, CHANGED_CHANNEL, "payments", self._wake)
@@ -31,11 +31,11 @@ class Waiters:
 
     @property
     def is_deaf(self) -> bool:
-        """Whether hints are listened for and cannot be received; waiting requests then answer up to a second late."""
+        """Whether hints cannot be received; waiting requests are then answered up to a second late."""
         return self._listener.is_lost
 
     def release(self) -> None:
-        """Have every waiting request answered now, and let none wait from now on: the process is about to stop."""
+        """Answer every waiting request now, and let none wait from now on: the process is about to stop."""
         self._released = True
         with self._lock:
             for events in self._events.values():
@@ -50,29 +50,29 @@ class Waiters:
         seconds: float,
         caller: Caller,
     ) -> Payment:
-        """Return the payment, which is given as it was a moment ago, once `is_done` says so, or after `seconds`.
+        """Return the payment, newly read, once `is_done` holds for it or after `seconds`.
 
-        Return at once where the places of all, or those of the caller's tenant, user or credential are taken: waiting
-        must not starve those who do not wait, nor other tenants, users and devices.
+        `payment` is the payment as it was a moment ago. Return it at once where a limit on waiting requests is reached:
+        that of the process, or of the caller's tenant, user or credential.
         """
         if is_done(payment) or seconds <= 0 or self._released:
             return payment
-        if self._places.take(caller) is not None:
+        if self._slots.acquire(caller) is not None:
             return payment
         event = self._register(payment.id)
         try:
             deadline = time.monotonic() + seconds
             while True:
-                # Cleared before the look: what changes after it wakes us again.
+                # Cleared before the read: a change after it wakes this request again.
                 event.clear()
                 payment = read()
                 left = deadline - time.monotonic()
                 if is_done(payment) or left <= 0 or self._released:
                     return payment
-                event.wait(min(left, LOOK_SECONDS))
+                event.wait(min(left, READ_SECONDS))
         finally:
             self._forget(payment.id, event)
-            self._places.give_back(caller)
+            self._slots.release(caller)
 
     def _register(self, payment_id: uuid.UUID) -> threading.Event:
         event = threading.Event()

@@ -1,4 +1,4 @@
-"""How often callers may call: per tenant over all processes, a share of that per user, a share of that per token."""
+"""Rate limits: per tenant over all processes, a share of that per user, a share of that per client token."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from app.web.rate_storage import GuardedStorage
 USER_PART = 10
 # With a small limit a tenth is too little to show a page; this much, if it is not more than half of the limit.
 USER_MIN = 5
-# Tokens and users whose calls are counted at the same time, some hundred bytes each; the one seen longest ago is
-# forgotten.
+# Token buckets of client tokens and users, some hundred bytes each; the one used longest ago is dropped.
 HOLDERS_MAX = 20_000
-# A process takes a twentieth of a limit from Redis at a time: one round trip for many requests, and what one process
-# has taken and does not use is little.
+# A process takes a twentieth of a limit from Redis at a time: one round trip for many requests, and little is lost
+# where a process does not use what it took.
 CHUNK_PART = 20
-# What was taken from Redis belongs to the second in which it was taken.
+# What was taken from Redis may be used within the second in which it was taken.
 CHUNK_SECONDS = 1.0
-# A Redis that hangs costs the request that asks it a second; for so long the next ones do not ask.
+# A Redis that hangs costs the request that calls it a second; the next requests do not call it for this long.
 AWAY_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
@@ -56,7 +55,7 @@ class ClientRates:
         self._buckets: LRUCache[tuple[uuid.UUID | None, str, int], TokenBucket] = LRUCache(HOLDERS_MAX)
 
     def find_exceeded(self, found: Caller) -> str | None:
-        """Count a client's request; return whose share it exceeds, "token" or "user", or None. Backends have none."""
+        """Count a client's request; return the share that it exceeds, "token" or "user", or None."""
         limit = found.requests_per_second
         if found.user_id is None or limit is None:
             return None
@@ -78,16 +77,16 @@ class TenantRates:
     """Requests per tenant and second, counted in Redis for all processes, in memory while Redis is away."""
 
     def __init__(self, current: Runtime) -> None:
-        # The pool knows where Redis is, also behind sentinels; the library's own URLs do not know all of ours.
+        # The pool finds Redis, also behind sentinels; the library cannot read all of our URLs.
         client = open_client(current.settings.required("redis_url"), socket_timeout=1, socket_connect_timeout=0.5)
-        self._client = client  # A client that is collected closes its pool's connections.
+        self._client = client  # Kept, since a client that is garbage closes its pool's connections.
         shared = GuardedStorage("redis://", connection_pool=client.connection_pool)
         self._shared, self._own = _strategy(shared), _strategy(MemoryStorage())
         self._shared_again_at = 0.0
         self._lock = threading.Lock()
-        # Requests that were taken from the shared count and not made yet, and until when they may be.
+        # Per tenant: requests taken from the shared count and not made yet, and until when they may be made.
         self._taken: dict[uuid.UUID, tuple[int, float]] = {}
-        # One for each tenant that has called: a busy tenant keeps no other waiting.
+        # One for each tenant that has called, so that a busy tenant delays no other.
         self._turns: dict[uuid.UUID, threading.Lock] = {}
 
     def may_pass(self, found: Caller) -> bool:
@@ -96,20 +95,20 @@ class TenantRates:
         if limit is None or self._has_taken(found.tenant_id):
             return True
         with self._turn_of(found.tenant_id):
-            # Requests that come together share what one of them takes: each with a chunk of its own, twenty of them
-            # would use the limit up.
+            # Simultaneous requests share the chunk that one of them takes: with one chunk each, twenty of them would
+            # use up the limit.
             return self._has_taken(found.tenant_id) or self._ask(found, limit)
 
     def _ask(self, found: Caller, limit: int) -> bool:
         now = time.monotonic()
         if now >= self._shared_again_at:
-            # Until it has answered, others do not wait for it as well: one request a while asks a Redis that is away.
+            # While Redis is away, one request at a time tries it; the others do not wait for the result.
             self._shared_again_at = now + AWAY_SECONDS if self._shared_again_at else 0.0
             try:
                 may_pass = self._take(self._shared, found, limit)
                 self._shared_again_at = 0.0
                 return may_pass
-            except Exception as error:  # Redis is away: this process counts for itself meanwhile
+            except Exception as error:  # Redis is away: this process counts on its own meanwhile
                 self._shared_again_at = time.monotonic() + AWAY_SECONDS
                 log.warning("rates_counted_alone", error=type(error).__name__)
         return self._take(self._own, found, limit)
@@ -144,7 +143,7 @@ class TenantRates:
 
 
 def _strategy(storage: object) -> SlidingWindowCounterRateLimiter:
-    assert isinstance(storage, Storage)  # noqa: S101  # the asynchronous kinds are not asked for
+    assert isinstance(storage, Storage)  # noqa: S101  # no asynchronous storage is used
     return SlidingWindowCounterRateLimiter(storage)
 
 

@@ -1,4 +1,4 @@
-"""Rate limit counts in Redis that others cannot turn into a lasting refusal or an error."""
+"""Rate limit counts in Redis that foreign writes cannot turn into a lasting refusal or an error."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.runtime.metrics import REDIS_KEYS_REPLACED
 
 
 class GuardedStorage(RedisStorage):
-    """Counts that are begun anew where a key has a wrong type, no number, or no end.
+    """Counts that are reset where a key has a wrong type, no number, or no expiry.
 
     The count of a window is kept for two windows at most. One that somebody else has written without an expiry would
-    refuse every request of a tenant for good.
+    refuse every request of a tenant until it is deleted.
     """
 
-    # A scheme of its own: the library's registry of schemes keeps its own class for the usual ones.
+    # A scheme of its own: the library's registry keeps its class for the usual schemes.
     STORAGE_SCHEME = ["sluice-redis"]  # noqa: RUF012  # declared by the library
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:

@@ -185,22 +185,22 @@ CALLERS = (
     Mutant(
         "a user's connections are bounded",
         "app/sockets/hub.py",
-        "Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
-        "Places(Bounds(connections_max, per_tenant, 100 * PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, 100 * PER_USER_MAX, PER_TOKEN_MAX))",
         (f"{LIMITS}::test_a_user_has_a_bounded_number_of_connections",),
     ),
     Mutant(
         "a tenant's connections are bounded",
         "app/sockets/hub.py",
-        "Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
-        "Places(Bounds(connections_max, connections_max, PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, connections_max, PER_USER_MAX, PER_TOKEN_MAX))",
         (f"{FAIRNESS}::test_one_tenant_leaves_live_connections_to_the_others",),
     ),
     Mutant(
         "a client token's connections are bounded",
         "app/sockets/hub.py",
-        "Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
-        "Places(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_USER_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_USER_MAX))",
         ("unit/sockets/test_hub.py::test_one_token_leaves_connections_to_the_users_others",),
     ),
     Mutant(

@@ -38,13 +38,13 @@ _HELP = {
         "tenants",
     ),
 }
-# A payment's end may be the first of its kind: rules on increases need to have seen the zero before it.
+# Zero for each status without payments: alerting rules on increases need a value before the first one.
 _STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 
 
 @blueprint.get("/health/live")
 def live() -> Response:
-    """Say that this process answers."""
+    """Report that this process answers."""
     return answer_health([])
 
 
@@ -60,19 +60,19 @@ def ready() -> Response:
 
 
 def _find_degraded() -> list[str]:
-    """Return which helpers do not work: Redis, ringing doorbells, or receiving hints for waiting requests."""
+    """Return which helpers do not work: Redis, ringing doorbells, or receiving hints for long polls."""
     if not backlog.check_redis(runtime()):
         return ["redis"]
     parts = {"ring": runtime().doorbells.is_failing, "subscription": waiters().is_deaf}
     if parts["ring"]:
-        # Nothing may be due that would ring again and show that it works.
+        # Without due work nothing else would ring and show that it works again.
         runtime().doorbells.ring("notify")
     return [name for name, is_failing in parts.items() if is_failing]
 
 
 @blueprint.get("/health/work")
 def work() -> Response:
-    """Say whether due work is being done, and name the providers that cannot be used as they are configured."""
+    """Report whether due work is being done, and the providers that cannot be used as they are configured."""
     try:
         state, unusable = backlog.read_work(runtime()), backlog.read_unusable(runtime())
     except SQLAlchemyError:
@@ -82,10 +82,10 @@ def work() -> Response:
 
 
 class RowsCollector(Collector):
-    """The numbers that rows and queues tell, read when they are asked for."""
+    """Gauges of rows and queues, read at each scrape."""
 
     def collect(self) -> Iterable[Metric]:
-        """Yield one gauge family per kind of number; none from rows while the database is away."""
+        """Yield one gauge family for each metric; none of rows while the database is away."""
         yield from _read_queues()
         try:
             state, counts = backlog.read_work(runtime()), backlog.read_counts(runtime())
@@ -123,7 +123,7 @@ def _read_queues() -> Iterable[Metric]:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """Serve Prometheus text: this process type's counters, and what rows tell."""
+    """Serve Prometheus text: this process type's counters, and the gauges of rows and queues."""
     if not _may_watch():
         return problem(403, "Metrics are for this machine, or for who has the metrics token.")
     registry = CollectorRegistry()

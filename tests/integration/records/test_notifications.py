@@ -11,7 +11,7 @@ from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL
 from app.runtime.runtime import Runtime
 from app.services.records import notifications
 from app.services.webhooks import settle
-from app.sockets.rows import Rows
+from app.sockets.rows import LiveQueries
 from app.sockets.turns import Turns
 from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
@@ -122,7 +122,7 @@ def test_sockets_read_what_the_api_lists(databases: Databases, runtime: Runtime,
         numbering = notifications.number(connection, [(payment, "payment.failed") for payment in payments])
     assert numbering.numbered == {tenant.tenant_id: (3, 3)}
     listed = notifications.read_after(runtime.database, tenant.tenant_id, "ann", 0, 10)
-    page = Rows(runtime.database, Turns(1, 1.0)).read_live(tenant.tenant_id, 0, {"ann"})
+    page = LiveQueries(runtime.database, Turns(1, 1.0)).read_live(tenant.tenant_id, 0, {"ann"})
     assert [json.loads(one.text) for one in page.notifications] == json.loads(json.dumps(listed))
     assert [(one.number, one.user_id, one.type) for one in page.notifications] == [
         (row["id"], row["payment"]["user_id"], row["type"]) for row in listed

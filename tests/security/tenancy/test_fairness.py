@@ -14,12 +14,12 @@ import pytest
 import requests
 
 from app.core.token_bucket import TokenBucket
-from app.http.capacity import Bounds, Places
+from app.http.capacity import Bounds, Slots
 from app.http.problems import Refused
 from app.services.access.callers import Caller
 from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
-from app.sockets.rows import Rows
+from app.sockets.rows import LiveQueries
 from app.sockets.turns import Turns
 from app.web.rate_limits import HOLDERS_MAX, ClientRates, TenantRates, token_share, user_share
 from app.web.routes.payments import (
@@ -111,21 +111,21 @@ def test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others(house:
 
 
 def test_places_are_counted_by_token_user_key_and_tenant_and_given_back() -> None:
-    places, tenant, other = Places(Bounds(total=7, tenant=6, user=3, token=2, key=2)), uuid.uuid4(), uuid.uuid4()
+    slots, tenant, other = Slots(Bounds(total=7, tenant=6, user=3, token=2, key=2)), uuid.uuid4(), uuid.uuid4()
     ann, anns_phone, bob, eve = (holder(tenant, user_id) for user_id in ("ann", "ann", "bob", "eve"))
     key, other_key, stranger = holder(tenant), holder(tenant), holder(other, "ann")
-    assert [places.take(ann) for _ in range(3)] == [None, None, "token"]
-    assert [places.take(anns_phone) for _ in range(2)] == [None, "user"]
-    assert [places.take(key) for _ in range(3)] == [None, None, "key"]
-    assert [places.take(bob), places.take(eve), places.take(other_key)] == [None, "tenant", "tenant"]
+    assert [slots.acquire(ann) for _ in range(3)] == [None, None, "token"]
+    assert [slots.acquire(anns_phone) for _ in range(2)] == [None, "user"]
+    assert [slots.acquire(key) for _ in range(3)] == [None, None, "key"]
+    assert [slots.acquire(bob), slots.acquire(eve), slots.acquire(other_key)] == [None, "tenant", "tenant"]
     # Another user of the same name, at another tenant.
-    assert [places.take(stranger), places.take(stranger)] == [None, "total"]
-    places.give_back(ann)
-    assert [places.take(anns_phone), places.take(ann)] == [None, "user"]
+    assert [slots.acquire(stranger), slots.acquire(stranger)] == [None, "total"]
+    slots.release(ann)
+    assert [slots.acquire(anns_phone), slots.acquire(ann)] == [None, "user"]
     for one in (ann, anns_phone, anns_phone, bob, key, key, stranger):
-        places.give_back(one)
+        slots.release(one)
     # Nothing is left that would grow with every token that was ever seen.
-    assert places._taken == {}
+    assert slots._used == {}
 
 
 def holder(tenant_id: uuid.UUID, user_id: str | None = None) -> Caller:
@@ -241,7 +241,7 @@ def test_a_redis_that_is_away_costs_few_requests_their_time(house: Stack, monkey
 
 @pytest.mark.parametrize(("connections_max", "tenants_share"), [(800, 700), (11_500, 10_063)])
 def test_one_tenant_leaves_live_connections_to_the_others(connections_max: int, tenants_share: int) -> None:
-    hub = Hub(Rows(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
+    hub = Hub(LiveQueries(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
     tenant, other = uuid.uuid4(), uuid.uuid4()
     for number in range(tenants_share):
         token_id = uuid.UUID(int=number // PER_TOKEN_MAX)

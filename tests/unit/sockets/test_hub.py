@@ -9,7 +9,7 @@ import pytest
 from app.http.problems import Refused
 from app.services.access.callers import Caller
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
-from app.sockets.rows import Rows
+from app.sockets.rows import LiveQueries
 from app.sockets.turns import Turns
 from models import Database
 
@@ -18,7 +18,7 @@ TENANT, KEY = uuid.uuid4(), uuid.uuid4()
 
 def open_hub(connections_max: int) -> Hub:
     """Return a hub whose database nobody asks: places are counted in the process."""
-    return Hub(Rows(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
+    return Hub(LiveQueries(Database("postgresql://nobody@127.0.0.1:9/nothing"), Turns(1, 0.0)), connections_max)
 
 
 def user(name: str, token: int = 0) -> Caller:
