@@ -22,7 +22,7 @@ SILENCE_SECONDS = 5.0
 # Longer than the longest wait for a message, or each quiet period would look like a dead connection.
 READ_SECONDS = SILENCE_SECONDS + 3.0
 CONNECT_SECONDS = 2.0
-# Whoever listens also queries PostgreSQL every one or two seconds, so reconnecting is not urgent.
+# Users of a listener also query PostgreSQL every one or two seconds, so that reconnecting is not urgent.
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
 # Each silence ends with a ping, whose answer counts as a message: two silences without one mean a dead connection.

@@ -221,9 +221,10 @@ def test_requests_that_come_together_share_what_one_of_them_takes(house: Stack) 
 
     with ThreadPoolExecutor(100) as pool:
         assert list(pool.map(ask, range(100))) == [True] * 100
-    # All of it, and not much more within the second and the one before it.
+    # All of it, and not much more within the second and the one before it, and those that a busy machine takes.
+    started = time.monotonic()
     passed = sum(rates.may_pass(backend) for _ in range(3 * limit))
-    assert limit - 100 - limit // 20 <= passed <= 2 * limit
+    assert limit - 100 - limit // 20 <= passed <= limit * (2 + time.monotonic() - started)
 
 
 def test_a_redis_that_is_away_costs_few_requests_their_time(house: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
