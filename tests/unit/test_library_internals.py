@@ -67,7 +67,7 @@ def check_celery_events() -> None:
     from celery.worker.consumer.events import Events
     from kombu.asynchronous.hub import Hub
 
-    assert worker_process.EventsAside.requires == (f"{Events.__module__}:{Events.__name__}",)
+    assert worker_process.DelayedEvents.requires == (f"{Events.__module__}:{Events.__name__}",)
     # Set by the library's step, which runs before ours, and called for each buffered event.
     assert "on_send_buffered=c.on_send_event_buffered if c.hub else None" in source(Events.start)
     assert "self.on_send_buffered()" in source(EventDispatcher.send)
