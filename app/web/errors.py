@@ -33,10 +33,10 @@ def register_errors(app: Flask) -> None:
 
     @app.errorhandler(ValidationError)
     def answer_fields(error: ValidationError) -> Response:
-        return problem(422, "The request has errors.", _field_errors(error))
+        return problem(422, "The request has errors.", field_errors(error))
 
 
-def _field_errors(error: ValidationError) -> list[dict[str, str]]:
+def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """Return pydantic's errors as `{field, message}`, without what was sent."""
     return [
         {

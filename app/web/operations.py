@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, PUBLIC, READERS
 from app.web.schemas import keys, operators, payments, webhooks
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A query or header parameter as OpenAPI describes it."""
-
-    name: str
-    schema: dict[str, Any]
-    description: str
-    place: str = "query"
-    is_required: bool = False
+from app.web.schemas.parameters import (
+    DeadLettersQuery,
+    DecisionQuery,
+    DepositHeaders,
+    EntriesQuery,
+    EventsQuery,
+    NoQuery,
+    Parameters,
+    PaymentQuery,
+    PaymentsQuery,
+    RedriveQuery,
+    WebhookHeaders,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one route. `answers` maps a status to the model of its body; problems are added by their status."""
+    """One method of one route.
+
+    `answers` maps a status to the model of its body. The problems that follow from what a route takes are added to
+    `problems` in the document.
+    """
 
     method: str
     rule: str
@@ -32,16 +37,42 @@ class Operation:
     summary: str
     answers: dict[int, type[BaseModel] | None]
     problems: tuple[int, ...] = ()
+    query: type[Parameters] | None = None
+    headers: type[Parameters] | None = None
     body: type[BaseModel] | None = None
-    parameters: tuple[Parameter, ...] = field(default=())
-    tag: str = "Payments"
     body_is_optional: bool = False
+    tag: str = "Payments"
 
 
-LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Rows per page.")
-CURSOR = Parameter("cursor", {"type": "string", "maxLength": 200}, "The `next_cursor` of the page before.")
-_MOMENT = {"type": "string", "format": "date-time"}
-_WAIT = {"type": "integer", "minimum": 0, "maximum": 3600}
+def _decide(action: str, summary: str) -> Operation:
+    return Operation(
+        "POST",
+        f"/api/dead-letters/{{id}}/{action}",
+        DECIDERS,
+        summary,
+        {200: payments.DeadLetterDetail},
+        (409,),
+        query=DecisionQuery,
+        body=operators.ReasonRequest,
+        body_is_optional=True,
+        tag="Dead letters",
+    )
+
+
+def _webhook(path: str, summary: str, body: type[BaseModel] = webhooks.WebhookBody) -> Operation:
+    # Not read as declared: what a delivery must have depends on its provider's scheme of signing.
+    return Operation(
+        "POST",
+        path,
+        PUBLIC,
+        summary,
+        {200: webhooks.WebhookReceipt},
+        (400, 403, 404, 413, 415),
+        headers=WebhookHeaders,
+        body=body,
+        tag="Webhooks",
+    )
+
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -50,23 +81,8 @@ OPERATIONS: tuple[Operation, ...] = (
         DEPOSITORS,
         "Ask for a deposit",
         {201: payments.Payment, 202: payments.Payment},
-        (400, 415, 422),
-        payments.DepositRequest,
-        (
-            Parameter(
-                "Idempotency-Key",
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-                "Makes the request repeatable: the same key and body give the same payment, for ever.",
-                "header",
-                True,
-            ),
-            Parameter(
-                "Prefer",
-                {"type": "string", "pattern": "^wait=[0-9]{1,3}$", "examples": ["wait=10"]},
-                "`wait=N`: answer as soon as the redirect URL is there or the payment ended, within N seconds.",
-                "header",
-            ),
-        ),
+        headers=DepositHeaders,
+        body=payments.DepositRequest,
     ),
     Operation(
         "GET",
@@ -74,19 +90,7 @@ OPERATIONS: tuple[Operation, ...] = (
         READERS,
         "List payments, newest first",
         {200: payments.PaymentList},
-        (422,),
-        parameters=(
-            Parameter("user_id", {"type": "string", "pattern": payments.USER_ID_PATTERN}, "Of this user only."),
-            Parameter(
-                "status",
-                {"enum": ["pending", "processing", "completed", "failed", "cancelled"]},
-                "In this state only.",
-            ),
-            Parameter("created_after", _MOMENT, "Created after this time."),
-            Parameter("created_before", _MOMENT, "Created before this time."),
-            LIMIT,
-            CURSOR,
-        ),
+        query=PaymentsQuery,
     ),
     Operation(
         "GET",
@@ -94,16 +98,7 @@ OPERATIONS: tuple[Operation, ...] = (
         READERS,
         "Read a payment, waiting for a change where asked",
         {200: payments.Payment},
-        (404, 422),
-        parameters=(
-            Parameter("wait", _WAIT, "Wait up to this many seconds for a change; more than 10 counts as 10."),
-            Parameter(
-                "version",
-                {"type": "integer", "minimum": 1, "maximum": 2147483647},
-                "Answer when the version differs from this one; default: when no longer `pending`.",
-            ),
-            Parameter("until", {"enum": ["ended"]}, "`ended`: answer when the payment has ended."),
-        ),
+        query=PaymentQuery,
     ),
     Operation(
         "POST",
@@ -111,7 +106,7 @@ OPERATIONS: tuple[Operation, ...] = (
         DEPOSITORS,
         "Cancel a payment that has not ended",
         {200: payments.Payment},
-        (404, 409),
+        (409,),
     ),
     Operation(
         "GET",
@@ -119,7 +114,6 @@ OPERATIONS: tuple[Operation, ...] = (
         READERS,
         "What happened to a payment; for client tokens its states and the user's own entries",
         {200: payments.Timeline},
-        (404,),
     ),
     Operation(
         "GET", "/api/wallets/{user_id}", READERS, "A user's wallets", {200: payments.WalletList}, (404,), tag="Wallets"
@@ -130,12 +124,8 @@ OPERATIONS: tuple[Operation, ...] = (
         READERS,
         "A user's wallet entries, newest first",
         {200: payments.EntryList},
-        (404, 422),
-        parameters=(
-            Parameter("currency", {"type": "string", "pattern": "^[A-Z]{3}$"}, "In this currency only."),
-            LIMIT,
-            CURSOR,
-        ),
+        (404,),
+        query=EntriesQuery,
         tag="Wallets",
     ),
     Operation(
@@ -144,16 +134,7 @@ OPERATIONS: tuple[Operation, ...] = (
         READERS,
         "Notifications with a larger id",
         {200: payments.EventList},
-        (422,),
-        parameters=(
-            Parameter(
-                "after",
-                {"type": "integer", "minimum": 0, "maximum": 9223372036854775807, "default": 0},
-                "The last id that was seen; 0 is the start.",
-            ),
-            LIMIT,
-            CURSOR,
-        ),
+        query=EventsQuery,
         tag="Events",
     ),
     Operation(
@@ -162,8 +143,7 @@ OPERATIONS: tuple[Operation, ...] = (
         BACKENDS,
         "Make a token for a user's browser",
         {201: payments.ClientToken},
-        (400, 415, 422),
-        payments.ClientTokenRequest,
+        body=payments.ClientTokenRequest,
         tag="Access",
     ),
     Operation(
@@ -172,52 +152,19 @@ OPERATIONS: tuple[Operation, ...] = (
         ADMINS,
         "The tenant's secret keys, without their secrets",
         {200: keys.KeyList},
+        query=NoQuery,
         tag="Access",
     ),
     Operation(
         "POST", "/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: payments.Ticket}, tag="Access"
     ),
-)
-
-_DEAD_LETTER_FILTERS = (
-    Parameter("reason", {"type": "string", "pattern": "^[a-z_]{1,64}$"}, "With this reason only."),
-    Parameter("kind", {"enum": ["webhook", "provider_call", "reconciliation"]}, "Of this kind only."),
-    Parameter("provider_id", {"type": "string", "format": "uuid"}, "Of this provider only."),
-    Parameter("payment_id", {"type": "string", "format": "uuid"}, "Of this payment only."),
-    Parameter("older_than_seconds", {"type": "integer", "minimum": 0, "maximum": 315360000}, "At least this old only."),
-)
-_DRY_RUN = Parameter("dry_run", {"enum": ["true", "false"]}, "`true`: only say what it would do at this moment.")
-
-
-def _act(action: str, summary: str) -> Operation:
-    answers: dict[int, type[BaseModel] | None] = {200: payments.DeadLetterDetail}
-    rule = f"/api/dead-letters/{{id}}/{action}"
-    problems = (400, 404, 409, 413, 415, 422)
-    return Operation(
-        *("POST", rule, DECIDERS, summary, answers, problems, operators.ReasonRequest, (_DRY_RUN,)),
-        tag="Dead letters",
-        body_is_optional=True,
-    )
-
-
-OPERATIONS += (
     Operation(
         "GET",
         "/api/dead-letters",
         DECIDERS,
         "List dead letters, newest first",
         {200: payments.DeadLetterList},
-        (422,),
-        parameters=(
-            Parameter(
-                "state",
-                {"enum": ["open", "redriven", "accepted", "rejected", "superseded"], "default": "open"},
-                "In this state.",
-            ),
-            *_DEAD_LETTER_FILTERS,
-            LIMIT,
-            CURSOR,
-        ),
+        query=DeadLettersQuery,
         tag="Dead letters",
     ),
     Operation(
@@ -226,46 +173,22 @@ OPERATIONS += (
         DECIDERS,
         "Read a dead letter with its bytes and history",
         {200: payments.DeadLetterDetail},
-        (404,),
         tag="Dead letters",
     ),
-    _act("redrive", "Make its work due again; safe to do twice"),
-    _act("accept", "Credit the money in it"),
-    _act("reject", "Close it without a credit"),
+    _decide("redrive", "Make its work due again; safe to do twice"),
+    _decide("accept", "Credit the money in it"),
+    _decide("reject", "Close it without a credit"),
     Operation(
         "POST",
         "/api/dead-letters/redrive",
         DECIDERS,
         "Make the work of all open ones that fit due again",
         {200: payments.RedriveList},
-        (400, 413, 415, 422),
-        operators.ReasonRequest,
-        (*_DEAD_LETTER_FILTERS, LIMIT, _DRY_RUN),
-        tag="Dead letters",
+        query=RedriveQuery,
+        body=operators.ReasonRequest,
         body_is_optional=True,
+        tag="Dead letters",
     ),
-)
-
-_WEBHOOK_PROBLEMS = (400, 403, 404, 413, 415)
-# None of them is required of every delivery: a provider of another signing scheme sends that scheme's headers.
-_WEBHOOK_HEADERS = (
-    Parameter("webhook-id", {"type": "string", "pattern": "^[!-+\\--~]{1,255}$"}, "Unique per event.", "header"),
-    Parameter("webhook-timestamp", {"type": "string", "pattern": "^[0-9]{1,12}$"}, "Unix seconds.", "header"),
-    Parameter(
-        "webhook-signature",
-        {"type": "string", "maxLength": 4096},
-        "Standard Webhooks, `v1,...`; these three are required where the provider's scheme is `standard`.",
-        "header",
-    ),
-)
-
-
-def _webhook(path: str, summary: str, body: type[BaseModel] = webhooks.WebhookBody) -> Operation:
-    answers: dict[int, type[BaseModel] | None] = {200: webhooks.WebhookReceipt}
-    return Operation("POST", path, PUBLIC, summary, answers, _WEBHOOK_PROBLEMS, body, _WEBHOOK_HEADERS, tag="Webhooks")
-
-
-OPERATIONS += (
     _webhook("/webhooks/payment-success", "A provider says that money arrived"),
     _webhook("/webhooks/payment-failed", "A provider says that a payment failed or was cancelled"),
     _webhook("/webhooks/payment-callback", "A provider says how a payment went"),

@@ -1,34 +1,75 @@
-"""Reads what requests carry: strict JSON bodies, bounded numbers, times, ids and cursors."""
+"""Reads requests as the table of routes declares them, and hands the validated objects to the handlers."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import datetime
+import functools
 import re
+import typing
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import request
-from pydantic import BaseModel
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, ValidationError
 
 from app.core.errors import RequestRejected
 from app.core.strict_json import loads
+from app.web.errors import field_errors
+from app.web.operations import BY_ROUTE, Operation
+from app.web.schemas.parameters import Parameters
 
-PAGE_ROWS_DEFAULT = 20
-PAGE_ROWS_MAX = 100
 # A deposit with fifty full metadata pairs and two long URLs has some 325 KB where each character is an escaped pair of
 # surrogates (12 bytes).
 API_BODY_BYTES_MAX = 384 * 1024
-BIGINT_MAX = 2**63 - 1
-
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
-)
 
 Body = TypeVar("Body", bound=BaseModel)
-Value = TypeVar("Value")
+Values = TypeVar("Values", bound=Parameters)
+Handler = Callable[..., ResponseReturnValue]
+
+
+def handles(blueprint: Blueprint, method: str, rule: str) -> Callable[[Handler], Handler]:
+    """Register a handler of a route in the table.
+
+    It is called with what the table declares for the route, validated: `query`, `headers` and `body`; and with what is
+    in the path, `id` as a UUID. Raise RuntimeError where the handler is annotated with other models than the table's.
+    """
+    operation = BY_ROUTE[method, rule]
+    declared = {"query": operation.query, "headers": operation.headers, "body": operation.body}
+
+    def register(handler: Handler) -> Handler:
+        annotated = typing.get_type_hints(handler)
+        if any(annotated.get(name) is not model for name, model in declared.items()):
+            raise RuntimeError(f"{method} {rule}: the handler takes other models than the table of routes declares")
+
+        @functools.wraps(handler)
+        def view(**path: str) -> ResponseReturnValue:
+            return handler(**_read_path(path), **_read_declared(operation))
+
+        blueprint.add_url_rule(re.sub(r"{(\w+)}", _write_converter, rule), view_func=view, methods=[method])
+        return view
+
+    return register
+
+
+def _write_converter(match: re.Match[str]) -> str:
+    """Return a parameter of the path as Flask's router spells it."""
+    return "<object:id>" if match[1] == "id" else f"<{match[1]}>"
+
+
+def _read_path(path: dict[str, str]) -> dict[str, Any]:
+    return {name: _read_path_id(value) if name == "id" else value for name, value in path.items()}
+
+
+def _read_declared(operation: Operation) -> dict[str, BaseModel]:
+    read: dict[str, BaseModel] = {}
+    if operation.query is not None:
+        read["query"] = read_query(operation.query)
+    if operation.headers is not None:
+        read["headers"] = read_headers(operation.headers)
+    if operation.body is not None:
+        read["body"] = (read_optional_body if operation.body_is_optional else read_body)(operation.body)
+    return read
 
 
 def field_error(field: str, message: str, status: int = 422) -> RequestRejected:
@@ -36,10 +77,31 @@ def field_error(field: str, message: str, status: int = 422) -> RequestRejected:
     return RequestRejected(status, "The request has errors.", [{"field": field, "message": message}])
 
 
+def read_query(model: type[Values]) -> Values:
+    """Return the query. Raise RequestRejected (422), also for a parameter that the route does not take."""
+    for name in request.args:
+        # A misspelt filter must not widen a list.
+        if name not in model.model_fields:
+            raise field_error(name, "is not a parameter of this route")
+    return _validate_first(model, request.args.to_dict(flat=False), 422)
+
+
+def read_headers(model: type[Values]) -> Values:
+    """Return the headers; one that is missing counts as empty. Raise RequestRejected (400)."""
+    names = [str(field.alias) for field in model.model_fields.values()]
+    return _validate_first(model, {name: [request.headers.get(name, "")] for name in names}, 400)
+
+
+def _validate_first(model: type[Values], values: dict[str, list[str]], status: int) -> Values:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestRejected(status, "The request has errors.", field_errors(error)[:1]) from None
+
+
 def read_body(model: type[Body]) -> Body:
     """Return the JSON body as `model`. Raise JsonError (400), RequestRejected (413, 415), ValidationError (422)."""
-    if request.mimetype != "application/json":
-        raise RequestRejected(415, "The body must be application/json.")
+    _check_media_type()
     return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))
 
 
@@ -48,9 +110,13 @@ def read_optional_body(model: type[Body]) -> Body:
     raw = read_bounded(API_BODY_BYTES_MAX)
     if not raw:
         return model()
+    _check_media_type()
+    return model.model_validate(loads(raw))
+
+
+def _check_media_type() -> None:
     if request.mimetype != "application/json":
         raise RequestRejected(415, "The body must be application/json.")
-    return model.model_validate(loads(raw))
 
 
 def read_bounded(bytes_max: int) -> bytes:
@@ -62,116 +128,9 @@ def read_bounded(bytes_max: int) -> bytes:
     return raw
 
 
-def read_integer(name: str, minimum: int, maximum: int, default: int | None = None) -> int | None:
-    """Return a whole-number query parameter. Raise RequestRejected naming it."""
-    raw = _single(name)
-    if raw is None:
-        return default
-    if not raw.isascii() or not raw.isdigit() or len(raw) > 19 or not minimum <= int(raw) <= maximum:
-        raise field_error(name, f"must be a whole number from {minimum} to {maximum}")
-    return int(raw)
-
-
-def read_limit() -> int:
-    """Return the page size."""
-    return read_integer("limit", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT) or PAGE_ROWS_DEFAULT
-
-
-def read_choice(name: str, choices: tuple[str, ...]) -> str | None:
-    """Return a query parameter that is one of `choices`."""
-    raw = _single(name)
-    if raw is not None and raw not in choices:
-        raise field_error(name, f"must be one of {', '.join(choices)}")
-    return raw
-
-
-def read_matching(name: str, pattern: re.Pattern[str], message: str) -> str | None:
-    """Return a query parameter that `pattern` matches as a whole."""
-    raw = _single(name)
-    if raw is not None and not pattern.fullmatch(raw):
-        raise field_error(name, message)
-    return raw
-
-
-def read_time(name: str) -> datetime.datetime | None:
-    """Return an RFC 3339 query parameter."""
-    raw = _single(name)
-    if raw is None:
-        return None
-    try:
-        if not _TIME.fullmatch(raw):
-            raise ValueError
-        return datetime.datetime.fromisoformat(raw.upper()).astimezone(datetime.UTC)
-    except (ValueError, OverflowError):
-        raise field_error(name, "must be an RFC 3339 time such as 2026-01-31T12:00:00Z") from None
-
-
-def read_path_id(value: str) -> uuid.UUID:
-    """Return an id from the path; what is no id is an object that does not exist."""
+def _read_path_id(value: str) -> uuid.UUID:
+    """Return an id from the path; any other text names an object that does not exist."""
     try:
         return uuid.UUID(value)
     except ValueError:
         raise RequestRejected(404, "There is no such object.") from None
-
-
-def _single(name: str) -> str | None:
-    values = request.args.getlist(name)
-    if len(values) > 1:
-        raise field_error(name, "is given twice")
-    return values[0] if values else None
-
-
-def read_known(*names: str) -> None:
-    """Raise RequestRejected for a query parameter that the route does not take: a typo must not widen a list."""
-    for name in request.args:
-        if name not in names:
-            raise field_error(name, "is not a parameter of this route")
-
-
-def write_cursor(at: datetime.datetime, row_id: uuid.UUID) -> str:
-    """Return the opaque place of a row in a list that is sorted by time and id."""
-    raw = f"{at.astimezone(datetime.UTC).isoformat()} {row_id}".encode()
-    return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
-
-
-def read_cursor() -> tuple[datetime.datetime, uuid.UUID] | None:
-    """Return the place that `cursor` names."""
-
-    def decode(raw: str) -> tuple[datetime.datetime, uuid.UUID]:
-        at, _, row_id = base64.b64decode(raw + "=" * (-len(raw) % 4), b"-_", validate=True).decode().partition(" ")
-        moment = datetime.datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError
-        return moment.astimezone(datetime.UTC), uuid.UUID(row_id)
-
-    return _decoded_cursor(decode)
-
-
-def read_number_cursor() -> int | None:
-    """Return the number that `cursor` names, where a list is sorted by number."""
-
-    def decode(raw: str) -> int:
-        if not raw.isascii() or not raw.isdigit() or int(raw) > BIGINT_MAX:
-            raise ValueError
-        return int(raw)
-
-    return _decoded_cursor(decode)
-
-
-def _decoded_cursor(decode: Callable[[str], Value]) -> Value | None:
-    raw = _single("cursor")
-    if raw is None:
-        return None
-    try:
-        if len(raw) > 200:
-            raise ValueError
-        return decode(raw)
-    except (ValueError, OverflowError, binascii.Error):
-        raise field_error("cursor", "is not a next_cursor of this list") from None
-
-
-def page(rows: list[Any], limit: int, cursor: Callable[[Any], str]) -> tuple[list[Any], str | None]:
-    """Cut `rows`, of which one more than `limit` was asked for; return them and the cursor of the next page."""
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], cursor(rows[limit - 1])

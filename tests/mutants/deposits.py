@@ -65,9 +65,9 @@ DEPOSITS = (
     ),
     Mutant(
         "an Idempotency-Key of another form",
-        "app/web/routes/payments.py",
-        "if not _IDEMPOTENCY_KEY.fullmatch(key):",
-        "if not key:",
+        "app/web/schemas/parameters.py",
+        'matching("^[ -~]+$", "is required: 1 to 255 printable ASCII characters", length_max=255)',
+        'matching("(?s)^.+$", "is required: 1 to 255 printable ASCII characters")',
         (API,),
     ),
     Mutant(
@@ -135,8 +135,7 @@ DEPOSITS = (
     Mutant(
         "a body that is not application/json",
         "app/web/parsing.py",
-        """    if request.mimetype != "application/json":
-        raise RequestRejected(415, "The body must be application/json.")
+        """    _check_media_type()
     return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))""",
         "    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))",
         (API,),
@@ -144,7 +143,7 @@ DEPOSITS = (
     Mutant(
         "a query parameter that the route does not take",
         "app/web/parsing.py",
-        "if name not in names:",
+        "if name not in model.model_fields:",
         "if not name:",
         ("integration/web/test_api_reading.py",),
     ),

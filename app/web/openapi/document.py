@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from app.web.operations import OPERATIONS, Operation, Parameter
+from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
 from app.web.schemas import payments
+from app.web.schemas.parameters import Parameters
 
 _TITLES = {
     400: "The request cannot be read",
@@ -83,14 +85,13 @@ def _describe(operation: Operation) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": _PATH_SCHEMAS[name]}
             for name in re.findall(r"{(\w+)}", operation.rule)
         ]
-        + [_parameter(parameter) for parameter in operation.parameters],
+        + [*_list_parameters(operation.query, "query"), *_list_parameters(operation.headers, "header")],
         "responses": {str(status): _answer(status, model) for status, model in operation.answers.items()},
     }
-    problems = {*operation.problems, 503}
     if operation.roles is not PUBLIC:
         described["security"] = [{"secret-key-or-client-token": []}]
         described["description"] = f"Roles: {', '.join(sorted(operation.roles))}."
-        problems |= {401, 403, 429}
+    problems = _find_problems(operation)
     for status in sorted(problems - operation.answers.keys()):
         described["responses"][str(status)] = {
             "description": _TITLES[status],
@@ -105,14 +106,32 @@ def _describe(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "in": parameter.place,
-        "required": parameter.is_required,
-        "description": parameter.description,
-        "schema": parameter.schema,
-    }
+def _find_problems(operation: Operation) -> set[int]:
+    """Return the statuses of problems: those of the operation, and those that follow from what it takes."""
+    problems = {*operation.problems, 503}
+    if operation.roles is PUBLIC:
+        return problems
+    return problems.union(
+        (401, 403, 429),
+        (404,) if "{id}" in operation.rule else (),
+        (422,) if operation.query else (),
+        (400,) if operation.headers else (),
+        (400, 413, 415, 422) if operation.body else (),
+    )
+
+
+def _list_parameters(model: type[Parameters] | None, location: str) -> Iterator[dict[str, Any]]:
+    schema = {} if model is None else model.model_json_schema()
+    _forget_null_defaults(schema)
+    for name, field in schema.get("properties", {}).items():
+        del field["title"]
+        yield {
+            "name": name,
+            "in": location,
+            "required": name in schema.get("required", ()),
+            "description": field.pop("description"),
+            "schema": field,
+        }
 
 
 def _answer(status: int, model: type | None) -> dict[str, Any]:

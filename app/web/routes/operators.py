@@ -3,101 +3,68 @@
 from __future__ import annotations
 
 import datetime
-import re
 import uuid
 
 from flask import Blueprint, Response, jsonify
 
-from app.core.errors import RequestRejected
 from app.runtime.runtime import runtime
 from app.services.operators import dead_letters, redrive, resolve
 from app.services.operators.dead_letters import DeadLetterFilters
-from app.services.records.dead_letters import KINDS, STATES
+from app.web.cursors import cut_page, write_cursor
 from app.web.gate import caller
-from app.web.parsing import (
-    field_error,
-    page,
-    read_choice,
-    read_cursor,
-    read_integer,
-    read_known,
-    read_limit,
-    read_matching,
-    read_optional_body,
-    read_path_id,
-    write_cursor,
-)
+from app.web.parsing import handles
 from app.web.schemas.operators import ReasonRequest
+from app.web.schemas.parameters import DeadLettersQuery, DecisionQuery, RedriveQuery
 
 blueprint = Blueprint("operators", __name__)
 
-_REASON = re.compile(r"[a-z_]{1,64}", re.ASCII)
-_AGE_SECONDS_MAX = 10 * 365 * 86_400
-_FILTERS = ("reason", "kind", "provider_id", "payment_id", "older_than_seconds")
 
-
-@blueprint.get("/api/dead-letters")
-def list_dead_letters() -> Response:
+@handles(blueprint, "GET", "/api/dead-letters")
+def list_dead_letters(query: DeadLettersQuery) -> Response:
     """List dead letters, newest first; open ones unless another state is asked for."""
-    read_known("state", "limit", "cursor", *_FILTERS)
-    limit = read_limit()
-    filters = _read_filters(read_choice("state", STATES) or "open")
-    rows = dead_letters.list_dead_letters(runtime().database, filters, limit + 1)
-    rows, next_cursor = page(
-        rows, limit, lambda row: write_cursor(datetime.datetime.fromisoformat(row["created_at"]), uuid.UUID(row["id"]))
+    filters = _write_filters(query, query.state, query.cursor)
+    rows = dead_letters.list_dead_letters(runtime().database, filters, query.limit + 1)
+    rows, next_cursor = cut_page(
+        rows,
+        query.limit,
+        lambda row: write_cursor(datetime.datetime.fromisoformat(row["created_at"]), uuid.UUID(row["id"])),
     )
     return jsonify({"data": rows, "next_cursor": next_cursor})
 
 
-@blueprint.get("/api/dead-letters/<object:id>")
-def read_dead_letter(id: str) -> Response:
+@handles(blueprint, "GET", "/api/dead-letters/{id}")
+def read_dead_letter(id: uuid.UUID) -> Response:
     """Read a dead letter with its bytes, headers and history."""
-    return _answer(read_path_id(id))
+    return _answer(id)
 
 
-@blueprint.post("/api/dead-letters/<object:id>/redrive")
-def redrive_one(id: str) -> Response:
+@handles(blueprint, "POST", "/api/dead-letters/{id}/redrive")
+def redrive_one(id: uuid.UUID, query: DecisionQuery, body: ReasonRequest) -> Response:
     """Make the work of a dead letter due again."""
-    dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
-    effect = redrive.redrive(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
-    return _answer(dead_letter_id, effect.effect)
+    effect = redrive.redrive(runtime(), caller().tenant_id, id, caller().actor, query.dry_run, body.reason)
+    return _answer(id, effect.effect)
 
 
-@blueprint.post("/api/dead-letters/<object:id>/accept")
-def accept(id: str) -> Response:
+@handles(blueprint, "POST", "/api/dead-letters/{id}/accept")
+def accept(id: uuid.UUID, query: DecisionQuery, body: ReasonRequest) -> Response:
     """Credit the money in a dead letter."""
-    dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
-    effect = resolve.accept(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
-    return _answer(dead_letter_id, effect)
+    return _answer(id, resolve.accept(runtime(), caller().tenant_id, id, caller().actor, query.dry_run, body.reason))
 
 
-@blueprint.post("/api/dead-letters/<object:id>/reject")
-def reject(id: str) -> Response:
+@handles(blueprint, "POST", "/api/dead-letters/{id}/reject")
+def reject(id: uuid.UUID, query: DecisionQuery, body: ReasonRequest) -> Response:
     """Close a dead letter without a credit."""
-    dead_letter_id, is_dry_run, reason = read_path_id(id), _is_dry_run(), _read_reason()
-    effect = resolve.reject(runtime(), caller().tenant_id, dead_letter_id, caller().actor, is_dry_run, reason)
-    return _answer(dead_letter_id, effect)
+    return _answer(id, resolve.reject(runtime(), caller().tenant_id, id, caller().actor, query.dry_run, body.reason))
 
 
-@blueprint.post("/api/dead-letters/redrive")
-def redrive_many() -> Response:
+@handles(blueprint, "POST", "/api/dead-letters/redrive")
+def redrive_many(query: RedriveQuery, body: ReasonRequest) -> Response:
     """Make the work of all open dead letters that fit due again, up to `limit` of them."""
-    read_known("dry_run", "limit", *_FILTERS)
-    limit, is_dry_run = read_limit(), read_choice("dry_run", ("true", "false")) == "true"
-    filters, reason = _read_filters("open"), _read_reason()
+    filters = _write_filters(query)
     count = dead_letters.count_dead_letters(runtime().database, filters)
-    effects = redrive.redrive_many(runtime(), filters, limit, caller().actor, is_dry_run, reason)
+    effects = redrive.redrive_many(runtime(), filters, query.limit, caller().actor, query.dry_run, body.reason)
     rows = [{"id": str(one.dead_letter_id), "redriven": one.is_redriven, "effect": one.effect} for one in effects]
-    return jsonify({"count": count, "dry_run": is_dry_run, "data": rows})
-
-
-def _is_dry_run() -> bool:
-    read_known("dry_run")
-    return read_choice("dry_run", ("true", "false")) == "true"
-
-
-def _read_reason() -> str | None:
-    return read_optional_body(ReasonRequest).reason
+    return jsonify({"count": count, "dry_run": query.dry_run, "data": rows})
 
 
 def _answer(dead_letter_id: uuid.UUID, effect: str | None = None) -> Response:
@@ -105,22 +72,18 @@ def _answer(dead_letter_id: uuid.UUID, effect: str | None = None) -> Response:
     return jsonify(found if effect is None else {**found, "effect": effect})
 
 
-def _read_filters(state: str) -> DeadLetterFilters:
+def _write_filters(
+    query: DeadLettersQuery | RedriveQuery,
+    state: str = "open",
+    before: tuple[datetime.datetime, uuid.UUID] | None = None,
+) -> DeadLetterFilters:
     return DeadLetterFilters(
         tenant_id=caller().tenant_id,
         state=state,
-        reason=read_matching("reason", _REASON, "must be a reason such as underpaid"),
-        kind=read_choice("kind", KINDS),
-        provider_id=_read_id("provider_id"),
-        payment_id=_read_id("payment_id"),
-        older_than_seconds=read_integer("older_than_seconds", 0, _AGE_SECONDS_MAX),
-        before=read_cursor(),
+        reason=query.reason,
+        kind=query.kind,
+        provider_id=query.provider_id,
+        payment_id=query.payment_id,
+        older_than_seconds=query.older_than_seconds,
+        before=before,
     )
-
-
-def _read_id(name: str) -> uuid.UUID | None:
-    raw = read_matching(name, re.compile(r"[0-9a-fA-F-]{32,36}", re.ASCII), "must be a UUID")
-    try:
-        return None if raw is None else read_path_id(raw)
-    except RequestRejected:
-        raise field_error(name, "must be a UUID") from None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 import uuid
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
@@ -16,27 +15,15 @@ from app.core.payment import Payment, Status, present_payment
 from app.http import draining
 from app.http.capacity import Bounds
 from app.runtime.runtime import runtime
-from app.services.access.callers import USER_ID
 from app.services.payments import deposits, queries, timeline
 from app.services.payments.deposits import Creation, Deposit
 from app.services.payments.queries import Filters
 from app.web.card_numbers import card_errors
+from app.web.cursors import cut_page, write_cursor
 from app.web.gate import caller
 from app.web.long_poll import WAIT_SECONDS_MAX, Waiters
-from app.web.parsing import (
-    field_error,
-    page,
-    read_body,
-    read_choice,
-    read_cursor,
-    read_integer,
-    read_known,
-    read_limit,
-    read_matching,
-    read_path_id,
-    read_time,
-    write_cursor,
-)
+from app.web.parsing import field_error, handles
+from app.web.schemas.parameters import DepositHeaders, PaymentQuery, PaymentsQuery
 from app.web.schemas.payments import DepositRequest
 
 blueprint = Blueprint("payments", __name__)
@@ -52,10 +39,6 @@ WAITING_PER_USER_MAX = 10
 WAITING_PER_TOKEN_MAX = 5
 # A backend leaves a quarter of its tenant's places to the tenant's other keys and to its users.
 WAITING_PER_KEY_MAX = 75
-
-_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
-# Longer waits count as the longest; the bound is far below the number of digits that int() refuses.
-_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,100})\"?\s*(?:$|[,;])", re.ASCII | re.IGNORECASE)
 
 
 @functools.cache
@@ -73,19 +56,14 @@ def waiters() -> Waiters:
     return made
 
 
-@blueprint.post("/api/payments/deposit")
-def create_deposit() -> Response:
+@handles(blueprint, "POST", "/api/payments/deposit")
+def create_deposit(headers: DepositHeaders, body: DepositRequest) -> Response:
     """Make a deposit, or find the one that this idempotency key made."""
-    key = request.headers.get("Idempotency-Key", "")
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise field_error("Idempotency-Key", "is required: 1 to 255 printable ASCII characters", status=400)
-    body = read_body(DepositRequest)
-    deposit = _check_deposit(key, body)
+    deposit = _check_deposit(headers.idempotency_key, body)
     creation = _find_refused(body, deposit) or deposits.create_deposit(runtime(), caller(), deposit)
-    seconds = _prefer_wait()
-    if seconds is None:
+    if headers.wait_seconds is None:
         return _answer(creation, creation.payment, 202)
-    payment = creation.payment
+    payment, seconds = creation.payment, min(headers.wait_seconds, WAIT_SECONDS_MAX)
     if not _is_decided(payment):
         read = functools.partial(queries.get_payment, runtime().database, caller(), payment.id)
         payment = waiters().wait(payment, read, _is_decided, seconds, caller())
@@ -134,11 +112,6 @@ def _check_deposit(key: str, body: DepositRequest) -> Deposit:
     )
 
 
-def _prefer_wait() -> int | None:
-    match = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
-    return min(int(match.group(1)), WAIT_SECONDS_MAX) if match else None
-
-
 def _has_redirect_or_ended(payment: Payment) -> bool:
     return payment.redirect_url is not None or not payment.is_open
 
@@ -157,53 +130,46 @@ def _answer(creation: Creation, payment: Payment, status: int) -> Response:
     return response
 
 
-@blueprint.get("/api/payments")
-def list_payments() -> Response:
+@handles(blueprint, "GET", "/api/payments")
+def list_payments(query: PaymentsQuery) -> Response:
     """List payments, newest first."""
-    read_known("user_id", "status", "created_after", "created_before", "limit", "cursor")
-    limit = read_limit()
-    filters = Filters(
-        user_id=read_matching("user_id", USER_ID, "must be 1-128 of [A-Za-z0-9_.:@-]"),
-        status=read_choice("status", tuple(Status)),
-        created_after=read_time("created_after"),
-        created_before=read_time("created_before"),
-        before=read_cursor(),
-    )
-    if caller().user_id is not None and filters.user_id not in (None, caller().user_id):
+    if caller().user_id is not None and query.user_id not in (None, caller().user_id):
         return jsonify({"data": [], "next_cursor": None})
-    rows = queries.list_payments(runtime().database, caller(), filters, limit + 1)
-    rows, next_cursor = page(rows, limit, lambda payment: write_cursor(payment.created_at, payment.id))
+    filters = Filters(
+        user_id=query.user_id,
+        status=query.status,
+        created_after=query.created_after,
+        created_before=query.created_before,
+        before=query.cursor,
+    )
+    rows = queries.list_payments(runtime().database, caller(), filters, query.limit + 1)
+    rows, next_cursor = cut_page(rows, query.limit, lambda payment: write_cursor(payment.created_at, payment.id))
     return jsonify({"data": [present_payment(payment) for payment in rows], "next_cursor": next_cursor})
 
 
-@blueprint.get("/api/payments/<object:id>")
-def get_payment(id: str) -> Response:  # the name in the path of the contract
+@handles(blueprint, "GET", "/api/payments/{id}")
+def get_payment(id: uuid.UUID, query: PaymentQuery) -> Response:  # the name in the path of the contract
     """Read a payment; with `wait` as soon as it has changed."""
-    read_known("wait", "version", "until")
-    payment_id = read_path_id(id)
-    seconds = read_integer("wait", 0, 3600, 0) or 0
-    version = read_integer("version", 1, 2**31 - 1)
-    until = read_choice("until", ("ended",))
 
     def is_done(payment: Payment) -> bool:
-        if until == "ended":
+        if query.until == "ended":
             return not payment.is_open
-        return payment.status is not Status.PENDING if version is None else payment.version != version
+        return payment.status is not Status.PENDING if query.version is None else payment.version != query.version
 
-    read = functools.partial(queries.get_payment, runtime().database, caller(), payment_id)
-    seconds = min(seconds, WAIT_SECONDS_MAX)
+    read = functools.partial(queries.get_payment, runtime().database, caller(), id)
+    seconds = min(query.wait, WAIT_SECONDS_MAX)
     return jsonify(present_payment(waiters().wait(read(), read, is_done, seconds, caller())))
 
 
-@blueprint.post("/api/payments/<object:id>/cancel")
-def cancel_payment(id: str) -> Response:  # the name in the path of the contract
+@handles(blueprint, "POST", "/api/payments/{id}/cancel")
+def cancel_payment(id: uuid.UUID) -> Response:  # the name in the path of the contract
     """Cancel a payment that has not ended."""
-    return jsonify(present_payment(queries.cancel_payment(runtime(), caller(), read_path_id(id))))
+    return jsonify(present_payment(queries.cancel_payment(runtime(), caller(), id)))
 
 
-@blueprint.get("/api/payments/<object:id>/timeline")
-def read_timeline(id: str) -> Response:  # the name in the path of the contract
+@handles(blueprint, "GET", "/api/payments/{id}/timeline")
+def read_timeline(id: uuid.UUID) -> Response:  # the name in the path of the contract
     """List what happened to a payment, in order: everything, or for a client token its own states and entries."""
     who = caller()
-    payment = queries.get_payment(runtime().database, who, read_path_id(id))
+    payment = queries.get_payment(runtime().database, who, id)
     return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)})
