@@ -215,6 +215,6 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 # Pages and files; they are not part of the API and not in its document.
-PAGES = frozenset({"/", "/docs", "/demo", "/demo/token", "/static/{filename}", "/ws", "/api/stream"})
+PAGES = frozenset({"/", "/docs", "/docs/reference", "/demo", "/demo/token", "/static/{filename}", "/ws", "/api/stream"})
 
 BY_ROUTE: dict[tuple[str, str], Operation] = {(item.method, item.rule): item for item in OPERATIONS}

@@ -208,5 +208,10 @@ def test_the_reference_is_readable(watched: WatchedPage, stack: SupervisedStack)
     expect(watched.page.get_by_role("heading", name="API reference")).to_be_visible()
     expect(watched.page.get_by_role("heading", name="/api/payments/deposit")).to_be_visible()
     check_widths(watched)
+    watched.page.goto(f"{stack.run['web']}/docs/reference")
+    # Redoc's own text, made of the document: it ran under the content security policy without a complaint.
+    expect(watched.page.get_by_role("heading", name="Ask for a deposit")).to_be_visible()
+    expect(watched.page.get_by_text("Idempotency-Key").first).to_be_visible()
+    watched.assert_fits()
     # Every asset is Sluice's own.
     assert hosts == {stack.run["web"].removeprefix("http://")}

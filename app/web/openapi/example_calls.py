@@ -1,4 +1,4 @@
-"""The example calls of the reference: shell commands that run as they are pasted, given SLUICE_KEY."""
+"""The example calls of the page /docs: shell commands that run as they are pasted once SLUICE_KEY is set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# A key of its own each time: a repeated one would give the first payment again, which may have ended.
+# A new key each time: a repeated one would return the first payment again, which may have ended.
 _NEW_KEY = "$(date +%s%N)"
 _PAYMENT = (
     "PAYMENT_ID=$(curl -s -X POST '{base}/api/payments/deposit' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
@@ -27,11 +27,11 @@ _DEAD_LETTER = (
 
 
 @dataclass(frozen=True)
-class Call:
-    """What an example needs beside the document: lines that run before it, and values of parameters.
+class ExampleCall:
+    """What an example needs beyond the document: lines that run before it, and values of parameters.
 
-    `{base}` in `before` is the base URL. Values and the credential may hold variables and commands of the shell. `body`
-    has members that differ from the schema's own example.
+    `{base}` in `before` is the base URL. Values and the credential may hold shell variables and commands. `body` has
+    members that differ from the schema's own examples.
     """
 
     before: str = ""
@@ -40,27 +40,27 @@ class Call:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-_OF_PAYMENT = Call(_PAYMENT, {"id": "$PAYMENT_ID"})
-_OF_DEAD_LETTER = Call(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID"})
-# Whoever pastes an example only sees what it would do.
-_DRY_RUN = Call(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID", "dry_run": "true"})
+_OF_PAYMENT = ExampleCall(_PAYMENT, {"id": "$PAYMENT_ID"})
+_OF_DEAD_LETTER = ExampleCall(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID"})
+# A pasted example must not decide about money: it only reports what it would do.
+_DRY_RUN = ExampleCall(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID", "dry_run": "true"})
 
-CALLS: Mapping[tuple[str, str], Call] = {
-    ("POST", "/api/payments/deposit"): Call(values={"Idempotency-Key": _NEW_KEY}),
+CALLS: Mapping[tuple[str, str], ExampleCall] = {
+    ("POST", "/api/payments/deposit"): ExampleCall(values={"Idempotency-Key": _NEW_KEY}),
     ("GET", "/api/payments/{id}"): _OF_PAYMENT,
     ("POST", "/api/payments/{id}/cancel"): _OF_PAYMENT,
     ("GET", "/api/payments/{id}/timeline"): _OF_PAYMENT,
-    ("POST", "/api/tickets"): Call(_OF_CLIENT, credential="$CLIENT_TOKEN"),
+    ("POST", "/api/tickets"): ExampleCall(_OF_CLIENT, credential="$CLIENT_TOKEN"),
     ("GET", "/api/dead-letters/{id}"): _OF_DEAD_LETTER,
     ("POST", "/api/dead-letters/{id}/redrive"): _DRY_RUN,
     ("POST", "/api/dead-letters/{id}/accept"): _DRY_RUN,
     ("POST", "/api/dead-letters/{id}/reject"): _DRY_RUN,
-    ("POST", "/api/dead-letters/redrive"): Call(values={"dry_run": "true"}),
-    ("POST", "/webhooks/payment-failed"): Call(
+    ("POST", "/api/dead-letters/redrive"): ExampleCall(values={"dry_run": "true"}),
+    ("POST", "/webhooks/payment-failed"): ExampleCall(
         body={"event_type": "payment.failed", "status": "failed", "error_message": "The card was declined."}
     ),
 }
-# Signed with a secret that only the provider has: shown as the message that is sent.
+# Signed with a secret that only the provider has: shown as the request that is sent.
 SIGNED_PREFIX = "/webhooks/"
 _SIGNATURE = (
     "webhook-id: msg_2Lh9KRb0pzN4LePd3XiA4v12Axj",
@@ -69,19 +69,22 @@ _SIGNATURE = (
 )
 
 
-def write_curl(call: Call, method: str, base_url: str, path: str, headers: Iterable[str], body: Any = None) -> str:
-    """Write a shell command: what is required only, every word quoted; double quotes where the shell fills in."""
-    words = [f"curl {'' if method == 'get' else f'-X {method.upper()} '}{_quote(base_url + path)}"]
+def write_curl(
+    call: ExampleCall, method: str, base_url: str, path: str, headers: Iterable[str], body: Any = None
+) -> str:
+    """Return a shell command with every word quoted, in double quotes where the shell fills in a variable."""
+    words = [f"curl {'' if method == 'GET' else f'-X {method} '}{_quote(base_url + path)}"]
     words += [f"-H {_quote(line)}" for line in headers]
     if body is not None:
+        words.append("-H 'Content-Type: application/json'")
         words.append(f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}")
     before = call.before.format(base=base_url) + "\n" if call.before else ""
     return before + " \\\n  ".join(words)
 
 
 def write_message(method: str, path: str, body: Any) -> str:
-    """Write a signed request as it goes over the wire."""
-    head = (f"{method.upper()} {path} HTTP/1.1", "Content-Type: application/json", *_SIGNATURE)
+    """Return a signed request as it is sent."""
+    head = (f"{method} {path} HTTP/1.1", "Content-Type: application/json", *_SIGNATURE)
     return "\n".join((*head, "", json.dumps(body, ensure_ascii=False)))
 
 

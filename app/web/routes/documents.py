@@ -1,6 +1,8 @@
-"""The readable API reference, and what the files of the client module need to be used from other sites."""
+"""The API reference for people, and the headers that let other sites use the client module."""
 
 from __future__ import annotations
+
+import json
 
 from flask import Blueprint, Response, make_response, render_template, request
 from markupsafe import Markup, escape
@@ -8,39 +10,61 @@ from markupsafe import Markup, escape
 from app.runtime.runtime import runtime
 from app.web.openapi.document import document
 from app.web.openapi.example_calls import CALLS
-from app.web.openapi.reference import list_operations, list_schemas
+from app.web.openapi.reference import list_problems, list_routes
 
 documents = Blueprint("documents", __name__)
 
-# The page has no script at all, so nothing but its own style sheet and icon is allowed.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+_POLICY = "default-src 'none'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+# The page has no script at all.
+DOCS_POLICY = _POLICY + "style-src 'self'"
+# Redoc adds two style elements: one of its scroll bars with a constant text, and one that is empty when it is added
+# and filled by script. Both are allowed by their hashes, which change only with the pinned file.
+VIEWER_POLICY = (
+    _POLICY + "script-src 'self'; connect-src 'self'; style-src 'self'"
+    " 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc=' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 )
-# The module and its types: no secret in them, and pages of any origin import them.
+# The module and its types hold no secret, and pages of any origin import them.
 CLIENT_FILES = ("/static/sluice.js", "/static/sluice.d.ts", "/static/sluice/")
+EXAMPLE_PROBLEM = {
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "The request has errors.",
+    "errors": [{"field": "limit", "message": "must be a whole number from 1 to 100"}],
+}
 
 
 @documents.get("/docs")
-def reference() -> Response:
-    """Serve the reference made from the OpenAPI document."""
+def show_routes() -> Response:
+    """Serve the page of routes, example calls and errors, made from the OpenAPI document."""
     spec = document()
     page = render_template(
         "docs.html",
         spec=spec,
-        groups=list_operations(spec, runtime().settings.public_url, CALLS),
-        schemas=list_schemas(spec),
+        groups=list_routes(spec, runtime().settings.public_url, CALLS),
+        problems=list_problems(spec),
+        example_problem=json.dumps(EXAMPLE_PROBLEM, indent=2),
     )
+    return _with_policy(page, DOCS_POLICY)
+
+
+@documents.get("/docs/reference")
+def show_schemas() -> Response:
+    """Serve the viewer (Redoc) of the OpenAPI document."""
+    return _with_policy(render_template("reference.html"), VIEWER_POLICY)
+
+
+def _with_policy(page: str, policy: str) -> Response:
     response = make_response(page)
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Content-Security-Policy"] = policy
     return response
 
 
 @documents.app_template_filter("inline_code")
 def inline_code(text: str) -> Markup:
-    """Mark what stands between backticks as code; everything is escaped."""
+    """Return `text` escaped, with each part between backticks as code."""
     parts = text.split("`")
-    # A lone backtick opens nothing: it stays a character.
+    # An unpaired backtick stays a character.
     if len(parts) % 2 == 0:
         parts[-2:] = ["`".join(parts[-2:])]
     return Markup("").join(
@@ -55,6 +79,6 @@ def open_client_files(response: Response) -> Response:
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         if request.path.endswith(".d.ts"):
-            # The system's table of types takes ".ts" for a video.
+            # The system's table of media types has ".ts" as a video.
             response.mimetype = "text/plain"
     return response

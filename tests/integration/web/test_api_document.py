@@ -89,8 +89,9 @@ def test_a_payment_has_the_fields_that_the_document_names(
     assert set(schema["required"]) == payment.keys()
 
 
-def test_the_page_for_people_needs_nothing_from_elsewhere(front: Stack) -> None:
-    page = Api(front.web, None).get("/docs")
+@pytest.mark.parametrize("path", ["/docs", "/docs/reference"])
+def test_the_pages_for_people_need_nothing_from_elsewhere(front: Stack, path: str) -> None:
+    page = Api(front.web, None).get(path)
     assert page.status_code == 200
     assert page.headers["Content-Type"].startswith("text/html")
     loaded = re.findall(r"""(?:src|href)=["']((?:https?:)?//[^"']+)""", page.text)

@@ -223,7 +223,8 @@ def test_whatever_was_sent_the_log_is_one_json_object_per_line(house: Stack) -> 
 
 
 def test_every_answer_carries_the_security_headers(house: Stack, shop: Shop) -> None:
-    for path in ("/api/payments", "/nowhere", "/health/live", "/openapi.json", "/docs", "/webhooks/payment-success"):
+    paths = ("/api/payments", "/nowhere", "/health/live", "/openapi.json", "/docs", "/docs/reference")
+    for path in (*paths, "/webhooks/payment-success"):
         headers = requests.get(house.web + path, headers=shop.headers(), timeout=20).headers
         assert headers["X-Content-Type-Options"] == "nosniff", path
         assert headers["Referrer-Policy"] == "no-referrer"

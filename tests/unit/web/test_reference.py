@@ -1,81 +1,70 @@
-"""The readable reference: what it makes of an OpenAPI document."""
+"""The page /docs: what it makes of the OpenAPI document."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import html
 import json
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.web.openapi.reference import Operation, list_operations, list_schemas
+from app.local.bootstrap import DemoTenant
+from app.web.openapi.example_calls import ExampleCall
+from app.web.openapi.reference import RouteEntry, list_problems, list_routes
 
+WEB = Path(__file__).resolve().parents[3] / "app" / "web"
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "examples": ["it's mine"]},
+}
+OK = {"description": "Done"}
 SPEC: dict[str, Any] = {
-    "openapi": "3.1.0",
-    "info": {"title": "Sluice", "version": "1"},
-    "security": [{"secretKey": []}, {"clientToken": []}],
-    "tags": [{"name": "Payments"}, {"name": "Unused"}],
     "paths": {
         "/api/payments/deposit": {
             "post": {
                 "tags": ["Payments"],
-                "operationId": "makeDeposit",
-                "parameters": [{"$ref": "#/components/parameters/Key"}],
+                "operationId": "post_deposit",
+                "summary": "Ask",
+                "description": "Roles: shop.",
+                "security": [{"key": []}],
+                "parameters": [KEY, {"name": "Prefer", "in": "header", "required": False, "schema": {}}],
                 "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Deposit"}}}},
                 "responses": {
-                    "202": {
-                        "description": "Accepted",
-                        "headers": {"Location": {"schema": {"type": "string"}}},
-                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Payment"}}},
-                    },
-                    "422": {"$ref": "#/components/responses/Problem"},
+                    "202": OK,
+                    "422": {"description": "Wrong", "content": {"application/problem+json": {}}},
+                    "400": {"description": "Unreadable", "content": {"application/problem+json": {}}},
                 },
             }
         },
         "/api/payments/{id}": {
-            "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
-            "get": {"responses": {"200": {"description": "The payment"}}, "security": []},
+            "get": {
+                "tags": ["API"],
+                "operationId": "get_payment",
+                "summary": "Read",
+                "parameters": [
+                    {"name": "id", "in": "path", "required": True, "schema": {"format": "uuid"}},
+                    {"name": "wait", "in": "query", "required": False, "schema": {"type": "integer"}},
+                ],
+                "responses": {"200": OK},
+            }
         },
     },
     "components": {
-        "parameters": {
-            "Key": {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": True,
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-                "example": "it's mine",
-            }
-        },
-        "responses": {
-            "Problem": {
-                "description": "Refused",
-                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            }
-        },
         "schemas": {
             "Deposit": {
-                "type": "object",
-                "required": ["amount"],
                 "properties": {
-                    "amount": {"type": "string", "examples": ["25.00"], "pattern": "^[0-9.]+$"},
-                    "provider_id": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+                    "amount": {"type": "string", "examples": ["25.00"]},
+                    "kind": {"enum": ["a", "b"]},
+                    "provider_id": {"anyOf": [{"type": "string"}, {"type": "null"}]},
                 },
             },
-            "Payment": {
-                "type": "object",
-                "required": ["status", "exception"],
-                "properties": {
-                    "status": {"enum": ["pending", "completed"]},
-                    "exception": {"enum": [None, "late"]},
-                    "entries": {"type": "array", "items": {"$ref": "#/components/schemas/Entry"}},
-                    "at": {"type": ["string", "null"], "format": "date-time"},
-                },
-            },
-            "Entry": {"type": "object", "properties": {"parent": {"$ref": "#/components/schemas/Entry"}}},
-            "Problem": {"type": "object", "properties": {"title": {"type": "string"}}},
-            "Currency": {"type": "string", "description": "ISO 4217"},
-            "Digit": {"enum": list("abcdefghijklm")},
         },
     },
 }
@@ -88,67 +77,67 @@ def words_in_a_shell(command: str) -> list[str]:
     return done.stdout.rstrip("\0").split("\0")
 
 
-@pytest.fixture
-def deposit() -> Operation:
-    return list_operations(SPEC, "https://pay.example")["Payments"][0]
+def entries(read: ExampleCall | None = None) -> dict[str, list[RouteEntry]]:
+    calls = {} if read is None else {("GET", "/api/payments/{id}"): read}
+    return list_routes(SPEC, "https://pay.example", calls)
 
 
-def test_operations_are_grouped_by_tag_and_empty_tags_are_left_out() -> None:
-    groups = list_operations(SPEC, "https://pay.example")
-    assert {tag: [operation.method for operation in operations] for tag, operations in groups.items()} == {
-        "Payments": ["POST"],
-        "API": ["GET"],
-    }
+def test_routes_are_grouped_by_tag() -> None:
+    groups = {tag: [(entry.method, entry.path) for entry in found] for tag, found in entries().items()}
+    assert groups == {"Payments": [("POST", "/api/payments/deposit")], "API": [("GET", "/api/payments/{id}")]}
+    deposit = entries()["Payments"][0]
+    assert (deposit.anchor, deposit.summary, deposit.roles) == ("post_deposit", "Ask", "Roles: shop.")
+    assert deposit.statuses == ("202", "422", "400")
 
 
-def test_references_are_followed_and_limits_are_told(deposit: Operation) -> None:
-    key = deposit.parameters[0]
-    assert (key.name, key.place, key.required) == ("Idempotency-Key", "header", True)
-    assert key.limits == ("at least 1 characters", "at most 255 characters")
-    assert [(field.name, field.type, field.required) for field in deposit.body] == [
-        ("amount", "string", True),
-        ("provider_id", "string or null", False),
-    ]
-    assert [(answer.status, answer.schema, answer.headers) for answer in deposit.answers] == [
-        ("202", "Payment", ("Location",)),
-        ("422", "Problem", ()),
-    ]
-    assert deposit.credentials == ("secretKey", "clientToken")
-
-
-def test_the_curl_call_survives_a_shell(deposit: Operation) -> None:
-    assert words_in_a_shell(deposit.curl) == [
+def test_the_curl_call_has_what_is_required_and_survives_a_shell() -> None:
+    assert words_in_a_shell(entries()["Payments"][0].example) == [
         *("-X", "POST", "https://pay.example/api/payments/deposit"),
         *("-H", "Authorization: Bearer sk_1"),
         *("-H", "Idempotency-Key: it's mine"),
         *("-H", "Content-Type: application/json"),
-        *("-d", '{"amount": "25.00"}'),
+        *("-d", '{"amount": "25.00", "kind": "a"}'),
     ]
 
 
-def test_a_call_without_credential_or_example_says_so_by_leaving_them_out() -> None:
-    read = list_operations(SPEC, "https://pay.example")["API"][0]
-    assert words_in_a_shell(read.curl) == ["https://pay.example/api/payments/{id}"]
-    assert read.credentials == ()
-    assert [field.place for field in read.parameters] == ["path"]
+def test_a_call_without_credential_or_body_leaves_them_out() -> None:
+    example = entries()["API"][0].example
+    assert words_in_a_shell(example) == ["https://pay.example/api/payments/01890a5d-ac96-774b-bcce-b302099a8057"]
 
 
-def test_an_answer_has_an_example_that_fits_and_ends_for_a_schema_that_holds_itself(deposit: Operation) -> None:
-    example = json.loads(deposit.answers[0].example)
-    assert example["status"] == "pending"
-    assert example["exception"] is None
-    assert example["at"] == "2026-01-31T12:00:00.000000Z"
-    assert deposit.answers[1].example == ""
-    depth = deposit.answers[0].example.count("parent")
-    assert 0 < depth < 10
+def test_an_example_may_have_values_and_lines_of_its_own() -> None:
+    call = ExampleCall(before="P=7", values={"id": "$P", "wait": "0"})
+    assert words_in_a_shell(entries(call)["API"][0].example) == ["https://pay.example/api/payments/7?wait=0"]
 
 
-def test_schemas_show_fields_or_their_type() -> None:
-    schemas = {name: (fields, type_) for name, _, fields, type_ in list_schemas(SPEC)}
-    assert schemas["Currency"] == ((), "string")
-    assert schemas["Digit"] == ((), "a | b | c | … (13 values, all in openapi.json)")
-    payment = {field.name: field for field in schemas["Payment"][0]}
-    assert payment["status"].type == "pending | completed"
-    assert payment["exception"].type == "null | late"
-    assert (payment["entries"].type, payment["entries"].schema) == ("list of Entry", "Entry")
-    assert payment["at"].type == "string (date-time) or null"
+def test_problems_are_listed_once_and_sorted() -> None:
+    assert list(list_problems(SPEC).items()) == [("400", "Unreadable"), ("422", "Wrong")]
+
+
+@pytest.mark.parametrize("home", [None, "elsewhere"])
+def test_the_line_that_sets_the_key_reads_it_from_the_demo_file(tmp_path: Path, home: str | None) -> None:
+    folder = tmp_path / (home or ".sluice")
+    folder.mkdir()
+    names = [field.name for field in dataclasses.fields(DemoTenant)]
+    demo = DemoTenant(**{name: f"value of {name}" for name in names})
+    (folder / "demo.json").write_text(json.dumps(dataclasses.asdict(demo), indent=2), encoding="utf-8")
+    template = (WEB / "templates" / "docs.html").read_text(encoding="utf-8")
+    found = re.search(r'aria-label="Set the key"><code>(.*?)</code>', template)
+    assert found is not None
+    done = subprocess.run(
+        ["sh", "-c", f'{html.unescape(found[1])}; printf %s "$SLUICE_KEY"'],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"} | ({"SLUICE_HOME": home} if home else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "value of secret_key"
+
+
+def test_the_vendored_viewer_is_the_file_whose_hash_is_written_down() -> None:
+    folder = WEB / "static" / "reference"
+    expected, name = (folder / "SHA256SUMS").read_text(encoding="utf-8").split()
+    assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
+    assert 'Version: "2.5.4"' in (folder / f"{name}.LICENSE.txt").read_text(encoding="utf-8")
+    assert "MIT License" in (folder / "LICENSE").read_text(encoding="utf-8")
