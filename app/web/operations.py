@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, PUBLIC, READERS
-from app.web.schemas import keys, operators, payments, webhooks
+from app.web.schemas import answers, bodies
 from app.web.schemas.parameters import (
     DeadLettersQuery,
     DecisionQuery,
@@ -50,23 +50,23 @@ def _decide(action: str, summary: str) -> Operation:
         f"/api/dead-letters/{{id}}/{action}",
         DECIDERS,
         summary,
-        {200: payments.DeadLetterDetail},
+        {200: answers.DeadLetterDetail},
         (409,),
         query=DecisionQuery,
-        body=operators.ReasonRequest,
+        body=bodies.ReasonRequest,
         body_is_optional=True,
         tag="Dead letters",
     )
 
 
-def _webhook(path: str, summary: str, body: type[BaseModel] = webhooks.WebhookBody) -> Operation:
+def _webhook(path: str, summary: str, body: type[BaseModel] = bodies.WebhookBody) -> Operation:
     # Not read as declared: what a delivery must have depends on its provider's scheme of signing.
     return Operation(
         "POST",
         path,
         PUBLIC,
         summary,
-        {200: webhooks.WebhookReceipt},
+        {200: answers.WebhookReceipt},
         (400, 403, 404, 413, 415),
         headers=WebhookHeaders,
         body=body,
@@ -80,16 +80,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/deposit",
         DEPOSITORS,
         "Ask for a deposit",
-        {201: payments.Payment, 202: payments.Payment},
+        {201: answers.PaymentBody, 202: answers.PaymentBody},
         headers=DepositHeaders,
-        body=payments.DepositRequest,
+        body=bodies.DepositRequest,
     ),
     Operation(
         "GET",
         "/api/payments",
         READERS,
         "List payments, newest first",
-        {200: payments.PaymentList},
+        {200: answers.PaymentList},
         query=PaymentsQuery,
     ),
     Operation(
@@ -97,7 +97,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/{id}",
         READERS,
         "Read a payment, waiting for a change where asked",
-        {200: payments.Payment},
+        {200: answers.PaymentBody},
         query=PaymentQuery,
     ),
     Operation(
@@ -105,7 +105,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/{id}/cancel",
         DEPOSITORS,
         "Cancel a payment that has not ended",
-        {200: payments.Payment},
+        {200: answers.PaymentBody},
         (409,),
     ),
     Operation(
@@ -113,17 +113,17 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/payments/{id}/timeline",
         READERS,
         "What happened to a payment; for client tokens its states and the user's own entries",
-        {200: payments.Timeline},
+        {200: answers.Timeline},
     ),
     Operation(
-        "GET", "/api/wallets/{user_id}", READERS, "A user's wallets", {200: payments.WalletList}, (404,), tag="Wallets"
+        "GET", "/api/wallets/{user_id}", READERS, "A user's wallets", {200: answers.WalletList}, (404,), tag="Wallets"
     ),
     Operation(
         "GET",
         "/api/wallets/{user_id}/transactions",
         READERS,
         "A user's wallet entries, newest first",
-        {200: payments.EntryList},
+        {200: answers.EntryList},
         (404,),
         query=EntriesQuery,
         tag="Wallets",
@@ -133,7 +133,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/events",
         READERS,
         "Notifications with a larger id",
-        {200: payments.EventList},
+        {200: answers.EventList},
         query=EventsQuery,
         tag="Events",
     ),
@@ -142,8 +142,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/client-tokens",
         BACKENDS,
         "Make a token for a user's browser",
-        {201: payments.ClientToken},
-        body=payments.ClientTokenRequest,
+        {201: answers.ClientTokenBody},
+        body=bodies.ClientTokenRequest,
         tag="Access",
     ),
     Operation(
@@ -151,19 +151,19 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/keys",
         ADMINS,
         "The tenant's secret keys, without their secrets",
-        {200: keys.KeyList},
+        {200: answers.KeyList},
         query=NoQuery,
         tag="Access",
     ),
     Operation(
-        "POST", "/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: payments.Ticket}, tag="Access"
+        "POST", "/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: answers.Ticket}, tag="Access"
     ),
     Operation(
         "GET",
         "/api/dead-letters",
         DECIDERS,
         "List dead letters, newest first",
-        {200: payments.DeadLetterList},
+        {200: answers.DeadLetterList},
         query=DeadLettersQuery,
         tag="Dead letters",
     ),
@@ -172,7 +172,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/dead-letters/{id}",
         DECIDERS,
         "Read a dead letter with its bytes and history",
-        {200: payments.DeadLetterDetail},
+        {200: answers.DeadLetterDetail},
         tag="Dead letters",
     ),
     _decide("redrive", "Make its work due again; safe to do twice"),
@@ -183,23 +183,23 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/dead-letters/redrive",
         DECIDERS,
         "Make the work of all open ones that fit due again",
-        {200: payments.RedriveList},
+        {200: answers.RedriveList},
         query=RedriveQuery,
-        body=operators.ReasonRequest,
+        body=bodies.ReasonRequest,
         body_is_optional=True,
         tag="Dead letters",
     ),
     _webhook("/webhooks/payment-success", "A provider says that money arrived"),
     _webhook("/webhooks/payment-failed", "A provider says that a payment failed or was cancelled"),
     _webhook("/webhooks/payment-callback", "A provider says how a payment went"),
-    _webhook("/webhooks/{provider_id}", "A webhook in a provider's own form", webhooks.ProviderBody),
-    Operation("GET", "/health/live", PUBLIC, "Whether this process answers", {200: payments.Health}, tag="Watching"),
+    _webhook("/webhooks/{provider_id}", "A webhook in a provider's own form", bodies.ProviderBody),
+    Operation("GET", "/health/live", PUBLIC, "Whether this process answers", {200: answers.Health}, tag="Watching"),
     Operation(
         "GET",
         "/health/ready",
         PUBLIC,
         "Whether this process can store a row",
-        {200: payments.Health, 503: payments.Health},
+        {200: answers.Health, 503: answers.Health},
         tag="Watching",
     ),
     Operation(
@@ -207,7 +207,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/health/work",
         PUBLIC,
         "Whether due work is being done",
-        {200: payments.Health, 503: payments.Health},
+        {200: answers.Health, 503: answers.Health},
         tag="Watching",
     ),
     Operation("GET", "/metrics", PUBLIC, "Prometheus text", {200: None}, (403,), tag="Watching"),

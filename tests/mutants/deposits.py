@@ -7,7 +7,7 @@ from tests.mutants.mutant import Mutant
 SERVICE = "app/services/payments/deposits.py"
 MONEY = "app/core/money.py"
 JSON = "app/core/strict_json.py"
-SCHEMAS = "app/web/schemas/payments.py"
+SCHEMAS = "app/web/schemas/bodies.py"
 API = "integration/payments/test_api_deposits.py"
 UNIT_MONEY = "unit/core/test_money.py"
 UNIT_JSON = "unit/core/test_strict_json.py"
@@ -120,7 +120,7 @@ DEPOSITS = (
     ),
     Mutant(
         "a user_id of another form",
-        SCHEMAS,
+        "app/web/schemas/values.py",
         "UserId = Annotated[str, Field(pattern=USER_ID_PATTERN",
         "UserId = Annotated[str, Field(min_length=1",
         (API,),

@@ -32,7 +32,7 @@ OPERATORS = (
     ),
     Mutant(
         "a reason that cannot be kept",
-        "app/web/schemas/operators.py",
+        "app/web/schemas/bodies.py",
         "return reason if reason is None else check_reason(reason)",
         "return reason",
         (ASKED,),

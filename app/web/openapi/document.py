@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
-from app.web.schemas import payments
+from app.web.schemas.answers import Problem
 from app.web.schemas.parameters import Parameters
+from app.web.schemas.values import USER_ID_PATTERN
 
+_SCHEMAS = "#/components/schemas/"
 _TITLES = {
     400: "The request cannot be read",
     401: "No valid credential",
@@ -30,7 +34,7 @@ _TITLES = {
 _PATH_SCHEMAS = {
     "id": {"type": "string", "format": "uuid"},
     "provider_id": {"type": "string", "format": "uuid"},
-    "user_id": {"type": "string", "pattern": payments.USER_ID_PATTERN, "examples": ["user_42"]},
+    "user_id": {"type": "string", "pattern": USER_ID_PATTERN, "examples": ["user_42"]},
 }
 
 
@@ -38,12 +42,13 @@ _PATH_SCHEMAS = {
 def document() -> dict[str, Any]:
     """Return the document; the same object every time, not to be changed."""
     models = {model for operation in OPERATIONS for model in (*operation.answers.values(), operation.body) if model}
-    models.add(payments.Problem)
+    models.add(Problem)
     _, definitions = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
-        ref_template="#/components/schemas/{model}",
+        ref_template=_SCHEMAS + "{model}",
     )
-    for schema in definitions["$defs"].values():
+    schemas = _name_by_title(definitions["$defs"])
+    for schema in schemas.values():
         _forget_null_defaults(schema)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -57,7 +62,7 @@ def document() -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": definitions["$defs"],
+            "schemas": schemas,
             "securitySchemes": {
                 "secret-key-or-client-token": {
                     "type": "http",
@@ -67,6 +72,17 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _name_by_title(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas under their titles; a class has another name where the title names other classes too."""
+    titles = {name: schema["title"] for name, schema in schemas.items()}
+    renamed = re.sub(rf"(?<={_SCHEMAS})\w+", lambda name: titles[name[0]], json.dumps(schemas))
+    return dict(sorted((titles[name], schema) for name, schema in json.loads(renamed).items()))
+
+
+def _refer(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _SCHEMAS + (model.model_config.get("title") or model.__name__)}
 
 
 def _forget_null_defaults(schema: dict[str, Any]) -> None:
@@ -95,13 +111,12 @@ def _describe(operation: Operation) -> dict[str, Any]:
     for status in sorted(problems - operation.answers.keys()):
         described["responses"][str(status)] = {
             "description": _TITLES[status],
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {"application/problem+json": {"schema": _refer(Problem)}},
         }
     if operation.body:
-        schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
         described["requestBody"] = {
             "required": not operation.body_is_optional,
-            "content": {"application/json": {"schema": schema}},
+            "content": {"application/json": {"schema": _refer(operation.body)}},
         }
     return described
 
@@ -134,8 +149,8 @@ def _list_parameters(model: type[Parameters] | None, location: str) -> Iterator[
         }
 
 
-def _answer(status: int, model: type | None) -> dict[str, Any]:
+def _answer(status: int, model: type[BaseModel] | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": _TITLES.get(status, "Done")}
     if model is not None:
-        answer["content"] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+        answer["content"] = {"application/json": {"schema": _refer(model)}}
     return answer

@@ -13,7 +13,7 @@ from app.services.operators.dead_letters import DeadLetterFilters
 from app.web.cursors import cut_page, write_cursor
 from app.web.gate import caller
 from app.web.parsing import handles
-from app.web.schemas.operators import ReasonRequest
+from app.web.schemas.bodies import ReasonRequest
 from app.web.schemas.parameters import DeadLettersQuery, DecisionQuery, RedriveQuery
 
 blueprint = Blueprint("operators", __name__)

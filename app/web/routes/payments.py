@@ -23,8 +23,8 @@ from app.web.cursors import cut_page, write_cursor
 from app.web.gate import caller
 from app.web.long_poll import WAIT_SECONDS_MAX, Waiters
 from app.web.parsing import field_error, handles
+from app.web.schemas.bodies import DepositRequest
 from app.web.schemas.parameters import DepositHeaders, PaymentQuery, PaymentsQuery
-from app.web.schemas.payments import DepositRequest
 
 blueprint = Blueprint("payments", __name__)
 

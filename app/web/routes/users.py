@@ -19,8 +19,8 @@ from app.web.card_numbers import card_errors
 from app.web.cursors import cut_page, write_cursor
 from app.web.gate import caller
 from app.web.parsing import handles
+from app.web.schemas.bodies import ClientTokenRequest
 from app.web.schemas.parameters import EntriesQuery, EventsQuery, NoQuery
-from app.web.schemas.payments import ClientTokenRequest
 
 blueprint = Blueprint("users", __name__)
 

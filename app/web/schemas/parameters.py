@@ -15,10 +15,10 @@ from pydantic.json_schema import SkipJsonSchema
 
 from app.core.payment import Status
 from app.core.signatures import SIGNATURE_HEADER_BYTES_MAX
-from app.services.access.callers import USER_ID
 from app.services.records.dead_letters import KINDS, STATES
 from app.web.cursors import BIGINT_MAX
 from app.web.schemas.parameter_kinds import CURSOR, FLAG, NUMBER_CURSOR, TIME, UUID, Kind, choice, matching, whole
+from app.web.schemas.values import USER_ID_PATTERN
 
 PAGE_ROWS_DEFAULT = 20
 PAGE_ROWS_MAX = 100
@@ -74,7 +74,7 @@ class PaymentQuery(Parameters):
 class PaymentsQuery(_Page):
     """A page of payments, and which."""
 
-    user_id: Annotated[str | None, matching(f"^{USER_ID.pattern}$", "must be 1-128 of [A-Za-z0-9_.:@-]")] = Field(
+    user_id: Annotated[str | None, matching(USER_ID_PATTERN, "must be 1-128 of [A-Za-z0-9_.:@-]")] = Field(
         None, description="Of this user only."
     )
     status: Annotated[str | None, choice(*Status)] = Field(None, description="In this state only.")

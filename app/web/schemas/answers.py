@@ -1,98 +1,26 @@
-"""The shapes of requests and answers: checked on the way in, and the source of the OpenAPI document."""
+"""Bodies of answers, for the OpenAPI document.
+
+A title names the schema in the document where another class of the product has the name.
+"""
 
 from __future__ import annotations
 
-import re
-import urllib.parse
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
+from app.web.schemas.values import Time, UuidText
 
-USER_ID_PATTERN = r"^[A-Za-z0-9_.:@-]{1,128}$"
-UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-URL_LENGTH_MAX = 2_048
-# Printable ASCII without blank: what a URL consists of once it is encoded.
-_URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
-
-UserId = Annotated[str, Field(pattern=USER_ID_PATTERN, examples=["user_42"])]
-UuidText = Annotated[str, Field(pattern=UUID_PATTERN, examples=["01890a5d-ac96-774b-bcce-b302099a8057"])]
-MetadataKey = Annotated[str, Field(min_length=1, max_length=40)]
-MetadataValue = Annotated[str, Field(max_length=500)]
-Time = Annotated[str, Field(examples=["2026-01-31T12:00:00.000000Z"], json_schema_extra={"format": "date-time"})]
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late"]
 PendingReason = Literal["provider_configuration", "provider_unavailable"]
 
 
-class Strict(BaseModel):
-    """A request body: no unknown fields, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class DepositRequest(Strict):
-    """A deposit that is asked for. `amount` is a decimal string in units of `currency`."""
-
-    user_id: UserId | None = Field(
-        None, description="Required with a secret key; a client token has its own user.", examples=["user_42"]
-    )
-    currency: str = Field(
-        examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": [*sorted(CURRENCY_DIGITS)]}
-    )
-    amount: str = Field(examples=["25.00"], pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$")
-    provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")
-    success_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
-    failure_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
-    metadata: dict[MetadataKey, MetadataValue] = Field(
-        default_factory=dict,
-        max_length=50,
-        description="Kept and sent to the provider as it is. A payment card number, here or in any other field, is a"
-        " field error, unless the tenant's policy names the field as an id.",
-    )
-
-    @field_validator("currency")
-    @classmethod
-    def _check_currency(cls, currency: str) -> str:
-        currency_digits(currency)
-        return currency
-
-    @field_validator("amount", mode="before")
-    @classmethod
-    def _check_amount(cls, amount: Any, info: ValidationInfo) -> Any:
-        # Without a usable currency its own error says enough.
-        if "currency" in info.data:
-            parse_amount(amount, info.data["currency"])
-        return amount
-
-    @field_validator("success_url", "failure_url")
-    @classmethod
-    def _check_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        try:
-            parts = urllib.parse.urlsplit(url)
-            # Reading the port raises for one that is no number.
-            has_host = bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            has_host = False
-        if not has_host or parts.scheme not in ("http", "https") or "@" in parts.netloc or "\\" in url:
-            raise ValueError("must be an absolute http or https URL without credentials")
-        if not _URL_CHARACTERS.fullmatch(url):
-            raise ValueError("must be percent-encoded")
-        return url
-
-
-class ClientTokenRequest(Strict):
-    """Whose browser the token is for."""
-
-    user_id: UserId
-
-
-class ClientToken(BaseModel):
+class ClientTokenBody(BaseModel):
     """A client token of fifteen minutes."""
+
+    model_config = ConfigDict(title="ClientToken")
 
     token: str
     expires_at: Time
@@ -107,8 +35,10 @@ class Ticket(BaseModel):
     sockets_url: str
 
 
-class Payment(BaseModel):
+class PaymentBody(BaseModel):
     """A payment."""
+
+    model_config = ConfigDict(title="Payment")
 
     id: UuidText
     version: int
@@ -146,7 +76,7 @@ class Payment(BaseModel):
 class PaymentList(BaseModel):
     """A page of payments, newest first."""
 
-    data: list[Payment]
+    data: list[PaymentBody]
     next_cursor: str | None
 
 
@@ -165,8 +95,10 @@ class Timeline(BaseModel):
     data: list[TimelineEvent]
 
 
-class Wallet(BaseModel):
+class WalletBody(BaseModel):
     """A user's balance in one currency; `pending` is the sum of open payments."""
+
+    model_config = ConfigDict(title="Wallet")
 
     currency: str
     balance: str
@@ -179,7 +111,7 @@ class Wallet(BaseModel):
 class WalletList(BaseModel):
     """A user's wallets."""
 
-    data: list[Wallet]
+    data: list[WalletBody]
 
 
 class Entry(BaseModel):
@@ -218,7 +150,7 @@ class Event(BaseModel):
         "payment.review",
         "payment.reversed",
     ]
-    payment: Payment
+    payment: PaymentBody
     at: Time
 
 
@@ -229,8 +161,10 @@ class EventList(BaseModel):
     next_cursor: str | None
 
 
-class DeadLetter(BaseModel):
+class DeadLetterBody(BaseModel):
     """Work that a person must look at; `amount` is what accepting it would credit."""
+
+    model_config = ConfigDict(title="DeadLetter")
 
     id: UuidText
     tenant_id: UuidText
@@ -253,12 +187,14 @@ class DeadLetter(BaseModel):
 class DeadLetterList(BaseModel):
     """A page of dead letters, newest first."""
 
-    data: list[DeadLetter]
+    data: list[DeadLetterBody]
     next_cursor: str | None
 
 
-class DeadLetterDetail(DeadLetter):
+class DeadLetterDetail(DeadLetterBody):
     """A dead letter with its raw bytes and headers, and what operators did with it; `effect` says what was done now."""
+
+    model_config = ConfigDict(title="DeadLetterDetail")
 
     provider_reference: str | None = Field(max_length=REFERENCE_LENGTH_MAX)
     headers: dict[str, Any] | None
@@ -283,6 +219,44 @@ class RedriveList(BaseModel):
     data: list[Redrive]
 
 
+class Key(BaseModel):
+    """A secret key; `last_used_at` is accurate to about a minute."""
+
+    id: UuidText
+    key: str
+    role: Literal["admin", "operator", "shop", "read"]
+    label: str
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+    revoked_at: Time | None
+
+
+class KeyList(BaseModel):
+    """A tenant's keys, oldest first, those that ended included."""
+
+    data: list[Key]
+
+
+class WebhookReceipt(BaseModel):
+    """The delivery is stored."""
+
+    received: Literal[True]
+    webhook_id: UuidText
+    duplicate: bool
+    conflict: bool = Field(
+        default_factory=bool, description="Only, and true, where the id was used before with other bytes."
+    )
+
+
+class Health(BaseModel):
+    """How this process or the work is doing; `failing` names the parts that are not."""
+
+    status: Literal["ok", "degraded", "failing"]
+    failing: list[str]
+    detail: dict[str, Any]
+
+
 class FieldError(BaseModel):
     """What is wrong with one field."""
 
@@ -298,11 +272,3 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldError] = Field(default_factory=list, description="Only where fields are wrong.")
-
-
-class Health(BaseModel):
-    """How this process or the work is doing; `failing` names the parts that are not."""
-
-    status: Literal["ok", "degraded", "failing"]
-    failing: list[str]
-    detail: dict[str, Any]

@@ -1,0 +1,121 @@
+"""Bodies of requests: validated as declared here, and described from the same declaration."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationInfo, field_validator
+
+from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
+from app.core.validation.provider_values import REFERENCE_LENGTH_MAX
+from app.core.validation.reason import REASON_LENGTH_MAX, check_reason
+from app.web.schemas.values import Time, UserId, UuidText
+
+URL_LENGTH_MAX = 2_048
+# Printable ASCII without blank: what a URL consists of once it is encoded.
+_URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=40)]
+MetadataValue = Annotated[str, Field(max_length=500)]
+Reason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH_MAX, examples=["agreed with the customer"])]
+
+
+class StrictBody(BaseModel):
+    """A body without unknown fields and without conversions of values."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DepositRequest(StrictBody):
+    """A deposit that is asked for. `amount` is a decimal string in units of `currency`."""
+
+    user_id: UserId | None = Field(
+        None, description="Required with a secret key; a client token has its own user.", examples=["user_42"]
+    )
+    currency: str = Field(
+        examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": [*sorted(CURRENCY_DIGITS)]}
+    )
+    amount: str = Field(examples=["25.00"], pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$")
+    provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")
+    success_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
+    failure_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="Kept and sent to the provider as it is. A payment card number, here or in any other field, is a"
+        " field error, unless the tenant's policy names the field as an id.",
+    )
+
+    @field_validator("currency")
+    @classmethod
+    def _check_currency(cls, currency: str) -> str:
+        currency_digits(currency)
+        return currency
+
+    @field_validator("amount", mode="before")
+    @classmethod
+    def _check_amount(cls, amount: Any, info: ValidationInfo) -> Any:
+        # Without a usable currency its own error says enough.
+        if "currency" in info.data:
+            parse_amount(amount, info.data["currency"])
+        return amount
+
+    @field_validator("success_url", "failure_url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urllib.parse.urlsplit(url)
+            # Reading the port raises for one that is no number.
+            has_host = bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            has_host = False
+        if not has_host or parts.scheme not in ("http", "https") or "@" in parts.netloc or "\\" in url:
+            raise ValueError("must be an absolute http or https URL without credentials")
+        if not _URL_CHARACTERS.fullmatch(url):
+            raise ValueError("must be percent-encoded")
+        return url
+
+
+class ClientTokenRequest(StrictBody):
+    """Whose browser the token is for."""
+
+    user_id: UserId
+
+
+class ReasonRequest(StrictBody):
+    """Why an operator acts; kept in the audit and in the dead letter's history."""
+
+    reason: Reason | None = None
+
+    @field_validator("reason")
+    @classmethod
+    def _check_reason(cls, reason: str | None) -> str | None:
+        return reason if reason is None else check_reason(reason)
+
+
+class WebhookBody(BaseModel):
+    """What a provider says about a payment; unknown fields are kept and not used. `amount` is the total so far."""
+
+    # For the document only: a delivery is parsed by its provider's adapter.
+
+    provider_id: UuidText
+    event_id: str | None = None
+    event_type: Literal["payment.success", "payment.failed", "payment.cancelled", "payment.processing"]
+    transaction_id: UuidText = Field(description="The payment.")
+    provider_reference: str | None = Field(None, max_length=REFERENCE_LENGTH_MAX)
+    status: Literal["success", "failed", "cancelled", "processing"] = Field(
+        description="`processing`: the payer has committed to a method that settles days later; on payment-callback."
+    )
+    # Ignored in a failure, where they may be left out.
+    amount: str | None = Field(None, examples=["25.00"], description="Required of a success.")
+    currency: str | None = Field(None, examples=["USD"], description="Required of a success.")
+    error_message: str | None = None
+    occurred_at: Time | None = None
+
+
+class ProviderBody(RootModel[dict[str, Any]]):
+    """A webhook in the provider's own form."""
