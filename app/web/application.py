@@ -1,4 +1,4 @@
-"""The web application: accepts deposits and webhooks, answers reads, rings. It does no work of its own."""
+"""The web application: accepts deposits and webhooks, answers reads, rings the workers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def create_app() -> Flask:
     configure_logging()
     app = Flask(__name__, static_folder="static", template_folder="templates")
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    # Above every route's own limit: nothing larger is read at all.
+    # Above every route's own limit: a larger body is refused unread.
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
-    # A path with a slash too many is not there, rather than somewhere else: providers do not follow redirects.
+    # A path with a doubled slash is 404 instead of a redirect: providers do not follow redirects.
     app.url_map.merge_slashes = False
     app.url_map.converters["object"] = ObjectConverter
     app.wsgi_app = GuardedBodies(app.wsgi_app)  # type: ignore[method-assign]
-    # A request has its answer as soon as its row is committed; the doorbell comes after it.
+    # Ring in a thread of its own: a request is answered as soon as its row is committed.
     runtime().doorbells.ring_aside()
     settings = runtime().settings
-    # Exactly this many hops are believed; what stands further left in the header is the client's own word.
+    # Trust exactly this many hops; the client itself can write the entries further left.
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     for blueprint in (
         *(payments.blueprint, users.blueprint, operators.blueprint),
@@ -41,20 +41,20 @@ def create_app() -> Flask:
         app.register_blueprint(blueprint)
     app.register_blueprint(documents.documents)
     if settings.is_demo:
-        # Imported only here: outside `sluice up` the demo routes do not exist.
+        # Imported only here, so that the demo routes exist under `sluice up` only.
         from app.web.routes.demo import demo
 
         app.register_blueprint(demo)
     _point_to_sockets(app)
     register_errors(app)
-    # The clock starts before the gate, so that what it refuses is counted as well.
+    # Started before the gate, so that refused requests are counted as well.
     _count_requests(app)
     register_gate(app)
     return app
 
 
 def _point_to_sockets(app: Flask) -> None:
-    """Live connections belong to another process type: asked here, this one names the right base."""
+    """Answer requests for live connections with the base URL of the sockets process (421)."""
 
     def elsewhere() -> Response:
         allow_known_origin()
@@ -65,7 +65,7 @@ def _point_to_sockets(app: Flask) -> None:
 
     for path, endpoint in (("/ws", "ws"), ("/api/stream", "stream")):
         app.add_url_rule(path, endpoint, elsewhere)
-        # The router answers 400 to an upgrade of a path that is not marked for it.
+        # Without a rule of its own the router answers an upgrade with 400.
         app.add_url_rule(path, f"{endpoint}_upgrade", elsewhere, websocket=True)
 
 
@@ -76,7 +76,7 @@ def _count_requests(app: Flask) -> None:
 
     @app.after_request
     def _count(response: Response) -> Response:
-        # By rule, never by path: a path is anybody's to choose.
+        # By rule, not by path: paths are chosen by clients, and each would be a label of its own.
         rule = path_pattern(request.url_rule.rule) if request.url_rule else "unknown"
         REQUESTS.labels(rule, request.method, str(response.status_code)).inc()
         REQUEST_SECONDS.labels(rule, request.method).observe(

@@ -1,4 +1,4 @@
-"""Refuses payment card numbers in requests: Sluice stores none, and never changes what a client sends."""
+"""Refusal of payment card numbers in requests: Sluice stores none, and never changes what a client sends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MESSAGE = (
     " (sluice tenants policy --id-fields)"
 )
 
-# Their own rules leave no room for a card's number.
+# Their own validation refuses card numbers.
 _BOUNDED = frozenset({"amount", "currency", "provider_id"})
 _URLS = frozenset({"success_url", "failure_url"})
 
@@ -30,7 +30,7 @@ def card_errors(
     found = {field: name for field, name, text in _list_texts(body, idempotency_key) if has_card(text)}
     if not found:
         return []
-    # Read only now: a request without such a number costs no query.
+    # Queried only now: a request without such a number costs no query.
     ids = read_id_fields(runtime, tenant_id)
     return [{"field": field, "message": MESSAGE} for field, name in found.items() if name not in ids]
 
@@ -52,7 +52,7 @@ def _list_texts(body: BaseModel, idempotency_key: str | None) -> Iterator[tuple[
 
 def _list_pairs(field: str, pairs: dict[str, Any]) -> Iterator[tuple[str, str | None, str]]:
     for key, value in pairs.items():
-        # An error names the pair by its key, unless the key itself is what must not be repeated.
+        # An error names the pair by its key, unless the key itself is the number: it must not be repeated.
         yield field, None, key
         if isinstance(value, str):
             yield field if has_card(key) else f"{field}.{key}", key, value

@@ -1,4 +1,4 @@
-"""The table of every route: who may call it, what it takes and what it answers. A route that is not here is refused."""
+"""The table of every route: roles, parameters, body and answers. Start-up fails for a route that is not here."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _decide(action: str, summary: str) -> Operation:
 
 
 def _webhook(path: str, summary: str, body: type[BaseModel] = bodies.WebhookBody) -> Operation:
-    # Not read as declared: what a delivery must have depends on its provider's scheme of signing.
+    # Declared for the document only: a delivery is validated by its provider's signature scheme and adapter.
     return Operation(
         "POST",
         path,
@@ -214,7 +214,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/openapi.json", PUBLIC, "This document", {200: None}, tag="Watching"),
 )
 
-# Pages and files; they are not part of the API and not in its document.
+# Pages, files and live connections: not part of the API's document.
 PAGES = frozenset({"/", "/docs", "/docs/reference", "/demo", "/demo/token", "/static/{filename}", "/ws", "/api/stream"})
 
 BY_ROUTE: dict[tuple[str, str], Operation] = {(item.method, item.rule): item for item in OPERATIONS}

@@ -1,4 +1,4 @@
-"""Places in a path that hold an object's id, kept apart from the fixed names that stand in the same place."""
+"""The path parameter of an object's id, kept apart from the fixed names of the same path segment."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def path_pattern(rule: str) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
-def find_fixed_names(rules: set[str], place: str) -> list[str]:
-    """Return the fixed names that some rule has where another rule has `{place}`, sorted."""
+def find_fixed_names(rules: set[str], parameter: str) -> list[str]:
+    """Return the fixed names that some rule has where another rule has `{parameter}`, sorted."""
     found: set[str] = set()
-    for prefix in {rule.split(f"{{{place}}}")[0] for rule in rules if f"{{{place}}}" in rule}:
+    for prefix in {rule.split(f"{{{parameter}}}")[0] for rule in rules if f"{{{parameter}}}" in rule}:
         found |= {rule.removeprefix(prefix).split("/")[0] for rule in rules if rule.startswith(prefix)}
-    return sorted(found - {f"{{{place}}}"})
+    return sorted(found - {f"{{{parameter}}}"})
 
 
 class ObjectConverter(BaseConverter):
     """An object's id in a path: anything but a fixed name.
 
-    Without it, GET on `/api/payments/deposit` would be an object that is not there, and OPTIONS would promise it.
+    Without it, GET on `/api/payments/deposit` would look up an object of that id, and OPTIONS would list GET.
     """
 
     # The router compares a converter's regex with one part of the path as a whole.

@@ -136,15 +136,15 @@ CALLERS = (
     Mutant(
         "a client reads its own wallets only",
         "app/web/routes/users.py",
-        "if not USER_ID.fullmatch(user_id) or who.user_id not in (None, user_id):",
+        "if not USER_ID.fullmatch(user_id) or current.user_id not in (None, user_id):",
         "if not USER_ID.fullmatch(user_id):",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),
     Mutant(
         "a client makes deposits for itself only",
         "app/web/routes/payments.py",
-        "if who.user_id is not None and body.user_id not in (None, who.user_id):",
-        "if who.user_id is not None and body.user_id == '':",
+        "if current.user_id is not None and body.user_id not in (None, current.user_id):",
+        "if current.user_id is not None and body.user_id == '':",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),
     Mutant(
@@ -248,7 +248,7 @@ CALLERS = (
     Mutant(
         "a client token's timeline is its own",
         "app/web/routes/payments.py",
-        "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)",
+        "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, current.user_id)",
         "timeline.read_timeline(runtime().database, payment.tenant_id, payment.id)",
         ("security/tenancy/test_client_view.py::test_a_clients_timeline_is_its_own_states_and_entries",),
     ),

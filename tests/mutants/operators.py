@@ -68,7 +68,7 @@ OPERATORS = (
     Mutant(
         "a card number as a token's user",
         "app/web/routes/users.py",
-        "if errors := card_errors(runtime(), who.tenant_id, body):",
+        "if errors := card_errors(runtime(), current.tenant_id, body):",
         "if errors := []:",
         (CARD_NUMBERS,),
     ),

@@ -58,7 +58,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Sluice",
             "version": version("sluice"),
-            "description": "Deposits: asked for, paid at an external provider, credited exactly once, told live.",
+            "description": "Deposits: asked for, paid at an external provider, credited exactly once, reported live.",
         },
         "paths": paths,
         "components": {

@@ -1,4 +1,4 @@
-"""What the page /docs shows of the OpenAPI document: routes, who may call them, example calls and errors."""
+"""The contents of the page /docs, from the OpenAPI document: routes, roles, example calls and errors."""
 
 from __future__ import annotations
 

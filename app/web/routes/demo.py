@@ -15,7 +15,7 @@ from app.services.tenants.demo import mint_demo_token
 
 demo = Blueprint("demo", __name__)
 
-# Only users that this page made itself: nobody gets a token for a user of the tenant's own.
+# Tokens are minted for users that this page made only, never for the tenant's own users.
 DEMO_USER = re.compile(r"demo_[a-z0-9]{8,32}")
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -50,9 +50,9 @@ def start() -> BaseResponse:
 def page() -> BaseResponse:
     """Serve the demo page.
 
-    `returned`, `payment_id` and `reference` in the query are read by the page alone and change nothing here.
-    Under another of this machine's names (localhost for 127.0.0.1) it sends the browser to the public one: payments
-    return only there, and what the page remembers stays with the name.
+    Only the page's script reads `returned`, `payment_id` and `reference` in the query. Under another name of this
+    machine (localhost for 127.0.0.1) redirect to the public one: payments return there, and the browser's storage
+    belongs to the name.
     """
     public, here = urlsplit(runtime().settings.public_url), urlsplit(request.url)
     if here.hostname != public.hostname and (here.scheme, here.port) == (public.scheme, public.port):
@@ -60,29 +60,29 @@ def page() -> BaseResponse:
     response = make_response(render_template("demo.html"))
     response.headers["Content-Security-Policy"] = _content_security_policy()
     response.headers["Cache-Control"] = "no-store"
-    # The pay page is another site: it needs neither this page's address nor the payment id in it.
+    # The pay page is another site: keep this page's address and the payment id in it from it.
     response.headers["Referrer-Policy"] = "same-origin"
     return response
 
 
 @demo.post("/demo/token")
 def token() -> tuple[Response, int]:
-    """Mints a client token for a demo user, the one asked for or a new one.
+    """Mint a client token for a demo user, the one in the body or a new one.
 
     In: `{"user_id"?}`. Out: 201 `{"token", "expires_at", "sockets_url", "user_id"}`. 403 for other sites' requests.
     """
     if not _is_same_origin():
         abort(403, "The demo token is for the demo page only.")
     body = request.get_json(silent=True)
-    asked = body.get("user_id") if isinstance(body, dict) else None
-    user_id = asked if isinstance(asked, str) and DEMO_USER.fullmatch(asked) else new_demo_user()
+    wanted = body.get("user_id") if isinstance(body, dict) else None
+    user_id = wanted if isinstance(wanted, str) and DEMO_USER.fullmatch(wanted) else new_demo_user()
     response = jsonify(mint_demo_token(user_id))
     response.headers["Cache-Control"] = "no-store"
     return response, 201
 
 
 def new_demo_user() -> str:
-    """Make up a user id that nobody else has: 64 random bits, so that two visitors never share a wallet."""
+    """Return a new user id with 64 random bits, so that two visitors never share a wallet."""
     return f"demo_{secrets.token_hex(8)}"
 
 
@@ -91,7 +91,7 @@ def _is_same_origin() -> bool:
     origin = request.headers.get("Origin")
     if site is not None and site != "same-origin":
         return False
-    # Browsers send Origin with every POST; where a proxy ends TLS the scheme differs, the host does not.
+    # Browsers send Origin with every POST. Compare hosts only: behind a proxy that ends TLS the scheme differs.
     return origin is None or urlsplit(origin).netloc == request.host
 
 

@@ -28,16 +28,15 @@ from app.web.schemas.parameters import DepositHeaders, PaymentQuery, PaymentsQue
 
 blueprint = Blueprint("payments", __name__)
 
-# Each waiting request reads its payment once a second: this many take an eighth of a process, and the others are
-# answered.
+# Each waiting request reads its payment once a second: this many take an eighth of a process.
 WAITING_MAX = 150
-# One tenant leaves a third of the places to others.
+# One tenant leaves a third of the waiting requests to others.
 WAITING_PER_TENANT_MAX = 100
-# One user has some tabs on some devices open; the rest is a loop, and must leave its tenant's places to other users.
+# One user has a few tabs on a few devices open; more is a loop, which must not use up its tenant's share.
 WAITING_PER_USER_MAX = 10
-# One device leaves half of them to the user's others.
+# One device leaves half of the user's share to other devices.
 WAITING_PER_TOKEN_MAX = 5
-# A backend leaves a quarter of its tenant's places to the tenant's other keys and to its users.
+# A backend leaves a quarter of its tenant's share to the tenant's other keys and to its users.
 WAITING_PER_KEY_MAX = 75
 
 
@@ -87,17 +86,17 @@ def _find_refused(body: DepositRequest, deposit: Deposit) -> Creation | None:
 
 
 def _check_deposit(key: str, body: DepositRequest) -> Deposit:
-    who = caller()
-    if body.user_id is None and who.user_id is None:
+    current = caller()
+    if body.user_id is None and current.user_id is None:
         raise field_error("user_id", "is required with a secret key")
-    if who.user_id is not None and body.user_id not in (None, who.user_id):
+    if current.user_id is not None and body.user_id not in (None, current.user_id):
         raise RequestRejected(403, "A client token makes deposits for its own user only.")
-    user_id = who.user_id or str(body.user_id)
+    user_id = current.user_id or str(body.user_id)
     amount_minor = parse_amount(body.amount, body.currency)
     provider_id = uuid.UUID(body.provider_id) if body.provider_id else None
     canonical = {**body.model_dump(), "user_id": user_id, "amount": amount_minor}
     if provider_id is not None:
-        # The same in any letter case: a repeat that writes it otherwise is the same request.
+        # UUIDs are the same in any letter case: a repeat in another case is the same request.
         canonical["provider_id"] = str(provider_id)
     return Deposit(
         user_id=user_id,
@@ -117,7 +116,7 @@ def _has_redirect_or_ended(payment: Payment) -> bool:
 
 
 def _is_decided(payment: Payment) -> bool:
-    # Waiting longer is of no use where the provider is not called again before a person has acted.
+    # With a reason to stay pending, the provider is not called again before an operator acts.
     return _has_redirect_or_ended(payment) or payment.pending_reason is not None
 
 
@@ -170,6 +169,6 @@ def cancel_payment(id: uuid.UUID) -> Response:  # the name in the path of the co
 @handles(blueprint, "GET", "/api/payments/{id}/timeline")
 def read_timeline(id: uuid.UUID) -> Response:  # the name in the path of the contract
     """List what happened to a payment, in order: everything, or for a client token its own states and entries."""
-    who = caller()
-    payment = queries.get_payment(runtime().database, who, id)
-    return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, who.user_id)})
+    current = caller()
+    payment = queries.get_payment(runtime().database, current, id)
+    return jsonify({"data": timeline.read_timeline(runtime().database, payment.tenant_id, payment.id, current.user_id)})

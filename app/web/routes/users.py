@@ -26,8 +26,8 @@ blueprint = Blueprint("users", __name__)
 
 
 def _own_user(user_id: str) -> str:
-    who = caller()
-    if not USER_ID.fullmatch(user_id) or who.user_id not in (None, user_id):
+    current = caller()
+    if not USER_ID.fullmatch(user_id) or current.user_id not in (None, user_id):
         raise RequestRejected(404, "There is no such user.")
     return user_id
 
@@ -54,8 +54,8 @@ def read_entries(user_id: str, query: EntriesQuery) -> Response:
 def read_events(query: EventsQuery) -> Response:
     """List notifications with a larger id, oldest first."""
     after = max(query.after, query.cursor or 0)
-    who = caller()
-    rows = notifications.read_after(runtime().database, who.tenant_id, who.user_id, after, query.limit + 1)
+    current = caller()
+    rows = notifications.read_after(runtime().database, current.tenant_id, current.user_id, after, query.limit + 1)
     rows, next_cursor = cut_page(rows, query.limit, lambda row: str(row["id"]))
     return jsonify({"data": rows, "next_cursor": next_cursor})
 
@@ -68,10 +68,10 @@ def _sockets_url() -> str:
 @handles(blueprint, "POST", "/api/client-tokens")
 def create_client_token(body: ClientTokenRequest) -> tuple[Response, int]:
     """Make a token for one user's browser."""
-    who = caller()
-    if errors := card_errors(runtime(), who.tenant_id, body):
+    current = caller()
+    if errors := card_errors(runtime(), current.tenant_id, body):
         raise RequestRejected(422, "The request has errors.", errors)
-    token, expires_at = callers.create_client_token(runtime(), who.tenant_id, who.key_id, body.user_id)
+    token, expires_at = callers.create_client_token(runtime(), current.tenant_id, current.key_id, body.user_id)
     answer = {"token": token, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
     return jsonify(answer), 201
 

@@ -1,4 +1,4 @@
-"""The doors for providers' webhooks (CONTRACT section 4)."""
+"""Providers' webhooks (CONTRACT section 4)."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ blueprint = Blueprint("webhooks", __name__)
 
 @blueprint.post("/webhooks/payment-success")
 def payment_success() -> Response:
-    """Take a webhook that says that money arrived."""
+    """Receive a webhook about money that arrived."""
     return _receive("payment-success")
 
 
 @blueprint.post("/webhooks/payment-failed")
 def payment_failed() -> Response:
-    """Take a webhook that says that a payment failed or was cancelled."""
+    """Receive a webhook about a payment that failed or was cancelled."""
     return _receive("payment-failed")
 
 
 @blueprint.post("/webhooks/payment-callback")
 def payment_callback() -> Response:
-    """Take a webhook that says how a payment went."""
+    """Receive a webhook about any outcome of a payment."""
     return _receive("payment-callback")
 
 
 @blueprint.post("/webhooks/<provider_id>")
 def provider_webhook(provider_id: str) -> Response:
-    """Take a webhook in a provider's own form."""
+    """Receive a webhook in a provider's own form."""
     return _receive(PROVIDER_PATH, provider_id)
 
 
@@ -68,7 +68,7 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
     except DBAPIError as error:
         if isinstance(error, OperationalError | InterfaceError):
             raise
-        # Whatever it was, the sender must come again; not all of them do so after a 500.
+        # 503 instead of 500: some providers do not retry after a 500.
         log.exception("webhook_not_stored", exc_info=error)
         return problem(503, "The webhook could not be stored. Try again.")
     answer: dict[str, object] = {
@@ -82,7 +82,7 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
 
 
 def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
-    # All that is asked of headers is a value by its name, and these find it by any spelling.
+    # Looked up by name only, in any letter case.
     headers = cast("Mapping[str, str]", request.headers)
     doubled = doubled_headers(request.environ)
     return Delivery(path, provider_id, headers, body, request.remote_addr or "", doubled)

@@ -155,14 +155,14 @@ class Event(BaseModel):
 
 
 class EventList(BaseModel):
-    """Notifications, oldest first; `next_cursor` goes on where `limit` cut them off."""
+    """Notifications, oldest first; `next_cursor` continues where `limit` cut them off."""
 
     data: list[Event]
     next_cursor: str | None
 
 
 class DeadLetterBody(BaseModel):
-    """Work that a person must look at; `amount` is what accepting it would credit."""
+    """Work that an operator must decide about; `amount` is what accepting it would credit."""
 
     model_config = ConfigDict(title="DeadLetter")
 
@@ -204,7 +204,7 @@ class DeadLetterDetail(DeadLetterBody):
 
 
 class Redrive(BaseModel):
-    """What became of one dead letter."""
+    """The outcome for one dead letter."""
 
     id: UuidText
     redriven: bool
@@ -212,7 +212,7 @@ class Redrive(BaseModel):
 
 
 class RedriveList(BaseModel):
-    """What became of those that fit; `count` is how many fit before."""
+    """The outcome for each that fits; `count` is how many fitted before."""
 
     count: int
     dry_run: bool

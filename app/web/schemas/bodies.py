@@ -81,7 +81,7 @@ class DepositRequest(StrictBody):
 
 
 class ClientTokenRequest(StrictBody):
-    """Whose browser the token is for."""
+    """The user whose browser gets the token."""
 
     user_id: UserId
 

@@ -143,7 +143,7 @@ class DepositHeaders(Parameters):
         str, matching("^[ -~]+$", "is required: 1 to 255 printable ASCII characters", length_max=255)
     ] = Field(
         alias="Idempotency-Key",
-        description="Makes the request repeatable: the same key and body give the same payment, for ever.",
+        description="Makes the request repeatable: the same key and body return the same payment, with no time limit.",
     )
     wait_seconds: Annotated[
         int | None,

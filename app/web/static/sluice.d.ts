@@ -1,4 +1,4 @@
-/** What the browser needs to act for one user: the answer of POST /api/client-tokens, or its token alone. */
+/** The credential of one user's browser: the answer of POST /api/client-tokens, or its token only. */
 export interface ClientToken {
   token: string;
   /** RFC 3339; the module asks for a new token shortly before. */
@@ -119,7 +119,7 @@ export class SluiceError extends Error {
   readonly status: number;
   readonly problem: Problem;
   readonly errors: FieldError[];
-  /** How long the server wants to be left alone; undefined where it did not say. */
+  /** The pause that the server asked for; undefined without one. */
   readonly retryAfterMs: number | undefined;
 }
 
@@ -166,7 +166,7 @@ export interface WatchOptions extends Omit<Connection, 'signal'> {
   /** The server no longer holds everything after the last id: load the state anew. */
   onReset?(hello: Hello): void;
   onState?(state: WatchState): void;
-  /** What went wrong while connecting; watching goes on. Default: a console warning. */
+  /** An error while connecting; watching continues. Default: a console warning. */
   onError?(error: unknown): void;
   /** Pause between tries to get from the stream back to the socket; default: 60000. */
   socketProbeMs?: number;

@@ -1,7 +1,7 @@
 /**
- * Sluice in the browser: make a deposit and watch what becomes of it.
+ * Sluice in the browser: make a deposit and watch it.
  *
- * Works in every browser with ES2022 modules and needs nothing else. Types: sluice.d.ts beside this file.
+ * Works in every browser with ES2022 modules and needs nothing else. Types: sluice.d.ts in this folder.
  * A client token (`ct_...`) comes from your own backend by POST /api/client-tokens; a secret key never belongs here.
  */
 import { call, pause, randomUuid } from './sluice/requests.js';
@@ -81,7 +81,7 @@ export function events(options) {
   return call(options, 'GET', '/api/events', { query: { after: options.after ?? 0, limit: options.limit } });
 }
 
-/** Watches a user's payments until `close()`; `lastId` is where a later `watch({after})` goes on without a gap. */
+/** Watches a user's payments until `close()`; from `lastId` a later `watch({after})` resumes without a gap. */
 export function watch(options) {
   requireFunctions(options, 'getToken', 'onMessage');
   const watcher = new Watcher(options);

@@ -1,4 +1,4 @@
-/** The demo page: makes deposits for a random user and shows live what becomes of them. It only reads on return. */
+/** The demo page: makes deposits for a random user and shows live how they proceed. It only reads on return. */
 import * as sluice from '../sluice.js';
 import { failureText, hasEnded } from './words.js';
 import { randomUuid } from '../sluice/requests.js';
@@ -7,13 +7,13 @@ import * as view from './view.js';
 // Enough to see the whole of a demo; the rest is a page further in the API.
 const SHOWN_PAYMENTS = 10;
 const SHOWN_ENTRIES = 20;
-// Events of one payment come in pairs; one look at the wallets is enough for both.
+// Events of one payment come in pairs; one read of the wallets is enough for both.
 const WALLET_DELAY_MS = 60;
-// Without a live connection the payment is asked for by waiting requests, with a breath between two of them.
+// Without a live connection the payment is polled by waiting requests, with a pause between two of them.
 const ASK_PAUSE_MS = 2_000;
 // Older events are in the payments list; more lines than this only push the page down.
 const FEED_LINES = 12;
-// The provider mostly answers within a second; after this the page says what is going on.
+// The provider mostly answers within a second; after this the page shows the state.
 const FIRST_WAIT_SECONDS = 2;
 // A request that was not answered by then is said to take long, and may be given up.
 const PATIENCE_MS = 5_000;
@@ -61,7 +61,7 @@ async function mint() {
   return minted;
 }
 
-/** Takes a payment in unless a newer version of it is here already. */
+/** Stores a payment unless a newer version of it is stored. */
 function accept(payment) {
   const known = payments.get(payment.id);
   if (known && known.version >= payment.version) return;
@@ -127,7 +127,7 @@ function onState(state) {
   if (!isLive()) askWhileNotLive();
 }
 
-/** Keeps the shown payment true while neither socket nor stream gets through. */
+/** Polls the shown payment while neither socket nor stream is connected. */
 async function askWhileNotLive() {
   if (asking || !shown) return;
   asking = true;

@@ -2,7 +2,7 @@ import { chip, clock, entryText, errorText, eventText, hasEnded, journey, linkTe
 
 const byId = (id) => document.getElementById(id);
 
-// More characters do not fit beside another balance on a phone, nor beside two on a desk.
+// More characters do not fit next to another balance on a phone, nor next to two on a desktop.
 const LONG_CHARACTERS = 8;
 
 /** Makes an element; everything that came from outside goes in as text, never as markup. */
@@ -22,19 +22,19 @@ function replaceLines(list, lines, heading) {
   if (focused) (list.querySelector(`[data-key="${CSS.escape(focused)}"]`) ?? heading).focus();
 }
 
-function actionsFor(payment, onCancel, place) {
+function actionsFor(payment, onCancel, region) {
   if (hasEnded(payment)) return [];
   const amount = money(payment.amount, payment.currency);
   const actions = [];
   const address = payPage(payment);
   if (address) {
     const link = make('a', { className: 'button strong', href: address, textContent: 'Open pay page' });
-    link.dataset.key = `${place}-pay-${payment.id}`;
+    link.dataset.key = `${region}-pay-${payment.id}`;
     link.setAttribute('aria-label', `Open pay page for ${amount}`);
     actions.push(link);
   }
   const cancel = make('button', { type: 'button', textContent: 'Cancel' });
-  cancel.dataset.key = `${place}-cancel-${payment.id}`;
+  cancel.dataset.key = `${region}-cancel-${payment.id}`;
   cancel.setAttribute('aria-label', `Cancel ${amount}`);
   cancel.addEventListener('click', () => onCancel(payment.id, cancel));
   actions.push(cancel);
@@ -62,7 +62,7 @@ export function showTrouble(text) {
   byId('trouble').hidden = !text;
 }
 
-/** Tells screen readers; the same words twice are told once. */
+/** Announces a text to screen readers, once if it is repeated. */
 export function announce(text) {
   if (byId('announce').textContent !== text) byId('announce').textContent = text;
 }
@@ -128,7 +128,7 @@ export function showEntries(entries) {
   byId('entries-empty').hidden = entries.length > 0;
 }
 
-/** A table's line; its roles are told, since a narrow page lays it out as no table. */
+/** A table's row with explicit roles, since a narrow page is not laid out as a table. */
 function row(...cells) {
   const line = make('tr', {}, ...cells);
   line.setAttribute('role', 'row');

@@ -1,4 +1,4 @@
-/** What the page says about payments, in words. Plain values in, plain values out. */
+/** The texts of the page about payments: pure functions. */
 
 const ENDED = new Set(['completed', 'failed', 'cancelled']);
 const CHIPS = {
@@ -12,7 +12,7 @@ const REVIEWS = {
   currency_mismatch: 'The money came in another currency.',
   underpaid: 'Less money came than was asked for.',
   overpaid: 'More money came than was asked for.',
-  conflict: 'The provider told two different stories.',
+  conflict: 'The provider sent two different outcomes.',
 };
 const ENTRIES = {
   deposit: 'Deposit', reversal: 'Reversal', reinstatement: 'Reinstatement', refund: 'Refund', debit: 'Debit',
@@ -22,7 +22,7 @@ const EVENTS = {
   'payment.completed': 'Payment completed',
   'payment.failed': 'Payment failed',
   'payment.cancelled': 'Payment cancelled',
-  'payment.review': 'Payment needs a look',
+  'payment.review': 'Payment needs a review',
   'payment.reversed': 'Payment reversed',
 };
 const LINKS = {
@@ -53,7 +53,7 @@ export function entryText(entry) {
   return ENTRIES[entry.type] ?? 'Deposit';
 }
 
-/** What is wrong with a field, for whoever fills it in; the API words its errors for programmers. */
+/** The error of a field in words for a user; the API words its errors for programmers. */
 export function errorText(error, currency) {
   if (error.field === 'amount') return amountText(error.message, currency);
   if (error.field === 'currency') return 'This currency cannot be paid in here.';
@@ -70,7 +70,7 @@ function amountText(message, currency) {
   return 'Enter the amount in digits, for example 25.00.';
 }
 
-/** What went wrong with a request, for whoever uses the page. */
+/** The error of a request in words for a user. */
 export function failureText(error) {
   if (error.status === 0) return 'The server cannot be reached at the moment. Nothing was charged; please try again.';
   if (error.status === 429 || error.status >= 500) return 'The service is busy at the moment. Please try again shortly.';
@@ -144,8 +144,8 @@ function stillOpen(payment, returned) {
 function underReview(payment) {
   const credited = payment.status === 'completed';
   const detail = credited
-    ? 'Your money is in the wallet; a person looks at the rest.'
-    : 'Your money is not lost: a person looks at it.';
+    ? 'Your money is in the wallet; a person reviews the rest.'
+    : 'Your money is not lost: a person reviews it.';
   const [level, here] = credited ? [3, 2] : [2, 1];
   const title = 'Your payment is under review';
   return { level, here, tone: 'review', title, detail: `${REVIEWS[payment.exception]} ${detail}` };

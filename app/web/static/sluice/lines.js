@@ -1,7 +1,7 @@
 // The server greets at once; without a greeting in this time something in between swallows the frames.
 const HELLO_LIMIT_MS = 10_000;
 
-/** The types that messages can have; an EventSource hands over only the types that it is told of. */
+/** The types that messages can have; an EventSource delivers only the types that it listens for. */
 export const MESSAGE_TYPES = Object.freeze([
   'payment.redirect_ready', 'payment.completed', 'payment.failed', 'payment.cancelled', 'payment.review',
   'payment.reversed',
@@ -58,7 +58,7 @@ export class Line {
     this.#on.end(code);
   }
 
-  /** Ends the line without telling anybody. */
+  /** Ends the line without a callback. */
   stop() {
     this.#ended = true;
     clearTimeout(this.#helloTimer);

@@ -15,7 +15,7 @@ const RETRIED_STATUSES = new Set([0, 429, 502, 503, 504]);
 
 /**
  * A refused or failed request: `status` (0 when no answer came), `problem` (RFC 9457) and its `errors`;
- * `retryAfterMs` is how long the server wants to be left alone, undefined where it did not say.
+ * `retryAfterMs` is the pause that the server asked for, undefined without one.
  */
 export class SluiceError extends Error {
   constructor(status, problem, { retryAfterMs, ...options } = {}) {
@@ -87,7 +87,7 @@ async function send(options, token, method, path, request) {
 
 /**
  * Asks the page for a token; `refresh` says that the one given before is no longer good.
- * `isBare`: the page gave the token's text alone, so that nobody said where the sockets are.
+ * `isBare`: the page gave the token's text only, so that the sockets' address is not known.
  * Throws where no token comes, also where none comes in time.
  */
 export async function takeToken(options, refresh) {

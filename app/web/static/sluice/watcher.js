@@ -14,7 +14,7 @@ const TOKEN_ENDED = 4401;
 const STABLE_MS = 10_000;
 // Proxies that block WebSockets do so every time: three failures in a row are enough to use the stream instead.
 const SOCKET_TRIES = 3;
-// How often a working stream looks whether the socket, which is cheaper for the server, works again.
+// Interval at which a working stream tries the socket again, which is cheaper for the server.
 const SOCKET_PROBE_MS = 60_000;
 // A token about to end is replaced before it is used, so that a slow handshake does not outlive it.
 const TOKEN_MARGIN_MS = 30_000;
@@ -76,7 +76,7 @@ export class Watcher {
   }
 
   #onOnline = () => { if (!this.#line) this.#connect(); };
-  // Timers of a tab in the background are slowed down to minutes; whoever comes back to it shall not wait for them.
+  // Timers of a tab in the background are slowed down to minutes: connect at once when the tab is shown again.
   #onVisible = () => { if (document.visibilityState === 'visible' && !this.#line && this.#waiting) this.#connect(); };
   // A socket over a network that went away can look open for minutes; resuming costs less than that silence.
   #onOffline = () => { this.#line?.end(0); };
@@ -165,7 +165,7 @@ export class Watcher {
     this.#probe?.stop();
     this.#probe = null;
     const lived = line.livedMs();
-    // A browser does not tell a page why a handshake failed; a token that is no longer good is one of the reasons.
+    // A page cannot read why a handshake failed; a token that is no longer good is one of the reasons.
     if (code === TOKEN_ENDED || lived === null) this.#access = null;
     if (lived === null) this.#socketFailures = line.kind === 'socket' ? this.#socketFailures + 1 : SOCKET_TRIES - 1;
     if (lived !== null && lived >= STABLE_MS) this.#failures = 0;
@@ -229,7 +229,7 @@ export class Watcher {
       if (this.#options.onError) this.#options.onError(error);
       else console.warn('sluice:', error);
     } catch (failure) {
-      // An exception from here would end the watching without a word.
+      // An exception from here would end the watching silently.
       console.warn('sluice: onError failed', failure);
     }
   }
