@@ -1,1 +1,1 @@
-"""What a process holds for its life: settings, database, Redis, logs, metrics, encryption keys."""
+"""Per-process infrastructure: settings, database, Redis, doorbells, logs, metrics, encryption keys."""

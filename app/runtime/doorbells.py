@@ -1,7 +1,7 @@
-"""The one place that rings: a doorbell says "look", carries nothing, and may be lost.
+"""Doorbells: Celery messages without content that make a worker query for due rows. They may be lost.
 
-Ring only after the commit. A ring is coalesced: while a bell is set, a worker has still to look, and will see the
-new row as well, because it takes the bell down before it claims. The sweep rings for whatever was lost.
+Ring only after the commit. Rings are coalesced: while a bell is set, a worker has not claimed yet, and will see the
+new row, because it clears the bell before it claims. The sweep rings for lost messages.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ TASKS = {
     "notify": "tasks.notify",
 }
 
-# Long enough for a busy worker to come round, short enough that a bell whose message was lost soon rings again.
+# TTL of a bell: longer than a busy worker needs to answer; after a lost message the next ring comes this late.
 BELL_MS = 2_000
 
-# After a failed ring the broker is left alone for this long: a dead Redis costs one request a second, not every one.
+# Pause after a failed ring: an unreachable Redis delays one request a second, not every one.
 BREAK_SECONDS = 1.0
 
-# A busy process rings this seldom: a row that comes meanwhile waits these milliseconds, and not a thousand more
-# commands a second are sent. A row that comes after a quiet moment does not wait.
+# Shortest interval between rings of one process: it saves about a thousand commands a second under load, and delays a
+# row by at most this. A row after an idle interval is not delayed.
 PAUSE_SECONDS = 0.002
 
 
 class Doorbells:
-    """Rings queues and tells listeners what changed. Never raises: what it carries is only a hint."""
+    """Rings queues and publishes hints. Never raises: both may be lost."""
 
     def __init__(self, redis: Redis, celery: Celery) -> None:
         self._redis = redis
@@ -48,11 +48,11 @@ class Doorbells:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt to ring failed; the sweep rings meanwhile."""
+        """Whether the last ring failed; the sweep rings meanwhile."""
         return self._is_failing
 
     def ring_aside(self) -> None:
-        """From now on `ring` does not keep its caller: a thread rings for all callers of this process."""
+        """Make `ring` return at once: from now on a thread rings for all callers of this process."""
         self._ringer = _Ringer(self._ring)
 
     def ring(self, queue: str) -> None:
@@ -71,11 +71,11 @@ class Doorbells:
             if self._redis.set(bell, 1, nx=True, px=BELL_MS):
                 self._send(queue, bell)
                 self._is_failing = False
-        except Exception as error:  # a ring must never hurt what has been committed already
+        except Exception as error:  # a failed ring must not fail the request, whose row is committed
             self._failed(queue, error)
 
     def ring_regardless(self, queue: str) -> None:
-        """Ring `queue` whether or not its bell is set: the sweep's way, which mends a lost message."""
+        """Ring `queue` whether or not its bell is set; the sweep uses it after lost messages."""
         try:
             self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
             self._is_failing = False
@@ -83,10 +83,10 @@ class Doorbells:
             self._failed(queue, error)
 
     def take_down(self, queue: str) -> None:
-        """Take the bell down; a worker does so before it claims, so that a row committed later rings anew."""
+        """Clear the bell; a worker does so before it claims, so that a row committed later rings again."""
         try:
             self._redis.delete(f"bell:{queue}")
-        except Exception as error:  # the bell then goes by itself after BELL_MS
+        except Exception as error:  # the bell then expires after BELL_MS
             self._failed(queue, error)
 
     def publish(self, messages: Sequence[Hint]) -> None:
@@ -98,7 +98,7 @@ class Doorbells:
                 for channel, hint in messages:
                     pipeline.publish(channel, hint)
                 pipeline.execute()
-        except Exception as error:  # listeners look for themselves as well
+        except Exception as error:  # listeners also poll
             self._failed(messages[0][0], error)
 
     def _send(self, queue: str, bell: str) -> None:
@@ -116,10 +116,10 @@ class Doorbells:
 
 
 class _Ringer:
-    """Rings what is wanted, in a thread of its own; what is wanted again meanwhile is rung again.
+    """Rings the wanted queues in a thread of its own; a queue that is wanted again meanwhile is rung again.
 
-    A bell is looked at after its mark was taken away, and a mark is set after a commit: so each commit is followed by
-    a look at the bell, which is all that a row needs. What a process that ends had still to ring is left to the sweep.
+    A queue is removed from `_wanted` before its bell is read, and added after a commit: so every commit is followed by
+    a read of the bell. Queues that were not rung when the process ends are left to the sweep.
     """
 
     def __init__(self, ring: Callable[[str], None]) -> None:
@@ -133,7 +133,7 @@ class _Ringer:
         """Mark `queue` to be rung; return at once."""
         with self._lock:
             self._wanted.add(queue)
-            # Not before it is needed, and also where it is gone: a thread does not live on in a forked child.
+            # Started when first needed, and again in a forked child, which has no copy of the thread.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="ringer", daemon=True)
                 self._thread.start()

@@ -1,20 +1,20 @@
-"""How often a process that has started looks for garbage in cycles."""
+"""Tunes the garbage collector of a process that has started."""
 
 from __future__ import annotations
 
 import gc
 
-# Python's own 700 new objects are those of four webhooks. This is a large batch's worth, some ten MB at the most.
+# New objects between collections: those of a large batch, at most ten MB. Python's default of 700 is four webhooks.
 YOUNG_OBJECTS = 50_000
-# A look at everything that lives is due after this many looks at what is neither young nor old.
+# Collections of the middle generation per collection of the oldest one.
 OLD_ROUNDS = 100
 
 
 def freeze_gc() -> None:
-    """Take what is loaded by now, modules above all, out of every later look for garbage, and looks less often.
+    """Freeze the objects loaded so far (gc.freeze) and raise the collection thresholds.
 
-    Reference counting frees what a request or a batch leaves; cycles are rare. Measured while settling: a fifth of the
-    processor time of Python went into looks at three hundred thousand objects that stay for the process's life.
+    Reference counting frees the objects of a request or a batch; cycles are rare. Measured while settling: a fifth of
+    Python's processor time was spent traversing three hundred thousand permanent objects.
     """
     gc.collect()
     gc.freeze()

@@ -17,7 +17,7 @@ NOTIFICATIONS_CHANNEL = "sluice:notifications"
 # A channel and the bytes that are published there.
 Hint = tuple[str, bytes]
 
-# A settled batch changes up to 500 payments; twice as many ids still fit into 40 kB.
+# Ids per hint: a settled batch changes up to 500 payments, and 1,000 ids take less than 40 kB.
 CHANGED_MAX = 1_000
 _ID_BYTES = 32
 _ID = re.compile(rb"[0-9a-f]{32}")

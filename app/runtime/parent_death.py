@@ -1,7 +1,7 @@
-"""Ends a process when its parent dies, by the kernel: what a killed process had started does not outlive it.
+"""Makes the kernel end a process when its parent dies (prctl PR_SET_PDEATHSIG).
 
-A child started through `app.local.spawn` has this from its first moment on. The kernel does not hand it on to what that
-child forks, so every process of ours that is forked asks for it again.
+Children started through `app.local.spawn` have this set before their program starts. It is not inherited by fork, so
+every forked process sets it again.
 """
 
 from __future__ import annotations

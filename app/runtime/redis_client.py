@@ -1,4 +1,4 @@
-"""Clients of Redis, wherever it is: one server, a socket, or the master that sentinels name."""
+"""Clients of Redis at one server, at a unix socket, or at the master that sentinels name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from redis.sentinel import Sentinel
 
 from app.runtime.redis_urls import Sentinels, read_sentinels, redis_py_url
 
-# A sentinel is asked before each connection to the master; one that does not answer soon is passed over.
+# Timeout of the query to a sentinel before each connection to the master; the next one is queried after it.
 SENTINEL_SECONDS = 0.5
 
 
 def sentinel_options(found: Sentinels) -> dict[str, Any]:
-    """Return how a connection to a sentinel is made."""
+    """Return the options of connections to sentinels."""
     return {
         "socket_timeout": SENTINEL_SECONDS,
         "socket_connect_timeout": SENTINEL_SECONDS,
-        # The next sentinel is asked instead; the client's own retries would take seconds each time.
+        # No retries, which take seconds: the next sentinel is queried instead.
         "retry": Retry(NoBackoff(), 0),
         **found.own_options,
     }

@@ -1,4 +1,4 @@
-"""Reads the URLs of Redis and of the broker, for the clients that spell them differently. Standard library only.
+"""Parses URLs of Redis and of the broker, and converts them for each client. Standard library only.
 
 `redis://`, `rediss://` and `unix://` are as redis-py has them. Sentinel is `sentinel://[user:password@]host:26379;
 sentinel://host:26379[/db][?master_name=NAME&sentinel_password=...]`: user and password are the master's.
@@ -10,10 +10,10 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 SENTINEL_PORT = 26379
-MASTER_NAME = "mymaster"  # What Redis' own sentinel.conf calls it.
+MASTER_NAME = "mymaster"  # The name in Redis' example sentinel.conf.
 REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 AMQP_SCHEMES = ("amqp", "amqps")
-# What a URL may say beside address and credentials: options of redis-py that take text or numbers.
+# Allowed query parameters: options of redis-py that take text or numbers.
 _OPTIONS = frozenset(
     {
         *("db", "protocol", "client_name", "health_check_interval", "max_connections"),
@@ -28,24 +28,24 @@ _CERT_REQS = {"none", "optional", "required"}
 
 @dataclass(frozen=True)
 class Sentinels:
-    """Where the sentinels are, and how the master that they name is reached."""
+    """Addresses of sentinels, and the login at the master that they name."""
 
     addresses: tuple[tuple[str, int], ...]
     master_name: str
     db: int
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
-    # How to log in at the sentinels themselves.
+    # The login at the sentinels themselves.
     own_options: dict[str, str] = field(repr=False)
 
 
 def is_redis(url: str) -> bool:
-    """Return whether Redis is spoken at this URL."""
+    """Return whether the URL is of Redis."""
     return url.partition("://")[0] in REDIS_SCHEMES
 
 
 def is_amqp(url: str) -> bool:
-    """Return whether AMQP (RabbitMQ) is spoken at this URL."""
+    """Return whether the URL is of an AMQP broker (RabbitMQ)."""
     return url.partition("://")[0] in AMQP_SCHEMES
 
 
@@ -71,7 +71,7 @@ def check_url(url: str, *, may_be_amqp: bool) -> None:
 
 
 def redis_py_url(url: str) -> str:
-    """Return a URL as redis-py reads it: `ssl_cert_reqs` in its words."""
+    """Return a URL for redis-py, with its values of `ssl_cert_reqs`."""
     parts = _split(url)
     options = dict(urllib.parse.parse_qsl(parts.query))
     if "ssl_cert_reqs" not in options:
@@ -81,7 +81,7 @@ def redis_py_url(url: str) -> str:
 
 
 def kombu_url(url: str) -> str:
-    """Return a URL as Celery's transports spell it: sockets and options otherwise, and TLS that is asked for."""
+    """Return a URL for Celery's transports: other schemes for sockets and sentinels, and explicit TLS options."""
     if url.startswith("unix://"):
         return "redis+socket://" + url.removeprefix("unix://")
     if url.startswith("sentinel://"):
@@ -93,7 +93,7 @@ def kombu_url(url: str) -> str:
         return ";".join(f"sentinel://{login}{_host(host)}:{port}/{found.db}" for host, port in found.addresses)
     if url.startswith("rediss://"):
         parts = _split(redis_py_url(url))
-        # Without it kombu would speak plain text to a port that expects TLS.
+        # Without it kombu connects without TLS.
         options = {"ssl_cert_reqs": "required", **dict(urllib.parse.parse_qsl(parts.query))}
         return parts._replace(query=urllib.parse.urlencode(options)).geturl()
     return url
@@ -126,7 +126,7 @@ def _split(url: str) -> urllib.parse.SplitResult:
         parts = urllib.parse.urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        # urllib's own words repeat what it took for the port, which may be a part of a password.
+        # urllib's message repeats the presumed port, which may be a part of a password.
         word = "port" if "ort" in str(error) else "host"
         raise ValueError(f"has no usable {word}; special characters in a password are written as %XX") from None
     return parts

@@ -1,4 +1,4 @@
-"""What a process of Sluice holds for its life: settings, database, Redis, doorbells, vault."""
+"""The per-process container of settings, database, Redis, doorbells and vault."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.logins import LOGIN_ROLES
 
 @dataclass(frozen=True)
 class Runtime:
-    """The parts that services need. One per process; connections are made when they are first used."""
+    """Dependencies of services. One per process; connections are opened on first use."""
 
     settings: Settings
     database: Database
@@ -32,7 +32,7 @@ class Runtime:
 
     @functools.cached_property
     def vault(self) -> Vault:
-        """The vault; made when first needed, since only some processes hold the encryption keys."""
+        """The vault; built on first use, since only some processes have the encryption keys."""
         return Vault(self.settings.encryption_keys)
 
     @functools.cached_property
@@ -50,7 +50,7 @@ class Runtime:
 
 
 def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: float = 5.0) -> Database:
-    """Return the database as this process type's login uses it. Raise SettingsError where no URL is set."""
+    """Return the database with this process type's login. Raise SettingsError where no URL is set."""
     login = LOGIN_ROLES.get(settings.process_type or "")
     return Database(
         settings.required("database_url"),
@@ -62,7 +62,7 @@ def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: 
 
 
 def connect_redis(url: str) -> Redis:
-    """Return a client for hints: it gives up within a second, tries once more, and the caller goes on without it."""
+    """Return a client for hints: timeouts of at most a second and one retry, since callers work without Redis."""
     return open_client(
         url,
         socket_timeout=1,

@@ -1,1 +1,1 @@
-"""Celery and its broker."""
+"""Celery and its broker: application, transport, URLs, queue lengths."""

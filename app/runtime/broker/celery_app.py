@@ -1,4 +1,4 @@
-"""The Celery application: the same for workers, which run the tasks, and for everyone who rings."""
+"""The Celery application of workers and of every process that rings."""
 
 from __future__ import annotations
 

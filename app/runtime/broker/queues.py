@@ -1,4 +1,4 @@
-"""How many doorbells wait at the broker, whichever kind it is."""
+"""Measures the lengths of the doorbell queues at Redis or RabbitMQ."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from app.runtime.redis_urls import is_amqp
 from app.runtime.runtime import connect_redis
 
 RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
-# Whoever asks waits for the answer; a broker within reach answers in milliseconds.
+# Timeout in seconds; a reachable broker answers in milliseconds.
 ANSWER_SECONDS = 1.0
-# What a broker that is away, refuses us or is not what its URL says can raise.
+# Exceptions for a broker that is unreachable, rejects the login or does not match its URL.
 BROKER_ERRORS = (RedisError, AMQPError, KombuError, OSError, ValueError)
 
 
 def measure_queues(url: str) -> dict[str, int]:
-    """Return the length of each queue of doorbells. Raise one of BROKER_ERRORS where the broker cannot be asked."""
+    """Return the length of each queue of doorbells. Raise one of BROKER_ERRORS where the broker cannot be queried."""
     if is_amqp(url):
         with open_amqp(url) as connection:
             return {queue: _count_messages(connection, queue) for queue in RING_QUEUES}
@@ -42,7 +42,7 @@ def measure_lists(redis: Redis) -> dict[str, int]:
 
 
 def open_amqp(url: str) -> Connection:
-    """Return a connection to RabbitMQ, which is made when it is first used."""
+    """Return a connection to RabbitMQ, which opens on first use."""
     options = broker_options(url, seconds=ANSWER_SECONDS)
     return Connection(  # type: ignore[no-untyped-call]
         kombu_url(url), connect_timeout=ANSWER_SECONDS, transport_options=options
@@ -50,7 +50,7 @@ def open_amqp(url: str) -> Connection:
 
 
 def _count_messages(connection: Any, queue: str) -> int:
-    # A passive declaration changes nothing; one of a queue that is not there closes its channel.
+    # A passive declaration changes nothing; for a missing queue it closes the channel.
     with closing(connection.connection.channel()) as channel:
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)

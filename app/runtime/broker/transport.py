@@ -1,8 +1,8 @@
 """Redis transport for doorbells: drops undecodable messages, replaces keys of a wrong type, caps each ring queue.
 
-Anyone who can write to Redis can put anything into the broker's keys and channels. A message that cannot be read would
-end the worker: it is decoded in the worker's own loop, and raises. A key of another type makes every read of all queues
-fail. And beat rings while no worker runs: after a day the first sweep would wait behind ten thousands of older ones.
+Anyone who can write to Redis can put anything into the broker's keys and channels. An undecodable message raises in the
+worker's event loop and ends the worker. A key of a wrong type makes every read of all queues fail. And beat rings while
+no worker runs: after a day the first sweep would wait behind tens of thousands of older messages.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ log = structlog.get_logger(__name__)
 
 # The queues that hold doorbells and nothing else (celeryconfig).
 RING_PREFIX = "ring."
-# As many doorbells as a hundred workers could take at once; one more would find nothing that these do not find.
+# Enough for a hundred workers at once; more doorbells would find no more rows.
 DOORBELLS_MAX = 100
-# Redis' error code, which stands inside the message where a pipeline or a script failed.
+# Redis' error code; errors of pipelines and scripts have it inside the message.
 WRONG_TYPE = "WRONGTYPE"
 
 Result = TypeVar("Result")
 
 
 class Channel(redis.Channel):
-    """A channel that survives what others write into its keys, and keeps the newest DOORBELLS_MAX of each queue."""
+    """A channel that tolerates foreign data in its keys and keeps the newest DOORBELLS_MAX messages of each queue."""
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
         if not queue.startswith(RING_PREFIX) or options.get("_publish_batch") is not None:
@@ -62,7 +62,7 @@ class Channel(redis.Channel):
             raise
         except Exception as error:
             log.warning("doorbell_unreadable", error=type(error).__name__)
-            # It would hold one of the worker's few places for messages under way, for good.
+            # Without the acknowledgement it would occupy one of the worker's prefetch slots permanently.
             for tag in set(self.qos._delivered) - before:
                 self.qos.ack(tag)
             return True
@@ -118,7 +118,7 @@ class Channel(redis.Channel):
         return {**dict.fromkeys(members, "set"), self.keyprefix_binding_deadlines: "zset"}
 
     def _with_right_types(self, expected: dict[str, str], action: Callable[[], Result]) -> Result:
-        """Run `action`; where a key has a wrong type, remove those of `expected` that do and run it again."""
+        """Run `action`; on an error of a wrong type, remove the keys that differ from `expected` and run it again."""
         try:
             return action()
         except ResponseError as error:
@@ -154,7 +154,7 @@ class SentinelTransport(redis.SentinelTransport):
 
 
 def use_guarded_transport() -> None:
-    """Make kombu take this transport for all its Redis URLs."""
+    """Register this transport for all of kombu's Redis URLs."""
     for name, path in TRANSPORT_ALIASES.items():
         if path == "kombu.transport.redis:Transport":
             TRANSPORT_ALIASES[name] = f"{__name__}:{Transport.__name__}"

@@ -1,4 +1,4 @@
-"""How Celery reaches the broker: its URL in kombu's words, and the options of that transport."""
+"""Celery's connection to the broker: kombu's URL and transport options."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["broker_options", "configure_broker", "kombu_url"]
 
 
 def broker_options(url: str, *, seconds: float) -> dict[str, Any]:
-    """Return the transport options for a broker; `seconds` bounds reading and writing, which otherwise have no end."""
+    """Return the transport options for a broker; `seconds` limits reads and writes, which have none by default."""
     if is_amqp(url):
         return {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
     options: dict[str, Any] = {
-        # A doorbell may be lost, so acknowledgements are not worth four more Redis commands each.
+        # Doorbells may be lost, so acknowledgements are off: they cost four Redis commands each.
         "ack_emulation": False,
         "socket_connect_timeout": 0.5,
         "socket_timeout": seconds,
@@ -31,6 +31,6 @@ def broker_options(url: str, *, seconds: float) -> dict[str, Any]:
 
 
 def configure_broker(app: Celery, url: str, *, seconds: float) -> None:
-    """Point an application at a broker."""
+    """Configure an application for a broker."""
     app.conf.broker_url = kombu_url(url)
     app.conf.broker_transport_options = broker_options(url, seconds=seconds)
