@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from bench.baselines.noop import NoopWorker, open_noop_workers
+from bench.baselines.row_at_a_time import measure_rows, open_clearing
 from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare, summarize
 from bench.filling import fill_webhooks, make_due
 from bench.measured_stack import MeasuredStack, open_measured_stack
-from bench.noop import NoopWorker, open_noop_workers
-from bench.row_at_a_time import measure_rows, open_clearing
 from testbed.servers import Servers
 from testbed.waiting import wait_until
 

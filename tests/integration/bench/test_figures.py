@@ -16,7 +16,7 @@ from bench import history, hops, redirect, settle, sockets, to_socket, web
 from bench.figures import compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
 from bench.measured_stack import open_measured_stack
-from bench.results import write_results
+from bench.report.results import write_results
 from bench.run import Form
 from bench.settle import Size
 from testbed.servers import NO_SYNC, Servers, open_servers

@@ -29,7 +29,7 @@ def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> No
     `--long --only settle_at_10m` takes about twenty minutes, mostly to insert ten million payments.
     """
     # Imported here, so that other commands do not load it.
-    from bench.results import WHAT, write_results
+    from bench.report.results import WHAT, write_results
     from bench.run import KEYS, Form, run
 
     if only is not None and only not in KEYS:

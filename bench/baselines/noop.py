@@ -35,7 +35,7 @@ WORK_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class NoopWorker:
-    """A running worker of bench.noop_app and its broker."""
+    """A running worker of bench.baselines.noop_app and its broker."""
 
     name: str
     url: str
@@ -84,7 +84,7 @@ def _launch(servers: Servers, settings: str, url: str) -> Iterator[NoopWorker]:
     flags = ("--task-events", "--without-gossip", "--without-mingle") if settings == "own" else ()
     process = launch(
         (
-            *(sys.executable, "-m", "celery", "--app", "bench.noop_app", "--quiet", "worker"),
+            *(sys.executable, "-m", "celery", "--app", "bench.baselines.noop_app", "--quiet", "worker"),
             *("--hostname", f"{name}@%h", "--queues", QUEUE, "--pool", "prefork"),
             *("--concurrency", str(SETTLE_PROCESSES), "--loglevel", "WARNING"),
             *flags,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.plots import draw_bars, draw_line
+from bench.report.plots import draw_bars, draw_line
 from bench.run import KEYS
 
 WHAT = {

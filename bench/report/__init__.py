@@ -1,0 +1,1 @@
+"""RESULTS.md and its plots, written from the figures of a run."""
