@@ -70,11 +70,14 @@ class Rows:
         """Return the parameters of a set without rows."""
         return dict.fromkeys(self.encoders, "{}")
 
-    def insert(self, *order_by: str) -> Insert:
-        """Return the statement that inserts the rows into their table, in their order or in that of some columns."""
-        names = [name for name in self.encoders if name in self.table.c]
-        wanted = select(*(self.c[name] for name in names)).order_by(*(self.c[name] for name in order_by))
-        return insert(self.table).from_select(names, wanted)
+    def insert(self, *order_by: str, **others: ColumnElement[Any]) -> Insert:
+        """Return the statement that inserts the rows into their table, in their order or in that of some columns.
+
+        Columns that the rows have not are given in `others`, each with what all rows have there.
+        """
+        values = {name: self.c[name] for name in self.encoders if name in self.table.c} | others
+        wanted = select(*values.values()).order_by(*(self.c[name] for name in order_by))
+        return insert(self.table).from_select(list(values), wanted)
 
     def update(self, key: str) -> Update:
         """Return the statement that writes the table's other columns to its rows that have the same `key`.

@@ -24,6 +24,8 @@ TIME = DateTime(timezone=True)
 NOW = text("now()")
 # A column that may be null is a plain `Column`.
 required = functools.partial(Column, nullable=False)
+# For `info` of a column that is written once, by the insert.
+FIXED = {"is_fixed": True}
 
 
 def due_work() -> tuple[Column[Any], ...]:

@@ -20,19 +20,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from models.tables.declaration import METADATA, NOW, TIME, due_work, required
+from models.tables.declaration import FIXED, METADATA, NOW, TIME, due_work, required
 
 payment_transactions = Table(
     "payment_transactions",
     METADATA,
-    Column("id", UUID, primary_key=True),
-    required("tenant_id", UUID, ForeignKey("tenants.id")),
+    Column("id", UUID, primary_key=True, info=FIXED),
+    required("tenant_id", UUID, ForeignKey("tenants.id"), info=FIXED),
     required(
         "version", Integer, server_default=text("1"), comment="Counts changes; notifications and audit rows name it."
     ),
-    required("user_id", Text),
-    required("amount_minor", BigInteger, comment="Amount asked, in minor units."),
-    required("currency", Text),
+    required("user_id", Text, info=FIXED),
+    required("amount_minor", BigInteger, info=FIXED, comment="Amount asked, in minor units."),
+    required("currency", Text, info=FIXED),
     required("status", Text, server_default=text("'pending'")),
     required(
         "exceptions",
@@ -40,13 +40,15 @@ payment_transactions = Table(
         server_default=text("'{}'"),
         comment="What did not go as asked, such as underpaid, late or conflict.",
     ),
-    required("provider_id", UUID),
+    required("provider_id", UUID, info=FIXED),
     Column("provider_reference", Text, comment="The provider's own id of the payment."),
     Column("redirect_url", Text, comment="Page of the provider on which the user pays."),
     Column("failure_reason", Text),
     Column("success_url", Text, comment="Where the user is sent after paying."),
     Column("failure_url", Text, comment="Where the user is sent when the payment fails."),
-    required("metadata", JSONB, server_default=text("'{}'"), comment="Values of the caller, returned unchanged."),
+    required(
+        "metadata", JSONB, info=FIXED, server_default=text("'{}'"), comment="Values of the caller, returned unchanged."
+    ),
     required(
         "idempotency_scope",
         Text,
@@ -77,9 +79,9 @@ payment_transactions = Table(
     ),
     Column("received_currency", Text),
     required("reversed_minor", BigInteger, server_default=text("0"), comment="Total given back, in minor units."),
-    required("created_at", TIME, server_default=NOW),
+    required("created_at", TIME, info=FIXED, server_default=NOW),
     required("updated_at", TIME, server_default=NOW),
-    required("expires_at", TIME, comment="When the payment expires if no money has arrived."),
+    required("expires_at", TIME, info=FIXED, comment="When the payment expires if no money has arrived."),
     Column("completed_at", TIME),
     Column(
         "committed_until",

@@ -150,22 +150,22 @@ CALLERS = (
     Mutant(
         "a client reads its own payments only",
         "app/services/payments/queries.py",
-        '" and (cast(:user_id as text) is null or user_id = :user_id)"',
-        '" and (cast(:user_id as text) is null or user_id is not null)"',
+        'or_(cast(bindparam("user_id"), Text).is_(None), _OF_USER)',
+        'or_(cast(bindparam("user_id"), Text).is_(None), _PAYMENTS.c.user_id.is_not(None))',
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),
     Mutant(
         "a client lists its own payments only",
         "app/services/payments/queries.py",
-        "user_id = caller.user_id if caller.user_id is not None else filters.user_id",
-        "user_id = filters.user_id",
+        '"user_id": caller.user_id if caller.user_id is not None else filters.user_id,',
+        '"user_id": filters.user_id,',
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),
     Mutant(
         "a client reads its own events only",
         "app/services/records/notifications.py",
-        'only_user = "" if user_id is None else "and d.user_id = :user_id"',
-        'only_user = ""',
+        "        wanted = wanted.where(_NUMBERS.c.user_id == user_id)\n",
+        "        pass\n",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist", "integration/web/test_api_reading.py"),
     ),
     Mutant(

@@ -10,15 +10,15 @@ TENANCY = (
     Mutant(
         "a query for a payment names the tenant",
         "app/services/payments/queries.py",
-        "from payment_transactions where tenant_id = :tenant_id and id = :id",
-        "from payment_transactions where cast(:tenant_id as uuid) is not null and id = :id",
+        '_OF_TENANT = select(*SHOWN).where(_PAYMENTS.c.tenant_id == bindparam("tenant_id"))\n',
+        "_OF_TENANT = select(*SHOWN)\n",
         (MATRIX,),
     ),
     Mutant(
         "a list of payments names the tenant",
         "app/services/payments/queries.py",
-        'conditions, parameters = ["tenant_id = :tenant_id"]',
-        'conditions, parameters = ["cast(:tenant_id as uuid) is not null"]',
+        "wanted = _OF_TENANT.where(",
+        "wanted = select(*SHOWN).where(",
         (MATRIX,),
     ),
     Mutant(
@@ -52,8 +52,8 @@ TENANCY = (
     Mutant(
         "a query for events names the tenant",
         "app/services/records/notifications.py",
-        "where d.tenant_id = :tenant_id and d.number > greatest(:after",
-        "where d.number > greatest(:after",
+        "_NUMBERS.c.tenant_id == tenant_id, _NUMBERS.c.number > func.greatest(after, held_after)",
+        "_NUMBERS.c.number > func.greatest(after, held_after)",
         (MATRIX,),
     ),
     Mutant(

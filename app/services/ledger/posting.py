@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, literal, select
 
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payment import Payment
-from models import buffer, new_id, prepared, read
-from models.array_params import encode_rows, row_set
+from models import buffer, new_id, prepared, read, tables
+from models.array_params import rows_of
+from models.sql import columns
 
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
 CLEARING_SHARDS = 8
@@ -106,34 +107,30 @@ def _move(wallet: _Wallet, direction: int, amount_minor: int) -> tuple[object, .
     return (new_id(), wallet.id, wallet.version, direction, before, wallet.balance_minor)
 
 
-_KEY_COLUMNS = {"tenant_id": "uuid", "user_id": "text", "currency": "text"}
+_WALLETS = tables.wallets
+_KEY = ("tenant_id", "user_id", "currency")
+_KEYS = rows_of(_WALLETS, *_KEY)
+_READ = ("id", *_KEY, "balance_minor", "version")
 _USER_WALLETS = prepared(
-    f"""
-    select w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor, w.version
-    from {row_set(_KEY_COLUMNS)}
-    join wallets w on w.tenant_id = r.tenant_id and w.user_id = r.user_id and w.currency = r.currency
-    where w.kind = 'user' order by w.id for no key update of w
-    """  # noqa: S608  # constants
+    select(*columns(_WALLETS, *_READ))
+    .where(*(_WALLETS.c[name] == _KEYS.c[name] for name in _KEY), _WALLETS.c.kind == "user")
+    .order_by(_WALLETS.c.id)
+    .with_for_update(key_share=True, of=_WALLETS)
 )
-_NEW_COLUMNS = {"id": "uuid", **_KEY_COLUMNS}
+_NEW = rows_of(_WALLETS, "id", *_KEY)
 _NEW_USER_WALLETS = prepared(
-    f"""
-    insert into wallets (id, tenant_id, kind, user_id, currency)
-    select id, tenant_id, 'user', user_id, currency from {row_set(_NEW_COLUMNS)}
-    order by tenant_id, user_id, currency
-    on conflict do nothing returning id, tenant_id, user_id, currency, balance_minor, version
-    """  # noqa: S608  # constants
+    _NEW.insert(*_KEY, kind=literal("user")).on_conflict_do_nothing().returning(*columns(_WALLETS, *_READ))
 )
 
 
 def _lock_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[UserKey, _Wallet]:
-    found = _read_wallets(read(connection, _USER_WALLETS, encode_rows(_KEY_COLUMNS, list(keys))))
+    found = _read_wallets(read(connection, _USER_WALLETS, _KEYS.encode(list(keys))))
     if missing := keys - found.keys():
-        new = encode_rows(_NEW_COLUMNS, [(new_id(), *key) for key in missing])
+        new = _NEW.encode([(new_id(), *key) for key in missing])
         found |= _read_wallets(read(connection, _NEW_USER_WALLETS, new))
     if missing := keys - found.keys():
         # Another batch has opened them at the same moment.
-        found |= _read_wallets(read(connection, _USER_WALLETS, encode_rows(_KEY_COLUMNS, list(missing))))
+        found |= _read_wallets(read(connection, _USER_WALLETS, _KEYS.encode(list(missing))))
     if found.keys() != keys:
         raise InvariantBroken("a wallet could not be opened", wallets=[str(key) for key in keys - found.keys()])
     return found
@@ -156,8 +153,8 @@ _ANY_SHARD = prepared(_CLEARING_SHARD + " and w.shard = :start for no key update
 _NEW_SHARDS = prepared(
     """
     insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
-    select id, :tenant_id, 'clearing', :provider_id, place - 1, :currency
-    from unnest(cast(:ids as uuid[])) with ordinality as s(id, place)
+    select id, :tenant_id, 'clearing', :provider_id, number - 1, :currency
+    from unnest(cast(:ids as uuid[])) with ordinality as s(id, number)
     on conflict do nothing
     """
 )
@@ -186,38 +183,14 @@ def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
 
 
 # What both entries of a transfer share, and what each has for itself.
-_TRANSFER_COLUMNS = {
-    "transfer_id": "uuid",
-    "transfer_key": "text",
-    "currency": "text",
-    "amount_minor": "bigint",
-    "type": "text",
-    "description": "text",
-}
-_LEG_COLUMNS = {
-    "id": "uuid",
-    "wallet_id": "uuid",
-    "wallet_version": "bigint",
-    "direction": "smallint",
-    "balance_before_minor": "bigint",
-    "balance_after_minor": "bigint",
-}
-_ENTRY_COLUMNS = {"tenant_id": "uuid", "payment_id": "uuid", **_TRANSFER_COLUMNS, **_LEG_COLUMNS}
-_ENTRY_NAMES = ", ".join(_ENTRY_COLUMNS)
-_INSERT_ENTRIES = prepared(
-    f"insert into wallet_transactions ({_ENTRY_NAMES})"  # noqa: S608  # constants
-    f" select {_ENTRY_NAMES} from {row_set(_ENTRY_COLUMNS)}"
-)
-_BALANCE_COLUMNS = {"id": "uuid", "balance_minor": "bigint", "version": "bigint"}
-_UPDATE_WALLETS = prepared(
-    f"""
-    update wallets w set balance_minor = r.balance_minor, version = r.version, updated_at = now()
-    from {row_set(_BALANCE_COLUMNS)} where w.id = r.id and w.id = any(cast(:id as uuid[]))
-    """  # noqa: S608  # constants
-)
+_TRANSFER_COLUMNS = ("transfer_id", "transfer_key", "currency", "amount_minor", "type", "description")
+_LEG_COLUMNS = ("id", "wallet_id", "wallet_version", "direction", "balance_before_minor", "balance_after_minor")
+_ENTRIES = rows_of(tables.wallet_transactions, "tenant_id", "payment_id", *_TRANSFER_COLUMNS, *_LEG_COLUMNS)
+_INSERT_ENTRIES = prepared(_ENTRIES.insert())
+_BALANCES = rows_of(_WALLETS, "id", "balance_minor", "version")
+_UPDATE_WALLETS = prepared(_BALANCES.update("id").values(updated_at=func.now()))
 
 
 def _write(connection: Connection, rows: list[tuple[object, ...]], wallets: list[_Wallet]) -> None:
-    buffer(connection, _INSERT_ENTRIES, encode_rows(_ENTRY_COLUMNS, rows))
-    balances = [(wallet.id, wallet.balance_minor, wallet.version) for wallet in wallets]
-    buffer(connection, _UPDATE_WALLETS, encode_rows(_BALANCE_COLUMNS, balances))
+    buffer(connection, _INSERT_ENTRIES, _ENTRIES.encode(rows))
+    buffer(connection, _UPDATE_WALLETS, _BALANCES.encode_objects(wallets))

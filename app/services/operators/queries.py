@@ -13,9 +13,10 @@ from sqlalchemy import RowMapping, text
 from app.core.errors import RequestRejected
 from app.core.payment import present_payment
 from app.runtime.runtime import Runtime
-from app.services.payments.queries import SHOWN_COLUMNS
+from app.services.payments.queries import SHOWN
 from app.services.payments.rows import read_payment
 from app.services.payments.timeline import read_timeline
+from models.sql import sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ListFilters:
     before: datetime.datetime | None = None
 
 
+_PAYMENT = sql("{shown}", shown=SHOWN)
 _WEBHOOK = (
     "id, tenant_id, provider_id, external_id, path, payment_id, status, verdict, reason, conflicts_with,"
     " remote_address, received_at, settled_at, octet_length(body) as body_bytes"
@@ -43,7 +45,7 @@ _ALERT = "id, tenant_id, kind, severity, message, detail, at, attempts, due_at i
 
 def list_payments(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return payments as the API shows them, each with its `tenant_id`."""
-    rows = _select(runtime, SHOWN_COLUMNS, "payment_transactions", "created_at", filters)
+    rows = _select(runtime, _PAYMENT, "payment_transactions", "created_at", filters)
     return [_present(row) for row in rows]
 
 
@@ -53,7 +55,7 @@ def _present(row: RowMapping) -> dict[str, Any]:
 
 def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     """Return `{payment, timeline}` of one payment of any tenant. Raise RequestRejected where there is none."""
-    row = _find(runtime, SHOWN_COLUMNS, "payment_transactions", payment_id)
+    row = _find(runtime, _PAYMENT, "payment_transactions", payment_id)
     if row is None:
         raise RequestRejected(404, f"there is no payment {payment_id}")
     return {"payment": _present(row), "timeline": read_timeline(runtime.database, row["tenant_id"], payment_id)}

@@ -7,8 +7,9 @@ from dataclasses import replace
 from sqlalchemy import RowMapping
 
 from app.core.payment import Payment
-from app.services.payments.queries import PAYMENT_COLUMNS
-from app.services.payments.rows import read_payment
+from app.services.payments.rows import STORED, read_payment
+from models import tables
+from models.sql import columns, sql
 
 # A row of the list is about one reference: reversals of the payment's other references are subtracted.
 _REVERSED_ELSEWHERE = (
@@ -21,12 +22,12 @@ _CASE_OPEN = (
     "exists (select from dead_letters d where d.tenant_id = p.tenant_id"
     " and d.payment_id = p.id and d.kind = 'reconciliation' and d.state = 'open') as is_case_open"
 )
-COLUMNS = f"{PAYMENT_COLUMNS}, session_closed, {_REVERSED_ELSEWHERE}, {_CASE_OPEN}"
+_STORED = sql("{stored}", stored=columns(tables.payment_transactions.alias("p"), *STORED))
+COLUMNS = f"{_STORED}, {_REVERSED_ELSEWHERE}, {_CASE_OPEN}"
 
 
 def read_compared(row: RowMapping) -> Payment:
     """Return the payment in a row of COLUMNS; `has_open_case` means a case of reconciliation here."""
     payment = read_payment(row)
     reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
-    is_open = row["is_case_open"]
-    return replace(payment, reversed_minor=reversed_minor, session_closed=row["session_closed"], has_open_case=is_open)
+    return replace(payment, reversed_minor=reversed_minor, has_open_case=row["is_case_open"])

@@ -42,7 +42,7 @@ PROBE_AGAIN_SECONDS = 4.0
 WEBHOOK_PAUSE_SECONDS_MIN = 2.0
 
 # An answer that cannot be used raises one alarm a day for each provider and part of the answer.
-UNEXPECTED_ALARM_INTERVAL = "1 day"
+UNEXPECTED_ALARM_DAYS = 1
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _ALARM_LOCK_SPACE = 0x616C726D
 
@@ -109,12 +109,12 @@ _END_PAUSE = text(
 )
 _ALARM_LOCK = text("select pg_advisory_xact_lock(:space, hashtext(:key))")
 _IS_ALARMED = text(
-    f"""
+    """
     select exists (
-        select from alerts where at > now() - interval '{UNEXPECTED_ALARM_INTERVAL}' and tenant_id = :tenant_id
+        select from alerts where at > now() - make_interval(days => :days) and tenant_id = :tenant_id
           and kind = 'provider_answer_unexpected' and detail->>'provider_id' = :provider_id
           and detail->>'field' = :field)
-    """  # noqa: S608  # constants
+    """
 )
 
 
@@ -164,7 +164,12 @@ def _count_failure(
 
 
 def _raise_unexpected(runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.UUID, error: UnexpectedAnswer) -> None:
-    about = {"tenant_id": tenant_id, "provider_id": str(provider_id), "field": error.field}
+    about = {
+        "tenant_id": tenant_id,
+        "provider_id": str(provider_id),
+        "field": error.field,
+        "days": UNEXPECTED_ALARM_DAYS,
+    }
     with runtime.database.transaction("worker") as connection:
         connection.execute(_ALARM_LOCK, {"space": _ALARM_LOCK_SPACE, "key": f"{provider_id}:{error.field}"})
         if not connection.execute(_IS_ALARMED, about).scalar():

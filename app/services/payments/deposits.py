@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Text, bindparam, select
+
 from app.core.errors import RequestRejected
-from app.core.payment import Payment, Status
+from app.core.payment import Payment
 from app.core.validation.origins import read_origin
 from app.runtime.group_commit import GroupCommit
 from app.runtime.runtime import Runtime
 from app.services.access.callers import Caller
-from app.services.payments.queries import SHOWN_COLUMNS
-from app.services.payments.rows import read_payment
-from models import Database, Row, new_id
-from models.array_params import encode_rows, row_set
-from models.database import single
+from app.services.payments.queries import SHOWN
+from app.services.payments.rows import STORED, read_payment
+from models import Database, Row, new_id, single, tables
+from models.array_params import rows_of
+from models.sql import columns, sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +55,22 @@ REFUSALS = {
     "failure_url": "must be of one of your allowed origins",
 }
 
-_COLUMNS = {
-    "id": "uuid",
-    "user_id": "text",
-    "amount_minor": "bigint",
-    "currency": "text",
-    "provider_id": "uuid",
-    "success_url": "text",
-    "success_origin": "text",
-    "failure_url": "text",
-    "failure_origin": "text",
-    "metadata": "jsonb",
-    "idempotency_scope": "text",
-    "idempotency_key": "text",
-    "request_sha256": "bytea",
-    "actor": "text",
-}
+_PAYMENTS = tables.payment_transactions
+_ASKED = rows_of(
+    _PAYMENTS,
+    *("id", "user_id", "amount_minor", "currency", "provider_id", "success_url", "failure_url", "metadata"),
+    *("idempotency_scope", "idempotency_key", "request_sha256"),
+    success_origin=Text,
+    failure_origin=Text,
+    actor=Text,
+)
 
 # The tenant's and the provider's limits are read by the statement that inserts: there is no copy that could be old. A
 # key that another process inserts at this moment is waited for; keys go in their order, so that two statements that
 # share some wait for each other one way only. No row is made for a key that is taken.
 _CREATE = single(
-    f"""
+    sql(
+        """
     with asked as (
         select r.*, p.id as found_provider_id, t.payment_seconds, t.default_success_url, t.default_failure_url,
                array_remove(array[
@@ -84,7 +80,7 @@ _CREATE = single(
                         then 'success_url' end,
                    case when r.failure_url is not null and r.failure_origin <> all (t.allowed_origins)
                         then 'failure_url' end], null) as refused
-        from {row_set(_COLUMNS)}
+        from {asked}
         join tenants t on t.id = cast(:tenant_id as uuid)
         left join payment_providers p on p.tenant_id = t.id and p.disabled_at is null
             and p.id = coalesce(r.provider_id, t.default_provider_id)
@@ -97,8 +93,7 @@ _CREATE = single(
             now() + make_interval(secs => payment_seconds)
         from asked where refused = '{{}}' order by idempotency_scope, idempotency_key
         on conflict (tenant_id, idempotency_scope, idempotency_key) do nothing
-        returning id, tenant_id, version, user_id, amount_minor, currency, status, provider_id, created_at, updated_at,
-            expires_at, metadata
+        returning {stored}
     ), held as (
         insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor)
         select id, tenant_id, user_id, currency, amount_minor from made
@@ -112,15 +107,20 @@ _CREATE = single(
             'provider_id', m.provider_id, 'to', m.status)
         from made m join asked a on a.id = m.id order by m.id
     )
-    select a.id, a.refused, m.version, m.status, m.provider_id, m.created_at, m.updated_at, m.expires_at,
-           m.metadata
-    from asked a left join made m on m.id = a.id
-    """  # noqa: S608  # constants  # nosec B608
+    select a.id as asked_id, a.refused, {made} from asked a left join made m on m.id = a.id
+    """,
+        asked=_ASKED.source,
+        stored=columns(_PAYMENTS, *STORED),
+        made=columns(_PAYMENTS.alias("m"), *STORED),
+    )
 )
 
 _FIND_BY_KEY = single(
-    f"select {SHOWN_COLUMNS}, request_sha256 from payment_transactions"  # noqa: S608  # a constant  # nosec B608
-    " where tenant_id = :tenant_id and idempotency_scope = :scope and idempotency_key = :key"
+    select(*SHOWN, _PAYMENTS.c.request_sha256).where(
+        _PAYMENTS.c.tenant_id == bindparam("tenant_id"),
+        _PAYMENTS.c.idempotency_scope == bindparam("scope"),
+        _PAYMENTS.c.idempotency_key == bindparam("key"),
+    )
 )
 
 
@@ -135,7 +135,7 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
     row = _commits(runtime.database, caller.tenant_id).commit(asked, _size(deposit), write)
     if row.version is not None:
         runtime.doorbells.ring("provider")
-        return Creation(_new_payment(caller.tenant_id, deposit, row), is_replayed=False)
+        return Creation(read_payment(row._asdict()), is_replayed=False)
     existing = find_earlier(runtime, caller, deposit)
     if existing is None:
         # A key whose first request was refused is not used up, so this comes after the look for it.
@@ -171,8 +171,8 @@ def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[An
 
 def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
     """Make the payments that may be made, and return what became of each request, in their order."""
-    parameters = encode_rows(_COLUMNS, asked) | {"tenant_id": tenant_id}
-    by_id = {row.id: row for row in database.run_single("web", _CREATE, parameters, tenant_id)}
+    parameters = _ASKED.encode(asked) | {"tenant_id": tenant_id}
+    by_id = {row.asked_id: row for row in database.run_single("web", _CREATE, parameters, tenant_id)}
     return [by_id[payment_id] for payment_id, *_ in asked]
 
 
@@ -181,7 +181,7 @@ def _size(deposit: Deposit) -> int:
 
 
 def _describe(payment_id: uuid.UUID, actor: str, scope: str, deposit: Deposit) -> tuple[Any, ...]:
-    """Return the values of _COLUMNS."""
+    """Return the values of _ASKED."""
     return (
         payment_id,
         deposit.user_id,
@@ -189,13 +189,13 @@ def _describe(payment_id: uuid.UUID, actor: str, scope: str, deposit: Deposit) -
         deposit.currency,
         deposit.provider_id,
         deposit.success_url,
-        deposit.success_url and _origin(deposit.success_url),
         deposit.failure_url,
-        deposit.failure_url and _origin(deposit.failure_url),
         deposit.metadata,
         scope,
         deposit.idempotency_key,
         deposit.request_sha256,
+        deposit.success_url and _origin(deposit.success_url),
+        deposit.failure_url and _origin(deposit.failure_url),
         actor,
     )
 
@@ -209,24 +209,6 @@ def _origin(url: str) -> str:
 @functools.lru_cache(maxsize=1_024)  # tenants have a few origins each; to parse one costs more than the rest of a row
 def _normal_origin(origin: str) -> str:
     return read_origin(origin) or origin
-
-
-def _new_payment(tenant_id: uuid.UUID, deposit: Deposit, row: Row) -> Payment:
-    """Return the payment that was made: what was asked for, and what the database decided."""
-    return Payment(
-        id=row.id,
-        tenant_id=tenant_id,
-        version=row.version,
-        user_id=deposit.user_id,
-        amount_minor=deposit.amount_minor,
-        currency=deposit.currency,
-        status=Status(row.status),
-        provider_id=row.provider_id,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        expires_at=row.expires_at,
-        metadata=row.metadata,
-    )
 
 
 def _find_by_key(database: Database, tenant_id: uuid.UUID, scope: str, key: str) -> dict[str, Any] | None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import uuid
+from collections.abc import Set
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, bindparam, case, cast, or_, select, tuple_
 
 from app.core.decision import Verdict
 from app.core.errors import RequestRejected
@@ -14,31 +19,42 @@ from app.runtime.runtime import Runtime
 from app.services.access.callers import Caller
 from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.rows import read_payment
-from models import Database
-from models.database import single
+from app.services.payments.rows import STORED, read_payment
+from models import Database, single, tables
+from models.sql import columns
+from models.statements import Statements
 
-PAYMENT_COLUMNS = (
-    "id, tenant_id, version, user_id, amount_minor, currency, status, provider_id, created_at, updated_at, expires_at,"
-    " exceptions, provider_reference, redirect_url, failure_reason, metadata, completed_at, received_minor,"
-    " received_currency, reversed_minor, committed_until"
-)
+_PAYMENTS, _LETTERS = tables.payment_transactions, tables.dead_letters
 
 # Why a payment is still pending, from the open dead letter of its create call. It ends by itself when the call is made
 # again. A payment that is not pending costs no look-up.
-_PENDING_REASON = (
-    "case when status = 'pending' then ("
-    "select case d.reason when 'provider_refused_us' then 'provider_configuration' else 'provider_unavailable' end"
-    " from dead_letters d where d.tenant_id = payment_transactions.tenant_id"
-    " and d.payment_id = payment_transactions.id and d.kind = 'provider_call' and d.state = 'open'"
-    " order by d.reason desc limit 1) end as pending_reason"
-)
-# As callers see a payment.
-SHOWN_COLUMNS = f"{PAYMENT_COLUMNS}, {_PENDING_REASON}"
+_REASON = case((_LETTERS.c.reason == "provider_refused_us", "provider_configuration"), else_="provider_unavailable")
+_PENDING_REASON = case(
+    (
+        _PAYMENTS.c.status == "pending",
+        select(_REASON)
+        .where(
+            _LETTERS.c.tenant_id == _PAYMENTS.c.tenant_id,
+            _LETTERS.c.payment_id == _PAYMENTS.c.id,
+            _LETTERS.c.kind == "provider_call",
+            _LETTERS.c.state == "open",
+        )
+        .order_by(_LETTERS.c.reason.desc())
+        .limit(1)
+        .correlate(_PAYMENTS)
+        .scalar_subquery(),
+    )
+).label("pending_reason")
+# As callers see a payment, to be read by `read_payment`.
+SHOWN: list[ColumnElement[Any]] = [*columns(_PAYMENTS, *STORED), _PENDING_REASON]
 
+_OF_TENANT = select(*SHOWN).where(_PAYMENTS.c.tenant_id == bindparam("tenant_id"))
+_OF_USER = _PAYMENTS.c.user_id == bindparam("user_id")
 _GET = single(
-    f"select {SHOWN_COLUMNS} from payment_transactions where tenant_id = :tenant_id and id = :id"  # noqa: S608  # nosec B608
-    " and (cast(:user_id as text) is null or user_id = :user_id)"
+    _OF_TENANT.where(
+        _PAYMENTS.c.id == bindparam("id"),
+        or_(cast(bindparam("user_id"), Text).is_(None), _OF_USER),
+    )
 )
 
 
@@ -53,7 +69,7 @@ def get_payment(database: Database, caller: Caller, payment_id: uuid.UUID) -> Pa
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which payments to list; `before` is the place after which the page begins."""
+    """Which payments to list; `before` is the cursor after which the page begins."""
 
     user_id: str | None = None
     status: str | None = None
@@ -62,30 +78,37 @@ class Filters:
     before: tuple[datetime.datetime, uuid.UUID] | None = None
 
 
+_CONDITIONS: dict[str, ColumnElement[bool]] = {
+    "user_id": _OF_USER,
+    "status": _PAYMENTS.c.status == bindparam("status"),
+    "created_after": _PAYMENTS.c.created_at > bindparam("created_after"),
+    "created_before": _PAYMENTS.c.created_at < bindparam("created_before"),
+    "before_id": tuple_(_PAYMENTS.c.created_at, _PAYMENTS.c.id)
+    < tuple_(bindparam("before_at"), bindparam("before_id")),
+}
+
+
 def list_payments(database: Database, caller: Caller, filters: Filters, limit: int) -> list[Payment]:
     """Return up to `limit` payments, newest first."""
-    conditions, parameters = ["tenant_id = :tenant_id"], {"tenant_id": caller.tenant_id, "limit": limit}
-    user_id = caller.user_id if caller.user_id is not None else filters.user_id
-    for condition, name, value in (
-        ("user_id = :user_id", "user_id", user_id),
-        ("status = :status", "status", filters.status),
-        ("created_at > :created_after", "created_after", filters.created_after),
-        ("created_at < :created_before", "created_before", filters.created_before),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            parameters[name] = value
-    if filters.before is not None:
-        conditions.append("(created_at, id) < (:before_at, :before_id)")
-        parameters["before_at"], parameters["before_id"] = filters.before
-    statement = single(
-        f"select {SHOWN_COLUMNS} from payment_transactions where "  # noqa: S608  # constants  # nosec B608
-        + " and ".join(conditions)
-        + " order by created_at desc, id desc limit :limit",
-        plans_anew=True,
-    )
-    rows = database.run_single("web", statement, parameters, caller.tenant_id)
-    return [read_payment(row._asdict()) for row in rows]
+    before_at, before_id = filters.before or (None, None)
+    wanted = {
+        "user_id": caller.user_id if caller.user_id is not None else filters.user_id,
+        "status": filters.status,
+        "created_after": filters.created_after,
+        "created_before": filters.created_before,
+        "before_at": before_at,
+        "before_id": before_id,
+    }
+    statement = _list(frozenset(name for name in _CONDITIONS if wanted[name] is not None))
+    parameters = wanted | {"tenant_id": caller.tenant_id, "limit": limit}
+    return [read_payment(row._asdict()) for row in database.run_single("web", statement, parameters, caller.tenant_id)]
+
+
+@functools.cache
+def _list(conditions: Set[str]) -> Statements:
+    wanted = _OF_TENANT.where(*(_CONDITIONS[name] for name in sorted(conditions)))
+    newest_first = wanted.order_by(_PAYMENTS.c.created_at.desc(), _PAYMENTS.c.id.desc())
+    return single(newest_first.limit(bindparam("limit")), plans_anew=True)
 
 
 def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> Payment:

@@ -7,35 +7,24 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, delete, select
 
 from app.core.payment import Payment, WaitingReversal
 from app.services.records.dead_letters import DeadLetterRow
-from models import buffer, prepared
-from models.array_params import encode_rows, row_set
+from models import buffer, prepared, tables
+from models.array_params import is_any, rows_of
+from models.sql import columns
 
-_KEY_COLUMNS = {"payment_id": "uuid", "reference": "text", "currency": "text", "amount_minor": "bigint"}
-_COLUMNS = {
-    **_KEY_COLUMNS,
-    "tenant_id": "uuid",
-    "provider_id": "uuid",
-    "webhook_id": "uuid",
-    "due_at": "timestamptz",
-}
-_NAMES = ", ".join(_COLUMNS)
-_UPSERT = prepared(
-    f"""
-    insert into waiting_reversals ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}
-    order by payment_id, reference, currency, amount_minor
-    on conflict (payment_id, reference, currency, amount_minor) do update set due_at = excluded.due_at
-    """  # noqa: S608  # constants
-)
+_REVERSALS, _WEBHOOKS = tables.waiting_reversals, tables.payment_webhooks
+_KEY = ("payment_id", "reference", "currency", "amount_minor")
+_KEYS = rows_of(_REVERSALS, *_KEY)
+_WAITING = rows_of(_REVERSALS, *_KEY, "tenant_id", "provider_id", "webhook_id", "due_at")
+_NEW = _WAITING.insert(*_KEY)
+_UPSERT = prepared(_NEW.on_conflict_do_update(index_elements=_KEY, set_={"due_at": _NEW.excluded.due_at}))
 _DELETE = prepared(
-    f"""
-    delete from waiting_reversals v using {row_set(_KEY_COLUMNS)}
-    where v.payment_id = r.payment_id and v.reference = r.reference and v.currency = r.currency
-      and v.amount_minor = r.amount_minor and v.payment_id = any(cast(:payment_id as uuid[]))
-    """  # noqa: S608  # constants
+    delete(_REVERSALS).where(
+        *(_REVERSALS.c[name] == _KEYS.c[name] for name in _KEY), is_any(_REVERSALS.c.payment_id, "payment_id")
+    )
 )
 
 # A payment, a reversal of it, and when that becomes a dead letter; None once it is one.
@@ -56,9 +45,9 @@ def write_waiting(connection: Connection, told: Sequence[Waiting], payments: Seq
     kept = {_key(payment, one): _values(payment, one, due_at) for payment, one, due_at in told}
     rows = [values for key, values in kept.items() if key in left]
     if rows:
-        buffer(connection, _UPSERT, encode_rows(_COLUMNS, rows))
+        buffer(connection, _UPSERT, _WAITING.encode(rows))
     if removed:
-        buffer(connection, _DELETE, encode_rows(_KEY_COLUMNS, list(removed)))
+        buffer(connection, _DELETE, _KEYS.encode(list(removed)))
 
 
 def _key(payment: Payment, one: WaitingReversal) -> _Key:
@@ -69,17 +58,15 @@ def _values(payment: Payment, one: WaitingReversal, due_at: datetime.datetime | 
     return *_key(payment, one), payment.tenant_id, payment.provider_id, one.webhook_id, due_at
 
 
-_EVIDENCE = text("select id, body, headers from payment_webhooks where id = any(:ids)")
-
-
 def add_evidence(connection: Connection, cases: list[DeadLetterRow]) -> list[DeadLetterRow]:
     """Return `cases` with the bytes of the webhooks that told them, where those came in an earlier transaction."""
     wanted = {case.webhook_id for case in cases if case.webhook_id and case.body is None}
     if not wanted:
         return cases
-    found = {row.id: row for row in connection.execute(_EVIDENCE, {"ids": list(wanted)})}
+    evidence = select(*columns(_WEBHOOKS, "id", "body", "headers")).where(_WEBHOOKS.c.id.in_(wanted))
+    found = {row.id: row for row in connection.execute(evidence)}
     return [
-        replace(case, body=bytes(found[case.webhook_id].body), headers=found[case.webhook_id].headers)
+        replace(case, body=found[case.webhook_id].body, headers=found[case.webhook_id].headers)
         if case.body is None and case.webhook_id in found
         else case
         for case in cases

@@ -5,16 +5,21 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection, RowMapping, func, null
 
 from app.core.payment import OtherReference, Payment, Policy, Status, WaitingReversal
 from app.core.schedule import next_call
-from models import buffer, prepared, read
-from models.array_params import encode_rows, row_set, uuid_array
+from models import buffer, prepared, read, tables
+from models.array_params import rows_of, uuid_array
+from models.sql import columns, sql
 
+_PAYMENTS = tables.payment_transactions
+_FIELDS = [field.name for field in fields(Payment)]
+# The fields that the payment's own row has; what the others are made from is read with it where it is needed.
+STORED = [name for name in _FIELDS if name in _PAYMENTS.c]
 _STATUSES = {str(status): status for status in Status}
 
 
@@ -39,14 +44,10 @@ _LOAD = prepared(
     select count(*) from (
         select from payment_transactions where id = any(cast(:ids as uuid[])) order by id for no key update) as locked
     """,
-    """
+    sql(
+        """
     with clock as materialized (select clock_timestamp() as now)
-    select clock.now,
-           p.id, p.tenant_id, p.version, p.user_id, p.amount_minor, p.currency, p.status, p.provider_id, p.created_at,
-           p.updated_at, p.expires_at, p.exceptions, p.provider_reference, p.redirect_url, p.failure_reason, p.metadata,
-           p.completed_at, p.received_minor, p.received_currency, p.reversed_minor, p.session_closed,
-           p.committed_until,
-           p.provider_request_at is not null as was_sent,
+    select clock.now, {stored}, p.provider_request_at is not null as was_sent,
            t.tolerance_percent, t.late_policy, t.over_policy, t.negative_policy, t.monitoring_seconds,
            coalesce(w.polls, 0) as polls,
            coalesce(open.letters > 0, false) as has_open_letters, coalesce(open.cases > 0, false) as has_open_case,
@@ -81,6 +82,8 @@ _LOAD = prepared(
     ) as waiting on waiting.tenant_id = p.tenant_id and waiting.payment_id = p.id
     where p.id = any(cast(:ids as uuid[]))
     """,
+        stored=columns(_PAYMENTS.alias("p"), *STORED),
+    ),
 )
 
 
@@ -101,12 +104,8 @@ def lock_payments(
         policy = policies.get(row["tenant_id"]) or policies.setdefault(row["tenant_id"], _read_policy(row))
         payment = read_payment(
             row,
-            was_sent=row["was_sent"],
-            has_open_case=row["has_open_case"],
-            has_waiting_webhooks=row["has_waiting_webhooks"],
             other_references=tuple(OtherReference(*money) for money in row["other_references"] or ()),
             reversals_waiting=tuple(map(_read_reversal, row["reversals_waiting"] or ())),
-            session_closed=row["session_closed"],
             policy=policy,
         )
         locked[payment.id] = LockedPayment(payment, payment, row["polls"], row["has_open_letters"])
@@ -128,98 +127,39 @@ def _read_policy(row: Mapping[str, Any]) -> Policy:
     )
 
 
-def read_payment(row: Mapping[str, Any] | RowMapping, **other_references: Any) -> Payment:
-    """Return the payment in `row`, with what is known `other_references` it; what is not given has its default."""
-    return Payment(
-        id=row["id"],
-        tenant_id=row["tenant_id"],
-        version=row["version"],
-        user_id=row["user_id"],
-        amount_minor=row["amount_minor"],
-        currency=row["currency"],
-        status=_STATUSES[row["status"]],
-        provider_id=row["provider_id"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        expires_at=row["expires_at"],
-        exceptions=frozenset(row["exceptions"]),
-        provider_reference=row["provider_reference"],
-        redirect_url=row["redirect_url"],
-        failure_reason=row["failure_reason"],
-        metadata=row["metadata"],
-        completed_at=row["completed_at"],
-        committed_until=row["committed_until"],
-        received_minor=row["received_minor"],
-        received_currency=row["received_currency"],
-        reversed_minor=row["reversed_minor"],
-        pending_reason=row.get("pending_reason"),
-        **other_references,
-    )
+def read_payment(row: Mapping[str, Any] | RowMapping, **converted: Any) -> Payment:
+    """Return the payment in `row`, whose columns have the names of fields; `converted` replaces or adds some.
+
+    A field that neither has keeps its default.
+    """
+    values = {name: row[name] for name in _FIELDS if name in row}
+    values["status"] = _STATUSES[row["status"]]
+    values["exceptions"] = frozenset(row["exceptions"])
+    return Payment(**(values | converted))
 
 
-_PAYMENT_COLUMNS = {
-    "id": "uuid",
-    "version": "integer",
-    "status": "text",
-    "exceptions": "text[]",
-    "provider_reference": "text",
-    "redirect_url": "text",
-    "failure_reason": "text",
-    "completed_at": "timestamptz",
-    "updated_at": "timestamptz",
-    "received_minor": "bigint",
-    "received_currency": "text",
-    "reversed_minor": "bigint",
-    "session_closed": "boolean",
-}
-_UPDATE_PAYMENTS = prepared(
-    "update payment_transactions p set "  # noqa: S608  # constants
-    + ", ".join(f"{name} = r.{name}" for name in _PAYMENT_COLUMNS if name != "id")
-    + f" from {row_set(_PAYMENT_COLUMNS)} where p.id = r.id and p.id = any(cast(:id as uuid[]))"
+# The web may not write until when a committed payer is waited for, and few payments have that: it has its own update.
+_COMMITMENTS = rows_of(_PAYMENTS, "id", "committed_until")
+_UPDATE_COMMITMENTS = prepared(_COMMITMENTS.update("id"))
+_CHANGES = rows_of(
+    _PAYMENTS,
+    "id",
+    *(name for name in STORED if not _PAYMENTS.c[name].info.get("is_fixed") and name not in _COMMITMENTS.encoders),
 )
+_UPDATE_PAYMENTS = prepared(_CHANGES.update("id"))
 
 
 def update_payments(connection: Connection, payments: list[Payment]) -> None:
     """Write what may change of payments."""
-    if not payments:
-        return
-    # Sorted, so that the same marks are the same value whoever wrote them.
-    rows = [
-        (
-            payment.id,
-            payment.version,
-            payment.status,
-            sorted(payment.exceptions),
-            payment.provider_reference,
-            payment.redirect_url,
-            payment.failure_reason,
-            payment.completed_at,
-            payment.updated_at,
-            payment.received_minor,
-            payment.received_currency,
-            payment.reversed_minor,
-            payment.session_closed,
-        )
-        for payment in payments
-    ]
-    buffer(connection, _UPDATE_PAYMENTS, encode_rows(_PAYMENT_COLUMNS, rows))
-
-
-_COMMITMENT_COLUMNS = {"id": "uuid", "committed_until": "timestamptz"}
-_UPDATE_COMMITMENTS = prepared(
-    f"""
-    update payment_transactions p set committed_until = r.committed_until
-    from {row_set(_COMMITMENT_COLUMNS)} where p.id = r.id and p.id = any(cast(:id as uuid[]))
-    """  # noqa: S608  # constants
-)
+    if payments:
+        buffer(connection, _UPDATE_PAYMENTS, _CHANGES.encode_objects(payments))
 
 
 def update_commitments(connection: Connection, rows: list[LockedPayment]) -> None:
-    """Write until when committed payers are waited for; few payments have that."""
+    """Write until when committed payers are waited for."""
     made = [row.payment for row in rows if row.payment.committed_until != row.original.committed_until]
     if made:
-        values = [(payment.id, payment.committed_until) for payment in made]
-        buffer(connection, _UPDATE_COMMITMENTS, encode_rows(_COMMITMENT_COLUMNS, values))
+        buffer(connection, _UPDATE_COMMITMENTS, _COMMITMENTS.encode_objects(made))
 
 
 _DELETE_WORK = prepared(
@@ -229,21 +169,14 @@ _DELETE_WORK = prepared(
         order by payment_id for update))
     """
 )
-_WORK_COLUMNS = {
-    "payment_id": "uuid",
-    "tenant_id": "uuid",
-    "provider_id": "uuid",
-    "action": "text",
-    "due_at": "timestamptz",
-    "polls": "integer",
-}
+_CALLS = rows_of(tables.payment_work, "payment_id", "tenant_id", "provider_id", "action", "due_at", "polls")
+_NEW_CALLS = _CALLS.insert("payment_id")
 _UPSERT_WORK = prepared(
-    f"""
-    insert into payment_work ({", ".join(_WORK_COLUMNS)})
-    select {", ".join(_WORK_COLUMNS)} from {row_set(_WORK_COLUMNS)} order by payment_id
-    on conflict (payment_id) do update set action = excluded.action, due_at = excluded.due_at, polls = excluded.polls,
-        attempts = 0, postponed = 0, claim_id = null
-    """  # noqa: S608  # constants
+    _NEW_CALLS.on_conflict_do_update(
+        index_elements=["payment_id"],
+        set_={name: _NEW_CALLS.excluded[name] for name in ("action", "due_at", "polls")}
+        | {"attempts": 0, "postponed": 0, "claim_id": null()},
+    )
 )
 
 
@@ -259,16 +192,11 @@ def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.
         if call is not None
     ]
     if left:
-        buffer(connection, _UPSERT_WORK, encode_rows(_WORK_COLUMNS, left))
+        buffer(connection, _UPSERT_WORK, _CALLS.encode(left))
 
 
-_HOLD_COLUMNS = {"payment_id": "uuid", "state": "text"}
-_CLOSE_HOLDS = prepared(
-    f"""
-    update wallet_temp_logs l set state = r.state, closed_at = now()
-    from {row_set(_HOLD_COLUMNS)} where l.payment_id = r.payment_id and l.payment_id = any(cast(:payment_id as uuid[]))
-    """  # noqa: S608  # constants
-)
+_HOLDS = rows_of(tables.wallet_temp_logs, "payment_id", "state")
+_CLOSE_HOLDS = prepared(_HOLDS.update("payment_id").values(closed_at=func.now()))
 
 
 def close_holds(connection: Connection, payments: list[Payment]) -> None:
@@ -279,4 +207,4 @@ def close_holds(connection: Connection, payments: list[Payment]) -> None:
         if not payment.is_open
     ]
     if ended:
-        buffer(connection, _CLOSE_HOLDS, encode_rows(_HOLD_COLUMNS, ended))
+        buffer(connection, _CLOSE_HOLDS, _HOLDS.encode(ended))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func
 
-from models import new_id
-from models.array_params import encode_rows, row_set
+from models import buffer, new_id, prepared, tables
+from models.array_params import rows_of
 
 log = structlog.get_logger(__name__)
 
@@ -46,16 +46,8 @@ class AlertRow:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "kind": "text",
-    "severity": "text",
-    "message": "text",
-    "detail": "jsonb",
-}
-_NAMES = ", ".join(_COLUMNS)
-_INSERT = text(f"insert into alerts (due_at, {_NAMES}) select now(), {_NAMES} from {row_set(_COLUMNS)}")  # noqa: S608
+_ROWS = rows_of(tables.alerts, "id", "tenant_id", "kind", "severity", "message", "detail")
+_INSERT = prepared(_ROWS.insert(due_at=func.now()))
 
 
 def write(connection: Connection, rows: list[AlertRow]) -> None:
@@ -63,6 +55,6 @@ def write(connection: Connection, rows: list[AlertRow]) -> None:
     if not rows:
         return
     described = [(new_id(), row.tenant_id, row.kind, *KINDS[row.kind], row.detail) for row in rows]
-    connection.execute(_INSERT, encode_rows(_COLUMNS, described))
+    buffer(connection, _INSERT, _ROWS.encode(described))
     for row in rows:
         log.warning("alert", kind=row.kind, tenant_id=str(row.tenant_id), **row.detail)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection
 
-from models import buffer, prepared
-from models.array_params import encode_rows, row_set
+from models import buffer, prepared, tables
+from models.array_params import rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +24,12 @@ class AuditRow:
     payment_version: int | None = None
 
 
-_COLUMNS = {
-    "tenant_id": "uuid",
-    "actor": "text",
-    "kind": "text",
-    "payment_id": "uuid",
-    "payment_version": "integer",
-    "detail": "jsonb",
-}
-_NAMES = ", ".join(_COLUMNS)
+_ROWS = rows_of(tables.audit_logs, *(field.name for field in fields(AuditRow)))
 # A set is read in its order, so the rows' ids are in the order in which things happened.
-_INSERT = prepared(f"insert into audit_logs ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}")  # noqa: S608  # constants
+_INSERT = prepared(_ROWS.insert())
 
 
 def write(connection: Connection, rows: list[AuditRow]) -> None:
     """Append `rows` in their order."""
     if rows:
-        told = [(row.tenant_id, row.actor, row.kind, row.payment_id, row.payment_version, row.detail) for row in rows]
-        buffer(connection, _INSERT, encode_rows(_COLUMNS, told))
+        buffer(connection, _INSERT, _ROWS.encode_objects(rows))

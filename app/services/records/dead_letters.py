@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ARRAY, Connection, Text, and_, null
 
 from app.core.redaction import redact
-from models import new_id
-from models.array_params import encode_rows, row_set
+from models import buffer, new_id, prepared, read, tables
+from models.array_params import rows_of
+from models.sql import sql
 
 KINDS = ("webhook", "provider_call", "reconciliation")
 STATES = ("open", "redriven", "accepted", "rejected", "superseded")
@@ -52,49 +53,32 @@ class Superseded:
     keys: frozenset[str] | None = None
 
 
-_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "kind": "text",
-    "reason": "text",
-    "detail": "text",
-    "payment_id": "uuid",
-    "provider_id": "uuid",
-    "webhook_id": "uuid",
-    "amount_minor": "bigint",
-    "currency": "text",
-    "body": "bytea",
-    "headers": "jsonb",
-    "attempts": "integer",
-    "case_key": "text",
-    "case_reference": "text",
-    "state": "text",
-}
-_NAMES = ", ".join(_COLUMNS)
-_INSERT = text(
-    f"insert into dead_letters ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}"  # noqa: S608  # constants
-    # The same case told again is the case that is there: open again where it was redriven or superseded, left as it is
-    # where it is open, or where a person or the policy has closed it.
-    " on conflict (payment_id, case_key) do update set state = 'open', closed_at = null, closed_by = null,"
-    " detail = excluded.detail, attempts = excluded.attempts, amount_minor = excluded.amount_minor"
-    " where dead_letters.state in ('redriven', 'superseded') and excluded.state = 'open' returning id"
+_LETTERS = tables.dead_letters
+_FIELDS = [field.name for field in fields(DeadLetterRow)]
+_ROWS = rows_of(_LETTERS, "id", *_FIELDS)
+_NEW = _ROWS.insert()
+# The same case reported again is the case that is there: open again where it was redriven or superseded, left as it is
+# where it is open, or where a person or the policy has closed it.
+_INSERT = prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=["payment_id", "case_key"],
+        set_={"state": "open", "closed_at": null(), "closed_by": null()}
+        | {name: _NEW.excluded[name] for name in ("detail", "attempts", "amount_minor")},
+        where=and_(_LETTERS.c.state.in_(("redriven", "superseded")), _NEW.excluded.state == "open"),
+    ).returning(_LETTERS.c.id)
 )
-_SUPERSEDED_COLUMNS = {
-    "payment_id": "uuid",
-    "reference": "text",
-    "reasons": "text[]",
-    "currency": "text",
-    "keys": "text[]",
-}
-_SUPERSEDE = text(
-    f"""
-    update dead_letters d set state = 'superseded', closed_at = now(), closed_by = 'system'
-    from {row_set(_SUPERSEDED_COLUMNS)}
-    where d.payment_id = r.payment_id and d.state = 'open' and d.case_key is not null and d.reason = any(r.reasons)
-      and (d.case_reference is null or r.reference is null or d.case_reference = r.reference)
-      and (d.currency is null or r.currency is null or d.currency = r.currency)
-      and (r.keys is null or d.case_key = any(r.keys))
-    """  # noqa: S608  # constants
+_SUPERSEDED = rows_of(_LETTERS, "payment_id", reference=Text, reasons=ARRAY(Text), currency=Text, keys=ARRAY(Text))
+_SUPERSEDE = prepared(
+    sql(
+        """
+        update dead_letters d set state = 'superseded', closed_at = now(), closed_by = 'system' from {settled}
+        where d.payment_id = r.payment_id and d.state = 'open' and d.case_key is not null and d.reason = any(r.reasons)
+          and (d.case_reference is null or r.reference is null or d.case_reference = r.reference)
+          and (d.currency is null or r.currency is null or d.currency = r.currency)
+          and (r.keys is null or d.case_key = any(r.keys))
+        """,
+        settled=_SUPERSEDED.source,
+    )
 )
 
 
@@ -102,19 +86,18 @@ def write(connection: Connection, rows: list[DeadLetterRow]) -> int:
     """Write `rows`, their details redacted, in the caller's transaction; return how many are newly open."""
     if not rows:
         return 0
-    # One statement may touch a case only once; the last telling of it counts.
-    distinct = {(row.payment_id, row.case_key) if row.case_key else place: row for place, row in enumerate(rows)}
-    # Whoever tells a case may quote a provider; the evidence itself, the bytes, is kept as it came.
-    told = [replace(row, detail=redact(row.detail)) for row in distinct.values()]
-    described = [(new_id(), *(getattr(row, name) for name in _COLUMNS if name != "id")) for row in told]
-    return len(connection.execute(_INSERT, encode_rows(_COLUMNS, described)).all())
+    # One statement may touch a case only once; the last report of it counts.
+    distinct = {(row.payment_id, row.case_key) if row.case_key else index: row for index, row in enumerate(rows)}
+    # A report may quote a provider; the evidence itself, the bytes, is kept as it came.
+    redacted = [replace(row, detail=redact(row.detail)) for row in distinct.values()]
+    described = [(new_id(), *(getattr(row, name) for name in _FIELDS)) for row in redacted]
+    return len(read(connection, _INSERT, _ROWS.encode(described)))
 
 
 def supersede(connection: Connection, settled: list[Superseded]) -> None:
     """Close open cases that later money has settled."""
     if settled:
-        rows = [(row.payment_id, row.reference, row.reasons, row.currency, row.keys) for row in settled]
-        connection.execute(_SUPERSEDE, encode_rows(_SUPERSEDED_COLUMNS, rows))
+        buffer(connection, _SUPERSEDE, _SUPERSEDED.encode_objects(settled))
 
 
 def superseded_by(later: Superseded, row: DeadLetterRow) -> DeadLetterRow:

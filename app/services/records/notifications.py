@@ -10,15 +10,16 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, RowMapping, func, select
 
 from app.core.payment import Payment, format_time, present_payment
 from app.runtime.hints import Hint, numbered_hint
 from app.runtime.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime.runtime import Runtime
 from app.services.records import database_trouble
-from models import Database, Row, Trouble, buffer, new_id, prepared, read, single
-from models.array_params import encode_rows, row_set, uuid_array
+from models import Database, Row, Trouble, buffer, new_id, prepared, read, single, tables
+from models.array_params import rows_of, uuid_array
+from models.sql import columns, sql
 
 log = structlog.get_logger(__name__)
 
@@ -31,25 +32,18 @@ TENANTS_MAX = 20
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x6E6F7469
 
-_COLUMNS = {
-    "id": "uuid",
-    "tenant_id": "uuid",
-    "user_id": "text",
-    "payment_id": "uuid",
-    "type": "text",
-    "payload": "jsonb",
-}
-_NAMES = ", ".join(_COLUMNS)
+_COUNTERS, _NUMBERS = tables.notification_counters, tables.notification_numbers
+_ROWS = rows_of(tables.notifications, "id", "tenant_id", "user_id", "payment_id", "type", "payload")
 # A set is read in its order, so a payment's notifications wait in the order of its versions.
 _QUEUE = prepared(
-    f"""
-    with written as (
-        insert into notifications ({_NAMES}) select {_NAMES} from {row_set(_COLUMNS)}
-        returning id, tenant_id, user_id
+    sql(
+        """
+        with written as ({insert} returning id, tenant_id, user_id)
+        insert into notification_work (notification_id, tenant_id, user_id)
+        select id, tenant_id, user_id from written
+        """,
+        insert=_ROWS.insert(),
     )
-    insert into notification_work (notification_id, tenant_id, user_id)
-    select id, tenant_id, user_id from written
-    """  # noqa: S608  # constants
 )
 
 # Numbering takes the tenant's advisory lock first, so that only a session which is not ours can hold the row of its
@@ -60,13 +54,14 @@ COUNTER_LOCK_MS = 250
 # were granted, hence after all numbers that earlier holders of the locks gave.
 #
 # 1. Lock the tenants (:tenant_ids) that no other session numbers at present; note them in a setting of the transaction.
-_LOCK_TENANTS = f"""
-    select set_config('lock_timeout', '{COUNTER_LOCK_MS}', true), set_config('sluice.may_number', coalesce((
+_LOCK_TENANTS = """
+    select set_config('lock_timeout', :lock_timeout, true), set_config('sluice.may_number', coalesce((
         select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
-        where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{{}}'), true)
-"""  # noqa: S608  # a constant
-# 2. Write the new notifications (_COLUMNS) and number them after those that were queued.
-_NUMBER_TENANTS = f"""
+        where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{}'), true)
+"""
+# 2. Write the new notifications (_ROWS) and number them after those that were queued.
+_NUMBER_TENANTS = sql(
+    """
     with locked as (
         -- The tenants whose lock this transaction holds.
         select tenant_id from unnest(cast(current_setting('sluice.may_number') as uuid[])) as t(tenant_id)
@@ -82,8 +77,7 @@ _NUMBER_TENANTS = f"""
         select tenant_id from locked except
         select tenant_id from dequeued group by tenant_id having count(*) >= :batch
     ), written as (
-        insert into notifications ({_NAMES}, at) select {_NAMES}, now() from {row_set(_COLUMNS)}
-        returning id, tenant_id, user_id
+        {insert} returning id, tenant_id, user_id
     ), sorted as (
         -- The new notifications in the order in which they were passed.
         select id, tenant_id, user_id, row_number() over () as position,
@@ -118,10 +112,12 @@ _NUMBER_TENANTS = f"""
     union all
     select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
     where tenant_id not in (select tenant_id from locked)
-"""  # noqa: S608  # constants
+    """,
+    insert=_ROWS.insert(at=func.now()),
+)
 _NUMBER = prepared(_LOCK_TENANTS, _NUMBER_TENANTS)
 _NUMBER_SINGLE = single(_LOCK_TENANTS, _NUMBER_TENANTS)
-_NOTHING_BROUGHT = dict.fromkeys(_COLUMNS, "{}")
+_NOTHING_BROUGHT = _ROWS.encode_none()
 
 # A payment as a notification shows it, and the notification's type.
 Event = tuple[Payment, str]
@@ -143,7 +139,7 @@ class Numbering:
 def queue(connection: Connection, events: Sequence[Event]) -> None:
     """Write notifications in the transaction that decides; they wait for their numbers, which a worker gives."""
     if events:
-        buffer(connection, _QUEUE, encode_rows(_COLUMNS, [_row(event) for event in events]))
+        buffer(connection, _QUEUE, _ROWS.encode([_row(event) for event in events]))
 
 
 def number(connection: Connection, events: Sequence[Event]) -> Numbering:
@@ -155,14 +151,14 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
     if not events:
         return Numbering({}, [])
     tenant_ids = {payment.tenant_id for payment, _ in events}
-    brought = encode_rows(_COLUMNS, [_row(event) for event in events])
+    brought = _ROWS.encode([_row(event) for event in events])
     return _sort(read(connection, _NUMBER, _wanted(tenant_ids) | brought))
 
 
 def number_due(runtime: Runtime) -> None:
     """Number and publish all notifications that wait."""
     with runtime.database.transaction("worker") as connection:
-        tenant_ids = connection.execute(text("select distinct tenant_id from notification_work")).scalars().all()
+        tenant_ids = connection.execute(select(tables.notification_work.c.tenant_id).distinct()).scalars().all()
     for first in range(0, len(tenant_ids), TENANTS_MAX):
         some = tenant_ids[first : first + TENANTS_MAX]
         try:
@@ -203,13 +199,18 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
 
 
 def _row(event: Event) -> tuple[Any, ...]:
-    """Return the values of _COLUMNS; the payload is encoded here, for the database and for the sockets."""
+    """Return the values of _ROWS; the payload is encoded here, for the database and for the sockets."""
     payment, kind = event
     return new_id(), payment.tenant_id, payment.user_id, payment.id, kind, orjson.dumps(present_payment(payment))
 
 
 def _wanted(tenant_ids: Collection[uuid.UUID]) -> dict[str, Any]:
-    return {"tenant_ids": uuid_array(tenant_ids), "space": _LOCK_SPACE, "batch": NUMBER_BATCH}
+    return {
+        "tenant_ids": uuid_array(tenant_ids),
+        "space": _LOCK_SPACE,
+        "batch": NUMBER_BATCH,
+        "lock_timeout": str(COUNTER_LOCK_MS),
+    }
 
 
 def _sort(rows: Sequence[Row]) -> Numbering:
@@ -245,26 +246,22 @@ def read_after(
 
     Those that were dropped with their partition are left out, as are the few beside them.
     """
-    only_user = "" if user_id is None else "and d.user_id = :user_id"
+    held_after = select(_COUNTERS.c.held_after).where(_COUNTERS.c.tenant_id == tenant_id).scalar_subquery()
+    wanted = (
+        select(_NUMBERS.c.number.label("id"), *columns(tables.notifications, "type", "payload", "at"))
+        .join_from(_NUMBERS, tables.notifications, tables.notifications.c.id == _NUMBERS.c.notification_id)
+        .where(_NUMBERS.c.tenant_id == tenant_id, _NUMBERS.c.number > func.greatest(after, held_after))
+        .order_by(_NUMBERS.c.number)
+        .limit(limit)
+    )
+    if user_id is not None:
+        wanted = wanted.where(_NUMBERS.c.user_id == user_id)
     with database.transaction("web", tenant_id) as connection:
-        rows = connection.execute(
-            text(
-                "select d.number as id, n.type, n.payload, n.at"  # noqa: S608  # one constant or nothing  # nosec B608
-                " from notification_numbers d join notifications n on n.id = d.notification_id"
-                " where d.tenant_id = :tenant_id and d.number > greatest(:after, (select held_after"
-                " from notification_counters where tenant_id = :tenant_id))"
-                f" {only_user} order by d.number limit :limit"
-            ),
-            {"tenant_id": tenant_id, "user_id": user_id, "after": after, "limit": limit},
-        ).mappings()
-        return [present(row) for row in rows]
+        return [present(row) for row in connection.execute(wanted).mappings()]
 
 
 def last_number(database: Database, tenant_id: uuid.UUID) -> int:
     """Return the highest number given to the tenant's notifications so far, 0 where none was."""
     with database.transaction("web", tenant_id) as connection:
-        number = connection.execute(
-            text("select last_number from notification_counters where tenant_id = :tenant_id"),
-            {"tenant_id": tenant_id},
-        ).scalar()
+        number = connection.execute(select(_COUNTERS.c.last_number).where(_COUNTERS.c.tenant_id == tenant_id)).scalar()
     return number or 0
