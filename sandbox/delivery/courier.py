@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -109,14 +110,13 @@ class Courier:
     def _find_jobs(self, busy: Counter[str]) -> list[_Job]:
         """Return the next jobs by due time, without receivers that already keep all the threads they may have."""
         full = [origin for origin, threads in busy.items() if threads >= _THREADS_PER_ORIGIN]
-        placeholders = ",".join("?" * len(full))
         connection = self._store.reading()
         statement = (
-            "SELECT id, due_at, origin FROM deliveries d WHERE state = 'pending'"  # noqa: S608 - only placeholders
+            "SELECT id, due_at, origin FROM deliveries d WHERE state = 'pending'"
             " AND (after_id IS NULL OR (SELECT attempts FROM deliveries WHERE id = d.after_id) > 0)"
-            f" AND origin NOT IN ({placeholders}) ORDER BY due_at, id LIMIT ?"
+            " AND origin NOT IN (SELECT value FROM json_each(?)) ORDER BY due_at, id LIMIT ?"
         )
-        waiting = connection.execute(statement, (*full, _FETCHED_ROWS)).fetchall()
+        waiting = connection.execute(statement, (json.dumps(full), _FETCHED_ROWS)).fetchall()
         jobs = [_Job("delivery", row["id"], row["due_at"], row["origin"]) for row in waiting]
         due_steps = connection.execute(
             "SELECT id, due_at FROM steps WHERE state = 'pending' ORDER BY due_at, id LIMIT ?", (_FETCHED_ROWS,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import time
@@ -143,10 +144,8 @@ def listed(connection: sqlite3.Connection, merchant_reference: str | None, after
 
 
 def _attempts_of(connection: sqlite3.Connection, delivery_ids: Iterable[int]) -> list[sqlite3.Row]:
-    ids = list(delivery_ids)
-    placeholders = ",".join("?" * len(ids))
-    statement = f"SELECT * FROM attempts WHERE delivery_id IN ({placeholders}) ORDER BY id"  # noqa: S608 - only placeholders
-    return connection.execute(statement, ids).fetchall()
+    statement = "SELECT * FROM attempts WHERE delivery_id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    return connection.execute(statement, (json.dumps(list(delivery_ids)),)).fetchall()
 
 
 def _shown(row: sqlite3.Row, attempts: list[dict[str, Any]]) -> dict[str, Any]:

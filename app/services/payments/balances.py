@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select
 
 from app.core.decision import Transfer
 from app.core.facts import Fact, FactKind, Input
@@ -14,17 +14,24 @@ from app.core.payment import Payment
 from app.services.ledger import posting
 from app.services.ledger.posting import Posting
 from app.services.payments.rows import LockedPayment
+from models import prepared, read, tables
+from models.array_params import rows_of
+from models.sql import columns
 
 # Minor units by wallet, kept up to date while a batch is decided.
 Balances = dict[posting.UserKey, int]
 
-_BALANCES = text(
-    """
-    select tenant_id, user_id, currency, balance_minor from wallets
-    where kind = 'user' and (tenant_id, user_id) in (
-        select * from unnest(cast(:tenants as uuid[]), cast(:users as text[])))
-    order by id for no key update
-    """
+_WALLETS = tables.wallets
+_OWNERS = rows_of(_WALLETS, "tenant_id", "user_id")
+_BALANCES = prepared(
+    select(*columns(_WALLETS, "tenant_id", "user_id", "currency", "balance_minor"))
+    .where(
+        _WALLETS.c.kind == "user",
+        _WALLETS.c.tenant_id == _OWNERS.c.tenant_id,
+        _WALLETS.c.user_id == _OWNERS.c.user_id,
+    )
+    .order_by(_WALLETS.c.id)
+    .with_for_update(key_share=True, of=_WALLETS)
 )
 
 
@@ -39,11 +46,8 @@ def lock_balances(
     if not held:
         return None
     users = {(row.payment.tenant_id, row.payment.user_id) for row in loaded.values()}
-    parameters = {"tenants": [tenant_id for tenant_id, _ in users], "users": [user_id for _, user_id in users]}
-    return {
-        (row.tenant_id, row.user_id, row.currency): row.balance_minor
-        for row in connection.execute(_BALANCES, parameters)
-    }
+    rows = read(connection, _BALANCES, _OWNERS.encode(list(users)))
+    return {(row.tenant_id, row.user_id, row.currency): row.balance_minor for row in rows}
 
 
 def _may_be_held(given: Input, payment: Payment) -> bool:

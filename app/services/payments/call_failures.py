@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+import datetime
+
+from sqlalchemy import Connection, Update, and_, case, func, update
 
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.payment import OPEN
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
 from app.services.payments import breaker
 from app.services.payments.provider_claims import Claim
 from app.services.records import alerts, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.records.dead_letters import DeadLetterRow
+from models import tables
+
+_PAYMENTS, _WORK = tables.payment_transactions, tables.payment_work
 
 # A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
 # arrives for it all the same is still credited.
@@ -30,7 +36,7 @@ def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
 
 
 def is_past_asking(claim: Claim, error: ProviderCallFailed) -> bool:
-    """Whether an open payment's time is up and its provider cannot be asked, as is known or was tried often enough."""
+    """Return whether an open payment has expired and its provider is known or found not to answer."""
     is_tried = claim.attempts >= min(EXPIRY_ATTEMPTS_MAX, claim.attempts_max)
     return claim.is_open and claim.is_expired and (is_tried or (claim.is_half_open and error.is_outage))
 
@@ -47,17 +53,10 @@ def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause
     """Let a failed call wait for its next try; `pause` is for how long its provider is left alone, if it is."""
     attempts = count_attempts(claim, error)
     wait = _wait_seconds(attempts, error, pause)
-    connection.execute(
-        text(
-            # An open payment is asked about when its time is up at the latest.
-            "update payment_work w set claim_id = null, attempts = :attempts,"
-            " due_at = least(now() + make_interval(secs => :wait),"
-            " case when p.expires_at > now() and p.status in ('pending', 'processing') then p.expires_at end)"
-            " from payment_transactions p"
-            " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
-        ),
-        {"wait": wait, "attempts": attempts, "payment_id": claim.payment_id, "claim_id": claim.claim_id},
-    )
+    # An open payment is polled when its time is up at the latest.
+    is_running = and_(_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.status.in_(OPEN))
+    due_at = func.least(func.now() + datetime.timedelta(seconds=wait), case((is_running, _PAYMENTS.c.expires_at)))
+    connection.execute(_release(claim).values(attempts=attempts, due_at=due_at))
 
 
 def give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
@@ -83,12 +82,20 @@ def give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> 
         kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
         detail = {"payment_id": claim.payment_id, "action": claim.action, "error": str(error)}
         alerts.write(connection, [AlertRow(kind, claim.tenant_id, detail)])
-    connection.execute(
-        text(
-            "update payment_work w set claim_id = null, attempts = 0, action = 'poll', due_at ="
-            " case when p.expires_at > now() then p.expires_at else now() + interval '1 day' end"
-            " from payment_transactions p"
-            " where w.payment_id = :payment_id and w.claim_id = :claim_id and p.id = w.payment_id"
-        ),
-        {"payment_id": claim.payment_id, "claim_id": claim.claim_id},
+    due_at = case(
+        (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=func.now() + datetime.timedelta(days=1)
+    )
+    connection.execute(_release(claim).values(attempts=0, action="poll", due_at=due_at))
+
+
+def _release(claim: Claim) -> Update:
+    """Return the update of the claimed row, with its payment, that ends the claim where it still holds the row."""
+    return (
+        update(_WORK)
+        .where(
+            _WORK.c.payment_id == claim.payment_id,
+            _WORK.c.claim_id == claim.claim_id,
+            _PAYMENTS.c.id == _WORK.c.payment_id,
+        )
+        .values(claim_id=None)
     )

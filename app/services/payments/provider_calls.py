@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
@@ -22,7 +22,7 @@ from app.services.payments.provider_claims import Claim
 from app.services.queues.release import pay_back
 from app.services.records import audit, database_trouble
 from app.services.records.audit import AuditRow
-from models import prepared, read
+from models import prepared, read, tables
 
 log = structlog.get_logger(__name__)
 
@@ -185,9 +185,9 @@ def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -
             return
         _audit_call(batch.connection, claim, str(fact.kind), seconds, reference=fact.reference)
         if claim.action == "close":
-            batch.connection.execute(
-                text("update payment_transactions set session_closed = true where id = :id"), {"id": claim.payment_id}
-            )
+            payments = tables.payment_transactions
+            closed = update(payments).where(payments.c.id == claim.payment_id).values(session_closed=True)
+            batch.connection.execute(closed)
         batch.settle(_items(claim, fact, is_held))
     if is_paused:
         # The pause began while this call was under way, and it was answered: the provider is there.
