@@ -48,7 +48,7 @@ class DemoTenant:
 
 
 def prepare(settings: Settings) -> DemoTenant:
-    """Migrates, then makes or finds the demo tenant of this home; may be repeated at any point."""
+    """Migrate, then create or find the demo tenant of this home; may be repeated at any point."""
     upgrade(settings.required("owner_database_url"), settings.default_database_url, settings.login_urls)
     demo = _read_or_invent(settings.home / "demo.json", settings)
     runtime = Runtime.from_settings(_as_operator(settings, demo.encryption_key), pool_size=1)
@@ -76,7 +76,7 @@ def _read_or_invent(path: Path, settings: Settings) -> DemoTenant:
         provider_api_key="sbk_" + secrets.token_urlsafe(24),
         encryption_key=settings.encryption_keys[0] if settings.encryption_keys else new_encryption_key(),
     )
-    # Kept before anything is stored with it: a start that is broken off goes on with the same keys.
+    # Written before anything is stored with it: an interrupted start is resumed with the same keys.
     write_private(path, json.dumps(asdict(demo), indent=2) + "\n")
     return demo
 

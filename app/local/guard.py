@@ -1,4 +1,4 @@
-"""The guard beside a supervisor: ends all process groups if the supervisor is killed (app/local/orphan_guard.py)."""
+"""Starts the guard, which ends all process groups if the supervisor is killed (app/local/orphan_guard.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Ends process groups whose supervisor was killed before it could end them itself.
 
-Run as a plain file by `app.local.supervisor`, which tells it on standard input what to watch: one "+ID" or "-ID"
-a line.
-The kernel tells a child of its parent's death but not a grandchild, so pool workers would outlive a killed stack.
+Run as a plain file by `app.local.supervisor`, which writes the groups to its standard input: one "+ID" or "-ID" a line.
+The kernel signals a parent's death to children but not to grandchildren, so pool workers would outlive a killed stack.
 """
 
 import contextlib

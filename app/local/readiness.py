@@ -1,4 +1,4 @@
-"""Tells whether a process works, asked again and again while it starts."""
+"""Readiness checks of processes, repeated while they start."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PING_SECONDS = (
 
 
 def lives() -> bool:
-    """Stand in for the check of a process without one: that it lives is what the supervisor sees by itself."""
+    """Return True: the check of a process type that has none; the supervisor itself notices its end."""
     return True
 
 
 def url_answers(url: str) -> bool:
-    """Tell whether a GET is answered with 200."""
+    """Return whether a GET is answered with 200."""
     with requests.Session() as session:
         session.trust_env = False
         try:
@@ -34,7 +34,7 @@ def url_answers(url: str) -> bool:
 
 
 def node_answers(broker_url: str, node: str) -> bool:
-    """Tell whether a Celery worker of this machine answers a ping; `node` may end with `*`.
+    """Return whether a Celery worker of this machine answers a ping; `node` may end with `*`.
 
     False as well while the broker does not answer.
     """

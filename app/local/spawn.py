@@ -74,7 +74,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def find_free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """Return different TCP ports nobody listens on at this moment."""
+    """Return distinct TCP ports that are free at present."""
     with ExitStack() as held:
         probes = [held.enter_context(open_probe(address)) for _ in range(count)]
         for probe in probes:
@@ -83,7 +83,7 @@ def find_free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
 
 
 def port_is_free(address: str, port: int) -> bool:
-    """Tell whether a server could listen there."""
+    """Return whether a server could listen there."""
     with open_probe(address) as probe:
         # As servers do it: connections that ended a moment ago do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -36,7 +36,7 @@ class StopRequested(BaseException):
 
 @dataclass(frozen=True)
 class Program:
-    """A command to keep running; `ready` tells whether it works, asked again and again while starting."""
+    """A command to keep running; `ready` is its readiness check, repeated while it starts."""
 
     name: str
     argv: tuple[str, ...]
@@ -135,7 +135,7 @@ class Supervisor:
         return all(answering)
 
     def start(self, programs: Iterable[Program]) -> None:
-        """Start programs side by side and wait until all work; StartFailed tells of the first that does not.
+        """Start programs concurrently and wait until all are ready. Raise StartFailed for the first that fails.
 
         A server that crashes meanwhile, and a program that is killed, is started again; the time without a server does
         not count.
@@ -159,7 +159,7 @@ class Supervisor:
                 time.sleep(POLL_SECONDS)
 
     def watch(self) -> None:
-        """Replace what crashes, for ever; leaves by StopRequested only."""
+        """Restart crashed processes until StopRequested is raised."""
         while True:
             wait = self._restart_due()
             if not self.watch_servers():
@@ -171,7 +171,7 @@ class Supervisor:
                     self._note_crash(child)
 
     def stop(self) -> None:
-        """End everything: programs together, then the servers; whoever does not go in time is killed with its group."""
+        """Stop all programs at once, then the servers; kill the groups of those that do not stop in time."""
         self._stop_asked = True
         children = list(self.children.values())
         for child in children:

@@ -103,7 +103,7 @@ def complete_sockets(settings: Settings) -> Settings:
 
 
 def allow_local_providers(settings: Settings) -> Settings:
-    """Let providers run on this machine where nobody else can reach the stack; else the stack's own sandbox alone."""
+    """Allow providers on this machine if only it can reach the stack; else allow only the stack's own sandbox."""
     allowed = LOOPBACK if settings.bind in LOOPBACK else (urlsplit(settings.local_url(settings.sandbox_port)).netloc,)
     return dataclasses.replace(settings, private_providers=(*settings.private_providers, *allowed))
 

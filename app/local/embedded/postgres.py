@@ -41,7 +41,7 @@ POSTGRES_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",  # Six process types with pools of up to 32 on a 2-core machine.
-    # A look at a table cut by the month locks each month and its indexes: some two hundred locks for three years.
+    # A query of a table partitioned by month locks each month and its indexes: about two hundred locks for three years.
     "max_locks_per_transaction": "256",
     "fsync": "on",
     "synchronous_commit": "on",
@@ -119,7 +119,7 @@ class PostgresServer(RunningServer):
         self._private_socket_dir.mkdir(mode=0o700, exist_ok=True)
 
     def create_cluster(self) -> None:
-        """Run initdb beside the final folder, so that an interrupted one leaves no half cluster behind."""
+        """Run initdb in a temporary folder and rename it, so that an interrupted run leaves no partial cluster."""
         fresh = self.data.with_name("postgres.new")
         shutil.rmtree(fresh, ignore_errors=True)
         options = (

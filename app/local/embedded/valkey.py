@@ -17,7 +17,7 @@ from app.local.embedded.server import RunningServer, ServerUnavailable, find_pac
 from app.local.processes import drop_secrets
 from app.local.spawn import find_free_ports, launch, read_log_tail, write_private
 
-VALKEY_PORT_TRIES = 5  # A free port can be taken between the look and the bind; five times in a row is no accident.
+VALKEY_PORT_TRIES = 5  # A free port can be taken before Valkey binds it; five times in a row is no coincidence.
 
 
 class ValkeyServer(RunningServer):
