@@ -1,4 +1,4 @@
-"""What a decision is: a frozen value that says everything that is to be written together."""
+"""A decision: a frozen value with everything that one transaction writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.core.validation.provider_values import is_redirect_url
 
 
 class Verdict(StrEnum):
-    """What became of a fact or command."""
+    """The result of a fact or command."""
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be written: the payment as it will be, and everything that goes with it in one transaction.
+    """What one transaction writes: the payment's next version and everything that belongs to it.
 
     `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
     `supersedes_currency` is given, those in this currency alone, where `supersedes_keys` is, those with one of these
@@ -83,22 +83,24 @@ def changed(payment: Payment, now: datetime.datetime, **changes: object) -> Paym
     return Payment(**values)
 
 
-# What dataclasses.replace does, in half of its time: it is done for each payment of a batch.
+# Like dataclasses.replace in half of the time; called for each payment of a batch.
 _FIELDS = tuple(field.name for field in fields(Payment))
 _read_fields = operator.attrgetter(*_FIELDS)
 
 
-def marked(payment: Payment, now: datetime.datetime, mark: str) -> Payment:
-    """Return the payment with one more mark; unchanged where it carries it already."""
-    return payment if mark in payment.exceptions else changed(payment, now, exceptions=payment.exceptions | {mark})
+def with_exception(payment: Payment, now: datetime.datetime, exception: str) -> Payment:
+    """Return the payment with one more exception; unchanged where it has it already."""
+    if exception in payment.exceptions:
+        return payment
+    return changed(payment, now, exceptions=payment.exceptions | {exception})
 
 
 def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
-    """Return the fields that a fact only fills in, never change."""
+    """Return the fields that a fact may set but not change."""
     filled: dict[str, object] = {}
     if payment.provider_reference is None and fact.reference:
         filled["provider_reference"] = fact.reference
-    # Adapters check it too; this is the one place through which it reaches a row and a browser.
+    # Adapters check it too; only through here does it reach a row and a browser.
     if payment.redirect_url is None and is_redirect_url(fact.redirect_url):
         filled["redirect_url"] = fact.redirect_url
     return filled

@@ -1,4 +1,4 @@
-"""Errors that answer one question: may money have moved? The class docstring is the default message."""
+"""Errors by whether money may have moved. A class docstring is the default message of its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts and commands: what a provider told us, in our words, and what people and clocks ask for."""
+"""Facts, which providers report, and commands, which users, operators and the clock give."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class FactKind(StrEnum):
-    """What a provider can say about a payment."""
+    """What a provider can report about a payment."""
 
     ACCEPTED = "accepted"
     PENDING = "pending"
@@ -21,7 +21,7 @@ class FactKind(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """What a user, an operator or the clock can ask for."""
+    """What a user, an operator or the clock can command."""
 
     CANCEL = "cancel"
     EXPIRE = "expire"
@@ -31,14 +31,14 @@ class CommandKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something a verified provider said.
+    """A verified report of a provider.
 
     COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
-    `settles_within_days`. `is_expiry`: a CANCELLED that the provider's clock brought about, not a person. `message` is
+    `settles_within_days`. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is
     for the payer, `technical` for operators.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
-    `currency`; both are None for the other kinds. `refunded_minor`: what a look-up that says SUCCEEDED says was given
-    back of it, in total.
+    `currency`; both are None for the other kinds. `refunded_minor`: the total given back, where a look-up reports
+    SUCCEEDED.
     """
 
     kind: FactKind
@@ -55,7 +55,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something asked for. ACCEPT and REJECT name the dead letter, what it would credit and from which reference."""
+    """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference."""
 
     kind: CommandKind
     case_id: uuid.UUID | None = None

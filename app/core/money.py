@@ -1,10 +1,10 @@
-"""Amounts: decimal strings outside, integer minor units inside, ISO 4217 digits between the two."""
+"""Amounts: decimal strings outside, integers in minor units inside, converted by the digits of ISO 4217."""
 
 from __future__ import annotations
 
 import re
 
-# Minor-unit digits as ISO 4217 list one publishes them; what is not here has none (XAU) or is no money (XXX, XTS).
+# Minor-unit digits of ISO 4217 list one. Codes that are missing have none (XAU) or are no money (XXX, XTS).
 _DIGITS_BY_COUNT = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     2: (
@@ -23,7 +23,7 @@ CURRENCY_DIGITS: dict[str, int] = {code: count for count, codes in _DIGITS_BY_CO
 # CONTRACT section 3: no amount above 10^15 minor units, so that sums of thousands still fit a bigint.
 AMOUNT_MINOR_MAX = 10**15
 
-# More characters than a provider has reason to write: 16 digits, the point and a generous tail of zeros.
+# Longer than any amount that a provider writes: 16 digits, the point and many zeros after it.
 AMOUNT_CHARACTERS_MAX = 64
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,18})(?:\.([0-9]{1,4}))?", re.ASCII)

@@ -16,28 +16,28 @@ from app.core.decision import (
     changed,
     filled_in,
     is_other_reference,
-    marked,
     money_of,
+    with_exception,
 )
 from app.core.facts import Command, Fact
 from app.core.money import format_money
 from app.core.payment import OtherReference, Payment, Status, format_received
 
-AMOUNT_MARKS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
+AMOUNT_EXCEPTIONS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
 # Reasons of cases about a payment's own money: a later total replaces them.
-HELD = AMOUNT_MARKS | {"late"}
-# What the arrival of the money settles beside them: calls that were given up, and a difference that reconciliation saw.
+HELD = AMOUNT_EXCEPTIONS | {"late"}
+# Cases that the arrival of the money settles as well: calls that were given up, differences of reconciliation.
 SETTLED_BY_MONEY = HELD | {"attempts_exhausted", "provider_refused_us", "state"}
-# Money beside the payment's own; a later total of the same reference replaces the one before.
+# Reasons of cases about other money; a later total of the same reference replaces the one before.
 SECOND_MONEY = frozenset({"second_payment", "reference_mismatch"})
 
 
 def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """Money has arrived for a payment that is not completed, in time or late."""
+    """Money for a payment that is not completed, in time or late."""
     amount_minor, currency = money_of(fact)
     is_known = (amount_minor, currency) == (payment.received_minor, payment.received_currency)
     if is_known and not payment.has_open_case:
-        # A person or the policy has rejected it; the same total told again changes nothing about that.
+        # A person or the policy has rejected this total; a repeat changes nothing.
         return Decision(Verdict.DUPLICATE, "this total is known and was rejected", payment)
     if currency != payment.currency:
         return _hold(payment, fact, now, "currency_mismatch")
@@ -50,13 +50,13 @@ def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
             return _hold(payment, fact, now, "overpaid", is_rejected=payment.policy.over == "reject")
     if not payment.is_open and payment.policy.late != "credit":
         return _hold(payment, fact, now, "late", is_rejected=payment.policy.late == "reject")
-    return _complete(payment, fact, now, marks={"overpaid"} if difference > tolerated else set())
+    return _complete(payment, fact, now, {"overpaid"} if difference > tolerated else set())
 
 
-def _complete(payment: Payment, fact: Fact, now: datetime.datetime, marks: set[str]) -> Decision:
+def _complete(payment: Payment, fact: Fact, now: datetime.datetime, exceptions: set[str]) -> Decision:
     amount_minor, currency = money_of(fact)
     if not payment.is_open:
-        marks = marks | {"late"}
+        exceptions = exceptions | {"late"}
     completed = changed(
         payment,
         now,
@@ -65,13 +65,13 @@ def _complete(payment: Payment, fact: Fact, now: datetime.datetime, marks: set[s
         failure_reason=None,
         received_minor=amount_minor,
         received_currency=currency,
-        exceptions=(payment.exceptions - AMOUNT_MARKS) | marks,
+        exceptions=(payment.exceptions - AMOUNT_EXCEPTIONS) | exceptions,
         has_open_case=False,
         **filled_in(payment, fact),
     )
     return Decision(
         Verdict.APPLIED,
-        "the money arrived" + (" after the payment had ended" if "late" in marks else ""),
+        "the money arrived" + (" after the payment had ended" if "late" in exceptions else ""),
         completed,
         transfer=Transfer("deposit", "deposit", amount_minor, currency),
         supersedes=SETTLED_BY_MONEY,
@@ -79,33 +79,33 @@ def _complete(payment: Payment, fact: Fact, now: datetime.datetime, marks: set[s
     )
 
 
-def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_rejected: bool = False) -> Decision:
-    """Money has arrived that is not what was asked: kept for a person, the payment keeps its state."""
+def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: str, is_rejected: bool = False) -> Decision:
+    """Other money than was asked: held for a person, the payment keeps its state."""
     amount_minor, currency = money_of(fact)
     on_top = amount_minor - (payment.received_minor or 0)
-    if currency == payment.received_currency and (on_top == 0 or (on_top < 0 and mark != "late")):
-        # Totals only grow: this one was told before, or is an earlier one that comes late. The asked one counts always.
+    if currency == payment.received_currency and (on_top == 0 or (on_top < 0 and reason != "late")):
+        # Totals only grow: this is a repeat, or an earlier one that comes late. The asked total always counts.
         return Decision(Verdict.DUPLICATE, "no more than the total that is known and waits for a person", payment)
     asked, received = format_money(payment.amount_minor, payment.currency), format_money(amount_minor, currency)
     why = f"asked {asked}, received {received}"
-    marks = {mark} if payment.is_open else {mark, "late"}
+    exceptions = {reason} if payment.is_open else {reason, "late"}
     held = changed(
         payment,
         now,
         received_minor=amount_minor,
         received_currency=currency,
-        exceptions=(payment.exceptions - AMOUNT_MARKS) | marks,
+        exceptions=(payment.exceptions - AMOUNT_EXCEPTIONS) | exceptions,
         has_open_case=not is_rejected,
         **filled_in(payment, fact),
     )
     return Decision(
         Verdict.DEAD_LETTER,
-        f"{mark}: {why}",
+        f"{reason}: {why}",
         held,
         case=Case(
-            mark,
+            reason,
             why,
-            f"{mark}:{fact.reference}:{amount_minor}:{currency}",
+            f"{reason}:{fact.reference}:{amount_minor}:{currency}",
             fact.reference,
             amount_minor,
             currency,
@@ -113,7 +113,7 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, mark: str, is_re
         ),
         supersedes=HELD,
         notification="payment.review",
-        alert=f"payment_{mark}",
+        alert=f"payment_{reason}",
     )
 
 
@@ -144,7 +144,7 @@ def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> D
     return Decision(
         Verdict.CONFLICT,
         "a success with less than was received before",
-        marked(payment, now, "conflict"),
+        with_exception(payment, now, "conflict"),
         case=Case(
             "second_payment",
             f"completed with {format_received(payment)}, now only {format_money(amount_minor, currency)}",
@@ -169,9 +169,9 @@ def _other_reference(payment: Payment, fact: Fact) -> OtherReference:
 def hold_other_reference(
     payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: str, why: str, credited: int
 ) -> Decision:
-    """Keep money beside the payment's own for a person: what has come on top of the `credited` minor units.
+    """Hold money that is not the payment's own for a person: what exceeds the `credited` minor units.
 
-    Totals of one reference only grow, so one that is not above what is known already says nothing new.
+    Totals of one reference only grow, so one that does not exceed the known total is a duplicate.
     """
     amount_minor, currency = money_of(fact)
     known = _other_reference(payment, fact)
@@ -179,7 +179,7 @@ def hold_other_reference(
     if extra <= known.waiting_minor:
         return Decision(Verdict.DUPLICATE, "no more than was accepted or waits for a person", payment)
     others = (*(one for one in payment.other_references if one != known), replace(known, waiting_minor=extra))
-    held = marked(payment, now, "conflict")
+    held = with_exception(payment, now, "conflict")
     if payment.status is not Status.COMPLETED:
         held = replace(held, has_open_case=True)
     return Decision(
@@ -191,7 +191,7 @@ def hold_other_reference(
             reason, why, f"second_money:{known.reference}:{amount_minor}:{currency}", known.reference, extra, currency
         ),
         supersedes=SECOND_MONEY,
-        # Money in another currency is other money, under whatever name it came.
+        # Money in another currency is other money, also under the same reference.
         supersedes_currency=currency,
         notification="payment.review",
         alert="payment_conflict",
@@ -201,8 +201,8 @@ def hold_other_reference(
 def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
     """A person accepts held money: it is credited as received, and the payment is completed with it.
 
-    `received_minor` is the total of the payment's own reference, which a success told again is held against. So a
-    payment completed by another reference's money takes that reference over, and money beside it is not added up.
+    `received_minor` is the total of the payment's own reference, with which later successes are compared. So a payment
+    completed by another reference's money takes over that reference, and other money is not added to the total.
     """
     amount_minor, currency = money_of(command)
     is_own = command.reference in (None, payment.provider_reference)
@@ -224,7 +224,7 @@ def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decisi
             exceptions=payment.exceptions if payment.is_open else payment.exceptions | {"late"},
             has_open_case=False,
         )
-        # The first credit of a payment has one key whoever decided it, so that no second way to it exists.
+        # The first credit of a payment always has this key, so that it cannot happen twice.
         transfer = replace(transfer, key="deposit")
     return Decision(
         Verdict.APPLIED, "accepted by a person", accepted, transfer=transfer, notification="payment.completed"

@@ -1,4 +1,4 @@
-"""The payment as the decision table sees it, and the tenant's policy for what does not go as asked."""
+"""The payment as the state machine reads it, and the tenant's policy for money that is not as asked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Status(StrEnum):
 OPEN = frozenset({Status.PENDING, Status.PROCESSING})
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
-# CONTRACT section 3, "States": every other step is refused by the ledger of decisions and by `sluice verify`.
+# CONTRACT section 3, "States": `sluice verify` reports every other step.
 EDGES: frozenset[tuple[Status, Status]] = frozenset(
     {
         (Status.PENDING, Status.PROCESSING),
@@ -41,9 +41,9 @@ EDGES: frozenset[tuple[Status, Status]] = frozenset(
     }
 )
 
-# What needs a look, the strongest first: a payment can carry several marks, the outside sees the strongest.
+# The strongest first: a payment can have several exceptions, clients see the strongest.
 EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late")
-# A mark that no client is shown: reversals wait for the payment's money, and settling has to read them.
+# An exception that is not shown to clients: reversals wait for the payment's money, and settling reads them.
 REVERSAL_WAITING = "reversal_waiting"
 
 
@@ -60,10 +60,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class OtherReference:
-    """Money of one provider reference in one currency that dead letters of a payment tell of, in minor units.
+    """Money of one provider reference in one currency in the dead letters of a payment, in minor units.
 
-    `accepted_minor`: credited by a person. `waiting_minor`: what waits for a person on top of it. `reversed_minor`:
-    what was given back of it and booked.
+    `accepted_minor`: credited by a person. `waiting_minor`: on top of it, waiting for a person. `reversed_minor`: given
+    back and booked.
     """
 
     reference: str | None
@@ -77,7 +77,7 @@ class OtherReference:
 class WaitingReversal:
     """A verified reversal that is not booked: the total given back under a reference, in minor units.
 
-    `webhook_id`: the delivery that told it, None where a look-up did.
+    `webhook_id`: the webhook that reported it, None for a look-up.
     """
 
     reference: str | None
@@ -88,14 +88,14 @@ class WaitingReversal:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment's row, plus what the decision needs to know around it.
+    """A payment's row, and what a decision needs to know besides.
 
     `pending_reason`: why a pending payment does not proceed, where that was read too. `committed_until`: the payer has
     committed to a method that settles by then. `has_open_case`: a person has still to accept or reject money of it.
     `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet. `wallet_balance_minor`: the user's
-    balance in the payment's currency, where a reversal is to be decided under a policy that forbids going below zero.
-    `other_references`: money of its dead letters by provider reference and currency, if marked `conflict`.
-    `reversals_waiting`: those that came before their money.
+    balance in the payment's currency, read for reversals under the policy `negative: hold`. `other_references`: money
+    of its dead letters by provider reference and currency, if it has the exception `conflict`. `reversals_waiting`:
+    those that came before their money.
     """
 
     id: uuid.UUID
@@ -146,8 +146,8 @@ class Payment:
 
     @property
     def exception(self) -> str | None:
-        """The strongest mark, or None."""
-        return next((mark for mark in EXCEPTIONS if mark in self.exceptions), None)
+        """The strongest exception, or None."""
+        return next((one for one in EXCEPTIONS if one in self.exceptions), None)
 
 
 def format_received(payment: Payment) -> str:

@@ -1,4 +1,4 @@
-"""What differs between a payment and the provider's word about it; pure, and it moves no money."""
+"""Differences between a payment and the provider's row of it; pure, and it moves no money."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.core.payment import REVERSAL_WAITING, Payment, Status
 class Difference:
     """A difference for a person. `reason` is missing_here, missing_there, amount, currency or state.
 
-    `key` is the same for the same difference; `is_ours` says that the payment is one of the provider's with us.
+    `key` is the same for the same difference. `is_ours`: we have a payment of this provider for it.
     """
 
     reason: str
@@ -27,7 +27,7 @@ class Difference:
 
 
 def missing_there(payment: Payment) -> Difference:
-    """Return the difference of a payment that the provider gave a reference and does not know any more."""
+    """Return the difference for a payment that has a reference which the provider does not know any more."""
     reference = payment.provider_reference
     detail = f"the payment is {payment.status} here with reference {reference}, which the provider does not know"
     return Difference("missing_there", detail, f"missing_there:{reference}", reference, payment.id)
@@ -44,7 +44,7 @@ def compare(
 ) -> Difference | None:
     """Return the first difference between a payment, None where we have none, and the provider's row of it.
 
-    `asked` is (minor units, currency) as the provider was asked, `refunded_minor` what it gave back so far.
+    `asked`: (minor units, currency) that was requested. `refunded_minor`: the total given back.
     """
     if payment is None:
         detail = f"the provider has {reference} ('{fact.kind}'), which is no payment of this provider here"
@@ -62,7 +62,7 @@ def compare(
 
 
 def is_news(payment: Payment, fact: Fact, reference: str) -> bool:
-    """Return whether the provider's row moves the payment on as a poll would: it is open here and not there."""
+    """Return whether the provider's row changes the payment as a poll would: it is open here and not there."""
     is_done = fact.kind in (FactKind.SUCCEEDED, FactKind.DECLINED, FactKind.CANCELLED)
     is_done = is_done or (fact.kind is FactKind.COMMITTED and payment.committed_until is None)
     is_known = (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency)
@@ -71,13 +71,13 @@ def is_news(payment: Payment, fact: Fact, reference: str) -> bool:
 
 
 def find_reversal(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> Fact | None:
-    """Return the reversal that the provider's row tells and that is not booked; of an unpaid payment it waits."""
+    """Return the reversal that the provider's row reports, None where it is booked; of an unpaid payment it waits."""
     is_same = payment.provider_reference in (None, reference)
     if fact.kind is not FactKind.SUCCEEDED or not is_same or refunded_minor <= payment.reversed_minor:
         return None
     is_completed = payment.status is Status.COMPLETED
     if is_completed and REVERSAL_WAITING in payment.exceptions and refunded_minor > (payment.received_minor or 0):
-        # More than was credited is a person's already.
+        # More than was credited waits for a person already.
         return None
     return Fact(FactKind.REFUNDED, reference, amount_minor=refunded_minor, currency=fact.currency)
 

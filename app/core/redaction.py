@@ -1,4 +1,4 @@
-"""Takes credentials and card numbers out of text that is kept, logged or shown."""
+"""Mask credentials and card numbers in text that is stored, logged or shown."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     amount_minor, _ = money_of(fact)
     account = _read_account(payment, fact)
     if amount_minor <= account.reversed_minor:
-        # Totals only grow: a smaller one was overtaken on its way.
+        # Totals only grow: a smaller one was overtaken.
         return Decision(
             Verdict.DUPLICATE,
             "this reversal is known",
@@ -55,7 +55,7 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
             supersedes=_REVERSAL,
             supersedes_keys=frozenset({_key(fact.reference, *money_of(fact))}),
         )
-    # A verified fact that cannot be: another currency, more than was credited, another payment.
+    # More than was credited, or in another currency.
     if amount_minor > account.credited_minor:
         return _refuse(payment, fact, now, "a reversal that does not fit what was credited")
     balance = payment.wallet_balance_minor
@@ -81,7 +81,7 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Accoun
     after = changed(
         after,
         now,
-        # What is reversed of other currencies has no place in the payment's one sum.
+        # The payment's sum is in one currency.
         reversed_minor=payment.reversed_minor + delta if is_counted else payment.reversed_minor,
         exceptions=_mark_waiting(payment.exceptions | {"reversed"}, waiting),
         reversals_waiting=waiting,
@@ -100,7 +100,7 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Accoun
 
 
 def await_success(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A reversal before its payment's success: it waits, and is a person's once the monitoring window is over."""
+    """A reversal before its payment's success: it waits, from the end of the monitoring window on for a person."""
     if is_other_reference(payment, fact):
         return _refuse(payment, fact, now, f"the payment has {payment.provider_reference}, the reversal another")
     if now >= payment.monitored_until:
@@ -132,7 +132,7 @@ def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> D
 def list_following(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal]:
     """Return the reversals to be decided right after `decision`, in the order of their totals.
 
-    Those that waited for the money that it credited, and the one that a success tells of beside its own money.
+    Those that waited for the money that it credited, and the one that a success reports.
     """
     after = decision.payment
     following = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
@@ -144,7 +144,7 @@ def list_following(before: Payment, given: Input, decision: Decision) -> list[Wa
 
 
 def is_known(payment: Payment, reversal: WaitingReversal) -> bool:
-    """Whether the reversal is booked or waits, so that deciding it would say nothing new."""
+    """Whether the reversal is booked or waits already."""
     if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
         return True
     account = _read_account(payment, as_fact(reversal))
@@ -152,12 +152,12 @@ def is_known(payment: Payment, reversal: WaitingReversal) -> bool:
 
 
 def as_fact(reversal: WaitingReversal) -> Fact:
-    """Return the reversal as the fact that told it."""
+    """Return the reversal as the fact that reported it."""
     return Fact(FactKind.REFUNDED, reversal.reference, amount_minor=reversal.amount_minor, currency=reversal.currency)
 
 
 def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> bool:
-    # The payment's completion decides all of them, a later credit those that it made possible.
+    # The payment's completion decides all of them, a later credit those that it covers.
     if before.status is not Status.COMPLETED:
         return True
     return reversal.amount_minor <= _read_account(after, as_fact(reversal)).credited_minor
@@ -185,7 +185,7 @@ def _add_waiting(payment: Payment, fact: Fact, now: datetime.datetime) -> tuple[
 
 
 def _split_waiting(payment: Payment, fact: Fact) -> tuple[tuple[WaitingReversal, ...], tuple[WaitingReversal, ...]]:
-    """Return what waits on, and what the booking of `fact`, a total, has settled."""
+    """Return the reversals that still wait, and those that the booking of `fact`, a total, has settled."""
     amount_minor, currency = money_of(fact)
     own = fact.reference or payment.provider_reference
     done = tuple(

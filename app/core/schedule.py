@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from app.core.payment import Payment, Status
 
-# A webhook usually comes within seconds; the first question after a minute costs little. Then five minutes for the
-# time a person takes to pay, hourly for the day after, daily for what is left of a long window.
+# A webhook usually comes within seconds, so the first poll after a minute is rare. Then every five minutes while a
+# person pays, hourly for the day after, daily until the end of a long window.
 POLL_SECONDS = (60, 300, 300, 300, 300, 300)
 POLL_HOURLY_SECONDS = 3_600
 POLL_HOURLY_TIMES = 24
@@ -19,15 +19,15 @@ POLL_DAILY_SECONDS = 86_400
 RETRY_SECONDS_FIRST = 1.0
 RETRY_SECONDS_MAX = 600.0
 
-# Work that the database's own trouble put off comes back within these seconds after it is over: soon enough for money
-# that waits, seldom enough that a hundred rows behind one lock, each tried for a moment, leave a worker free.
+# Work that was postponed by trouble of the database is retried within this time after the trouble ends: soon enough
+# for money that waits, rarely enough that a hundred rows behind one lock do not occupy a worker.
 POSTPONE_SECONDS_MAX = 20.0
 # A statement that ran into its time limit costs a worker seconds each time.
 POSTPONE_TIMEOUT_SECONDS_MAX = 60.0
 
-# A provider's Retry-After is believed up to an hour; more would let one answer park a payment for good.
+# A provider's Retry-After is obeyed up to an hour; without a bound one answer could postpone a payment forever.
 RETRY_AFTER_SECONDS_MAX = 3_600.0
-# A provider that asks for fewer calls and names no time gets this much rest.
+# The pause for a provider that asks for fewer calls and names no time.
 THROTTLE_SECONDS = 1.0
 
 # A failing provider is probed after five seconds, then after twice as long each time, at last every twenty: with the
@@ -38,7 +38,7 @@ PAUSE_SECONDS_MAX = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class DueCall:
     """A provider call that is due: `action` is create, poll or close."""
 
     action: str
@@ -71,7 +71,7 @@ def postpone_seconds(times: int, ceiling: float = POSTPONE_SECONDS_MAX) -> float
 
 
 def pause_seconds(opens: int, call_seconds: float = 0.0) -> float:
-    """Return how long a failing provider is left alone for the pause number `opens` (from 1) in a row.
+    """Return the duration of pause number `opens` (from 1) in a row of a failing provider.
 
     Counted from the start of the failed call, which took `call_seconds`: a probe that hangs must not make the time to
     the next one longer.
@@ -89,7 +89,7 @@ def probe_counts(opens: int) -> bool:
 
 
 def throttle_seconds(retry_after_seconds: float | None) -> float:
-    """Return how long a provider that asked to be called less often is left alone."""
+    """Return the pause, in seconds, for a provider that asked for fewer calls."""
     return min(retry_after_seconds or THROTTLE_SECONDS, RETRY_AFTER_SECONDS_MAX)
 
 
@@ -98,8 +98,8 @@ def _wait_seconds(payment: Payment, polls: int, now: datetime.datetime) -> int:
     return POLL_DAILY_SECONDS if is_slow else poll_seconds(polls)
 
 
-def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | None:
-    """Return the provider call that `payment` needs next, or None when nothing is left to ask.
+def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall | None:
+    """Return the provider call that `payment` needs next, None where it needs none.
 
     Open payments: create until the provider has them, then poll up to `expires_at`; daily once the payer has committed
     to a slow method. Ended without money: the
@@ -109,12 +109,12 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> Call | No
         return None
     if payment.is_open:
         if payment.provider_reference is None and now < payment.expires_at:
-            return Call("create", now)
+            return DueCall("create", now)
         scheduled = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
-        return Call("poll", min(scheduled, payment.awaited_until) if now < payment.awaited_until else scheduled)
+        return DueCall("poll", min(scheduled, payment.awaited_until) if now < payment.awaited_until else scheduled)
     if payment.provider_reference is not None and not payment.session_closed:
-        return Call("close", now)
+        return DueCall("close", now)
     if payment.provider_reference is None and not payment.was_sent:
         return None
     due_at = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
-    return Call("poll", due_at) if due_at <= payment.monitored_until else None
+    return DueCall("poll", due_at) if due_at <= payment.monitored_until else None

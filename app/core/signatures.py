@@ -21,10 +21,10 @@ from app.core.errors import WebhookRejected
 TIMESTAMP_TOLERANCE_SECONDS = 300
 SIGNATURE_HEADER_BYTES_MAX = 4_096
 SIGNATURE_ENTRIES_MAX = 10
-# A shorter secret can be guessed; such a one is refused when it is loaded.
+# Shorter secrets can be guessed; they are refused when they are decoded.
 SECRET_BYTES_MIN = 24
 SECRET_PREFIX = "whsec_"  # noqa: S105  # nosec B105  # the public prefix, not a secret
-# What a sender with a key pair gives out; its private half, whsk_, never comes here.
+# Public keys of senders that sign with a key pair; the private half (whsk_) stays with the sender.
 PUBLIC_KEY_PREFIX = "whpk_"
 PRIVATE_KEY_PREFIX = "whsk_"
 PUBLIC_KEY_BYTES = 32
@@ -71,12 +71,12 @@ class Scheme:
 
 
 def rejected(reason: str) -> WebhookRejected:
-    """Return the refusal of a signature: `reason` is for the operator, outside all of them read the same."""
+    """Return the error for a signature; `reason` is for operators, the client's message is always the same."""
     return WebhookRejected(400, reason, "the webhook's id, timestamp or signature is missing, malformed or wrong")
 
 
 def _decode_base64(encoded: str) -> bytes | None:
-    """Strict: one value has one spelling, standard alphabet and padding, and nothing else is taken for it."""
+    """Return the bytes of canonical standard base64 with padding, None for everything else."""
     try:
         value = base64.b64decode(encoded, validate=True)
     except ValueError:
@@ -230,7 +230,7 @@ def _fits_hmac(keys: Sequence[Key], digests: Sequence[bytes], signed: bytes) -> 
     matches = False
     for key in keys:
         if isinstance(key, bytes):
-            # Computed also where there is nothing to compare: a malformed header takes as long as a wrong one.
+            # Computed also for a malformed header, so that it takes as long as a wrong signature.
             expected = hmac.digest(key, signed, hashlib.sha256)
             for digest in digests:
                 matches |= hmac.compare_digest(expected, digest)

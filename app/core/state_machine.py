@@ -1,6 +1,6 @@
-"""The state machine: one total table over every state and every fact or command.
+"""The state machine: a total table over every state and every fact or command.
 
-Nothing else decides what happens to a payment. A decision is a value; `app.services.payments.settlement` writes it.
+Nothing else changes a payment. A decision is a value; `app.services.payments.settlement` writes it.
 Rules: CONTRACT section 3, "States".
 """
 
@@ -19,7 +19,7 @@ from app.core.decision import (
     changed,
     filled_in,
     is_other_reference,
-    marked,
+    with_exception,
 )
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
@@ -52,14 +52,14 @@ def _duplicate(reason: str) -> FactDecider:
 
 
 def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A fact under another reference than the stored one: never applied, whatever it says."""
+    """A fact under another reference than the stored one: never applied."""
     why = f"the fact '{fact.kind}' names {fact.reference}, the payment has {payment.provider_reference}"
     if fact.kind is FactKind.SUCCEEDED:
         return hold_other_reference(payment, fact, now, Verdict.DEAD_LETTER, "reference_mismatch", why, credited=0)
     return Decision(
         Verdict.DEAD_LETTER,
         why,
-        marked(payment, now, "conflict"),
+        with_exception(payment, now, "conflict"),
         case=Case("reference_mismatch", why, f"reference_mismatch:{fact.kind}:{fact.reference}", fact.reference),
         notification="payment.review",
         alert="payment_conflict",
@@ -79,7 +79,7 @@ def _start(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
 
 
 def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """A provider's answer after something else was faster: only what is missing is filled in."""
+    """A provider's answer that something else overtook: only missing fields are set."""
     filled = filled_in(payment, given)
     if not filled:
         return Decision(Verdict.DUPLICATE, "nothing new", payment)
@@ -93,9 +93,9 @@ def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
 
 
 def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """The payer has committed to a method that settles days later: counted once, the payment is awaited so long.
+    """The payer has committed to a method that settles days later: the first such fact postpones the expiry.
 
-    One that has ended stays as it is and is asked about for as long.
+    A payment that has ended keeps its state and is polled until then.
     """
     if payment.committed_until is not None:
         return _fill_in(payment, given, now)
@@ -120,7 +120,7 @@ def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decisi
     return Decision(
         Verdict.CONFLICT,
         f"the provider says '{given.kind}' of a completed payment",
-        marked(payment, now, "conflict"),
+        with_exception(payment, now, "conflict"),
         notification=None if "conflict" in payment.exceptions else "payment.review",
         alert="payment_conflict",
     )
@@ -129,8 +129,8 @@ def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decisi
 def _confirm_the_end_before(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     """A cancellation for a payment that is completed.
 
-    Where the money came late, the provider says what was so before it: mostly it answers our own closing of the session
-    while the customer pays, and its two messages may come in either order.
+    Where the money came late, the cancellation is older: usually it answers our own closing of the session while the
+    customer paid, and the two messages may come in either order.
     """
     if "late" in payment.exceptions:
         return Decision(Verdict.IGNORED, "the payment had ended before its money arrived", payment)
@@ -143,11 +143,11 @@ def _end(status: Status, event: str) -> FactDecider:
             return Decision(
                 Verdict.CONFLICT,
                 f"the provider says '{given.kind}' while received money waits for a person",
-                marked(payment, now, "conflict"),
+                with_exception(payment, now, "conflict"),
                 alert="payment_conflict",
             )
         reason = given.message or ("declined" if status is Status.FAILED else "cancelled at the provider")
-        # The provider's word that the time is up may overtake our own expiry: it is the same end.
+        # The provider's expiry may overtake our own; it is the same end.
         if status is Status.CANCELLED and (given.is_expiry or now >= payment.awaited_until):
             reason = "expired"
         ended = changed(
@@ -155,11 +155,11 @@ def _end(status: Status, event: str) -> FactDecider:
             now,
             status=status,
             failure_reason=reason,
-            # The provider itself has ended it: there is no session left to close.
+            # The provider has ended it: there is no session to close.
             session_closed=True,
             **filled_in(payment, given),
         )
-        # Why, in the provider's words for programmers, stands in the audit and the timeline of operators.
+        # The provider's technical reason is for the audit and the timeline of operators.
         why = f"the provider says '{given.kind}'" + (f": {given.technical}" if given.technical else "")
         return Decision(Verdict.APPLIED, why, ended, notification=event)
 

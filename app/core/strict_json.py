@@ -1,4 +1,4 @@
-"""JSON as a door should read it: no duplicate keys, no NaN, no lone surrogates, bounded in depth."""
+"""Strict JSON for untrusted bodies: no duplicate keys, no NaN, no lone surrogates, bounded depth."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 import re
 from typing import Any, NoReturn
 
-# Nothing that Sluice takes is nested deeper than metadata in a body; the rest is room for providers' own bodies.
+# Our own bodies have two levels (metadata in a body); bodies of providers have more.
 DEPTH_MAX = 32
 
-# Gives nothing back and matches at every quote, also where a string has no end: the time is linear in the bytes.
+# Possessive, and it matches at every quote, also where a string has no end: linear time, no backtracking.
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 
 
@@ -19,7 +19,7 @@ class JsonError(ValueError):
 
 
 def loads(raw: bytes) -> Any:
-    """Return the value in `raw` (UTF-8). Number with a fraction come as float. Raise JsonError."""
+    """Return the value in `raw` (UTF-8). Numbers with a fraction become float. Raise JsonError."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -38,7 +38,7 @@ def loads(raw: bytes) -> Any:
 
 def _check_depth(text: str) -> None:
     depth = 0
-    # Brackets inside strings do not nest; most bodies have so few brackets that nothing needs to be looked at.
+    # Brackets inside strings do not nest. Most bodies have too few brackets to need the count below.
     unquoted = _STRING.sub("", text) if text.count("[") + text.count("{") > DEPTH_MAX else ""
     for character in unquoted:
         depth += (character in "[{") - (character in "]}")
@@ -58,7 +58,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _bounded_int(digits: str) -> int:
-    # Python refuses to convert longer ones anyway; this says so in our words.
+    # Python refuses to convert longer numbers anyway; this raises our error instead.
     if len(digits) > 32:
         raise JsonError("a number in the body is too long")
     return int(digits)
@@ -66,13 +66,13 @@ def _bounded_int(digits: str) -> int:
 
 def _finite_float(digits: str) -> float:
     value = float(digits)
-    # 1e999 is JSON, but what it becomes is not: it could neither be stored nor be written again.
+    # 1e999 is JSON, but becomes infinity, which can neither be stored nor written as JSON.
     if math.isinf(value):
         raise JsonError("a number in the body is too large")
     return value
 
 
-# Made once: the standard library makes one anew for each text that is read by rules of one's own.
+# Made once: json.loads makes a decoder for each call that has hooks.
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_keys,
     parse_constant=_refuse_constant,
@@ -82,7 +82,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _refuse_unstorable(value: Any) -> None:
-    """NUL and lone surrogates can be written in JSON but not be stored as text."""
+    """Raise JsonError for NUL and lone surrogates, which JSON can express and PostgreSQL cannot store as text."""
     if isinstance(value, str):
         if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise JsonError("the body has a character that is not text")

@@ -12,7 +12,7 @@ import time
 
 
 class TokenBucket:
-    """Lets `per_second` through, and after a quiet second as many at once; below one a second, one at a time."""
+    """Allow `per_second` events a second, and as many at once after a second without any; at least one at once."""
 
     __slots__ = ("_at", "_burst", "_left", "_lock", "_per_second")
 
@@ -24,7 +24,7 @@ class TokenBucket:
         self._lock = threading.Lock()
 
     def take(self) -> bool:
-        """Return whether one more may pass now."""
+        """Take a token; return whether there was one."""
         with self._lock:
             now = time.monotonic()
             self._left = min(self._burst, self._left + (now - self._at) * self._per_second)

@@ -1,4 +1,4 @@
-"""What every adapter does, and the plain values it is given."""
+"""The interface of adapters, and the plain values that they take and return."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a provider is asked to take: our payment, and where it sends its webhooks and the user's browser."""
+    """A payment to create at a provider, with the URLs for its webhooks and for the user's browser."""
 
     payment_id: uuid.UUID
     amount: str
@@ -36,7 +36,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A payment to ask the provider about: by its own reference, or by our id while that is not known."""
+    """A payment to look up at the provider: by its reference, or by our id while that is not known."""
 
     payment_id: uuid.UUID
     reference: str | None
@@ -46,8 +46,8 @@ class Subject:
 class Listed:
     """A payment in a provider's list.
 
-    `payment_id` is our id as the provider kept it, None where it is none of ours. `asked_minor` of `currency` is what
-    was asked for, `refunded_minor` of the received currency what was given back; the fact tells the present state.
+    `payment_id` is our id as the provider stored it, None where it has none. `asked_minor` of `currency` was requested,
+    `refunded_minor` of the received currency given back; `fact` is the present state.
     """
 
     payment_id: uuid.UUID | None
@@ -65,7 +65,7 @@ class Adapter(Protocol):
     idempotency key of `create` is our payment id, and `request` the same bytes on every try.
     """
 
-    # For how long the provider keeps an idempotency key; after that a payment is looked up before it is created.
+    # How long the provider keeps an idempotency key; later a payment is looked up before it is created again.
     idempotency_key_seconds: int
 
     # How long the provider's slow methods (a bank debit) take at most to settle once the payer has committed to one.
@@ -91,8 +91,8 @@ class Adapter(Protocol):
     def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
         """Return the payment that a webhook in the provider's own form names, None where the body alone names none.
 
-        Called before the webhook is stored: it must be cheap and raise nothing. What only `translate` finds out is
-        added to the webhook when it is settled.
+        Called before the webhook is stored: it must be cheap and raise nothing. A payment that only `translate` finds
+        is added to the webhook when it is settled.
         """
 
     def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:

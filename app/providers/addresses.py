@@ -1,4 +1,4 @@
-"""Which addresses may be called, and the one look-up that says where a host is."""
+"""Addresses of providers: which may be called, and resolving a host with a time limit."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from app.core.errors import NotSent
 from app.core.validation.addresses import url_host
 
-# The only part of IPv6 that is given out for public hosts (RFC 4291, IANA's registry).
+# The part of IPv6 that is assigned to public hosts (RFC 4291, IANA's registry).
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
 # IPv6 forms that lead to an IPv4 address in their last four bytes: NAT64 (RFC 6052) and the old "compatible" one.
 _ENDS_IN_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-# Special ranges that older Pythons take for public: protocol assignments, 6to4 relays, documentation.
+# Special ranges that older Pythons report as public: protocol assignments, 6to4 relays, documentation.
 _NOT_PUBLIC = tuple(ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
 
-Found = list[tuple[socket.AddressFamily, Any]]
+Addresses = list[tuple[socket.AddressFamily, Any]]
 
 
 def is_loopback_name(host: str) -> bool:
-    """Return whether `host` names this machine in so many words."""
+    """Return whether `host` is a loopback name or address."""
     return host in ("localhost", "127.0.0.1", "::1")
 
 
 def is_listed(host: str, port: int, private_hosts: frozenset[str]) -> bool:
-    """Return whether `private_hosts` names `host`, with this port or without one."""
+    """Return whether `private_hosts` has `host`, with this port or without one."""
     return host in private_hosts or f"{url_host(host)}:{port}" in private_hosts
 
 
@@ -38,13 +38,13 @@ def is_callable(address: str, host: str, port: int, private_hosts: frozenset[str
     except ValueError:
         return is_listed(host, port, private_hosts)
     if is_listed(host, port, private_hosts):
-        # A name of this machine leads nowhere else, whatever the resolver says.
+        # A loopback name must resolve to a loopback address.
         return ip.is_loopback or not is_loopback_name(host)
     return is_public(ip)
 
 
 def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Return whether `ip` is a public unicast address, and leads to one where it carries another in itself."""
+    """Return whether `ip`, and an IPv4 address embedded in it, is a public unicast address."""
     if any(ip in network for network in _NOT_PUBLIC):
         return False
     if isinstance(ip, ipaddress.IPv4Address):
@@ -57,12 +57,12 @@ def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return ip in _PUBLIC_IPV6 and ip.is_global and not ip.is_multicast
 
 
-def resolve(host: str, port: int, seconds: float) -> Found:
+def resolve(host: str, port: int, seconds: float) -> Addresses:
     """Return the addresses of `host`. Raise NotSent where there are none within `seconds`.
 
-    The system's resolver has no time limit of its own that could be set here, so it is waited for beside it.
+    The system's resolver has no time limit that could be set here, so it runs in a thread.
     """
-    answers: queue.SimpleQueue[Found | OSError] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Addresses | OSError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:

@@ -1,4 +1,4 @@
-"""Fields of a provider's answer that are kept with a payment or shown: checked, never trimmed to fit."""
+"""Fields of a provider's answer that are stored with a payment or shown: checked, never truncated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_answer_reference(body: Mapping[str, Any]) -> str:
 
 
 def read_redirect_url(body: Mapping[str, Any]) -> str:
-    """Return where the payer goes. Raise UnexpectedAnswer for what is no web URL, OutcomeUnknown without one."""
+    """Return the payment page's URL. Raise UnexpectedAnswer for an invalid one, OutcomeUnknown without one."""
     redirect_url = body.get("redirect_url")
     if redirect_url is None:
         raise OutcomeUnknown("the provider's answer has no redirect_url")
@@ -40,6 +40,6 @@ def read_redirect_url(body: Mapping[str, Any]) -> str:
 
 
 def read_error_message(body: Mapping[str, Any]) -> str | None:
-    """Return the error message; what is no text is none, and takes nothing from the state that it comes with."""
+    """Return the error message, None where it is no text: the state that comes with it counts."""
     message = body.get("error_message")
     return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else None

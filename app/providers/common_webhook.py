@@ -19,12 +19,12 @@ _KINDS = {
     "processing": FactKind.COMMITTED,
 }
 
-# Error messages of providers are shown to users; what is longer is no message.
+# Error messages of providers are shown to users; longer ones are cut.
 MESSAGE_LENGTH_MAX = 500
 
 
 def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-    """Return the payment's id and the fact. Raise Unusable where the body does not say one thing clearly."""
+    """Return the payment's id and the fact. Raise Unusable where the body is incomplete or contradicts itself."""
     payment_id = read_payment_id(body)
     status = body.get("status")
     kind = _KINDS.get(status) if isinstance(status, str) else None

@@ -9,7 +9,7 @@ from app.core.signatures import PUBLIC_KEY_PREFIX, STANDARD, Key, decode_hmac_ke
 
 
 class SenderKey:
-    """An ed25519 public key, as `app.core.signatures` asks for one."""
+    """An ed25519 public key with the interface of `app.core.signatures.PublicKey`."""
 
     def __init__(self, key: bytes) -> None:
         self._key = Ed25519PublicKey.from_public_bytes(key)
@@ -24,7 +24,7 @@ class SenderKey:
 
 
 def read_key(scheme: str, secret: str) -> Key:
-    """Return what a provider's stored secret verifies with. Raise ValueError for one that does not fit `scheme`."""
+    """Return the key of a provider's stored secret. Raise ValueError for one that does not fit `scheme`."""
     if scheme == STANDARD and secret.startswith(PUBLIC_KEY_PREFIX):
         return SenderKey(decode_public_key(secret))
     return decode_hmac_key(scheme, secret)

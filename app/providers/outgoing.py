@@ -1,4 +1,4 @@
-"""The guard of outgoing calls: only to public addresses over https, or to what the environment lets through.
+"""HTTP calls to providers: to public addresses over https, or to hosts that the environment allows.
 
 A provider's URL comes from a tenant. The host is resolved once, every address is checked, and the connection goes to
 an address that was checked; redirects, proxies and .netrc are off. Time and bytes are bounded on the socket, so that
@@ -30,15 +30,15 @@ from app.core.errors import NotSent, OutcomeUnknown, Unavailable
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
 from app.providers.addresses import is_callable, is_listed, is_loopback_name, resolve
 
-# Ten seconds in all: less than the lease of a provider call, so that an answer still finds its claim.
+# Less than the lease of a provider call, so that the claim still holds when the answer comes.
 TOTAL_SECONDS = 10.0
-# To find the host and to connect to one of its addresses, TLS included.
+# To resolve the host and to connect to one of its addresses, with TLS.
 CONNECT_SECONDS = 3.0
 # A payment as JSON has a few kilobytes; a list page some hundred.
 RESPONSE_BYTES_MAX = 1024 * 1024
-# All that comes with a body: status lines, headers, chunk sizes, trailers. Real answers have some kilobytes of it.
+# Status lines, headers, chunk sizes and trailers; real answers have a few kilobytes.
 OVERHEAD_BYTES_MAX = 128 * 1024
-# One provider per call, a few hosts per thread: idle connections beyond these are closed.
+# A thread calls a few hosts; idle connections to more are closed.
 POOLS_MAX = 10
 
 
@@ -50,8 +50,8 @@ class AddressRefused(NotSent):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A provider's answer: status, body, and how long to wait where it said so.
+class ProviderAnswer:
+    """A provider's answer: status, body and Retry-After in seconds, None without one.
 
     The body of a redirect and of a server error is not read. `is_whole` is False where the body of a client error was
     torn or too large; a success without its whole body is no answer.
@@ -84,13 +84,13 @@ def check_url(url: str, private_hosts: frozenset[str]) -> None:
 
 
 class _Limits(threading.local):
-    """What the call that this thread is making may still use: time on the monotonic clock, and bytes of its answer."""
+    """The end of this thread's call on the monotonic clock, and how many bytes of its answer are left."""
 
     ends_at: float = float("inf")
     bytes_left: int = 0
 
     def start(self) -> None:
-        """Grants a new call its time and bytes."""
+        """Start a call with all its time and bytes."""
         self.ends_at = time.monotonic() + TOTAL_SECONDS
         self.bytes_left = RESPONSE_BYTES_MAX + OVERHEAD_BYTES_MAX
 
@@ -102,7 +102,7 @@ class _Limits(threading.local):
         return seconds
 
     def count(self, received: int) -> int:
-        """Return `received` bytes as they are. Raise OutcomeUnknown where they are more than the call may have."""
+        """Subtract `received` bytes and return their number. Raise OutcomeUnknown where too many came."""
         self.bytes_left -= received
         if self.bytes_left < 0:
             raise OutcomeUnknown("the provider's answer is too large")
@@ -113,7 +113,7 @@ _limits = _Limits()
 
 
 class _TimedSocket(socket.socket):
-    """A socket on which each read waits for what is left of the whole call, so that dripping bytes gain no time."""
+    """A socket on which each read is limited by the time left for the whole call (slow drip)."""
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(_limits.left())
@@ -139,7 +139,7 @@ class _TimedTLS(ssl.SSLSocket):
 def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.socket:
     until = time.monotonic() + min(CONNECT_SECONDS, _limits.left())
     found = resolve(host, port, CONNECT_SECONDS)
-    # All of them, not only the one that is used: a host with a private address beside a public one is up to something.
+    # Reject hosts that mix private and public addresses (DNS rebinding).
     if not found or not all(is_callable(str(address[0]), host, port, private_hosts) for _, address in found):
         raise AddressRefused(f"the provider's host {host} has an address that may not be called")
     last: OSError | None = None
@@ -148,7 +148,7 @@ def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.sock
         try:
             connection.settimeout(max(until - time.monotonic(), 0.01))
             connection.connect(address)
-            # TLS is set up with what is left of the time to connect.
+            # The TLS handshake has the rest of the time to connect.
             connection.settimeout(max(until - time.monotonic(), 0.01))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
@@ -162,7 +162,7 @@ def _open_pools(private_hosts: frozenset[str], ca_file: str | None) -> PoolManag
     """Return pools that connect to checked addresses only; the Host header and the TLS name stay the URL's."""
 
     def new_socket(connection: HTTPConnection) -> socket.socket:
-        # The name as it was given: without the dot at its end it could be looked up as another one.
+        # The name as given: without its final dot it could be resolved as another one (search domains).
         return _connect(connection._dns_host, connection.port, private_hosts)
 
     plain = type("GuardedHTTP", (HTTPConnection,), {"_new_conn": new_socket})
@@ -187,7 +187,7 @@ def _open_pools(private_hosts: frozenset[str], ca_file: str | None) -> PoolManag
 class Outgoing:
     """Sends requests to providers. Not shared between threads: each has its own connections.
 
-    Proxies, .netrc and cookies are unknown to it, so nothing of the machine or of another account changes a call.
+    It uses no proxy, .netrc or cookie, so that neither the machine nor another account changes a call.
     `private_hosts` may be called although they are not public; `ca_file` replaces the authorities that are trusted.
     """
 
@@ -195,7 +195,7 @@ class Outgoing:
         self._private_hosts = private_hosts
         self._pools = _open_pools(private_hosts, ca_file)
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> ProviderAnswer:
         """Send one request. Raise NotSent where it surely did not arrive, OutcomeUnknown where it may have."""
         check_url(url, self._private_hosts)
         _limits.start()
@@ -204,7 +204,7 @@ class Outgoing:
                 method,
                 url,
                 body=body,
-                # A small answer must not unfold into a large one.
+                # No compression: a small answer must not expand into a large one.
                 headers={"User-Agent": "sluice", **headers, "Accept-Encoding": "identity"},
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=TOTAL_SECONDS),
                 redirect=False,
@@ -214,7 +214,7 @@ class Outgoing:
             return _read_answer(response)
         except urllib3.exceptions.SSLError as error:
             raise _tls_failure(error) from error
-        # ValueError: what cannot be written as a header or read as a number; HTTPException: what is no HTTP.
+        # ValueError: an invalid header or number; HTTPException: invalid HTTP.
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             raise Unavailable(f"the provider's answer did not come: {type(error).__name__}") from error
 
@@ -226,21 +226,23 @@ def _tls_failure(error: Exception) -> NotSent | OutcomeUnknown:
     return Unavailable(f"the provider's answer did not come: {type(error).__name__}")
 
 
-def _read_answer(response: urllib3.BaseHTTPResponse) -> Answer:
+def _read_answer(response: urllib3.BaseHTTPResponse) -> ProviderAnswer:
     connection = response.connection
     content, is_whole, is_reusable = b"", True, False
     try:
         if 200 <= response.status < 300:
             content = _read_bounded(response)
-            # 204 and the like have no body; where one was sent all the same it would be read as the next answer.
+            # 204 and others have no body; one that was sent nevertheless would be read as the next answer.
             is_reusable = response.status in (200, 201)
         elif 400 <= response.status < 500:
             try:
                 content = _read_bounded(response)
             except (OutcomeUnknown, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError):
-                # The status of a client error has its meaning without the body.
+                # The status of a client error suffices.
                 content, is_whole = b"", False
-        return Answer(response.status, content, parse_retry_after(response.headers.get("Retry-After")), is_whole)
+        return ProviderAnswer(
+            response.status, content, parse_retry_after(response.headers.get("Retry-After")), is_whole
+        )
     finally:
         if not is_reusable:
             response.close()
@@ -274,7 +276,7 @@ def parse_retry_after(value: str | None) -> float | None:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         seconds = (moment - datetime.now(UTC)).total_seconds()
-    # Dates that no calendar has end in any of these.
+    # Invalid dates raise any of these.
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
     return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)

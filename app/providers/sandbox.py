@@ -41,7 +41,7 @@ from app.providers.common_webhook import (
     read_reference,
     translate_callback,
 )
-from app.providers.outgoing import Answer, Outgoing
+from app.providers.outgoing import Outgoing, ProviderAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -153,12 +153,12 @@ class SandboxAdapter:
             if cursor is None:
                 return
             if not isinstance(cursor, str) or cursor in seen or len(cursor) > CURSOR_LENGTH_MAX:
-                # A list that leads back to a page of its own has no end.
+                # A cursor that was seen before would make an endless loop.
                 raise OutcomeUnknown("the provider's list has a cursor that leads nowhere")
             seen.add(cursor)
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
-        """Close the session; where it cannot be closed any more, the state says why."""
+        """Close the session; return the payment's state, also where it cannot be closed any more."""
         reference = urllib.parse.quote(subject.reference or "", safe="")
         answer = self._send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
         if answer.status == 200:
@@ -188,21 +188,21 @@ class SandboxAdapter:
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> ProviderAnswer:
         if not hasattr(self._threads, "outgoing"):
             self._threads.outgoing = Outgoing(self._private_hosts)
         sent = {"Authorization": f"Bearer {account.api_key}", "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        answer: Answer = self._threads.outgoing.send(method, account.api_base_url + path, sent, body)
+        answer: ProviderAnswer = self._threads.outgoing.send(method, account.api_base_url + path, sent, body)
         return answer
 
 
-def _read(answer: Answer) -> dict[str, Any]:
+def _read(answer: ProviderAnswer) -> dict[str, Any]:
     try:
         body = loads(answer.body)
     except JsonError as error:
-        # Half an answer, or a gateway's page: the provider is not there.
+        # A truncated answer or a gateway's page: the provider is unavailable.
         raise Unavailable("the provider's answer is torn") from error
     if not isinstance(body, dict):
         raise Unavailable("the provider's answer is no object")
@@ -228,7 +228,7 @@ def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
         currency = str(body.get("received_currency") or body.get("currency"))
         amount_minor = parse_exact_amount(body.get("received_amount"), currency)
         given_back = str(body.get("refunded_amount") or "0")
-        # Nothing given back may be written without a currency's digits.
+        # Zero may be written without the currency's digits.
         refunded = parse_exact_amount(given_back, currency) if given_back.strip("0.") else 0
     except (AmountError, CurrencyError) as error:
         raise UnexpectedAnswer(f"the provider's answer has an unreadable amount: {error}", "received_amount") from error
@@ -239,7 +239,7 @@ def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
 
 
 def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
-    # Only an open payment has somewhere to go; one that has ended is not held up by a URL that is wrong.
+    # Only an open payment needs the URL; a wrong one must not stop the end of another.
     is_open = kind in (FactKind.PENDING, FactKind.COMMITTED)
     redirect_url = read_redirect_url(body) if is_open and body.get("redirect_url") not in (None, "") else None
     if kind is FactKind.COMMITTED:
@@ -250,7 +250,7 @@ def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
 
 
 def _understood(rows: list[Any]) -> Iterator[Listed]:
-    """Yield the rows that can be used: one that cannot must not end the list, and is asked about by itself."""
+    """Yield the usable rows; one that is not is logged, since the payment is looked up by itself as well."""
     for row in rows:
         try:
             yield _listed(row)
@@ -272,8 +272,8 @@ def _listed(body: Any) -> Listed:
     return Listed(payment_id, read_answer_reference(body), asked, currency, fact.refunded_minor or 0, fact)
 
 
-def _refusal(answer: Answer) -> Fact:
-    """Return what a refused create call says, without credentials and card numbers."""
+def _refusal(answer: ProviderAnswer) -> Fact:
+    """Return the fact of a refused create call, without credentials and card numbers."""
     try:
         error = loads(answer.body)["error"]
         code, message = error.get("code"), error.get("message")
@@ -285,8 +285,8 @@ def _refusal(answer: Answer) -> Fact:
     return Fact(FactKind.DECLINED, message=text)
 
 
-def _failure(answer: Answer) -> ProviderCallFailed:
-    """What a status that is no answer means: may the provider have acted, and is it the payment or the provider?"""
+def _failure(answer: ProviderAnswer) -> ProviderCallFailed:
+    """Return the error for a status: whether the provider may have acted, and whether it is unavailable."""
     why = f"the provider answered {answer.status}"
     if answer.status in REFUSES_US:
         return ProviderRefusedUs(why)

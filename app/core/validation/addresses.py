@@ -1,4 +1,4 @@
-"""Internet addresses as clients and proxies write them: one parser for every door."""
+"""Parse internet addresses as clients and proxies write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# What a client address becomes that cannot be read (RFC 7239, section 6.2): it is on no list and is not loopback.
+# A client address that cannot be parsed (RFC 7239, section 6.2): it is on no list and is not loopback.
 UNKNOWN = "unknown"
 # The longest form is IPv6 with an embedded IPv4 address, a zone, brackets and a port: some 70 characters.
 _CHARACTERS_MAX = 128

@@ -1,7 +1,6 @@
-"""Finds payment card numbers in text: issuer prefix, length and check digit, whatever stands between the digits.
+"""Find payment card numbers in text by issuer prefix, length and check digit, with any dividers between the digits.
 
-What is no card must not be taken for one: an IMEI, a time stamp, a phone number or an order number passes unless its
-prefix, its length and its check digit are those of a card.
+An IMEI, a time stamp, a phone number or an order number is none unless prefix, length and check digit are a card's.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-
 _IBAN = re.compile(
     r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,4})?(?![0-9A-Za-z])", re.ASCII
 )
-# Cheap test before all else: are there thirteen digits with at most a divider between each two?
+# A cheap first test: thirteen digits with at most a divider between each two.
 _CANDIDATE = re.compile(r"[0-9](?:[^0-9A-Za-z]{0,3}[0-9]){12}")
 _DIGITS = re.compile(r"[0-9]+")
 _WORD = re.compile(r"[0-9A-Za-z]+")

@@ -1,4 +1,4 @@
-"""What of a provider's words is kept with a payment: bounded, and refused as a whole where it cannot be kept."""
+"""Bounds of a provider's values that are stored with a payment; a value beyond them is refused, not truncated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An operator's reason for an action: a short text that the audit keeps."""
+"""An operator's reason for an action: a short text for the audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the provider sends the payer back to: the client's own URL, with the payment's id."""
+"""The URL to which the provider sends the payer back: the client's, with the payment's id."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from string import Template
 import structlog
 from sqlalchemy import Connection, RowMapping, exists, insert, select, text
 
-from app.core.audit_seal import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, mark_rows
+from app.core.audit_seal import AUDIT_COLUMNS, FIRST_SHA256, Seal, hash_row, hash_rows, join_prefixes
 from app.runtime.runtime import Runtime
 from app.services.audit_chain import heads as seal_heads
 from app.services.audit_chain.heads import Head
@@ -156,7 +156,7 @@ def _insert(connection: Connection, tenant_id: uuid.UUID, rows: Sequence[RowMapp
             audit_ids=list(seal.audit_ids),
             first_audit_id=seal.audit_ids[0],
             last_audit_id=seal.audit_ids[-1],
-            row_marks=mark_rows(hashes),
+            row_marks=join_prefixes(hashes),
             rows_sha256=seal.rows_sha256,
             previous_sha256=seal.previous_sha256,
             seal_sha256=seal.sha256,

@@ -11,7 +11,7 @@ import pytest
 from app.core.errors import OutcomeUnknown
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
 from app.providers import outgoing
-from app.providers.outgoing import Answer, Outgoing, parse_retry_after
+from app.providers.outgoing import Outgoing, ProviderAnswer, parse_retry_after
 from tests.support.false_provider import OK, Server, Talk, answer_with, open_server
 
 # What the environment of a development stack lets through.
@@ -45,7 +45,7 @@ def flood(head: bytes, piece: bytes, sent: list[int]) -> Talk:
     return talk
 
 
-def ask(server: Server) -> Answer | OutcomeUnknown:
+def ask(server: Server) -> ProviderAnswer | OutcomeUnknown:
     try:
         return Outgoing(HERE).send("POST", f"http://127.0.0.1:{server.port}/", {}, b"{}")
     except OutcomeUnknown as error:
@@ -67,7 +67,7 @@ def test_a_flood_is_cut_whatever_its_status(status: int, form: str) -> None:
         tracemalloc.stop()
     assert held < HELD_BYTES_MAX
     assert sum(sent) < SENT_BYTES_MAX
-    if isinstance(found, Answer):
+    if isinstance(found, ProviderAnswer):
         # What has its meaning without a body keeps it.
         assert found.status == status
         assert len(found.body) <= outgoing.RESPONSE_BYTES_MAX
@@ -144,7 +144,7 @@ ODD = {
 @pytest.mark.parametrize("content", ODD.values(), ids=ODD)
 def test_an_odd_answer_is_an_answer_or_an_unknown_outcome(content: bytes) -> None:
     with open_server(answer_with(content)) as server:
-        assert isinstance(ask(server), Answer | OutcomeUnknown)
+        assert isinstance(ask(server), ProviderAnswer | OutcomeUnknown)
 
 
 @pytest.mark.parametrize("status", [204, 304, 400, 404, 500])

@@ -197,7 +197,7 @@ def test_a_strange_certificate_is_refused_before_anything_is_sent(
             assert server.requests == []
 
 
-def send_to(talk: Talk, **headers: str) -> tuple[Server, outgoing.Answer]:
+def send_to(talk: Talk, **headers: str) -> tuple[Server, outgoing.ProviderAnswer]:
     with open_server(talk) as server:
         return server, Outgoing(HERE).send("POST", f"http://127.0.0.1:{server.port}/", headers, b"{}")
 

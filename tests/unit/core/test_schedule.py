@@ -14,7 +14,7 @@ from app.core.payment import Payment, Policy, Status
 from app.core.schedule import (
     RETRY_AFTER_SECONDS_MAX,
     RETRY_SECONDS_MAX,
-    Call,
+    DueCall,
     next_call,
     pause_seconds,
     poll_seconds,
@@ -66,7 +66,7 @@ def test_a_providers_own_time_is_kept_up_to_an_hour(attempts: int, named: float)
 
 
 def test_a_new_payment_is_created_at_once() -> None:
-    assert next_call(OPEN, 0, NOW) == Call("create", NOW)
+    assert next_call(OPEN, 0, NOW) == DueCall("create", NOW)
 
 
 def test_a_payment_whose_time_is_up_is_looked_up_and_not_created() -> None:
@@ -77,10 +77,10 @@ def test_a_payment_whose_time_is_up_is_looked_up_and_not_created() -> None:
 
 
 def test_an_open_payment_is_polled_and_at_the_latest_when_its_time_is_up() -> None:
-    assert next_call(PROCESSING, 0, NOW) == Call("poll", NOW + MINUTE)
-    assert next_call(PROCESSING, 1, NOW) == Call("poll", NOW + 5 * MINUTE)
+    assert next_call(PROCESSING, 0, NOW) == DueCall("poll", NOW + MINUTE)
+    assert next_call(PROCESSING, 1, NOW) == DueCall("poll", NOW + 5 * MINUTE)
     # The hourly poll would come after the expiry, so the expiry's own comes first.
-    assert next_call(PROCESSING, 6, NOW) == Call("poll", PROCESSING.expires_at)
+    assert next_call(PROCESSING, 6, NOW) == DueCall("poll", PROCESSING.expires_at)
 
 
 @pytest.mark.parametrize("polls", [0, 5, 6, 29, 30, 500])
@@ -98,11 +98,11 @@ def test_a_completed_payment_needs_nothing_more() -> None:
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.FAILED])
 def test_an_ended_payment_is_closed_then_watched_until_the_window_ends(status: Status) -> None:
     ended = replace(PROCESSING, status=status, policy=Policy(monitoring_seconds=3600))
-    assert next_call(ended, 0, NOW) == Call("close", NOW)
+    assert next_call(ended, 0, NOW) == DueCall("close", NOW)
     closed = replace(ended, session_closed=True)
-    assert next_call(closed, 0, NOW) == Call("poll", NOW + MINUTE)
+    assert next_call(closed, 0, NOW) == DueCall("poll", NOW + MINUTE)
     edge = closed.expires_at + datetime.timedelta(seconds=3600)
-    assert next_call(closed, 0, edge - MINUTE) == Call("poll", edge)
+    assert next_call(closed, 0, edge - MINUTE) == DueCall("poll", edge)
     assert next_call(closed, 0, edge - MINUTE + datetime.timedelta(seconds=1)) is None
 
 
@@ -111,7 +111,7 @@ def test_an_ended_payment_the_provider_never_heard_of_is_left_alone() -> None:
 
 
 def test_an_ended_payment_that_may_have_reached_the_provider_is_watched() -> None:
-    assert next_call(replace(OPEN, status=Status.CANCELLED, was_sent=True), 0, NOW) == Call("poll", NOW + MINUTE)
+    assert next_call(replace(OPEN, status=Status.CANCELLED, was_sent=True), 0, NOW) == DueCall("poll", NOW + MINUTE)
 
 
 def test_pauses_double_from_five_to_twenty_seconds() -> None:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from app.core.audit_seal import (
     AUDIT_COLUMNS,
     FIRST_SHA256,
-    MARK_BYTES,
+    PREFIX_BYTES,
     Seal,
     find_changed,
     hash_row,
     hash_rows,
-    mark_rows,
+    join_prefixes,
 )
 from models.tables import audit_logs
 
@@ -70,13 +70,13 @@ def test_positions_count_the_rows() -> None:
 
 def test_changed_rows_are_told_by_their_marks() -> None:
     hashes = [hash_row([number]) for number in range(4)]
-    marks = mark_rows(hashes)
-    assert len(marks) == 4 * MARK_BYTES
+    prefixes = join_prefixes(hashes)
+    assert len(prefixes) == 4 * PREFIX_BYTES
     hashes[2] = hash_row(["changed"])
-    assert find_changed([10, 11, 12, 13], hashes, marks) == [12]
+    assert find_changed([10, 11, 12, 13], hashes, prefixes) == [12]
 
 
 def test_all_rows_are_named_where_the_marks_tell_nothing() -> None:
     hashes = [hash_row([number]) for number in range(3)]
     assert find_changed([10, 11, 12], hashes, b"short") == [10, 11, 12]
-    assert find_changed([10, 11, 12], hashes, mark_rows(hashes)) == [10, 11, 12]
+    assert find_changed([10, 11, 12], hashes, join_prefixes(hashes)) == [10, 11, 12]
