@@ -112,8 +112,8 @@ def _money_differs(payment: Payment, fact: Fact, refunded_minor: int) -> tuple[s
     if fact.currency is None or fact.currency != payment.received_currency:
         return "currency", f"received in {payment.received_currency} here, in {fact.currency} there"
     if fact.amount_minor != payment.received_minor:
-        received, told = format_money(payment.received_minor or 0, fact.currency), format_money(*money_of(fact))
-        return "amount", f"received {received} here, {told} there"
+        here, there = format_money(payment.received_minor or 0, fact.currency), format_money(*money_of(fact))
+        return "amount", f"received {here} here, {there} there"
     if refunded_minor != payment.reversed_minor:
         here, there = (format_money(minor, fact.currency) for minor in (payment.reversed_minor, refunded_minor))
         return "amount", f"given back {here} here, {there} there"

@@ -137,9 +137,9 @@ def list_following(before: Payment, given: Input, decision: Decision) -> list[Wa
     after = decision.payment
     following = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED and given.refunded_minor:
-        told = WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1])
-        if not is_known(after, told) and _key_of(told) not in map(_key_of, following):
-            following.append(told)
+        reported = WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1])
+        if not is_known(after, reported) and _key_of(reported) not in map(_key_of, following):
+            following.append(reported)
     return sorted(following, key=lambda one: one.amount_minor)
 
 

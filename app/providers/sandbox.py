@@ -53,7 +53,7 @@ CURSOR_LENGTH_MAX = 2_048
 # Answers that say that our key, our address or our rights are wrong: asking again changes nothing, a person must act.
 # The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
 REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
-# Errors about our request, worded for programmers: payers are told NOT_ACCEPTED, operators the message.
+# Errors about our request, worded for programmers: payers are shown NOT_ACCEPTED, operators the message.
 TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
 NOT_ACCEPTED = "The provider did not accept this payment."
 REFUSES_PAYMENT = frozenset({400, 422})
@@ -61,7 +61,7 @@ REFUSES_PAYMENT = frozenset({400, 422})
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
 SETTLES_WITHIN_DAYS = 7
 
-# The sandbox's states in our words. `underpaid` has money in it: the amount tells how much.
+# The sandbox's states as kinds of facts. `underpaid` has received money: the amount says how much.
 KINDS = {
     "open": FactKind.PENDING,
     "processing": FactKind.COMMITTED,
@@ -76,7 +76,7 @@ KINDS = {
 class SandboxAdapter:
     """Talks to the sandbox over its HTTP API."""
 
-    # The sandbox keeps its keys for ever; a day is what providers usually promise.
+    # The sandbox keeps its keys without end; providers usually promise a day.
     idempotency_key_seconds = 86_400
     settles_within_days = SETTLES_WITHIN_DAYS
 
