@@ -23,7 +23,7 @@ ASKED = replace(PAYMENT, amount_minor=100, provider_reference="A")
 COMMANDS = {str(kind): Command(kind) for kind in CommandKind}
 
 
-class Row(NamedTuple):
+class MoneyCase(NamedTuple):
     """One row as the page has it; what is empty there is ''."""
 
     policy: str
@@ -36,12 +36,12 @@ class Row(NamedTuple):
     verdict: str
 
 
-def read_rows() -> list[Row]:
+def read_rows() -> list[MoneyCase]:
     """Return the cases of all tables with the page's nine columns; the ninth, why, is for readers."""
     lines = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
     cells = ([cell.strip() for cell in line[1:-1].split("|")] for line in lines)
-    width = len(Row._fields)
-    return [Row(*one[:width]) for one in cells if len(one) == width + 1 and one[0] not in ("policy", "---")]
+    width = len(MoneyCase._fields)
+    return [MoneyCase(*one[:width]) for one in cells if len(one) == width + 1 and one[0] not in ("policy", "---")]
 
 
 def read_policy(text: str) -> Policy:
@@ -64,7 +64,7 @@ def read_event(text: str) -> Input:
     return Fact(kind, reference, amount_minor=int(amount), currency=currency[0] if currency else "USD")
 
 
-def play_row(row: Row) -> Row:
+def play_row(row: MoneyCase) -> MoneyCase:
     world, decision = World(replace(ASKED, policy=read_policy(row.policy))), None
     for event in row.events.split(", "):
         taken = take_step(world, event, read_event(event))
@@ -74,13 +74,13 @@ def play_row(row: Row) -> Row:
     return describe(row, world, decision)
 
 
-def describe(row: Row, world: World, decision: Decision) -> Row:
+def describe(row: MoneyCase, world: World, decision: Decision) -> MoneyCase:
     payment = world.payment
     credited = [(world.credited(currency), currency) for currency in ("USD", "EUR")]
     waiting = [(case.amount_minor, case.currency) for case in world.open_cases]
     back = [f"back {one.amount_minor}" for one in payment.reversals_waiting]
     given_back = [(world.reversed(currency), currency) for currency in ("USD", "EUR")]
-    return Row(
+    return MoneyCase(
         row.policy,
         row.events,
         str(payment.status),
@@ -97,7 +97,7 @@ def show(money: list[tuple[int | None, str | None]]) -> str:
 
 
 @pytest.mark.parametrize("row", read_rows(), ids=lambda row: f"{row.policy}: {row.events}")
-def test_what_the_page_says_happens(row: Row) -> None:
+def test_what_the_page_says_happens(row: MoneyCase) -> None:
     assert play_row(row) == row
 
 

@@ -30,7 +30,7 @@ def refuse(_rows: Sequence[int]) -> list[int]:
 WRITES = {"commit": lambda rows: list(rows), "refuse": refuse, "lose": lose}
 
 
-class Walk:
+class GroupWalk:
     """Up to ROWS_MAX rows and the groups that are being written, moved by one event at a time.
 
     Events: a row arrives; its request, which has a turn, gathers a group; the group's write commits, is refused, loses
@@ -151,7 +151,7 @@ def test_the_documented_steps_are_those_that_happen(
     paths: list[tuple[tuple[str, int], ...]] = [()]
     while paths:
         path = paths.pop()
-        walk = Walk(path)
+        walk = GroupWalk(path)
         if walk.key not in seen:
             seen.add(walk.key)
             steps |= walk.steps
