@@ -113,25 +113,6 @@ def is_any(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
     return column == any_(cast(bindparam(parameter, type_=Text), ARRAY(column.type)))
 
 
-def row_set(columns: Mapping[str, str]) -> str:
-    """Return SQL that reads rows with these columns and types; to be replaced by `rows_of`."""
-    kinds = {name: "text" if kind.endswith("[]") else kind for name, kind in columns.items()}
-    arrays = ", ".join(f"cast(:{name} as {kind}[])" for name, kind in kinds.items())
-    casts = ", ".join(
-        name if kinds[name] == kind else f"cast({name} as {kind}) as {name}" for name, kind in columns.items()
-    )
-    return f"(select {casts} from unnest({arrays}) as u({', '.join(columns)})) as r"  # noqa: S608  # constants
-
-
-def encode_rows(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-    """Return the parameters for `row_set(columns)`; to be replaced by `Rows.encode`."""
-    names = {"timestamptz": "TIMESTAMP WITH TIME ZONE"}
-    return {
-        name: "{" + ",".join(_ENCODERS[names.get(kind, kind.upper())](values)) + "}"
-        for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=True)
-    }
-
-
 def uuid_array(ids: Iterable[uuid.UUID]) -> str:
     """Return `ids` as the text of a uuid[]; to be cast where it is used."""
     return "{" + ",".join(_encode_ids(ids)) + "}"
