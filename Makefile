@@ -26,7 +26,7 @@ demo: runtime ## Pay one deposit through to the wallet and print its timeline
 	@exec $(BIN)/sluice demo
 
 # What the set-up says goes to standard error: on standard output there is one JSON document.
-bench: ## Measure the product beside its baselines; ARGS="--long", ARGS="--only KEY"
+bench: ## Compare the product with its baselines; ARGS="--long", ARGS="--only KEY"
 	@$(MAKE) --no-print-directory runtime >&2
 	@exec $(BIN)/sluice bench --json $(ARGS)
 
@@ -71,13 +71,13 @@ security: dev
 # pip-audit exits with 0 where it skipped every package, and with 1 where the network is down: its report says which.
 # AUDIT=strict fails where anything was not audited; without it only a machine that cannot reach the service may pass.
 AUDIT ?=
-audit: dev ## Look for known vulnerabilities; AUDIT=strict fails where a package could not be audited
+audit: dev ## Check the dependencies for known vulnerabilities; AUDIT=strict fails where a package could not be audited
 	@rm -f $(VENV)/audit.json; \
 	$(BIN)/pip-audit --disable-pip --require-hashes --progress-spinner off --timeout 10 \
 		-r requirements/runtime.txt --format json --output $(VENV)/audit.json >$(VENV)/audit.log 2>&1; \
 	$(BIN)/python requirements/audit.py $(VENV)/audit.json $(VENV)/audit.log $(AUDIT)
 
-lock: dev ## Write requirements/*.txt anew from requirements/*.in
+lock: dev ## Compile requirements/*.txt from requirements/*.in
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }
 	@for name in runtime dev; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

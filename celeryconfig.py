@@ -59,6 +59,6 @@ beat_schedule = {
     # Often enough to hear of a broken book before its day is over, seldom enough to cost nothing.
     "verify": {"task": "tasks.verify", "schedule": 300.0, "options": {"expires": 300}},
 }
-# Beat looks at its schedule at least this often.
+# Longest pause between two checks of the schedule by beat (s).
 beat_max_loop_interval = 2
 timezone = "UTC"

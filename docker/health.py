@@ -36,7 +36,7 @@ def main() -> int:
 def find_name() -> str:
     """Return the process type that runs here, by the environment that it was given; empty where there is none."""
     for environment in sorted(Path("/proc").glob("[0-9]*/environ")):
-        # Processes end while they are looked at, and other users' may not be.
+        # A process may end while its environment is read, and those of other users are not readable.
         with contextlib.suppress(OSError):
             for variable in environment.read_bytes().split(b"\0"):
                 if variable.startswith(MARK):
