@@ -42,7 +42,7 @@ class Costs:
 
     @contextlib.contextmanager
     def of(self, operation: str, stack: MeasuredStack, count: int = 0) -> Iterator[None]:
-        """Charges a block to `count` operations, which may be told later by `add`."""
+        """Charge the processor time of a block to `count` operations; `add` may report them later instead."""
         before = read_seconds(stack)
         yield
         self.add(operation, count)
@@ -52,18 +52,18 @@ class Costs:
 
     @contextlib.contextmanager
     def of_children(self, operation: str, name: str) -> Iterator[None]:
-        """Charges what the children of this process used that begin and end within a block."""
+        """Charge the processor time of child processes that begin and end within a block."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         yield
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.charge(operation, name, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
     def add(self, operation: str, count: int) -> None:
-        """Tell that so many more operations were done."""
+        """Add `count` to the number of operations done."""
         self._counts[operation] = self._counts.get(operation, 0) + count
 
     def charge(self, operation: str, name: str, seconds: float) -> None:
-        """Charges what another process told of itself."""
+        """Charge processor time (s) that another process reported."""
         sums = self._seconds.setdefault(operation, {})
         sums[name] = sums.get(name, 0.0) + seconds
 

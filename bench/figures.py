@@ -30,7 +30,7 @@ def summarize(rounds: Sequence[float], unit: str) -> Figure:
 
 
 def compare(measured: Sequence[float], baseline: Sequence[float], goal: float | None, names: tuple[str, str]) -> Figure:
-    """Return the ratio of two rates, round by round, with both rates (per second) under `names` beside it."""
+    """Return the ratio of two rates by round, and both rates (per second) under `names`."""
     ratios = [ours / theirs for ours, theirs in zip(measured, baseline, strict=True)]
     figure = {**summarize(ratios, "ratio"), "goal": goal}
     figure[names[0]] = summarize(measured, "1/s")
@@ -47,7 +47,7 @@ def latency(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 def describe_latency(rounds: Sequence[Sequence[float]], goal: Mapping[str, float]) -> Figure:
-    """Return p50 by round, in milliseconds, with p99 by round and `idle`, the latency of all rounds, beside it."""
+    """Return p50 and p99 by round, and the latency of all rounds together as `idle`; all in milliseconds."""
     p50 = summarize([percentile(values, 0.5) for values in rounds], "ms")
     p99 = summarize([percentile(values, 0.99) for values in rounds], "ms")
     met = p50["median"] <= goal["p50"] and p99["median"] <= goal["p99"]

@@ -224,7 +224,8 @@ select i.indexrelid::regclass::text, replace(pg_get_indexdef(i.indexrelid), ' ON
 from unnest(%s::text[]) with ordinality as t(name, place) join pg_index i on i.indrelid = t.name::regclass
 where not exists (select from pg_constraint c where c.conindid = i.indexrelid) order by t.place
 """
-# With the product's size a checkpoint would follow each few seconds of a fill, and each writes whole pages anew.
+# The product's max_wal_size would force a checkpoint every few seconds of a fill. After each checkpoint, the first
+# change of a page writes the whole page to the log.
 _LONG_LOG = "alter system set max_wal_size = '4GB'"
 
 
@@ -263,7 +264,7 @@ def run_in_bulk(stack: MeasuredStack, scripts: Sequence[str], values: Mapping[st
 
 @contextlib.contextmanager
 def filled_in_bulk(stack: MeasuredStack, tables: Sequence[str]) -> Iterator[None]:
-    """Take the tables' indexes away for the length of a block, make them anew, and vacuum the tables."""
+    """Drop the tables' indexes for the length of a block, then recreate them and vacuum the tables."""
     with stack.databases.superuser.transaction() as cursor:
         cursor.execute(_INDEXES, (list(tables),))
         indexes = cursor.fetchall()
@@ -272,7 +273,7 @@ def filled_in_bulk(stack: MeasuredStack, tables: Sequence[str]) -> Iterator[None
     set_server(stack, _LONG_LOG)
     with ThreadPoolExecutor(LANES) as lanes:
         yield
-        # Made anew from sorted rows: several times faster than row by row.
+        # Building an index from sorted rows is several times faster than inserting row by row.
         list(lanes.map(lambda index: maintain_in_bulk(stack, index[1]), indexes))
         list(lanes.map(lambda table: maintain_in_bulk(stack, f"vacuum (analyze) {table}"), tables))
     set_server(stack, "alter system reset max_wal_size")

@@ -1,6 +1,6 @@
-"""Where the time of a webhook goes on its way to the browser: the moments that its servers note anyway.
+"""The latency of a webhook by stage, from intake to the browser, from timestamps that the servers record anyway.
 
-Nothing is added to the product. Valkey tells every command that it gets (MONITOR), and the webhook's row has the
+Nothing is added to the product. Valkey reports every command that it gets (MONITOR), and the webhook's row has the
 moments at which its two transactions began. All clocks are the machine's own.
 """
 
@@ -73,7 +73,7 @@ def open_trace(stack: MeasuredStack) -> Iterator[Trace]:
             yield trace
         finally:
             ended.set()
-            # A last command, or the thread would wait for one for ever.
+            # The thread waits for a command without a timeout: send a last one.
             redis.ping()
             thread.join()
     redis.close()

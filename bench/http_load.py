@@ -24,7 +24,7 @@ from bench.figures import BenchFailed, latency
 
 # A process that writes answers of this server never needs more for one.
 READ_BYTES = 65_536
-# A generator whose server has stopped answering ends by itself.
+# Ends a generator whose server has stopped answering (s).
 SILENCE_SECONDS = 10.0
 
 

@@ -11,8 +11,8 @@ from testbed.shop import NOWHERE, Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 
-# How long the trailing work of a round (numbering, sealing) may go on; where it does not end, a part of the product
-# does not work, and what is measured without it would flatter.
+# Limit for the trailing work of a round (numbering, sealing). Work that does not end means that a part of the product
+# is broken; figures without that part would be too good.
 QUIET_SECONDS = 120.0
 
 

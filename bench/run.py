@@ -94,7 +94,7 @@ KEYS = tuple(key for keys in PARTS for key in keys)
 def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
     """Run all parts, or what the key `only` needs; return the figures by key, then what they were taken on.
 
-    A part that fails leaves its reason under its keys, and the others go on.
+    A part that fails leaves its reason under its keys; the other parts still run.
     """
     began, parts = time.monotonic(), dict[str, int]()
     wanted = KEYS if only is None else (only,)

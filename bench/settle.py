@@ -1,4 +1,4 @@
-"""How fast two worker processes settle due webhooks, beside the baselines and in harder circumstances."""
+"""How fast two worker processes settle due webhooks, compared with the baselines and under harder conditions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.waiting import wait_until
 
 ROUNDS = 3
 USERS = 10_000
-# Everything that works in a stack beside the web: settling, provider calls, the sweep, sealing.
+# All processes of a stack except web: settling, provider calls, the sweep, sealing.
 WORKERS = ("worker-settle", "worker-provider", "beat")
 # Rings that wake both processes at once, as a busy web tier does; one alone would leave the second to the sweep.
 RINGS = 2
@@ -29,8 +29,8 @@ NOOP, NOOP_OWN, ROWS, HOT, DRAIN = KEYS = (
     "settle_hot_wallet",
     "drain_after_outage",
 )
-# By the database's clock, from the beginning of the first batch to that of the last one, which is not counted: how long
-# processes take to start is told beside.
+# By the database's clock, from the beginning of the first batch to that of the last one, which is not counted. The
+# start-up time of the processes is reported separately.
 _DRAINED = """
 select count(*) filter (where settled_at < newest) as settled,
        extract(epoch from newest - min(settled_at))::float8 as seconds
@@ -120,7 +120,7 @@ def measure_drain(stack: MeasuredStack, count: int, rates: Rates) -> None:
 
 
 def run_settle(servers: Servers, size: Size, say: Say, wanted: Collection[str] = KEYS) -> dict[str, Figure]:
-    """Measure the settle rate beside what is `wanted` of KEYS: both baselines, one hot wallet, an outage."""
+    """Measure the settle rate and the `wanted` ones of KEYS: both baselines, one hot wallet, an outage."""
     rates, costs = Rates(), Costs()
     with contextlib.ExitStack() as opened:
         stack = opened.enter_context(open_measured_stack(servers))

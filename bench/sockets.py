@@ -70,7 +70,7 @@ def measure_memory(stack: MeasuredStack) -> int:
 
 
 def broadcast(stack: MeasuredStack, crowds: list[CrowdProcess]) -> list[float]:
-    """Tell every user something; return the milliseconds from the commit until each socket had it."""
+    """Send every user a notification; return the milliseconds from the commit until each socket had it."""
     for crowd in crowds:
         crowd.expect()
     with stack.databases.superuser.transaction() as cursor:

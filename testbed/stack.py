@@ -104,7 +104,7 @@ class Stack:
 
     @property
     def _urls(self) -> dict[str, str]:
-        """The variables that tell every process where the others are."""
+        """Return the environment variables with the addresses of the processes."""
         return {
             "SLUICE_BIND": "127.0.0.1",
             "SLUICE_PORT": str(self.ports.web),

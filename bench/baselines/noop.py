@@ -43,7 +43,7 @@ class NoopWorker:
     redis: Redis
 
     def answers(self) -> bool:
-        """Tell whether it takes tasks."""
+        """Return whether the worker takes tasks."""
         return node_answers(self.url, self.name)
 
     def measure(self, tasks: int = TASKS) -> float:

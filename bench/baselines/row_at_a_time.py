@@ -98,5 +98,5 @@ def measure_rows(stack: MeasuredStack, count: int) -> float:
 
 
 def find_pgbench(stack: MeasuredStack) -> Path:
-    """Return pgbench, which lies beside the embedded server."""
+    """Return the path of pgbench, which is installed with the embedded server."""
     return stack.servers.postgres.bin / "pgbench"

@@ -1,6 +1,6 @@
 """Small SVG charts: lines over a logarithmic axis, and bars of percentiles.
 
-Heights start at zero, so that nothing looks steeper than it is.
+Heights start at zero, so that differences are not exaggerated.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _details(run: Mapping[str, Any]) -> str:
                      f"{drain['start_seconds']['median']} s to start, which is not in the rate.")  # fmt: skip
     if "connections" in run.get("intake_vs_hello", {}):
         lines.append(f"- `intake_vs_hello` and `deposit_vs_hello`: one web process, "
-                     f"{run['intake_vs_hello']['connections']} connections, no worker beside it.")  # fmt: skip
+                     f"{run['intake_vs_hello']['connections']} connections, no worker running.")  # fmt: skip
     behind = run.get("intake_with_backlog", {})
     if "backlog" in behind:
         lines.append(f"- `intake_with_backlog`: {behind['backlog']:,} webhooks waited, and no worker ran; after all "

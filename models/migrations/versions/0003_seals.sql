@@ -33,8 +33,8 @@ create trigger seals_are_append_only before update or delete on audit_seals
 create trigger seals_are_not_truncated before truncate on audit_seals
     for each statement execute function refuse_change();
 
--- Every new audit row is work for the sealer, in the same transaction, whoever writes it: the row is there from the
--- commit of the one until the commit of the other, so that none is passed over, whatever the order of the commits.
+-- Queues every new audit row for the sealer, in the transaction that writes it. The row of work exists from that commit
+-- until the commit of the seal, so that no audit row is skipped, in whatever order transactions commit.
 create function queue_audit_rows() returns trigger language plpgsql security definer
     set search_path = pg_catalog, public as $$
 begin
@@ -44,7 +44,7 @@ end $$;
 create trigger audit_waits_for_its_seal after insert on audit_logs
     referencing new table as written for each statement execute function queue_audit_rows();
 
--- A notification is numbered once, and found by its id without a look at all the tenant's numbers.
+-- A notification is numbered once, and found by its id without a scan of the tenant's numbers.
 create unique index uq_notification_numbers_notification on notification_numbers (notification_id);
 
 create table verification_runs (
@@ -95,7 +95,7 @@ grant insert on verification_runs, verification_places to sluice_operator;
 grant delete on verification_runs to sluice_operator;
 grant update on verification_places to sluice_operator;
 
--- What watchers are told of the books: how long the audit waits for its seal, and what the last proofs have found.
+-- Metrics of the books: how long audit rows wait for their seal, and what the last proofs have found.
 create function watch_books() returns table (name text, label text, total numeric)
     language sql stable security definer set search_path = pg_catalog, public as $$
     select 'audit_unsealed_rows', 'all', count(*)::numeric from (select from public.audit_work limit 100000) as w

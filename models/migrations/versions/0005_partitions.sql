@@ -149,7 +149,7 @@ create function count_default_rows() returns table (table_name text, total bigin
     select 'audit_logs', count(*) from (select from public.audit_logs_default limit 100000) as a
 $$;
 
--- Nobody analyzes a table that has partitions by itself, and without its numbers joins over all of them go wrong.
+-- Autovacuum does not analyze a partitioned table, and without its statistics joins over all partitions get bad plans.
 create function analyze_partitioned() returns void
     language plpgsql security definer set search_path = pg_catalog, public as $$
 declare
@@ -162,9 +162,9 @@ begin
     end loop;
 end $$;
 
--- A partition that was dropped, per tenant that had rows in it; append-only. Each row is told by an audit row of the
--- kind partition_dropped, which is in the tenant's chain of seals, and names the hash of the one before. Of audit rows
--- those of the seals from first_seal to last_seal are gone, but for kept_seals, whose rows are of a later month.
+-- A partition that was dropped, per tenant that had rows in it; append-only. An audit row of the kind
+-- partition_dropped records each, is in the tenant's chain of seals, and names the hash of the one before. The audit
+-- rows of the seals from first_seal to last_seal are gone, but for kept_seals, whose rows are of a later month.
 create table dropped_partitions (
     tenant_id uuid not null,
     audit_id bigint not null,

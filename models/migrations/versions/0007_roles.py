@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Run the SQL file beside this one."""
+    """Run the SQL file of the same name."""
     sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
     # The driver's own cursor: without parameters it leaves the per-cent signs of the SQL alone.
     op.get_bind().connection.cursor().execute(sql)

@@ -1,4 +1,4 @@
--- sockets: looks credentials up and reads notifications of the tenant in app.tenant; writes nothing.
+-- sockets: finds credentials and reads notifications of the tenant in app.tenant; writes nothing.
 -- auditor: reads the books of all tenants and keeps the results of proofs; sees no credential and no secret.
 do $$
 declare role_name text;
@@ -92,7 +92,7 @@ grant update (failures, opens, paused_until, probe_until, error, changed_at) on 
 grant update (revoked_at) on api_keys to sluice_operator;
 grant update (secret_encrypted, ends_at) on provider_secrets to sluice_operator;
 
--- What nobody inserts, and hashes of credentials that only their deletion looks at.
+-- Rows that these roles never insert, and hashes of credentials that the worker needs only for their deletion.
 revoke insert on webhook_work, payment_work, client_tokens from sluice_operator;
 revoke insert on dead_letters, alerts from sluice_web;
 revoke select on client_tokens, socket_tickets from sluice_worker;

@@ -39,8 +39,8 @@ create function report_provider(wanted_provider uuid, what text) returns void
     on conflict (provider_id) do update set problem = excluded.problem, at = now()
 $$;
 
--- A process says all of its keys at once; what was said by processes that have ended goes after an hour. At most a
--- thousand rows are kept, so that whoever may call this cannot fill the disk.
+-- A process reports all of its keys at once; reports of processes that have ended are deleted after an hour. At most a
+-- thousand rows are kept, so that a caller cannot fill the disk.
 create function report_keys(reporter text, fingerprints text[]) returns void
     language sql security definer set search_path = pg_catalog, public, pg_temp as $$
     delete from public.process_keys

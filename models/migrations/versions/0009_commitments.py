@@ -1,4 +1,4 @@
-"""What settling may write beside the rest: the payment of a webhook, and until when a committed payer is waited for."""
+"""Columns that settling may write as well: the payment of a webhook, and the time limit for a committed payer."""
 
 from alembic import op
 

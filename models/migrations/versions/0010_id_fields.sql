@@ -1,4 +1,4 @@
--- Fields of a deposit whose values are ids, even where they look like payment card numbers.
+-- Fields of a deposit whose values are ids, even where their digits form a valid card number.
 alter table tenants add column id_fields text[] not null default '{}';
 
 -- Named by column as well, for roles that have no right to the whole table.

@@ -60,8 +60,8 @@ create or replace function door_dead_tokens(wanted uuid[]) returns setof uuid
         where c.id = w.id and c.expires_at > now())
 $$;
 
--- Why a credential is no longer good, for the log of failed authentications: asked only after a refusal. Gives the
--- hash as well, so that the caller can be told apart from one who merely knows the public part.
+-- Why a credential is no longer good, for the log of failed authentications: queried only after a refusal. Returns
+-- the hash as well, to distinguish the caller from one who knows only the public part.
 create function door_find_ended(wanted text) returns table (reason text, secret_sha256 bytea)
     language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
     select case when k.revoked_at is not null then 'revoked' when k.expires_at <= now() then 'expired' end,

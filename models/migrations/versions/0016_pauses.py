@@ -1,4 +1,4 @@
-"""An operator's look-up that a provider has answered ends the provider's pause."""
+"""An operator's query that a provider has answered ends the provider's pause."""
 
 from alembic import op
 

@@ -1,5 +1,5 @@
--- The narrow functions through which callers who are not known yet are looked up, and what watchers may read.
--- All run as their owner with a fixed search path and give back only what the caller needs.
+-- Narrow functions that find callers before they are authenticated, and the metrics that monitoring may read.
+-- All run as their owner with a fixed search path and return only what the caller needs.
 
 create function door_find_key(wanted text)
     returns table (key_id uuid, tenant_id uuid, role text, secret_sha256 bytea,
@@ -105,8 +105,8 @@ begin
         return;
     end if;
 
-    -- Locked before the next statement looks: it sees what others did to the same ids, and one after the other counts.
-    -- By their keys alone: with one more condition all keys that ever were would be read.
+    -- Lock before the next statement reads: it sees what others did to the same ids, and repeats are counted in turn.
+    -- Only by their keys: with one more condition the plan would read all keys ever stored.
     perform from public.webhook_keys k
     where (k.provider_id, k.external_id) in (
         select i.provider_id, i.external_id from unnest(provider_ids, external_ids) as i(provider_id, external_id))

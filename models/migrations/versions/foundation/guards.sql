@@ -16,7 +16,7 @@ create trigger audit_is_not_truncated before truncate on audit_logs
 
 -- An entry is of a wallet and a payment of its tenant: what foreign keys would say, asked once for all entries of a
 -- statement. Their other half is that wallets and payments are never removed and keep what names them. The settings
--- hold the plan to look-ups by key, also where it was made while the tables were still empty.
+-- force a plan that uses the keys, also where it was made while the tables were still empty.
 create function check_entries() returns trigger language plpgsql security definer
     set search_path = pg_catalog, public set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
     as $$
