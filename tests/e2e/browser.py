@@ -1,4 +1,4 @@
-"""A Chromium that tells of everything that goes wrong on a page, and the demo page as a person uses it."""
+"""A Chromium that records every error on a page, and the demo page as a person uses it."""
 
 from __future__ import annotations
 

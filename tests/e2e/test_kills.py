@@ -1,4 +1,4 @@
-"""Any process may die in mid-flow: it comes back by itself, the deposit still ends, and it is credited once."""
+"""Any process may die in mid-flow: it is restarted, the deposit still ends, and it is credited once."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_the_socket_process_dies_before_the_end(stack: SupervisedStack, frontend
 
 
 def socket_answers(stack: SupervisedStack) -> bool:
-    """Tell whether the socket process takes connections."""
+    """Return whether the socket process accepts connections."""
     try:
         return stack.http.get(f"{stack.run['sockets']}/health/live", timeout=5).status_code == 200
     except requests.ConnectionError:
@@ -161,7 +161,7 @@ def doorbells_lost(stack: SupervisedStack, queue: str) -> Iterator[None]:
 
 
 def test_redis_is_emptied_in_mid_flow(stack: SupervisedStack, frontend: Frontend) -> None:
-    """Every doorbell, hint and binding is gone: the sweep rings anew."""
+    """Every doorbell, hint and binding is lost: the sweep rings again."""
     listener = frontend.listen()
     with doorbells_lost(stack, "ring.provider"):
         payment = frontend.ask().json()
@@ -199,7 +199,7 @@ def test_redis_is_down(stack: SupervisedStack, frontend: Frontend) -> None:
 
 
 def test_postgresql_crashes_in_mid_flow(stack: SupervisedStack, frontend: Frontend) -> None:
-    """While it is down nothing is promised: callers are told to come again, and what was promised is kept."""
+    """While PostgreSQL is down, requests are refused with 503; what was accepted before is kept."""
     payment = frontend.deposit()
     with down(stack, "postgres"):
         refused = frontend.ask()

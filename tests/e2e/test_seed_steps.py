@@ -1,6 +1,6 @@
 """The payment flow step by step, for success, failure and cancel, as the outside and the tables show them.
 
-The worker of the next step is held still while a step is looked at, so that each state is really seen and not guessed.
+The worker of the next step is stopped while a step is checked, so that each state is observed.
 """
 
 from __future__ import annotations

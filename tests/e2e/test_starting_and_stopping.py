@@ -116,7 +116,7 @@ def test_a_second_start_keeps_everything(own_stack: SupervisedStack) -> None:
     assert (frontend.wallet(), frontend.entries()) == (wallet, entries)
     assert frontend.wallet()["balance"] == "12.50"
     assert frontend.wallet()["pending"] == "7.00"
-    # What was open goes on where it was, over the same page; the token is still good.
+    # The open payment continues on the same page, and the token is still valid.
     resumed = frontend.listen(after=seen["id"])
     assert resumed.hello["resumed"] is True
     PayPage(open_payment["redirect_url"]).press("Pay")

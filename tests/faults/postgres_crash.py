@@ -75,7 +75,7 @@ CRASHES: tuple[Callable[[SupervisedStack], None], ...] = (
 
 
 def is_ready(stack: SupervisedStack) -> bool:
-    """Tell whether a row can be stored and a doorbell rung."""
+    """Return whether web reports that it can store rows and ring doorbells."""
     try:
         answer = stack.http.get(f"{stack.run['web']}/health/ready", timeout=5)
     except (requests.RequestException, OSError):
@@ -88,7 +88,7 @@ def crash_once(stack: SupervisedStack, crash: Callable[[SupervisedStack], None])
     frontend = Frontend(stack)
     payment = frontend.deposit("5.00")
     crash(stack)
-    # Whoever pays meanwhile is told by the provider's own repetitions.
+    # A payment made meanwhile arrives with the provider's retries of its webhook.
     PayPage(payment["redirect_url"]).press("Pay")
     wait_until(lambda: stack.running and is_ready(stack), "the stack works again", RECOVERY_SECONDS)
     frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)

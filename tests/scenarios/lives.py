@@ -152,7 +152,7 @@ class Lives(RuleBasedStateMachine):
         self.settle_item(number, fact)
         payment = self.model.payments[number]
         if fact.refunded_minor:
-            # Of what the answer tells at once the money comes first; more than was credited waits.
+            # An answer may report money and a refund at once: the money comes first, and a refund beyond the credit waits.
             payment.given_back.add((reference, currency, fact.refunded_minor))
         if status == "pending" and payment.status == "pending":
             payment.status = "processing"
@@ -229,7 +229,7 @@ class Lives(RuleBasedStateMachine):
         return json.dumps(fields).encode(), "payment-callback" if status in EVENTS else "provider"
 
     def read(self, fields: dict[str, Any]) -> tuple[int, str, str, int, str]:
-        """What a body says, as `tell` has it."""
+        """Return number, status, reference, total and currency of a webhook's body."""
         status = fields["status"] if fields["status"] in EVENTS else "refund"
         _, reference, number = fields["provider_reference"].split("_")
         return int(number), status, reference, parse_amount(fields["amount"], fields["currency"]), fields["currency"]

@@ -1,4 +1,4 @@
-"""What should become of deposits, told a second time and simply: the model that the services are held against.
+"""The expected results of deposits, as a second and simple implementation: the model that the services must match.
 
 One tenant with the default policy: late money is credited, too much is held, a wallet may go below zero.
 """
@@ -9,13 +9,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 OWN, OTHER = "own", "other"
-# Whether it came beside the asked money, then reference, total and currency.
+# Whether the money came in addition to the asked money; its reference, total and currency.
 Told = tuple[bool, str, int, str]
 
 
 @dataclass
 class ModelPayment:
-    """`waiting` holds what a person may accept, by reference and currency: (total told, minor units).
+    """`waiting` holds what a person may accept, by reference and currency: (reported total, minor units).
 
     `given_back` are the totals that the provider said it gave back, `booked` what was booked of them.
     """

@@ -15,7 +15,7 @@ NAMES = re.compile(r"\b(?:sbx_\w+|msg_\w+|evt_\w+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}
 # An answer that dies with its process after the webhook has completed the payment is not asked for again: the pay
 # page's address is of no use any more.
 _ANSWERED = re.compile(r'"has_url": \w+, |, "version": \d+')
-# The two ends of a webhook without a payment: it was looked for once too often, or claimed once too often.
+# The two ends of a webhook without a payment: its attempts to find one are used up, or its claims.
 _GIVEN_UP = re.compile(r"(?:unknown_payment|attempts_exhausted)(?:: [^\"]*)?")
 
 QUERIES = {

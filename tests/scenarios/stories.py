@@ -1,4 +1,4 @@
-"""What may happen to a deposit, each told once; how it ends is the same whatever the doorbells and processes do."""
+"""Scenarios of a deposit; the end of each is the same whatever happens to doorbells and processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Story:
 
     `is_raced`: the provider's answer and its webhook are under way at once, so either may be saved first.
     `is_ordered`: it is about an order of arrival, which a death before a commit or two workers at once may change.
-    `is_one_set`: it is about webhooks of one set; after a death each is settled alone, in no order of theirs.
+    `is_one_set`: it is about webhooks of one set; after a death each is settled in isolation, in any order.
     `is_counted`: it ends when all attempts are used up, and a death uses up one of them.
     """
 
@@ -168,7 +168,7 @@ def underpaid_then_topped_up(world: World) -> None:
 
 
 def underpaid_and_topped_up_at_once(world: World) -> None:
-    """Too little comes, and the rest before anybody has looked."""
+    """Too little comes, and the rest before the first is settled."""
     begin(world)
     world.act("pay", amount="10.00")
     world.act("pay")
@@ -246,7 +246,7 @@ def webhook_before_the_payment(world: World) -> None:
 
 
 def unknown_payment(world: World) -> None:
-    """A webhook about a payment that never was, beside the true one."""
+    """A webhook about a payment that does not exist, in addition to the true one."""
     nobody = str(uuid.uuid4())
     world.script(webhook={"send": [{"change": {"transaction_id": nobody}}, {}]})
     begin(world)

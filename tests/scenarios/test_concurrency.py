@@ -116,7 +116,7 @@ def race(*acts: Callable[[], object]) -> list[object]:
 def test_webhook_poll_and_cancel_at_once(
     busy: Stack, engine: Engine, shop: Shop, api: Api, runtimes: list[Runtime]
 ) -> None:
-    """Whoever is first, the money is credited once: by a cancel before it, it is late."""
+    """In whatever order they finish, the money is credited once; after a cancel it is late."""
     marks = set()
     url = f"{busy.web}/webhooks/payment-success"
     for number in range(RACES):
@@ -132,7 +132,7 @@ def test_webhook_poll_and_cancel_at_once(
             return status
 
         def cancel(payment: Payment = payment, looks: int = number % HEAD_STARTS) -> int:
-            # A cancel alone is the fastest of all: others get a head start of some looks at the payment.
+            # A cancel is the fastest of all: reads of the payment give the others a head start.
             for _ in range(looks):
                 api.get(f"/api/payments/{payment.id}")
             return api.post(f"/api/payments/{payment.id}/cancel").status_code

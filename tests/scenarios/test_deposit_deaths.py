@@ -25,7 +25,7 @@ def test_a_process_dies_at_the_commit_of_a_deposit(
         with pytest.raises(Crashed):
             shop.deposit(key="key-1")
         assert [databases.value(f"select count(*) from {table}") for table in TABLES] == [rows] * len(TABLES)
-        # Whoever asks again after that gets the one payment, and nobody stands in a line that is led by the dead.
+        # A retry gets the same single payment, and no request waits for the dead leader of a group.
         assert shop.deposit(key="key-1") == shop.deposit(key="key-1")
         assert [databases.value(f"select count(*) from {table}") for table in TABLES] == [1] * len(TABLES)
     finally:

@@ -30,7 +30,7 @@ def machine(servers: Servers) -> Iterator[type[Lives]]:
         superuser.engine.dispose()
 
 
-# A failure is made small before it is told, which Hypothesis ends after five minutes.
+# Hypothesis shrinks a failure before it reports it, for up to five minutes.
 @pytest.mark.slow
 @pytest.mark.timeout(0 if IS_LONG else 420)
 def test_lives_are_as_the_model_says(machine: type[Lives]) -> None:

@@ -201,7 +201,7 @@ def test_money_after_the_cancel_is_late(buyer: Buyer) -> None:
     buyer.act("pay", even_if_ended=True)
     done = buyer.wait(status="completed")
     assert (done["exception"], done["failure_reason"]) == ("late", None)
-    # The answer to the closing of the session may tell of the money as well, before the webhook or after it.
+    # The answer to the closing of the session may report the money as well, before the webhook or after it.
     assert "the money arrived after the payment had ended" in buyer.reasons()
     buyer.assert_credited_once()
     assert buyer.cancel() == 409
@@ -268,7 +268,7 @@ def test_a_failure_after_the_success(buyer: Buyer) -> None:
 
 
 def test_cancelled_in_the_moment_in_which_the_money_comes(buyer: Buyer) -> None:
-    """The provider refuses to close a session that was just paid; no webhook tells of it."""
+    """The provider refuses to close a session that was just paid; no webhook reports it."""
     buyer.script(cancel={"capture": True}, webhook={"send": []})
     buyer.begin()
     assert buyer.cancel() == 200

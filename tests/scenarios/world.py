@@ -107,7 +107,7 @@ def open_house(servers: Servers) -> Iterator[House]:
 
 @dataclass
 class World:
-    """What people, the provider and the workers do in a scenario; each of them begins anew where its process died."""
+    """The actions of people, provider and workers in a scenario; an action whose process dies is repeated."""
 
     house: House
     shop: Shop
@@ -240,7 +240,7 @@ class World:
             return act()
 
     def _insist_once(self, act: Callable[[], object]) -> None:
-        """Acts; after a death again, and is then told 409 where it was done already."""
+        """Act, and again after a death; the second call answers 409 where the first has taken effect."""
         try:
             act()
         except Crashed:

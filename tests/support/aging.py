@@ -17,7 +17,7 @@ from testbed.servers import Databases
 
 _UUID7 = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00\b")
-# Who these are stays the same; the seals are made anew.
+# These rows keep their ids; the seals are recreated.
 _STAYING = ("tenants", "api_keys", "payment_providers", "provider_secrets")
 _SEALED = ("audit_seals", "audit_work", "dropped_partitions", "verification_places", "verification_runs")
 _TABLES = """

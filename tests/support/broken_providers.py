@@ -37,7 +37,7 @@ class BrokenProvider:
         return rows[0] if rows else None
 
     def end_pause(self) -> None:
-        """Let the pause be over, and what was put off until then be due."""
+        """End the pause, and make due what was postponed until then."""
         self._run("update provider_breakers set paused_until = now() - interval '1 second' where provider_id = :id")
         self._run("update payment_work set due_at = now() - interval '1 second' where provider_id = :id")
 

@@ -66,7 +66,7 @@ class Unresolved(NamedTuple):
 
 def find_unresolved(passage: Passage) -> Iterator[Unresolved]:
     """Yield the citations in a passage that do not resolve."""
-    # Addresses elsewhere are not looked up; what takes their place keeps the lines where they are.
+    # URLs are not checked; a filler of the same length keeps the offsets.
     text = _URL.sub(lambda url: "\0" * len(url.group()), passage.text)
     for start, cited in (*_find_in(text, _KINDS), *_find_in_code(text), *_find_links(passage.path, text)):
         yield Unresolved(passage.path, passage.line + text.count("\n", 0, start), " ".join(cited.split()))
@@ -80,7 +80,7 @@ def _find_in(text: str, kinds: Kinds) -> Iterator[tuple[int, str]]:
 
 
 def _find_in_code(text: str) -> Iterator[tuple[int, str]]:
-    """Look through what is marked as code: fenced blocks, and what stands between backticks."""
+    """Yield the unresolved citations in fenced blocks and between backticks."""
     for code in _CODE.finditer(text):
         inner = code[code.lastindex or 0].replace("\\\n", "  ")
         for start, cited in _find_in(inner, {_MAKE: has_target_of_make, _SLUICE: has_command}):

@@ -35,5 +35,5 @@ class DemoTenant:
         return requests.post(f"{self._run['web']}/webhooks/payment-success", data=body, headers=headers, timeout=20)
 
     def is_completed(self, payment_id: str) -> bool:
-        """Tell whether a payment was credited."""
+        """Return whether a payment was credited."""
         return bool(self.api.read(payment_id)["status"] == "completed")

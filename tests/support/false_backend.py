@@ -35,7 +35,7 @@ class Backend:
         self._tickets = 0
         self._server = make_server("127.0.0.1", 0, self._application(), threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        # The server looks this often whether it shall stop, and each test waits for that.
+        # The server checks this often (s) whether to stop, and each test waits for that.
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:

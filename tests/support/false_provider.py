@@ -1,4 +1,4 @@
-"""A provider on loopback that answers as a test tells it, with names and certificates of the test's own."""
+"""A provider on loopback that answers as a test configures it, with names and certificates of the test's own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Talk = Callable[[socket.socket], None]
 
 @dataclass
 class Server:
-    """A server on loopback that answers as it is told; it keeps what it was sent and the TLS names it was called by."""
+    """A server on loopback that answers as configured; it records requests and the TLS names they asked for."""
 
     talk: Talk
     context: ssl.SSLContext | None = None

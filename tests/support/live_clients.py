@@ -90,7 +90,7 @@ class LiveClients:
         return StreamClient(answer)
 
     def is_ready(self) -> bool:
-        """Tell whether the process answers and is subscribed to hints."""
+        """Return whether the process answers and is subscribed to hints."""
         assert self._stack.running["sockets"].poll() is None, "the sockets process has ended"
         try:
             answer = requests.get(f"{self._stack.sockets}/health/ready", timeout=2)

@@ -1,7 +1,7 @@
 """Payments as the decision table moves them, with the dead letters and credits that belong to them.
 
-Every sequence of facts and commands is walked, none is drawn at random. Worlds that agree in all that a rule looks at
-are walked on from once, so that the walk reaches far beyond what could be listed.
+Every sequence of facts and commands is walked, none is drawn at random. Of worlds that agree in all that a rule reads,
+only one is continued, so that the walk reaches much longer sequences.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class World:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """All that a rule looks at: how many steps it took, and when, is no part of it."""
+        """Return all that a rule reads; the number of steps and their times are no part of it."""
         payment = self.payment
         seen = (payment.status, payment.exceptions, payment.provider_reference, payment.redirect_url)
         money = (payment.received_minor, payment.received_currency, payment.reversed_minor)
@@ -134,7 +134,7 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
         case = world.open_cases[0]
         money = {"amount_minor": case.amount_minor, "currency": case.currency, "reference": case.reference}
         given = replace(given, case_id=case_id(case), **money)  # type: ignore[arg-type]
-        # Closed first, as by `app.services.operators.resolve`: what is read beside the payment is what is left of them.
+        # Closed first, as by `app.services.operators.resolve`: the cases read with the payment are those still open.
         closed = (replace(row, state=str(given.kind)) if row == case else row for row in world.cases)
         world = replace(world, cases=tuple(closed))
     payment = replace(world.payment, has_open_case=bool(world.open_cases), other_references=money_beside(world))
@@ -155,7 +155,7 @@ def take_decision(world: World, payment: Payment, name: str, given: Input) -> tu
         reference = given.reference or payment.provider_reference
         cases = [superseded(case, reference, decision.supersedes, decision.supersedes_keys) for case in cases]
     if decision.case and not decision.case.is_rejected:
-        # The same case told again is open again, unless a person has closed it.
+        # The same case reported again is open again, unless a person has closed it.
         key = decision.case.key
         again = {"state": "open", "amount_minor": decision.case.amount_minor}
         cases = [replace(row, **again) if (row.key, row.state) == (key, "superseded") else row for row in cases]  # type: ignore[arg-type]
@@ -208,7 +208,7 @@ def superseded(
 
 
 def walk(policy: Policy, steps: int = STEPS_MAX) -> Iterator[tuple[World, str, Input, World, Decision]]:
-    """Every step of every sequence, each once for all the worlds that no rule can tell apart."""
+    """Yield every step of every sequence, once for all worlds that no rule can distinguish."""
     level = [World(replace(PAYMENT, policy=policy))]
     seen = {level[0].key}
     for _ in range(steps):

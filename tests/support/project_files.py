@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# It tells what was true of earlier versions.
+# Describes earlier versions, so that the checks do not apply to it.
 HISTORY = "CHANGELOG.md"
 
-# Names by name, with what a class defines; ANY stands for names that are not looked into.
+# Names by name, with what a class defines; ANY stands for names whose content is not checked.
 Names = dict[str, "Names"]
 ANY = "*"
 

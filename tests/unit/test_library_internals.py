@@ -1,6 +1,6 @@
 """What the product relies on inside libraries (docs/ARCHITECTURE.md, "Internals of libraries") is still there.
 
-A newer version of a library that changes one of these turns a check red, and the table names the file to look at.
+A newer version of a library that changes one of these turns a check red; the table names the file that relies on it.
 """
 
 from __future__ import annotations

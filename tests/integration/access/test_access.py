@@ -32,7 +32,7 @@ GUARDED = [
 @pytest.mark.parametrize(("method", "path"), GUARDED)
 def test_without_a_credential_nothing_is_told(front: Stack, method: str, path: str) -> None:
     anyone = Api(front.web, None)
-    # Before anything else is looked at: neither media type nor body matters.
+    # Checked first: neither media type nor body matters.
     for headers in ({}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}):
         answer = anyone.send(method, path, headers, data=b"{")
         problem_of(answer, 401)

@@ -1,4 +1,4 @@
-"""Callers who were let in a moment ago are recognised without a look-up; nobody else is, and nobody for long."""
+"""Callers who were authenticated a moment ago are recognised without a query; nobody else is, and nobody for long."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LookUps:
         self.sent = sent
 
     def of(self, plain: str) -> tuple[Caller | None, int]:
-        """Who is recognised, and how many look-ups that took."""
+        """Return the recognised caller and the number of queries that this took."""
         before = len(self.sent)
         return recognise(self.database, plain), len(self.sent) - before
 
@@ -89,7 +89,7 @@ def test_one_of_many_renews(tenant: Shop, look_ups: LookUps, monkeypatch: pytest
     old = dataclasses.replace(callers._cache[place], read_at=time.monotonic() - 60)
     monkeypatch.setattr(callers, "RENEW_SECONDS", 30.0)
     callers._cache[place] = old
-    # While the one that renews is at it, the others go on with what is known.
+    # While one thread renews the entry, the others use the cached one.
     assert [callers._is_good(old, time.monotonic()) for _ in range(3)] == [False, True, True]
     callers._cache[place] = dataclasses.replace(old, is_renewed=False)
     before = len(look_ups.sent)

@@ -191,7 +191,7 @@ def test_a_tail_written_anew_is_found_and_the_kept_head_stays(
         seals.seal_due(runtime)
         kept = path.read_text()
         databases.rows("; ".join(["set session_replication_role = replica", *_cut(databases)]))
-        # Whoever cut it lets the sealer write another end: the chain itself is sound again.
+        # After the cut the sealer writes another end: the chain in the database is valid again.
         note(runtime, tenant.tenant_id, 2)
         seals.seal_due(runtime)
         note(runtime, tenant.tenant_id)

@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def is_whole(figure: dict[str, Any]) -> bool:
-    """Tell whether a figure has the fields that every key of the JSON has."""
+    """Return whether a figure has the fields that every key of the JSON has."""
     return {"median", "spread", "goal", "unit", "rounds"} <= figure.keys() and figure["median"] > 0
 
 

@@ -21,7 +21,7 @@ from testbed.servers import NO_SYNC, Servers, open_servers
 MESSAGES_MAX = 7
 HISTORY = 1_000_000
 WAITING = 20_000
-# The claim looks at each row of its batch a few times (find, lock, update), at no others.
+# The claim reads each row of its batch a few times (find, lock, update), and no others.
 ROWS_PER_CLAIMED = 5
 # A lookup by index is some three pages deep, and the update touches the row's page and its index entries.
 BUFFERS_PER_CLAIMED = 40

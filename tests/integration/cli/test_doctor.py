@@ -35,7 +35,7 @@ def _alone(environment: dict[str, str]) -> dict[str, str]:
 
 
 def look(databases: Databases, area: str, **environment: str) -> dict[str, tuple[str, str]]:
-    """Look at one area."""
+    """Examine one area; return level and detail by check."""
     with open_runtime(Settings.from_environment(databases.environment | _alone(environment))) as runtime:
         return worst((found.level, found.check, found.detail) for _, found in examine(runtime, [area]))
 

@@ -1,4 +1,4 @@
-"""A crash of PostgreSQL is survived by whoever watches it, however long the recovery takes."""
+"""The processes that watch PostgreSQL survive its crash, however long the recovery takes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_crash_that_postgres_recovers_from_by_itself_is_left_to_it(
 
 
 def test_a_recovery_may_take_longer_than_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that answers 57P03 is there: it is neither given up nor started anew."""
+    """A server that answers 57P03 is running: it is neither given up nor restarted."""
     monkeypatch.setattr("app.local.embedded.server.START_SECONDS", 0.5)
     monkeypatch.setattr("app.local.embedded.server.POLL_SECONDS", 0.05)
     start_postgres(tmp_path).stop()

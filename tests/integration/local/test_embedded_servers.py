@@ -224,7 +224,7 @@ def test_servers_end_with_their_killed_parent_and_start_again(tmp_path: Path) ->
     finally:
         parent.kill()
         parent.communicate()
-    # At once: the new server waits for the old one's end by itself.
+    # At once: the new server waits until the old one has ended.
     with embedded_postgres(tmp_path) as postgres, embedded_valkey(tmp_path) as valkey:
         assert postgres.running
         assert valkey.running

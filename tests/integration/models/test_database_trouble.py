@@ -1,4 +1,4 @@
-"""Trouble of the database: what it stops waits without losing an attempt, the rest goes on, one alarm is raised."""
+"""Database errors: work that they stop waits without losing an attempt, other work continues, one alarm is raised."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_nothing_else_of_the_schema_is_open_to_public(databases: Databases) -> N
     for privilege in ("CREATE", "TEMPORARY"):
         assert databases.value(f"select has_database_privilege('public', current_database(), '{privilege}')") is False
     assert databases.value("select has_schema_privilege('public', 'public', 'CREATE')") is False
-    # Views run with their owner's rights and operators name functions: there are none to look after.
+    # Views run with their owner's rights, and operators name functions: the schema has neither.
     assert (
         databases.rows(
             "select relname from pg_class where relkind in ('v', 'm') and relnamespace = 'public'::regnamespace"

@@ -16,7 +16,7 @@ from models.logins import ALL_ROLES, LOGIN_ROLES
 from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 
-# Written once, and true for ever after: no role updates them.
+# Written once and never changed: no role updates them.
 FIXED = {
     *("id", "tenant_id", "user_id", "currency", "created_at", "external_id", "body", "headers", "body_sha256"),
     *("idempotency_key", "idempotency_scope", "request_sha256", "secret_sha256", "public_part", "rows_sha256"),

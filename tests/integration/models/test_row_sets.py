@@ -1,4 +1,4 @@
-"""What goes into the database as a set of rows comes out as it was, whatever its text looks like."""
+"""Sets of rows that are written to the database are read back unchanged, whatever their text contains."""
 
 from __future__ import annotations
 

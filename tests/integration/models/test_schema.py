@@ -59,7 +59,7 @@ def test_every_table_with_tenants_is_guarded(databases: Databases) -> None:
     guarded = {row["name"] for row in tables if row["guarded"]}
     assert guarded >= {row["name"] for row in tables if row["has_tenant"]} | {"tenants"}
     assert len(guarded) > 15
-    # What is not guarded tells nothing of any tenant.
+    # Tables without row-level security hold no data of a tenant.
     assert {row["name"] for row in tables} - guarded <= {
         *("alembic_version", "heartbeats", "payment_counts", "payment_count_deltas"),
         *(row["name"] for row in tables if not row["has_tenant"]),

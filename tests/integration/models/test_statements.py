@@ -79,7 +79,7 @@ def test_writes_wait_for_the_next_message_and_go_before_it(one_connection: Datab
         buffer(connection, BEAT, {"name": "it's 100 % second"})
         assert names(connection, "first", "it's 100 % second") == ["first", "it's 100 % second"]
         buffer(connection, BEAT, {"name": "third"})
-        # What SQLAlchemy sends by itself comes after them as well.
+        # Statements that SQLAlchemy sends come after them as well.
         assert connection.execute(text("select count(*) from heartbeats where name = 'third'")).scalar_one() == 1
         buffer(connection, BEAT, {"name": "last"})
     with one_connection.transaction("worker", by_keys="few") as connection:
@@ -220,7 +220,7 @@ def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
 ) -> None:
     """The same connection for all: its first plans were made when there was next to nothing to read."""
     for table in TABLES:
-        # It would do within seconds what this test does by itself, and be counted.
+        # Autovacuum would analyze within seconds, as this test does explicitly, and its reads would be counted.
         databases.rows(f"alter table {table} set (autovacuum_enabled = false)")
     shop = make_shop(dataclasses.replace(runtime, database=one_connection))
 
@@ -250,5 +250,5 @@ def test_kept_plans_read_no_more_once_tables_have_grown_and_were_analyzed(
     databases.rows("analyze")
     count_one()
     with_many = count_one()
-    # Some forty trees are a level or two higher; one look over a table would be hundreds of pages.
+    # Some forty trees are a level or two higher; one scan of a table would read hundreds of pages.
     assert with_many < with_few + 120, (with_few, with_many)

@@ -1,4 +1,4 @@
-"""A statement that is a transaction by itself acts as its role, within its limits, and leaves nothing behind."""
+"""A statement that is a transaction of its own acts as its role, within its limits, and leaves nothing behind."""
 
 from __future__ import annotations
 

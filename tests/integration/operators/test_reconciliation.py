@@ -162,7 +162,7 @@ def test_a_refund_that_only_the_list_tells_is_booked(front: Stack, engine: Engin
 def test_a_difference_about_what_was_given_back_goes_when_it_is_booked(
     front: Stack, engine: Engine, shop: Shop
 ) -> None:
-    """The provider shows less than its webhook told, as a list that trails does."""
+    """The provider's list shows less than its webhook reported, as a list that lags does."""
     payment = silent(front, engine, shop, auto={"action": "pay"}, fetch={"show": {"refunded_amount": "5.00"}})
     engine.ask(payment.id)
     fields = json.loads(shop.body(payment, amount="10.00", event_type="payment.refunded"))

@@ -1,4 +1,4 @@
-"""Dropping months: refused while anything needs them, told in the audit, and only of what is past."""
+"""Dropping months: refused while anything needs them, recorded in the audit, and only for past months."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_partition_in_use_is_left_alone(databases: Databases, old: Shop, monke
         cursor.execute("select count(*) from payment_webhooks")
         with pytest.raises(RequestRejected, match="payment_webhooks stays in use; nothing of it was dropped"):
             drop(databases, 1)
-        # Whoever waited behind the attempt has gone on.
+        # Transactions that waited for the attempt's lock have continued.
         pay(old)
     reader.close()
     assert month_name("payment_webhooks", 2) in names(databases)

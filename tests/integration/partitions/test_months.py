@@ -1,4 +1,4 @@
-"""Partitions: made ahead while all goes on, guarded like their table, looked into only where they must be."""
+"""Partitions: created ahead while work continues, guarded like their table, scanned only where they must be."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_long_reader_holds_up_neither_intake_nor_housekeeping(
         assert month_name("payment_webhooks", -1) not in names(databases)
         tenant.deliver(tenant.body(payment))
         settle.settle_due(runtime)
-        # Ten times the time that the look may wait for its lock.
+        # Ten times as long as housekeeping may wait for its lock.
         assert datetime.datetime.now(datetime.UTC) - started < datetime.timedelta(seconds=1)
     reader.close()
     sweep.housekeep(runtime)

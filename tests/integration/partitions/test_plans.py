@@ -25,7 +25,7 @@ AHEAD = 3
 
 
 def scanned(plan: dict[str, Any]) -> Iterator[str]:
-    """The partitions that a plan has really looked into."""
+    """Yield the partitions that a plan has really scanned."""
     if plan.get("Actual Loops", 1) and "Relation Name" in plan and "Scan" in plan["Node Type"]:
         yield plan["Relation Name"]
     for child in plan.get("Plans", ()):
@@ -33,7 +33,7 @@ def scanned(plan: dict[str, Any]) -> Iterator[str]:
 
 
 def explain(runtime: Runtime, role: Role, tenant_id: uuid.UUID | None, sql: str, values: dict[str, Any]) -> list[str]:
-    """Run a query and return the tables it has looked into."""
+    """Run a query and return the tables that it has scanned."""
     with runtime.database.transaction(role, tenant_id) as connection:
         connection.execute(text("set local enable_seqscan = off"))
         said = connection.execute(text(f"explain (analyze, format json) {sql}"), values).scalar_one()

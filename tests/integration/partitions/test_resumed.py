@@ -1,4 +1,4 @@
-"""A client that resumes from before the oldest notification that is held is told so."""
+"""A client that resumes from before the oldest kept notification is informed of the gap."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def wait_for_locks(databases: Databases, count: int) -> None:
 
 
 def gather(databases: Databases, tenant: Shop, taken: Taken, asked: list[Callable[[], Any]]) -> list[Future[Any]]:
-    """Do everything in one statement: whoever may lead already is held up until all the others stand in line."""
+    """Run all calls in one group: the leaders are blocked until all other calls wait in the queue."""
     line = deposits._commits(tenant.runtime.database, tenant.tenant_id)
     keys = [secrets.token_hex(8) for _ in range(LEADERS_MAX)]
     for key in keys:

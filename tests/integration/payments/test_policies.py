@@ -56,7 +56,7 @@ def test_late_money(front: Stack, engine: Engine, shop: Shop, policy: str) -> No
     payment = engine.start(shop)
     end_late(engine, shop, payment)
     front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
-    # Closing the session sends a webhook as well; the money's own is the one that tells an amount.
+    # Closing the session sends a webhook as well; only the one about the money has an amount.
     engine.run_until(lambda: shop.payment(payment.id).received_minor is not None, "the money is settled")
     after = shop.payment(payment.id)
     found = (after.status, after.exception, engine.entries(payment.id), engine.dead_letters(payment.id))
@@ -155,7 +155,7 @@ def test_a_second_payment_of_the_money_is_a_credit_of_its_own_once_accepted(
         engine.settle()
     assert engine.dead_letters(payment.id) == [("second_payment", "open")]
     resolve.accept(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)
-    # Told once more, under a new id, it is the money that was accepted; a higher total is only what came on top.
+    # Reported again under a new id, it is the money that was accepted; of a higher total, only the difference is new.
     shop.deliver(shop.body(payment, provider_reference="sbx_other"))
     engine.settle()
     shop.deliver(shop.body(payment, provider_reference="sbx_other", amount="30.00"))

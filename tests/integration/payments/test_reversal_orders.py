@@ -29,7 +29,7 @@ HOUR = datetime.timedelta(hours=1)
 
 @dataclass
 class Scene:
-    """One payment whose own webhooks the sandbox never sends, and those who may tell of its money."""
+    """One payment whose own webhooks the sandbox never sends, and all sources that may report its money."""
 
     front: Stack
     engine: Engine
@@ -90,7 +90,7 @@ def test_every_order_of_arrival_ends_with_the_same_balance(scene: Scene, seed: i
     steps += [(scene.cancel,)] if chance.random() < 0.3 else []
     steps += [(scene.webhook, "success", "10.00")] if in_parts else []
     steps += [(scene.webhook, "refund", "25.00")] if kept == 0 else []
-    # What the provider does goes on while its messages overtake each other.
+    # The provider continues to act while its messages overtake each other.
     truth: list[tuple[Any, ...]] = [(scene.act, "pay", "10.00")] if in_parts else []
     truth += [(scene.act, "pay", None), (scene.act, "refund", "10.00")]
     truth += [(scene.act, "refund", None)] if kept == 0 else []
@@ -106,7 +106,7 @@ def test_every_order_of_arrival_ends_with_the_same_balance(scene: Scene, seed: i
             scene.act(action, **late, **({"amount": amount} if amount else {}))
         else:
             do(*about)
-    # The last word: what was only in the provider's books is looked up.
+    # Reconcile last: read what only the provider's books have.
     scene.list()
     scene.accept()
     assert scene.balance == kept

@@ -1,4 +1,4 @@
-"""The circuit breaker: a provider that fails call after call is left alone, and one call finds out that it is back."""
+"""The circuit breaker: calls to a provider that keeps failing are paused, and one call finds out that it is back."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
     for thread in threads:
         thread.join()
     assert len([one for one in claims if one is not None]) == 1
-    # While it is under way the others neither call nor are put off for long.
+    # While it is under way the others neither call nor are postponed for long.
     engine.call()
     query = "select count(*) from payment_work where provider_id = :id and due_at <= now()"
     assert engine.databases.value(query, id=shop.provider_id) == 7

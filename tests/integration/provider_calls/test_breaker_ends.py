@@ -174,7 +174,7 @@ def test_the_call_that_failed_as_the_probe_is_not_the_next_probe(engine: Engine,
         engine.call()
         after = {row["payment_id"]: row["seconds"] for row in broken.work()}
         assert set(after) == set(before)
-        # It comes back after those that were put off until the end of the pause.
+        # It is due again after those that were postponed until the end of the pause.
         assert max(after, key=lambda payment_id: after[payment_id]) == first
         probes.add(first)
     assert probes

@@ -92,7 +92,7 @@ def test_a_worker_counts_shares_of_the_threads_it_was_started_with(stack: Stack)
     [
         (16, {"a": 7}, ""),
         (16, {"a": 8}, "a"),
-        # With a second tenant, a third of the threads each, and a third for whoever comes.
+        # With a second tenant, a third of the threads each, and a third for further tenants.
         (16, {"a": 8, "b": 4}, "a"),
         (16, {"a": 5, "b": 5}, "ab"),
         (16, {"a": 3, "b": 3, "c": 4}, "c"),

@@ -1,4 +1,4 @@
-"""Notifications: numbered per tenant in the order in which they can be seen, without gaps, whoever numbers them."""
+"""Notifications: numbered per tenant in the order of their visibility, without gaps, whichever process numbers them."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_lost_hint_loses_no_notification(databases: Databases, runtime: Runtim
     settle.settle_due(runtime)
     runtime.redis.flushall()
     databases.rows("delete from notification_numbers")
-    # The settler numbers at once; what it had not come to is numbered by whoever looks next.
+    # The settler numbers at once; the next reader numbers what the settler had not reached.
     databases.rows("delete from notification_counters")
     databases.rows(
         "insert into notification_work (notification_id, tenant_id, user_id)"

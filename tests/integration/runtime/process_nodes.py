@@ -142,7 +142,7 @@ class WorkerProcess(ProcessContainer):
         try:
             return node_answers(self._variables["BROKER_URL"], self._command.node)
         except RedisConnectionError:
-            # This process's connection from before the broker's restart; the next look opens another one.
+            # This process's connection is from before the broker's restart; the next poll opens another one.
             return False
 
     def logs(self) -> str:

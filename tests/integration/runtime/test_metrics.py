@@ -1,4 +1,4 @@
-"""The numbers that a whole running stack serves, and Flower beside them."""
+"""The metrics that a running stack serves, and Flower."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WatchedStack(SupervisedStack):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Add what this test looks at."""
+        """Add the settings that this test needs."""
         return {
             **super().environment,
             "SLUICE_WEB_WORKERS": "2",

@@ -34,7 +34,7 @@ def end(stack: Stack, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Tell whether a process still runs."""
+    """Return whether a process still runs."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
@@ -53,7 +53,7 @@ def complete(stack: Stack) -> None:
 
 @contextmanager
 def payment_locked(stack: Stack, payment_id: str) -> Iterator[None]:
-    """Lock a payment's row, so that whoever settles it stays in the middle of its transaction."""
+    """Lock a payment's row, so that the worker that settles it blocks in the middle of its transaction."""
     connection = psycopg2.connect(stack.databases.superuser_url)
     try:
         with connection.cursor() as cursor:

@@ -50,7 +50,7 @@ class Group:
         self.processes.append(launch(argv, log_path=self.folder / f"{name}.log"))
 
     def answers(self, port: int) -> bool:
-        """Tell whether a server answers."""
+        """Return whether a server answers."""
         with contextlib.suppress(redis.RedisError), redis.Redis(port=port, password=PASSWORD) as client:
             return bool(client.ping())
         return False

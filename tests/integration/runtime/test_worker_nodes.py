@@ -97,7 +97,7 @@ def wait_for_credits(databases: Databases, shop: Shop, payment_ids: list[uuid.UU
 
 @contextmanager
 def settling_held_up(databases: Databases, payment_id: uuid.UUID) -> Iterator[None]:
-    """Lock a payment's row, so that whoever settles it stays in the middle of its transaction."""
+    """Lock a payment's row, so that the worker that settles it blocks in the middle of its transaction."""
     connection = psycopg2.connect(databases.superuser_url)
     try:
         with connection.cursor() as cursor:

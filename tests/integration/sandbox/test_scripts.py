@@ -1,4 +1,4 @@
-"""What a script makes happen by itself, and which payments a script is for."""
+"""What a script triggers automatically, and which payments it applies to."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_flood_for_one_receiver_does_not_hide_another(sandbox: SandboxProcess,
     opened = threading.Event()
     flooded = WebhookReceiver(answer=lambda webhook: 200 if opened.wait(20) else 500)
     try:
-        # The flood is due first and is longer than the courier looks ahead; nothing else happens that could wake it.
+        # The flood is due first and is longer than the batch that the courier reads; nothing else wakes the courier.
         for address, send in ((flooded, {"copies": 100, "parallel": True, "delay": 0.5}), (receiver, {"delay": 0.6})):
             payment = sandbox.payment(callback_urls=callback_urls(address))
             match = {"merchant_reference": payment["merchant_reference"]}

@@ -57,7 +57,7 @@ def test_a_stream_tells_the_same_as_a_socket(live: LiveClients, feed: Notificati
 
 
 def test_an_event_is_a_chunk_of_its_own_and_the_end_is_told(live: LiveClients, feed: NotificationFeed) -> None:
-    """Clients that read a body in blocks, as requests does by itself, get each event as it comes."""
+    """Clients that read a body in blocks, as requests does by default, get each event as it comes."""
     stream = live.stream(feed.token(seconds=2.5), "?after=0")
     assert stream.answer.headers["Transfer-Encoding"] == "chunked"
     blocks = stream.answer.iter_content(chunk_size=10_000)

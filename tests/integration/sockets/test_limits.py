@@ -32,7 +32,7 @@ def test_a_revoked_key_ends_its_connections_within_about_a_second(
     started = time.monotonic()
     assert [client.close_code() for client in clients] == [4401, 4401]
     assert stream.read() == {"event": "close", "data": '{"code": 4401}'}
-    # One second between looks, and some for a busy machine.
+    # One second between polls, and another for a busy machine.
     assert time.monotonic() - started < 2.0
     assert stream.read() == {}
     other.sock.ping()

@@ -172,7 +172,7 @@ def test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name(
 ) -> None:
     """The worker's role sees all tenants: here the comparison in settlement is the only wall.
 
-    With the right provider's id beside the wrong tenant's: no other comparison may stand in for the tenant's.
+    The item has the right provider's id and the wrong tenant's: no other comparison may replace the tenant's.
     """
     mine, theirs = make_shop(runtime), make_shop(runtime)
     payment = theirs.deposit()

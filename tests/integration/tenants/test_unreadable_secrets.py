@@ -53,7 +53,7 @@ def mend(front: Stack, rows: list[dict[str, object]]) -> None:
 
 
 def forget(front: Stack, shop: Shop) -> None:
-    """Wait until web has forgotten the provider, as it does within a second, and no trouble is told of it."""
+    """Delete the troubles that were recorded for the provider."""
     front.databases.rows("delete from provider_troubles where provider_id = :id", id=shop.provider_id)
 
 

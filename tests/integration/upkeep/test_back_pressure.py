@@ -1,4 +1,4 @@
-"""When workers are behind: intake costs what it did before, doorbells stay few, and the backlog is told."""
+"""When workers are behind: intake costs what it did before, doorbells stay few, and the backlog is reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEW, MANY = 1_000, 100_000
 # What watch_work counts at most; beyond it the number says "this many or more".
 COUNTED_MAX = 100_000
 
-# Rows of work alone, in the way of whoever adds one more; nobody settles them.
+# Rows of work without webhooks: they slow down inserts and are never settled.
 BACKLOG = """
 set local session_replication_role = replica;
 insert into webhook_work (webhook_id, tenant_id, payment_id, due_at)
@@ -64,7 +64,7 @@ def test_webhooks_without_a_worker_are_taken_and_leave_a_handful_of_doorbells(fr
             url = f"{front.web}/webhooks/payment-callback"
             answer = provider.post(url, data=body, headers=shop.sign(body), timeout=10)
             assert answer.status_code == 200
-        # One when the first came, and one each time that its bell had gone off by itself.
+        # One when the first came, and one each time that the bell had expired.
         bells = 1 + (time.monotonic() - began) * 1000 / BELL_MS
         assert redis.llen("ring.settle") - before <= bells + 1
     stored = "select count(*) from webhook_work where tenant_id = :tenant"
@@ -105,7 +105,7 @@ def test_the_backlog_and_its_age_are_told(front: Stack, shop: Shop) -> None:
 
 def count_blocks(databases: Databases) -> int:
     """Return how many pages of the inbox's tables and indexes were read or written so far."""
-    # A session tells what it touched when it ends, and not before a second has passed.
+    # A session reports its statistics when it ends, and not before a second has passed.
     open_sessions = "select count(*) from pg_stat_activity where usename = :login and datname = current_database()"
     wait_until(lambda: databases.value(open_sessions, login=APP_ROLE) == 0, "the sessions have ended")
     return int(
@@ -139,7 +139,7 @@ def test_taking_a_webhook_touches_as_few_pages_with_a_long_backlog_as_with_a_sho
     pile_up(databases, shop, MANY)
     with_many = count_blocks_each(databases, shop)
     assert with_few > 0
-    # A tree a hundred times as large is a level or two higher; a look over the queue would read a thousand pages.
+    # A tree a hundred times as large is a level or two higher; a scan of the queue would read a thousand pages.
     assert with_many < with_few + 12, (with_few, with_many)
 
 

@@ -59,7 +59,7 @@ def test_a_tenant_whose_counter_is_locked_keeps_no_other_from_its_numbers(front:
     waiting = "select count(*) from notification_work where tenant_id = :id"
     for shop in (held, other):
         engine.start(shop)
-        # Whoever cancels gives no number: the notification waits for a worker.
+        # A cancel does not number its notification: that waits for a worker.
         payments.cancel_payment(front.runtime, shop.caller, engine.start(shop).id)
         assert engine.databases.value(waiting, id=shop.tenant_id) == 1
     lock = "select from notification_counters where tenant_id = %s for update"

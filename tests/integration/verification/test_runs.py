@@ -1,4 +1,4 @@
-"""Proofs of the books: of what is new, beside writers, kept with their result, and from the command line."""
+"""Proofs of the books: incremental, concurrent with writers, kept with their result, and from the command line."""
 
 from __future__ import annotations
 

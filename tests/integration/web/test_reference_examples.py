@@ -64,7 +64,7 @@ def test_every_example_runs_as_it_is_pasted(front: Stack, shop: Shop, engine: En
 
 
 def test_the_examples_decide_nothing(front: Stack, shop: Shop) -> None:
-    """Whoever pastes what accepts a dead letter only sees what it would do."""
+    """The examples that act on a dead letter only show what they would do."""
     examples = list_examples(Api(front.web, None).get("/docs").text)
     acting = [text for name, text in examples.items() if re.search("accept|reject|redrive", name)]
     assert len(acting) == 4

@@ -115,7 +115,7 @@ def test_a_worker_that_stood_still_too_long_writes_nothing(
     assert databases.value(ENTRIES) == 10
     before = databases.rows("select id, version, updated_at from payment_transactions order by id")
     ids = [row["id"] for row in databases.rows("select id from payment_webhooks")]
-    # The stopped worker goes on where it stood: with a claim that is not its own any more.
+    # The stopped worker continues, with a claim that it has lost.
     settle._settle_retrying(runtime, ids, stale)
     assert databases.value(ENTRIES) == 10
     assert databases.rows("select id, version, updated_at from payment_transactions order by id") == before

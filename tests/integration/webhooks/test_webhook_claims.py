@@ -57,7 +57,7 @@ def test_rows_that_are_kept_for_a_reader_are_passed_once_not_by_every_claim(
     first, second, third = (after - before for before, after in itertools.pairwise(read))
     assert first > DONE
     assert max(second, third) < first / 4, (first, second, third)
-    # The next one ends where nothing is left; then the whole queue is looked at.
+    # The next claim reaches the end of the queue; the one after it reads from the beginning.
     while claim := queue.claim(runtime).together:
         claimed += claim
     assert len(claimed) == len(set(claimed)) == WAITING

@@ -187,7 +187,7 @@ def test_what_is_no_text_is_left_out_before_it_meets_the_others(
 def test_a_lost_connection_is_told_to_everyone_and_nothing_is_stored(
     runtime: Runtime, databases: Databases, tenant: Shop
 ) -> None:
-    """The database's process behind a group dies before the commit: nobody is told that the row is there."""
+    """The backend of a group's connection dies before the commit: no caller gets the answer that its row is stored."""
     rows = [row(tenant, f"msg_{number}") for number in range(5)]
     rows[2] = rows[2]._replace(external_id="held")
     with ThreadPoolExecutor(1) as pool, held(databases, tenant, ["held"]):

@@ -1,4 +1,4 @@
-"""Many webhooks at once while something dies: who was answered 200 has a row, and nobody waits for ever."""
+"""Many webhooks at once while a process dies: each sender that got 200 has a row, and no request hangs."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_connections_that_die_cost_a_new_try_and_nothing_else(house: Stack, stor
 
 
 def test_a_database_that_only_reads_is_no_error_of_ours(house: Stack) -> None:
-    """As after a fail-over to a standby: the sender has to come again, and is told so."""
+    """As after a fail-over to a standby: the answer makes the sender retry."""
     shop = house.make_shop()
     storm = Storm(f"{house.web}/webhooks/payment-callback", shop)
     login = f"alter role sluice_login_web in database {house.databases.name}"

@@ -55,7 +55,7 @@ def test_the_same_delivery_again_is_a_duplicate(front: Stack, engine: Engine, sh
     headers = shop.sign(body, "msg_same")
     first = post(front, "payment-success", body, headers)
     engine.settle()
-    # A retry is signed anew; the id and the bytes are what counts, on whichever path.
+    # A retry has a new signature; its id and bytes make it a repeat, on whichever path.
     for path, again in (("payment-success", headers), ("payment-callback", shop.sign(body, "msg_same"))):
         assert post(front, path, body, again) == first | {"duplicate": True}
     engine.settle()

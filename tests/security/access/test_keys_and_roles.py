@@ -107,7 +107,7 @@ def test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it(house: Sta
     assert tenants.revoke_key(house.runtime, shop.key_id, ACTOR)
     revoked = time.monotonic()
     wait_until(lambda: not is_good(house, shop.secret_key) and not is_good(house, token), "both are dead")
-    # The last look itself is slowed down, by a second at most for each of the two.
+    # The last request itself is delayed, by a second at most for each of the two.
     assert time.monotonic() - revoked < 3.0
     assert is_good(house, other)
 
@@ -118,7 +118,7 @@ def test_an_expired_token_is_dead(house: Stack, shop: Shop) -> None:
     house.databases.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
     ended = time.monotonic()
     wait_until(lambda: not is_good(house, token), "it is dead")
-    # The last look itself is slowed down, by a second at most.
+    # The last request itself is delayed, by a second at most.
     assert time.monotonic() - ended < 2.5
 
 
@@ -222,7 +222,7 @@ def test_a_network_of_v6_addresses_is_one_guesser(behind_proxy: Stack) -> None:
     prefix = f"2001:db8:{secrets.token_hex(2)}"
     times = [guess_from(behind_proxy, f"{prefix}:1:{secrets.token_hex(2)}::{number}") for number in range(1, 6)]
     assert times[-1] >= SLOW_SECONDS_STEP * len(times)
-    # The network beside it has not guessed yet; of three such, one is surely not held up by anything else.
+    # Neighbouring networks have not guessed yet; of three, at least one is not delayed by anything else.
     assert min(guess_from(behind_proxy, f"{prefix}:{number}::1") for number in (2, 3, 4)) < times[-1]
 
 

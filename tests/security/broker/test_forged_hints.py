@@ -1,4 +1,4 @@
-"""Whoever can publish to Redis can delay what browsers see, and nothing else: no frame is forged, none is lost."""
+"""A client that can publish to Redis can delay what browsers see, but can neither forge nor suppress a frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever can write to Redis cannot make a tenant's rate limit an error or a refusal that lasts."""
+"""A client that can write to Redis cannot make a tenant's rate limit an error or a refusal that lasts."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ LIMIT_SECONDS = float(os.environ.get("FUZZ_LIMIT_SECONDS", "110"))
 # Schemathesis parses sources while it describes what it found, and Python 3.11 counts the depth of its parser in a
 # place that all threads share: with a second worker it ends in "AST constructor recursion depth mismatch".
 WORKERS = 1
-# JSON Schema describes each value by itself. What follows hangs on more than one value or on what we know, so that a
-# request may fit the document and still be refused with the status that is named; no other refusal passes.
+# JSON Schema describes each value separately. The rules below depend on several values or on stored state, so that a
+# request may match the document and still be refused with the status that is named; no other refusal passes.
 REFUSED_THOUGH_VALID = {
     # A cursor is one that this list gave out.
     "GET /api/payments": "422",
@@ -44,7 +44,7 @@ REFUSED_THOUGH_VALID = {
 
 
 def write_settings(path: Path, client_token: str) -> None:
-    """Write what Schemathesis cannot find out by itself."""
+    """Write the parameters that Schemathesis cannot generate."""
     # Nobody works on these payments: a request that waits for a change would wait for its whole time.
     text = '[parameters]\n"query.wait" = 0\n"header.Prefer" = "wait=0"\n'
     for name, status in REFUSED_THOUGH_VALID.items():

@@ -157,7 +157,7 @@ def test_the_name_is_looked_up_once_and_what_was_checked_is_called(monkeypatch: 
         if host != NAME:
             return real(host, port, *args, **kwargs)
         asked.append(host)
-        # Public at the first look, the metadata service at the second.
+        # The first answer is a public address, the second that of the metadata service (DNS rebinding).
         address = "192.0.2.1" if len(asked) > 1 else "93.184.216.34"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 

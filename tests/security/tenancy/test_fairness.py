@@ -100,7 +100,7 @@ def test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others(house:
     with ThreadPoolExecutor(WAITING_PER_TENANT_MAX + 2 * beyond + 1) as pool:
         for backend, places in zip(backends, held, strict=True):
             greedy = [pool.submit(timed_wait, backend, path) for _ in range(places + beyond)]
-            # Whoever is answered first was not let wait; the busier the machine, the later it is asked.
+            # The first request to be answered was not allowed to wait. On a busy machine it is sent later.
             status, seconds = next(as_completed(greedy)).result()
             assert (status, seconds < WAIT_SECONDS - 2) == ("pending", True)
         patient = pool.submit(wait_for, others, other_path)

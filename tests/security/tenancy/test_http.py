@@ -42,7 +42,7 @@ def victim(house: Stack) -> Victim:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request that a stranger makes, and what one about something that does not exist would look like."""
+    """A request of a stranger, and the same request for something that does not exist (its twin)."""
 
     path: str
     twin: str
@@ -98,7 +98,7 @@ def read_events(victim: Victim) -> Iterator[Attempt]:
 
 def make_deposit(victim: Victim) -> Iterator[Attempt]:
     path, nowhere = "/api/payments/deposit", str(uuid.uuid4())
-    # A key must name a user; a client token has its own, and refuses any other before it looks at the provider.
+    # A key must name a user; a client token has its own, and refuses any other before the provider is read.
     for user in ({"user_id": "mallory"}, {}):
         body = {**user, "amount": "1.00", "currency": "USD"}
         yield Attempt(

@@ -151,7 +151,7 @@ def test_a_strangers_token_is_not_helped_by_the_victims_ticket(
         while str(marker) not in frame["data"]:
             assert json.loads(frame["data"])["payment"]["user_id"] == "mallory"
             frame = stream.read()
-    # It was not even looked at: the victim can still use it, once.
+    # The ticket was not redeemed: the victim can still use it, once.
     with contextlib.closing(ask_stream(streaming, f"?ticket={ticket}")) as good:
         assert good.status_code == 200
     assert ask_stream(streaming, f"?ticket={ticket}").status_code == 401

@@ -1,4 +1,4 @@
-"""A tenant whose every text carries a canary, for tests in which strangers look for it."""
+"""A tenant whose every text carries a canary, for tests that search what strangers receive for it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ class Victim:
 
     @property
     def private(self) -> tuple[str, ...]:
-        """Texts that nobody else may be told, not even another user of the tenant."""
+        """Return the texts that nobody else may read, not even another user of the tenant."""
         return (self.canary, *(str(payment.id) for payment in (self.paid, self.failed, self.open)))
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that no other tenant may be told."""
+        """Return the texts that no other tenant may read."""
         names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id, self.letter_id)
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
-        """Make a deposit with the canary in its metadata and reference, and pay it; settled and told of."""
+        """Make a deposit with the canary in its metadata and reference, pay it, settle it and
+        publish its notifications."""
         payment = self.shop.deposit(user_id=self.user_id, metadata={self.canary: self.canary})
         self.shop.deliver(self.shop.body(payment, provider_reference=f"{self.canary}-{payment.id}"))
         tell(self.shop)

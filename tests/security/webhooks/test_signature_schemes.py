@@ -199,7 +199,7 @@ def test_a_key_pairs_signature_is_taken_and_only_its_own() -> None:
 def test_the_configured_key_says_the_algorithm_not_the_message() -> None:
     pair, secret = KeyPair(), bytes(range(32))
     public = base64.b64decode(pair.public.removeprefix(PUBLIC_KEY_PREFIX))
-    # Whoever knows the public key must not be able to use it as an HMAC secret.
+    # The public key must not be usable as an HMAC secret.
     forged = sign_standard(public, "msg_1", str(NOW), BODY)
     assert standard_reason((read_key(STANDARD, pair.public),), forged) == "signature"
     good = sign_standard(secret, "msg_1", str(NOW), BODY)

@@ -224,8 +224,8 @@ def test_the_time_taken_does_not_tell_why(house: Stack, shop: Shop) -> None:
                 assert session.post(url, data=body, headers=headers, timeout=20).status_code == 400
                 times[kind].append(time.perf_counter() - started)
     medians = [statistics.median(values) for values in times.values()]
-    # Two machine-noise factors wide; a comparison that stops early would not show through a network at all, and a look
-    # that only some refusals cost would.
+    # Wide because of noise. A comparison that stops early is not measurable over a network; a query that only some
+    # refusals cost is.
     assert max(medians) < 2 * min(medians), times
 
 

@@ -1,4 +1,4 @@
-"""Callers that come together share a commit; each gets its own receipt or its own error, and nobody waits for ever."""
+"""Callers that come together share a commit; each gets its own receipt or its own error, and none hangs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from app.sockets.application import add_errors
 from app.web.errors import register_errors
 
 CANARY = "canary-7f3a postgresql://sluice:secret@db/sluice"
-# What an exception carries beside its message must not come out either.
+# The message, statement, parameters and cause of an exception must not leak.
 ERRORS: dict[str, Exception] = {
     "plain": RuntimeError(CANARY),
     "key": KeyError(CANARY),
