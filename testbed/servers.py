@@ -70,7 +70,7 @@ class Databases:
 
     @contextlib.contextmanager
     def open_runtime(self, **environment: str) -> Iterator[Runtime]:
-        """A runtime of this process; `environment` goes over the databases' own variables."""
+        """Open a runtime in this process; `environment` overrides the databases' own variables."""
         settings = Settings.from_environment(self.environment | environment)
         redis, celery = connect_redis(self.redis_url), new_celery(self.redis_url)
         runtime = Runtime(settings, Database(self.database_url, 20), redis, Doorbells(redis, celery))

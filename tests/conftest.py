@@ -50,34 +50,34 @@ def servers(postgres: PostgresServer, valkey: ValkeyServer, tmp_path_factory: py
 
 @pytest.fixture
 def databases(servers: Servers) -> Iterator[Databases]:
-    """An empty, migrated database and an empty Redis for one test."""
+    """Provide an empty, migrated database and an empty Redis for one test."""
     with servers.open_databases() as opened:
         yield opened
 
 
 @pytest.fixture
 def runtime(databases: Databases) -> Iterator[Runtime]:
-    """A runtime on `databases`, in this process."""
+    """Provide a runtime on `databases`, in this process."""
     with databases.open_runtime() as opened:
         yield opened
 
 
 @pytest.fixture
 def tenant(runtime: Runtime) -> Shop:
-    """A tenant on `runtime` whose provider is never there."""
+    """Provide a tenant on `runtime` whose provider cannot be reached."""
     return make_shop(runtime)
 
 
 @pytest.fixture(scope="module")
 def stack(servers: Servers) -> Iterator[Stack]:
-    """A stack for one module, on databases of its own; `stack.start("web", "sandbox")` starts processes."""
+    """Provide a stack for one module, on databases of its own; `stack.start("web", "sandbox")` starts processes."""
     with servers.open_databases() as opened, Stack.open(opened) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def front(servers: Servers) -> Iterator[Stack]:
-    """A web process and a sandbox for the session, without workers: a test does their work through `engine`."""
+    """Provide a web process and a sandbox for the session, without workers: `engine` does their work."""
     with servers.open_databases() as opened, Stack.open(opened) as started:
         started.start("web", "sandbox")
         yield started
@@ -92,7 +92,7 @@ def live_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="module")
 def live_stack(live_servers: Servers) -> Iterator[Stack]:
-    """A sockets process on `live_servers`, which tests may stop and start too; it hears hints."""
+    """Provide a sockets process on `live_servers`, which tests may stop and start; it is subscribed to hints."""
     environment = {"SLUICE_METRICS_PORT": str(find_free_ports(1)[0])}
     with live_servers.open_databases() as opened, Stack.open(opened, **environment) as started:
         started.start("sockets")
@@ -116,17 +116,17 @@ def feed(live_stack: Stack) -> NotificationFeed:
 
 @pytest.fixture
 def shop(front: Stack) -> Shop:
-    """A tenant of the test's own on `front`, with an account at the sandbox."""
+    """Provide a tenant of the test's own on `front`, with an account at the sandbox."""
     return front.make_shop()
 
 
 @pytest.fixture
 def api(front: Stack, shop: Shop) -> Api:
-    """The shop's backend, calling `front` over HTTP."""
+    """Provide the shop's backend, calling `front` over HTTP."""
     return Api(front.web, shop.secret_key)
 
 
 @pytest.fixture
 def engine(front: Stack) -> Engine:
-    """The work of the workers on `front`, done in this process when the test says so."""
+    """Provide the work of the workers on `front`, done in this process on request of the test."""
     return Engine(front.runtime, front.databases)

@@ -12,7 +12,7 @@ from tests.support.supervised_stack import STOP_SECONDS, SupervisedStack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
-    """A whole stack, started once; at the end nothing of it may be left."""
+    """Provide a whole stack, started once; no process or file of it may be left at the end."""
     running = SupervisedStack(tmp_path_factory.mktemp("stack") / "home")
     try:
         running.start()
@@ -24,5 +24,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]
 
 @pytest.fixture
 def frontend(stack: SupervisedStack) -> Frontend:
-    """A user nobody has seen before."""
+    """Provide a user without a history."""
     return Frontend(stack)

@@ -23,7 +23,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[WatchedPage]:
-    """A page of a visitor who was never here, on both sizes; it must not have complained at the end."""
+    """Provide a page of a new visitor, in both sizes; it must not have logged an error at the end."""
     with browser.new_context(viewport=request.param, locale="en-GB") as context:
         opened = WatchedPage(context.new_page())
         yield opened
@@ -32,7 +32,7 @@ def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watche
 
 @pytest.fixture
 def demo(watched: WatchedPage, stack: SupervisedStack) -> Demo:
-    """The demo page, open and live."""
+    """Provide the demo page, open and live."""
     page = Demo(watched, stack)
     page.open()
     return page

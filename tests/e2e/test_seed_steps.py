@@ -28,7 +28,7 @@ AUDIT = "select kind, actor, payment_version, detail from audit_logs where payme
 
 @pytest.fixture
 def listener(frontend: Frontend) -> Iterator[Listener]:
-    """The frontend's live connection, open before anything happens."""
+    """Provide the frontend's live connection, open before anything happens."""
     opened = frontend.listen()
     yield opened
     opened.close()

@@ -25,7 +25,7 @@ from tests.support.supervised_stack import SECOND_START_SECONDS, STOP_SECONDS, S
 
 @pytest.fixture(scope="module")
 def home_of_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
-    """A home that is started and stopped again and again."""
+    """Provide a home that is started and stopped again and again."""
     running = SupervisedStack(tmp_path_factory.mktemp("own") / "home")
     yield running
     running.end()
@@ -33,7 +33,7 @@ def home_of_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised
 
 @pytest.fixture
 def own_stack(home_of_one: SupervisedStack) -> SupervisedStack:
-    """A stack that the test may stop, running."""
+    """Provide a stack that the test may stop, running."""
     if not home_of_one.running:
         home_of_one.start()
     return home_of_one
@@ -157,7 +157,7 @@ def test_nothing_outlives_a_killed_supervisor(own_stack: SupervisedStack) -> Non
 
 
 def read_environment(pid: int) -> dict[str, str]:
-    """The environment that a process was started with."""
+    """Return the environment that a process was started with."""
     entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
 
@@ -183,7 +183,7 @@ def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_
 
 
 def list_roles(url: str) -> set[str]:
-    """The roles that a login may act as, found by trying all there are."""
+    """Return the roles that a login may act as, found by trying all there are."""
     allowed = set()
     connection = psycopg2.connect(url)
     connection.autocommit = True

@@ -33,7 +33,7 @@ def fuzz_signature(data: bytes) -> None:
 
 
 def fuzz_amount(data: bytes) -> None:
-    """An amount is refused, or written back it is the same number."""
+    """Check that an amount is refused, or written back it is the same number."""
     provider = atheris.FuzzedDataProvider(data)
     currency = ("USD", "JPY", "KWD")[provider.ConsumeIntInRange(0, 2)]
     text = provider.ConsumeUnicode(40)
@@ -45,7 +45,7 @@ def fuzz_amount(data: bytes) -> None:
 
 
 def fuzz_body(data: bytes) -> None:
-    """A body is refused, or is a value that can be stored."""
+    """Check that a body is refused, or is a value that can be stored."""
     try:
         value = strict_json.loads(data)
     except strict_json.JsonError:

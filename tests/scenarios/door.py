@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def open_door(port: int) -> Iterator[Door]:
-    """A door at the port; its `runtime` is still to be given."""
+    """Open a door at the port; its `runtime` is assigned later."""
     with Door(port) as door:
         thread = threading.Thread(target=door.serve_forever, args=(0.02,))
         thread.start()

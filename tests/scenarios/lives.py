@@ -59,7 +59,7 @@ class Lives(RuleBasedStateMachine):
         currency=st.sampled_from(sorted(CURRENCIES)),
     )
     def deposit(self, key: str, user: str, amount: str, currency: str) -> None:
-        """A new key makes a payment; the same again finds it; with another body it is refused."""
+        """Make a payment with a new key, or repeat one: the same body finds it, another is refused."""
         wanted = ModelPayment(user, parse_amount(amount, currency), currency)
         number = self.model.keys.get(key)
         sha256 = hashlib.sha256(f"{user} {amount} {currency}".encode()).digest()
@@ -83,7 +83,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(pick=PICKS)
     def cancel(self, pick: int) -> None:
-        """A user cancels."""
+        """Cancel a payment as its user."""
         number = pick % len(self.ids)
         if self.model.cancel(self.model.payments[number]):
             queries.cancel_payment(self.runtime, self.shop.caller, self.ids[number])
@@ -112,7 +112,7 @@ class Lives(RuleBasedStateMachine):
         copies=st.integers(1, 2),
     )
     def deliver(self, pick: int, status: str, factor: float, is_foreign: bool, copies: int) -> None:
-        """A signed webhook comes, or the same one twice; it is settled when the workers get to it."""
+        """Deliver a signed webhook once or twice; `settle` settles it."""
         number = pick % len(self.ids)
         told = self.tell(number, status, factor, is_foreign)
         body, path = self.body(number, *told)
@@ -124,7 +124,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.model.inbox)
     @rule()
     def settle(self) -> None:
-        """The workers settle what is there, in one set."""
+        """Settle all waiting webhooks in one set."""
         settling.settle_due(self.runtime)
         self.model.settle()
 
@@ -136,7 +136,7 @@ class Lives(RuleBasedStateMachine):
         given_back=st.sampled_from((0, 0, 0.4, 1)),
     )
     def poll(self, pick: int, status: str, factor: float, given_back: float) -> None:
-        """The provider is asked, and answers."""
+        """Poll the provider, and settle its answer."""
         number = pick % len(self.ids)
         told = self.tell(number, status, factor, is_foreign=False)
         kind = {
@@ -152,7 +152,7 @@ class Lives(RuleBasedStateMachine):
         self.settle_item(number, fact)
         payment = self.model.payments[number]
         if fact.refunded_minor:
-            # An answer may report money and a refund at once: the money comes first, and a refund beyond the credit waits.
+            # An answer may report money and a refund at once: the money comes first; a refund beyond the credit waits.
             payment.given_back.add((reference, currency, fact.refunded_minor))
         if status == "pending" and payment.status == "pending":
             payment.status = "processing"
@@ -164,7 +164,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: any(payment.waiting for payment in self.model.payments))
     @rule(pick=PICKS, is_accepted=st.booleans())
     def decide(self, pick: int, is_accepted: bool) -> None:
-        """An operator accepts or rejects money that waits; doing it again is refused."""
+        """Accept or reject money that waits, as an operator; a repeat is refused."""
         waiting = [(number, each) for number, payment in enumerate(self.model.payments) for each in payment.waiting]
         number, (reference, currency) = waiting[pick % len(waiting)]
         (case,) = self.rows(
@@ -183,7 +183,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.ids and not self.model.inbox)
     @rule(pick=PICKS)
     def replay(self, pick: int) -> None:
-        """An operator lets a webhook be settled once more: the provider says the same again."""
+        """Settle a webhook once more, as an operator: the provider reports the same again."""
         query = "select id, body from payment_webhooks where tenant_id = :id order by received_at, id"
         webhooks = self.rows(query)
         if not webhooks:
@@ -196,11 +196,11 @@ class Lives(RuleBasedStateMachine):
     # How they say it
 
     def name(self, number: int, reference: str) -> str:
-        """The provider's name for a payment."""
+        """Return the provider's name for a payment."""
         return f"ref_{reference}_{number}"
 
     def tell(self, number: int, status: str, factor: float, is_foreign: bool) -> tuple[str, str, int, str]:
-        """What is said: the fact, the reference, minor units and currency.
+        """Return the report: the fact, the reference, minor units and currency.
 
         Strange money is another currency before the payment is completed, another reference afterwards.
         """
@@ -216,7 +216,7 @@ class Lives(RuleBasedStateMachine):
         return status, OTHER if is_other else OWN, int(payment.asked * factor), currency
 
     def body(self, number: int, status: str, reference: str, amount: int, currency: str) -> tuple[bytes, str]:
-        """The webhook's body and path."""
+        """Return the webhook's body and path."""
         fields: dict[str, Any] = {
             "provider_id": str(self.shop.provider_id),
             "event_type": EVENTS.get(status, "payment.refunded"),
@@ -299,7 +299,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def books_hold(self) -> None:
-        """The invariants of `sluice verify` about payments, their entries and wallets."""
+        """Check the invariants of `sluice verify` about payments, their entries and wallets."""
         if self.ids:
             with self.runtime.database.snapshot("operator") as connection:
                 assert check_payments(connection, self.ids) == []

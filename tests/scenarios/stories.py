@@ -40,7 +40,7 @@ class Story:
 
 
 def begin(world: World) -> None:
-    """A deposit that the provider has."""
+    """Make a deposit that the provider has."""
     world.deposit(metadata=world.marked)
     world.work()
 
@@ -52,28 +52,28 @@ def try_until_known(world: World) -> None:
 
 
 def paid(world: World) -> None:
-    """The ordinary way."""
+    """Pay in the ordinary way."""
     begin(world)
     world.act("pay")
     world.work()
 
 
 def declined(world: World) -> None:
-    """The provider declines."""
+    """Decline at the provider."""
     begin(world)
     world.act("decline", message="No cover.")
     world.work()
 
 
 def cancelled_at_the_provider(world: World) -> None:
-    """The person presses Cancel on the pay page."""
+    """Press Cancel on the pay page."""
     begin(world)
     world.act("cancel")
     world.work()
 
 
 def cancelled_then_paid(world: World) -> None:
-    """The user cancels here, and pays there all the same."""
+    """Cancel here, and pay at the provider all the same."""
     begin(world)
     world.cancel()
     world.work()
@@ -82,7 +82,7 @@ def cancelled_then_paid(world: World) -> None:
 
 
 def cancelled_before_it_was_sent(world: World) -> None:
-    """The user cancels before any provider has heard of it."""
+    """Cancel before any provider knows the payment."""
     world.deposit(metadata=world.marked)
     world.cancel()
     world.work()
@@ -97,7 +97,7 @@ def expired_then_paid(world: World) -> None:
 
 
 def webhook_before_the_answer(world: World) -> None:
-    """The webhook is taken and settled while the provider's answer is still under way."""
+    """Take and settle the webhook while the provider's answer is still under way."""
     world.script(auto={"action": "pay"}, create={"after_webhook": True})
     world.house.door.after_taking = lambda: settle.settle_due(world.shop.runtime)
     begin(world)
@@ -114,7 +114,7 @@ def doubled_webhooks(world: World) -> None:
 
 
 def reordered_webhooks(world: World) -> None:
-    """The refund's webhook overtakes that of the payment."""
+    """Deliver the refund's webhook before that of the payment."""
     world.script(webhook={"reverse": 2})
     begin(world)
     world.act("pay", webhooks=1)
@@ -132,7 +132,7 @@ def webhook_never_sent(world: World) -> None:
 
 
 def unreachable_at_first(world: World) -> None:
-    """The provider answers 503 twice, then works."""
+    """Answer 503 twice at the provider, then work."""
     world.script(create={"status": 503, "times": 2})
     begin(world)
     try_until_known(world)
@@ -141,7 +141,7 @@ def unreachable_at_first(world: World) -> None:
 
 
 def timed_out_but_captured(world: World) -> None:
-    """The provider has the order and the money, but its answer never comes."""
+    """Let the provider have the order and the money, but lose its answer."""
     world.script(auto={"action": "pay"}, create={"answer": "timeout", "hold": 0.1, "times": 1})
     begin(world)
     world.rest(1)
@@ -202,7 +202,7 @@ def contradicted(world: World) -> None:
 
 
 def paid_twice(world: World) -> None:
-    """The money comes a second time under another reference, and a person accepts that."""
+    """Pay a second time under another reference; a person accepts that."""
     world.script(webhook={"send": [{}, {"change": {"provider_reference": "sbx_other"}}]})
     begin(world)
     world.act("pay", webhooks=2)
@@ -212,7 +212,7 @@ def paid_twice(world: World) -> None:
 
 
 def refunded(world: World) -> None:
-    """The provider takes a part back, then all."""
+    """Refund a part, then all."""
     begin(world)
     world.act("pay")
     world.work()
@@ -223,7 +223,7 @@ def refunded(world: World) -> None:
 
 
 def webhook_before_the_payment(world: World) -> None:
-    """A webhook is here before the payment that it is about is committed."""
+    """Take a webhook before its payment is committed."""
 
     def meanwhile(connection: Connection) -> None:
         shop = world.shop
@@ -246,7 +246,7 @@ def webhook_before_the_payment(world: World) -> None:
 
 
 def unknown_payment(world: World) -> None:
-    """A webhook about a payment that does not exist, in addition to the true one."""
+    """Send a webhook about a payment that does not exist, in addition to the true one."""
     nobody = str(uuid.uuid4())
     world.script(webhook={"send": [{"change": {"transaction_id": nobody}}, {}]})
     begin(world)
@@ -257,7 +257,7 @@ def unknown_payment(world: World) -> None:
 
 
 def same_id_other_bytes(world: World) -> None:
-    """The webhook's id comes again with another amount."""
+    """Repeat the webhook's id with another amount."""
     world.script(webhook={"send": [{}, {"same_id": True, "change": {"amount": "9.99"}}]})
     begin(world)
     world.act("pay", webhooks=2)
@@ -265,7 +265,7 @@ def same_id_other_bytes(world: World) -> None:
 
 
 def forged(world: World) -> None:
-    """A forgery comes before the true webhook."""
+    """Send a forgery before the true webhook."""
     world.script(webhook={"send": [{"signature": "forged", "attempts": 1}, {}]})
     begin(world)
     world.act("pay", webhooks=2)

@@ -33,7 +33,7 @@ HEAD_STARTS = 10
 
 @pytest.fixture(scope="module")
 def busy(stack: Stack) -> Stack:
-    """A web process and a sandbox; the workers' work is done by threads of the tests."""
+    """Provide a web process and a sandbox; threads of the tests do the workers' work."""
     stack.start("web", "sandbox")
     return stack
 

@@ -80,7 +80,7 @@ class Buyer:
         self.stack.databases.rows(query, id=self.payment_id)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """The details of the timeline's events of one kind."""
+        """Return the details of the timeline's events of one kind."""
         answer = self.api.get(f"/api/payments/{self.payment_id}/timeline")
         assert answer.status_code == 200, answer.text
         return [event["detail"] for event in answer.json()["data"] if event["kind"] == kind]
@@ -96,7 +96,7 @@ class Buyer:
         )
 
     def wallet(self, currency: str = "USD") -> tuple[str, str]:
-        """The balance, and what is on its way."""
+        """Return the balance, and the pending amount."""
         wallets = self.api.get(f"/api/wallets/{self.case}").json()["data"]
         found = next((each for each in wallets if each["currency"] == currency), None)
         return (found["balance"], found["pending"]) if found else ("0.00", "0.00")
@@ -107,14 +107,14 @@ class Buyer:
         return [(entry["type"], entry["amount"]) for entry in entries]
 
     def open_cases(self) -> list[dict[str, Any]]:
-        """The payment's dead letters that wait for a person."""
+        """Return the payment's dead letters that wait for a person."""
         answer = self.api.get("/api/dead-letters", payment_id=self.payment_id)
         assert answer.status_code == 200, answer.text
         cases: list[dict[str, Any]] = answer.json()["data"]
         return cases
 
     def assert_credited_once(self) -> None:
-        """The money is there, once, and it was taken once."""
+        """Check that the money was credited once and taken once."""
         assert self.entries() == [("deposit", "25.00")]
         assert self.wallet() == ("25.00", "0.00")
         truth = self.stack.sandbox.truth(self.payment_id)

@@ -37,7 +37,7 @@ def live(story: Story, world: World) -> Rows:
 
 
 def assert_ends(story: Story, world: World) -> None:
-    """The ordinary life is right; that the others are equal to it would say little otherwise."""
+    """Check the undisturbed run: the others are compared with it."""
     payment = world.payment
     assert (payment.status, payment.exception) == (story.status, story.exception)
     credited = "select coalesce(sum(balance_minor), 0) from wallets where tenant_id = :id and kind = 'user'"

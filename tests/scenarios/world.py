@@ -74,7 +74,7 @@ class House:
     door: Door
 
     def open_world(self, bells: Bells = "normal", crash: tuple[int, When] | None = None, **tenant: Any) -> World:
-        """A new tenant with an account at the sandbox; its process dies at the chosen commit from then on."""
+        """Make a tenant with an account at the sandbox; from then on its process dies at the chosen commit."""
         self.database.disarm()
         self.door.after_taking = lambda: None
         self.redis.flushdb()

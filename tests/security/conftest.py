@@ -13,7 +13,7 @@ from testbed.stack import Stack
 
 @pytest.fixture(scope="session")
 def house(servers: Servers) -> Iterator[Stack]:
-    """A stack of the web process alone, for the session: what is tested here needs nobody to do the work."""
+    """Provide a stack of only the web process, for the session; these tests need no workers."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("web")
         yield stack
@@ -21,7 +21,7 @@ def house(servers: Servers) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def behind_proxy(servers: Servers) -> Iterator[Stack]:
-    """A web process behind exactly one proxy, for the session: the test is the proxy."""
+    """Provide a web process behind exactly one proxy, for the session: the test is the proxy."""
     with servers.open_databases() as opened, Stack.open(opened, TRUSTED_PROXIES="1") as stack:
         stack.start("web")
         yield stack
@@ -29,5 +29,5 @@ def behind_proxy(servers: Servers) -> Iterator[Stack]:
 
 @pytest.fixture
 def shop(house: Stack) -> Shop:
-    """A tenant of its own for each test."""
+    """Provide a tenant of its own for each test."""
     return house.make_shop()

@@ -16,7 +16,7 @@ from testbed.shop import Shop
 
 
 def ask(key: str | None = None, **changes: Any) -> Deposit:
-    """A request for 25.00 USD for ann with a key of its own, changed as given."""
+    """Return a request for 25.00 USD for ann with a key of its own, changed as given."""
     fields: dict[str, Any] = {
         "user_id": "ann",
         "amount_minor": 2500,
@@ -37,7 +37,7 @@ def create(shop: Shop, key: str | None = None, caller: Caller | None = None, **c
 
 
 def refused_fields(outcome: Callable[[], object]) -> set[str]:
-    """The fields that a refusal finds fault with."""
+    """Return the names of the fields that a refusal reports."""
     with pytest.raises(RequestRejected) as caught:
         outcome()
     assert caught.value.status == 422

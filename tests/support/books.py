@@ -48,7 +48,7 @@ class Spoiled(Database):
 
 @contextlib.contextmanager
 def spoil(database: Database, statements: list[str]) -> Iterator[Spoiled]:
-    """What a superuser's `database` would be after `statements`, which neither triggers nor foreign keys stop."""
+    """Provide a superuser's `database` after `statements`, which neither triggers nor foreign keys stop."""
     with database.engine.connect() as connection:
         for statement in ["set local session_replication_role = replica", *statements]:
             connection.exec_driver_sql(statement)

@@ -33,7 +33,7 @@ class Engine:
         provider_calls.call_due(self.runtime)
 
     def number(self) -> None:
-        """Number notifications that wait."""
+        """Assign numbers to notifications that wait."""
         notifications.number_due(self.runtime)
 
     def sweep(self) -> None:

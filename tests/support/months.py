@@ -15,7 +15,7 @@ ACTOR = "operator:test"
 
 
 def month_name(table: str, ago: int) -> str:
-    """The partition of the month so many before this one."""
+    """Return the partition of the month so many before this one."""
     return f"{table}_{month_ago(ago):%Y_%m}"
 
 

@@ -75,7 +75,7 @@ class NotificationFeed:
             )
 
     def number(self, *, published: bool = True) -> None:
-        """Number what was written, as the worker does; without `published` the hint is lost."""
+        """Assign numbers to new notifications, as the worker does; without `published` the hint is lost."""
         number_tenants(self.shop.runtime if published else self._silent_runtime, [self.tenant_id])
 
     @cached_property

@@ -148,7 +148,7 @@ def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] |
 
 
 def take_decision(world: World, payment: Payment, name: str, given: Input) -> tuple[World, Decision]:
-    """What one decision makes of the world."""
+    """Return the world after one decision, and the decision."""
     decision = decide(payment, given, NOW)
     cases = list(world.cases)
     if decision.supersedes and isinstance(given, Fact):
@@ -178,7 +178,7 @@ def take_decision(world: World, payment: Payment, name: str, given: Input) -> tu
 
 
 def money_beside(world: World) -> tuple[OtherReference, ...]:
-    """What `app.services.payments.settlement` reads of the dead letters for a payment with the mark `conflict`."""
+    """Return what `app.services.payments.settlement` reads of the dead letters for a payment in `conflict`."""
     found: dict[tuple[str | None, str], OtherReference] = {}
     for row in world.cases if "conflict" in world.payment.exceptions else ():
         if row.reason in SECOND_MONEY and row.amount_minor is not None and row.currency:

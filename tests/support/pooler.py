@@ -17,7 +17,7 @@ SESSIONS = 2  # Two that take turns show all that many would.
 
 @contextlib.contextmanager
 def open_pooler(folder: Path, server_socket: Path) -> Iterator[str]:
-    """A pooler in front of a server's unix socket; gives the query by which a URL names it."""
+    """Open a pooler in front of a server's unix socket; yield the query by which a URL names it."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

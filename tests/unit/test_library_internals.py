@@ -89,7 +89,7 @@ def check_celery_control() -> None:
 
 
 def check_websocket_server() -> None:
-    """A handshake through our stand-ins starts no thread and leaves the socket and the framing to us."""
+    """Check that a handshake through our classes starts no thread and leaves socket and framing to us."""
     import flask_sock
     from simple_websocket import ConnectionClosed, Server
 

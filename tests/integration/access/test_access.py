@@ -71,7 +71,7 @@ def test_a_revoked_key_ends_and_its_tokens_with_it(front: Stack, shop: Shop) -> 
 
 
 def wait_for_refusal(caller: Api) -> requests.Response:
-    """The first answer that is not good: a caller who was let in is remembered for a second at the most."""
+    """Return the first answer that is not good: an authenticated caller is cached for a second at most."""
     answers: list[requests.Response] = []
 
     def is_refused() -> bool:

@@ -104,7 +104,7 @@ def test_a_tenants_administrators_see_its_keys_without_their_secrets(front: Stac
 
 @pytest.fixture
 def commands(databases: Databases) -> Commands:
-    """The command line on databases of the test's own."""
+    """Provide the command line on databases of the test's own."""
     return Commands(databases)
 
 

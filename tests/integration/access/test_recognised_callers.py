@@ -46,7 +46,7 @@ def with_other_secret(plain: str) -> str:
 
 @pytest.fixture
 def long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A memory that does not end while a slow machine runs a test."""
+    """Keep cached callers longer than a slow machine needs for a test."""
     monkeypatch.setattr(callers, "CACHE_SECONDS", 600.0)
     monkeypatch.setattr(callers, "RENEW_SECONDS", 600.0)
 

@@ -33,7 +33,7 @@ def note(runtime: Runtime, tenant_id: uuid.UUID, rows: int = 1) -> None:
 
 
 def sealed_ids(databases: Databases, tenant_id: uuid.UUID) -> list[int]:
-    """The ids of a tenant's sealed rows, in the order of their positions."""
+    """Return the ids of a tenant's sealed rows, in the order of their positions."""
     rows = databases.rows("select audit_ids from audit_seals where tenant_id = :id order by number", id=tenant_id)
     return [audit_id for row in rows for audit_id in row["audit_ids"]]
 

@@ -20,13 +20,13 @@ SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 
 @pytest.fixture
 def commands(databases: Databases) -> Commands:
-    """The command line on databases of the test's own."""
+    """Provide the command line on databases of the test's own."""
     return Commands(databases)
 
 
 @pytest.fixture
 def provider(commands: Commands) -> str:
-    """A provider of the tenant acme."""
+    """Provide a provider of the tenant acme."""
     commands.text("tenants", "create", "acme")
     return make_provider(commands, "main")
 

@@ -19,7 +19,7 @@ SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 
 @pytest.fixture
 def commands(databases: Databases) -> Commands:
-    """The command line on databases of the test's own."""
+    """Provide the command line on databases of the test's own."""
     return Commands(databases)
 
 

@@ -60,7 +60,7 @@ def test_it_starts_a_stack_of_its_own_and_leaves_nothing_behind(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def running(stack: Stack) -> Stack:
-    """A stack that runs, found through its run.json as `sluice up` writes it."""
+    """Provide a stack that runs, found through its run.json as `sluice up` writes it."""
     stack.start("web", "sandbox", "worker-settle", "worker-provider", "beat")
     shop = stack.make_shop()
     run = {"web": stack.web, "sandbox": stack.sandbox.url, "secret_key": shop.secret_key}

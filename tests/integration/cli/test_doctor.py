@@ -29,7 +29,7 @@ def worst(findings: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, str]
 
 
 def _alone(environment: dict[str, str]) -> dict[str, str]:
-    """A DATABASE_URL of the test's own is the only one."""
+    """Return settings in which a DATABASE_URL of the test's own is the only one."""
     others = dict.fromkeys(LOGIN_VARIABLES.values(), "") if "DATABASE_URL" in environment else {}
     return {"SLUICE_PROCESS": "operator"} | others | environment
 
@@ -116,7 +116,7 @@ def test_logins_that_may_too_much_warn(databases: Databases) -> None:
 
 @pytest.fixture
 def login(servers: Servers, databases: Databases) -> Iterator[tuple[str, str]]:
-    """A login of the test's own without any rights: its name, and its URL."""
+    """Provide a login of the test's own without any rights: its name, and its URL."""
     name = f"login_{uuid.uuid4().hex[:8]}"
     servers.administer(f"create role {name} login inherit")
     try:

@@ -14,18 +14,18 @@ from tests.support.months import month_name, names, pay_for_months
 
 @pytest.fixture
 def commands(databases: Databases) -> Commands:
-    """The command line on databases of the test's own."""
+    """Provide the command line on databases of the test's own."""
     return Commands(databases)
 
 
 @pytest.fixture
 def old(databases: Databases, tenant: Shop) -> Shop:
-    """A tenant with payments of three months."""
+    """Provide a tenant with payments of three months."""
     return pay_for_months(databases, tenant)
 
 
 def first_of(months: int) -> str:
-    """The first day of the month so many before this one."""
+    """Return the first day of the month so many before this one."""
     return f"{month_ago(months):%Y-%m}-01"
 
 

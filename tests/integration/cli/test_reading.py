@@ -20,7 +20,7 @@ from tests.support.commands import Commands
 
 @pytest.fixture
 def commands(databases: Databases) -> Commands:
-    """The command line on databases of the test's own."""
+    """Provide the command line on databases of the test's own."""
     return Commands(databases)
 
 

@@ -55,7 +55,7 @@ def promtool() -> str:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """The settings that new_env.sh makes."""
+    """Provide the settings that new_env.sh makes."""
     made = subprocess.run(["sh", str(DOCKER / "new_env.sh")], capture_output=True, text=True, check=True).stdout
     lines = [line for line in made.splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)

@@ -34,7 +34,7 @@ def run(program: str, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server that has never heard of Sluice but for its owner."""
+    """Provide a server on which only the owner of Sluice's database exists."""
     with embedded_postgres(tmp_path_factory.mktemp("fresh"), {"fsync": "off"}) as server:
         databases = Databases("", "", "", server.superuser_url, "", "", Path())
         for role in ALL_ROLES:
@@ -44,7 +44,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
 
 @contextlib.contextmanager
 def bypassing(servers: Servers, may_bypass: bool) -> Iterator[None]:
-    """The owner with or without the right that its superuser may have given it."""
+    """Run a block with or without the owner's right to bypass row-level security."""
     servers.administer(f"alter role {OWNER_ROLE} {'bypassrls' if may_bypass else 'nobypassrls'}")
     try:
         yield

@@ -30,7 +30,7 @@ from tests.support.pooler import open_pooler
 
 
 def through(url: str, query: str) -> str:
-    """The URL with the pooler's socket in the place of the server's."""
+    """Return the URL with the pooler's socket instead of the server's."""
     return url.partition("?")[0] + "?" + query
 
 

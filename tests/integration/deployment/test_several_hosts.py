@@ -17,7 +17,7 @@ from tests.support.commands import Commands
 
 
 def spread(url: str, missing: Path, form: str) -> str:
-    """The URL with a host in front on which nothing listens, named between @ and / or in the query."""
+    """Return the URL with a first host on which nothing listens, named between @ and / or in the query."""
     start, _, query = url.partition("?host=")
     real, _, port = unquote(query).partition("&port=")
     login, _, database = start.removeprefix("postgresql://").partition("@/")
@@ -29,7 +29,7 @@ def spread(url: str, missing: Path, form: str) -> str:
 
 @pytest.fixture(params=["hosts", "query"])
 def spread_place(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Databases:
-    """The databases, with several hosts in each of its URLs."""
+    """Provide the databases, with several hosts in each of its URLs."""
     return replace(
         databases,
         database_url=spread(databases.database_url, tmp_path, request.param),

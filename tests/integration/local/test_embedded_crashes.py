@@ -29,7 +29,7 @@ def query(url: str, sql: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[tuple[PostgresServer, ServerWatch, list[str]]]:
-    """A PostgreSQL of the test's own under a watch, and what the watch reports."""
+    """Provide a PostgreSQL of the test's own under a watch, and what the watch reports."""
     reports: list[str] = []
     with embedded_postgres(tmp_path) as server:
         yield server, ServerWatch(server, reports.append, lambda: None), reports

@@ -117,7 +117,7 @@ def test_web_of_one_tenant_stores_no_webhook_for_another(databases: Databases, t
 
 @contextlib.contextmanager
 def shadows(databases: Databases) -> Iterator[Any]:
-    """A session in whose temporary schema stands something under the name of each type and table, which raises."""
+    """Provide a session whose temporary schema holds, under the name of each type and table, an object that raises."""
     connection = psycopg2.connect(databases.superuser_url)
     connection.autocommit = True
     with contextlib.closing(connection), connection.cursor() as cursor:

@@ -35,7 +35,7 @@ def refuse(tenant: Shop, role: Role, statement: str, **values: Any) -> str:
 
 @pytest.fixture(scope="module")
 def settled(servers: Servers) -> Iterator[Shop]:
-    """A tenant with a completed payment, an open one, and a case; nothing that is tried on it is carried out."""
+    """Provide a tenant with a completed payment, an open one, and a case; no test changes them."""
     with servers.open_databases() as databases, databases.open_runtime() as runtime:
         shop = make_shop(runtime)
         shop.deliver(shop.body(shop.deposit()))

@@ -30,7 +30,7 @@ KNOWN = "select count(*) from pg_prepared_statements"
 
 @pytest.fixture
 def one_connection(databases: Databases) -> Iterator[Database]:
-    """A database with one connection, so that all meet what one of them has left there."""
+    """Provide a database with one connection, so that all calls see what earlier ones left there."""
     database = Database(databases.database_url, 1)
     yield database
     database.engine.dispose()

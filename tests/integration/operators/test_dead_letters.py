@@ -24,7 +24,7 @@ def open_case(api: Api, **filters: str) -> dict[str, Any]:
 
 
 def hold(engine: Engine, shop: Shop, amount: str = "10.00") -> Payment:
-    """A payment for which less money arrived than was asked."""
+    """Make a payment for which less money arrived than was asked."""
     payment = engine.start(shop)
     shop.deliver(shop.body(payment, amount=amount))
     engine.settle()
@@ -32,7 +32,7 @@ def hold(engine: Engine, shop: Shop, amount: str = "10.00") -> Payment:
 
 
 def orphan(engine: Engine, shop: Shop) -> str:
-    """A webhook about a payment that is not there, until it has ended as a dead letter; returns the payment's id."""
+    """Settle a webhook without a payment until it is a dead letter; return the payment's id."""
     payment_id = str(uuid.uuid4())
     body = json.loads(shop.body(engine.start(shop)))
     shop.deliver(json.dumps(body | {"transaction_id": payment_id}).encode())

@@ -57,7 +57,7 @@ def told(servers: Servers) -> Iterator[Told]:
 
 
 def new_deposit() -> deposits.Deposit:
-    """A deposit that a browser asks for."""
+    """Return a deposit that a browser asks for."""
     return deposits.Deposit("bob", 2500, "USD", None, None, None, {"note": "a; b # c"}, "key-1", bytes(32))
 
 

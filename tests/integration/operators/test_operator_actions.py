@@ -37,7 +37,7 @@ class Scene:
     shop: Shop
 
     def start(self, **sections: Any) -> Payment:
-        """A payment that the provider has; `sections` are a script for it."""
+        """Start a payment that the provider has; `sections` are a script for it."""
         payment = self.shop.deposit(user_id="user-" + secrets.token_hex(4))
         if sections:
             self.front.sandbox.script(match={"merchant_reference": str(payment.id)}, **sections)
@@ -47,18 +47,18 @@ class Scene:
     def deliver(
         self, payment: Payment, status: str = "success", path: str = "payment-callback", **changes: Any
     ) -> None:
-        """A webhook about the payment, settled."""
+        """Deliver a webhook about the payment, and settle it."""
         self.shop.deliver(self.shop.body(payment, status, **changes), path)
         self.engine.settle()
 
     def refund(self, payment: Payment, amount: str, **changes: Any) -> None:
-        """A webhook about money that the provider gave back, settled."""
+        """Deliver a webhook about a refund by the provider, and settle it."""
         fields = json.loads(self.shop.body(payment, amount=amount, event_type="payment.refunded", **changes))
         self.shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), "provider")
         self.engine.settle()
 
     def paid(self, **sections: Any) -> Payment:
-        """A payment of 25.00 that is completed."""
+        """Return a payment of 25.00 that is completed."""
         payment = self.start(**sections)
         self.deliver(payment)
         return payment
@@ -92,7 +92,7 @@ def unknown_payment(scene: Scene) -> Payment:
 
 
 def payment_of_another_provider(scene: Scene) -> Payment:
-    """A webhook of the tenant's second provider about a payment of its first."""
+    """Deliver a webhook of the tenant's second provider about a payment of its first; return the payment."""
     payment, shop = scene.start(), scene.shop
     new = NewProvider(shop.tenant_id, "second-" + secrets.token_hex(4), "sandbox", NOWHERE, "key")
     provider_id, secret = providers.create_provider(shop.runtime, new, ACTOR)
@@ -181,7 +181,7 @@ def refund_of_another_reference(scene: Scene) -> Payment:
 
 
 def refund_of_money_that_never_came(scene: Scene) -> Payment:
-    """The monitoring window of an unpaid payment is over, and a refund of it still waits."""
+    """End the monitoring window of an unpaid payment of which a refund still waits; return the payment."""
     payment = scene.start()
     scene.refund(payment, "25.00")
     scene.deliver(payment, "cancelled")
@@ -240,7 +240,7 @@ def missing_there(scene: Scene) -> Payment:
 
 
 def shown(scene: Scene, **fields: Any) -> Payment:
-    """A payment that is paid here and of which the provider shows something else."""
+    """Return a payment that is paid here and that the provider shows differently."""
     payment = scene.paid(fetch={"show": fields})
     run(scene.shop)
     return payment

@@ -24,18 +24,18 @@ DECISIONS = {"accept": ("deposit of ", "accepted"), "reject": ("rejected by a pe
 
 @pytest.fixture
 def commands(front: Stack) -> Commands:
-    """The operator's command line."""
+    """Provide the operator's command line."""
     return Commands(front.databases)
 
 
 @pytest.fixture
 def case(engine: Engine, shop: Shop, api: Api) -> dict[str, Any]:
-    """A case that holds 10.00 USD."""
+    """Provide a case that holds 10.00 USD."""
     return open_case(api, payment_id=str(hold(engine, shop).id))
 
 
 def state(engine: Engine, case: dict[str, Any]) -> tuple[str, int]:
-    """The case's state, and how many entries its payment has."""
+    """Return the case's state, and how many entries its payment has."""
     found = engine.databases.value("select state from dead_letters where id = :id", id=case["id"])
     return found, len(engine.entries(uuid.UUID(case["payment_id"])))
 

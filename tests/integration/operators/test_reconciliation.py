@@ -36,7 +36,7 @@ def cases_of(engine: Engine, shop: Shop) -> list[tuple[str, str]]:
 
 
 def silent(front: Stack, engine: Engine, shop: Shop, **sections: Any) -> Payment:
-    """A payment whose webhooks are never sent."""
+    """Make a payment whose webhooks are never sent."""
     payment = shop.deposit()
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []}, **sections)
     engine.call()

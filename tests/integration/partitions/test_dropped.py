@@ -30,7 +30,7 @@ def why(databases: Databases, table: str, months: int = 2) -> str:
 
 @pytest.fixture
 def old(databases: Databases, tenant: Shop) -> Shop:
-    """A tenant with paid payments two months ago, one month ago and today, sealed and proved."""
+    """Provide a tenant with paid payments two months ago, one month ago and today, sealed and proved."""
     return pay_for_months(databases, tenant)
 
 

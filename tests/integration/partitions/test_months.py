@@ -30,7 +30,7 @@ AHEAD = 3
 
 
 def far_id(milliseconds: int) -> uuid.UUID:
-    """A time-ordered id of that moment."""
+    """Return a time-ordered id of that moment."""
     return uuid.UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62) | uuid.uuid4().int & 0xFFFF)
 
 

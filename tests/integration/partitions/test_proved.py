@@ -21,13 +21,13 @@ from tests.support.months import drop, month_name, pay, pay_for_months
 
 
 def broken(database: Database, mode: str = "full") -> set[str]:
-    """What a proof finds broken, in words."""
+    """Return the statements that a proof finds broken."""
     return {each.statement for each in prove(database, mode).broken.values()}  # type: ignore[arg-type]
 
 
 @contextmanager
 def spoiled(databases: Databases, *statements: str) -> Iterator[Database]:
-    """The database after some statements of a superuser, for the length of the block."""
+    """Provide the database after some statements of a superuser, for the length of the block."""
     superuser = Database(databases.superuser_url, 1)
     with books.spoil(superuser, list(statements)) as found:
         yield found
@@ -36,7 +36,7 @@ def spoiled(databases: Databases, *statements: str) -> Iterator[Database]:
 
 @pytest.fixture
 def old(databases: Databases, tenant: Shop) -> Shop:
-    """A tenant with paid payments two months ago, one month ago and today, sealed and proved."""
+    """Provide a tenant with paid payments two months ago, one month ago and today, sealed and proved."""
     return pay_for_months(databases, tenant)
 
 

@@ -9,7 +9,7 @@ from tests.support.engine import Engine
 
 
 def status_there(front: Stack, payment_id: object) -> str:
-    """The payment's status at the provider."""
+    """Return the payment's status at the provider."""
     (there,) = front.sandbox.truth(str(payment_id))["payments"]
     return str(there["status"])
 

@@ -82,7 +82,7 @@ def test_what_is_no_card_number_is_kept_and_reaches_the_provider_as_it_is(
 
 
 def at_the_provider(front: Stack, shop: Shop, payment: dict[str, Any]) -> dict[str, Any]:
-    """The payment as the sandbox has it."""
+    """Return the payment as the sandbox has it."""
     answer = Api(front.sandbox.url, shop.provider_api_key).get(f"/v1/payments/{payment['provider_reference']}")
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()

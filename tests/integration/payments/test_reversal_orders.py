@@ -200,7 +200,7 @@ def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_e
 
 
 def check_payments_of(scene: Scene) -> list[Any]:
-    """The invariants of `sluice verify` about the payment, while something of it waits."""
+    """Return what the checks of `sluice verify` find about the payment while part of its work is pending."""
     with scene.shop.runtime.database.snapshot("operator") as connection:
         return list(check_payments(connection, [scene.payment.id]))
 

@@ -24,7 +24,7 @@ Published = Callable[[], tuple[list[str], set[str]]]
 
 @pytest.fixture
 def payment(runtime: Runtime, tenant: Shop) -> Payment:
-    """A pending payment, without the ring of its deposit."""
+    """Provide a pending payment, without the ring of its deposit."""
     payment = tenant.deposit()
     runtime.redis.flushdb()
     return payment

@@ -23,7 +23,7 @@ def list_period(shop: Shop) -> None:
 
 
 def expired_there_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    """The provider's clock is a little ahead of ours."""
+    """Expire at the provider first: its clock is a little ahead of ours."""
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"status": "expired"}})
     engine.ask(payment.id)
 
@@ -34,13 +34,13 @@ def expired_there_by_list(front: Stack, engine: Engine, shop: Shop, payment: Pay
 
 
 def both_at_once(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    """The usual way: the poll at our expiry hears that it is expired there too."""
+    """Expire on both sides, as usual: the poll at our expiry finds that it is expired there too."""
     engine.expire(payment.id)
     expired_there_by_poll(front, engine, shop, payment)
 
 
 def closed_there_by_webhook(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
-    """The provider's webhook about the end comes before our own expiry is decided."""
+    """Settle the provider's webhook about the end before our own expiry is decided."""
     engine.expire(payment.id)
     shop.deliver(shop.body(payment, "cancelled", error_message="session closed"))
     engine.settle()

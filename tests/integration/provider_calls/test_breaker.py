@@ -20,7 +20,7 @@ from tests.support.engine import Engine
 
 @pytest.fixture
 def shop(front: Stack, engine: Engine) -> Iterator[Shop]:
-    """A tenant whose broken provider leaves no work behind for the tests that follow."""
+    """Provide a tenant whose broken provider leaves no work behind for the tests that follow."""
     made = front.make_shop()
     yield made
     engine.databases.rows("delete from payment_work where provider_id = :id", id=made.provider_id)

@@ -19,7 +19,7 @@ from tests.support.engine import Engine
 
 @pytest.fixture
 def broken(front: Stack, engine: Engine) -> Iterator[BrokenProvider]:
-    """A tenant of its own, whose provider breaks down when the test says so."""
+    """Provide a tenant of its own, whose provider breaks down when the test says so."""
     made = BrokenProvider(engine, front.make_shop())
     yield made
     made.clean_up()

@@ -24,7 +24,7 @@ GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status":
 
 @pytest.fixture
 def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
-    """A tenant of its own whose provider answers as the test wants."""
+    """Provide a tenant of its own whose provider answers as the test wants."""
     shop = front.make_shop()
     engine.databases.rows(
         "update payment_providers set attempts_max = :n where id = :id", n=ATTEMPTS, id=shop.provider_id
@@ -199,7 +199,7 @@ def test_a_torn_refusal_of_the_payment_does_not_fail_it(odd: OddProvider) -> Non
 
 
 def started(odd: OddProvider, **changes: Any) -> Payment:
-    """A payment that the provider has, and whose next call will be answered with GOOD and `changes`."""
+    """Start a payment whose next call is answered with GOOD and `changes`."""
     odd.answer(encode_json(201, **GOOD))
     payment = odd.shop.deposit()
     odd.engine.call()

@@ -18,7 +18,7 @@ from tests.support.engine import Engine
 
 
 def scripted(front: Stack, shop: Shop, **sections: Any) -> Payment:
-    """A deposit for which the sandbox has a script."""
+    """Make a deposit for which the sandbox has a script."""
     payment = shop.deposit()
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, **sections)
     return payment
@@ -79,7 +79,7 @@ def test_an_unknown_outcome_is_asked_again_with_the_same_key_and_bytes(
 
 
 def create_calls(truth: dict[str, Any]) -> tuple[int, int, int]:
-    """(calls, distinct idempotency keys, distinct bodies) of the create calls for one payment."""
+    """Return (calls, distinct idempotency keys, distinct bodies) of the create calls for one payment."""
     (row,) = truth["create_calls"]
     return row["calls"], row["idempotency_keys"], row["bodies"]
 

@@ -20,7 +20,7 @@ USER, PASSWORD = "limited", "secret"
 
 @pytest.fixture(scope="module")
 def limited(servers: Servers) -> Iterator[tuple[Stack, Redis]]:
-    """A web process whose Redis user may not do everything, and the administrator's client."""
+    """Provide a web process whose Redis user may not do everything, and the administrator's client."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         admin = stack.runtime.redis
         allow(admin, "+@all")

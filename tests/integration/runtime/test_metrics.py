@@ -72,13 +72,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
 
 @pytest.fixture(scope="module")
 def demo_tenant(stack: WatchedStack) -> DemoTenant:
-    """The stack's demo tenant."""
+    """Provide the stack's demo tenant."""
     return DemoTenant(stack.run)
 
 
 @pytest.fixture(scope="module")
 def paid(stack: WatchedStack, demo_tenant: DemoTenant) -> dict[str, str]:
-    """A payment that was paid and settled."""
+    """Provide a payment that was paid and settled."""
     payment = demo_tenant.deposit("metrics", Prefer="wait=10")
     stack.sandbox.act(payment["provider_reference"], "pay")
     wait_until(lambda: stack.number("web", "sluice_payments", status="completed") >= 1, "the payment is counted")

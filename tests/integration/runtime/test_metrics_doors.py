@@ -29,7 +29,7 @@ ANSWER_SECONDS = 3.0
 
 @pytest.fixture(scope="module")
 def metrics(stack: Stack) -> str:
-    """The URL of a web process that has no metrics token and a Redis that is not there."""
+    """Provide the URL of a web process that has no metrics token and a Redis that is not there."""
     (nowhere,) = find_free_ports(1)
     stack.start("web", REDIS_URL=f"redis://127.0.0.1:{nowhere}/0", BROKER_URL=f"redis://127.0.0.1:{nowhere}/0")
     return f"{stack.web}/metrics"

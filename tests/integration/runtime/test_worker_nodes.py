@@ -27,7 +27,7 @@ RECONNECT_SECONDS = 30.0
 
 @pytest.fixture(scope="module")
 def celery_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CeleryTestBroker]:
-    """A broker of this module's own, since it is killed."""
+    """Provide a broker of this module's own, since it is killed."""
     node = CeleryTestBroker(BrokerProcess(tmp_path_factory.mktemp("broker")))
     yield node
     node.teardown()
@@ -40,27 +40,27 @@ def celery_backend_cluster() -> None:
 
 @pytest.fixture(scope="module")
 def databases(servers: Servers, celery_broker: CeleryTestBroker) -> Iterator[Databases]:
-    """A database for the module, with the broker that is a node."""
+    """Provide a database for the module, with the broker that is a node."""
     with servers.open_databases() as opened:
         yield dataclasses.replace(opened, redis_url=celery_broker.container.url)
 
 
 @pytest.fixture(scope="module")
 def runtime(databases: Databases) -> Iterator[Runtime]:
-    """What rings: this process, as the web process does."""
+    """Provide this process as the one that rings, as the web process does."""
     with databases.open_runtime() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def shop(runtime: Runtime) -> Shop:
-    """A tenant whose webhooks arrive."""
+    """Provide a tenant whose webhooks arrive."""
     return make_shop(runtime)
 
 
 @pytest.fixture(scope="module")
 def started_worker(databases: Databases) -> Iterator[CeleryTestWorker]:
-    """The settling worker, started once for the module."""
+    """Provide the settling worker, started once for the module."""
     node = CeleryTestWorker(WorkerProcess("worker-settle", databases.environment, databases.folder), app=None)
     yield node
     node.teardown()
@@ -68,7 +68,7 @@ def started_worker(databases: Databases) -> Iterator[CeleryTestWorker]:
 
 @pytest.fixture
 def celery_worker(started_worker: CeleryTestWorker) -> CeleryTestWorker:
-    """The worker, running and answering whatever the test before did to it."""
+    """Provide the worker, running and answering after whatever the test before did to it."""
     if started_worker.container.status == "exited":
         started_worker.restart()
     wait_until(started_worker.ready, "the worker answers", RECONNECT_SECONDS)

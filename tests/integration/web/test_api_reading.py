@@ -28,7 +28,7 @@ def read_all(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:
 
 
 def paid(engine: Engine, shop: Shop, **deposit: object) -> dict[str, Any]:
-    """A completed payment."""
+    """Return a completed payment."""
     payment = engine.start(shop, **deposit)
     shop.deliver(shop.body(payment))
     engine.settle()

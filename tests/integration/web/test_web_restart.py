@@ -27,7 +27,7 @@ ANSWER_SECONDS = 1.5
 
 @pytest.fixture(autouse=True)
 def web(stack: Stack) -> None:
-    """A web process for each test, which may end it."""
+    """Start a web process for each test, which may end it."""
     if "web" not in stack.running or stack.running["web"].poll() is not None:
         stack.running.pop("web", None)
         stack.start("web")
@@ -35,7 +35,7 @@ def web(stack: Stack) -> None:
 
 @pytest.fixture
 def own_api(stack: Stack) -> Api:
-    """A tenant's backend on the stack."""
+    """Provide a tenant's backend on the stack."""
     return Api(stack.web, stack.make_shop().secret_key)
 
 

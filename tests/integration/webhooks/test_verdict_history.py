@@ -33,7 +33,7 @@ class OwnForm(SandboxAdapter):
 
 
 def own_form(shop: Shop) -> Shop:
-    """The shop, whose provider speaks a form of its own."""
+    """Return the shop, with a provider whose webhooks have a format of their own."""
     runtime = replace(shop.runtime)
     runtime.adapters["sandbox"] = OwnForm(frozenset())
     return replace(shop, runtime=runtime)

@@ -22,7 +22,7 @@ DONE = 60_000
 
 @pytest.fixture
 def reader(databases: Databases) -> Iterator[None]:
-    """A transaction that reads for long, as a backup or a proof does: what is deleted meanwhile is kept for it."""
+    """Hold a long read transaction, as a backup or a proof does: rows deleted meanwhile are kept for it."""
     engine = create_engine(psycopg2_url(databases.superuser_url), isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
         connection.execute(text("select count(*) from webhook_work"))

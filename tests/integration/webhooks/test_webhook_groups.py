@@ -38,7 +38,7 @@ class Sent(NamedTuple):
 
 
 def row(shop: Shop, external_id: str, body: bytes = b"{}", **changes: Any) -> InboxRow:
-    """A verified delivery of the shop's provider."""
+    """Return a verified delivery of the shop's provider."""
     sha256 = hashlib.sha256(body).digest()
     headers = {"webhook-id": external_id}
     made = InboxRow(

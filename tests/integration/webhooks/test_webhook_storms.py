@@ -76,7 +76,7 @@ class Storm:
             thread.join()
 
     def accepted(self) -> set[str]:
-        """The ids of the deliveries that were answered 200."""
+        """Return the ids of the deliveries that were answered 200."""
         return {webhook_id for webhook_id, status in self.answers.items() if status == 200}
 
 
@@ -96,7 +96,7 @@ def storm(house: Stack) -> Iterator[Storm]:
 
 
 def stored(databases: Databases) -> set[str]:
-    """The ids of the webhooks that are there, each with its work; fails where hardly any came in one commit."""
+    """Return the ids of the stored webhooks, each with its work; fail where hardly any shared a commit."""
     rows = databases.rows(
         "select h.external_id, h.xmin::text as commit from payment_webhooks h"
         " join webhook_work w on w.webhook_id = h.id join webhook_keys k on k.webhook_id = h.id"

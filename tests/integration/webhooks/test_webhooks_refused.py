@@ -42,7 +42,7 @@ def stored(databases: Databases, shop: Shop) -> int:
 
 
 def newest_refusal(databases: Databases) -> dict[str, Any]:
-    """The newest record of a refused delivery."""
+    """Return the newest record of a refused delivery."""
     rows = databases.rows(
         "select reason, tenant_id, remote_address, body_head from webhook_refusals order by sequence desc limit 1"
     )
@@ -53,7 +53,7 @@ Change = Callable[[Shop, bytes], tuple[bytes, dict[str, str]]]
 
 
 def with_headers(**changes: str | None) -> Change:
-    """The right headers with some of them changed, or taken away."""
+    """Return a change to the right headers: some replaced, or removed."""
 
     def change(shop: Shop, body: bytes) -> tuple[bytes, dict[str, str]]:
         headers = shop.sign(body)

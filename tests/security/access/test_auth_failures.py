@@ -31,7 +31,7 @@ def counted(stack: Stack) -> float:
 
 
 def credentials(house: Stack, shop: Shop) -> dict[str, str]:
-    """A credential for each reason to be refused."""
+    """Return a credential for each reason to be refused."""
     revoked_id, revoked = tenants.create_key(house.runtime, shop.tenant_id, "read", "", ACTOR)
     expired_id, expired = tenants.create_key(house.runtime, shop.tenant_id, "read", "", ACTOR)
     token = shop.token("ann")

@@ -91,7 +91,7 @@ KINDS = (
 
 @pytest.fixture(scope="module")
 def mill(servers: Servers) -> Iterator[Stack]:
-    """A stack whose settling worker runs."""
+    """Provide a stack whose settling worker runs."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("worker-settle")
         yield stack

@@ -21,7 +21,7 @@ CONTROL = "/{db}.celery.pidbox"
 
 @pytest.fixture(scope="module")
 def mill(servers: Servers) -> Iterator[Stack]:
-    """A stack with a settling worker, and with beat and the worker of the sweep that it needs."""
+    """Provide a stack with a settling worker, and with beat and the worker of the sweep that it needs."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("worker-settle", "worker-provider", "beat")
         yield stack

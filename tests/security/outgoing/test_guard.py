@@ -40,7 +40,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A certificate authority of the module's own."""
+    """Provide a certificate authority of the module's own."""
     return make_authority(tmp_path_factory.mktemp("ca"))
 
 

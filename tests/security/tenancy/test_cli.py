@@ -74,19 +74,19 @@ def test_every_command_that_takes_a_tenant_has_a_case() -> None:
 
 @pytest.fixture(scope="module")
 def victim(house: Stack) -> Victim:
-    """A tenant with rows in every list."""
+    """Provide a tenant with rows in every list."""
     return make_victim(house)
 
 
 @pytest.fixture
 def commands(house: Stack) -> Commands:
-    """The operator's command line."""
+    """Provide the operator's command line."""
     return Commands(house.databases)
 
 
 @pytest.fixture(scope="module")
 def attacker(house: Stack) -> Shop:
-    """A tenant with a payment of its own."""
+    """Provide a tenant with a payment of its own."""
     shop = house.make_shop()
     shop.deposit(user_id="mallory")
     return shop

@@ -22,7 +22,7 @@ PERSON = "operator:carol-of-accounting"
 
 
 def refuse(shop: Shop, body: bytes, path: str = "payment-success") -> None:
-    """A delivery with a wrong signature, at the door."""
+    """Post a delivery with a wrong signature."""
     forged = shop.sign(body) | {"webhook-signature": "v1," + "A" * 43 + "="}
     provider_id = str(shop.provider_id) if path == "provider" else None
     with contextlib.suppress(WebhookRejected):
@@ -31,7 +31,7 @@ def refuse(shop: Shop, body: bytes, path: str = "payment-success") -> None:
 
 @pytest.fixture
 def story(house: Stack, shop: Shop) -> uuid.UUID:
-    """A payment of ann's that was underpaid, contradicted, refused at the door, and accepted by a person."""
+    """Provide a payment of ann's that was underpaid, contradicted, refused at the door, and accepted by a person."""
     payment = shop.deposit(user_id="ann")
     refuse(shop, shop.body(payment, user_agent="stranger"))
     shop.deliver(shop.body(payment, amount="10.00", provider_reference="ref-1"))

@@ -41,14 +41,14 @@ SOON_SECONDS = 4.0
 
 
 def wait_for(client: Api, path: str) -> str:
-    """The status that a waiting request was answered with: pending where it found no place."""
+    """Return the status that a waiting request was answered with: pending where it was not allowed to wait."""
     answer = client.get(path, wait=WAIT_SECONDS)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["status"])
 
 
 def timed_wait(client: Api, path: str) -> tuple[str, float]:
-    """The status, and how many seconds the answer took."""
+    """Return the status, and how many seconds the answer took."""
     started = time.monotonic()
     return wait_for(client, path), time.monotonic() - started
 

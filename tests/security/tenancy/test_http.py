@@ -25,7 +25,7 @@ from tests.security.tenancy.victims import Victim, make_victim
 
 @pytest.fixture(scope="module", params=["both walls", "the query alone"])
 def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
-    """A web process; once on a database without row-level security, where a query that forgets the tenant shows."""
+    """Provide a web process; once without row-level security, which shows queries that forget the tenant."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         if request.param == "the query alone":
             for table in opened.rows("select oid::regclass::text as name from pg_class where relrowsecurity"):
@@ -36,7 +36,7 @@ def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def victim(house: Stack) -> Victim:
-    """A tenant with everything that a request could ask for."""
+    """Provide a tenant with all kinds of rows that a request can name."""
     return make_victim(house)
 
 
@@ -111,7 +111,7 @@ def read_keys(victim: Victim) -> Iterator[Attempt]:
 
 
 def nothing_foreign(_: Victim) -> Iterator[Attempt]:
-    """The route takes nothing that could be somebody else's."""
+    """Yield nothing: the route takes no name of another tenant's row."""
     return iter(())
 
 

@@ -24,7 +24,7 @@ LARGEST_AFTER = "9" * 18
 
 @pytest.fixture(scope="module")
 def streaming(house: Stack) -> Iterator[Stack]:
-    """The web process's stack with its sockets process."""
+    """Provide the web process's stack with its sockets process."""
     house.start("sockets")
     yield house
     house.stop("sockets")
@@ -32,7 +32,7 @@ def streaming(house: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def victim(streaming: Stack) -> Victim:
-    """A tenant whose user has events."""
+    """Provide a tenant whose user has events."""
     return make_victim(streaming)
 
 
@@ -88,7 +88,7 @@ def pay_own(shop: Shop, user_id: str) -> object:
 
 @pytest.fixture(scope="module")
 def attacker(streaming: Stack) -> Shop:
-    """The hostile tenant."""
+    """Provide the hostile tenant."""
     return streaming.make_shop()
 
 

@@ -24,7 +24,7 @@ DEMO = {"encryption_key": "the-stack's-own", "tenant_id": "a-tenant", "key_id": 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The home of a stack that runs."""
+    """Provide the home of a stack that runs."""
     (tmp_path / "run.json").write_text(json.dumps(RUN))
     (tmp_path / "demo.json").write_text(json.dumps(DEMO))
     return tmp_path

@@ -16,7 +16,7 @@ from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_M
 
 
 def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:
-    """A step that changes what is stored, or moves money, gives the next version; edges are kept."""
+    """Check that a step that changes what is stored, or moves money, gives the next version; edges are kept."""
     old, new = before.payment, after.payment
     is_changed = replace(old, has_open_case=False, other_references=(), version=0, updated_at=NOW) != replace(
         new, has_open_case=False, other_references=(), version=0, updated_at=NOW
@@ -58,7 +58,7 @@ def check_credits(before: World, given: Input, after: World, decision: Decision)
 
 
 def check_money_is_kept(before: World, given: Input, after: World, decision: Decision) -> None:
-    """A success is credited, or was before, or has a dead letter with the amount that a person may accept."""
+    """Check that a success is or was credited, or has a dead letter with the amount to accept."""
     if not isinstance(given, Fact) or given.kind is not FactKind.SUCCEEDED:
         return
     assert decision.verdict is not Verdict.IGNORED
@@ -80,7 +80,7 @@ def check_money_is_kept(before: World, given: Input, after: World, decision: Dec
 
 
 def check_matching_success(before: World, given: Input, after: World, decision: Decision) -> None:
-    """A success that is as asked completes the payment whatever came before, and late is said to be late."""
+    """Check that a success as asked completes the payment in every state, and that a late one is marked late."""
     if given not in (ALPHABET["success"], ALPHABET["success without reference"]):
         return
     assert isinstance(given, Fact)
@@ -97,7 +97,7 @@ def check_matching_success(before: World, given: Input, after: World, decision: 
 
 
 def check_reversals(before: World, given: Input, after: World, decision: Decision) -> None:
-    """What was given back is booked as soon as so much is credited, whichever came first; the rest waits."""
+    """Check that a refund is booked as soon as so much is credited, in either order; the rest waits."""
     payment = after.payment
     waiting = {Report(one.reference, one.amount_minor, one.currency) for one in payment.reversals_waiting}
     assert waiting <= after.given_back
@@ -117,7 +117,7 @@ def check_reversals(before: World, given: Input, after: World, decision: Decisio
 
 
 def own_credit(world: World, currency: str) -> int:
-    """What was credited under the payment's own reference, which refunds name in these worlds."""
+    """Return what was credited under the payment's own reference, which refunds name in these worlds."""
     payment = world.payment
     is_own = payment.provider_reference in (None, "A")
     if is_own and currency == payment.received_currency:

@@ -28,7 +28,7 @@ def skipped(name: str) -> dict[str, Any]:
 
 
 def run(folder: Path, report: list[dict[str, Any]] | str | None, *mode: str) -> tuple[int, str]:
-    """The exit code and what is printed for a report, None where pip-audit wrote none."""
+    """Return the exit code and the output for a report, None where pip-audit wrote none."""
     path, log = folder / "audit.json", folder / "audit.log"
     log.write_text("first line\nERROR: connection refused\n", encoding="utf-8")
     if report is not None:

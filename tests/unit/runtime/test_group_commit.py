@@ -72,7 +72,7 @@ class Table:
 
 
 def lost(_rows: Sequence[int]) -> OperationalError:
-    """What comes of a connection that is gone."""
+    """Return the error of a lost connection."""
     return OperationalError("insert", {}, psycopg2.OperationalError("server closed the connection"))
 
 

@@ -71,7 +71,7 @@ SPEC: dict[str, Any] = {
 
 
 def words_in_a_shell(command: str) -> list[str]:
-    """What curl would get from a shell that has the key in its environment."""
+    """Return the arguments that curl would get from a shell with the key in its environment."""
     script = "curl() { printf '%s\\0' \"$@\"; }\n" + command
     done = subprocess.run(["sh", "-c", script], env={"SLUICE_KEY": "sk_1"}, capture_output=True, text=True, check=True)
     return done.stdout.rstrip("\0").split("\0")
