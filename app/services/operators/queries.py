@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import Column, ColumnElement, RowMapping, func, select
 
 from app.core.errors import RequestRejected
 from app.core.payment import present_payment
@@ -16,7 +16,8 @@ from app.runtime.runtime import Runtime
 from app.services.payments.queries import SHOWN
 from app.services.payments.rows import read_payment
 from app.services.payments.timeline import read_timeline
-from models.sql import sql
+from models import tables
+from models.sql import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +35,34 @@ class ListFilters:
     before: datetime.datetime | None = None
 
 
-_PAYMENT = sql("{shown}", shown=SHOWN)
-_WEBHOOK = (
-    "id, tenant_id, provider_id, external_id, path, payment_id, status, verdict, reason, conflicts_with,"
-    " remote_address, received_at, settled_at, octet_length(body) as body_bytes"
-)
-_REFUSAL = "tenant_id, provider_id, reason, remote_address, octet_length(body_head) as body_bytes, at"
-_ALERT = "id, tenant_id, kind, severity, message, detail, at, attempts, due_at is not null as is_waiting"
+_PAYMENTS, _WEBHOOKS = tables.payment_transactions, tables.payment_webhooks
+_REFUSALS, _ALERTS, _KEYS = tables.webhook_refusals, tables.alerts, tables.webhook_keys
+_WEBHOOK = [
+    *columns(_WEBHOOKS, "id", "tenant_id", "provider_id", "external_id", "path", "payment_id", "status", "verdict"),
+    *columns(_WEBHOOKS, "reason", "conflicts_with", "remote_address", "received_at", "settled_at"),
+    func.octet_length(_WEBHOOKS.c.body).label("body_bytes"),
+]
+_DUPLICATES = select(_KEYS.c.duplicates).where(_KEYS.c.webhook_id == _WEBHOOKS.c.id).scalar_subquery()
+_WEBHOOK_IN_DETAIL = [
+    *_WEBHOOK,
+    *columns(_WEBHOOKS, "headers", "body"),
+    func.encode(_WEBHOOKS.c.body_sha256, "hex").label("body_sha256"),
+    _DUPLICATES.label("duplicates"),
+]
+_REFUSAL = [
+    *columns(_REFUSALS, "tenant_id", "provider_id", "reason", "remote_address"),
+    func.octet_length(_REFUSALS.c.body_head).label("body_bytes"),
+    _REFUSALS.c.at,
+]
+_ALERT = [
+    *columns(_ALERTS, "id", "tenant_id", "kind", "severity", "message", "detail", "at", "attempts"),
+    _ALERTS.c.due_at.is_not(None).label("is_waiting"),
+]
 
 
 def list_payments(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return payments as the API shows them, each with its `tenant_id`."""
-    rows = _select(runtime, _PAYMENT, "payment_transactions", "created_at", filters)
+    rows = _select(runtime, SHOWN, _PAYMENTS.c.created_at, filters)
     return [_present(row) for row in rows]
 
 
@@ -55,7 +72,7 @@ def _present(row: RowMapping) -> dict[str, Any]:
 
 def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     """Return `{payment, timeline}` of one payment of any tenant. Raise RequestRejected where there is none."""
-    row = _find(runtime, _PAYMENT, "payment_transactions", payment_id)
+    row = _find(runtime, SHOWN, _PAYMENTS.c.id == payment_id)
     if row is None:
         raise RequestRejected(404, f"there is no payment {payment_id}")
     return {"payment": _present(row), "timeline": read_timeline(runtime.database, row["tenant_id"], payment_id)}
@@ -63,7 +80,7 @@ def show_payment(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
 
 def list_webhooks(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return verified deliveries without their bytes."""
-    return [dict(row) for row in _select(runtime, _WEBHOOK, "payment_webhooks", "received_at", filters)]
+    return [dict(row) for row in _select(runtime, _WEBHOOK, _WEBHOOKS.c.received_at, filters)]
 
 
 def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
@@ -71,9 +88,7 @@ def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
 
     Raise RequestRejected where there is none.
     """
-    duplicates = "(select duplicates from webhook_keys k where k.webhook_id = payment_webhooks.id) as duplicates"
-    columns = f"{_WEBHOOK}, headers, body, encode(body_sha256, 'hex') as body_sha256, {duplicates}"
-    row = _find(runtime, columns, "payment_webhooks", webhook_id)
+    row = _find(runtime, _WEBHOOK_IN_DETAIL, _WEBHOOKS.c.id == webhook_id)
     if row is None:
         raise RequestRejected(404, f"there is no webhook {webhook_id}")
     return {**row, "body": bytes(row["body"])}
@@ -81,35 +96,40 @@ def show_webhook(runtime: Runtime, webhook_id: uuid.UUID) -> dict[str, Any]:
 
 def list_refusals(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return refused deliveries, of which the ten thousand newest are kept."""
-    return [dict(row) for row in _select(runtime, _REFUSAL, "webhook_refusals", "at", filters, order="sequence desc")]
+    return [dict(row) for row in _select(runtime, _REFUSAL, _REFUSALS.c.at, filters, _REFUSALS.c.sequence.desc())]
 
 
 def list_alerts(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
     """Return alarms; one that `is_waiting` is still to be posted to ALERT_URL."""
-    return [dict(row) for row in _select(runtime, _ALERT, "alerts", "at", filters, order="at desc")]
+    return [dict(row) for row in _select(runtime, _ALERT, _ALERTS.c.at, filters, _ALERTS.c.at.desc())]
 
 
 def _select(
-    runtime: Runtime, columns: str, table: str, moment: str, filters: ListFilters, order: str | None = None
+    runtime: Runtime,
+    shown: Sequence[ColumnElement[Any]],
+    moment: Column[Any],
+    filters: ListFilters,
+    *order: ColumnElement[Any],
 ) -> Sequence[RowMapping]:
-    conditions: list[str] = ["true"]
-    values: dict[str, Any] = {"limit": filters.limit}
-    for name in ("tenant_id", "user_id", "payment_id", "provider_id", "status", "kind"):
-        if (value := getattr(filters, name)) is not None:
-            conditions.append(f"{name} = :{name}")
-            values[name] = value
-    for name, sign in (("after", ">"), ("before", "<")):
-        if (value := getattr(filters, name)) is not None:
-            conditions.append(f"{moment} {sign} :{name}")
-            values[name] = value
-    # Ids are in order of time: across all tenants the primary key is the index that has the newest rows.
-    default = f"{moment} desc, id desc" if filters.tenant_id else "id desc"
-    query = f"select {columns} from {table} where {' and '.join(conditions)}"  # noqa: S608  # constants  # nosec B608
+    table = moment.table
+    conditions = [
+        table.c[name] == value
+        for name in ("tenant_id", "user_id", "payment_id", "provider_id", "status", "kind")
+        if (value := getattr(filters, name)) is not None
+    ]
+    if filters.after is not None:
+        conditions.append(moment > filters.after)
+    if filters.before is not None:
+        conditions.append(moment < filters.before)
+    if not order:
+        # Ids are in order of time: across all tenants the primary key is the index that has the newest rows.
+        newest = table.c.id.desc()
+        order = (moment.desc(), newest) if filters.tenant_id else (newest,)
     with runtime.database.transaction("operator") as connection:
-        return connection.execute(text(f"{query} order by {order or default} limit :limit"), values).mappings().all()
+        query = select(*shown).where(*conditions).order_by(*order).limit(filters.limit)
+        return connection.execute(query).mappings().all()
 
 
-def _find(runtime: Runtime, columns: str, table: str, wanted_id: uuid.UUID) -> RowMapping | None:
-    query = f"select {columns} from {table} where id = :id"  # noqa: S608  # constants  # nosec B608
+def _find(runtime: Runtime, shown: Sequence[ColumnElement[Any]], wanted: ColumnElement[bool]) -> RowMapping | None:
     with runtime.database.transaction("operator") as connection:
-        return connection.execute(text(query), {"id": wanted_id}).mappings().first()
+        return connection.execute(select(*shown).where(wanted)).mappings().first()

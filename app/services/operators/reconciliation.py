@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.decision import Verdict
@@ -28,7 +28,7 @@ from app.core.reconciliation import Difference, compare, find_reversal, is_news,
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime.runtime import Runtime
 from app.services.operators.comparison import left_to_the_next_run
-from app.services.operators.reconciliation_rows import COLUMNS, read_compared
+from app.services.operators.reconciliation_rows import COMPARED, read_compared
 from app.services.payments import breaker, settlement
 from app.services.payments.batch_decisions import Item
 from app.services.payments.provider_trouble import read_api_key
@@ -38,7 +38,7 @@ from app.services.records.audit import AuditRow
 from models import new_id, tables
 from models.sql import columns
 
-_LETTERS, _PROVIDERS = tables.dead_letters, tables.payment_providers
+_LETTERS, _PAYMENTS, _PROVIDERS = tables.dead_letters, tables.payment_transactions, tables.payment_providers
 # Rows of the provider's list per query of the database.
 COMPARED_ROWS = 200
 
@@ -119,35 +119,31 @@ def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 
 def _load(run: _Run, ids: list[uuid.UUID]) -> dict[uuid.UUID, Payment]:
-    query = text(
-        f"select {COLUMNS} from payment_transactions p"  # noqa: S608  # constants
-        " where tenant_id = :tenant_id and provider_id = :provider_id and id = any(:ids)"
-    )
     with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
-        values = {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "ids": ids}
-        return {row["id"]: read_compared(row) for row in connection.execute(query, values).mappings()}
+        rows = connection.execute(COMPARED.where(*_of_provider(run), _PAYMENTS.c.id.in_(ids))).mappings()
+        return {row["id"]: read_compared(row) for row in rows}
+
+
+def _of_provider(run: _Run) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return _PAYMENTS.c.tenant_id == run.tenant_id, _PAYMENTS.c.provider_id == run.account.provider_id
 
 
 def _sent_between(
     run: _Run, start: datetime.datetime, end: datetime.datetime, seen: set[uuid.UUID]
 ) -> Iterator[Payment]:
     """Yield our payments of the period that the provider has given a reference and did not list."""
-    query = text(
-        f"select {COLUMNS} from payment_transactions p"  # noqa: S608  # constants
-        " where tenant_id = :tenant_id and provider_id = :provider_id and created_at >= :start and created_at < :end"
-        " and (created_at, id) > (:after_at, :after_id) and provider_reference is not null"
-        " order by created_at, id limit :rows"
-    )
-    about = {"tenant_id": run.tenant_id, "provider_id": run.account.provider_id, "start": start, "end": end}
-    after_at, after_id = start - datetime.timedelta(seconds=1), uuid.UUID(int=0)
+    cursor = start - datetime.timedelta(seconds=1), uuid.UUID(int=0)
+    created_at, payment_id = _PAYMENTS.c.created_at, _PAYMENTS.c.id
+    sent = COMPARED.where(*_of_provider(run), created_at >= start, created_at < end)
+    sent = sent.where(_PAYMENTS.c.provider_reference.is_not(None)).order_by(created_at, payment_id).limit(COMPARED_ROWS)
     while True:
         with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
-            values = about | {"after_at": after_at, "after_id": after_id, "rows": COMPARED_ROWS}
-            payments = [read_compared(row) for row in connection.execute(query, values).mappings()]
+            page = sent.where(tuple_(created_at, payment_id) > cursor)
+            payments = [read_compared(row) for row in connection.execute(page).mappings()]
         if not payments:
             return
         yield from (payment for payment in payments if payment.id not in seen)
-        after_at, after_id = payments[-1].created_at, payments[-1].id
+        cursor = payments[-1].created_at, payments[-1].id
 
 
 def _compare(run: _Run, report: ReconciliationReport, payment: Payment | None, row: Listed | None) -> None:

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import RowMapping
+from sqlalchemy import BigInteger, RowMapping, cast, func, select
 
 from app.core.payment import Payment
 from app.services.payments.rows import STORED, read_payment
 from models import tables
-from models.sql import columns, sql
+from models.sql import columns
 
+_PAYMENTS, _LETTERS, _ENTRIES = tables.payment_transactions, tables.dead_letters, tables.wallet_transactions
 # A row of the list is about one reference: reversals of the payment's other references are subtracted.
 _REVERSED_ELSEWHERE = (
-    "(select coalesce(sum(e.amount_minor), 0)::bigint from wallet_transactions e where e.payment_id = p.id"
-    " and e.type = 'reversal' and e.direction = -1 and e.currency = p.received_currency"
-    " and e.transfer_key like 'reversal:%:%') as reversed_elsewhere_minor"
+    select(cast(func.coalesce(func.sum(_ENTRIES.c.amount_minor), 0), BigInteger))
+    .where(
+        _ENTRIES.c.payment_id == _PAYMENTS.c.id,
+        _ENTRIES.c.type == "reversal",
+        _ENTRIES.c.direction == -1,
+        _ENTRIES.c.currency == _PAYMENTS.c.received_currency,
+        _ENTRIES.c.transfer_key.like("reversal:%:%"),
+    )
+    .scalar_subquery()
+    .label("reversed_elsewhere_minor")
 )
 # Whether an earlier run opened a case that is still open.
-_CASE_OPEN = (
-    "exists (select from dead_letters d where d.tenant_id = p.tenant_id"
-    " and d.payment_id = p.id and d.kind = 'reconciliation' and d.state = 'open') as is_case_open"
+_IS_CASE_OPEN = (
+    select(_LETTERS.c.id)
+    .where(
+        _LETTERS.c.tenant_id == _PAYMENTS.c.tenant_id,
+        _LETTERS.c.payment_id == _PAYMENTS.c.id,
+        _LETTERS.c.kind == "reconciliation",
+        _LETTERS.c.state == "open",
+    )
+    .exists()
+    .label("is_case_open")
 )
-_STORED = sql("{stored}", stored=columns(tables.payment_transactions.alias("p"), *STORED))
-COLUMNS = f"{_STORED}, {_REVERSED_ELSEWHERE}, {_CASE_OPEN}"
+COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN)
 
 
 def read_compared(row: RowMapping) -> Payment:
-    """Return the payment in a row of COLUMNS; `has_open_case` means a case of reconciliation here."""
+    """Return the payment in a row of COMPARED; `has_open_case` means a case of reconciliation here."""
     payment = read_payment(row)
     reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
     return replace(payment, reversed_minor=reversed_minor, has_open_case=row["is_case_open"])
