@@ -1,1 +1,1 @@
-"""Sluice: deposits in, wallets credited exactly once, browsers told live."""
+"""Sluice: deposits in, wallets credited exactly once, browsers notified live."""

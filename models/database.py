@@ -88,7 +88,7 @@ class Database:
         instead: Mapping[Role, Role] | None = None,
     ) -> None:
         self._instead = dict(instead or {})
-        # Five seconds: a request that gets no connection until then is better told 503 than kept.
+        # Five seconds: a request that gets no connection until then is better answered 503 than kept waiting.
         self.engine: Engine = create_engine(
             psycopg2_url(url),
             pool_size=pool_size,

@@ -68,7 +68,7 @@ log = structlog.get_logger(__name__)
 
 # A parameter as SQLAlchemy's text() has it: not a cast, not a slice.
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)\b(?!:)")
-# What is kept beside a connection: the names it knows, None where it is to know none; whether it is told more of them
+# What is stored with a connection: the names it knows, None where it is to know none; whether it learns more of them
 # at present; writes that wait; where what is sent is noted.
 _KNOWN, _KEEPS_PLANS, _WAITING, _WATCHER = ("sluice_known", "sluice_keeps_plans", "sluice_waiting", "sluice_watcher")
 
@@ -230,7 +230,7 @@ def watched(engine: Engine) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
 
 
 def _prepare(info: Any, cursor: Any, message: Statements, parameters: Mapping[str, Any]) -> str:
-    """Return what is sent for `message`; what the connection does not know yet it is told first."""
+    """Return what is sent for `message`; statements that the connection does not know yet are prepared first."""
     known: set[str] | None = info[_KNOWN]
     if known is None or not info.get(_KEEPS_PLANS):
         return message.plain

@@ -26,7 +26,7 @@ def call_provider() -> None:
 
 @celery_app.task(name="tasks.notify")
 def notify() -> None:
-    """Number and publish notifications that wait."""
+    """Give numbers to waiting notifications and publish them."""
     duties.run(runtime(), "notify", notifications.number_due)
 
 

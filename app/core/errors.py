@@ -75,7 +75,7 @@ class UnexpectedAnswer(OutcomeUnknown):
 
 
 class ProviderRefusedUs(ProviderCallFailed):
-    """The provider refuses our credentials or configuration; a person must look."""
+    """The provider refuses our credentials or configuration; a person must act."""
 
     outcome = "ProviderRefusedUs"
 

@@ -37,7 +37,7 @@ class Fact:
     `settles_within_days`. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is
     for the payer, `technical` for operators.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
-    `currency`; both are None for the other kinds. `refunded_minor`: the total given back, where a look-up reports
+    `currency`; both are None for the other kinds. `refunded_minor`: the total given back, where a lookup reports
     SUCCEEDED.
     """
 

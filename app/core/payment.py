@@ -77,7 +77,7 @@ class OtherReference:
 class WaitingReversal:
     """A verified reversal that is not booked: the total given back under a reference, in minor units.
 
-    `webhook_id`: the webhook that reported it, None for a look-up.
+    `webhook_id`: the webhook that reported it, None for a lookup.
     """
 
     reference: str | None

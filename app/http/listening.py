@@ -77,7 +77,7 @@ def open_listener(listener: socket.socket, backlog: int) -> None:
 
 
 def is_listening(listener: Any) -> bool:
-    """Return whether a socket listens; True where the system cannot tell."""
+    """Return whether a socket listens; True where the system does not report it."""
     try:
         return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     except (AttributeError, OSError):
@@ -103,7 +103,7 @@ def refuse_connections(listener: socket.socket) -> bool:
 
 
 def count_queued(listener: socket.socket) -> int:
-    """Return how many connections wait to be accepted; 0 where the system cannot tell."""
+    """Return how many connections wait to be accepted; 0 where the system does not report it."""
     if sys.platform != "linux":
         return 0
     try:

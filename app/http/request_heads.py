@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers.ggevent import GeventWorker
 
-# WSGI joins equal headers with a comma, after which two cannot be told from one. A header of this name that a client
+# WSGI joins equal headers with a comma, after which two read as one. A header of this name that a client
 # sends is removed.
 MARK = "X-SLUICE-DOUBLED"
 _ENVIRON_KEY = "HTTP_X_SLUICE_DOUBLED"

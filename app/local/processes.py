@@ -38,7 +38,7 @@ def drop_secrets(outer: Mapping[str, str]) -> dict[str, str]:
 # What a process type needs: of each group the first variable that is set.
 Needs = tuple[tuple[str, ...], ...]
 REDIS: Needs = (("REDIS_URL",),)
-# Celery's broker; workers ring there as well, and Redis carries hints beside it.
+# Celery's broker; workers ring there as well, and Redis also carries hints.
 BROKER: Needs = (("BROKER_URL", "REDIS_URL"),)
 METRICS: Needs = (("SLUICE_METRICS_TOKEN",),)
 ENCRYPTION: Needs = (("SLUICE_ENCRYPTION_KEYS",),)
@@ -52,7 +52,7 @@ class Process:
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
-    # Secrets of its environment, beside its database login.
+    # Secrets of its environment, in addition to its database login.
     needs: Needs = ()
     # The process type whose login it uses, as in DATABASE_<TYPE>_URL; without one it knows no database.
     login: str = ""

@@ -14,14 +14,14 @@ from app.local.supervisor import StartFailed, Supervisor
 from app.runtime.settings import Settings
 
 # A server that restarts or fails over is back within some seconds; one that is not there at all should be reported
-# while the operator still looks at the terminal.
+# while the operator still reads the terminal.
 DATABASE_SECONDS = 20.0
 DATABASE_POLL_SECONDS = 1.0
 MERCHANT_SECONDS = 5.0  # One small write of the sandbox, which has just said that it is ready.
 
 
 class Prepared(Protocol):
-    """What the first steps on a database leave behind: the demo tenant, and variables for every process."""
+    """What the first steps on a database leave: the demo tenant, and variables for every process."""
 
     @property
     def secret_key(self) -> str: ...

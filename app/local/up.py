@@ -157,7 +157,7 @@ def choose_metrics(processes: tuple[Process, ...], home: Path, avoid: int) -> di
     """Return each process's variables for its metrics: a port, and an empty folder where several processes share it."""
     shutil.rmtree(home / "metrics", ignore_errors=True)
     chosen: dict[str, dict[str, str]] = {}
-    # One more than needed: the port that was chosen for the sockets still looks free.
+    # One more than needed: the port that was chosen for the sockets still appears free.
     free = [port for port in find_free_ports(len(processes) + 1) if port != avoid]
     for process, port in zip(processes, free, strict=False):
         needs_port = process.serves_metrics and not process.metrics_url

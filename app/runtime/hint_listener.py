@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 # How long to wait for a message before the server is pinged.
 SILENCE_SECONDS = 5.0
-# Longer than the longest wait for a message, or each quiet period would look like a dead connection.
+# Longer than the longest wait for a message, or each quiet period would be taken for a dead connection.
 READ_SECONDS = SILENCE_SECONDS + 3.0
 CONNECT_SECONDS = 2.0
 # Users of a listener also query PostgreSQL every one or two seconds, so that reconnecting is not urgent.

@@ -61,6 +61,6 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(os.environ.get("SLUICE_LOG_LEVEL", "INFO").upper())
-    # What these say at INFO is one line per request or task: too much for what it tells.
+    # What these say at INFO is one line per request or task: more than it is worth.
     for noisy in ("celery", "kombu", "amqp", "urllib3", "granian", "granian.access", "_granian", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Counters of this process; the numbers that rows tell are read by `app.services.upkeep.backlog` instead."""
+"""Counters of this process; metrics of rows are read by `app.services.upkeep.backlog` instead."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ POOL_IN_USE = Gauge(
 
 
 def _start_at_zero(counter: Counter | Gauge, *values: str) -> None:
-    """A series that appears with its first event hides that event from every rule on increases."""
+    """Create the series at zero: one that appears with its first event hides that event from rules on increases."""
     for value in values:
         counter.labels(value)
 

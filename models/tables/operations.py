@@ -1,4 +1,4 @@
-"""What operators look at: audit, dead letters, alerts, heartbeats."""
+"""What operators read: audit, dead letters, alerts, heartbeats."""
 
 from sqlalchemy import (
     UUID,

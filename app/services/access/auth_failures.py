@@ -30,7 +30,7 @@ _unlogged = 0
 def note_failure(database: Database | None, credential: str, address: str, door: str) -> None:
     """Count a refused credential and log its public part, the sender's address and why it was refused.
 
-    `door` is the entrance: api, sockets or metrics. Metrics have one token and no look-up: `database` is None. Reasons:
+    `door` is the entrance: api, sockets or metrics. Metrics have one token and no lookup: `database` is None. Reasons:
     missing, malformed, refused, unknown, wrong_secret, expired, revoked, key_expired, key_revoked. Beyond the bound
     only the number of further failures is logged.
     """

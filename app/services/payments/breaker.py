@@ -2,7 +2,7 @@
 
 A provider that works has no row, and its calls write none. After FAILURES_MAX failed calls in a row it is paused;
 after the pause a single call (the probe) goes out, and only its answer lets the others follow. Waiting is not failing:
-what is due meanwhile is put off, not tried. A verified webhook that arrives during a pause ends it, and so does a list
+work due meanwhile is postponed. A verified webhook that arrives during a pause ends it, and so does a list
 that reconciliation reads: the probe follows at once. Once the provider has answered, calls that wait for a retry are
 due at once.
 """
@@ -33,12 +33,12 @@ log = structlog.get_logger(__name__)
 # One payment's retries reach this after a quarter of a minute, a busy provider's outage within its first calls.
 FAILURES_MAX = 5
 
-# Work that was put off comes back within this time after the pause, not all in one moment.
+# Postponed work comes back within this time after the pause, not all in one moment.
 SPREAD_SECONDS = 2.0
-# A call whose probe failed comes back this long after the pause: after those that were put off and the sweep that finds
-# them, so that another call is the next probe and a single bad call cannot keep its provider paused.
+# A call whose probe failed is due this long after the pause: after postponed calls and the sweep that finds them, so
+# that another call is the next probe and a single bad call cannot keep its provider paused.
 PROBE_AGAIN_SECONDS = 4.0
-# Webhooks can go on while a provider's API is down: beyond the first pause they end one only after this time.
+# Webhooks can continue while a provider's API is down: beyond the first pause they end one only after this time.
 WEBHOOK_PAUSE_SECONDS_MIN = 2.0
 
 # An answer that cannot be used raises one alarm a day for each provider and part of the answer.
@@ -46,7 +46,7 @@ UNEXPECTED_ALARM_DAYS = 1
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _ALARM_LOCK_SPACE = 0x616C726D
 
-# One statement's worth of work to put off or to resume, and of payments to expire in one transaction.
+# One statement's worth of work to postpone or to resume, and of payments to expire in one transaction.
 PUT_OFF_ROWS_MAX = 1_000
 EXPIRE_ROWS_MAX = 100
 
@@ -82,7 +82,7 @@ _ANSWERED = text(
     returning opens
     """
 )
-# Creates are never planned ahead: one that is due later has failed or was put off, like whatever has used an attempt.
+# Creates are never planned ahead: one that is due later has failed or was postponed, like whatever has used an attempt.
 _RESUME = text(
     """
     update payment_work set due_at = now()
@@ -244,8 +244,8 @@ _PUT_OFF = prepared(
 )
 
 
-def put_off(runtime: Runtime) -> None:
-    """Put off what is due at paused providers: until the pause ends, or until a payment's time is up.
+def postpone_calls(runtime: Runtime) -> None:
+    """Postpone what is due at paused providers: until the pause ends, or until a payment's time is up.
 
     An open payment whose time is up is cancelled without asking a provider that cannot be asked; money that arrives
     for it all the same is still credited.
@@ -258,10 +258,10 @@ def put_off(runtime: Runtime) -> None:
         if find_trouble(error) not in ("lock", "timeout"):
             raise
         database_trouble.note(runtime, "provider", error)
-        _put_off_each(runtime)
+        _postpone_each(runtime)
 
 
-def _put_off_each(runtime: Runtime) -> None:
+def _postpone_each(runtime: Runtime) -> None:
     """Expire payments one by one: one that is locked is left to the next time, and keep no other from its end."""
     with runtime.database.transaction("worker", by_keys="few") as connection:
         rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})

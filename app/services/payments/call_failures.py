@@ -50,7 +50,7 @@ def _wait_seconds(attempts: int, error: ProviderCallFailed, pause: float | None)
 
 
 def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause: float | None) -> None:
-    """Let a failed call wait for its next try; `pause` is for how long its provider is left alone, if it is."""
+    """Let a failed call wait for its next try; `pause` is how long its provider is not called, if it is paused."""
     attempts = count_attempts(claim, error)
     wait = _wait_seconds(attempts, error, pause)
     # An open payment is polled when its time is up at the latest.
@@ -60,7 +60,7 @@ def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause
 
 
 def give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
-    """Keep a dead letter; an open payment is looked at again when its time is up, then daily, others no more."""
+    """Keep a dead letter; an open payment is polled again when it expires, then daily, others no more."""
     is_refusal = isinstance(error, ProviderRefusedUs)
     written = dead_letters.write(
         connection,

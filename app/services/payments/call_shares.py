@@ -1,8 +1,8 @@
 """How many of a worker's threads the provider calls of one tenant may occupy.
 
-A call can take ten seconds, so whoever fills all threads makes every other tenant wait. The share is `threads` divided
-by one more than the tenants that have calls under way: alone a tenant gets half, and whatever the tenants there are
-occupy, a further one finds a thread free. It is counted in each process by itself: more workers are more threads.
+A call can take ten seconds, so a tenant that fills all threads makes all others wait. The share is `threads` divided by
+one more than the tenants that have calls under way: a single tenant gets half, and whatever the tenants there are
+occupy, a further one finds a thread free. Each process counts its own: more workers are more threads.
 """
 
 from __future__ import annotations

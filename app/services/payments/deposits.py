@@ -138,7 +138,7 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
         return Creation(read_payment(row._asdict()), is_replayed=False)
     existing = find_earlier(runtime, caller, deposit)
     if existing is None:
-        # A key whose first request was refused is not used up, so this comes after the look for it.
+        # A key whose first request was refused is not used up, so this comes after the query for it.
         raise RequestRejected(
             422, "The request has errors.", [{"field": name, "message": REFUSALS[name]} for name in row.refused]
         )
@@ -201,7 +201,7 @@ def _describe(payment_id: uuid.UUID, actor: str, scope: str, deposit: Deposit) -
 
 
 def _origin(url: str) -> str:
-    """The origin of a URL that was checked to have scheme and host, as browsers send it."""
+    """Return the origin, as browsers send it, of a URL that was checked to have scheme and host."""
     scheme, _, rest = url.partition("://")
     return _normal_origin(f"{scheme}://{rest.split('/', 1)[0].split('?', 1)[0].split('#', 1)[0]}".lower())
 

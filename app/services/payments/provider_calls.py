@@ -38,11 +38,11 @@ def call_due(runtime: Runtime) -> None:
     while True:
         claim, is_more_due = shares.claim(runtime)
         if claim is None:
-            breaker.put_off(runtime)
+            breaker.postpone_calls(runtime)
             return
         try:
             if is_more_due:
-                # Another thread goes on with the rest while this one waits for the provider.
+                # Another thread continues with the rest while this one waits for the provider.
                 runtime.doorbells.ring("provider")
             call_claimed(runtime, claim)
         finally:
@@ -53,7 +53,7 @@ def call_due(runtime: Runtime) -> None:
 
 
 def call_claimed(runtime: Runtime, claim: Claim) -> None:
-    """Make a call; what goes wrong with settling its answer holds up its own payment alone.
+    """Make a call; what goes wrong with settling its answer delays only its own payment.
 
     An answer that the database could not take uses no attempt: the provider is asked again, with the same key.
     """
@@ -110,7 +110,7 @@ def _ask_guarded(runtime: Runtime, claim: Claim) -> Fact | ProviderCallFailed:
 def _ask(runtime: Runtime, claim: Claim) -> Fact:
     adapter = runtime.adapters[claim.adapter]
     subject = Subject(claim.payment_id, claim.reference)
-    # Once its time is up a payment is not created any more, only looked for: an earlier try may have arrived.
+    # Once its time is up a payment is not created any more, only queried: an earlier try may have arrived.
     if claim.action == "create" and not claim.is_expired:
         if not claim.key_is_alive:
             found = adapter.fetch(claim.account, subject)
@@ -211,7 +211,7 @@ def _items(claim: Claim, fact: Fact, is_held: bool) -> list[Item]:
 def _settle_failure(
     runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float, pause: float | None = None
 ) -> None:
-    """Retries, gives up or expires; `pause` is how long the provider is left alone where this failure led to that."""
+    """Retry, give up or expire; `pause` is how long the provider is not called where this failure led to that."""
     attempts = count_attempts(claim, error)
     is_exhausted = attempts >= claim.attempts_max and not isinstance(error, Throttled)
     gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted

@@ -24,13 +24,13 @@ from models.array_params import uuid_array
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30
-# Claims hold each other up for milliseconds. Whoever holds a payment's row for longer holds up its own call alone.
+# Claims hold each other up for milliseconds. A longer lock on a payment's row delays only its own call.
 LOCK_MS = 500
 _SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x63616C6C
 
-# Providers are looked at one by one, each up to its limit of calls at once; creates of any provider go first. A
+# Providers are read one by one, each up to its limit of calls at once; creates of any provider go first. A
 # provider that failed and whose pause is over gets a single call: whoever sets `probe_until` makes it.
 _CLAIM = prepared(
     """
@@ -87,7 +87,7 @@ _KEEP_REQUEST = prepared(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed call and all that is needed to make it without another look at the database."""
+    """A claimed call and all that is needed to make it without another query."""
 
     claim_id: uuid.UUID
     payment_id: uuid.UUID
@@ -125,7 +125,7 @@ def claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID] = ()) -> tupl
     nothing can be claimed.
     """
     while True:
-        # The next look sees the claims that this one did not.
+        # The next query sees the claims that this one did not.
         with contextlib.suppress(_OneTooMany):
             found, is_more_due = _claim_call(runtime, full_tenants)
             if not isinstance(found, SetAside):

@@ -27,7 +27,7 @@ from models.statements import Statements
 _PAYMENTS, _LETTERS = tables.payment_transactions, tables.dead_letters
 
 # Why a payment is still pending, from the open dead letter of its create call. It ends by itself when the call is made
-# again. A payment that is not pending costs no look-up.
+# again. A payment that is not pending costs no lookup.
 _REASON = case((_LETTERS.c.reason == "provider_refused_us", "provider_configuration"), else_="provider_unavailable")
 _PENDING_REASON = case(
     (

@@ -59,7 +59,7 @@ def _values(payment: Payment, one: WaitingReversal, due_at: datetime.datetime | 
 
 
 def add_evidence(connection: Connection, cases: list[DeadLetterRow]) -> list[DeadLetterRow]:
-    """Return `cases` with the bytes of the webhooks that told them, where those came in an earlier transaction."""
+    """Return `cases` with the bytes of the webhooks that reported them, where those came in an earlier transaction."""
     wanted = {case.webhook_id for case in cases if case.webhook_id and case.body is None}
     if not wanted:
         return cases

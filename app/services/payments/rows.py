@@ -37,7 +37,7 @@ class LockedPayment:
     reschedule: bool = False
 
 
-# Two statements: what is read beside the payment must be read after its lock was granted, not before. The database's
+# Two statements: what is read with the payment must be read after its lock was granted, not before. The database's
 # clock decides, so that workers whose clocks differ decide alike; it is read once all locks are held.
 _LOAD = prepared(
     """

@@ -1,4 +1,4 @@
-"""Provider calls that were claimed and cannot be made or settled now: they wait, and the queue goes on without them.
+"""Provider calls that were claimed and cannot be made or settled now: they wait, and the queue continues without them.
 
 Trouble of the database uses no attempt. Neither does a provider that cannot be used as it is configured: it is left
 alone for a while, named by an alarm, `/health/work` and the doctor, and called again by itself once it can be used.
@@ -26,7 +26,7 @@ from models import Row
 
 log = structlog.get_logger(__name__)
 
-# How long a provider that cannot be used is left alone: once it can be, its work waits no longer than this.
+# How long a provider that cannot be used is not called: once it can be, its work waits no longer than this.
 UNUSABLE_SECONDS = 30.0
 # As many tries as an ordinary provider's calls have: an hour, in which new code may know what to do with the row.
 ATTEMPTS_MAX = 12
@@ -59,7 +59,7 @@ _TRY_AGAIN = text(
     "update payment_work set claim_id = null, due_at = now() + make_interval(secs => :seconds)"
     " where payment_id = :payment_id and claim_id = :claim_id"
 )
-# As for a call that is given up: the payment is looked at again when its time is up, else daily.
+# As for a call that is given up: the payment is polled again when it expires, else daily.
 _GIVE_UP = text(
     "update payment_work w set claim_id = null, attempts = 0, action = 'poll', due_at ="
     " case when p.expires_at > now() then p.expires_at else now() + interval '1 day' end"

@@ -12,7 +12,7 @@ from app.services.records.verdicts import Happened, order_verdicts
 from models import Database
 
 # Rows of one transaction share its time, so the source and the order within it follow the walk of the flow. What
-# belongs to a payment is not older than it: the bound keeps the months before it from being looked into, its day is
+# belongs to a payment is not older than it: the bound keeps the months before it from being scanned, its day is
 # for clocks that differ.
 _TIMELINE = text(
     """

@@ -14,7 +14,7 @@ from models.array_params import rows_of
 
 log = structlog.get_logger(__name__)
 
-# What an operator is told of each alarm; the keys are the kinds.
+# The text of each alarm for operators; the keys are the kinds.
 KINDS: dict[str, tuple[str, str]] = {
     "payment_currency_mismatch": ("warning", "money arrived in another currency than asked"),
     "payment_underpaid": ("warning", "less money arrived than asked"),

@@ -1,4 +1,4 @@
-"""Audit rows: written by the transaction that does what they tell."""
+"""Audit rows: written by the transaction that does what they record."""
 
 from __future__ import annotations
 

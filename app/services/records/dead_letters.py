@@ -1,4 +1,4 @@
-"""Dead letters, the writing half: work that a person must look at, one table for webhooks and provider calls."""
+"""Dead letters, the writing half: work that a person must decide, one table for webhooks and provider calls."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ from models.sql import columns, sql
 
 log = structlog.get_logger(__name__)
 
-# More than a settled batch has, so that one look is enough for it, and still small enough for one message.
+# More than a settled batch has, so that one query is enough for it, and still small enough for one message.
 NUMBER_BATCH = 600
 
-# Tenants of one look; each may have a batch.
+# Tenants of one query; each may have a batch.
 TENANTS_MAX = 20
 
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
@@ -156,7 +156,7 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
 
 
 def number_due(runtime: Runtime) -> None:
-    """Number and publish all notifications that wait."""
+    """Give numbers to all waiting notifications and publish them."""
     with runtime.database.transaction("worker") as connection:
         tenant_ids = connection.execute(select(tables.notification_work.c.tenant_id).distinct()).scalars().all()
     for first in range(0, len(tenant_ids), TENANTS_MAX):
@@ -185,9 +185,9 @@ def _note_failure(runtime: Runtime, error: Exception, tenant_ids: Sequence[uuid.
 
 
 def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
-    """Number and publish the waiting notifications of some tenants.
+    """Give numbers to the waiting notifications of some tenants and publish them.
 
-    One numberer per tenant at a time: who finds another at work rings, since that one may have looked already.
+    One numberer per tenant at a time: one that finds the lock taken rings, since the holder may have missed new rows.
     """
     while tenant_ids:
         rows = runtime.database.run_single("worker", _NUMBER_SINGLE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
@@ -244,7 +244,7 @@ def read_after(
 ) -> list[dict[str, Any]]:
     """Return up to `limit` notifications with a number above `after`, oldest first; of one user where given.
 
-    Those that were dropped with their partition are left out, as are the few beside them.
+    Those that were dropped with their partition are left out, as are the few next to them.
     """
     held_after = select(_COUNTERS.c.held_after).where(_COUNTERS.c.tenant_id == tenant_id).scalar_subquery()
     wanted = (
