@@ -118,7 +118,7 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: str, is_
 
 
 def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A success for a completed payment: the same one again, or a second payment of the money."""
+    """Decide a success for a completed payment: the same one again, or a second payment of the money."""
     amount_minor, currency = money_of(fact)
     is_other = is_other_reference(payment, fact)
     same_money = (amount_minor, currency) == (payment.received_minor, payment.received_currency)
@@ -199,7 +199,7 @@ def hold_other_reference(
 
 
 def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
-    """A person accepts held money: it is credited as received, and the payment is completed with it.
+    """Accept held money for a person: it is credited as received, and the payment is completed with it.
 
     `received_minor` is the total of the payment's own reference, with which later successes are compared. So a payment
     completed by another reference's money takes over that reference, and other money is not added to the total.

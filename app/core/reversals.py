@@ -43,7 +43,7 @@ class _Account:
 
 
 def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A refund or chargeback of a completed payment: a reversing pair of entries for what is new of it."""
+    """Decide a refund or chargeback of a completed payment: a reversing pair of entries for what is new of it."""
     amount_minor, _ = money_of(fact)
     account = _read_account(payment, fact)
     if amount_minor <= account.reversed_minor:
@@ -100,7 +100,7 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Accoun
 
 
 def await_success(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A reversal before its payment's success: it waits, from the end of the monitoring window on for a person."""
+    """Keep a reversal until its payment's success; after the monitoring window a person decides."""
     if is_other_reference(payment, fact):
         return _refuse(payment, fact, now, f"the payment has {payment.provider_reference}, the reversal another")
     if now >= payment.monitored_until:

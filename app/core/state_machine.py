@@ -52,7 +52,7 @@ def _duplicate(reason: str) -> FactDecider:
 
 
 def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """A fact under another reference than the stored one: never applied."""
+    """Refuse a fact under another reference than the stored one: it is never applied."""
     why = f"the fact '{fact.kind}' names {fact.reference}, the payment has {payment.provider_reference}"
     if fact.kind is FactKind.SUCCEEDED:
         return hold_other_reference(payment, fact, now, Verdict.DEAD_LETTER, "reference_mismatch", why, credited=0)
@@ -67,7 +67,7 @@ def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) ->
 
 
 def _start(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """The provider has the payment: it is processing from here on."""
+    """Set the payment to processing: the provider has it."""
     filled = filled_in(payment, given)
     has_url = payment.redirect_url is not None or "redirect_url" in filled
     return Decision(
@@ -79,7 +79,7 @@ def _start(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
 
 
 def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """A provider's answer that something else overtook: only missing fields are set."""
+    """Set only missing fields from a provider's answer that another fact overtook."""
     filled = filled_in(payment, given)
     if not filled:
         return Decision(Verdict.DUPLICATE, "nothing new", payment)
@@ -93,7 +93,7 @@ def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
 
 
 def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """The payer has committed to a method that settles days later: the first such fact postpones the expiry.
+    """Postpone the expiry: the payer has committed to a method that settles days later; the first such fact counts.
 
     A payment that has ended keeps its state and is polled until then.
     """
@@ -116,7 +116,7 @@ def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
 
 
 def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """A failure for a payment that is completed: recorded, moves no money."""
+    """Record a failure for a payment that is completed; it moves no money."""
     return Decision(
         Verdict.CONFLICT,
         f"the provider says '{given.kind}' of a completed payment",
@@ -127,7 +127,7 @@ def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decisi
 
 
 def _confirm_the_end_before(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """A cancellation for a payment that is completed.
+    """Decide a cancellation for a payment that is completed.
 
     Where the money came late, the cancellation is older: usually it answers our own closing of the session while the
     customer paid, and the two messages may come in either order.

@@ -40,6 +40,7 @@ def tie_to_parent(parent: int, signal_number: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    """Tie this process to its parent and become the program that `arguments` name."""
     parent, signal_number, identity, *argv = arguments
     if sys.platform == "linux":
         if identity != "-":

@@ -11,6 +11,7 @@ import sys
 
 
 def main() -> None:
+    """Read ids from standard input until it closes, then end what is left."""
     # Signals for the whole session (a closing terminal) must not end it before its work.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -41,8 +41,7 @@ class Victim:
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
-        """Make a deposit with the canary in its metadata and reference, pay it, settle it and
-        publish its notifications."""
+        """Settle a paid deposit with the canary in its metadata and reference, and publish its notifications."""
         payment = self.shop.deposit(user_id=self.user_id, metadata={self.canary: self.canary})
         self.shop.deliver(self.shop.body(payment, provider_reference=f"{self.canary}-{payment.id}"))
         tell(self.shop)

@@ -100,7 +100,7 @@ def test_a_sentinel_url() -> None:
     [("", "required"), ("?ssl_cert_reqs=CERT_NONE", "none"), ("?ssl_cert_reqs=optional", "optional")],
 )
 def test_tls_is_spoken_by_both_clients(asked: str, wanted: str) -> None:
-    """kombu would speak plain text at a rediss:// URL that says nothing about certificates."""
+    """Kombu would speak plain text at a rediss:// URL that says nothing about certificates."""
     url = f"rediss://redis:6380/0{asked}"
     assert parse_url(kombu_url(url))["ssl"]["ssl_cert_reqs"].name == f"CERT_{wanted.upper()}"
     assert open_client(url).connection_pool.make_connection().cert_reqs.name == f"CERT_{wanted.upper()}"
