@@ -179,4 +179,4 @@ def test_a_running_web_process_reports_its_keys(front: Stack) -> None:
     wait_until(reported, "web has reported its key")
     assert process_keys.find_lacking(front.runtime) == []
     findings = [str(finding) for finding in examine_secrets(front.runtime)]
-    assert any("running processes hold" in finding for finding in findings)
+    assert any("running processes have" in finding for finding in findings)

@@ -17,7 +17,7 @@ from app.core.token_bucket import TokenBucket
 from app.http.capacity import Bounds, Slots
 from app.http.problems import Refused
 from app.services.access.callers import Caller
-from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT
+from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant, create_tenant
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
 from app.sockets.rows import LiveQueries
 from app.sockets.turns import Turns
@@ -196,9 +196,10 @@ def test_a_bucket_fills_again() -> None:
     wait_until(bucket.take, "it fills", 1)
 
 
-def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack, shop: Shop) -> None:
+def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack) -> None:
+    new = create_tenant(house.runtime, NewTenant("new"), "operator:test")
     query = "select requests_per_second from tenants where id = :id"
-    assert house.databases.value(query, id=shop.tenant_id) == REQUESTS_PER_SECOND_DEFAULT
+    assert house.databases.value(query, id=new) == REQUESTS_PER_SECOND_DEFAULT
     limited = Api(house.web, house.make_shop(requests_per_second=40).secret_key)
     with ThreadPoolExecutor(8) as pool:
         started = time.monotonic()
