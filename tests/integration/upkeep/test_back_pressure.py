@@ -98,7 +98,9 @@ def test_the_backlog_and_its_age_are_told(front: Stack, shop: Shop) -> None:
         pile_up(front.databases, shop, COUNTED_MAX, age=300)
         wait_until(lambda: told("sluice_due_rows") == COUNTED_MAX, "counted up to a bound, however many wait")
         state = requests.get(f"{front.web}/health/work", timeout=10)
-        assert (state.status_code, state.json()["failing"]) == (503, ["settle"])
+        # The other queues of this shared process may have old work of other tests.
+        assert state.status_code == 503
+        assert "settle" in state.json()["failing"]
     finally:
         front.databases.rows("delete from webhook_work where tenant_id = :id", id=shop.tenant_id)
 

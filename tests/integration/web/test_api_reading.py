@@ -178,7 +178,8 @@ def test_health_and_metrics(front: Stack) -> None:
     for path in ("/health/live", "/health/ready"):
         answer = anyone.get(path)
         assert (answer.status_code, answer.json()["status"], answer.json()["failing"]) == (200, "ok", [])
-    assert anyone.get("/health/work").json()["detail"].keys() == {"settle", "provider", "notify"}
+    # `providers` is there while one of another test's tenants cannot be used.
+    assert anyone.get("/health/work").json()["detail"].keys() - {"providers"} == {"settle", "provider", "notify"}
     metrics = anyone.get("/metrics")
     assert metrics.status_code == 200
     assert "sluice_due_rows" in metrics.text
