@@ -23,7 +23,7 @@ from models import Database
 from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from tests.support.books import spoil
-from tests.support.reads import count_rows_read
+from tests.support.postgres import count_rows_read
 
 
 def note(runtime: Runtime, tenant_id: uuid.UUID, rows: int = 1) -> None:

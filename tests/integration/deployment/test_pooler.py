@@ -26,7 +26,7 @@ from models.statements import watched
 from testbed.servers import Databases
 from testbed.shop import make_shop
 from testbed.waiting import wait_until
-from tests.support.pooler import open_pooler
+from tests.integration.deployment.pooler import open_pooler
 
 
 def through(url: str, query: str) -> str:

@@ -16,7 +16,7 @@ from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
 from testbed.waiting import wait_until
 from tests.support.engine import Engine
-from tests.support.locking import held_lock
+from tests.support.postgres import held_lock
 
 # More rounds than a webhook has attempts.
 ROUNDS = settle.ATTEMPTS_MAX + 3

@@ -20,7 +20,7 @@ from models.database import Role
 from models.migrations import configuration, upgrade
 from testbed.servers import Databases, Servers
 from testbed.shop import Shop, make_shop
-from tests.support.catalogue import FUNCTIONS, function_names
+from tests.integration.models.catalogue import FUNCTIONS, function_names
 
 # What each role may execute. A new function without an entry is open to nobody but its owner.
 MAY_EXECUTE: dict[str, set[str]] = {

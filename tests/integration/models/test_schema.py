@@ -19,7 +19,7 @@ from models.migrations import newest_revision, upgrade
 from models.partitions import is_described
 from testbed.servers import Databases
 from testbed.shop import Shop
-from tests.support.catalogue import FUNCTIONS, function_names
+from tests.integration.models.catalogue import FUNCTIONS, function_names
 
 ROLES: tuple[Role, ...] = get_args(Role)
 APPEND_ONLY = ("wallet_transactions", "audit_logs")

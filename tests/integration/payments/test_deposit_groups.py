@@ -22,7 +22,7 @@ from models import new_id
 from testbed.servers import Databases
 from testbed.shop import ORIGIN, Shop, make_shop
 from testbed.waiting import wait_until
-from tests.support.asking import ask, create, refused_fields
+from tests.integration.payments.deposit_requests import ask, create, refused_fields
 
 
 class Taken:

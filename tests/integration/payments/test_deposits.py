@@ -12,7 +12,7 @@ from app.runtime.runtime import Runtime
 from models.statements import watched
 from testbed.servers import Databases
 from testbed.shop import ORIGIN, Shop, make_shop
-from tests.support.asking import create, refused_fields
+from tests.integration.payments.deposit_requests import create, refused_fields
 
 
 def test_a_deposit_is_one_statement_and_leaves_these_rows(runtime: Runtime, databases: Databases, tenant: Shop) -> None:

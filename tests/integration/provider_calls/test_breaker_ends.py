@@ -12,7 +12,7 @@ from app.services.payments import breaker
 from app.services.payments.provider_calls import make_call
 from app.services.payments.provider_claims import claim_call
 from testbed.stack import Stack
-from tests.support.broken_providers import BrokenProvider
+from tests.integration.provider_calls.broken_providers import BrokenProvider
 from tests.support.commands import Commands
 from tests.support.engine import Engine
 

@@ -15,8 +15,8 @@ from app.services.operators.reconciliation import reconcile
 from app.services.payments import provider_calls
 from app.services.payments.provider_claims import claim_call
 from testbed.stack import Stack
+from tests.integration.provider_calls.odd_provider import OddProvider, encode_answer, encode_json, open_odd_provider
 from tests.support.engine import Engine
-from tests.support.odd_provider import OddProvider, encode_answer, encode_json, open_odd_provider
 
 ATTEMPTS = 3
 GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status": "open", "amount": "25.00"}

@@ -17,7 +17,7 @@ from app.services.upkeep import duties, sweep
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.locking import held_lock
+from tests.support.postgres import held_lock
 
 
 def test_a_sweep_rings_whatever_becomes_of_its_heartbeat(shop: Shop, engine: Engine) -> None:

@@ -13,7 +13,7 @@ from app.services.upkeep import backlog
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
-from tests.support.locking import held_lock
+from tests.support.postgres import held_lock
 
 
 def work(engine: Engine, payment_id: uuid.UUID) -> dict[str, object]:

@@ -14,7 +14,7 @@ from app.services.webhooks.claims import BATCH_ROWS, WebhookQueue
 from models.database_urls import psycopg2_url
 from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
-from tests.support.reads import count_rows_read
+from tests.support.postgres import count_rows_read
 
 WAITING = 4 * BATCH_ROWS
 DONE = 60_000

@@ -13,7 +13,7 @@ from app.core.decision import Verdict
 from app.core.facts import Command, CommandKind, FactKind
 from app.core.payment import Policy, Status
 from app.core.state_machine import COMMANDS, FACTS, decide
-from tests.support.payment_worlds import ALPHABET, NOW, PAYMENT, POLICIES, play, success
+from tests.unit.core.payment_simulation import ALPHABET, NOW, PAYMENT, POLICIES, play, success
 
 
 def test_the_table_is_total() -> None:

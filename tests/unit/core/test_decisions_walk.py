@@ -1,4 +1,4 @@
-"""The state machine keeps its rules on every sequence of facts and commands (tests/support/payment_worlds.py)."""
+"""The state machine keeps its rules on every sequence of facts and commands (tests/unit/core/payment_simulation.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.core.facts import CommandKind, Fact, FactKind, Input
 from app.core.money_events import SECOND_MONEY
 from app.core.payment import EDGES, REVERSAL_WAITING, Policy, Status
 from app.core.state_machine import COMMANDS, FACTS
-from tests.support.payment_worlds import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, Report, World, walk
+from tests.unit.core.payment_simulation import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, Report, World, walk
 
 
 def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:

@@ -13,7 +13,7 @@ from flask import Response, jsonify
 from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import launch_chromium
-from tests.support.false_backend import Backend
+from tests.unit.web.false_backend import Backend
 
 pytestmark = pytest.mark.browser
 

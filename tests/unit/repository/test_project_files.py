@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.repository import ROOT
+
 import configparser
 import re
 from importlib.metadata import version
@@ -11,7 +13,6 @@ import yaml
 
 from app.web.openapi.document import document
 
-ROOT = Path(__file__).resolve().parents[2]
 DECISIONS = ROOT / "docs" / "decisions"
 RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", re.MULTILINE)
 

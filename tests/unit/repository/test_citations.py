@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.citations import find_unresolved
-from tests.support.project_files import Passage, list_passages
+from tests.unit.repository.citations import find_unresolved
+from tests.unit.repository.project_files import Passage, list_passages
 
 # Texts of docs/ARCHITECTURE.md, each with one citation of what is there and one of what is not.
 PLANTED = {
     "file": ("web.py, worker_of_nothing.py", "worker_of_nothing.py"),
     "path": ("(docs/CONTRACT.md), see docs/DESIGN.md.", "docs/DESIGN.md"),
-    "path without its first folders": ("`support/citations.py` and `support/citation.py`", "support/citation.py"),
+    "path without its first folders": (
+        "`unit/repository/citations.py` and `support/citation.py`",
+        "support/citation.py",
+    ),
     "pattern": ("docs/*.md, docs/*.sql", "docs/*.sql"),
     "folder": ("`tests/unit/`, `tests/units/`", "`tests/units/`"),
     "test": (
-        "unit/test_citations.py::test_what_is_cited_is_there, unit/test_citations.py::test_nothing",
-        "unit/test_citations.py::test_nothing",
+        "unit/repository/test_citations.py::test_what_is_cited_is_there,"
+        " unit/repository/test_citations.py::test_nothing",
+        "unit/repository/test_citations.py::test_nothing",
     ),
     "link to a file": ("[a](../setup.cfg) [b](../setup.ini.py)", "[b](../setup.ini.py)"),
     "link": ("[a](../docker/) [b](../dockers/)", "[b](../dockers/)"),
@@ -76,5 +80,5 @@ def test_every_kind_of_text_is_read() -> None:
         "docker/Dockerfile",
         "docs/CONTRACT.md",
     } <= paths
-    assert ("tests/unit/test_citations.py", "What comments") in read
-    assert ("tests/unit/test_citations.py", "Texts of docs/ARCHITECTURE.md") in read
+    assert ("tests/unit/repository/test_citations.py", "What comments") in read
+    assert ("tests/unit/repository/test_citations.py", "Texts of docs/ARCHITECTURE.md") in read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.repository import ROOT
+
 import ast
 import re
 import subprocess
@@ -11,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
 
 # Describes earlier versions, so that the checks do not apply to it.
 HISTORY = "CHANGELOG.md"

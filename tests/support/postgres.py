@@ -1,11 +1,31 @@
-"""How much PostgreSQL has read of a table, by its own statistics."""
+"""Row locks held by a session of its own, and how much PostgreSQL has read of a table."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import psycopg2
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
 from testbed.servers import Databases
+
+
+@contextlib.contextmanager
+def held_lock(databases: Databases, sql: str, *values: object) -> Iterator[None]:
+    """Hold the locks that the superuser's `sql` takes, at least one row, for the length of the block.
+
+    As a forgotten `psql` or a slow report does.
+    """
+    connection = psycopg2.connect(databases.superuser_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [str(value) for value in values])
+            assert cursor.rowcount > 0
+        yield
+    finally:
+        connection.close()
 
 
 def count_rows_read(databases: Databases, runtime: Runtime, table: str) -> int:

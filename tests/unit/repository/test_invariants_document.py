@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from tests.support.repository import ROOT
+
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def _in_code(path: Path) -> Iterator[tuple[str, str]]:

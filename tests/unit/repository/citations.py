@@ -2,7 +2,7 @@
 
 Cited are files, folders and tests, Markdown links and headings, modules and what they define, sections of the contract,
 invariants, decision records, targets of the Makefile, and commands of `sluice` with their options. A path may leave out
-its first folders: `support/citations.py` is this file.
+its first folders: `unit/repository/citations.py` is this file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import click
 
 from app.cli import main as command_line
 from models import METADATA
-from tests.support.project_files import (
+from tests.support.repository import ROOT
+from tests.unit.repository.project_files import (
     ANY,
-    ROOT,
     Names,
     Passage,
     find_files,
