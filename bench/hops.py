@@ -80,7 +80,7 @@ def open_trace(stack: MeasuredStack) -> Iterator[Trace]:
 
 
 @dataclass(frozen=True)
-class Passage:
+class TracedWebhook:
     """One webhook seen from outside: its payment, when it was sent and when its frame came (seconds since 1970)."""
 
     payment_id: str
@@ -88,7 +88,7 @@ class Passage:
     arrived_at: float
 
 
-def measure_hops(stack: MeasuredStack, trace: Trace, passages: Sequence[Passage]) -> list[dict[str, Any]]:
+def measure_hops(stack: MeasuredStack, trace: Trace, passages: Sequence[TracedWebhook]) -> list[dict[str, Any]]:
     """Return the median milliseconds of each hop. Raise BenchFailed where no webhook can be followed."""
     found = [moments for passage in passages if (moments := _follow(stack, trace, passage))]
     if not found:
@@ -101,7 +101,7 @@ def measure_hops(stack: MeasuredStack, trace: Trace, passages: Sequence[Passage]
     return hops
 
 
-def _follow(stack: MeasuredStack, trace: Trace, passage: Passage) -> dict[str, float] | None:
+def _follow(stack: MeasuredStack, trace: Trace, passage: TracedWebhook) -> dict[str, float] | None:
     """Return the moments of one webhook, None where some are missing: the sweep rang, or another one's bell stood."""
     (webhook,) = stack.databases.rows(
         "select extract(epoch from received_at)::float8 as received, extract(epoch from settled_at)::float8 as claimed"

@@ -28,7 +28,7 @@ READ_BYTES = 65_536
 SILENCE_SECONDS = 10.0
 
 
-class Connection:
+class LoadConnection:
     """One kept-alive connection with at most one request under way."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -65,9 +65,9 @@ def drive(host: str, port: int, requests: Sequence[bytes], connections: int, sec
     """Send `requests` in turn over all connections until they or the seconds end; return what was counted."""
     waiting = deque(requests)
     poller = select.epoll()
-    open_connections: dict[int, Connection] = {}
+    open_connections: dict[int, LoadConnection] = {}
     for _ in range(min(connections, len(waiting))):
-        connection = Connection((host, port))
+        connection = LoadConnection((host, port))
         open_connections[connection.socket.fileno()] = connection
         poller.register(connection.socket, select.EPOLLIN)
     statuses: Counter[int] = Counter()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from app.services.access.callers import create_client_token
 from bench.figures import BenchFailed, Figure, describe_latency, latency
 from bench.filling import fill_payments, fill_webhooks, take_due
-from bench.hops import Passage, measure_hops, open_trace
-from bench.http_load import Connection
+from bench.hops import TracedWebhook, measure_hops, open_trace
+from bench.http_load import LoadConnection
 from bench.measured_stack import MeasuredStack
 from bench.settle import USERS
 from bench.socket_clients import Browser
@@ -47,13 +47,13 @@ class Prober:
             pass
         if json.loads(texts[0])["type"] != "hello":
             raise BenchFailed(f"the socket said {texts[0]!r}")
-        self._provider = Connection(("127.0.0.1", stack.ports.web))
+        self._provider = LoadConnection(("127.0.0.1", stack.ports.web))
         self._poll = select.poll()
         self._poll.register(self._browser.socket, select.POLLIN)
         self._poll.register(self._provider.socket, select.POLLIN)
         self._since_1970 = time.time() - time.monotonic()
 
-    def pay(self, payment_id: str, request: bytes) -> Passage:
+    def pay(self, payment_id: str, request: bytes) -> TracedWebhook:
         """Post a payment's webhook; return once it is answered and the browser has its frame."""
         arrived_at, status = 0.0, 0
         sent_at = time.monotonic()
@@ -70,7 +70,7 @@ class Prober:
                     arrived_at = now
         if status != 200:
             raise BenchFailed(f"a webhook was answered {status}")
-        return Passage(payment_id, self._since_1970 + sent_at, self._since_1970 + arrived_at)
+        return TracedWebhook(payment_id, self._since_1970 + sent_at, self._since_1970 + arrived_at)
 
     def close(self) -> None:
         """Close both."""
@@ -78,7 +78,7 @@ class Prober:
         self._browser.socket.close()
 
 
-def probe(stack: MeasuredStack, count: int) -> list[Passage]:
+def probe(stack: MeasuredStack, count: int) -> list[TracedWebhook]:
     """Pay `count` payments one after the other, over connections of its own: servers end those that idle."""
     passages, payments = [], fill_payments(stack, count, 1, WATCHER + "-")
     with contextlib.closing(Prober(stack, f"{WATCHER}-0")) as prober:
@@ -88,7 +88,7 @@ def probe(stack: MeasuredStack, count: int) -> list[Passage]:
     return passages
 
 
-def list_milliseconds(passages: list[Passage]) -> list[float]:
+def list_milliseconds(passages: list[TracedWebhook]) -> list[float]:
     """Return how long each took from the POST to the frame."""
     return [(passage.arrived_at - passage.sent_at) * 1000 for passage in passages]
 

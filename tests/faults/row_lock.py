@@ -25,7 +25,7 @@ import psycopg2
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from testbed.waiting import StackError, wait_until
-from tests.support.demo_tenant import DemoTenant
+from tests.support.tenant_client import TenantClient
 
 # A batch that meets the lock for the first time waits for it for two seconds; then a webhook takes moments.
 OTHERS_SECONDS = 8.0
@@ -36,7 +36,7 @@ ANSWER_SECONDS = 20.0
 LOCKED_PAYMENTS = 3
 
 
-def wait_for(tenant: DemoTenant, payment_ids: Sequence[str], seconds: float) -> float | None:
+def wait_for(tenant: TenantClient, payment_ids: Sequence[str], seconds: float) -> float | None:
     """Return after how many seconds all payments were credited, None where that took longer than `seconds`."""
     began = time.monotonic()
     try:
@@ -73,7 +73,7 @@ def count_dead_letters(database_url: str, payment_ids: Sequence[str]) -> int:
     return int(count)
 
 
-def repeat(tenant: DemoTenant, database_url: str, seconds: float) -> list[str]:
+def repeat(tenant: TenantClient, database_url: str, seconds: float) -> list[str]:
     """Hold the lock for `seconds` while webhooks arrive; return what was not as it must be."""
     user, faults = f"held-{uuid.uuid4().hex[:8]}", []
     opening = tenant.deposit(user)["id"]
@@ -115,7 +115,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=45.0, help="how long the lock is held")
     options = parser.parse_args()
     run = json.loads((options.home / "run.json").read_text(encoding="utf-8"))
-    faults = repeat(DemoTenant(run), run["owner_database_url"], options.seconds)
+    faults = repeat(TenantClient(run), run["owner_database_url"], options.seconds)
     for fault in faults:
         print(f"FAULT: {fault}")
     print("FAILED" if faults else "PASSED")

@@ -8,7 +8,9 @@ OUTGOING = "app/providers/outgoing.py"
 ADDRESSES = "app/providers/addresses.py"
 GUARD = "security/outgoing/test_guard.py"
 BOUNDS = "security/outgoing/test_bounds.py"
+BOUNDS = "security/outgoing/test_bounds.py"
 ANSWERS = "integration/provider_calls/test_provider_answers.py"
+VALUES = "integration/provider_calls/test_provider_values.py"
 SCHEMA = "integration/models/test_schema.py"
 
 OUTSIDE = (
@@ -20,7 +22,7 @@ OUTSIDE = (
         (GUARD,),
     ),
     Mutant("a redirect of a provider", OUTGOING, "redirect=False,", "redirect=True, retries=3,", (GUARD,)),
-    Mutant("an answer above its bound", OUTGOING, "if size > RESPONSE_BYTES_MAX:", "if size > 2**40:", (GUARD,)),
+    Mutant("an answer above its bound", OUTGOING, "if size > RESPONSE_BYTES_MAX:", "if size > 2**40:", (BOUNDS,)),
     Mutant(
         "cookies of one account on another's call",
         OUTGOING,
@@ -55,14 +57,14 @@ OUTSIDE = (
         "app/core/validation/provider_values.py",
         r"[Hh][Tt][Tt][Pp][Ss]?://[!-\[\]-~]+",
         r"[a-zA-Z]+:[!-~]+",
-        (f"{ANSWERS}::test_a_url_that_no_browser_may_follow_is_never_kept",),
+        (f"{VALUES}::test_a_url_that_no_browser_may_follow_is_never_kept",),
     ),
     Mutant(
         "a provider's reference is refused, not kept, above its bound",
         "app/core/validation/provider_values.py",
         "0 < len(value) <= REFERENCE_LENGTH_MAX",
         "0 < len(value)",
-        (f"{ANSWERS}::test_a_reference_that_cannot_be_kept_is_refused_never_cut",),
+        (f"{VALUES}::test_a_reference_that_cannot_be_kept_is_refused_never_cut",),
     ),
     Mutant(
         "http to another machine",

@@ -23,11 +23,11 @@ class Door(ThreadingHTTPServer):
     runtime: Runtime
 
     def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), _DoorHandler)
         self.after_taking: Callable[[], None] = lambda: None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _DoorHandler(BaseHTTPRequestHandler):
     server: Door
 
     def do_POST(self) -> None:

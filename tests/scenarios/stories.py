@@ -99,7 +99,7 @@ def expired_then_paid(world: World) -> None:
 def webhook_before_the_answer(world: World) -> None:
     """Take and settle the webhook while the provider's answer is still under way."""
     world.script(auto={"action": "pay"}, create={"after_webhook": True})
-    world.house.door.after_taking = lambda: settle.settle_due(world.shop.runtime)
+    world.harness.door.after_taking = lambda: settle.settle_due(world.shop.runtime)
     begin(world)
     world.rest(1)
     world.work()
@@ -236,11 +236,11 @@ def webhook_before_the_payment(world: World) -> None:
             "amount": "25.00",
             "currency": "USD",
         }
-        with world.house.database.spared():
+        with world.harness.database.spared():
             shop.deliver(json.dumps(fields).encode())
             settle.settle_due(shop.runtime)
 
-    world.house.database.before_commit = meanwhile
+    world.harness.database.before_commit = meanwhile
     begin(world)
     world.pass_time("webhooks")
 

@@ -16,7 +16,7 @@ from testbed.servers import Servers
 from tests.scenarios.crashing import When
 from tests.scenarios.rows import Rows, without_count, without_race
 from tests.scenarios.stories import MAIN, OTHERS, Story
-from tests.scenarios.world import BELLS, ORDERED_BELLS, House, World, open_house
+from tests.scenarios.world import BELLS, ORDERED_BELLS, Harness, World, open_harness
 
 # No scenario writes as often as this; it bounds the search for the last commit.
 COMMITS_MAX = 100
@@ -24,8 +24,8 @@ SPREAD = 1 if os.environ.get("SLUICE_TEST_PROFILE") == "long" else 3
 
 
 @pytest.fixture(scope="module")
-def house(servers: Servers) -> Iterator[House]:
-    with open_house(servers) as opened:
+def harness(servers: Servers) -> Iterator[Harness]:
+    with open_harness(servers) as opened:
         yield opened
 
 
@@ -46,10 +46,10 @@ def assert_ends(story: Story, world: World) -> None:
     assert sorted(tuple(case) for case in world.value(cases)) == sorted(story.cases)
 
 
-def die_everywhere(story: Story, house: House, expected: Rows, when: When, first: int, step: int) -> int:
+def die_everywhere(story: Story, harness: Harness, expected: Rows, when: When, first: int, step: int) -> int:
     """Return at how many commits the process died."""
     for deaths, nth in enumerate(range(first, COMMITS_MAX, step)):
-        world = house.open_world(crash=(nth, when))
+        world = harness.open_world(crash=(nth, when))
         rows = live(story, world)
         if not world.has_died:
             return deaths
@@ -64,17 +64,17 @@ def die_everywhere(story: Story, house: House, expected: Rows, when: When, first
         *(pytest.param(story, 1 + databases % SPREAD, SPREAD, id=story.name) for databases, story in enumerate(OTHERS)),
     ],
 )
-def test_every_life_ends_in_the_same_rows(house: House, story: Story, first: int, step: int) -> None:
-    world = house.open_world()
+def test_every_life_ends_in_the_same_rows(harness: Harness, story: Story, first: int, step: int) -> None:
+    world = harness.open_world()
     expected = live(story, world)
     assert_ends(story, world)
     assert expected["work left"] == []
     for bells in (ORDERED_BELLS if story.is_ordered else BELLS)[1:]:
-        assert live(story, house.open_world(bells)) == expected, f"doorbells {bells}"
+        assert live(story, harness.open_world(bells)) == expected, f"doorbells {bells}"
     if not story.is_one_set:
         # How many commits a life has depends on what happens to be settled together; both go past the last one.
-        assert die_everywhere(story, house, expected, "after", first, step)
+        assert die_everywhere(story, harness, expected, "after", first, step)
         if not story.is_ordered:
-            assert die_everywhere(story, house, expected, "before", first, step)
-    report = house.prove()
+            assert die_everywhere(story, harness, expected, "before", first, step)
+    report = harness.prove()
     assert report.is_whole, report.as_json()

@@ -64,7 +64,7 @@ _DUE = text(
 
 
 @dataclass(frozen=True)
-class House:
+class Harness:
     """The servers for all scenarios: a database, a Redis, the sandbox, and the door of this process."""
 
     stack: Stack
@@ -90,7 +90,7 @@ class House:
 
 
 @contextlib.contextmanager
-def open_house(servers: Servers) -> Iterator[House]:
+def open_harness(servers: Servers) -> Iterator[Harness]:
     """Databases of its own with the sandbox running and the door open."""
     with servers.open_databases() as databases, Stack.open(databases) as stack, open_door(stack.ports.web) as door:
         database = CrashingDatabase(databases.database_url, 20)
@@ -99,7 +99,7 @@ def open_house(servers: Servers) -> Iterator[House]:
         door.runtime = stack.runtime
         stack.start("sandbox")
         try:
-            yield House(stack, database, superuser, stack.runtime.redis, door)
+            yield Harness(stack, database, superuser, stack.runtime.redis, door)
         finally:
             database.engine.dispose()
             superuser.engine.dispose()
@@ -109,7 +109,7 @@ def open_house(servers: Servers) -> Iterator[House]:
 class World:
     """The actions of people, provider and workers in a scenario; an action whose process dies is repeated."""
 
-    house: House
+    harness: Harness
     shop: Shop
     bells: Bells
     made: list[uuid.UUID] = field(default_factory=list)
@@ -139,7 +139,7 @@ class World:
 
     def script(self, **script: Any) -> None:
         """Has the sandbox misbehave for the tenant's next payments (docs/SANDBOX.md)."""
-        self.house.stack.sandbox.script(match={"metadata": {"world": str(self.shop.tenant_id)}}, **script)
+        self.harness.stack.sandbox.script(match={"metadata": {"world": str(self.shop.tenant_id)}}, **script)
 
     @property
     def marked(self) -> dict[str, str]:
@@ -149,14 +149,14 @@ class World:
     @property
     def payment(self) -> Payment:
         """The payment made last, as it is now."""
-        with self.house.database.spared():
+        with self.harness.database.spared():
             return self.shop.payment(self.made[-1])
 
     def act(self, action: str, webhooks: int = 1, **body: Any) -> None:
         """Do at the sandbox what the paying person does, and waits until so many webhooks more came to rest."""
         before = len(self._deliveries())
         reference = self.value("select provider_reference from payment_transactions where tenant_id = :id")
-        self.house.stack.sandbox.act(reference, action, **body)
+        self.harness.stack.sandbox.act(reference, action, **body)
         self.rest(before + webhooks)
 
     def rest(self, webhooks: int = 0) -> None:
@@ -171,7 +171,7 @@ class World:
     def _deliveries(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for payment_id in self.made:
-            found += self.house.stack.sandbox.deliveries(payment_id)
+            found += self.harness.stack.sandbox.deliveries(payment_id)
         return found
 
     # The workers
@@ -209,7 +209,7 @@ class World:
         """Take the doorbells out of Redis as a worker does, and says which queues they ring."""
         rings = []
         for queue in QUEUES:
-            while self.house.redis.rpop(f"ring.{queue}") is not None:
+            while self.harness.redis.rpop(f"ring.{queue}") is not None:
                 rings.append(queue)
         return rings
 
@@ -252,7 +252,7 @@ class World:
 
     def _resume(self) -> None:
         """After a death: the leases of the dead are over."""
-        if self.house.database.has_crashed and not self.is_resumed:
+        if self.harness.database.has_crashed and not self.is_resumed:
             self.is_resumed = True
             self._execute(*_RELEASE)
 
@@ -260,7 +260,7 @@ class World:
 
     @contextlib.contextmanager
     def _superuser(self) -> Iterator[Connection]:
-        with self.house.superuser.engine.begin() as connection:
+        with self.harness.superuser.engine.begin() as connection:
             yield connection
 
     def _execute(self, *statements: str) -> None:
@@ -284,12 +284,12 @@ class World:
             rows = read_rows(connection, self.shop.tenant_id)
         rows["provider"] = []
         for payment_id in self.made:
-            truth = self.house.stack.sandbox.truth(payment_id)
+            truth = self.harness.stack.sandbox.truth(payment_id)
             there = [(one["status"], one["captures"], one["refunds"]) for one in truth["payments"]]
             sent = [(one["idempotency_keys"], one["bodies"]) for one in truth["create_calls"]]
             rows["provider"].append(str((there, sent)))
         # What is asked for later must not come due in the middle of another life.
         self._execute(_RETIRE)
-        self.has_died = self.house.database.has_crashed
-        self.house.database.disarm()
+        self.has_died = self.harness.database.has_crashed
+        self.harness.database.disarm()
         return rows

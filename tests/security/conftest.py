@@ -12,7 +12,7 @@ from testbed.stack import Stack
 
 
 @pytest.fixture(scope="session")
-def house(servers: Servers) -> Iterator[Stack]:
+def web_stack(servers: Servers) -> Iterator[Stack]:
     """Provide a stack of only the web process, for the session; these tests need no workers."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("web")
@@ -28,6 +28,6 @@ def behind_proxy(servers: Servers) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def shop(house: Stack) -> Shop:
+def shop(web_stack: Stack) -> Shop:
     """Provide a tenant of its own for each test."""
-    return house.make_shop()
+    return web_stack.make_shop()

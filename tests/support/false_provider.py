@@ -25,7 +25,7 @@ Talk = Callable[[socket.socket], None]
 
 
 @dataclass
-class Server:
+class FalseServer:
     """A server on loopback that answers as configured; it records requests and the TLS names they asked for."""
 
     talk: Talk
@@ -68,8 +68,8 @@ def answer_with(content: bytes) -> Talk:
 
 
 @contextlib.contextmanager
-def open_server(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[Server]:
-    server = Server(talk, context)
+def open_server(talk: Talk, context: ssl.SSLContext | None = None) -> Iterator[FalseServer]:
+    server = FalseServer(talk, context)
     if context:
         context.sni_callback = lambda _, name, __: server.names.append(name)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -24,11 +24,11 @@ def open_pooler(folder: Path, server_socket: Path) -> Iterator[str]:
             with contextlib.suppress(ConnectionError):
                 _serve(self.request, server_socket)
 
-    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    class PoolerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
         request_queue_size = 64
 
-    with Server(str(folder / f".s.PGSQL.{PORT}"), Handler) as server:
+    with PoolerServer(str(folder / f".s.PGSQL.{PORT}"), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"host={quote(str(folder))}&port={PORT}"

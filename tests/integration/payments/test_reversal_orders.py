@@ -28,7 +28,7 @@ HOUR = datetime.timedelta(hours=1)
 
 
 @dataclass
-class Scene:
+class ReversalScene:
     """One payment whose own webhooks the sandbox never sends, and all sources that may report its money."""
 
     front: Stack
@@ -73,15 +73,15 @@ class Scene:
 
 
 @pytest.fixture
-def scene(front: Stack, engine: Engine, shop: Shop) -> Scene:
+def scene(front: Stack, engine: Engine, shop: Shop) -> ReversalScene:
     payment = shop.deposit()
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
     engine.call()
-    return Scene(front, engine, shop, shop.payment(payment.id))
+    return ReversalScene(front, engine, shop, shop.payment(payment.id))
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_every_order_of_arrival_ends_with_the_same_balance(scene: Scene, seed: int) -> None:
+def test_every_order_of_arrival_ends_with_the_same_balance(scene: ReversalScene, seed: int) -> None:
     """The provider got 25.00, in one part or two, and gave all or 10.00 of it back."""
     chance = random.Random(seed)  # an order, not a secret
     in_parts, kept = chance.random() < 0.5, chance.choice((0, 1500))
@@ -118,7 +118,7 @@ def test_every_order_of_arrival_ends_with_the_same_balance(scene: Scene, seed: i
     assert report.is_whole, report.as_json()
 
 
-def test_accepting_underpaid_money_after_its_refund_ends_at_nothing(scene: Scene) -> None:
+def test_accepting_underpaid_money_after_its_refund_ends_at_nothing(scene: ReversalScene) -> None:
     scene.webhook("success", "10.00")
     scene.webhook("refund", "10.00")
     assert scene.engine.dead_letters(scene.payment.id) == [("underpaid", "open")]
@@ -131,7 +131,7 @@ def test_accepting_underpaid_money_after_its_refund_ends_at_nothing(scene: Scene
 
 
 @pytest.mark.parametrize("tell", ["poll", "list"])
-def test_a_refund_that_only_a_look_up_tells_is_booked(scene: Scene, tell: str) -> None:
+def test_a_refund_that_only_a_look_up_tells_is_booked(scene: ReversalScene, tell: str) -> None:
     scene.act("pay")
     scene.act("refund")
     getattr(scene, tell)()
@@ -139,7 +139,7 @@ def test_a_refund_that_only_a_look_up_tells_is_booked(scene: Scene, tell: str) -
     assert scene.balance == 0
 
 
-def test_redriving_a_completed_payments_case_looks_it_up(scene: Scene) -> None:
+def test_redriving_a_completed_payments_case_looks_it_up(scene: ReversalScene) -> None:
     scene.act("pay")
     scene.poll()
     match = {"merchant_reference": str(scene.payment.id)}
@@ -154,7 +154,7 @@ def test_redriving_a_completed_payments_case_looks_it_up(scene: Scene) -> None:
     assert (scene.balance, scene.engine.action(scene.payment.id)) == (1500, None)
 
 
-def test_money_of_another_reference_goes_back_after_it_was_accepted(scene: Scene) -> None:
+def test_money_of_another_reference_goes_back_after_it_was_accepted(scene: ReversalScene) -> None:
     """A second payment's refund comes first: it takes nothing until the money is there, then that money alone."""
     scene.webhook("success", "25.00")
     scene.webhook("refund", "25.00", provider_reference="other")
@@ -174,7 +174,7 @@ def test_money_of_another_reference_goes_back_after_it_was_accepted(scene: Scene
     assert report.is_whole, report.as_json()
 
 
-def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_ends(scene: Scene) -> None:
+def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_ends(scene: ReversalScene) -> None:
     scene.webhook("refund", "25.00")
     scene.cancel()
     assert check_payments_of(scene) == []
@@ -199,13 +199,13 @@ def test_a_reversal_whose_success_never_comes_is_a_dead_letter_when_the_window_e
     assert scene.engine.databases.rows(due, id=scene.payment.id) == []
 
 
-def check_payments_of(scene: Scene) -> list[Any]:
+def check_payments_of(scene: ReversalScene) -> list[Any]:
     """Return what the checks of `sluice verify` find about the payment while part of its work is pending."""
     with scene.shop.runtime.database.snapshot("operator") as connection:
         return list(check_payments(connection, [scene.payment.id]))
 
 
-def end_window(scene: Scene) -> None:
+def end_window(scene: ReversalScene) -> None:
     """Let the day after the expiry be over."""
     scene.engine.databases.rows(
         "update payment_transactions set expires_at = now() - interval '1 day 1 second' where id = :id",
@@ -216,7 +216,7 @@ def end_window(scene: Scene) -> None:
     )
 
 
-def test_a_reversal_that_a_wallet_cannot_bear_is_held_when_its_money_comes(scene: Scene) -> None:
+def test_a_reversal_that_a_wallet_cannot_bear_is_held_when_its_money_comes(scene: ReversalScene) -> None:
     """Under a policy that keeps wallets from going below zero, the money's own credit counts."""
     policies.change_policy(scene.shop.runtime, scene.shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
     scene.webhook("refund", "25.00")

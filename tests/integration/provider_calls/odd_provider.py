@@ -12,7 +12,7 @@ from typing import Any
 from app.core.payment import Payment
 from testbed.shop import Shop
 from tests.support.engine import Engine
-from tests.support.false_provider import Server, open_server
+from tests.support.false_provider import FalseServer, open_server
 
 
 def encode_answer(content: bytes, status: int = 200, **headers: str) -> bytes:
@@ -27,18 +27,30 @@ def encode_json(status: int = 200, /, **body: Any) -> bytes:
     return encode_answer(json.dumps(body).encode(), status)
 
 
+ATTEMPTS = 3
+GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status": "open", "amount": "25.00"}
+
+
 @dataclass
 class OddProvider:
     """The provider of a shop: each call gets the next of `answers`, and the last one again and again."""
 
     engine: Engine
     shop: Shop
-    server: Server
+    server: FalseServer
     answers: list[bytes] = field(default_factory=list)
 
     def answer(self, *answers: bytes) -> None:
         """Set the answers to the calls that follow."""
         self.answers[:] = answers
+
+    def start(self, **changes: Any) -> Payment:
+        """Return a payment that the provider has; its next call will be answered with GOOD and `changes`."""
+        self.answer(encode_json(201, **GOOD))
+        payment = self.shop.deposit()
+        self.engine.call()
+        self.answer(encode_json(200, **(GOOD | changes)))
+        return self.shop.payment(payment.id)
 
     @property
     def calls(self) -> int:
@@ -63,7 +75,7 @@ class OddProvider:
 
 @contextlib.contextmanager
 def open_odd_provider(engine: Engine, shop: Shop) -> Iterator[OddProvider]:
-    """Let `shop` have a provider whose answers the test chooses; nothing of its work is left afterwards."""
+    """Give `shop` a provider that is called ATTEMPTS times at most; nothing of its work is left afterwards."""
     answers: list[bytes] = []
 
     def talk(connection: socket.socket) -> None:
@@ -72,7 +84,10 @@ def open_odd_provider(engine: Engine, shop: Shop) -> Iterator[OddProvider]:
     with open_server(talk) as server:
         url = f"http://127.0.0.1:{server.port}"
         engine.databases.rows(
-            "update payment_providers set api_base_url = :url where id = :id", url=url, id=shop.provider_id
+            "update payment_providers set api_base_url = :url, attempts_max = :attempts where id = :id",
+            url=url,
+            attempts=ATTEMPTS,
+            id=shop.provider_id,
         )
         yield OddProvider(engine, shop, server, answers)
     for table in ("payment_work", "provider_breakers"):

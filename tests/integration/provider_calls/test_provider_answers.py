@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from app.core.errors import ProviderCallFailed
 from app.core.payment import Payment
-from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.providers.sandbox import SandboxAdapter
-from app.services.operators.reconciliation import reconcile
 from app.services.payments import provider_calls
 from app.services.payments.provider_claims import claim_call
 from testbed.stack import Stack
-from tests.integration.provider_calls.odd_provider import OddProvider, encode_answer, encode_json, open_odd_provider
+from tests.integration.provider_calls.odd_provider import (
+    ATTEMPTS,
+    GOOD,
+    OddProvider,
+    encode_answer,
+    encode_json,
+    open_odd_provider,
+)
 from tests.support.engine import Engine
-
-ATTEMPTS = 3
-GOOD = {"reference": "ref_1", "redirect_url": "https://pay.example/1", "status": "open", "amount": "25.00"}
 
 
 @pytest.fixture
 def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
     """Provide a tenant of its own whose provider answers as the test wants."""
-    shop = front.make_shop()
-    engine.databases.rows(
-        "update payment_providers set attempts_max = :n where id = :id", n=ATTEMPTS, id=shop.provider_id
-    )
-    with open_odd_provider(engine, shop) as provider:
+    with open_odd_provider(engine, front.make_shop()) as provider:
         yield provider
 
 
@@ -200,17 +196,8 @@ def test_a_torn_refusal_of_the_payment_does_not_fail_it(odd: OddProvider) -> Non
     assert odd.shop.payment(payment.id).status == "processing"
 
 
-def started(odd: OddProvider, **changes: Any) -> Payment:
-    """Start a payment whose next call is answered with GOOD and `changes`."""
-    odd.answer(encode_json(201, **GOOD))
-    payment = odd.shop.deposit()
-    odd.engine.call()
-    odd.answer(encode_json(200, **(GOOD | changes)))
-    return odd.shop.payment(payment.id)
-
-
 def test_an_unknown_status_is_no_outage_and_is_alarmed_once(odd: OddProvider) -> None:
-    payments = [started(odd) for _ in range(6)]
+    payments = [odd.start() for _ in range(6)]
     odd.answer(encode_json(200, **(GOOD | {"status": "under_review"})))
     for payment in payments:
         odd.engine.ask(payment.id)
@@ -218,7 +205,7 @@ def test_an_unknown_status_is_no_outage_and_is_alarmed_once(odd: OddProvider) ->
     assert odd.alarms("provider_answer_unexpected") == 1
     assert "under_review" in str(outcomes(odd, payments[0])[-1])
     # Others are not held up, and those payments are asked about again.
-    assert started(odd).status == "processing"
+    assert odd.start().status == "processing"
     paid = GOOD | {"status": "paid", "received_amount": "25.00", "currency": "USD"}
     odd.answer(encode_json(200, **paid))
     odd.engine.ask(payments[0].id)
@@ -226,14 +213,14 @@ def test_an_unknown_status_is_no_outage_and_is_alarmed_once(odd: OddProvider) ->
 
 
 def test_an_unknown_status_ends_as_a_dead_letter(odd: OddProvider) -> None:
-    payment = started(odd, status="under_review")
+    payment = odd.start(status="under_review")
     for _ in range(ATTEMPTS):
         odd.engine.ask(payment.id)
     assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
 
 
 def test_an_unknown_status_as_the_answer_of_a_probe_ends_the_pause(odd: OddProvider) -> None:
-    payment = started(odd, status="under_review")
+    payment = odd.start(status="under_review")
     odd.engine.databases.rows(
         "insert into provider_breakers (provider_id, tenant_id, failures, opens, paused_until, error)"
         " values (:id, :tenant_id, 5, 1, now() - interval '1 second', 'x')",
@@ -247,154 +234,3 @@ def test_an_unknown_status_as_the_answer_of_a_probe_ends_the_pause(odd: OddProvi
         )
         == 0
     )
-
-
-@pytest.mark.parametrize("message", [5, ["declined"], {"text": "declined"}, True, 1.5])
-@pytest.mark.parametrize("status", ["declined", "open"])
-def test_an_error_message_that_is_no_text_takes_nothing_from_the_state(
-    odd: OddProvider, status: str, message: object
-) -> None:
-    payment = started(odd, status=status, error_message=message)
-    odd.engine.ask(payment.id)
-    assert odd.shop.payment(payment.id).status == {"declined": "failed", "open": "processing"}[status]
-    assert odd.failures() == 0
-
-
-def test_an_answer_about_another_payment_is_not_believed(odd: OddProvider) -> None:
-    other = started(odd)
-    payment = started(odd, status="declined", merchant_reference=str(other.id))
-    odd.engine.ask(payment.id)
-    assert odd.shop.payment(payment.id).status == "processing"
-    assert odd.alarms("provider_answer_unexpected") == 1
-
-
-URLS = [
-    *("javascript:alert(1)", "data:text/html,x", "/pay/1", "//pay.example/1", "https://pay.example/\r\nX: y"),
-    *("https://pay.example@evil.example/", "https://pay.example/" + "x" * 900_000, "", "ftp://pay.example/"),
-]
-
-
-@pytest.mark.parametrize("url", [*URLS, 5, ["https://pay.example/"]], ids=range(len(URLS) + 2))
-def test_a_url_that_no_browser_may_follow_is_never_kept(odd: OddProvider, url: object) -> None:
-    odd.answer(encode_json(201, **(GOOD | {"redirect_url": url})), encode_json(201, **GOOD))
-    payment = odd.shop.deposit()
-    odd.engine.call()
-    after = odd.shop.payment(payment.id)
-    assert (after.status, after.redirect_url, after.provider_reference) == ("pending", None, None)
-    assert (odd.failures(), odd.alarms("provider_answer_unexpected")) == (0, 1)
-    odd.call_again(payment)
-    assert odd.shop.payment(payment.id).redirect_url == GOOD["redirect_url"]
-
-
-@pytest.mark.parametrize("status", ["open", "paid", "declined"])
-def test_a_url_that_a_poll_brings_is_checked_as_well(odd: OddProvider, status: str) -> None:
-    # As after a webhook that was faster than the answer to the create call: no URL is known yet.
-    payment = odd.shop.deposit()
-    body = GOOD | {
-        "redirect_url": "javascript:alert(1)",
-        "status": status,
-        "received_amount": "25.00",
-        "currency": "USD",
-    }
-    odd.answer(encode_json(200, data=[body]))
-    odd.engine.databases.rows("update payment_work set action = 'poll' where payment_id = :id", id=payment.id)
-    odd.engine.ask(payment.id)
-    after = odd.shop.payment(payment.id)
-    assert after.redirect_url is None
-    # Money and refusals are not held up by it.
-    assert after.status == {"open": "pending", "paid": "completed", "declined": "failed"}[status]
-
-
-LONGEST = "r" * REFERENCE_LENGTH_MAX
-
-
-def test_the_longest_reference_is_the_same_in_every_way(odd: OddProvider) -> None:
-    odd.answer(encode_json(201, **(GOOD | {"reference": LONGEST})))
-    payment = odd.shop.deposit()
-    odd.engine.call()
-    payment = odd.shop.payment(payment.id)
-    assert payment.provider_reference == LONGEST
-    odd.shop.deliver(odd.shop.body(payment))
-    odd.engine.settle()
-    done = odd.shop.payment(payment.id)
-    assert (done.status, done.exceptions) == ("completed", frozenset())
-    row = GOOD | {
-        "reference": LONGEST,
-        "status": "paid",
-        "received_amount": "25.00",
-        "currency": "USD",
-        "merchant_reference": str(payment.id),
-        "refunded_amount": "0.00",
-    }
-    odd.answer(encode_json(200, data=[row], next_cursor=None))
-    report = reconcile(
-        odd.engine.runtime, odd.shop.provider_id, done.created_at, done.created_at.replace(year=2100), "operator:test"
-    )
-    assert (report.compared, report.differences) == (1, [])
-
-
-def test_a_reference_that_cannot_be_kept_is_refused_never_cut(odd: OddProvider) -> None:
-    odd.answer(encode_json(201, **(GOOD | {"reference": LONGEST + "r"})))
-    payment = odd.shop.deposit()
-    odd.engine.call()
-    assert odd.shop.payment(payment.id).provider_reference is None
-    assert (odd.failures(), odd.alarms("provider_answer_unexpected")) == (0, 1)
-    odd.shop.deliver(odd.shop.body(payment, provider_reference=LONGEST + "r"))
-    odd.engine.settle()
-    assert ("unusable", "open") in odd.engine.dead_letters(payment.id)
-    assert odd.shop.payment(payment.id).status == "pending"
-
-
-def test_a_listed_payment_that_cannot_be_understood_keeps_no_other_from_being_compared(odd: OddProvider) -> None:
-    paid = {"status": "paid", "received_amount": "25.00", "currency": "USD", "refunded_amount": "0.00"}
-    payments = []
-    for name in ("ref_a", "ref_b", "ref_c", "ref_d"):
-        odd.answer(encode_json(201, **(GOOD | {"reference": name})))
-        payments.append(odd.shop.deposit())
-        odd.engine.call()
-    rows = [GOOD | paid | {"reference": f"ref_{name}"} for name in "abcd"]
-    for row, payment in zip(rows, payments, strict=True):
-        row["merchant_reference"] = str(payment.id)
-    rows[0]["status"] = "under_review"
-    rows[1]["received_amount"] = 25
-    rows[2]["reference"] = LONGEST + "r"
-    odd.answer(encode_json(200, data=rows, next_cursor=None), encode_json(200, **(GOOD | {"status": "under_review"})))
-    start = payments[0].created_at
-    report = reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
-    assert (report.settled, report.unanswered, report.differences) == (1, 3, [])
-    statuses = [str(odd.shop.payment(payment.id).status) for payment in payments]
-    assert statuses == ["processing"] * 3 + ["completed"]
-
-
-def test_a_list_whose_cursors_lead_in_a_circle_has_an_end(odd: OddProvider) -> None:
-    pages = [encode_json(200, data=[], next_cursor=cursor) for cursor in ("a", "b", "a")]
-    odd.answer(*pages, encode_json(200, data=[], next_cursor=None))
-    start = odd.engine.databases.value("select now()")
-    with pytest.raises(ProviderCallFailed, match="cursor"):
-        reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
-
-
-def test_a_payment_is_not_asked_for_ever_by_a_provider_that_asks_for_patience(odd: OddProvider) -> None:
-    payment = started(odd)
-    odd.answer(encode_answer(b"", 429, Retry_After="7"))
-    odd.engine.expire(payment.id)
-    for _ in range(ATTEMPTS):
-        odd.call_again(payment)
-    after = odd.shop.payment(payment.id)
-    assert (after.status, after.failure_reason) == ("cancelled", "expired")
-
-
-@pytest.mark.parametrize("column", ["provider_reference", "redirect_url"])
-def test_the_database_takes_nothing_else(odd: OddProvider, column: str) -> None:
-    payment = odd.shop.deposit()
-    bad = {
-        "provider_reference": [LONGEST + "r"],
-        "redirect_url": ["javascript:x", "/x", "https://" + "x" * REDIRECT_URL_LENGTH_MAX],
-    }
-    for value in bad[column]:
-        with pytest.raises(Exception, match=f"ck_payment_transactions_{column}"):
-            odd.engine.databases.rows(
-                f"update payment_transactions set {column} = :value where id = :id",
-                value=value,
-                id=payment.id,
-            )

@@ -11,9 +11,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from testbed.waiting import wait_until
-from tests.support.demo_tenant import DemoTenant
 from tests.support.repository import ROOT
 from tests.support.supervised_stack import SupervisedStack
+from tests.support.tenant_client import TenantClient
 
 TOKEN = "metrics-token-of-this-test"
 FLOWER = ("operator", "flower-password-of-this-test")
@@ -71,13 +71,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
 
 
 @pytest.fixture(scope="module")
-def demo_tenant(stack: WatchedStack) -> DemoTenant:
+def demo_tenant(stack: WatchedStack) -> TenantClient:
     """Provide the stack's demo tenant."""
-    return DemoTenant(stack.run)
+    return TenantClient(stack.run)
 
 
 @pytest.fixture(scope="module")
-def paid(stack: WatchedStack, demo_tenant: DemoTenant) -> dict[str, str]:
+def paid(stack: WatchedStack, demo_tenant: TenantClient) -> dict[str, str]:
     """Provide a payment that was paid and settled."""
     payment = demo_tenant.deposit("metrics", Prefer="wait=10")
     stack.sandbox.act(payment["provider_reference"], "pay")
@@ -126,14 +126,14 @@ def test_a_deposit_is_counted_where_it_is_worked_on(stack: WatchedStack, paid: d
     assert 0 <= stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") < 30
 
 
-def test_a_forged_webhook_is_counted_by_its_reason(stack: WatchedStack, demo_tenant: DemoTenant) -> None:
+def test_a_forged_webhook_is_counted_by_its_reason(stack: WatchedStack, demo_tenant: TenantClient) -> None:
     before = stack.number("web", "sluice_webhooks_refused_total", reason="signature")
     assert demo_tenant.deliver(str(uuid.uuid4()), secret="whsec_" + "A" * 43 + "=").status_code == 400
     assert stack.number("web", "sluice_webhooks_refused_total", reason="signature") == before + 1
 
 
 def test_an_unusable_webhook_is_an_open_dead_letter_and_an_alarm(
-    stack: WatchedStack, demo_tenant: DemoTenant, paid: dict[str, str]
+    stack: WatchedStack, demo_tenant: TenantClient, paid: dict[str, str]
 ) -> None:
     assert demo_tenant.deliver(paid["id"], event_type="payment.failed").status_code == 200
     wait_until(lambda: stack.number("web", "sluice_dead_letters_open") == 1, "the dead letter is counted")

@@ -116,12 +116,12 @@ def count_blocked(databases: Databases) -> int:
     return int(databases.value(sql, name=databases.name))
 
 
-class Crowd:
+class ConcurrentStores:
     """Threads that store webhooks while all turns at the database are taken, and so become a group."""
 
     def __init__(self, runtime: Runtime, databases: Databases, shop: Shop) -> None:
         self._runtime = runtime
-        self._place = databases
+        self._databases = databases
         self._shop = shop
 
     def store(self, rows: Sequence[InboxRow]) -> list[Future[Receipt]]:
@@ -133,10 +133,10 @@ class Crowd:
             begun.release()
             return inbox.store(database, made)
 
-        with ThreadPoolExecutor(len(rows) + len(ids)) as pool, held(self._place, self._shop, ids):
+        with ThreadPoolExecutor(len(rows) + len(ids)) as pool, held(self._databases, self._shop, ids):
             for external_id in ids:
                 pool.submit(inbox.store, database, row(self._shop, external_id))
-            wait_until(lambda: count_blocked(self._place) == len(ids), "all turns are taken")
+            wait_until(lambda: count_blocked(self._databases) == len(ids), "all turns are taken")
             waiting = [pool.submit(begin, made) for made in rows]
             for _ in rows:
                 assert begun.acquire(timeout=ANSWER_SECONDS)
@@ -144,13 +144,15 @@ class Crowd:
 
 
 @pytest.fixture
-def crowd(runtime: Runtime, databases: Databases, tenant: Shop) -> Crowd:
-    return Crowd(runtime, databases, tenant)
+def stores(runtime: Runtime, databases: Databases, tenant: Shop) -> ConcurrentStores:
+    return ConcurrentStores(runtime, databases, tenant)
 
 
-def test_webhooks_that_come_together_are_committed_together(crowd: Crowd, databases: Databases, tenant: Shop) -> None:
+def test_webhooks_that_come_together_are_committed_together(
+    stores: ConcurrentStores, databases: Databases, tenant: Shop
+) -> None:
     rows = [row(tenant, f"msg_{number}") for number in range(30)]
-    receipts = [future.result() for future in crowd.store(rows)]
+    receipts = [future.result() for future in stores.store(rows)]
     assert receipts == [Receipt(made.id, False, False) for made in rows]
     # A transaction leaves its number on each row that it wrote.
     sql = "select count(*) as n, count(distinct xmin::text) as commits from payment_webhooks"
@@ -159,11 +161,13 @@ def test_webhooks_that_come_together_are_committed_together(crowd: Crowd, databa
     assert stored["commits"] < 15
 
 
-def test_a_row_that_the_database_refuses_fails_no_other(crowd: Crowd, databases: Databases, tenant: Shop) -> None:
+def test_a_row_that_the_database_refuses_fails_no_other(
+    stores: ConcurrentStores, databases: Databases, tenant: Shop
+) -> None:
     # Random, so that no compression makes it fit into an index after all.
     too_long = random.Random(5).randbytes(6_000).hex()
     rows = [row(tenant, too_long if number == 7 else f"msg_{number}") for number in range(20)]
-    futures = crowd.store(rows)
+    futures = stores.store(rows)
     with pytest.raises(OperationalError, match="index row"):
         futures.pop(7).result()
     assert [future.result().is_duplicate for future in futures] == [False] * 19
@@ -171,12 +175,12 @@ def test_a_row_that_the_database_refuses_fails_no_other(crowd: Crowd, databases:
 
 
 def test_what_is_no_text_is_left_out_before_it_meets_the_others(
-    crowd: Crowd, databases: Databases, tenant: Shop
+    stores: ConcurrentStores, databases: Databases, tenant: Shop
 ) -> None:
     odd = {"user-agent": "a\x00b\ud800c\u2028", "content-type": 'application/json; a="\\u0000"'}
     rows = [row(tenant, f"msg_{number}") for number in range(5)]
     rows.append(row(tenant, "msg_odd", headers=odd, address="1.2.3.4\x00" + "x" * 100_000))
-    for future in crowd.store(rows):
+    for future in stores.store(rows):
         assert not future.result().is_duplicate
     (kept,) = databases.rows("select headers, remote_address from payment_webhooks where external_id = 'msg_odd'")
     assert kept["headers"] == {"user-agent": "ab?c\u2028", "content-type": 'application/json; a="\\u0000"'}

@@ -81,15 +81,15 @@ class Storm:
 
 
 @pytest.fixture
-def house(servers: Servers) -> Iterator[Stack]:
+def web_stack(servers: Servers) -> Iterator[Stack]:
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("web")
         yield stack
 
 
 @pytest.fixture
-def storm(house: Stack) -> Iterator[Storm]:
-    made = Storm(f"{house.web}/webhooks/payment-callback", house.make_shop())
+def storm(web_stack: Stack) -> Iterator[Storm]:
+    made = Storm(f"{web_stack.web}/webhooks/payment-callback", web_stack.make_shop())
     made.start()
     yield made
     made.end()
@@ -118,21 +118,21 @@ def commits_held(databases: Databases) -> Iterator[None]:
         connection.rollback()
 
 
-def test_a_web_process_that_is_killed_has_stored_what_it_answered(house: Stack, storm: Storm) -> None:
+def test_a_web_process_that_is_killed_has_stored_what_it_answered(web_stack: Stack, storm: Storm) -> None:
     # The one that serves, not the one that watches over it: that one starts another.
-    (worker,) = psutil.Process(house.running["web"].pid).children()
-    with commits_held(house.databases):
+    (worker,) = psutil.Process(web_stack.running["web"].pid).children()
+    with commits_held(web_stack.databases):
         worker.kill()
         storm.end()
     assert len(storm.accepted()) >= ANSWERS
-    assert storm.accepted() <= stored(house.databases)
+    assert storm.accepted() <= stored(web_stack.databases)
     assert set(storm.answers.values()) == {200}
 
 
-def test_a_web_process_that_is_stopped_answers_what_it_stored(house: Stack, storm: Storm) -> None:
-    house.stop("web")
+def test_a_web_process_that_is_stopped_answers_what_it_stored(web_stack: Stack, storm: Storm) -> None:
+    web_stack.stop("web")
     storm.end()
-    assert stored(house.databases) == storm.accepted()
+    assert stored(web_stack.databases) == storm.accepted()
     assert set(storm.answers.values()) == {200}
     assert storm.faults == []
 
@@ -146,8 +146,8 @@ def end_sessions(databases: Databases) -> None:
     )
 
 
-def test_connections_that_die_cost_a_new_try_and_nothing_else(house: Stack, storm: Storm) -> None:
-    databases = house.databases
+def test_connections_that_die_cost_a_new_try_and_nothing_else(web_stack: Stack, storm: Storm) -> None:
+    databases = web_stack.databases
     for _ in range(10):
         end_sessions(databases)
         storm.wait_for(50)
@@ -161,17 +161,17 @@ def test_connections_that_die_cost_a_new_try_and_nothing_else(house: Stack, stor
     assert stored(databases) == set(storm.answers)
 
 
-def test_a_database_that_only_reads_is_no_error_of_ours(house: Stack) -> None:
+def test_a_database_that_only_reads_is_no_error_of_ours(web_stack: Stack) -> None:
     """As after a fail-over to a standby: the answer makes the sender retry."""
-    shop = house.make_shop()
-    storm = Storm(f"{house.web}/webhooks/payment-callback", shop)
-    login = f"alter role sluice_login_web in database {house.databases.name}"
+    shop = web_stack.make_shop()
+    storm = Storm(f"{web_stack.web}/webhooks/payment-callback", shop)
+    login = f"alter role sluice_login_web in database {web_stack.databases.name}"
     with requests.Session() as session:
-        house.databases.rows(f"{login} set default_transaction_read_only = on")
-        end_sessions(house.databases)
+        web_stack.databases.rows(f"{login} set default_transaction_read_only = on")
+        end_sessions(web_stack.databases)
         # The first try may find that its session has ended.
         assert {storm.post(session, "msg_1") for _ in range(3)} == {503}
-        house.databases.rows(f"{login} reset default_transaction_read_only")
-        end_sessions(house.databases)
+        web_stack.databases.rows(f"{login} reset default_transaction_read_only")
+        end_sessions(web_stack.databases)
         wait_until(lambda: storm.post(session, "msg_1") == 200, "it is stored")
     assert storm.faults == []

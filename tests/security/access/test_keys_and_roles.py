@@ -75,49 +75,49 @@ def test_the_documents_show_the_same_roles() -> None:
     assert shown == {call: allowed for call, allowed in EXPECTED.items() if allowed}
 
 
-def request(house: Stack, operation: Operation, credential: str | None) -> int:
+def request(web_stack: Stack, operation: Operation, credential: str | None) -> int:
     path = operation.rule.replace("{id}", "00000000-0000-7000-8000-000000000000")
     path = path.replace("{user_id}", "ann").replace("{provider_id}", "00000000-0000-7000-8000-000000000000")
     headers = {} if credential is None else {"Authorization": f"Bearer {credential}"}
     body = {} if operation.method == "POST" else None
-    return requests.request(operation.method, house.web + path, headers=headers, json=body, timeout=20).status_code
+    return requests.request(operation.method, web_stack.web + path, headers=headers, json=body, timeout=20).status_code
 
 
 @pytest.mark.parametrize("operation", [item for item in OPERATIONS if item.roles is not PUBLIC], ids=lambda o: o.rule)
-def test_each_role_may_what_it_may_and_nothing_else(house: Stack, shop: Shop, operation: Operation) -> None:
+def test_each_role_may_what_it_may_and_nothing_else(web_stack: Stack, shop: Shop, operation: Operation) -> None:
     held = {role: shop.key(role) for role in ROLES} | {"client": shop.token("ann")}
-    assert request(house, operation, None) == 401
+    assert request(web_stack, operation, None) == 401
     for role, credential in held.items():
-        status = request(house, operation, credential)
+        status = request(web_stack, operation, credential)
         is_let_in = role in EXPECTED[operation.method, operation.rule]
         assert (status not in (401, 403)) == is_let_in, (role, status)
         assert status == 403 or is_let_in
 
 
-def is_good(house: Stack, credential: str) -> bool:
+def is_good(web_stack: Stack, credential: str) -> bool:
     headers = {"Authorization": f"Bearer {credential}"}
-    return requests.get(f"{house.web}/api/payments", headers=headers, timeout=20).status_code == 200
+    return requests.get(f"{web_stack.web}/api/payments", headers=headers, timeout=20).status_code == 200
 
 
-def test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it(house: Stack, shop: Shop) -> None:
+def test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it(web_stack: Stack, shop: Shop) -> None:
     token = shop.token("ann")
     other = shop.key("admin")
-    assert is_good(house, shop.secret_key)
-    assert is_good(house, token)
-    assert tenants.revoke_key(house.runtime, shop.key_id, ACTOR)
+    assert is_good(web_stack, shop.secret_key)
+    assert is_good(web_stack, token)
+    assert tenants.revoke_key(web_stack.runtime, shop.key_id, ACTOR)
     revoked = time.monotonic()
-    wait_until(lambda: not is_good(house, shop.secret_key) and not is_good(house, token), "both are dead")
+    wait_until(lambda: not is_good(web_stack, shop.secret_key) and not is_good(web_stack, token), "both are dead")
     # The last request itself is delayed, by a second at most for each of the two.
     assert time.monotonic() - revoked < 3.0
-    assert is_good(house, other)
+    assert is_good(web_stack, other)
 
 
-def test_an_expired_token_is_dead(house: Stack, shop: Shop) -> None:
+def test_an_expired_token_is_dead(web_stack: Stack, shop: Shop) -> None:
     token = shop.token("ann")
-    assert is_good(house, token)
-    house.databases.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
+    assert is_good(web_stack, token)
+    web_stack.databases.rows("update client_tokens set expires_at = now() where tenant_id = :id", id=shop.tenant_id)
     ended = time.monotonic()
-    wait_until(lambda: not is_good(house, token), "it is dead")
+    wait_until(lambda: not is_good(web_stack, token), "it is dead")
     # The last request itself is delayed, by a second at most.
     assert time.monotonic() - ended < 2.5
 
@@ -144,28 +144,30 @@ def test_an_expired_token_is_dead(house: Stack, shop: Shop) -> None:
         "Bearer {key}%00",
     ],
 )
-def test_what_is_no_good_credential_is_401(house: Stack, shop: Shop, header: str) -> None:
+def test_what_is_no_good_credential_is_401(web_stack: Stack, shop: Shop, header: str) -> None:
     key = shop.secret_key
     value = header.format(key=key, public=key.split(".")[0]).encode("latin-1")
-    answer = requests.get(f"{house.web}/api/payments", headers={"Authorization": value}, timeout=20)
+    answer = requests.get(f"{web_stack.web}/api/payments", headers={"Authorization": value}, timeout=20)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_key_works_in_its_header_alone(house: Stack, shop: Shop) -> None:
+def test_a_key_works_in_its_header_alone(web_stack: Stack, shop: Shop) -> None:
     key = shop.secret_key
     for address in (f"/api/payments?access_token={key}", f"/api/payments?ticket={key}"):
-        assert requests.get(house.web + address, timeout=20).status_code == 401
-    listing = f"{house.web}/api/payments"
+        assert requests.get(web_stack.web + address, timeout=20).status_code == 401
+    listing = f"{web_stack.web}/api/payments"
     assert requests.get(listing, cookies={"Authorization": f"Bearer {key}"}, timeout=20).status_code == 401
     assert requests.get(listing, headers={"X_Api_Key": key}, timeout=20).status_code == 401
 
 
-def test_what_is_stored_lets_nobody_in(house: Stack, shop: Shop) -> None:
+def test_what_is_stored_lets_nobody_in(web_stack: Stack, shop: Shop) -> None:
     token = shop.token("ann")
-    rows = house.databases.rows("select k::text as row from api_keys k where tenant_id = :id", id=shop.tenant_id)
-    rows += house.databases.rows("select c::text as row from client_tokens c where tenant_id = :id", id=shop.tenant_id)
+    rows = web_stack.databases.rows("select k::text as row from api_keys k where tenant_id = :id", id=shop.tenant_id)
+    rows += web_stack.databases.rows(
+        "select c::text as row from client_tokens c where tenant_id = :id", id=shop.tenant_id
+    )
     for credential in (shop.secret_key, token):
         secret = credential.split(".")[1]
         assert len(secret) == 43
@@ -173,10 +175,10 @@ def test_what_is_stored_lets_nobody_in(house: Stack, shop: Shop) -> None:
         assert any(credential.split("_", 1)[1].split(".")[0] in row["row"] for row in rows)
     # The public part and the stored hash together are no credential.
     digest = callers.parse_credential(shop.secret_key).secret_sha256.hex()  # type: ignore[union-attr]
-    assert not is_good(house, f"{shop.secret_key.split('.')[0]}.{digest[:43]}")
+    assert not is_good(web_stack, f"{shop.secret_key.split('.')[0]}.{digest[:43]}")
 
 
-def test_guessing_is_slowed_and_nobody_is_locked_out(house: Stack, shop: Shop) -> None:
+def test_guessing_is_slowed_and_nobody_is_locked_out(web_stack: Stack, shop: Shop) -> None:
     stop = threading.Event()
     guesses: list[float] = []
 
@@ -186,7 +188,7 @@ def test_guessing_is_slowed_and_nobody_is_locked_out(house: Stack, shop: Shop) -
                 started = time.monotonic()
                 wrong = f"{shop.secret_key.split('.')[0]}.{secrets.token_urlsafe(32)}"
                 answer = session.get(
-                    f"{house.web}/api/payments", headers={"Authorization": f"Bearer {wrong}"}, timeout=20
+                    f"{web_stack.web}/api/payments", headers={"Authorization": f"Bearer {wrong}"}, timeout=20
                 )
                 assert answer.status_code == 401
                 guesses.append(time.monotonic() - started)
@@ -200,7 +202,7 @@ def test_guessing_is_slowed_and_nobody_is_locked_out(house: Stack, shop: Shop) -
         times = []
         for _ in range(10):
             started = time.monotonic()
-            assert is_good(house, shop.secret_key)
+            assert is_good(web_stack, shop.secret_key)
             times.append(time.monotonic() - started)
     finally:
         stop.set()
@@ -242,12 +244,12 @@ def test_wrong_keys_are_counted_for_who_can_change_addresses(address: str, guess
     assert name_guesser(address) == guesser
 
 
-def test_a_browser_of_a_strange_origin_is_refused(house: Stack, shop: Shop) -> None:
+def test_a_browser_of_a_strange_origin_is_refused(web_stack: Stack, shop: Shop) -> None:
     def status(origin: str) -> int:
         headers = {"Authorization": f"Bearer {shop.secret_key}", "Origin": origin}
-        return requests.get(f"{house.web}/api/payments", headers=headers, timeout=20).status_code
+        return requests.get(f"{web_stack.web}/api/payments", headers=headers, timeout=20).status_code
 
     assert status(ORIGIN) == 200
-    assert status(house.web) == 200
+    assert status(web_stack.web) == 200
     strange = ["https://evil.example", "null", ORIGIN + ".evil.example", ORIGIN + ":444", "http://shop.example", "x"]
     assert [status(origin) for origin in strange] == [403] * len(strange)

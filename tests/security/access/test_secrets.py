@@ -85,26 +85,26 @@ def all_rows(databases: Databases) -> str:
     return "\n".join(parts)
 
 
-def test_no_row_no_log_and_no_answer_holds_a_secret(house: Stack, shop: Shop) -> None:
+def test_no_row_no_log_and_no_answer_holds_a_secret(web_stack: Stack, shop: Shop) -> None:
     token = shop.token("ann")
     answers = [
-        requests.get(f"{house.web}/api/payments", headers={"Authorization": f"Bearer {key}"}, timeout=20).text
+        requests.get(f"{web_stack.web}/api/payments", headers={"Authorization": f"Bearer {key}"}, timeout=20).text
         for key in (shop.secret_key, token, shop.secret_key + "x", f"Basic {shop.secret_key}")
     ]
     payment = shop.deposit(user_id="ann")
     body = shop.body(payment)
-    requests.post(f"{house.web}/webhooks/payment-success", data=body, headers=shop.sign(body), timeout=20)
-    requests.post(f"{house.web}/webhooks/payment-success", data=b"{", headers=shop.sign(body), timeout=20)
-    rotated = providers.rotate_secret(house.runtime, shop.provider_id, 60, ACTOR)
-    settle.settle_due(house.runtime)
+    requests.post(f"{web_stack.web}/webhooks/payment-success", data=body, headers=shop.sign(body), timeout=20)
+    requests.post(f"{web_stack.web}/webhooks/payment-success", data=b"{", headers=shop.sign(body), timeout=20)
+    rotated = providers.rotate_secret(web_stack.runtime, shop.provider_id, 60, ACTOR)
+    settle.settle_due(web_stack.runtime)
     known = [shop.secret_key.split(".")[1], token.split(".")[1], shop.webhook_secret, rotated, shop.provider_api_key]
-    known += [house.databases.encryption_key, shop.webhook_secret.removeprefix("whsec_")]
-    logs = "".join(path.read_text(encoding="utf-8") for path in house.databases.folder.glob("*.log"))
+    known += [web_stack.databases.encryption_key, shop.webhook_secret.removeprefix("whsec_")]
+    logs = "".join(path.read_text(encoding="utf-8") for path in web_stack.databases.folder.glob("*.log"))
     texts = {
-        "rows": all_rows(house.databases),
+        "rows": all_rows(web_stack.databases),
         "logs": logs,
         "answers": "".join(answers),
-        "repr": repr(house.runtime.vault),
+        "repr": repr(web_stack.runtime.vault),
     }
     assert str(payment.id) in texts["rows"]
     for where, text in texts.items():

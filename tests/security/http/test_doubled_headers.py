@@ -20,8 +20,10 @@ from tests.security.raw_http import build_request, send
 JSON = ("Content-Type", "application/json")
 
 
-def status_of(house: Stack, path: str, headers: list[tuple[str, str]], body: bytes = b"", method: str = "POST") -> int:
-    status, received = send(house.web, build_request(path, headers, body, method))
+def status_of(
+    web_stack: Stack, path: str, headers: list[tuple[str, str]], body: bytes = b"", method: str = "POST"
+) -> int:
+    status, received = send(web_stack.web, build_request(path, headers, body, method))
     assert status < 500, received[:400]
     return status
 
@@ -29,29 +31,31 @@ def status_of(house: Stack, path: str, headers: list[tuple[str, str]], body: byt
 @pytest.mark.parametrize("second", ["v1,{digest}", "v1", "x", "", "v2,abc"])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_two_signature_headers_are_refused_however_they_are_written(
-    house: Stack, shop: Shop, second: str, is_first: bool
+    web_stack: Stack, shop: Shop, second: str, is_first: bool
 ) -> None:
     body = shop.body(shop.deposit())
     good = list(shop.sign(body).items())
     signature = good[-1][1]
     other = ("Webhook-Signature", second.format(digest=signature[3:]))
     headers = [other, *good] if is_first else [*good, other]
-    assert status_of(house, "/webhooks/payment-success", headers, body) == 400
+    assert status_of(web_stack, "/webhooks/payment-success", headers, body) == 400
     # One header that is torn in two, which a comma puts together again, is no signature either.
     torn = [*good[:-1], ("webhook-signature", "v1"), ("webhook-signature", signature[3:])]
-    assert status_of(house, f"/webhooks/{shop.provider_id}", torn, body) == 400
-    assert house.databases.value("select count(*) from payment_webhooks where tenant_id = :id", id=shop.tenant_id) == 0
-    assert status_of(house, "/webhooks/payment-success", good, body) == 200
+    assert status_of(web_stack, f"/webhooks/{shop.provider_id}", torn, body) == 400
+    assert (
+        web_stack.databases.value("select count(*) from payment_webhooks where tenant_id = :id", id=shop.tenant_id) == 0
+    )
+    assert status_of(web_stack, "/webhooks/payment-success", good, body) == 200
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "content-type", "host"])
-def test_other_headers_of_a_delivery_come_once(house: Stack, shop: Shop, name: str) -> None:
+def test_other_headers_of_a_delivery_come_once(web_stack: Stack, shop: Shop, name: str) -> None:
     body = shop.body(shop.deposit())
     good = list(shop.sign(body).items())
     value = dict(good).get(name, "localhost")
-    assert status_of(house, "/webhooks/payment-success", [*good, (name.title(), value)], body) == 400
+    assert status_of(web_stack, "/webhooks/payment-success", [*good, (name.title(), value)], body) == 400
     # What gunicorn itself refuses never comes to the record of refusals.
-    kept = house.databases.rows(
+    kept = web_stack.databases.rows(
         "select reason from webhook_refusals where payment_id = :id", id=json.loads(body)["transaction_id"]
     )
     assert kept == ([{"reason": "doubled_header"}] if name.startswith("webhook-") else [])
@@ -65,40 +69,40 @@ def new_provider(shop: Shop, **more: str) -> tuple[str, str]:
     return str(provider_id), secret
 
 
-def test_the_headers_of_other_schemes_come_once_as_well(house: Stack, shop: Shop) -> None:
+def test_the_headers_of_other_schemes_come_once_as_well(web_stack: Stack, shop: Shop) -> None:
     provider_id, secret = new_provider(shop, webhook_scheme=HMAC_HEX, signature_header="X-Pay-Sig")
     body = shop.body(shop.deposit(), provider_id=provider_id)
     signature = ("X-Pay-Sig", hmac.new(secret.encode(), body, hashlib.sha256).hexdigest())
     for other in (signature, ("x-pay-sig", ""), ("X-PAY-SIG", "sha256=00")):
         for headers in ([JSON, signature, other], [JSON, other, signature]):
-            assert status_of(house, "/webhooks/payment-success", headers, body) == 400
-    assert status_of(house, "/webhooks/payment-success", [JSON, signature], body) == 200
+            assert status_of(web_stack, "/webhooks/payment-success", headers, body) == 400
+    assert status_of(web_stack, "/webhooks/payment-success", [JSON, signature], body) == 200
     provider_id, _ = new_provider(shop, webhook_scheme=STRIPE)
     halves = [("Stripe-Signature", "t=1"), ("Stripe-Signature", "v1=" + "0" * 64)]
-    assert status_of(house, f"/webhooks/{provider_id}", [JSON, *halves], body) == 400
+    assert status_of(web_stack, f"/webhooks/{provider_id}", [JSON, *halves], body) == 400
 
 
-def test_two_credentials_or_keys_are_no_request(house: Stack, shop: Shop) -> None:
+def test_two_credentials_or_keys_are_no_request(web_stack: Stack, shop: Shop) -> None:
     good = ("Authorization", f"Bearer {shop.secret_key}")
     for other in (good, ("authorization", ""), ("Authorization", "Basic eDp5"), ("Authorization", "Bearer sk_x")):
         for headers in ([good, other], [other, good]):
-            assert status_of(house, "/api/payments", headers, method="GET") == 400
+            assert status_of(web_stack, "/api/payments", headers, method="GET") == 400
     body = b'{"user_id": "ann", "amount": "1.00", "currency": "USD"}'
     keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
-    assert status_of(house, "/api/payments/deposit", [good, JSON, *keys], body) == 400
+    assert status_of(web_stack, "/api/payments/deposit", [good, JSON, *keys], body) == 400
     query = "select count(*) from payment_transactions where tenant_id = :id"
-    assert house.databases.value(query, id=shop.tenant_id) == 0
+    assert web_stack.databases.value(query, id=shop.tenant_id) == 0
     for name in ("Host", "Origin", "Content-Type"):
         twice = [(name, "https://shop.example"), (name, "https://shop.example")]
-        assert status_of(house, "/api/payments", [good, *twice], method="GET") == 400
+        assert status_of(web_stack, "/api/payments", [good, *twice], method="GET") == 400
     # Lists may come in several headers.
     lists = [("Prefer", "respond-async"), ("Prefer", "wait=0"), ("Accept", "*/*"), ("Accept", "text/html")]
-    assert status_of(house, "/api/payments", [good, *lists], method="GET") == 200
+    assert status_of(web_stack, "/api/payments", [good, *lists], method="GET") == 200
 
 
-def test_the_mark_cannot_come_from_outside(house: Stack, shop: Shop) -> None:
+def test_the_mark_cannot_come_from_outside(web_stack: Stack, shop: Shop) -> None:
     headers = [("Authorization", f"Bearer {shop.secret_key}"), (MARK, "authorization")]
-    assert status_of(house, "/api/payments", headers, method="GET") == 200
+    assert status_of(web_stack, "/api/payments", headers, method="GET") == 200
     assert mark_doubled([("A", "1"), (MARK, "a")]) == [("A", "1")]
     assert mark_doubled([("A", "1"), ("A", "2"), (MARK, "")]) == [("A", "1"), ("A", "2"), (MARK, "a")]
 
@@ -117,16 +121,16 @@ def test_the_mark_cannot_come_from_outside(house: Stack, shop: Shop) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/webhooks/payment-success", "/api/client-tokens"])
-def test_a_body_whose_length_is_not_certain_is_400(house: Stack, shop: Shop, head: bytes, path: str) -> None:
+def test_a_body_whose_length_is_not_certain_is_400(web_stack: Stack, shop: Shop, head: bytes, path: str) -> None:
     start = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
         f"Authorization: Bearer {shop.secret_key}\r\n"
     ).encode()
-    status, received = send(house.web, start + head)
+    status, received = send(web_stack.web, start + head)
     assert status == 400, received[:300]
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "Script_Name"])
-def test_headers_that_only_a_front_server_sends_are_nobodys_word(house: Stack, shop: Shop, name: str) -> None:
+def test_headers_that_only_a_front_server_sends_are_nobodys_word(web_stack: Stack, shop: Shop, name: str) -> None:
     headers = [("Authorization", f"Bearer {shop.secret_key}"), (name, "/elsewhere")]
-    assert status_of(house, "/api/payments", headers, method="GET") == 200
+    assert status_of(web_stack, "/api/payments", headers, method="GET") == 200

@@ -20,8 +20,8 @@ from tests.security.raw_http import build_request, connect, read_answer, send
 JSON = ("Content-Type", "application/json")
 
 
-def no_server_error(house: Stack, request: bytes) -> int:
-    status, received = send(house.web, request)
+def no_server_error(web_stack: Stack, request: bytes) -> int:
+    status, received = send(web_stack.web, request)
     assert status < 500, received[:500]
     return status
 
@@ -75,20 +75,20 @@ STRANGE_TARGETS = [
 
 
 @pytest.mark.parametrize("target", STRANGE_TARGETS, ids=range(len(STRANGE_TARGETS)))
-def test_strange_targets_are_answered_with_4xx_at_most(house: Stack, shop: Shop, target: str) -> None:
+def test_strange_targets_are_answered_with_4xx_at_most(web_stack: Stack, shop: Shop, target: str) -> None:
     for method in ("GET", "POST", "HEAD", "OPTIONS", "PUT", "TRACE"):
         headers = [("Authorization", f"Bearer {shop.secret_key}"), JSON, ("Idempotency-Key", "k")]
-        no_server_error(house, build_request(target, headers, b"{}" if method == "POST" else b"", method))
+        no_server_error(web_stack, build_request(target, headers, b"{}" if method == "POST" else b"", method))
 
 
-def test_the_code_cannot_be_read_as_a_file(house: Stack) -> None:
+def test_the_code_cannot_be_read_as_a_file(web_stack: Stack) -> None:
     for target in (
         "/static/../gate.py",
         "/static/..%2fgate.py",
         "/static/%2e%2e%2fgate.py",
         "/static//etc/passwd",
     ):
-        status, received = send(house.web, build_request(target, [], b"", "GET"))
+        status, received = send(web_stack.web, build_request(target, [], b"", "GET"))
         assert status == 404, target
         assert b"import " not in received
 
@@ -115,52 +115,52 @@ STRANGE_HEADS = {
 
 
 @pytest.mark.parametrize("kind", STRANGE_HEADS)
-def test_strange_heads_are_answered_with_4xx_or_not_at_all(house: Stack, shop: Shop, kind: str) -> None:
+def test_strange_heads_are_answered_with_4xx_or_not_at_all(web_stack: Stack, shop: Shop, kind: str) -> None:
     start = (
         "POST /api/client-tokens HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nAuthorization: Bearer {shop.secret_key}\r\n"
     ).encode()
-    status = no_server_error(house, start + STRANGE_HEADS[kind])
+    status = no_server_error(web_stack, start + STRANGE_HEADS[kind])
     assert status == 0 or 400 <= status < 500
-    assert requests.get(f"{house.web}/health/live", timeout=20).status_code == 200
+    assert requests.get(f"{web_stack.web}/health/live", timeout=20).status_code == 200
 
 
 @pytest.mark.parametrize(
     "request_line", [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02"]
 )
-def test_what_is_no_request_is_no_answer_or_4xx(house: Stack, request_line: bytes) -> None:
-    with contextlib.closing(connect(house.web)) as connection:
+def test_what_is_no_request_is_no_answer_or_4xx(web_stack: Stack, request_line: bytes) -> None:
+    with contextlib.closing(connect(web_stack.web)) as connection:
         connection.sendall(request_line)
         connection.shutdown(socket.SHUT_WR)
         assert read_answer(connection)[0] < 500
 
 
-def test_two_requests_in_one_are_two_requests_or_none(house: Stack, shop: Shop) -> None:
+def test_two_requests_in_one_are_two_requests_or_none(web_stack: Stack, shop: Shop) -> None:
     """A smuggled second request must not ride on the first one's credential."""
     inner = b"GET /api/payments HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     head = [("Authorization", f"Bearer {shop.secret_key}"), JSON, ("Connection", "keep-alive")]
     outer = build_request("/api/client-tokens", head, b"{}").replace(b"Connection: close\r\n", b"", 1)
-    _, received = send(house.web, outer + inner)
+    _, received = send(web_stack.web, outer + inner)
     assert received.count(b"HTTP/1.1 ") <= 2
     assert b'"data"' not in received
 
 
-def test_bodies_beyond_the_bound_are_413(house: Stack, shop: Shop) -> None:
-    url, headers = f"{house.web}/api/payments/deposit", shop.headers("big")
+def test_bodies_beyond_the_bound_are_413(web_stack: Stack, shop: Shop) -> None:
+    url, headers = f"{web_stack.web}/api/payments/deposit", shop.headers("big")
     for size in (API_BODY_BYTES_MAX + 1, 3 * 1024 * 1024):
         body = b'{"metadata": "' + b"x" * size + b'"}'
         head = [*headers.items(), JSON]
-        assert send(house.web, build_request("/api/payments/deposit", head, body))[0] == 413
+        assert send(web_stack.web, build_request("/api/payments/deposit", head, body))[0] == 413
         chunk = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
         chunked = build_request("/api/payments/deposit", [*head, ("Transfer-Encoding", "chunked")], chunk)
-        assert send(house.web, chunked)[0] == 413
+        assert send(web_stack.web, chunked)[0] == 413
     assert requests.post(url, data=b"{}", headers=headers | {"Content-Type": "text/xml"}, timeout=20).status_code == 415
 
 
-def drip(house: Stack, start: bytes, piece: bytes, seconds: float) -> tuple[int, float]:
+def drip(web_stack: Stack, start: bytes, piece: bytes, seconds: float) -> tuple[int, float]:
     """Send `start` and then `piece` again and again until the server ends it; return the status and the seconds."""
     started = time.monotonic()
-    with contextlib.closing(connect(house.web, 1.0)) as connection:
+    with contextlib.closing(connect(web_stack.web, 1.0)) as connection:
         connection.sendall(start)
         while time.monotonic() - started < seconds:
             try:
@@ -176,7 +176,7 @@ def drip(house: Stack, start: bytes, piece: bytes, seconds: float) -> tuple[int,
     raise AssertionError(f"still connected after {seconds} s")
 
 
-def test_slow_clients_are_shown_out_and_others_are_served_meanwhile(house: Stack, shop: Shop) -> None:
+def test_slow_clients_are_shown_out_and_others_are_served_meanwhile(web_stack: Stack, shop: Shop) -> None:
     authorization = f"Authorization: Bearer {shop.secret_key}\r\n"
     post = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + authorization
     slow = {
@@ -190,12 +190,12 @@ def test_slow_clients_are_shown_out_and_others_are_served_meanwhile(house: Stack
     }
     with concurrent.futures.ThreadPoolExecutor(60) as pool:
         waiting = {
-            kind: [pool.submit(drip, house, *parts, BODY_SECONDS + 12) for _ in range(12)]
+            kind: [pool.submit(drip, web_stack, *parts, BODY_SECONDS + 12) for _ in range(12)]
             for kind, parts in slow.items()
         }
         while not all(future.done() for futures in waiting.values() for future in futures):
             started = time.monotonic()
-            assert requests.get(f"{house.web}/health/ready", timeout=20).status_code == 200
+            assert requests.get(f"{web_stack.web}/health/ready", timeout=20).status_code == 200
             assert time.monotonic() - started < 3.0
             time.sleep(0.5)
     ended = {kind: [future.result() for future in futures] for kind, futures in waiting.items()}
@@ -205,27 +205,27 @@ def test_slow_clients_are_shown_out_and_others_are_served_meanwhile(house: Stack
         assert all(BODY_SECONDS - 1 < seconds < BODY_SECONDS + 5 for _, seconds in ended[kind]), ended[kind]
 
 
-def test_a_client_that_goes_away_harms_nobody(house: Stack, shop: Shop) -> None:
+def test_a_client_that_goes_away_harms_nobody(web_stack: Stack, shop: Shop) -> None:
     head = [("Authorization", f"Bearer {shop.secret_key}"), JSON, ("Content-Length", "500")]
     for target in ("/api/client-tokens", "/webhooks/payment-success"):
-        with contextlib.closing(connect(house.web)) as connection:
+        with contextlib.closing(connect(web_stack.web)) as connection:
             connection.sendall(build_request(target, head, b"{"))
-    assert requests.get(f"{house.web}/health/ready", timeout=20).status_code == 200
+    assert requests.get(f"{web_stack.web}/health/ready", timeout=20).status_code == 200
 
 
-def test_whatever_was_sent_the_log_is_one_json_object_per_line(house: Stack) -> None:
-    no_server_error(house, b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n")
-    no_server_error(house, b"GET /%0a%0d{forged:1} HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\n")
-    lines = (house.databases.folder / "web.log").read_text(encoding="utf-8").splitlines()
+def test_whatever_was_sent_the_log_is_one_json_object_per_line(web_stack: Stack) -> None:
+    no_server_error(web_stack, b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n")
+    no_server_error(web_stack, b"GET /%0a%0d{forged:1} HTTP/1.1\r\nHost: x\r\nContent-Length : 1\r\n\r\n")
+    lines = (web_stack.databases.folder / "web.log").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     assert events
     assert [event for event in events if event["event"] == "unexpected"] == []
 
 
-def test_every_answer_carries_the_security_headers(house: Stack, shop: Shop) -> None:
+def test_every_answer_carries_the_security_headers(web_stack: Stack, shop: Shop) -> None:
     paths = ("/api/payments", "/nowhere", "/health/live", "/openapi.json", "/docs", "/docs/reference")
     for path in (*paths, "/webhooks/payment-success"):
-        headers = requests.get(house.web + path, headers=shop.headers(), timeout=20).headers
+        headers = requests.get(web_stack.web + path, headers=shop.headers(), timeout=20).headers
         assert headers["X-Content-Type-Options"] == "nosniff", path
         assert headers["Referrer-Policy"] == "no-referrer"
         policy = headers["Content-Security-Policy"]
@@ -233,6 +233,6 @@ def test_every_answer_carries_the_security_headers(house: Stack, shop: Shop) -> 
         assert "unsafe" not in policy
         assert "gunicorn" not in headers.get("Server", "").lower() or "/" not in headers["Server"]
     assert (
-        requests.get(f"{house.web}/api/payments", headers=shop.headers(), timeout=20).headers["Cache-Control"]
+        requests.get(f"{web_stack.web}/api/payments", headers=shop.headers(), timeout=20).headers["Cache-Control"]
         == "no-store"
     )

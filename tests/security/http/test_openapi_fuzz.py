@@ -62,13 +62,13 @@ def write_settings(path: Path, client_token: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_SECONDS + 60)
-def test_the_api_answers_as_its_document_says(house: Stack, shop: Shop, tmp_path: Path) -> None:
+def test_the_api_answers_as_its_document_says(web_stack: Stack, shop: Shop, tmp_path: Path) -> None:
     # A dead letter is there, so that not every one that is asked for is missing.
     shop.deliver(shop.body(shop.deposit(), amount="9.99"))
-    settle.settle_due(house.runtime)
+    settle.settle_due(web_stack.runtime)
     write_settings(tmp_path / "schemathesis.toml", shop.token("ann"))
     argv = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{house.web}/openapi.json"),
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{web_stack.web}/openapi.json"),
         *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--workers", str(WORKERS)),
         *("--seed", str(SEED), "--max-examples", str(EXAMPLES), "--header", f"Authorization: Bearer {shop.secret_key}"),
         *("--generation-database", "none", "--continue-on-failure", "--no-color"),
@@ -76,5 +76,5 @@ def test_the_api_answers_as_its_document_says(house: Stack, shop: Shop, tmp_path
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     (tmp_path / "report.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    log = (house.databases.folder / "web.log").read_text(encoding="utf-8")
+    log = (web_stack.databases.folder / "web.log").read_text(encoding="utf-8")
     assert '"unexpected"' not in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import time
 import tracemalloc
@@ -12,7 +13,7 @@ from app.core.errors import OutcomeUnknown
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
 from app.providers import outgoing
 from app.providers.outgoing import Outgoing, ProviderAnswer, parse_retry_after
-from tests.support.false_provider import OK, Server, Talk, answer_with, open_server
+from tests.support.false_provider import OK, FalseServer, Talk, answer_with, open_server
 
 # What the environment of a development stack lets through.
 HERE = frozenset({"127.0.0.1"})
@@ -45,7 +46,7 @@ def flood(head: bytes, piece: bytes, sent: list[int]) -> Talk:
     return talk
 
 
-def ask(server: Server) -> ProviderAnswer | OutcomeUnknown:
+def ask(server: FalseServer) -> ProviderAnswer | OutcomeUnknown:
     try:
         return Outgoing(HERE).send("POST", f"http://127.0.0.1:{server.port}/", {}, b"{}")
     except OutcomeUnknown as error:
@@ -181,3 +182,26 @@ def test_what_is_left_of_an_answer_is_not_the_next_ones(status: int) -> None:
 )
 def test_retry_after_is_bounded_and_never_raises(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value) == seconds
+
+
+LARGE = outgoing.RESPONSE_BYTES_MAX + 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE + b"x" * LARGE,
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * LARGE,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"x" * LARGE * 100),
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"",
+    ],
+    ids=["long", "endless", "many headers", "long header", "torn", "packed", "no status", "no HTTP", "nothing"],
+)
+def test_an_answer_that_is_none_is_an_unknown_outcome(content: bytes) -> None:
+    with open_server(answer_with(content)) as server, pytest.raises(OutcomeUnknown):
+        Outgoing(HERE).send("GET", f"http://127.0.0.1:{server.port}/", {})

@@ -73,31 +73,31 @@ def test_every_command_that_takes_a_tenant_has_a_case() -> None:
 
 
 @pytest.fixture(scope="module")
-def victim(house: Stack) -> Victim:
+def victim(web_stack: Stack) -> Victim:
     """Provide a tenant with rows in every list."""
-    return make_victim(house)
+    return make_victim(web_stack)
 
 
 @pytest.fixture
-def commands(house: Stack) -> Commands:
+def commands(web_stack: Stack) -> Commands:
     """Provide the operator's command line."""
-    return Commands(house.databases)
+    return Commands(web_stack.databases)
 
 
 @pytest.fixture(scope="module")
-def attacker(house: Stack) -> Shop:
+def attacker(web_stack: Stack) -> Shop:
     """Provide a tenant with a payment of its own."""
-    shop = house.make_shop()
+    shop = web_stack.make_shop()
     shop.deposit(user_id="mallory")
     return shop
 
 
 @pytest.mark.parametrize("path", CASES)
 def test_one_tenants_view_shows_and_changes_nothing_of_another(
-    house: Stack, commands: Commands, victim: Victim, attacker: Shop, path: str
+    web_stack: Stack, commands: Commands, victim: Victim, attacker: Shop, path: str
 ) -> None:
     rows = "select md5(string_agg(d::text, '|' order by d.id)) from dead_letters d where tenant_id = :id"
-    before = house.databases.value(rows, id=victim.shop.tenant_id)
+    before = web_stack.databases.value(rows, id=victim.shop.tenant_id)
     for options in CASES[path](victim):
         for form in ((), ("--json",)):
             done = commands.run(*path.split(), "--tenant", str(attacker.tenant_id), *options, *form)
@@ -107,7 +107,7 @@ def test_one_tenants_view_shows_and_changes_nothing_of_another(
             for option in options:
                 said = said.replace(option, "")
             assert not [text for text in victim.secrets if text in said], (options, said)
-    assert house.databases.value(rows, id=victim.shop.tenant_id) == before
+    assert web_stack.databases.value(rows, id=victim.shop.tenant_id) == before
 
 
 @pytest.mark.parametrize("path", [path for path in CASES if path.endswith(" list")])

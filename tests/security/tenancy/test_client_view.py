@@ -15,8 +15,8 @@ from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.security.tenancy.victims import tell
 from tests.support.api import Api
+from tests.support.books import settle
 
 PERSON = "operator:carol-of-accounting"
 
@@ -30,27 +30,27 @@ def refuse(shop: Shop, body: bytes, path: str = "payment-success") -> None:
 
 
 @pytest.fixture
-def story(house: Stack, shop: Shop) -> uuid.UUID:
+def story(web_stack: Stack, shop: Shop) -> uuid.UUID:
     """Provide a payment of ann's that was underpaid, contradicted, refused at the door, and accepted by a person."""
     payment = shop.deposit(user_id="ann")
     refuse(shop, shop.body(payment, user_agent="stranger"))
     shop.deliver(shop.body(payment, amount="10.00", provider_reference="ref-1"))
-    tell(shop)
+    settle(shop.runtime)
     query = "select id from dead_letters where tenant_id = :tenant and payment_id = :payment"
-    case = house.databases.value(query, tenant=shop.tenant_id, payment=payment.id)
+    case = web_stack.databases.value(query, tenant=shop.tenant_id, payment=payment.id)
     resolve.accept(shop.runtime, shop.tenant_id, case, PERSON, False)
     shop.deliver(shop.body(payment, "failed", error_message="raw-provider-error", provider_reference="ref-1"))
-    tell(shop)
+    settle(shop.runtime)
     # Of another user, so that the tenant's clearing wallet holds more than ann's money.
     other = shop.deposit(user_id="bob", amount="4321.00")
     shop.deliver(shop.body(other, provider_reference="ref-2"))
-    tell(shop)
+    settle(shop.runtime)
     return payment.id
 
 
-def test_a_clients_timeline_is_its_own_states_and_entries(house: Stack, shop: Shop, story: uuid.UUID) -> None:
+def test_a_clients_timeline_is_its_own_states_and_entries(web_stack: Stack, shop: Shop, story: uuid.UUID) -> None:
     path = f"/api/payments/{story}/timeline"
-    events = Api(house.web, shop.token("ann")).get(path).json()["data"]
+    events = Api(web_stack.web, shop.token("ann")).get(path).json()["data"]
     shown = [(event["kind"], event["actor"]) for event in events]
     # An operator decided, and that an operator did is nobody's business outside.
     assert shown == [("payment_created", "tenant"), ("decision", "system"), ("entry", "system")]
@@ -69,8 +69,8 @@ def test_a_clients_timeline_is_its_own_states_and_entries(house: Stack, shop: Sh
 
 
 @pytest.mark.parametrize("role", ["admin", "operator", "shop", "read"])
-def test_secret_keys_keep_the_full_view(house: Stack, shop: Shop, story: uuid.UUID, role: str) -> None:
-    events = Api(house.web, shop.key(role)).get(f"/api/payments/{story}/timeline").json()["data"]
+def test_secret_keys_keep_the_full_view(web_stack: Stack, shop: Shop, story: uuid.UUID, role: str) -> None:
+    events = Api(web_stack.web, shop.key(role)).get(f"/api/payments/{story}/timeline").json()["data"]
     kinds = {event["kind"] for event in events}
     assert kinds >= {
         "payment_created",
@@ -85,8 +85,8 @@ def test_secret_keys_keep_the_full_view(house: Stack, shop: Shop, story: uuid.UU
     assert {event["detail"]["wallet"] for event in events if event["kind"] == "entry"} == {"user", "clearing"}
 
 
-def test_nothing_that_a_client_reads_tells_of_others(house: Stack, shop: Shop, story: uuid.UUID) -> None:
-    client = Api(house.web, shop.token("ann"))
+def test_nothing_that_a_client_reads_tells_of_others(web_stack: Stack, shop: Shop, story: uuid.UUID) -> None:
+    client = Api(web_stack.web, shop.token("ann"))
     paths = [
         *(f"/api/payments/{story}", f"/api/payments/{story}/timeline", "/api/payments", "/api/events"),
         *("/api/wallets/ann", "/api/wallets/ann/transactions"),
@@ -100,8 +100,8 @@ def test_nothing_that_a_client_reads_tells_of_others(house: Stack, shop: Shop, s
     assert "-1000" not in text
 
 
-def test_the_users_own_acts_are_named_as_its_own(house: Stack, shop: Shop) -> None:
-    client = Api(house.web, shop.token("ann"))
+def test_the_users_own_acts_are_named_as_its_own(web_stack: Stack, shop: Shop) -> None:
+    client = Api(web_stack.web, shop.token("ann"))
     payment = client.deposit().json()["id"]
     assert client.post(f"/api/payments/{payment}/cancel").status_code == 200
     events = client.get(f"/api/payments/{payment}/timeline").json()["data"]
@@ -113,7 +113,7 @@ def test_the_users_own_acts_are_named_as_its_own(house: Stack, shop: Shop) -> No
 
 
 @pytest.mark.parametrize("form", ["as JSON", "in upper case", "torn", "in another field", "at the provider's path"])
-def test_a_refused_delivery_is_found_by_the_payment_that_it_names(house: Stack, shop: Shop, form: str) -> None:
+def test_a_refused_delivery_is_found_by_the_payment_that_it_names(web_stack: Stack, shop: Shop, form: str) -> None:
     payment = shop.deposit()
     body = shop.body(payment)
     if form == "in upper case":
@@ -126,26 +126,26 @@ def test_a_refused_delivery_is_found_by_the_payment_that_it_names(house: Stack, 
         shop, body, "provider" if form in ("torn", "in another field", "at the provider's path") else "payment-success"
     )
     query = "select payment_id, reason from webhook_refusals where provider_id = :id"
-    assert house.databases.rows(query, id=shop.provider_id) == [{"payment_id": payment.id, "reason": "signature"}]
-    events = Api(house.web, shop.secret_key).get(f"/api/payments/{payment.id}/timeline").json()["data"]
+    assert web_stack.databases.rows(query, id=shop.provider_id) == [{"payment_id": payment.id, "reason": "signature"}]
+    events = Api(web_stack.web, shop.secret_key).get(f"/api/payments/{payment.id}/timeline").json()["data"]
     assert [event["detail"] for event in events if event["kind"] == "webhook_refused"] == [{"reason": "signature"}]
 
 
-def test_a_refused_delivery_that_names_no_payment_of_ours_keeps_none(house: Stack, shop: Shop) -> None:
+def test_a_refused_delivery_that_names_no_payment_of_ours_keeps_none(web_stack: Stack, shop: Shop) -> None:
     body = json.dumps({"provider_id": str(shop.provider_id), "transaction_id": str(uuid.uuid4())}).encode()
     refuse(shop, body)
     query = "select payment_id from webhook_refusals where provider_id = :id"
-    assert house.databases.rows(query, id=shop.provider_id) == [{"payment_id": None}]
+    assert web_stack.databases.rows(query, id=shop.provider_id) == [{"payment_id": None}]
 
 
-def test_the_timeline_reads_refusals_by_an_index(house: Stack, shop: Shop) -> None:
+def test_the_timeline_reads_refusals_by_an_index(web_stack: Stack, shop: Shop) -> None:
     """A ring full of them must not be searched for each reader: its bytes are up to forty megabytes."""
     for _ in range(300):
-        house.databases.value(
+        web_stack.databases.value(
             "select door_refuse_webhook(:id, 'signature', '192.0.2.1', :head, '{}')",
             id=shop.provider_id,
             head=secrets.token_bytes(64),
         )
-    house.databases.rows("analyze webhook_refusals")
-    plan = house.databases.rows(f"explain select 1 from webhook_refusals where payment_id = '{uuid.uuid4()}'")
+    web_stack.databases.rows("analyze webhook_refusals")
+    plan = web_stack.databases.rows(f"explain select 1 from webhook_refusals where payment_id = '{uuid.uuid4()}'")
     assert "ix_webhook_refusals_payment" in str(plan)

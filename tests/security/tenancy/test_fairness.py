@@ -63,9 +63,9 @@ def deposit(client: Api, user_id: str = "ann") -> str:
     return f"/api/payments/{client.deposit(user_id=user_id).json()['id']}"
 
 
-def test_one_client_token_cannot_hold_all_places_to_wait(house: Stack, shop: Shop) -> None:
-    tokens = [Api(house.web, shop.token("ann")) for _ in range(3)]
-    bob = Api(house.web, shop.token("bob"))
+def test_one_client_token_cannot_hold_all_places_to_wait(web_stack: Stack, shop: Shop) -> None:
+    tokens = [Api(web_stack.web, shop.token("ann")) for _ in range(3)]
+    bob = Api(web_stack.web, shop.token("bob"))
     path, others = deposit(tokens[0]), deposit(bob, "bob")
     beyond = 5
     # The first token leaves places to the user's second one; together they leave none to the third.
@@ -90,9 +90,9 @@ def test_one_client_token_cannot_hold_all_places_to_wait(house: Stack, shop: Sho
         assert patient.result() == "cancelled"
 
 
-def test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others(house: Stack, shop: Shop) -> None:
-    backends = [Api(house.web, secret) for secret in (shop.secret_key, shop.key("shop"))]
-    others = Api(house.web, house.make_shop().secret_key)
+def test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others(web_stack: Stack, shop: Shop) -> None:
+    backends = [Api(web_stack.web, secret) for secret in (shop.secret_key, shop.key("shop"))]
+    others = Api(web_stack.web, web_stack.make_shop().secret_key)
     path, other_path = deposit(backends[0]), deposit(others)
     beyond = 10
     assert WAITING_MAX > WAITING_PER_TENANT_MAX
@@ -134,10 +134,10 @@ def holder(tenant_id: uuid.UUID, user_id: str | None = None) -> Caller:
     return Caller(tenant_id, uuid.uuid4(), "client" if user_id else "shop", (), user_id=user_id, token_id=token_id)
 
 
-def test_one_user_cannot_use_up_its_tenants_rate_limit(house: Stack) -> None:
-    shop = house.make_shop(requests_per_second=20)
-    tokens = [Api(house.web, shop.token("ann")) for _ in range(3)]
-    backend, bob = Api(house.web, shop.secret_key), Api(house.web, shop.token("bob"))
+def test_one_user_cannot_use_up_its_tenants_rate_limit(web_stack: Stack) -> None:
+    shop = web_stack.make_shop(requests_per_second=20)
+    tokens = [Api(web_stack.web, shop.token("ann")) for _ in range(3)]
+    backend, bob = Api(web_stack.web, shop.secret_key), Api(web_stack.web, shop.token("bob"))
     answers: list[requests.Response] = []
     good: list[int] = []
     until = time.monotonic() + 3.0
@@ -196,11 +196,11 @@ def test_a_bucket_fills_again() -> None:
     wait_until(bucket.take, "it fills", 1)
 
 
-def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack) -> None:
+def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(web_stack: Stack) -> None:
     new = create_tenant(house.runtime, NewTenant("new"), "operator:test")
     query = "select requests_per_second from tenants where id = :id"
-    assert house.databases.value(query, id=new) == REQUESTS_PER_SECOND_DEFAULT
-    limited = Api(house.web, house.make_shop(requests_per_second=40).secret_key)
+    assert web_stack.databases.value(query, id=new) == REQUESTS_PER_SECOND_DEFAULT
+    limited = Api(web_stack.web, web_stack.make_shop(requests_per_second=40).secret_key)
     with ThreadPoolExecutor(8) as pool:
         started = time.monotonic()
         statuses = list(pool.map(lambda _: limited.get("/api/payments").status_code, range(200)))
@@ -210,9 +210,9 @@ def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(house: Stack)
     assert statuses.count(200) >= 38
 
 
-def test_requests_that_come_together_share_what_one_of_them_takes(house: Stack) -> None:
+def test_requests_that_come_together_share_what_one_of_them_takes(web_stack: Stack) -> None:
     """A burst of a fifth of the limit is no excess, though each request finds nothing taken when it comes."""
-    rates, limit = TenantRates(house.runtime), 500
+    rates, limit = TenantRates(web_stack.runtime), 500
     backend = Caller(uuid.uuid4(), uuid.uuid4(), "shop", (), limit)
     start = threading.Barrier(100)
 
@@ -228,11 +228,11 @@ def test_requests_that_come_together_share_what_one_of_them_takes(house: Stack) 
     assert limit - 100 - limit // 20 <= passed <= limit * (2 + time.monotonic() - started)
 
 
-def test_a_redis_that_is_away_costs_few_requests_their_time(house: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_is_away_costs_few_requests_their_time(web_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """It listens and never answers: without the pause each request would wait for it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings = replace(house.runtime.settings, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        rates = TenantRates(replace(house.runtime, settings=settings))
+        settings = replace(web_stack.runtime.settings, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        rates = TenantRates(replace(web_stack.runtime, settings=settings))
         backend = Caller(uuid.uuid4(), uuid.uuid4(), "shop", (), 4)
         started = time.monotonic()
         passed = [rates.may_pass(backend) for _ in range(200)]

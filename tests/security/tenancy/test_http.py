@@ -24,7 +24,7 @@ from tests.security.tenancy.victims import Victim, make_victim
 
 
 @pytest.fixture(scope="module", params=["both walls", "the query alone"])
-def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
+def web_stack(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
     """Provide a web process; once without row-level security, which shows queries that forget the tenant."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         if request.param == "the query alone":
@@ -35,9 +35,9 @@ def house(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def victim(house: Stack) -> Victim:
+def victim(web_stack: Stack) -> Victim:
     """Provide a tenant with all kinds of rows that a request can name."""
-    return make_victim(house)
+    return make_victim(web_stack)
 
 
 @dataclass(frozen=True)
@@ -147,17 +147,17 @@ def name_of(operation: Operation) -> str:
 
 
 def ask(
-    house: Stack, method: str, path: str, credential: str, body: dict[str, Any] | None
+    web_stack: Stack, method: str, path: str, credential: str, body: dict[str, Any] | None
 ) -> tuple[int, str, dict[str, str]]:
     headers = {"Authorization": f"Bearer {credential}", "Idempotency-Key": secrets.token_hex(8)}
-    answer = requests.request(method, house.web + path, headers=headers, json=body, timeout=20)
+    answer = requests.request(method, web_stack.web + path, headers=headers, json=body, timeout=20)
     return answer.status_code, answer.text, dict(answer.headers)
 
 
 @pytest.fixture(scope="module")
-def strangers(house: Stack, victim: Victim) -> dict[str, tuple[frozenset[str], str]]:
+def strangers(web_stack: Stack, victim: Victim) -> dict[str, tuple[frozenset[str], str]]:
     """By name: a stranger's roles as the table of routes names them, and a credential."""
-    attacker = house.make_shop()
+    attacker = web_stack.make_shop()
     attacker.deposit(user_id="mallory")
     found = {role: (frozenset({role}), attacker.key(role)) for role in ("admin", "operator", "shop", "read")}
     found["client"] = (frozenset({"client"}), attacker.token("mallory"))
@@ -169,16 +169,16 @@ def strangers(house: Stack, victim: Victim) -> dict[str, tuple[frozenset[str], s
 
 @pytest.mark.parametrize("operation", GUARDED, ids=name_of)
 def test_a_stranger_learns_and_changes_nothing(
-    house: Stack, victim: Victim, strangers: dict[str, tuple[frozenset[str], str]], operation: Operation
+    web_stack: Stack, victim: Victim, strangers: dict[str, tuple[frozenset[str], str]], operation: Operation
 ) -> None:
-    before = snapshot(house, victim)
+    before = snapshot(web_stack, victim)
     for who, (roles, credential) in strangers.items():
         # A fellow user may use the tenant's provider: that is no stranger's.
         if not roles & operation.roles or (who == "fellow user" and operation.rule == "/api/payments/deposit"):
             continue
         for attempt in CASES[operation.method, operation.rule](victim):
-            found = ask(house, operation.method, attempt.path + attempt.query, credential, attempt.body)
-            twin = ask(house, operation.method, attempt.twin, credential, attempt.twin_body or attempt.body)
+            found = ask(web_stack, operation.method, attempt.path + attempt.query, credential, attempt.body)
+            twin = ask(web_stack, operation.method, attempt.twin, credential, attempt.twin_body or attempt.body)
             assert found[0] < 500, (who, attempt, found)
             assert not [text for text in victim.secrets if text in found[1] + json.dumps(found[2])], (who, attempt)
             if who == "namesake" and "{user_id}" in operation.rule:
@@ -188,18 +188,18 @@ def test_a_stranger_learns_and_changes_nothing(
                 # Exactly as for what does not exist: the same status, the same words.
                 assert (found[0], found[1]) == (twin[0], twin[1]), (who, attempt)
                 assert found[0] in (403, 404, 422) or found[1].strip() in EMPTY, (who, attempt, found)
-    assert snapshot(house, victim) == before
+    assert snapshot(web_stack, victim) == before
 
 
 EMPTY = ('{"data":[]}', '{"data":[],"next_cursor":null}')
 
 
-def snapshot(house: Stack, victim: Victim) -> list[Any]:
+def snapshot(web_stack: Stack, victim: Victim) -> list[Any]:
     """All rows of the victim that a request could change."""
     tables = ("payment_transactions", "payment_work", "wallets", "wallet_temp_logs", "wallet_transactions")
     tables += ("audit_logs", "notifications", "dead_letters")
     return [
-        house.databases.value(
+        web_stack.databases.value(
             f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {table} t where tenant_id = :id",
             id=victim.shop.tenant_id,
         )
@@ -207,45 +207,45 @@ def snapshot(house: Stack, victim: Victim) -> list[Any]:
     ]
 
 
-def test_the_victim_sees_what_the_stranger_does_not(house: Stack, victim: Victim) -> None:
+def test_the_victim_sees_what_the_stranger_does_not(web_stack: Stack, victim: Victim) -> None:
     for path in (f"/api/payments/{victim.paid.id}", f"/api/wallets/{victim.user_id}", "/api/events", "/api/payments"):
         for credential in (victim.shop.secret_key, victim.shop.token(victim.user_id)):
-            status, text, _ = ask(house, "GET", path, credential, None)
+            status, text, _ = ask(web_stack, "GET", path, credential, None)
             assert status == 200
             assert victim.canary in text or '"25.00"' in text, path
 
 
-def test_a_cursor_of_anothers_list_leads_nowhere(house: Stack, victim: Victim) -> None:
-    page = ask(house, "GET", "/api/payments?limit=1", victim.shop.secret_key, None)
+def test_a_cursor_of_anothers_list_leads_nowhere(web_stack: Stack, victim: Victim) -> None:
+    page = ask(web_stack, "GET", "/api/payments?limit=1", victim.shop.secret_key, None)
     cursor = json.loads(page[1])["next_cursor"]
     assert cursor
-    attacker = house.make_shop()
+    attacker = web_stack.make_shop()
     attacker.deposit(user_id="mallory")
-    status, text, _ = ask(house, "GET", f"/api/payments?cursor={cursor}&limit=100", attacker.secret_key, None)
+    status, text, _ = ask(web_stack, "GET", f"/api/payments?cursor={cursor}&limit=100", attacker.secret_key, None)
     assert status == 200
     assert all(payment["user_id"] == "mallory" for payment in json.loads(text)["data"])
 
 
-def test_the_same_idempotency_key_is_another_key_at_another_tenant(house: Stack, victim: Victim) -> None:
-    attacker = house.make_shop()
+def test_the_same_idempotency_key_is_another_key_at_another_tenant(web_stack: Stack, victim: Victim) -> None:
+    attacker = web_stack.make_shop()
     headers = {"Authorization": f"Bearer {attacker.secret_key}", "Idempotency-Key": victim.canary}
     body = {"user_id": victim.user_id, "amount": "25.00", "currency": "USD"}
-    answer = requests.post(f"{house.web}/api/payments/deposit", headers=headers, json=body, timeout=20)
+    answer = requests.post(f"{web_stack.web}/api/payments/deposit", headers=headers, json=body, timeout=20)
     assert answer.status_code == 202
     assert answer.json()["id"] not in (str(victim.paid.id), str(victim.open.id))
     assert "Idempotent-Replayed" not in answer.headers
 
 
-def test_a_client_acts_for_its_own_user_alone(house: Stack, victim: Victim) -> None:
+def test_a_client_acts_for_its_own_user_alone(web_stack: Stack, victim: Victim) -> None:
     token = victim.shop.token("bob")
     body = {"user_id": victim.user_id, "amount": "25.00", "currency": "USD"}
-    assert ask(house, "POST", "/api/payments/deposit", token, body)[0] == 403
+    assert ask(web_stack, "POST", "/api/payments/deposit", token, body)[0] == 403
     del body["user_id"]
-    made = ask(house, "POST", "/api/payments/deposit", token, body)
+    made = ask(web_stack, "POST", "/api/payments/deposit", token, body)
     assert (made[0], json.loads(made[1])["user_id"]) == (202, "bob")
 
 
-def test_no_log_names_the_victim_to_strangers_eyes(house: Stack, victim: Victim) -> None:
-    log = (house.databases.folder / "web.log").read_text(encoding="utf-8")
+def test_no_log_names_the_victim_to_strangers_eyes(web_stack: Stack, victim: Victim) -> None:
+    log = (web_stack.databases.folder / "web.log").read_text(encoding="utf-8")
     assert victim.canary not in log
     assert not re.search(r"Traceback|unexpected", log), log[-2000:]

@@ -15,7 +15,8 @@ from app.services.access.callers import authenticate, create_ticket
 from app.services.records.notifications import last_number
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
-from tests.security.tenancy.victims import Victim, make_victim, tell
+from tests.security.tenancy.victims import Victim, make_victim
+from tests.support.books import settle
 from tests.support.live_clients import SocketClient, StreamClient
 
 WAYS = ("socket", "stream", "ticket")
@@ -23,11 +24,11 @@ LARGEST_AFTER = "9" * 18
 
 
 @pytest.fixture(scope="module")
-def streaming(house: Stack) -> Iterator[Stack]:
+def streaming(web_stack: Stack) -> Iterator[Stack]:
     """Provide the web process's stack with its sockets process."""
-    house.start("sockets")
-    yield house
-    house.stop("sockets")
+    web_stack.start("sockets")
+    yield web_stack
+    web_stack.stop("sockets")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def pay_own(shop: Shop, user_id: str) -> object:
     """Pay a deposit of a stranger's own, which it must hear of; return the payment's id."""
     payment = shop.deposit(user_id=user_id)
     shop.deliver(shop.body(payment, provider_reference=f"own-{payment.id}"))
-    tell(shop)
+    settle(shop.runtime)
     return payment.id
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
-from app.services.records import notifications
-from app.services.webhooks import receive, settle
+from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
 from testbed.shop import Shop
 from testbed.stack import Stack
+from tests.support.books import settle
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,13 @@ class Victim:
         """Settle a paid deposit with the canary in its metadata and reference, and publish its notifications."""
         payment = self.shop.deposit(user_id=self.user_id, metadata={self.canary: self.canary})
         self.shop.deliver(self.shop.body(payment, provider_reference=f"{self.canary}-{payment.id}"))
-        tell(self.shop)
+        settle(self.shop.runtime)
         return self.shop.payment(payment.id)
 
 
-def tell(shop: Shop) -> None:
-    """Settle and number what is due, as the workers do."""
-    settle.settle_due(shop.runtime)
-    notifications.number_due(shop.runtime)
-
-
-def make_victim(house: Stack) -> Victim:
+def make_victim(web_stack: Stack) -> Victim:
     """Make a tenant with a paid, a failed and an open payment, entries, events, a dead letter, a refusal, an alarm."""
-    shop, canary = house.make_shop(), "canary" + secrets.token_hex(8)
+    shop, canary = web_stack.make_shop(), "canary" + secrets.token_hex(8)
     user_id = "ann-" + secrets.token_hex(6)
     fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}
     paid, failed, still_open = (shop.deposit(key=canary + name, **fields) for name in ("", "2", "3"))
@@ -68,8 +62,10 @@ def make_victim(house: Stack) -> Victim:
     forged = shop.sign(body, canary) | {"webhook-signature": f"v1,{canary}"}
     with contextlib.suppress(WebhookRejected):
         receive.receive(shop.runtime, Delivery("payment-success", None, forged, body, "127.0.0.1"))
-    tell(shop)
+    settle(shop.runtime)
     paid, failed = shop.payment(paid.id), shop.payment(failed.id)
     assert (str(paid.status), failed.failure_reason) == ("completed", f"declined: {canary}")
-    letter_id = house.databases.value("select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id)
+    letter_id = web_stack.databases.value(
+        "select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id
+    )
     return Victim(shop, canary, user_id, paid, failed, shop.payment(still_open.id), letter_id)

@@ -14,27 +14,27 @@ from testbed.waiting import wait_until
 FLOOD = 100
 
 
-def refuse(house: Stack, session: requests.Session, shop: Shop, body: bytes) -> None:
+def refuse(web_stack: Stack, session: requests.Session, shop: Shop, body: bytes) -> None:
     headers = {"content-type": "application/json", "webhook-id": "msg_f", "webhook-timestamp": str(int(time.time()))}
     headers["webhook-signature"] = "v1," + "A" * 43 + "="
-    answer = session.post(f"{house.web}/webhooks/{shop.provider_id}", data=body, headers=headers, timeout=20)
+    answer = session.post(f"{web_stack.web}/webhooks/{shop.provider_id}", data=body, headers=headers, timeout=20)
     assert answer.status_code == 400
 
 
-def counted(house: Stack) -> float:
-    lines = requests.get(f"{house.web}/metrics", timeout=20).text.splitlines()
+def counted(web_stack: Stack) -> float:
+    lines = requests.get(f"{web_stack.web}/metrics", timeout=20).text.splitlines()
     (line,) = [line for line in lines if line.startswith('sluice_webhooks_refused_total{reason="signature"')]
     return float(line.rsplit(" ", 1)[1])
 
 
-def test_a_flood_is_counted_in_full_and_recorded_in_part(house: Stack, shop: Shop) -> None:
-    before, started = counted(house), time.monotonic()
+def test_a_flood_is_counted_in_full_and_recorded_in_part(web_stack: Stack, shop: Shop) -> None:
+    before, started = counted(web_stack), time.monotonic()
     with requests.Session() as session:
         for _ in range(FLOOD):
-            refuse(house, session, shop, b"x" * 100_000)
+            refuse(web_stack, session, shop, b"x" * 100_000)
     lasted = time.monotonic() - started
-    assert counted(house) - before == FLOOD
-    rows = house.databases.rows(
+    assert counted(web_stack) - before == FLOOD
+    rows = web_stack.databases.rows(
         "select octet_length(body_head) as bytes, reason, remote_address, at from webhook_refusals"
         " where provider_id = :id",
         id=shop.provider_id,
@@ -45,23 +45,25 @@ def test_a_flood_is_counted_in_full_and_recorded_in_part(house: Stack, shop: Sho
     }
 
 
-def test_the_ring_turns_and_does_not_grow(house: Stack, shop: Shop) -> None:
-    house.databases.value("select setval('refusal_slots', 9998)")
+def test_the_ring_turns_and_does_not_grow(web_stack: Stack, shop: Shop) -> None:
+    web_stack.databases.value("select setval('refusal_slots', 9998)")
 
     def newest_slots() -> list[int]:
         with requests.Session() as session:
-            refuse(house, session, shop, b"{}")
-        rows = house.databases.rows("select slot from webhook_refusals where provider_id = :id", id=shop.provider_id)
+            refuse(web_stack, session, shop, b"{}")
+        rows = web_stack.databases.rows(
+            "select slot from webhook_refusals where provider_id = :id", id=shop.provider_id
+        )
         return sorted(row["slot"] for row in rows)
 
     slots = wait_until(lambda: len(found := newest_slots()) >= 4 and found, "four records")
     assert {9999, 10_000, 1} <= set(slots)
-    assert house.databases.value("select max(slot) from webhook_refusals") == 10_000
+    assert web_stack.databases.value("select max(slot) from webhook_refusals") == 10_000
     # Turned once more over the same place: the older record goes, and the newer one counts as newer.
-    house.databases.value("select setval('refusal_slots', 9999)")
+    web_stack.databases.value("select setval('refusal_slots', 9999)")
     read = "select sequence from webhook_refusals where slot = 10000"
-    before = house.databases.value(read)
+    before = web_stack.databases.value(read)
     wait_until(
-        lambda: newest_slots() and house.databases.value(read) > before, "the newer record has the old one's place"
+        lambda: newest_slots() and web_stack.databases.value(read) > before, "the newer record has the old one's place"
     )
-    assert house.databases.value("select count(*) from webhook_refusals where slot = 10000") == 1
+    assert web_stack.databases.value("select count(*) from webhook_refusals where slot = 10000") == 1

@@ -75,18 +75,18 @@ def test_only_listed_addresses_get_in(behind_proxy: Stack, forwarded: str, statu
     assert deliver(behind_proxy, restricted_shop(behind_proxy), X_Forwarded_For=forwarded) == status
 
 
-def test_without_a_proxy_its_header_is_nobodys_word(house: Stack) -> None:
-    shop = restricted_shop(house)
+def test_without_a_proxy_its_header_is_nobodys_word(web_stack: Stack) -> None:
+    shop = restricted_shop(web_stack)
     names = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "X-Client-IP")
     claims = dict.fromkeys(names, "192.0.2.9") | {"Forwarded": "for=192.0.2.9"}
-    assert deliver(house, shop, **claims) == 403
-    assert deliver(house, restricted_shop(house, ("127.0.0.0/8",))) == 200
+    assert deliver(web_stack, shop, **claims) == 403
+    assert deliver(web_stack, restricted_shop(web_stack, ("127.0.0.0/8",))) == 200
 
 
 @pytest.mark.parametrize("network", ["192.0.2.9/24", "256.1.1.1", "all", "", "10.0.0.0/33", "::/129"])
-def test_a_misspelt_network_is_not_stored(house: Stack, network: str) -> None:
+def test_a_misspelt_network_is_not_stored(web_stack: Stack, network: str) -> None:
     with pytest.raises(ConfigurationError):
-        restricted_shop(house, (network,))
+        restricted_shop(web_stack, (network,))
 
 
 @pytest.mark.parametrize(

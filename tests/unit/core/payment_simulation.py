@@ -87,7 +87,7 @@ class CaseRow:
     reason: str = ""
 
 
-class Report(NamedTuple):
+class ReportedMoney(NamedTuple):
     """A total that the provider said it received."""
 
     reference: str | None
@@ -96,14 +96,14 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedPayment:
     """A payment, the dead letters and the credits of it, and all the money that was ever reported, or given back."""
 
     payment: Payment = PAYMENT
     cases: tuple[CaseRow, ...] = ()
     transfers: tuple[Transfer, ...] = ()
-    reported: frozenset[Report] = frozenset()
-    given_back: frozenset[Report] = frozenset()
+    reported: frozenset[ReportedMoney] = frozenset()
+    given_back: frozenset[ReportedMoney] = frozenset()
     path: tuple[str, ...] = ()
 
     @property
@@ -126,31 +126,35 @@ class World:
         return sum(row.amount_minor for row in self.transfers if row.type == "reversal" and row.currency == currency)
 
 
-def take_step(world: World, name: str, given: Input) -> tuple[World, Decision] | None:
+def take_step(simulated: SimulatedPayment, name: str, given: Input) -> tuple[SimulatedPayment, Decision] | None:
     """Do what `app.services.payments.settlement` does with the decision; None where the step cannot be taken here."""
     if isinstance(given, Command) and given.kind in (CommandKind.ACCEPT, CommandKind.REJECT):
-        if not world.open_cases:
+        if not simulated.open_cases:
             return None
-        case = world.open_cases[0]
+        case = simulated.open_cases[0]
         money = {"amount_minor": case.amount_minor, "currency": case.currency, "reference": case.reference}
         given = replace(given, case_id=case_id(case), **money)  # type: ignore[arg-type]
         # Closed first, as by `app.services.operators.resolve`: the cases read with the payment are those still open.
-        closed = (replace(row, state=str(given.kind)) if row == case else row for row in world.cases)
-        world = replace(world, cases=tuple(closed))
-    payment = replace(world.payment, has_open_case=bool(world.open_cases), other_references=money_beside(world))
-    after, decision = take_decision(world, payment, name, given)
+        closed = (replace(row, state=str(given.kind)) if row == case else row for row in simulated.cases)
+        simulated = replace(simulated, cases=tuple(closed))
+    payment = replace(
+        simulated.payment, has_open_case=bool(simulated.open_cases), other_references=money_beside(simulated)
+    )
+    after, decision = take_decision(simulated, payment, name, given)
     for reversal in list_following(payment, given, decision):
         other_references = money_beside(after)
         after, _ = take_decision(
             after, replace(after.payment, other_references=other_references), "", as_fact(reversal)
         )
-    return replace(after, path=(*world.path, name)), decision
+    return replace(after, path=(*simulated.path, name)), decision
 
 
-def take_decision(world: World, payment: Payment, name: str, given: Input) -> tuple[World, Decision]:
-    """Return the world after one decision, and the decision."""
+def take_decision(
+    simulated: SimulatedPayment, payment: Payment, name: str, given: Input
+) -> tuple[SimulatedPayment, Decision]:
+    """Return the payment after one decision, and the decision."""
     decision = decide(payment, given, NOW)
-    cases = list(world.cases)
+    cases = list(simulated.cases)
     if decision.supersedes and isinstance(given, Fact):
         reference = given.reference or payment.provider_reference
         cases = [superseded(case, reference, decision.supersedes, decision.supersedes_keys) for case in cases]
@@ -164,23 +168,23 @@ def take_decision(world: World, payment: Payment, name: str, given: Input) -> tu
         state = "rejected" if new.is_rejected else "open"
         cases.append(CaseRow(new.key, new.reference, new.amount_minor, new.currency, state, new.reason))
     moved = decision.transfer
-    transfers = world.transfers
+    transfers = simulated.transfers
     if moved:
         transfers += (moved,)
-    reported = world.reported
+    reported = simulated.reported
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
-        reported |= {Report(given.reference or payment.provider_reference, *money_of(given))}
-    given_back = world.given_back
+        reported |= {ReportedMoney(given.reference or payment.provider_reference, *money_of(given))}
+    given_back = simulated.given_back
     if isinstance(given, Fact) and given.kind is FactKind.REFUNDED:
-        given_back |= {Report(given.reference, *money_of(given))}
-    path = (*world.path, name)
-    return World(decision.payment, tuple(cases), transfers, reported, given_back, path), decision
+        given_back |= {ReportedMoney(given.reference, *money_of(given))}
+    path = (*simulated.path, name)
+    return SimulatedPayment(decision.payment, tuple(cases), transfers, reported, given_back, path), decision
 
 
-def money_beside(world: World) -> tuple[OtherReference, ...]:
+def money_beside(simulated: SimulatedPayment) -> tuple[OtherReference, ...]:
     """Return what `app.services.payments.settlement` reads of the dead letters for a payment in `conflict`."""
     found: dict[tuple[str | None, str], OtherReference] = {}
-    for row in world.cases if "conflict" in world.payment.exceptions else ():
+    for row in simulated.cases if "conflict" in simulated.payment.exceptions else ():
         if row.reason in SECOND_MONEY and row.amount_minor is not None and row.currency:
             one = found.get((row.reference, row.currency), OtherReference(row.reference, row.currency))
             accepted = row.amount_minor if row.state == "accept" else 0
@@ -190,7 +194,7 @@ def money_beside(world: World) -> tuple[OtherReference, ...]:
                 one,
                 accepted_minor=one.accepted_minor + accepted,
                 waiting_minor=max(one.waiting_minor, waiting),
-                reversed_minor=sum(moved.amount_minor for moved in world.transfers if moved.key.startswith(booked)),
+                reversed_minor=sum(moved.amount_minor for moved in simulated.transfers if moved.key.startswith(booked)),
             )
     return tuple(found.values())
 
@@ -207,28 +211,30 @@ def superseded(
     return replace(case, state="superseded") if case.state == "open" and fits else case
 
 
-def walk(policy: Policy, steps: int = STEPS_MAX) -> Iterator[tuple[World, str, Input, World, Decision]]:
-    """Yield every step of every sequence, once for all worlds that no rule can distinguish."""
-    level = [World(replace(PAYMENT, policy=policy))]
+def walk(
+    policy: Policy, steps: int = STEPS_MAX
+) -> Iterator[tuple[SimulatedPayment, str, Input, SimulatedPayment, Decision]]:
+    """Yield every step of every sequence, once for all states that no rule can distinguish."""
+    level = [SimulatedPayment(replace(PAYMENT, policy=policy))]
     seen = {level[0].key}
     for _ in range(steps):
-        found: list[World] = []
-        for world, (name, given) in itertools.product(level, ALPHABET.items()):
-            taken = take_step(world, name, given)
+        found: list[SimulatedPayment] = []
+        for simulated, (name, given) in itertools.product(level, ALPHABET.items()):
+            taken = take_step(simulated, name, given)
             if taken is None:
                 continue
             after, decision = taken
-            yield world, name, given, after, decision
+            yield simulated, name, given, after, decision
             if after.key not in seen:
                 seen.add(after.key)
                 found.append(after)
         level = found
 
 
-def play(*names: str, policy: Policy = POLICIES["default"]) -> tuple[World, Decision]:
-    world = World(replace(PAYMENT, policy=policy))
+def play(*names: str, policy: Policy = POLICIES["default"]) -> tuple[SimulatedPayment, Decision]:
+    simulated = SimulatedPayment(replace(PAYMENT, policy=policy))
     for name in names:
-        taken = take_step(world, name, ALPHABET[name])
-        assert taken is not None, f"{name} cannot be done after {world.path}"
-        world, decision = taken
-    return world, decision
+        taken = take_step(simulated, name, ALPHABET[name])
+        assert taken is not None, f"{name} cannot be done after {simulated.path}"
+        simulated, decision = taken
+    return simulated, decision

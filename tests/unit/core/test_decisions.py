@@ -23,8 +23,8 @@ def test_the_table_is_total() -> None:
 
 def summary(*names: str, policy: Policy = POLICIES["default"]) -> tuple[str, str | None, int, str]:
     """Status, mark, credit in USD, and the last verdict."""
-    world, decision = play(*names, policy=policy)
-    return str(world.payment.status), world.payment.exception, world.credited("USD"), str(decision.verdict)
+    simulated, decision = play(*names, policy=policy)
+    return str(simulated.payment.status), simulated.payment.exception, simulated.credited("USD"), str(decision.verdict)
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,17 @@ def test_tolerance_is_rounded_down(percent: str, amount: int, credited: bool) ->
 
 
 def test_refunds_are_totals_and_take_only_what_is_new() -> None:
-    world, _ = play("success", "refunded in part", "refunded", "refunded in part")
-    assert [row.amount_minor for row in world.transfers if row.type == "reversal"] == [1000, 1500]
-    assert world.payment.reversed_minor == 2500
+    simulated, _ = play("success", "refunded in part", "refunded", "refunded in part")
+    assert [row.amount_minor for row in simulated.transfers if row.type == "reversal"] == [1000, 1500]
+    assert simulated.payment.reversed_minor == 2500
 
 
 def test_a_wallet_that_may_not_go_below_zero_holds_a_refund() -> None:
-    world, _ = play("success", policy=Policy(negative="hold"))
+    simulated, _ = play("success", policy=Policy(negative="hold"))
     refund = ALPHABET["refunded"]
-    spent = decide(replace(world.payment, wallet_balance_minor=2499), refund, NOW)
+    spent = decide(replace(simulated.payment, wallet_balance_minor=2499), refund, NOW)
     assert (spent.transfer, spent.verdict) == (None, Verdict.DEAD_LETTER)
-    assert decide(replace(world.payment, wallet_balance_minor=2500), refund, NOW).transfer is not None
+    assert decide(replace(simulated.payment, wallet_balance_minor=2500), refund, NOW).transfer is not None
 
 
 def test_an_expiry_waits_for_the_clock_and_for_waiting_webhooks() -> None:

@@ -12,10 +12,19 @@ from app.core.facts import CommandKind, Fact, FactKind, Input
 from app.core.money_events import SECOND_MONEY
 from app.core.payment import EDGES, REVERSAL_WAITING, Policy, Status
 from app.core.state_machine import COMMANDS, FACTS
-from tests.unit.core.payment_simulation import ALPHABET, ASKED, NOW, POLICIES, STEPS_MAX, Report, World, walk
+from tests.unit.core.payment_simulation import (
+    ALPHABET,
+    ASKED,
+    NOW,
+    POLICIES,
+    STEPS_MAX,
+    ReportedMoney,
+    SimulatedPayment,
+    walk,
+)
 
 
-def check_versions(before: World, given: Input, after: World, decision: Decision) -> None:
+def check_versions(before: SimulatedPayment, given: Input, after: SimulatedPayment, decision: Decision) -> None:
     """Check that a step that changes what is stored, or moves money, gives the next version; edges are kept."""
     old, new = before.payment, after.payment
     is_changed = replace(old, has_open_case=False, other_references=(), version=0, updated_at=NOW) != replace(
@@ -34,7 +43,7 @@ def check_versions(before: World, given: Input, after: World, decision: Decision
         assert getattr(old, name) in (None, getattr(new, name))
 
 
-def check_credits(before: World, given: Input, after: World, decision: Decision) -> None:
+def check_credits(before: SimulatedPayment, given: Input, after: SimulatedPayment, decision: Decision) -> None:
     """Completed is credited and credited is completed; nothing is credited twice or out of nothing."""
     keys = [row.key for row in after.transfers]
     assert len(keys) == len(set(keys))
@@ -57,7 +66,7 @@ def check_credits(before: World, given: Input, after: World, decision: Decision)
         assert decision.notification in ("payment.completed", "payment.reversed")
 
 
-def check_money_is_kept(before: World, given: Input, after: World, decision: Decision) -> None:
+def check_money_is_kept(before: SimulatedPayment, given: Input, after: SimulatedPayment, decision: Decision) -> None:
     """Check that a success is or was credited, or has a dead letter with the amount to accept."""
     if not isinstance(given, Fact) or given.kind is not FactKind.SUCCEEDED:
         return
@@ -79,7 +88,7 @@ def check_money_is_kept(before: World, given: Input, after: World, decision: Dec
         assert decision.case.key in {case.key for case in after.cases}
 
 
-def check_matching_success(before: World, given: Input, after: World, decision: Decision) -> None:
+def check_matching_success(before: SimulatedPayment, given: Input, after: SimulatedPayment, decision: Decision) -> None:
     """Check that a success as asked completes the payment in every state, and that a late one is marked late."""
     if given not in (ALPHABET["success"], ALPHABET["success without reference"]):
         return
@@ -96,17 +105,17 @@ def check_matching_success(before: World, given: Input, after: World, decision: 
     assert ("late" in new.exceptions) >= ended
 
 
-def check_reversals(before: World, given: Input, after: World, decision: Decision) -> None:
+def check_reversals(before: SimulatedPayment, given: Input, after: SimulatedPayment, decision: Decision) -> None:
     """Check that a refund is booked as soon as so much is credited, in either order; the rest waits."""
     payment = after.payment
-    waiting = {Report(one.reference, one.amount_minor, one.currency) for one in payment.reversals_waiting}
+    waiting = {ReportedMoney(one.reference, one.amount_minor, one.currency) for one in payment.reversals_waiting}
     assert waiting <= after.given_back
     assert bool(waiting) is (REVERSAL_WAITING in payment.exceptions)
     booked = {currency: after.reversed(currency) for currency in ("USD", "EUR")}
     if payment.status is not Status.COMPLETED:
         assert (booked, waiting) == ({"USD": 0, "EUR": 0}, after.given_back)
         return
-    # Nothing but the payment's own reference is given back in these worlds.
+    # Nothing but the payment's own reference is given back in this simulation.
     for currency in ("USD", "EUR"):
         totals = {one.amount_minor for one in after.given_back if one.currency == currency}
         own = own_credit(after, currency)
@@ -116,13 +125,13 @@ def check_reversals(before: World, given: Input, after: World, decision: Decisio
         }
 
 
-def own_credit(world: World, currency: str) -> int:
-    """Return what was credited under the payment's own reference, which refunds name in these worlds."""
-    payment = world.payment
+def own_credit(simulated: SimulatedPayment, currency: str) -> int:
+    """Return what was credited under the payment's own reference, which refunds name in this simulation."""
+    payment = simulated.payment
     is_own = payment.provider_reference in (None, "A")
     if is_own and currency == payment.received_currency:
         return payment.received_minor or 0
-    accepted = [row for row in world.cases if row.state == "accept" and row.reason in SECOND_MONEY]
+    accepted = [row for row in simulated.cases if row.state == "accept" and row.reason in SECOND_MONEY]
     return sum(row.amount_minor or 0 for row in accepted if (row.reference, row.currency) == ("A", currency))
 
 

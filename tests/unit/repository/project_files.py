@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.repository import ROOT
-
 import ast
 import re
 import subprocess
@@ -13,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.repository import ROOT
 
 # Describes earlier versions, so that the checks do not apply to it.
 HISTORY = "CHANGELOG.md"

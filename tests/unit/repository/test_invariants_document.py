@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.support.repository import ROOT
-
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.repository import ROOT
 
 
 def _in_code(path: Path) -> Iterator[tuple[str, str]]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from tests.support.repository import ROOT
-
 import configparser
 import re
 from importlib.metadata import version
-from pathlib import Path
 
 import yaml
 
 from app.web.openapi.document import document
+from tests.support.repository import ROOT
 
 DECISIONS = ROOT / "docs" / "decisions"
 RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The demo tenant of a running stack: its backend, and the provider that pays its deposits."""
+"""HTTP calls of a stack's demo tenant and of its provider."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from testbed.shop import sign_webhook
 from tests.support.api import Api
 
 
-class DemoTenant:
-    """The tenant that a stack's run.json names."""
+class TenantClient:
+    """The tenant of a run.json, as its backend and its provider call the stack."""
 
     def __init__(self, run: Mapping[str, Any]) -> None:
         self._run = run

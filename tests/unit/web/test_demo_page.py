@@ -1,0 +1,79 @@
+"""The words of the demo page, in a real browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.mark.parametrize(
+    ("payment", "title", "tone"),
+    [
+        ({"status": "pending"}, "Asking the provider…", "open"),
+        ({"status": "processing"}, "Confirming your payment…", "open"),
+        ({"status": "completed"}, "1,234,567.50 USD is in your wallet", "done"),
+        ({"status": "completed", "exception": "late"}, "1,234,567.50 USD is in your wallet", "done"),
+        ({"status": "completed", "received_amount": "3.00"}, "3.00 USD is in your wallet", "done"),
+        ({"status": "failed", "failure_reason": "card_declined"}, "The payment did not go through", "ended"),
+        ({"status": "cancelled"}, "The payment was cancelled", "ended"),
+        ({"status": "cancelled", "failure_reason": "expired"}, "Nobody paid in time", "ended"),
+        ({"status": "processing", "exception": "underpaid"}, "Your payment is under review", "review"),
+        ({"status": "completed", "exception": "conflict"}, "Your payment is under review", "review"),
+        ({"status": "completed", "exception": "reversed"}, "1,234,567.50 USD was paid back", "ended"),
+    ],
+)
+def test_the_demo_page_tells_each_state(page: Page, payment: dict[str, Any], title: str, tone: str) -> None:
+    whole = {"amount": "1234567.50", "currency": "USD", "exception": None, "failure_reason": None, **payment}
+    told = page.evaluate(
+        "async (payment) => (await import('/static/demo/words.js')).journey(payment, 'success')", whole
+    )
+    assert (told["title"], told["tone"]) == (title, tone)
+
+
+@pytest.mark.parametrize(
+    ("field", "message", "text"),
+    [
+        (
+            "amount",
+            'must be a decimal string such as "25.00", without sign, blank or exponent',
+            "Enter the amount in digits, for example 25.00.",
+        ),
+        ("amount", 'must be a decimal string such as "25.00"', "Enter the amount in digits, for example 25.00."),
+        ("amount", "has more than the 0 decimals that JPY has", "Amounts in JPY have no decimals, for example 25."),
+        ("amount", "has more than the 2 decimals that JPY has", "Amounts in JPY have at most 2 decimals."),
+        ("amount", "must be greater than zero", "Enter an amount above zero."),
+        ("amount", "must be at most 1000000 JPY", "Enter at most 1,000,000 JPY."),
+        ("amount", "must be at least 100 JPY", "Enter at least 100 JPY."),
+        ("amount", "is anything else", "Enter the amount in digits, for example 25.00."),
+        ("currency", "is not supported by the provider", "This currency cannot be paid in here."),
+        ("success_url", "must be an absolute URL", "The deposit was not accepted. Please check what you entered."),
+    ],
+)
+def test_the_demo_page_words_errors_for_people(page: Page, field: str, message: str, text: str) -> None:
+    error = {"field": field, "message": message}
+    told = page.evaluate("async (error) => (await import('/static/demo/words.js')).errorText(error, 'JPY')", error)
+    assert told == text
+
+
+@pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 409, 422, 429, 500, 503])
+def test_the_demo_page_tells_no_error_of_a_program(page: Page, status: int) -> None:
+    error = {"status": status, "message": "TypeError: x is not a function"}
+    told = page.evaluate("async (error) => (await import('/static/demo/words.js')).failureText(error)", error)
+    assert told.endswith(".")
+    assert "TypeError" not in told
+
+
+def test_the_demo_page_never_opens_an_address_that_is_no_web_page(page: Page) -> None:
+    addresses = [None, "", "javascript:alert(1)", "data:text/html,x", "https://pay.example/p?x=1"]
+    opened = page.evaluate(
+        """async (addresses) => {
+          const { payPage } = await import('/static/demo/view.js');
+          return addresses.map((address) => payPage({ redirect_url: address }));
+        }""",
+        addresses,
+    )
+    assert opened == [None, None, None, None, "https://pay.example/p?x=1"]
