@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from sqlalchemy import text
 
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
@@ -25,7 +24,7 @@ from app.services.records import notifications
 from app.services.verification import prove
 from app.services.verification.walking import check_payments
 from app.services.webhooks import settle as settling
-from models import Database
+from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
 from tests.scenarios.model import OTHER, OWN, Model, ModelPayment
 
@@ -42,7 +41,7 @@ class Lives(RuleBasedStateMachine):
     """One tenant; each rule does a thing to the services and to the model."""
 
     runtime: ClassVar[Runtime]
-    superuser: ClassVar[Database]
+    databases: ClassVar[Databases]
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,9 +240,7 @@ class Lives(RuleBasedStateMachine):
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Rows as the superuser sees them; `:id` is the tenant."""
-        with self.superuser.engine.begin() as connection:
-            found = connection.execute(text(query), {"id": self.shop.tenant_id, **values})
-            return [dict(row) for row in found.mappings()] if found.returns_rows else []
+        return self.databases.rows(query, id=self.shop.tenant_id, **values)
 
     # What must be so after each step
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from models import Database
 from testbed.servers import Servers
 from tests.scenarios.lives import Lives
 
@@ -24,10 +23,8 @@ EXAMPLES, STEPS = (5_000, 60) if IS_LONG else (60, 30)
 @pytest.fixture
 def machine(servers: Servers) -> Iterator[type[Lives]]:
     with servers.open_databases() as databases, databases.open_runtime() as runtime:
-        superuser = Database(databases.superuser_url, 2)
-        Lives.runtime, Lives.superuser = runtime, superuser
+        Lives.runtime, Lives.databases = runtime, databases
         yield Lives
-        superuser.engine.dispose()
 
 
 # Hypothesis shrinks a failure before it reports it, for up to five minutes.

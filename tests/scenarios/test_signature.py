@@ -14,8 +14,9 @@ import pytest
 
 from testbed.servers import Servers
 from tests.scenarios.crashing import When
+from tests.scenarios.other_stories import OTHERS
 from tests.scenarios.rows import Rows, without_count, without_race
-from tests.scenarios.stories import MAIN, OTHERS, Story
+from tests.scenarios.stories import MAIN, Story
 from tests.scenarios.world import BELLS, ORDERED_BELLS, Harness, World, open_harness
 
 # No scenario writes as often as this; it bounds the search for the last commit.
@@ -61,7 +62,7 @@ def die_everywhere(story: Story, harness: Harness, expected: Rows, when: When, f
     ("story", "first", "step"),
     [
         *(pytest.param(story, 1, 1, id=story.name) for story in MAIN),
-        *(pytest.param(story, 1 + databases % SPREAD, SPREAD, id=story.name) for databases, story in enumerate(OTHERS)),
+        *(pytest.param(story, 1 + index % SPREAD, SPREAD, id=story.name) for index, story in enumerate(OTHERS)),
     ],
 )
 def test_every_life_ends_in_the_same_rows(harness: Harness, story: Story, first: int, step: int) -> None:

@@ -215,9 +215,9 @@ def test_signed_nonsense_on_the_providers_own_path_is_kept_for_a_person(
 
 def test_one_bad_webhook_takes_none_of_its_batch_along(front: Stack, engine: Engine, shop: Shop) -> None:
     payments = [shop.deposit() for _ in range(6)]
-    for databases, payment in enumerate(payments):
+    for number, payment in enumerate(payments):
         shop.deliver(shop.body(payment))
-        if databases == 3:
+        if number == 3:
             shop.deliver(b'{"transaction_id": "\\u0000"}', "provider")
             shop.deliver(shop.body(payment, amount=None))
     engine.settle()

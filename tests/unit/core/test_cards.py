@@ -97,7 +97,7 @@ def test_each_of_several_numbers_is_masked_and_nothing_else() -> None:
 
 def with_check_digit(digits: str) -> str:
     """Return `digits` and the digit that makes them pass Luhn's test."""
-    doubled = [int(digit) * (2 if databases % 2 == 0 else 1) for databases, digit in enumerate(reversed(digits))]
+    doubled = [int(digit) * (2 if index % 2 == 0 else 1) for index, digit in enumerate(reversed(digits))]
     return digits + str(-sum(value // 10 + value % 10 for value in doubled) % 10)
 
 
