@@ -15,8 +15,8 @@ from app.core import money_events
 from app.core.decision import Decision
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.payment import Policy
-from tests.support.payment_worlds import PAYMENT, World, take_step
-from tests.support.project_files import ROOT
+from tests.support.repository import ROOT
+from tests.unit.core.payment_simulation import PAYMENT, SimulatedPayment, take_step
 
 PAGE = ROOT / "docs" / "MONEY.md"
 ASKED = replace(PAYMENT, amount_minor=100, provider_reference="A")
@@ -65,21 +65,21 @@ def read_event(text: str) -> Input:
 
 
 def play_row(row: MoneyCase) -> MoneyCase:
-    world, decision = World(replace(ASKED, policy=read_policy(row.policy))), None
+    simulated, decision = SimulatedPayment(replace(ASKED, policy=read_policy(row.policy))), None
     for event in row.events.split(", "):
-        taken = take_step(world, event, read_event(event))
-        assert taken is not None, f"'{event}' cannot be done after {world.path}"
-        world, decision = taken
+        taken = take_step(simulated, event, read_event(event))
+        assert taken is not None, f"'{event}' cannot be done after {simulated.path}"
+        simulated, decision = taken
     assert decision is not None
-    return describe(row, world, decision)
+    return describe(row, simulated, decision)
 
 
-def describe(row: MoneyCase, world: World, decision: Decision) -> MoneyCase:
-    payment = world.payment
-    credited = [(world.credited(currency), currency) for currency in ("USD", "EUR")]
-    waiting = [(case.amount_minor, case.currency) for case in world.open_cases]
+def describe(row: MoneyCase, simulated: SimulatedPayment, decision: Decision) -> MoneyCase:
+    payment = simulated.payment
+    credited = [(simulated.credited(currency), currency) for currency in ("USD", "EUR")]
+    waiting = [(case.amount_minor, case.currency) for case in simulated.open_cases]
     back = [f"back {one.amount_minor}" for one in payment.reversals_waiting]
-    given_back = [(world.reversed(currency), currency) for currency in ("USD", "EUR")]
+    given_back = [(simulated.reversed(currency), currency) for currency in ("USD", "EUR")]
     return MoneyCase(
         row.policy,
         row.events,

@@ -20,7 +20,7 @@ from app.http.request_heads import mark_doubled
 from app.runtime.broker import transport
 from app.sockets.websocket import SERVER_OPTIONS
 from tasks import worker_process
-from tests.support.project_files import ROOT
+from tests.support.repository import ROOT
 
 PRODUCT = ("app", "models", "tasks", "sandbox")
 # Libraries whose classes are made to be subclassed: that is their documented use.
