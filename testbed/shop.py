@@ -67,16 +67,10 @@ class Shop:
         self, amount: str = "25.00", currency: str = "USD", user_id: str = "ann", key: str | None = None, **more: Any
     ) -> Payment:
         """Make a payment through the service that the API calls."""
-        fields: dict[str, Any] = {
-            "provider_id": None,
-            "success_url": None,
-            "failure_url": None,
-            "metadata": {},
-            "idempotency_key": key or secrets.token_hex(8),
-            "request_sha256": bytes(32),
-        }
-        deposit = Deposit(user_id, parse_amount(amount, currency), currency, **(fields | more))
-        return deposits.create_deposit(self.runtime, self.caller, deposit).payment
+        money = {"amount_minor": parse_amount(amount, currency), "currency": currency}
+        return deposits.create_deposit(
+            self.runtime, self.caller, new_deposit(key, user_id=user_id, **money, **more)
+        ).payment
 
     def payment(self, payment_id: uuid.UUID) -> Payment:
         """Read a payment as the API does."""
@@ -89,6 +83,7 @@ class Shop:
             "failed": "payment.failed",
             "cancelled": "payment.cancelled",
             "processing": "payment.processing",
+            "refunded": "payment.refunded",
         }
         fields = {
             "provider_id": str(self.provider_id),
@@ -113,6 +108,26 @@ class Shop:
         provider_id = str(self.provider_id) if path == "provider" else None
         delivery = Delivery(path, provider_id, self.sign(body, webhook_id), body, "127.0.0.1")
         return receive.receive(self.runtime, delivery)
+
+    def deliver_refund(self, payment: Payment, **changes: Any) -> Receipt:
+        """Deliver the provider's own webhook that the payment was refunded; `amount` is the total given back."""
+        return self.deliver(self.body(payment, "refunded", **changes), "provider")
+
+
+def new_deposit(key: str | None = None, **changes: Any) -> Deposit:
+    """Return a request for 25.00 USD for ann with an idempotency key of its own, changed as given."""
+    fields: dict[str, Any] = {
+        "user_id": "ann",
+        "amount_minor": 2500,
+        "currency": "USD",
+        "provider_id": None,
+        "success_url": None,
+        "failure_url": None,
+        "metadata": {},
+        "idempotency_key": key or secrets.token_hex(8),
+        "request_sha256": bytes(32),
+    }
+    return Deposit(**(fields | changes))
 
 
 def sign_webhook(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine
 
-from app.core.money import format_amount
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
 from app.services.audit_chain import seals
@@ -62,25 +60,16 @@ def settle(runtime: Runtime) -> None:
     notifications.number_due(runtime)
 
 
+def name_reference(payment: Payment) -> str:
+    """Return the provider's reference for a payment that `complete` pays."""
+    return f"ref_{payment.id.hex[-12:]}"
+
+
 def complete(shop: Shop, payment: Payment, webhook_id: str | None = None, **changes: object) -> bytes:
     """Deliver a success for `payment`, which is not settled yet, and return its bytes."""
-    body = shop.body(payment, provider_reference=f"ref_{payment.id.hex[-12:]}", **changes)
+    body = shop.body(payment, provider_reference=name_reference(payment), **changes)
     shop.deliver(body, webhook_id=webhook_id)
     return body
-
-
-def refund(shop: Shop, payment: Payment) -> None:
-    """Deliver a full refund of `payment`."""
-    body = {
-        "provider_id": str(shop.provider_id),
-        "event_type": "payment.refunded",
-        "status": "refunded",
-        "transaction_id": str(payment.id),
-        "provider_reference": f"ref_{payment.id.hex[-12:]}",
-        "amount": format_amount(payment.amount_minor, payment.currency),
-        "currency": payment.currency,
-    }
-    shop.deliver(json.dumps(body).encode(), "provider")
 
 
 def accept(databases: Databases, shop: Shop, payment: Payment) -> None:
@@ -120,7 +109,7 @@ def make_busy(databases: Databases, shop: Shop, users: int = 3) -> dict[str, Pay
         queries.cancel_payment(runtime, shop.caller, made["late"].id)
         settle(runtime)
         complete(shop, made["late"])
-        refund(shop, made["refunded"])
+        shop.deliver_refund(made["refunded"], provider_reference=name_reference(made["refunded"]))
         shop.deliver(shop.body(made["twice"], provider_reference="another", amount="7.00"))
         # Verified, but of no use: it contradicts itself, or is about a payment that is not there.
         shop.deliver(shop.body(made["open"], event_type="payment.failed"))

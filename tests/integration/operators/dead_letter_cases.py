@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import uuid
 from dataclasses import dataclass, replace
@@ -43,8 +42,7 @@ class OperatorScene:
 
     def refund(self, payment: Payment, amount: str, **changes: Any) -> None:
         """A webhook about money that the provider gave back, settled."""
-        fields = json.loads(self.shop.body(payment, amount=amount, event_type="payment.refunded", **changes))
-        self.shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), "provider")
+        self.shop.deliver_refund(payment, amount=amount, **changes)
         self.engine.settle()
 
     def paid(self, **sections: Any) -> Payment:

@@ -153,8 +153,7 @@ def test_a_refund_that_only_the_list_tells_is_booked(front: Stack, engine: Engin
     assert (report.settled, report.differences) == (1, [])
     assert engine.entries(payment.id)[2:] == [("user", -1000), ("clearing", 1000)]
     # Its webhook, when it comes after all, says nothing new, nor does the list again.
-    fields = json.loads(shop.body(payment, amount="10.00", event_type="payment.refunded"))
-    shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), path="provider")
+    shop.deliver_refund(payment, amount="10.00")
     engine.settle()
     assert (run(shop).settled, len(engine.entries(payment.id))) == (0, 4)
 
@@ -165,8 +164,7 @@ def test_a_difference_about_what_was_given_back_goes_when_it_is_booked(
     """The provider's list shows less than its webhook reported, as a list that lags does."""
     payment = silent(front, engine, shop, auto={"action": "pay"}, fetch={"show": {"refunded_amount": "5.00"}})
     engine.ask(payment.id)
-    fields = json.loads(shop.body(payment, amount="10.00", event_type="payment.refunded"))
-    shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), path="provider")
+    shop.deliver_refund(payment, amount="10.00")
     engine.settle()
     assert [one.detail for one in run(shop).differences] == ["given back 10.00 USD here, 5.00 USD there"]
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"show": {"refunded_amount": "10.00"}})

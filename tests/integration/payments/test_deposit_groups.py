@@ -20,9 +20,9 @@ from app.services.payments import deposits
 from app.services.verification import prove
 from models import new_id
 from testbed.servers import Databases
-from testbed.shop import ORIGIN, Shop, make_shop
+from testbed.shop import ORIGIN, Shop, make_shop, new_deposit
 from testbed.waiting import wait_until
-from tests.integration.payments.deposit_requests import ask, create, refused_fields
+from tests.integration.payments.deposit_requests import create, refused_fields
 
 
 class Taken:
@@ -200,7 +200,9 @@ def test_two_processes_with_the_same_keys_make_each_payment_once(databases: Data
             start.wait()
             keys = [f"key-{index}" for index in range(40)]
             secrets.SystemRandom().shuffle(keys)
-            made = [(key, deposits.create_deposit(runtimes[number % 2], tenant.caller, ask(key))) for key in keys]
+            made = [
+                (key, deposits.create_deposit(runtimes[number % 2], tenant.caller, new_deposit(key))) for key in keys
+            ]
             return [(key, one.payment.id, one.is_replayed) for key, one in made]
 
         with ThreadPoolExecutor(16) as pool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -37,10 +36,10 @@ class ReversalScene:
     payment: Payment
 
     def webhook(self, kind: str, amount: str, **changes: Any) -> None:
-        fields = json.loads(self.shop.body(self.payment, amount=amount, **changes))
         if kind == "refund":
-            fields |= {"event_type": "payment.refunded", "status": "refunded"}
-        self.shop.deliver(json.dumps(fields).encode(), "provider" if kind == "refund" else "payment-callback")
+            self.shop.deliver_refund(self.payment, amount=amount, **changes)
+        else:
+            self.shop.deliver(self.shop.body(self.payment, amount=amount, **changes))
         self.engine.settle()
 
     def act(self, action: str, **body: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 
 from app.core.payment import Payment
@@ -19,12 +18,6 @@ def complete(front: Stack, engine: Engine, shop: Shop, user: str) -> Payment:
     front.sandbox.act(str(payment.provider_reference), "pay")
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the money is credited")
     return shop.payment(payment.id)
-
-
-def tell_refund(shop: Shop, payment: Payment, amount: str) -> None:
-    """Deliver the sandbox's own webhook of a refund; `amount` is the total given back."""
-    fields = json.loads(shop.body(payment, amount=amount, event_type="payment.refunded"))
-    shop.deliver(json.dumps(fields | {"status": "refunded"}).encode(), path="provider")
 
 
 def balance(engine: Engine, shop: Shop, user: str) -> int:
@@ -51,7 +44,7 @@ def test_refunds_at_the_sandbox_become_reversing_pairs(front: Stack, engine: Eng
 def test_refunds_that_overtake_each_other_are_totals(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = complete(front, engine, shop, new_user())
     for amount in ("25.00", "10.00", "25.00"):
-        tell_refund(shop, payment, amount)
+        shop.deliver_refund(payment, amount=amount)
         engine.settle()
     assert [minor for kind, minor in engine.entries(payment.id) if kind == "user"] == [2500, -2500]
     assert engine.dead_letters(payment.id) == []
@@ -59,12 +52,12 @@ def test_refunds_that_overtake_each_other_are_totals(front: Stack, engine: Engin
 
 def test_more_than_was_credited_is_a_case(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = complete(front, engine, shop, new_user())
-    tell_refund(shop, payment, "25.01")
+    shop.deliver_refund(payment, amount="25.01")
     engine.settle()
     assert engine.dead_letters(payment.id) == [("reversal", "open")]
     assert shop.payment(payment.id).reversed_minor == 0
     # A total that fits is booked; the case of the one that does not stays a person's.
-    tell_refund(shop, payment, "10.00")
+    shop.deliver_refund(payment, amount="10.00")
     engine.settle()
     assert shop.payment(payment.id).reversed_minor == 1000
     assert engine.dead_letters(payment.id) == [("reversal", "open")]
@@ -82,7 +75,7 @@ def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(databases: D
         policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
         # In one batch each refund takes all that there is: the second must see what the first has left.
         for payment in payments:
-            tell_refund(shop, payment, "25.00")
+            shop.deliver_refund(payment, amount="25.00")
         engine.settle()
         assert balance(engine, shop, user) == 0
         assert sorted(engine.dead_letters(payment.id) for payment in payments) == [[], [("reversal", "open")]]
@@ -102,7 +95,7 @@ def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(
     user = new_user()
     payment = engine.start(shop, user_id=user)
     shop.deliver(shop.body(payment))
-    tell_refund(shop, payment, "25.00")
+    shop.deliver_refund(payment, amount="25.00")
     engine.settle()
     assert (balance(engine, shop, user), shop.payment(payment.id).reversed_minor) == (0, 2500)
 
