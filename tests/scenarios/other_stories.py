@@ -13,14 +13,14 @@ from tests.scenarios.world import World
 
 
 def cancelled_at_the_provider(world: World) -> None:
-    """The person presses Cancel on the pay page."""
+    """Press Cancel on the pay page."""
     begin(world)
     world.act("cancel")
     world.work()
 
 
 def cancelled_before_it_was_sent(world: World) -> None:
-    """The user cancels before any provider has heard of it."""
+    """Cancel before any provider knows the payment."""
     world.deposit(metadata=world.marked)
     world.cancel()
     world.work()
@@ -35,7 +35,7 @@ def expired_then_paid(world: World) -> None:
 
 
 def webhook_before_the_answer(world: World) -> None:
-    """The webhook is taken and settled while the provider's answer is still under way."""
+    """Take and settle the webhook while the provider's answer is still under way."""
     world.script(auto={"action": "pay"}, create={"after_webhook": True})
     world.harness.door.after_taking = lambda: settle.settle_due(world.shop.runtime)
     begin(world)
@@ -52,7 +52,7 @@ def doubled_webhooks(world: World) -> None:
 
 
 def reordered_webhooks(world: World) -> None:
-    """The refund's webhook overtakes that of the payment."""
+    """Deliver the refund's webhook before that of the payment."""
     world.script(webhook={"reverse": 2})
     begin(world)
     world.act("pay", webhooks=1)
@@ -61,7 +61,7 @@ def reordered_webhooks(world: World) -> None:
 
 
 def unreachable_at_first(world: World) -> None:
-    """The provider answers 503 twice, then works."""
+    """Answer 503 twice at the provider, then work."""
     world.script(create={"status": 503, "times": 2})
     begin(world)
     try_until_known(world)
@@ -88,7 +88,7 @@ def underpaid_then_topped_up(world: World) -> None:
 
 
 def underpaid_and_topped_up_at_once(world: World) -> None:
-    """Too little comes, and the rest before anybody has looked."""
+    """Too little comes, and the rest before the first is settled."""
     begin(world)
     world.act("pay", amount="10.00")
     world.act("pay")
@@ -113,7 +113,7 @@ def contradicted(world: World) -> None:
 
 
 def paid_twice(world: World) -> None:
-    """The money comes a second time under another reference, and a person accepts that."""
+    """Pay a second time under another reference; a person accepts that."""
     world.script(webhook={"send": [{}, {"change": {"provider_reference": "sbx_other"}}]})
     begin(world)
     world.act("pay", webhooks=2)
@@ -123,7 +123,7 @@ def paid_twice(world: World) -> None:
 
 
 def refunded(world: World) -> None:
-    """The provider takes a part back, then all."""
+    """Refund a part, then all."""
     begin(world)
     world.act("pay")
     world.work()
@@ -134,7 +134,7 @@ def refunded(world: World) -> None:
 
 
 def webhook_before_the_payment(world: World) -> None:
-    """A webhook is here before the payment that it is about is committed."""
+    """Take a webhook before its payment is committed."""
 
     def meanwhile(connection: Connection) -> None:
         shop = world.shop
@@ -157,7 +157,7 @@ def webhook_before_the_payment(world: World) -> None:
 
 
 def unknown_payment(world: World) -> None:
-    """A webhook about a payment that never was, beside the true one."""
+    """Send a webhook about a payment that does not exist, in addition to the true one."""
     nobody = str(uuid.uuid4())
     world.script(webhook={"send": [{"change": {"transaction_id": nobody}}, {}]})
     begin(world)
@@ -168,7 +168,7 @@ def unknown_payment(world: World) -> None:
 
 
 def same_id_other_bytes(world: World) -> None:
-    """The webhook's id comes again with another amount."""
+    """Repeat the webhook's id with another amount."""
     world.script(webhook={"send": [{}, {"same_id": True, "change": {"amount": "9.99"}}]})
     begin(world)
     world.act("pay", webhooks=2)
@@ -176,7 +176,7 @@ def same_id_other_bytes(world: World) -> None:
 
 
 def forged(world: World) -> None:
-    """A forgery comes before the true webhook."""
+    """Send a forgery before the true webhook."""
     world.script(webhook={"send": [{"signature": "forged", "attempts": 1}, {}]})
     begin(world)
     world.act("pay", webhooks=2)

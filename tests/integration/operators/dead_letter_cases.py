@@ -26,7 +26,7 @@ class OperatorScene:
     shop: Shop
 
     def start(self, **sections: Any) -> Payment:
-        """A payment that the provider has; `sections` are a script for it."""
+        """Start a payment that the provider has; `sections` are a script for it."""
         payment = self.shop.deposit(user_id="user-" + secrets.token_hex(4))
         if sections:
             self.front.sandbox.script(match={"merchant_reference": str(payment.id)}, **sections)
@@ -36,17 +36,17 @@ class OperatorScene:
     def deliver(
         self, payment: Payment, status: str = "success", path: str = "payment-callback", **changes: Any
     ) -> None:
-        """A webhook about the payment, settled."""
+        """Deliver a webhook about the payment, and settle it."""
         self.shop.deliver(self.shop.body(payment, status, **changes), path)
         self.engine.settle()
 
     def refund(self, payment: Payment, amount: str, **changes: Any) -> None:
-        """A webhook about money that the provider gave back, settled."""
+        """Deliver a webhook about a refund by the provider, and settle it."""
         self.shop.deliver_refund(payment, amount=amount, **changes)
         self.engine.settle()
 
     def paid(self, **sections: Any) -> Payment:
-        """A payment of 25.00 that is completed."""
+        """Return a payment of 25.00 that is completed."""
         payment = self.start(**sections)
         self.deliver(payment)
         return payment
@@ -80,7 +80,7 @@ def unknown_payment(scene: OperatorScene) -> Payment:
 
 
 def payment_of_another_provider(scene: OperatorScene) -> Payment:
-    """A webhook of the tenant's second provider about a payment of its first."""
+    """Deliver a webhook of the tenant's second provider about a payment of its first; return the payment."""
     payment, shop = scene.start(), scene.shop
     new = NewProvider(shop.tenant_id, "second-" + secrets.token_hex(4), "sandbox", NOWHERE, "key")
     provider_id, secret = providers.create_provider(shop.runtime, new, ACTOR)
@@ -169,7 +169,7 @@ def refund_of_another_reference(scene: OperatorScene) -> Payment:
 
 
 def refund_of_money_that_never_came(scene: OperatorScene) -> Payment:
-    """The monitoring window of an unpaid payment is over, and a refund of it still waits."""
+    """End the monitoring window of an unpaid payment of which a refund still waits; return the payment."""
     payment = scene.start()
     scene.refund(payment, "25.00")
     scene.deliver(payment, "cancelled")
@@ -228,7 +228,7 @@ def missing_there(scene: OperatorScene) -> Payment:
 
 
 def shown(scene: OperatorScene, **fields: Any) -> Payment:
-    """A payment that is paid here and of which the provider shows something else."""
+    """Return a payment that is paid here and that the provider shows differently."""
     payment = scene.paid(fetch={"show": fields})
     run(scene.shop)
     return payment

@@ -23,7 +23,7 @@ from tests.support.engine import Engine
 
 @pytest.fixture
 def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
-    """A tenant of its own whose provider answers as the test wants."""
+    """Provide a tenant of its own whose provider answers as the test wants."""
     with open_odd_provider(engine, front.make_shop()) as provider:
         yield provider
 

@@ -13,7 +13,7 @@ from tests.unit.web.false_backend import Backend
 
 @pytest.fixture
 def backend() -> Iterator[Backend]:
-    """Give a server that answers as the test tells it."""
+    """Give a server whose answers the test sets."""
     server = Backend()
     yield server
     server.close()

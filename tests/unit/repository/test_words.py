@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.project_files import Passage, list_files, list_passages, read
+from tests.unit.repository.project_files import Passage, list_files, list_passages, read
 
 # What was retired, and the term that stands in its place.
 IDENTIFIERS = {
@@ -52,7 +52,7 @@ def test_prose_uses_the_fields_terms() -> None:
 @pytest.mark.parametrize("identifier", IDENTIFIERS)
 def test_a_retired_name_is_not_used(identifier: str) -> None:
     word = re.compile(rf"(?<!\w){identifier}(?!\w)")
-    code = [path for path in list_files() if path.endswith(".py") and path != "tests/unit/test_words.py"]
+    code = [path for path in list_files() if path.endswith(".py") and path != "tests/unit/repository/test_words.py"]
     used = [path for path in code if word.search(read(path))]
     assert not used, f"{identifier} is {IDENTIFIERS[identifier]} today: {used}"
 
