@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
 from app.local.spawn import find_free_ports
@@ -20,10 +21,15 @@ from testbed.servers import NO_SYNC, Databases, Servers, open_servers
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
+from tests.e2e.frontend import Frontend
+from tests.integration.sandbox.sandbox_process import SandboxProcess
 from tests.support.api import Api
+from tests.support.chromium import launch_chromium
 from tests.support.engine import Engine
 from tests.support.live_clients import LiveClients
 from tests.support.notification_feed import NotificationFeed, make_feed
+from tests.support.supervised_stack import STOP_SECONDS, SupervisedStack
+from tests.support.webhook_receiver import WebhookReceiver
 
 
 @pytest.fixture(scope="session")
@@ -130,3 +136,43 @@ def api(front: Stack, shop: Shop) -> Api:
 def engine(front: Stack) -> Engine:
     """Provide the work of the workers on `front`, done in this process on request of the test."""
     return Engine(front.runtime, front.databases)
+
+
+@pytest.fixture(scope="session")
+def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
+    """Provide all processes under `sluice up`, started once; nothing of it may be left at the end."""
+    running = SupervisedStack(tmp_path_factory.mktemp("stack") / "home")
+    try:
+        running.start()
+        yield running
+        assert running.stop() < STOP_SECONDS
+    finally:
+        running.end()
+
+
+@pytest.fixture
+def frontend(full_stack: SupervisedStack) -> Frontend:
+    """Provide a user without a history on `full_stack`."""
+    return Frontend(full_stack)
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Provide a sandbox process of the module's own with one merchant."""
+    running = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    """Provide a server that receives webhooks."""
+    running = WebhookReceiver()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Provide a headless browser for the module."""
+    yield from launch_chromium()

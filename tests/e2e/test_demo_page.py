@@ -8,22 +8,15 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser import DESKTOP, PHONE, WAIT_MILLISECONDS, Demo, WatchedPage
-from tests.support.chromium import launch_chromium
 from tests.support.supervised_stack import SupervisedStack
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for the module."""
-    expect.set_options(timeout=WAIT_MILLISECONDS)
-    yield from launch_chromium()
-
-
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[WatchedPage]:
     """Provide a page of a new visitor, in both sizes; it must not have logged an error at the end."""
+    expect.set_options(timeout=WAIT_MILLISECONDS)
     with browser.new_context(viewport=request.param, locale="en-GB") as context:
         opened = WatchedPage(context.new_page())
         yield opened
@@ -31,9 +24,9 @@ def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watche
 
 
 @pytest.fixture
-def demo(watched: WatchedPage, stack: SupervisedStack) -> Demo:
+def demo(watched: WatchedPage, full_stack: SupervisedStack) -> Demo:
     """Provide the demo page, open and live."""
-    page = Demo(watched, stack)
+    page = Demo(watched, full_stack)
     page.open()
     return page
 
@@ -201,17 +194,17 @@ def test_waiting_for_a_slow_provider_can_be_given_up(demo: Demo) -> None:
     demo.expect_payment("Waiting for payment")
 
 
-def test_the_reference_is_readable(watched: WatchedPage, stack: SupervisedStack) -> None:
+def test_the_reference_is_readable(watched: WatchedPage, full_stack: SupervisedStack) -> None:
     hosts = set()
     watched.page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-    watched.page.goto(f"{stack.run['web']}/docs")
+    watched.page.goto(f"{full_stack.run['web']}/docs")
     expect(watched.page.get_by_role("heading", name="API reference")).to_be_visible()
     expect(watched.page.get_by_role("heading", name="/api/payments/deposit")).to_be_visible()
     check_widths(watched)
-    watched.page.goto(f"{stack.run['web']}/docs/reference")
+    watched.page.goto(f"{full_stack.run['web']}/docs/reference")
     # Redoc's own text, made of the document: it ran under the content security policy without a complaint.
     expect(watched.page.get_by_role("heading", name="Ask for a deposit")).to_be_visible()
     expect(watched.page.get_by_text("Idempotency-Key").first).to_be_visible()
     watched.assert_fits()
     # Every asset is Sluice's own.
-    assert hosts == {stack.run["web"].removeprefix("http://")}
+    assert hosts == {full_stack.run["web"].removeprefix("http://")}

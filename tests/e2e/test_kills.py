@@ -17,119 +17,121 @@ from tests.support.supervised_stack import RECOVERY_SECONDS, SupervisedStack
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_over(stack: SupervisedStack) -> Iterator[None]:
+def nothing_is_left_over(full_stack: SupervisedStack) -> Iterator[None]:
     """Each test leaves a stack that works, with no dead letter and nothing due."""
     yield
-    wait_until(lambda: health(stack, "ready") == (200, "ok"), "web can store a row and ring", RECOVERY_SECONDS)
+    wait_until(lambda: health(full_stack, "ready") == (200, "ok"), "web can store a row and ring", RECOVERY_SECONDS)
     wait_until(
-        lambda: stack.rows("select count(*) as n from webhook_work")[0]["n"] == 0, "all is settled", RECOVERY_SECONDS
+        lambda: full_stack.rows("select count(*) as n from webhook_work")[0]["n"] == 0,
+        "all is settled",
+        RECOVERY_SECONDS,
     )
-    assert stack.rows("select reason, detail from dead_letters") == []
+    assert full_stack.rows("select reason, detail from dead_letters") == []
 
 
-def health(stack: SupervisedStack, name: str) -> tuple[int, str]:
+def health(full_stack: SupervisedStack, name: str) -> tuple[int, str]:
     """Return a health check's status code and word; (0, "") where nobody answers in time."""
     try:
-        answer = stack.http.get(f"{stack.run['web']}/health/{name}", timeout=5)
+        answer = full_stack.http.get(f"{full_stack.run['web']}/health/{name}", timeout=5)
     except requests.RequestException:
         return 0, ""
     return answer.status_code, answer.json()["status"]
 
 
-def wait_until_delivered(stack: SupervisedStack, payment_id: str) -> None:
+def wait_until_delivered(full_stack: SupervisedStack, payment_id: str) -> None:
     """Wait until the external app's webhook was answered with 200."""
-    wait_until(lambda: 200 in stack.sandbox.attempts(payment_id), "the webhook is stored", RECOVERY_SECONDS)
+    wait_until(lambda: 200 in full_stack.sandbox.attempts(payment_id), "the webhook is stored", RECOVERY_SECONDS)
 
 
-def assert_ends_well(stack: SupervisedStack, frontend: Frontend, payment: dict[str, Any]) -> None:
+def assert_ends_well(full_stack: SupervisedStack, frontend: Frontend, payment: dict[str, Any]) -> None:
     """Wait for the payment's good end and fails unless the money is in the wallet once."""
-    wait_until(lambda: health(stack, "ready")[0] == 200, "web answers", RECOVERY_SECONDS)
+    wait_until(lambda: health(full_stack, "ready")[0] == 200, "web answers", RECOVERY_SECONDS)
     frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)
-    assert_credited_once(stack, payment["id"], payment["amount_minor"])
+    assert_credited_once(full_stack, payment["id"], payment["amount_minor"])
     assert frontend.wallet()["balance"] == payment["amount"]
 
 
 @contextlib.contextmanager
-def down(stack: SupervisedStack, name: str) -> Iterator[None]:
+def down(full_stack: SupervisedStack, name: str) -> Iterator[None]:
     """Kill a process, and keep the supervisor from replacing it before the block is over."""
-    supervisor = psutil.Process(int(stack.run["pids"]["supervisor"]))
+    supervisor = psutil.Process(int(full_stack.run["pids"]["supervisor"]))
     supervisor.suspend()
     try:
-        pid = stack.kill(name)
+        pid = full_stack.kill(name)
         yield
     finally:
         supervisor.resume()
-    stack.wait_for_restart(name, pid)
+    full_stack.wait_for_restart(name, pid)
 
 
-def test_the_provider_worker_dies_before_the_call(stack: SupervisedStack, frontend: Frontend) -> None:
-    with down(stack, "worker-provider"):
+def test_the_provider_worker_dies_before_the_call(full_stack: SupervisedStack, frontend: Frontend) -> None:
+    with down(full_stack, "worker-provider"):
         answer = frontend.ask()
         assert answer.status_code == 202
         payment = answer.json()
     processing = frontend.wait_until_status(payment["id"], "processing", RECOVERY_SECONDS)
     PayPage(processing["redirect_url"]).press("Pay")
-    assert_ends_well(stack, frontend, payment)
+    assert_ends_well(full_stack, frontend, payment)
 
 
-def test_the_provider_worker_dies_during_the_call(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_the_provider_worker_dies_during_the_call(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """Whether the external app has the order nobody knows: the same key is sent again, and it is made once."""
-    stack.sandbox.script(match={"metadata": {"case": frontend.user_id}}, create={"delay": 3, "times": 1})
+    full_stack.sandbox.script(match={"metadata": {"case": frontend.user_id}}, create={"delay": 3, "times": 1})
     payment = frontend.ask(metadata={"case": frontend.user_id}).json()
-    wait_until(lambda: stack.sandbox.truth(payment["id"])["create_calls"], "the external app has been asked")
-    stack.wait_for_restart("worker-provider", stack.kill("worker-provider"))
+    wait_until(lambda: full_stack.sandbox.truth(payment["id"])["create_calls"], "the external app has been asked")
+    full_stack.wait_for_restart("worker-provider", full_stack.kill("worker-provider"))
     # The dead worker's lease, gone by.
-    stack.rows("update payment_work set due_at = now() where payment_id = :id", id=payment["id"])
+    full_stack.rows("update payment_work set due_at = now() where payment_id = :id", id=payment["id"])
     processing = frontend.wait_until_status(payment["id"], "processing", RECOVERY_SECONDS)
     PayPage(processing["redirect_url"]).press("Pay")
-    assert_ends_well(stack, frontend, payment)
-    known = stack.sandbox.truth(payment["id"])
+    assert_ends_well(full_stack, frontend, payment)
+    known = full_stack.sandbox.truth(payment["id"])
     (calls,) = known["create_calls"]
     assert (calls["calls"], calls["idempotency_keys"], calls["bodies"], len(known["payments"])) == (2, 1, 1, 1)
 
 
-def test_the_settling_worker_is_dead_while_the_user_pays(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_the_settling_worker_is_dead_while_the_user_pays(full_stack: SupervisedStack, frontend: Frontend) -> None:
     payment = frontend.deposit()
-    with down(stack, "worker-settle"):
+    with down(full_stack, "worker-settle"):
         PayPage(payment["redirect_url"]).press("Pay")
-        wait_until_delivered(stack, payment["id"])
+        wait_until_delivered(full_stack, payment["id"])
         assert frontend.payment(payment["id"])["status"] == "processing"
-    assert_ends_well(stack, frontend, payment)
+    assert_ends_well(full_stack, frontend, payment)
 
 
-def test_beat_is_dead(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_beat_is_dead(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """Beat only mends what doorbells lose: without it everything still goes its way."""
-    with down(stack, "beat"):
+    with down(full_stack, "beat"):
         payment = frontend.deposit()
         PayPage(payment["redirect_url"]).press("Pay")
-        assert_ends_well(stack, frontend, payment)
+        assert_ends_well(full_stack, frontend, payment)
 
 
-def test_web_is_dead_while_the_user_pays(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_web_is_dead_while_the_user_pays(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """The external app finds nobody and tries again; a client that lost its answer asks again with its key."""
     payment = frontend.deposit(key=f"again-{frontend.user_id}")
-    with down(stack, "web"):
+    with down(full_stack, "web"):
         PayPage(payment["redirect_url"]).press("Pay")
-        wait_until(lambda: None in stack.sandbox.attempts(payment["id"]), "the external app found nobody")
+        wait_until(lambda: None in full_stack.sandbox.attempts(payment["id"]), "the external app found nobody")
         with pytest.raises(requests.ConnectionError):
             frontend.ask(key=f"again-{frontend.user_id}")
-    wait_until(lambda: health(stack, "ready")[0] == 200, "web is back", RECOVERY_SECONDS)
+    wait_until(lambda: health(full_stack, "ready")[0] == 200, "web is back", RECOVERY_SECONDS)
     replayed = frontend.ask(key=f"again-{frontend.user_id}")
     assert replayed.headers["Idempotent-Replayed"] == "true"
     assert replayed.json()["id"] == payment["id"]
-    assert_ends_well(stack, frontend, payment)
+    assert_ends_well(full_stack, frontend, payment)
 
 
-def test_the_socket_process_dies_before_the_end(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_the_socket_process_dies_before_the_end(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """A client that resumes after the last message it saw misses nothing."""
     listener = frontend.listen()
     payment = frontend.deposit()
     seen = listener.wait_for("payment.redirect_ready", payment["id"])
-    with down(stack, "sockets"):
+    with down(full_stack, "sockets"):
         PayPage(payment["redirect_url"]).press("Pay")
-        assert_ends_well(stack, frontend, payment)
+        assert_ends_well(full_stack, frontend, payment)
     listener.close()
-    wait_until(lambda: socket_answers(stack), "the socket process is back", RECOVERY_SECONDS)
+    wait_until(lambda: socket_answers(full_stack), "the socket process is back", RECOVERY_SECONDS)
     resumed = frontend.listen(after=seen["id"])
     assert resumed.hello["resumed"] is True
     assert resumed.wait_for("payment.completed", payment["id"])["id"] > seen["id"]
@@ -137,21 +139,21 @@ def test_the_socket_process_dies_before_the_end(stack: SupervisedStack, frontend
     resumed.close()
 
 
-def socket_answers(stack: SupervisedStack) -> bool:
+def socket_answers(full_stack: SupervisedStack) -> bool:
     """Return whether the socket process accepts connections."""
     try:
-        return stack.http.get(f"{stack.run['sockets']}/health/live", timeout=5).status_code == 200
+        return full_stack.http.get(f"{full_stack.run['sockets']}/health/live", timeout=5).status_code == 200
     except requests.ConnectionError:
         return False
 
 
 @contextlib.contextmanager
-def doorbells_lost(stack: SupervisedStack, queue: str) -> Iterator[None]:
+def doorbells_lost(full_stack: SupervisedStack, queue: str) -> Iterator[None]:
     """Hold the workers still for the block, see its doorbell lie in Redis, and empties Redis under them."""
     with (
-        Redis.from_url(stack.run["redis_url"]) as redis,
-        stack.paused("worker-provider"),
-        stack.paused("worker-settle"),
+        Redis.from_url(full_stack.run["redis_url"]) as redis,
+        full_stack.paused("worker-provider"),
+        full_stack.paused("worker-settle"),
     ):
         # What is sent while a worker still waits at the list goes past the list.
         wait_until(lambda: redis.info("clients")["blocked_clients"] == 0, "nobody waits for doorbells")
@@ -160,61 +162,61 @@ def doorbells_lost(stack: SupervisedStack, queue: str) -> Iterator[None]:
         redis.flushall()
 
 
-def test_redis_is_emptied_in_mid_flow(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_redis_is_emptied_in_mid_flow(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """Every doorbell, hint and binding is lost: the sweep rings again."""
     listener = frontend.listen()
-    with doorbells_lost(stack, "ring.provider"):
+    with doorbells_lost(full_stack, "ring.provider"):
         payment = frontend.ask().json()
     processing = frontend.wait_until_status(payment["id"], "processing", RECOVERY_SECONDS)
-    with doorbells_lost(stack, "ring.settle"):
+    with doorbells_lost(full_stack, "ring.settle"):
         PayPage(processing["redirect_url"]).press("Pay")
-        wait_until_delivered(stack, payment["id"])
-    assert_ends_well(stack, frontend, payment)
+        wait_until_delivered(full_stack, payment["id"])
+    assert_ends_well(full_stack, frontend, payment)
     listener.wait_for("payment.completed", payment["id"])
     assert listener.types(payment["id"]) == ["payment.redirect_ready", "payment.completed"]
     listener.close()
 
 
-def test_redis_is_down(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_redis_is_down(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """Deposit and webhooks are taken all the same, and settled once it is back."""
     listener = frontend.listen()
     waiting = frontend.deposit("10.00")
-    with down(stack, "valkey"):
-        assert health(stack, "ready") == (200, "degraded")
+    with down(full_stack, "valkey"):
+        assert health(full_stack, "ready") == (200, "degraded")
         answer = frontend.ask("15.00")
         assert answer.status_code == 202
         PayPage(waiting["redirect_url"]).press("Pay")
-        wait_until_delivered(stack, waiting["id"])
+        wait_until_delivered(full_stack, waiting["id"])
     frontend.wait_until_status(waiting["id"], "completed", RECOVERY_SECONDS)
     payment = frontend.wait_until_status(answer.json()["id"], "processing", RECOVERY_SECONDS)
     PayPage(payment["redirect_url"]).press("Pay")
     frontend.wait_until_status(payment["id"], "completed", RECOVERY_SECONDS)
     assert frontend.wallet()["balance"] == "25.00"
-    assert_credited_once(stack, waiting["id"], 1000)
-    assert_credited_once(stack, payment["id"], 1500)
+    assert_credited_once(full_stack, waiting["id"], 1000)
+    assert_credited_once(full_stack, payment["id"], 1500)
     listener.wait_for("payment.completed", payment["id"])
     assert listener.types(waiting["id"]) == ["payment.redirect_ready", "payment.completed"]
     assert listener.types(payment["id"]) == ["payment.redirect_ready", "payment.completed"]
     listener.close()
 
 
-def test_postgresql_crashes_in_mid_flow(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_postgresql_crashes_in_mid_flow(full_stack: SupervisedStack, frontend: Frontend) -> None:
     """While PostgreSQL is down, requests are refused with 503; what was accepted before is kept."""
     payment = frontend.deposit()
-    with down(stack, "postgres"):
+    with down(full_stack, "postgres"):
         refused = frontend.ask()
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
-        assert health(stack, "ready") == (503, "failing")
+        assert health(full_stack, "ready") == (503, "failing")
         PayPage(payment["redirect_url"]).press("Pay")
-        wait_until(lambda: 503 in stack.sandbox.attempts(payment["id"]), "the external app was told to come again")
-    assert_ends_well(stack, frontend, payment)
+        wait_until(lambda: 503 in full_stack.sandbox.attempts(payment["id"]), "the external app was told to come again")
+    assert_ends_well(full_stack, frontend, payment)
 
 
-def test_everything_but_the_database_dies_at_once(stack: SupervisedStack, frontend: Frontend) -> None:
+def test_everything_but_the_database_dies_at_once(full_stack: SupervisedStack, frontend: Frontend) -> None:
     payment = frontend.deposit()
     with contextlib.ExitStack() as held:
         for name in ("worker-settle", "worker-provider", "beat", "web", "sockets", "valkey"):
-            held.enter_context(down(stack, name))
+            held.enter_context(down(full_stack, name))
         PayPage(payment["redirect_url"]).press("Pay")
-    assert_ends_well(stack, frontend, payment)
+    assert_ends_well(full_stack, frontend, payment)

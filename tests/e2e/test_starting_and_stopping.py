@@ -48,48 +48,48 @@ def refused_start(contender: SupervisedStack) -> str:
     return contender.output
 
 
-def test_what_a_ready_stack_tells(stack: SupervisedStack) -> None:
-    run = stack.run
-    assert stat.S_IMODE((stack.home / "run.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE((stack.home / "demo.json").stat().st_mode) == 0o600
+def test_what_a_ready_stack_tells(full_stack: SupervisedStack) -> None:
+    run = full_stack.run
+    assert stat.S_IMODE((full_stack.home / "run.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((full_stack.home / "demo.json").stat().st_mode) == 0o600
     assert {"web", "sockets", "sandbox", "flower", "secret_key", "tenant", "provider_id", "webhook_secret"} < set(run)
     assert {"database_url", "owner_database_url", "redis_url", "pids"} < set(run)
     assert all(psutil.pid_exists(pid) for pid in run["pids"].values())
-    assert run["secret_key"] in stack.output
-    assert f"\nsluice ready {run['web']}/demo\n" in stack.output
+    assert run["secret_key"] in full_stack.output
+    assert f"\nsluice ready {run['web']}/demo\n" in full_stack.output
     for url in (f"{run['web']}/demo", f"{run['web']}/health/work", f"{run['sandbox']}/health", f"{run['flower']}/"):
-        assert stack.http.get(url, timeout=5).status_code == 200
+        assert full_stack.http.get(url, timeout=5).status_code == 200
 
 
-def test_only_loopback_is_bound(stack: SupervisedStack) -> None:
+def test_only_loopback_is_bound(full_stack: SupervisedStack) -> None:
     listening = {
         connection.laddr.ip
-        for process in stack.processes()
+        for process in full_stack.processes()
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
 
 
-def test_a_second_stack_on_the_same_home_is_refused(stack: SupervisedStack) -> None:
-    contender = SupervisedStack(stack.home)
-    contender.output_path = stack.home.with_name("contender.out")
+def test_a_second_stack_on_the_same_home_is_refused(full_stack: SupervisedStack) -> None:
+    contender = SupervisedStack(full_stack.home)
+    contender.output_path = full_stack.home.with_name("contender.out")
     said = refused_start(contender)
-    assert str(stack.home) in said
-    assert f"process {stack.run['pids']['supervisor']}" in said
+    assert str(full_stack.home) in said
+    assert f"process {full_stack.run['pids']['supervisor']}" in said
 
 
 @pytest.mark.parametrize(
     ("place", "variable"), [(0, "SLUICE_PORT"), (1, "SLUICE_SANDBOX_PORT"), (2, "SLUICE_FLOWER_PORT")]
 )
 def test_a_taken_port_is_named(
-    stack: SupervisedStack, tmp_path_factory: pytest.TempPathFactory, place: int, variable: str
+    full_stack: SupervisedStack, tmp_path_factory: pytest.TempPathFactory, place: int, variable: str
 ) -> None:
     ports = find_free_ports(3)
-    ports[place] = stack.ports[place]
+    ports[place] = full_stack.ports[place]
     contender = SupervisedStack(tmp_path_factory.mktemp("contender") / "home", ports=(ports[0], ports[1], ports[2]))
     said = refused_start(contender)
-    assert str(stack.ports[place]) in said
+    assert str(full_stack.ports[place]) in said
     assert variable in said
     assert not (contender.home / "run.json").exists()
 
@@ -162,11 +162,13 @@ def read_environment(pid: int) -> dict[str, str]:
     return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
 
 
-def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_other(stack: SupervisedStack) -> None:
-    processes = {process.name: process for process in list_processes(Ports("127.0.0.1", 1, 2, 3, 4), stack.home)}
+def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_other(
+    full_stack: SupervisedStack,
+) -> None:
+    processes = {process.name: process for process in list_processes(Ports("127.0.0.1", 1, 2, 3, 4), full_stack.home)}
     logins = {}
     for name, process in processes.items():
-        environment = read_environment(stack.run["pids"][name])
+        environment = read_environment(full_stack.run["pids"][name])
         secrets = {key for key in environment if SECRET_NAME.fullmatch(key)}
         allowed = {variable for group in process.needs for variable in group}
         own = {LOGIN_VARIABLES[process.login]} if process.login else set()
@@ -175,8 +177,8 @@ def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_
         assert ("SLUICE_ENCRYPTION_KEYS" in secrets) is encrypts, name
         if own:
             logins[process.login] = environment[LOGIN_VARIABLES[process.login]]
-    logins["operator"] = stack.run["login_urls"]["operator"]
-    assert logins == stack.run["login_urls"]
+    logins["operator"] = full_stack.run["login_urls"]["operator"]
+    assert logins == full_stack.run["login_urls"]
     assert len({parse_url(url).username for url in logins.values()}) == len(LOGIN_ROLES)
     for process_type, url in logins.items():
         assert list_roles(url) == {f"sluice_{role}" for role in LOGIN_ROLES[process_type].roles}, process_type

@@ -21,13 +21,13 @@ def read_section() -> str:
     return str(script)
 
 
-def test_the_section_ends_with_a_credited_deposit(stack: SupervisedStack, tmp_path: Path) -> None:
+def test_the_section_ends_with_a_credited_deposit(full_stack: SupervisedStack, tmp_path: Path) -> None:
     script = tmp_path / "section.sh"
     script.write_text(read_section(), encoding="utf-8")
     done = subprocess.run(
         ["bash", "-e", str(script)],
         cwd=tmp_path,
-        env=stack.environment | {"PATH": f"{SLUICE.parent}:{stack.environment['PATH']}"},
+        env=full_stack.environment | {"PATH": f"{SLUICE.parent}:{full_stack.environment['PATH']}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -35,9 +35,9 @@ def test_the_section_ends_with_a_credited_deposit(stack: SupervisedStack, tmp_pa
     )
     assert done.returncode == 0, done.stdout + done.stderr
     tenant = "(select id from tenants where name = 'acme')"
-    (wallet,) = stack.rows(
+    (wallet,) = full_stack.rows(
         f"select balance_minor, currency from wallets where user_id = 'alice' and tenant_id = {tenant}"
     )
     assert (wallet["balance_minor"], wallet["currency"]) == (2500, "USD")
     for table in ("alerts", "dead_letters"):
-        assert stack.rows(f"select * from {table} where tenant_id = {tenant}") == []
+        assert full_stack.rows(f"select * from {table} where tenant_id = {tenant}") == []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
 from standardwebhooks import Webhook
 
 from app.services.records import alerts
@@ -14,13 +12,6 @@ from app.services.tenants import providers
 from app.services.upkeep import alert_delivery
 from testbed.servers import Databases
 from tests.support.webhook_receiver import WebhookReceiver
-
-
-@pytest.fixture
-def receiver() -> Iterator[WebhookReceiver]:
-    server = WebhookReceiver(answer=lambda alarm: 204)
-    yield server
-    server.close()
 
 
 def raise_alarm(databases: Databases) -> None:

@@ -12,13 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from testbed.waiting import wait_until
 from tests.integration.sandbox.sandbox_process import SandboxProcess, callback_urls
-from tests.support.chromium import launch_chromium
 from tests.support.webhook_receiver import WebhookReceiver
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    yield from launch_chromium()
 
 
 @pytest.fixture

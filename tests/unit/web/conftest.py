@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.support.chromium import launch_chromium
 from tests.unit.web.false_backend import Backend
 
 
@@ -17,12 +16,6 @@ def backend() -> Iterator[Backend]:
     server = Backend()
     yield server
     server.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Give a headless browser."""
-    yield from launch_chromium()
 
 
 @pytest.fixture
