@@ -60,7 +60,7 @@ class WatchedStack(SupervisedStack):
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
+def watched_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
     running = WatchedStack(tmp_path_factory.mktemp("watched") / "home")
     try:
         running.start()
@@ -71,81 +71,85 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStack]:
 
 
 @pytest.fixture(scope="module")
-def demo_tenant(stack: WatchedStack) -> TenantClient:
+def demo_tenant(watched_stack: WatchedStack) -> TenantClient:
     """Provide the stack's demo tenant."""
-    return TenantClient(stack.run)
+    return TenantClient(watched_stack.run)
 
 
 @pytest.fixture(scope="module")
-def paid(stack: WatchedStack, demo_tenant: TenantClient) -> dict[str, str]:
+def paid(watched_stack: WatchedStack, demo_tenant: TenantClient) -> dict[str, str]:
     """Provide a payment that was paid and settled."""
     payment = demo_tenant.deposit("metrics", Prefer="wait=10")
-    stack.sandbox.act(payment["provider_reference"], "pay")
-    wait_until(lambda: stack.number("web", "sluice_payments", status="completed") >= 1, "the payment is counted")
+    watched_stack.sandbox.act(payment["provider_reference"], "pay")
+    wait_until(
+        lambda: watched_stack.number("web", "sluice_payments", status="completed") >= 1, "the payment is counted"
+    )
     return payment
 
 
-def test_each_process_type_serves_its_own_numbers_to_the_token_only(stack: WatchedStack) -> None:
-    assert set(stack.run["metrics"]) == set(PROCESSES)
+def test_each_process_type_serves_its_own_numbers_to_the_token_only(watched_stack: WatchedStack) -> None:
+    assert set(watched_stack.run["metrics"]) == set(PROCESSES)
     for process in PROCESSES:
-        url = stack.run["metrics"][process]
+        url = watched_stack.run["metrics"][process]
         assert requests.get(url, timeout=10).status_code == 403, process
         assert requests.get(url, headers={"Authorization": f"Bearer {TOKEN}x"}, timeout=10).status_code == 403, process
-        counted = stack.number(process, "sluice_auth_failures_total", door="metrics", form="refused")
+        counted = watched_stack.number(process, "sluice_auth_failures_total", door="metrics", form="refused")
         assert counted >= 1, process
-        assert "sluice_rings_failed_total" in stack.text(process), process
+        assert "sluice_rings_failed_total" in watched_stack.text(process), process
 
 
-def test_web_serves_its_numbers_on_its_own_port(stack: WatchedStack) -> None:
-    assert stack.run["metrics"]["web"] == f"{stack.run['web']}/metrics"
+def test_web_serves_its_numbers_on_its_own_port(watched_stack: WatchedStack) -> None:
+    assert watched_stack.run["metrics"]["web"] == f"{watched_stack.run['web']}/metrics"
 
 
-def test_requests_of_both_web_processes_add_up(stack: WatchedStack) -> None:
+def test_requests_of_both_web_processes_add_up(watched_stack: WatchedStack) -> None:
     labels = {"rule": "/health/live", "method": "GET", "status": "200"}
-    before = stack.number("web", "sluice_http_requests_total", **labels)
+    before = watched_stack.number("web", "sluice_http_requests_total", **labels)
     for _ in range(REQUESTS):
         # A connection of its own each time, so that the requests are spread.
-        assert requests.get(f"{stack.run['web']}/health/live", timeout=10).status_code == 200
-    assert stack.number("web", "sluice_http_requests_total", **labels) == before + REQUESTS
-    folder = stack.home / "metrics" / "web"
+        assert requests.get(f"{watched_stack.run['web']}/health/live", timeout=10).status_code == 200
+    assert watched_stack.number("web", "sluice_http_requests_total", **labels) == before + REQUESTS
+    folder = watched_stack.home / "metrics" / "web"
     workers = {match[1] for path in folder.glob("*.db") if (match := re.search(r"_(\d+)\.db", path.name))}
     assert len(workers) >= 2, workers
 
 
-def test_a_deposit_is_counted_where_it_is_worked_on(stack: WatchedStack, paid: dict[str, str]) -> None:
-    assert stack.number("web", "sluice_webhooks_received_total", outcome="stored") >= 1
-    assert stack.number("worker-settle", "sluice_webhooks_settled_total", verdict="applied") >= 1
-    assert stack.number("worker-settle", "sluice_tasks_total", task="tasks.settle", outcome="success") >= 1
+def test_a_deposit_is_counted_where_it_is_worked_on(watched_stack: WatchedStack, paid: dict[str, str]) -> None:
+    assert watched_stack.number("web", "sluice_webhooks_received_total", outcome="stored") >= 1
+    assert watched_stack.number("worker-settle", "sluice_webhooks_settled_total", verdict="applied") >= 1
+    assert watched_stack.number("worker-settle", "sluice_tasks_total", task="tasks.settle", outcome="success") >= 1
     calls = {"adapter": "sandbox", "action": "create"}
-    assert stack.number("worker-provider", "sluice_provider_calls_total", outcome="accepted", **calls) >= 1
-    assert stack.number("worker-provider", "sluice_provider_call_seconds_count", **calls) >= 1
-    assert stack.number("web", "sluice_database_up") == 1
-    assert stack.number("web", "sluice_redis_up") == 1
-    wait_until(lambda: stack.number("web", "sluice_due_rows") == 0, "nothing is due")
-    wait_until(lambda: stack.number("web", "sluice_ring_queue_length") == 0, "every doorbell is answered")
-    assert 0 <= stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") < 30
+    assert watched_stack.number("worker-provider", "sluice_provider_calls_total", outcome="accepted", **calls) >= 1
+    assert watched_stack.number("worker-provider", "sluice_provider_call_seconds_count", **calls) >= 1
+    assert watched_stack.number("web", "sluice_database_up") == 1
+    assert watched_stack.number("web", "sluice_redis_up") == 1
+    wait_until(lambda: watched_stack.number("web", "sluice_due_rows") == 0, "nothing is due")
+    wait_until(lambda: watched_stack.number("web", "sluice_ring_queue_length") == 0, "every doorbell is answered")
+    assert 0 <= watched_stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") < 30
 
 
-def test_a_forged_webhook_is_counted_by_its_reason(stack: WatchedStack, demo_tenant: TenantClient) -> None:
-    before = stack.number("web", "sluice_webhooks_refused_total", reason="signature")
+def test_a_forged_webhook_is_counted_by_its_reason(watched_stack: WatchedStack, demo_tenant: TenantClient) -> None:
+    before = watched_stack.number("web", "sluice_webhooks_refused_total", reason="signature")
     assert demo_tenant.deliver(str(uuid.uuid4()), secret="whsec_" + "A" * 43 + "=").status_code == 400
-    assert stack.number("web", "sluice_webhooks_refused_total", reason="signature") == before + 1
+    assert watched_stack.number("web", "sluice_webhooks_refused_total", reason="signature") == before + 1
 
 
 def test_an_unusable_webhook_is_an_open_dead_letter_and_an_alarm(
-    stack: WatchedStack, demo_tenant: TenantClient, paid: dict[str, str]
+    watched_stack: WatchedStack, demo_tenant: TenantClient, paid: dict[str, str]
 ) -> None:
     assert demo_tenant.deliver(paid["id"], event_type="payment.failed").status_code == 200
-    wait_until(lambda: stack.number("web", "sluice_dead_letters_open") == 1, "the dead letter is counted")
-    assert stack.number("web", "sluice_alerts_last_day", kind="webhook_dead_letter") == 1
+    wait_until(lambda: watched_stack.number("web", "sluice_dead_letters_open") == 1, "the dead letter is counted")
+    assert watched_stack.number("web", "sluice_alerts_last_day", kind="webhook_dead_letter") == 1
 
 
-def test_every_number_that_the_alarms_read_is_served(stack: WatchedStack, paid: dict[str, str]) -> None:
-    wait_until(lambda: stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") > 0, "the sweep was here")
+def test_every_number_that_the_alarms_read_is_served(watched_stack: WatchedStack, paid: dict[str, str]) -> None:
+    wait_until(
+        lambda: watched_stack.number("web", "sluice_heartbeat_age_seconds", name="sweep") > 0, "the sweep was here"
+    )
     served = {
         name
         for process in PROCESSES
-        for family in text_string_to_metric_families(stack.text(process))
+        for family in text_string_to_metric_families(watched_stack.text(process))
         for name in (family.name, *(f"{family.name}{suffix}" for suffix in ("_total", "_bucket", "_count", "_sum")))
     }
     read = set(re.findall(r"\bsluice_\w+", (ROOT / "docker" / "alerts.yml").read_text(encoding="utf-8")))
@@ -154,9 +158,9 @@ def test_every_number_that_the_alarms_read_is_served(stack: WatchedStack, paid: 
 
 
 def test_flower_asks_for_its_password_and_shows_workers_and_their_tasks(
-    stack: WatchedStack, paid: dict[str, str]
+    watched_stack: WatchedStack, paid: dict[str, str]
 ) -> None:
-    flower = stack.run["flower"]
+    flower = watched_stack.run["flower"]
     assert requests.get(f"{flower}/workers", timeout=10).status_code == 401
     assert requests.get(f"{flower}/workers", auth=(FLOWER[0], "wrong"), timeout=10).status_code == 401
 
@@ -176,8 +180,8 @@ def test_flower_asks_for_its_password_and_shows_workers_and_their_tasks(
     wait_until(lambda: {"tasks.settle", "tasks.call_provider", "tasks.sweep"} <= done(), "each kind of task was done")
 
 
-def test_secrets_are_on_no_command_line(stack: WatchedStack) -> None:
-    for process in stack.processes():
+def test_secrets_are_on_no_command_line(watched_stack: WatchedStack) -> None:
+    for process in watched_stack.processes():
         line = " ".join(process.cmdline())
         assert FLOWER[1] not in line, line
         assert TOKEN not in line, line
