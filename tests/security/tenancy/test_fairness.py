@@ -197,7 +197,7 @@ def test_a_bucket_fills_again() -> None:
 
 
 def test_a_new_tenant_has_a_limit_that_is_exact_over_many_requests(web_stack: Stack) -> None:
-    new = create_tenant(house.runtime, NewTenant("new"), "operator:test")
+    new = create_tenant(web_stack.runtime, NewTenant("new"), "operator:test")
     query = "select requests_per_second from tenants where id = :id"
     assert web_stack.databases.value(query, id=new) == REQUESTS_PER_SECOND_DEFAULT
     limited = Api(web_stack.web, web_stack.make_shop(requests_per_second=40).secret_key)
