@@ -22,14 +22,17 @@ from app.runtime.settings import LOGIN_VARIABLES, Settings
 POOL_SIZE = 2
 BROKER_SECONDS = 1.0  # A command does not wait for an unreachable broker: the sweep rings instead.
 
-_DATABASE = {"DATABASE_URL": "database_url", "DATABASE_OWNER_URL": "owner_database_url"}
-_REDIS = {"REDIS_URL": "redis_url", "BROKER_URL": "broker_url"}
-_ADDRESSES = {
+# The variables that each source fills: run.json, its `login_urls`, and demo.json.
+_RUN = {
+    "DATABASE_URL": "database_url",
+    "DATABASE_OWNER_URL": "owner_database_url",
     "SLUICE_PUBLIC_URL": "web",
     "SLUICE_SOCKETS_PUBLIC_URL": "sockets",
     "SLUICE_SANDBOX_PUBLIC_URL": "sandbox",
+    "SLUICE_PRIVATE_PROVIDERS": "private_providers",
 }
-_PROVIDERS = {"SLUICE_PRIVATE_PROVIDERS": "private_providers"}
+_REDIS = {"REDIS_URL": "redis_url", "BROKER_URL": "broker_url"}
+_LOGINS = {variable: name for name, variable in LOGIN_VARIABLES.items()}
 _DEMO = {
     "SLUICE_ENCRYPTION_KEYS": "encryption_key",
     "SLUICE_DEMO_TENANT_ID": "tenant_id",
@@ -66,14 +69,12 @@ def _complete(env: dict[str, str], home: Path, run: Mapping[str, Any]) -> dict[s
     stack's values for its database or its Redis are used, in particular not its encryption key.
     """
     logins = run.get("login_urls", {})
-    own = {"DATABASE_URL": run.get("database_url")} | {key: logins.get(name) for name, key in LOGIN_VARIABLES.items()}
+    own = {"DATABASE_URL": run.get("database_url")} | {key: logins.get(name) for key, name in _LOGINS.items()}
     same_database = all(env.get(variable) in (None, "", url) for variable, url in own.items())
     same_redis = env.get("REDIS_URL") in (None, "", run.get("redis_url"))
     if same_database:
-        _fill(env, _DATABASE, run)
-        _fill(env, {key: name for name, key in LOGIN_VARIABLES.items()}, logins)
-        _fill(env, _ADDRESSES, run)
-        _fill(env, _PROVIDERS, run)
+        _fill(env, _RUN, run)
+        _fill(env, _LOGINS, logins)
         with contextlib.suppress(FileNotFoundError):
             _fill(env, _DEMO, json.loads((home / "demo.json").read_text(encoding="utf-8")))
     if same_redis and same_database:
@@ -92,12 +93,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
     """Yield a runtime of the stack and close its connections afterwards."""
     found = settings or find_settings()
     redis, celery = connect_redis(found.required("redis_url")), _celery(found)
-    runtime = Runtime(
-        found,
-        open_database(found, POOL_SIZE),
-        redis,
-        Doorbells(redis, celery),
-    )
+    runtime = Runtime(found, open_database(found, POOL_SIZE), redis, Doorbells(redis, celery))
     try:
         yield runtime
     finally:

@@ -23,6 +23,8 @@ ANSWER_SECONDS = 15.0  # The longest request is a long poll of ten seconds.
 END_SECONDS_MAX = 3600  # A demo needs no longer timeout than an hour.
 NUMBERED_SECONDS = 10.0  # Notifications are numbered within milliseconds; only the printed timeline waits for it.
 
+ENDED = ("completed", "failed", "cancelled")
+
 
 class DemoFailed(click.ClickException):
     """The deposit did not reach the wallet."""
@@ -50,8 +52,9 @@ def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
         amount_minor = parse_amount(amount, currency)
     except (AmountError, CurrencyError) as error:
         raise click.UsageError(f"the amount {error}" if isinstance(error, AmountError) else str(error)) from None
-    with open_stack(Settings.from_environment()) as run, Visitor(run, timeout) as visitor:
-        report = visitor.deposit(amount, currency, amount_minor)
+    with open_stack(Settings.from_environment()) as run, requests.Session() as session:
+        session.trust_env = False
+        report = Visitor(session, run, timeout).deposit(amount, currency, amount_minor)
     if as_json:
         print_json(report)
     else:
@@ -77,34 +80,30 @@ def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
 class Visitor:
     """An HTTP client that acts as a tenant's backend and its user: requests a deposit, pays it, reads the wallet."""
 
-    def __init__(self, run: dict[str, Any], timeout_seconds: float) -> None:
+    def __init__(self, session: requests.Session, run: dict[str, Any], timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
         self.web, self.sandbox = run["web"], run["sandbox"]
         self.user_id = f"demo-{secrets.token_hex(6)}"
         self._key = {"Authorization": f"Bearer {run['secret_key']}"}
-        self._session = requests.Session()
-        self._session.trust_env = False
-
-    def __enter__(self) -> Visitor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self._session = session
 
     def deposit(self, amount: str, currency: str, amount_minor: int) -> dict[str, Any]:
         """Make a deposit and return its report; `ok` is true only if the balance rose by exactly the amount."""
-        before, started = self.balance_minor(currency), time.monotonic()
-        payment = self.wait_until_known(self.ask(amount, currency))
+        before, started = _balance_minor(self.wallet(currency)), time.monotonic()
+        payment = self._wait(
+            self.request_deposit(amount, currency), "", lambda seen: seen["provider_reference"] is not None
+        )
         self.call("POST", f"{self.sandbox}/v1/payments/{payment['provider_reference']}/pay", json={})
-        payment = self.wait_until_ended(payment)
-        seconds, after = time.monotonic() - started, self.balance_minor(currency)
+        payment = self._wait(payment, "&until=ended", lambda seen: seen["status"] in ENDED)
+        seconds, wallet = time.monotonic() - started, self.wallet(currency)
+        after = _balance_minor(wallet)
         return {
             "ok": payment["status"] == "completed" and after - before == amount_minor,
             "payment": payment,
             "amount_minor": amount_minor,
             "balance_before_minor": before,
             "balance_after_minor": after,
-            "wallet": self.wallet(currency),
+            "wallet": wallet,
             "seconds": round(seconds, 3),
             "timeline": self.timeline(payment),
         }
@@ -117,25 +116,16 @@ class Visitor:
             raise DemoFailed(f"{method} {url} was answered {answer.status_code}: {answer.text[:500]}")
         return answer.json()
 
-    def ask(self, amount: str, currency: str) -> dict[str, Any]:
+    def request_deposit(self, amount: str, currency: str) -> dict[str, Any]:
         """Request the deposit; return the payment, with its redirect URL if the provider answers within ten seconds."""
         body = {"user_id": self.user_id, "amount": amount, "currency": currency}
         headers = {"Idempotency-Key": f"{self.user_id}-1", "Prefer": "wait=10"}
-        asked: dict[str, Any] = self.call("POST", f"{self.web}/api/payments/deposit", json=body, headers=headers)
-        return asked
+        payment: dict[str, Any] = self.call("POST", f"{self.web}/api/payments/deposit", json=body, headers=headers)
+        return payment
 
-    def wait_until_known(self, payment: dict[str, Any]) -> dict[str, Any]:
-        """Return the payment once the provider has it."""
-        return self._watch(payment, "", lambda seen: seen["provider_reference"] is not None)
-
-    def wait_until_ended(self, payment: dict[str, Any]) -> dict[str, Any]:
-        """Return the payment once it has ended."""
-        ended = ("completed", "failed", "cancelled")
-        return self._watch(payment, "&until=ended", lambda seen: seen["status"] in ended)
-
-    def _watch(self, payment: dict[str, Any], until: str, is_there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def _wait(self, payment: dict[str, Any], until: str, is_done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline = time.monotonic() + self.timeout_seconds
-        while not is_there(payment):
+        while not is_done(payment):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise DemoFailed(
@@ -151,10 +141,6 @@ class Visitor:
         wallets = self.call("GET", f"{self.web}/api/wallets/{self.user_id}")["data"]
         return next((wallet for wallet in wallets if wallet["currency"] == currency), None)
 
-    def balance_minor(self, currency: str) -> int:
-        """Return the balance of the user's wallet in minor units."""
-        return int((self.wallet(currency) or {"balance_minor": 0})["balance_minor"])
-
     def timeline(self, payment: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the timeline once its notifications are numbered, which may follow its end by milliseconds."""
         deadline = time.monotonic() + NUMBERED_SECONDS
@@ -166,6 +152,10 @@ class Visitor:
             time.sleep(0.05)
 
 
+def _balance_minor(wallet: dict[str, Any] | None) -> int:
+    return wallet["balance_minor"] if wallet else 0
+
+
 def print_report(report: dict[str, Any]) -> None:
     """Print the timeline and the wallet's balance."""
     payment, wallet = report["payment"], report["wallet"]
@@ -173,7 +163,8 @@ def print_report(report: dict[str, Any]) -> None:
     print_timeline(report["timeline"])
     balance = f"{wallet['balance']} {wallet['currency']}" if wallet else "nothing"
     click.echo(f"\nThe payment is {payment['status']} after {report['seconds']} s.")
+    holds = f"The wallet of {payment['user_id']} holds {balance}"
     if report["ok"]:
-        click.secho(f"The wallet of {payment['user_id']} holds {balance}.", fg="green", bold=True)
+        click.secho(f"{holds}.", fg="green", bold=True)
     else:
-        click.secho(f"The wallet of {payment['user_id']} holds {balance}: not what was paid.", fg="red", err=True)
+        click.secho(f"{holds}: not what was paid.", fg="red", err=True)
