@@ -40,6 +40,11 @@ def yes_option(function: _F) -> _F:
     return click.option("--yes", is_flag=True, help="Do it without asking.")(function)
 
 
+def dry_run_option(function: _F) -> _F:
+    """Add `--dry-run`, as the argument `dry_run`."""
+    return click.option("--dry-run", is_flag=True, help="Only print the present effect.")(function)
+
+
 def reason_option(function: _F) -> _F:
     """Add `--reason`, as the argument `reason`."""
     text = f"Why, for the audit; up to {REASON_LENGTH_MAX} characters."

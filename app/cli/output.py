@@ -71,6 +71,16 @@ def printable(value: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in value)
 
 
+def headings(keys: str, **named: str) -> dict[str, str]:
+    """Return the heading of each of the `keys`, divided by spaces: the one in `named`, or else the key in words."""
+    return {key: named.get(key, _in_words(key)) for key in keys.split()}
+
+
+def _in_words(key: str) -> str:
+    """Return `tenant_id` as `Tenant`, `last_used_at` as `Last used`."""
+    return key.removesuffix("_id").removesuffix("_at").replace("_", " ").capitalize()
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str = "None.") -> None:
     """Print rows as a table; `columns` maps a row's key to its heading."""
     if not rows:
@@ -92,6 +102,11 @@ def print_fields(row: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     for key, label in labels.items():
         table.add_row(label, cell(row.get(key)))
     console().print(table)
+
+
+def print_result(document: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
+    """Print what a command has done: as JSON, or in a sentence."""
+    click.echo(sentence) if not as_json else print_json(document)
 
 
 def print_rows(

@@ -19,7 +19,7 @@ OPERATORS = (
     Mutant(
         "accept and reject are asked about",
         "app/cli/commands/operations/dead_letters.py",
-        'confirm(f"{_summarize(found)}\\nWould be {decide(*named, True)}", question)',
+        'confirm(f"{_summarize(found)}\\nWould be {decide(*named, True)}", f"{name.capitalize()} it?")',
         "pass",
         (ASKED,),
     ),

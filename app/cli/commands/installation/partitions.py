@@ -7,25 +7,17 @@ from typing import Any
 
 import click
 
-from app.cli.confirm import confirm
+from app.cli.confirm import confirm, dry_run_option
 from app.cli.options import Moment, operator
-from app.cli.output import json_option, print_json, print_rows, printable
+from app.cli.output import headings, json_option, print_json, print_rows, printable
 from app.cli.stack import find_settings, open_runtime
 from app.services.partitions.dropping import Drop, drop_before
 from app.services.partitions.listing import show_partitions
 
-_COLUMNS = {
-    "name": "Partition",
-    "from": "From",
-    "to": "To",
-    "rows": "Rows (about)",
-    "bytes": "Bytes",
-    "sealed": "Sealed",
-    "open_cases": "Open cases",
-    "droppable": "Droppable",
-    "why": "Kept because",
-}
-_DROP_COLUMNS = {"name": "Partition", "rows": "Rows", "dropped": "Dropped", "why": "Kept because"}
+_COLUMNS = headings(
+    "name from to rows bytes sealed open_cases droppable why", name="Partition", rows="Rows (about)", why="Kept because"
+)
+_DROP_COLUMNS = headings("name rows dropped why", name="Partition", why="Kept because")
 
 
 @click.group("partitions", invoke_without_command=True)
@@ -52,7 +44,7 @@ def list_all(as_json: bool) -> None:
 @command.command("drop")
 @click.option("--before", type=Moment(), help="Drop partitions wholly before this time.")
 @click.option("--keep-months", type=click.IntRange(1, 1_200), help="Or: keep this month and so many before it.")
-@click.option("--dry-run", is_flag=True, help="Only print the present effect.")
+@dry_run_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: bool, yes: bool, as_json: bool) -> None:

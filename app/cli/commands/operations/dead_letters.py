@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
-from app.cli.confirm import confirm, reason_option, yes_option
+from app.cli.confirm import confirm, dry_run_option, reason_option, yes_option
 from app.cli.options import Duration, limit_option, operator, tenant_option
-from app.cli.output import json_option, print_fields, print_json, print_rows, printable
+from app.cli.output import headings, json_option, print_fields, print_json, print_result, print_rows, printable
 from app.cli.stack import open_runtime
 from app.runtime.runtime import Runtime
 from app.services.operators import dead_letters, redrive, resolve
@@ -18,28 +19,12 @@ from app.services.operators.dead_letters import DeadLetterFilters
 from app.services.records.dead_letters import KINDS, STATES
 from app.services.tenants.tenants import find_tenant
 
-_COLUMNS = {
-    "id": "Id",
-    "kind": "Kind",
-    "reason": "Reason",
-    "amount": "Amount",
-    "currency": "Currency",
-    "payment_id": "Payment",
-    "state": "State",
-    "created_at": "Since",
-}
-_ALL = _COLUMNS | {
-    "detail": "Detail",
-    "provider_id": "Provider",
-    "provider_reference": "Provider's reference",
-    "webhook_id": "Webhook",
-    "attempts": "Attempts",
-    "closed_at": "Closed",
-    "closed_by": "Closed by",
-    "headers": "Headers",
-    "body_base64": "Body (base64)",
-    "history": "History",
-}
+_COLUMNS = headings("id kind reason amount currency payment_id state created_at", created_at="Since")
+_ALL = _COLUMNS | headings(
+    "detail provider_id provider_reference webhook_id attempts closed_at closed_by headers body_base64 history",
+    provider_reference="Provider's reference",
+    body_base64="Body (base64)",
+)
 _AGE = Duration(10 * 365 * 86_400)
 # Effects listed before a question about many dead letters: about a screen.
 _EFFECTS_SHOWN = 20
@@ -51,7 +36,6 @@ _filter_option = click.option(
     metavar="NAME=VALUE",
     help="reason=, kind=, provider=, payment= or older-than= (90s, 15m, 24h, 7d); repeatable.",
 )
-_dry_run_option = click.option("--dry-run", is_flag=True, help="Only print the present effect.")
 
 
 @click.group("dead-letters")
@@ -86,7 +70,7 @@ def show(dead_letter_id: uuid.UUID, as_json: bool) -> None:
 @click.argument("dead_letter_ids", metavar="[ID]...", type=click.UUID, nargs=-1)
 @tenant_option()
 @_filter_option
-@_dry_run_option
+@dry_run_option
 @yes_option
 @reason_option
 @limit_option
@@ -111,40 +95,36 @@ def redrive_some(
         raise click.UsageError("name dead letters, or select them with --filter")
     with open_runtime() as runtime:
         if dead_letter_ids:
-            named = _NamedDeadLetters(runtime, find_tenant(runtime, tenant) if tenant else None, dead_letter_ids)
-            if not dry_run and not yes:
-                _confirm_named(named.redrive(is_dry_run=True))
-            effects = named.redrive(is_dry_run=dry_run, reason=reason)
-            count = len(effects)
+            tenant_id = find_tenant(runtime, tenant) if tenant else None
+            named = [dead_letters.read_dead_letter(runtime.database, tenant_id, one) for one in dead_letter_ids]
+            count, run = len(named), partial(_redrive_named, runtime, named)
         else:
             filters = _read(runtime, tenant, words, "open")
             count = dead_letters.count_dead_letters(runtime.database, filters)
             if not as_json:
                 click.echo(f"{count} open dead letters match; {min(count, limit)} of them are redriven.")
-            if count and not dry_run and not yes:
-                _confirm_effects(redrive.redrive_many(runtime, filters, limit, operator(), is_dry_run=True))
-            effects = redrive.redrive_many(runtime, filters, limit, operator(), dry_run, reason)
-    _print_effects([_row(one) for one in effects], count, dry_run, as_json)
+            run = partial(redrive.redrive_many, runtime, filters, limit, operator())
+        if count and not dry_run and not yes:
+            planned = run(True)
+            # Of those named only a webhook can move money: a provider call is repeated with the same idempotency key.
+            if words or any(effect.moves_money for effect in planned):
+                _confirm_effects(planned)
+        effects = run(dry_run, reason)
+    rows = [{"id": one.dead_letter_id, "redriven": one.is_redriven, "effect": one.effect} for one in effects]
+    if as_json:
+        print_json({"count": count, "dry_run": dry_run, "data": rows})
+    else:
+        columns = {"id": "Id", "redriven": "Redriven", "effect": "It would do now" if dry_run else "It does now"}
+        print_rows(rows, columns, as_json=False, empty="No such dead letters.")
 
 
-class _NamedDeadLetters:
-    """Dead letters that the operator has named; all must belong to the wanted tenant."""
-
-    def __init__(self, runtime: Runtime, tenant_id: uuid.UUID | None, ids: tuple[uuid.UUID, ...]) -> None:
-        self.runtime = runtime
-        self.owners = [(one, _tenant_of(runtime, one, tenant_id)) for one in ids]
-
-    def redrive(self, *, is_dry_run: bool, reason: str | None = None) -> list[redrive.Effect]:
-        return [
-            redrive.redrive(self.runtime, tenant_id, one, operator(), is_dry_run, reason)
-            for one, tenant_id in self.owners
-        ]
-
-
-def _confirm_named(effects: list[redrive.Effect]) -> None:
-    # Only a webhook can move money: a provider call is repeated with the same idempotency key.
-    if any(effect.moves_money for effect in effects):
-        _confirm_effects(effects)
+def _redrive_named(
+    runtime: Runtime, named: list[dict[str, Any]], is_dry_run: bool, reason: str | None = None
+) -> list[redrive.Effect]:
+    return [
+        redrive.redrive(runtime, uuid.UUID(one["tenant_id"]), uuid.UUID(one["id"]), operator(), is_dry_run, reason)
+        for one in named
+    ]
 
 
 def _confirm_effects(effects: list[redrive.Effect]) -> None:
@@ -154,44 +134,26 @@ def _confirm_effects(effects: list[redrive.Effect]) -> None:
     confirm("\n".join(lines), "Redrive them?")
 
 
-@command.command("accept")
-@click.argument("dead_letter_id", metavar="ID", type=click.UUID)
-@_dry_run_option
-@yes_option
-@reason_option
-@json_option
-def accept(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Credit the money in a dead letter, as it was received. Shows the effect and asks for confirmation."""
-    _decide(resolve.accept, "Accept it?", dead_letter_id, dry_run, yes, reason, as_json)
+def _add_decision(name: str, decide: Callable[..., str], help_text: str) -> None:
+    @command.command(name, help=f"{help_text} Shows the effect and asks for confirmation.")
+    @click.argument("dead_letter_id", metavar="ID", type=click.UUID)
+    @dry_run_option
+    @yes_option
+    @reason_option
+    @json_option
+    def decision(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
+        with open_runtime() as runtime:
+            found = dead_letters.read_dead_letter(runtime.database, None, dead_letter_id)
+            named = (runtime, uuid.UUID(found["tenant_id"]), dead_letter_id, operator())
+            if not dry_run and not yes:
+                confirm(f"{_summarize(found)}\nWould be {decide(*named, True)}", f"{name.capitalize()} it?")
+            effect = decide(*named, dry_run, reason)
+        sentence = ("Would be " if dry_run else "") + printable(effect)
+        print_result({"id": dead_letter_id, "dry_run": dry_run, "effect": effect}, sentence, as_json=as_json)
 
 
-@command.command("reject")
-@click.argument("dead_letter_id", metavar="ID", type=click.UUID)
-@_dry_run_option
-@yes_option
-@reason_option
-@json_option
-def reject(dead_letter_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Close a dead letter without a credit. Shows the effect and asks for confirmation."""
-    _decide(resolve.reject, "Reject it?", dead_letter_id, dry_run, yes, reason, as_json)
-
-
-def _decide(
-    decide: Callable[..., str],
-    question: str,
-    dead_letter_id: uuid.UUID,
-    dry_run: bool,
-    yes: bool,
-    reason: str | None,
-    as_json: bool,
-) -> None:
-    with open_runtime() as runtime:
-        found = dead_letters.read_dead_letter(runtime.database, None, dead_letter_id)
-        named = (runtime, uuid.UUID(found["tenant_id"]), dead_letter_id, operator())
-        if not dry_run and not yes:
-            confirm(f"{_summarize(found)}\nWould be {decide(*named, True)}", question)
-        effect = decide(*named, dry_run, reason)
-    _print_effect(dead_letter_id, effect, dry_run, as_json)
+_add_decision("accept", resolve.accept, "Credit the money in a dead letter, as it was received.")
+_add_decision("reject", resolve.reject, "Close a dead letter without a credit.")
 
 
 def _summarize(found: dict[str, Any]) -> str:
@@ -202,30 +164,6 @@ def _summarize(found: dict[str, Any]) -> str:
     if found["payment_id"] is not None:
         parts.append(f"payment {found['payment_id']}")
     return f"Dead letter {found['id']}: {', '.join(parts)}"
-
-
-def _tenant_of(runtime: Runtime, dead_letter_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> uuid.UUID:
-    """Return the dead letter's tenant. Raise RequestRejected (404) where that is not `tenant_id`."""
-    return uuid.UUID(dead_letters.read_dead_letter(runtime.database, tenant_id, dead_letter_id)["tenant_id"])
-
-
-def _row(effect: redrive.Effect) -> dict[str, Any]:
-    return {"id": effect.dead_letter_id, "redriven": effect.is_redriven, "effect": effect.effect}
-
-
-def _print_effects(effects: list[dict[str, Any]], count: int, is_dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        print_json({"count": count, "dry_run": is_dry_run, "data": effects})
-    else:
-        columns = {"id": "Id", "redriven": "Redriven", "effect": "It would do now" if is_dry_run else "It does now"}
-        print_rows(effects, columns, as_json=False, empty="No such dead letters.")
-
-
-def _print_effect(dead_letter_id: uuid.UUID, effect: str, is_dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        print_json({"id": dead_letter_id, "dry_run": is_dry_run, "effect": effect})
-    else:
-        click.echo(("Would be " if is_dry_run else "") + printable(effect))
 
 
 def _read(runtime: Runtime, tenant: str | None, words: tuple[str, ...], state: str) -> DeadLetterFilters:

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import uuid
-from typing import Any
 
 import click
 
-from app.cli.confirm import confirm, reason_option, yes_option
+from app.cli.confirm import confirm, dry_run_option, reason_option, yes_option
 from app.cli.options import limit_option, operator, tenant_option
-from app.cli.output import json_option, print_fields, print_json, print_rows, printable
+from app.cli.output import headings, json_option, print_fields, print_json, print_result, print_rows, printable
 from app.cli.stack import open_runtime
 from app.services.operators import queries, redrive
 from app.services.operators.queries import ListFilters
 from app.services.tenants.tenants import find_tenant
 
-_STORED = {
-    "id": "Id",
-    "provider_id": "Provider",
-    "external_id": "Webhook id",
-    "path": "Path",
-    "payment_id": "Payment",
-    "status": "Status",
-    "verdict": "Verdict",
-    "reason": "Reason",
-    "received_at": "Received",
-}
-_REFUSED = {
-    "at": "At",
-    "provider_id": "Provider",
-    "reason": "Reason",
-    "remote_address": "From",
-    "body_bytes": "Bytes kept",
-}
+_STORED = headings(
+    "id provider_id external_id path payment_id status verdict reason received_at", external_id="Webhook id"
+)
+_REFUSED = headings("at provider_id reason remote_address body_bytes", remote_address="From", body_bytes="Bytes kept")
 
 
 @click.group("webhooks")
@@ -79,39 +65,28 @@ def show(webhook_id: uuid.UUID, as_json: bool) -> None:
     with open_runtime() as runtime:
         webhook = queries.show_webhook(runtime, webhook_id)
     body: bytes = webhook.pop("body")
+    in_base64, text = base64.b64encode(body).decode("ascii"), None
+    with contextlib.suppress(UnicodeDecodeError):
+        text = body.decode("utf-8")
     if as_json:
-        print_json({**webhook, "body": _as_text(body), "body_base64": base64.b64encode(body).decode("ascii")})
+        print_json({**webhook, "body": text, "body_base64": in_base64})
         return
-    _print_webhook(webhook, body)
-
-
-def _as_text(body: bytes) -> str | None:
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-
-
-def _print_webhook(webhook: dict[str, Any], body: bytes) -> None:
-    labels = {
-        **_STORED,
-        "conflicts_with": "Conflicts with",
-        "duplicates": "Repeated",
-        "remote_address": "From",
-        "settled_at": "Settled",
-        "body_sha256": "SHA-256",
-    }
+    labels = _STORED | headings(
+        "conflicts_with duplicates remote_address settled_at body_sha256",
+        duplicates="Repeated",
+        remote_address="From",
+        body_sha256="SHA-256",
+    )
     print_fields(webhook, labels)
     click.echo("\nHeaders")
     print_fields(webhook["headers"], {name: f"  {printable(name)}" for name in webhook["headers"]})
     click.echo(f"\nBody ({webhook['body_bytes']} bytes)")
-    text = _as_text(body)
-    click.echo(printable(text) if text is not None else base64.b64encode(body).decode("ascii"))
+    click.echo(in_base64 if text is None else printable(text))
 
 
 @command.command("replay")
 @click.argument("webhook_id", metavar="ID", type=click.UUID)
-@click.option("--dry-run", is_flag=True, help="Only print the present effect.")
+@dry_run_option
 @yes_option
 @reason_option
 @json_option
@@ -128,9 +103,5 @@ def replay(webhook_id: uuid.UUID, dry_run: bool, yes: bool, reason: str | None, 
         effect = preview.effect
         if not dry_run:
             effect = redrive.replay_webhook(runtime, tenant_id, webhook_id, operator(), reason)
-    if as_json:
-        print_json({"id": webhook_id, "dry_run": dry_run, "effect": effect})
-    elif dry_run:
-        click.echo(f"Would be due again; at this moment: {printable(effect)}")
-    else:
-        click.echo(f"Due again; at this moment: {printable(effect)}")
+    sentence = f"{'Would be due' if dry_run else 'Due'} again; at this moment: {printable(effect)}"
+    print_result({"id": webhook_id, "dry_run": dry_run, "effect": effect}, sentence, as_json=as_json)
