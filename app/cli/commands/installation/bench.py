@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.output import json_option, print_json, print_table
+from app.cli.output import headings, json_option, print_json, print_table
 from app.local.processes import ROOT
 
 
@@ -41,5 +41,5 @@ def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> No
         print_json(figures)
         return
     rows = [{"key": key, "what": WHAT.get(key), **figures[key]} for key in KEYS if key in figures]
-    columns = {"key": "Key", "median": "Median", "spread": "Spread", "goal": "Goal", "unit": "Unit", "met": "Met"}
+    columns = headings("key median spread goal unit met")
     print_table(rows, columns)

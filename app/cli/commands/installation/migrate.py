@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from app.cli.output import json_option, print_json
+from app.cli.output import json_option, print_result
 from app.cli.stack import find_settings
 from app.services.tenants.installation import read_revision
 from models.migrations import newest_revision, upgrade
@@ -23,9 +23,6 @@ def command(as_json: bool) -> None:
     before = read_revision(owner_url)
     upgrade(owner_url, settings.default_database_url, settings.login_urls)
     after = read_revision(owner_url)
-    if as_json:
-        print_json({"before": before, "revision": after, "newest": newest_revision()})
-    elif before == after:
-        click.echo(f"The database is at revision {after}, the newest.")
-    else:
-        click.echo(f"The database went from {before or 'nothing'} to revision {after}, the newest.")
+    change = "is at" if before == after else f"went from {before or 'nothing'} to"
+    document = {"before": before, "revision": after, "newest": newest_revision()}
+    print_result(document, f"The database {change} revision {after}, the newest.", as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.cli.options import operator
-from app.cli.output import json_option, print_json
+from app.cli.output import json_option, print_result
 from app.cli.stack import open_runtime
 from app.runtime.vault import VaultError, new_encryption_key
 from app.services.tenants import process_keys
@@ -22,10 +22,7 @@ def command() -> None:
 def new_key(as_json: bool) -> None:
     """Print a new key for SLUICE_ENCRYPTION_KEYS."""
     key = new_encryption_key()
-    if as_json:
-        print_json({"key": key})
-    else:
-        click.echo(key)
+    print_result({"key": key}, key, as_json=as_json)
 
 
 @command.command("rotate-key")
@@ -48,8 +45,8 @@ def rotate_key(anyway: bool, as_json: bool) -> None:
             secrets = rotate_encryption(runtime, operator())
         except VaultError as error:
             raise click.ClickException(f"{error}; keep every key") from None
-    if as_json:
-        print_json({"secrets": secrets})
-        return
-    click.echo(f"{secrets} secrets are encrypted with the first key.")
-    click.echo("The other keys may be removed from every process; keep them with earlier backups.")
+    sentences = (
+        f"{secrets} secrets are encrypted with the first key.\n"
+        "The other keys may be removed from every process; keep them with earlier backups."
+    )
+    print_result({"secrets": secrets}, sentences, as_json=as_json)

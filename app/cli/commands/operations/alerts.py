@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.cli.options import limit_option, tenant_option
-from app.cli.output import json_option, print_rows
+from app.cli.output import headings, json_option, print_rows
 from app.cli.stack import open_runtime
 from app.services.operators import queries
 from app.services.operators.queries import ListFilters
@@ -28,5 +28,5 @@ def list_all(tenant: str | None, kind: str | None, limit: int, as_json: bool) ->
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         rows = queries.list_alerts(runtime, ListFilters(limit, tenant_id, kind=kind))
-    columns = {"at": "At", "severity": "Severity", "kind": "Kind", "message": "Message", "detail": "Detail"}
+    columns = headings("at severity kind message detail")
     print_rows(rows, columns, as_json=as_json, empty="No alarms.")

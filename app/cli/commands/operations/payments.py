@@ -9,7 +9,7 @@ import click
 
 from app.cli.explain import explain
 from app.cli.options import Moment, limit_option, tenant_option
-from app.cli.output import json_option, print_fields, print_json, print_rows
+from app.cli.output import headings, json_option, print_fields, print_json, print_rows
 from app.cli.stack import open_runtime
 from app.cli.timeline import print_timeline
 from app.core.payment import Status
@@ -48,16 +48,9 @@ def list_all(
         tenant_id = find_tenant(runtime, tenant) if tenant else None
         wanted = ListFilters(limit, tenant_id, user_id, status=status, after=created_after, before=created_before)
         rows = queries.list_payments(runtime, wanted)
-    columns = {
-        "id": "Id",
-        "user_id": "User",
-        "amount": "Amount",
-        "currency": "",
-        "status": "Status",
-        "exception": "Exception",
-        "failure_reason": "Failure",
-        "created_at": "Created",
-    }
+    columns = headings(
+        "id user_id amount currency status exception failure_reason created_at", currency="", failure_reason="Failure"
+    )
     print_rows(rows, columns, as_json=as_json, empty="No such payments.")
 
 
@@ -71,24 +64,14 @@ def show(payment_id: uuid.UUID, as_json: bool) -> None:
     if as_json:
         print_json(story)
         return
-    labels = {
-        "id": "Id",
-        "tenant_id": "Tenant",
-        "user_id": "User",
-        "amount": "Amount",
-        "currency": "Currency",
-        "status": "Status",
-        "exception": "Exception",
-        "failure_reason": "Failure",
-        "received_amount": "Received",
-        "provider_id": "Provider",
-        "provider_reference": "Reference",
-        "redirect_url": "Pay page",
-        "metadata": "Metadata",
-        "created_at": "Created",
-        "expires_at": "Expires",
-        "completed_at": "Completed",
-    }
+    labels = headings(
+        "id tenant_id user_id amount currency status exception failure_reason received_amount provider_id"
+        " provider_reference redirect_url metadata created_at expires_at completed_at",
+        failure_reason="Failure",
+        received_amount="Received",
+        provider_reference="Reference",
+        redirect_url="Pay page",
+    )
     print_fields(story["payment"], labels)
     click.echo()
     print_timeline(story["timeline"])

@@ -9,7 +9,7 @@ import uuid
 import click
 
 from app.cli.options import Moment, operator
-from app.cli.output import json_option, print_json, print_rows
+from app.cli.output import headings, json_option, print_json, print_rows
 from app.cli.stack import open_runtime
 from app.core.errors import ProviderCallFailed, ProviderUnusable
 from app.services.operators import reconciliation
@@ -61,5 +61,5 @@ def _print(report: ReconciliationReport, as_json: bool) -> None:
         f" {report.closed} earlier cases closed, {len(rows)} differences."
     )
     if rows:
-        columns = {"reason": "Reason", "payment_id": "Payment", "reference": "Reference", "detail": "Detail"}
+        columns = headings("reason payment_id reference detail")
         print_rows(rows, columns, as_json=False)

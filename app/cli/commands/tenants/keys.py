@@ -9,7 +9,7 @@ import click
 
 from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
 from app.cli.options import End, operator, tenant_option
-from app.cli.output import json_option, print_json, print_object, print_rows
+from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.services.tenants import tenants
 from models.tables.access import ROLES
@@ -50,7 +50,7 @@ def create(tenant: str, role: str, label: str, expires: datetime.datetime | None
         "expires_at": expires,
         "secret_key": plain,
     }
-    labels = {"id": "Id", "role": "Role", "label": "Label", "expires_at": "Expires", "secret_key": "Secret key"}
+    labels = headings("id role label expires_at secret_key")
     print_object(row, labels, as_json=as_json)
     click.echo("The secret key is stored hashed: it is not shown again.", err=True)
 
@@ -68,10 +68,7 @@ def revoke(key_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> N
     with open_runtime() as runtime:
         if not tenants.revoke_key(runtime, key_id, operator(), reason):
             raise click.ClickException(f"there is no key {key_id} that could be revoked")
-    if as_json:
-        print_json({"id": key_id, "revoked": True})
-    else:
-        click.echo(f"Key {key_id} is revoked.")
+    print_result({"id": key_id, "revoked": True}, f"Key {key_id} is revoked.", as_json=as_json)
 
 
 @command.command("list")
@@ -81,15 +78,5 @@ def list_all(tenant: str | None, as_json: bool) -> None:
     """List keys, oldest first, without their secrets."""
     with open_runtime() as runtime:
         rows = tenants.list_keys(runtime, tenants.find_tenant(runtime, tenant) if tenant else None)
-    columns = {
-        "id": "Id",
-        "tenant_id": "Tenant",
-        "key": "Key",
-        "role": "Role",
-        "label": "Label",
-        "created_at": "Created",
-        "expires_at": "Expires",
-        "last_used_at": "Last used",
-        "revoked_at": "Revoked",
-    }
+    columns = headings("id tenant_id key role label created_at expires_at last_used_at revoked_at")
     print_rows(rows, columns, as_json=as_json, empty="No keys yet.")

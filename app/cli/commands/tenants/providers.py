@@ -10,7 +10,7 @@ import click
 
 from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
 from app.cli.options import Duration, WebAddress, operator, tenant_option
-from app.cli.output import json_option, print_json, print_object, print_rows
+from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
 from app.providers import ADAPTERS
@@ -23,18 +23,13 @@ from app.services.tenants.tenants import find_tenant
 OVERLAP_SECONDS_MAX = 365 * 86_400  # A longer overlap would mean that the secret was not rotated.
 KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"
 
-_COLUMNS = {
-    "id": "Id",
-    "tenant_id": "Tenant",
-    "name": "Name",
-    "adapter": "Adapter",
-    "webhook_scheme": "Scheme",
-    "api_base_url": "URL",
-    "is_default": "Default",
-    "currencies": "Currencies",
-    "active_secrets": "Secrets",
-    "disabled_at": "Disabled",
-}
+_COLUMNS = headings(
+    "id tenant_id name adapter webhook_scheme api_base_url is_default currencies active_secrets disabled_at",
+    webhook_scheme="Scheme",
+    api_base_url="URL",
+    is_default="Default",
+    active_secrets="Secrets",
+)
 
 
 @click.group("providers", short_help="Create, list, change, disable and enable providers.")
@@ -103,13 +98,11 @@ def create(
         provider_id, secret = providers.create_provider(runtime, new, operator())
         row = {"id": provider_id, "tenant_id": tenant_id, "name": name, **_describe_webhooks(runtime, provider_id)}
     row["webhook_secret"] = secret
-    labels = {
-        "id": "Id",
-        "name": "Name",
-        "webhook_url": "Webhook URL",
-        "payment_webhook_urls": "Or, in Sluice's form",
-        "webhook_secret": "Webhook secret",
-    }
+    labels = headings(
+        "id name webhook_url payment_webhook_urls webhook_secret",
+        webhook_url="Webhook URL",
+        payment_webhook_urls="Or, in Sluice's form",
+    )
     print_object(row, labels, as_json=as_json)
     click.echo("Give the provider the URL and the secret: the secret is not shown again.", err=True)
 
@@ -198,14 +191,8 @@ def update(
     with open_runtime() as runtime:
         changed = provider_changes.update_provider(runtime, provider_id, changes, operator())
         (row,) = [row for row in providers.list_providers(runtime, None) if row["id"] == provider_id]
-    labels = {
-        "changed": "Changed",
-        **_COLUMNS,
-        "ip_allowlist": "Addresses",
-        "calls_max": "Calls",
-        "attempts_max": "Attempts",
-    }
-    print_object(row | {"changed": changed}, labels, as_json=as_json)
+    more = {"ip_allowlist": "Addresses", "calls_max": "Calls", "attempts_max": "Attempts"}
+    print_object(row | {"changed": changed}, {"changed": "Changed", **_COLUMNS, **more}, as_json=as_json)
 
 
 def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[str, ...] | None:
@@ -255,10 +242,9 @@ def disable(provider_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool
     with open_runtime() as runtime:
         if not providers.disable_provider(runtime, provider_id, operator(), reason):
             raise click.ClickException(f"there is no provider {provider_id} that could be disabled")
-    if as_json:
-        print_json({"id": provider_id, "disabled": True})
-    else:
-        click.echo(f"Provider {provider_id} takes no new deposits.")
+    print_result(
+        {"id": provider_id, "disabled": True}, f"Provider {provider_id} takes no new deposits.", as_json=as_json
+    )
 
 
 @command.command("enable")
@@ -269,7 +255,4 @@ def enable(provider_id: uuid.UUID, as_json: bool) -> None:
     with open_runtime() as runtime:
         if not provider_changes.enable_provider(runtime, provider_id, operator()):
             raise click.ClickException(f"there is no provider {provider_id} that could be enabled")
-    if as_json:
-        print_json({"id": provider_id, "enabled": True})
-    else:
-        click.echo(f"Provider {provider_id} takes deposits again.")
+    print_result({"id": provider_id, "enabled": True}, f"Provider {provider_id} takes deposits again.", as_json=as_json)

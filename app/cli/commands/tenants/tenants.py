@@ -8,21 +8,21 @@ from typing import Any
 import click
 
 from app.cli.options import Duration, WebAddress, operator
-from app.cli.output import json_option, print_object, print_rows
+from app.cli.output import headings, json_option, print_object, print_rows
 from app.cli.stack import open_runtime
 from app.services.tenants import policies, tenant_changes, tenants
 from app.services.tenants.tenant_changes import CLEAR, TenantChanges
 from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant
 
-_LABELS = {
-    "name": "Name",
-    "allowed_origins": "Origins",
-    "default_success_url": "Return after success",
-    "default_failure_url": "Return after failure",
-    "default_provider_id": "Default provider",
-    "requests_per_second": "Requests/s",
-    "amount_minor_max": "Largest deposit (minor units)",
-}
+_LABELS = headings(
+    "name allowed_origins default_success_url default_failure_url default_provider_id requests_per_second"
+    " amount_minor_max",
+    allowed_origins="Origins",
+    default_success_url="Return after success",
+    default_failure_url="Return after failure",
+    requests_per_second="Requests/s",
+    amount_minor_max="Largest deposit (minor units)",
+)
 
 
 @click.group("tenants")
@@ -118,15 +118,12 @@ def list_all(as_json: bool) -> None:
     """List all tenants, oldest first."""
     with open_runtime() as runtime:
         rows = tenants.list_tenants(runtime)
-    columns = {
-        "name": "Name",
-        "id": "Id",
-        "default_provider_id": "Default provider",
-        "allowed_origins": "Origins",
-        "requests_per_second": "Requests/s",
-        "late_policy": "Late money",
-        "created_at": "Created",
-    }
+    columns = headings(
+        "name id default_provider_id allowed_origins requests_per_second late_policy created_at",
+        allowed_origins="Origins",
+        requests_per_second="Requests/s",
+        late_policy="Late money",
+    )
     print_rows(rows, columns, as_json=as_json, empty="No tenants yet.")
 
 
