@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import datetime
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 BIGINT_MAX = 2**63 - 1
 CURSOR_LENGTH_MAX = 200
 
 
-def write_cursor(at: datetime.datetime, row_id: uuid.UUID) -> str:
-    """Return the cursor of a row in a list that is sorted by time and id."""
-    raw = f"{at.astimezone(datetime.UTC).isoformat()} {row_id}".encode()
-    return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
+def write_cursor(row: dict[str, Any], time_field: str = "created_at") -> str:
+    """Return the cursor of a presented row in a list that is sorted by a time and by id."""
+    at = datetime.datetime.fromisoformat(row[time_field]).astimezone(datetime.UTC)
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {row['id']}".encode()).decode("ascii").rstrip("=")
 
 
 def read_cursor(text: str) -> tuple[datetime.datetime, uuid.UUID]:
@@ -36,8 +36,8 @@ def read_number_cursor(text: str) -> int:
     return int(text)
 
 
-def cut_page(rows: list[Any], limit: int, cursor: Callable[[Any], str]) -> tuple[list[Any], str | None]:
-    """Return the first `limit` rows, and the cursor of the next page: None unless `rows` has more than `limit`."""
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], cursor(rows[limit - 1])
+def present_page(
+    rows: Sequence[dict[str, Any]], limit: int, cursor: Callable[[dict[str, Any]], str] = write_cursor
+) -> dict[str, Any]:
+    """Return the first `limit` rows with the cursor of the next page: None unless `rows` has more than `limit`."""
+    return {"data": rows[:limit], "next_cursor": cursor(rows[limit - 1]) if len(rows) > limit else None}

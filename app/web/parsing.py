@@ -1,4 +1,8 @@
-"""Reads requests as the table of routes declares them, and hands the validated objects to the handlers."""
+"""Reads requests as the table of routes declares them, and passes the validated objects to the handlers.
+
+The order of the checks is the same for every route: authentication (app.web.gate), unknown query parameters (422), the
+path (404), the values of the query (422), the headers (400), the body.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import re
 import typing
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
@@ -15,7 +19,9 @@ from pydantic import BaseModel, ValidationError
 
 from app.core.errors import RequestRejected
 from app.core.strict_json import loads
+from app.services.access.callers import USER_ID
 from app.web.errors import field_errors
+from app.web.gate import caller
 from app.web.operations import BY_ROUTE, Operation
 from app.web.schemas.parameters import Parameters
 
@@ -23,16 +29,15 @@ from app.web.schemas.parameters import Parameters
 # surrogates (12 bytes).
 API_BODY_BYTES_MAX = 384 * 1024
 
-Body = TypeVar("Body", bound=BaseModel)
-Values = TypeVar("Values", bound=Parameters)
 Handler = Callable[..., ResponseReturnValue]
 
 
 def handles(blueprint: Blueprint, method: str, rule: str) -> Callable[[Handler], Handler]:
     """Register a handler of a route in the table.
 
-    It is called with what the table declares for the route, validated: `query`, `headers` and `body`; and with what is
-    in the path, `id` as a UUID. Raise RuntimeError where the handler is annotated with other models than the table's.
+    It is called with what the table declares for the route, validated: `query`, `headers` and `body`; and with the
+    parameters of the path, `id` as a UUID, `user_id` as a user whom the caller may act for. Raise RuntimeError where
+    the handler is annotated with other models than the table's.
     """
     operation = BY_ROUTE[method, rule]
     declared = {"query": operation.query, "headers": operation.headers, "body": operation.body}
@@ -44,7 +49,10 @@ def handles(blueprint: Blueprint, method: str, rule: str) -> Callable[[Handler],
 
         @functools.wraps(handler)
         def view(**path: str) -> ResponseReturnValue:
-            return handler(**_read_path(path), **_read_declared(operation))
+            if operation.query is not None:
+                refuse_unknown(operation.query)
+            found = {name: _PATH_READERS[name](value) for name, value in path.items()}
+            return handler(**found, **_read_declared(operation))
 
         blueprint.add_url_rule(re.sub(r"{(\w+)}", _write_converter, rule), view_func=view, methods=[method])
         return view
@@ -57,66 +65,52 @@ def _write_converter(match: re.Match[str]) -> str:
     return "<object:id>" if match[1] == "id" else f"<{match[1]}>"
 
 
-def _read_path(path: dict[str, str]) -> dict[str, Any]:
-    return {name: _read_path_id(value) if name == "id" else value for name, value in path.items()}
-
-
 def _read_declared(operation: Operation) -> dict[str, BaseModel]:
     read: dict[str, BaseModel] = {}
     if operation.query is not None:
-        read["query"] = read_query(operation.query)
+        read["query"] = _validate_first(operation.query, request.args.to_dict(flat=False), 422)
     if operation.headers is not None:
-        read["headers"] = read_headers(operation.headers)
+        # A missing header counts as empty.
+        names = [str(field.alias) for field in operation.headers.model_fields.values()]
+        given = {name: [request.headers.get(name, "")] for name in names}
+        read["headers"] = _validate_first(operation.headers, given, 400)
     if operation.body is not None:
-        read["body"] = (read_optional_body if operation.body_is_optional else read_body)(operation.body)
+        read["body"] = read_body(operation.body, is_optional=operation.body_is_optional)
     return read
 
 
-def field_error(field: str, message: str, status: int = 422) -> RequestRejected:
-    """Return the error that names one field."""
-    return RequestRejected(status, "The request has errors.", [{"field": field, "message": message}])
+def field_error(field: str, message: str) -> RequestRejected:
+    """Return the error (422) that names one field."""
+    return RequestRejected(422, "The request has errors.", [{"field": field, "message": message}])
 
 
-def read_query(model: type[Values]) -> Values:
-    """Return the query. Raise RequestRejected (422), also for a parameter that the route does not take."""
+def refuse_unknown(model: type[Parameters]) -> None:
+    """Raise RequestRejected (422) for a query parameter that is not in `model`: a misspelt filter widens a list."""
     for name in request.args:
-        # A misspelt filter must not widen a list.
         if name not in model.model_fields:
             raise field_error(name, "is not a parameter of this route")
-    return _validate_first(model, request.args.to_dict(flat=False), 422)
 
 
-def read_headers(model: type[Values]) -> Values:
-    """Return the headers; one that is missing counts as empty. Raise RequestRejected (400)."""
-    names = [str(field.alias) for field in model.model_fields.values()]
-    return _validate_first(model, {name: [request.headers.get(name, "")] for name in names}, 400)
-
-
-def _validate_first(model: type[Values], values: dict[str, list[str]], status: int) -> Values:
+def _validate_first(model: type[Parameters], values: dict[str, list[str]], status: int) -> Parameters:
+    """Return `values` as `model`. Raise RequestRejected with the first error alone."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise RequestRejected(status, "The request has errors.", field_errors(error)[:1]) from None
 
 
-def read_body(model: type[Body]) -> Body:
-    """Return the JSON body as `model`. Raise JsonError (400), RequestRejected (413, 415), ValidationError (422)."""
-    _check_media_type()
-    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))
+def read_body(model: type[BaseModel], *, is_optional: bool) -> BaseModel:
+    """Return the JSON body as `model`; the model's defaults where an optional body is missing.
 
-
-def read_optional_body(model: type[Body]) -> Body:
-    """Return the JSON body as `model`, all defaults where there is no body. Raise as `read_body`."""
-    raw = read_bounded(API_BODY_BYTES_MAX)
-    if not raw:
+    Raise JsonError (400), RequestRejected (413, 415), ValidationError (422).
+    """
+    # An optional body is read first: a request without one names no media type.
+    raw = read_bounded(API_BODY_BYTES_MAX) if is_optional else None
+    if raw == b"":
         return model()
-    _check_media_type()
-    return model.model_validate(loads(raw))
-
-
-def _check_media_type() -> None:
     if request.mimetype != "application/json":
         raise RequestRejected(415, "The body must be application/json.")
+    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX) if raw is None else raw))
 
 
 def read_bounded(bytes_max: int) -> bytes:
@@ -128,9 +122,19 @@ def read_bounded(bytes_max: int) -> bytes:
     return raw
 
 
-def _read_path_id(value: str) -> uuid.UUID:
+def _read_id(value: str) -> uuid.UUID:
     """Return an id from the path; any other text names an object that does not exist."""
     try:
         return uuid.UUID(value)
     except ValueError:
         raise RequestRejected(404, "There is no such object.") from None
+
+
+def _read_own_user(user_id: str) -> str:
+    """Return a user from the path; for a client token, users other than its own do not exist."""
+    if not USER_ID.fullmatch(user_id) or caller().user_id not in (None, user_id):
+        raise RequestRejected(404, "There is no such user.")
+    return user_id
+
+
+_PATH_READERS: dict[str, Callable[[str], Any]] = {"id": _read_id, "user_id": _read_own_user}

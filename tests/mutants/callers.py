@@ -135,8 +135,8 @@ CALLERS = (
     ),
     Mutant(
         "a client reads its own wallets only",
-        "app/web/routes/users.py",
-        "if not USER_ID.fullmatch(user_id) or current.user_id not in (None, user_id):",
+        "app/web/parsing.py",
+        "if not USER_ID.fullmatch(user_id) or caller().user_id not in (None, user_id):",
         "if not USER_ID.fullmatch(user_id):",
         (f"{CALLS}::test_what_belongs_to_others_looks_like_what_does_not_exist",),
     ),

@@ -135,9 +135,8 @@ DEPOSITS = (
     Mutant(
         "a body that is not application/json",
         "app/web/parsing.py",
-        """    _check_media_type()
-    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))""",
-        "    return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX)))",
+        'if request.mimetype != "application/json":',
+        "if request.mimetype is None:",
         (API,),
     ),
     Mutant(

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify
 from app.runtime.runtime import runtime
 from app.services.operators import dead_letters, redrive, resolve
 from app.services.operators.dead_letters import DeadLetterFilters
-from app.web.cursors import cut_page, write_cursor
+from app.web.cursors import present_page
 from app.web.gate import caller
 from app.web.parsing import handles
 from app.web.schemas.bodies import ReasonRequest
@@ -24,12 +24,7 @@ def list_dead_letters(query: DeadLettersQuery) -> Response:
     """List dead letters, newest first; open ones unless another state is asked for."""
     filters = _write_filters(query, query.state, query.cursor)
     rows = dead_letters.list_dead_letters(runtime().database, filters, query.limit + 1)
-    rows, next_cursor = cut_page(
-        rows,
-        query.limit,
-        lambda row: write_cursor(datetime.datetime.fromisoformat(row["created_at"]), uuid.UUID(row["id"])),
-    )
-    return jsonify({"data": rows, "next_cursor": next_cursor})
+    return jsonify(present_page(rows, query.limit))
 
 
 @handles(blueprint, "GET", "/api/dead-letters/{id}")

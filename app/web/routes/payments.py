@@ -19,7 +19,7 @@ from app.services.payments import deposits, queries, timeline
 from app.services.payments.deposits import Creation, Deposit
 from app.services.payments.queries import Filters
 from app.web.card_numbers import card_errors
-from app.web.cursors import cut_page, write_cursor
+from app.web.cursors import present_page
 from app.web.gate import caller
 from app.web.long_poll import WAIT_SECONDS_MAX, Waiters
 from app.web.parsing import field_error, handles
@@ -141,13 +141,12 @@ def list_payments(query: PaymentsQuery) -> Response:
         created_before=query.created_before,
         before=query.cursor,
     )
-    rows = queries.list_payments(runtime().database, caller(), filters, query.limit + 1)
-    rows, next_cursor = cut_page(rows, query.limit, lambda payment: write_cursor(payment.created_at, payment.id))
-    return jsonify({"data": [present_payment(payment) for payment in rows], "next_cursor": next_cursor})
+    found = queries.list_payments(runtime().database, caller(), filters, query.limit + 1)
+    return jsonify(present_page([present_payment(payment) for payment in found], query.limit))
 
 
 @handles(blueprint, "GET", "/api/payments/{id}")
-def get_payment(id: uuid.UUID, query: PaymentQuery) -> Response:  # the name in the path of the contract
+def get_payment(id: uuid.UUID, query: PaymentQuery) -> Response:
     """Read a payment; with `wait` as soon as it has changed."""
 
     def is_done(payment: Payment) -> bool:
@@ -161,13 +160,13 @@ def get_payment(id: uuid.UUID, query: PaymentQuery) -> Response:  # the name in 
 
 
 @handles(blueprint, "POST", "/api/payments/{id}/cancel")
-def cancel_payment(id: uuid.UUID) -> Response:  # the name in the path of the contract
+def cancel_payment(id: uuid.UUID) -> Response:
     """Cancel a payment that has not ended."""
     return jsonify(present_payment(queries.cancel_payment(runtime(), caller(), id)))
 
 
 @handles(blueprint, "GET", "/api/payments/{id}/timeline")
-def read_timeline(id: uuid.UUID) -> Response:  # the name in the path of the contract
+def read_timeline(id: uuid.UUID) -> Response:
     """List what happened to a payment, in order: everything, or for a client token its own states and entries."""
     current = caller()
     payment = queries.get_payment(runtime().database, current, id)

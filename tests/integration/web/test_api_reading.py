@@ -80,6 +80,20 @@ def test_unusable_pages_name_their_parameter(api: Api, path: str) -> None:
     assert fields_of(api.get(path + "?limit=1&limit=2")) == {"limit"}
 
 
+def test_a_parameter_that_a_route_does_not_take_is_named_before_the_object_is_searched(api: Api) -> None:
+    for path in ("/api/payments/no-uuid", "/api/wallets/no user/transactions"):
+        assert fields_of(api.get(path, unknown="x")) == {"unknown"}
+    assert fields_of(api.post("/api/dead-letters/no-uuid/accept?unknown=x")) == {"unknown"}
+
+
+def test_what_belongs_to_others_is_404_whatever_the_query_holds(api: Api, shop: Shop) -> None:
+    client = Api(api.base, shop.token("ann"))
+    for query in ({}, {"cursor": "x!"}, {"limit": "0"}):
+        problem_of(client.get("/api/wallets/bob/transactions", **query), 404)
+    assert fields_of(client.get("/api/wallets/ann/transactions", cursor="x!")) == {"cursor"}
+    problem_of(api.get("/api/payments/no-uuid", wait="x"), 404)
+
+
 def test_unusable_filters_name_their_parameter(api: Api) -> None:
     bad = [("status", "done"), ("user_id", "a b"), ("created_after", "yesterday"), ("created_before", "2026-01-31")]
     bad += [("created_after", "2026-13-01T00:00:00Z"), ("created_after", "2026-01-31T00:00:00")]
