@@ -113,6 +113,11 @@ def is_other_reference(payment: Payment, fact: Fact) -> bool:
     )
 
 
+def case_key(reason: str, reference: str | None, amount_minor: int, currency: str) -> str:
+    """Return the key of a case about money of one provider reference."""
+    return f"{reason}:{reference}:{amount_minor}:{currency}"
+
+
 def money_of(given: Fact | Command) -> tuple[int, str]:
     """Return (minor units, currency) of a fact or command that is about money. Raise InvariantBroken."""
     if given.amount_minor is None or given.currency is None:

@@ -13,6 +13,7 @@ from app.core.decision import (
     Decision,
     Transfer,
     Verdict,
+    case_key,
     changed,
     filled_in,
     is_other_reference,
@@ -21,7 +22,7 @@ from app.core.decision import (
 )
 from app.core.facts import Command, Fact
 from app.core.money import format_money
-from app.core.payment import OtherReference, Payment, Status, format_received
+from app.core.payment import Payment, Status, format_received
 
 AMOUNT_EXCEPTIONS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
 # Reasons of cases about a payment's own money: a later total replaces them.
@@ -50,32 +51,45 @@ def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
             return _hold(payment, fact, now, "overpaid", is_rejected=payment.policy.over == "reject")
     if not payment.is_open and payment.policy.late != "credit":
         return _hold(payment, fact, now, "late", is_rejected=payment.policy.late == "reject")
-    return _complete(payment, fact, now, {"overpaid"} if difference > tolerated else set())
+    overpaid = {"overpaid"} if difference > tolerated else set()
+    return _complete(payment, fact, now, (amount_minor, currency), overpaid)
 
 
-def _complete(payment: Payment, fact: Fact, now: datetime.datetime, exceptions: set[str]) -> Decision:
-    amount_minor, currency = money_of(fact)
+def _complete(
+    payment: Payment, fact: Fact, now: datetime.datetime, money: tuple[int, str], exceptions: set[str]
+) -> Decision:
     if not payment.is_open:
         exceptions = exceptions | {"late"}
-    completed = changed(
+    exceptions_after = (payment.exceptions - AMOUNT_EXCEPTIONS) | exceptions
+    return Decision(
+        Verdict.APPLIED,
+        "the money arrived" + (" after the payment had ended" if "late" in exceptions else ""),
+        _completed_with(payment, money, now, exceptions_after, filled_in(payment, fact)),
+        transfer=Transfer("deposit", "deposit", *money),
+        supersedes=SETTLED_BY_MONEY,
+        notification="payment.completed",
+    )
+
+
+def _completed_with(
+    payment: Payment,
+    money: tuple[int, str],
+    now: datetime.datetime,
+    exceptions: frozenset[str],
+    filled: dict[str, object],
+) -> Payment:
+    """Return the payment as completed with `money`, its `exceptions` and the fields of `filled`."""
+    return changed(
         payment,
         now,
         status=Status.COMPLETED,
         completed_at=now,
         failure_reason=None,
-        received_minor=amount_minor,
-        received_currency=currency,
-        exceptions=(payment.exceptions - AMOUNT_EXCEPTIONS) | exceptions,
+        received_minor=money[0],
+        received_currency=money[1],
+        exceptions=exceptions,
         has_open_case=False,
-        **filled_in(payment, fact),
-    )
-    return Decision(
-        Verdict.APPLIED,
-        "the money arrived" + (" after the payment had ended" if "late" in exceptions else ""),
-        completed,
-        transfer=Transfer("deposit", "deposit", amount_minor, currency),
-        supersedes=SETTLED_BY_MONEY,
-        notification="payment.completed",
+        **filled,
     )
 
 
@@ -88,6 +102,7 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: str, is_
         return Decision(Verdict.DUPLICATE, "no more than the total that is known and waits for a person", payment)
     asked, received = format_money(payment.amount_minor, payment.currency), format_money(amount_minor, currency)
     why = f"asked {asked}, received {received}"
+    key = case_key(reason, fact.reference, amount_minor, currency)
     exceptions = {reason} if payment.is_open else {reason, "late"}
     held = changed(
         payment,
@@ -102,15 +117,7 @@ def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: str, is_
         Verdict.DEAD_LETTER,
         f"{reason}: {why}",
         held,
-        case=Case(
-            reason,
-            why,
-            f"{reason}:{fact.reference}:{amount_minor}:{currency}",
-            fact.reference,
-            amount_minor,
-            currency,
-            is_rejected,
-        ),
+        case=Case(reason, why, key, fact.reference, amount_minor, currency, is_rejected),
         supersedes=HELD,
         notification="payment.review",
         alert=f"payment_{reason}",
@@ -131,10 +138,10 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
         if amount_minor < credited:
             return _less_than_before(payment, fact, now)
     else:
-        credited = _other_reference(payment, fact).accepted_minor
+        credited = payment.other_reference(fact.reference, currency).accepted_minor
     why = (
         f"completed with {format_received(payment)} ({payment.provider_reference}),"
-        f" now {format_money(amount_minor, currency)} ({_whose(payment, fact)})"
+        f" now {format_money(amount_minor, currency)} ({fact.reference or payment.provider_reference})"
     )
     return hold_other_reference(payment, fact, now, Verdict.CONFLICT, "second_payment", why, credited)
 
@@ -156,16 +163,6 @@ def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> D
     )
 
 
-def _whose(payment: Payment, fact: Fact) -> str | None:
-    return fact.reference or payment.provider_reference
-
-
-def _other_reference(payment: Payment, fact: Fact) -> OtherReference:
-    none = OtherReference(_whose(payment, fact), money_of(fact)[1])
-    wanted = (none.reference, none.currency)
-    return next((one for one in payment.other_references if (one.reference, one.currency) == wanted), none)
-
-
 def hold_other_reference(
     payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: str, why: str, credited: int
 ) -> Decision:
@@ -174,11 +171,13 @@ def hold_other_reference(
     Totals of one reference only grow, so one that does not exceed the known total is a duplicate.
     """
     amount_minor, currency = money_of(fact)
-    known = _other_reference(payment, fact)
+    known = payment.other_reference(fact.reference, currency)
     extra = amount_minor - credited
     if extra <= known.waiting_minor:
         return Decision(Verdict.DUPLICATE, "no more than was accepted or waits for a person", payment)
     others = (*(one for one in payment.other_references if one != known), replace(known, waiting_minor=extra))
+    # The same key before and after the payment's completion: it is the same money.
+    key = case_key("second_money", known.reference, amount_minor, currency)
     held = with_exception(payment, now, "conflict")
     if payment.status is not Status.COMPLETED:
         held = replace(held, has_open_case=True)
@@ -186,10 +185,7 @@ def hold_other_reference(
         verdict,
         why,
         replace(held, other_references=others),
-        # The same key before and after the payment's completion: it is the same money.
-        case=Case(
-            reason, why, f"second_money:{known.reference}:{amount_minor}:{currency}", known.reference, extra, currency
-        ),
+        case=Case(reason, why, key, known.reference, extra, currency),
         supersedes=SECOND_MONEY,
         # Money in another currency is other money, also under the same reference.
         supersedes_currency=currency,
@@ -212,18 +208,9 @@ def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decisi
         is_more = is_own and currency == payment.received_currency
         accepted = changed(payment, now, received_minor=received + amount_minor if is_more else received)
     else:
-        accepted = changed(
-            payment,
-            now,
-            status=Status.COMPLETED,
-            completed_at=now,
-            failure_reason=None,
-            received_minor=amount_minor,
-            received_currency=currency,
-            provider_reference=command.reference or payment.provider_reference,
-            exceptions=payment.exceptions if payment.is_open else payment.exceptions | {"late"},
-            has_open_case=False,
-        )
+        exceptions = payment.exceptions if payment.is_open else payment.exceptions | {"late"}
+        filled: dict[str, object] = {"provider_reference": command.reference or payment.provider_reference}
+        accepted = _completed_with(payment, (amount_minor, currency), now, exceptions, filled)
         # The first credit of a payment always has this key, so that it cannot happen twice.
         transfer = replace(transfer, key="deposit")
     return Decision(

@@ -24,22 +24,15 @@ class Status(StrEnum):
 
 
 OPEN = frozenset({Status.PENDING, Status.PROCESSING})
-ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
-# CONTRACT section 3, "States": `sluice verify` reports every other step.
-EDGES: frozenset[tuple[Status, Status]] = frozenset(
-    {
-        (Status.PENDING, Status.PROCESSING),
-        (Status.PENDING, Status.COMPLETED),
-        (Status.PENDING, Status.FAILED),
-        (Status.PENDING, Status.CANCELLED),
-        (Status.PROCESSING, Status.COMPLETED),
-        (Status.PROCESSING, Status.FAILED),
-        (Status.PROCESSING, Status.CANCELLED),
-        (Status.FAILED, Status.COMPLETED),
-        (Status.CANCELLED, Status.COMPLETED),
-    }
-)
+# The states that may follow each state. CONTRACT section 3, "States": `sluice verify` reports every other step.
+_FOLLOWING = {
+    Status.PENDING: (Status.PROCESSING, Status.COMPLETED, Status.FAILED, Status.CANCELLED),
+    Status.PROCESSING: (Status.COMPLETED, Status.FAILED, Status.CANCELLED),
+    Status.FAILED: (Status.COMPLETED,),
+    Status.CANCELLED: (Status.COMPLETED,),
+}
+EDGES = frozenset((before, after) for before, following in _FOLLOWING.items() for after in following)
 
 # The strongest first: a payment can have several exceptions, clients see the strongest.
 EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late")
@@ -143,6 +136,12 @@ class Payment:
     def monitored_until(self) -> datetime.datetime:
         """The end of the monitoring window: until then late money and reversals are expected."""
         return self.awaited_until + datetime.timedelta(seconds=self.policy.monitoring_seconds)
+
+    def other_reference(self, reference: str | None, currency: str) -> OtherReference:
+        """Return the money of a provider reference in `currency`; without one, of the payment's own reference."""
+        none = OtherReference(reference or self.provider_reference, currency)
+        wanted = (none.reference, none.currency)
+        return next((one for one in self.other_references if (one.reference, one.currency) == wanted), none)
 
     @property
     def exception(self) -> str | None:

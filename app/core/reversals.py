@@ -15,6 +15,7 @@ from app.core.decision import (
     Decision,
     Transfer,
     Verdict,
+    case_key,
     changed,
     filled_in,
     is_other_reference,
@@ -22,14 +23,7 @@ from app.core.decision import (
 )
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
-from app.core.payment import (
-    REVERSAL_WAITING,
-    OtherReference,
-    Payment,
-    Status,
-    WaitingReversal,
-    format_received,
-)
+from app.core.payment import REVERSAL_WAITING, OtherReference, Payment, Status, WaitingReversal, format_received
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +47,7 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
             "this reversal is known",
             payment,
             supersedes=_REVERSAL,
-            supersedes_keys=frozenset({_key(fact.reference, *money_of(fact))}),
+            supersedes_keys=frozenset({_key_of(_as_waiting(fact))}),
         )
     # More than was credited, or in another currency.
     if amount_minor > account.credited_minor:
@@ -93,7 +87,7 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Accoun
         after,
         transfer=Transfer(key, "reversal", delta, currency),
         supersedes=_REVERSAL,
-        supersedes_keys=frozenset({_key(fact.reference, amount_minor, currency), *(_key_of(one) for one in done)}),
+        supersedes_keys=frozenset(map(_key_of, (_as_waiting(fact), *done))),
         notification="payment.reversed",
         alert="payment_reversed",
     )
@@ -121,7 +115,7 @@ def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> D
         case=Case(
             "reversal",
             f"{why}: {format_money(*money_of(fact))} of {format_received(payment)}",
-            _key(fact.reference, *money_of(fact)),
+            _key_of(reversal),
             fact.reference,
         ),
         alert="reversal_held",
@@ -156,6 +150,10 @@ def as_fact(reversal: WaitingReversal) -> Fact:
     return Fact(FactKind.REFUNDED, reversal.reference, amount_minor=reversal.amount_minor, currency=reversal.currency)
 
 
+def _as_waiting(fact: Fact) -> WaitingReversal:
+    return WaitingReversal(fact.reference, *money_of(fact))
+
+
 def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> bool:
     # The payment's completion decides all of them, a later credit those that it covers.
     if before.status is not Status.COMPLETED:
@@ -168,15 +166,12 @@ def _read_account(payment: Payment, fact: Fact) -> _Account:
     if not is_other_reference(payment, fact) and currency == payment.received_currency:
         elsewhere = sum(one.reversed_minor for one in payment.other_references if one.currency == currency)
         return _Account(payment.received_minor or 0, payment.reversed_minor - elsewhere)
-    wanted = (fact.reference or payment.provider_reference, currency)
-    found = next(
-        (one for one in payment.other_references if (one.reference, one.currency) == wanted), OtherReference(*wanted)
-    )
+    found = payment.other_reference(fact.reference, currency)
     return _Account(found.accepted_minor, found.reversed_minor, found)
 
 
 def _add_waiting(payment: Payment, fact: Fact, now: datetime.datetime) -> tuple[Payment, WaitingReversal]:
-    reversal = WaitingReversal(fact.reference, *money_of(fact))
+    reversal = _as_waiting(fact)
     if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
         return payment, reversal
     waiting = (*payment.reversals_waiting, reversal)
@@ -203,8 +198,4 @@ def _mark_waiting(exceptions: frozenset[str], waiting: tuple[WaitingReversal, ..
 
 
 def _key_of(reversal: WaitingReversal) -> str:
-    return _key(reversal.reference, reversal.amount_minor, reversal.currency)
-
-
-def _key(reference: str | None, amount_minor: int, currency: str) -> str:
-    return f"reversal:{reference}:{amount_minor}:{currency}"
+    return case_key("reversal", reversal.reference, reversal.amount_minor, reversal.currency)

@@ -188,68 +188,40 @@ def _reject(payment: Payment, command: Command, now: datetime.datetime) -> Decis
     return Decision(Verdict.APPLIED, "rejected by a person", replace(payment, has_open_case=False))
 
 
-_S, _F, _C = Status, FactKind, CommandKind
+_fail = _end(Status.FAILED, "payment.failed")
+_end_cancelled = _end(Status.CANCELLED, "payment.cancelled")
+_unknown = _ignored("the provider does not know it")
+_completed, _failed, _cancelled = (
+    _ignored(f"the payment {end}") for end in ("is completed", "has failed", "is cancelled")
+)
+_FAILED_ALREADY, _CANCELLED_ALREADY = "the payment has failed already", "the payment is cancelled already"
+
+# Each row is what one fact or command does in the states pending, processing, completed, failed and cancelled.
+_FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
+    FactKind.ACCEPTED: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
+    FactKind.PENDING: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
+    FactKind.COMMITTED: (_commit, _commit, _fill_in, _commit, _commit),
+    FactKind.SUCCEEDED: (succeed, succeed, succeed_again, succeed, succeed),
+    FactKind.DECLINED: (_fail, _fail, _contradict, _duplicate(_FAILED_ALREADY), _ignored(_CANCELLED_ALREADY)),
+    FactKind.CANCELLED: (
+        _end_cancelled,
+        _end_cancelled,
+        _confirm_the_end_before,
+        _ignored(_FAILED_ALREADY),
+        _duplicate(_CANCELLED_ALREADY),
+    ),
+    FactKind.REFUNDED: (await_success, await_success, reverse, await_success, await_success),
+    FactKind.NOT_FOUND: (_unknown, _unknown, _unknown, _unknown, _unknown),
+}
+_COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
+    CommandKind.CANCEL: (_cancel, _cancel, _completed, _failed, _cancelled),
+    CommandKind.EXPIRE: (_expire, _expire, _completed, _failed, _cancelled),
+    CommandKind.ACCEPT: (accept, accept, accept, accept, accept),
+    CommandKind.REJECT: (_reject, _reject, _reject, _reject, _reject),
+}
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {
-    (_S.PENDING, _F.ACCEPTED): _start,
-    (_S.PENDING, _F.PENDING): _start,
-    (_S.PENDING, _F.COMMITTED): _commit,
-    (_S.PENDING, _F.SUCCEEDED): succeed,
-    (_S.PENDING, _F.DECLINED): _end(_S.FAILED, "payment.failed"),
-    (_S.PENDING, _F.CANCELLED): _end(_S.CANCELLED, "payment.cancelled"),
-    (_S.PENDING, _F.REFUNDED): await_success,
-    (_S.PENDING, _F.NOT_FOUND): _ignored("the provider does not know it"),
-    (_S.PROCESSING, _F.ACCEPTED): _fill_in,
-    (_S.PROCESSING, _F.PENDING): _fill_in,
-    (_S.PROCESSING, _F.COMMITTED): _commit,
-    (_S.PROCESSING, _F.SUCCEEDED): succeed,
-    (_S.PROCESSING, _F.DECLINED): _end(_S.FAILED, "payment.failed"),
-    (_S.PROCESSING, _F.CANCELLED): _end(_S.CANCELLED, "payment.cancelled"),
-    (_S.PROCESSING, _F.REFUNDED): await_success,
-    (_S.PROCESSING, _F.NOT_FOUND): _ignored("the provider does not know it"),
-    (_S.COMPLETED, _F.ACCEPTED): _fill_in,
-    (_S.COMPLETED, _F.PENDING): _fill_in,
-    (_S.COMPLETED, _F.COMMITTED): _fill_in,
-    (_S.COMPLETED, _F.SUCCEEDED): succeed_again,
-    (_S.COMPLETED, _F.DECLINED): _contradict,
-    (_S.COMPLETED, _F.CANCELLED): _confirm_the_end_before,
-    (_S.COMPLETED, _F.REFUNDED): reverse,
-    (_S.COMPLETED, _F.NOT_FOUND): _ignored("the provider does not know it"),
-    (_S.FAILED, _F.ACCEPTED): _fill_in,
-    (_S.FAILED, _F.PENDING): _fill_in,
-    (_S.FAILED, _F.COMMITTED): _commit,
-    (_S.FAILED, _F.SUCCEEDED): succeed,
-    (_S.FAILED, _F.DECLINED): _duplicate("the payment has failed already"),
-    (_S.FAILED, _F.CANCELLED): _ignored("the payment has failed already"),
-    (_S.FAILED, _F.REFUNDED): await_success,
-    (_S.FAILED, _F.NOT_FOUND): _ignored("the provider does not know it"),
-    (_S.CANCELLED, _F.ACCEPTED): _fill_in,
-    (_S.CANCELLED, _F.PENDING): _fill_in,
-    (_S.CANCELLED, _F.COMMITTED): _commit,
-    (_S.CANCELLED, _F.SUCCEEDED): succeed,
-    (_S.CANCELLED, _F.DECLINED): _ignored("the payment is cancelled already"),
-    (_S.CANCELLED, _F.CANCELLED): _duplicate("the payment is cancelled already"),
-    (_S.CANCELLED, _F.REFUNDED): await_success,
-    (_S.CANCELLED, _F.NOT_FOUND): _ignored("the provider does not know it"),
+    (status, kind): decider for kind, row in _FACT_ROWS.items() for status, decider in zip(Status, row, strict=True)
 }
 COMMANDS: dict[tuple[Status, CommandKind], CommandDecider] = {
-    (_S.PENDING, _C.CANCEL): _cancel,
-    (_S.PENDING, _C.EXPIRE): _expire,
-    (_S.PENDING, _C.ACCEPT): accept,
-    (_S.PENDING, _C.REJECT): _reject,
-    (_S.PROCESSING, _C.CANCEL): _cancel,
-    (_S.PROCESSING, _C.EXPIRE): _expire,
-    (_S.PROCESSING, _C.ACCEPT): accept,
-    (_S.PROCESSING, _C.REJECT): _reject,
-    (_S.COMPLETED, _C.CANCEL): _ignored("the payment is completed"),
-    (_S.COMPLETED, _C.EXPIRE): _ignored("the payment is completed"),
-    (_S.COMPLETED, _C.ACCEPT): accept,
-    (_S.COMPLETED, _C.REJECT): _reject,
-    (_S.FAILED, _C.CANCEL): _ignored("the payment has failed"),
-    (_S.FAILED, _C.EXPIRE): _ignored("the payment has failed"),
-    (_S.FAILED, _C.ACCEPT): accept,
-    (_S.FAILED, _C.REJECT): _reject,
-    (_S.CANCELLED, _C.CANCEL): _ignored("the payment is cancelled"),
-    (_S.CANCELLED, _C.EXPIRE): _ignored("the payment is cancelled"),
-    (_S.CANCELLED, _C.ACCEPT): accept,
-    (_S.CANCELLED, _C.REJECT): _reject,
+    (status, kind): decider for kind, row in _COMMAND_ROWS.items() for status, decider in zip(Status, row, strict=True)
 }
