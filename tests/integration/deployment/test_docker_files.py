@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 import app.runtime.metrics  # noqa: F401  # registers the counters
 from app.local.processes import SECRET_NAME, Ports, list_processes
 from app.runtime.settings import LOGIN_VARIABLES
-from tests.support.chromium import is_ci
+from tests.support.programs import find_program
 from tests.support.repository import ROOT
 
 DOCKER = ROOT / "docker"
@@ -45,12 +45,7 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if not found:
-        reason = "NO PROMTOOL: the alarm rules were not tested; Debian has it in the package prometheus"
-        assert not is_ci(), reason
-        pytest.skip(reason)
-    return found
+    return find_program("prometheus", "promtool")
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +165,7 @@ def test_a_new_environment_has_a_fresh_secret_for_everything(
 
 
 def test_compose_reads_its_file(tmp_path: Path) -> None:
-    program = shutil.which("docker-compose")
-    if not program:
-        pytest.skip("NO DOCKER-COMPOSE: compose.yaml was parsed as YAML only")
+    program = find_program("docker-compose", "docker-compose")
     settings = subprocess.run(["sh", str(DOCKER / "new_env.sh")], capture_output=True, check=True).stdout
     (tmp_path / "env").write_bytes(settings)
     command = [program, "--env-file", str(tmp_path / "env"), "-f", str(DOCKER / "compose.yaml"), "config", "--quiet"]

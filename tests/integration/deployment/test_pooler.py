@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from testbed.servers import Databases
 from testbed.shop import make_shop
 from testbed.waiting import wait_until
 from tests.integration.deployment.pooler import open_pooler
+from tests.support.programs import find_program
 
 
 def through(url: str, query: str) -> str:
@@ -46,9 +46,7 @@ def pooler(request: pytest.FixtureRequest, databases: Databases) -> Iterator[str
 
 @contextlib.contextmanager
 def open_pgbouncer(own: Path, server: str) -> Iterator[str]:
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("NO PGBOUNCER: only the tests' own pooler was tried")
+    program = find_program("pgbouncer", "pgbouncer")
     (own / "users").write_text('"sluice_app" ""\n"sluice_owner" ""\n')
     (own / "settings").write_text(
         f"[databases]\n* = host={server} port=5432\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n"
