@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,6 @@ import psycopg2
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from app.runtime.group_commit import LEADERS_MAX
 from app.runtime.runtime import Runtime
 from app.services.audit_chain import seals
 from app.services.payments import deposits
@@ -23,6 +22,9 @@ from testbed.servers import Databases
 from testbed.shop import ORIGIN, Shop, make_shop, new_deposit
 from testbed.waiting import wait_until
 from tests.integration.payments.deposit_requests import create, refused_fields
+from tests.support.commit_turns import run_as_one_group
+
+BLOCKED = "select count(*) from pg_stat_activity where datname = :name and wait_event_type = 'Lock'"
 
 
 class Taken:
@@ -58,27 +60,9 @@ def taken(databases: Databases, tenant: Shop) -> Iterator[Taken]:
     opened.close()
 
 
-def wait_for_locks(databases: Databases, count: int) -> None:
-    waiting = (
-        "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    )
-    wait_until(lambda: databases.rows(waiting)[0]["n"] >= count, f"{count} statements wait for a lock")
-
-
-def gather(databases: Databases, tenant: Shop, taken: Taken, asked: list[Callable[[], Any]]) -> list[Future[Any]]:
-    """Run all calls in one group: the leaders are blocked until all other calls wait in the queue."""
-    line = deposits._commits(tenant.runtime.database, tenant.tenant_id)
-    keys = [secrets.token_hex(8) for _ in range(LEADERS_MAX)]
-    for key in keys:
-        taken.take(key)
-    with ThreadPoolExecutor(LEADERS_MAX + len(asked)) as pool:
-        held = [pool.submit(create, tenant, key) for key in keys]
-        wait_for_locks(databases, LEADERS_MAX)
-        futures = [pool.submit(one) for one in asked]
-        wait_until(lambda: line.waiting == len(asked), "all stand in line")
-        taken.end(is_committed=False)
-    assert not any(one.result().is_replayed for one in held)
-    return futures
+def gather(tenant: Shop, asked: Sequence[Callable[[], Any]]) -> list[Future[Any]]:
+    """Run all calls of the tenant in one group."""
+    return run_as_one_group(deposits._commits(tenant.runtime.database, tenant.tenant_id), asked)
 
 
 HOSTILE = [
@@ -103,12 +87,12 @@ HOSTILE = [
 ]
 
 
-def test_keys_and_texts_are_stored_as_they_are(databases: Databases, tenant: Shop, taken: Taken) -> None:
+def test_keys_and_texts_are_stored_as_they_are(databases: Databases, tenant: Shop) -> None:
     texts = {str(number): text + "\u00e9\n\t\U0001f600" for number, text in enumerate(HOSTILE)}
     asked: list[Callable[[], Any]] = [
         lambda key=key: create(tenant, key, metadata=texts, success_url=f"{ORIGIN}/{key}") for key in HOSTILE
     ]
-    made = [one.result() for one in gather(databases, tenant, taken, asked)]
+    made = [one.result() for one in gather(tenant, asked)]
     assert [one.is_replayed for one in made] == [False] * len(HOSTILE)
     assert all(one.payment.metadata == texts for one in made)
     rows = databases.rows(
@@ -121,7 +105,7 @@ def test_keys_and_texts_are_stored_as_they_are(databases: Databases, tenant: Sho
 
 
 def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
-    databases: Databases, tenant: Shop, taken: Taken
+    databases: Databases, tenant: Shop
 ) -> None:
     create(tenant, "old")
     databases.rows("update tenants set amount_minor_max = 5000")
@@ -134,7 +118,7 @@ def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
         lambda: create(tenant, "same", caller=tenant.client("ann")),
         lambda: create(tenant, failure_url="https://evil.example/"),
     ]
-    futures = gather(databases, tenant, taken, asked)
+    futures = gather(tenant, asked)
     made = [one.result() for one in futures[:10]]
     assert [(one.payment.user_id, one.payment.amount_minor, one.is_replayed) for one in made] == [
         (f"user-{index}", 100 + index, False) for index in range(10)
@@ -149,18 +133,18 @@ def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
     assert futures[14].result().payment.id != twins[0].payment.id
     assert refused_fields(futures[15].result) == {"failure_url"}
     counted = [databases.value(f"select count(*) from {table}") for table in ("wallet_temp_logs", "payment_work")]
-    assert counted == [1 + LEADERS_MAX + 12] * 2
+    assert counted == [1 + 12] * 2
 
 
-def test_a_row_that_cannot_be_fails_alone(databases: Databases, tenant: Shop, taken: Taken) -> None:
+def test_a_row_that_cannot_be_fails_alone(databases: Databases, tenant: Shop) -> None:
     # The API lets none of these through; the table's own check is the last word.
     asked: list[Callable[[], Any]] = [lambda: create(tenant) for _ in range(6)]
     asked[3] = lambda: create(tenant, amount_minor=0)
-    futures = gather(databases, tenant, taken, asked)
+    futures = gather(tenant, asked)
     with pytest.raises(IntegrityError, match="amount_minor"):
         futures[3].result()
     assert [one.result().is_replayed for index, one in enumerate(futures) if index != 3] == [False] * 5
-    assert databases.value("select count(*) from wallet_temp_logs") == LEADERS_MAX + 5
+    assert databases.value("select count(*) from wallet_temp_logs") == 5
 
 
 @pytest.mark.parametrize("is_committed", [True, False])
@@ -170,7 +154,7 @@ def test_a_parallel_request_waits_for_the_first_ones_end(
     taken.take("key-1")
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(create, tenant, "key-1")
-        wait_for_locks(databases, 1)
+        wait_until(lambda: databases.value(BLOCKED, name=databases.name), "the request waits for a lock")
         taken.end(is_committed=is_committed)
         assert waiting.result().is_replayed is is_committed
     assert databases.value("select count(*) from payment_transactions") == 1
