@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser
 
 from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
@@ -30,6 +31,9 @@ from tests.support.live_clients import LiveClients
 from tests.support.notification_feed import NotificationFeed, make_feed
 from tests.support.supervised_stack import STOP_SECONDS, SupervisedStack
 from tests.support.webhook_receiver import WebhookReceiver
+
+# Hypothesis has a profile of its own for CI, which repeats the same examples in every run.
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")
