@@ -1,4 +1,4 @@
-"""Random lives of deposits: what people and the provider do to the services and to the model, and what must be so."""
+"""Random lives of deposits: what people and the provider do to the services and to the model."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import hashlib
 import json
 import uuid
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.money import format_amount, parse_amount
-from app.runtime.runtime import Runtime
-from app.services.audit_chain import seals
 from app.services.operators import redrive, resolve
 from app.services.payments import queries, settlement
 from app.services.payments.batch_decisions import Item
-from app.services.records import notifications
-from app.services.verification import prove
-from app.services.verification.walking import check_payments
 from app.services.webhooks import settle as settling
-from testbed.servers import Databases
-from testbed.shop import ACTOR, Shop, make_shop
-from tests.scenarios.model import OTHER, OWN, Model, ModelPayment
+from testbed.shop import ACTOR
+from tests.scenarios.model import OTHER, OWN, ModelPayment
+from tests.scenarios.model_comparison import ModelComparison
 
 # The currency in which strange money comes.
 CURRENCIES = {"USD": "EUR", "JPY": "USD"}
@@ -37,17 +32,8 @@ FACTORS = st.sampled_from((0.4, 0.4, 1, 1, 1, 1.2, 2))
 PICKS = st.integers(0, 5)
 
 
-class Lives(RuleBasedStateMachine):
-    """One tenant; each rule does a thing to the services and to the model."""
-
-    runtime: ClassVar[Runtime]
-    databases: ClassVar[Databases]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shop: Shop = make_shop(self.runtime)
-        self.model = Model()
-        self.ids: list[uuid.UUID] = []
+class Lives(ModelComparison):
+    """Each rule does a thing to the services and to the model."""
 
     # What is asked for here
 
@@ -194,10 +180,6 @@ class Lives(RuleBasedStateMachine):
 
     # How they say it
 
-    def name(self, number: int, reference: str) -> str:
-        """Return the provider's name for a payment."""
-        return f"ref_{reference}_{number}"
-
     def tell(self, number: int, status: str, factor: float, is_foreign: bool) -> tuple[str, str, int, str]:
         """Return the report: the fact, the reference, minor units and currency.
 
@@ -237,74 +219,3 @@ class Lives(RuleBasedStateMachine):
         """Settle one fact or command as a provider call does."""
         with settlement.open(self.runtime, "worker") as batch:
             batch.settle([Item(self.shop.tenant_id, self.ids[number], given, "system")])
-
-    def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        """Rows as the superuser sees them; `:id` is the tenant."""
-        return self.databases.rows(query, id=self.shop.tenant_id, **values)
-
-    # What must be so after each step
-
-    @invariant()
-    def payments_are_as_told(self) -> None:
-        """Status and money of each payment."""
-        query = (
-            "select id, status, received_minor, received_currency, reversed_minor from payment_transactions"
-            " where tenant_id = :id"
-        )
-        found = {row.pop("id"): tuple(row.values()) for row in self.rows(query)}
-        expected = {
-            payment_id: (payment.status, payment.received, payment.received_currency, payment.reversed)
-            for payment_id, payment in zip(self.ids, self.model.payments, strict=True)
-        }
-        assert found == expected
-
-    @invariant()
-    def wallets_are_as_told(self) -> None:
-        """Balances, sums of open payments, and the number of entries: each credit once."""
-        wallets = self.rows(
-            "select user_id, currency, balance_minor from wallets where tenant_id = :id and kind = 'user'"
-        )
-        balances = {(row["user_id"], row["currency"]): row["balance_minor"] for row in wallets}
-        assert {key: minor for key, minor in balances.items() if minor} == {
-            key: minor for key, minor in self.model.wallets.items() if minor
-        }
-        held = self.rows(
-            "select user_id, currency, sum(amount_minor)::bigint as minor from wallet_temp_logs"
-            " where tenant_id = :id and state = 'held' group by 1, 2"
-        )
-        assert {(row["user_id"], row["currency"]): row["minor"] for row in held} == self.model.pending()
-        (entries,) = self.rows(
-            "select count(*) filter (where type = 'deposit') as credits,"
-            " count(*) filter (where type = 'reversal') as reversals from wallet_transactions where tenant_id = :id"
-        )
-        assert entries == {"credits": 2 * self.model.credits, "reversals": 2 * self.model.reversals}
-
-    @invariant()
-    def money_that_waits_is_as_told(self) -> None:
-        """Open cases about money: what a person could accept, no more and no less."""
-        query = (
-            "select payment_id, case_reference, amount_minor, currency from dead_letters"
-            " where tenant_id = :id and state = 'open' and amount_minor is not null"
-        )
-        found = sorted(tuple(map(str, row.values())) for row in self.rows(query))
-        expected = sorted(
-            (str(self.ids[number]), self.name(number, reference), str(extra), currency)
-            for number, payment in enumerate(self.model.payments)
-            for (reference, currency), (_, extra) in payment.waiting.items()
-        )
-        assert found == expected
-
-    @invariant()
-    def books_hold(self) -> None:
-        """Check the invariants of `sluice verify` about payments, their entries and wallets."""
-        if self.ids:
-            with self.runtime.database.snapshot("operator") as connection:
-                assert check_payments(connection, self.ids) == []
-
-    def teardown(self) -> None:
-        """In the end everything of this tenant is proved."""
-        settling.settle_due(self.runtime)
-        notifications.number_due(self.runtime)
-        seals.seal_due(self.runtime)
-        report = prove(self.runtime.database, "full", self.shop.tenant_id)
-        assert report.is_whole, report.as_json()
