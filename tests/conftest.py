@@ -23,6 +23,7 @@ from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend
+from tests.integration.provider_calls.odd_provider import OddProvider, open_odd_provider
 from tests.integration.sandbox.sandbox_process import SandboxProcess
 from tests.support.api import Api
 from tests.support.chromium import launch_chromium
@@ -166,6 +167,13 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess
     running = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
     yield running
     running.close()
+
+
+@pytest.fixture
+def odd(engine: Engine, shop: Shop) -> Iterator[OddProvider]:
+    """Provide the shop's provider, which answers as the test wants."""
+    with open_odd_provider(engine, shop) as provider:
+        yield provider
 
 
 @pytest.fixture

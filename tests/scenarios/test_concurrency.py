@@ -32,39 +32,24 @@ HEAD_STARTS = 10
 
 
 @pytest.fixture(scope="module")
-def busy(stack: Stack) -> Stack:
+def front(stack: Stack) -> Stack:
     """Provide a web process and a sandbox; threads of the tests do the workers' work."""
     stack.start("web", "sandbox")
     return stack
 
 
 @pytest.fixture
-def shop(busy: Stack) -> Shop:
-    return busy.make_shop()
-
-
-@pytest.fixture
-def api(busy: Stack, shop: Shop) -> Api:
-    return Api(busy.web, shop.secret_key)
-
-
-@pytest.fixture
-def engine(busy: Stack) -> Engine:
-    return Engine(busy.runtime, busy.databases)
-
-
-@pytest.fixture
-def runtimes(busy: Stack) -> Iterator[list[Runtime]]:
+def runtimes(front: Stack) -> Iterator[list[Runtime]]:
     """Two more runtimes with connections of their own, as two workers have them."""
     with contextlib.ExitStack() as opened:
-        yield [opened.enter_context(busy.databases.open_runtime(SLUICE_PUBLIC_URL=busy.web)) for _ in range(2)]
+        yield [opened.enter_context(front.databases.open_runtime(SLUICE_PUBLIC_URL=front.web)) for _ in range(2)]
 
 
 @pytest.fixture(autouse=True)
-def the_books_hold(busy: Stack) -> Iterator[None]:
+def the_books_hold(front: Stack) -> Iterator[None]:
     yield
-    seals.seal_due(busy.runtime)
-    report = prove(busy.runtime.database, "full")
+    seals.seal_due(front.runtime)
+    report = prove(front.runtime.database, "full")
     assert report.is_whole, report.as_json()
 
 
@@ -74,10 +59,12 @@ def assert_credited_once(engine: Engine, payment: Payment) -> None:
     assert engine.dead_letters(payment.id) == []
 
 
-def test_a_hundred_copies_from_four_processes(busy: Stack, engine: Engine, shop: Shop, runtimes: list[Runtime]) -> None:
+def test_a_hundred_copies_from_four_processes(
+    front: Stack, engine: Engine, shop: Shop, runtimes: list[Runtime]
+) -> None:
     payment = engine.start(shop)
     body = shop.body(payment)
-    sent = (f"{busy.web}/webhooks/payment-success", body, shop.sign(body), COPIES // PROCESSES)
+    sent = (f"{front.web}/webhooks/payment-success", body, shop.sign(body), COPIES // PROCESSES)
     done = threading.Event()
 
     def settle_meanwhile(runtime: Runtime) -> None:
@@ -114,15 +101,15 @@ def race(*acts: Callable[[], object]) -> list[object]:
 
 
 def test_webhook_poll_and_cancel_at_once(
-    busy: Stack, engine: Engine, shop: Shop, api: Api, runtimes: list[Runtime]
+    front: Stack, engine: Engine, shop: Shop, api: Api, runtimes: list[Runtime]
 ) -> None:
     """In whatever order they finish, the money is credited once; after a cancel it is late."""
     marks = set()
-    url = f"{busy.web}/webhooks/payment-success"
+    url = f"{front.web}/webhooks/payment-success"
     for number in range(RACES):
         payment = engine.start(shop, user_id=f"user-{number}")
-        busy.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
-        busy.sandbox.act(str(payment.provider_reference), "pay")
+        front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+        front.sandbox.act(str(payment.provider_reference), "pay")
         body = shop.body(payment)
         engine.make_due(payment.id)
 
@@ -147,7 +134,7 @@ def test_webhook_poll_and_cancel_at_once(
         assert (cancelled, after.exception) in {(200, "late"), (409, None)}
         assert_credited_once(engine, after)
         assert [status for status, _ in engine.verdicts(payment.id)] == ["processed"]
-        truth = busy.sandbox.truth(payment.id)
+        truth = front.sandbox.truth(payment.id)
         assert [one["captures"] for one in truth["payments"]] == [1]
         marks.add(after.exception)
     # Both orders were seen: a race that always has the same winner shows little.

@@ -35,21 +35,21 @@ class OperatorScene:
 
     def deliver(
         self, payment: Payment, status: str = "success", path: str = "payment-callback", **changes: Any
-    ) -> None:
-        """Deliver a webhook about the payment, and settle it."""
+    ) -> Payment:
+        """Deliver a webhook about the payment, and settle it; return the payment."""
         self.shop.deliver(self.shop.body(payment, status, **changes), path)
         self.engine.settle()
+        return payment
 
-    def refund(self, payment: Payment, amount: str, **changes: Any) -> None:
-        """Deliver a webhook about a refund by the provider, and settle it."""
+    def refund(self, payment: Payment, amount: str, **changes: Any) -> Payment:
+        """Deliver a webhook about a refund by the provider, and settle it; return the payment."""
         self.shop.deliver_refund(payment, amount=amount, **changes)
         self.engine.settle()
+        return payment
 
     def paid(self, **sections: Any) -> Payment:
         """Return a payment of 25.00 that is completed."""
-        payment = self.start(**sections)
-        self.deliver(payment)
-        return payment
+        return self.deliver(self.start(**sections))
 
     def exhaust(self) -> None:
         """Let waiting webhooks use up their attempts."""
@@ -67,9 +67,7 @@ class OperatorScene:
 
 
 def unusable(scene: OperatorScene) -> Payment:
-    payment = scene.start()
-    scene.deliver(payment, event_type="payment.failed")
-    return payment
+    return scene.deliver(scene.start(), event_type="payment.failed")
 
 
 def unknown_payment(scene: OperatorScene) -> Payment:
@@ -100,21 +98,15 @@ def webhook_attempts_exhausted(scene: OperatorScene) -> Payment:
 
 
 def underpaid(scene: OperatorScene) -> Payment:
-    payment = scene.start()
-    scene.deliver(payment, amount="10.00")
-    return payment
+    return scene.deliver(scene.start(), amount="10.00")
 
 
 def overpaid(scene: OperatorScene) -> Payment:
-    payment = scene.start()
-    scene.deliver(payment, amount="30.00")
-    return payment
+    return scene.deliver(scene.start(), amount="30.00")
 
 
 def currency_mismatch(scene: OperatorScene) -> Payment:
-    payment = scene.start()
-    scene.deliver(payment, currency="EUR")
-    return payment
+    return scene.deliver(scene.start(), currency="EUR")
 
 
 def underpaid_by_a_poll(scene: OperatorScene) -> Payment:
@@ -133,39 +125,27 @@ def late(scene: OperatorScene) -> Payment:
 
 
 def second_payment(scene: OperatorScene) -> Payment:
-    payment = scene.paid()
-    scene.deliver(payment, provider_reference="other")
-    return payment
+    return scene.deliver(scene.paid(), provider_reference="other")
 
 
 def less_than_before(scene: OperatorScene) -> Payment:
-    payment = scene.paid()
-    scene.deliver(payment, amount="10.00")
-    return payment
+    return scene.deliver(scene.paid(), amount="10.00")
 
 
 def success_of_another_reference(scene: OperatorScene) -> Payment:
-    payment = scene.start()
-    scene.deliver(payment, provider_reference="other")
-    return payment
+    return scene.deliver(scene.start(), provider_reference="other")
 
 
 def failure_of_another_reference(scene: OperatorScene) -> Payment:
-    payment = scene.start()
-    scene.deliver(payment, "failed", provider_reference="other")
-    return payment
+    return scene.deliver(scene.start(), "failed", provider_reference="other")
 
 
 def refund_of_too_much(scene: OperatorScene) -> Payment:
-    payment = scene.paid()
-    scene.refund(payment, "25.01")
-    return payment
+    return scene.refund(scene.paid(), "25.01")
 
 
 def refund_of_another_reference(scene: OperatorScene) -> Payment:
-    payment = scene.paid()
-    scene.refund(payment, "25.00", provider_reference="other")
-    return payment
+    return scene.refund(scene.paid(), "25.00", provider_reference="other")
 
 
 def refund_of_money_that_never_came(scene: OperatorScene) -> Payment:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from app.core.payment import Payment
 from app.providers.sandbox import SandboxAdapter
 from app.services.payments import provider_calls
 from app.services.payments.provider_claims import claim_call
-from testbed.stack import Stack
 from tests.integration.provider_calls.odd_provider import (
     ATTEMPTS,
     GOOD,
     OddProvider,
     encode_answer,
     encode_json,
-    open_odd_provider,
 )
-from tests.support.engine import Engine
-
-
-@pytest.fixture
-def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
-    """Provide a tenant of its own whose provider answers as the test wants."""
-    with open_odd_provider(engine, front.make_shop()) as provider:
-        yield provider
 
 
 def deep(levels: int) -> bytes:

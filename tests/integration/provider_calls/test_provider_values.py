@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from app.core.errors import ProviderCallFailed
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.services.operators.reconciliation import reconcile
-from testbed.stack import Stack
 from tests.integration.provider_calls.odd_provider import (
     ATTEMPTS,
     GOOD,
     OddProvider,
     encode_answer,
     encode_json,
-    open_odd_provider,
 )
-from tests.support.engine import Engine
-
-
-@pytest.fixture
-def odd(front: Stack, engine: Engine) -> Iterator[OddProvider]:
-    """Provide a tenant of its own whose provider answers as the test wants."""
-    with open_odd_provider(engine, front.make_shop()) as provider:
-        yield provider
 
 
 @pytest.mark.parametrize("message", [5, ["declined"], {"text": "declined"}, True, 1.5])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import uuid
 from dataclasses import replace
 
 import pytest
@@ -11,22 +9,9 @@ import pytest
 from app.core.facts import Fact, FactKind
 from app.core.payment import Payment, Status
 from app.core.reconciliation import Difference, compare, missing_there
+from tests.unit.core.payment_simulation import NOW, PAYMENT
 
-NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
-OPEN = Payment(
-    id=uuid.UUID(int=1),
-    tenant_id=uuid.UUID(int=2),
-    version=3,
-    user_id="ann",
-    amount_minor=2500,
-    currency="USD",
-    status=Status.PROCESSING,
-    provider_id=uuid.UUID(int=3),
-    created_at=NOW,
-    updated_at=NOW,
-    expires_at=NOW,
-    provider_reference="A",
-)
+OPEN = replace(PAYMENT, status=Status.PROCESSING, provider_reference="A")
 COMPLETED = replace(
     OPEN, status=Status.COMPLETED, completed_at=NOW, received_minor=2500, received_currency="USD", reversed_minor=500
 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import uuid
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.payment import Payment, Policy, Status
+from app.core.payment import Policy, Status
 from app.core.schedule import (
     RETRY_AFTER_SECONDS_MAX,
     RETRY_SECONDS_MAX,
@@ -25,24 +24,12 @@ from app.core.schedule import (
 from app.providers.outgoing import TOTAL_SECONDS
 from app.services.payments.breaker import PROBE_AGAIN_SECONDS
 from celeryconfig import beat_schedule
+from tests.unit.core.payment_simulation import NOW, PAYMENT
 
 SWEEP_SECONDS = float(str(beat_schedule["sweep"]["schedule"]))
 
-NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)
-OPEN = Payment(
-    id=uuid.UUID(int=1),
-    tenant_id=uuid.UUID(int=2),
-    version=1,
-    user_id="ann",
-    amount_minor=2500,
-    currency="USD",
-    status=Status.PENDING,
-    provider_id=uuid.UUID(int=3),
-    created_at=NOW,
-    updated_at=NOW,
-    expires_at=NOW + 30 * MINUTE,
-)
+OPEN = replace(PAYMENT, created_at=NOW, updated_at=NOW, expires_at=NOW + 30 * MINUTE)
 PROCESSING = replace(OPEN, status=Status.PROCESSING, provider_reference="A", was_sent=True)
 
 
