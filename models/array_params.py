@@ -18,6 +18,7 @@ import datetime
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -63,8 +64,8 @@ class Rows:
         return {name: "{" + ",".join(encode(values)) + "}" for (name, encode), values in columns}
 
     def encode_objects(self, objects: Sequence[object]) -> dict[str, str]:
-        """Return the parameters for objects whose attributes have the names of the columns."""
-        return self.encode([[getattr(one, name) for name in self.encoders] for one in objects])
+        """Return the parameters for objects whose attributes have the names of the columns, two at least."""
+        return self.encode(list(map(attrgetter(*self.encoders), objects)))
 
     def encode_none(self) -> dict[str, str]:
         """Return the parameters of a set without rows."""
