@@ -1,6 +1,6 @@
 """Tables, declared once: statements are made from them, and a test compares them with what migrations make.
 
-A column that is not null is `required`. Names of modules differ from those of tables.
+Names of modules differ from those of tables.
 """
 
 from models.tables.access import api_keys, client_tokens, payment_providers, provider_secrets, socket_tickets, tenants
@@ -24,40 +24,3 @@ from models.tables.payments import (
     waiting_reversals,
 )
 from models.tables.seals import audit_seals, audit_work, dropped_partitions, verification_places, verification_runs
-
-__all__ = [
-    "alerts",
-    "api_keys",
-    "audit_logs",
-    "audit_seals",
-    "audit_work",
-    "client_tokens",
-    "dead_letters",
-    "dropped_partitions",
-    "heartbeats",
-    "notification_counters",
-    "notification_numbers",
-    "notification_work",
-    "notifications",
-    "payment_count_deltas",
-    "payment_counts",
-    "payment_providers",
-    "payment_transactions",
-    "payment_webhooks",
-    "payment_work",
-    "process_keys",
-    "provider_breakers",
-    "provider_secrets",
-    "provider_troubles",
-    "socket_tickets",
-    "tenants",
-    "verification_places",
-    "verification_runs",
-    "waiting_reversals",
-    "wallet_temp_logs",
-    "wallet_transactions",
-    "wallets",
-    "webhook_keys",
-    "webhook_refusals",
-    "webhook_work",
-]
