@@ -20,11 +20,13 @@ from models.postgres_version import check_version
 MIGRATION_LOCK = 0x736C75696365
 
 
-def configuration(owner_url: str) -> Config:
-    """Return Alembic's configuration for the database that `owner_url` names."""
+def configuration(owner_url: str | None = None) -> Config:
+    """Return Alembic's configuration for the database that `owner_url` names, or for the revisions alone."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["owner_url"] = psycopg2_url(owner_url)
+    # Revisions are in a folder for each release.
+    config.set_main_option("recursive_version_locations", "true")
+    config.attributes["owner_url"] = owner_url and psycopg2_url(owner_url)
     config.attributes["lock"] = MIGRATION_LOCK
     return config
 
@@ -32,7 +34,7 @@ def configuration(owner_url: str) -> Config:
 def upgrade(owner_url: str, app_url: str | None, login_urls: Mapping[str, str] | None = None) -> None:
     """Bring the database to the newest revision and make the partitions of the months to come.
 
-    The login of each process type, by type in `login_urls`, become a member of that type's roles alone; the one in
+    The login of each process type, by type in `login_urls`, becomes a member of that type's roles alone; the one in
     `app_url` a member of all. A login that is missing is created, with the password of its URL. Do nothing where all
     is there already. Raise UnsupportedServer, before anything is changed, where the server is too old.
     """
@@ -69,6 +71,6 @@ def make_partitions(owner_url: str) -> list[str]:
 
 def newest_revision() -> str:
     """Return the revision that this code expects."""
-    head = ScriptDirectory(str(Path(__file__).parent)).get_current_head()
+    head = ScriptDirectory.from_config(configuration()).get_current_head()
     assert head is not None  # noqa: S101  # there is at least one migration in the package
     return head

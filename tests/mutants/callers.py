@@ -9,7 +9,7 @@ ACCESS = "app/services/access/callers.py"
 GATE = "app/web/gate.py"
 ADMISSION = "app/sockets/admission.py"
 # By its name: its number is that of the day on which it came.
-DOORS = str(next(ROOT.glob("models/migrations/versions/*_access.sql")).relative_to(ROOT))
+DOORS = str(next(ROOT.glob("models/migrations/versions/*/*_access.sql")).relative_to(ROOT))
 RATES = "app/web/rate_limits.py"
 KEYS = "security/access/test_keys_and_roles.py"
 CALLS = "integration/access/test_access.py"

@@ -7,7 +7,7 @@ from tests.mutants.mutant import ROOT, Mutant
 CONFIRM = "app/cli/confirm.py"
 CARDS = "app/core/validation/card_numbers.py"
 # By its name: its number is that of the day on which it came.
-PAUSES = str(next(ROOT.glob("models/migrations/versions/*_pauses.py")).relative_to(ROOT))
+PAUSES = str(next(ROOT.glob("models/migrations/versions/*/*_pauses.py")).relative_to(ROOT))
 BREAKER = "integration/provider_calls/test_breaker_ends.py"
 ASKED = "integration/operators/test_operators_asked.py"
 CARD_NUMBERS = "integration/payments/test_card_numbers.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 SIGNATURES = "app/core/signatures.py"
-DOORS = "models/migrations/versions/foundation/doors.sql"
+DOORS = "models/migrations/versions/v0_1/foundation/doors.sql"
 BYTES = "unit/core/test_signature_bytes.py"
 STANDARD = "unit/core/test_signatures.py"
 SCHEMES = "security/webhooks/test_signature_schemes.py"

@@ -12,7 +12,7 @@ from models import migrations
 from testbed.servers import Databases
 from testbed.shop import Shop
 
-SQL = Path(migrations.__file__).parent / "versions" / "0011_references.sql"
+SQL = Path(migrations.__file__).parent / "versions" / "v0_2" / "0011_references.sql"
 
 
 def test_bounds_are_added_to_a_database_with_older_rows(databases: Databases, tenant: Shop) -> None:

@@ -4,10 +4,8 @@ from alembic import op
 
 revision = "0014"
 down_revision = "0013"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    """Grants what a row lock needs: the right to update one column."""
+    """Grant what a row lock needs: the right to update one column."""
     op.execute("grant update (expires_at) on client_tokens, socket_tickets to sluice_worker")

@@ -4,10 +4,8 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    """Grants the two functions to the role of live connections."""
+    """Grant the two functions to the role of live connections."""
     op.execute("grant execute on function door_find_ended, door_note_key_uses to sluice_sockets")

@@ -4,8 +4,6 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 # As before, but the newer record takes a number of its own: `sequence` is the order that operators read them in.
 _REFUSE = """
