@@ -41,10 +41,8 @@ PROBE_AGAIN_SECONDS = 4.0
 # Webhooks can continue while a provider's API is down: beyond the first pause they end one only after this time.
 WEBHOOK_PAUSE_SECONDS_MIN = 2.0
 
-# An answer that cannot be used raises one alarm a day for each provider and part of the answer.
-UNEXPECTED_ALARM_DAYS = 1
-# First half of the advisory lock's key, so that it meets no other use of advisory locks.
-_ALARM_LOCK_SPACE = 0x616C726D
+# An answer that cannot be used raises one alarm in this time for each provider and part of the answer.
+UNEXPECTED_ALARM_SECONDS = 86_400
 
 # One statement's worth of work to postpone or to resume, and of payments to expire in one transaction.
 PUT_OFF_ROWS_MAX = 1_000
@@ -107,15 +105,6 @@ _END_PAUSE = text(
     "update provider_breakers set paused_until = now() where provider_id = :provider_id and opens > 0"
     " and paused_until > now() and changed_at < now() - make_interval(secs => :seconds)"
 )
-_ALARM_LOCK = text("select pg_advisory_xact_lock(:space, hashtext(:key))")
-_IS_ALARMED = text(
-    """
-    select exists (
-        select from alerts where at > now() - make_interval(days => :days) and tenant_id = :tenant_id
-          and kind = 'provider_answer_unexpected' and detail->>'provider_id' = :provider_id
-          and detail->>'field' = :field)
-    """
-)
 
 
 def note_failure(
@@ -138,7 +127,10 @@ def note_failure(
         return None
     if isinstance(error, UnexpectedAnswer):
         note_answer(runtime, provider_id)
-        _raise_unexpected(runtime, tenant_id, provider_id, error)
+        detail = {"provider_id": provider_id, "field": error.field, "error": str(error)}
+        alarm = AlertRow("provider_answer_unexpected", tenant_id, detail)
+        with runtime.database.transaction("worker") as connection:
+            alerts.write_once(connection, [alarm], UNEXPECTED_ALARM_SECONDS, "provider_id", "field")
         return None
     with runtime.database.transaction("worker") as connection:
         if isinstance(error, Throttled):
@@ -161,20 +153,6 @@ def _count_failure(
         detail = {"provider_id": about["provider_id"], "failures": row.failures, "error": about["error"]}
         alerts.write(connection, [AlertRow("provider_breaker_open", row.tenant_id, detail)])
     return seconds
-
-
-def _raise_unexpected(runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.UUID, error: UnexpectedAnswer) -> None:
-    about = {
-        "tenant_id": tenant_id,
-        "provider_id": str(provider_id),
-        "field": error.field,
-        "days": UNEXPECTED_ALARM_DAYS,
-    }
-    with runtime.database.transaction("worker") as connection:
-        connection.execute(_ALARM_LOCK, {"space": _ALARM_LOCK_SPACE, "key": f"{provider_id}:{error.field}"})
-        if not connection.execute(_IS_ALARMED, about).scalar():
-            detail = {"provider_id": provider_id, "field": error.field, "error": str(error)}
-            alerts.write(connection, [AlertRow("provider_answer_unexpected", tenant_id, detail)])
 
 
 def note_answer(runtime: Runtime, provider_id: uuid.UUID) -> None:

@@ -1,4 +1,4 @@
-"""Providers that cannot be used as they are configured: named where operators read, with one alarm an hour for each."""
+"""Providers that cannot be used as they are configured: reported to operators, with one alarm an hour for each."""
 
 from __future__ import annotations
 
@@ -19,21 +19,14 @@ from models.database import Role
 
 log = structlog.get_logger(__name__)
 
-# A provider's webhooks may come by the hundred; what one of them says is said again at the earliest after this time.
+# A provider's webhooks may come by the hundred: one problem is reported again at the earliest after this time.
 REPORT_SECONDS = 10.0
 # Problems that were reported within that time; one that is dropped is reported again earlier.
 REPORTED_MAX = 10_000
 ALARM_SECONDS = 3_600
-# First half of the advisory lock's key, so that it meets no other use of advisory locks.
-_LOCK_SPACE = 0x70726F76
 
 _REPORT = text("select report_provider(:provider_id, :problem)")
 _UNUSABLE = text("select provider_id, tenant_id, problem from watch_providers()")
-_LOCK = text("select pg_advisory_xact_lock(:space, 0)")
-_TOLD = text(
-    "select detail ->> 'provider_id' from alerts"
-    " where kind = 'provider_unusable' and at > now() - make_interval(secs => :seconds)"
-)
 
 _lock = threading.Lock()
 _reported: TTLCache[tuple[uuid.UUID, str], None] = TTLCache(REPORTED_MAX, REPORT_SECONDS)
@@ -50,7 +43,7 @@ def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
 
 
 def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "worker") -> None:
-    """Keep that a provider cannot be used, in a transaction of its own. Raise nothing.
+    """Record that a provider cannot be used, in a transaction of its own. Raise nothing.
 
     Workers raise the alarm at once; for what other processes report, housekeeping does.
     """
@@ -74,13 +67,8 @@ def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "w
 def raise_alarms(runtime: Runtime) -> None:
     """Raise an alarm for each provider that cannot be used, at most one an hour. Raise SQLAlchemyError."""
     with runtime.database.transaction("worker") as connection:
-        unusable = connection.execute(_UNUSABLE).all()
-        if not unusable:
-            return
-        connection.execute(_LOCK, {"space": _LOCK_SPACE})
-        told = connection.execute(_TOLD, {"seconds": ALARM_SECONDS}).scalars().all()
         rows = [
             AlertRow("provider_unusable", row.tenant_id, {"provider_id": row.provider_id, "problem": row.problem})
-            for row in unusable
+            for row in connection.execute(_UNUSABLE)
         ]
-        alerts.write(connection, [row for row in rows if str(row.detail["provider_id"]) not in told])
+        alerts.write_once(connection, rows, ALARM_SECONDS, "provider_id")

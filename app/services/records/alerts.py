@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, func
+from sqlalchemy import Connection, func, select, tuple_
 
 from models import buffer, new_id, prepared, tables
 from models.array_params import rows_of
 
 log = structlog.get_logger(__name__)
+
+# First half of the advisory lock's key, so that it meets no other use of advisory locks.
+_LOCK_SPACE = 0x616C726D
 
 # The text of each alarm for operators; the keys are the kinds.
 KINDS: dict[str, tuple[str, str]] = {
@@ -46,7 +51,8 @@ class AlertRow:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-_ROWS = rows_of(tables.alerts, "id", "tenant_id", "kind", "severity", "message", "detail")
+_ALERTS = tables.alerts
+_ROWS = rows_of(_ALERTS, "id", "tenant_id", "kind", "severity", "message", "detail")
 _INSERT = prepared(_ROWS.insert(due_at=func.now()))
 
 
@@ -58,3 +64,24 @@ def write(connection: Connection, rows: list[AlertRow]) -> None:
     buffer(connection, _INSERT, _ROWS.encode(described))
     for row in rows:
         log.warning("alert", kind=row.kind, tenant_id=str(row.tenant_id), **row.detail)
+
+
+def write_once(connection: Connection, rows: Sequence[AlertRow], seconds: float, *same: str) -> None:
+    """Write those of `rows`, all of one kind, that were not written in the last `seconds`.
+
+    Alarms are equal where their details `same` are. An advisory lock of the kind lets one process at a time write:
+    processes that meet one problem in the same moment raise one alarm.
+    """
+    if not rows:
+        return
+    kind = rows[0].kind
+    wanted = {tuple(str(row.detail[name]) for name in same): row for row in rows}
+    details = [_ALERTS.c.detail[name].astext for name in same]
+    recent = select(*details).where(
+        _ALERTS.c.kind == kind,
+        _ALERTS.c.at > func.now() - datetime.timedelta(seconds=seconds),
+        tuple_(*details).in_(wanted),
+    )
+    connection.execute(select(func.pg_advisory_xact_lock(_LOCK_SPACE, func.hashtext(kind))))
+    written = {tuple(row) for row in connection.execute(recent)}
+    write(connection, [row for details, row in wanted.items() if details not in written])

@@ -1,4 +1,4 @@
-"""Trouble of the database as operators see it: a metric for each occurrence, one log line and one alarm an episode."""
+"""Reports trouble of the database: a metric for each occurrence, one log line and one alarm for each episode."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.metrics import DATABASE_TROUBLE
@@ -18,26 +17,18 @@ from models import Trouble, find_trouble, read_sqlstate
 
 log = structlog.get_logger(__name__)
 
-# Trouble of one kind that comes back within this time is the same episode: a person needs to hear of it once.
+# Trouble of one kind that comes back within this time is the same episode, which has one alarm.
 EPISODE_SECONDS = 900.0
 # An episode that does not end is repeated this often, as all lasting alarms are.
 ALARM_SECONDS = 3_600
-# First half of the advisory lock's key, so that it meets no other use of advisory locks.
-_LOCK_SPACE = 0x74726F75
-
-_LOCK = text("select pg_advisory_xact_lock(:space, hashtext(:trouble))")
-_IS_TOLD = text(
-    "select exists (select from alerts where kind = 'database_trouble' and detail ->> 'trouble' = :trouble"
-    " and at > now() - make_interval(secs => :seconds))"
-)
 
 
 @dataclass(slots=True)
 class _Episode:
-    """When this process met the trouble last, and the alarm's detail while it could not be written yet."""
+    """When this process last met the trouble and raised its alarm, whose detail is kept until it is written."""
 
     seen_at: float
-    told_at: float
+    alarmed_at: float
     unwritten: dict[str, str | None] | None
 
 
@@ -57,7 +48,7 @@ def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
     now = time.monotonic()
     with _lock:
         known = _episodes.get(trouble)
-        if known is not None and now - known.seen_at < EPISODE_SECONDS and now - known.told_at < ALARM_SECONDS:
+        if known is not None and now - known.seen_at < EPISODE_SECONDS and now - known.alarmed_at < ALARM_SECONDS:
             known.seen_at = now
             return trouble
         # The statement and its values are left out: they are about a person.
@@ -89,17 +80,10 @@ def write_alarms(runtime: Runtime) -> None:
         waiting = [(trouble, one.unwritten) for trouble, one in _episodes.items() if one.unwritten]
     for trouble, detail in waiting:
         try:
-            _write_alarm(runtime, trouble, detail or {})
+            with runtime.database.transaction("worker") as connection:
+                row = AlertRow("database_trouble", None, dict(detail or {}))
+                alerts.write_once(connection, [row], EPISODE_SECONDS, "trouble")
         except SQLAlchemyError:
             return
         with _lock:
             _episodes[trouble].unwritten = None
-
-
-def _write_alarm(runtime: Runtime, trouble: Trouble, detail: dict[str, str | None]) -> None:
-    with runtime.database.transaction("worker") as connection:
-        # One process at a time: all of them meet the trouble in the same moment, and the alarm is one.
-        connection.execute(_LOCK, {"space": _LOCK_SPACE, "trouble": trouble})
-        is_told = connection.execute(_IS_TOLD, {"trouble": trouble, "seconds": EPISODE_SECONDS}).scalar_one()
-        if not is_told:
-            alerts.write(connection, [AlertRow("database_trouble", None, dict(detail))])

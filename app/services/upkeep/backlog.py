@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 
 from app.runtime.broker.queues import BROKER_ERRORS, measure_lists, measure_queues
 from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
-from models import tables
 
 # Work due for longer counts as not being done. Provider calls may wait for a slow provider's limit of calls.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
@@ -62,16 +59,8 @@ def raise_overdue(runtime: Runtime) -> None:
     """Raise an alarm for each kind of work that is not being done, at most one per hour."""
     with runtime.database.transaction("worker") as connection:
         work = _read_work(connection)
-        overdue = find_overdue(work)
-        if not overdue:
-            return
-        raised_since = func.now() - datetime.timedelta(seconds=ALARM_SECONDS)
-        queues = select(tables.alerts.c.detail["queue"].astext).where(
-            tables.alerts.c.kind == "work_overdue", tables.alerts.c.at > raised_since
-        )
-        raised = connection.execute(queues).scalars().all()
-        rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}) for queue in overdue]
-        alerts.write(connection, [row for row in rows if row.detail["queue"] not in raised])
+        rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}) for queue in find_overdue(work)]
+        alerts.write_once(connection, rows, ALARM_SECONDS, "queue")
 
 
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
