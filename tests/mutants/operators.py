@@ -47,8 +47,8 @@ OPERATORS = (
     Mutant(
         "a list that was asked for before a pause ends it not",
         "app/services/payments/breaker.py",
-        '" and paused_until > now() and changed_at < now() - make_interval(secs => :seconds)"',
-        '" and paused_until > now() and :seconds > 0"',
+        "is_older = _BREAKERS.c.changed_at < asked_at",
+        "is_older = _BREAKERS.c.changed_at > asked_at",
         (f"{BREAKER}::test_a_list_that_was_asked_for_before_the_pause_does_not_end_it",),
     ),
     Mutant(

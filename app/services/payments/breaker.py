@@ -9,10 +9,12 @@ due at once.
 
 from __future__ import annotations
 
+import datetime
 import uuid
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled, UnexpectedAnswer
@@ -25,10 +27,12 @@ from app.services.payments.settlement import Batch
 from app.services.records import alerts, audit, database_trouble
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
-from models import Row, buffer, find_trouble, prepared, read
-from models.array_params import uuid_array
+from models import Row, buffer, find_trouble, prepared, read, tables
+from models.database import Role
 
 log = structlog.get_logger(__name__)
+
+_BREAKERS, _WORK, _WEBHOOKS = tables.provider_breakers, tables.payment_work, tables.payment_webhooks
 
 # One payment's retries reach this after a quarter of a minute, a busy provider's outage within its first calls.
 FAILURES_MAX = 5
@@ -45,66 +49,8 @@ WEBHOOK_PAUSE_SECONDS_MIN = 2.0
 UNEXPECTED_ALARM_SECONDS = 86_400
 
 # One statement's worth of work to postpone or to resume, and of payments to expire in one transaction.
-PUT_OFF_ROWS_MAX = 1_000
+POSTPONED_ROWS_MAX = 1_000
 EXPIRE_ROWS_MAX = 100
-
-_FAILED = text(
-    """
-    insert into provider_breakers as b (provider_id, tenant_id, failures, error)
-    values (:provider_id, :tenant_id, 1, :error)
-    on conflict (provider_id) do update
-        set failures = b.failures + 1, error = excluded.error, changed_at = now()
-    returning failures, opens, tenant_id
-    """
-)
-_PAUSE = text(
-    """
-    update provider_breakers set opens = :opens, probe_until = null, changed_at = now(),
-        paused_until = now() + make_interval(secs => :seconds)
-    where provider_id = :provider_id
-    """
-)
-_THROTTLED = text(
-    """
-    insert into provider_breakers as b (provider_id, tenant_id, error, paused_until)
-    values (:provider_id, :tenant_id, :error, now() + make_interval(secs => :seconds))
-    on conflict (provider_id) do update set error = excluded.error, changed_at = now(), probe_until = null,
-        paused_until = greatest(b.paused_until, excluded.paused_until)
-    """
-)
-# A pause that the provider asked for lasts, whatever calls under way still bring.
-_ANSWERED = text(
-    """
-    delete from provider_breakers
-    where provider_id = :provider_id and (opens > 0 or paused_until is null or paused_until <= now())
-    returning opens
-    """
-)
-# Creates are never planned ahead: one that is due later has failed or was postponed, like whatever has used an attempt.
-_RESUME = text(
-    """
-    update payment_work set due_at = now()
-    where payment_id in (
-        select payment_id from payment_work
-        where provider_id = :provider_id and due_at > now() and claim_id is null and (action = 'create' or attempts > 0)
-        order by due_at limit :rows for update skip locked)
-    """
-)
-_END_PAUSES = text(
-    """
-    update provider_breakers b set paused_until = now()
-    where b.opens > 0 and b.paused_until > now()
-      and (b.opens = 1 or b.changed_at < now() - make_interval(secs => :least))
-      and exists (
-        select from payment_webhooks h
-        where h.id = any(cast(:ids as uuid[])) and h.provider_id = b.provider_id and h.received_at > b.changed_at)
-    returning b.provider_id
-    """
-)
-_END_PAUSE = text(
-    "update provider_breakers set paused_until = now() where provider_id = :provider_id and opens > 0"
-    " and paused_until > now() and changed_at < now() - make_interval(secs => :seconds)"
-)
 
 
 def note_failure(
@@ -121,46 +67,67 @@ def note_failure(
     called less often pauses the provider for the time it named and count no failure. Return the pause in seconds
     where the failures led to one.
     """
-    about = {"provider_id": provider_id, "tenant_id": tenant_id, "error": str(error)}
-    if isinstance(error, ProviderRefusedUs):
-        note_answer(runtime, provider_id)
-        return None
-    if isinstance(error, UnexpectedAnswer):
-        note_answer(runtime, provider_id)
-        detail = {"provider_id": provider_id, "field": error.field, "error": str(error)}
-        alarm = AlertRow("provider_answer_unexpected", tenant_id, detail)
+    if isinstance(error, Throttled):
         with runtime.database.transaction("worker") as connection:
-            alerts.write_once(connection, [alarm], UNEXPECTED_ALARM_SECONDS, "provider_id", "field")
-        return None
-    with runtime.database.transaction("worker") as connection:
-        if isinstance(error, Throttled):
-            connection.execute(_THROTTLED, about | {"seconds": throttle_seconds(error.retry_after_seconds)})
-            return None
-        return _count_failure(connection, about, is_half_open, call_seconds)
+            pause(connection, tenant_id, provider_id, error, throttle_seconds(error.retry_after_seconds))
+    elif isinstance(error, ProviderRefusedUs | UnexpectedAnswer):
+        note_answer(runtime, provider_id)
+        if isinstance(error, UnexpectedAnswer):
+            detail = {"provider_id": provider_id, "field": error.field, "error": str(error)}
+            alarm = AlertRow("provider_answer_unexpected", tenant_id, detail)
+            with runtime.database.transaction("worker") as connection:
+                alerts.write_once(connection, [alarm], UNEXPECTED_ALARM_SECONDS, "provider_id", "field")
+    else:
+        with runtime.database.transaction("worker") as connection:
+            failure = insert(_BREAKERS).values(
+                provider_id=provider_id, tenant_id=tenant_id, failures=1, error=str(error)
+            )
+            changed = {"failures": _BREAKERS.c.failures + 1, "error": str(error), "changed_at": func.now()}
+            counted = failure.on_conflict_do_update(index_elements=["provider_id"], set_=changed)
+            row = connection.execute(counted.returning(_BREAKERS)).one()
+            # Calls that were under way when the pause began do not make it longer; the single call after it does.
+            if is_half_open or (row.opens == 0 and row.failures >= FAILURES_MAX):
+                return _open(connection, row, call_seconds)
+    return None
 
 
-def _count_failure(
-    connection: Connection, about: dict[str, object], is_half_open: bool, call_seconds: float
-) -> float | None:
-    row = connection.execute(_FAILED, about).one()
-    # Calls that were under way when the pause began do not make it longer; the single call after it does.
-    if not is_half_open and (row.opens > 0 or row.failures < FAILURES_MAX):
-        return None
-    seconds = pause_seconds(row.opens + 1, call_seconds)
-    connection.execute(_PAUSE, about | {"opens": row.opens + 1, "seconds": seconds})
-    log.warning("provider_paused", provider_id=str(about["provider_id"]), seconds=seconds, failures=row.failures)
+def _open(connection: Connection, row: Row, call_seconds: float) -> float:
+    """Pause the provider of this row of `provider_breakers` for its failures; return the pause in seconds."""
+    opens, seconds = row.opens + 1, pause_seconds(row.opens + 1, call_seconds)
+    until = func.now() + datetime.timedelta(seconds=seconds)
+    paused = update(_BREAKERS).where(_BREAKERS.c.provider_id == row.provider_id)
+    connection.execute(paused.values(opens=opens, probe_until=None, changed_at=func.now(), paused_until=until))
+    log.warning("provider_paused", provider_id=str(row.provider_id), seconds=seconds, failures=row.failures)
     if row.opens == 0:
-        detail = {"provider_id": about["provider_id"], "failures": row.failures, "error": about["error"]}
+        detail = {"provider_id": row.provider_id, "failures": row.failures, "error": row.error}
         alerts.write(connection, [AlertRow("provider_breaker_open", row.tenant_id, detail)])
     return seconds
 
 
+def pause(
+    connection: Connection, tenant_id: uuid.UUID, provider_id: uuid.UUID, error: Exception, seconds: float
+) -> None:
+    """Pause a provider without counting a failure; a longer pause that it has already stays."""
+    until = func.now() + datetime.timedelta(seconds=seconds)
+    row = insert(_BREAKERS).values(provider_id=provider_id, tenant_id=tenant_id, error=str(error), paused_until=until)
+    changed = {
+        "error": row.excluded.error,
+        "changed_at": func.now(),
+        "probe_until": None,
+        "paused_until": func.greatest(_BREAKERS.c.paused_until, row.excluded.paused_until),
+    }
+    connection.execute(row.on_conflict_do_update(index_elements=["provider_id"], set_=changed))
+
+
 def note_answer(runtime: Runtime, provider_id: uuid.UUID) -> None:
-    """Forget the failures of a provider that has answered; call that waited for it are due at once."""
+    """Forget the failures of a provider that has answered; calls that wait for a retry are due at once."""
+    # A pause that the provider asked for lasts, whatever calls under way still bring.
+    is_over = or_(_BREAKERS.c.opens > 0, _BREAKERS.c.paused_until.is_(None), _BREAKERS.c.paused_until <= func.now())
+    answered = delete(_BREAKERS).where(_BREAKERS.c.provider_id == provider_id, is_over).returning(_BREAKERS.c.opens)
     with runtime.database.transaction("worker") as connection:
-        opens = connection.execute(_ANSWERED, {"provider_id": provider_id}).scalar()
+        opens = connection.execute(answered).scalar()
         if opens:
-            connection.execute(_RESUME, {"provider_id": provider_id, "rows": PUT_OFF_ROWS_MAX})
+            _resume(connection, provider_id)
     if opens:
         log.info("provider_back", provider_id=str(provider_id))
         runtime.doorbells.ring("provider")
@@ -172,27 +139,51 @@ def note_webhooks(runtime: Runtime, webhook_ids: list[uuid.UUID]) -> None:
     The breaker stays half-open: a provider that sends webhooks may still not answer calls. Raise nothing: the webhooks
     are settled, and without this the pause ends by itself.
     """
-    values = {"ids": uuid_array(webhook_ids), "least": WEBHOOK_PAUSE_SECONDS_MIN}
+    least = func.now() - datetime.timedelta(seconds=WEBHOOK_PAUSE_SECONDS_MIN)
+    is_sent = exists().where(
+        _WEBHOOKS.c.id.in_(webhook_ids),
+        _WEBHOOKS.c.provider_id == _BREAKERS.c.provider_id,
+        _WEBHOOKS.c.received_at > _BREAKERS.c.changed_at,
+    )
     try:
-        with runtime.database.transaction("worker") as connection:
-            ended = list(connection.execute(_END_PAUSES, values).scalars())
-            for provider_id in ended:
-                connection.execute(_RESUME, {"provider_id": provider_id, "rows": PUT_OFF_ROWS_MAX})
+        _end_pauses(runtime, "worker", None, or_(_BREAKERS.c.opens == 1, _BREAKERS.c.changed_at < least), is_sent)
     except SQLAlchemyError as error:
         log.warning("pause_not_ended", error=type(error).__name__)
-        return
-    if ended:
-        runtime.doorbells.ring("provider")
 
 
 def note_listed(runtime: Runtime, tenant_id: uuid.UUID, provider_id: uuid.UUID, seconds: float) -> None:
     """End a pause that began before the provider was asked, `seconds` ago, for a list that it gave; a probe follows."""
-    with runtime.database.transaction("clerk", tenant_id) as connection:
-        ended = connection.execute(_END_PAUSE, {"provider_id": provider_id, "seconds": seconds}).rowcount
-        if ended:
-            connection.execute(_RESUME, {"provider_id": provider_id, "rows": PUT_OFF_ROWS_MAX})
-    if ended:
+    asked_at = func.now() - datetime.timedelta(seconds=seconds)
+    is_older = _BREAKERS.c.changed_at < asked_at
+    _end_pauses(runtime, "clerk", tenant_id, _BREAKERS.c.provider_id == provider_id, is_older)
+
+
+def _end_pauses(runtime: Runtime, role: Role, tenant_id: uuid.UUID | None, *conditions: ColumnElement[bool]) -> None:
+    """End the pauses for failures that meet the conditions; their calls are due at once, the first as a probe."""
+    paused = update(_BREAKERS).where(_BREAKERS.c.opens > 0, _BREAKERS.c.paused_until > func.now(), *conditions)
+    with runtime.database.transaction(role, tenant_id) as connection:
+        ended = paused.values(paused_until=func.now()).returning(_BREAKERS.c.provider_id)
+        provider_ids = connection.execute(ended).scalars().all()
+        for provider_id in provider_ids:
+            _resume(connection, provider_id)
+    if provider_ids:
         runtime.doorbells.ring("provider")
+
+
+def _resume(connection: Connection, provider_id: uuid.UUID) -> None:
+    """Make the provider's calls due that wait for a retry or were postponed.
+
+    Creates are never planned ahead: one that is due later has failed or was postponed, like all that used an attempt.
+    """
+    waiting = (
+        select(_WORK.c.payment_id)
+        .where(_WORK.c.provider_id == provider_id, _WORK.c.due_at > func.now(), _WORK.c.claim_id.is_(None))
+        .where(or_(_WORK.c.action == "create", _WORK.c.attempts > 0))
+        .order_by(_WORK.c.due_at)
+        .limit(POSTPONED_ROWS_MAX)
+        .with_for_update(skip_locked=True)
+    )
+    connection.execute(update(_WORK).where(_WORK.c.payment_id.in_(waiting)).values(due_at=func.now()))
 
 
 _EXPIRED = prepared(
@@ -205,7 +196,7 @@ _EXPIRED = prepared(
     order by w.due_at limit :rows
     """
 )
-_PUT_OFF = prepared(
+_POSTPONE = prepared(
     """
     with waiting as (
         select w.payment_id, b.paused_until from provider_breakers b cross join lateral (
@@ -231,7 +222,7 @@ def postpone_calls(runtime: Runtime) -> None:
     try:
         with settlement.open(runtime, "worker") as batch:
             _expire(batch, read(batch.connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX}))
-            buffer(batch.connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+            buffer(batch.connection, _POSTPONE, {"rows": POSTPONED_ROWS_MAX, "spread": SPREAD_SECONDS})
     except DBAPIError as error:
         if find_trouble(error) not in ("lock", "timeout"):
             raise
@@ -251,7 +242,7 @@ def _postpone_each(runtime: Runtime) -> None:
             if find_trouble(error) not in ("lock", "timeout"):
                 raise
     with runtime.database.transaction("worker", by_keys="few") as connection:
-        buffer(connection, _PUT_OFF, {"rows": PUT_OFF_ROWS_MAX, "spread": SPREAD_SECONDS})
+        buffer(connection, _POSTPONE, {"rows": POSTPONED_ROWS_MAX, "spread": SPREAD_SECONDS})
 
 
 def _expire(batch: Batch, rows: list[Row]) -> None:
