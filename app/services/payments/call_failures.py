@@ -1,22 +1,20 @@
-"""What becomes of a provider call that failed: when it is tried again, and when it ends."""
+"""Failed provider calls: how many attempts they have used, and when they are tried again."""
 
 from __future__ import annotations
 
 import datetime
 
-from sqlalchemy import Connection, Update, and_, case, func, update
+from sqlalchemy import Connection, and_, case, func
 
-from app.core.errors import ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.errors import ProviderCallFailed, Throttled
 from app.core.payment import OPEN
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
 from app.services.payments import breaker
 from app.services.payments.provider_claims import Claim
-from app.services.records import alerts, dead_letters
-from app.services.records.alerts import AlertRow
-from app.services.records.dead_letters import DeadLetterRow
+from app.services.payments.set_aside import release
 from models import tables
 
-_PAYMENTS, _WORK = tables.payment_transactions, tables.payment_work
+_PAYMENTS = tables.payment_transactions
 
 # A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
 # arrives for it all the same is still credited.
@@ -56,46 +54,4 @@ def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause
     # An open payment is polled when its time is up at the latest.
     is_running = and_(_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.status.in_(OPEN))
     due_at = func.least(func.now() + datetime.timedelta(seconds=wait), case((is_running, _PAYMENTS.c.expires_at)))
-    connection.execute(_release(claim).values(attempts=attempts, due_at=due_at))
-
-
-def give_up(connection: Connection, claim: Claim, error: ProviderCallFailed) -> None:
-    """Keep a dead letter; an open payment is polled again when it expires, then daily, others no more."""
-    is_refusal = isinstance(error, ProviderRefusedUs)
-    written = dead_letters.write(
-        connection,
-        [
-            DeadLetterRow(
-                claim.tenant_id,
-                "provider_call",
-                "provider_refused_us" if is_refusal else "attempts_exhausted",
-                f"{claim.action}: {error}",
-                claim.payment_id,
-                claim.provider_id,
-                body=claim.request or None,
-                attempts=claim.attempts,
-                case_key=f"call:{claim.action}",
-            )
-        ],
-    )
-    if written:
-        kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
-        detail = {"payment_id": claim.payment_id, "action": claim.action, "error": str(error)}
-        alerts.write(connection, [AlertRow(kind, claim.tenant_id, detail)])
-    due_at = case(
-        (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=func.now() + datetime.timedelta(days=1)
-    )
-    connection.execute(_release(claim).values(attempts=0, action="poll", due_at=due_at))
-
-
-def _release(claim: Claim) -> Update:
-    """Return the update of the claimed row, with its payment, that ends the claim where it still holds the row."""
-    return (
-        update(_WORK)
-        .where(
-            _WORK.c.payment_id == claim.payment_id,
-            _WORK.c.claim_id == claim.claim_id,
-            _PAYMENTS.c.id == _WORK.c.payment_id,
-        )
-        .values(claim_id=None)
-    )
+    connection.execute(release(claim, wait).values(attempts=attempts, due_at=due_at))

@@ -16,7 +16,7 @@ from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, set_aside, settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.call_failures import count_attempts, give_up, is_past_asking, retry
+from app.services.payments.call_failures import count_attempts, is_past_asking, retry
 from app.services.payments.call_shares import shares
 from app.services.payments.provider_claims import Claim
 from app.services.queues.release import pay_back
@@ -62,7 +62,7 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
         return
     except Exception as error:  # ring code: the other calls that are due are made all the same
         if database_trouble.note(runtime, "provider", error):
-            set_aside.postpone(runtime, claim.claim_id, claim.payment_id)
+            set_aside.postpone(runtime, claim)
             return
         log.exception("answer_not_settled", payment_id=str(claim.payment_id))
         unknown = OutcomeUnknown(f"the answer could not be settled: {type(error).__name__}")
@@ -70,7 +70,7 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
         _settle_failure(runtime, claim, unknown, 0.0)
     except SQLAlchemyError as error:
         database_trouble.note(runtime, "provider", error)
-        set_aside.postpone(runtime, claim.claim_id, claim.payment_id)
+        set_aside.postpone(runtime, claim)
 
 
 def make_call(runtime: Runtime, claim: Claim) -> None:
@@ -212,9 +212,8 @@ def _settle_failure(
     runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float, pause: float | None = None
 ) -> None:
     """Retry, give up or expire; `pause` is how long the provider is not called where this failure led to that."""
-    attempts = count_attempts(claim, error)
-    is_exhausted = attempts >= claim.attempts_max and not isinstance(error, Throttled)
-    gives_up = isinstance(error, ProviderRefusedUs) or is_exhausted
+    is_refusal = isinstance(error, ProviderRefusedUs)
+    is_exhausted = count_attempts(claim, error) >= claim.attempts_max and not isinstance(error, Throttled)
     with settlement.open(runtime, "worker") as batch:
         is_held, _ = _lock_claim(batch.connection, claim)
         if is_held is None:
@@ -225,7 +224,14 @@ def _settle_failure(
         if any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in batch.outcomes):
             return
         # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.
-        if gives_up and (is_held or isinstance(error, ProviderRefusedUs)):
-            give_up(batch.connection, claim, error)
+        if is_refusal or (is_exhausted and is_held):
+            set_aside.give_up(
+                batch.connection,
+                claim,
+                str(error),
+                detail=str(error),
+                is_refusal=is_refusal,
+                request=claim.request or None,
+            )
         else:
             retry(batch.connection, claim, error, pause)

@@ -18,7 +18,7 @@ from app.providers import Account, Order
 from app.runtime.runtime import Runtime
 from app.services.payments import set_aside
 from app.services.payments.provider_trouble import read_api_key
-from app.services.payments.set_aside import SetAside
+from app.services.payments.set_aside import ClaimedCall
 from models import Row, buffer, find_trouble, new_id, prepared, read
 from models.array_params import uuid_array
 
@@ -30,8 +30,9 @@ _SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x63616C6C
 
-# Providers are read one by one, each up to its limit of calls at once; creates of any provider go first. A
-# provider that failed and whose pause is over gets a single call: whoever sets `probe_until` makes it.
+# Providers are read one by one, each up to its limit of calls at once; creates of any provider go first. A provider
+# that failed and whose pause is over gets a single call: the worker that sets `probe_until` makes it. The columns are
+# the fields of ClaimedCall.
 _CLAIM = prepared(
     """
     with candidate as (
@@ -57,7 +58,8 @@ _CLAIM = prepared(
     update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
         due_at = now() + make_interval(secs => :lease)
     from candidate c where w.payment_id = c.payment_id and (c.opens = 0 or exists (select from probe))
-    returning w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.has_failures, c.opens
+    returning w.claim_id, w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.has_failures,
+              c.opens
     """
 )
 # Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
@@ -86,17 +88,10 @@ _KEEP_REQUEST = prepared(
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(ClaimedCall):
     """A claimed call and all that is needed to make it without another query."""
 
-    claim_id: uuid.UUID
-    payment_id: uuid.UUID
-    tenant_id: uuid.UUID
-    provider_id: uuid.UUID
-    action: str
-    attempts: int
     attempts_max: int
-    polls: int
     adapter: str
     account: Account
     reference: str | None
@@ -104,13 +99,19 @@ class Claim:
     is_open: bool
     is_expired: bool
     key_is_alive: bool
-    has_failures: bool
-    opens: int
 
     @property
     def is_half_open(self) -> bool:
-        """Whether this is the single call that finds out whether a paused provider is back."""
+        """Whether this is the single call that tests whether a paused provider answers again."""
         return self.opens > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Unready:
+    """A claimed call that cannot be made, and why."""
+
+    call: ClaimedCall
+    error: Exception
 
 
 class _OneTooMany(Exception):
@@ -120,44 +121,37 @@ class _OneTooMany(Exception):
 def claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID] = ()) -> tuple[Claim | None, bool]:
     """Claim one due call, creates before all others; return it and whether more are due.
 
-    Call of `full_tenants`, which have all the calls under way that they may have in this process, are left out. A call
-    that cannot be made for what its own rows hold is set aside, and the next one is claimed. Raise DBAPIError where
+    Calls of `full_tenants`, which have all the calls under way that they may have in this process, are left out. A call
+    that cannot be made because of its own rows is set aside, and the next one is claimed. Raise DBAPIError where
     nothing can be claimed.
     """
     while True:
         # The next query sees the claims that this one did not.
         with contextlib.suppress(_OneTooMany):
             found, is_more_due = _claim_call(runtime, full_tenants)
-            if not isinstance(found, SetAside):
+            if not isinstance(found, _Unready):
                 return found, is_more_due
-            set_aside.set_aside(runtime, found)
+            set_aside.set_aside(runtime, found.call, found.error)
 
 
-def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Claim | SetAside | None, bool]:
-    claim_id, row = new_id(), None
+def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Claim | _Unready | None, bool]:
+    row = None
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
             buffer(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
+            wanted = {"claim_id": new_id(), "lease": LEASE_SECONDS, "full_tenants": uuid_array(full_tenants)}
             for is_later in (False, True):
-                wanted = {
-                    "is_later": is_later,
-                    "claim_id": claim_id,
-                    "lease": LEASE_SECONDS,
-                    "full_tenants": uuid_array(full_tenants),
-                }
-                for row in read(connection, _CLAIM, wanted):
-                    return _read_claim(runtime, connection, claim_id, row)
+                for row in read(connection, _CLAIM, wanted | {"is_later": is_later}):
+                    return _read_claim(runtime, connection, row)
     except DBAPIError as error:
         # The claim is rolled back, and its row would be the next one to be claimed again.
         if row is None or find_trouble(error) not in ("lock", "timeout"):
             raise
-        return SetAside(claim_id, row, error), True
+        return _Unready(ClaimedCall(*row), error), True
     return None, False
 
 
-def _read_claim(
-    runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row
-) -> tuple[Claim | SetAside, bool]:
+def _read_claim(runtime: Runtime, connection: Connection, row: Row) -> tuple[Claim | _Unready, bool]:
     """Return the claim and whether more calls are due. Raise _OneTooMany, and DBAPIError.
 
     Whatever else goes wrong is the row's own: the claim is committed all the same, and the row set aside.
@@ -168,14 +162,14 @@ def _read_claim(
     if payment.is_over:
         raise _OneTooMany
     try:
-        return _prepare(runtime, connection, claim_id, row, payment), payment.is_more_due
+        return _prepare(runtime, connection, row, payment), payment.is_more_due
     except SQLAlchemyError:
         raise
-    except Exception as error:  # what one row holds stops neither its queue nor this worker
-        return SetAside(claim_id, row, error), payment.is_more_due
+    except Exception as error:  # one bad row must stop neither its queue nor this worker
+        return _Unready(ClaimedCall(*row), error), payment.is_more_due
 
 
-def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row: Row, payment: Row) -> Claim:
+def _prepare(runtime: Runtime, connection: Connection, row: Row, payment: Row) -> Claim:
     adapter = runtime.adapters.get(payment.adapter)
     if adapter is None:
         raise ProviderUnusable(f"its adapter {payment.adapter!r} is not known here")
@@ -188,14 +182,8 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
         buffer(connection, _KEEP_REQUEST, kept)
     age = payment.request_age_seconds or 0
     return Claim(
-        claim_id=claim_id,
-        payment_id=row.payment_id,
-        tenant_id=row.tenant_id,
-        provider_id=row.provider_id,
-        action=row.action,
-        attempts=row.attempts,
+        **row._asdict(),
         attempts_max=payment.attempts_max,
-        polls=row.polls,
         adapter=payment.adapter,
         account=account,
         reference=payment.provider_reference,
@@ -203,8 +191,6 @@ def _prepare(runtime: Runtime, connection: Connection, claim_id: uuid.UUID, row:
         is_open=payment.status in OPEN,
         is_expired=payment.is_expired,
         key_is_alive=age < adapter.idempotency_key_seconds,
-        has_failures=row.has_failures,
-        opens=row.opens,
     )
 
 

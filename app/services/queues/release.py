@@ -7,15 +7,17 @@ write changes nothing: it names its claim, and the claim of another worker has a
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, TextClause
+from sqlalchemy import ColumnElement, Row, Update, func
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.runtime import Runtime
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 # After this time others have claimed the rows, or the outage is a long one, in which attempts do not matter.
 REMEMBERED_SECONDS = 900.0
-# No worker locks a row that another has claimed: a lock is a stranger's, who may hold it for long.
+# No worker locks a row that another has claimed: only sessions of others lock it, perhaps for long.
 LOCK_MS = 100
 _SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 
@@ -35,8 +37,7 @@ _SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 @dataclass(frozen=True, slots=True, eq=False)
 class _Debt:
     runtime: Runtime
-    statement: TextClause
-    values: Mapping[str, Any]
+    statement: Update
     until: float
 
 
@@ -45,19 +46,25 @@ _lock = threading.Lock()
 _payer: threading.Thread | None = None
 
 
-def give_back(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+def due_after(times: ColumnElement[int], waits: Sequence[float]) -> ColumnElement[datetime.datetime]:
+    """Return the time after wait number `times` (from 1); the last of `waits` stands for all later ones."""
+    all_waits = array([datetime.timedelta(seconds=seconds) for seconds in waits])
+    return func.now() + all_waits[func.least(times, len(waits))]
+
+
+def give_back(runtime: Runtime, statement: Update) -> Sequence[Row[Any]]:
     """Run `statement` as the worker and return its rows; none where the database cannot take it now. Raise nothing.
 
     The statement names the claim that it gives back.
     """
     try:
-        return _write(runtime, statement, values)
+        return _write(runtime, statement)
     except SQLAlchemyError as error:
         if find_trouble(error) is None:
             # The rows are due again when their leases end.
             log.exception("not_given_back")
         else:
-            _remember(_Debt(runtime, statement, values, time.monotonic() + REMEMBERED_SECONDS))
+            _remember(_Debt(runtime, statement, time.monotonic() + REMEMBERED_SECONDS))
         return ()
 
 
@@ -70,7 +77,7 @@ def pay_back(runtime: Runtime) -> bool:
         mine = [debt for debt in _debts if debt.runtime is runtime]
     for debt in mine:
         try:
-            _write(runtime, debt.statement, debt.values)
+            _write(runtime, debt.statement)
         except SQLAlchemyError as error:
             trouble = find_trouble(error)
             if trouble and time.monotonic() < debt.until:
@@ -85,10 +92,10 @@ def pay_back(runtime: Runtime) -> bool:
     return True
 
 
-def _write(runtime: Runtime, statement: TextClause, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+def _write(runtime: Runtime, statement: Update) -> Sequence[Row[Any]]:
     with runtime.database.transaction("worker") as connection:
         buffer(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
-        result = connection.execute(statement, values)
+        result = connection.execute(statement)
         return result.all() if result.returns_rows else ()
 
 

@@ -9,7 +9,7 @@ import urllib.parse
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from app.core.errors import ProviderCallFailed
 from app.core.payment import format_time
@@ -31,8 +31,6 @@ LEASE_SECONDS = 60
 ATTEMPTS_MAX = 150
 
 _COLUMNS = ("id", "tenant_id", "kind", "severity", "message", "detail", "at", "attempts")
-# `attempts` is the fencing token: an alarm that was claimed again meanwhile has more.
-_NEXT = text("update alerts set due_at = now() + make_interval(secs => :wait) where id = :id and attempts = :attempts")
 
 
 def post_due(runtime: Runtime) -> None:
@@ -60,9 +58,12 @@ def post_due(runtime: Runtime) -> None:
         except Exception:  # one alarm must not stop the others
             log.exception("alert_not_posted", alert_id=str(row["id"]))
             is_taken = False
-        wait = None if is_taken or row["attempts"] >= ATTEMPTS_MAX else retry_seconds(row["attempts"])
+        is_done = is_taken or row["attempts"] >= ATTEMPTS_MAX
+        next_at = func.now() + datetime.timedelta(seconds=retry_seconds(row["attempts"]))
+        # `attempts` is the fencing token: an alarm that was claimed again meanwhile has more.
+        claimed = update(alerts).where(alerts.c.id == row["id"], alerts.c.attempts == row["attempts"])
         # Retried until the database takes it; until then the lease prevents another post.
-        give_back(runtime, _NEXT, {"wait": wait, "id": row["id"], "attempts": row["attempts"]})
+        give_back(runtime, claimed.values(due_at=None if is_done else next_at))
 
 
 def _post(runtime: Runtime, row: dict[str, Any], key: bytes | None) -> bool:

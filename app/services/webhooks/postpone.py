@@ -9,12 +9,13 @@ Then it is a dead letter. A lock is never counted, however long it is held.
 
 from __future__ import annotations
 
+import datetime
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Double, text
+from sqlalchemy import Connection, Double, Update, and_, func, update
 
 from app.core.schedule import (
     POSTPONE_SECONDS_MAX,
@@ -23,7 +24,7 @@ from app.core.schedule import (
     retry_seconds,
 )
 from app.runtime.runtime import Runtime
-from app.services.queues.release import give_back
+from app.services.queues.release import due_after, give_back
 from app.services.webhooks.translate import StoredWebhook
 from models import Trouble, buffer, prepared, tables
 from models.array_params import rows_of
@@ -43,7 +44,8 @@ _OWN_FAULTS: frozenset[Trouble] = frozenset({"timeout", "connection"})
 # Postponements beyond these do not make the wait longer.
 _TIMES_MAX = 12
 
-_WAITING = rows_of(tables.webhook_work, "webhook_id", "tenant_id", "payment_id", "attempts", wait=Double)
+_WORK = tables.webhook_work
+_WAITING = rows_of(_WORK, "webhook_id", "tenant_id", "payment_id", "attempts", wait=Double)
 _WAIT = prepared(
     sql(
         """
@@ -53,29 +55,8 @@ _WAIT = prepared(
         waiting=_WAITING.source,
     )
 )
-# The waits are an array, indexed by how often the row was postponed before; the last one is the ceiling.
-# postponed_since: the first of the postponements in a row that may be the webhook's own fault.
-_POSTPONE = text(
-    """
-    update webhook_work set attempts = greatest(attempts - 1, 0), postponed = postponed + 1,
-        postponed_since = case when :is_own_fault then coalesce(postponed_since, now()) end,
-        claim_id = case when :stays_single then claim_id end,
-        due_at = now() + make_interval(secs =>
-            (cast(:waits as double precision[]))[least(postponed + 1, cardinality(cast(:waits as double precision[])))])
-    where webhook_id = any(:ids) and claim_id = :claim_id
-    returning postponed >= :times and postponed_since < now() - make_interval(secs => :seconds) as is_over
-    """
-)
-# claim_id is kept: a due row that has one is retried in isolation.
-_HAND_BACK = text(
-    "update webhook_work set attempts = greatest(attempts - 1, 0), due_at = now()"
-    " where webhook_id = any(:ids) and claim_id = :claim_id"
-)
-_TRY_AGAIN = text(
-    "update webhook_work set due_at = now() + make_interval(secs => (cast(:waits as double precision[]))"
-    "[least(attempts, :attempts_max)])"
-    " where webhook_id = :id and claim_id = :claim_id returning attempts >= :attempts_max as is_over"
-)
+# The attempt that the claim counted is given back.
+_ATTEMPTS_BEFORE = func.greatest(_WORK.c.attempts - 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +104,36 @@ def wait(connection: Connection, waiting: Sequence[tuple[StoredWebhook, int, flo
 def postpone(runtime: Runtime, postponement: Postponement) -> bool:
     """Postpone webhooks and give their attempts back; return whether one has had its last attempt. Raise nothing."""
     ceiling = POSTPONE_TIMEOUT_SECONDS_MAX if postponement.trouble == "timeout" else POSTPONE_SECONDS_MAX
-    values = {
-        "ids": list(postponement.webhook_ids),
-        "claim_id": postponement.claim_id,
-        "stays_single": postponement.stays_single,
-        "is_own_fault": postponement.is_own_fault,
-        "waits": [postpone_seconds(times, ceiling) for times in range(1, _TIMES_MAX + 1)],
-        "times": OWN_FAULT_POSTPONEMENTS,
-        "seconds": OWN_FAULT_SECONDS,
-    }
-    return any(row.is_over for row in give_back(runtime, _POSTPONE, values))
+    waits = [postpone_seconds(times, ceiling) for times in range(1, _TIMES_MAX + 1)]
+    # The first of the postponements in a row that may be the webhook's own fault.
+    since = func.coalesce(_WORK.c.postponed_since, func.now()) if postponement.is_own_fault else None
+    kept_since = func.now() - datetime.timedelta(seconds=OWN_FAULT_SECONDS)
+    is_over = and_(_WORK.c.postponed >= OWN_FAULT_POSTPONEMENTS, _WORK.c.postponed_since < kept_since)
+    statement = (
+        _of_claim(postponement.claim_id, postponement.webhook_ids)
+        .values(attempts=_ATTEMPTS_BEFORE, postponed=_WORK.c.postponed + 1, postponed_since=since)
+        .values(due_at=due_after(_WORK.c.postponed + 1, waits))
+        .returning(is_over.label("is_over"))
+    )
+    if not postponement.stays_single:
+        statement = statement.values(claim_id=None)
+    return any(row.is_over for row in give_back(runtime, statement))
 
 
 def hand_back(runtime: Runtime, claim_id: uuid.UUID, webhook_ids: Sequence[uuid.UUID]) -> None:
     """Give back webhooks that were claimed and not tried; they are due at once. Raise nothing."""
-    give_back(runtime, _HAND_BACK, {"ids": list(webhook_ids), "claim_id": claim_id})
+    # claim_id is kept: a due row that has one is retried in isolation.
+    give_back(runtime, _of_claim(claim_id, webhook_ids).values(attempts=_ATTEMPTS_BEFORE, due_at=func.now()))
 
 
 def try_again(runtime: Runtime, claim_id: uuid.UUID, webhook_id: uuid.UUID, attempts_max: int) -> bool:
     """Let a webhook whose settling raised wait for its next attempt; return whether it has had them all."""
     waits = [retry_seconds(attempts + 1) for attempts in range(1, attempts_max + 1)]
-    values = {"id": webhook_id, "claim_id": claim_id, "waits": waits, "attempts_max": attempts_max}
-    return any(row.is_over for row in give_back(runtime, _TRY_AGAIN, values))
+    statement = _of_claim(claim_id, [webhook_id]).values(due_at=due_after(_WORK.c.attempts, waits))
+    is_over = (_WORK.c.attempts >= attempts_max).label("is_over")
+    return any(row.is_over for row in give_back(runtime, statement.returning(is_over)))
+
+
+def _of_claim(claim_id: uuid.UUID, webhook_ids: Sequence[uuid.UUID]) -> Update:
+    """Return the update of the webhooks' work rows where the claim still holds them."""
+    return update(_WORK).where(_WORK.c.webhook_id.in_(webhook_ids), _WORK.c.claim_id == claim_id)
