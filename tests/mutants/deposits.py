@@ -16,8 +16,8 @@ DEPOSITS = (
     Mutant(
         "the same key with another body",
         SERVICE,
-        'if bytes(existing["request_sha256"]) != deposit.request_sha256:',
-        'if not existing["request_sha256"]:',
+        "if bytes(row.request_sha256) != deposit.request_sha256:",
+        "if not row.request_sha256:",
         (API, "integration/payments/test_deposits.py"),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""The books: transfers between a provider's clearing wallet and users' wallets, in sets, append-only."""
+"""Post transfers between a provider's clearing wallet and users' wallets: in sets, append-only."""
 
 from __future__ import annotations
 
@@ -46,19 +46,20 @@ class Posting:
     payment: Payment
     transfer: Transfer
 
+    @property
+    def user_key(self) -> UserKey:
+        """The user's wallet."""
+        return self.payment.tenant_id, self.payment.user_id, self.transfer.currency
 
-@dataclass(frozen=True, slots=True)
-class UserChange:
-    """What a posting does to the user's wallet, in minor units."""
+    @property
+    def clearing_key(self) -> ClearingKey:
+        """The provider's clearing wallet."""
+        return self.payment.tenant_id, self.payment.provider_id, self.transfer.currency
 
-    key: UserKey
-    amount_minor: int
-
-
-def user_change(posting: Posting) -> UserChange:
-    """Return the change of the user's balance: a deposit goes in, a reversal out."""
-    sign = 1 if posting.transfer.type == "deposit" else -1
-    return UserChange(_user_key(posting), sign * posting.transfer.amount_minor)
+    @property
+    def sign(self) -> int:
+        """The direction of the user's entry; the provider's has the other one."""
+        return 1 if self.transfer.type == "deposit" else -1
 
 
 def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, dict[str, object]]:
@@ -69,34 +70,27 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
     """
     if not postings:
         return {}
-    users = _lock_user_wallets(connection, {_user_key(posting) for posting in postings})
-    clearing = _lock_clearing_shards(connection, {_clearing_key(posting) for posting in postings})
+    users = _lock_user_wallets(connection, {posting.user_key for posting in postings})
+    clearing_keys = sorted({posting.clearing_key for posting in postings}, key=str)
+    clearing = {key: _lock_clearing_shard(connection, key) for key in clearing_keys}
     rows: list[tuple[object, ...]] = []
     audited: dict[PostingKey, dict[str, object]] = {}
     for posting in postings:
         transfer = posting.transfer
-        transfer_id, sign = new_id(), 1 if transfer.type == "deposit" else -1
-        shared = (transfer_id, transfer.key, transfer.currency, transfer.amount_minor, transfer.type)
+        shared = (new_id(), transfer.key, transfer.currency, transfer.amount_minor, transfer.type)
         moved = (*shared, DESCRIPTIONS[transfer.type])
         legs = [
-            _move(users[_user_key(posting)], sign, transfer.amount_minor),
-            _move(clearing[_clearing_key(posting)], -sign, transfer.amount_minor),
+            _move(users[posting.user_key], posting.sign, transfer.amount_minor),
+            _move(clearing[posting.clearing_key], -posting.sign, transfer.amount_minor),
         ]
         rows += [(posting.payment.tenant_id, posting.payment.id, *moved, *leg) for leg in legs]
         audited[posting.payment.id, transfer.key] = {
             "transfer": dict(zip(_TRANSFER_COLUMNS, moved, strict=True)),
             "entries": [dict(zip(_LEG_COLUMNS, leg, strict=True)) for leg in legs],
         }
-    _write(connection, rows, [*users.values(), *clearing.values()])
+    buffer(connection, _INSERT_ENTRIES, _ENTRIES.encode(rows))
+    buffer(connection, _UPDATE_WALLETS, _BALANCES.encode_objects([*users.values(), *clearing.values()]))
     return audited
-
-
-def _user_key(posting: Posting) -> UserKey:
-    return (posting.payment.tenant_id, posting.payment.user_id, posting.transfer.currency)
-
-
-def _clearing_key(posting: Posting) -> ClearingKey:
-    return (posting.payment.tenant_id, posting.payment.provider_id, posting.transfer.currency)
 
 
 def _move(wallet: _Wallet, direction: int, amount_minor: int) -> tuple[object, ...]:
@@ -160,10 +154,6 @@ _NEW_SHARDS = prepared(
 )
 
 
-def _lock_clearing_shards(connection: Connection, keys: set[ClearingKey]) -> dict[ClearingKey, _Wallet]:
-    return {key: _lock_clearing_shard(connection, key) for key in sorted(keys, key=str)}
-
-
 def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
     tenant_id, provider_id, currency = key
     parameters = {
@@ -178,19 +168,13 @@ def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
     if not rows:
         buffer(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
         rows = read(connection, _FREE_SHARD, parameters) or read(connection, _ANY_SHARD, parameters)
-    (row,) = rows
-    return _Wallet(row.id, row.tenant_id, row.currency, row.balance_minor, row.version)
+    return _Wallet(*rows[0])
 
 
-# What both entries of a transfer share, and what each has for itself.
+# The columns that both entries of a transfer share, and those that differ.
 _TRANSFER_COLUMNS = ("transfer_id", "transfer_key", "currency", "amount_minor", "type", "description")
 _LEG_COLUMNS = ("id", "wallet_id", "wallet_version", "direction", "balance_before_minor", "balance_after_minor")
 _ENTRIES = rows_of(tables.wallet_transactions, "tenant_id", "payment_id", *_TRANSFER_COLUMNS, *_LEG_COLUMNS)
 _INSERT_ENTRIES = prepared(_ENTRIES.insert())
 _BALANCES = rows_of(_WALLETS, "id", "balance_minor", "version")
 _UPDATE_WALLETS = prepared(_BALANCES.update("id").values(updated_at=func.now()))
-
-
-def _write(connection: Connection, rows: list[tuple[object, ...]], wallets: list[_Wallet]) -> None:
-    buffer(connection, _INSERT_ENTRIES, _ENTRIES.encode(rows))
-    buffer(connection, _UPDATE_WALLETS, _BALANCES.encode_objects(wallets))

@@ -11,15 +11,14 @@ from sqlalchemy import Connection, select
 from app.core.decision import Transfer
 from app.core.facts import Fact, FactKind, Input
 from app.core.payment import Payment
-from app.services.ledger import posting
-from app.services.ledger.posting import Posting
+from app.services.ledger.posting import Posting, UserKey
 from app.services.payments.rows import LockedPayment
 from models import prepared, read, tables
 from models.array_params import rows_of
 from models.sql import columns
 
 # Minor units by wallet, kept up to date while a batch is decided.
-Balances = dict[posting.UserKey, int]
+Balances = dict[UserKey, int]
 
 _WALLETS = tables.wallets
 _OWNERS = rows_of(_WALLETS, "tenant_id", "user_id")
@@ -53,8 +52,8 @@ def lock_balances(
 def _may_be_held(given: Input, payment: Payment) -> bool:
     if payment.policy.negative != "hold":
         return False
-    tells = isinstance(given, Fact) and (given.kind is FactKind.REFUNDED or bool(given.refunded_minor))
-    return tells or bool(payment.reversals_waiting)
+    is_reversal = isinstance(given, Fact) and (given.kind is FactKind.REFUNDED or bool(given.refunded_minor))
+    return is_reversal or bool(payment.reversals_waiting)
 
 
 def with_balance(payment: Payment, given: Input, balances: Balances | None) -> Payment:
@@ -68,5 +67,5 @@ def with_balance(payment: Payment, given: Input, balances: Balances | None) -> P
 def note_transfer(balances: Balances | None, payment: Payment, transfer: Transfer | None) -> None:
     """Keep the balances up to date with what was decided."""
     if balances is not None and transfer is not None:
-        moved = posting.user_change(Posting(payment, transfer))
-        balances[moved.key] = balances.get(moved.key, 0) + moved.amount_minor
+        moved = Posting(payment, transfer)
+        balances[moved.user_key] = balances.get(moved.user_key, 0) + moved.sign * transfer.amount_minor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Text, bindparam, select
@@ -25,7 +25,10 @@ from models.sql import columns, sql
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """A checked request for a deposit. `request_sha256` is over what the caller asked for, to compare repeats."""
+    """A checked request for a deposit: columns of its payment.
+
+    `request_sha256` is over what the caller asked for, to compare repeats.
+    """
 
     user_id: str
     amount_minor: int
@@ -46,7 +49,7 @@ class Creation:
     is_replayed: bool
 
 
-# What the statement finds wrong with a request, by field.
+# The errors that the statement finds in a request, by field.
 REFUSALS = {
     "provider_id": "is not a provider of yours that takes deposits",
     "currency": "is not one that this provider takes",
@@ -56,10 +59,12 @@ REFUSALS = {
 }
 
 _PAYMENTS = tables.payment_transactions
+_DEPOSIT_COLUMNS = [field.name for field in fields(Deposit)]
 _ASKED = rows_of(
     _PAYMENTS,
-    *("id", "user_id", "amount_minor", "currency", "provider_id", "success_url", "failure_url", "metadata"),
-    *("idempotency_scope", "idempotency_key", "request_sha256"),
+    "id",
+    *_DEPOSIT_COLUMNS,
+    "idempotency_scope",
     success_origin=Text,
     failure_origin=Text,
     actor=Text,
@@ -100,7 +105,7 @@ _CREATE = single(
     ), due as (
         insert into payment_work (payment_id, tenant_id, provider_id, action)
         select id, tenant_id, provider_id, 'create' from made
-    ), told as (
+    ), audited as (
         insert into audit_logs (tenant_id, actor, kind, payment_id, payment_version, detail)
         select m.tenant_id, a.actor, 'payment_created', m.id, m.version, jsonb_build_object(
             'amount_minor', m.amount_minor, 'currency', m.currency, 'user_id', m.user_id,
@@ -130,9 +135,18 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
     A parallel request with the same key waits here for the first one's commit. Raise RequestRejected (422) for
     another body under the same key, an unusable provider, a return URL of a foreign origin, or too large an amount.
     """
-    asked = _describe(new_id(), caller.actor, _scope(caller), deposit)
+    # The values of _ASKED.
+    asked = (
+        new_id(),
+        *(getattr(deposit, name) for name in _DEPOSIT_COLUMNS),
+        _scope(caller),
+        deposit.success_url and _origin(deposit.success_url),
+        deposit.failure_url and _origin(deposit.failure_url),
+        caller.actor,
+    )
+    size = sum(map(len, deposit.metadata.values()))
     write = functools.partial(_insert, runtime.database, caller.tenant_id)
-    row = _commits(runtime.database, caller.tenant_id).commit(asked, _size(deposit), write)
+    row = _commits(runtime.database, caller.tenant_id).commit(asked, size, write)
     if row.version is not None:
         runtime.doorbells.ring("provider")
         return Creation(read_payment(row._asdict()), is_replayed=False)
@@ -150,12 +164,12 @@ def find_earlier(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation
 
     Raise RequestRejected (422) where that request had another body.
     """
-    existing = _find_by_key(runtime.database, caller.tenant_id, _scope(caller), deposit.idempotency_key)
-    if existing is None:
-        return None
-    if bytes(existing["request_sha256"]) != deposit.request_sha256:
-        raise RequestRejected(422, "This Idempotency-Key was used with another body.")
-    return Creation(read_payment(existing), is_replayed=True)
+    wanted = {"tenant_id": caller.tenant_id, "scope": _scope(caller), "key": deposit.idempotency_key}
+    for row in runtime.database.run_single("web", _FIND_BY_KEY, wanted, caller.tenant_id):
+        if bytes(row.request_sha256) != deposit.request_sha256:
+            raise RequestRejected(422, "This Idempotency-Key was used with another body.")
+        return Creation(read_payment(row._asdict()), is_replayed=True)
+    return None
 
 
 def _scope(caller: Caller) -> str:
@@ -165,39 +179,15 @@ def _scope(caller: Caller) -> str:
 # A tenant's commits at present, some hundred bytes; one that was forgotten is made anew.
 @functools.lru_cache(maxsize=10_000)
 def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[Any, ...], Row]:
-    """Return what gathers the deposits of one tenant: a transaction of the web's role sees one tenant's rows."""
+    """Return the group commit of one tenant's deposits: a transaction of the role web sees one tenant's rows."""
     return GroupCommit()
 
 
 def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
-    """Make the payments that may be made, and return what became of each request, in their order."""
+    """Make the payments that may be made; return a row for each request, in their order."""
     parameters = _ASKED.encode(asked) | {"tenant_id": tenant_id}
     by_id = {row.asked_id: row for row in database.run_single("web", _CREATE, parameters, tenant_id)}
     return [by_id[payment_id] for payment_id, *_ in asked]
-
-
-def _size(deposit: Deposit) -> int:
-    return sum(map(len, deposit.metadata.values()))
-
-
-def _describe(payment_id: uuid.UUID, actor: str, scope: str, deposit: Deposit) -> tuple[Any, ...]:
-    """Return the values of _ASKED."""
-    return (
-        payment_id,
-        deposit.user_id,
-        deposit.amount_minor,
-        deposit.currency,
-        deposit.provider_id,
-        deposit.success_url,
-        deposit.failure_url,
-        deposit.metadata,
-        scope,
-        deposit.idempotency_key,
-        deposit.request_sha256,
-        deposit.success_url and _origin(deposit.success_url),
-        deposit.failure_url and _origin(deposit.failure_url),
-        actor,
-    )
 
 
 def _origin(url: str) -> str:
@@ -209,9 +199,3 @@ def _origin(url: str) -> str:
 @functools.lru_cache(maxsize=1_024)  # tenants have a few origins each; to parse one costs more than the rest of a row
 def _normal_origin(origin: str) -> str:
     return read_origin(origin) or origin
-
-
-def _find_by_key(database: Database, tenant_id: uuid.UUID, scope: str, key: str) -> dict[str, Any] | None:
-    wanted = {"tenant_id": tenant_id, "scope": scope, "key": key}
-    rows = database.run_single("web", _FIND_BY_KEY, wanted, tenant_id)
-    return rows[0]._asdict() if rows else None
