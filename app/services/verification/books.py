@@ -11,280 +11,193 @@ from app.services.verification import checks
 from app.services.verification.checks import fill
 from app.services.verification.drops import AUDIT_SINCE, DROPPED
 
-check = partial(checks.check, these="any(cast(:ids as uuid[]))")
+read_checks = partial(checks.read_checks, these="any(cast(:ids as uuid[]))")
 
 # These read all rows of one moment, of `tenant_id` or of all tenants where it is null.
-SUMS = (
-    check(
-        "I1",
-        "the balances of all wallets of a tenant add up to zero in each currency",
-        """
-        select tenant_id as subject, format('%s %s too many', sum(balance_minor), currency) as detail from wallets
-        where cast(:tenant_id as uuid) is null or tenant_id = :tenant_id
-        group by tenant_id, currency having sum(balance_minor) <> 0
-        """,
-    ),
-)
+SUMS = read_checks("""
+    -- I1: the balances of all wallets of a tenant add up to zero in each currency
+    select tenant_id as subject, format('%s %s too many', sum(balance_minor), currency) as detail from wallets
+    where cast(:tenant_id as uuid) is null or tenant_id = :tenant_id
+    group by tenant_id, currency having sum(balance_minor) <> 0
+""")
 
-WALLETS = (
-    check(
-        "I2",
-        "a wallet's balance and version are those of its last entry",
-        """
-        select w.id as subject, format('wallet: %s, version %s; last entry: %s, version %s', w.balance_minor, w.version,
-            coalesce(e.balance_after_minor, 0), coalesce(e.wallet_version, 0)) as detail
-        from wallets w left join lateral (
-            select e.balance_after_minor, e.wallet_version from wallet_transactions e
-            where e.wallet_id = w.id order by e.wallet_version desc limit 1) as e on true
-        where w.id = $these and (w.balance_minor, w.version)
-            <> (coalesce(e.balance_after_minor, 0), coalesce(e.wallet_version, 0))
-        """,
-    ),
-)
+WALLETS = read_checks("""
+    -- I2: a wallet's balance and version are those of its last entry
+    select w.id as subject, format('wallet: %s, version %s; last entry: %s, version %s', w.balance_minor, w.version,
+        coalesce(e.balance_after_minor, 0), coalesce(e.wallet_version, 0)) as detail
+    from wallets w left join lateral (
+        select e.balance_after_minor, e.wallet_version from wallet_transactions e
+        where e.wallet_id = w.id order by e.wallet_version desc limit 1) as e on true
+    where w.id = $these and (w.balance_minor, w.version)
+        <> (coalesce(e.balance_after_minor, 0), coalesce(e.wallet_version, 0))
+""")
 
-ENTRIES = (
-    check(
-        "I2",
-        "each entry continues from the balance and the version of the one before",
-        """
-        select e.id as subject, format('wallet %s, version %s: %s, then %s; before: %s', e.wallet_id, e.wallet_version,
-            e.balance_before_minor, e.balance_after_minor, coalesce(b.balance_after_minor::text, 'none')) as detail
-        from wallet_transactions e
-        left join wallet_transactions b on b.wallet_id = e.wallet_id and b.wallet_version = e.wallet_version - 1
-        where e.id = $these and (e.balance_after_minor <> e.balance_before_minor + e.direction * e.amount_minor
-            or e.balance_before_minor is distinct from
-               case when e.wallet_version = 1 then 0 else b.balance_after_minor end)
-        """,
-    ),
-    check(
-        "I2",
-        "a version of a wallet has one entry",
-        """
-        select e.id as subject, format('%s has version %s of wallet %s as well', o.id, e.wallet_version, e.wallet_id)
-            as detail
-        from wallet_transactions e join wallet_transactions o
-          on o.wallet_id = e.wallet_id and o.wallet_version = e.wallet_version and o.id <> e.id
-        where e.id = $these
-        """,
-    ),
-    check(
-        "I3",
-        "the payment of an entry exists",
-        """
-        select e.id as subject, format('payment %s', e.payment_id) as detail from wallet_transactions e
-        where e.id = $these and not exists (select from payment_transactions p where p.id = e.payment_id)
-        """,
-    ),
-    check(
-        "I13",
-        "an entry is of its wallet's tenant and currency",
-        """
-        select e.id as subject, format('wallet %s', e.wallet_id) as detail
-        from wallet_transactions e left join wallets w on w.id = e.wallet_id
-        where e.id = $these and (w.tenant_id, w.currency) is distinct from (e.tenant_id, e.currency)
-        """,
-    ),
-)
+ENTRIES = read_checks("""
+    -- I2: each entry continues from the balance and the version of the one before
+    select e.id as subject, format('wallet %s, version %s: %s, then %s; before: %s', e.wallet_id, e.wallet_version,
+        e.balance_before_minor, e.balance_after_minor, coalesce(b.balance_after_minor::text, 'none')) as detail
+    from wallet_transactions e
+    left join wallet_transactions b on b.wallet_id = e.wallet_id and b.wallet_version = e.wallet_version - 1
+    where e.id = $these and (e.balance_after_minor <> e.balance_before_minor + e.direction * e.amount_minor
+        or e.balance_before_minor is distinct from
+           case when e.wallet_version = 1 then 0 else b.balance_after_minor end)
 
-WEBHOOKS = (
-    check(
-        "I5",
-        "a webhook's bytes are those that were answered",
-        """
-        select h.id as subject, format('%s of provider %s', h.external_id, h.provider_id) as detail
-        from payment_webhooks h where h.id = $these and h.body_sha256 <> sha256(h.body)
-        """,
-    ),
-    check(
-        "I5",
-        "a webhook has its key with the same hash",
-        """
-        select h.id as subject, format('%s of provider %s', h.external_id, h.provider_id) as detail
-        from payment_webhooks h
-        left join webhook_keys k on k.provider_id = h.provider_id and k.external_id = h.external_id
-        where h.id = $these and h.conflicts_with is null
-          and (k.tenant_id, k.body_sha256) is distinct from (h.tenant_id, h.body_sha256)
-        """,
-    ),
-    check(
-        "I6",
-        "an id of a provider has one webhook that may have an effect",
-        """
-        select h.id as subject, format('the first of %s is %s', h.external_id, k.webhook_id) as detail
-        from payment_webhooks h
-        join webhook_keys k on k.provider_id = h.provider_id and k.external_id = h.external_id
-        where h.id = $these and (coalesce(h.conflicts_with, h.id) <> k.webhook_id
-            or (h.conflicts_with is not null
-                and (h.body_sha256 = k.body_sha256 or h.verdict is distinct from 'conflict')))
-        """,
-    ),
-    check(
-        "I5",
-        "a webhook waits as work, or is settled with a verdict",
-        """
-        select h.id as subject, format('%s, verdict %s, %s', h.status, h.verdict,
-            case when w.webhook_id is null then 'not waiting' else 'waiting' end) as detail
-        from payment_webhooks h left join webhook_work w on w.webhook_id = h.id and w.tenant_id = h.tenant_id
-        where h.id = $these and ((h.status = 'pending') <> (w.webhook_id is not null)
-            or (h.status <> 'pending' and (h.verdict is null or h.settled_at is null))
-            or (h.status = 'failed') <> coalesce(h.status <> 'pending' and h.verdict = 'dead_letter', false))
-        """,
-    ),
-    check(
-        "I5",
-        "a webhook that could not be used is a dead letter with its bytes",
-        """
-        select h.id as subject, coalesce(h.reason, '') as detail from payment_webhooks h
-        where h.id = $these and h.status = 'failed'
-          and not exists (select from dead_letters d where d.webhook_id = h.id and d.tenant_id = h.tenant_id
-                          and d.body = h.body)
-          and not exists (select from dead_letters d where d.tenant_id = h.tenant_id and d.payment_id = h.payment_id
-                          and d.case_key is not null)
-        """,
-    ),
-    check(
-        "I11",
-        "a webhook that was decided has its audit row",
-        """
-        select h.id as subject, format('%s, payment %s', h.verdict, h.payment_id) as detail
-        from payment_webhooks h
-        where h.id = $these and h.status = 'processed' and h.conflicts_with is null and h.payment_id is not null
-          and h.settled_at >= $since
-          and not exists (select from audit_logs a where a.tenant_id = h.tenant_id and a.payment_id = h.payment_id
-              and a.at between h.received_at - interval '1 day' and h.settled_at + interval '1 day'
-              and a.detail->>'webhook_id' = h.id::text and a.detail->>'verdict' = h.verdict)
-        """,
-        since=fill(AUDIT_SINCE, tenant="h.tenant_id"),
-    ),
-    check(
-        "I13",
-        "a webhook is of its provider's tenant",
-        """
-        select h.id as subject, format('provider %s', h.provider_id) as detail
-        from payment_webhooks h left join payment_providers p on p.id = h.provider_id
-        where h.id = $these and p.tenant_id is distinct from h.tenant_id
-        """,
-    ),
+    -- I2: a version of a wallet has one entry
+    select e.id as subject, format('%s has version %s of wallet %s as well', o.id, e.wallet_version, e.wallet_id)
+        as detail
+    from wallet_transactions e join wallet_transactions o
+      on o.wallet_id = e.wallet_id and o.wallet_version = e.wallet_version and o.id <> e.id
+    where e.id = $these
+
+    -- I3: the payment of an entry exists
+    select e.id as subject, format('payment %s', e.payment_id) as detail from wallet_transactions e
+    where e.id = $these and not exists (select from payment_transactions p where p.id = e.payment_id)
+
+    -- I13: an entry is of its wallet's tenant and currency
+    select e.id as subject, format('wallet %s', e.wallet_id) as detail
+    from wallet_transactions e left join wallets w on w.id = e.wallet_id
+    where e.id = $these and (w.tenant_id, w.currency) is distinct from (e.tenant_id, e.currency)
+""")
+
+WEBHOOKS = read_checks(
+    """
+    -- I5: a webhook's bytes are those that were answered
+    select h.id as subject, format('%s of provider %s', h.external_id, h.provider_id) as detail
+    from payment_webhooks h where h.id = $these and h.body_sha256 <> sha256(h.body)
+
+    -- I5: a webhook has its key with the same hash
+    select h.id as subject, format('%s of provider %s', h.external_id, h.provider_id) as detail
+    from payment_webhooks h
+    left join webhook_keys k on k.provider_id = h.provider_id and k.external_id = h.external_id
+    where h.id = $these and h.conflicts_with is null
+      and (k.tenant_id, k.body_sha256) is distinct from (h.tenant_id, h.body_sha256)
+
+    -- I6: an id of a provider has one webhook that may have an effect
+    select h.id as subject, format('the first of %s is %s', h.external_id, k.webhook_id) as detail
+    from payment_webhooks h
+    join webhook_keys k on k.provider_id = h.provider_id and k.external_id = h.external_id
+    where h.id = $these and (coalesce(h.conflicts_with, h.id) <> k.webhook_id
+        or (h.conflicts_with is not null
+            and (h.body_sha256 = k.body_sha256 or h.verdict is distinct from 'conflict')))
+
+    -- I5: a webhook waits as work, or is settled with a verdict
+    select h.id as subject, format('%s, verdict %s, %s', h.status, h.verdict,
+        case when w.webhook_id is null then 'not waiting' else 'waiting' end) as detail
+    from payment_webhooks h left join webhook_work w on w.webhook_id = h.id and w.tenant_id = h.tenant_id
+    where h.id = $these and ((h.status = 'pending') <> (w.webhook_id is not null)
+        or (h.status <> 'pending' and (h.verdict is null or h.settled_at is null))
+        or (h.status = 'failed') <> coalesce(h.status <> 'pending' and h.verdict = 'dead_letter', false))
+
+    -- I5: a webhook that could not be used is a dead letter with its bytes
+    select h.id as subject, coalesce(h.reason, '') as detail from payment_webhooks h
+    where h.id = $these and h.status = 'failed'
+      and not exists (select from dead_letters d where d.webhook_id = h.id and d.tenant_id = h.tenant_id
+                      and d.body = h.body)
+      and not exists (select from dead_letters d where d.tenant_id = h.tenant_id and d.payment_id = h.payment_id
+                      and d.case_key is not null)
+
+    -- I11: a webhook that was decided has its audit row
+    select h.id as subject, format('%s, payment %s', h.verdict, h.payment_id) as detail
+    from payment_webhooks h
+    where h.id = $these and h.status = 'processed' and h.conflicts_with is null and h.payment_id is not null
+      and h.settled_at >= $since
+      and not exists (select from audit_logs a where a.tenant_id = h.tenant_id and a.payment_id = h.payment_id
+          and a.at between h.received_at - interval '1 day' and h.settled_at + interval '1 day'
+          and a.detail->>'webhook_id' = h.id::text and a.detail->>'verdict' = h.verdict)
+
+    -- I13: a webhook is of its provider's tenant
+    select h.id as subject, format('provider %s', h.provider_id) as detail
+    from payment_webhooks h left join payment_providers p on p.id = h.provider_id
+    where h.id = $these and p.tenant_id is distinct from h.tenant_id
+    """,
+    since=fill(AUDIT_SINCE, tenant="h.tenant_id"),
 )
 
 # Take `providers` and `externals`: the key columns of the rows, one array each.
-KEYS = (
-    check(
-        "I5",
-        "every delivery that was answered has its webhook",
-        """
-        select k.webhook_id as subject, format('%s of provider %s', k.external_id, k.provider_id) as detail
-        from unnest(cast(:providers as uuid[]), cast(:externals as text[])) as n(provider_id, external_id)
-        join webhook_keys k on k.provider_id = n.provider_id and k.external_id = n.external_id
-        left join payment_webhooks h on h.id = k.webhook_id
-        where (h.tenant_id, h.provider_id, h.external_id, h.body_sha256)
-            is distinct from (k.tenant_id, k.provider_id, k.external_id, k.body_sha256)
-          and not (h.id is null and $dropped)
-        """,
-        dropped=fill(DROPPED, tenant="k.tenant_id", table="payment_webhooks", id="k.webhook_id"),
-    ),
+KEYS = read_checks(
+    """
+    -- I5: every delivery that was answered has its webhook
+    select k.webhook_id as subject, format('%s of provider %s', k.external_id, k.provider_id) as detail
+    from unnest(cast(:providers as uuid[]), cast(:externals as text[])) as n(provider_id, external_id)
+    join webhook_keys k on k.provider_id = n.provider_id and k.external_id = n.external_id
+    left join payment_webhooks h on h.id = k.webhook_id
+    where (h.tenant_id, h.provider_id, h.external_id, h.body_sha256)
+        is distinct from (k.tenant_id, k.provider_id, k.external_id, k.body_sha256)
+      and not (h.id is null and $dropped)
+    """,
+    dropped=fill(DROPPED, tenant="k.tenant_id", table="payment_webhooks", id="k.webhook_id"),
 )
 
 # Take `tenants` and `numbers`: the key columns of the rows, one array each.
-NUMBERS = (
-    check(
-        "I14",
-        "a tenant's notifications are numbered 1, 2, 3, ... without a gap",
-        """
-        select format('tenant %s, number %s', d.tenant_id, d.number) as subject, 'no number before it' as detail
-        from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as d(tenant_id, number)
-        where d.number <> 1 and not exists (select from notification_numbers b
-            where b.tenant_id = d.tenant_id and b.number = d.number - 1)
-        """,
-    ),
-    check(
-        "I14",
-        "every number has its notification, of the same tenant and user, about a payment of theirs",
-        """
-        select format('tenant %s, number %s', d.tenant_id, d.number) as subject, d.notification_id::text as detail
-        from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as k(tenant_id, number)
-        join notification_numbers d on d.tenant_id = k.tenant_id and d.number = k.number
-        left join notifications n on n.id = d.notification_id
-        left join payment_transactions p on p.id = n.payment_id
-        where (n.tenant_id, n.user_id, p.tenant_id, p.user_id)
-            is distinct from (d.tenant_id, d.user_id, d.tenant_id, d.user_id)
-          and not (n.id is null and $dropped)
-        """,
-        dropped=fill(DROPPED, tenant="d.tenant_id", table="notifications", id="d.notification_id"),
-    ),
+NUMBERS = read_checks(
+    """
+    -- I14: a tenant's notifications are numbered 1, 2, 3, ... without a gap
+    select format('tenant %s, number %s', d.tenant_id, d.number) as subject, 'no number before it' as detail
+    from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as d(tenant_id, number)
+    where d.number <> 1 and not exists (select from notification_numbers b
+        where b.tenant_id = d.tenant_id and b.number = d.number - 1)
+
+    -- I14: every number has its notification, of the same tenant and user, about a payment of theirs
+    select format('tenant %s, number %s', d.tenant_id, d.number) as subject, d.notification_id::text as detail
+    from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as k(tenant_id, number)
+    join notification_numbers d on d.tenant_id = k.tenant_id and d.number = k.number
+    left join notifications n on n.id = d.notification_id
+    left join payment_transactions p on p.id = n.payment_id
+    where (n.tenant_id, n.user_id, p.tenant_id, p.user_id)
+        is distinct from (d.tenant_id, d.user_id, d.tenant_id, d.user_id)
+      and not (n.id is null and $dropped)
+    """,
+    dropped=fill(DROPPED, tenant="d.tenant_id", table="notifications", id="d.notification_id"),
 )
 
-COUNTERS = (
-    check(
-        "I14",
-        "a tenant's counter of notifications is at the last number",
-        """
-        select t.id as subject, format('counter %s, last number %s', c.last_number, d.number) as detail
-        from tenants t left join notification_counters c on c.tenant_id = t.id
-        left join lateral (select number from notification_numbers d where d.tenant_id = t.id
-                           order by number desc limit 1) as d on true
-        where t.id = $these and coalesce(c.last_number, 0) <> coalesce(d.number, 0)
-        """,
-    ),
-)
+COUNTERS = read_checks("""
+    -- I14: a tenant's counter of notifications is at the last number
+    select t.id as subject, format('counter %s, last number %s', c.last_number, d.number) as detail
+    from tenants t left join notification_counters c on c.tenant_id = t.id
+    left join lateral (select number from notification_numbers d where d.tenant_id = t.id
+                       order by number desc limit 1) as d on true
+    where t.id = $these and coalesce(c.last_number, 0) <> coalesce(d.number, 0)
+""")
 
 # Take `ids`, the audit rows, and `first` and `last`, the lowest and the highest of them.
-AUDIT = (
-    check(
-        "I11",
-        "every audit row is in one seal, or waits for it",
-        """
-        -- the rows that seals name or audit_work lists, within the range of ids
-        with sealed as (
-            select s.tenant_id, r.audit_id from audit_seals s cross join lateral unnest(s.audit_ids) as r(audit_id)
-            where s.last_audit_id >= :first and s.first_audit_id <= :last
-              and s.tenant_id in (select tenant_id from audit_logs where id = any(cast(:ids as bigint[])))
-            union all
-            select w.tenant_id, w.audit_id from audit_work w where w.audit_id between :first and :last
-        ), counted as (select tenant_id, audit_id, count(*) as times from sealed group by tenant_id, audit_id)
-        select a.id as subject, format('%s, in %s seals', a.kind, coalesce(c.times, 0)) as detail
-        from audit_logs a left join counted c on c.tenant_id = a.tenant_id and c.audit_id = a.id
-        where a.id = any(cast(:ids as bigint[])) and c.times is distinct from 1
-        """,
-    ),
-    check(
-        "I11",
-        "the payment of an audit row exists",
-        """
-        select a.id as subject, format('%s of payment %s', a.kind, a.payment_id) as detail from audit_logs a
-        where a.id = any(cast(:ids as bigint[])) and a.kind in ('payment_created', 'decision', 'provider_call')
-          and not exists (select from payment_transactions p where p.tenant_id = a.tenant_id and p.id = a.payment_id)
-        """,
-    ),
-)
+AUDIT = read_checks("""
+    -- I11: every audit row is in one seal, or waits for it
+    -- the rows that seals name or audit_work lists, within the range of ids
+    with sealed as (
+        select s.tenant_id, r.audit_id from audit_seals s cross join lateral unnest(s.audit_ids) as r(audit_id)
+        where s.last_audit_id >= :first and s.first_audit_id <= :last
+          and s.tenant_id in (select tenant_id from audit_logs where id = any(cast(:ids as bigint[])))
+        union all
+        select w.tenant_id, w.audit_id from audit_work w where w.audit_id between :first and :last
+    ), counted as (select tenant_id, audit_id, count(*) as times from sealed group by tenant_id, audit_id)
+    select a.id as subject, format('%s, in %s seals', a.kind, coalesce(c.times, 0)) as detail
+    from audit_logs a left join counted c on c.tenant_id = a.tenant_id and c.audit_id = a.id
+    where a.id = any(cast(:ids as bigint[])) and c.times is distinct from 1
+
+    -- I11: the payment of an audit row exists
+    select a.id as subject, format('%s of payment %s', a.kind, a.payment_id) as detail from audit_logs a
+    where a.id = any(cast(:ids as bigint[])) and a.kind in ('payment_created', 'decision', 'provider_call')
+      and not exists (select from payment_transactions p where p.tenant_id = a.tenant_id and p.id = a.payment_id)
+""")
 
 # Take `tenant_id`; null reads the work of all tenants.
-WAITING = (
-    check(
-        "I11",
-        "an audit row that waits for its seal exists",
-        """
-        select w.audit_id as subject, 'missing before it was sealed' as detail from audit_work w
-        where (cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id)
-          and not exists (select from audit_logs a
-                          where a.id = w.audit_id and a.at = w.audit_at and a.tenant_id = w.tenant_id)
-        """,
-    ),
-    check(
-        "I16",
-        "waiting work is about a row that exists and is not done yet",
-        """
-        select w.id::text as subject, w.kind as detail from (
-            select w.webhook_id as id, 'webhook' as kind, w.tenant_id from webhook_work w where not exists (
-                select from payment_webhooks h where h.id = w.webhook_id and h.status = 'pending')
-            union all
-            select w.payment_id, 'payment', w.tenant_id from payment_work w where not exists (
-                select from payment_transactions p
-                where p.id = w.payment_id and (p.status <> 'completed' or w.action = 'poll'))
-            union all
-            select w.notification_id, 'notification', w.tenant_id from notification_work w where not exists (
-                select from notifications n where n.id = w.notification_id)
-        ) as w where cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id
-        """,
-    ),
-)
+WAITING = read_checks("""
+    -- I11: an audit row that waits for its seal exists
+    select w.audit_id as subject, 'missing before it was sealed' as detail from audit_work w
+    where (cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id)
+      and not exists (select from audit_logs a
+                      where a.id = w.audit_id and a.at = w.audit_at and a.tenant_id = w.tenant_id)
+
+    -- I16: waiting work is about a row that exists and is not done yet
+    select w.id::text as subject, w.kind as detail from (
+        select w.webhook_id as id, 'webhook' as kind, w.tenant_id from webhook_work w where not exists (
+            select from payment_webhooks h where h.id = w.webhook_id and h.status = 'pending')
+        union all
+        select w.payment_id, 'payment', w.tenant_id from payment_work w where not exists (
+            select from payment_transactions p
+            where p.id = w.payment_id and (p.status <> 'completed' or w.action = 'poll'))
+        union all
+        select w.notification_id, 'notification', w.tenant_id from notification_work w where not exists (
+            select from notifications n where n.id = w.notification_id)
+    ) as w where cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id
+""")

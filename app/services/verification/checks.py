@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Template
@@ -11,6 +12,9 @@ from sqlalchemy import Connection, TextClause, text
 
 # Rows read per check and chunk: enough to recognise the fault without reading a whole table of violations.
 ROWS_MAX = 100
+
+# The first line of a check.
+HEADLINE = re.compile(r"^ *-- (I[0-9]+): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,17 @@ def fill(query: str, /, **parts: str) -> str:
     return Template(query).substitute(parts)
 
 
-def check(invariant: str, statement: str, query: str, /, **parts: str) -> Check:
-    """Return a check; `query` must return `subject` and `detail`, and each `$name` in it is one of `parts`."""
+def read_checks(queries: str, /, **parts: str) -> tuple[Check, ...]:
+    """Return the checks in `queries`: each is a comment `-- <invariant>: <statement>` and the query below it.
+
+    A query must return `subject` and `detail`, and each `$name` in it is one of `parts`.
+    """
+    _, *found = HEADLINE.split(queries)
     limited = "select subject, detail from ($query) as found limit $rows"
-    return Check(invariant, statement, text(fill(limited, query=fill(query, **parts), rows=str(ROWS_MAX))))
+    return tuple(
+        Check(invariant, statement, text(fill(limited, query=fill(query, **parts), rows=str(ROWS_MAX))))
+        for invariant, statement, query in zip(found[::3], found[1::3], found[2::3], strict=True)
+    )
 
 
 def run_all(checks: Iterable[Check], connection: Connection, parameters: Mapping[str, Any]) -> list[Violation]:

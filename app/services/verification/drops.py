@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, text
 
 from app.core.audit_seal import FIRST_SHA256
 from app.services.partitions.record import DETAIL, HASHED, hash_record
-from app.services.verification.checks import Violation, check, fill
+from app.services.verification.checks import Violation, fill, read_checks
 from models.partitions import PARTITIONED
 
 # A tenant's rows of a table from before this time may be missing: partitions are dropped from the oldest on.
@@ -29,41 +29,32 @@ DROPPED = (
 )
 
 # Each takes `ids`, the tenants to check.
-DROPS = (
-    check(
-        "I11",
-        "a partition that is recorded as dropped is gone as a whole",
-        """
-        select format('tenant %s, %s from %s', g.tenant_id, g.table_name, g.begins_at::date) as subject,
-               'there are rows of that time' as detail
-        from dropped_partitions g where g.tenant_id = any(cast(:ids as uuid[])) and (
-            (g.table_name = 'audit_logs' and exists (select from audit_logs a
-                where a.tenant_id = g.tenant_id and a.at >= g.begins_at and a.at < g.ends_at))
-            or (g.table_name = 'payment_webhooks' and exists (select from payment_webhooks h
-                where h.tenant_id = g.tenant_id and h.id >= first_id(g.begins_at) and h.id < first_id(g.ends_at)
-                  and h.received_at >= g.begins_at and h.received_at < g.ends_at))
-            or (g.table_name = 'notifications' and exists (select from notifications n
-                where n.tenant_id = g.tenant_id and n.id >= first_id(g.begins_at) and n.id < first_id(g.ends_at)
-                  and n.at >= g.begins_at and n.at < g.ends_at)))
-        """,
-    ),
-    check(
-        "I11",
-        "the seals of dropped audit rows are as many rows as were dropped",
-        # Positions number a tenant's sealed rows without a gap: two seals give the number of rows between them.
-        """
-        select format('tenant %s, audit_logs from %s', g.tenant_id, g.begins_at::date) as subject,
-               format('%s rows dropped, seals %s to %s', g.row_count, g.first_seal, g.last_seal) as detail
-        from dropped_partitions g
-        left join audit_seals f on f.tenant_id = g.tenant_id and f.number = g.first_seal
-        left join audit_seals l on l.tenant_id = g.tenant_id and l.number = g.last_seal
-        where g.tenant_id = any(cast(:ids as uuid[])) and g.table_name = 'audit_logs'
-          and g.row_count is distinct from l.last_position - f.first_position + 1 - coalesce((
-              select sum(k.last_position - k.first_position + 1) from audit_seals k
-              where k.tenant_id = g.tenant_id and k.number = any(g.kept_seals)), 0)
-        """,
-    ),
-)
+DROPS = read_checks("""
+    -- I11: a partition that is recorded as dropped is gone as a whole
+    select format('tenant %s, %s from %s', g.tenant_id, g.table_name, g.begins_at::date) as subject,
+           'there are rows of that time' as detail
+    from dropped_partitions g where g.tenant_id = any(cast(:ids as uuid[])) and (
+        (g.table_name = 'audit_logs' and exists (select from audit_logs a
+            where a.tenant_id = g.tenant_id and a.at >= g.begins_at and a.at < g.ends_at))
+        or (g.table_name = 'payment_webhooks' and exists (select from payment_webhooks h
+            where h.tenant_id = g.tenant_id and h.id >= first_id(g.begins_at) and h.id < first_id(g.ends_at)
+              and h.received_at >= g.begins_at and h.received_at < g.ends_at))
+        or (g.table_name = 'notifications' and exists (select from notifications n
+            where n.tenant_id = g.tenant_id and n.id >= first_id(g.begins_at) and n.id < first_id(g.ends_at)
+              and n.at >= g.begins_at and n.at < g.ends_at)))
+
+    -- I11: the seals of dropped audit rows are as many rows as were dropped
+    -- Positions number a tenant's sealed rows without a gap: two seals give the number of rows between them.
+    select format('tenant %s, audit_logs from %s', g.tenant_id, g.begins_at::date) as subject,
+           format('%s rows dropped, seals %s to %s', g.row_count, g.first_seal, g.last_seal) as detail
+    from dropped_partitions g
+    left join audit_seals f on f.tenant_id = g.tenant_id and f.number = g.first_seal
+    left join audit_seals l on l.tenant_id = g.tenant_id and l.number = g.last_seal
+    where g.tenant_id = any(cast(:ids as uuid[])) and g.table_name = 'audit_logs'
+      and g.row_count is distinct from l.last_position - f.first_position + 1 - coalesce((
+          select sum(k.last_position - k.first_position + 1) from audit_seals k
+          where k.tenant_id = g.tenant_id and k.number = any(g.kept_seals)), 0)
+""")
 
 _RECORDED = "each drop is recorded by an audit row in the chain of seals, and chained to the one before"
 _RECORDS = text(

@@ -52,140 +52,103 @@ _PARTS["steps"] = fill(
     """,
     **_PARTS,
 )
-check = partial(checks.check, **_PARTS)
+read_checks = partial(checks.read_checks, **_PARTS)
 
-HISTORY = (
-    check(
-        "I10",
-        "a payment's history is a path in the state graph, and its versions rise by one",
-        """
-        select payment_id as subject, format('audit row %s: %s to %s as version %s, after %s as version %s', id, before,
-            after, version, after_before, version_before) as detail
-        from ($steps) as steps
-        where (step = 1 and created_at >= since and (kind <> 'payment_created' or version is distinct from 1
-               or after is distinct from 'pending'))
-           or (step > 1 and (kind <> 'decision' or before is distinct from after_before or version is null
-               or version - version_before not in (0, 1) or (before <> after and version = version_before)
-               or after is null
-               or (before <> after and not (before || ' ' || after = any(cast(:edges as text[]))))))
-        """,
-    ),
-    check(
-        "I11",
-        "a payment is as its last audit row says",
-        """
-        select p.id as subject, format('payment: %s, version %s; audit: %s, version %s', p.status, p.version, s.after,
-            s.version) as detail
-        from payment_transactions p left join ($steps) as s on s.payment_id = p.id and s.next_id is null
-        where $these and (s.after is distinct from p.status or s.version is distinct from p.version)
-          and (s.payment_id is not null or p.created_at >= $since)
-        """,
-    ),
-    check(
-        "I11",
-        "a payment is what its creation says",
-        """
-        select p.id as subject, format('%s %s for %s; audit: %s', p.amount_minor, p.currency, p.user_id, a.detail)
-            as detail
-        from $audited
-        where $these and a.kind = 'payment_created'
-          and (a.detail->>'amount_minor', a.detail->>'currency', a.detail->>'user_id', a.detail->>'provider_id')
-              is distinct from (p.amount_minor::text, p.currency, p.user_id, p.provider_id::text)
-        """,
-    ),
-    check(
-        "I11",
-        "every entry is in one audit row with the same content, and the other way round",
-        """
-        -- the entries that audit rows name
-        with audited as (
-            select p.id as payment_id, a.id as audit_id, a.at, t.entry->>'id' as entry_id,
-                   $transfer || $entry || jsonb_build_object('tenant_id', a.tenant_id, 'payment_id', a.payment_id)
-                       as entry,
-                   count(*) over (partition by t.entry->>'id') as times
-            from $audited cross join lateral jsonb_array_elements($entries) as t(entry) where $these
-        -- the entries of the wallets
-        ), booked as (
-            select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - 'at' as entry
-            from wallet_transactions e join payment_transactions p on p.id = e.payment_id
-            where e.payment_id = any(cast(:ids as uuid[])) and e.at >= $since
-        )
-        select coalesce(b.entry_id, a.entry_id) as subject, format('payment %s: %s',
-            coalesce(b.payment_id, a.payment_id),
-            case when b.entry_id is null then 'the audit names an entry that does not exist'
-                 when a.audit_id is null then 'the audit does not name it'
-                 when a.times > 1 then 'the audit names it more than once'
-                 else 'it differs from audit row ' || a.audit_id end) as detail
-        from booked b full join audited a on a.entry_id = b.entry_id
-        where b.entry_id is null or a.audit_id is null or a.times > 1 or a.entry <> b.entry or a.at <> b.at
-        """,
-    ),
-    check(
-        "I6",
-        "a webhook has at most one effect",
-        """
-        select p.id as subject, format('webhook %s moved money %s times', a.detail->>'webhook_id', count(*)) as detail
-        from $audited
-        where $these and a.detail ? 'webhook_id' and a.detail ? 'entries'
-        group by p.id, a.detail->>'webhook_id' having count(*) > 1
-        """,
-    ),
-    check(
-        "I5",
-        "a decision's webhook is in the inbox, of the same tenant and provider",
-        # An operator's action may name no webhook (null), or another provider's webhook that names the payment: a
-        # redrive decides nothing.
-        """
-        select p.id as subject, format('audit row %s names webhook %s', a.id, a.detail->>'webhook_id') as detail
-        from $audited left join payment_webhooks h on h.id = $webhook_id
-        where $these and a.detail->>'webhook_id' is not null
-          and ((h.id is null and not $dropped) or h.tenant_id <> p.tenant_id or h.conflicts_with is not null
-               or (a.kind = 'decision' and h.provider_id <> p.provider_id))
-        """,
-    ),
-    check(
-        "I14",
-        "every final state that a user should see has a notification",
-        """
-        select p.id as subject, format('audit row %s: %s without a notification', a.id, a.detail->>'to') as detail
-        from $audited
-        where $these and a.kind = 'decision' and a.detail->>'from' <> a.detail->>'to'
-          and a.detail->>'to' in ('completed', 'failed', 'cancelled') and a.detail->>'notification' is null
-        """,
-    ),
-    check(
-        "I14",
-        "the notifications that were decided exist, and no others",
-        """
-        -- the notifications that audit rows name
-        with decided as (
-            select p.id as payment_id, a.payment_version::text as version, a.detail->>'notification' as type,
-                   count(*) as times
-            from $audited where $these and a.detail->>'notification' is not null and a.at >= $notified_since
-            group by 1, 2, 3
-        -- the notifications that exist
-        ), existing as (
-            select p.id as payment_id, n.payload->>'version' as version, n.type, count(*) as times
-            from $notified
-            where $these and n.user_id = p.user_id and n.payload->>'id' = p.id::text and n.at >= $notified_since
-            group by 1, 2, 3
-        )
-        select payment_id as subject, format('%s of version %s: decided %s, existing %s', type, version,
-            coalesce(decided.times, 0), coalesce(existing.times, 0)) as detail
-        from decided full join existing using (payment_id, version, type)
-        where decided.times is distinct from existing.times
-        """,
-    ),
-    check(
-        "I14",
-        "every notification has its number or waits for it",
-        """
-        select n.id as subject, format('%s of payment %s', n.type, p.id) as detail
+HISTORY = read_checks("""
+    -- I10: a payment's history is a path in the state graph, and its versions rise by one
+    select payment_id as subject, format('audit row %s: %s to %s as version %s, after %s as version %s', id, before,
+        after, version, after_before, version_before) as detail
+    from ($steps) as steps
+    where (step = 1 and created_at >= since and (kind <> 'payment_created' or version is distinct from 1
+           or after is distinct from 'pending'))
+       or (step > 1 and (kind <> 'decision' or before is distinct from after_before or version is null
+           or version - version_before not in (0, 1) or (before <> after and version = version_before)
+           or after is null
+           or (before <> after and not (before || ' ' || after = any(cast(:edges as text[]))))))
+
+    -- I11: a payment is as its last audit row says
+    select p.id as subject, format('payment: %s, version %s; audit: %s, version %s', p.status, p.version, s.after,
+        s.version) as detail
+    from payment_transactions p left join ($steps) as s on s.payment_id = p.id and s.next_id is null
+    where $these and (s.after is distinct from p.status or s.version is distinct from p.version)
+      and (s.payment_id is not null or p.created_at >= $since)
+
+    -- I11: a payment is what its creation says
+    select p.id as subject, format('%s %s for %s; audit: %s', p.amount_minor, p.currency, p.user_id, a.detail)
+        as detail
+    from $audited
+    where $these and a.kind = 'payment_created'
+      and (a.detail->>'amount_minor', a.detail->>'currency', a.detail->>'user_id', a.detail->>'provider_id')
+          is distinct from (p.amount_minor::text, p.currency, p.user_id, p.provider_id::text)
+
+    -- I11: every entry is in one audit row with the same content, and the other way round
+    -- the entries that audit rows name
+    with audited as (
+        select p.id as payment_id, a.id as audit_id, a.at, t.entry->>'id' as entry_id,
+               $transfer || $entry || jsonb_build_object('tenant_id', a.tenant_id, 'payment_id', a.payment_id)
+                   as entry,
+               count(*) over (partition by t.entry->>'id') as times
+        from $audited cross join lateral jsonb_array_elements($entries) as t(entry) where $these
+    -- the entries of the wallets
+    ), booked as (
+        select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - 'at' as entry
+        from wallet_transactions e join payment_transactions p on p.id = e.payment_id
+        where e.payment_id = any(cast(:ids as uuid[])) and e.at >= $since
+    )
+    select coalesce(b.entry_id, a.entry_id) as subject, format('payment %s: %s',
+        coalesce(b.payment_id, a.payment_id),
+        case when b.entry_id is null then 'the audit names an entry that does not exist'
+             when a.audit_id is null then 'the audit does not name it'
+             when a.times > 1 then 'the audit names it more than once'
+             else 'it differs from audit row ' || a.audit_id end) as detail
+    from booked b full join audited a on a.entry_id = b.entry_id
+    where b.entry_id is null or a.audit_id is null or a.times > 1 or a.entry <> b.entry or a.at <> b.at
+
+    -- I6: a webhook has at most one effect
+    select p.id as subject, format('webhook %s moved money %s times', a.detail->>'webhook_id', count(*)) as detail
+    from $audited
+    where $these and a.detail ? 'webhook_id' and a.detail ? 'entries'
+    group by p.id, a.detail->>'webhook_id' having count(*) > 1
+
+    -- I5: a decision's webhook is in the inbox, of the same tenant and provider
+    -- An operator's action may name no webhook (null), or another provider's webhook that names the payment: a
+    -- redrive decides nothing.
+    select p.id as subject, format('audit row %s names webhook %s', a.id, a.detail->>'webhook_id') as detail
+    from $audited left join payment_webhooks h on h.id = $webhook_id
+    where $these and a.detail->>'webhook_id' is not null
+      and ((h.id is null and not $dropped) or h.tenant_id <> p.tenant_id or h.conflicts_with is not null
+           or (a.kind = 'decision' and h.provider_id <> p.provider_id))
+
+    -- I14: every final state that a user should see has a notification
+    select p.id as subject, format('audit row %s: %s without a notification', a.id, a.detail->>'to') as detail
+    from $audited
+    where $these and a.kind = 'decision' and a.detail->>'from' <> a.detail->>'to'
+      and a.detail->>'to' in ('completed', 'failed', 'cancelled') and a.detail->>'notification' is null
+
+    -- I14: the notifications that were decided exist, and no others
+    -- the notifications that audit rows name
+    with decided as (
+        select p.id as payment_id, a.payment_version::text as version, a.detail->>'notification' as type,
+               count(*) as times
+        from $audited where $these and a.detail->>'notification' is not null and a.at >= $notified_since
+        group by 1, 2, 3
+    -- the notifications that exist
+    ), existing as (
+        select p.id as payment_id, n.payload->>'version' as version, n.type, count(*) as times
         from $notified
-        where $these
-          and exists (select from notification_numbers d where d.notification_id = n.id and d.tenant_id = n.tenant_id
-                      and d.user_id = n.user_id)
-            = exists (select from notification_work w where w.notification_id = n.id and w.tenant_id = n.tenant_id)
-        """,
-    ),
-)
+        where $these and n.user_id = p.user_id and n.payload->>'id' = p.id::text and n.at >= $notified_since
+        group by 1, 2, 3
+    )
+    select payment_id as subject, format('%s of version %s: decided %s, existing %s', type, version,
+        coalesce(decided.times, 0), coalesce(existing.times, 0)) as detail
+    from decided full join existing using (payment_id, version, type)
+    where decided.times is distinct from existing.times
+
+    -- I14: every notification has its number or waits for it
+    select n.id as subject, format('%s of payment %s', n.type, p.id) as detail
+    from $notified
+    where $these
+      and exists (select from notification_numbers d where d.notification_id = n.id and d.tenant_id = n.tenant_id
+                  and d.user_id = n.user_id)
+        = exists (select from notification_work w where w.notification_id = n.id and w.tenant_id = n.tenant_id)
+""")

@@ -9,184 +9,131 @@ from functools import partial
 
 from app.services.verification import checks
 
-check = partial(
-    checks.check,
+read_checks = partial(
+    checks.read_checks,
     mine="payment_id = any(cast(:ids as uuid[]))",
     these="p.id = any(cast(:ids as uuid[]))",
     # One leg of each transfer is in the user's wallet, the other in the provider's clearing wallet.
     user_legs="wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'user'",
 )
 
-MONEY = (
-    check(
-        "I3",
-        "a completed payment has one deposit credit, every other has none",
-        """
-        select p.id as subject, format('%s with %s deposit credits', p.status, count(w.id)) as detail
-        from payment_transactions p
-        left join wallet_transactions e on e.payment_id = p.id and e.transfer_key = 'deposit' and e.direction = 1
-        left join wallets w on w.id = e.wallet_id and w.kind = 'user'
-        where $these group by p.id having count(w.id) <> (p.status = 'completed')::integer
-        """,
-    ),
-    check(
-        "I3",
-        "only completed payments have entries",
-        """
-        select p.id as subject, p.status as detail from payment_transactions p
-        where $these and p.status <> 'completed'
-          and exists (select from wallet_transactions e where e.payment_id = p.id)
-        """,
-    ),
-    check(
-        "I3",
-        "a payment's entries are in its user's wallet and its provider's clearing wallet",
-        """
-        select e.id as subject, format('payment %s, wallet %s', p.id, w.id) as detail
-        from payment_transactions p join wallet_transactions e on e.payment_id = p.id
-        left join wallets w on w.id = e.wallet_id
-        where $these and (w.id is null or w.currency <> e.currency
-            or (w.kind = 'user' and w.user_id <> p.user_id)
-            or (w.kind = 'clearing' and w.provider_id <> p.provider_id))
-        """,
-    ),
-    check(
-        "I3",
-        "the credits of a payment's own reference add up to what was received",
-        # Money under another reference is not part of received_minor. A case accepted before the payment had a
-        # reference was counted as another reference's, although it may be the one filled in later: both sums are right.
-        """
-        select p.id as subject, format('received %s %s, credited %s to %s', p.received_minor, p.received_currency,
-            c.surely, c.possibly) as detail
-        from payment_transactions p
-        left join (
-            select e.payment_id,
-                   sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null) as surely,
-                   sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null
-                                               or d.case_reference = o.provider_reference) as possibly
-            from $user_legs join payment_transactions o on o.id = e.payment_id and o.received_currency = e.currency
-            left join dead_letters d on d.tenant_id = e.tenant_id and d.payment_id = e.payment_id
-                and 'case:' || d.id = e.transfer_key
-            where e.$mine and e.type = 'deposit' group by e.payment_id) as c on c.payment_id = p.id
-        where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
-            or p.received_minor not between c.surely and c.possibly)
-        """,
-    ),
-    check(
-        "I3",
-        "the reversals of a payment add up to what was reversed",
-        """
-        select p.id as subject, format('reversed %s, booked %s', p.reversed_minor, coalesce(sum(taken), 0)) as detail
-        from payment_transactions p
-        left join lateral (select e.amount_minor as taken from $user_legs
-            where e.payment_id = p.id and e.type = 'reversal' and e.currency = p.received_currency) as c on true
-        where $these group by p.id having coalesce(sum(taken), 0) <> p.reversed_minor
-        """,
-    ),
-    check(
-        "I3",
-        "reversals wait with exactly the payments that say so",
-        """
-        select p.id as subject, format('%s wait, exceptions %s', v.waiting, p.exceptions) as detail
-        from payment_transactions p
-        cross join lateral (
-            select count(*) as waiting, count(*) filter (where r.tenant_id <> p.tenant_id) as foreign_rows
-            from waiting_reversals r where r.payment_id = p.id) as v
-        where $these and ((v.waiting > 0) <> ('reversal_waiting' = any(p.exceptions)) or v.foreign_rows > 0)
-        """,
-    ),
-    check(
-        "I3",
-        "every credit beyond the first is an accepted case of that amount",
-        """
-        select e.id as subject, format('%s of payment %s', e.transfer_key, e.payment_id) as detail
-        from wallet_transactions e
-        where e.$mine and e.direction = 1 and e.type = 'deposit' and e.transfer_key <> 'deposit'
-          and not exists (select from dead_letters d where d.payment_id = e.payment_id and d.state = 'accepted'
-              and d.tenant_id = e.tenant_id and 'case:' || d.id = e.transfer_key
-              and d.amount_minor = e.amount_minor and d.currency = e.currency)
-        """,
-    ),
-    check(
-        "I3",
-        "every accepted case is credited",
-        """
-        select d.id as subject, format('%s %s of payment %s', d.amount_minor, d.currency, p.id) as detail
-        from payment_transactions p join dead_letters d on d.tenant_id = p.tenant_id and d.payment_id = p.id
-        where $these and d.state = 'accepted' and d.amount_minor is not null
-          and not exists (select from wallet_transactions e where e.payment_id = p.id and e.type = 'deposit'
-              and e.transfer_key in ('deposit', 'case:' || d.id)
-              and e.amount_minor = d.amount_minor and e.currency = d.currency)
-        """,
-    ),
-    check(
-        "I1",
-        "a transfer has two legs of one amount that take from one wallet what they give to the other",
-        """
-        select e.payment_id as subject, format('%s: %s legs, sum %s', e.transfer_key, count(*),
-            sum(e.direction * e.amount_minor)) as detail
-        from wallet_transactions e left join wallets w on w.id = e.wallet_id
-        where e.$mine group by e.payment_id, e.transfer_key
-        having count(*) <> 2 or sum(e.direction) <> 0 or sum(e.direction * e.amount_minor) <> 0
-            or count(distinct e.currency) <> 1 or count(distinct e.transfer_id) <> 1 or count(distinct e.type) <> 1
-            or count(*) filter (where w.kind = 'user') <> 1 or min(e.amount_minor) <= 0
-            or bool_or(((e.type = 'deposit') = (w.kind = 'user')) <> (e.direction = 1))
-        """,
-    ),
-    check(
-        "I3",
-        "an open payment's hold is held, a completed one's applied, any other's released",
-        """
-        select p.id as subject, format('%s, hold %s of %s %s', p.status, coalesce(l.state, 'missing'), l.amount_minor,
-            l.currency) as detail
-        from payment_transactions p left join wallet_temp_logs l on l.payment_id = p.id
-        where $these and (l.payment_id is null
-            or (l.user_id, l.currency, l.amount_minor) is distinct from (p.user_id, p.currency, p.amount_minor)
-            or (l.state = 'held') <> (l.closed_at is null)
-            or l.state <> case when p.status in ('pending', 'processing') then 'held'
-                               when p.status = 'completed' then 'applied' else 'released' end)
-        """,
-    ),
-    check(
-        "I8",
-        "an idempotency key has one payment",
-        """
-        select p.id as subject, format('key %s has %s as well', p.idempotency_key, o.id) as detail
-        from payment_transactions p join payment_transactions o
-          on o.tenant_id = p.tenant_id and o.idempotency_scope = p.idempotency_scope
-         and o.idempotency_key = p.idempotency_key and o.id <> p.id
-        where $these
-        """,
-    ),
-    check(
-        "I9",
-        "an open payment has a next step that is due",
-        """
-        select p.id as subject, p.status as detail from payment_transactions p
-        where $these and p.status in ('pending', 'processing')
-          and not exists (select from payment_work w where w.payment_id = p.id)
-        """,
-    ),
-    check(
-        "I13",
-        "what belongs to a payment is of its tenant",
-        """
-        select found.id::text as subject, format('%s of payment %s', found.kind, p.id) as detail
-        from payment_transactions p cross join lateral (
-            select 'entry' as kind, e.id, e.tenant_id from wallet_transactions e where e.payment_id = p.id
-            union all
-            select 'wallet', w.id, w.tenant_id from wallet_transactions e join wallets w on w.id = e.wallet_id
-            where e.payment_id = p.id
-            union all
-            select 'hold', l.payment_id, l.tenant_id from wallet_temp_logs l where l.payment_id = p.id
-            union all
-            select 'work', w.payment_id, w.tenant_id from payment_work w where w.payment_id = p.id
-            union all
-            select 'dead letter', d.id, d.tenant_id from dead_letters d
-            where d.payment_id = p.id and d.case_key is not null and d.kind <> 'reconciliation'
-            union all
-            select 'provider', a.id, a.tenant_id from payment_providers a where a.id = p.provider_id
-        ) as found where $these and found.tenant_id <> p.tenant_id
-        """,
-    ),
-)
+MONEY = read_checks("""
+    -- I3: a completed payment has one deposit credit, every other has none
+    select p.id as subject, format('%s with %s deposit credits', p.status, count(w.id)) as detail
+    from payment_transactions p
+    left join wallet_transactions e on e.payment_id = p.id and e.transfer_key = 'deposit' and e.direction = 1
+    left join wallets w on w.id = e.wallet_id and w.kind = 'user'
+    where $these group by p.id having count(w.id) <> (p.status = 'completed')::integer
+
+    -- I3: only completed payments have entries
+    select p.id as subject, p.status as detail from payment_transactions p
+    where $these and p.status <> 'completed'
+      and exists (select from wallet_transactions e where e.payment_id = p.id)
+
+    -- I3: a payment's entries are in its user's wallet and its provider's clearing wallet
+    select e.id as subject, format('payment %s, wallet %s', p.id, w.id) as detail
+    from payment_transactions p join wallet_transactions e on e.payment_id = p.id
+    left join wallets w on w.id = e.wallet_id
+    where $these and (w.id is null or w.currency <> e.currency
+        or (w.kind = 'user' and w.user_id <> p.user_id)
+        or (w.kind = 'clearing' and w.provider_id <> p.provider_id))
+
+    -- I3: the credits of a payment's own reference add up to what was received
+    -- Money under another reference is not part of received_minor. A case accepted before the payment had a
+    -- reference was counted as another reference's, although it may be the one filled in later: both sums are right.
+    select p.id as subject, format('received %s %s, credited %s to %s', p.received_minor, p.received_currency,
+        c.surely, c.possibly) as detail
+    from payment_transactions p
+    left join (
+        select e.payment_id,
+               sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null) as surely,
+               sum(e.amount_minor) filter (where e.transfer_key = 'deposit' or d.case_reference is null
+                                           or d.case_reference = o.provider_reference) as possibly
+        from $user_legs join payment_transactions o on o.id = e.payment_id and o.received_currency = e.currency
+        left join dead_letters d on d.tenant_id = e.tenant_id and d.payment_id = e.payment_id
+            and 'case:' || d.id = e.transfer_key
+        where e.$mine and e.type = 'deposit' group by e.payment_id) as c on c.payment_id = p.id
+    where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
+        or p.received_minor not between c.surely and c.possibly)
+
+    -- I3: the reversals of a payment add up to what was reversed
+    select p.id as subject, format('reversed %s, booked %s', p.reversed_minor, coalesce(sum(taken), 0)) as detail
+    from payment_transactions p
+    left join lateral (select e.amount_minor as taken from $user_legs
+        where e.payment_id = p.id and e.type = 'reversal' and e.currency = p.received_currency) as c on true
+    where $these group by p.id having coalesce(sum(taken), 0) <> p.reversed_minor
+
+    -- I3: reversals wait with exactly the payments that say so
+    select p.id as subject, format('%s wait, exceptions %s', v.waiting, p.exceptions) as detail
+    from payment_transactions p
+    cross join lateral (
+        select count(*) as waiting, count(*) filter (where r.tenant_id <> p.tenant_id) as foreign_rows
+        from waiting_reversals r where r.payment_id = p.id) as v
+    where $these and ((v.waiting > 0) <> ('reversal_waiting' = any(p.exceptions)) or v.foreign_rows > 0)
+
+    -- I3: every credit beyond the first is an accepted case of that amount
+    select e.id as subject, format('%s of payment %s', e.transfer_key, e.payment_id) as detail
+    from wallet_transactions e
+    where e.$mine and e.direction = 1 and e.type = 'deposit' and e.transfer_key <> 'deposit'
+      and not exists (select from dead_letters d where d.payment_id = e.payment_id and d.state = 'accepted'
+          and d.tenant_id = e.tenant_id and 'case:' || d.id = e.transfer_key
+          and d.amount_minor = e.amount_minor and d.currency = e.currency)
+
+    -- I3: every accepted case is credited
+    select d.id as subject, format('%s %s of payment %s', d.amount_minor, d.currency, p.id) as detail
+    from payment_transactions p join dead_letters d on d.tenant_id = p.tenant_id and d.payment_id = p.id
+    where $these and d.state = 'accepted' and d.amount_minor is not null
+      and not exists (select from wallet_transactions e where e.payment_id = p.id and e.type = 'deposit'
+          and e.transfer_key in ('deposit', 'case:' || d.id)
+          and e.amount_minor = d.amount_minor and e.currency = d.currency)
+
+    -- I1: a transfer has two legs of one amount that take from one wallet what they give to the other
+    select e.payment_id as subject, format('%s: %s legs, sum %s', e.transfer_key, count(*),
+        sum(e.direction * e.amount_minor)) as detail
+    from wallet_transactions e left join wallets w on w.id = e.wallet_id
+    where e.$mine group by e.payment_id, e.transfer_key
+    having count(*) <> 2 or sum(e.direction) <> 0 or sum(e.direction * e.amount_minor) <> 0
+        or count(distinct e.currency) <> 1 or count(distinct e.transfer_id) <> 1 or count(distinct e.type) <> 1
+        or count(*) filter (where w.kind = 'user') <> 1 or min(e.amount_minor) <= 0
+        or bool_or(((e.type = 'deposit') = (w.kind = 'user')) <> (e.direction = 1))
+
+    -- I3: an open payment's hold is held, a completed one's applied, any other's released
+    select p.id as subject, format('%s, hold %s of %s %s', p.status, coalesce(l.state, 'missing'), l.amount_minor,
+        l.currency) as detail
+    from payment_transactions p left join wallet_temp_logs l on l.payment_id = p.id
+    where $these and (l.payment_id is null
+        or (l.user_id, l.currency, l.amount_minor) is distinct from (p.user_id, p.currency, p.amount_minor)
+        or (l.state = 'held') <> (l.closed_at is null)
+        or l.state <> case when p.status in ('pending', 'processing') then 'held'
+                           when p.status = 'completed' then 'applied' else 'released' end)
+
+    -- I8: an idempotency key has one payment
+    select p.id as subject, format('key %s has %s as well', p.idempotency_key, o.id) as detail
+    from payment_transactions p join payment_transactions o
+      on o.tenant_id = p.tenant_id and o.idempotency_scope = p.idempotency_scope
+     and o.idempotency_key = p.idempotency_key and o.id <> p.id
+    where $these
+
+    -- I9: an open payment has a next step that is due
+    select p.id as subject, p.status as detail from payment_transactions p
+    where $these and p.status in ('pending', 'processing')
+      and not exists (select from payment_work w where w.payment_id = p.id)
+
+    -- I13: what belongs to a payment is of its tenant
+    select found.id::text as subject, format('%s of payment %s', found.kind, p.id) as detail
+    from payment_transactions p cross join lateral (
+        select 'entry' as kind, e.id, e.tenant_id from wallet_transactions e where e.payment_id = p.id
+        union all
+        select 'wallet', w.id, w.tenant_id from wallet_transactions e join wallets w on w.id = e.wallet_id
+        where e.payment_id = p.id
+        union all
+        select 'hold', l.payment_id, l.tenant_id from wallet_temp_logs l where l.payment_id = p.id
+        union all
+        select 'work', w.payment_id, w.tenant_id from payment_work w where w.payment_id = p.id
+        union all
+        select 'dead letter', d.id, d.tenant_id from dead_letters d
+        where d.payment_id = p.id and d.case_key is not null and d.kind <> 'reconciliation'
+        union all
+        select 'provider', a.id, a.tenant_id from payment_providers a where a.id = p.provider_id
+    ) as found where $these and found.tenant_id <> p.tenant_id
+""")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -80,20 +80,17 @@ class ProofReport:
         """Add to the number of rows read, by the name of the rows."""
         self.counts[name] = self.counts.get(name, 0) + rows
 
-    def add(self, violations: Iterable[Violation]) -> bool:
+    def add(self, violations: Sequence[Violation]) -> bool:
         """Add the violations that a check found; return whether there were none."""
-        found = False
         for violation in violations:
-            found = True
-            broken = self.broken.setdefault(
-                (violation.invariant, violation.statement), BrokenInvariant(violation.invariant, violation.statement)
-            )
+            name = violation.invariant, violation.statement
+            broken = self.broken.setdefault(name, BrokenInvariant(*name))
             row = {"subject": violation.subject, "detail": violation.detail}
             if row not in broken.rows:
                 broken.count += 1
                 if len(broken.rows) < ROWS_KEPT:
                     broken.rows.append(row)
-        return not found
+        return not violations
 
     @property
     def is_whole(self) -> bool:

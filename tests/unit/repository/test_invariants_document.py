@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.services.verification.checks import HEADLINE
 from tests.support.repository import ROOT
 
 
@@ -22,7 +23,9 @@ def _in_code(path: Path) -> Iterator[tuple[str, str]]:
     }
     for node in ast.walk(tree):
         match node:
-            case ast.Call(ast.Name("check" | "Violation"), [ast.Constant(str(name)), statement, *_]):
+            case ast.Call(ast.Name("read_checks"), [ast.Constant(str(queries)), *_]):
+                yield from HEADLINE.findall(queries)
+            case ast.Call(ast.Name("Violation"), [ast.Constant(str(name)), statement, *_]):
                 found = constants[statement.id] if isinstance(statement, ast.Name) else statement
                 assert isinstance(found, ast.Constant), f"{path}:{node.lineno}: the statement is no constant"
                 yield name, str(found.value)

@@ -94,10 +94,8 @@ def _write_heads(runtime: Runtime, report: ProofReport, path: Path) -> None:
 
 
 def _add_broken(report: ProofReport, heads: list[seal_heads.Head]) -> None:
-    report.add(
-        Violation("I12", _HEADS, f"tenant {head.tenant_id}, seal {head.number}", "cut off, or written anew")
-        for head in heads
-    )
+    chains = [f"tenant {head.tenant_id}, seal {head.number}" for head in heads]
+    report.add([Violation("I12", _HEADS, chain, "cut off, or written anew") for chain in chains])
 
 
 def print_report(report: ProofReport) -> None:
