@@ -15,6 +15,7 @@ from app.core.payment import format_time
 from app.runtime.runtime import Runtime
 from app.services.operators import resolve
 from app.services.operators.dead_letters import DeadLetterFilters, list_dead_letters
+from app.services.operators.resolve import Operator
 from app.services.payments import batch_decisions
 from app.services.payments.batch_decisions import Item
 from app.services.records import audit
@@ -77,14 +78,6 @@ _CALL_DUE = text(
         set action = excluded.action, due_at = excluded.due_at, attempts = 0, claim_id = null
     """
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """The actor and the reason of a redrive; the reason is kept in the audit and in the history."""
-
-    actor: str
-    reason: str | None = None
 
 
 def redrive(
@@ -187,9 +180,7 @@ def _redrive(
         preview = Preview(_call_again(connection, row, wait, is_dry_run))
     if is_dry_run:
         return Effect(dead_letter_id, False, preview.effect, preview.moves_money)
-    state = "open" if _stays_open(row) else "redriven"
-    about = {"tenant_id": tenant_id, "id": dead_letter_id, "actor": by.actor, "operator_reason": by.reason}
-    connection.execute(resolve.CLOSE, about | {"state": state, "action": "redriven"})
+    resolve.close(connection, row, by, "redriven", "open" if _stays_open(row) else "redriven")
     detail |= name_reason(by.reason)
     own = connection.execute(_OWN_PAYMENT, dict(row)).scalar()
     audit.write(connection, [AuditRow(tenant_id, by.actor, "dead_letter_redriven", detail, own)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, select, text
 
@@ -24,17 +25,24 @@ _DECIDED = columns(
     *("id", "tenant_id", "kind", "reason", "payment_id", "provider_id", "webhook_id"),
     *("amount_minor", "currency", "case_reference", "state", "closed_by"),
 )
-# Closes a dead letter, or only adds to its history where it stays open.
-CLOSE = text(
+_CLOSE = text(
     """
     update dead_letters set state = :state, closed_at = case when :state = 'open' then closed_at else now() end,
         closed_by = case when :state = 'open' then closed_by else :actor end,
         history = history || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
             'at', now(), 'actor', cast(:actor as text), 'action', cast(:action as text),
-            'reason', cast(:operator_reason as text))))
+            'reason', cast(:reason as text))))
     where tenant_id = :tenant_id and id = :id
     """
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """The actor and the reason of a decision or a redrive; both are kept in the audit and in the history."""
+
+    actor: str
+    reason: str | None = None
 
 
 def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID) -> RowMapping:
@@ -50,6 +58,12 @@ def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_i
     return row
 
 
+def close(connection: Connection, row: RowMapping, by: Operator, action: str, state: str) -> None:
+    """Give a locked dead letter its state and add to its history; it may stay open."""
+    about = {"tenant_id": row["tenant_id"], "id": row["id"], "actor": by.actor, "reason": by.reason}
+    connection.execute(_CLOSE, about | {"action": action, "state": state})
+
+
 def accept(
     runtime: Runtime,
     tenant_id: uuid.UUID,
@@ -63,7 +77,7 @@ def accept(
     `reason` is the operator's, kept in the audit and in the history. Raise RequestRejected: 404, or 409 where it is
     closed already or holds no money.
     """
-    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.ACCEPT, is_dry_run, reason)
+    return _decide(runtime, tenant_id, dead_letter_id, Operator(actor, reason), CommandKind.ACCEPT, is_dry_run)
 
 
 def reject(
@@ -75,43 +89,27 @@ def reject(
     reason: str | None = None,
 ) -> str:
     """Close a dead letter without a credit; return what was done, in words. Raise RequestRejected (404, 409)."""
-    return _decide(runtime, tenant_id, dead_letter_id, actor, CommandKind.REJECT, is_dry_run, reason)
+    return _decide(runtime, tenant_id, dead_letter_id, Operator(actor, reason), CommandKind.REJECT, is_dry_run)
 
 
 def _decide(
-    runtime: Runtime,
-    tenant_id: uuid.UUID,
-    dead_letter_id: uuid.UUID,
-    actor: str,
-    kind: CommandKind,
-    is_dry_run: bool,
-    reason: str | None,
+    runtime: Runtime, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID, by: Operator, kind: CommandKind, is_dry_run: bool
 ) -> str:
     with settlement.open(runtime, "clerk", tenant_id) as batch:
         connection = batch.connection
         row = lock_dead_letter(connection, tenant_id, dead_letter_id)
         _check(row, kind)
-        item = _item(row, kind, actor)
+        item = _item(row, kind, by.actor)
         if is_dry_run:
             return describe(preview(connection, [item])) if item else "closes the case; nothing else changes"
         state = "accepted" if kind is CommandKind.ACCEPT else "rejected"
         # Closed first, so that the decision reads the payment's other open cases only.
-        connection.execute(
-            CLOSE,
-            {
-                "tenant_id": tenant_id,
-                "id": dead_letter_id,
-                "state": state,
-                "actor": actor,
-                "action": state,
-                "operator_reason": reason,
-            },
-        )
+        close(connection, row, by, state, state)
         outcomes = batch.settle([item] if item else [])
-        detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], **name_reason(reason)}
+        detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], **name_reason(by.reason)}
         if row["amount_minor"] is not None:
             detail |= {"amount_minor": row["amount_minor"], "currency": row["currency"]}
-        audit.write(connection, [AuditRow(tenant_id, actor, f"dead_letter_{state}", detail, row["payment_id"])])
+        audit.write(connection, [AuditRow(tenant_id, by.actor, f"dead_letter_{state}", detail, row["payment_id"])])
     return describe(outcomes) if outcomes else "the case is closed; nothing else changed"
 
 
