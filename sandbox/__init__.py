@@ -37,7 +37,7 @@ def create_app() -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST_BYTES
     store = Store(settings.directory)
     courier = Courier(store, settings.retry_seconds)
-    app.extensions["sandbox"] = (store, settings, courier)
+    app.extensions["sandbox"] = api.Parts(store, settings, courier)
     for blueprint in (api.blueprint, control.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
     app.register_error_handler(Refusal, _refused)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from sandbox.payments import outbox
 from sandbox.payments.orders import PaymentOrder
@@ -81,11 +82,7 @@ class ProviderPayment:
 
 
 # Listed, so that a query reads exactly the dataclass's fields.
-COLUMNS = (
-    "reference, merchant, merchant_reference, page_token, status, amount_minor, currency, received_minor,"
-    " received_currency, refunded_minor, error_message, success_url, failure_url, callback_urls, metadata,"
-    " created_at, updated_at, expires_at"
-)
+COLUMNS = ", ".join(field.name for field in fields(ProviderPayment))
 
 
 def from_row(row: sqlite3.Row) -> ProviderPayment:
@@ -119,26 +116,20 @@ def must_find(connection: sqlite3.Connection, reference: str) -> ProviderPayment
 def insert(connection: sqlite3.Connection, merchant: str, order: PaymentOrder) -> ProviderPayment:
     """Store a new open payment for the merchant."""
     reference = "sbx_" + secrets.token_hex(_REFERENCE_BYTES)
-    now = timestamps.now()
     connection.execute(
         "INSERT INTO payments (reference, merchant, merchant_reference, page_token, status, amount_minor, currency,"
         " success_url, failure_url, callback_urls, metadata, created_at, updated_at, expires_at)"
-        " VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            reference,
-            merchant,
-            order.merchant_reference,
-            secrets.token_urlsafe(_TOKEN_BYTES),
-            order.amount_minor,
-            order.currency,
-            order.success_url,
-            order.failure_url,
-            json.dumps(order.callback_urls),
-            json.dumps(order.metadata),
-            now,
-            now,
-            order.expires_at,
-        ),
+        " VALUES (:reference, :merchant, :merchant_reference, :page_token, 'open', :amount_minor, :currency,"
+        " :success_url, :failure_url, :callback_urls, :metadata, :now, :now, :expires_at)",
+        {
+            **asdict(order),
+            "reference": reference,
+            "merchant": merchant,
+            "now": timestamps.now(),
+            "page_token": secrets.token_urlsafe(_TOKEN_BYTES),
+            "callback_urls": json.dumps(order.callback_urls),
+            "metadata": json.dumps(order.metadata),
+        },
     )
     return must_find(connection, reference)
 
@@ -168,11 +159,8 @@ def capture(
         raise Refusal(422, "invalid_field", "amount is more than a payment can hold")
     enough = currency != payment.currency or total >= payment.amount_minor
     _move(connection, payment, "capture", minor, currency)
-    connection.execute(
-        "UPDATE payments SET status = ?, received_minor = ?, received_currency = ?, updated_at = ? WHERE reference = ?",
-        ("paid" if enough else "underpaid", total, currency, timestamps.now(), payment.reference),
-    )
-    return _announce(connection, payment, "success")
+    status = "paid" if enough else "underpaid"
+    return _change(connection, payment, "success", status=status, received_minor=total, received_currency=currency)
 
 
 def commit(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
@@ -181,21 +169,14 @@ def commit(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
     Such a payment does not expire and cannot be cancelled any more. Raise Refusal 409 unless it is open.
     """
     _require(payment, frozenset(("open",)))
-    connection.execute(
-        "UPDATE payments SET status = 'processing', updated_at = ? WHERE reference = ?",
-        (timestamps.now(), payment.reference),
-    )
-    return _announce(connection, payment, "processing")
+    return _change(connection, payment, "processing", status="processing")
 
 
 def decline(connection: sqlite3.Connection, payment: ProviderPayment, message: str | None = None) -> ProviderPayment:
     """End an open payment, or one under way, as declined. Raise Refusal 409 in any other state."""
     _require(payment, frozenset(("open", "processing")))
-    connection.execute(
-        "UPDATE payments SET status = 'declined', error_message = ?, updated_at = ? WHERE reference = ?",
-        (message or "The card was declined.", timestamps.now(), payment.reference),
-    )
-    return _announce(connection, payment, "failed")
+    message = message or "The card was declined."
+    return _change(connection, payment, "failed", status="declined", error_message=message)
 
 
 def cancel(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
@@ -205,11 +186,7 @@ def cancel(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
     if payment.received_minor:
         raise Refusal(409, "already_captured", f"the payment is {payment.status}, money was captured")
     _require(payment, frozenset(("open",)))
-    connection.execute(
-        "UPDATE payments SET status = 'cancelled', updated_at = ? WHERE reference = ?",
-        (timestamps.now(), payment.reference),
-    )
-    return _announce(connection, payment, "cancelled")
+    return _change(connection, payment, "cancelled", status="cancelled")
 
 
 def refund(connection: sqlite3.Connection, payment: ProviderPayment, minor: int | None = None) -> ProviderPayment:
@@ -224,11 +201,7 @@ def refund(connection: sqlite3.Connection, payment: ProviderPayment, minor: int 
     if minor > left:
         raise Refusal(422, "invalid_field", "amount is more than is left to refund")
     _move(connection, payment, "refund", minor, payment.received_currency)
-    connection.execute(
-        "UPDATE payments SET refunded_minor = refunded_minor + ?, updated_at = ? WHERE reference = ?",
-        (minor, timestamps.now(), payment.reference),
-    )
-    return _announce(connection, payment, "refunded")
+    return _change(connection, payment, "refunded", refunded_minor=payment.refunded_minor + minor)
 
 
 def _require(payment: ProviderPayment, states: frozenset[str]) -> None:
@@ -244,7 +217,16 @@ def _move(connection: sqlite3.Connection, payment: ProviderPayment, kind: str, m
     )
 
 
-def _announce(connection: sqlite3.Connection, payment: ProviderPayment, event: outbox.Event) -> ProviderPayment:
-    changed = must_find(connection, payment.reference)
+def _change(
+    connection: sqlite3.Connection, payment: ProviderPayment, event: outbox.Event, **changes: Any
+) -> ProviderPayment:
+    """Store new values of a payment, and the webhooks of the event; return the payment as it is now."""
+    changed = replace(payment, **changes, updated_at=timestamps.now())
+    connection.execute(
+        "UPDATE payments SET status = :status, received_minor = :received_minor, refunded_minor = :refunded_minor,"
+        " received_currency = :received_currency, error_message = :error_message, updated_at = :updated_at"
+        " WHERE reference = :reference",
+        asdict(changed),
+    )
     outbox.announce(connection, changed, event)
     return changed

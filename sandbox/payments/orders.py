@@ -1,4 +1,4 @@
-"""Reading what a merchant asks for when it creates a payment."""
+"""Validates the body of a request that creates a payment."""
 
 from __future__ import annotations
 
@@ -7,17 +7,9 @@ from dataclasses import dataclass
 
 from sandbox.values import amounts, json_input, timestamps
 
-_FIELDS = frozenset(
-    (
-        "amount",
-        "currency",
-        "merchant_reference",
-        "success_url",
-        "failure_url",
-        "callback_urls",
-        "metadata",
-        "expires_at",
-    )
+_FIELDS = (
+    *("amount", "currency", "merchant_reference", "success_url", "failure_url", "callback_urls", "metadata"),
+    "expires_at",
 )
 _CALLBACKS = frozenset(("success", "failed", "callback", "provider"))
 _MERCHANT_REFERENCE = re.compile(r"[!-~]{1,255}", re.ASCII)

@@ -42,7 +42,7 @@ def store(connection: sqlite3.Connection, script: dict[str, Any]) -> dict[str, A
             "SELECT reference FROM payments WHERE merchant_reference = ?", (match["merchant_reference"],)
         ).fetchall()
         for (reference,) in existing:
-            _schedule(connection, Plan(script_id, {"steps": vocabulary.steps_of(script["auto"])}), reference)
+            _schedule(connection, script_id, script, reference)
     return _shown(connection, script_id, script, match.get("next"))
 
 
@@ -76,26 +76,10 @@ def take(
     merchant_reference: str,
     metadata: Mapping[str, str],
     applies: Callable[[dict[str, Any]], bool] = lambda section: True,
+    *,
+    counts: bool = True,
 ) -> Plan | None:
-    """Return the newest script with this section that applies to the payment, and count the use."""
-    plan = peek(connection, section, merchant_reference, metadata, applies)
-    if plan is not None:
-        connection.execute(
-            "INSERT INTO script_uses (script_id, merchant_reference, section, uses) VALUES (?, ?, ?, 1)"
-            " ON CONFLICT DO UPDATE SET uses = uses + 1",
-            (plan.script_id, merchant_reference, section),
-        )
-    return plan
-
-
-def peek(
-    connection: sqlite3.Connection,
-    section: str,
-    merchant_reference: str,
-    metadata: Mapping[str, str],
-    applies: Callable[[dict[str, Any]], bool] = lambda section: True,
-) -> Plan | None:
-    """Return what `take` would, without counting the use.
+    """Return the newest script with this section that applies to the payment, and count the use.
 
     A script no longer applies to a payment after its section's, or else its own, number of `times`.
     """
@@ -103,6 +87,12 @@ def peek(
         content = script[section]
         uses = _uses(connection, script_id, merchant_reference, section)
         if applies(content) and uses < content.get("times", script.get("times", uses + 1)):
+            if counts:
+                connection.execute(
+                    "INSERT INTO script_uses (script_id, merchant_reference, section, uses) VALUES (?, ?, ?, 1)"
+                    " ON CONFLICT DO UPDATE SET uses = uses + 1",
+                    (script_id, merchant_reference, section),
+                )
             return Plan(script_id, content)
     return None
 
@@ -112,16 +102,16 @@ def schedule_steps(
 ) -> None:
     """Schedule the steps of the newest script with an `auto` section that matches this new payment."""
     for script_id, script in _matching(connection, "auto", merchant_reference, metadata):
-        _schedule(connection, Plan(script_id, {"steps": vocabulary.steps_of(script["auto"])}), reference)
+        _schedule(connection, script_id, script, reference)
         return
 
 
-def _schedule(connection: sqlite3.Connection, plan: Plan, reference: str) -> None:
+def _schedule(connection: sqlite3.Connection, script_id: int, script: dict[str, Any], reference: str) -> None:
     now = time.time()
-    for step in plan.section["steps"]:
+    for step in vocabulary.steps_of(script["auto"]):
         connection.execute(
             "INSERT INTO steps (script_id, reference, step, due_at) VALUES (?, ?, ?, ?)",
-            (plan.script_id, reference, json.dumps(step), now + step.get("after", 0)),
+            (script_id, reference, json.dumps(step), now + step.get("after", 0)),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, current_app, request
 
@@ -29,10 +29,18 @@ _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 500
 
 
-def parts() -> tuple[Store, SandboxSettings, Courier]:
-    """Return the running application's store, settings and courier."""
-    extension: tuple[Store, SandboxSettings, Courier] = current_app.extensions["sandbox"]
-    return extension
+class Parts(NamedTuple):
+    """The parts of an application that its requests use."""
+
+    store: Store
+    settings: SandboxSettings
+    courier: Courier
+
+
+def parts() -> Parts:
+    """Return the parts of the running application."""
+    found: Parts = current_app.extensions["sandbox"]
+    return found
 
 
 @blueprint.post("")
@@ -141,7 +149,7 @@ def listing() -> Response:
 
 def _listed_section(connection: sqlite3.Connection, payment: ProviderPayment) -> dict[str, Any] | None:
     """Return what a script says about a payment in a list; being listed does not count as a use."""
-    plan = scripts.peek(connection, "fetch", payment.merchant_reference, payment.metadata)
+    plan = scripts.take(connection, "fetch", payment.merchant_reference, payment.metadata, counts=False)
     return None if plan is None else plan.section
 
 
@@ -165,12 +173,11 @@ def _shown(payment: ProviderPayment, section: dict[str, Any] | None, public_url:
 @blueprint.post("/<reference>/pay")
 def pay(reference: str) -> Response:
     """Pay what is still open, or the amount and currency of the body."""
-    store, _, _ = parts()
     body = json_input.read_object(request.get_data(), ("amount", "currency", "even_if_ended"))
     late = body.get("even_if_ended", False)
     if not isinstance(late, bool):
         raise Refusal(422, "invalid_field", "even_if_ended must be true or false")
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         payment = _reachable(connection, reference)
         currency = None if body.get("currency") is None else amounts.parse_currency(body["currency"])
         minor = _minor(body, currency or payment.received_currency or payment.currency)
@@ -181,11 +188,10 @@ def pay(reference: str) -> Response:
 @blueprint.post("/<reference>/decline")
 def decline(reference: str) -> Response:
     """End an open payment as declined, with the body's message if it has one."""
-    store, _, _ = parts()
     message = json_input.read_object(request.get_data(), ("message",)).get("message")
     if message is not None and not isinstance(message, str):
         raise Refusal(422, "invalid_field", "message must be a text")
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         declined = lifecycle.decline(connection, _reachable(connection, reference), message)
     return _answer(declined)
 
@@ -193,9 +199,8 @@ def decline(reference: str) -> Response:
 @blueprint.post("/<reference>/commit")
 def commit(reference: str) -> Response:
     """Let the customer commit to a method that settles days later."""
-    store, _, _ = parts()
     json_input.read_object(request.get_data())
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         committed = lifecycle.commit(connection, _reachable(connection, reference))
     return _answer(committed)
 
@@ -203,9 +208,8 @@ def commit(reference: str) -> Response:
 @blueprint.post("/<reference>/refund")
 def refund(reference: str) -> Response:
     """Refund all that is left, or the body's amount."""
-    store, _, _ = parts()
     body = json_input.read_object(request.get_data(), ("amount",))
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         payment = _reachable(connection, reference)
         minor = _minor(body, payment.received_currency or payment.currency)
         refunded = lifecycle.refund(connection, payment, minor)
@@ -239,8 +243,7 @@ def _cancelled(connection: sqlite3.Connection, payment: ProviderPayment, section
 
 
 def _answer(payment: ProviderPayment) -> Response:
-    _, settings, _ = parts()
-    return answers.ok(payment.as_json(settings.public_url))
+    return answers.ok(payment.as_json(parts().settings.public_url))
 
 
 def _reachable(connection: sqlite3.Connection, reference: str) -> ProviderPayment:

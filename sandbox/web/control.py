@@ -25,9 +25,9 @@ _LARGEST_PAGE = 10_000
 @blueprint.before_request
 def _guard() -> None:
     """Allow callers with the control key, or, where none is set, callers of this machine."""
-    _, settings, _ = parts()
-    if settings.control_key is not None:
-        wanted = f"Bearer {settings.control_key}".encode()
+    key = parts().settings.control_key
+    if key is not None:
+        wanted = f"Bearer {key}".encode()
         if not hmac.compare_digest(request.headers.get("Authorization", "").encode("utf-8", "replace"), wanted):
             raise Refusal(401, "unauthenticated", "the control key is needed: Authorization: Bearer <key>")
     elif not _is_loopback(request.remote_addr):
@@ -46,8 +46,7 @@ def _is_loopback(address: str | None) -> bool:
 @blueprint.put("/merchants/<name>")
 def put_merchant(name: str) -> Response:
     """Create or update a merchant account."""
-    store, _, _ = parts()
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         stored = merchants.store(connection, name, request.get_data())
     return answers.ok(stored)
 
@@ -55,9 +54,8 @@ def put_merchant(name: str) -> Response:
 @blueprint.put("/script")
 def put_script() -> Response:
     """Store a script."""
-    store, _, _ = parts()
     script = vocabulary.read_script(request.get_data())
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         stored = scripts.store(connection, script)
     return answers.ok(stored)
 
@@ -65,15 +63,13 @@ def put_script() -> Response:
 @blueprint.get("/script")
 def get_scripts() -> Response:
     """Return all scripts."""
-    store, _, _ = parts()
-    return answers.ok({"data": scripts.listed(store.reading())})
+    return answers.ok({"data": scripts.listed(parts().store.reading())})
 
 
 @blueprint.delete("/script")
 def delete_scripts() -> Response:
     """Remove all scripts."""
-    store, _, _ = parts()
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         removed = scripts.clear(connection)
     return answers.ok({"deleted": removed})
 
@@ -81,29 +77,26 @@ def delete_scripts() -> Response:
 @blueprint.get("/deliveries")
 def get_deliveries() -> Response:
     """Return webhook deliveries with their attempts, oldest first; `after` is the last id seen."""
-    store, _, _ = parts()
     after = request.args.get("after", 0, type=int)
     limit = min(max(request.args.get("limit", _DEFAULT_PAGE, type=int), 1), _LARGEST_PAGE)
-    found = deliveries.listed(store.reading(), request.args.get("merchant_reference"), after, limit)
+    found = deliveries.listed(parts().store.reading(), request.args.get("merchant_reference"), after, limit)
     return answers.ok({"data": found})
 
 
 @blueprint.post("/deliveries/<int:delivery_id>/resend")
 def resend(delivery_id: int) -> Response:
     """Send a delivery's bytes again at once, under the same webhook id."""
-    store, _, _ = parts()
-    with store.writing() as connection:
+    with parts().store.writing() as connection:
         copy_id = deliveries.resend(connection, delivery_id)
-    (copy,) = deliveries.listed(store.reading(), None, copy_id - 1, 1)
+    (copy,) = deliveries.listed(parts().store.reading(), None, copy_id - 1, 1)
     return answers.ok(copy)
 
 
 @blueprint.get("/truth")
 def truth() -> Response:
     """Return every payment with its money, and every create call, also those without effect."""
-    store, _, _ = parts()
     wanted = request.args.get("merchant_reference")
-    connection = store.reading()
+    connection = parts().store.reading()
     rows = connection.execute(
         "SELECT *, (SELECT count(*) FROM movements m WHERE m.reference = p.reference AND kind = 'capture') AS captures,"
         " (SELECT count(*) FROM movements m WHERE m.reference = p.reference AND kind = 'refund') AS refunds"

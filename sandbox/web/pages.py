@@ -34,18 +34,16 @@ _TITLES = {
 @blueprint.get("/<reference>")
 def show(reference: str) -> Response:
     """Show the payment with its three buttons, or how it ended."""
-    store, _, _ = parts()
-    payment = _opened(lifecycle.find(store.reading(), reference), request.args.get("token", ""))
+    payment = _opened(lifecycle.find(parts().store.reading(), reference), request.args.get("token", ""))
     return _page(payment)
 
 
 @blueprint.post("/<reference>/<any(pay, decline, cancel):action>")
 def act(reference: str, action: str) -> BareResponse:
     """Apply the chosen action and redirect the browser to the merchant."""
-    store, _, _ = parts()
     token = request.form.get("token", "")
     try:
-        with store.writing() as connection:
+        with parts().store.writing() as connection:
             payment = _opened(lifecycle.find(connection, reference), token)
             if action == "pay":
                 payment = lifecycle.capture(connection, payment)
