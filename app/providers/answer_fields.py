@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
@@ -21,22 +21,21 @@ def check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
 
 def read_answer_reference(body: Mapping[str, Any]) -> str:
     """Return the provider's reference. Raise UnexpectedAnswer where it cannot be kept, OutcomeUnknown without one."""
-    reference = body.get("reference")
-    if reference is None:
-        raise OutcomeUnknown("the provider's answer has no reference")
-    if not is_reference(reference):
-        raise UnexpectedAnswer("the provider's answer has a reference that cannot be kept", "reference")
-    return str(reference)
+    return _read(body, "reference", is_reference, "a reference that cannot be kept")
 
 
 def read_redirect_url(body: Mapping[str, Any]) -> str:
     """Return the payment page's URL. Raise UnexpectedAnswer for an invalid one, OutcomeUnknown without one."""
-    redirect_url = body.get("redirect_url")
-    if redirect_url is None:
-        raise OutcomeUnknown("the provider's answer has no redirect_url")
-    if not is_redirect_url(redirect_url):
-        raise UnexpectedAnswer("the provider's answer has a redirect_url that no browser may follow", "redirect_url")
-    return str(redirect_url)
+    return _read(body, "redirect_url", is_redirect_url, "a redirect_url that no browser may follow")
+
+
+def _read(body: Mapping[str, Any], field: str, is_usable: Callable[[object], bool], unusable: str) -> str:
+    value = body.get(field)
+    if value is None:
+        raise OutcomeUnknown(f"the provider's answer has no {field}")
+    if not is_usable(value):
+        raise UnexpectedAnswer(f"the provider's answer has {unusable}", field)
+    return str(value)
 
 
 def read_error_message(body: Mapping[str, Any]) -> str | None:

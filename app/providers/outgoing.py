@@ -124,16 +124,8 @@ class _TimedSocket(socket.socket):
         super().sendall(*args, **kwargs)
 
 
-class _TimedTLS(ssl.SSLSocket):
+class _TimedTLS(_TimedSocket, ssl.SSLSocket):
     """The same over TLS."""
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_limits.left())
-        return _limits.count(super().recv_into(*args, **kwargs))
-
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(_limits.left())
-        super().sendall(*args, **kwargs)
 
 
 def _connect(host: str, port: int, private_hosts: frozenset[str]) -> socket.socket:

@@ -28,19 +28,8 @@ from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.core.validation.provider_values import is_redirect_url
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.answer_fields import (
-    check_subject,
-    read_answer_reference,
-    read_error_message,
-    read_redirect_url,
-)
-from app.providers.common_webhook import (
-    name_payment,
-    read_money,
-    read_payment_id,
-    read_reference,
-    translate_callback,
-)
+from app.providers.answer_fields import check_subject, read_answer_reference, read_error_message, read_redirect_url
+from app.providers.common_webhook import name_payment, read_money, read_payment_id, read_reference, translate_callback
 from app.providers.outgoing import Outgoing, ProviderAnswer
 
 log = structlog.get_logger(__name__)
@@ -106,30 +95,20 @@ class SandboxAdapter:
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         """Create the payment; a refusal of the payment itself is a DECLINED fact."""
         answer = self._send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
-        if answer.status in (200, 201):
-            body = _read(answer)
-            check_subject(body, payment_id)
-            return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
         if answer.status in REFUSES_PAYMENT and answer.is_whole:
             return _refusal(answer)
-        raise _failure(answer)
+        body = _read(answer, (200, 201))
+        check_subject(body, payment_id)
+        return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the present state, by reference or, while none is known, by our payment id."""
         if subject.reference is None:
-            query = urllib.parse.urlencode({"merchant_reference": str(subject.payment_id)})
-            answer = self._send(account, "GET", f"/v1/payments?{query}")
-            if answer.status != 200:
-                raise _failure(answer)
-            found = _read(answer).get("data")
-            if not isinstance(found, list):
-                raise OutcomeUnknown("the provider's list cannot be read")
+            found = self._list(account, {"merchant_reference": str(subject.payment_id)})["data"]
             return _state(found[0], subject.payment_id) if found else Fact(FactKind.NOT_FOUND)
         answer = self._send(account, "GET", f"/v1/payments/{urllib.parse.quote(subject.reference, safe='')}")
         if answer.status == 404:
             return Fact(FactKind.NOT_FOUND)
-        if answer.status != 200:
-            raise _failure(answer)
         return _state(_read(answer), subject.payment_id)
 
     def list_payments(
@@ -141,14 +120,8 @@ class SandboxAdapter:
         seen: set[str] = set()
         while True:
             page = query | {"limit": str(LIST_ROWS)} | ({} if cursor is None else {"cursor": cursor})
-            answer = self._send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(page))
-            if answer.status != 200:
-                raise _failure(answer)
-            body = _read(answer)
-            rows = body.get("data")
-            if not isinstance(rows, list):
-                raise OutcomeUnknown("the provider's list cannot be read")
-            yield from _understood(rows)
+            body = self._list(account, page)
+            yield from _understood(body["data"])
             cursor = body.get("next_cursor")
             if cursor is None:
                 return
@@ -161,11 +134,9 @@ class SandboxAdapter:
         """Close the session; return the payment's state, also where it cannot be closed any more."""
         reference = urllib.parse.quote(subject.reference or "", safe="")
         answer = self._send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
-        if answer.status == 200:
-            return _state(_read(answer), subject.payment_id)
         if answer.status == 409:
             return self.fetch(account, subject)
-        raise _failure(answer)
+        return _state(_read(answer), subject.payment_id)
 
     def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
         """Return the payment that a webhook names; the sandbox's own form names it as the common body does."""
@@ -180,6 +151,13 @@ class SandboxAdapter:
         amount_minor, currency = read_money(body, "amount")
         reference = read_reference(body)
         return read_payment_id(body), Fact(FactKind.REFUNDED, reference, amount_minor=amount_minor, currency=currency)
+
+    def _list(self, account: Account, query: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return one page of a list, whose `data` is a list."""
+        body = _read(self._send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(query)))
+        if not isinstance(body.get("data"), list):
+            raise OutcomeUnknown("the provider's list cannot be read")
+        return body
 
     def _send(
         self,
@@ -198,7 +176,10 @@ class SandboxAdapter:
         return answer
 
 
-def _read(answer: ProviderAnswer) -> dict[str, Any]:
+def _read(answer: ProviderAnswer, statuses: tuple[int, ...] = (200,)) -> dict[str, Any]:
+    """Return the body of an answer with one of `statuses`. Raise ProviderCallFailed for every other answer."""
+    if answer.status not in statuses:
+        raise _failure(answer)
     try:
         body = loads(answer.body)
     except JsonError as error:

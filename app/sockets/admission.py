@@ -42,7 +42,8 @@ class Admission:
 
 def admit_socket(request: Request, rows: LiveQueries, origins: Origins) -> Admission:
     """Return the admission of a WebSocket. Raise Refused (401, 403, 422, 426, 400)."""
-    tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered_protocols(request) if _is_token(name)]
+    offered = offered_protocols(request)
+    tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered if name.startswith(TOKEN_PROTOCOL)]
     token = tokens[0] if len(tokens) == 1 else ""
     caller = _check_caller(rows.authenticate(token) if token else None, rows, token, request)
     check_origin(request.origin, caller.allowed_origins, origins)
@@ -119,10 +120,6 @@ def list_own_origins(settings: Settings) -> frozenset[str]:
                 tail = parts.netloc.removeprefix(name)
                 origins.update(f"{parts.scheme}://{other}{tail}" for other in _LOOPBACK)
     return frozenset(origins)
-
-
-def _is_token(protocol: str) -> bool:
-    return protocol.startswith(TOKEN_PROTOCOL)
 
 
 def _check_caller(caller: Caller | None, rows: LiveQueries, credential: str, request: Request) -> Caller:

@@ -49,15 +49,16 @@ class Hub:
         if self.draining:
             raise unavailable("This process is about to stop.")
         full = self._slots.acquire(caller)
-        if full == "token":
-            raise Refused(429, f"A client token may have {PER_TOKEN_MAX} connections at a time.", {"Retry-After": "5"})
-        if full == "user":
-            raise Refused(429, f"A user may have {PER_USER_MAX} connections at a time.", {"Retry-After": "5"})
-        if full == "tenant":
-            most = self._slots.bounds.tenant
-            raise Refused(429, f"A tenant may have {most} connections at a time here.", {"Retry-After": "5"})
-        if full is not None:
-            raise unavailable("This process has as many connections as it may hold.")
+        if full is None:
+            return
+        details = {
+            "token": f"A client token may have {PER_TOKEN_MAX} connections at a time.",
+            "user": f"A user may have {PER_USER_MAX} connections at a time.",
+            "tenant": f"A tenant may have {self._slots.bounds.tenant} connections at a time here.",
+        }
+        if full in details:
+            raise Refused(429, details[full], {"Retry-After": "5"})
+        raise unavailable("This process has as many connections as it may hold.")
 
     def release(self, caller: Caller) -> None:
         """Release a slot."""
