@@ -74,10 +74,7 @@ def _finite_float(digits: str) -> float:
 
 # Made once: json.loads makes a decoder for each call that has hooks.
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_keys,
-    parse_constant=_refuse_constant,
-    parse_int=_bounded_int,
-    parse_float=_finite_float,
+    object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_int=_bounded_int, parse_float=_finite_float
 )
 
 

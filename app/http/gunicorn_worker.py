@@ -224,12 +224,8 @@ def prepare_start(server: Any, worker: Any) -> None:
 _main_pid = 0
 
 
-def _hold_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
-
-
-def _release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
+_hold_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK, _END_SIGNALS)
+_release_signals = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _END_SIGNALS)
 
 
 def _begin_child() -> None:
@@ -239,17 +235,6 @@ def _begin_child() -> None:
     _release_signals()
 
 
-def guard_forks() -> None:
-    """End a new worker on a signal until it has handlers of its own: part of gunicorn's hook `when_ready`.
-
-    Until then it has those of the main process, which queue the signal for a loop that no worker runs: the worker would
-    be killed seconds later. Signals are blocked while a process forks, so that none arrives in between.
-    """
-    global _main_pid
-    _main_pid = os.getpid()
-    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_begin_child)
-
-
 def refuse_until_ready(server: Any) -> None:
     """Refuse connections until a worker can serve them."""
     if issubclass(server.worker_class, DrainingWorker):
@@ -257,8 +242,15 @@ def refuse_until_ready(server: Any) -> None:
 
 
 def prepare_server(server: Any) -> None:
-    """Prepare gunicorn's main process before it starts workers: its hook `when_ready`."""
-    guard_forks()
+    """Prepare gunicorn's main process before it starts workers: its hook `when_ready`.
+
+    A new worker ends on a signal until it has handlers of its own. Until then it has those of the main process, which
+    queue the signal for a loop that no worker runs: the worker would be killed seconds later. Signals are blocked while
+    a process forks, so that none arrives in between.
+    """
+    global _main_pid
+    _main_pid = os.getpid()
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_begin_child)
     refuse_until_ready(server)
 
 

@@ -38,10 +38,7 @@ class Refused(Exception):
 
 
 def problem(
-    status: int,
-    detail: str,
-    errors: list[dict[str, str]] | None = None,
-    headers: Mapping[str, str] | None = None,
+    status: int, detail: str, errors: list[dict[str, str]] | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a problem document; `headers` replace those that its status has anyway."""
     body: dict[str, Any] = {

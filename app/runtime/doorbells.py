@@ -19,11 +19,7 @@ from app.runtime.metrics import RINGS_FAILED
 
 log = structlog.get_logger(__name__)
 
-TASKS = {
-    "settle": "tasks.settle",
-    "provider": "tasks.call_provider",
-    "notify": "tasks.notify",
-}
+TASKS = {"settle": "tasks.settle", "provider": "tasks.call_provider", "notify": "tasks.notify"}
 
 # TTL of a bell: longer than a busy worker needs to answer; after a lost message the next ring comes this late.
 BELL_MS = 2_000
@@ -69,16 +65,18 @@ class Doorbells:
         bell = f"bell:{queue}"
         try:
             if self._redis.set(bell, 1, nx=True, px=BELL_MS):
-                self._send(queue, bell)
-                self._is_failing = False
+                try:
+                    self._send(queue)
+                except Exception:
+                    self._redis.delete(bell)
+                    raise
         except Exception as error:  # a failed ring must not fail the request, whose row is committed
             self._failed(queue, error)
 
     def ring_regardless(self, queue: str) -> None:
         """Ring `queue` whether or not its bell is set; the sweep uses it after lost messages."""
         try:
-            self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
-            self._is_failing = False
+            self._send(queue)
         except Exception as error:  # the next sweep tries again
             self._failed(queue, error)
 
@@ -101,18 +99,15 @@ class Doorbells:
         except Exception as error:  # listeners also poll
             self._failed(messages[0][0], error)
 
-    def _send(self, queue: str, bell: str) -> None:
-        try:
-            self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
-        except Exception:
-            self._redis.delete(bell)
-            raise
+    def _send(self, queue: str) -> None:
+        self._celery.send_task(TASKS[queue], queue=f"ring.{queue}", ignore_result=True)
+        self._is_failing = False
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _failed(self, target: str, error: Exception) -> None:
         self._silent_until = time.monotonic() + BREAK_SECONDS
         self._is_failing = True
-        RINGS_FAILED.labels(what).inc()
-        log.warning("ring_failed", queue=what, error=type(error).__name__)
+        RINGS_FAILED.labels(target).inc()
+        log.warning("ring_failed", queue=target, error=type(error).__name__)
 
 
 class _Ringer:

@@ -64,11 +64,7 @@ def open_database(settings: Settings, pool_size: int = POOL_SIZE, pool_timeout: 
 def connect_redis(url: str) -> Redis:
     """Return a client for hints: timeouts of at most a second and one retry, since callers work without Redis."""
     return open_client(
-        url,
-        socket_timeout=1,
-        socket_connect_timeout=0.5,
-        health_check_interval=10,
-        retry=Retry(NoBackoff(), 1),
+        url, socket_timeout=1, socket_connect_timeout=0.5, health_check_interval=10, retry=Retry(NoBackoff(), 1)
     )
 
 

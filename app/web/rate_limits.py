@@ -94,7 +94,9 @@ class TenantRates:
         limit = found.requests_per_second
         if limit is None or self._has_taken(found.tenant_id):
             return True
-        with self._turn_of(found.tenant_id):
+        with self._lock:
+            turn = self._turns.setdefault(found.tenant_id, threading.Lock())
+        with turn:
             # Simultaneous requests share the chunk that one of them takes: with one chunk each, twenty of them would
             # use up the limit.
             return self._has_taken(found.tenant_id) or self._ask(found, limit)
@@ -116,7 +118,8 @@ class TenantRates:
     def _take(self, strategy: SlidingWindowCounterRateLimiter, found: Caller, limit: int) -> bool:
         chunk = math.ceil(limit / CHUNK_PART)
         if chunk > 1 and self._hit(strategy, found, limit, chunk):
-            self._keep(found.tenant_id, chunk - 1)
+            with self._lock:
+                self._taken[found.tenant_id] = (chunk - 1, time.monotonic() + CHUNK_SECONDS)
             return True
         return self._hit(strategy, found, limit, 1)
 
@@ -132,14 +135,6 @@ class TenantRates:
                 return False
             self._taken[tenant_id] = (left - 1, until)
             return True
-
-    def _turn_of(self, tenant_id: uuid.UUID) -> threading.Lock:
-        with self._lock:
-            return self._turns.setdefault(tenant_id, threading.Lock())
-
-    def _keep(self, tenant_id: uuid.UUID, count: int) -> None:
-        with self._lock:
-            self._taken[tenant_id] = (count, time.monotonic() + CHUNK_SECONDS)
 
 
 def _strategy(storage: object) -> SlidingWindowCounterRateLimiter:

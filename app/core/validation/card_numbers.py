@@ -10,31 +10,27 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-# First and last prefix of a range that an issuer uses, and the lengths of its numbers (ISO/IEC 7812).
-_ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
-    (4, 4, (13, 16, 19)),  # Visa
-    (51, 55, (16,)),  # Mastercard
-    (2221, 2720, (16,)),  # Mastercard since 2017
-    (34, 34, (15,)),  # American Express
-    (37, 37, (15,)),  # American Express
-    (6011, 6011, (16, 17, 18, 19)),  # Discover
-    (644, 649, (16, 17, 18, 19)),  # Discover
-    (65, 65, (16, 17, 18, 19)),  # Discover, RuPay
-    (3528, 3589, (16, 17, 18, 19)),  # JCB
-    (300, 305, (14, 16, 17, 18, 19)),  # Diners Club
-    (36, 36, (14, 15, 16, 17, 18, 19)),  # Diners Club
-    (38, 39, (14, 16, 17, 18, 19)),  # Diners Club
-    (62, 62, (16, 17, 18, 19)),  # UnionPay
-    (5018, 5018, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (5020, 5020, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (5038, 5038, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (5893, 5893, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (6304, 6304, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (6759, 6759, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (6761, 6763, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
-    (2200, 2204, (16, 17, 18, 19)),  # Mir
-    (5060, 5061, (16, 19)),  # Verve
-    (9792, 9792, (16,)),  # Troy
+_UP_TO_19 = (16, 17, 18, 19)
+# The ranges of prefixes that issuers use, and the lengths of their numbers (ISO/IEC 7812).
+_ISSUERS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("4", (13, 16, 19)),  # Visa
+    ("51-55 2221-2720", (16,)),  # Mastercard, the latter since 2017
+    ("34 37", (15,)),  # American Express
+    ("6011 644-649 65", _UP_TO_19),  # Discover, RuPay
+    ("3528-3589", _UP_TO_19),  # JCB
+    ("300-305 38-39", (14, *_UP_TO_19)),  # Diners Club
+    ("36", (14, 15, *_UP_TO_19)),  # Diners Club
+    ("62", _UP_TO_19),  # UnionPay
+    ("5018 5020 5038 5893 6304 6759 6761-6763", (13, 14, 15, *_UP_TO_19)),  # Maestro
+    ("2200-2204", _UP_TO_19),  # Mir
+    ("5060-5061", (16, 19)),  # Verve
+    ("9792", (16,)),  # Troy
+)
+# First and last prefix of each range, with the lengths.
+_RANGES = tuple(
+    (int(prefix.partition("-")[0]), int(prefix.rpartition("-")[2]), lengths)
+    for prefixes, lengths in _ISSUERS
+    for prefix in prefixes.split()
 )
 _LENGTHS = (13, 19)
 
@@ -160,7 +156,7 @@ def _is_part_of_an_id(plain: str, group: re.Match[str]) -> bool:
 def _is_card(digits: str) -> bool:
     length = len(digits)
     return any(
-        length in lengths and low <= int(digits[: len(str(low))]) <= high for low, high, lengths in _ISSUERS
+        length in lengths and low <= int(digits[: len(str(low))]) <= high for low, high, lengths in _RANGES
     ) and _passes_luhn(digits)
 
 

@@ -100,8 +100,7 @@ class Channel(redis.Channel):
     def _delete(self, queue: str, exchange: str, *binding: Any, **options: Any) -> None:
         parent: Any = super()
         self._with_right_types(
-            self._binding_keys(exchange),
-            lambda: parent._delete(queue, exchange, *binding, **options),
+            self._binding_keys(exchange), lambda: parent._delete(queue, exchange, *binding, **options)
         )
 
     def _refresh_bindings(self, queues: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.payment import Status
 from app.http import draining
 from app.http.client_address import is_from_this_machine
 from app.http.health import answer_health
@@ -38,8 +39,6 @@ _HELP = {
         "tenants",
     ),
 }
-# Zero for each status without payments: alerting rules on increases need a value before the first one.
-_STATUSES = ("pending", "processing", "completed", "failed", "cancelled")
 
 
 @blueprint.get("/health/live")
@@ -103,7 +102,8 @@ class RowsCollector(Collector):
             name: GaugeMetricFamily(metric, text, labels=[label]) for name, (metric, text, label) in _HELP.items()
         }
         known = {(name, label) for name, label, _ in counts}
-        zeros = [("payments", status, 0.0) for status in _STATUSES if ("payments", status) not in known]
+        # Zero for each status without payments: alerting rules on increases need a value before the first one.
+        zeros = [("payments", status, 0.0) for status in Status if ("payments", status) not in known]
         for name, label, value in (*counts, *zeros):
             # A newer database may count what this process does not know yet.
             if name in families:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import cast
 
@@ -22,30 +23,6 @@ from app.web.parsing import read_bounded
 log = structlog.get_logger(__name__)
 
 blueprint = Blueprint("webhooks", __name__)
-
-
-@blueprint.post("/webhooks/payment-success")
-def payment_success() -> Response:
-    """Receive a webhook about money that arrived."""
-    return _receive("payment-success")
-
-
-@blueprint.post("/webhooks/payment-failed")
-def payment_failed() -> Response:
-    """Receive a webhook about a payment that failed or was cancelled."""
-    return _receive("payment-failed")
-
-
-@blueprint.post("/webhooks/payment-callback")
-def payment_callback() -> Response:
-    """Receive a webhook about any outcome of a payment."""
-    return _receive("payment-callback")
-
-
-@blueprint.post("/webhooks/<provider_id>")
-def provider_webhook(provider_id: str) -> Response:
-    """Receive a webhook in a provider's own form."""
-    return _receive(PROVIDER_PATH, provider_id)
 
 
 def _receive(path: str, provider_id: str | None = None) -> Response:
@@ -86,3 +63,10 @@ def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
     headers = cast("Mapping[str, str]", request.headers)
     doubled = doubled_headers(request.environ)
     return Delivery(path, provider_id, headers, body, request.remote_addr or "", doubled)
+
+
+for _path in ("payment-success", "payment-failed", "payment-callback"):
+    blueprint.add_url_rule(f"/webhooks/{_path}", _path, functools.partial(_receive, _path), methods=["POST"])
+blueprint.add_url_rule(
+    "/webhooks/<provider_id>", "provider", functools.partial(_receive, PROVIDER_PATH), methods=["POST"]
+)

@@ -62,11 +62,11 @@ class PaymentBody(BaseModel):
     pending_reason: PendingReason | None = Field(
         description="Set where a pending payment does not proceed before an operator acts. `provider_configuration`:"
         " the provider refuses the tenant's own configuration there, such as its API key. `provider_unavailable`: its"
-        " create call was tried as often as it may be. The payment then continues, or expires.",
+        " create call was tried as often as it may be. The payment then continues, or expires."
     )
     committed_until: Time | None = Field(
         description="Set where the payer has committed to a method that settles days later: the payment does not"
-        " expire before.",
+        " expire before."
     )
     received_amount: str | None
     received_currency: str | None

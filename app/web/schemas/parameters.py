@@ -146,8 +146,7 @@ class DepositHeaders(Parameters):
         description="Makes the request repeatable: the same key and body return the same payment, with no time limit.",
     )
     wait_seconds: Annotated[
-        int | None,
-        Kind(_read_prefer, {"type": "string", "pattern": "^wait=[0-9]{1,3}$", "examples": ["wait=10"]}),
+        int | None, Kind(_read_prefer, {"type": "string", "pattern": "^wait=[0-9]{1,3}$", "examples": ["wait=10"]})
     ] = Field(
         None,
         alias="Prefer",
