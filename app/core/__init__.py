@@ -1,1 +1,1 @@
-"""The pure heart: money, facts, the state machine, schedules, signatures. Standard library only."""
+"""Pure functions and values: money, facts, the state machine, schedules, signatures. Standard library only."""

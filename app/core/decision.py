@@ -36,7 +36,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A dead letter to be opened. `key` makes the same case one row; `amount_minor` is what accepting would credit.
+    """A dead letter to be opened. `key` makes the same case one row; `amount_minor` is credited if it is accepted.
 
     `is_rejected`: the tenant's policy has rejected it already; it is kept for the record.
     """
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one transaction writes: the payment's next version and everything that belongs to it.
+    """The rows that one transaction writes: the payment's next version and everything that belongs to it.
 
     `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
     `supersedes_currency` is given, those in this currency alone, where `supersedes_keys` is, those with one of these
@@ -107,7 +107,7 @@ def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
 
 
 def is_other_reference(payment: Payment, fact: Fact) -> bool:
-    """Whether the fact names another provider reference than the payment has."""
+    """Return whether the fact names another provider reference than the payment has."""
     return bool(
         fact.reference and payment.provider_reference is not None and fact.reference != payment.provider_reference
     )

@@ -37,7 +37,7 @@ class ProviderCallFailed(SluiceError):
     retry_after_seconds: float | None = None
     # How metrics, logs and the audit name it.
     outcome = "ProviderCallFailed"
-    # Whether the provider as a whole is out of order, which says nothing about the call that met it so.
+    # Whether the provider as a whole is out of order; the call itself may be valid.
     is_outage = False
 
 

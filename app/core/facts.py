@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class FactKind(StrEnum):
-    """What a provider can report about a payment."""
+    """The kinds of reports of a provider about a payment."""
 
     ACCEPTED = "accepted"
     PENDING = "pending"
@@ -21,7 +21,7 @@ class FactKind(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """What a user, an operator or the clock can command."""
+    """The kinds of commands of a user, an operator or the clock."""
 
     CANCEL = "cancel"
     EXPIRE = "expire"

@@ -69,7 +69,7 @@ def parse_amount(amount: object, currency: str) -> int:
 
 
 def parse_exact_amount(amount: object, currency: str) -> int:
-    """Return a provider's decimal string in minor units; zeros beyond the currency's digits change nothing.
+    """Return a provider's decimal string in minor units; zeros beyond the currency's digits are ignored.
 
     "1000.00" JPY is 1000 yen, exactly. All else is as parse_amount has it: any other digit beyond the
     currency's is refused. Raise AmountError and CurrencyError.

@@ -1,4 +1,4 @@
-"""Deciders about money: the total asked for, another one, a second payment, and what a person accepts.
+"""Deciders about money: the total asked for, another one, a second payment, and money that a person accepts.
 
 docs/MONEY.md shows what they do, case by case. Rules: CONTRACT section 3, "States".
 """
@@ -34,7 +34,7 @@ SECOND_MONEY = frozenset({"second_payment", "reference_mismatch"})
 
 
 def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """Money for a payment that is not completed, in time or late."""
+    """Decide a success of a payment that is not completed, in time or late."""
     amount_minor, currency = money_of(fact)
     is_known = (amount_minor, currency) == (payment.received_minor, payment.received_currency)
     if is_known and not payment.has_open_case:
@@ -94,7 +94,7 @@ def _completed_with(
 
 
 def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: str, is_rejected: bool = False) -> Decision:
-    """Other money than was asked: held for a person, the payment keeps its state."""
+    """Hold money other than requested for a person; the payment keeps its state."""
     amount_minor, currency = money_of(fact)
     on_top = amount_minor - (payment.received_minor or 0)
     if currency == payment.received_currency and (on_top == 0 or (on_top < 0 and reason != "late")):

@@ -81,7 +81,7 @@ class WaitingReversal:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment's row, and what a decision needs to know besides.
+    """A payment's row with the other values that a decision reads.
 
     `pending_reason`: why a pending payment does not proceed, where that was read too. `committed_until`: the payer has
     committed to a method that settles by then. `has_open_case`: a person has still to accept or reject money of it.
@@ -150,7 +150,7 @@ class Payment:
 
 
 def format_received(payment: Payment) -> str:
-    """Return what was received, with its currency; "nothing" where nothing was."""
+    """Return the amount received with its currency, or "nothing"."""
     if payment.received_minor is None or payment.received_currency is None:
         return "nothing"
     return format_money(payment.received_minor, payment.received_currency)

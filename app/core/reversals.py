@@ -1,7 +1,7 @@
 """Deciders about money that goes back: booked against what was credited, or waiting until it is.
 
 A reversal is the total given back under a provider reference in a currency. It is booked once that much is credited
-there, in whatever order the two arrive: until then it waits with its payment, and each credit tries again what waits.
+there, in whatever order the two arrive: until then it waits with its payment, and each credit tries it again.
 Rules: CONTRACT section 10.
 """
 
@@ -28,7 +28,7 @@ from app.core.payment import REVERSAL_WAITING, OtherReference, Payment, Status, 
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """What was credited and booked back so far under one reference in one currency, in minor units."""
+    """Money credited and booked back so far under one reference in one currency, in minor units."""
 
     credited_minor: int
     reversed_minor: int
@@ -37,7 +37,7 @@ class _Account:
 
 
 def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
-    """Decide a refund or chargeback of a completed payment: a reversing pair of entries for what is new of it."""
+    """Decide a refund or chargeback of a completed payment: a reversing pair of entries for the part that is new."""
     amount_minor, _ = money_of(fact)
     account = _read_account(payment, fact)
     if amount_minor <= account.reversed_minor:
@@ -138,7 +138,7 @@ def list_following(before: Payment, given: Input, decision: Decision) -> list[Wa
 
 
 def is_known(payment: Payment, reversal: WaitingReversal) -> bool:
-    """Whether the reversal is booked or waits already."""
+    """Return whether the reversal is booked or waits already."""
     if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
         return True
     account = _read_account(payment, as_fact(reversal))

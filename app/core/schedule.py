@@ -1,4 +1,4 @@
-"""When a payment's next provider call is due, and how long to wait after a failure."""
+"""Schedules of provider calls: the next due time of a payment, and the wait after a failure."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall |
     """Return the provider call that `payment` needs next, None where it needs none.
 
     Open payments: create until the provider has them, then poll up to `expires_at`; daily once the payer has committed
-    to a slow method. Ended without money: the
-    session is closed, then the payment is still asked about until the monitoring window ends. Completed: nothing.
+    to a slow method. Ended without money: close the session, then poll until the monitoring window ends. Completed:
+    no call.
     """
     if payment.status is Status.COMPLETED:
         return None

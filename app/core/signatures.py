@@ -116,7 +116,7 @@ def check_secret(scheme: str, secret: str) -> None:
 
 
 def decode_hmac_key(scheme: str, secret: str) -> bytes:
-    """Return the HMAC key of a secret: what `whsec_` encodes, or for the other schemes the text as it stands."""
+    """Return the HMAC key of a secret: the bytes that `whsec_` encodes, or for other schemes the text as it stands."""
     if scheme == STANDARD:
         return decode_secret(secret)
     if not secret.isascii() or len(secret) < SECRET_BYTES_MIN:
@@ -157,7 +157,7 @@ def verify(
 ) -> str:
     """Return the delivery's id once its signature holds. Raise WebhookRejected.
 
-    `headers` has lower-case names; `parsed` is the body as JSON, of which nothing is used before the signature holds.
+    `headers` has lower-case names; `parsed` is the body as JSON, which is not used before the signature holds.
     """
     given = [headers.get(name, "") for name in scheme.headers]
     if scheme.name == STANDARD:
@@ -176,7 +176,7 @@ def verify(
 def verify_standard(keys: Sequence[Key], webhook_id: str, timestamp: str, signature: str, body: bytes) -> None:
     """Raise WebhookRejected unless an entry of `signature` fits: `v1` an HMAC key, `v1a` a public key.
 
-    Every entry is compared with every key, so that the time taken says nothing of which one fitted.
+    Every entry is compared with every key, so that the time taken does not depend on which one fitted.
     """
     entries = _split(signature, " ")
     # More than one comma in an entry is two headers in one: neither is believed.

@@ -1,6 +1,6 @@
 """The state machine: a total table over every state and every fact or command.
 
-Nothing else changes a payment. A decision is a value; `app.services.payments.settlement` writes it.
+No other code changes a payment. A decision is a value; `app.services.payments.settlement` writes it.
 Rules: CONTRACT section 3, "States".
 """
 
@@ -196,7 +196,7 @@ _completed, _failed, _cancelled = (
 )
 _FAILED_ALREADY, _CANCELLED_ALREADY = "the payment has failed already", "the payment is cancelled already"
 
-# Each row is what one fact or command does in the states pending, processing, completed, failed and cancelled.
+# Each row has the deciders of one fact or command in the states pending, processing, completed, failed and cancelled.
 _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.ACCEPTED: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
     FactKind.PENDING: (_start, _fill_in, _fill_in, _fill_in, _fill_in),

@@ -1,1 +1,1 @@
-"""What web and sockets share of HTTP: errors, origins, health, addresses, headers, gunicorn, draining, capacity."""
+"""HTTP code of web and sockets: errors, origins, health, addresses, headers, gunicorn, draining, capacity."""

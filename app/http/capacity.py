@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app.services.access.callers import Caller
 
-# Whom a slot is counted for: the name of the bound, and the ids of its owner.
+# An owner for which slots are counted: the name of the bound, and the ids of the owner.
 Holder = tuple[str, uuid.UUID | None, str | None]
 
 
@@ -50,7 +50,7 @@ class Slots:
                     del self._used[holder]
 
     def _chain(self, caller: Caller) -> list[tuple[Holder, int]]:
-        """Return whom a slot of the caller is counted for, and the bound of each: the most specific one first."""
+        """Return the holders of the caller's slots with the bound of each, the most specific first."""
         bounds, tenant_id = self.bounds, caller.tenant_id
         if caller.user_id is None:
             own: list[tuple[Holder, int]] = [(("key", caller.key_id, None), bounds.key)]

@@ -1,4 +1,4 @@
-"""A process's counters as Prometheus text, on a port of their own where the process serves nothing else."""
+"""Serves a process's counters as Prometheus text, on a separate port where the process has no web server."""
 
 from __future__ import annotations
 
@@ -93,4 +93,4 @@ class _MetricsHandler(WSGIRequestHandler):
     timeout = REQUEST_SECONDS
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: a line for every scrape is of no use."""
+        """Log no line for a scrape."""

@@ -1,4 +1,4 @@
-"""Which pages may call web and sockets: the check of `Origin`, and the CORS headers of the answers."""
+"""Checks `Origin`, which says whether a page may call web and sockets, and sets the CORS headers of answers."""
 
 from __future__ import annotations
 

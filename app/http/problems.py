@@ -1,4 +1,4 @@
-"""Errors as web and sockets answer them: problem documents (RFC 9457), never a stack trace."""
+"""Answers errors of web and sockets with problem documents (RFC 9457), never with a stack trace."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """gunicorn's gevent worker with stricter parsing: doubled headers are marked, unknown transfer codings are 400.
 
-Imported in gunicorn's main process, so nothing heavy is loaded here.
+Imported in gunicorn's main process, so no large library is loaded here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         super().handle_request(listener_name, req, sock, addr)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a head that cannot be served; what gunicorn answers with 501 or 500 is a client error here."""
+        """Answer a head that cannot be served; gunicorn's 501 and 500 are client errors here."""
         if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
             exc = InvalidHeader("TRANSFER-ENCODING", req=req)
         super().handle_error(req, client, addr, exc)

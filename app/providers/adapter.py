@@ -91,7 +91,7 @@ class Adapter(Protocol):
     def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
         """Return the payment that a webhook in the provider's own form names, None where the body alone names none.
 
-        Called before the webhook is stored: it must be cheap and raise nothing. A payment that only `translate` finds
+        Called before the webhook is stored: it must be cheap and must not raise. A payment that only `translate` finds
         is added to the webhook when it is settled.
         """
 

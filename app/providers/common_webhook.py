@@ -35,7 +35,7 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
         raise Unusable(f"event_type {event_type!r} and status {status!r} disagree")
     reference = read_reference(body)
     if kind is not FactKind.SUCCEEDED:
-        # Amounts of what is no success are ignored (CONTRACT section 4).
+        # Amounts are ignored where the payment did not succeed (CONTRACT section 4).
         return payment_id, Fact(kind, reference, message=read_message(body))
     amount_minor, currency = read_money(body, "amount")
     return payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency)

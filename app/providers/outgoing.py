@@ -212,7 +212,7 @@ class Outgoing:
 
 
 def _tls_failure(error: Exception) -> NotSent | OutcomeUnknown:
-    """Return NotSent for a refused certificate, since nothing was sent; what breaks later may have arrived."""
+    """Return NotSent for a refused certificate, since no data was sent; a request that fails later may have arrived."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error) or "CertificateError" in str(error):
         return NotSent("the provider's certificate is not trusted")
     return Unavailable(f"the provider's answer did not come: {type(error).__name__}")

@@ -34,12 +34,12 @@ from app.providers.outgoing import Outgoing, ProviderAnswer
 
 log = structlog.get_logger(__name__)
 
-# A page of a list has some hundred kilobytes, well below what an answer may have.
+# A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
 # A cursor travels in the next page's URL.
 CURSOR_LENGTH_MAX = 2_048
 
-# Answers that say that our key, our address or our rights are wrong: asking again changes nothing, a person must act.
+# Answers that say that our key, our address or our rights are wrong: a retry does not help, a person must act.
 # The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
 REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
 # Errors about our request, worded for programmers: payers are shown NOT_ACCEPTED, operators the message.

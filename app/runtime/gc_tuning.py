@@ -1,4 +1,4 @@
-"""Tunes the garbage collector of a process that has started."""
+"""Tunes the garbage collector of a started process."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 There is no thread of its own. Some turns to commit exist (LEADERS_MAX). A request that finds one free takes it and
 commits at once; the others wait. When a turn ends, the first that waits gets it and commits for all that wait. So
-groups grow with the duration of a commit, and a single request waits for nobody.
+groups grow with the duration of a commit, and a single request does not wait for others.
 
 States of a row, from its request's call to its end (a test walks them and finds these steps and no others):
 
@@ -26,7 +26,7 @@ States of a row, from its request's call to its end (a test walks them and finds
 Invariants:
 
 - At most LEADERS_MAX turns are taken, besides those that take longer than STUCK_SECONDS.
-- While a row waits, a turn is taken. Each turn that ends is handed on, or nobody waits.
+- While a row waits, a turn is taken. Each turn that ends is handed on, unless no row waits.
 - Rows become leading or gathered in the order of their arrival.
 - A row is in one group at most, and is written again only after its group was rolled back.
 - A request that waits is woken once: when it gets a turn, or when its group is done.
@@ -180,7 +180,7 @@ class GroupCommit(Generic[Row, Receipt]):
 
 
 def _settle(group: Sequence[_Entry[Row, Receipt]], write: Write[Row, Receipt]) -> None:
-    """Write the rows of `group` and note what became of each."""
+    """Write the rows of `group` and set the receipt or error of each."""
     try:
         receipts = write([member.row for member in group])
         for member, receipt in zip(group, receipts, strict=True):
@@ -195,6 +195,6 @@ def _is_lost(error: Exception) -> bool:
     """Whether the connection failed: a retry would fail as well, and it is unknown whether the rows are stored."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, NoConnection)
-    # An error that the server itself reports has a code; then nothing is stored.
+    # An error that the server itself reports has a code; then no row is stored.
     is_reported = getattr(error.orig, "pgcode", None) is not None
     return error.connection_invalidated or (isinstance(error, OperationalError) and not is_reported)

@@ -34,8 +34,8 @@ MESSAGES_PER_TURN = 100
 class HintListener:
     """Listens to one channel in a thread of its own, which under gevent is a greenlet.
 
-    `receive` gets the data of each message; `subscribed` is called when a subscription begins, since what was published
-    before it is lost. `name` is the metric's label.
+    `receive` gets the data of each message; `subscribed` is called when a subscription begins, since hints published
+    before it are lost. `name` is the metric's label.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Hints on Redis pub/sub: ids and numbers only, never content.
 
-Anyone who can write to Redis can publish a hint. A hint therefore only causes a query: what clients see is read from
-PostgreSQL. The format is fixed text, matched by a pattern of bounded length, so that no hint can raise while it is
+Anyone who can write to Redis can publish a hint. A hint therefore only causes a query: clients get data that is read
+from PostgreSQL. The format is fixed text, matched by a pattern of bounded length, so that no hint can raise while it is
 decoded.
 """
 

@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line, escaped, with secrets taken out."""
+"""Configures logging: one JSON object per line, with secrets masked."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(os.environ.get("SLUICE_LOG_LEVEL", "INFO").upper())
-    # What these say at INFO is one line per request or task: more than it is worth.
+    # At INFO these write one line per request or task.
     for noisy in ("celery", "kombu", "amqp", "urllib3", "granian", "granian.access", "_granian", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

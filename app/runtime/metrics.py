@@ -1,4 +1,4 @@
-"""Counters of this process; metrics of rows are read by `app.services.upkeep.backlog` instead."""
+"""Declares the metrics of this process; those of rows are read by `app.services.upkeep.backlog`."""
 
 from __future__ import annotations
 

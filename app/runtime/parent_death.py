@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that forked it ends; leave at once if `parent` has gone.
 
-    Linux only: elsewhere nothing happens.
+    Linux only: elsewhere it has no effect.
     """
     if sys.platform != "linux":
         return

@@ -27,7 +27,7 @@ def sentinel_options(found: Sentinels) -> dict[str, Any]:
 
 
 def open_client(url: str, **options: Any) -> Redis:
-    """Return a client for `url`; `options` are those of redis-py's connections. Nothing is connected yet.
+    """Return a client for `url`; `options` are those of redis-py's connections. No connection is opened yet.
 
     Raise ValueError where the URL cannot be used.
     """

@@ -15,7 +15,7 @@ from app.runtime.redis_urls import check_url
 from models.database_urls import parse_url
 from models.logins import LOGIN_ROLES
 
-# Which variable names the login of a process type; what is not set falls back to DATABASE_URL.
+# The variable with the login of each process type; one that is not set falls back to DATABASE_URL.
 LOGIN_VARIABLES = {name: f"DATABASE_{name.upper()}_URL" for name in LOGIN_ROLES}
 
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+:[0-9]+", re.ASCII)

@@ -43,7 +43,7 @@ class Vault:
 
 
 def fingerprint(key: str) -> str:
-    """Return an identifier of an encryption key that reveals nothing of its 256 random bits."""
+    """Return an identifier of an encryption key that does not reveal its 256 random bits."""
     return hashlib.sha256(b"sluice encryption key: " + key.encode("utf-8")).hexdigest()[:16]
 
 

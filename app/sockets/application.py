@@ -85,7 +85,7 @@ def build_app() -> Flask:
         NOTIFICATIONS_CHANNEL,
         "notifications",
         hub.receive,
-        # What was published before the subscription is not received any more.
+        # Hints published before the subscription are not received.
         lambda: gevent.spawn(compare_quietly, hub),
     )
     origins = Origins(list_own_origins(settings), rows.origin_is_known)
@@ -232,7 +232,7 @@ def make_health_routes() -> Blueprint:
             live().rows.answers()
         except (SQLAlchemyError, OSError):
             failing.append("postgresql")
-        # Without hints the counters are compared every other second: later, but nothing is lost.
+        # Without hints the counters are compared every other second: later, but none is lost.
         degraded = [] if live().listener.is_connected else ["redis"]
         response = answer_health(failing, degraded)
         if failing:

@@ -18,13 +18,13 @@ from app.sockets.notification import Notification
 
 # Frames that wait for a slow reader, about a kilobyte each: resuming later is cheaper than a longer outbox.
 OUTBOX_FRAMES = 256
-# A client that reads nothing for this long is gone or stuck; it resumes when it reconnects.
+# A client that does not read for this long is gone or stuck; it resumes when it reconnects.
 WRITE_SECONDS = 5.0
 # After our close frame the client has this long to answer with its own, which takes one round trip.
 LINGER_SECONDS = 1.0
 # The kernel's buffer for one slow reader; its default limit of megabytes would be gigabytes for ten thousand sockets.
 SEND_BUFFER_BYTES = 65_536
-# A peer that vanished acknowledges nothing; this is two missed keep-alives.
+# A peer that vanished sends no acknowledgements; this is two missed keep-alives.
 UNACKNOWLEDGED_MS = 60_000
 
 TOKEN_ENDED = 4401
@@ -126,7 +126,7 @@ class LiveConnection(ABC):
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def check(self, now: float) -> None:
-        """Do what is due: the close at the token's end, the keep-alive, the cut after a close frame."""
+        """Close at the token's end, send a keep-alive that is due, or cut after an unanswered close frame."""
         if self.closing:
             if now >= self.cut_at:
                 self.cut()

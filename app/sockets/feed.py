@@ -56,7 +56,7 @@ class Feed:
         return self.position
 
     def receive_hint(self, last_number: int) -> None:
-        """Read what was not delivered yet where a hint names a higher number than the last one."""
+        """Read the notifications not delivered yet where a hint names a higher number than the last one."""
         self._hinted = max(self._hinted, last_number)
         self._catch_up()
 

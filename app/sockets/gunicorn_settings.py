@@ -1,4 +1,4 @@
-"""gunicorn's settings for the sockets process; imported in its main process, so nothing heavy is loaded here."""
+"""gunicorn's settings for the sockets process; imported in its main process, so no large library is loaded here."""
 
 from __future__ import annotations
 

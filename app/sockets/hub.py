@@ -28,7 +28,7 @@ DRAIN_SECONDS = 0.4
 
 
 def unavailable(detail: str) -> Refused:
-    """Return the refusal for what works again within seconds."""
+    """Return the refusal (503) for a failure that ends within seconds."""
     return Refused(503, detail, {"Retry-After": "1"})
 
 
@@ -86,7 +86,7 @@ class Hub:
             del self.feeds[tenant_id]
 
     def receive(self, data: object) -> None:
-        """Handle one published hint; count and ignore anything else. Raise nothing."""
+        """Handle one published hint; count and ignore any other message. Never raise."""
         hint = read_numbered(data)
         if hint is None:
             HINTS_REJECTED.inc()
@@ -97,7 +97,7 @@ class Hub:
             feed.receive_hint(last_number)
 
     def compare_counters(self) -> None:
-        """Make feeds read what their tenants' counters say was numbered and no hint has announced."""
+        """Make feeds read up to their tenants' counters, also without a hint."""
         tenant_ids = list(self.feeds)
         if not tenant_ids:
             return

@@ -1,4 +1,4 @@
-"""The course of one connection: the first message, missed notifications, then new ones."""
+"""Serves one connection: the first message, missed notifications, then new ones."""
 
 from __future__ import annotations
 

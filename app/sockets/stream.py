@@ -17,7 +17,7 @@ from app.sockets.notification import Notification, encode_chunk, encode_stream_e
 COMMENT_SECONDS = 15.0
 COMMENT_FRAME = b": keep-alive\n\n"
 LAST_CHUNK = b"0\r\n\r\n"
-# A client of a stream sends nothing; one that pipelines may send a little.
+# A client of a stream sends no data; one that pipelines may send a little.
 READ_BYTES = 4_096
 
 

@@ -43,7 +43,7 @@ def repeat(seconds: float, check: Callable[[], object]) -> None:
 
 
 def check_connections(hub: Hub) -> None:
-    """Let every connection do what is due: keep-alive, close at the token's end, cut."""
+    """Check every connection: keep-alive, close at the token's end, cut."""
     now = time.monotonic()
     for connection in tuple(hub.connections):
         connection.check(now)

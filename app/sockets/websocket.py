@@ -1,4 +1,4 @@
-"""A WebSocket: pings, and a reader that accepts nothing from the client but pongs and its close."""
+"""A WebSocket: pings, and a reader that accepts only pongs and the close frame from the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.sockets.notification import PING_FRAME, Notification, encode_socket_tex
 
 # Below the minute after which proxies drop a silent connection.
 PING_SECONDS = 25.0
-# Clients send nothing; a library may send a small message by itself.
+# Clients send no messages; a library may send a small one by itself.
 MESSAGE_BYTES = 4_096
 # A client's own keep-alives are far below; a flood would use up the processor.
 FRAMES_PER_SECOND = 10

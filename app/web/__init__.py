@@ -1,1 +1,1 @@
-"""HTTP: parse, call one service, answer."""
+"""The web application: the API, webhooks, health checks, metrics and pages."""

@@ -1,4 +1,4 @@
-"""The web application: accepts deposits and webhooks, answers reads, rings the workers."""
+"""Builds the Flask application of the web process: routes, errors, the gate, counted requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusal of payment card numbers in requests: Sluice stores none, and never changes what a client sends."""
+"""Finds payment card numbers in requests, which are refused: Sluice stores none and changes no client's data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that only web has, as problem documents."""
+"""Answers the errors of the web application with problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def register_errors(app: Flask) -> None:
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
-    """Return pydantic's errors as `{field, message}`, without what was sent."""
+    """Return pydantic's errors as `{field, message}`, without the values that were sent."""
     return [
         {
             "field": ".".join(str(part) for part in item["loc"] if part != "[key]") or "body",

@@ -1,4 +1,4 @@
-"""The gate before every route: authentication, roles, origins and rate limits."""
+"""Checks every request before its route: authentication, roles, origins and rate limits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.web.rate_limits import client_rates, tenant_rates
 from app.web.roles import PUBLIC
 
 # A wrong key delays its sender by this much more each time, up to a second. At most a fifth of the connections may be
-# delayed, so that nobody can use the delays to keep others out. A delayed request costs a greenlet, no thread.
+# delayed, so that no client can keep others out by being delayed. A delayed request costs a greenlet, no thread.
 SLOW_SECONDS_STEP = 0.1
 SLOW_SECONDS_MAX = 1.0
 SLOWED_AT_ONCE_MAX = 200
@@ -79,7 +79,7 @@ def _check(slow: _WrongKeyDelay) -> Response | None:
     found = _authenticate(slow)
     if found is None:
         if origin is not None and _origins().is_known(origin):
-            # The token's tenant is not known any more; without this a page could not read that it needs a new one.
+            # The token's tenant is unknown by now; without this header a page could not read that it needs a new token.
             g.cors_origin = origin
         return problem(401, "A valid secret key or client token is needed.")
     g.caller = found
@@ -92,7 +92,7 @@ def _check(slow: _WrongKeyDelay) -> Response | None:
 
 
 def _check_rates(found: Caller) -> Response | None:
-    # The most specific limit first: what a client's shares refuse is not counted against the tenant.
+    # The most specific limit first: a request that a client's share refuses is not counted against the tenant.
     exceeded = client_rates.find_exceeded(found) or (None if tenant_rates().may_pass(found) else "tenant")
     if exceeded is not None:
         return problem(429, f"Too many requests for this {exceeded}; slow down.", headers={"Retry-After": "1"})

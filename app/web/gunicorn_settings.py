@@ -1,4 +1,4 @@
-"""gunicorn's settings for the web process; imported in its main process, so nothing heavy is loaded here.
+"""gunicorn's settings for the web process; imported in its main process, so no large library is loaded here.
 
 gevent, because a request that waits (for a slow client, for a payment to change) then costs a greenlet and not a
 thread; gunicorn, because it drops header names with underscores, which in WSGI equal those with hyphens.

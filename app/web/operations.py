@@ -30,8 +30,8 @@ from app.web.schemas.parameters import (
 class Operation:
     """One method of one route.
 
-    `answers` maps a status to the model of its body. The problems that follow from what a route takes are added to
-    `problems` in the document.
+    `answers` maps a status to the model of its body. The problems that follow from the parameters and the body
+    are added to `problems` in the document.
     """
 
     method: str

@@ -35,7 +35,7 @@ Handler = Callable[..., ResponseReturnValue]
 def handles(blueprint: Blueprint, method: str, rule: str) -> Callable[[Handler], Handler]:
     """Register a handler of a route in the table.
 
-    It is called with what the table declares for the route, validated: `query`, `headers` and `body`; and with the
+    It is called with the models that the table declares, validated: `query`, `headers` and `body`; and with the
     parameters of the path, `id` as a UUID, `user_id` as a user whom the caller may act for. Raise RuntimeError where
     the handler is annotated with other models than the table's.
     """

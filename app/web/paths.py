@@ -25,7 +25,7 @@ def find_fixed_names(rules: set[str], parameter: str) -> list[str]:
 class ObjectConverter(BaseConverter):
     """An object's id in a path: anything but a fixed name.
 
-    Without it, GET on `/api/payments/deposit` would look up an object of that id, and OPTIONS would list GET.
+    Without it, GET on `/api/payments/deposit` would search an object of that id, and OPTIONS would list GET.
     """
 
     # The router compares a converter's regex with one part of the path as a whole.

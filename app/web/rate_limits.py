@@ -29,7 +29,7 @@ HOLDERS_MAX = 20_000
 # A process takes a twentieth of a limit from Redis at a time: one round trip for many requests, and little is lost
 # where a process does not use what it took.
 CHUNK_PART = 20
-# What was taken from Redis may be used within the second in which it was taken.
+# Requests taken from Redis may be used within the second in which they were taken.
 CHUNK_SECONDS = 1.0
 # A Redis that hangs costs the request that calls it a second; the next requests do not call it for this long.
 AWAY_SECONDS = 2.0
@@ -59,7 +59,7 @@ class ClientRates:
         limit = found.requests_per_second
         if found.user_id is None or limit is None:
             return None
-        # The token's share first: what it refuses is not counted against the user, so that another token is served.
+        # The token's share first: a request that it refuses is not counted against the user's other tokens.
         if not self._bucket(found.token_id, "", token_share(limit)).take():
             return "token"
         return None if self._bucket(found.tenant_id, found.user_id, user_share(limit)).take() else "user"

@@ -11,7 +11,7 @@ from app.runtime.metrics import REDIS_KEYS_REPLACED
 class GuardedStorage(RedisStorage):
     """Counts that are reset where a key has a wrong type, no number, or no expiry.
 
-    The count of a window is kept for two windows at most. One that somebody else has written without an expiry would
+    The count of a window is kept for two windows at most. One that another program has written without an expiry would
     refuse every request of a tenant until it is deleted.
     """
 

@@ -47,7 +47,7 @@ def find_client_address(peer: str, forwarded: str | None, hops: int) -> str:
 
     `peer` is the socket's other end. With `hops` proxies in front, the entry that the outermost of them appended to
     X-Forwarded-For counts: exactly `hops` from the right. A header with fewer entries did not pass all of them, so
-    that nobody vouches for it. Without the header the request did not pass a proxy, and the peer is the client.
+    that it cannot be trusted. Without the header the request did not pass a proxy, and the peer is the client.
     """
     if hops and forwarded is not None:
         entries = forwarded.split(",")

@@ -57,7 +57,7 @@ _WORD = re.compile(r"[0-9A-Za-z]+")
 _WORD_END = re.compile(r"[0-9A-Za-z]+$")
 # A SHA-512 in hexadecimal digits; it bounds the time that one long word takes.
 _ID_LENGTH_MAX = 128
-# Zero-width blanks and joiners, soft hyphens, marks that combine with the character before: nobody sees them.
+# Zero-width blanks and joiners, soft hyphens, marks that combine with the character before: not visible.
 _INVISIBLE = frozenset({"Cf", "Mn", "Me"})
 
 
@@ -124,7 +124,7 @@ def _chains(plain: str) -> Iterator[list[re.Match[str]]]:
 
 
 def _windows(chain: list[re.Match[str]], plain: str) -> Iterator[tuple[int, int]]:
-    """Yield the first and last group of what may be one number.
+    """Yield the first and last group of each possible number.
 
     That is a group by itself, groups of the sizes that people write, or all groups that one divider parts.
     """

@@ -8,7 +8,7 @@ import urllib.parse
 
 # A browser leaves the scheme's own port out.
 _OWN_PORTS = {"http": 80, "https": 443}
-# What is left of a host name once a browser has put it into ASCII; underscores occur in practice.
+# The ASCII form of a host name that browsers send; underscores occur in practice.
 _LABELS = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
 _HOST_AND_PORT = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]+)?", re.ASCII)
 _HOST_CHARACTERS_MAX = 253

@@ -12,7 +12,7 @@ _HAS_ID = re.compile(r"(?:^|&)payment_id=", re.ASCII)
 def with_payment_id(url: str | None, payment_id: uuid.UUID) -> str | None:
     """Return `url` with `payment_id` added to its query, unless the client has put one there itself.
 
-    What the client wrote stays byte for byte; it may have signed it.
+    The client's URL stays byte for byte; it may be signed.
     """
     if url is None:
         return None

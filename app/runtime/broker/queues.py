@@ -50,7 +50,7 @@ def open_amqp(url: str) -> Connection:
 
 
 def _count_messages(connection: Any, queue: str) -> int:
-    # A passive declaration changes nothing; for a missing queue it closes the channel.
+    # A passive declaration creates no queue; for a missing one it closes the channel.
     with closing(connection.connection.channel()) as channel:
         try:
             return int(channel.queue_declare(queue, passive=True).message_count)

@@ -20,7 +20,7 @@ from app.runtime.metrics import REDIS_KEYS_REPLACED
 
 log = structlog.get_logger(__name__)
 
-# The queues that hold doorbells and nothing else (celeryconfig).
+# The queues that hold only doorbells (celeryconfig).
 RING_PREFIX = "ring."
 # Enough for a hundred workers at once; more doorbells would find no more rows.
 DOORBELLS_MAX = 100

@@ -122,7 +122,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
 
 
 def _find_problems(operation: Operation) -> set[int]:
-    """Return the statuses of problems: those of the operation, and those that follow from what it takes."""
+    """Return the statuses of problems: those of the operation, and those that follow from its parameters and body."""
     problems = {*operation.problems, 503}
     if operation.roles is PUBLIC:
         return problems

@@ -28,7 +28,7 @@ _DEAD_LETTER = (
 
 @dataclass(frozen=True)
 class ExampleCall:
-    """What an example needs beyond the document: lines that run before it, and values of parameters.
+    """An example's parts that the document does not have: lines that run before it, and values of parameters.
 
     `{base}` in `before` is the base URL. Values and the credential may hold shell variables and commands. `body` has
     members that differ from the schema's own examples.

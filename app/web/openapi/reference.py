@@ -26,7 +26,7 @@ class RouteEntry:
 
 
 def list_routes(spec: Spec, base_url: str, calls: Mapping[tuple[str, str], ExampleCall]) -> dict[str, list[RouteEntry]]:
-    """Return the routes by tag, both in the order of the document; `calls` has what examples need beyond it."""
+    """Return the routes by tag, both in the order of the document; `calls` extends it for the examples."""
     groups: dict[str, list[RouteEntry]] = {}
     for method, path, operation in _list_operations(spec):
         call = calls.get((method, path), ExampleCall())
@@ -44,7 +44,7 @@ def list_routes(spec: Spec, base_url: str, calls: Mapping[tuple[str, str], Examp
 
 
 def list_problems(spec: Spec) -> dict[str, str]:
-    """Return the statuses of problem documents and what they mean, sorted."""
+    """Return the statuses of problem documents and their meanings, sorted."""
     found = {
         status: response["description"]
         for _, _, operation in _list_operations(spec)

@@ -1,1 +1,1 @@
-"""HTTP: parse, call one service, answer."""
+"""The handlers of the web application's routes: each calls one service and presents its result."""

@@ -59,12 +59,12 @@ def ready() -> Response:
 
 
 def _find_degraded() -> list[str]:
-    """Return which helpers do not work: Redis, ringing doorbells, or receiving hints for long polls."""
+    """Return the optional parts that fail: Redis, ringing doorbells, or receiving hints for long polls."""
     if not backlog.check_redis(runtime()):
         return ["redis"]
     parts = {"ring": runtime().doorbells.is_failing, "subscription": waiters().is_deaf}
     if parts["ring"]:
-        # Without due work nothing else would ring and show that it works again.
+        # Without due work there would be no other ring that shows that ringing works again.
         runtime().doorbells.ring("notify")
     return [name for name, is_failing in parts.items() if is_failing]
 
@@ -105,7 +105,7 @@ class RowsCollector(Collector):
         # Zero for each status without payments: alerting rules on increases need a value before the first one.
         zeros = [("payments", status, 0.0) for status in Status if ("payments", status) not in known]
         for name, label, value in (*counts, *zeros):
-            # A newer database may count what this process does not know yet.
+            # A newer database may have counts that this process does not know yet.
             if name in families:
                 families[name].add_metric([label], value)
         yield from families.values()

@@ -1,4 +1,4 @@
-"""Providers' webhooks (CONTRACT section 4)."""
+"""Receives providers' webhooks (CONTRACT section 4)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
 
 
 def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
-    # Looked up by name only, in any letter case.
+    # The mapping is read by name only, in any letter case.
     headers = cast("Mapping[str, str]", request.headers)
     doubled = doubled_headers(request.environ)
     return Delivery(path, provider_id, headers, body, request.remote_addr or "", doubled)

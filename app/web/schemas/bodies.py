@@ -14,7 +14,7 @@ from app.core.validation.reason import REASON_LENGTH_MAX, check_reason
 from app.web.schemas.values import Time, UserId, UuidText
 
 URL_LENGTH_MAX = 2_048
-# Printable ASCII without blank: what a URL consists of once it is encoded.
+# Printable ASCII without blank: the characters of a percent-encoded URL.
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
 
 MetadataKey = Annotated[str, Field(min_length=1, max_length=40)]

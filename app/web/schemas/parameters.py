@@ -22,7 +22,7 @@ from app.web.schemas.values import USER_ID_PATTERN
 
 PAGE_ROWS_DEFAULT = 20
 PAGE_ROWS_MAX = 100
-# Longer waits are shortened, not refused; this bounds what counts as a number of seconds.
+# Longer waits are shortened, not refused; this is the upper bound of a valid number of seconds.
 WAIT_PARAMETER_MAX = 3_600
 VERSION_MAX = 2**31 - 1
 AGE_SECONDS_MAX = 10 * 365 * 86_400
