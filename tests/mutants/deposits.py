@@ -80,7 +80,7 @@ DEPOSITS = (
     Mutant("an amount of zero", MONEY, "if minor <= 0:", "if minor < 0:", (UNIT_MONEY,)),
     Mutant("an amount above 10^15", MONEY, "if minor > AMOUNT_MINOR_MAX:", "if minor > 10**18:", (UNIT_MONEY,)),
     Mutant("a key twice in a body", JSON, "if len(value) != len(pairs):", "if not pairs and value:", (UNIT_JSON,)),
-    Mutant("NaN in a body", JSON, "    parse_constant=_refuse_constant,\n", "", (UNIT_JSON,)),
+    Mutant("NaN in a body", JSON, "parse_constant=_refuse_constant, ", "", (UNIT_JSON,)),
     Mutant("a body nested without end", JSON, "if depth > DEPTH_MAX:", "if depth > 900:", (UNIT_JSON,)),
     Mutant("a number without end", JSON, "if len(digits) > 32:", "if len(digits) > 4_000:", (UNIT_JSON,)),
     Mutant(
