@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import threading
-import time
 from typing import Any
 
-import structlog
-from billiard.process import active_children
 from celery import Celery, bootsteps, signals
-from celery.worker import state
 from celery.worker.control import Panel
 from prometheus_client import multiprocess
 
 from app.http.metrics_server import serve_metrics
 from app.runtime import runtime as runtime_module
+from app.runtime.broker.worker_stop import bound_stop
 from app.runtime.gc_tuning import freeze_gc
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
-from app.runtime.parent_death import die_with_parent
 from app.services.payments.call_shares import shares
 from app.services.tenants import process_keys
 
-log = structlog.get_logger(__name__)
-
 # Delay of events (s): invisible in Flower, and long enough for a task to start first.
 EVENTS_SECONDS = 0.05
-# Time for running tasks when a worker is asked to stop (s): shorter than the ten seconds in which a stack must be down.
-# A call to a provider may take those ten; its row is due again when its lease ends.
-FINISH_SECONDS = 4.0
 
 # Remote control commands that only read, and those that Flower needs to receive events. Anyone who can write to Redis
 # can broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work silently.
@@ -85,14 +74,10 @@ class DelayedEvents(bootsteps.StartStopStep):
         dispatcher.on_send_buffered = plan
 
 
-_main_pid = 0
-
-
 def prepare_process(app: Celery) -> None:
     """Connect the worker's signals; called once, when the Celery entry is imported."""
-    global _main_pid
-    _main_pid = os.getpid()
     app.set_default()
+    bound_stop()
     app.steps["consumer"].add(DelayedEvents)
     limit_remote_control()
     signals.celeryd_after_setup.connect(_read_concurrency, weak=False)
@@ -101,7 +86,6 @@ def prepare_process(app: Celery) -> None:
     signals.worker_process_shutdown.connect(_end_child, weak=False)
     signals.task_postrun.connect(_count_task, weak=False)
     signals.worker_ready.connect(_greet, weak=False)
-    signals.worker_shutting_down.connect(_bound_the_stop, weak=False)
     signals.beat_init.connect(_serve_metrics, weak=False)
 
 
@@ -122,8 +106,7 @@ def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
 
 
 def _start_child(**_: Any) -> None:
-    """Drop the connections inherited from the parent, and end with the parent."""
-    die_with_parent(_main_pid)
+    """Drop the connections inherited from the parent."""
     if runtime_module.runtime.cache_info().currsize:
         runtime_module.runtime().database.forget_connections()
     freeze_gc()
@@ -145,24 +128,6 @@ def _greet(**_: Any) -> None:
         process_keys.keep_reporting(runtime_module.runtime(), "worker")
     for queue in ("settle", "provider", "notify"):
         runtime_module.runtime().doorbells.ring(queue)
-
-
-def _bound_the_stop(**_: Any) -> None:
-    """Exit after FINISH_SECONDS even if tasks still run; called when a worker is asked to stop.
-
-    Celery would wait without a bound, or cancel the tasks, which fails for threads: it raises and exits with 1. Nothing
-    is lost: rows that a task has claimed become due again.
-    """
-    threading.Thread(target=_exit_late, name="exit-late", daemon=True).start()
-
-
-def _exit_late() -> None:
-    time.sleep(FINISH_SECONDS)
-    log.warning("worker_left_work", tasks=[request.name for request in tuple(state.active_requests)])
-    for child in active_children():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
-    os._exit(0)
 
 
 def _serve_metrics(**_: Any) -> None:

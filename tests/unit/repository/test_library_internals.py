@@ -76,14 +76,24 @@ def check_celery_events() -> None:
 def check_celery_control() -> None:
     from celery import signals
     from celery.apps.worker import Worker
-    from celery.worker import control, pidbox, state
+    from celery.worker import control, pidbox
 
     assert set(control.Panel.data) >= worker_process.REMOTE_CONTROL
     assert "handlers=control.Panel.data" in source(pidbox.Pidbox.__init__)
-    assert tuple(state.active_requests) == ()
     assert "instance=self, conf=app.conf" in source(Worker.on_start)
-    for name in ("worker_process_init", "worker_process_shutdown", "worker_shutting_down", "worker_ready"):
+    for name in ("worker_process_init", "worker_process_shutdown", "worker_ready"):
         assert isinstance(getattr(signals, name), signals.Signal), name
+
+
+def check_celery_stop() -> None:
+    from billiard.process import active_children
+    from celery.apps.worker import _shutdown_handler
+    from celery.worker import state
+
+    # Sent before the worker waits for anything.
+    assert "signals.worker_shutting_down.send(" in source(_shutdown_handler)
+    assert tuple(state.active_requests) == ()
+    assert active_children() == []
 
 
 def check_limits_storage() -> None:
@@ -122,6 +132,7 @@ CHECKS: dict[tuple[str, str], Callable[[], None]] = {
     ("app/runtime/broker/transport.py", "kombu"): check_kombu_channel,
     ("tasks/worker_process.py", "celery (events)"): check_celery_events,
     ("tasks/worker_process.py", "celery (control)"): check_celery_control,
+    ("app/runtime/broker/worker_stop.py", "celery (stop), billiard"): check_celery_stop,
     ("app/sockets/websocket.py", "simple-websocket, flask-sock"): check_websocket_server,
     ("app/sockets/application.py", "gunicorn"): check_answered_requests,
     ("app/sockets/application.py", "psycopg2, psycogreen"): check_database_waits,
