@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +109,7 @@ def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
         say(f"{time.monotonic() - began:4.0f} s  {line}")
 
     try:
-        with open_servers(folder) as servers:
+        with ended_by_sigterm(), open_servers(folder) as servers:
             versions = describe_versions(servers)
             this = Run(servers, form, tell, wanted)
             for keys, part in PARTS.items():
@@ -133,6 +136,22 @@ def _run_part(part: Part, keys: tuple[str, ...], run: Run) -> dict[str, Figure]:
     except (BenchFailed, StackError) as error:
         run.say(f"{keys[0]}: {error}")
         return {key: {"median": None, "spread": None, "goal": None, "met": False, "error": str(error)} for key in keys}
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit within a block, so that what the block has started is ended with it."""
+
+    def leave(number: int, _: object) -> None:
+        # A second signal would interrupt the clearing away.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def raise_file_limit() -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from app.local.processes import ROOT, SETTLE_PROCESSES
 from app.local.readiness import node_answers
 from app.local.spawn import launch
 from app.runtime.broker.urls import kombu_url
+from testbed.process_tree import kill_all, list_tree
 from testbed.servers import Servers
 from testbed.stack import START_SECONDS
 from testbed.waiting import wait_until
@@ -90,7 +90,13 @@ def _launch(servers: Servers, settings: str, url: str) -> Iterator[NoopWorker]:
             *flags,
         ),
         log_path=servers.folder / f"{name}.log",
-        env={**os.environ, "BENCH_NOOP_BROKER": url, "BENCH_NOOP_SETTINGS": settings, "SLUICE_PROCESS": "worker-noop"},
+        env={
+            **os.environ,
+            "BENCH_NOOP_BROKER": url,
+            "BENCH_NOOP_SETTINGS": settings,
+            "SLUICE_PROCESS": "worker-noop",
+            "TMPDIR": str(servers.folder),
+        },
         cwd=ROOT,
         death_signal=signal.SIGTERM,
     )
@@ -100,8 +106,5 @@ def _launch(servers: Servers, settings: str, url: str) -> Iterator[NoopWorker]:
     finally:
         celery.close()
         redis.close()
-        process.send_signal(signal.SIGQUIT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        process.kill()
+        kill_all(list_tree(process.pid))
         process.wait()

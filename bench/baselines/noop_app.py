@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from app.runtime.broker.urls import kombu_url
+from app.runtime.broker.worker_stop import bound_stop
 
 QUEUE = "noop"
 
@@ -20,6 +21,7 @@ if os.environ.get("BENCH_NOOP_SETTINGS") == "own":
     app.conf.update(broker_url=kombu_url(os.environ["BENCH_NOOP_BROKER"]), imports=(), task_routes={}, beat_schedule={})
     app.conf.task_queues = [Queue(QUEUE)]  # type: ignore[no-untyped-call]
 app.conf.task_default_queue = QUEUE
+bound_stop()
 
 
 @app.task(name="noop")  # type: ignore[untyped-decorator]
