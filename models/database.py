@@ -1,4 +1,4 @@
-"""Transactions: each one names the role it acts as and, where it acts for a tenant, the tenant."""
+"""Database connections and transactions; each transaction names its role and, where it has one, its tenant."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from models.statements import (
 from models.uuid_cache import remember_ids
 
 Role = Literal["web", "door", "worker", "operator", "clerk", "sockets", "auditor"]
-# How many rows a transaction looks up by their keys; none where it does something else.
+# How many rows a transaction finds by their keys; None where it may read whole tables.
 ByKeys = Literal["few", "many"]
 
 # A web request must answer within seconds; a settled batch of some hundred rows takes well under one.
@@ -52,10 +52,10 @@ _TAKE_ROLE = (
     " set_config('statement_timeout', :timeout, true), set_config('lock_timeout', '2000', true),"
     " set_config('idle_in_transaction_session_timeout', '10000', true)"
 )
-# Rows are looked up by their keys, whatever the table has: the planner would read all of it until it is some ten
-# thousands of rows, for each batch, and find out late that it has grown.
+# Rows are found by index, whatever the size of the table: the planner would choose sequential scans for tables of up to
+# some ten thousand rows, and learn late that a table has grown.
 _TAKE_ROLE_FOR_MANY = _TAKE_ROLE + ", set_config('enable_seqscan', 'off', true)"
-# Plans that are kept are made while tables may still be small: what hashes a whole table then would be kept as well.
+# A kept plan may be made while tables are still small: a plan that hashes a whole table would be kept as well.
 _TAKE_ROLE_FOR_FEW = (
     _TAKE_ROLE_FOR_MANY
     + ", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),"
@@ -71,11 +71,11 @@ _BEGIN: dict[ByKeys | None, Statements] = {
 
 
 class Database:
-    """The application's connections to PostgreSQL, made lazily and so once per process.
+    """The application's connection pool, made lazily and so once per process.
 
-    `url` is the application's login, a member of the sluice_* roles that inherits nothing: a transaction that
-    forgets its role may do nothing at all. `prepares`: statements about few rows are prepared once a connection.
-    `instead` names the role to act as where a process type has none of those that shared code names (models/logins.py).
+    `url` is the application's login, a member of the sluice_* roles that inherits nothing: a transaction without a role
+    has no rights. `prepares`: statements about few rows are prepared once per connection. `instead` maps roles that
+    shared code names to those that the login of this process type has (models/logins.py).
     """
 
     def __init__(
@@ -107,9 +107,9 @@ class Database:
     ) -> Iterator[Connection]:
         """Open a transaction as `role`, bound to `tenant_id` where row-level security asks for one.
 
-        Commit at the end, rolls back on any exception. Raise sqlalchemy.exc.DBAPIError as the database does. One that
-        looks up its rows `by_keys` reads no table as a whole; where they are few, what `prepared` made is prepared, and
-        planned once for all times.
+        Commit at the end, roll back on any exception. Raise sqlalchemy.exc.DBAPIError for errors of the database. With
+        `by_keys` no table is scanned sequentially; with few rows, statements made by `prepared` are prepared on the
+        server and their plans are kept.
         """
         with self._renewed_pool(), self.engine.connect() as connection, _unopened(connection.connection):
             keep_plans(connection.connection, by_keys == "few")
@@ -126,8 +126,8 @@ class Database:
     ) -> list[Row]:
         """Run a message made by `single` as a transaction of `role`; it is committed once this returns its rows.
 
-        One round trip instead of four: measured with a statement that does nothing, two thirds of the time. Raise
-        sqlalchemy.exc.DBAPIError as the database does.
+        One round trip instead of four: an empty statement takes two thirds of the time. Raise
+        sqlalchemy.exc.DBAPIError for errors of the database.
         """
         with self._renewed_pool(), borrowed(self.engine) as driver, _unopened(driver):
             keep_plans(driver, True)
@@ -140,7 +140,7 @@ class Database:
 
     @contextmanager
     def _renewed_pool(self) -> Iterator[None]:
-        """Take no other connection out of a pool in which one was lost: the others were lost with it."""
+        """Replace the pool after a lost connection: its other connections were lost as well."""
         pool = self.engine.pool
         try:
             yield
@@ -159,7 +159,12 @@ class Database:
                 yield connection
 
     def _settings(self, role: Role, tenant_id: uuid.UUID | None) -> dict[str, str]:
-        return _settings(self._instead.get(role, role), tenant_id)
+        acted = self._instead.get(role, role)
+        return {
+            "role": f"sluice_{acted}",
+            "tenant": str(tenant_id) if tenant_id else "",
+            "timeout": str(STATEMENT_TIMEOUT_MS[acted]),
+        }
 
     def forget_connections(self) -> None:
         """Drop inherited connections without closing them; to be called in a forked child."""
@@ -170,8 +175,8 @@ class Database:
 def _unopened(connection: PoolProxiedConnection) -> Iterator[None]:
     """Keep the driver from opening a transaction of its own.
 
-    By the driver's own switch, which says nothing to the server: SQLAlchemy's AUTOCOMMIT is taken back by a statement,
-    which is one more round trip, and which fails after the commit where the connection is gone by then.
+    The driver's own switch sends nothing to the server. SQLAlchemy's AUTOCOMMIT is reset by a statement: one more round
+    trip, which fails after the commit where the connection is lost by then.
     """
     driver = connection.driver_connection
     assert driver is not None  # noqa: S101  # nosec B101  # it has just been taken from the pool
@@ -184,7 +189,7 @@ def _unopened(connection: PoolProxiedConnection) -> Iterator[None]:
 
 
 def _roll_back(connection: Connection) -> None:
-    """End a transaction that has failed; where that fails as well, so that nobody else gets the connection."""
+    """Roll back a failed transaction; discard the connection where that fails as well."""
     if connection.invalidated or connection.closed:
         return
     forget_waiting(connection)
@@ -195,24 +200,10 @@ def _roll_back(connection: Connection) -> None:
             connection.invalidate()
 
 
-def take_role(connection: Connection, role: Role, tenant_id: uuid.UUID | None) -> None:
-    """Make the transaction under way act as `role`, bound to `tenant_id`, with that role's limits."""
-    read(connection, _TAKE, _settings(role, tenant_id))
-
-
 def single(*statements: str | ClauseElement, plans_anew: bool = False) -> Statements:
-    """Return `statements` for `Database.run_single`; the last gives rows; `:role`, `:tenant`, `:timeout` are taken.
+    """Return `statements` for `Database.run_single`; the last returns rows. Reserved: `:role`, `:tenant`, `:timeout`.
 
-    Statements that travel in one message are one transaction: role and limits end with it; each sees what was committed
-    before it began. They are prepared, but for those to be planned anew each time: pages of lists, whose best plan
-    depends on what is asked for.
+    Statements sent in one message are one transaction: role and limits end with it; each sees what was committed
+    before it began. They are prepared unless `plans_anew`: for pages of lists, whose best plan depends on the filters.
     """
     return as_text(_TAKE_ROLE, *statements) if plans_anew else prepared(_TAKE_ROLE_FOR_FEW, *statements)
-
-
-def _settings(role: Role, tenant_id: uuid.UUID | None) -> dict[str, str]:
-    return {
-        "role": f"sluice_{role}",
-        "tenant": str(tenant_id) if tenant_id else "",
-        "timeout": str(STATEMENT_TIMEOUT_MS[role]),
-    }

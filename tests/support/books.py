@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
@@ -16,7 +16,7 @@ from app.services.payments import queries
 from app.services.records import notifications
 from app.services.webhooks import settle as settling
 from models import Database
-from models.database import Role, take_role
+from models.database import Role
 from testbed.servers import Databases
 from testbed.shop import Shop
 
@@ -34,14 +34,18 @@ class Spoiled(Database):
     @contextlib.contextmanager
     def transaction(self, role: Role, tenant_id: uuid.UUID | None = None) -> Iterator[Connection]:
         """Give the one transaction as `role`."""
-        take_role(self._connection, role, tenant_id)
+        self._take_role(role, tenant_id)
         yield self._connection
 
     @contextlib.contextmanager
     def snapshot(self, role: Role) -> Iterator[Connection]:
         """Give the one transaction as `role`."""
-        take_role(self._connection, role, None)
+        self._take_role(role, None)
         yield self._connection
+
+    def _take_role(self, role: Role, tenant_id: uuid.UUID | None) -> None:
+        taken = "select set_config('role', :role, true), set_config('app.tenant', :tenant, true)"
+        self._connection.execute(text(taken), {"role": f"sluice_{role}", "tenant": str(tenant_id or "")})
 
 
 @contextlib.contextmanager
