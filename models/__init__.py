@@ -1,4 +1,4 @@
-"""Tables, transactions, statements and migrations. Knows nothing of app, tasks or sandbox."""
+"""Tables, transactions, statements and migrations. Imports nothing of app, tasks or sandbox."""
 
 from models.database import ByKeys, Database, single
 from models.statements import Row, buffer, prepared, read

@@ -1,4 +1,4 @@
-"""Database URLs as libpq has them, with several hosts too, in the form that SQLAlchemy reads."""
+"""Converts database URLs from libpq's form, which may name several hosts, to SQLAlchemy's."""
 
 from __future__ import annotations
 

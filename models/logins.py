@@ -1,4 +1,4 @@
-"""Which roles the login of each process type is a member of: those that its transactions act as, and no other."""
+"""The database roles that the login of each process type is a member of: those that its transactions act as."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class LoginRoles:
 # By process type, as in DATABASE_<TYPE>_URL.
 LOGIN_ROLES: Mapping[str, LoginRoles] = {
     "web": LoginRoles(("web", "door", "clerk")),
-    # It looks credentials up and reads notifications as `sockets`, which may write nothing.
+    # Credentials and notifications are read as `sockets`, which may write nothing.
     "sockets": LoginRoles(("sockets",), {"door": "sockets", "web": "sockets", "worker": "sockets"}),
     "settle": LoginRoles(("worker",)),
-    # It also runs what beat rings for, the proof of the books among it.
+    # This worker also runs periodic duties, verification of the books among them.
     "provider": LoginRoles(("worker", "auditor")),
     # It reads its own schedule and nothing else.
     "beat": LoginRoles(()),

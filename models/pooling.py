@@ -1,4 +1,4 @@
-"""Recognises a pooler between a connection and the server: behind one a session may change with each transaction."""
+"""Detects a pooler between a connection and the server, behind which each transaction may use another session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which errors are trouble of the database itself, and so say nothing against the row that was being worked on."""
+"""Classifies errors of the database itself, which do not count as failed attempts of the row being processed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-# lock: another transaction holds what is needed. timeout: a statement ran too long or was cancelled. connection: there
+# lock: another transaction holds a needed lock. timeout: a statement ran too long or was cancelled. connection: there
 # is no connection, or the server ended it. resources: no disk, memory, connection or file is left. read_only: the
 # server takes no writes.
 Trouble = Literal["lock", "timeout", "connection", "resources", "read_only"]
@@ -45,7 +45,7 @@ def find_trouble(error: BaseException) -> Trouble | None:
     trouble = classify_sqlstate(sqlstate) if sqlstate else None
     if trouble is None and error.connection_invalidated:
         return "connection"
-    # What the driver raises by itself has no SQLSTATE: it could not connect, or lost the connection.
+    # The driver's own errors have no SQLSTATE: it could not connect, or lost the connection.
     if sqlstate is None and isinstance(error, OperationalError | InterfaceError):
         return "connection"
     return trouble

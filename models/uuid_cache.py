@@ -1,4 +1,4 @@
-"""How values come out of the driver."""
+"""Caches the ids that connections read, so that a batch parses each id once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2.extensions
 from sqlalchemy import Engine, event
 
-# The same few tenants and providers, and the payments and webhooks of a batch: read once, they are found again.
+# Enough for the few tenants and providers, and the payments and webhooks of a batch.
 REMEMBERED_IDS = 4_096
 
 _UUID_OID, _UUIDS_OID = 2950, 2951  # pg_type.oid, the same in every PostgreSQL
@@ -26,9 +26,9 @@ _IDS = psycopg2.extensions.new_array_type((_UUIDS_OID,), "UUID[]", _ID)
 
 
 def remember_ids(engine: Engine) -> None:
-    """Make the engine's connections give ids that were read lately as the same objects.
+    """Make the engine's connections return recently read ids from a cache.
 
-    A batch reads a dozen ids per webhook; making each of them costs more than deciding what it means.
+    A batch reads a dozen ids per webhook; parsing them would cost more than deciding the webhook's effect.
     """
 
     @event.listens_for(engine, "connect")

@@ -1,4 +1,4 @@
-"""A process and all that it started."""
+"""Lists and ends the processes of a process tree."""
 
 from __future__ import annotations
 

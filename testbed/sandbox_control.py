@@ -1,4 +1,4 @@
-"""The control API of a running sandbox, and what the paying person does there (docs/SANDBOX.md)."""
+"""A client of a running sandbox: its control API and the actions of payers (docs/SANDBOX.md)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SandboxControl:
         return self._call("POST", f"/v1/payments/{reference}/{action}", json=body)
 
     def truth(self, payment_id: uuid.UUID | str) -> dict[str, Any]:
-        """Return what really happened for one of our payments: `{payments, create_calls}`."""
+        """Return the sandbox's own record of one of our payments: `{payments, create_calls}`."""
         return self._call("GET", "/control/truth", params={"merchant_reference": str(payment_id)})
 
     def deliveries(self, payment_id: uuid.UUID | str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Real servers for a test session, and a database and a Redis of one's own on them."""
+"""Starts PostgreSQL and Valkey for a test session, and makes separate databases on them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from models.migrations import upgrade
 from testbed.superuser import Superuser
 
 TEMPLATE = "sluice_template"
-# For PostgreSQL where nobody pulls the plug: what a sync protects from cannot happen there.
+# For PostgreSQL in tests without a power failure, which is all that a sync protects from.
 NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
-# Valkey has 16 databases; the first is left to what does not ask for its own.
+# Valkey has 16 databases; the first is left to clients that name none.
 REDIS_DATABASES = range(1, 16)
 
 
@@ -55,7 +55,7 @@ class Databases:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to work here."""
+        """The environment variables of a process on these databases."""
         return {
             "DATABASE_URL": self.database_url,
             **{LOGIN_VARIABLES[name]: url for name, url in self.login_urls.items()},

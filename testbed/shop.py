@@ -1,4 +1,4 @@
-"""A tenant as tests need it: a key, a provider, a webhook secret, and short ways to use them."""
+"""A tenant for tests, with a key, a provider and a webhook secret, and short methods to use them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ STOP_SECONDS = 8.0
 
 @dataclass
 class Stack:
-    """Processes by name (see app.local.processes); `environment` goes over what they get."""
+    """Processes by name (see app.local.processes); `environment` overrides their own variables."""
 
     databases: Databases
     runtime: Runtime
@@ -44,7 +44,7 @@ class Stack:
     @classmethod
     @contextlib.contextmanager
     def open(cls, databases: Databases, **environment: str) -> Iterator[Self]:
-        """Give a stack in which nothing runs yet; what was started is ended with the block."""
+        """Open a stack in which no process runs yet; started processes are ended with the block."""
         ports = Ports("127.0.0.1", *find_free_ports(4))
         urls = {"SLUICE_PUBLIC_URL": f"http://127.0.0.1:{ports.web}"}
         with databases.open_runtime(**urls | environment) as runtime:
@@ -66,7 +66,7 @@ class Stack:
 
     @property
     def sandbox(self) -> SandboxControl:
-        """The sandbox, for who has started it."""
+        """The control API of the sandbox, which must have been started."""
         return SandboxControl(self.ports.url(self.ports.sandbox))
 
     def log_path(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Statements of a superuser, whom neither row-level security nor the roles' time-outs stop."""
+"""Runs statements as a superuser, for whom neither row-level security nor the roles' time-outs apply."""
 
 from __future__ import annotations
 

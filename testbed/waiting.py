@@ -1,4 +1,4 @@
-"""Wait for a condition with a deadline."""
+"""Waits for a condition with a deadline."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _T = TypeVar("_T")
 
 
 class StackError(RuntimeError):
-    """A process of a stack ended or refused, or what was waited for did not come in time."""
+    """A process of a stack ended or refused, or an awaited condition did not hold in time."""
 
 
 # On a busy two-core machine; a condition that takes longer without saying so is broken.
 DEADLINE_SECONDS = 20.0
-# Short against what is waited for, long enough to leave the processors to it.
+# Short compared with the awaited conditions, long enough to leave them the processors.
 POLL_SECONDS = 0.02
 
 

@@ -1,4 +1,4 @@
-"""Alembic migrations, run with the owner's login."""
+"""Runs the Alembic migrations with the owner's login, and makes partitions."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_partitions(owner_url: str) -> list[str]:
     engine = create_engine(psycopg2_url(owner_url), poolclass=NullPool)
     made: list[str] = []
     with engine.begin() as connection:
-        # Longer than any transaction of ours; nobody who writes needs the default partitions that are locked here.
+        # Longer than any transaction of ours; no writer needs the default partitions that are locked here.
         connection.execute(text("set local lock_timeout = '10s'"))
         made += connection.execute(text("select take_along_default_rows()")).scalars()
     while True:

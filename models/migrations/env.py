@@ -1,4 +1,4 @@
-"""Alembic's environment: one connection with the owner's login, one transaction for all that is new."""
+"""Alembic's environment: all new revisions run in one transaction, with the owner's login."""
 
 from alembic import context
 from sqlalchemy import create_engine, pool, text

@@ -1,4 +1,4 @@
-"""Makes the logins of the process types members of their roles: what a URL names, and nothing beyond it."""
+"""Creates the logins that database URLs name, and makes each a member of the roles of its process types alone."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What `sluice migrate` takes from PUBLIC besides what revisions do: rights on the database and its schema."""
+"""Revokes PUBLIC's rights on the database and its schema, which no revision can name."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-# The owner alone may revoke; where another login owns the database or the schema, the doctor reports what is open.
+# The owner alone may revoke; where another login owns the database or the schema, the doctor reports open rights.
 _OPEN_TO_PUBLIC = text(
     """
     select has_database_privilege('public', d.oid, 'TEMPORARY') and pg_has_role(d.datdba, 'USAGE') as temporary,
@@ -16,7 +16,7 @@ _OPEN_TO_PUBLIC = text(
 
 
 def close_database(connection: Connection) -> None:
-    """Revoke from PUBLIC what lets a session place objects in front of Sluice's own; do nothing where it is revoked."""
+    """Revoke from PUBLIC the rights by which a session could shadow Sluice's objects, unless that is done already."""
     found = connection.execute(_OPEN_TO_PUBLIC).one()
     if found.temporary:
         connection.execute(text(f"revoke temporary on database {found.database} from public"))

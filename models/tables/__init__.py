@@ -1,4 +1,4 @@
-"""Tables, declared once: statements are made from them, and a test compares them with what migrations make.
+"""The tables, declared once: statements are built from them, and a test compares them with the migrated schema.
 
 Names of modules differ from those of tables.
 """

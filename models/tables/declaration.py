@@ -1,4 +1,4 @@
-"""The metadata that all tables belong to, and what tables and columns are declared with."""
+"""The metadata of all tables, and functions that declare tables, columns, indexes and foreign keys."""
 
 from __future__ import annotations
 

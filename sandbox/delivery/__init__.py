@@ -1,1 +1,1 @@
-"""Background threads: they deliver due webhooks and run due steps of scripts."""
+"""Delivery of webhooks and steps of scripts by background threads."""

@@ -1,4 +1,4 @@
-"""A payment and everything that can happen to it.
+"""A payment and its changes of state.
 
 Every function here takes the connection of a running transaction and leaves committing to its caller, so that a
 change, its money movement and its webhooks are stored together or not at all.

@@ -1,1 +1,1 @@
-"""Scripts: which payments shall misbehave, and how."""
+"""Scripts, which make the sandbox misbehave for chosen payments."""

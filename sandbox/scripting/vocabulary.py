@@ -1,4 +1,4 @@
-"""The grammar of a script, and the check that a script follows it."""
+"""Validates scripts: their sections, fields and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading JSON bodies and checking fields that more than one kind of body has."""
+"""Parses JSON bodies and checks the fields that several kinds of body have."""
 
 from __future__ import annotations
 

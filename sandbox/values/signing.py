@@ -1,4 +1,4 @@
-"""Standard Webhooks signatures, as https://www.standardwebhooks.com describes them."""
+"""Signs webhooks as Standard Webhooks (https://www.standardwebhooks.com) describes."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from flask import Response
 
 # Longer than the usual read timeout of HTTP clients.
 _HOLD_SECONDS = 30.0
-# Far above what a client should read of an answer about one payment.
+# Far above the size that a client should read of an answer about one payment.
 _OVERSIZED_BYTES = 10 * 1024 * 1024
 _CHUNK = b" " * 65_536
 

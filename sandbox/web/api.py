@@ -148,7 +148,7 @@ def listing() -> Response:
 
 
 def _listed_section(connection: sqlite3.Connection, payment: ProviderPayment) -> dict[str, Any] | None:
-    """Return what a script says about a payment in a list; being listed does not count as a use."""
+    """Return the section of a script that applies to a listed payment; being listed does not count as a use."""
     plan = scripts.take(connection, "fetch", payment.merchant_reference, payment.metadata, counts=False)
     return None if plan is None else plan.section
 
@@ -172,7 +172,7 @@ def _shown(payment: ProviderPayment, section: dict[str, Any] | None, public_url:
 
 @blueprint.post("/<reference>/pay")
 def pay(reference: str) -> Response:
-    """Pay what is still open, or the amount and currency of the body."""
+    """Pay the open rest, or the amount and currency of the body."""
     body = json_input.read_object(request.get_data(), ("amount", "currency", "even_if_ended"))
     late = body.get("even_if_ended", False)
     if not isinstance(late, bool):
@@ -230,7 +230,7 @@ def cancel(reference: str) -> Response:
 
 
 def _cancelled(connection: sqlite3.Connection, payment: ProviderPayment, section: dict[str, Any] | None) -> Response:
-    """Cancel as the script lets it; a refusal is an answer here, so that what came before it is committed."""
+    """Cancel as the script allows; a refusal is an answer here, so that earlier writes are committed."""
     if section is not None and section.get("capture") and payment.status in lifecycle.PAYABLE:
         payment = lifecycle.capture(connection, payment)
     elif answers.hides_effect(section):

@@ -1,4 +1,4 @@
-"""Keeps one payment from failing the reconciliation of a period."""
+"""Leaves single payments to the next reconciliation where they cannot be compared now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters as operators read them: lists, counts, one in detail."""
+"""Reads dead letters for operators: lists, counts, one in detail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A payment's history for support: its timeline, and events that the tenant does not see."""
+"""Reads a payment's history for support: its timeline, and events that the tenant does not see."""
 
 from __future__ import annotations
 

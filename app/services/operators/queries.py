@@ -1,4 +1,4 @@
-"""Lists across tenants for operators: payments, webhooks, refusals, alarms; newest first."""
+"""Lists payments, webhooks, refusals and alarms of all tenants for operators, newest first."""
 
 from __future__ import annotations
 

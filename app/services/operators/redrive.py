@@ -1,4 +1,4 @@
-"""Redrive: work that had ended is due again. Its effect is decided again, so a second redrive is harmless."""
+"""Makes ended work due again (redrive). Its effect is decided again, so a second redrive is harmless."""
 
 from __future__ import annotations
 

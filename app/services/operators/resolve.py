@@ -1,4 +1,4 @@
-"""Decisions of operators about a dead letter: accept its money, or reject it."""
+"""Applies an operator's decision about a dead letter: accept its money, or reject it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def accept(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> str:
-    """Settle the money that waits in a dead letter and close it; return what was done, in words.
+    """Settle the money that waits in a dead letter and close it; return the effect in words.
 
     `reason` is the operator's, kept in the audit and in the history. Raise RequestRejected: 404, or 409 where it is
     closed already or holds no money.
@@ -88,7 +88,7 @@ def reject(
     is_dry_run: bool = False,
     reason: str | None = None,
 ) -> str:
-    """Close a dead letter without a credit; return what was done, in words. Raise RequestRejected (404, 409)."""
+    """Close a dead letter without a credit; return the effect in words. Raise RequestRejected (404, 409)."""
     return _decide(runtime, tenant_id, dead_letter_id, Operator(actor, reason), CommandKind.REJECT, is_dry_run)
 
 

@@ -1,4 +1,4 @@
-"""The list of partitions for operators."""
+"""Shows operators the partitions and the reasons to keep each."""
 
 from __future__ import annotations
 

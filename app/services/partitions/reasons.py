@@ -1,4 +1,4 @@
-"""The partitions, and the reasons that keep each of them from being dropped."""
+"""Lists the partitions, and finds the reasons that keep each of them from being dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by changes of the configuration: their error, checks of names, and their audit."""
+"""Functions that all changes of the configuration share: their error, checks of names, and their audit rows."""
 
 from __future__ import annotations
 

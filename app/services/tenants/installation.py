@@ -1,4 +1,4 @@
-"""Facts about an installation for its operator: the schema's revision."""
+"""Reads the revision of the database's schema."""
 
 from __future__ import annotations
 

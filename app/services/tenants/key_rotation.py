@@ -14,7 +14,7 @@ from models import tables
 # Rows per transaction: while it runs, its providers can be read but not changed.
 BATCH_ROWS = 100
 
-# All encrypted columns: what they hold, table, column.
+# All encrypted columns: kind of secret, table, column.
 ENCRYPTED = (
     ("API key", tables.payment_providers, "api_key_encrypted"),
     ("webhook secret", tables.provider_secrets, "secret_encrypted"),

@@ -1,4 +1,4 @@
-"""Encryption keys of the running processes, each of which reports the fingerprints of its own.
+"""Reports the fingerprints of this process's encryption keys, and reads the reports of all running processes.
 
 A process that lacks the key with which secrets were re-encrypted cannot use them until it is restarted. The command
 that re-encrypts checks these reports first.

@@ -1,4 +1,4 @@
-"""Health and metrics: can this process store a row, is due work done in time, and counts of rows."""
+"""Measures health and backlog: whether rows can be stored, the age of due work, and counts of rows for metrics."""
 
 from __future__ import annotations
 

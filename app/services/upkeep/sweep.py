@@ -1,4 +1,4 @@
-"""The sweep, which rings for all due work, and housekeeping. Both are bounded and may be repeated."""
+"""Runs the sweep, which rings for all due work, and housekeeping. Both are bounded and may be repeated."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from app.services.verification.drops import AUDIT_SINCE, DROPPED
 
 read_checks = partial(checks.read_checks, these="any(cast(:ids as uuid[]))")
 
-# These read all rows of one moment, of `tenant_id` or of all tenants where it is null.
+# Take `tenant_id`, null for all tenants; these read all rows of one moment.
 SUMS = read_checks("""
     -- I1: the balances of all wallets of a tenant add up to zero in each currency
     select tenant_id as subject, format('%s %s too many', sum(balance_minor), currency) as detail from wallets

@@ -1,4 +1,4 @@
-"""Verification of a tenant's chain of seals: each link, and each audit row that a seal names."""
+"""Verifies a tenant's chain of seals: each link, and each audit row that a seal names."""
 
 from __future__ import annotations
 

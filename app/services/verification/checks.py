@@ -1,4 +1,4 @@
-"""A check: one query that finds the rows that break an invariant, among given rows."""
+"""Checks: queries that find the rows that break an invariant, among given rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropped partitions: which rows may be missing, and checks that each drop is recorded in the chain of seals."""
+"""Checks of dropped partitions: which rows may be missing, and that the chain of seals records each drop."""
 
 from __future__ import annotations
 

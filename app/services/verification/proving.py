@@ -1,4 +1,4 @@
-"""One proof of the books, either of all rows or of what was sealed since the last proof."""
+"""Runs a proof of the books, either of all rows or of the rows sealed since the last proof."""
 
 from __future__ import annotations
 

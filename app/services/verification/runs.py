@@ -74,7 +74,7 @@ def _alert(report: ProofReport) -> AlertRow:
 
 
 def prove_due(runtime: Runtime, tenant_id: uuid.UUID | None = None) -> ProofReport:
-    """Prove what was sealed since the last proof, for at most DUE_SECONDS_MAX, and store the result."""
+    """Prove the rows sealed since the last proof, for at most DUE_SECONDS_MAX, and store the result."""
     report = prove(runtime.database, "incremental", tenant_id, DUE_SECONDS_MAX)
     record(runtime.database, report)
     log.info("books_proved", verdict=report.verdict)

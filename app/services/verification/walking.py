@@ -1,4 +1,4 @@
-"""Walks over tables in chunks, each in a snapshot of its own: a long one would keep dead tuples of the queues."""
+"""Reads tables in chunks, each in its own snapshot: a long snapshot would keep dead tuples in the queues."""
 
 from __future__ import annotations
 
