@@ -4,19 +4,3 @@ from models.database import ByKeys, Database, single
 from models.statements import Row, buffer, prepared, read
 from models.tables.declaration import METADATA, new_id
 from models.trouble import Trouble, classify_sqlstate, find_trouble, read_sqlstate
-
-__all__ = [
-    "METADATA",
-    "ByKeys",
-    "Database",
-    "Row",
-    "Trouble",
-    "buffer",
-    "classify_sqlstate",
-    "find_trouble",
-    "new_id",
-    "prepared",
-    "read",
-    "read_sqlstate",
-    "single",
-]
