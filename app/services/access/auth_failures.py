@@ -1,4 +1,4 @@
-"""Failed authentications: all are counted, a bounded number is logged, never with a secret."""
+"""Count failed authentications and log a bounded number of them, never with a secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.database import single
 
 log = structlog.get_logger(__name__)
 
-# Enough to see an attack. More would let anybody fill the disk and cost a query for each guess.
+# Enough to see an attack. More would let an attacker fill the disk, and would cost a query for each guess.
 LOGGED_PER_SECOND = 5.0
 # Longest address in the log; a longer one is not an address.
 SHOWN_CHARACTERS_MAX = 200
@@ -35,13 +35,12 @@ def note_failure(database: Database | None, credential: str, address: str, door:
     only the number of further failures is logged.
     """
     global _unlogged  # one counter for the process, like the token bucket
-    form = "missing" if not credential else "malformed" if database else "refused"
     parsed = parse_credential(credential) if database else None
-    AUTH_FAILURES.labels(door, form if parsed is None else "refused").inc()
+    reason = "missing" if not credential else "malformed" if database and parsed is None else "refused"
+    AUTH_FAILURES.labels(door, reason).inc()
     if not _logged.take():
         _unlogged += 1
         return
-    reason = form
     if parsed is not None and database is not None:
         reason = _find_reason(database, parsed.public_part, parsed.secret_sha256)
     skipped, _unlogged = _unlogged, 0

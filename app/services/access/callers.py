@@ -1,4 +1,4 @@
-"""Authentication of callers by secret keys, client tokens and socket tickets, found by their public part."""
+"""Authenticate callers by secret keys, client tokens and socket tickets, found by their public part."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 from cachetools import TLRUCache
 from sqlalchemy import text
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
-from models import Database, new_id
+from models import Database, Row, new_id
 from models.array_params import uuid_array
 from models.database import single
 from models.sql import sql
@@ -66,6 +64,9 @@ class Caller:
         return f"user:{self.user_id}" if self.user_id is not None else f"key:{self.key_id}"
 
 
+_FIELDS = frozenset(field.name for field in fields(Caller))
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A new credential: `plain` is shown once, the rest is stored."""
@@ -99,7 +100,7 @@ def authenticate(database: Database, plain: str) -> Caller | None:
     rows = database.run_single("door", statement, {"public_part": credential.public_part})
     expected = bytes(rows[0].secret_sha256) if rows else b"\0" * 32
     fits = hmac.compare_digest(expected, credential.secret_sha256)
-    return _caller(rows[0]._asdict()) if rows and fits else None
+    return _caller(rows[0]) if rows and fits else None
 
 
 _FIND_KEY = single("select * from door_find_key(:public_part)")
@@ -125,7 +126,7 @@ def recognise(database: Database, plain: str) -> Caller | None:
     """Return the caller as `authenticate` does, from a cache of CACHE_SECONDS.
 
     The cache holds authenticated callers only, and a hit needs the same secret: another secret with a cached public
-    part is looked up, and takes the time of an unknown one.
+    part is queried for, and takes the time of an unknown one.
     """
     credential = parse_credential(plain)
     if credential is None:
@@ -137,10 +138,11 @@ def recognise(database: Database, plain: str) -> Caller | None:
     if known is not None and is_same and _is_good(known, now):
         return known.caller
     caller = authenticate(database, plain)
-    if caller is not None:
-        _store(name, _CachedCaller(credential.secret_sha256, caller, now))
-    elif is_same:
-        _store(name, None)
+    with _lock:
+        if caller is not None:
+            _cache[name] = _CachedCaller(credential.secret_sha256, caller, now)
+        elif is_same:
+            _cache.pop(name, None)
     return caller
 
 
@@ -153,25 +155,10 @@ def _is_good(known: _CachedCaller, now: float) -> bool:
     return is_left_to_another
 
 
-def _store(name: str, entry: _CachedCaller | None) -> None:
-    with _lock:
-        if entry is None:
-            _cache.pop(name, None)
-        else:
-            _cache[name] = entry
-
-
-def _caller(row: Mapping[str, Any]) -> Caller:
-    return Caller(
-        tenant_id=row["tenant_id"],
-        key_id=row["key_id"],
-        role=row.get("role") or "client",
-        allowed_origins=tuple(row["allowed_origins"]),
-        requests_per_second=row.get("requests_per_second"),
-        user_id=row.get("user_id"),
-        token_id=row.get("token_id"),
-        expires_at=row.get("expires_at"),
-    )
+def _caller(row: Row) -> Caller:
+    """Return the caller in a row of one of the functions door_*, whose columns have the names of fields."""
+    values = {name: value for name, value in row._asdict().items() if name in _FIELDS}
+    return Caller(**{"role": "client"} | values | {"allowed_origins": tuple(row.allowed_origins)})
 
 
 # A token expires with its key. RETURNING repeats the expression, since the role web may not read tokens.
@@ -219,12 +206,8 @@ def create_client_token(
 def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datetime]:
     """Store a single-use ticket of thirty seconds for the client's next stream; return it and its expiry."""
     ticket = secrets.token_urlsafe(_SECRET_BYTES)
-    new = {
-        "sha256": hashlib.sha256(ticket.encode()).digest(),
-        "tenant_id": caller.tenant_id,
-        "token_id": caller.token_id,
-        "seconds": TICKET_SECONDS,
-    }
+    digest = hashlib.sha256(ticket.encode()).digest()
+    new = {"sha256": digest, "tenant_id": caller.tenant_id, "token_id": caller.token_id, "seconds": TICKET_SECONDS}
     ((expires_at,),) = runtime.database.run_single("web", _INSERT_TICKET, new, caller.tenant_id)
     return ticket, expires_at
 
@@ -232,7 +215,7 @@ def create_ticket(runtime: Runtime, caller: Caller) -> tuple[str, datetime.datet
 def take_ticket(database: Database, ticket: str) -> Caller | None:
     """Use up a ticket; return its client, or None where it is unknown, used or expired."""
     rows = database.run_single("door", _TAKE_TICKET, {"sha256": hashlib.sha256(ticket.encode()).digest()})
-    return _caller(rows[0]._asdict()) if rows else None
+    return _caller(rows[0]) if rows else None
 
 
 def find_dead_tokens(database: Database, token_ids: list[uuid.UUID]) -> set[uuid.UUID]:

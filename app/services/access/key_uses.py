@@ -1,4 +1,4 @@
-"""Times of the last use of secret keys: collected in memory and written in batches."""
+"""Write the times of the last use of secret keys: collected in memory, written in batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Senders of webhooks: a provider's signature scheme, keys and addresses, read as the role door."""
+"""Find the sender of a webhook: its provider's signature scheme, keys and addresses, from a cache of a second."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What verifying a provider's webhooks needs; `read_at` is on the monotonic clock."""
+    """A provider as its webhooks are verified; `read_at` is on the monotonic clock."""
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -89,7 +89,7 @@ def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None
     rows = runtime.database.run_single("door", _FIND, {"id": provider_id})
     if not rows:
         return None
-    (row,) = rows
+    row = rows[0]
     scheme = Scheme(row.webhook_scheme, row.signature_header, row.id_field)
     try:
         networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)

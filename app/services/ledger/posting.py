@@ -63,10 +63,10 @@ class Posting:
 
 
 def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, dict[str, object]]:
-    """Write two entries per posting and the new balances; return by posting what the audit keeps of them.
+    """Write two entries per posting and the new balances; return by posting the details for the audit.
 
     Lock user wallets in the order of their ids, a clearing shard last. Raise sqlalchemy.exc.IntegrityError where a
-    transfer key was posted before: the unique key is what makes a credit happen once.
+    transfer key was posted before: the unique key makes a credit happen once.
     """
     if not postings:
         return {}

@@ -1,4 +1,4 @@
-"""Everything that happened to a payment, in order."""
+"""Read the events of a payment from all tables, in order: for its tenant, or those that its user may see."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.payment import format_time
-from app.services.records.verdicts import Happened, order_verdicts
+from app.services.records.verdicts import TimelineEvent, order_verdicts
 from models import Database
 
-# Rows of one transaction share its time, so the source and the order within it follow the walk of the flow. What
-# belongs to a payment is not older than it: the bound keeps the months before it from being scanned, its day is
-# for clocks that differ.
+# Rows of one transaction have the same time; they are ordered by their table (rank), then by the sequence within it.
+# No row of a payment is older than the payment: the lower bound prunes the partitions of earlier months, with a day for
+# clocks that differ.
 _TIMELINE = text(
     """
     with payment as (select created_at from payment_transactions where tenant_id = :tenant_id and id = :payment_id)
-    select at, place, sequence, kind, actor, detail from (
-        select at, 3 as place, id as sequence, kind, actor, detail, payment_version
+    select at, rank, sequence, kind, actor, detail from (
+        select at, 3 as rank, id as sequence, kind, actor, detail, payment_version
         from audit_logs where tenant_id = :tenant_id and payment_id = :payment_id
           and at >= (select created_at - interval '1 day' from payment)
         union all
@@ -28,7 +28,7 @@ _TIMELINE = text(
         from payment_webhooks where tenant_id = :tenant_id and payment_id = :payment_id
           and id >= (select first_id(created_at - interval '1 day') from payment)
         union all
-        -- A refused delivery is believed in nothing; that its bytes name this payment is all that is said of it.
+        -- A refused delivery is not trusted: only the fact that its bytes name this payment is shown.
         select at, 1, sequence, 'webhook_refused', 'system', jsonb_build_object('reason', reason), null
         from webhook_refusals where tenant_id = :tenant_id and payment_id = :payment_id
         union all
@@ -49,21 +49,21 @@ _TIMELINE = text(
         select created_at, 6, 0, 'dead_letter', 'system',
                jsonb_build_object('id', id, 'reason', reason, 'detail', detail, 'state', state), null
         from dead_letters where tenant_id = :tenant_id and payment_id = :payment_id
-    ) as happened order by at, place, sequence
+    ) as happened order by at, rank, sequence
     """
 )
 
-# The user's own states and entries. What is named here is all that leaves: a field that an audit row gains later
-# stays with the tenant. Of a decision only the change of state is shown: what a provider, a stranger or an operator
-# said, and what the case holds, is the tenant's business. Other legs of a transfer belong to wallets of the tenant.
+# The user's own states and entries. Only the fields named here are shown: fields that audit rows gain later are not. Of
+# a decision only the change of state is shown: reports of providers and operators, and cases, are for the tenant. The
+# other entries of a transfer belong to wallets of the tenant.
 _CLIENT_TIMELINE = text(
     """
     with payment as (
         select created_at from payment_transactions
         where tenant_id = :tenant_id and id = :payment_id and user_id = :user_id
     )
-    select at, place, sequence, kind, actor, detail from (
-        select at, 3 as place, id as sequence, kind,
+    select at, rank, sequence, kind, actor, detail from (
+        select at, 3 as rank, id as sequence, kind,
                case when actor = 'user:' || cast(:user_id as text) then actor
                     when actor like 'key:%' then 'tenant' when actor like 'provider:%' then 'provider'
                     else 'system' end as actor,
@@ -81,7 +81,7 @@ _CLIENT_TIMELINE = text(
                                   'balance_after_minor', e.balance_after_minor)
         from wallet_transactions e join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
         where e.tenant_id = :tenant_id and e.payment_id = :payment_id and w.kind = 'user' and w.user_id = :user_id
-    ) as happened order by at, place, sequence
+    ) as happened order by at, rank, sequence
     """
 )
 
@@ -103,5 +103,5 @@ def read_timeline(
             rows = connection.execute(_TIMELINE, wanted).all()
         else:
             rows = connection.execute(_CLIENT_TIMELINE, wanted | {"user_id": user_id}).all()
-    events = order_verdicts([Happened(*row) for row in rows])
+    events = order_verdicts([TimelineEvent(*row) for row in rows])
     return [{"at": format_time(one.at), "kind": one.kind, "actor": one.actor, "detail": one.detail} for one in events]

@@ -1,4 +1,4 @@
-"""Gives claimed work back, at the latest once the database takes writes again.
+"""Give claimed work back, at the latest once the database takes writes again.
 
 A claim counts an attempt before the work is tried. Where the database fails the work, the attempt is taken back. Where
 that write fails too, this process keeps it in memory and retries, so that an outage costs no row an attempt. A late
@@ -69,7 +69,7 @@ def give_back(runtime: Runtime, statement: Update) -> Sequence[Row[Any]]:
 
 
 def pay_back(runtime: Runtime) -> bool:
-    """Write what `give_back` could not write; return whether the database takes writes. Raise nothing.
+    """Write the rows that `give_back` could not write; return whether the database takes writes. Raise nothing.
 
     A row that is locked stays for the next call.
     """

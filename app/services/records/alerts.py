@@ -1,4 +1,4 @@
-"""Alarms: a row, a metric read from the rows, one log line, and optionally a signed POST to ALERT_URL."""
+"""Write alarms: a row, which metrics read and ALERT_URL may be sent, and a log line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audit rows: written by the transaction that does what they record."""
+"""Write audit rows, in the transaction of the change that they record."""
 
 from __future__ import annotations
 

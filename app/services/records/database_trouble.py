@@ -39,7 +39,7 @@ _episodes: dict[Trouble, _Episode] = {}
 def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
     """Count trouble that work of `queue` met and raise the episode's alarm; return None where `error` is none.
 
-    Raise nothing: what cannot be written now is written by `write_alarms` once the database takes it.
+    Raise nothing: an alarm that cannot be written now is written by `write_alarms` later.
     """
     trouble = find_trouble(error)
     if trouble is None:
@@ -61,7 +61,7 @@ def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
 
 
 def note_or_log(runtime: Runtime, queue: str, error: BaseException, event: str, **about: object) -> Trouble | None:
-    """Do what `note` does, and log any other error with its trace."""
+    """Note trouble as `note` does, and log any other error with its trace."""
     trouble = note(runtime, queue, error)
     if trouble is None:
         log.error(event, exc_info=error, **about)

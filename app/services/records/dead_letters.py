@@ -1,4 +1,4 @@
-"""Dead letters, the writing half: work that a person must decide, one table for webhooks and provider calls."""
+"""Write dead letters: webhooks, provider calls and differences that a person must decide."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _LETTERS = tables.dead_letters
 _FIELDS = [field.name for field in fields(DeadLetterRow)]
 _ROWS = rows_of(_LETTERS, "id", *_FIELDS)
 _NEW = _ROWS.insert()
-# The same case reported again is the case that is there: open again where it was redriven or superseded, left as it is
+# A case that is reported again keeps its row: it is opened again where it was redriven or superseded, and left as it is
 # where it is open, or where a person or the policy has closed it.
 _INSERT = prepared(
     _NEW.on_conflict_do_update(

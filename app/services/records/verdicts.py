@@ -1,4 +1,4 @@
-"""A webhook's verdicts in the order in which they were given: its row has the last one, the audit those before it."""
+"""Order a webhook's verdicts by their time: its row has the last one, the audit those before it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 _REDRIVES = ("dead_letter_redriven", "webhook_replayed")
 _VERDICT = ("status", "verdict", "reason")
 # Between the operator's action and the decision that the webhook leads to, where they share a moment.
-_PLACE = 2
+_RANK = 2
 
 
-class Happened(NamedTuple):
-    """An event of the timeline; `place` and `sequence` order the events of one moment."""
+class TimelineEvent(NamedTuple):
+    """An event of the timeline; `rank` and `sequence` order the events of one moment."""
 
     at: datetime.datetime
-    place: int
+    rank: int
     sequence: int
     kind: str
     actor: str
     detail: dict[str, Any]
 
 
-def order_verdicts(events: Sequence[Happened]) -> list[Happened]:
+def order_verdicts(events: Sequence[TimelineEvent]) -> list[TimelineEvent]:
     """Return `events` with each webhook's first verdict at its receipt and each later one when it was given.
 
     A `webhook` without a redrive stays as it is. A later verdict is an event of its own, kind `webhook_settled`.
@@ -35,7 +35,7 @@ def order_verdicts(events: Sequence[Happened]) -> list[Happened]:
             formers.setdefault(str(event.detail.get("webhook_id")), []).append(event.detail["former"])
     if not formers:
         return list(events)
-    ordered: list[Happened] = []
+    ordered: list[TimelineEvent] = []
     for event in events:
         if event.kind != "webhook" or event.detail["webhook_id"] not in formers:
             ordered.append(event)
@@ -46,7 +46,7 @@ def order_verdicts(events: Sequence[Happened]) -> list[Happened]:
     return sorted(ordered, key=lambda event: event[:3])
 
 
-def _settled(webhook: Happened, verdict: Mapping[str, Any]) -> Happened:
+def _settled(webhook: TimelineEvent, verdict: Mapping[str, Any]) -> TimelineEvent:
     detail = {"webhook_id": webhook.detail["webhook_id"]} | {name: verdict[name] for name in _VERDICT}
     at = datetime.datetime.fromisoformat(verdict["settled_at"])
-    return Happened(at, _PLACE, 0, "webhook_settled", webhook.actor, detail)
+    return TimelineEvent(at, _RANK, 0, "webhook_settled", webhook.actor, detail)

@@ -1,4 +1,4 @@
-"""Claims of due webhooks: a worker takes the next batch for the time of a lease."""
+"""Claim due webhooks: a worker takes the next batch for the time of a lease."""
 
 from __future__ import annotations
 

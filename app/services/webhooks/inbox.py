@@ -1,4 +1,4 @@
-"""The write of the inbox: verified deliveries become rows; concurrent ones share a transaction (group commit)."""
+"""Write verified deliveries to the inbox; concurrent ones share a transaction (group commit)."""
 
 from __future__ import annotations
 

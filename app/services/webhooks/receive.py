@@ -1,4 +1,4 @@
-"""The intake of webhooks: a delivery is verified and stored before it is answered, and settled later in a batch."""
+"""Receive webhooks: a delivery is verified and stored before it is answered, and settled later in a batch."""
 
 from __future__ import annotations
 
@@ -197,19 +197,12 @@ def refuse(runtime: Runtime, delivery: Delivery, reason: str, provider_id: uuid.
     WEBHOOKS_REFUSED.labels(reason).inc()
     if not _records.take():
         return
+    head, address = delivery.body[:REFUSED_BYTES_KEPT], delivery.remote_address[:ADDRESS_CHARACTERS_MAX]
+    refused = {"provider": provider_id, "reason": reason, "address": address, "head": head}
+    refused["named"] = uuid_array(_named_ids(head, provider_id))
     # The refusal does not depend on its record.
     with contextlib.suppress(SQLAlchemyError):
-        runtime.database.run_single(
-            "door",
-            _REFUSE,
-            {
-                "provider": provider_id,
-                "reason": reason,
-                "address": delivery.remote_address[:ADDRESS_CHARACTERS_MAX],
-                "head": delivery.body[:REFUSED_BYTES_KEPT],
-                "named": uuid_array(_named_ids(delivery.body[:REFUSED_BYTES_KEPT], provider_id)),
-            },
-        )
+        runtime.database.run_single("door", _REFUSE, refused)
 
 
 def _named_ids(head: bytes, provider_id: uuid.UUID | None) -> list[uuid.UUID]:

@@ -1,4 +1,4 @@
-"""Ends the wait of reversals whose money was not credited by the end of the payment's monitoring window."""
+"""End the wait of reversals whose money was not credited by the end of the payment's monitoring window."""
 
 from __future__ import annotations
 
