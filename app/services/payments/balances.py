@@ -1,4 +1,4 @@
-"""Balances that a reversal is decided by, where the tenant's policy keeps wallets from going below zero."""
+"""Lock and track wallet balances, for tenants whose policy holds a reversal that would take a wallet below zero."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def with_balance(payment: Payment, given: Input, balances: Balances | None) -> P
 
 
 def note_transfer(balances: Balances | None, payment: Payment, transfer: Transfer | None) -> None:
-    """Keep the balances up to date with what was decided."""
+    """Add a decided transfer to the balances."""
     if balances is not None and transfer is not None:
         moved = Posting(payment, transfer)
         balances[moved.user_key] = balances.get(moved.user_key, 0) + moved.sign * transfer.amount_minor

@@ -143,9 +143,9 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
     if decision.transfer:
         batch.postings.append(Posting(after, decision.transfer))
     if decision.supersedes:
-        reference = _reference(item) or after.provider_reference
+        named = item.given.reference if isinstance(item.given, Fact) else None
         which = (decision.supersedes, decision.supersedes_currency, decision.supersedes_keys)
-        _supersede(Superseded(after.id, reference, *which), row, batch)
+        _supersede(Superseded(after.id, named or after.provider_reference, *which), row, batch)
     if decision.case:
         batch.cases.append(_dead_letter(item, after, decision.case))
     if decision.alert:
@@ -180,10 +180,6 @@ def _supersede(superseded: Superseded, row: LockedPayment, batch: BatchDecisions
         batch.superseded.append(superseded)
     # Cases of this batch are not in the database yet.
     batch.cases = [dead_letters.superseded_by(superseded, case) for case in batch.cases]
-
-
-def _reference(item: Item) -> str | None:
-    return item.given.reference if isinstance(item.given, Fact) else None
 
 
 def _dead_letter(item: Item, payment: Payment, case: Case) -> DeadLetterRow:

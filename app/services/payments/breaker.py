@@ -1,10 +1,10 @@
-"""The circuit breaker of a provider: calls that fail in a row pause it, for all workers, in PostgreSQL.
+"""The circuit breaker of a provider: calls that fail in a row pause it for all workers, in PostgreSQL.
 
-A provider that works has no row, and its calls write none. After FAILURES_MAX failed calls in a row it is paused;
-after the pause a single call (the probe) goes out, and only its answer lets the others follow. Waiting is not failing:
-work due meanwhile is postponed. A verified webhook that arrives during a pause ends it, and so does a list
-that reconciliation reads: the probe follows at once. Once the provider has answered, calls that wait for a retry are
-due at once.
+A provider that works has no row, and its calls write none. After FAILURES_MAX failed calls in a row it is paused. After
+the pause the breaker is half-open: a single call (the probe) is made, and only its answer lets the others follow. Work
+that is due meanwhile is postponed and uses no attempt. A verified webhook that arrives during a pause ends it, and so
+does a list that reconciliation reads: the probe follows at once. Once the provider has answered, calls that wait for a
+retry are due at once.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def note_failure(
 ) -> float | None:
     """Count a failed call, in a transaction of its own, and pause the provider where it was one too many.
 
-    A refusal of our credentials is an answer, and so is one that cannot be used, which raises an alarm. The wish to be
-    called less often pauses the provider for the time it named and count no failure. Return the pause in seconds
-    where the failures led to one.
+    A refusal of our credentials is an answer, and so is one that cannot be used, which raises an alarm. A request
+    for fewer calls pauses the provider for the time it named and counts no failure. Return the pause in seconds where
+    the failures led to one.
     """
     if isinstance(error, Throttled):
         with runtime.database.transaction("worker") as connection:
@@ -214,10 +214,10 @@ _POSTPONE = prepared(
 
 
 def postpone_calls(runtime: Runtime) -> None:
-    """Postpone what is due at paused providers: until the pause ends, or until a payment's time is up.
+    """Postpone due calls of paused providers: until the pause ends, or until the payment expires.
 
-    An open payment whose time is up is cancelled without asking a provider that cannot be asked; money that arrives
-    for it all the same is still credited.
+    An open payment that has expired is cancelled without a call to the paused provider; money that arrives for it
+    later is still credited.
     """
     try:
         with settlement.open(runtime, "worker") as batch:
@@ -231,7 +231,7 @@ def postpone_calls(runtime: Runtime) -> None:
 
 
 def _postpone_each(runtime: Runtime) -> None:
-    """Expire payments one by one: one that is locked is left to the next time, and keep no other from its end."""
+    """Expire payments one by one: one that is locked is left to the next run and does not delay the others."""
     with runtime.database.transaction("worker", by_keys="few") as connection:
         rows = read(connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
     for row in rows:
@@ -246,18 +246,9 @@ def _postpone_each(runtime: Runtime) -> None:
 
 
 def _expire(batch: Batch, rows: list[Row]) -> None:
-    command = Command(CommandKind.EXPIRE)
+    command, audited = Command(CommandKind.EXPIRE), []
     batch.settle([Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows])
-    audit.write(
-        batch.connection,
-        [
-            AuditRow(
-                row.tenant_id,
-                f"provider:{row.provider_id}",
-                "provider_call",
-                {"action": "poll", "outcome": "paused", "error": row.error},
-                row.payment_id,
-            )
-            for row in rows
-        ],
-    )
+    for row in rows:
+        call = {"action": "poll", "outcome": "paused", "error": row.error}
+        audited.append(AuditRow(row.tenant_id, f"provider:{row.provider_id}", "provider_call", call, row.payment_id))
+    audit.write(batch.connection, audited)

@@ -24,8 +24,7 @@ EXPIRY_ATTEMPTS_MAX = 3
 def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
     """Return how many attempts the call has used up with this failure."""
     if isinstance(error, Throttled):
-        # A provider that asks for patience has not failed, and the call comes no nearer to its end by that; but once a
-        # payment's time is up the tries count.
+        # A provider that names a time for the next call has not failed: the attempt counts only for an expired payment.
         is_free = bool(error.retry_after_seconds) and not claim.is_expired
         return claim.attempts - 1 if is_free else min(claim.attempts, max(claim.attempts_max - 1, 0))
     if claim.is_half_open and error.is_outage and not probe_counts(claim.opens):
@@ -34,23 +33,18 @@ def count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
 
 
 def is_past_asking(claim: Claim, error: ProviderCallFailed) -> bool:
-    """Return whether an open payment has expired and its provider is known or found not to answer."""
+    """Return whether an open payment has expired and its provider does not answer."""
     is_tried = claim.attempts >= min(EXPIRY_ATTEMPTS_MAX, claim.attempts_max)
     return claim.is_open and claim.is_expired and (is_tried or (claim.is_half_open and error.is_outage))
 
 
-def _wait_seconds(attempts: int, error: ProviderCallFailed, pause: float | None) -> float:
-    """Return how long the call waits: by its attempts, or for a paused provider until shortly after the pause."""
-    if pause is None:
-        return retry_seconds(attempts, error.retry_after_seconds)
-    wait = pause + breaker.PROBE_AGAIN_SECONDS
-    return max(wait, min(error.retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX))
-
-
 def retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause: float | None) -> None:
-    """Let a failed call wait for its next try; `pause` is how long its provider is not called, if it is paused."""
+    """Let a failed call wait: by its attempts, or, for a paused provider, until shortly after its `pause`."""
     attempts = count_attempts(claim, error)
-    wait = _wait_seconds(attempts, error, pause)
+    wait = retry_seconds(attempts, error.retry_after_seconds)
+    if pause is not None:
+        asked = min(error.retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX)
+        wait = max(pause + breaker.PROBE_AGAIN_SECONDS, asked)
     # An open payment is polled when its time is up at the latest.
     is_running = and_(_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.status.in_(OPEN))
     due_at = func.least(func.now() + datetime.timedelta(seconds=wait), case((is_running, _PAYMENTS.c.expires_at)))

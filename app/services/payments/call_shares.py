@@ -1,8 +1,8 @@
-"""How many of a worker's threads the provider calls of one tenant may occupy.
+"""Limit how many of a worker's threads the provider calls of one tenant occupy.
 
 A call can take ten seconds, so a tenant that fills all threads makes all others wait. The share is `threads` divided by
-one more than the tenants that have calls under way: a single tenant gets half, and whatever the tenants there are
-occupy, a further one finds a thread free. Each process counts its own: more workers are more threads.
+one more than the number of tenants that have calls under way: a single tenant gets half, and one more tenant always
+finds a free thread. Each process counts its own threads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import Counter
 from app.runtime.runtime import Runtime
 from app.services.payments.provider_claims import Claim, claim_call
 
-# What `sluice up` starts; a worker with another `--concurrency` says so when it starts.
+# What `sluice up` starts; a worker with another `--concurrency` sets its own number when it starts.
 THREADS_DEFAULT = 16
 
 

@@ -1,4 +1,4 @@
-"""Deposits: a payment is made once per idempotency key, with its hold, its due call and its audit row."""
+"""Make deposits: one payment for each idempotency key, with its hold, its due call and its audit row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from models.sql import columns, sql
 class Deposit:
     """A checked request for a deposit: columns of its payment.
 
-    `request_sha256` is over what the caller asked for, to compare repeats.
+    `request_sha256` is over the request as it was made, to compare repeats.
     """
 
     user_id: str

@@ -1,4 +1,4 @@
-"""Calls to providers: one due row is claimed, the provider is asked outside any transaction, the answer is settled."""
+"""Calls to providers: a due row is claimed, the provider is called outside any transaction, the answer is settled."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def call_due(runtime: Runtime) -> None:
 
 
 def call_claimed(runtime: Runtime, claim: Claim) -> None:
-    """Make a call; what goes wrong with settling its answer delays only its own payment.
+    """Make a call; an error while its answer is settled delays only its own payment.
 
     An answer that the database could not take uses no attempt: the provider is asked again, with the same key.
     """
@@ -74,7 +74,7 @@ def call_claimed(runtime: Runtime, claim: Claim) -> None:
 
 
 def make_call(runtime: Runtime, claim: Claim) -> None:
-    """Ask the provider and settle what it says; a failure is retried, kept as a dead letter, or waited out."""
+    """Call the provider and settle its answer; a failure is retried, kept as a dead letter, or waited out."""
     started = time.monotonic()
     if claim.attempts > claim.attempts_max:
         # A failed attempt ends the call at the limit: beyond it, workers died in the middle of the attempts.
@@ -97,12 +97,12 @@ def make_call(runtime: Runtime, claim: Claim) -> None:
 
 
 def _ask_guarded(runtime: Runtime, claim: Claim) -> Fact | ProviderCallFailed:
-    """Return the provider's answer, or the failure; whatever else is raised on the way is an unknown outcome."""
+    """Return the provider's answer, or the failure; any other error is an unknown outcome."""
     try:
         return _ask(runtime, claim)
     except ProviderCallFailed as failure:
         return failure
-    except Exception as error:  # an answer that nobody thought of may raise anything, and may have been acted on
+    except Exception as error:  # an unforeseen answer may raise anything, and the provider may have acted
         log.exception("provider_call_raised", payment_id=str(claim.payment_id), error=type(error).__name__)
         return OutcomeUnknown(f"the call raised {type(error).__name__}")
 
@@ -149,8 +149,8 @@ _LOCK_CLAIM = prepared(
 def _lock_claim(connection: Connection, claim: Claim) -> tuple[bool | None, bool]:
     """Lock the payment, then its work row; return whether the claim still holds, and whether the provider is paused.
 
-    The first is None where another worker has the call. A claim that holds no more, with nobody else at it, was ended
-    by a decision: what the provider said is still a fact.
+    The first is None where another worker has the call. A claim that no longer holds, without another worker's, was
+    ended by a decision: the provider's answer is still a fact.
     """
     (row,) = read(connection, _LOCK_CLAIM, {"payment_id": claim.payment_id, "provider_id": claim.provider_id})
     is_held = None if row.claim_id not in (None, claim.claim_id) else row.claim_id is not None
@@ -158,24 +158,10 @@ def _lock_claim(connection: Connection, claim: Claim) -> tuple[bool | None, bool
 
 
 def _audit_call(connection: Connection, claim: Claim, outcome: str, seconds: float, **detail: object) -> None:
-    audit.write(
-        connection,
-        [
-            AuditRow(
-                claim.tenant_id,
-                f"provider:{claim.provider_id}",
-                "provider_call",
-                {
-                    "action": claim.action,
-                    "attempt": claim.attempts,
-                    "outcome": outcome,
-                    "milliseconds": round(seconds * 1000, 1),
-                    **detail,
-                },
-                claim.payment_id,
-            )
-        ],
-    )
+    call = {"action": claim.action, "attempt": claim.attempts, "outcome": outcome}
+    call |= {"milliseconds": round(seconds * 1000, 1), **detail}
+    row = AuditRow(claim.tenant_id, f"provider:{claim.provider_id}", "provider_call", call, claim.payment_id)
+    audit.write(connection, [row])
 
 
 def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -> None:
@@ -190,7 +176,7 @@ def _settle_answer(runtime: Runtime, claim: Claim, fact: Fact, seconds: float) -
             batch.connection.execute(closed)
         batch.settle(_items(claim, fact, is_held))
     if is_paused:
-        # The pause began while this call was under way, and it was answered: the provider is there.
+        # The pause began while this call was under way, and it was answered: the provider works.
         breaker.note_answer(runtime, claim.provider_id)
 
 

@@ -1,4 +1,4 @@
-"""Claims provider calls that are due: one at a time, creates first, up to each provider's limit."""
+"""Claim provider calls that are due: one at a time, creates first, up to each provider's limit."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ _CLAIM = prepared(
               c.opens
     """
 )
-# Claims of the same moment do not see each other: each counts once more when it is the provider's only one, and what is
-# one too many goes back.
+# Claims of the same moment do not see each other: each counts again under the provider's lock, and is rolled back where
+# it exceeds the limit.
 _READ_CLAIMED = prepared(
     "select pg_advisory_xact_lock(:space, hashtext(:provider_key))",
     """

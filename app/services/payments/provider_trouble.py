@@ -1,4 +1,4 @@
-"""Providers that cannot be used as they are configured: reported to operators, with one alarm an hour for each."""
+"""Report providers that cannot be used as they are configured, with one alarm an hour for each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
 def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "worker") -> None:
     """Record that a provider cannot be used, in a transaction of its own. Raise nothing.
 
-    Workers raise the alarm at once; for what other processes report, housekeeping does.
+    Workers raise the alarm at once; housekeeping raises the alarms for reports of other processes.
     """
     key = (provider_id, problem)
     with _lock:

@@ -6,7 +6,7 @@ import datetime
 import functools
 import uuid
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, bindparam, case, cast, or_, select, tuple_
@@ -91,17 +91,15 @@ _CONDITIONS: dict[str, ColumnElement[bool]] = {
 def list_payments(database: Database, caller: Caller, filters: Filters, limit: int) -> list[Payment]:
     """Return up to `limit` payments, newest first."""
     before_at, before_id = filters.before or (None, None)
-    wanted = {
+    wanted = asdict(filters) | {
         "user_id": caller.user_id if caller.user_id is not None else filters.user_id,
-        "status": filters.status,
-        "created_after": filters.created_after,
-        "created_before": filters.created_before,
         "before_at": before_at,
         "before_id": before_id,
+        "tenant_id": caller.tenant_id,
+        "limit": limit,
     }
     statement = _list(frozenset(name for name in _CONDITIONS if wanted[name] is not None))
-    parameters = wanted | {"tenant_id": caller.tenant_id, "limit": limit}
-    return [read_payment(row._asdict()) for row in database.run_single("web", statement, parameters, caller.tenant_id)]
+    return [read_payment(row._asdict()) for row in database.run_single("web", statement, wanted, caller.tenant_id)]
 
 
 @functools.cache

@@ -32,7 +32,9 @@ Waiting = tuple[Payment, WaitingReversal, datetime.datetime | None]
 _Key = tuple[uuid.UUID, str, str, int]
 
 
-def write_waiting(connection: Connection, told: Sequence[Waiting], payments: Sequence[tuple[Payment, Payment]]) -> None:
+def write_waiting(
+    connection: Connection, waiting: Sequence[Waiting], payments: Sequence[tuple[Payment, Payment]]
+) -> None:
     """Write the reversals that wait and remove those that were booked; `payments` as they were and as they are."""
     removed = {
         _key(after, one)
@@ -42,7 +44,7 @@ def write_waiting(connection: Connection, told: Sequence[Waiting], payments: Seq
     }
     # The last decision about a reversal counts; one that was booked in the same batch never gets a row.
     left = {_key(payment, one) for _, payment in payments for one in payment.reversals_waiting}
-    kept = {_key(payment, one): _values(payment, one, due_at) for payment, one, due_at in told}
+    kept = {_key(payment, one): _values(payment, one, due_at) for payment, one, due_at in waiting}
     rows = [values for key, values in kept.items() if key in left]
     if rows:
         buffer(connection, _UPSERT, _WAITING.encode(rows))

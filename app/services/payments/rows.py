@@ -1,4 +1,4 @@
-"""The rows of payments and what hangs on them: locked and read, changed, scheduled; only settlement writes here."""
+"""Rows of payments, their work and their holds: locked, read, changed and scheduled; only settlement writes them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from models.sql import columns, sql
 
 _PAYMENTS = tables.payment_transactions
 _FIELDS = [field.name for field in fields(Payment)]
-# The fields that the payment's own row has; what the others are made from is read with it where it is needed.
+# The fields that are columns of the payment; the others are made from columns of other tables.
 STORED = [name for name in _FIELDS if name in _PAYMENTS.c]
+# The tenant's columns for the fields of Policy.
+_POLICY = ("tolerance_percent", "late_policy", "over_policy", "negative_policy", "monitoring_seconds")
 _STATUSES = {str(status): status for status in Status}
 
 
 @dataclass(slots=True)
 class LockedPayment:
-    """A locked payment as it was and as it is by now, with its place in the poll schedule.
+    """A locked payment as it was and as it is by now, with its index in the poll schedule.
 
     `has_open_letters`: dead letters about it, with money or without, wait for a person.
     """
@@ -37,7 +39,7 @@ class LockedPayment:
     reschedule: bool = False
 
 
-# Two statements: what is read with the payment must be read after its lock was granted, not before. The database's
+# Two statements: columns of other tables must be read after the payment's lock was granted, not before. The database's
 # clock decides, so that workers whose clocks differ decide alike; it is read once all locks are held.
 _LOAD = prepared(
     """
@@ -48,7 +50,7 @@ _LOAD = prepared(
         """
     with clock as materialized (select clock_timestamp() as now)
     select clock.now, {stored}, p.provider_request_at is not null as was_sent,
-           t.tolerance_percent, t.late_policy, t.over_policy, t.negative_policy, t.monitoring_seconds,
+           {policy},
            coalesce(w.polls, 0) as polls,
            coalesce(open.letters > 0, false) as has_open_letters, coalesce(open.cases > 0, false) as has_open_case,
            waiting.payment_id is not null as has_waiting_webhooks,
@@ -83,6 +85,7 @@ _LOAD = prepared(
     where p.id = any(cast(:ids as uuid[]))
     """,
         stored=columns(_PAYMENTS.alias("p"), *STORED),
+        policy=columns(tables.tenants.alias("t"), *_POLICY),
     ),
 )
 
@@ -101,7 +104,9 @@ def lock_payments(
     for values in read(connection, _LOAD, wanted):
         row = values._asdict()
         now = row["now"]
-        policy = policies.get(row["tenant_id"]) or policies.setdefault(row["tenant_id"], _read_policy(row))
+        policy = policies.get(row["tenant_id"])
+        if policy is None:
+            policy = policies[row["tenant_id"]] = Policy(*(row[name] for name in _POLICY))
         payment = read_payment(
             row,
             other_references=tuple(OtherReference(*money) for money in row["other_references"] or ()),
@@ -115,16 +120,6 @@ def lock_payments(
 def _read_reversal(values: list[Any]) -> WaitingReversal:
     reference, amount_minor, currency, webhook_id = values
     return WaitingReversal(reference or None, amount_minor, currency, webhook_id and uuid.UUID(webhook_id))
-
-
-def _read_policy(row: Mapping[str, Any]) -> Policy:
-    return Policy(
-        tolerance_percent=row["tolerance_percent"],
-        late=row["late_policy"],
-        over=row["over_policy"],
-        negative=row["negative_policy"],
-        monitoring_seconds=row["monitoring_seconds"],
-    )
 
 
 def read_payment(row: Mapping[str, Any] | RowMapping, **converted: Any) -> Payment:
@@ -150,13 +145,13 @@ _UPDATE_PAYMENTS = prepared(_CHANGES.update("id"))
 
 
 def update_payments(connection: Connection, payments: list[Payment]) -> None:
-    """Write what may change of payments."""
+    """Write the columns of payments that may change."""
     if payments:
         buffer(connection, _UPDATE_PAYMENTS, _CHANGES.encode_objects(payments))
 
 
 def update_commitments(connection: Connection, rows: list[LockedPayment]) -> None:
-    """Write until when committed payers are waited for."""
+    """Write the times until which payments wait for committed payers."""
     made = [row.payment for row in rows if row.payment.committed_until != row.original.committed_until]
     if made:
         buffer(connection, _UPDATE_COMMITMENTS, _COMMITMENTS.encode_objects(made))
@@ -181,7 +176,7 @@ _UPSERT_WORK = prepared(
 
 
 def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.datetime) -> None:
-    """Give each payment's work row its next call, whoever held it: a stale claim finds its claim_id gone."""
+    """Write each payment's next call to its work row, and end a claim of it: a stale claim finds its claim_id gone."""
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
     done = [row.payment.id for row, call in calls if call is None]
     if done:

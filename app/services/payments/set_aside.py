@@ -31,7 +31,7 @@ _WORK, _PAYMENTS = tables.payment_work, tables.payment_transactions
 
 # How long a provider that cannot be used is not called: once it can be, its work waits no longer than this.
 UNUSABLE_SECONDS = 30.0
-# As many tries as an ordinary provider's calls have: an hour, in which new code may know what to do with the row.
+# As many tries as an ordinary provider's calls have: an hour, in which a new release may handle the row.
 ATTEMPTS_MAX = 12
 # Postponements beyond these do not make the wait longer.
 _TIMES_MAX = 8
