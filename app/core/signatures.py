@@ -34,8 +34,8 @@ SCHEMES = (STANDARD, STRIPE, HMAC_HEX)
 # The names GitHub and most others that sign with a plain HMAC use; a provider's row may name another.
 HMAC_HEADER_DEFAULT = "x-hub-signature-256"
 
-_WEBHOOK_ID = re.compile(r"[!-+\--~]{1,255}", re.ASCII)
-_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+WEBHOOK_ID = re.compile(r"[!-+\--~]{1,255}", re.ASCII)
+TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 # Either case: hex has no meaning in its case, and some senders write upper.
 _HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 # What is signed is id.timestamp.body: an id with a timestamp of its own in it lets the same signed bytes be read as a
@@ -140,13 +140,13 @@ def check_webhook_id(webhook_id: str) -> None:
 
     An id that could end earlier, with a timestamp after it, is refused as well: signed bytes have one reading.
     """
-    if not _WEBHOOK_ID.fullmatch(webhook_id) or _ID_WITH_TIMESTAMP.search(webhook_id):
+    if not WEBHOOK_ID.fullmatch(webhook_id) or _ID_WITH_TIMESTAMP.search(webhook_id):
         raise rejected("webhook_id")
 
 
 def check_timestamp(timestamp: str, now_seconds: float) -> None:
     """Raise WebhookRejected unless the timestamp is whole seconds within the tolerance of `now_seconds`."""
-    if not _TIMESTAMP.fullmatch(timestamp):
+    if not TIMESTAMP.fullmatch(timestamp):
         raise rejected("timestamp")
     if abs(now_seconds - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS:
         raise rejected("timestamp")
@@ -242,6 +242,6 @@ def _read_id(parsed: Any, field: str | None, body: bytes) -> str:
     value = parsed.get(field) if field is not None and isinstance(parsed, dict) else None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and _WEBHOOK_ID.fullmatch(value):
+    if isinstance(value, str) and WEBHOOK_ID.fullmatch(value):
         return value
     return "sha256:" + hashlib.sha256(body).hexdigest()

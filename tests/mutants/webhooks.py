@@ -64,14 +64,14 @@ WEBHOOKS = (
     Mutant(
         "a timestamp that is not 1 to 12 digits",
         SIGNATURES,
-        "if not _TIMESTAMP.fullmatch(timestamp):",
+        "if not TIMESTAMP.fullmatch(timestamp):",
         "if not timestamp.strip('+-').isdigit():",
         (STANDARD,),
     ),
     Mutant(
         "a webhook id of another form",
         SIGNATURES,
-        "if not _WEBHOOK_ID.fullmatch(webhook_id) or",
+        "if not WEBHOOK_ID.fullmatch(webhook_id) or",
         "if not webhook_id or",
         (STANDARD,),
     ),

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from app.core.payment import Status
-from app.core.signatures import SIGNATURE_HEADER_BYTES_MAX
+from app.core.signatures import SIGNATURE_HEADER_BYTES_MAX, TIMESTAMP, WEBHOOK_ID
 from app.services.records.dead_letters import KINDS, STATES
 from app.web.cursors import BIGINT_MAX
 from app.web.schemas.parameter_kinds import CURSOR, FLAG, NUMBER_CURSOR, TIME, UUID, Kind, choice, matching, whole
@@ -157,10 +157,10 @@ class DepositHeaders(Parameters):
 class WebhookHeaders(Parameters):
     """The headers of scheme `standard`, for the document: a delivery is verified by its provider's scheme instead."""
 
-    webhook_id: Annotated[str, Field(pattern="^[!-+\\--~]{1,255}$")] | SkipJsonSchema[None] = Field(
+    webhook_id: Annotated[str, Field(pattern=f"^{WEBHOOK_ID.pattern}$")] | SkipJsonSchema[None] = Field(
         None, alias="webhook-id", description="Unique per event."
     )
-    webhook_timestamp: Annotated[str, Field(pattern="^[0-9]{1,12}$")] | SkipJsonSchema[None] = Field(
+    webhook_timestamp: Annotated[str, Field(pattern=f"^{TIMESTAMP.pattern}$")] | SkipJsonSchema[None] = Field(
         None, alias="webhook-timestamp", description="Unix seconds."
     )
     webhook_signature: str | SkipJsonSchema[None] = Field(
