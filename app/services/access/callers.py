@@ -190,16 +190,9 @@ def create_client_token(
             422, "The request has errors.", [{"field": "user_id", "message": "must be 1-128 of [A-Za-z0-9_.:@-]"}]
         )
     credential = new_credential("ct")
-    new = {
-        "id": new_id(),
-        "tenant_id": tenant_id,
-        "key_id": key_id,
-        "user_id": user_id,
-        "public_part": credential.public_part,
-        "sha256": credential.secret_sha256,
-        "seconds": CLIENT_TOKEN_SECONDS,
-    }
-    ((expires_at,),) = runtime.database.run_single("web", _INSERT_TOKEN, new, tenant_id)
+    token = {"id": new_id(), "public_part": credential.public_part, "sha256": credential.secret_sha256}
+    new = {"tenant_id": tenant_id, "key_id": key_id, "user_id": user_id, "seconds": CLIENT_TOKEN_SECONDS}
+    ((expires_at,),) = runtime.database.run_single("web", _INSERT_TOKEN, token | new, tenant_id)
     return credential.plain, expires_at
 
 

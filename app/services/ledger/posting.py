@@ -156,14 +156,10 @@ _NEW_SHARDS = prepared(
 
 def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
     tenant_id, provider_id, currency = key
-    parameters = {
-        "tenant_id": tenant_id,
-        "provider_id": provider_id,
-        "currency": currency,
-        "shards": CLEARING_SHARDS,
-        # Which shard is tried first needs to differ between workers, not to be secret.
-        "start": random.randrange(CLEARING_SHARDS),  # noqa: S311  # nosec B311
-    }
+    # Which shard is tried first needs to differ between workers, not to be secret.
+    start = random.randrange(CLEARING_SHARDS)  # noqa: S311  # nosec B311
+    parameters = {"tenant_id": tenant_id, "provider_id": provider_id, "currency": currency}
+    parameters |= {"shards": CLEARING_SHARDS, "start": start}
     rows = read(connection, _FREE_SHARD, parameters)
     if not rows:
         buffer(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})

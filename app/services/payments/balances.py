@@ -25,9 +25,7 @@ _OWNERS = rows_of(_WALLETS, "tenant_id", "user_id")
 _BALANCES = prepared(
     select(*columns(_WALLETS, "tenant_id", "user_id", "currency", "balance_minor"))
     .where(
-        _WALLETS.c.kind == "user",
-        _WALLETS.c.tenant_id == _OWNERS.c.tenant_id,
-        _WALLETS.c.user_id == _OWNERS.c.user_id,
+        _WALLETS.c.kind == "user", _WALLETS.c.tenant_id == _OWNERS.c.tenant_id, _WALLETS.c.user_id == _OWNERS.c.user_id
     )
     .order_by(_WALLETS.c.id)
     .with_for_update(key_share=True, of=_WALLETS)

@@ -106,18 +106,10 @@ def _follow_ups(before: Payment, item: Item, decision: Decision) -> list[Item]:
     payment = decision.payment
     if not payment.reversals_waiting and not (isinstance(item.given, Fact) and item.given.refunded_minor):
         return []
-    actor = f"provider:{payment.provider_id}"
+    provider_id, actor = payment.provider_id, f"provider:{payment.provider_id}"
     return [
-        Item(
-            payment.tenant_id,
-            payment.id,
-            as_fact(reversal),
-            actor,
-            payment.provider_id,
-            reversal.webhook_id,
-            is_follow_up=True,
-        )
-        for reversal in list_following(before, item.given, decision)
+        Item(payment.tenant_id, payment.id, as_fact(one), actor, provider_id, one.webhook_id, is_follow_up=True)
+        for one in list_following(before, item.given, decision)
     ]
 
 

@@ -61,13 +61,7 @@ REFUSALS = {
 _PAYMENTS = tables.payment_transactions
 _DEPOSIT_COLUMNS = [field.name for field in fields(Deposit)]
 _ASKED = rows_of(
-    _PAYMENTS,
-    "id",
-    *_DEPOSIT_COLUMNS,
-    "idempotency_scope",
-    success_origin=Text,
-    failure_origin=Text,
-    actor=Text,
+    _PAYMENTS, "id", *_DEPOSIT_COLUMNS, "idempotency_scope", success_origin=Text, failure_origin=Text, actor=Text
 )
 
 # The tenant's and the provider's limits are read by the statement that inserts: there is no copy that could be old. A

@@ -51,10 +51,7 @@ SHOWN: list[ColumnElement[Any]] = [*columns(_PAYMENTS, *STORED), _PENDING_REASON
 _OF_TENANT = select(*SHOWN).where(_PAYMENTS.c.tenant_id == bindparam("tenant_id"))
 _OF_USER = _PAYMENTS.c.user_id == bindparam("user_id")
 _GET = single(
-    _OF_TENANT.where(
-        _PAYMENTS.c.id == bindparam("id"),
-        or_(cast(bindparam("user_id"), Text).is_(None), _OF_USER),
-    )
+    _OF_TENANT.where(_PAYMENTS.c.id == bindparam("id"), or_(cast(bindparam("user_id"), Text).is_(None), _OF_USER))
 )
 
 

@@ -17,12 +17,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Double, Update, and_, func, update
 
-from app.core.schedule import (
-    POSTPONE_SECONDS_MAX,
-    POSTPONE_TIMEOUT_SECONDS_MAX,
-    postpone_seconds,
-    retry_seconds,
-)
+from app.core.schedule import POSTPONE_SECONDS_MAX, POSTPONE_TIMEOUT_SECONDS_MAX, postpone_seconds, retry_seconds
 from app.runtime.runtime import Runtime
 from app.services.queues.release import due_after, give_back
 from app.services.webhooks.translate import StoredWebhook

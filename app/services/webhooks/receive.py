@@ -160,18 +160,10 @@ def _check_path(delivery: Delivery, body: Any) -> None:
 
 def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
     names = (*sender.scheme.headers, *KEPT_HEADERS)
-    return InboxRow(
-        new_id(),
-        sender.tenant_id,
-        sender.id,
-        external_id,
-        delivery.path,
-        delivery.body,
-        {name: delivery.headers[name] for name in names if name in delivery.headers},
-        hashlib.sha256(delivery.body).digest(),
-        delivery.remote_address,
-        _named_payment(runtime, delivery, sender, body),
-    )
+    headers = {name: delivery.headers[name] for name in names if name in delivery.headers}
+    digest, payment_id = hashlib.sha256(delivery.body).digest(), _named_payment(runtime, delivery, sender, body)
+    delivered = (delivery.path, delivery.body, headers, digest, delivery.remote_address, payment_id)
+    return InboxRow(new_id(), sender.tenant_id, sender.id, external_id, *delivered)
 
 
 def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: Any) -> uuid.UUID | None:

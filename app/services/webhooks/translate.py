@@ -59,17 +59,9 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Item:
         payment_id, fact = _adapter(runtime, webhook).translate(body)
     else:
         payment_id, fact = translate_callback(body)
-    fact = _complete(runtime, webhook, fact)
-    return Item(
-        webhook.tenant_id,
-        payment_id,
-        fact,
-        name_provider(webhook.provider_id),
-        webhook.provider_id,
-        webhook.id,
-        webhook.body,
-        webhook.headers,
-    )
+    fact, actor = _complete(runtime, webhook, fact), name_provider(webhook.provider_id)
+    evidence = (webhook.id, webhook.body, webhook.headers)
+    return Item(webhook.tenant_id, payment_id, fact, actor, webhook.provider_id, *evidence)
 
 
 def _adapter(runtime: Runtime, webhook: StoredWebhook) -> Adapter:

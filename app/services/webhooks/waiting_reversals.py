@@ -32,13 +32,6 @@ def end_waiting(runtime: Runtime) -> None:
 
 
 def _item(row: Row[Any]) -> Item:
-    return Item(
-        row.tenant_id,
-        row.payment_id,
-        Fact(FactKind.REFUNDED, row.reference or None, amount_minor=row.amount_minor, currency=row.currency),
-        name_provider(row.provider_id),
-        row.provider_id,
-        row.webhook_id,
-        row.body and bytes(row.body),
-        row.headers,
-    )
+    fact = Fact(FactKind.REFUNDED, row.reference or None, amount_minor=row.amount_minor, currency=row.currency)
+    evidence = (row.webhook_id, row.body and bytes(row.body), row.headers)
+    return Item(row.tenant_id, row.payment_id, fact, name_provider(row.provider_id), row.provider_id, *evidence)
