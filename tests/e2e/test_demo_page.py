@@ -107,7 +107,7 @@ def test_a_deposit_is_cancelled_on_the_demo_page(demo: Demo) -> None:
     demo.watched.assert_fits()
 
 
-def test_the_keyboard_alone_is_enough(demo: Demo) -> None:
+def test_the_keyboard_is_enough(demo: Demo) -> None:
     demo.page.keyboard.press("Tab")
     expect(demo.page.get_by_role("link", name="Skip to the deposit form")).to_be_focused()
     demo.page.get_by_label("Amount").focus()

@@ -48,7 +48,7 @@ def refused_start(contender: SupervisedStack) -> str:
     return contender.output
 
 
-def test_what_a_ready_stack_tells(full_stack: SupervisedStack) -> None:
+def test_what_a_ready_stack_reports(full_stack: SupervisedStack) -> None:
     run = full_stack.run
     assert stat.S_IMODE((full_stack.home / "run.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((full_stack.home / "demo.json").stat().st_mode) == 0o600

@@ -39,7 +39,7 @@ class ModelComparison(RuleBasedStateMachine):
         return self.databases.rows(query, id=self.shop.tenant_id, **values)
 
     @invariant()
-    def payments_are_as_told(self) -> None:
+    def payments_are_as_modelled(self) -> None:
         """Status and money of each payment."""
         query = (
             "select id, status, received_minor, received_currency, reversed_minor from payment_transactions"
@@ -53,7 +53,7 @@ class ModelComparison(RuleBasedStateMachine):
         assert found == expected
 
     @invariant()
-    def wallets_are_as_told(self) -> None:
+    def wallets_are_as_modelled(self) -> None:
         """Balances, sums of open payments, and the number of entries: each credit once."""
         wallets = self.rows(
             "select user_id, currency, balance_minor from wallets where tenant_id = :id and kind = 'user'"
@@ -74,7 +74,7 @@ class ModelComparison(RuleBasedStateMachine):
         assert entries == {"credits": 2 * self.model.credits, "reversals": 2 * self.model.reversals}
 
     @invariant()
-    def money_that_waits_is_as_told(self) -> None:
+    def waiting_money_is_as_modelled(self) -> None:
         """Open cases about money: what a person could accept, no more and no less."""
         query = (
             "select payment_id, case_reference, amount_minor, currency from dead_letters"

@@ -30,7 +30,7 @@ GUARDED = [
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_without_a_credential_nothing_is_told(front: Stack, method: str, path: str) -> None:
+def test_without_a_credential_nothing_is_disclosed(front: Stack, method: str, path: str) -> None:
     anyone = Api(front.web, None)
     # Checked first: neither media type nor body matters.
     for headers in ({}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}):
@@ -121,7 +121,7 @@ def test_each_role_may_do_its_part(front: Stack, shop: Shop, api: Api) -> None:
     assert by_role["client"].post(f"/api/payments/{payment}/cancel").status_code == 200
 
 
-def test_what_belongs_to_others_looks_like_what_does_not_exist(front: Stack, shop: Shop, api: Api) -> None:
+def test_objects_of_others_answer_as_if_they_did_not_exist(front: Stack, shop: Shop, api: Api) -> None:
     payment = api.deposit(user_id="ann").json()["id"]
     strangers = [Api(front.web, front.make_shop().secret_key), Api(front.web, shop.token("bob"))]
     for stranger in strangers:

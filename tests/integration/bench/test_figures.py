@@ -41,7 +41,7 @@ def is_whole(figure: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_settling_is_measured_beside_its_baselines_and_after_an_outage(servers: Servers) -> None:
+def test_settling_is_measured_with_its_baselines_and_after_an_outage(servers: Servers) -> None:
     figures = settle.run_settle(servers, SIZE, print)
     assert set(figures) == set(settle.KEYS)
     for figure in figures.values():
@@ -58,7 +58,7 @@ def test_settling_is_measured_beside_its_baselines_and_after_an_outage(servers: 
 
 
 @pytest.mark.timeout(SECONDS)
-def test_a_key_alone_is_measured_without_the_others(servers: Servers) -> None:
+def test_a_single_key_is_measured_without_the_others(servers: Servers) -> None:
     figures = settle.run_settle(servers, SIZE, print, ["settle_hot_wallet"])
     assert set(figures) == {"settle_hot_wallet"}
     assert is_whole(figures["settle_hot_wallet"])
@@ -104,7 +104,7 @@ def test_both_waits_of_a_person_are_measured(servers: Servers) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_sockets_are_counted_weighed_and_told(servers: Servers) -> None:
+def test_sockets_are_counted_weighed_and_reported(servers: Servers) -> None:
     figure = sockets.run_sockets(servers, print, wanted=60)["sockets"]
     assert is_whole(figure)
     assert figure["median"] == 60

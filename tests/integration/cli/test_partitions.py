@@ -46,7 +46,7 @@ def test_partitions_are_listed(commands: Commands, databases: Databases, old: Sh
     assert "its month is not over" in table
 
 
-def test_a_dry_run_only_tells(commands: Commands, databases: Databases, old: Shop) -> None:
+def test_a_dry_run_only_reports(commands: Commands, databases: Databases, old: Shop) -> None:
     before = names(databases)
     told = commands.json("partitions", "drop", "--before", first_of(1), "--dry-run")
     assert told["dry_run"] is True

@@ -133,7 +133,7 @@ def test_only_the_migration_has_the_owners_login(compose: dict[str, Any]) -> Non
     assert holders == {"migrate"}
 
 
-def test_containers_have_the_secrets_of_their_process_type_alone(compose: dict[str, Any], tmp_path: Path) -> None:
+def test_containers_have_the_secrets_of_their_process_type_only(compose: dict[str, Any], tmp_path: Path) -> None:
     processes = {process.name: process for process in list_processes(PORTS, tmp_path)}
     for name, service in compose["services"].items():
         secrets = {key for key in service.get("environment", {}) if SECRET_NAME.fullmatch(key)}

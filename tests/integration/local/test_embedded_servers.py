@@ -246,7 +246,7 @@ def test_a_missing_wheel_names_the_variable_to_set(
         start(tmp_path)
 
 
-def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path) -> None:
+def test_root_without_user_namespaces_is_advised(tmp_path: Path) -> None:
     program = """
         import sys
         from pathlib import Path

@@ -166,7 +166,7 @@ def test_credentials_and_secrets_are_out_of_reach(databases: Databases, role: st
     assert rows == []
 
 
-def test_sockets_reads_notifications_of_its_tenant_alone(settled: Shop) -> None:
+def test_sockets_reads_notifications_of_its_tenant_only(settled: Shop) -> None:
     database = settled.runtime.database
     with database.transaction("sockets", settled.tenant_id) as connection:
         assert connection.execute(text("select count(*) from notifications")).scalar_one() > 0

@@ -85,7 +85,7 @@ def test_no_role_of_the_application_is_strong(databases: Databases) -> None:
     assert {row["name"] for row in memberships} == {f"sluice_{role}" for role in ROLES}
 
 
-def test_the_login_alone_may_do_nothing(databases: Databases, tenant: Shop) -> None:
+def test_the_login_without_a_role_may_do_nothing(databases: Databases, tenant: Shop) -> None:
     database = Database(databases.database_url, 1)
     for table in ("tenants", "payment_transactions", "wallets", "api_keys"):
         with pytest.raises(DBAPIError, match="permission denied"), database.engine.begin() as connection:

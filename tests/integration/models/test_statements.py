@@ -127,26 +127,26 @@ def end_sessions(databases: Databases) -> None:
     )
 
 
-def look_alone(database: Database) -> list[int]:
+def query_single(database: Database) -> list[int]:
     return [row.one for row in database.run_single("worker", single("select 1 as one"), {})]
 
 
-def look_by_message(database: Database) -> list[int]:
+def query_by_statements(database: Database) -> list[int]:
     with database.transaction("worker", by_keys="few") as connection:
         return [row.one for row in read(connection, prepared("select 1 as one"), {})]
 
 
-def look_by_sqlalchemy(database: Database) -> list[int]:
+def query_by_sqlalchemy(database: Database) -> list[int]:
     with database.transaction("worker") as connection:
         return list(connection.execute(text("select 1")).scalars())
 
 
-def look_at_nothing(database: Database) -> list[int]:
+def query_nothing(database: Database) -> list[int]:
     with database.transaction("worker"):
         return [1]
 
 
-@pytest.mark.parametrize("look", [look_alone, look_by_message, look_by_sqlalchemy, look_at_nothing])
+@pytest.mark.parametrize("look", [query_single, query_by_statements, query_by_sqlalchemy, query_nothing])
 def test_a_lost_connection_takes_the_others_of_its_pool_along(
     databases: Databases, runtime: Runtime, look: Callable[[Database], list[int]]
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_lost_connection_takes_the_others_of_its_pool_along(
         assert look(database) == [1]
 
 
-def test_a_connection_lost_in_a_transaction_is_told_and_replaced(
+def test_a_connection_lost_in_a_transaction_is_reported_and_replaced(
     databases: Databases, one_connection: Database
 ) -> None:
     def lose_it() -> None:
@@ -177,7 +177,7 @@ def test_a_connection_lost_in_a_transaction_is_told_and_replaced(
         assert names(connection, "lost") == []
 
 
-def test_a_server_that_is_not_there_is_told_as_by_sqlalchemy() -> None:
+def test_a_server_that_is_not_there_raises_as_sqlalchemy_does() -> None:
     nowhere = Database("postgresql://nobody@127.0.0.1:9/nothing")
     with pytest.raises(OperationalError):
         nowhere.run_single("worker", single("select 1"), {})

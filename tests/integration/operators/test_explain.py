@@ -61,7 +61,7 @@ def new_deposit() -> deposits.Deposit:
     return deposits.Deposit("bob", 2500, "USD", None, None, None, {"note": "a; b # c"}, "key-1", bytes(32))
 
 
-def test_tells_a_payment_in_words(told: Told) -> None:
+def test_explains_a_payment_in_words(told: Told) -> None:
     text = told.explain("paid")
     first, blank, *_ = text.splitlines()
     assert first == f"Payment {told.payments['paid'].id}: 10.00 USD for user user-0 is completed. Received: 10.00 USD."
@@ -93,11 +93,11 @@ def test_tells_a_payment_in_words(told: Told) -> None:
         ("open", "event_type 'payment.failed' and status 'success' disagree"),
     ],
 )
-def test_tells_what_went_otherwise(told: Told, kind: str, said: str) -> None:
+def test_explains_exceptions(told: Told, kind: str, said: str) -> None:
     assert said in told.explain(kind)
 
 
-def test_tells_it_as_json(told: Told) -> None:
+def test_explains_a_payment_as_json(told: Told) -> None:
     story = json.loads(told.explain("under", "--json"))
     assert story["payment"]["id"] == str(told.payments["under"].id)
     kinds = [event["kind"] for event in story["events"]]

@@ -144,7 +144,7 @@ def test_amounts_currencies_and_states_that_differ_move_no_money(front: Stack, e
         assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
 
 
-def test_a_refund_that_only_the_list_tells_is_booked(front: Stack, engine: Engine, shop: Shop) -> None:
+def test_a_refund_that_only_the_list_reports_is_booked(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = silent(front, engine, shop, auto={"action": "pay"})
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "completed"

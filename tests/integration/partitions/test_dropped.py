@@ -59,7 +59,7 @@ def test_whole_months_are_dropped_and_the_books_still_hold(databases: Databases,
     assert kept == rows["payment_webhooks"]
 
 
-def test_each_drop_is_told_in_the_chain(databases: Databases, runtime: Runtime, old: Shop) -> None:
+def test_each_drop_is_recorded_in_the_chain(databases: Databases, runtime: Runtime, old: Shop) -> None:
     other = make_shop(runtime)
     seal_and_prove(databases)
     drop(databases, 1)
@@ -94,7 +94,7 @@ def test_a_dry_run_changes_nothing(databases: Databases, old: Shop) -> None:
     assert databases.value("select count(*) from dropped_partitions") == 0
 
 
-def test_the_list_tells_what_goes_first(runtime: Runtime, old: Shop) -> None:
+def test_the_list_shows_what_is_dropped_first(runtime: Runtime, old: Shop) -> None:
     shown = {row["name"]: row for row in show_partitions(runtime)}
     for table in PARTITIONED:
         assert shown[month_name(table, 2)]["droppable"]
@@ -207,7 +207,7 @@ def test_a_partition_in_use_is_left_alone(databases: Databases, old: Shop, monke
     assert drop(databases, 1)[month_name("payment_webhooks", 2)].is_dropped
 
 
-def test_stories_of_old_payments_are_shorter_and_still_told(databases: Databases, runtime: Runtime, old: Shop) -> None:
+def test_explanations_of_old_payments_are_shorter(databases: Databases, runtime: Runtime, old: Shop) -> None:
     payment_id = databases.value("select id from payment_transactions order by created_at limit 1")
     drop(databases, 1)
     story = explain.read_story(runtime, payment_id)

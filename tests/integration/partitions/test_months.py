@@ -61,7 +61,7 @@ def test_housekeeping_makes_what_is_missing_and_nothing_twice(databases: Databas
     assert databases.value(described) == 0  # Nothing was there to be analyzed.
 
 
-def test_the_planner_is_told_of_all_months_together(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+def test_the_planner_has_statistics_over_all_months(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     tenant.deposit()
     sweep.housekeep(runtime)
     assert databases.value("select count(*) from pg_stats where tablename = 'audit_logs' and inherited") > 5
@@ -153,7 +153,7 @@ def astray(databases: Databases, tenant: Shop, ids: list[uuid.UUID]) -> None:
         )  # fmt: skip
 
 
-def test_what_fits_nowhere_is_kept_told_and_taken_along(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+def test_rows_of_no_partition_are_kept_reported_and_moved(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     past, future, timeless = month_ago(2), month_ago(-30), uuid.uuid4()
     stamped = [far_id(int(moment.timestamp() * 1000)) for moment in (past, future)]
     astray(databases, tenant, [*stamped, timeless])

@@ -40,7 +40,7 @@ def explain(runtime: Runtime, role: Role, tenant_id: uuid.UUID | None, sql: str,
     return list(scanned((json.loads(said) if isinstance(said, str) else said)[0]["Plan"]))
 
 
-def test_three_years_of_months_are_not_looked_into(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+def test_three_years_of_months_are_not_scanned(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     make_months(databases, YEARS_MONTHS)
     payment = tenant.deposit()
     webhook = tenant.deliver(tenant.body(payment)).webhook_id

@@ -40,7 +40,7 @@ def old(databases: Databases, tenant: Shop) -> Shop:
     return pay_for_months(databases, tenant)
 
 
-def test_payments_go_on_and_the_proof_holds_while_months_are_dropped(
+def test_payments_continue_and_the_proof_holds_while_months_are_dropped(
     databases: Databases, runtime: Runtime, old: Shop
 ) -> None:
     is_done = threading.Event()

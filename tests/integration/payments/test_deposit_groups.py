@@ -136,7 +136,7 @@ def test_those_who_ask_at_once_are_one_statement_and_each_gets_its_own_answer(
     assert counted == [1 + 12] * 2
 
 
-def test_a_row_that_cannot_be_fails_alone(databases: Databases, tenant: Shop) -> None:
+def test_a_row_that_the_table_refuses_fails_in_isolation(databases: Databases, tenant: Shop) -> None:
     # The API lets none of these through; the table's own check is the last word.
     asked: list[Callable[[], Any]] = [lambda: create(tenant) for _ in range(6)]
     asked[3] = lambda: create(tenant, amount_minor=0)

@@ -93,7 +93,7 @@ def test_too_little_is_held_does_not_expire_and_is_completed_by_the_rest(
     assert engine.dead_letters(payment.id) == [("underpaid", "superseded")]
 
 
-def test_rejected_money_does_not_keep_a_payment_open_for_ever(front: Stack, engine: Engine, shop: Shop) -> None:
+def test_rejected_money_does_not_keep_a_payment_open(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = engine.start(shop)
     pay(front, engine, shop, payment, amount="10.00")
     resolve.reject(shop.runtime, shop.tenant_id, case_of(engine, payment), ACTOR)

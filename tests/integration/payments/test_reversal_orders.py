@@ -130,7 +130,7 @@ def test_accepting_underpaid_money_after_its_refund_ends_at_nothing(scene: Rever
 
 
 @pytest.mark.parametrize("tell", ["poll", "list"])
-def test_a_refund_that_only_a_look_up_tells_is_booked(scene: ReversalScene, tell: str) -> None:
+def test_a_refund_that_only_a_lookup_reports_is_booked(scene: ReversalScene, tell: str) -> None:
     scene.act("pay")
     scene.act("refund")
     getattr(scene, tell)()

@@ -88,17 +88,17 @@ def test_a_person_who_cancels_in_time_is_no_expiry(front: Stack, engine: Engine,
     assert api.read(payment.id)["failure_reason"] == "cancelled at the provider"
 
 
-def told_by_webhook(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
+def reported_by_webhook(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     shop.deliver(shop.body(payment, "processing"))
     engine.settle()
 
 
-def told_by_the_sandbox(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
+def reported_by_the_sandbox(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     front.sandbox.act(str(payment.provider_reference), "commit")
     engine.run_until(lambda: shop.payment(payment.id).committed_until, "the webhook is settled")
 
 
-def told_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
+def reported_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     """No webhook comes; the poll at the expiry is the first to hear of it."""
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
     front.sandbox.act(str(payment.provider_reference), "commit")
@@ -106,13 +106,13 @@ def told_by_poll(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> 
     engine.ask(payment.id)
 
 
-def told_by_list(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
+def reported_by_list(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
     front.sandbox.act(str(payment.provider_reference), "commit")
     list_period(shop)
 
 
-@pytest.mark.parametrize("tell", [told_by_webhook, told_by_the_sandbox, told_by_poll, told_by_list])
+@pytest.mark.parametrize("tell", [reported_by_webhook, reported_by_the_sandbox, reported_by_poll, reported_by_list])
 def test_a_committed_payer_is_waited_for(
     front: Stack, engine: Engine, shop: Shop, api: Api, tell: Callable[[Stack, Engine, Shop, Payment], None]
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_committed_payer_is_waited_for(
 
 def test_waiting_for_a_committed_payer_ends(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
     payment = engine.start(shop)
-    told_by_the_sandbox(front, engine, shop, payment)
+    reported_by_the_sandbox(front, engine, shop, payment)
     engine.expire(payment.id)
     front.databases.rows("update payment_transactions set committed_until = now() where id = :id", id=payment.id)
     engine.ask(payment.id)
@@ -150,7 +150,7 @@ def test_waiting_for_a_committed_payer_ends(front: Stack, engine: Engine, shop: 
 
 def test_a_debit_that_comes_back_fails_the_payment(front: Stack, engine: Engine, shop: Shop, api: Api) -> None:
     payment = engine.start(shop)
-    told_by_the_sandbox(front, engine, shop, payment)
+    reported_by_the_sandbox(front, engine, shop, payment)
     front.sandbox.act(str(payment.provider_reference), "decline", message="No cover.")
     engine.run_until(lambda: shop.payment(payment.id).status == "failed", "the debit came back")
     assert api.read(payment.id)["failure_reason"] == "No cover."

@@ -122,7 +122,7 @@ def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
     assert engine.databases.value(query, id=shop.provider_id) == 7
 
 
-def test_an_answer_lets_everything_go_on(front: Stack, engine: Engine, shop: Shop) -> None:
+def test_an_answer_lets_everything_continue(front: Stack, engine: Engine, shop: Shop) -> None:
     payments = break_provider(engine, shop)
     point_to(engine, shop, front.sandbox.url)
     end_pause(engine, shop)

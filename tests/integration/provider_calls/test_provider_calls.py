@@ -135,7 +135,7 @@ def test_a_refusal_of_us_is_a_dead_letter_and_an_alarm_not_a_failed_payment(
     assert engine.databases.value(due, id=payment.id) is True
 
 
-def test_attempts_end_and_a_person_is_told(front: Stack, engine: Engine, shop: Shop) -> None:
+def test_attempts_end_and_a_person_is_alarmed(front: Stack, engine: Engine, shop: Shop) -> None:
     engine.databases.rows("update payment_providers set attempts_max = 2 where id = :id", id=shop.provider_id)
     payment = scripted(front, shop, create={"status": 503})
     engine.call()

@@ -141,7 +141,7 @@ def test_a_list_whose_cursors_lead_in_a_circle_has_an_end(odd: OddProvider) -> N
         reconcile(odd.engine.runtime, odd.shop.provider_id, start, start.replace(year=2100), "operator:test")
 
 
-def test_a_payment_is_not_asked_for_ever_by_a_provider_that_asks_for_patience(odd: OddProvider) -> None:
+def test_polls_of_a_provider_that_asks_for_patience_end(odd: OddProvider) -> None:
     payment = odd.start()
     odd.answer(encode_answer(b"", 429, Retry_After="7"))
     odd.engine.expire(payment.id)

@@ -54,7 +54,7 @@ def test_an_alarm_that_nobody_takes_is_tried_again(databases: Databases, receive
     assert due(databases) == 0
 
 
-def test_without_an_address_an_alarm_is_a_row_alone(databases: Databases) -> None:
+def test_without_an_address_an_alarm_is_only_a_row(databases: Databases) -> None:
     raise_alarm(databases)
     with databases.open_runtime() as runtime:
         alert_delivery.post_due(runtime)

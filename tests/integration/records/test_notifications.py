@@ -55,7 +55,7 @@ def test_a_reader_that_follows_misses_nothing(databases: Databases, runtime: Run
     assert seen == list(range(1, 41))
 
 
-def test_each_change_is_told_once_and_as_it_was(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+def test_each_change_is_reported_once_and_as_it_was(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     payment = tenant.deposit()
     for status in ("failed", "success", "success", "failed", "failed"):
         tenant.deliver(tenant.body(payment, status))

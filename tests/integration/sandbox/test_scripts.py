@@ -12,7 +12,7 @@ from tests.integration.sandbox.sandbox_process import SandboxProcess, body_of, n
 from tests.support.webhook_receiver import WebhookReceiver
 
 
-def test_the_sandbox_acts_by_itself_when_told(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
+def test_the_sandbox_acts_by_itself_when_its_script_says_so(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     steps = [
         {"action": "pay", "amount": "10.00"},
         {"action": "pay", "after": 0.2},

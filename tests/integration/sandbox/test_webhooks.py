@@ -26,7 +26,7 @@ def verified(webhook: Received, secret: str) -> dict[str, Any]:
     return body
 
 
-def test_a_success_is_told_at_once_and_signed(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
+def test_a_success_is_reported_at_once_and_signed(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     payment = sandbox.payment(callback_urls=callback_urls(receiver))
     assert receiver.received == []
     paid = sandbox.post(f"/v1/payments/{payment['reference']}/pay").json()
@@ -76,7 +76,7 @@ def test_each_event_goes_to_its_address(
     assert ("error_message" in body) == (event == "failed")
 
 
-def test_parts_tell_the_total_and_the_callback_address_stands_in(
+def test_parts_report_the_total_and_the_callback_address_stands_in(
     sandbox: SandboxProcess, receiver: WebhookReceiver
 ) -> None:
     payment = sandbox.payment(callback_urls={"callback": receiver.url + "/callback", "success": None})

@@ -183,7 +183,7 @@ def test_a_bad_place_to_resume_from_is_a_field_error(live: LiveClients, feed: No
     assert [error["field"] for error in answer.json()["errors"]] == ["after"]
 
 
-def test_what_is_no_websocket_is_told_so(live_stack: Stack, feed: NotificationFeed) -> None:
+def test_a_request_that_is_no_websocket_is_refused(live_stack: Stack, feed: NotificationFeed) -> None:
     token = feed.token()
     plain = requests.get(f"{live_stack.sockets}/ws", timeout=5)
     assert (plain.status_code, plain.headers["Content-Type"]) == (426, PROBLEM)
@@ -195,7 +195,7 @@ def test_what_is_no_websocket_is_told_so(live_stack: Stack, feed: NotificationFe
     assert requests.get(f"{live_stack.sockets}/nowhere", timeout=5).headers["Content-Type"] == PROBLEM
 
 
-def test_without_the_database_clients_are_told_to_come_back(
+def test_without_the_database_clients_are_asked_to_retry(
     live_stack: Stack, live_servers: Servers, live: LiveClients, feed: NotificationFeed
 ) -> None:
     token = feed.token()

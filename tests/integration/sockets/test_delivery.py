@@ -42,7 +42,7 @@ def test_the_greeting_comes_first_and_then_what_happens(live: LiveClients, feed:
     assert message["payment"]["user_id"] == "ann"
 
 
-def test_a_stream_tells_the_same_as_a_socket(live: LiveClients, feed: NotificationFeed) -> None:
+def test_a_stream_sends_the_same_as_a_socket(live: LiveClients, feed: NotificationFeed) -> None:
     stream = live.stream(feed.token(), "?after=0")
     assert stream.answer.headers["Content-Type"].startswith("text/event-stream")
     assert stream.answer.headers["Cache-Control"] == "no-store"
@@ -56,7 +56,7 @@ def test_a_stream_tells_the_same_as_a_socket(live: LiveClients, feed: Notificati
     assert json.loads(event["data"]) == client.read()
 
 
-def test_an_event_is_a_chunk_of_its_own_and_the_end_is_told(live: LiveClients, feed: NotificationFeed) -> None:
+def test_an_event_is_a_chunk_of_its_own_and_the_end_is_sent(live: LiveClients, feed: NotificationFeed) -> None:
     """Clients that read a body in blocks, as requests does by default, get each event as it comes."""
     stream = live.stream(feed.token(seconds=2.5), "?after=0")
     assert stream.answer.headers["Transfer-Encoding"] == "chunked"
@@ -69,7 +69,7 @@ def test_an_event_is_a_chunk_of_its_own_and_the_end_is_told(live: LiveClients, f
     assert b"".join(blocks) == b'event: close\ndata: {"code": 4401}\n\n'
 
 
-def test_a_client_without_chunks_gets_the_events_alone(live_stack: Stack, feed: NotificationFeed) -> None:
+def test_a_client_without_chunks_gets_only_the_events(live_stack: Stack, feed: NotificationFeed) -> None:
     feed.notify("ann")
     with socket.create_connection(("127.0.0.1", live_stack.ports.sockets), timeout=10) as sock:
         sock.sendall(f"GET /api/stream?after=0 HTTP/1.0\r\nAuthorization: Bearer {feed.token()}\r\n\r\n".encode())
@@ -170,7 +170,7 @@ def test_clients_that_come_and_go_miss_nothing_and_get_nothing_twice(live: LiveC
     assert seen == list(range(1, total + 1))
 
 
-def test_connections_beside_each_other_get_the_same(live: LiveClients, feed: NotificationFeed) -> None:
+def test_parallel_connections_get_the_same(live: LiveClients, feed: NotificationFeed) -> None:
     clients = [greeted(live, feed, after=0) for _ in range(5)]
     for _ in range(20):
         feed.notify("ann", "bob", "ann")

@@ -167,7 +167,7 @@ def test_neither_tokens_nor_tickets_are_logged(live_stack: Stack, live: LiveClie
         assert secret not in log
 
 
-def test_a_stop_is_quick_and_tells_clients_to_come_back(
+def test_a_stop_is_quick_and_asks_clients_to_reconnect(
     live_stack: Stack, live: LiveClients, feed: NotificationFeed
 ) -> None:
     clients = [greeted(live, feed, f"user{number}") for number in range(30)]

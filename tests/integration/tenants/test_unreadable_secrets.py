@@ -93,7 +93,7 @@ def test_webhooks_of_a_provider_whose_secret_cannot_be_read_come_again(
     forget(front, shop)
 
 
-def test_a_secret_that_can_be_read_holds_beside_one_that_cannot(front: Stack, shop: Shop) -> None:
+def test_a_secret_that_can_be_read_holds_with_one_that_cannot(front: Stack, shop: Shop) -> None:
     payment = shop.deposit()
     rotated = providers.rotate_secret(front.runtime, shop.provider_id, 3600, ACTOR)
     before = spoil(front, shop, LOST.encrypt(rotated), last_only=True)

@@ -83,7 +83,7 @@ def test_doorbells_that_nobody_answers_do_not_pile_up(runtime: Runtime, database
         assert redis.llen("ring.notify") == 1
 
 
-def test_the_backlog_and_its_age_are_told(front: Stack, shop: Shop) -> None:
+def test_the_backlog_and_its_age_are_reported(front: Stack, shop: Shop) -> None:
     def told(name: str) -> float:
         page = requests.get(f"{front.web}/metrics", timeout=10).text
         families = {family.name: family for family in text_string_to_metric_families(page)}

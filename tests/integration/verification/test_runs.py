@@ -106,7 +106,7 @@ def test_an_incremental_proof_finds_a_chain_that_was_written_anew(
     assert "I11" in prove(runtime.database, "full").invariants
 
 
-def test_a_proof_of_one_tenant_looks_at_no_other(databases: Databases, runtime: Runtime) -> None:
+def test_a_proof_of_one_tenant_reads_no_other(databases: Databases, runtime: Runtime) -> None:
     sound, spoiled = make_shop(runtime), make_shop(runtime)
     for shop in (sound, spoiled):
         pay(shop)

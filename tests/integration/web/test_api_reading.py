@@ -163,7 +163,7 @@ def test_events_are_numbered_from_one_without_gaps(api: Api, engine: Engine, sho
         assert fields_of(api.get("/api/events", after=after)) == {"after"}
 
 
-def test_the_timeline_tells_everything_in_order(api: Api, engine: Engine, shop: Shop) -> None:
+def test_the_timeline_lists_everything_in_order(api: Api, engine: Engine, shop: Shop) -> None:
     payment = engine.start(shop)
     shop.deliver(shop.body(payment))
     engine.settle()

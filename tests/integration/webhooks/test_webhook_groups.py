@@ -161,7 +161,7 @@ def test_what_is_no_text_is_left_out_before_it_meets_the_others(
     assert len(kept["remote_address"]) < 100
 
 
-def test_a_lost_connection_is_told_to_everyone_and_nothing_is_stored(
+def test_a_lost_connection_is_reported_to_everyone_and_nothing_is_stored(
     runtime: Runtime, databases: Databases, tenant: Shop
 ) -> None:
     """The backend of a group's connection dies before the commit: no caller gets the answer that its row is stored."""

@@ -230,7 +230,7 @@ def test_nothing_that_is_sent_is_answered_with_500(front: Stack, shop: Shop, pay
     assert codes == {200, 400, 404}
 
 
-def test_the_timeline_tells_of_a_refused_delivery_to_its_own_tenant_alone(
+def test_the_timeline_shows_a_refused_delivery_to_its_own_tenant_only(
     front: Stack, shop: Shop, payment: Payment
 ) -> None:
     body = shop.body(payment)

@@ -30,7 +30,7 @@ def post(front: Stack, path: str, body: bytes, headers: dict[str, str]) -> dict[
     return receipt
 
 
-def test_a_success_credits_once_and_is_told(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
+def test_a_success_credits_once_and_is_published(front: Stack, engine: Engine, shop: Shop, payment: Payment) -> None:
     body = shop.body(payment)
     receipt = post(front, "payment-success", body, shop.sign(body))
     assert receipt == {"received": True, "webhook_id": receipt["webhook_id"], "duplicate": False}

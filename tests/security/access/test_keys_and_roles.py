@@ -153,7 +153,7 @@ def test_what_is_no_good_credential_is_401(web_stack: Stack, shop: Shop, header:
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_key_works_in_its_header_alone(web_stack: Stack, shop: Shop) -> None:
+def test_a_key_works_in_its_header_only(web_stack: Stack, shop: Shop) -> None:
     key = shop.secret_key
     for address in (f"/api/payments?access_token={key}", f"/api/payments?ticket={key}"):
         assert requests.get(web_stack.web + address, timeout=20).status_code == 401

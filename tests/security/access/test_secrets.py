@@ -145,7 +145,7 @@ def test_a_card_number_in_a_message_is_masked_in_all_that_is_made_of_it(
     assert said.encode() in bytes(databases.value("select body from payment_webhooks"))
 
 
-def test_no_dead_letter_tells_a_secret_whoever_writes_it(databases: Databases, tenant: Shop) -> None:
+def test_no_dead_letter_contains_a_secret_whoever_writes_it(databases: Databases, tenant: Shop) -> None:
     # Two tellings of one case: the second overwrites the first.
     row = DeadLetterRow(tenant.tenant_id, "provider_call", "attempts_exhausted", "", tenant.deposit().id, case_key="c")
     for state in ("redriven", "open"):

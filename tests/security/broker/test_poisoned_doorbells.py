@@ -98,7 +98,7 @@ def mill(servers: Servers) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_poisoned_message_does_nothing_and_the_work_goes_on(mill: Stack, tmp_path: Path, kind: str) -> None:
+def test_a_poisoned_message_does_nothing_and_the_work_continues(mill: Stack, tmp_path: Path, kind: str) -> None:
     marker = tmp_path / "ran"
     worker = mill.running["worker-settle"]
     log = mill.databases.folder / "worker-settle.log"

@@ -57,7 +57,7 @@ def test_numbers_that_become_infinite_are_refused(raw: bytes) -> None:
 
 
 @given(st.integers(0, DEPTH_MAX + 3), st.text('"\\[]{}', max_size=12))
-def test_depth_is_counted_outside_strings_alone(depth: int, text: str) -> None:
+def test_depth_is_counted_outside_strings_only(depth: int, text: str) -> None:
     raw = ("[" * depth + json.dumps(text) + "]" * depth).encode()
     if depth > DEPTH_MAX:
         with pytest.raises(JsonError):

@@ -85,7 +85,7 @@ def test_secret_keys_keep_the_full_view(web_stack: Stack, shop: Shop, story: uui
     assert {event["detail"]["wallet"] for event in events if event["kind"] == "entry"} == {"user", "clearing"}
 
 
-def test_nothing_that_a_client_reads_tells_of_others(web_stack: Stack, shop: Shop, story: uuid.UUID) -> None:
+def test_nothing_that_a_client_reads_reveals_others(web_stack: Stack, shop: Shop, story: uuid.UUID) -> None:
     client = Api(web_stack.web, shop.token("ann"))
     paths = [
         *(f"/api/payments/{story}", f"/api/payments/{story}/timeline", "/api/payments", "/api/events"),

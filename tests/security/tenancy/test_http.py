@@ -236,7 +236,7 @@ def test_the_same_idempotency_key_is_another_key_at_another_tenant(web_stack: St
     assert "Idempotent-Replayed" not in answer.headers
 
 
-def test_a_client_acts_for_its_own_user_alone(web_stack: Stack, victim: Victim) -> None:
+def test_a_client_acts_for_its_own_user_only(web_stack: Stack, victim: Victim) -> None:
     token = victim.shop.token("bob")
     body = {"user_id": victim.user_id, "amount": "25.00", "currency": "USD"}
     assert ask(web_stack, "POST", "/api/payments/deposit", token, body)[0] == 403

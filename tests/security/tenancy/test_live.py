@@ -94,7 +94,7 @@ def attacker(streaming: Stack) -> Shop:
 
 
 @pytest.mark.parametrize("who", ["stranger", "namesake", "fellow user"])
-def test_no_frame_tells_of_another(streaming: Stack, victim: Victim, attacker: Shop, who: str) -> None:
+def test_no_frame_reveals_another(streaming: Stack, victim: Victim, attacker: Shop, who: str) -> None:
     shop, user_id, hidden = {
         "stranger": (attacker, "mallory", victim.secrets),
         "namesake": (attacker, victim.user_id, victim.secrets),

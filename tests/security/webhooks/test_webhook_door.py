@@ -193,7 +193,7 @@ def forgeries(shop: Shop, body: bytes) -> dict[str, list[tuple[str, str]]]:
     return forged
 
 
-def test_no_forgery_has_an_effect_and_all_look_alike(web_stack: Stack, shop: Shop) -> None:
+def test_no_forgery_has_an_effect_and_all_answers_are_alike(web_stack: Stack, shop: Shop) -> None:
     body = shop.body(shop.deposit())
     before, texts = effects(web_stack, shop), set()
     for name, headers in forgeries(shop, body).items():
@@ -206,7 +206,7 @@ def test_no_forgery_has_an_effect_and_all_look_alike(web_stack: Stack, shop: Sho
     assert effects(web_stack, shop) == before
 
 
-def test_the_time_taken_does_not_tell_why(web_stack: Stack, shop: Shop) -> None:
+def test_the_time_taken_does_not_reveal_why(web_stack: Stack, shop: Shop) -> None:
     body = shop.body(shop.deposit())
     good = shop.sign(body, "msg_t")
     kinds = {

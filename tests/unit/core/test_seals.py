@@ -68,7 +68,7 @@ def test_positions_count_the_rows() -> None:
     assert SEAL.last_position == 303
 
 
-def test_changed_rows_are_told_by_their_marks() -> None:
+def test_changed_rows_are_found_by_their_prefixes() -> None:
     hashes = [hash_row([number]) for number in range(4)]
     prefixes = join_prefixes(hashes)
     assert len(prefixes) == 4 * PREFIX_BYTES
@@ -76,7 +76,7 @@ def test_changed_rows_are_told_by_their_marks() -> None:
     assert find_changed([10, 11, 12, 13], hashes, prefixes) == [12]
 
 
-def test_all_rows_are_named_where_the_marks_tell_nothing() -> None:
+def test_all_rows_are_named_where_the_prefixes_do_not_fit() -> None:
     hashes = [hash_row([number]) for number in range(3)]
     assert find_changed([10, 11, 12], hashes, b"short") == [10, 11, 12]
     assert find_changed([10, 11, 12], hashes, join_prefixes(hashes)) == [10, 11, 12]

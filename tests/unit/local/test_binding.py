@@ -40,7 +40,7 @@ def test_every_url_of_a_stack_has_its_host_as_urls_write_it(bind: str, host: str
 
 
 @pytest.mark.parametrize("bind", ["::1", "[::1]", "127.0.0.1"])
-def test_gunicorn_listens_where_it_is_told(bind: str) -> None:
+def test_gunicorn_listens_where_its_settings_say(bind: str) -> None:
     program = "from app.sockets import gunicorn_settings as sockets; from app.web import gunicorn_settings as web;"
     program += " print(web.bind, sockets.bind)"
     environment = {"SLUICE_BIND": bind, "SLUICE_PORT": "8000", "SLUICE_SOCKETS_PORT": "8002", "PATH": ""}

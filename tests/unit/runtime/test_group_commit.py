@@ -76,7 +76,7 @@ def lost(_rows: Sequence[int]) -> OperationalError:
     return OperationalError("insert", {}, psycopg2.OperationalError("server closed the connection"))
 
 
-def test_a_caller_alone_commits_at_once() -> None:
+def test_a_single_caller_commits_at_once() -> None:
     table = Table()
     assert [table.group.commit(row, 1, table.write) for row in (1, 2)] == ["receipt 1", "receipt 2"]
     assert table.groups == [[1], [2]]
@@ -151,7 +151,7 @@ def test_a_thread_that_is_ended_while_it_commits_leaves_nobody_waiting() -> None
     table.close()
 
 
-def test_who_waits_too_long_is_told_so_and_is_not_committed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_waits_too_long_raises_and_is_not_committed_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "WAIT_SECONDS", 0.1)
     table = Table()
     blockers = table.block()

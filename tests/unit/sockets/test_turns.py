@@ -49,7 +49,7 @@ def test_a_turn_handed_on_is_not_free_for_others_before_it_is_taken_up() -> None
     assert done == ["holder", "waiter", "overtaking"]
 
 
-def test_who_gives_up_is_told_so_and_leaves_the_queue() -> None:
+def test_a_row_whose_wait_ends_raises_and_leaves_the_queue() -> None:
     turns, release, done = Turns(1, 0.01), Event(), list[str]()
     holder = gevent.spawn(hold, turns, release, done, "holder")
     gevent.idle()

@@ -111,7 +111,7 @@ def test_watch_from_now_resumes_after_the_greeting_when_no_message_came(backend:
     assert [after for after, *_ in backend.sockets] == [None, "7"]
 
 
-def test_watch_reports_a_gap_and_goes_on_from_the_servers_last_id(backend: Backend, page: Page) -> None:
+def test_watch_reports_a_gap_and_continues_from_the_servers_last_id(backend: Backend, page: Page) -> None:
     backend.hello = {"resumed": False, "last_id": 2}
     page.evaluate(WATCH, {"after": 50})
     wait_until(lambda: seen(page)["resets"] == [2], "the reset")

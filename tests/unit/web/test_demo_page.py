@@ -26,7 +26,7 @@ pytestmark = pytest.mark.browser
         ({"status": "completed", "exception": "reversed"}, "1,234,567.50 USD was paid back", "ended"),
     ],
 )
-def test_the_demo_page_tells_each_state(page: Page, payment: dict[str, Any], title: str, tone: str) -> None:
+def test_the_demo_page_shows_each_state(page: Page, payment: dict[str, Any], title: str, tone: str) -> None:
     whole = {"amount": "1234567.50", "currency": "USD", "exception": None, "failure_reason": None, **payment}
     told = page.evaluate(
         "async (payment) => (await import('/static/demo/words.js')).journey(payment, 'success')", whole
@@ -60,7 +60,7 @@ def test_the_demo_page_words_errors_for_people(page: Page, field: str, message: 
 
 
 @pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 409, 422, 429, 500, 503])
-def test_the_demo_page_tells_no_error_of_a_program(page: Page, status: int) -> None:
+def test_the_demo_page_shows_no_error_of_a_program(page: Page, status: int) -> None:
     error = {"status": status, "message": "TypeError: x is not a function"}
     told = page.evaluate("async (error) => (await import('/static/demo/words.js')).failureText(error)", error)
     assert told.endswith(".")

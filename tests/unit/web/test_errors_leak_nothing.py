@@ -34,7 +34,7 @@ UNAVAILABLE = {"away", "interface", "pool"}
 
 @pytest.mark.parametrize("register", [register_errors, add_errors], ids=["web", "sockets"])
 @pytest.mark.parametrize("name", ERRORS)
-def test_no_answer_tells_what_was_raised(register: Callable[[Flask], None], name: str) -> None:
+def test_no_answer_reveals_what_was_raised(register: Callable[[Flask], None], name: str) -> None:
     app = Flask(__name__)
     register(app)
 

@@ -87,7 +87,7 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
     assert engine.dead_letters(payments[0].id) == []
 
 
-def test_a_payment_whose_call_cannot_be_prepared_ends_alone(front: Stack, shop: Shop, engine: Engine) -> None:
+def test_a_payment_whose_call_cannot_be_prepared_ends_in_isolation(front: Stack, shop: Shop, engine: Engine) -> None:
     spoiled, other = shop.deposit(), shop.deposit()
     engine.databases.rows("update payment_transactions set currency = 'ZZZ' where id = :id", id=spoiled.id)
     engine.call()
@@ -100,7 +100,7 @@ def test_a_payment_whose_call_cannot_be_prepared_ends_alone(front: Stack, shop: 
     engine.databases.rows("delete from payment_work where payment_id = :id", id=spoiled.id)
 
 
-def test_a_locked_payment_holds_up_its_own_call_alone(shop: Shop, engine: Engine) -> None:
+def test_a_locked_payment_delays_its_own_call_only(shop: Shop, engine: Engine) -> None:
     held, other = shop.deposit(), shop.deposit()
     with held_lock(engine.databases, "select from payment_transactions where id = %s for update", held.id):
         engine.call()
@@ -193,7 +193,7 @@ def test_a_locked_payment_of_a_paused_provider_keeps_no_other_from_its_end(shop:
 
 
 @pytest.mark.parametrize("state", ["25006", "53100", "55P03", "57014", "58030"])
-def test_callers_are_told_to_come_again_while_the_database_is_in_trouble(
+def test_callers_are_asked_to_retry_while_the_database_is_in_trouble(
     front: Stack, shop: Shop, engine: Engine, state: str
 ) -> None:
     user = uuid.uuid4().hex
