@@ -209,7 +209,7 @@ def test_postgresql_crashes_in_mid_flow(full_stack: SupervisedStack, frontend: F
         assert int(refused.headers["Retry-After"]) > 0
         assert health(full_stack, "ready") == (503, "failing")
         PayPage(payment["redirect_url"]).press("Pay")
-        wait_until(lambda: 503 in full_stack.sandbox.attempts(payment["id"]), "the external app was told to come again")
+        wait_until(lambda: 503 in full_stack.sandbox.attempts(payment["id"]), "the external app was asked to retry")
     assert_ends_well(full_stack, frontend, payment)
 
 

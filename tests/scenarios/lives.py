@@ -99,12 +99,12 @@ class Lives(ModelComparison):
     def deliver(self, pick: int, status: str, factor: float, is_foreign: bool, copies: int) -> None:
         """Deliver a signed webhook once or twice; `settle` settles it."""
         number = pick % len(self.ids)
-        told = self.tell(number, status, factor, is_foreign)
-        body, path = self.body(number, *told)
+        reported = self.report(number, status, factor, is_foreign)
+        body, path = self.body(number, *reported)
         webhook_id = "msg_" + uuid.uuid4().hex
         receipts = [self.shop.deliver(body, path, webhook_id) for _ in range(copies)]
         assert [receipt.is_duplicate for receipt in receipts] == [False, True][:copies]
-        self.model.inbox.append((number, *told))
+        self.model.inbox.append((number, *reported))
 
     @precondition(lambda self: self.model.inbox)
     @rule()
@@ -123,14 +123,14 @@ class Lives(ModelComparison):
     def poll(self, pick: int, status: str, factor: float, given_back: float) -> None:
         """Poll the provider, and settle its answer."""
         number = pick % len(self.ids)
-        told = self.tell(number, status, factor, is_foreign=False)
+        reported = self.report(number, status, factor, is_foreign=False)
         kind = {
             "success": FactKind.SUCCEEDED,
             "failed": FactKind.DECLINED,
             "cancelled": FactKind.CANCELLED,
             "pending": FactKind.PENDING,
         }[status]
-        _, reference, amount, currency = told
+        _, reference, amount, currency = reported
         fact = Fact(kind, self.name(number, reference))
         if status == "success":
             fact = replace(fact, amount_minor=amount, currency=currency, refunded_minor=int(amount * given_back))
@@ -141,7 +141,7 @@ class Lives(ModelComparison):
             payment.given_back.add((reference, currency, fact.refunded_minor))
         if status == "pending" and payment.status == "pending":
             payment.status = "processing"
-        self.model.apply(payment, *told)
+        self.model.apply(payment, *reported)
         self.model.book(payment)
 
     # What a person decides
@@ -180,7 +180,7 @@ class Lives(ModelComparison):
 
     # How they say it
 
-    def tell(self, number: int, status: str, factor: float, is_foreign: bool) -> tuple[str, str, int, str]:
+    def report(self, number: int, status: str, factor: float, is_foreign: bool) -> tuple[str, str, int, str]:
         """Return the report: the fact, the reference, minor units and currency.
 
         Strange money is another currency before the payment is completed, another reference afterwards.

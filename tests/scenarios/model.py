@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 OWN, OTHER = "own", "other"
 # Whether the money came in addition to the asked money; its reference, total and currency.
-Told = tuple[bool, str, int, str]
+Reported = tuple[bool, str, int, str]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class ModelPayment:
     waiting: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     given_back: set[tuple[str, str, int]] = field(default_factory=set)
     booked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    closed: set[Told] = field(default_factory=set)
+    closed: set[Reported] = field(default_factory=set)
     accepted: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
@@ -133,8 +133,8 @@ class Model:
         """Close what waits under a reference in a currency, with or without a credit."""
         total, amount = payment.waiting.pop((reference, currency))
         # What was rejected in place of the asked money is asked about once more where it comes on top of that.
-        is_beside = payment.status == "completed"
-        payment.closed.add((is_beside, reference, total, currency))
+        is_other = payment.status == "completed"
+        payment.closed.add((is_other, reference, total, currency))
         if not is_accepted:
             return
         if payment.status != "completed":

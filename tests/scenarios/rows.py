@@ -43,7 +43,7 @@ QUERIES = {
         where n.tenant_id = :id""",
     "decisions": """
         select distinct kind, detail->>'given' as given, detail->>'verdict' as verdict, detail->>'reason' as reason,
-               detail->>'from' as before, detail->>'to' as after, detail->>'notification' as told
+               detail->>'from' as before, detail->>'to' as after, detail->>'notification' as reported
         from audit_logs where tenant_id = :id and payment_id is not null and kind <> 'provider_call'""",
     "calls left": "select action from payment_work where tenant_id = :id",
     "work left": """

@@ -18,7 +18,7 @@ class Story:
     `is_counted`: it ends when all attempts are used up, and a death uses up one of them.
     """
 
-    tell: Callable[[World], None]
+    run: Callable[[World], None]
     status: str
     exception: str | None = None
     credited_minor: int = 0
@@ -31,7 +31,7 @@ class Story:
     @property
     def name(self) -> str:
         """The scenario's name."""
-        return self.tell.__name__
+        return self.run.__name__
 
 
 def begin(world: World) -> None:

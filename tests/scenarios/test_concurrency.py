@@ -118,9 +118,9 @@ def test_webhook_poll_and_cancel_at_once(
             settle.settle_due(runtimes[0])
             return status
 
-        def cancel(payment: Payment = payment, looks: int = number % HEAD_STARTS) -> int:
+        def cancel(payment: Payment = payment, reads: int = number % HEAD_STARTS) -> int:
             # A cancel is the fastest of all: reads of the payment give the others a head start.
-            for _ in range(looks):
+            for _ in range(reads):
                 api.get(f"/api/payments/{payment.id}")
             return api.post(f"/api/payments/{payment.id}/cancel").status_code
 

@@ -64,11 +64,11 @@ class Buyer:
     def wait(self, **fields: Any) -> dict[str, Any]:
         """Return the payment once it shows all these fields."""
 
-        def look() -> dict[str, Any] | None:
+        def find_payment() -> dict[str, Any] | None:
             shown = self.api.read(self.payment_id)
             return shown if fields.items() <= shown.items() else None
 
-        return wait_until(look, f"the payment shows {fields}", END_SECONDS)
+        return wait_until(find_payment, f"the payment shows {fields}", END_SECONDS)
 
     def cancel(self) -> int:
         """Cancel; return the answer's status code."""

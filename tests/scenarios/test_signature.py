@@ -31,7 +31,7 @@ def harness(servers: Servers) -> Iterator[Harness]:
 
 
 def live(story: Story, world: World) -> Rows:
-    story.tell(world)
+    story.run(world)
     rows = world.finish()
     rows = without_race(rows) if story.is_raced else rows
     return without_count(rows) if story.is_counted else rows

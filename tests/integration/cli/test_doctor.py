@@ -28,21 +28,21 @@ def worst(findings: Iterable[tuple[str, str, str]]) -> dict[str, tuple[str, str]
     return {check: (level, detail) for level, check, detail in sorted(findings, key=lambda row: order.index(row[0]))}
 
 
-def _alone(environment: dict[str, str]) -> dict[str, str]:
+def _only_login(environment: dict[str, str]) -> dict[str, str]:
     """Return settings in which a DATABASE_URL of the test's own is the only one."""
     others = dict.fromkeys(LOGIN_VARIABLES.values(), "") if "DATABASE_URL" in environment else {}
     return {"SLUICE_PROCESS": "operator"} | others | environment
 
 
-def look(databases: Databases, area: str, **environment: str) -> dict[str, tuple[str, str]]:
+def examine_area(databases: Databases, area: str, **environment: str) -> dict[str, tuple[str, str]]:
     """Examine one area; return level and detail by check."""
-    with open_runtime(Settings.from_environment(databases.environment | _alone(environment))) as runtime:
+    with open_runtime(Settings.from_environment(databases.environment | _only_login(environment))) as runtime:
         return worst((found.level, found.check, found.detail) for _, found in examine(runtime, [area]))
 
 
 def run(databases: Databases, **environment: str) -> dict[str, tuple[str, str]]:
     """Run the whole command; exit code and totals must agree with what it finds."""
-    done = Commands(databases).run("doctor", "--json", **_alone(environment))
+    done = Commands(databases).run("doctor", "--json", **_only_login(environment))
     document = json.loads(done.stdout)
     assert (done.exit_code, document["ok"]) in ((0, True), (1, False)), done.exception
     assert document["ok"] == (document["totals"]["fail"] == 0)
@@ -85,31 +85,31 @@ def test_servers_that_are_away_are_findings(databases: Databases) -> None:
 
 def test_running_processes_are_seen(stack: Stack) -> None:
     stack.start("worker-settle", "worker-provider", "beat", "web")
-    wait_until(lambda: look(stack.databases, "Work")["Sweep"][0] == "ok", "the sweep has run", 30)
+    wait_until(lambda: examine_area(stack.databases, "Work")["Sweep"][0] == "ok", "the sweep has run", 30)
     found = run(stack.databases, SLUICE_PUBLIC_URL=stack.web)
     for check in ("Workers", "Web", "Due work", "Sweep"):
         assert found[check][0] == "ok", found[check]
     stack.stop("worker-settle")
-    level, detail = look(stack.databases, "Celery")["Workers"]
+    level, detail = examine_area(stack.databases, "Celery")["Workers"]
     assert level == "fail"
     assert "ring.settle" in detail
 
 
 def test_a_table_without_forced_policies_fails(databases: Databases) -> None:
     databases.rows("alter table wallets no force row level security")
-    assert look(databases, "PostgreSQL")["Row-level security"] == ("fail", "not enabled and forced on wallets")
+    assert examine_area(databases, "PostgreSQL")["Row-level security"] == ("fail", "not enabled and forced on wallets")
 
 
 def test_an_old_schema_fails(databases: Databases) -> None:
     databases.rows("update alembic_version set version_num = '0000'")
-    level, detail = look(databases, "PostgreSQL")["Migrations"]
+    level, detail = examine_area(databases, "PostgreSQL")["Migrations"]
     assert level == "fail"
     assert "sluice migrate" in detail
 
 
 def test_logins_that_may_too_much_warn(databases: Databases) -> None:
     for url, word in ((databases.superuser_url, "superuser"), (databases.owner_database_url, "owner")):
-        level, detail = look(databases, "PostgreSQL", DATABASE_URL=url)["Login"]
+        level, detail = examine_area(databases, "PostgreSQL", DATABASE_URL=url)["Login"]
         assert level == "warn"
         assert word in detail
 
@@ -126,48 +126,48 @@ def login(servers: Servers, databases: Databases) -> Iterator[tuple[str, str]]:
 
 
 def test_a_login_without_the_roles_fails(databases: Databases, login: tuple[str, str]) -> None:
-    level, detail = look(databases, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
+    level, detail = examine_area(databases, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
     assert level == "fail"
     assert "sluice_worker" in detail
 
 
 def test_a_login_that_inherits_the_roles_warns(databases: Databases, login: tuple[str, str], servers: Servers) -> None:
     servers.administer(f"grant {', '.join(f'sluice_{role}' for role in get_args(Role))} to {login[0]}")
-    level, detail = look(databases, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
+    level, detail = examine_area(databases, "PostgreSQL", DATABASE_URL=login[1])["Roles"]
     assert level == "warn"
     assert "inherits" in detail
 
 
 def test_keys_that_fit_nothing_fail_and_are_not_shown(databases: Databases, tenant: Shop) -> None:
     other = new_encryption_key()
-    level, detail = look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=other)["Encryption keys"]
+    level, detail = examine_area(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=other)["Encryption keys"]
     assert level == "fail"
     assert "none decrypts the API key of sandbox" in detail
     assert other not in detail
     for unusable in ("no key at all", ""):
-        assert look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=unusable)["Encryption keys"][0] == "fail"
+        assert examine_area(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=unusable)["Encryption keys"][0] == "fail"
 
 
 def test_an_older_key_that_is_still_needed_is_said(databases: Databases, tenant: Shop) -> None:
     keys = f"{new_encryption_key()},{databases.encryption_key}"
-    level, detail = look(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=keys)["Encryption keys"]
+    level, detail = examine_area(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=keys)["Encryption keys"]
     assert level == "ok"
     assert "2 of them only with an older key" in detail
 
 
 def test_an_old_webhook_secret_warns(databases: Databases, tenant: Shop) -> None:
-    assert look(databases, "Secrets")["Webhook secrets"][0] == "ok"
+    assert examine_area(databases, "Secrets")["Webhook secrets"][0] == "ok"
     databases.rows("update provider_secrets set created_at = now() - interval '366 days'")
-    level, detail = look(databases, "Secrets")["Webhook secrets"]
+    level, detail = examine_area(databases, "Secrets")["Webhook secrets"]
     assert level == "warn"
     assert str(tenant.provider_id) in detail
     databases.rows("update provider_secrets set ends_at = now() - interval '1 day'")
-    assert look(databases, "Secrets")["Webhook secrets"][0] == "fail"
+    assert examine_area(databases, "Secrets")["Webhook secrets"][0] == "fail"
 
 
 def test_waiting_dead_letters_warn(databases: Databases, tenant: Shop) -> None:
     payment = tenant.deposit()
-    assert look(databases, "Work")["Dead letters"][0] == "ok"
+    assert examine_area(databases, "Work")["Dead letters"][0] == "ok"
     databases.rows(
         "insert into dead_letters (id, tenant_id, kind, payment_id, reason, detail)"
         " values (:id, :tenant, 'provider_call', :payment, 'attempts_exhausted', 'tried')",
@@ -175,14 +175,14 @@ def test_waiting_dead_letters_warn(databases: Databases, tenant: Shop) -> None:
         tenant=tenant.tenant_id,
         payment=payment.id,
     )
-    assert look(databases, "Work")["Dead letters"] == ("warn", "1 open")
+    assert examine_area(databases, "Work")["Dead letters"] == ("warn", "1 open")
 
 
 def test_work_that_is_overdue_fails(databases: Databases, tenant: Shop) -> None:
     tenant.deposit()
-    assert look(databases, "Work")["Due work"][0] == "ok"
+    assert examine_area(databases, "Work")["Due work"][0] == "ok"
     databases.rows("update payment_work set due_at = now() - interval '10 minutes'")
-    level, detail = look(databases, "Work")["Due work"]
+    level, detail = examine_area(databases, "Work")["Due work"]
     assert level == "fail"
     assert "provider" in detail
 
@@ -191,7 +191,7 @@ def test_a_redis_that_evicts_fails(databases: Databases) -> None:
     client = Redis.from_url(databases.redis_url)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        assert look(databases, "Redis")["Redis eviction"][0] == "fail"
+        assert examine_area(databases, "Redis")["Redis eviction"][0] == "fail"
     finally:
         client.config_set("maxmemory-policy", "noeviction")
         client.close()
@@ -201,7 +201,7 @@ def test_doorbells_that_nobody_answers_warn(databases: Databases) -> None:
     client = Redis.from_url(databases.redis_url)
     client.rpush("ring.settle", *range(1001))
     client.close()
-    level, detail = look(databases, "Redis")["Redis queues"]
+    level, detail = examine_area(databases, "Redis")["Redis queues"]
     assert level == "warn"
     assert "ring.settle: 1001" in detail
 
@@ -209,10 +209,10 @@ def test_doorbells_that_nobody_answers_warn(databases: Databases) -> None:
 def test_a_redis_without_a_password_warns_on_this_machine(databases: Databases) -> None:
     client = Redis.from_url(databases.redis_url)
     password = client.config_get("requirepass")["requirepass"]
-    assert look(databases, "Redis")["Redis password"] == ("ok", "required")
+    assert examine_area(databases, "Redis")["Redis password"] == ("ok", "required")
     client.config_set("requirepass", "")
     try:
-        assert look(databases, "Redis")["Redis password"][0] == "warn"
+        assert examine_area(databases, "Redis")["Redis password"][0] == "warn"
     finally:
         client.config_set("requirepass", password)
         client.close()

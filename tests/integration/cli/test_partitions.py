@@ -48,9 +48,9 @@ def test_partitions_are_listed(commands: Commands, databases: Databases, old: Sh
 
 def test_a_dry_run_only_reports(commands: Commands, databases: Databases, old: Shop) -> None:
     before = names(databases)
-    told = commands.json("partitions", "drop", "--before", first_of(1), "--dry-run")
-    assert told["dry_run"] is True
-    assert [(row["name"], row["dropped"], row["why"]) for row in told["data"]] == [
+    reported = commands.json("partitions", "drop", "--before", first_of(1), "--dry-run")
+    assert reported["dry_run"] is True
+    assert [(row["name"], row["dropped"], row["why"]) for row in reported["data"]] == [
         (month_name(table, 2), False, []) for table in PARTITIONED
     ]
     assert "3 partitions would be dropped." in commands.text("partitions", "drop", "--keep-months", "1", "--dry-run")

@@ -192,10 +192,10 @@ def test_a_child_that_keeps_crashing_is_tried_less_and_less_often(drive: Callabl
 
 def test_a_start_that_fails_half_way_says_why_and_leaves_nothing(drive: Callable[[dict[str, str]], Driven]) -> None:
     driven = drive({"parent": PARENT, "broken": BROKEN})
-    _, told = driven.process.communicate(timeout=20)
+    _, reported = driven.process.communicate(timeout=20)
     assert driven.process.returncode == 1
-    assert "broken ended with code 1 while starting" in told
-    assert "no such table" in told
+    assert "broken ended with code 1 while starting" in reported
+    assert "no such table" in reported
     assert driven.members() == []
 
 

@@ -87,19 +87,19 @@ def test_writes_wait_for_the_next_message_and_go_before_it(one_connection: Datab
     assert len(sent) == 3
 
 
-def beat_twice(database: Database, name: str, *, looks: bool) -> None:
+def beat_twice(database: Database, name: str, *, is_read: bool) -> None:
     with database.transaction("worker", by_keys="few") as connection:
         buffer(connection, BEAT, {"name": name})
         buffer(connection, BEAT, {"name": name})
-        if looks:
+        if is_read:
             names(connection, name)
-            raise AssertionError("the look was answered")
+            raise AssertionError("the query was answered")
 
 
-@pytest.mark.parametrize("looks", [True, False])
-def test_a_write_that_fails_raises_at_the_next_message(one_connection: Database, looks: bool) -> None:
+@pytest.mark.parametrize("is_read", [True, False])
+def test_a_write_that_fails_raises_at_the_next_message(one_connection: Database, is_read: bool) -> None:
     with pytest.raises(IntegrityError):
-        beat_twice(one_connection, "twice", looks=looks)
+        beat_twice(one_connection, "twice", is_read=is_read)
     with one_connection.transaction("worker", by_keys="few") as connection:
         assert names(connection, "twice") == []
 
@@ -146,9 +146,9 @@ def query_nothing(database: Database) -> list[int]:
         return [1]
 
 
-@pytest.mark.parametrize("look", [query_single, query_by_statements, query_by_sqlalchemy, query_nothing])
+@pytest.mark.parametrize("query", [query_single, query_by_statements, query_by_sqlalchemy, query_nothing])
 def test_a_lost_connection_takes_the_others_of_its_pool_along(
-    databases: Databases, runtime: Runtime, look: Callable[[Database], list[int]]
+    databases: Databases, runtime: Runtime, query: Callable[[Database], list[int]]
 ) -> None:
     database = runtime.database
     with database.transaction("worker") as one, database.transaction("worker") as two:
@@ -156,10 +156,10 @@ def test_a_lost_connection_takes_the_others_of_its_pool_along(
         two.execute(text("select 1"))
     end_sessions(databases)
     with pytest.raises(OperationalError) as raised:
-        look(database)
+        query(database)
     assert raised.value.connection_invalidated
     for _ in range(3):
-        assert look(database) == [1]
+        assert query(database) == [1]
 
 
 def test_a_connection_lost_in_a_transaction_is_reported_and_replaced(

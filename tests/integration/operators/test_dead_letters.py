@@ -62,8 +62,8 @@ def test_a_case_is_listed_shown_and_accepted_once(engine: Engine, shop: Shop, ap
         again = api.send("POST", f"/api/dead-letters/{case['id']}/{action}")
         assert (again.status_code, "accepted" in again.json()["detail"]) == (409, True)
     timeline = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
-    (told,) = [event for event in timeline if event["kind"] == "dead_letter_accepted"]
-    assert told["actor"] == shop.caller.actor
+    (reported,) = [event for event in timeline if event["kind"] == "dead_letter_accepted"]
+    assert reported["actor"] == shop.caller.actor
 
 
 def test_two_operators_cannot_both_act(engine: Engine, shop: Shop, api: Api) -> None:

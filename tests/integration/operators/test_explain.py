@@ -23,7 +23,7 @@ from tests.support import books
 
 
 @dataclass(frozen=True)
-class Told:
+class ExplainedBooks:
     """Busy books, and one payment of each kind in them."""
 
     databases: Databases
@@ -43,7 +43,7 @@ def run_explain(databases: Databases, *arguments: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def told(servers: Servers) -> Iterator[Told]:
+def explained(servers: Servers) -> Iterator[ExplainedBooks]:
     """Books in which everything has happened, a refused delivery among it."""
     with servers.open_databases() as databases, databases.open_runtime() as runtime:
         shop = make_shop(runtime)
@@ -53,7 +53,7 @@ def told(servers: Servers) -> Iterator[Told]:
         forged = Delivery("payment-success", None, shop.sign(body, secret="whsec_" + "A" * 43 + "="), body, "192.0.2.7")
         with pytest.raises(WebhookRejected):
             receive.receive(runtime, forged)
-        yield Told(databases, shop, made)
+        yield ExplainedBooks(databases, shop, made)
 
 
 def new_deposit() -> deposits.Deposit:
@@ -61,10 +61,13 @@ def new_deposit() -> deposits.Deposit:
     return deposits.Deposit("bob", 2500, "USD", None, None, None, {"note": "a; b # c"}, "key-1", bytes(32))
 
 
-def test_explains_a_payment_in_words(told: Told) -> None:
-    text = told.explain("paid")
+def test_explains_a_payment_in_words(explained: ExplainedBooks) -> None:
+    text = explained.explain("paid")
     first, blank, *_ = text.splitlines()
-    assert first == f"Payment {told.payments['paid'].id}: 10.00 USD for user user-0 is completed. Received: 10.00 USD."
+    assert (
+        first
+        == f"Payment {explained.payments['paid'].id}: 10.00 USD for user user-0 is completed. Received: 10.00 USD."
+    )
     assert blank == ""
     for said in (
         "A deposit of 10.00 USD for user user-0 is asked for",
@@ -93,13 +96,13 @@ def test_explains_a_payment_in_words(told: Told) -> None:
         ("open", "event_type 'payment.failed' and status 'success' disagree"),
     ],
 )
-def test_explains_exceptions(told: Told, kind: str, said: str) -> None:
-    assert said in told.explain(kind)
+def test_explains_exceptions(explained: ExplainedBooks, kind: str, said: str) -> None:
+    assert said in explained.explain(kind)
 
 
-def test_explains_a_payment_as_json(told: Told) -> None:
-    story = json.loads(told.explain("under", "--json"))
-    assert story["payment"]["id"] == str(told.payments["under"].id)
+def test_explains_a_payment_as_json(explained: ExplainedBooks) -> None:
+    story = json.loads(explained.explain("under", "--json"))
+    assert story["payment"]["id"] == str(explained.payments["under"].id)
     kinds = [event["kind"] for event in story["events"]]
     assert kinds[0] == "payment_created"
     assert {"webhook", "decision", "entry", "notification", "dead_letter", "dead_letter_accepted"} <= set(kinds)
@@ -107,8 +110,8 @@ def test_explains_a_payment_as_json(told: Told) -> None:
 
 
 @pytest.mark.parametrize("kind", ["paid", "doubled", "under", "refunded", "cancelled", "client", "failed"])
-def test_draws_it(told: Told, kind: str) -> None:
-    lines = told.explain(kind, "--mermaid").splitlines()
+def test_draws_it(explained: ExplainedBooks, kind: str) -> None:
+    lines = explained.explain(kind, "--mermaid").splitlines()
     assert lines[0] == "sequenceDiagram"
     names = [line.split()[1] for line in lines if line.startswith("    participant ")]
     assert names == ["User", "Frontend", "API", "Payment", "External", "Wallet", "Callback"]
@@ -121,8 +124,8 @@ def test_draws_it(told: Told, kind: str) -> None:
         assert drawn.fullmatch(re.sub(r"#(35|59|37|lt|gt);", "", line)), line
 
 
-def test_draws_the_flow_of_the_seed(told: Told) -> None:
-    lines = [line.strip() for line in told.explain("paid", "--mermaid").splitlines()]
+def test_draws_the_flow_of_the_seed(explained: ExplainedBooks) -> None:
+    lines = [line.strip() for line in explained.explain("paid", "--mermaid").splitlines()]
     steps = (
         "API->>Payment: Create payment of 10.00 USD",
         "Note over Payment: Status: 'pending'",
@@ -137,8 +140,8 @@ def test_draws_the_flow_of_the_seed(told: Told) -> None:
     assert places == sorted(places)
 
 
-def test_says_when_there_is_no_such_payment(told: Told) -> None:
-    done = run_explain(told.databases, str(uuid.uuid4()))
+def test_says_when_there_is_no_such_payment(explained: ExplainedBooks) -> None:
+    done = run_explain(explained.databases, str(uuid.uuid4()))
     assert done.exit_code == 1
     assert "there is no payment" in done.stderr
-    assert run_explain(told.databases, "nonsense").exit_code == 2
+    assert run_explain(explained.databases, "nonsense").exit_code == 2

@@ -63,13 +63,13 @@ def test_each_drop_is_recorded_in_the_chain(databases: Databases, runtime: Runti
     other = make_shop(runtime)
     seal_and_prove(databases)
     drop(databases, 1)
-    told = databases.rows(
+    reported = databases.rows(
         "select tenant_id, actor, detail from audit_logs where kind = 'partition_dropped' order by id"
     )
-    assert [(row["tenant_id"], row["actor"]) for row in told] == [(old.tenant_id, ACTOR)] * 3
-    assert [row["detail"]["table"] for row in told] == list(PARTITIONED)
-    assert {row["detail"]["begins_at"] for row in told} == {f"{month_ago(2):%Y-%m}-01"}
-    assert {row["detail"]["ends_at"] for row in told} == {f"{month_ago(1):%Y-%m}-01"}
+    assert [(row["tenant_id"], row["actor"]) for row in reported] == [(old.tenant_id, ACTOR)] * 3
+    assert [row["detail"]["table"] for row in reported] == list(PARTITIONED)
+    assert {row["detail"]["begins_at"] for row in reported} == {f"{month_ago(2):%Y-%m}-01"}
+    assert {row["detail"]["ends_at"] for row in reported} == {f"{month_ago(1):%Y-%m}-01"}
     seals.seal_due(runtime)
     assert databases.value("select count(*) from audit_work") == 0
     assert databases.value("select count(*) from dropped_partitions where tenant_id = :id", id=other.tenant_id) == 0

@@ -50,11 +50,13 @@ def test_three_years_of_months_are_not_scanned(databases: Databases, runtime: Ru
         runtime, "worker", None, "select 1 from payment_webhooks where id = :id", {"id": webhook}
     )  # fmt: skip
     assert by_id == [month_name("payment_webhooks", 0)]
-    told = explain(runtime, "web", tenant.tenant_id, timeline._TIMELINE.text, about)
-    looked = {name for name in told if name.startswith(PARTITIONED)} - {f"{table}_default" for table in PARTITIONED}
+    reported = explain(runtime, "web", tenant.tenant_id, timeline._TIMELINE.text, about)
+    scanned = {name for name in reported if name.startswith(PARTITIONED)} - {
+        f"{table}_default" for table in PARTITIONED
+    }
     # What may still come, made ahead, is not older than the payment either.
-    assert looked >= now
-    assert len(looked) <= len(PARTITIONED) * (AHEAD + 1)
+    assert scanned >= now
+    assert len(scanned) <= len(PARTITIONED) * (AHEAD + 1)
     sealed = explain(
         runtime, "worker", None,
         "select a.id from audit_work w join audit_logs a on a.id = w.audit_id and a.at = w.audit_at"

@@ -114,7 +114,7 @@ AFTER: dict[str, tuple[str, str]] = {
         "delete from dropped_partitions where table_name = 'audit_logs'",
         "a sealed audit row exists",
     ),
-    "record that no audit row tells": (
+    "record without an audit row": (
         "insert into dropped_partitions (tenant_id, audit_id, audit_at, actor, table_name, begins_at, ends_at,"
         " row_count, previous_sha256) select tenant_id, 999999, now(), actor, table_name, ends_at,"
         " ends_at + interval '1 month', 2, previous_sha256 from dropped_partitions where table_name = 'notifications'",

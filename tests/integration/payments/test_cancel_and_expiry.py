@@ -45,7 +45,7 @@ def test_money_that_comes_in_the_moment_of_the_cancel_is_credited(
     payment = engine.start(shop)
     front.sandbox.script(match={"merchant_reference": str(payment.id)}, cancel={"capture": True}, webhook={"send": []})
     api.post(f"/api/payments/{payment.id}/cancel")
-    engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the provider tells of the money")
+    engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the provider reports the money")
     done = api.read(payment.id)
     assert (done["exception"], done["received_amount"], done["failure_reason"]) == ("late", "25.00", None)
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]

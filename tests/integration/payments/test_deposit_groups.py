@@ -190,9 +190,9 @@ def test_two_processes_with_the_same_keys_make_each_payment_once(databases: Data
             return [(key, one.payment.id, one.is_replayed) for key, one in made]
 
         with ThreadPoolExecutor(16) as pool:
-            told = [one for answers in pool.map(storm, range(16)) for one in answers]
-    assert len({(key, payment_id) for key, payment_id, _ in told}) == 40
-    assert sum(not is_replayed for *_, is_replayed in told) == 40
+            reported = [one for answers in pool.map(storm, range(16)) for one in answers]
+    assert len({(key, payment_id) for key, payment_id, _ in reported}) == 40
+    assert sum(not is_replayed for *_, is_replayed in reported) == 40
     for table in ("payment_transactions", "wallet_temp_logs", "payment_work"):
         assert databases.value(f"select count(*) from {table}") == 40
     seals.seal_due(tenant.runtime)

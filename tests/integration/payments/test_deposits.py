@@ -34,21 +34,21 @@ def test_a_deposit_is_one_statement_and_leaves_these_rows(runtime: Runtime, data
     (work,) = databases.rows("select *, due_at <= now() as due from payment_work where payment_id = :id", **key)
     assert (work["provider_id"], work["action"], work["due"]) == (tenant.provider_id, "create", True)
     assert (work["attempts"], work["polls"], work["claim_id"]) == (0, 0, None)
-    (told,) = databases.rows("select * from audit_logs where payment_id = :id", **key)
-    assert (told["actor"], told["kind"], told["payment_version"]) == (
+    (reported,) = databases.rows("select * from audit_logs where payment_id = :id", **key)
+    assert (reported["actor"], reported["kind"], reported["payment_version"]) == (
         f"key:{tenant.key_id}",
         "payment_created",
         1,
     )
-    assert told["detail"] == {
+    assert reported["detail"] == {
         "amount_minor": 2500,
         "currency": "USD",
         "user_id": "ann",
         "provider_id": str(tenant.provider_id),
         "to": "pending",
     }
-    assert {row["tenant_id"] for row in (stored, hold, work, told)} == {tenant.tenant_id}
-    assert databases.value("select count(*) from audit_work where audit_id = :id", id=told["id"]) == 1
+    assert {row["tenant_id"] for row in (stored, hold, work, reported)} == {tenant.tenant_id}
+    assert databases.value("select count(*) from audit_work where audit_id = :id", id=reported["id"]) == 1
     assert databases.value("select sum(delta) from payment_count_deltas where status = 'pending'") == before + 1
 
 

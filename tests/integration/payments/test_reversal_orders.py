@@ -129,11 +129,11 @@ def test_accepting_underpaid_money_after_its_refund_ends_at_nothing(scene: Rever
     assert scene.engine.verdicts(scene.payment.id) == [("failed", "dead_letter"), ("processed", "applied")]
 
 
-@pytest.mark.parametrize("tell", ["poll", "list"])
-def test_a_refund_that_only_a_lookup_reports_is_booked(scene: ReversalScene, tell: str) -> None:
+@pytest.mark.parametrize("source", ["poll", "list"])
+def test_a_refund_that_only_a_lookup_reports_is_booked(scene: ReversalScene, source: str) -> None:
     scene.act("pay")
     scene.act("refund")
-    getattr(scene, tell)()
+    getattr(scene, source)()
     assert scene.shop.payment(scene.payment.id).exceptions == {"reversed"}
     assert scene.balance == 0
 

@@ -112,12 +112,12 @@ def reported_by_list(front: Stack, engine: Engine, shop: Shop, payment: Payment)
     list_period(shop)
 
 
-@pytest.mark.parametrize("tell", [reported_by_webhook, reported_by_the_sandbox, reported_by_poll, reported_by_list])
+@pytest.mark.parametrize("report", [reported_by_webhook, reported_by_the_sandbox, reported_by_poll, reported_by_list])
 def test_a_committed_payer_is_waited_for(
-    front: Stack, engine: Engine, shop: Shop, api: Api, tell: Callable[[Stack, Engine, Shop, Payment], None]
+    front: Stack, engine: Engine, shop: Shop, api: Api, report: Callable[[Stack, Engine, Shop, Payment], None]
 ) -> None:
     payment = engine.start(shop)
-    tell(front, engine, shop, payment)
+    report(front, engine, shop, payment)
     shown = api.read(payment.id)
     assert shown["status"] == "processing"
     left = datetime.datetime.fromisoformat(shown["committed_until"]) - datetime.datetime.now(datetime.UTC)

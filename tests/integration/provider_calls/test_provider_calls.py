@@ -90,7 +90,7 @@ def test_a_time_out_whose_money_was_captured_is_credited_by_the_webhook(
     payment = scripted(
         front, shop, create={"answer": "timeout", "hold": 0.3, "times": 1}, auto={"action": "pay", "after": 0}
     )
-    engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the webhook tells of the money")
+    engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the webhook reports the money")
     done = shop.payment(payment.id)
     assert (done.provider_reference is not None, done.redirect_url) == (True, None)
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]

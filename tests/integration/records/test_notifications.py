@@ -61,13 +61,13 @@ def test_each_change_is_reported_once_and_as_it_was(databases: Databases, runtim
         tenant.deliver(tenant.body(payment, status))
         settle.settle_due(runtime)
     notifications.number_due(runtime)
-    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 100)
-    assert [(row["type"], row["payment"]["status"], row["payment"]["exception"]) for row in told] == [
+    reported = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 100)
+    assert [(row["type"], row["payment"]["status"], row["payment"]["exception"]) for row in reported] == [
         ("payment.failed", "failed", None),
         ("payment.completed", "completed", "late"),
         ("payment.review", "completed", "conflict"),
     ]
-    assert [row["payment"]["version"] for row in told] == [2, 3, 4]
+    assert [row["payment"]["version"] for row in reported] == [2, 3, 4]
     assert notifications.last_number(runtime.database, tenant.tenant_id) == 3
 
 
@@ -90,8 +90,8 @@ def test_what_is_new_comes_after_all_that_waited(
     wait_unnumbered(databases, tenant, waiting)
     tenant.deliver(tenant.body(tenant.deposit()))
     settle.settle_due(runtime)
-    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, waiting + 10)
-    assert [row["type"] for row in told] == ["payment.cancelled"] * waiting + ["payment.completed"]
+    reported = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, waiting + 10)
+    assert [row["type"] for row in reported] == ["payment.cancelled"] * waiting + ["payment.completed"]
     assert numbers(databases, tenant) == list(range(1, waiting + 2))
     assert databases.value("select count(*) from notification_work") == 0
 
@@ -109,8 +109,8 @@ def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
         assert databases.value("select count(*) from payment_transactions where status = 'completed'") == 3
         assert numbers(databases, tenant) == []
     notifications.number_due(runtime)
-    told = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 10)
-    assert [row["type"] for row in told] == [
+    reported = notifications.read_after(runtime.database, tenant.tenant_id, None, 0, 10)
+    assert [row["type"] for row in reported] == [
         *("payment.cancelled", "payment.redirect_ready"),
         *("payment.completed", "payment.completed", "payment.completed"),
     ]

@@ -96,7 +96,7 @@ def test_flower_is_not_started_beyond_loopback_without_a_password(tmp_path: Path
     with pytest.raises(SettingsError, match="SLUICE_FLOWER_AUTH"):
         run_process("flower", list_processes(ports, tmp_path))
     flower = {process.name: process for process in list_processes(ports, tmp_path)}["flower"]
-    assert "--address=127.0.0.1" in flower.argv, "beside other processes it stays on this machine"
+    assert "--address=127.0.0.1" in flower.argv, "with other processes it stays on this machine"
     allowed = {process.name: process for process in list_processes(ports, tmp_path, flower_auth="a:b")}["flower"]
     assert "--address=0.0.0.0" in allowed.argv
     assert not allowed.refusal

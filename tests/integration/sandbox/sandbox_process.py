@@ -86,9 +86,9 @@ class SandboxProcess(SandboxControl):
 
     def get(self, path: str, **query: str) -> Any:
         """Get JSON as the merchant."""
-        return self.look(path, **query).json()
+        return self.fetch(path, **query).json()
 
-    def look(self, path: str, **query: str) -> requests.Response:
+    def fetch(self, path: str, **query: str) -> requests.Response:
         """Get an answer as the merchant."""
         return requests.get(self.url + path, params=query, headers={"Authorization": f"Bearer {self.key}"}, timeout=20)
 

@@ -132,7 +132,7 @@ def test_errors_have_one_form(sandbox: SandboxProcess) -> None:
     for answer, status in (
         (requests.get(sandbox.url + "/nowhere", timeout=5), 404),
         (requests.delete(sandbox.url + "/v1/payments", timeout=5), 405),
-        (sandbox.look("/v1/payments/sbx_none"), 404),
+        (sandbox.fetch("/v1/payments/sbx_none"), 404),
         (requests.post(sandbox.url + "/v1/payments/x/pay", data=b"x" * 300_000, timeout=5), 413),
     ):
         assert answer.status_code == status
@@ -241,7 +241,7 @@ def test_lists_are_oldest_first_and_paged(sandbox: SandboxProcess) -> None:
     wanted = created[3]["merchant_reference"]
     assert sandbox.get("/v1/payments", merchant_reference=wanted) == {"data": [created[3]], "next_cursor": None}
     for query in ({"limit": "0"}, {"limit": "501"}, {"cursor": "x"}, {"created_after": "yesterday"}):
-        assert sandbox.look("/v1/payments", **query).status_code == 422
+        assert sandbox.fetch("/v1/payments", **query).status_code == 422
 
 
 def test_a_control_key_locks_the_levers(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_create_redirects_swells_and_babbles(sandbox: SandboxProcess) -> None:
 def test_fetch_fails_then_answers(sandbox: SandboxProcess) -> None:
     order = scripted_order(sandbox, fetch={"status": 500, "times": 1})
     path = f"/v1/payments/{sandbox.create(order).json()['reference']}"
-    assert [sandbox.look(path).status_code for _ in range(2)] == [500, 200]
+    assert [sandbox.fetch(path).status_code for _ in range(2)] == [500, 200]
 
 
 def test_fetch_says_still_open_and_hides(sandbox: SandboxProcess) -> None:
@@ -88,7 +88,7 @@ def test_fetch_says_still_open_and_hides(sandbox: SandboxProcess) -> None:
     assert sandbox.get("/v1/payments", **query)["data"][0]["received_amount"] == "0.00"
     sandbox.script(match=query, fetch={"status": 404, "delay": 0.2})
     started = time.monotonic()
-    assert sandbox.look(path).status_code == 404
+    assert sandbox.fetch(path).status_code == 404
     assert time.monotonic() - started >= 0.2
     assert sandbox.get("/v1/payments", **query)["data"] == []
     listed = sandbox.get("/v1/payments", created_after=payment["created_at"])["data"]

@@ -84,19 +84,19 @@ def test_doorbells_that_nobody_answers_do_not_pile_up(runtime: Runtime, database
 
 
 def test_the_backlog_and_its_age_are_reported(front: Stack, shop: Shop) -> None:
-    def told(name: str) -> float:
+    def gauge(name: str) -> float:
         page = requests.get(f"{front.web}/metrics", timeout=10).text
         families = {family.name: family for family in text_string_to_metric_families(page)}
         return next(s.value for s in families[name].samples if s.labels == {"queue": "settle"})
 
-    others = told("sluice_due_rows")
+    others = gauge("sluice_due_rows")
     pile_up(front.databases, shop, FEW, age=600)
     try:
         # A scrape may be answered out of what the last one read.
-        wait_until(lambda: told("sluice_due_rows") >= FEW + others, "the backlog is told")
-        assert 600 <= told("sluice_due_oldest_seconds") < 900
+        wait_until(lambda: gauge("sluice_due_rows") >= FEW + others, "the backlog is reported")
+        assert 600 <= gauge("sluice_due_oldest_seconds") < 900
         pile_up(front.databases, shop, COUNTED_MAX, age=300)
-        wait_until(lambda: told("sluice_due_rows") == COUNTED_MAX, "counted up to a bound, however many wait")
+        wait_until(lambda: gauge("sluice_due_rows") == COUNTED_MAX, "counted up to a bound, however many wait")
         state = requests.get(f"{front.web}/health/work", timeout=10)
         # The other queues of this shared process may have old work of other tests.
         assert state.status_code == 503

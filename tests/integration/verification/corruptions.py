@@ -174,7 +174,7 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         {"I6"},
     ),
     "notification missing": ([f"delete from notifications where id = {_NOTIFICATION}"], {"I14"}),
-    "notification told to another user": (
+    "notification sent to another user": (
         [f"update notifications set user_id = 'thief' where id = {_NOTIFICATION}"],
         {"I14"},
     ),
@@ -210,11 +210,11 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         [f'update audit_logs set detail = detail || \'{{"reason": ""}}\' where id = {_DECISION}'],
         {"I11"},
     ),
-    "audit tells of another amount": (
+    "audit names another amount": (
         [f"update audit_logs set detail = jsonb_set(detail, '{{transfer,amount_minor}}', '1') where id = {_CREDITED}"],
         {"I11"},
     ),
-    "audit tells of another wallet": (
+    "audit names another wallet": (
         [
             "update audit_logs set detail = jsonb_set(detail, '{entries,0,wallet_id}', to_jsonb(gen_random_uuid()))"
             f" where id = {_CREDITED}"

@@ -128,8 +128,8 @@ def test_an_alarm_is_raised_once_for_the_same_fault(databases: Databases, runtim
     databases.rows(REPLICA + "delete from wallet_temp_logs")
     record(runtime.database, prove(runtime.database, "full"))
     assert databases.value(alarms) == 2
-    told = {(row["name"], row["label"]): row["total"] for row in databases.rows("select * from watch_books()")}
-    assert told["books_broken", "full"] == 3
+    reported = {(row["name"], row["label"]): row["total"] for row in databases.rows("select * from watch_books()")}
+    assert reported["books_broken", "full"] == 3
 
 
 def test_chunks_do_not_change_the_result(

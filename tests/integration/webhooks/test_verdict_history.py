@@ -78,9 +78,9 @@ def test_the_timeline_has_each_verdict_when_it_was_given(front: Stack, engine: E
     redrive.replay_webhook(shop.runtime, shop.tenant_id, uuid.UUID(str(receipt.webhook_id)), ACTOR)
     waiting = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
     engine.settle()
-    told = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
+    reported = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
     wanted = ("webhook", "webhook_settled", "dead_letter_redriven", "dead_letter_accepted", "webhook_replayed")
-    story = [(event["kind"], event["detail"].get("verdict")) for event in told if event["kind"] in wanted]
+    story = [(event["kind"], event["detail"].get("verdict")) for event in reported if event["kind"] in wanted]
     assert story == [
         ("webhook", "dead_letter"),
         ("dead_letter_redriven", None),
@@ -90,7 +90,7 @@ def test_the_timeline_has_each_verdict_when_it_was_given(front: Stack, engine: E
         ("webhook_settled", "duplicate"),
     ]
     assert [event["kind"] for event in waiting].count("webhook_settled") == 1
-    assert [event["at"] for event in told] == sorted(event["at"] for event in told)
+    assert [event["at"] for event in reported] == sorted(event["at"] for event in reported)
     text = Commands(front.databases).text("payments", "explain", str(payment.id))
     for earlier, later in zip(
         lines := ("underpaid: asked 25.00 USD, received 10.00 USD", "is tried again", "is settled once more"),

@@ -93,8 +93,8 @@ def test_a_group_is_stored_like_one_after_the_other(
             for taken in [group] if is_grouped else [[single] for single in group]:
                 receipts += inbox.store_rows(runtime.database, taken)
         ids = [made.id for group in rows for made in group]
-        told = [(ids.index(r.webhook_id), r.is_duplicate, r.is_conflict) for r in receipts]
-        seen.append((told, what_is_there(databases, shop, ids)))
+        reported = [(ids.index(r.webhook_id), r.is_duplicate, r.is_conflict) for r in receipts]
+        seen.append((reported, what_is_there(databases, shop, ids)))
     assert seen[0] == seen[1]
 
 
@@ -202,7 +202,7 @@ def test_processes_that_share_ids_do_not_lock_each_other_out(
 
     def send(database: Database, seed: int) -> list[tuple[str, Receipt]]:
         chance = random.Random(seed)
-        told: list[tuple[str, Receipt]] = []
+        reported: list[tuple[str, Receipt]] = []
         for number in range(rounds):
             # Half of the ids are new in each round.
             names = [f"{name}_{number if index % 2 else 0}" for index, name in enumerate(ids)]
@@ -213,17 +213,17 @@ def test_processes_that_share_ids_do_not_lock_each_other_out(
             except BaseException:
                 together.abort()
                 raise
-            told += zip((made.external_id for made in rows), stored, strict=True)
-        return told
+            reported += zip((made.external_id for made in rows), stored, strict=True)
+        return reported
 
     with databases.open_runtime() as other, ThreadPoolExecutor(4) as pool:
         processes = (runtime.database, other.database, runtime.database, other.database)
-        told = [pair for part in pool.map(send, processes, range(4)) for pair in part]
-    firsts = Counter(name for name, receipt in told if not receipt.is_duplicate and not receipt.is_conflict)
-    assert set(firsts) == {name for name, _ in told}
+        reported = [pair for part in pool.map(send, processes, range(4)) for pair in part]
+    firsts = Counter(name for name, receipt in reported if not receipt.is_duplicate and not receipt.is_conflict)
+    assert set(firsts) == {name for name, _ in reported}
     assert set(firsts.values()) == {1}
-    assert len({(name, receipt.webhook_id) for name, receipt in told}) == len(firsts)
-    repeats = sum(receipt.is_duplicate for _, receipt in told)
+    assert len({(name, receipt.webhook_id) for name, receipt in reported}) == len(firsts)
+    repeats = sum(receipt.is_duplicate for _, receipt in reported)
     assert databases.value("select sum(duplicates) from webhook_keys") == repeats
     # A changed body is kept and alarmed once, however many sent it at the same time.
     marked = "select count(*) as n, count(distinct (conflicts_with, body_sha256)) as bodies from payment_webhooks"

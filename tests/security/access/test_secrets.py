@@ -149,9 +149,9 @@ def test_no_dead_letter_contains_a_secret_whoever_writes_it(databases: Databases
     # Two tellings of one case: the second overwrites the first.
     row = DeadLetterRow(tenant.tenant_id, "provider_call", "attempts_exhausted", "", tenant.deposit().id, case_key="c")
     for state in ("redriven", "open"):
-        told = replace(row, detail=f"create: {tenant.webhook_secret} and {CARD} in {state}")
+        reported = replace(row, detail=f"create: {tenant.webhook_secret} and {CARD} in {state}")
         with tenant.runtime.database.transaction("worker") as connection:
-            assert dead_letters.write(connection, [told]) == 1
+            assert dead_letters.write(connection, [reported]) == 1
         databases.rows("update dead_letters set state = :state", state=state)
         assert databases.value("select detail from dead_letters") == f"create: [secret] and [card ...4242] in {state}"
 

@@ -138,11 +138,13 @@ def take_step(simulated: SimulatedPayment, name: str, given: Input) -> tuple[Sim
         closed = (replace(row, state=str(given.kind)) if row == case else row for row in simulated.cases)
         simulated = replace(simulated, cases=tuple(closed))
     payment = replace(
-        simulated.payment, has_open_case=bool(simulated.open_cases), other_references=money_beside(simulated)
+        simulated.payment,
+        has_open_case=bool(simulated.open_cases),
+        other_references=money_of_other_references(simulated),
     )
     after, decision = take_decision(simulated, payment, name, given)
     for reversal in list_following(payment, given, decision):
-        other_references = money_beside(after)
+        other_references = money_of_other_references(after)
         after, _ = take_decision(
             after, replace(after.payment, other_references=other_references), "", as_fact(reversal)
         )
@@ -181,7 +183,7 @@ def take_decision(
     return SimulatedPayment(decision.payment, tuple(cases), transfers, reported, given_back, path), decision
 
 
-def money_beside(simulated: SimulatedPayment) -> tuple[OtherReference, ...]:
+def money_of_other_references(simulated: SimulatedPayment) -> tuple[OtherReference, ...]:
     """Return what `app.services.payments.settlement` reads of the dead letters for a payment in `conflict`."""
     found: dict[tuple[str | None, str], OtherReference] = {}
     for row in simulated.cases if "conflict" in simulated.payment.exceptions else ():

@@ -77,10 +77,10 @@ def check_money_is_kept(before: SimulatedPayment, given: Input, after: Simulated
         total = after.payment.received_minor or 0, after.payment.received_currency
         # Totals only grow, so an earlier one that comes late says nothing new.
         # A case's key ends with the total it was opened for; its amount may be only what came on top.
-        told = {
+        named = {
             (int(minor), unit) for minor, unit in (case.key.split(":")[-2:] for case in after.cases if case.currency)
         }
-        assert any(unit == known[1] and (known[0] or 0) <= minor for minor, unit in credited | told | {total})
+        assert any(unit == known[1] and (known[0] or 0) <= minor for minor, unit in credited | named | {total})
     elif decision.verdict is Verdict.APPLIED:
         assert known in credited
     else:

@@ -118,10 +118,10 @@ def test_a_token_that_never_comes_ends_a_deposit_and_watching_tries_again(
     backend: Backend, page: Page, kind: str
 ) -> None:
     failing = f"getToken: () => {TOKENLESS[kind]}"
-    told = page.evaluate(
+    reported = page.evaluate(
         f"() => sluice.deposit({{ {failing}, amount: '1', currency: 'JPY' }}).catch((error) => error.message)"
     )
-    assert told == "no session" or told.startswith("getToken() must give a client token")
+    assert reported == "no session" or reported.startswith("getToken() must give a client token")
     page.evaluate(
         WATCH.replace(
             "getToken: async () =>", f"getToken: () => seen.tokens < 2 ? (seen.tokens += 1, {TOKENLESS[kind]}) :"
@@ -138,8 +138,8 @@ def test_a_token_that_is_waited_for_in_vain_is_asked_for_again(backend: Backend,
     page.evaluate(WATCH.replace("getToken: async () =>", hanging), {})
     wait_until(lambda: seen(page)["states"][-1] == "live", "a socket with the second token")
     assert seen(page)["errors"] == ["Error: getToken() gave no token in time."]
-    told = page.evaluate(
+    reported = page.evaluate(
         """() => sluice.deposit({ getToken: () => new Promise(() => {}), amount: '1', currency: 'JPY' })
           .catch((error) => error.message)"""
     )
-    assert told == "getToken() gave no token in time."
+    assert reported == "getToken() gave no token in time."

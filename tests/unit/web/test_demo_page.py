@@ -28,10 +28,10 @@ pytestmark = pytest.mark.browser
 )
 def test_the_demo_page_shows_each_state(page: Page, payment: dict[str, Any], title: str, tone: str) -> None:
     whole = {"amount": "1234567.50", "currency": "USD", "exception": None, "failure_reason": None, **payment}
-    told = page.evaluate(
+    reported = page.evaluate(
         "async (payment) => (await import('/static/demo/words.js')).journey(payment, 'success')", whole
     )
-    assert (told["title"], told["tone"]) == (title, tone)
+    assert (reported["title"], reported["tone"]) == (title, tone)
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,16 @@ def test_the_demo_page_shows_each_state(page: Page, payment: dict[str, Any], tit
 )
 def test_the_demo_page_words_errors_for_people(page: Page, field: str, message: str, text: str) -> None:
     error = {"field": field, "message": message}
-    told = page.evaluate("async (error) => (await import('/static/demo/words.js')).errorText(error, 'JPY')", error)
-    assert told == text
+    reported = page.evaluate("async (error) => (await import('/static/demo/words.js')).errorText(error, 'JPY')", error)
+    assert reported == text
 
 
 @pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 409, 422, 429, 500, 503])
 def test_the_demo_page_shows_no_error_of_a_program(page: Page, status: int) -> None:
     error = {"status": status, "message": "TypeError: x is not a function"}
-    told = page.evaluate("async (error) => (await import('/static/demo/words.js')).failureText(error)", error)
-    assert told.endswith(".")
-    assert "TypeError" not in told
+    reported = page.evaluate("async (error) => (await import('/static/demo/words.js')).failureText(error)", error)
+    assert reported.endswith(".")
+    assert "TypeError" not in reported
 
 
 def test_the_demo_page_never_opens_an_address_that_is_no_web_page(page: Page) -> None:

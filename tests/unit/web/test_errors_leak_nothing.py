@@ -45,6 +45,6 @@ def test_no_answer_reveals_what_was_raised(register: Callable[[Flask], None], na
     answer = app.test_client().get("/fails")
     assert answer.status_code == (503 if name in UNAVAILABLE else 500)
     assert answer.content_type == "application/problem+json"
-    told = answer.get_data(as_text=True) + str(answer.headers)
+    reported = answer.get_data(as_text=True) + str(answer.headers)
     for part in ("canary", "secret", "postgresql", "select", "Traceback", type(ERRORS[name]).__name__, "psycopg2"):
-        assert part not in told
+        assert part not in reported
