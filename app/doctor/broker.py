@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.doctor.finding import Finding, expect, fail, is_loopback, ok, warn
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.broker.queues import BROKER_ERRORS, measure_queues, open_amqp
 from app.runtime.broker.urls import configure_broker
@@ -104,12 +104,8 @@ def _examine_version(name: str, state: Mapping[str, Any]) -> Finding:
 
 def _examine_memory(name: str, state: Mapping[str, Any]) -> Iterator[Finding]:
     policy = state.get("maxmemory_policy")
-    if policy == "noeviction":
-        yield ok(f"{name} eviction", "noeviction")
-    else:
-        yield fail(
-            f"{name} eviction", f"maxmemory-policy is {policy}: doorbells could be evicted; set it to noeviction"
-        )
+    evicts = f"maxmemory-policy is {policy}: doorbells could be evicted; set it to noeviction"
+    yield expect(f"{name} eviction", policy == "noeviction", "noeviction", evicts)
     if not state.get("aof_enabled"):
         yield warn(f"{name} persistence", "appendonly is off: after a restart work waits for the sweep")
     limit, used = int(state.get("maxmemory", 0)), int(state.get("used_memory", 0))
@@ -120,11 +116,8 @@ def _examine_memory(name: str, state: Mapping[str, Any]) -> Iterator[Finding]:
 def _examine_access(name: str, url: str) -> Iterator[Finding]:
     """Yield whether a password and TLS protect the broker: anyone who can write to it can ring and fill it."""
     is_local = is_loopback(urllib.parse.urlsplit(url.partition(";")[0]).hostname)
-    if _needs_no_password(url):
-        advice = "set requirepass or an ACL user"
-        yield (warn if is_local else fail)(f"{name} password", f"none is needed: {advice}")
-    else:
-        yield ok(f"{name} password", "required")
+    is_required, advice = not _needs_no_password(url), "none is needed: set requirepass or an ACL user"
+    yield expect(f"{name} password", is_required, "required", advice, warn if is_local else fail)
     if url.startswith("redis://") and not is_local:
         yield warn(f"{name} encryption", "another machine, without TLS: use rediss://")
 
@@ -135,8 +128,6 @@ def _needs_no_password(url: str) -> bool:
     client = open_client(bare, socket_timeout=1, socket_connect_timeout=1)
     try:
         return bool(client.ping())
-    except (AuthenticationError, ResponseError):
-        return False
     except RedisError:
         return False
     finally:
@@ -153,10 +144,8 @@ def examine_celery(settings: Settings) -> Iterator[Finding]:
         wrong.append("ack_emulation is on")
     if not options.get("socket_timeout" if is_redis else "read_timeout"):
         wrong.append("socket_timeout is not set: a dead connection blocks without end")
-    if wrong:
-        yield fail("Celery", f"{'; '.join(wrong)}: use celeryconfig.py unchanged")
-    else:
-        yield ok("Celery", "JSON only, no results, doorbells acknowledged on receipt")
+    fine = "JSON only, no results, doorbells acknowledged on receipt"
+    yield expect("Celery", not wrong, fine, f"{'; '.join(wrong)}: use celeryconfig.py unchanged")
     yield _examine_workers(settings.required("broker_url"))
 
 
@@ -172,6 +161,9 @@ def _examine_workers(broker_url: str) -> Finding:
         app.close()
     served = {queue["name"] for queues in answers.values() for queue in queues}
     unserved = [queue.name for queue in celery_app.conf.task_queues if queue.name not in served]
-    if unserved:
-        return fail("Workers", f"no worker serves {', '.join(unserved)}: start worker-settle and worker-provider")
-    return ok("Workers", f"{len(answers)} answer, and every queue is served ({', '.join(sorted(answers))})")
+    return expect(
+        "Workers",
+        not unserved,
+        f"{len(answers)} answer, and every queue is served ({', '.join(sorted(answers))})",
+        f"no worker serves {', '.join(unserved)}: start worker-settle and worker-provider",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +38,13 @@ def warn(check: str, detail: str) -> Finding:
 def fail(check: str, detail: str) -> Finding:
     """Return a finding of level FAIL."""
     return Finding(Level.FAIL, check, detail)
+
+
+def expect(
+    check: str, is_fine: object, fine: str, problem: str, judge: Callable[[str, str], Finding] = fail
+) -> Finding:
+    """Return OK with the detail `fine` if `is_fine`, else FAIL, or what `judge` returns, with `problem`."""
+    return ok(check, fine) if is_fine else judge(check, problem)
 
 
 def is_loopback(host: str | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from app.doctor.finding import Finding, fail, ok, warn
+from app.doctor.finding import Finding, expect, fail, warn
 from app.local.processes import ROOT
 
 PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)  # The versions that the tests run on.
@@ -23,10 +23,8 @@ _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*==[^\\\n]+)", re.MULTILINE)
 def examine_packages(lock: Path = LOCK) -> Iterator[Finding]:
     """Yield what is wrong with Python and the packages, against the lock file."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX:
-        yield ok("Python", version)
-    else:
-        yield warn("Python", f"{version} is not tested; 3.11 to 3.14 are")
+    is_tested = PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX
+    yield expect("Python", is_tested, version, f"{version} is not tested; 3.11 to 3.14 are", warn)
     if not lock.exists():
         yield warn("Packages", "requirements/runtime.txt is missing: the versions cannot be compared with the lock")
         return
@@ -49,6 +47,5 @@ def _compare(lock: str) -> Finding:
             other.append(f"{requirement.name} {installed} (locked: {requirement.specifier})")
     if missing:
         return fail("Packages", f"missing: {', '.join(missing)}; install requirements/runtime.txt")
-    if other:
-        return warn("Packages", f"other versions than the lock: {', '.join(other)}; install requirements/runtime.txt")
-    return ok("Packages", f"{count} packages, all as in the lock")
+    differing = f"other versions than the lock: {', '.join(other)}; install requirements/runtime.txt"
+    return expect("Packages", not other, f"{count} packages, all as in the lock", differing, warn)

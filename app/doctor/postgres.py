@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from app.doctor.finding import Finding, Level, fail, is_loopback, ok, warn
+from app.doctor.finding import Finding, Level, expect, fail, is_loopback, ok, warn
 from app.doctor.logins import examine_logins
 from app.doctor.partitions import examine_partitions
 from app.doctor.privileges import examine_privileges
@@ -78,24 +78,18 @@ def _examine_server(connection: Connection) -> Iterator[Finding]:
     except UnsupportedServer as error:
         yield fail("PostgreSQL", str(error))
         return
-    if major < MAJOR_BEST:
-        yield warn("PostgreSQL", f"{version} works; {MAJOR_BEST} is the version tested most")
-    else:
-        yield ok("PostgreSQL", version)
+    tested = f"{version} works; {MAJOR_BEST} is the version tested most"
+    yield expect("PostgreSQL", major >= MAJOR_BEST, version, tested, warn)
     if connection.execute(text("select pg_is_in_recovery()")).scalar():
         yield fail("PostgreSQL role", "a standby, which is read-only: DATABASE_URL must name the primary")
 
 
 def _examine_settings(values: dict[str, str]) -> Iterator[Finding]:
     off = [name for name in _PROTECTING if values[name] == "off"]
-    if off:
-        yield fail("Durability", f"off: {', '.join(off)}; an answered webhook could be lost in a crash: turn them on")
-    else:
-        yield ok("Durability", f"{', '.join(_PROTECTING)} are on")
-    if values["autovacuum"] == "on":
-        yield ok("Autovacuum", "on")
-    else:
-        yield fail("Autovacuum", "off: dead tuples slow down claims; turn it on")
+    lossy = f"off: {', '.join(off)}; an answered webhook could be lost in a crash: turn them on"
+    yield expect("Durability", not off, f"{', '.join(_PROTECTING)} are on", lossy)
+    is_on = values["autovacuum"] == "on"
+    yield expect("Autovacuum", is_on, "on", "off: dead tuples slow down claims; turn it on")
     if values["idle_in_transaction_session_timeout"] == "0":
         yield warn(
             "Idle transactions",
@@ -121,11 +115,9 @@ def _examine_connections(connection: Connection, values: dict[str, str], web_wor
     allowed = int(values["max_connections"]) - int(values["superuser_reserved_connections"])
     # Sockets and the provider worker are one process each; a settling process works on one batch at a time.
     wanted = (web_workers + 1 + 1) * POOL_SIZE + SETTLE_PROCESSES
-    text_ = f"one of each process takes up to {wanted} connections, the server allows {allowed}"
-    if wanted + SPARE_CONNECTIONS > allowed:
-        yield fail("Connections", f"{text_}: raise max_connections")
-    else:
-        yield ok("Connections", text_)
+    figures = f"one of each process takes up to {wanted} connections, the server allows {allowed}"
+    is_enough = wanted + SPARE_CONNECTIONS <= allowed
+    yield expect("Connections", is_enough, figures, f"{figures}: raise max_connections")
     used = connection.execute(text("select count(*) from pg_stat_activity where backend_type = 'client backend'"))
     in_use = int(used.scalar_one())
     if in_use > allowed * BUSY_SHARE:
@@ -144,9 +136,8 @@ def _examine_pooler(connection: Connection) -> Finding:
 
 def _examine_policies(connection: Connection) -> Finding:
     unprotected = list(connection.execute(_UNPROTECTED).scalars())
-    if unprotected:
-        return fail("Row-level security", f"not enabled and forced on {', '.join(unprotected)}")
-    return ok("Row-level security", "enabled and forced on every table with tenants' rows")
+    enforced, lacking = "enabled and forced on every table with tenants' rows", ", ".join(unprotected)
+    return expect("Row-level security", not unprotected, enforced, f"not enabled and forced on {lacking}")
 
 
 def _examine_encryption(url: str) -> Finding:
@@ -164,6 +155,5 @@ def _examine_revision(runtime: Runtime) -> Finding:
     with runtime.database.transaction("operator") as connection:
         present = connection.execute(text("select version_num from alembic_version")).scalar()
     newest = newest_revision()
-    if present == newest:
-        return ok("Migrations", f"at revision {present}, the newest")
-    return fail("Migrations", f"at revision {present}, this program is for {newest}: run `sluice migrate`")
+    other = f"at revision {present}, this program is for {newest}: run `sluice migrate`"
+    return expect("Migrations", present == newest, f"at revision {present}, the newest", other)

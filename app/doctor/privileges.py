@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from app.doctor.finding import Finding, fail, ok
+from app.doctor.finding import Finding, expect, fail, ok
 
 # Functions of extensions are excluded.
 _OPEN_FUNCTIONS = text(
@@ -55,10 +55,9 @@ def _examine_database(connection: Connection) -> Finding:
         "revoke create on schema public from public": found.creating,
     }
     wanted = [statement for statement, is_open in statements.items() if is_open]
-    if wanted:
-        return fail(
-            "Rights of PUBLIC",
-            "every login may create objects here: run `sluice migrate`, or as the database's owner: "
-            + "; ".join(wanted),
-        )
-    return ok("Rights of PUBLIC", "no login may create objects, not even temporary ones")
+    return expect(
+        "Rights of PUBLIC",
+        not wanted,
+        "no login may create objects, not even temporary ones",
+        f"every login may create objects here: run `sluice migrate`, or as the database's owner: {'; '.join(wanted)}",
+    )

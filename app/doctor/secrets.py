@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.signatures import decode_secret
-from app.doctor.finding import Finding, fail, is_loopback, ok, warn
+from app.doctor.finding import Finding, expect, fail, is_loopback, ok, warn
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings
 from app.runtime.vault import Vault, VaultError, fingerprint
@@ -77,17 +77,14 @@ def _examine_keys(keys: tuple[str, ...], encrypted: list[dict[str, Any]]) -> Ite
 def _examine_processes(runtime: Runtime, encrypted: list[dict[str, Any]]) -> Iterator[Finding]:
     """Yield the running processes that lack a key which a stored secret needs."""
     keys = runtime.settings.encryption_keys
-    needed = set()
-    for row in encrypted:
-        needed |= {fingerprint(key) for key in keys if _is_key(key) and _reads(Vault([key]), row["secret"])}
+    vaults = {fingerprint(key): Vault([key]) for key in keys if _is_key(key)}
+    needed = {name for name, vault in vaults.items() for row in encrypted if _reads(vault, row["secret"])}
     processes = process_keys.read_processes(runtime)
     lacking = [one.process for one in processes if not needed <= set(one.fingerprints)]
-    if lacking:
-        yield fail(
-            "Encryption keys", f"{', '.join(lacking)} lack one that stored secrets need: restart them with all keys"
-        )
-    elif processes:
-        yield ok("Encryption keys", f"{len(processes)} running processes have those that stored secrets need")
+    if processes:
+        complete = f"{len(processes)} running processes have those that stored secrets need"
+        incomplete = f"{', '.join(lacking)} lack one that stored secrets need: restart them with all keys"
+        yield expect("Encryption keys", not lacking, complete, incomplete)
 
 
 def _is_key(key: str) -> bool:
@@ -109,10 +106,9 @@ def _reads(vault: Vault, secret: bytes) -> bool:
 def examine_exposure(settings: Settings) -> Iterator[Finding]:
     """Yield findings about access, TLS, signed alarms and file permissions."""
     public = urllib.parse.urlsplit(settings.public_url)
-    if public.scheme == "https" or is_loopback(public.hostname):
-        yield ok("Public URL", settings.public_url)
-    else:
-        yield warn("Public URL", f"{settings.public_url} is not https: keys and tokens are sent unencrypted")
+    is_private = public.scheme == "https" or is_loopback(public.hostname)
+    unencrypted = f"{settings.public_url} is not https: keys and tokens are sent unencrypted"
+    yield expect("Public URL", is_private, settings.public_url, unencrypted, warn)
     if public.scheme == "https" and settings.trusted_proxies == 0:
         yield warn(
             "Proxies", "a proxy terminates TLS, but TRUSTED_PROXIES is 0: every caller appears with the proxy's address"
@@ -126,19 +122,11 @@ def examine_exposure(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_tools(settings: Settings) -> Iterator[Finding]:
-    if settings.metrics_token:
-        yield ok("Metrics", "require the token")
-    else:
-        yield warn(
-            "Metrics",
-            f"SLUICE_BIND is {settings.bind} and SLUICE_METRICS_TOKEN is not set: only this machine can read them",
-        )
-    if settings.flower_auth:
-        yield ok("Flower", "requires a password")
-    else:
-        yield warn(
-            "Flower", f"SLUICE_BIND is {settings.bind} and SLUICE_FLOWER_AUTH is not set, and Flower can stop workers"
-        )
+    bind = f"SLUICE_BIND is {settings.bind} and"
+    unread = f"{bind} SLUICE_METRICS_TOKEN is not set: only this machine can read them"
+    yield expect("Metrics", settings.metrics_token, "require the token", unread, warn)
+    unsafe = f"{bind} SLUICE_FLOWER_AUTH is not set, and Flower can stop workers"
+    yield expect("Flower", settings.flower_auth, "requires a password", unsafe, warn)
 
 
 def _examine_alerts(settings: Settings) -> Iterator[Finding]:
@@ -164,6 +152,5 @@ def _examine_alert_secret(secret: str) -> Finding:
 
 def _examine_files(home: Path) -> Finding:
     readable = [name for name in FILES if (home / name).exists() and (home / name).stat().st_mode & OTHERS]
-    if readable:
-        return fail("Files", f"{', '.join(readable)} in {home} can be read by other users: chmod 600")
-    return ok("Files", f"no secret in {home} can be read by other users")
+    open_to_all = f"{', '.join(readable)} in {home} can be read by other users: chmod 600"
+    return expect("Files", not readable, f"no secret in {home} can be read by other users", open_to_all)
