@@ -14,15 +14,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from app.local.embedded import (
-    APP_ROLE,
-    OWNER_ROLE,
-    SUPERUSER,
-    PostgresServer,
-    ValkeyServer,
-    embedded_postgres,
-    embedded_valkey,
-)
+from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER, PostgresServer, ValkeyServer
 from app.runtime.broker.urls import kombu_url
 from app.runtime.doorbells import Doorbells
 from app.runtime.runtime import Runtime, connect_redis
@@ -158,7 +150,7 @@ class Servers:
 def open_servers(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Servers]:
     """Start both servers in `folder`; `settings` go over those that `sluice up` gives PostgreSQL."""
     (folder / "databases").mkdir(parents=True)
-    with embedded_postgres(folder / "pg", settings) as postgres, embedded_valkey(folder / "vk") as valkey:
+    with PostgresServer(folder / "pg", settings) as postgres, ValkeyServer(folder / "vk") as valkey:
         yield Servers(postgres, valkey, folder / "databases")
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser
 
-from app.local.embedded import PostgresServer, ValkeyServer, embedded_postgres, embedded_valkey
+from app.local.embedded import PostgresServer, ValkeyServer
 from app.local.spawn import find_free_ports
 from app.runtime.logs import configure_logging
 from app.runtime.runtime import Runtime
@@ -40,14 +40,14 @@ settings.load_profile("default")
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """PostgreSQL for the session."""
-    with embedded_postgres(tmp_path_factory.mktemp("pg"), NO_SYNC) as server:
+    with PostgresServer(tmp_path_factory.mktemp("pg"), NO_SYNC) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """Valkey for the session."""
-    with embedded_valkey(tmp_path_factory.mktemp("vk")) as server:
+    with ValkeyServer(tmp_path_factory.mktemp("vk")) as server:
         yield server
 
 

@@ -22,7 +22,7 @@ import psutil
 # Started by its path, the script sees its own folder only.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.local.embedded import embedded_postgres, embedded_valkey
+from app.local.embedded import PostgresServer, ValkeyServer
 from testbed.servers import Servers
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -107,8 +107,8 @@ def main() -> int:
         for name in ("pg", "vk", "databases"):
             (root / name).mkdir()
         with (
-            embedded_postgres(root / "pg", {}) as postgres,
-            embedded_valkey(root / "vk") as valkey,
+            PostgresServer(root / "pg", {}) as postgres,
+            ValkeyServer(root / "vk") as valkey,
             Servers(postgres, valkey, root / "databases").open_databases() as databases,
             Stack.open(databases) as stack,
         ):

@@ -22,7 +22,7 @@ class ServerUnavailable(RuntimeError):
 
 
 class RunningServer(ABC):
-    """A server process that can be stopped, killed and started again at the same address."""
+    """A server process that can be stopped, killed and started again at the same address; runs for a `with` block."""
 
     name = "server"
     death_signal = signal.SIGTERM
@@ -35,6 +35,12 @@ class RunningServer(ABC):
         self.log_path = self.home / "logs" / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int:

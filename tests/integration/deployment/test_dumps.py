@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.local.embedded import OWNER_ROLE, PostgresServer, embedded_postgres
+from app.local.embedded import OWNER_ROLE, PostgresServer
 from app.local.embedded.postgres import find_postgres_bin
 from app.services import verification
 from app.services.audit_chain import seals
@@ -35,7 +35,7 @@ def run(program: str, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """Provide a server on which only the owner of Sluice's database exists."""
-    with embedded_postgres(tmp_path_factory.mktemp("fresh"), {"fsync": "off"}) as server:
+    with PostgresServer(tmp_path_factory.mktemp("fresh"), {"fsync": "off"}) as server:
         databases = Databases("", "", "", server.superuser_url, "", "", Path())
         for role in ALL_ROLES:
             databases.rows(f"set role {OWNER_ROLE}; create role sluice_{role} nologin")

