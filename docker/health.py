@@ -6,7 +6,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from app.local.processes import Ports, list_processes
+from app.local.processes import list_configured
 from app.local.readiness import node_answers, url_answers
 from app.runtime.settings import Settings
 
@@ -17,9 +17,7 @@ def main() -> int:
     """Ask the process as a supervisor would; one that can only be seen to live is healthy as long as it does."""
     name = find_name()
     settings = Settings.from_environment()
-    ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
-    processes = list_processes(ports, settings.home, flower_auth=settings.flower_auth)
-    process = next((process for process in processes if process.name == name), None)
+    process = next((process for process in list_configured(settings) if process.name == name), None)
     if process is None:
         print("no process of Sluice runs in this container")
         return 1

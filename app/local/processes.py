@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.core.validation.addresses import url_host
-from app.runtime.settings import LOGIN_VARIABLES, SettingsError, drop_service_addresses
+from app.runtime.settings import LOGIN_VARIABLES, Settings, SettingsError, drop_service_addresses
 
 ROOT = Path(__file__).resolve().parents[2]  # Where web.py, worker.py and the packages lie.
 BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
@@ -74,6 +74,13 @@ class Process:
         kept = {key: value for key, value in known.items() if key in needed or not SECRET_NAME.fullmatch(key)}
         return {**kept, "SLUICE_PROCESS": self.name, "PYTHONUNBUFFERED": "1", **self.env}
 
+    def run(self) -> None:
+        """Become this process, with the present environment. Raise SettingsError where that is refused."""
+        if self.refusal:
+            raise SettingsError(self.refusal)
+        os.chdir(ROOT)
+        os.execvpe(self.argv[0], self.argv, self.environment(os.environ))  # noqa: S606  # nosec B606
+
     @property
     def _groups(self) -> Needs:
         # A password that is not part of the URL is libpq's own variable.
@@ -95,6 +102,12 @@ class Ports:
         """Return how this machine reaches a port, whatever address browsers use."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.bind, url_host(self.bind))  # noqa: S104  # nosec B104
         return f"http://{host}:{port}{path}"
+
+
+def list_configured(settings: Settings) -> tuple[Process, ...]:
+    """Return every process type, as the settings have it."""
+    ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
+    return list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
 
 
 def list_processes(
@@ -121,21 +134,6 @@ def list_processes(
     )
 
 
-def run_process(name: str, processes: tuple[Process, ...]) -> None:
-    """Become the named process, with the present environment.
-
-    Raise KeyError with the names if there is none such, SettingsError where it must not be started like this.
-    """
-    by_name = {process.name: process for process in processes}
-    if name not in by_name:
-        raise KeyError(f"no process {name!r}; there are {', '.join(by_name)}")
-    process = by_name[name]
-    if process.refusal:
-        raise SettingsError(process.refusal)
-    os.chdir(ROOT)
-    os.execvpe(process.argv[0], process.argv, process.environment(os.environ))  # noqa: S606  # nosec B606
-
-
 def _web(ports: Ports, workers: int) -> Process:
     argv = _module("gunicorn", "--config", "python:app.web.gunicorn_settings", "--log-level", "warning", "web:app")
     env = {"SLUICE_PORT": str(ports.web), "SLUICE_WEB_WORKERS": str(workers)}
@@ -148,7 +146,13 @@ def _web(ports: Ports, workers: int) -> Process:
 
 def _sandbox(ports: Ports, home: Path) -> Process:
     # One worker process: its SQLite file and its delivery thread have one owner.
-    argv = _granian(ports.bind, ports.sandbox, 1, 32, "--factory", "sandbox:create_app")
+    argv = _module(
+        *("granian", "--interface", "wsgi", "--http", "1", "--no-ws", "--host", ports.bind),
+        *("--port", str(ports.sandbox), "--workers", "1", "--blocking-threads", "32", "--backlog", str(BACKLOG)),
+        *("--workers-kill-timeout", str(STOP_SECONDS), "--http1-header-read-timeout", str(HEADER_MILLISECONDS)),
+        *("--respawn-failed-workers", "--respawn-interval", str(RESPAWN_SECONDS), "--log-level", "warning"),
+        *("--factory", "sandbox:create_app"),
+    )
     env = {"SLUICE_SANDBOX_PORT": str(ports.sandbox), "SANDBOX_DATA": str(home.absolute() / "sandbox")}
     needs: Needs = (("SANDBOX_CONTROL_KEY",),)
     return Process("sandbox", argv, env, needs, health_url=ports.url(ports.sandbox, "/health"), serves_metrics=False)
@@ -194,15 +198,6 @@ def _flower(ports: Ports, auth: str | None) -> Process:
         health_url=replace(ports, bind=bind).url(ports.flower, "/healthcheck"),
         serves_metrics=False,
         refusal="" if bind == ports.bind else f"Flower on {ports.bind} needs SLUICE_FLOWER_AUTH=user:password",
-    )
-
-
-def _granian(bind: str, port: int, workers: int, threads: int, *target: str) -> tuple[str, ...]:
-    return _module(
-        *("granian", "--interface", "wsgi", "--http", "1", "--no-ws", "--host", bind, "--port", str(port)),
-        *("--workers", str(workers), "--blocking-threads", str(threads), "--backlog", str(BACKLOG)),
-        *("--workers-kill-timeout", str(STOP_SECONDS), "--http1-header-read-timeout", str(HEADER_MILLISECONDS)),
-        *("--respawn-failed-workers", "--respawn-interval", str(RESPAWN_SECONDS), "--log-level", "warning", *target),
     )
 
 

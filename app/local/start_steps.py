@@ -1,15 +1,14 @@
-"""Steps of the start of a stack that wait for a database or a process that goes away meanwhile."""
+"""Prepare the database and the sandbox of a starting stack; repeat what fails while a server restarts."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import requests
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from app.local.bootstrap import DemoTenant, prepare
 from app.local.supervisor import StartFailed, Supervisor
 from app.runtime.settings import Settings
 
@@ -17,31 +16,14 @@ from app.runtime.settings import Settings
 # while the operator still reads the terminal.
 DATABASE_SECONDS = 20.0
 DATABASE_POLL_SECONDS = 1.0
-MERCHANT_SECONDS = 5.0  # One small write of the sandbox, which has just said that it is ready.
+MERCHANT_SECONDS = 5.0  # One small write of the sandbox, whose readiness check has just succeeded.
 
 
-class Prepared(Protocol):
-    """What the first steps on a database leave: the demo tenant, and variables for every process."""
+def prepare_database(settings: Settings, supervisor: Supervisor) -> DemoTenant:
+    """Migrate and return the demo tenant; retry for DATABASE_SECONDS while the database does not answer.
 
-    @property
-    def secret_key(self) -> str: ...
-    @property
-    def tenant_id(self) -> object: ...
-    @property
-    def provider_id(self) -> object: ...
-    @property
-    def webhook_secret(self) -> str: ...
-    @property
-    def provider_api_key(self) -> str: ...
-    @property
-    def environment(self) -> Mapping[str, str]: ...
-
-
-def prepare_patiently(settings: Settings, prepare: Callable[[Settings], Prepared], supervisor: Supervisor) -> Prepared:
-    """Return what `prepare` returns; repeat it where the database goes away meanwhile, until it has been long enough.
-
-    An embedded server that crashed is started again, and as long as it recovers the time does not count. The last error
-    is raised.
+    An embedded server that crashed is started again, and the time of its recovery does not count. The last error is
+    raised.
     """
     deadline = time.monotonic() + DATABASE_SECONDS
     while True:
@@ -57,27 +39,25 @@ def prepare_patiently(settings: Settings, prepare: Callable[[Settings], Prepared
         time.sleep(DATABASE_POLL_SECONDS)
 
 
-def register_merchant(sandbox_url: str, prepared: Prepared) -> None:
-    """Open the demo tenant's account at the sandbox, as a person would at a provider's console."""
+def register_merchant(sandbox_url: str, demo: DemoTenant) -> None:
+    """Open the demo tenant's account at the sandbox. Raise StartFailed where it refuses, or does not answer in time."""
+    url = f"{sandbox_url}/control/merchants/demo"
     account = {
-        "api_key": prepared.provider_api_key,
-        "provider_id": str(prepared.provider_id),
-        "webhook_secret": prepared.webhook_secret,
+        "api_key": demo.provider_api_key,
+        "provider_id": demo.provider_id,
+        "webhook_secret": demo.webhook_secret,
     }
-    answer = put_patiently(f"{sandbox_url}/control/merchants/demo", account)
-    if answer.status_code != 200:
-        raise StartFailed(
-            f"the sandbox refused the demo tenant's account with {answer.status_code}: {answer.text[:200]}"
-        )
-
-
-def put_patiently(url: str, content: Mapping[str, str]) -> requests.Response:
-    """Return the answer to a PUT, tried again for a while where nobody answers. Raise StartFailed after that."""
     deadline = time.monotonic() + MERCHANT_SECONDS
     with requests.Session() as session:
         session.trust_env = False
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.RequestException):
-                return session.put(url, json=content, timeout=MERCHANT_SECONDS)
+                answer = session.put(url, json=account, timeout=MERCHANT_SECONDS)
+                break
             time.sleep(0.1)
-    raise StartFailed(f"nobody answers at {url}")
+        else:
+            raise StartFailed(f"nobody answers at {url}")
+    if answer.status_code != 200:
+        raise StartFailed(
+            f"the sandbox refused the demo tenant's account with {answer.status_code}: {answer.text[:200]}"
+        )

@@ -9,31 +9,28 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.local.bootstrap import DemoTenant
 from app.local.embedded import PostgresServer, ServerUnavailable, ValkeyServer
-from app.local.processes import LOOPBACK, ROOT, Ports, Process, find_flower_bind, list_processes
+from app.local.processes import LOOPBACK, ROOT, Process, find_flower_bind, list_configured
 from app.local.readiness import lives, node_answers, url_answers
 from app.local.run_folder import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.local.spawn import find_free_ports, port_is_free
-from app.local.start_steps import Prepared, prepare_patiently, register_merchant
+from app.local.start_steps import prepare_database, register_merchant
 from app.local.supervisor import Program, StartFailed, StopRequested, Supervisor
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 
 PORT_SECONDS = 2.0  # Processes of a stack that was killed a moment ago need this long to leave their ports.
 
 
-def up(settings: Settings, prepare: Callable[[Settings], Prepared]) -> int:
-    """Run everything until SIGINT or SIGTERM; return the exit code: 0 stopped as asked, 1 could not start.
-
-    `prepare` migrates and makes the demo tenant; it gets the settings with every URL filled in.
-    """
+def up(settings: Settings) -> int:
+    """Run everything until SIGINT or SIGTERM; return the exit code: 0 after such a signal, 1 if the start failed."""
     supervisor = Supervisor(settings.home, report=say)
     try:
         with supervisor.signals(), hold_home(settings.home):
             try:
-                start_everything(settings, prepare, supervisor)
+                start_everything(settings, supervisor)
                 supervisor.watch()
             finally:
                 remove_run_file(settings.home)
@@ -46,29 +43,25 @@ def up(settings: Settings, prepare: Callable[[Settings], Prepared]) -> int:
     return 0
 
 
-def start_everything(settings: Settings, prepare: Callable[[Settings], Prepared], supervisor: Supervisor) -> None:
+def start_everything(settings: Settings, supervisor: Supervisor) -> None:
     """Start the servers, then the processes; leaves run.json and the closing line `sluice ready ...`."""
     check_ports(settings)
     say(f"Starting Sluice in {settings.home}")
     settings = allow_local_providers(complete_sockets(start_servers(settings, supervisor)))
-    prepared = prepare_patiently(settings, prepare, supervisor)
-    sockets_port = settings.sockets_port or 0
-    ports = Ports(settings.bind, settings.port, sockets_port, settings.sandbox_port, settings.flower_port)
-    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
-    outer = {**os.environ, **describe_environment(settings), **prepared.environment}
-    metrics = choose_metrics(processes, settings.home, avoid=sockets_port)
-    metrics_urls = list_metrics(
-        processes, metrics, ports if settings.metrics_token else dataclasses.replace(ports, bind="127.0.0.1")
-    )
+    demo = prepare_database(settings, supervisor)
+    processes = list_configured(settings)
+    outer = {**os.environ, **describe_environment(settings), **demo.environment}
+    metrics = choose_metrics(processes, settings)
+    metrics_urls = list_metrics(processes, metrics, settings)
 
     def publish() -> None:
-        write_run_file(settings.home, describe_run(settings, prepared, metrics_urls, supervisor.pids))
+        write_run_file(settings.home, describe_run(settings, demo, metrics_urls, supervisor.pids))
 
     supervisor.start([to_program(process, {**outer, **metrics[process.name]}, settings) for process in processes])
-    register_merchant(ports.url(ports.sandbox), prepared)
+    register_merchant(settings.local_url(settings.sandbox_port), demo)
     publish()
     supervisor.on_change = publish
-    announce(settings, prepared)
+    announce(settings, demo)
 
 
 def check_ports(settings: Settings) -> None:
@@ -153,17 +146,18 @@ def describe_environment(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value}
 
 
-def choose_metrics(processes: tuple[Process, ...], home: Path, avoid: int) -> dict[str, dict[str, str]]:
+def choose_metrics(processes: tuple[Process, ...], settings: Settings) -> dict[str, dict[str, str]]:
     """Return each process's variables for its metrics: a port, and an empty folder where several processes share it."""
-    shutil.rmtree(home / "metrics", ignore_errors=True)
+    root = settings.home / "metrics"
+    shutil.rmtree(root, ignore_errors=True)
     chosen: dict[str, dict[str, str]] = {}
     # One more than needed: the port that was chosen for the sockets still appears free.
-    free = [port for port in find_free_ports(len(processes) + 1) if port != avoid]
+    free = [port for port in find_free_ports(len(processes) + 1) if port != settings.sockets_port]
     for process, port in zip(processes, free, strict=False):
         needs_port = process.serves_metrics and not process.metrics_url
         variables = {"SLUICE_METRICS_PORT": str(port)} if needs_port else {}
         if process.several_processes:
-            folder = home / "metrics" / process.name
+            folder = root / process.name
             folder.mkdir(mode=0o700, parents=True)
             variables["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         chosen[process.name] = variables
@@ -171,13 +165,15 @@ def choose_metrics(processes: tuple[Process, ...], home: Path, avoid: int) -> di
 
 
 def list_metrics(
-    processes: tuple[Process, ...], variables: Mapping[str, Mapping[str, str]], ports: Ports
+    processes: tuple[Process, ...], variables: Mapping[str, Mapping[str, str]], settings: Settings
 ) -> dict[str, str]:
-    """Return where each process type serves its numbers; `ports` is how this machine reaches those with their own."""
+    """Return the URL of each process type's metrics, as this machine reaches them."""
+    # Without a token each process's own metrics server listens on loopback only.
+    server = settings if settings.metrics_token else dataclasses.replace(settings, bind="127.0.0.1")
     urls = {process.name: process.metrics_url for process in processes if process.metrics_url}
     for name, chosen in variables.items():
         if "SLUICE_METRICS_PORT" in chosen:
-            urls[name] = ports.url(int(chosen["SLUICE_METRICS_PORT"]), "/metrics")
+            urls[name] = f"{server.local_url(int(chosen['SLUICE_METRICS_PORT']))}/metrics"
     return urls
 
 
@@ -192,10 +188,7 @@ def to_program(process: Process, outer: Mapping[str, str], settings: Settings) -
 
 
 def describe_run(
-    settings: Settings,
-    prepared: Prepared,
-    metrics_urls: Mapping[str, str],
-    pids: Mapping[str, int],
+    settings: Settings, demo: DemoTenant, metrics_urls: Mapping[str, str], pids: Mapping[str, int]
 ) -> dict[str, object]:
     """Return the content of run.json."""
     return {
@@ -203,10 +196,10 @@ def describe_run(
         "sockets": settings.sockets_public_url,
         "sandbox": settings.sandbox_public_url,
         "flower": flower_url(settings),
-        "secret_key": prepared.secret_key,
-        "tenant": str(prepared.tenant_id),
-        "provider_id": str(prepared.provider_id),
-        "webhook_secret": prepared.webhook_secret,
+        "secret_key": demo.secret_key,
+        "tenant": demo.tenant_id,
+        "provider_id": demo.provider_id,
+        "webhook_secret": demo.webhook_secret,
         "database_url": settings.default_database_url or settings.login_urls.get("operator"),
         "login_urls": dict(settings.login_urls),
         "owner_database_url": settings.owner_database_url,
@@ -221,18 +214,18 @@ def describe_run(
 def flower_url(settings: Settings) -> str:
     """Return how this machine reaches Flower, which has no public address of its own."""
     bind = find_flower_bind(settings.bind, settings.flower_auth)
-    return Ports(bind, 0, 0, 0, 0).url(settings.flower_port)
+    return dataclasses.replace(settings, bind=bind).local_url(settings.flower_port)
 
 
-def announce(settings: Settings, prepared: Prepared) -> None:
+def announce(settings: Settings, demo: DemoTenant) -> None:
     """Print where everything is; the line `sluice ready ...` is the last."""
     say(f"  Demo page       {settings.public_url}/demo")
     say(f"  API             {settings.public_url} (reference: {settings.public_url}/docs)")
     say(f"  Sandbox         {settings.sandbox_public_url}")
     say(f"  Flower          {flower_url(settings)}")
-    say(f"  Secret key      {prepared.secret_key}")
-    say(f"  Provider        {prepared.provider_id}")
-    say(f"  Webhook secret  {prepared.webhook_secret}")
+    say(f"  Secret key      {demo.secret_key}")
+    say(f"  Provider        {demo.provider_id}")
+    say(f"  Webhook secret  {demo.webhook_secret}")
     say(f"sluice ready {settings.public_url}/demo")
 
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from app.local.processes import Ports, list_processes, run_process
+from app.local.processes import Ports, list_processes
 from app.local.spawn import find_free_ports
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings, SettingsError
@@ -93,9 +93,9 @@ def collect(environment: dict[str, str]) -> dict[str, float]:
 
 def test_flower_is_not_started_beyond_loopback_without_a_password(tmp_path: Path) -> None:
     ports = Ports("0.0.0.0", *find_free_ports(4))
-    with pytest.raises(SettingsError, match="SLUICE_FLOWER_AUTH"):
-        run_process("flower", list_processes(ports, tmp_path))
     flower = {process.name: process for process in list_processes(ports, tmp_path)}["flower"]
+    with pytest.raises(SettingsError, match="SLUICE_FLOWER_AUTH"):
+        flower.run()
     assert "--address=127.0.0.1" in flower.argv, "with other processes it stays on this machine"
     allowed = {process.name: process for process in list_processes(ports, tmp_path, flower_auth="a:b")}["flower"]
     assert "--address=0.0.0.0" in allowed.argv

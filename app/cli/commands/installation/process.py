@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from app.local.processes import BROKER, REDIS, Ports, Process, list_processes, run_process
+from app.local.processes import BROKER, REDIS, Process, list_configured
 from app.runtime.settings import Settings
 
 
@@ -20,8 +20,7 @@ def command(name: str) -> None:
     keeps this process's id, so that it receives signals.
     """
     settings = Settings.from_environment({**os.environ, "SLUICE_PROCESS": name})
-    ports = Ports(settings.bind, settings.port, settings.sockets_port or 0, settings.sandbox_port, settings.flower_port)
-    processes = list_processes(ports, settings.home, web_workers=settings.web_workers, flower_auth=settings.flower_auth)
+    processes = list_configured(settings)
     process = next((process for process in processes if process.name == name), None)
     if process is None:
         raise click.UsageError(f"no process {name!r}; there are {', '.join(process.name for process in processes)}")
@@ -29,7 +28,7 @@ def command(name: str) -> None:
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if process.several_processes:
         _share_metrics(process, settings)
-    run_process(name, processes)
+    process.run()
 
 
 def _check(process: Process, settings: Settings) -> None:

@@ -12,7 +12,6 @@ from app.runtime.settings import Settings
 @click.command("up", short_help="Start everything on this machine.")
 def command() -> None:
     """Start everything on this machine and stay in the foreground."""
-    from app.local.bootstrap import prepare
     from app.local.up import up
 
-    sys.exit(up(Settings.from_environment(), prepare))
+    sys.exit(up(Settings.from_environment()))
