@@ -26,19 +26,8 @@ EVENTS_SECONDS = 0.05
 # can broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work silently.
 REMOTE_CONTROL = frozenset(
     {
-        *(
-            "ping",
-            "active",
-            "active_queues",
-            "registered",
-            "reserved",
-            "scheduled",
-            "revoked",
-            "stats",
-            "conf",
-            "report",
-        ),
-        *("query_task", "clock", "hello", "enable_events", "heartbeat"),
+        *("ping", "active", "active_queues", "registered", "reserved", "scheduled", "revoked", "stats"),
+        *("conf", "report", "query_task", "clock", "hello", "enable_events", "heartbeat"),
         *("dump_active", "dump_conf", "dump_reserved", "dump_revoked", "dump_schedule", "dump_tasks"),
     }
 )
@@ -81,22 +70,18 @@ def prepare_process(app: Celery) -> None:
     app.steps["consumer"].add(DelayedEvents)
     limit_remote_control()
     signals.celeryd_after_setup.connect(_read_concurrency, weak=False)
-    signals.setup_logging.connect(_set_up_logging, weak=False)
+    signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)
     signals.worker_process_init.connect(_start_child, weak=False)
     signals.worker_process_shutdown.connect(_end_child, weak=False)
     signals.task_postrun.connect(_count_task, weak=False)
     signals.worker_ready.connect(_greet, weak=False)
-    signals.beat_init.connect(_serve_metrics, weak=False)
+    signals.beat_init.connect(lambda **_: serve_metrics(), weak=False)
 
 
 def limit_remote_control() -> None:
-    """Remove every remote control command that is not in REMOTE_CONTROL from this process."""
+    """Remove from this process every remote control command that is not in REMOTE_CONTROL."""
     for name in set(Panel.data) - REMOTE_CONTROL:
         del Panel.data[name]
-
-
-def _set_up_logging(**_: Any) -> None:
-    configure_logging()
 
 
 def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
@@ -121,17 +106,13 @@ def _greet(**_: Any) -> None:
     """Serve metrics, and ring once for work that became due while no worker ran."""
     # Ctrl-C ends a worker like SIGTERM; by itself it would exit with 1.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-    _serve_metrics()
+    serve_metrics()
     freeze_gc()
     # Settle workers decrypt nothing, and their parent forks, which it should do without threads.
     if os.environ.get("SLUICE_PROCESS") != "worker-settle":
         process_keys.keep_reporting(runtime_module.runtime(), "worker")
     for queue in ("settle", "provider", "notify"):
         runtime_module.runtime().doorbells.ring(queue)
-
-
-def _serve_metrics(**_: Any) -> None:
-    serve_metrics()
 
 
 def _count_task(task: Any = None, state: str | None = None, **_: Any) -> None:

@@ -18,11 +18,6 @@ PING_SECONDS = (
 )
 
 
-def lives() -> bool:
-    """Return True: the check of a process type that has none; the supervisor itself notices its end."""
-    return True
-
-
 def url_answers(url: str) -> bool:
     """Return whether a GET is answered with 200."""
     with requests.Session() as session:

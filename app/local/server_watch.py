@@ -1,4 +1,4 @@
-"""Keeps an embedded server running, one step at a time, so that nothing else has to wait while it recovers."""
+"""Keep an embedded server running, in steps that do not block while it recovers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.local.backoff import Backoff
 
 
 class Server(Protocol):
-    """What a supervisor needs of an embedded server."""
+    """An embedded server as the supervisor uses it."""
 
     name: str
 
@@ -24,45 +24,40 @@ class Server(Protocol):
 
 
 class ServerWatch:
-    """One server that was started, and its next start where it has ended."""
+    """One started server, and the time of its next start once it has ended."""
 
     def __init__(self, server: Server, report: Callable[[str], None], on_change: Callable[[], None]) -> None:
         self.server = server
         self._report = report
         self._on_change = on_change
         self._backoff = Backoff(started_at=time.monotonic())
-        self._launch_at: float | None = None
         self._is_starting = False
 
     def step(self) -> bool:
-        """Do what is due now; return whether the server runs and answers as far as is known.
+        """Launch the server if that is due; return False from its end until it answers again.
 
-        A server that crashed is launched after a growing wait, as often as it takes. How long it recovers is its own
-        affair: as long as its process lives, it is only asked again.
+        A server that crashed is launched with exponential backoff, without a limit. While its process lives, it is
+        only queried again, however long its recovery takes.
         """
-        name = self.server.name
-        if not self.server.running and self._launch_at is None:
-            wait = self._backoff.take()
-            self._launch_at = time.monotonic() + wait
+        name, backoff = self.server.name, self._backoff
+        if not self.server.running and backoff.due_at is None:
             self._is_starting = False
-            self._report(f"{name} ended; starts again in {wait:g} s")
-        if self._launch_at is not None and time.monotonic() >= self._launch_at:
+            self._report(f"{name} ended; starts again in {backoff.postpone():g} s")
+        if backoff.due_at is not None and time.monotonic() >= backoff.due_at:
             self._launch()
         if self._is_starting and self.server.running and self.server.answers():
             self._is_starting = False
             self._report(f"{name} started again (process {self.server.pid})")
             self._on_change()
-        return self._launch_at is None and not self._is_starting
+        return backoff.due_at is None and not self._is_starting
 
     def _launch(self) -> None:
-        self._backoff.started_at = time.monotonic()
+        self._backoff.begin()
         try:
             self.server.launch()
-        # RuntimeError is what the server says itself; OSError is a full disk, or no room for another process.
+        # ServerUnavailable, a RuntimeError, is the server's own; OSError is a full disk or a full process table.
         except (RuntimeError, OSError) as error:
-            wait = self._backoff.take()
-            self._launch_at = time.monotonic() + wait
+            wait = self._backoff.postpone()
             self._report(f"{self.server.name} could not be started again ({error}); next try in {wait:g} s")
         else:
-            self._launch_at = None
             self._is_starting = True

@@ -1,4 +1,4 @@
-"""Starts child processes, replaces crashed ones and ends all of them, whatever happens to this process."""
+"""Start child processes, restart those that crash, and end all of them when this process ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,17 +20,17 @@ from app.local.spawn import launch, read_log_tail
 START_SECONDS = 60.0  # A cold start of eight interpreters on one slow core takes about a third of this.
 STOP_SECONDS = 5.0  # Half of the ten seconds in which everything must be down; the servers have the rest.
 POLL_SECONDS = 0.05  # Only while starting and stopping.
-SERVER_POLL_SECONDS = 0.2  # How often a server that starts again is asked whether it answers.
-WATCH_SECONDS = 1.0  # A child's death wakes the watch at once; this only bounds what a lost signal costs.
-KILLED_STARTS_MAX = 5  # A process that is killed so often before it was ready will not start by one more try.
+SERVER_POLL_SECONDS = 0.2  # Interval of readiness checks of a server that starts again.
+WATCH_SECONDS = 1.0  # SIGCHLD ends the wait at once; this bounds the delay if one is lost.
+KILLED_STARTS_MAX = 5  # A process that is killed this often before it is ready will not start by one more try.
 
 
 class StartFailed(RuntimeError):
-    """A process ended or stayed silent while everything was being started."""
+    """A process ended, or was not ready in time, during the start of the stack."""
 
 
 class StopRequested(BaseException):
-    """Somebody asked for the end; not an Exception, so that no error handling on the way swallows it."""
+    """A signal requested the end; not an Exception, so that no error handler catches it."""
 
 
 @dataclass(frozen=True)
@@ -46,34 +45,30 @@ class Program:
 
 
 class Child:
-    """One program and its present process."""
+    """One program and its current process; started when it is created."""
 
     def __init__(self, program: Program, log_path: Path) -> None:
         self.program = program
         self.log_path = log_path
-        self.process: subprocess.Popen[bytes] | None = None
         self.backoff = Backoff()
-        self.restart_at: float | None = None
         self.killed_starts = 0
+        self.start()
 
     @property
     def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process.poll() is None
 
-    def start(self) -> int:
-        """Start the process and return its id, which is its group's too."""
+    def start(self) -> None:
+        """Start the process; its id is its group's too."""
+        self.backoff.begin()
         program = self.program
         self.process = launch(program.argv, env=program.env, cwd=program.cwd, log_path=self.log_path)
-        self.backoff.started_at = time.monotonic()
-        self.restart_at = None
-        return self.process.pid
 
     def kill_group(self) -> None:
-        """End whatever is left of the process and what it started."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        """Kill the process and all processes of its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 class Supervisor:
@@ -85,7 +80,7 @@ class Supervisor:
     def __init__(self, home: Path, report: Callable[[str], None]) -> None:
         self.home = home
         self.report = report
-        self.on_change: Callable[[], None] = lambda: None  # Called when a process has another id than before.
+        self.on_change: Callable[[], None] = lambda: None  # Called when a process's id has changed.
         self.children: dict[str, Child] = {}
         self._watches: list[ServerWatch] = []
         self._guard = Guard()
@@ -99,7 +94,7 @@ class Supervisor:
         """Every process by name: this one, the servers, the children and the guard."""
         found = {"supervisor": os.getpid()}
         found |= {watch.server.name: watch.server.pid for watch in self._watches}
-        found |= {name: child.process.pid for name, child in self.children.items() if child.process is not None}
+        found |= {name: child.process.pid for name, child in self.children.items()}
         if self._guard.pid is not None:
             found["guard"] = self._guard.pid
         return found
@@ -113,7 +108,7 @@ class Supervisor:
             signal.SIGHUP: self._request_stop,
             signal.SIGCHLD: lambda _number, _frame: None,
         }
-        # Whoever started this with nohup wants it to outlive the terminal.
+        # Started with nohup, it must survive the end of the terminal.
         if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
             del wanted[signal.SIGHUP]
         before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
@@ -126,11 +121,11 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def add_server(self, server: Server) -> None:
-        """Take over a server that is started next: watched from `watch_servers` on, stopped after all programs."""
+        """Watch a server, also before its first start is complete; it is stopped after all programs."""
         self._watches.append(ServerWatch(server, self._say, self._changed))
 
     def watch_servers(self) -> bool:
-        """Start servers that have ended again, as far as that is due; return whether all of them answer."""
+        """Restart ended servers whose backoff is over; return whether all servers answer."""
         answering = [watch.step() for watch in self._watches]
         return all(answering)
 
@@ -145,7 +140,7 @@ class Supervisor:
         for program in programs:
             child = Child(program, self.home / "logs" / f"{program.name}.log")
             self.children[program.name] = child
-            self._launch(child)
+            self._guard.send("+", child.process.pid)
             fresh.append(child)
         deadline = time.monotonic() + START_SECONDS
         while fresh:
@@ -167,7 +162,7 @@ class Supervisor:
             self._wait(wait)
             self._ensure_guard()
             for child in self.children.values():
-                if child.restart_at is None and not child.running:
+                if child.backoff.due_at is None and not child.running:
                     self._note_crash(child)
 
     def stop(self) -> None:
@@ -175,7 +170,7 @@ class Supervisor:
         self._stop_asked = True
         children = list(self.children.values())
         for child in children:
-            if child.running and child.process is not None:
+            if child.running:
                 child.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         while any(child.running for child in children) and time.monotonic() < deadline:
@@ -193,7 +188,7 @@ class Supervisor:
             raise StopRequested
 
     def _say(self, line: str) -> None:
-        # The terminal may be gone, or the reader of a pipe: that is no reason to end everything.
+        # A closed terminal or pipe must not end the stack.
         with contextlib.suppress(OSError):
             self.report(line)
 
@@ -206,7 +201,7 @@ class Supervisor:
     def _ensure_guard(self) -> None:
         had = self._guard.pid
         try:
-            is_new = self._guard.ensure(child.process.pid for child in self.children.values() if child.process)
+            is_new = self._guard.ensure(child.process.pid for child in self.children.values())
         except OSError as error:
             self._say(f"no guard could be started: {error}")
             return
@@ -215,36 +210,34 @@ class Supervisor:
             self._changed()
 
     def _launch(self, child: Child) -> None:
-        self._guard.send("+", child.start())
+        child.start()
+        self._guard.send("+", child.process.pid)
 
     def _check_started(self, child: Child, deadline: float) -> None:
-        code = None if child.process is None else child.process.poll()
+        code = child.process.poll()
         if code == -signal.SIGKILL and child.killed_starts < KILLED_STARTS_MAX:
-            # By an operator, or by a kernel without memory: it says nothing about the program.
+            # By an operator, or by the kernel for lack of memory: not the program's fault.
             child.killed_starts += 1
             self._end_group(child)
             self._launch(child)
             return
         if code is not None:
-            trouble = f"ended with code {code} while starting"
+            problem = f"ended with code {code} while starting"
         elif time.monotonic() > deadline:
-            trouble = f"was not ready within {START_SECONDS:.0f} s"
+            problem = f"was not ready within {START_SECONDS:.0f} s"
         else:
             return
         log = child.log_path
-        raise StartFailed(f"{child.program.name} {trouble}; {log} ends with:\n{read_log_tail(log)}")
+        raise StartFailed(f"{child.program.name} {problem}; {log} ends with:\n{read_log_tail(log)}")
 
     def _restart_due(self) -> float:
-        """Start again what has waited long enough; return the seconds until the next one is due."""
-        now = time.monotonic()
-        wait = WATCH_SECONDS
+        """Restart the programs whose backoff is over; return the seconds until the next one is due."""
+        now, wait = time.monotonic(), WATCH_SECONDS
         for child in self.children.values():
-            if child.restart_at is None:
-                continue
-            if child.restart_at <= now:
+            if child.backoff.due_at is not None and child.backoff.due_at <= now:
                 self._start_again(child)
-            if child.restart_at is not None:
-                wait = min(wait, max(0.0, child.restart_at - now))
+            if child.backoff.due_at is not None:
+                wait = min(wait, max(0.0, child.backoff.due_at - now))
         return wait
 
     def _start_again(self, child: Child) -> None:
@@ -252,25 +245,22 @@ class Supervisor:
         try:
             self._launch(child)
         except OSError as error:
-            # A full disk, or no room for another process: both may pass.
-            seconds = child.backoff.take()
-            child.restart_at = time.monotonic() + seconds
-            self._say(f"{name} could not be started again ({error}); next try in {seconds:g} s")
+            # A full disk or a full process table may be temporary.
+            wait = child.backoff.postpone()
+            self._say(f"{name} could not be started again ({error}); next try in {wait:g} s")
         else:
             self._say(f"{name} started again (process {self.pids[name]})")
             self._changed()
 
     def _note_crash(self, child: Child) -> None:
-        code = child.process.returncode if child.process is not None else None
+        code = child.process.returncode
         self._end_group(child)
-        wait = child.backoff.take()
-        child.restart_at = time.monotonic() + wait
+        wait = child.backoff.postpone()
         self._say(f"{child.program.name} ended with code {code}; starts again in {wait:g} s; log: {child.log_path}")
 
     def _end_group(self, child: Child) -> None:
         child.kill_group()
-        if child.process is not None:
-            self._guard.send("-", child.process.pid)
+        self._guard.send("-", child.process.pid)
 
     def _wait(self, seconds: float) -> None:
         """Sleep until a signal arrives or the time is over."""

@@ -7,14 +7,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from app.local.bootstrap import DemoTenant
 from app.local.embedded import PostgresServer, ServerUnavailable, ValkeyServer
 from app.local.processes import LOOPBACK, ROOT, Process, find_flower_bind, list_configured
-from app.local.readiness import lives, node_answers, url_answers
+from app.local.readiness import node_answers, url_answers
 from app.local.run_folder import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.local.spawn import find_free_ports, port_is_free
 from app.local.start_steps import prepare_database, register_merchant
@@ -178,12 +177,14 @@ def list_metrics(
 
 
 def to_program(process: Process, outer: Mapping[str, str], settings: Settings) -> Program:
-    """Add to a process how to learn that it works."""
-    ready: Callable[[], bool] = lives
-    if process.health_url:
-        ready = partial(url_answers, process.health_url)
-    elif process.node:
-        ready = partial(node_answers, settings.required("broker_url"), process.node)
+    """Return a process with its environment and its readiness check."""
+
+    def ready() -> bool:
+        if process.health_url:
+            return url_answers(process.health_url)
+        # A process type without a check is ready as long as it lives, which the supervisor checks itself.
+        return not process.node or node_answers(settings.required("broker_url"), process.node)
+
     return Program(process.name, process.argv, process.environment(outer), ROOT, ready)
 
 

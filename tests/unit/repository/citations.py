@@ -17,6 +17,7 @@ import click
 
 from app.cli import main as command_line
 from models import METADATA
+from tasks import TASKS
 from tests.support.repository import ROOT
 from tests.unit.repository.project_files import (
     ANY,
@@ -114,7 +115,7 @@ def _slug(heading: str) -> str:
 def has_dotted(dotted: str) -> bool:
     """Return whether a dotted name is a module of the project or defined by one; names of other packages pass."""
     names = dotted.split(".")
-    if names[0] not in list_packages() or dotted in SETTINGS or find_files(dotted):
+    if names[0] not in list_packages() or dotted in {*SETTINGS, *TASKS} or find_files(dotted):
         return True
     for length in range(len(names), 0, -1):
         folder = "/".join(names[:length])
