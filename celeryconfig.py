@@ -1,7 +1,4 @@
-"""Celery's settings: doorbells only, so nothing here may be relied on to keep a message.
-
-Every choice is about doorbells: they carry no data, may be lost or doubled, and are rung again by the sweep.
-"""
+"""Celery's settings. Its messages are doorbells only: they carry no data, and lost ones are sent again by the sweep."""
 
 import os
 
@@ -13,14 +10,14 @@ from app.runtime.redis_urls import is_amqp
 _url = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
 broker_url = kombu_url(_url)
 
-# Web processes must give up on a dead broker quickly; workers may take longer to notice a half-open link.
+# Web processes must give up on a dead broker quickly; workers may take longer to detect a half-open connection.
 _is_worker = os.environ.get("SLUICE_PROCESS", "").startswith(("worker", "beat", "flower"))
 
 task_serializer = "json"
 accept_content = ["json"]
 task_ignore_result = True
 task_acks_late = False
-# One doorbell at a time, taken only when there is a slot for it, so that a killed worker loses hardly any.
+# One doorbell at a time, received only when a slot is free, so that a killed worker loses at most one per slot.
 worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 task_send_sent_event = False
@@ -35,7 +32,7 @@ broker_transport_options = broker_options(_url, seconds=5 if _is_worker else 1)
 if not is_amqp(_url):
     broker_transport_options["health_check_interval"] = 5 if _is_worker else 10
 
-# Settling is busy work, provider calls wait on the network: separate queues let an operator scale them apart.
+# Settling needs processors, provider calls wait on the network: an operator scales their queues separately.
 _RINGS = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
 task_queues = [Queue(name) for name in _RINGS]  # type: ignore[no-untyped-call]
 task_create_missing_queues = False
@@ -46,17 +43,17 @@ task_routes = {
     "tasks.call_provider": {"queue": "ring.provider"},
     "tasks.*": {"queue": "ring.sweep"},
 }
-# A doorbell caps its own work at ten seconds and rings again; a body that hangs is cut off after three times that.
+# A task ends after ten seconds of work and rings again; one that hangs is killed after three times that.
 task_time_limit = 30
 imports = ("tasks",)
 
 beat_schedule = {
-    # A lost doorbell costs at most this long. The message expires so that a stopped worker finds no pile of them.
+    # A lost doorbell delays work by at most this. Messages expire, so that they do not pile up without a worker.
     "sweep": {"task": "tasks.sweep", "schedule": 2.0, "options": {"expires": 10}},
-    # The unsealed tail of the audit is at most ten seconds old, also when one of these is lost.
+    # Unsealed audit rows are at most ten seconds old, also when one of these messages is lost.
     "seal": {"task": "tasks.seal", "schedule": 5.0, "options": {"expires": 10}},
     "housekeep": {"task": "tasks.housekeep", "schedule": 60.0, "options": {"expires": 60}},
-    # Often enough to hear of a broken book before its day is over, seldom enough to cost nothing.
+    # A ledger error is found within minutes; a run over a few new rows costs almost nothing.
     "verify": {"task": "tasks.verify", "schedule": 300.0, "options": {"expires": 300}},
 }
 # Longest pause between two checks of the schedule by beat (s).

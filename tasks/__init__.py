@@ -1,4 +1,4 @@
-"""Celery tasks: each answers a doorbell by service calls. They have no arguments and return nothing."""
+"""The Celery tasks. Each handles a doorbell by calling services; tasks have no arguments and return nothing."""
 
 from __future__ import annotations
 

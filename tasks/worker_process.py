@@ -1,4 +1,4 @@
-"""Life of a worker process around its tasks: logging, connections after a fork, metrics, a first ring, the end."""
+"""Set up a Celery worker process: logging, connections after a fork, metrics, a first ring, a bounded stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `sluice` command: one module in a room of `app.cli.commands` per command, found by its name."""
+"""The `sluice` command; each of its commands is a module in a package below `app.cli.commands`, found by its name."""
 
 from app.cli.root import main
 

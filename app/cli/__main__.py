@@ -1,4 +1,4 @@
-"""Runs the command line as `python -m app.cli`."""
+"""Run the command line as `python -m app.cli`."""
 
 from app.cli.root import main
 

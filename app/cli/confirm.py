@@ -1,4 +1,4 @@
-"""Asks for confirmation before a command acts, and reads the reason for the audit log."""
+"""Ask for confirmation before a command acts, and read the reason for the audit log."""
 
 from __future__ import annotations
 

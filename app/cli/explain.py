@@ -1,4 +1,4 @@
-"""`sluice payments explain`: a payment's history in words, or as a sequence diagram."""
+"""The command `sluice payments explain`: print a payment's history in sentences, or as a sequence diagram."""
 
 from __future__ import annotations
 

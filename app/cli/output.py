@@ -1,4 +1,4 @@
-"""Output of commands: tables for people, or with `--json` one JSON document and nothing else on stdout."""
+"""Print results of commands: tables for people, or with `--json` one JSON document and nothing else on stdout."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def print_fields(row: Mapping[str, Any], labels: Mapping[str, str]) -> None:
 
 
 def print_result(document: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
-    """Print what a command has done: as JSON, or in a sentence."""
-    click.echo(sentence) if not as_json else print_json(document)
+    """Print the result of a command: with `as_json` the document, else the sentence."""
+    print_json(document) if as_json else click.echo(sentence)
 
 
 def print_rows(

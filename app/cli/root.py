@@ -1,4 +1,4 @@
-"""The root of the command line: finds the commands and turns errors into one line for a person."""
+"""The root of the command line: find the commands, and print an expected error in one line."""
 
 from __future__ import annotations
 

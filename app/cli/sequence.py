@@ -1,4 +1,4 @@
-"""Draws a payment's history as a Mermaid sequence diagram, with the participants of the payment flow."""
+"""Draw a payment's history as a Mermaid sequence diagram, with the participants of the payment flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the stack that a command addresses: from the environment, then from run.json of `sluice up`."""
+"""Find the stack that a command addresses: in the environment, then in run.json of `sluice up`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describes the events of a payment's timeline in words."""
+"""Describe the events of a payment's timeline in sentences."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _REFUSED = {
 
 
 def describe_event(event: Event) -> str:
-    """Return what happened, in one sentence."""
+    """Return a sentence that describes the event."""
     describe = _WORDS.get(event["kind"])
     if describe is not None:
         return describe(event["detail"])

@@ -1,4 +1,4 @@
-"""Checks an installation and reports present and coming problems; changes nothing and prints no secret."""
+"""Check an installation and report present and coming problems; change nothing and print no secret."""
 
 from app.doctor.examination import AREAS, examine
 from app.doctor.finding import Finding, Level

@@ -1,4 +1,4 @@
-"""Checks Redis and Celery: what could lose, delay or forge doorbells."""
+"""Check Redis and Celery: what could lose, delay or forge doorbells."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CELERY = {
 
 
 def examine_redis(settings: Settings) -> Iterator[Finding]:
-    """Yield what is wrong with Redis, and with the broker where that is another one."""
+    """Yield findings about Redis, and about the broker if that is another server."""
     redis_url, broker_url = settings.required("redis_url"), settings.required("broker_url")
     yield from _examine_server("Redis", redis_url)
     if broker_url == redis_url:
@@ -135,7 +135,7 @@ def _needs_no_password(url: str) -> bool:
 
 
 def examine_celery(settings: Settings) -> Iterator[Finding]:
-    """Yield what is wrong with Celery's settings, and which queues no worker listens on."""
+    """Yield findings about Celery's settings and about queues without a worker."""
     wrong = [
         f"{name} is {celery_app.conf[name]!r}" for name, value in _CELERY.items() if celery_app.conf[name] != value
     ]

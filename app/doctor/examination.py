@@ -1,4 +1,4 @@
-"""Runs all checks, area by area; an area that cannot be checked is a finding itself."""
+"""Run all checks, area by area; an area that cannot be checked is a finding itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings of the doctor."""
+"""The result of a check of `sluice doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that no login is privileged, and that each may act only as the roles of its process type."""
+"""Check that no login is privileged, and that each may act only as the roles of its process type."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOGINS = text(
 
 
 def examine_logins(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Yield what is wrong with this login and with those of the other process types that are configured here."""
+    """Yield findings about this login and those of the other process types that are configured here."""
     wanted = _list_wanted(settings)
     own = connection.execute(text("select session_user")).scalar_one()
     wanted.setdefault(own, {f"sluice_{role}" for role in ALL_ROLES})

@@ -1,4 +1,4 @@
-"""Checks the interpreter and the installed packages."""
+"""Check the interpreter and the installed packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*==[^\\\n]+)", re.MULTILINE)
 
 
 def examine_packages(lock: Path = LOCK) -> Iterator[Finding]:
-    """Yield what is wrong with Python and the packages, against the lock file."""
+    """Yield findings about Python, and about the packages compared with the lock file."""
     version = ".".join(map(str, sys.version_info[:3]))
     is_tested = PYTHON_MIN <= sys.version_info[:2] <= PYTHON_MAX
     yield expect("Python", is_tested, version, f"{version} is not tested; 3.11 to 3.14 are", warn)

@@ -1,4 +1,4 @@
-"""Checks that this and the next month have partitions, and that no row is in a default partition."""
+"""Check that this and the next month have partitions, and that no row is in a default partition."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOCKS = text(
 
 
 def examine_partitions(runtime: Runtime) -> Iterator[Finding]:
-    """Yield what is wrong with the partitions. Raise SQLAlchemyError where the database cannot be reached."""
+    """Yield findings about the partitions. Raise SQLAlchemyError where the database cannot be reached."""
     with runtime.database.transaction("operator") as connection:
         yield _examine_months(list_partitions(connection), datetime.datetime.now(datetime.UTC))
         rows = connection.execute(text("select table_name, total from count_default_rows()"))

@@ -1,4 +1,4 @@
-"""Checks PostgreSQL: durability, schema, logins, connections."""
+"""Check PostgreSQL: durability, schema, logins, connections."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _IDLE = text(
 
 
 def examine_postgres(runtime: Runtime) -> Iterator[Finding]:
-    """Yield what is wrong with the database. Raise SQLAlchemyError where it cannot be reached."""
+    """Yield findings about the database. Raise SQLAlchemyError where it cannot be reached."""
     # Without SET ROLE: only the login itself may see the queries of its other sessions.
     with runtime.database.engine.connect() as connection:
         yield from _examine_server(connection)

@@ -1,4 +1,4 @@
-"""Checks that PUBLIC has no rights in Sluice's database: migrations have revoked them."""
+"""Check that PUBLIC has no rights in Sluice's database: migrations have revoked them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks stored secrets and what is exposed to others; never prints a secret."""
+"""Check stored secrets and what is exposed to others; never print a secret."""
 
 from __future__ import annotations
 

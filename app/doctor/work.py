@@ -1,4 +1,4 @@
-"""Checks that work is done: heartbeats, due rows, dead letters, the web process."""
+"""Check that work is done: heartbeats, due rows, dead letters, the web process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `sluice up` does to a database before anything starts: migrations, and a demo tenant to try things with."""
+"""Prepare a database for `sluice up`: apply the migrations, and create a demo tenant."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DemoTenant:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the stack's processes need to know of it."""
+        """Return the variables by which the stack's processes know the demo tenant."""
         return {
             "SLUICE_ENCRYPTION_KEYS": self.encryption_key,
             "SLUICE_DEMO_TENANT_ID": self.tenant_id,
@@ -48,9 +48,9 @@ class DemoTenant:
 
 
 def prepare(settings: Settings) -> DemoTenant:
-    """Migrate, then create or find the demo tenant of this home; may be repeated at any point."""
+    """Migrate, then create or find the demo tenant of this home; idempotent after an interruption at any point."""
     upgrade(settings.required("owner_database_url"), settings.default_database_url, settings.login_urls)
-    demo = _read_or_invent(settings.home / "demo.json", settings)
+    demo = _read_or_create(settings.home / "demo.json", settings)
     runtime = Runtime.from_settings(_as_operator(settings, demo.encryption_key), pool_size=1)
     try:
         _ensure(runtime, demo)
@@ -64,7 +64,7 @@ def _as_operator(settings: Settings, encryption_key: str) -> Settings:
     return replace(settings, process_type="operator", database_url=url, encryption_keys=(encryption_key,))
 
 
-def _read_or_invent(path: Path, settings: Settings) -> DemoTenant:
+def _read_or_create(path: Path, settings: Settings) -> DemoTenant:
     if path.exists():
         return DemoTenant(**json.loads(path.read_text(encoding="utf-8")))
     demo = DemoTenant(
@@ -76,7 +76,7 @@ def _read_or_invent(path: Path, settings: Settings) -> DemoTenant:
         provider_api_key="sbk_" + secrets.token_urlsafe(24),
         encryption_key=settings.encryption_keys[0] if settings.encryption_keys else new_encryption_key(),
     )
-    # Written before anything is stored with it: an interrupted start is resumed with the same keys.
+    # Written before the rows: an interrupted start is resumed with the same keys.
     write_private(path, json.dumps(asdict(demo), indent=2) + "\n")
     return demo
 
@@ -90,10 +90,10 @@ def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
             text("select id from payment_providers where id = :id"), {"id": provider_id}
         ).scalar()
     if known is None:
-        # A database that serves several homes has a demo tenant for each.
+        # Several homes may share a database; each has a demo tenant of its own.
         new_tenant = NewTenant(f"demo {tenant_id.hex[-8:]}", requests_per_second=None, id=tenant_id)
         tenants.create_tenant(runtime, new_tenant, local_actor())
-    # Workers reach the sandbox directly, whatever address browsers see.
+    # Workers reach the sandbox directly, whatever address browsers use.
     sandbox_url = settings.local_url(settings.sandbox_port)
     if provider is None:
         new = NewProvider(

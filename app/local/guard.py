@@ -1,4 +1,4 @@
-"""Starts the guard, which ends all process groups if the supervisor is killed (app/local/orphan_guard.py)."""
+"""Start the guard, which kills all process groups if the supervisor is killed (app/local/orphan_guard.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GUARD = Path(__file__).with_name("orphan_guard.py")
 
 
 class Guard:
-    """Keeps one guard process running and informed of the process groups to end."""
+    """The guard process and the pipe that names the groups it must kill."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -23,14 +23,14 @@ class Guard:
         return None if self._process is None else self._process.pid
 
     def ensure(self, groups: Iterable[int]) -> bool:
-        """Start a guard where none runs, and name it all groups; return whether that was needed."""
+        """Start a guard unless one runs, and send it all groups; return whether one was started."""
         if self._process is not None and self._process.poll() is None:
             return False
-        self._forget()
+        self._close_pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD)],
             stdin=subprocess.PIPE,
-            # A reader of our output must not wait for the guard to close it.
+            # A pipe that reads our output would otherwise stay open until the guard ends.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -47,13 +47,13 @@ class Guard:
                 self._process.stdin.flush()
 
     def stop(self) -> None:
-        """End the guard, which then ends what is left of the groups it still knows."""
+        """End the guard, which first kills the remaining groups."""
         if self._process is not None:
-            self._forget()
+            self._close_pipe()
             self._process.wait()
             self._process = None
 
-    def _forget(self) -> None:
+    def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

@@ -1,8 +1,8 @@
-"""Ties a process to the life of its parent, hides its user where asked, and becomes another program.
+"""Have the kernel end this process with its parent, hide its user if requested, and exec another program.
 
-Run as a plain file by `app.local.spawn`, never imported: the steps must happen after the fork, in the child, and doing
-them in Python between fork and exec of a threaded parent can deadlock. Linux only steps are skipped elsewhere.
-Arguments: parent's process id, signal to get when it dies, `uid:gid` to appear as (or `-`), then the program's argv.
+Run as a plain file by `app.local.spawn`, never imported: the steps must happen in the child after the fork, and Python
+code between fork and exec of a threaded parent can deadlock. Steps for Linux only are skipped elsewhere.
+Arguments: the parent's process id, the signal on its death, `uid:gid` to appear as (or `-`), then the program's argv.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ NAMESPACE_REFUSED = 77  # EX_NOPERM of sysexits.h; none of the started servers e
 
 
 def enter_user_namespace(identity: str) -> None:
-    """Make this process appear as another user while its files stay the caller's own."""
+    """Enter a user namespace in which this process has another uid and gid; its files stay the caller's."""
     uid, gid = identity.split(":")
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -32,15 +32,15 @@ def enter_user_namespace(identity: str) -> None:
             target.write(text)
 
 
-def tie_to_parent(parent: int, signal_number: int) -> None:
-    """Ask the kernel for a signal when the parent dies; leave at once if it is dead already."""
+def signal_parent_death(parent: int, signal_number: int) -> None:
+    """Request a signal from the kernel for the parent's death; exit at once if it is dead already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def main(arguments: list[str]) -> None:
-    """Tie this process to its parent and become the program that `arguments` name."""
+    """Prepare this process and exec the program that `arguments` name."""
     parent, signal_number, identity, *argv = arguments
     if sys.platform == "linux":
         if identity != "-":
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
                 print(f"user namespace refused: {error}", file=sys.stderr)
                 raise SystemExit(NAMESPACE_REFUSED) from None
         # Last, because a change of credentials clears it.
-        tie_to_parent(int(parent), int(signal_number))
+        signal_parent_death(int(parent), int(signal_number))
     # The interpreter ignores SIGPIPE, and an ignored signal would stay ignored in the program.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

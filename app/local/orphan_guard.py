@@ -1,6 +1,6 @@
-"""Ends process groups whose supervisor was killed before it could end them itself.
+"""Kill process groups whose supervisor was killed before it could end them itself.
 
-Run as a plain file by `app.local.supervisor`, which writes the groups to its standard input: one "+ID" or "-ID" a line.
+Run as a plain file by `app.local.guard`, which writes the groups to its standard input: one "+ID" or "-ID" per line.
 The kernel signals a parent's death to children but not to grandchildren, so pool workers would outlive a killed stack.
 """
 
@@ -11,12 +11,12 @@ import sys
 
 
 def main() -> None:
-    """Read ids from standard input until it closes, then end what is left."""
-    # Signals for the whole session (a closing terminal) must not end it before its work.
+    """Read group ids from standard input until it closes, then kill the remaining groups."""
+    # A signal to the whole session, such as SIGHUP of a closed terminal, must not end the guard first.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
-    # Ends when every copy of the pipe's other end is closed: the supervisor is gone.
+    # Ends when every copy of the pipe's write end is closed: the supervisor has ended.
     for line in sys.stdin:
         group = int(line[1:])
         if line.startswith("+"):

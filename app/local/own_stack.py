@@ -1,4 +1,4 @@
-"""A stack for the length of one command: the one that runs, or one of the command's own."""
+"""Find the running stack, or run one for the duration of a command."""
 
 from __future__ import annotations
 
@@ -20,42 +20,41 @@ from app.local.spawn import find_free_ports, launch, read_log_tail
 from app.local.supervisor import StartFailed
 from app.runtime.settings import Settings
 
-START_SECONDS = 120.0  # `sluice up` gives its programs less and then says itself what did not start.
-STOP_SECONDS = 15.0  # The stack goes within ten; the rest is for a machine under load.
-POLL_SECONDS = 0.05  # Short against a start of seconds.
+START_SECONDS = 120.0  # `sluice up` has shorter timeouts and reports itself what did not start.
+STOP_SECONDS = 15.0  # A stack stops within ten; the rest is for a machine under load.
+POLL_SECONDS = 0.05  # Short in relation to a start of seconds.
 
-# A stack of a command's own is for this machine and this moment, wherever the operator's own one is meant to listen.
-_OWN_PLACE = (
+# Not inherited: a command's own stack listens on loopback only, whatever addresses the operator has configured.
+_ADDRESSES = (
     *("SLUICE_BIND", "SLUICE_SOCKETS_PORT", "SLUICE_METRICS_PORT"),
     *("SLUICE_PUBLIC_URL", "SLUICE_SOCKETS_PUBLIC_URL", "SLUICE_SANDBOX_PUBLIC_URL"),
 )
 
 
 def find_running(home: Path) -> dict[str, Any] | None:
-    """Return run.json of the stack in `home` where it answers."""
+    """Return run.json of the stack in `home` if it answers."""
     run = read_run_file(home)
     return run if run is not None and url_answers(f"{run['web']}/health/live") else None
 
 
 @contextlib.contextmanager
 def start_own(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Run `sluice up` in the settings' home on free ports for the length of the block; give its run.json.
+    """Run `sluice up` in the settings' home on free ports for the duration of the block; yield its run.json.
 
-    Raise StartFailed with what it said.
+    Raise StartFailed with the end of its log.
     """
     log_path = settings.home / "logs" / "own-stack.log"
     log_path.unlink(missing_ok=True)
     ports = dict(
         zip(("SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT"), map(str, find_free_ports(3)), strict=True)
     )
-    env = {key: value for key, value in os.environ.items() if key not in _OWN_PLACE}
+    env = {key: value for key, value in os.environ.items() if key not in _ADDRESSES}
     env |= {**ports, "SLUICE_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
-    # It dies with this process, however that ends: see app.local.spawn.
-    stack = launch(
-        [sys.executable, "-m", "app.cli", "up"], log_path=log_path, env=_importable(env), death_signal=signal.SIGTERM
-    )
-    # Whoever ends this command expects that its stack is gone when it is.
-    before = signal.signal(signal.SIGTERM, _leave)
+    # The working directory stays the caller's: relative paths in the environment refer to it.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    stack = launch([sys.executable, "-m", "app.cli", "up"], log_path=log_path, env=env, death_signal=signal.SIGTERM)
+    # SIGTERM to this command must stop the stack before the command ends.
+    before = signal.signal(signal.SIGTERM, _exit)
     try:
         yield _wait_for_run_file(stack, settings.home, log_path)
     finally:
@@ -63,15 +62,9 @@ def start_own(settings: Settings) -> Iterator[dict[str, Any]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    # The exit code with which a shell reports the end by a signal.
+def _exit(number: int, _frame: FrameType | None) -> None:
+    # The exit code by which a shell reports a signal.
     raise SystemExit(128 + number)
-
-
-def _importable(env: dict[str, str]) -> dict[str, str]:
-    # The working directory stays the caller's, because relative paths in the environment mean that one.
-    paths = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
-    return {**env, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _wait_for_run_file(stack: subprocess.Popen[bytes], home: Path, log_path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands of every process type, in the one place that `sluice up`, containers and tests take them from."""
+"""The command and environment of every process type, for `sluice up`, containers and tests."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pathlib import Path
 from app.core.validation.addresses import url_host
 from app.runtime.settings import LOGIN_VARIABLES, Settings, SettingsError, drop_service_addresses
 
-ROOT = Path(__file__).resolve().parents[2]  # Where web.py, worker.py and the packages lie.
-BACKLOG = 1024  # Connections that wait for a free thread; more than this is better refused than answered too late.
-STOP_SECONDS = 3  # A request under way may take this long when its process is stopped: less than the stack's ten.
-RESPAWN_SECONDS = 0.5  # How soon the web server replaces a worker of its own that crashed.
-HEADER_MILLISECONDS = 10_000  # Who needs longer for the headers is broken or means harm.
+ROOT = Path(__file__).resolve().parents[2]  # The folder of web.py, worker.py and the packages.
+BACKLOG = 1024  # Connections that wait for a free thread; more than this would be answered too late.
+STOP_SECONDS = 3  # Time for requests in progress when their process is stopped: less than the stack's ten.
+RESPAWN_SECONDS = 0.5  # Delay before a crashed worker of the HTTP server is replaced.
+HEADER_MILLISECONDS = 10_000  # A client that needs longer to send its headers is broken or malicious.
 SETTLE_PROCESSES = 2  # Settling is bound by processors and the database: the second works while one commits.
-PROVIDER_THREADS = 16  # Provider calls wait on the network; this many may wait at once in one process.
+PROVIDER_THREADS = 16  # Concurrent provider calls of one process; they wait on the network.
 FLOWER_TASKS = 10_000  # Flower keeps tasks in memory only; this is some tens of MB.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # Addresses that only this machine reaches.
 
-# Variables that hold secrets, ours and others': they go only to process types that need them. A new one whose name
-# ends like this is withheld from all until a process type names it.
+# Variables that hold secrets, ours and other programs': only process types that need one receive it. A new variable
+# with such a name is withheld from all until a process type names it.
 SECRET_NAME = re.compile(
     r"DATABASE_(\w+_)?URL|REDIS_URL|BROKER_URL|ALERT_URL|\w*(SECRET|TOKEN|PASSWORD|KEYS?|AUTH|CREDENTIALS|DSN)"
 )
 
 
 def drop_secrets(outer: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without secrets, for programs that need none."""
+    """Return the environment without secrets, for programs that need none."""
     return {name: value for name, value in outer.items() if not SECRET_NAME.fullmatch(name)}
 
 
-# What a process type needs: of each group the first variable that is set.
+# The secrets that a process type needs: of each group the first variable that is set.
 Needs = tuple[tuple[str, ...], ...]
 REDIS: Needs = (("REDIS_URL",),)
-# Celery's broker; workers ring there as well, and Redis also carries hints.
+# Celery's broker, to which every process that rings connects; Redis also carries hints.
 BROKER: Needs = (("BROKER_URL", "REDIS_URL"),)
 METRICS: Needs = (("SLUICE_METRICS_TOKEN",),)
 ENCRYPTION: Needs = (("SLUICE_ENCRYPTION_KEYS",),)
@@ -47,7 +47,7 @@ ALARMS: Needs = (("ALERT_URL",), ("ALERT_SECRET",))
 
 @dataclass(frozen=True)
 class Process:
-    """One process type: its command, what it needs in its environment, and where it answers."""
+    """One process type: its command, its environment, and its readiness check."""
 
     name: str
     argv: tuple[str, ...]
@@ -56,19 +56,19 @@ class Process:
     needs: Needs = ()
     # The process type whose login it uses, as in DATABASE_<TYPE>_URL; without one it knows no database.
     login: str = ""
-    # How a supervisor learns that it works: an HTTP answer, a Celery node's answer, or else that it is alive.
+    # The readiness check: a URL, or a Celery node to ping; without either the process only has to live.
     health_url: str = ""
     node: str = ""
     serves_metrics: bool = True
-    # Where its numbers are, for a process type that serves them among its other pages.
+    # The URL of its metrics, for a process type that has no metrics server of its own.
     metrics_url: str = ""
     several_processes: bool = False
-    # Why it must not be started like this, in words for an operator.
+    # Why it must not be started with these settings: a message for the operator.
     refusal: str = ""
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment to run in: of the secrets in `outer` those that it needs, then its own variables."""
-        # Programs such as Flower read variables of their own names, FLOWER_PORT for one.
+        """Return `outer` with only those secrets that the process needs, and its own variables."""
+        # A program such as Flower reads variables with its own name, for example FLOWER_PORT.
         known = drop_service_addresses(outer)
         needed = {next((name for name in group if known.get(name)), "") for group in self._groups}
         kept = {key: value for key, value in known.items() if key in needed or not SECRET_NAME.fullmatch(key)}
@@ -90,7 +90,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the processes with a port of their own listen."""
+    """The address and the ports on which processes listen."""
 
     bind: str
     web: int
@@ -99,7 +99,7 @@ class Ports:
     flower: int
 
     def url(self, port: int, path: str = "") -> str:
-        """Return how this machine reaches a port, whatever address browsers use."""
+        """Return the URL by which this machine reaches a port, whatever address browsers use."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.bind, url_host(self.bind))  # noqa: S104  # nosec B104
         return f"http://{host}:{port}{path}"
 
@@ -171,18 +171,18 @@ def _sockets(ports: Ports) -> Process:
 
 
 def _worker(name: str, queues: str, pool: str, concurrency: int, needs: Needs) -> Process:
-    # Two workers of one name would answer for each other: each has its own, also several on one host.
+    # A unique node name: of two workers with one name, either would answer the other's ping.
     node = f"{name}-{secrets.token_hex(3)}"
     argv = _celery(
         *("worker", "--hostname", f"{node}@%h", "--queues", queues, "--pool", pool, "--concurrency", str(concurrency)),
-        # Gossip and mingle talk to every other worker at each start, for features that nothing here uses.
+        # Gossip and mingle exchange messages with every other worker at each start, for features that are not used.
         *("--task-events", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
     )
     return Process(f"worker-{name}", argv, {}, needs, name, node=node, several_processes=pool == "prefork")
 
 
 def find_flower_bind(bind: str, auth: str | None) -> str:
-    """Return where Flower listens: it can stop workers, so that without a password only this machine may see it."""
+    """Return Flower's address: loopback without a password, because Flower can stop workers."""
     return bind if auth or bind in LOOPBACK else "127.0.0.1"
 
 
@@ -192,7 +192,7 @@ def _flower(ports: Ports, auth: str | None) -> Process:
     return Process(
         "flower",
         _celery("flower", *options),
-        # Not an option of the command line, which every user of the machine can read.
+        # Not a command-line option: every user of the machine can read those.
         {"FLOWER_BASIC_AUTH": auth} if auth else {},
         needs=BROKER,
         health_url=replace(ports, bind=bind).url(ports.flower, "/healthcheck"),
@@ -202,11 +202,11 @@ def _flower(ports: Ports, auth: str | None) -> Process:
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:
-    # Without --broker Celery takes BROKER_URL as it stands and not celeryconfig.py's reading of it: Sentinels, sockets
-    # and TLS are spelled otherwise there.
+    # Without --broker= Celery would use BROKER_URL unchanged, and not the URL that celeryconfig.py makes of it: kombu
+    # spells Sentinels, sockets and TLS differently.
     return _module("celery", "--app", "worker", "--broker=", "--quiet", *arguments)
 
 
 def _module(*argv: str) -> tuple[str, ...]:
-    # Through the interpreter, so that the path need not lead to the environment's scripts.
+    # Through the interpreter, so that PATH need not contain the environment's scripts.
     return (sys.executable, "-m", *argv)

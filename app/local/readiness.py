@@ -1,4 +1,4 @@
-"""Readiness checks of processes, repeated while they start."""
+"""Readiness checks: a process answers over HTTP, or a Celery worker answers a ping."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from app.runtime.broker.urls import configure_broker
 
 HEALTH_SECONDS = 2.0  # A process that cannot answer its health check within this is not ready yet.
 BROKER_SECONDS = 1.0  # A broker on the same machine or network takes a connection within milliseconds.
-PING_SECONDS = (
-    1.0  # A worker answers within milliseconds, one on a busy machine within this; the next try comes at once.
-)
+# A worker answers within milliseconds, on a busy machine within this; the next try follows at once.
+PING_SECONDS = 1.0
 
 
 def url_answers(url: str) -> bool:
@@ -36,7 +35,7 @@ def node_answers(broker_url: str, node: str) -> bool:
     app = Celery(set_as_current=False)
     configure_broker(app, broker_url, seconds=BROKER_SECONDS)
     pattern = f"{node}@{socket.gethostname()}"
-    # One connection attempt: the next question comes at once.
+    # One connection attempt: the next check follows at once.
     with (
         contextlib.closing(app),
         contextlib.suppress(*BROKER_ERRORS),

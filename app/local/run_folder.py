@@ -1,4 +1,4 @@
-"""The folder of one running stack: its lock, and run.json by which the other commands find it."""
+"""The folder of a running stack: its lock, and run.json with its addresses for other commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HomeInUse(RuntimeError):
 
 @contextlib.contextmanager
 def hold_home(home: Path) -> Iterator[None]:
-    """Keep every other `sluice up` off this home; HomeInUse if one is there already."""
+    """Lock the folder for the duration of the block. Raise HomeInUse if another `sluice up` holds the lock."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(home / "lock", "a+", encoding="ascii") as lock:
         try:
@@ -33,7 +33,7 @@ def hold_home(home: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        # One that was killed could not take its own away.
+        # A stack that was killed leaves its run.json behind.
         remove_run_file(home)
         try:
             yield
@@ -47,7 +47,7 @@ def write_run_file(home: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_run_file(home: Path) -> dict[str, Any] | None:
-    """Return what run.json says, or None where no stack is ready."""
+    """Return the content of run.json, or None if no stack is ready."""
     try:
         content: dict[str, Any] = json.loads((home / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -56,5 +56,5 @@ def read_run_file(home: Path) -> dict[str, Any] | None:
 
 
 def remove_run_file(home: Path) -> None:
-    """Take the stack's address away; none there is fine."""
+    """Remove run.json if there is one."""
     (home / "run.json").unlink(missing_ok=True)

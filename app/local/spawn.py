@@ -1,4 +1,4 @@
-"""Starts programs that die with this process, and finds free ports for them."""
+"""Start programs that end with this process, find free ports for them, and read their logs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 SHIM = Path(__file__).with_name("launch_shim.py")
 NAMESPACE_REFUSED = 77  # The shim's exit code; see launch_shim.py, which cannot be imported.
-LOG_KEPT_BYTES = 10 * 1024 * 1024  # A log above this is set aside at the next start; an editor still opens it.
+LOG_KEPT_BYTES = 10 * 1024 * 1024  # A larger log is rotated at the next start; an editor can still open this size.
 
 
 def launch(
@@ -47,7 +47,7 @@ def launch(
 
 
 def open_log(path: Path) -> BufferedWriter:
-    """Open a log for appending, readable by its owner only; a large one is kept as `<name>.1`."""
+    """Open a log for appending, readable by its owner only; a large one is renamed to `<name>.1` first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_KEPT_BYTES:
         path.replace(path.with_name(path.name + ".1"))
@@ -85,7 +85,7 @@ def find_free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
 def port_is_free(address: str, port: int) -> bool:
     """Return whether a server could listen there."""
     with open_probe(address) as probe:
-        # As servers do it: connections that ended a moment ago do not count.
+        # As servers set it, so that connections in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))

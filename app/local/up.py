@@ -1,4 +1,4 @@
-"""`sluice up`: the whole of Sluice on one machine, from one command."""
+"""Run `sluice up`: start all of Sluice on this machine and supervise it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.local.start_steps import prepare_database, register_merchant
 from app.local.supervisor import Program, StartFailed, StopRequested, Supervisor
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 
-PORT_SECONDS = 2.0  # Processes of a stack that was killed a moment ago need this long to leave their ports.
+PORT_SECONDS = 2.0  # Processes of a stack that has just been killed may take this long to release their ports.
 
 
 def up(settings: Settings) -> int:
@@ -43,7 +43,7 @@ def up(settings: Settings) -> int:
 
 
 def start_everything(settings: Settings, supervisor: Supervisor) -> None:
-    """Start the servers, then the processes; leaves run.json and the closing line `sluice ready ...`."""
+    """Start the servers, then the processes; write run.json and print `sluice ready ...` as the last line."""
     check_ports(settings)
     say(f"Starting Sluice in {settings.home}")
     settings = allow_local_providers(complete_sockets(start_servers(settings, supervisor)))
@@ -64,7 +64,7 @@ def start_everything(settings: Settings, supervisor: Supervisor) -> None:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raise StartFailed naming the first port that is taken, and the variable that moves it."""
+    """Raise StartFailed with the first port that is taken and the variable that sets it."""
     wanted = {
         "SLUICE_PORT": settings.port,
         "SLUICE_SANDBOX_PORT": settings.sandbox_port,
@@ -86,7 +86,7 @@ def check_ports(settings: Settings) -> None:
 
 
 def complete_sockets(settings: Settings) -> Settings:
-    """Fill in the port of the sockets and what browsers call it."""
+    """Return the settings with the port and the public URL of the sockets."""
     port = settings.sockets_port or find_free_ports(1, settings.bind)[0]
     web = urlsplit(settings.public_url)
     host = f"[{web.hostname}]" if ":" in (web.hostname or "") else web.hostname
@@ -95,7 +95,7 @@ def complete_sockets(settings: Settings) -> Settings:
 
 
 def allow_local_providers(settings: Settings) -> Settings:
-    """Allow providers on this machine if only it can reach the stack; else allow only the stack's own sandbox."""
+    """Allow all providers on this machine if the stack listens on loopback only, else only the stack's sandbox."""
     allowed = LOOPBACK if settings.bind in LOOPBACK else (urlsplit(settings.local_url(settings.sandbox_port)).netloc,)
     return dataclasses.replace(settings, private_providers=(*settings.private_providers, *allowed))
 
@@ -130,7 +130,7 @@ def describe_environment(settings: Settings) -> dict[str, str]:
         "BROKER_URL": settings.broker_url,
         "SLUICE_HOME": str(settings.home),
         "SLUICE_BIND": settings.bind,
-        # No balancer has to notice, and everything must be down within ten seconds.
+        # There is no load balancer to wait for, and everything must be down within ten seconds.
         "SLUICE_DRAIN_SECONDS": "1",
         "SLUICE_PORT": str(settings.port),
         "SLUICE_SANDBOX_PORT": str(settings.sandbox_port),
@@ -150,7 +150,7 @@ def choose_metrics(processes: tuple[Process, ...], settings: Settings) -> dict[s
     root = settings.home / "metrics"
     shutil.rmtree(root, ignore_errors=True)
     chosen: dict[str, dict[str, str]] = {}
-    # One more than needed: the port that was chosen for the sockets still appears free.
+    # One more than needed: the port chosen for the sockets is not bound yet.
     free = [port for port in find_free_ports(len(processes) + 1) if port != settings.sockets_port]
     for process, port in zip(processes, free, strict=False):
         needs_port = process.serves_metrics and not process.metrics_url
@@ -213,13 +213,13 @@ def describe_run(
 
 
 def flower_url(settings: Settings) -> str:
-    """Return how this machine reaches Flower, which has no public address of its own."""
+    """Return the URL by which this machine reaches Flower, which has no public URL."""
     bind = find_flower_bind(settings.bind, settings.flower_auth)
     return dataclasses.replace(settings, bind=bind).local_url(settings.flower_port)
 
 
 def announce(settings: Settings, demo: DemoTenant) -> None:
-    """Print where everything is; the line `sluice ready ...` is the last."""
+    """Print the addresses and keys; the line `sluice ready ...` is the last."""
     say(f"  Demo page       {settings.public_url}/demo")
     say(f"  API             {settings.public_url} (reference: {settings.public_url}/docs)")
     say(f"  Sandbox         {settings.sandbox_public_url}")
@@ -231,5 +231,5 @@ def announce(settings: Settings, demo: DemoTenant) -> None:
 
 
 def say(line: str) -> None:
-    """Print one line at once, also into a pipe."""
+    """Print one line without buffering."""
     print(line, flush=True)

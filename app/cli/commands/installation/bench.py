@@ -1,4 +1,4 @@
-"""`sluice bench`: measures this machine, the product and its baselines."""
+"""The command `sluice bench`: measure this machine, the product and its baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice demo`: one deposit from the request to the wallet, without a browser."""
+"""The command `sluice demo`: make and pay one deposit without a browser."""
 
 from __future__ import annotations
 

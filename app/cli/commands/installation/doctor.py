@@ -1,4 +1,4 @@
-"""`sluice doctor`."""
+"""The command `sluice doctor`: check the installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice migrate`."""
+"""The command `sluice migrate`: bring the database to the newest revision."""
 
 from __future__ import annotations
 

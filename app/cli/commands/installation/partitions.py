@@ -1,4 +1,4 @@
-"""`sluice partitions`."""
+"""The command `sluice partitions`: list monthly partitions and drop old ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice process`: runs one process type, for containers and other supervisors."""
+"""The command `sluice process`: run one process type, for containers and other supervisors."""
 
 from __future__ import annotations
 

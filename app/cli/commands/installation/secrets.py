@@ -1,4 +1,4 @@
-"""`sluice secrets`."""
+"""The command `sluice secrets`: create and rotate the keys that encrypt stored secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice up`."""
+"""The command `sluice up`: start everything on this machine."""
 
 from __future__ import annotations
 

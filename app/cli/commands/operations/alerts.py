@@ -1,4 +1,4 @@
-"""`sluice alerts`."""
+"""The command `sluice alerts`: list alarms."""
 
 from __future__ import annotations
 

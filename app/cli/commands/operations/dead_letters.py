@@ -1,4 +1,4 @@
-"""`sluice dead-letters`."""
+"""The command `sluice dead-letters`: list, redrive, accept and reject dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice payments`."""
+"""The command `sluice payments`: list, show and explain payments."""
 
 from __future__ import annotations
 

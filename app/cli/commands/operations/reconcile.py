@@ -1,4 +1,4 @@
-"""`sluice reconcile`."""
+"""The command `sluice reconcile`: compare payments with the provider's list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice verify`."""
+"""The command `sluice verify`: verify the ledger and the audit log."""
 
 from __future__ import annotations
 

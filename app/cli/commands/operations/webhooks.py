@@ -1,4 +1,4 @@
-"""`sluice webhooks`."""
+"""The command `sluice webhooks`: list, show and replay webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice keys`."""
+"""The command `sluice keys`: create, revoke and list secret keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice providers`."""
+"""The command `sluice providers`: configure providers and rotate their webhook secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sluice tenants`."""
+"""The command `sluice tenants`: create, list and change tenants and their policies."""
 
 from __future__ import annotations
 
