@@ -20,7 +20,7 @@ class NoConfirmation(click.ClickException):
     exit_code = 2
 
     def __init__(self) -> None:
-        super().__init__("nothing was done: there is nobody to ask. Repeat the command with --yes")
+        super().__init__("nothing was done: no answer can be read here. Repeat the command with --yes")
 
 
 class Reason(click.ParamType[str]):

@@ -60,7 +60,7 @@ def summarize(payment: Mapping[str, Any]) -> str:
     if payment["received_amount"]:
         sentence.append(f"Received: {payment['received_amount']} {payment['received_currency']}.")
     if payment["exception"]:
-        sentence.append(f"Needs a look: {payment['exception']}.")
+        sentence.append(f"Needs attention: {payment['exception']}.")
     return " ".join(sentence)
 
 

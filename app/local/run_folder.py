@@ -27,8 +27,8 @@ def hold_home(home: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise HomeInUse(
-                f"another one (process {lock.read().strip()}) already runs in {home}: "
-                "stop it first, or set SLUICE_HOME and the ports to run beside it"
+                f"another stack (process {lock.read().strip()}) already runs in {home}: "
+                "stop it first, or set SLUICE_HOME and the ports to run both"
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

@@ -56,7 +56,7 @@ def register_merchant(sandbox_url: str, demo: DemoTenant) -> None:
                 break
             time.sleep(0.1)
         else:
-            raise StartFailed(f"nobody answers at {url}")
+            raise StartFailed(f"no answer from {url}")
     if answer.status_code != 200:
         raise StartFailed(
             f"the sandbox refused the demo tenant's account with {answer.status_code}: {answer.text[:200]}"

@@ -55,9 +55,9 @@ def drop(before: datetime.datetime | None, keep_months: int | None, dry_run: boo
     drop is recorded in the audit log. Entries, payments, seals and the ids of webhooks are never dropped.
     """
     if (before is None) == (keep_months is None):
-        raise click.UsageError("say --before or --keep-months")
+        raise click.UsageError("give either --before or --keep-months")
     if as_json and not (yes or dry_run):
-        raise click.UsageError("with --json say --yes or --dry-run: nobody is asked")
+        raise click.UsageError("--json needs --yes or --dry-run: it does not ask")
     moment = before if before is not None else _months_ago(keep_months or 0)
     owner_url = find_settings().required("owner_database_url")
     if not dry_run and not yes:
