@@ -24,13 +24,13 @@ def test_a_listener_subscribes_again_whatever_ended_its_subscription(valkey: Val
     listener.start()
     listener.start()
     with Redis.from_url(valkey.url) as redis:
-        wait_until(lambda: len(subscriptions) == 1, "subscribed", 5)
+        wait_until(lambda: len(subscriptions) == 1, "subscribed")
         # One thread, however often it was started.
         assert redis.publish(channel, b"bad") == 1
-        wait_until(lambda: len(subscriptions) == 2, "subscribed after an error of the callback", 5)
+        wait_until(lambda: len(subscriptions) == 2, "subscribed after an error of the callback")
         redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        wait_until(lambda: len(subscriptions) == 3, "subscribed after the connection was closed", 5)
+        wait_until(lambda: len(subscriptions) == 3, "subscribed after the connection was closed")
         redis.publish(channel, b"good")
-        wait_until(lambda: received == [b"bad", b"good"], "heard", 5)
+        wait_until(lambda: received == [b"bad", b"good"], "heard")
     assert subscriptions == [True] * 3
     assert (listener.is_connected, listener.is_lost) == (True, False)

@@ -28,7 +28,7 @@ def end(stack: Stack, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
     running.send_signal(sign)
     assert running.wait(GONE_SECONDS) == 0, name
     # An orphan that ended may wait long for the machine's first process to note it.
-    wait_until(lambda: not any(lives(process) for process in family), f"all of {name} is gone", 1)
+    wait_until(lambda: not any(lives(process) for process in family), f"all of {name} is gone", GONE_SECONDS)
     lines = read_log_tail(stack.databases.folder / f"{name}.log", 1000).splitlines()
     assert not [line for line in lines if line.startswith("Traceback")]
 

@@ -67,4 +67,4 @@ def test_a_tenant_is_served_whatever_its_keys_hold(front: Stack, kind: str) -> N
         return answer.status_code == 200
 
     # The limit may be used up by its own right for two windows.
-    wait_until(is_served, f"served after {kind}", 5)
+    wait_until(is_served, f"served after {kind}")

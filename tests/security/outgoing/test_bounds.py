@@ -111,7 +111,7 @@ def test_a_connection_that_is_kept_open_ends_with_the_call(status: int, monkeypa
     with open_server(talk) as server:
         started = time.monotonic()
         found = ask(server)
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 8.0
     assert isinstance(found, OutcomeUnknown) if status == 200 else found.status == status  # type: ignore[union-attr]
 
 
