@@ -88,11 +88,11 @@ _FIELDS = tuple(field.name for field in fields(Payment))
 _read_fields = operator.attrgetter(*_FIELDS)
 
 
-def with_exception(payment: Payment, now: datetime.datetime, exception: str) -> Payment:
-    """Return the payment with one more exception; unchanged where it has it already."""
-    if exception in payment.exceptions:
+def with_conflict(payment: Payment, now: datetime.datetime) -> Payment:
+    """Return the payment with the exception `conflict`; unchanged where it has it already."""
+    if "conflict" in payment.exceptions:
         return payment
-    return changed(payment, now, exceptions=payment.exceptions | {exception})
+    return changed(payment, now, exceptions=payment.exceptions | {"conflict"})
 
 
 def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:

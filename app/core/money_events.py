@@ -18,7 +18,7 @@ from app.core.decision import (
     filled_in,
     is_other_reference,
     money_of,
-    with_exception,
+    with_conflict,
 )
 from app.core.facts import Command, Fact
 from app.core.money import format_money
@@ -151,7 +151,7 @@ def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> D
     return Decision(
         Verdict.CONFLICT,
         "a success with less than was received before",
-        with_exception(payment, now, "conflict"),
+        with_conflict(payment, now),
         case=Case(
             "second_payment",
             f"completed with {format_received(payment)}, now only {format_money(amount_minor, currency)}",
@@ -178,7 +178,7 @@ def hold_other_reference(
     others = (*(one for one in payment.other_references if one != known), replace(known, waiting_minor=extra))
     # The same key before and after the payment's completion: it is the same money.
     key = case_key("second_money", known.reference, amount_minor, currency)
-    held = with_exception(payment, now, "conflict")
+    held = with_conflict(payment, now)
     if payment.status is not Status.COMPLETED:
         held = replace(held, has_open_case=True)
     return Decision(

@@ -19,7 +19,7 @@ from app.core.decision import (
     changed,
     filled_in,
     is_other_reference,
-    with_exception,
+    with_conflict,
 )
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
@@ -59,7 +59,7 @@ def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) ->
     return Decision(
         Verdict.DEAD_LETTER,
         why,
-        with_exception(payment, now, "conflict"),
+        with_conflict(payment, now),
         case=Case("reference_mismatch", why, f"reference_mismatch:{fact.kind}:{fact.reference}", fact.reference),
         notification="payment.review",
         alert="payment_conflict",
@@ -120,7 +120,7 @@ def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decisi
     return Decision(
         Verdict.CONFLICT,
         f"the provider says '{given.kind}' of a completed payment",
-        with_exception(payment, now, "conflict"),
+        with_conflict(payment, now),
         notification=None if "conflict" in payment.exceptions else "payment.review",
         alert="payment_conflict",
     )
@@ -143,7 +143,7 @@ def _end(status: Status, event: str) -> FactDecider:
             return Decision(
                 Verdict.CONFLICT,
                 f"the provider says '{given.kind}' while received money waits for a person",
-                with_exception(payment, now, "conflict"),
+                with_conflict(payment, now),
                 alert="payment_conflict",
             )
         reason = given.message or ("declined" if status is Status.FAILED else "cancelled at the provider")

@@ -37,7 +37,7 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
     if kind is not FactKind.SUCCEEDED:
         # Amounts are ignored where the payment did not succeed (CONTRACT section 4).
         return payment_id, Fact(kind, reference, message=read_message(body))
-    amount_minor, currency = read_money(body, "amount")
+    amount_minor, currency = read_money(body)
     return payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency)
 
 
@@ -58,13 +58,13 @@ def name_payment(body: Mapping[str, Any]) -> uuid.UUID | None:
         return None
 
 
-def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
-    """Return (minor units, currency). Raise Unusable."""
+def read_money(body: Mapping[str, Any]) -> tuple[int, str]:
+    """Return `amount` and `currency` as (minor units, currency). Raise Unusable."""
     currency = body.get("currency")
     try:
-        return parse_exact_amount(body.get(field), currency if isinstance(currency, str) else ""), str(currency)
+        return parse_exact_amount(body.get("amount"), currency if isinstance(currency, str) else ""), str(currency)
     except (AmountError, CurrencyError) as error:
-        raise Unusable(f"{field} {error}") from None
+        raise Unusable(f"amount {error}") from None
 
 
 def read_message(body: Mapping[str, Any]) -> str | None:

@@ -148,7 +148,7 @@ class SandboxAdapter:
             return translate_callback(body)
         if body.get("status") != "refunded":
             raise Unusable("event_type and status disagree")
-        amount_minor, currency = read_money(body, "amount")
+        amount_minor, currency = read_money(body)
         reference = read_reference(body)
         return read_payment_id(body), Fact(FactKind.REFUNDED, reference, amount_minor=amount_minor, currency=currency)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import urllib.parse
 from dataclasses import dataclass, field
 
+from app.core.validation.addresses import url_host
+
 SENTINEL_PORT = 26379
 MASTER_NAME = "mymaster"  # The name in Redis' example sentinel.conf.
 REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
@@ -90,7 +92,7 @@ def kombu_url(url: str) -> str:
         if found.username or found.password:
             user = urllib.parse.quote(found.username or "", safe="")
             login = f"{user}:{urllib.parse.quote(found.password or '', safe='')}@"
-        return ";".join(f"sentinel://{login}{_host(host)}:{port}/{found.db}" for host, port in found.addresses)
+        return ";".join(f"sentinel://{login}{url_host(host)}:{port}/{found.db}" for host, port in found.addresses)
     if url.startswith("rediss://"):
         parts = _split(redis_py_url(url))
         # Without it kombu connects without TLS.
@@ -154,7 +156,3 @@ def _cert_reqs(value: str) -> str:
     if word not in _CERT_REQS:
         raise ValueError(f"has ssl_cert_reqs={value!r}: it is none, optional or required")
     return word
-
-
-def _host(name: str) -> str:
-    return f"[{name}]" if ":" in name else name

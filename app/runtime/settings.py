@@ -101,7 +101,6 @@ class Settings:
     sandbox_port: int
     public_url: str
     sandbox_public_url: str
-    log_level: str
     flower_port: int = _read(_integer, "SLUICE_FLOWER_PORT", 5555)
     sockets_port: int | None = _read(_optional_integer, "SLUICE_SOCKETS_PORT")
     sockets_public_url: str | None = _read(_base_url, "SLUICE_SOCKETS_PUBLIC_URL")
@@ -149,7 +148,6 @@ class Settings:
             sandbox_port=sandbox_port,
             public_url=env.get("SLUICE_PUBLIC_URL", f"http://{host}:{port}").rstrip("/"),
             sandbox_public_url=env.get("SLUICE_SANDBOX_PUBLIC_URL", f"http://{host}:{sandbox_port}").rstrip("/"),
-            log_level=env.get("SLUICE_LOG_LEVEL", "INFO").upper(),
             **{one.name: one.metadata["read"](env) for one in dataclasses.fields(cls) if one.metadata},
         )
 

@@ -34,12 +34,8 @@ def create_app() -> Flask:
     settings = runtime().settings
     # Trust exactly this many hops; the client itself can write the entries further left.
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
-    for blueprint in (
-        *(payments.blueprint, users.blueprint, operators.blueprint),
-        *(webhooks.blueprint, health.blueprint),
-    ):
-        app.register_blueprint(blueprint)
-    app.register_blueprint(documents.documents)
+    for module in (payments, users, operators, webhooks, health, documents):
+        app.register_blueprint(module.blueprint)
     if settings.is_demo:
         # Imported only here, so that the demo routes exist under `sluice up` only.
         from app.web.routes.demo import demo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response
+from flask import Flask
 from pydantic import ValidationError
 
 from app.core.errors import RequestRejected, WebhookRejected
@@ -19,21 +19,12 @@ def register_errors(app: Flask) -> None:
         unexpected=Refused(500, "Something unexpected happened; it has been logged."),
     )
 
-    @app.errorhandler(RequestRejected)
-    def answer_rejected(error: RequestRejected) -> Response:
-        return problem(error.status, str(error), error.errors)
-
-    @app.errorhandler(WebhookRejected)
-    def answer_webhook(error: WebhookRejected) -> Response:
-        return problem(error.status, str(error))
-
-    @app.errorhandler(JsonError)
-    def answer_json(error: JsonError) -> Response:
-        return problem(400, str(error))
-
-    @app.errorhandler(ValidationError)
-    def answer_fields(error: ValidationError) -> Response:
-        return problem(422, "The request has errors.", field_errors(error))
+    app.register_error_handler(RequestRejected, lambda error: problem(error.status, str(error), error.errors))
+    app.register_error_handler(WebhookRejected, lambda error: problem(error.status, str(error)))
+    app.register_error_handler(JsonError, lambda error: problem(400, str(error)))
+    app.register_error_handler(
+        ValidationError, lambda error: problem(422, "The request has errors.", field_errors(error))
+    )
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:

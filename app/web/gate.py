@@ -51,15 +51,8 @@ def register_gate(app: Flask) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             if (method, path_pattern(rule.rule)) not in BY_ROUTE and path_pattern(rule.rule) not in PAGES:
                 raise RuntimeError(f"{method} {rule.rule} is not in the table of routes")
-    slow = _WrongKeyDelay()
-
-    @app.before_request
-    def _let_in() -> Response | None:
-        return _check(slow)
-
-    @app.after_request
-    def _finish(response: Response) -> Response:
-        return _add_headers(response)
+    app.before_request(functools.partial(_check, _WrongKeyDelay()))
+    app.after_request(_add_headers)
 
 
 def _check(slow: _WrongKeyDelay) -> Response | None:

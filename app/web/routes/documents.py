@@ -12,7 +12,7 @@ from app.web.openapi.document import document
 from app.web.openapi.example_calls import CALLS
 from app.web.openapi.reference import list_problems, list_routes
 
-documents = Blueprint("documents", __name__)
+blueprint = Blueprint("documents", __name__)
 
 _POLICY = "default-src 'none'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
 # The page has no script at all.
@@ -34,7 +34,7 @@ EXAMPLE_PROBLEM = {
 }
 
 
-@documents.get("/docs")
+@blueprint.get("/docs")
 def show_routes() -> Response:
     """Serve the page of routes, example calls and errors, made from the OpenAPI document."""
     spec = document()
@@ -48,7 +48,7 @@ def show_routes() -> Response:
     return _with_policy(page, DOCS_POLICY)
 
 
-@documents.get("/docs/reference")
+@blueprint.get("/docs/reference")
 def show_schemas() -> Response:
     """Serve the viewer (Redoc) of the OpenAPI document."""
     return _with_policy(render_template("reference.html"), VIEWER_POLICY)
@@ -60,7 +60,7 @@ def _with_policy(page: str, policy: str) -> Response:
     return response
 
 
-@documents.app_template_filter("inline_code")
+@blueprint.app_template_filter("inline_code")
 def inline_code(text: str) -> Markup:
     """Return `text` escaped, with each part between backticks as code."""
     parts = text.split("`")
@@ -72,7 +72,7 @@ def inline_code(text: str) -> Markup:
     )
 
 
-@documents.after_app_request
+@blueprint.after_app_request
 def open_client_files(response: Response) -> Response:
     """Let pages of other origins import the client module, which browsers allow only with these headers."""
     if request.path.startswith(CLIENT_FILES):

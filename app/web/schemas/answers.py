@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.web.schemas.values import Time, UuidText
@@ -17,10 +17,8 @@ Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "revers
 PendingReason = Literal["provider_configuration", "provider_unavailable"]
 
 
-class ClientTokenBody(BaseModel):
+class ClientTokenBody(BaseModel, title="ClientToken"):
     """A client token of fifteen minutes."""
-
-    model_config = ConfigDict(title="ClientToken")
 
     token: str
     expires_at: Time
@@ -35,10 +33,8 @@ class Ticket(BaseModel):
     sockets_url: str
 
 
-class PaymentBody(BaseModel):
+class PaymentBody(BaseModel, title="Payment"):
     """A payment."""
-
-    model_config = ConfigDict(title="Payment")
 
     id: UuidText
     version: int
@@ -95,10 +91,8 @@ class Timeline(BaseModel):
     data: list[TimelineEvent]
 
 
-class WalletBody(BaseModel):
+class WalletBody(BaseModel, title="Wallet"):
     """A user's balance in one currency; `pending` is the sum of open payments."""
-
-    model_config = ConfigDict(title="Wallet")
 
     currency: str
     balance: str
@@ -161,10 +155,8 @@ class EventList(BaseModel):
     next_cursor: str | None
 
 
-class DeadLetterBody(BaseModel):
+class DeadLetterBody(BaseModel, title="DeadLetter"):
     """Work that an operator must decide about; `amount` is what accepting it would credit."""
-
-    model_config = ConfigDict(title="DeadLetter")
 
     id: UuidText
     tenant_id: UuidText
@@ -191,10 +183,8 @@ class DeadLetterList(BaseModel):
     next_cursor: str | None
 
 
-class DeadLetterDetail(DeadLetterBody):
+class DeadLetterDetail(DeadLetterBody, title="DeadLetterDetail"):
     """A dead letter with its raw bytes and headers, and what operators did with it; `effect` says what was done now."""
-
-    model_config = ConfigDict(title="DeadLetterDetail")
 
     provider_reference: str | None = Field(max_length=REFERENCE_LENGTH_MAX)
     headers: dict[str, Any] | None

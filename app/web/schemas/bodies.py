@@ -6,7 +6,7 @@ import re
 import urllib.parse
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, RootModel, ValidationInfo, field_validator
 
 from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
 from app.core.validation.provider_values import REFERENCE_LENGTH_MAX
@@ -22,10 +22,8 @@ MetadataValue = Annotated[str, Field(max_length=500)]
 Reason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH_MAX, examples=["agreed with the customer"])]
 
 
-class StrictBody(BaseModel):
+class StrictBody(BaseModel, extra="forbid", strict=True):
     """A body without unknown fields and without conversions of values."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class DepositRequest(StrictBody):
