@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import gevent
@@ -45,17 +45,6 @@ _END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 def read_drain_seconds() -> float:
     """Return how long a draining process still accepts connections."""
     return float(os.environ.get("SLUICE_DRAIN_SECONDS") or 1)
-
-
-@dataclass(frozen=True)
-class _Address:
-    """A listener's address, which can be read after the listener is closed."""
-
-    name: Any
-
-    def getsockname(self) -> Any:
-        """Return the address, as the listener would."""
-        return self.name
 
 
 @dataclass(eq=False)
@@ -107,7 +96,8 @@ class DrainingWorker(StrictWorker):
             self.log.error("Cannot listen on %s: %s", listener.getsockname(), error.strerror)
             sys.exit(1)
         # gunicorn reads the listener's address at the start of each connection, which may be after it was closed.
-        handle = partial(self.handle, _Address(listener.getsockname()))
+        address = listener.getsockname()
+        handle = partial(self.handle, SimpleNamespace(getsockname=lambda: address))
         server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
         if self.cfg.workers > 1:
             server.max_accept = 1

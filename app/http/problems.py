@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -20,21 +21,14 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER_SECONDS = 2
 
 
+@dataclass(eq=False)
 class Refused(Exception):
     """A request that is answered with a problem document; `errors` are `{field, message}` of each wrong field."""
 
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        headers: Mapping[str, str] | None = None,
-        errors: list[dict[str, str]] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.errors = errors or []
+    status: int
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    errors: list[dict[str, str]] = field(default_factory=list)
 
 
 def problem(

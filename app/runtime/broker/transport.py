@@ -77,37 +77,28 @@ class Channel(redis.Channel):
             return True
 
     def _size(self, queue: str) -> Any:
-        parent: Any = super()
-        return self._with_right_types(self._queue_keys([queue]), lambda: parent._size(queue))
+        return self._with_right_types(self._queue_keys([queue]), super()._size, queue)
 
     def _get(self, queue: str) -> Any:  # type: ignore[override]
-        parent: Any = super()
-        return self._with_right_types(self._queue_keys([queue]), lambda: parent._get(queue))
+        return self._with_right_types(self._queue_keys([queue]), super()._get, queue)
 
     def _purge(self, queue: str) -> Any:
-        parent: Any = super()
-        return self._with_right_types(self._queue_keys([queue]), lambda: parent._purge(queue))
+        return self._with_right_types(self._queue_keys([queue]), super()._purge, queue)
 
     def _queue_bind(self, exchange: str, *binding: Any) -> None:
-        parent: Any = super()
-        self._with_right_types(self._binding_keys(exchange), lambda: parent._queue_bind(exchange, *binding))
+        self._with_right_types(self._binding_keys(exchange), super()._queue_bind, exchange, *binding)
 
     def get_table(self, exchange: str) -> Any:
         """Return the exchange's bindings, none where their key was of a wrong type."""
-        parent: Any = super()
-        return self._with_right_types(self._binding_keys(exchange), lambda: parent.get_table(exchange))
+        return self._with_right_types(self._binding_keys(exchange), super().get_table, exchange)
 
     def _delete(self, queue: str, exchange: str, *binding: Any, **options: Any) -> None:
-        parent: Any = super()
-        self._with_right_types(
-            self._binding_keys(exchange), lambda: parent._delete(queue, exchange, *binding, **options)
-        )
+        self._with_right_types(self._binding_keys(exchange), super()._delete, queue, exchange, *binding, **options)
 
     def _refresh_bindings(self, queues: Iterable[str]) -> None:
         exchanges = {exchange for queue in queues for exchange, _, _ in self.state.queue_bindings(queue)}
         expected = {key: kind for exchange in exchanges for key, kind in self._binding_keys(exchange).items()}
-        parent: Any = super()
-        self._with_right_types(expected, lambda: parent._refresh_bindings(queues))
+        self._with_right_types(expected, super()._refresh_bindings, queues)
 
     def _queue_keys(self, queues: Iterable[str]) -> dict[str, str]:
         return {self._q_for_pri(queue, step): "list" for queue in queues for step in self.priority_steps}  # type: ignore[no-untyped-call]
@@ -116,15 +107,17 @@ class Channel(redis.Channel):
         members = (self.keyprefix_queue % (exchange,), self.keyprefix_binding_permanent % (exchange,))
         return {**dict.fromkeys(members, "set"), self.keyprefix_binding_deadlines: "zset"}
 
-    def _with_right_types(self, expected: dict[str, str], action: Callable[[], Result]) -> Result:
+    def _with_right_types(
+        self, expected: dict[str, str], action: Callable[..., Result], *arguments: Any, **options: Any
+    ) -> Result:
         """Run `action`; on an error of a wrong type, remove the keys that differ from `expected` and run it again."""
         try:
-            return action()
+            return action(*arguments, **options)
         except ResponseError as error:
             if WRONG_TYPE not in str(error):
                 raise
         self._remove_wrong_types(expected)
-        return action()
+        return action(*arguments, **options)
 
     def _remove_wrong_types(self, expected: dict[str, str]) -> None:
         with self.conn_or_acquire() as client:

@@ -24,20 +24,17 @@ from app.web.routes.payments import waiters
 
 blueprint = Blueprint("watching", __name__)
 
+# The gauges of rows by their names, without the prefix `sluice_`: help and label.
 _HELP = {
-    "payments": ("sluice_payments", "Payments by status.", "status"),
-    "dead_letters_open": ("sluice_dead_letters_open", "Dead letters that wait for a person.", "reason"),
-    "alerts_last_day": ("sluice_alerts_last_day", "Alarms raised within a day.", "kind"),
-    "provider_breakers_open": ("sluice_provider_breakers_open", "Providers paused because they fail.", "provider_id"),
-    "heartbeat_age_seconds": ("sluice_heartbeat_age_seconds", "Age of a periodic duty's last run.", "name"),
-    "books_broken": ("sluice_books_broken", "Broken invariants that the last proof of the books found.", "mode"),
-    "books_verified_age_seconds": ("sluice_books_verified_age_seconds", "Age of the last proof of the books.", "mode"),
-    "audit_unsealed_rows": ("sluice_audit_unsealed_rows", "Audit rows that wait for their seal.", "tenants"),
-    "audit_unsealed_oldest_seconds": (
-        "sluice_audit_unsealed_oldest_seconds",
-        "Age of the oldest audit row without a seal.",
-        "tenants",
-    ),
+    "payments": ("Payments by status.", "status"),
+    "dead_letters_open": ("Dead letters that wait for a person.", "reason"),
+    "alerts_last_day": ("Alarms raised within a day.", "kind"),
+    "provider_breakers_open": ("Providers paused because they fail.", "provider_id"),
+    "heartbeat_age_seconds": ("Age of a periodic duty's last run.", "name"),
+    "books_broken": ("Broken invariants that the last proof of the books found.", "mode"),
+    "books_verified_age_seconds": ("Age of the last proof of the books.", "mode"),
+    "audit_unsealed_rows": ("Audit rows that wait for their seal.", "tenants"),
+    "audit_unsealed_oldest_seconds": ("Age of the oldest audit row without a seal.", "tenants"),
 }
 
 
@@ -99,7 +96,7 @@ class RowsCollector(Collector):
             oldest.add_metric([queue], values["oldest_seconds"])
         yield from (due, oldest)
         families = {
-            name: GaugeMetricFamily(metric, text, labels=[label]) for name, (metric, text, label) in _HELP.items()
+            name: GaugeMetricFamily(f"sluice_{name}", text, labels=[label]) for name, (text, label) in _HELP.items()
         }
         known = {(name, label) for name, label, _ in counts}
         # Zero for each status without payments: alerting rules on increases need a value before the first one.

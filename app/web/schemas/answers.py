@@ -5,16 +5,25 @@ A title names the schema in the document where another class of the product has 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.web.schemas.values import Time, UuidText
 
+Row = TypeVar("Row")
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late"]
 PendingReason = Literal["provider_configuration", "provider_unavailable"]
+
+
+class _Rows(BaseModel, Generic[Row]):
+    data: list[Row]
+
+
+class _Page(_Rows[Row], Generic[Row]):
+    next_cursor: str | None
 
 
 class ClientTokenBody(BaseModel, title="ClientToken"):
@@ -69,11 +78,8 @@ class PaymentBody(BaseModel, title="Payment"):
     reversed_amount_minor: int
 
 
-class PaymentList(BaseModel):
+class PaymentList(_Page[PaymentBody]):
     """A page of payments, newest first."""
-
-    data: list[PaymentBody]
-    next_cursor: str | None
 
 
 class TimelineEvent(BaseModel):
@@ -85,10 +91,8 @@ class TimelineEvent(BaseModel):
     detail: dict[str, Any]
 
 
-class Timeline(BaseModel):
+class Timeline(_Rows[TimelineEvent]):
     """All that happened to a payment, in order."""
-
-    data: list[TimelineEvent]
 
 
 class WalletBody(BaseModel, title="Wallet"):
@@ -102,10 +106,8 @@ class WalletBody(BaseModel, title="Wallet"):
     version: int
 
 
-class WalletList(BaseModel):
+class WalletList(_Rows[WalletBody]):
     """A user's wallets."""
-
-    data: list[WalletBody]
 
 
 class Entry(BaseModel):
@@ -125,11 +127,8 @@ class Entry(BaseModel):
     at: Time
 
 
-class EntryList(BaseModel):
+class EntryList(_Page[Entry]):
     """A page of entries, newest first."""
-
-    data: list[Entry]
-    next_cursor: str | None
 
 
 class Event(BaseModel):
@@ -148,11 +147,8 @@ class Event(BaseModel):
     at: Time
 
 
-class EventList(BaseModel):
+class EventList(_Page[Event]):
     """Notifications, oldest first; `next_cursor` continues where `limit` cut them off."""
-
-    data: list[Event]
-    next_cursor: str | None
 
 
 class DeadLetterBody(BaseModel, title="DeadLetter"):
@@ -176,11 +172,8 @@ class DeadLetterBody(BaseModel, title="DeadLetter"):
     closed_by: str | None
 
 
-class DeadLetterList(BaseModel):
+class DeadLetterList(_Page[DeadLetterBody]):
     """A page of dead letters, newest first."""
-
-    data: list[DeadLetterBody]
-    next_cursor: str | None
 
 
 class DeadLetterDetail(DeadLetterBody, title="DeadLetterDetail"):
@@ -222,10 +215,8 @@ class Key(BaseModel):
     revoked_at: Time | None
 
 
-class KeyList(BaseModel):
+class KeyList(_Rows[Key]):
     """A tenant's keys, oldest first, those that ended included."""
-
-    data: list[Key]
 
 
 class WebhookReceipt(BaseModel):
