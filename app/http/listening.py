@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 # Shared by the main process and all workers: the numbers (`age`) of the newest worker started and the newest ready.
-_shared = mmap.mmap(-1, 16)
+_newest = memoryview(mmap.mmap(-1, 16)).cast("q")
 
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 SO_DETACH_FILTER = 27
@@ -35,22 +35,22 @@ _DROP_SYN = (
 
 def note_started(age: int) -> None:
     """Record that the main process starts worker number `age`."""
-    struct.pack_into("q", _shared, 0, age)
+    _newest[0] = age
 
 
 def note_ready(age: int) -> None:
     """Record that worker number `age` answers requests."""
-    struct.pack_into("q", _shared, 8, max(age, newest_ready()))
+    _newest[1] = max(age, newest_ready())
 
 
 def newest_started() -> int:
     """Return the number of the newest worker that was started."""
-    return int(struct.unpack_from("q", _shared, 0)[0])
+    return _newest[0]
 
 
 def newest_ready() -> int:
     """Return the number of the newest worker that ever answered requests."""
-    return int(struct.unpack_from("q", _shared, 8)[0])
+    return _newest[1]
 
 
 def close_listeners(listeners: list[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from flask import Blueprint, Response, jsonify
 
 from app.core.errors import RequestRejected
@@ -45,9 +47,10 @@ def read_events(query: EventsQuery) -> Response:
     return jsonify(present_page(rows, query.limit, lambda row: str(row["id"])))
 
 
-def _sockets_url() -> str:
+def _answer_credential(name: str, secret: str, expires_at: datetime.datetime) -> tuple[Response, int]:
     settings = runtime().settings
-    return settings.sockets_public_url or settings.public_url
+    sockets_url = settings.sockets_public_url or settings.public_url
+    return jsonify({name: secret, "expires_at": format_time(expires_at), "sockets_url": sockets_url}), 201
 
 
 @handles(blueprint, "POST", "/api/client-tokens")
@@ -57,8 +60,7 @@ def create_client_token(body: ClientTokenRequest) -> tuple[Response, int]:
     if errors := card_errors(runtime(), current.tenant_id, body):
         raise RequestRejected(422, "The request has errors.", errors)
     token, expires_at = callers.create_client_token(runtime(), current.tenant_id, current.key_id, body.user_id)
-    answer = {"token": token, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
-    return jsonify(answer), 201
+    return _answer_credential("token", token, expires_at)
 
 
 @handles(blueprint, "GET", "/api/keys")
@@ -70,6 +72,4 @@ def list_keys(query: NoQuery) -> Response:
 @handles(blueprint, "POST", "/api/tickets")
 def create_ticket() -> tuple[Response, int]:
     """Make a single-use pass for one stream."""
-    ticket, expires_at = callers.create_ticket(runtime(), caller())
-    answer = {"ticket": ticket, "expires_at": format_time(expires_at), "sockets_url": _sockets_url()}
-    return jsonify(answer), 201
+    return _answer_credential("ticket", *callers.create_ticket(runtime(), caller()))
