@@ -93,9 +93,13 @@ def build_app() -> Flask:
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["sluice.live"] = Live(database, rows, hub, listener, origins)
-    add_errors(app)
+    # TimeoutError: a wait for the database's socket that took DATABASE_SECONDS.
+    away = unavailable("The database does not answer.")
+    register_errors(app, away, Refused(500, "Something went wrong here."), TimeoutError)
+    app.after_request(add_security_headers)
     app.register_blueprint(make_live_routes())
-    app.register_blueprint(make_health_routes())
+    app.add_url_rule("/health/live", "alive", functools.partial(answer_health, ()))
+    app.add_url_rule("/health/ready", "ready", answer_ready)
     return app
 
 
@@ -217,37 +221,23 @@ def is_known(origin: str | None) -> bool:
         return False
 
 
-def make_health_routes() -> Blueprint:
-    """Return `/health/live` and `/health/ready`."""
-    routes = Blueprint("health", __name__)
-
-    routes.add_url_rule("/health/live", "live", functools.partial(answer_health, ()))
-
-    @routes.get("/health/ready")
-    def ready() -> Response:
-        failing = ["draining"] if live().hub.draining else []
-        try:
-            live().rows.answers()
-        except (SQLAlchemyError, OSError):
-            failing.append("postgresql")
-        # Without hints the counters are compared every other second: later, but none is lost.
-        degraded = [] if live().listener.is_connected else ["redis"]
-        response = answer_health(failing, degraded)
-        if failing:
-            response.headers["Retry-After"] = "1"
-        return response
-
-    return routes
+def answer_ready() -> Response:
+    """Report whether this process can serve live connections; without Redis it can, but reacts more slowly."""
+    failing = ["draining"] if live().hub.draining else []
+    try:
+        live().rows.answers()
+    except (SQLAlchemyError, OSError):
+        failing.append("postgresql")
+    # Without hints the counters are compared every other second: later, but none is lost.
+    degraded = [] if live().listener.is_connected else ["redis"]
+    response = answer_health(failing, degraded)
+    if failing:
+        response.headers["Retry-After"] = "1"
+    return response
 
 
-def add_errors(app: Flask) -> None:
-    """Answer every error of `app` with a problem document, and add security headers to every response."""
-    away = unavailable("The database does not answer.")
-    # TimeoutError: a wait for the database's socket that took DATABASE_SECONDS.
-    register_errors(app, away, Refused(500, "Something went wrong here."), TimeoutError)
-
-    @app.after_request
-    def add_security_headers(response: Response) -> Response:
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+def add_security_headers(response: Response) -> Response:
+    """Forbid caches and the guessing of media types."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
