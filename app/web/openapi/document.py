@@ -107,12 +107,8 @@ def _describe(operation: Operation) -> dict[str, Any]:
     if operation.roles is not PUBLIC:
         described["security"] = [{"secret-key-or-client-token": []}]
         described["description"] = f"Roles: {', '.join(sorted(operation.roles))}."
-    problems = _find_problems(operation)
-    for status in sorted(problems - operation.answers.keys()):
-        described["responses"][str(status)] = {
-            "description": _TITLES[status],
-            "content": {"application/problem+json": {"schema": _refer(Problem)}},
-        }
+    for status in sorted(_find_problems(operation) - operation.answers.keys()):
+        described["responses"][str(status)] = _answer(status, Problem, "application/problem+json")
     if operation.body:
         described["requestBody"] = {
             "required": not operation.body_is_optional,
@@ -149,8 +145,8 @@ def _list_parameters(model: type[Parameters] | None, location: str) -> Iterator[
         }
 
 
-def _answer(status: int, model: type[BaseModel] | None) -> dict[str, Any]:
+def _answer(status: int, model: type[BaseModel] | None, media_type: str = "application/json") -> dict[str, Any]:
     answer: dict[str, Any] = {"description": _TITLES.get(status, "Done")}
     if model is not None:
-        answer["content"] = {"application/json": {"schema": _refer(model)}}
+        answer["content"] = {media_type: {"schema": _refer(model)}}
     return answer
