@@ -100,8 +100,8 @@ DEPOSITS = (
     Mutant(
         "an unknown field",
         SCHEMAS,
-        'model_config = ConfigDict(extra="forbid", strict=True)',
-        'model_config = ConfigDict(extra="ignore", strict=True)',
+        'class StrictBody(BaseModel, extra="forbid", strict=True)',
+        'class StrictBody(BaseModel, extra="ignore", strict=True)',
         (API,),
     ),
     Mutant(
