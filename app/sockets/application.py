@@ -93,9 +93,7 @@ def build_app() -> Flask:
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.extensions["sluice.live"] = Live(database, rows, hub, listener, origins)
-    # TimeoutError: a wait for the database's socket that took DATABASE_SECONDS.
-    away = unavailable("The database does not answer.")
-    register_errors(app, away, Refused(500, "Something went wrong here."), TimeoutError)
+    add_errors(app)
     app.after_request(add_security_headers)
     app.register_blueprint(make_live_routes())
     app.add_url_rule("/health/live", "alive", functools.partial(answer_health, ()))
@@ -234,6 +232,13 @@ def answer_ready() -> Response:
     if failing:
         response.headers["Retry-After"] = "1"
     return response
+
+
+def add_errors(app: Flask) -> None:
+    """Answer every error of `app` with a problem document."""
+    away = unavailable("The database does not answer.")
+    # TimeoutError: a wait for the database's socket that took DATABASE_SECONDS.
+    register_errors(app, away, Refused(500, "Something went wrong here."), TimeoutError)
 
 
 def add_security_headers(response: Response) -> Response:
