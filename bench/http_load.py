@@ -2,7 +2,7 @@
 
 It costs some microseconds a request, so that on a machine with few processors it is the server that is measured.
 Run as `python -m bench.http_load`: reads {"host", "port", "connections", "seconds", "requests": [base64, ...]} from
-standard input and prints {"count", "seconds", "statuses", "milliseconds": {...}}.
+standard input and prints {"count", "started", "seconds", "statuses", "milliseconds": {...}}.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def drive(host: str, port: int, requests: Sequence[bytes], connections: int, sec
     elapsed = time.monotonic() - started
     return {
         "count": len(milliseconds),
+        # On the monotonic clock, which all processes of a machine share.
+        "started": started,
         "seconds": elapsed,
         "cpu_seconds": time.process_time() - started_cpu,
         "statuses": {str(status): count for status, count in statuses.items()},

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from bench import history, redirect, settle, sockets, to_socket, web
+from bench import history, provider, redirect, settle, sockets, to_socket, web
 from bench.figures import BenchFailed, Figure
 from bench.measured_stack import open_measured_stack
 from bench.settle import LONG, SHORT, Size
@@ -60,10 +60,13 @@ class Run:
 def _run_waits(run: Run) -> dict[str, Figure]:
     """Both waits of a person, on one stack: nothing else happens there."""
     figures: dict[str, Figure] = {}
-    with redirect.open_provider() as (url, seconds), open_measured_stack(run.servers, url) as stack:
+    with (
+        provider.run_in_thread(redirect.PROVIDER_SECONDS) as pays,
+        open_measured_stack(run.servers, pays.url) as stack,
+    ):
         stack.start("web", "sockets", *settle.WORKERS)
         if TO_PAGE in run.wanted:
-            figures |= redirect.run_redirect(stack, seconds, run.form.probes, run.say)
+            figures |= redirect.run_redirect(stack, pays.seconds, run.form.probes, run.say)
         if TO_BROWSER in run.wanted:
             stack.settle_down()
             figures |= to_socket.run_webhook_to_socket(stack, _find_settle_rate(run), run.form.probes, run.say)

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from bench.baselines.noop import NoopWorker, open_noop_workers
+from bench.baselines.noop import measure_noop, open_noop_workers
 from bench.baselines.row_at_a_time import measure_rows, open_clearing
+from bench.baselines.task_worker import TaskWorker
 from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare, summarize
 from bench.filling import fill_webhooks, make_due
@@ -50,10 +51,34 @@ class Size:
     tasks: int
     history: tuple[int, ...]
     drained: int
+    calls: int
+    posted: int
+    whole: int
+    sustained: int
 
 
-SHORT = Size(webhooks=8_000, rows=3_200, tasks=1_500, history=(1_000_000,), drained=20_000)
-LONG = Size(webhooks=50_000, rows=16_000, tasks=6_000, history=(1_000_000, 10_000_000), drained=100_000)
+SHORT = Size(
+    webhooks=8_000,
+    rows=3_200,
+    tasks=1_500,
+    history=(1_000_000,),
+    drained=20_000,
+    calls=300,
+    posted=600,
+    whole=200,
+    sustained=20_000,
+)
+LONG = Size(
+    webhooks=50_000,
+    rows=16_000,
+    tasks=6_000,
+    history=(1_000_000, 10_000_000),
+    drained=100_000,
+    calls=3_000,
+    posted=6_000,
+    whole=2_000,
+    sustained=200_000,
+)
 
 
 @dataclass
@@ -79,15 +104,20 @@ def measure_settle(
     stack.settle_down()
     fill_webhooks(stack, count, users)
     with costs.of(operation, stack, count) if costs else contextlib.nullcontext():
-        make_due(stack, count)
-        started = time.monotonic()
-        for _ in range(RINGS):
-            stack.runtime.doorbells.ring_regardless("settle")
-        wait_settled(stack, count)
-        seconds = time.monotonic() - started
+        rate = settle_filled(stack, count)
         if costs:
             stack.settle_down()
-    return count / seconds
+    return rate
+
+
+def settle_filled(stack: MeasuredStack, count: int) -> float:
+    """Make `count` filled webhooks due at once and ring; return webhooks settled per second."""
+    make_due(stack, count)
+    started = time.monotonic()
+    for _ in range(RINGS):
+        stack.runtime.doorbells.ring_regardless("settle")
+    wait_settled(stack, count)
+    return count / (time.monotonic() - started)
 
 
 def wait_settled(stack: MeasuredStack, count: int) -> None:
@@ -142,14 +172,14 @@ def run_settle(servers: Servers, size: Size, say: Say, wanted: Collection[str] =
 def _run_round(
     stack: MeasuredStack,
     rows: MeasuredStack,
-    noops: dict[str, NoopWorker],
+    noops: dict[str, TaskWorker],
     size: Size,
     wanted: Collection[str],
     rates: Rates,
     costs: Costs,
 ) -> None:
     if NOOP in wanted:
-        rates.noop.append(noops["defaults"].measure(size.tasks))
+        rates.noop.append(measure_noop(noops["defaults"], size.tasks))
     rates.spread.append(measure_settle(stack, size.webhooks, USERS, costs))
     if HOT in wanted:
         rates.hot.append(measure_settle(stack, size.webhooks, 1))
@@ -161,7 +191,7 @@ def _run_round(
         with costs.of(operation, rows, size.rows), costs.of_children(operation, "load generator"):
             rates.rows.append(measure_rows(rows, size.rows))
     if NOOP_OWN in wanted:
-        rates.noop_own.append(noops["own"].measure(size.tasks))
+        rates.noop_own.append(measure_noop(noops["own"], size.tasks))
     if DRAIN in wanted:
         measure_drain(stack, size.drained, rates)
 

@@ -15,9 +15,9 @@ from bench.filling import fill_payments, fill_webhooks, take_due
 from bench.hops import TracedWebhook, measure_hops, open_trace
 from bench.http_load import LoadConnection
 from bench.measured_stack import MeasuredStack
+from bench.prepared_requests import build_webhook
 from bench.settle import USERS
 from bench.socket_clients import Browser
-from bench.web import build_webhook
 
 ROUNDS = 3
 # The first requests of a process open its connections.
@@ -83,7 +83,8 @@ def probe(stack: MeasuredStack, count: int) -> list[TracedWebhook]:
     passages, payments = [], fill_payments(stack, count, 1, WATCHER + "-")
     with contextlib.closing(Prober(stack, f"{WATCHER}-0")) as prober:
         for payment_id, _, reference in payments:
-            passages.append(prober.pay(str(payment_id), build_webhook(stack.shop, payment_id, reference)))
+            signed = build_webhook(*stack.shop.sender, payment_id, reference=reference)
+            passages.append(prober.pay(str(payment_id), signed))
             time.sleep(PAUSE_SECONDS)
     return passages
 

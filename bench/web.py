@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import secrets
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +11,11 @@ from redis import Redis
 
 from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare
-from bench.filling import AMOUNT, CURRENCY, fill_backlog
+from bench.filling import fill_backlog
 from bench.http_load import run_load
 from bench.measured_stack import MeasuredStack, open_measured_stack
+from bench.prepared_requests import build_deposit, build_request, build_webhook
 from testbed.servers import Servers
-from testbed.shop import Shop, sign_webhook
 
 ROUNDS = 3
 # As many senders at once as a busy provider keeps open; the server is one process with greenlets.
@@ -35,49 +33,13 @@ INTAKE, DEPOSIT, INTAKE_BEHIND = KEYS = ("intake_vs_hello", "deposit_vs_hello", 
 Say = Callable[[str], None]
 
 
-def build_request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    """Return the bytes of one HTTP/1.1 request."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def build_webhook(shop: Shop, payment_id: uuid.UUID, reference: str) -> bytes:
-    """Return a signed request that says that the payment's money arrived."""
-    body = json.dumps(
-        {
-            "provider_id": str(shop.provider_id),
-            "event_id": "evt_" + secrets.token_hex(8),
-            "event_type": "payment.success",
-            "transaction_id": str(payment_id),
-            "provider_reference": reference,
-            "status": "success",
-            "amount": AMOUNT,
-            "currency": CURRENCY,
-        }
-    ).encode()
-    return build_request("POST", "/webhooks/payment-callback", sign_webhook(shop.webhook_secret, body), body)
-
-
-def build_deposit(shop: Shop, user_id: str, **headers: str) -> bytes:
-    """Return a request for a deposit with an idempotency key of its own."""
-    body = json.dumps({"user_id": user_id, "amount": AMOUNT, "currency": CURRENCY}).encode()
-    sent = {
-        "Content-Type": "application/json",
-        "Authorization": f"Bearer {shop.secret_key}",
-        "Idempotency-Key": secrets.token_hex(12),
-        **headers,
-    }
-    return build_request("POST", "/api/payments/deposit", sent, body)
-
-
 def measure(stack: MeasuredStack, kind: str, seconds: float, costs: Costs | None = None) -> dict[str, Any]:
     """Return what one round of `kind` (hello, webhook, deposit) counted. Raise BenchFailed on a wrong answer."""
     count = int(REQUESTS_PER_SECOND[kind] * seconds)
     if kind == "webhook":
-        requests = [build_webhook(stack.shop, uuid.uuid4(), "sbx_" + secrets.token_hex(8)) for _ in range(count)]
+        requests = [build_webhook(*stack.shop.sender, uuid.uuid4()) for _ in range(count)]
     elif kind == "deposit":
-        requests = [build_deposit(stack.shop, f"user-{number % 1_000}") for number in range(count)]
+        requests = [build_deposit(stack.shop.secret_key, f"user-{number % 1_000}") for number in range(count)]
     else:
         requests = [build_request("GET", "/health/live", {})] * count
     with costs.of(OPERATIONS[kind], stack) if costs else contextlib.nullcontext():

@@ -42,6 +42,11 @@ class Shop:
     provider_api_key: str = field(repr=False)
 
     @property
+    def sender(self) -> tuple[uuid.UUID, str]:
+        """What its provider's webhooks name and are signed with."""
+        return self.provider_id, self.webhook_secret
+
+    @property
     def caller(self) -> Caller:
         """The tenant's backend."""
         return Caller(self.tenant_id, self.key_id, "admin", (ORIGIN,))

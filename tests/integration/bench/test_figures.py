@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,18 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.services.webhooks import settle as settling
-from bench import history, hops, redirect, settle, sockets, to_socket, web
+from bench import history, hops, provider, redirect, settle, sockets, to_socket, web
 from bench.figures import compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
 from bench.measured_stack import open_measured_stack
 from bench.report.results import write_results
 from bench.run import Form
-from bench.settle import Size
+from bench.settle import SHORT
 from testbed.servers import NO_SYNC, Servers, open_servers
 
 pytestmark = pytest.mark.slow
 
-SIZE = Size(webhooks=300, rows=160, tasks=100, history=(300, 600), drained=1_200)
+SIZE = replace(SHORT, webhooks=300, rows=160, tasks=100, history=(300, 600), drained=1_200, sustained=300)
 # Starting the workers alone takes seconds, and a busy machine takes them several times over.
 SECONDS = 300
 
@@ -89,9 +90,9 @@ def test_the_web_process_is_measured(servers: Servers) -> None:
 
 @pytest.mark.timeout(SECONDS)
 def test_both_waits_of_a_person_are_measured(servers: Servers) -> None:
-    with redirect.open_provider() as (url, seconds), open_measured_stack(servers, url) as stack:
+    with provider.run_in_thread(redirect.PROVIDER_SECONDS) as pays, open_measured_stack(servers, pays.url) as stack:
         stack.start("web", "sockets", *settle.WORKERS)
-        to_page = redirect.run_redirect(stack, seconds, 4, print)["deposit_to_redirect_overhead_ms"]
+        to_page = redirect.run_redirect(stack, pays.seconds, 4, print)["deposit_to_redirect_overhead_ms"]
         to_browser = to_socket.run_webhook_to_socket(stack, 40, 12, print)["webhook_to_socket_ms"]
     for figure in (to_browser, to_page):
         assert is_whole(figure)
