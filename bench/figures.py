@@ -40,6 +40,11 @@ def compare(measured: Sequence[float], baseline: Sequence[float], goal: float | 
     return figure
 
 
+def at_most(figure: Figure, goal: float) -> Figure:
+    """Return a figure whose goal is a value that it should not exceed."""
+    return {**figure, "goal": {"at_most": goal}, "met": figure["median"] <= goal}
+
+
 def latency(milliseconds: Sequence[float]) -> dict[str, float]:
     """Return p50, p90, p99 and the worst of some latencies in milliseconds."""
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from app.services.webhooks import claims, settle
-from bench.figures import BenchFailed, Figure, compare
+from bench.figures import BenchFailed, Figure, at_most, compare
 from bench.filling import fill_history, fill_webhooks, make_due
 from bench.measured_stack import MeasuredStack, open_measured_stack
-from bench.settle import ROUNDS, USERS, WORKERS, Say, Size, measure_settle
+from bench.settle import ROUNDS, USERS, WORKERS, Say, Size, measure_settle, settle_filled
 from models.statements import watched
 from testbed.servers import Servers
 
@@ -18,6 +20,8 @@ BATCH_SIZES = (1, 10, 50, 200, 500, 1_000)
 # Enough batches of each size that the first, which opens wallets and fills caches, weighs little.
 BATCHES = 4
 WEBHOOKS_MIN = 60
+# What a batch of one may cost, in rows of a large one.
+FIXED_COST_MAX = 4.0
 # A payment of the past with all its rows and their indexes; the log and the sorting of indexes come on top.
 BYTES_EACH = 5_500
 BYTES_BESIDE = 8 * 2**30
@@ -69,12 +73,14 @@ def run_batches(servers: Servers, size: Size, say: Say) -> dict[str, Figure]:
     """Settle batches of other sizes in this process: the plot behind the size that is built in."""
     points = []
     built_in = claims.BATCH_ROWS
-    with open_measured_stack(servers) as stack:
-        try:
-            for batch in BATCH_SIZES:
-                points.append(_measure_batch(stack, batch, min(size.webhooks, max(batch * BATCHES, WEBHOOKS_MIN))))
-        finally:
-            claims.BATCH_ROWS = built_in
+    single, large = list[float](), list[float]()
+    with open_measured_stack(servers) as stack, _batch_size_kept():
+        for batch in BATCH_SIZES:
+            points.append(_measure_batch(stack, batch, _count(size, batch)))
+        for _ in range(ROUNDS):
+            single.append(_measure_batch(stack, 1, _count(size, 1))["per_second"])
+            large.append(_measure_batch(stack, built_in, _count(size, built_in))["per_second"])
+    cost = at_most(compare(large, single, None, ("rows_of_a_large_batch", "batches_of_one")), FIXED_COST_MAX)
     say("one process, by batch size: " + ", ".join(f"{p['batch']}: {p['per_second']:,}/s" for p in points))
     messages = next(point["messages"] for point in points if point["batch"] == built_in)
     return {
@@ -84,8 +90,34 @@ def run_batches(servers: Servers, size: Size, say: Say) -> dict[str, Figure]:
             "messages_per_batch": messages,
             "goal": None,
             "unit": "1/s",
-        }
+        },
+        "batch_fixed_cost": {**cost, "large_batch": built_in},
     }
+
+
+def run_sustained(servers: Servers, size: Size, say: Say) -> dict[str, Figure]:
+    """Settle twice as many as `size.sustained` in a row on a fresh database: the second half over the first."""
+    with open_measured_stack(servers) as stack:
+        stack.start(*WORKERS)
+        measure_settle(stack, size.webhooks // 10, USERS)
+        fill_webhooks(stack, 2 * size.sustained, USERS)
+        first, second = [settle_filled(stack, size.sustained) for _ in range(2)]
+    say(f"sustained: the first {size.sustained:,} at {first:,.0f}/s, the second at {second:,.0f}/s")
+    return {"sustained": {**compare([second], [first], 0.95, ("second", "first")), "webhooks_each": size.sustained}}
+
+
+@contextlib.contextmanager
+def _batch_size_kept() -> Iterator[None]:
+    """Restore the built-in batch size after a block that changes it."""
+    built_in = claims.BATCH_ROWS
+    try:
+        yield
+    finally:
+        claims.BATCH_ROWS = built_in
+
+
+def _count(size: Size, batch: int) -> int:
+    return min(size.webhooks, max(batch * BATCHES, WEBHOOKS_MIN))
 
 
 def _measure_batch(stack: MeasuredStack, batch: int, count: int) -> dict[str, Any]:

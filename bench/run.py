@@ -91,7 +91,8 @@ PARTS: dict[tuple[str, ...], Part] = {
     web.KEYS: lambda run: web.run_web(run.servers, run.form.web_seconds, run.say),
     (TO_BROWSER, TO_PAGE): _run_waits,
     ("sockets",): lambda run: sockets.run_sockets(run.servers, run.say),
-    ("settle_by_batch_size",): lambda run: history.run_batches(run.servers, run.form.size, run.say),
+    ("settle_by_batch_size", "batch_fixed_cost"): lambda run: history.run_batches(run.servers, run.form.size, run.say),
+    ("sustained",): lambda run: history.run_sustained(run.servers, run.form.size, run.say),
     ("settle_at_10m",): lambda run: history.run_history(run.servers, run.form.size, run.say),
 }
 KEYS = tuple(key for keys in PARTS for key in keys)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from app.cli import main
 from app.services.webhooks import settle as settling
 from bench import history, hops, provider, redirect, settle, sockets, to_socket, web
-from bench.figures import compare, describe_latency, percentile
+from bench.figures import at_most, compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
 from bench.measured_stack import open_measured_stack
 from bench.report.results import write_results
@@ -70,9 +70,16 @@ def test_settling_is_measured_with_history_and_by_batch_size(servers: Servers) -
     figure = history.run_history(servers, SIZE, print)["settle_at_10m"]
     assert is_whole(figure)
     assert [point["payments"] for point in figure["points"]] == [0, 300, 600]
-    batches = history.run_batches(servers, SIZE, print)["settle_by_batch_size"]
+    figures = history.run_batches(servers, SIZE, print)
+    batches, fixed = figures["settle_by_batch_size"], figures["batch_fixed_cost"]
     assert [point["batch"] for point in batches["points"]] == list(history.BATCH_SIZES)
     assert batches["messages_per_batch"] > 1
+    assert is_whole(fixed)
+    # A batch of one costs more than a row of a large one, on every machine.
+    assert fixed["median"] > 1
+    sustained = history.run_sustained(servers, SIZE, print)["sustained"]
+    assert is_whole(sustained)
+    assert sustained["webhooks_each"] == SIZE.sustained
 
 
 @pytest.mark.timeout(SECONDS)
@@ -137,6 +144,7 @@ def test_a_figure_is_the_median_of_its_rounds() -> None:
     figure = compare([20.0, 30.0, 50.0], [10.0, 10.0, 10.0], 3, ("ours", "theirs"))
     assert (figure["median"], figure["spread"], figure["met"]) == (3.0, 3.0, True)
     assert figure["ours"]["rounds"] == [20.0, 30.0, 50.0]
+    assert (at_most(figure, 3.0)["met"], at_most(figure, 2.9)["met"]) == (True, False)
     assert [percentile([3.0, 1.0, 2.0], share) for share in (0.01, 0.5, 0.99)] == [1.0, 2.0, 3.0]
 
 
