@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from bench import history, provider, redirect, settle, sockets, to_socket, web
+from bench import calls, history, provider, redirect, settle, sockets, to_socket, web
 from bench.figures import BenchFailed, Figure
 from bench.measured_stack import open_measured_stack
 from bench.settle import LONG, SHORT, Size
@@ -91,6 +91,7 @@ PARTS: dict[tuple[str, ...], Part] = {
     web.KEYS: lambda run: web.run_web(run.servers, run.form.web_seconds, run.say),
     (TO_BROWSER, TO_PAGE): _run_waits,
     ("sockets",): lambda run: sockets.run_sockets(run.servers, run.say),
+    (calls.KEY,): lambda run: calls.run_calls(run.servers, run.form.size, run.say),
     ("settle_by_batch_size", "batch_fixed_cost"): lambda run: history.run_batches(run.servers, run.form.size, run.say),
     ("sustained",): lambda run: history.run_sustained(run.servers, run.form.size, run.say),
     ("settle_at_10m",): lambda run: history.run_history(run.servers, run.form.size, run.say),
