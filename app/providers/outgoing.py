@@ -38,8 +38,9 @@ CONNECT_SECONDS = 3.0
 RESPONSE_BYTES_MAX = 1024 * 1024
 # Status lines, headers, chunk sizes and trailers; real answers have a few kilobytes.
 OVERHEAD_BYTES_MAX = 128 * 1024
-# A thread calls a few hosts; idle connections to more are closed.
-POOLS_MAX = 10
+# Idle connections are kept to this many hosts, and this many to each.
+POOLS_MAX = 100
+CONNECTIONS_MAX = 128
 
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -163,7 +164,7 @@ def _open_pools(private_hosts: frozenset[str], ca_file: str | None) -> PoolManag
     context.sslsocket_class = _TimedTLS
     pools = PoolManager(
         num_pools=POOLS_MAX,
-        maxsize=1,
+        maxsize=CONNECTIONS_MAX,
         retries=False,
         ssl_context=context,
         cert_reqs="CERT_REQUIRED",
@@ -177,7 +178,7 @@ def _open_pools(private_hosts: frozenset[str], ca_file: str | None) -> PoolManag
 
 
 class Outgoing:
-    """Sends requests to providers. Not shared between threads: each has its own connections.
+    """Sends requests to providers; threads share it and its connections, which are kept alive.
 
     It uses no proxy, .netrc or cookie, so that neither the machine nor another account changes a call.
     `private_hosts` may be called although they are not public; `ca_file` replaces the authorities that are trusted.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import threading
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
@@ -70,8 +69,7 @@ class SandboxAdapter:
     settles_within_days = SETTLES_WITHIN_DAYS
 
     def __init__(self, private_hosts: frozenset[str]) -> None:
-        self._private_hosts = private_hosts
-        self._threads = threading.local()
+        self._outgoing = Outgoing(private_hosts)
 
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order."""
@@ -167,13 +165,10 @@ class SandboxAdapter:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> ProviderAnswer:
-        if not hasattr(self._threads, "outgoing"):
-            self._threads.outgoing = Outgoing(self._private_hosts)
         sent = {"Authorization": f"Bearer {account.api_key}", "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        answer: ProviderAnswer = self._threads.outgoing.send(method, account.api_base_url + path, sent, body)
-        return answer
+        return self._outgoing.send(method, account.api_base_url + path, sent, body)
 
 
 def _read(answer: ProviderAnswer, statuses: tuple[int, ...] = (200,)) -> dict[str, Any]:
