@@ -8,7 +8,7 @@ from app.runtime.broker.celery_app import celery_app
 from app.runtime.runtime import Runtime, runtime
 from app.services import verification
 from app.services.audit_chain import seals
-from app.services.payments import provider_calls, provider_trouble
+from app.services.payments import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, duties, sweep
 from app.services.webhooks import settle
@@ -16,7 +16,7 @@ from app.services.webhooks import settle
 # Each task: the queue to which trouble of the database is assigned, then the service calls, in their order.
 TASKS: dict[str, tuple[str, tuple[Callable[[Runtime], object], ...]]] = {
     "tasks.settle": ("settle", (settle.settle_due,)),
-    "tasks.call_provider": ("provider", (provider_calls.call_due,)),
+    "tasks.call_provider": ("provider", (call_dispatcher.call_due,)),
     "tasks.notify": ("notify", (notifications.number_due,)),
     "tasks.sweep": ("sweep", (sweep.sweep,)),
     "tasks.housekeep": (

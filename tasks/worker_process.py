@@ -16,7 +16,7 @@ from app.runtime.broker.worker_stop import bound_stop
 from app.runtime.gc_tuning import freeze_gc
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
-from app.services.payments.call_shares import shares
+from app.services.payments.call_dispatcher import dispatcher
 from app.services.tenants import process_keys
 
 # Delay of events (s): invisible in Flower, and long enough for a task to start first.
@@ -69,8 +69,8 @@ def prepare_process(app: Celery) -> None:
     bound_stop()
     app.steps["consumer"].add(DelayedEvents)
     limit_remote_control()
-    signals.celeryd_after_setup.connect(_read_concurrency, weak=False)
     signals.setup_logging.connect(lambda **_: configure_logging(), weak=False)
+    signals.worker_shutting_down.connect(_stop_claiming, weak=False)
     signals.worker_process_init.connect(_start_child, weak=False)
     signals.worker_process_shutdown.connect(_end_child, weak=False)
     signals.task_postrun.connect(_count_task, weak=False)
@@ -82,12 +82,6 @@ def limit_remote_control() -> None:
     """Remove from this process every remote control command that is not in REMOTE_CONTROL."""
     for name in set(Panel.data) - REMOTE_CONTROL:
         del Panel.data[name]
-
-
-def _read_concurrency(conf: Any = None, instance: Any = None, **_: Any) -> None:
-    """Record how many threads this worker has: tenants get shares of them."""
-    if isinstance(instance.concurrency, int) and instance.concurrency > 0:
-        shares.threads = instance.concurrency
 
 
 def _start_child(**_: Any) -> None:
@@ -113,6 +107,11 @@ def _greet(**_: Any) -> None:
         process_keys.keep_reporting(runtime_module.runtime(), "worker")
     for queue in ("settle", "provider", "notify"):
         runtime_module.runtime().doorbells.ring(queue)
+
+
+def _stop_claiming(**_: Any) -> None:
+    if runtime_module.runtime.cache_info().currsize:
+        dispatcher(runtime_module.runtime()).stop()
 
 
 def _count_task(task: Any = None, state: str | None = None, **_: Any) -> None:

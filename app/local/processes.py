@@ -19,7 +19,7 @@ STOP_SECONDS = 3  # Time for requests in progress when their process is stopped:
 RESPAWN_SECONDS = 0.5  # Delay before a crashed worker of the HTTP server is replaced.
 HEADER_MILLISECONDS = 10_000  # A client that needs longer to send its headers is broken or malicious.
 SETTLE_PROCESSES = 2  # Settling is bound by processors and the database: the second works while one commits.
-PROVIDER_THREADS = 16  # Concurrent provider calls of one process; they wait on the network.
+PROVIDER_THREADS = 4  # One claims and settles provider calls, which have threads of their own; the others sweep.
 FLOWER_TASKS = 10_000  # Flower keeps tasks in memory only; this is some tens of MB.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # Addresses that only this machine reaches.
 

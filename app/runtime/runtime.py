@@ -21,7 +21,7 @@ from models.database import POOL_SIZE
 from models.logins import LOGIN_ROLES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Runtime:
     """Dependencies of services. One per process; connections are opened on first use."""
 

@@ -117,6 +117,8 @@ class Settings:
     demo_key_id: str | None = _read(_text, "SLUICE_DEMO_KEY_ID")
     # One process answers about a thousand requests per second; more processes are the operator's choice.
     web_workers: int = _read(_integer, "SLUICE_WEB_WORKERS", 1)
+    # Threads of one worker that wait for providers: a tenant alone gets half of them.
+    provider_calls: int = _read(_integer, "SLUICE_PROVIDER_CALLS", 128)
     # Longer than a balancer takes to see that a process is not ready; the stack of one machine has none.
     drain_seconds: int = _read(_integer, "SLUICE_DRAIN_SECONDS", 1)
     prepares_statements: bool = _read(_flag, "SLUICE_PREPARED_STATEMENTS", True)

@@ -17,7 +17,7 @@ import requests
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
 from app.services.audit_chain import seals
-from app.services.payments import provider_calls
+from app.services.payments import call_dispatcher
 from app.services.verification import prove
 from app.services.webhooks import settle
 from testbed.shop import Shop
@@ -124,7 +124,7 @@ def test_webhook_poll_and_cancel_at_once(
                 api.get(f"/api/payments/{payment.id}")
             return api.post(f"/api/payments/{payment.id}/cancel").status_code
 
-        taken, _, cancelled = race(take_and_settle, lambda: provider_calls.call_due(runtimes[1]), cancel)
+        taken, _, cancelled = race(take_and_settle, lambda: call_dispatcher.call_due(runtimes[1]), cancel)
         engine.run_until(lambda id=payment.id: shop.payment(id).status == "completed", "the money is credited")  # type: ignore[misc]
         engine.make_webhooks_due()
         engine.settle()

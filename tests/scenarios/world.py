@@ -17,7 +17,7 @@ from app.core.errors import RequestRejected
 from app.core.payment import Payment
 from app.services.audit_chain import seals
 from app.services.operators import resolve
-from app.services.payments import provider_calls, queries
+from app.services.payments import call_dispatcher, queries
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.verification import ProofReport, prove
@@ -216,7 +216,7 @@ class World:
     def _answer(self, ring: str) -> None:
         runtime = self.shop.runtime
         task = {
-            "provider": lambda: provider_calls.call_due(runtime),
+            "provider": lambda: call_dispatcher.call_due(runtime),
             "settle": lambda: settle.settle_due(runtime),
             "notify": lambda: notifications.number_due(runtime),
         }[ring]

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services.payments import provider_calls
+from app.services.payments import set_aside
+from app.services.payments.call_dispatcher import Dispatcher
+from app.services.payments.call_settlement import settle_answers
+from app.services.payments.provider_calls import make_call
+from app.services.payments.provider_claims import Claim, claim_calls
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling
@@ -28,9 +32,9 @@ class Engine:
         """Settle webhooks that are due."""
         settling.settle_due(self.runtime)
 
-    def call(self) -> None:
-        """Make provider calls that are due."""
-        provider_calls.call_due(self.runtime)
+    def call(self, at_once: int = 1) -> None:
+        """Make provider calls that are due, one after the other or several at once."""
+        Dispatcher(at_once).run(self.runtime)
 
     def number(self) -> None:
         """Assign numbers to notifications that wait."""
@@ -106,3 +110,20 @@ class Engine:
             id=payment_id,
         )
         return [(row["status"], row["verdict"]) for row in rows]
+
+
+def claim_call(runtime: Runtime) -> Claim | None:
+    """Claim one due call; those that cannot be made are set aside. Return None where none may be claimed."""
+    while True:
+        claims = claim_calls(runtime, 1, 16)
+        for call, error in claims.unready:
+            set_aside.set_aside(runtime, call, error)
+        if claims.calls or not claims.unready:
+            return claims.calls[0] if claims.calls else None
+
+
+def call_and_settle(runtime: Runtime, claim: Claim) -> None:
+    """Make a claimed call and settle its answer."""
+    answer = make_call(runtime, claim)
+    if answer is not None:
+        settle_answers(runtime, [answer])

@@ -1,14 +1,14 @@
-"""Claim provider calls that are due: one at a time, creates first, up to each provider's limit."""
+"""Claims provider calls that are due, in sets: creates first, up to the limits of each provider and of each tenant."""
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, func
+from sqlalchemy.exc import DBAPIError
 
 from app.core.errors import ProviderUnusable
 from app.core.money import format_amount
@@ -16,75 +16,112 @@ from app.core.payment import OPEN, format_time
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime.runtime import Runtime
-from app.services.payments import set_aside
 from app.services.payments.provider_trouble import read_api_key
-from app.services.payments.set_aside import ClaimedCall
-from models import Row, buffer, find_trouble, new_id, prepared, read
-from models.array_params import uuid_array
+from app.services.payments.set_aside import ClaimedCall, PaymentLocked
+from models import Row, buffer, find_trouble, new_id, prepared, read, tables
+from models.array_params import rows_of, uuid_array
 
 # Three times the longest call: a slow answer still finds its claim, a killed worker's row is free again soon.
 LEASE_SECONDS = 30
-# Claims hold each other up for milliseconds. A longer lock on a payment's row delays only its own call.
+# No claim waits for another one; whatever else is locked for longer is a stranger's.
 LOCK_MS = 500
-_SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 # First half of the advisory lock's key, so that it meets no other use of advisory locks.
 _LOCK_SPACE = 0x63616C6C
 
-# Providers are read one by one, each up to its limit of calls at once; creates of any provider go first. A provider
-# that failed and whose pause is over gets a single call: the worker that sets `probe_until` makes it. The columns are
-# the fields of ClaimedCall.
-_CLAIM = prepared(
-    """
-    with candidate as (
-        select w.payment_id, b.provider_id is not null as has_failures, coalesce(b.opens, 0) as opens
-        from payment_providers p
+# Claims of the same moment do not see each other, and could exceed a provider's limit together: only the transaction
+# that has a provider's advisory lock claims its calls. Two statements in one message, since each sees what was
+# committed before it began: calls under way are counted after the locks were granted.
+#
+# 1. Lock the providers that have due calls and that no other transaction claims for; note them in a setting.
+_LOCK_PROVIDERS = """
+    select set_config('lock_timeout', :lock_timeout, true), set_config('sluice.may_claim', coalesce((
+        select array_agg(id)::text from (
+            select p.id from payment_providers p
+            where exists (
+                select from (values (false), (true)) as kind(is_later) join payment_work w
+                on w.provider_id = p.id and (w.action <> 'create') = kind.is_later and w.due_at <= now()) offset 0) as d
+        where pg_try_advisory_xact_lock(:space, hashtext(id::text))), '{}'), true)
+"""
+# 2. Claim up to :room calls. :busy_tenants have :busy_calls under way in this process, which makes up to :calls_max.
+_CLAIM = """
+    with open as (
+        -- The locked providers and how many calls each may get now. One that failed and whose pause is over gets a
+        -- single call, the probe.
+        select p.id, b.provider_id is not null as has_failures, coalesce(b.opens, 0) as opens,
+               least(case when b.opens > 0 then 1 end, p.calls_max - (
+                   select count(*) from payment_work c
+                   where c.provider_id = p.id and c.claim_id is not null and c.due_at > now())) as room
+        from unnest(cast(current_setting('sluice.may_claim') as uuid[])) as locked(id)
+        join payment_providers p on p.id = locked.id
         left join provider_breakers b on b.provider_id = p.id
-        cross join lateral (
-            select payment_id, due_at from payment_work
-            where provider_id = p.id and (action <> 'create') = :is_later and due_at <= now()
-            order by due_at limit 1 for update skip locked) as w
-        where (select count(*) from payment_work c
-               where c.provider_id = p.id and c.claim_id is not null and c.due_at > now()) < p.calls_max
-          and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
-          and p.tenant_id <> all(cast(:full_tenants as uuid[]))
-        order by w.due_at limit 1
-    ), probe as (
+        where (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
+    ), due as (
+        -- The first due calls of each provider, creates and others apart: the index has them in this order.
+        select w.*, kind.is_later, open.has_failures, open.opens, open.room
+        from open cross join (values (false), (true)) as kind(is_later) cross join lateral (
+            select payment_id, tenant_id, provider_id, due_at from payment_work
+            where provider_id = open.id and (action <> 'create') = kind.is_later and due_at <= now()
+            order by due_at limit greatest(least(open.room, :room), 0) for update skip locked
+        ) as w
+), busy as (
+        select tenant_id, calls from unnest(cast(:busy_tenants as uuid[]), cast(:busy_calls as int[]))
+            as b(tenant_id, calls)
+    ), numbered as (
+        -- Each call with its number among the calls of its tenant, those under way included.
+        select d.*, coalesce(busy.calls, 0) + row_number() over (
+            partition by d.tenant_id order by d.is_later, d.due_at) as number
+        from (select *, row_number() over (partition by provider_id order by is_later, due_at) as nth from due) as d
+        left join busy on busy.tenant_id = d.tenant_id
+        where d.nth <= d.room
+    ), chosen as (
+        -- A tenant's share of the calls leaves as much for one tenant more than have calls now.
+        select * from numbered
+        where number <= greatest(1, :calls_max / (1 + (
+            select count(*) from (select tenant_id from due union select tenant_id from busy) as t)))
+        order by is_later, number, due_at limit :room
+    ), probed as (
         update provider_breakers b set probe_until = now() + make_interval(secs => :lease)
-        from candidate c join payment_work w on w.payment_id = c.payment_id
-        where c.opens > 0 and b.provider_id = w.provider_id and b.opens > 0
+        from chosen
+        where chosen.opens > 0 and b.provider_id = chosen.provider_id and b.opens > 0
           and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
         returning b.provider_id
+    ), lockable as (
+        -- Payments whose request is about to be kept. One that is locked elsewhere must not hold up the others.
+        select p.id from chosen join payment_transactions p on p.id = chosen.payment_id
+        where not chosen.is_later and p.provider_request is null for no key update of p skip locked
+    ), claimed as (
+        update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
+            due_at = now() + make_interval(secs => :lease)
+        from chosen
+        where w.payment_id = chosen.payment_id
+          and (chosen.opens = 0 or chosen.provider_id in (select provider_id from probed))
+        -- The fields of ClaimedCall.
+        returning w.claim_id, w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls,
+                  chosen.has_failures, chosen.opens
     )
-    update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
-        due_at = now() + make_interval(secs => :lease)
-    from candidate c where w.payment_id = c.payment_id and (c.opens = 0 or exists (select from probe))
-    returning w.claim_id, w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls, c.has_failures,
-              c.opens
-    """
-)
-# Claims of the same moment do not see each other: each counts again under the provider's lock, and is rolled back where
-# it exceeds the limit.
-_READ_CLAIMED = prepared(
-    "select pg_advisory_xact_lock(:space, hashtext(:provider_key))",
-    """
-    select p.id, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.provider_request_at,
-           p.success_url, p.failure_url, p.metadata, p.expires_at, p.expires_at <= now() as is_expired,
-           extract(epoch from now() - p.provider_request_at) as request_age_seconds,
-           (select count(*) from payment_work c
-            where c.provider_id = a.id and c.claim_id is not null and c.due_at > now()) > a.calls_max as is_over,
-           exists (select from payment_work where due_at <= now()) as is_more_due,
-           a.adapter, a.api_base_url, a.api_key_encrypted, a.attempts_max
-    from payment_transactions p
-    join payment_providers a on a.tenant_id = p.tenant_id and a.id = p.provider_id
-    where p.tenant_id = :tenant_id and p.id = :payment_id
-    """,
-)
-_KEEP_REQUEST = prepared(
-    """
-    update payment_transactions set provider_request = :request, provider_request_at = now()
-    where tenant_id = :tenant_id and id = :payment_id and provider_request is null
-    """
-)
+    select calls.*,
+        -- Due calls that were not claimed, and whether those of some provider were left to another transaction.
+        exists (select from payment_work where due_at <= now() and payment_id not in (select payment_id from claimed))
+            as is_more_due,
+        exists (
+            select from payment_providers p cross join (values (false), (true)) as kind(is_later) join payment_work w
+            on w.provider_id = p.id and (w.action <> 'create') = kind.is_later and w.due_at <= now()
+            where p.id <> all(cast(current_setting('sluice.may_claim') as uuid[]))) as is_contended
+    from (values (1)) as one left join (
+        select claimed.*, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.success_url,
+               p.failure_url, p.metadata, p.expires_at, p.expires_at <= now() as is_expired,
+               extract(epoch from now() - p.provider_request_at) as request_age_seconds,
+               p.provider_request is null and claimed.action = 'create' and p.id not in (select id from lockable)
+                   as is_locked,
+               a.adapter, a.api_base_url, a.api_key_encrypted, a.attempts_max
+        from claimed
+        join payment_transactions p on p.tenant_id = claimed.tenant_id and p.id = claimed.payment_id
+        join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id
+    ) as calls on true
+"""
+_CLAIM_CALLS = prepared(_LOCK_PROVIDERS, _CLAIM)
+_REQUESTS = rows_of(tables.payment_transactions, "id", "provider_request")
+_KEEP_REQUESTS = prepared(_REQUESTS.update("id").values(provider_request_at=func.now()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,110 +143,127 @@ class Claim(ClaimedCall):
         return self.opens > 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Unready:
-    """A claimed call that cannot be made, and why."""
+@dataclass(slots=True)
+class Claims:
+    """A set of claimed calls; `unready` are claimed as well, and cannot be made, each with the reason.
 
-    call: ClaimedCall
-    error: Exception
-
-
-class _OneTooMany(Exception):
-    """The provider has all the calls that it may have, by claims of the same moment."""
-
-
-def claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID] = ()) -> tuple[Claim | None, bool]:
-    """Claim one due call, creates before all others; return it and whether more are due.
-
-    Calls of `full_tenants`, which have all the calls under way that they may have in this process, are left out. A call
-    that cannot be made because of its own rows is set aside, and the next one is claimed. Raise DBAPIError where
-    nothing can be claimed.
+    `is_more_due`: other calls are due. `is_contended`: another worker was claiming calls of some provider, and may have
+    missed the newest of them.
     """
-    while True:
-        # The next query sees the claims that this one did not.
-        with contextlib.suppress(_OneTooMany):
-            found, is_more_due = _claim_call(runtime, full_tenants)
-            if not isinstance(found, _Unready):
-                return found, is_more_due
-            set_aside.set_aside(runtime, found.call, found.error)
+
+    calls: list[Claim] = field(default_factory=list)
+    unready: list[tuple[ClaimedCall, Exception]] = field(default_factory=list)
+    is_more_due: bool = False
+    is_contended: bool = False
 
 
-def _claim_call(runtime: Runtime, full_tenants: Sequence[uuid.UUID]) -> tuple[Claim | _Unready | None, bool]:
-    row = None
+def claim_calls(runtime: Runtime, room: int, calls_max: int, busy: Mapping[uuid.UUID, int] | None = None) -> Claims:
+    """Claim up to `room` due calls, creates before all others.
+
+    `calls_max` is how many calls this process makes at once, `busy` how many each tenant has under way in it. Raise
+    DBAPIError where nothing can be claimed.
+    """
+    rows: list[Row] = []
+    wanted = _parameters(room, calls_max, busy or {})
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
-            buffer(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
-            wanted = {"claim_id": new_id(), "lease": LEASE_SECONDS, "full_tenants": uuid_array(full_tenants)}
-            for is_later in (False, True):
-                for row in read(connection, _CLAIM, wanted | {"is_later": is_later}):
-                    return _read_claim(runtime, connection, row)
+            rows = read(connection, _CLAIM_CALLS, wanted)
+            return _prepare_all(runtime, connection, rows)
     except DBAPIError as error:
-        # The claim is rolled back, and its row would be the next one to be claimed again.
-        if row is None or find_trouble(error) not in ("lock", "timeout"):
+        # The claims are rolled back, and their rows would be the next ones to be claimed again.
+        if not (rows and rows[0].claim_id) or find_trouble(error) not in ("lock", "timeout"):
             raise
-        return _Unready(ClaimedCall(*row), error), True
-    return None, False
+        if room > 1:
+            return claim_calls(runtime, 1, calls_max, busy)
+        return Claims(unready=[(_claimed(rows[0]), error)], is_more_due=True)
 
 
-def _read_claim(runtime: Runtime, connection: Connection, row: Row) -> tuple[Claim | _Unready, bool]:
-    """Return the claim and whether more calls are due. Raise _OneTooMany, and DBAPIError.
-
-    Whatever else goes wrong is the row's own: the claim is committed all the same, and the row set aside.
-    """
-    ids = {"tenant_id": row.tenant_id, "payment_id": row.payment_id}
-    turn = {"space": _LOCK_SPACE, "provider_key": str(row.provider_id)}
-    (payment,) = read(connection, _READ_CLAIMED, turn | ids)
-    if payment.is_over:
-        raise _OneTooMany
-    try:
-        return _prepare(runtime, connection, row, payment), payment.is_more_due
-    except SQLAlchemyError:
-        raise
-    except Exception as error:  # one bad row must stop neither its queue nor this worker
-        return _Unready(ClaimedCall(*row), error), payment.is_more_due
+def _parameters(room: int, calls_max: int, busy: Mapping[uuid.UUID, int]) -> dict[str, object]:
+    return {
+        "claim_id": new_id(),
+        "room": room,
+        "calls_max": calls_max,
+        "busy_tenants": uuid_array(busy),
+        "busy_calls": list(busy.values()),
+        "lease": LEASE_SECONDS,
+        "space": _LOCK_SPACE,
+        "lock_timeout": str(LOCK_MS),
+    }
 
 
-def _prepare(runtime: Runtime, connection: Connection, row: Row, payment: Row) -> Claim:
-    adapter = runtime.adapters.get(payment.adapter)
-    if adapter is None:
-        raise ProviderUnusable(f"its adapter {payment.adapter!r} is not known here")
-    account = Account(row.provider_id, payment.api_base_url, read_api_key(runtime, payment.api_key_encrypted))
-    request = payment.provider_request
-    if request is None and row.action == "create":
+def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> Claims:
+    """Prepare each claimed call; what goes wrong with one is its own: the claim is committed, and the row set aside."""
+    claims = Claims(is_more_due=rows[0].is_more_due, is_contended=rows[0].is_contended)
+    accounts: dict[uuid.UUID, Account] = {}
+    new_requests: list[tuple[uuid.UUID, bytes]] = []
+    for row in rows:
+        if row.claim_id is None:
+            break
+        try:
+            claim = _prepare(runtime, row, accounts)
+        except Exception as error:  # what one row holds stops neither its queue nor this worker
+            claims.unready.append((_claimed(row), error))
+            continue
+        claims.calls.append(claim)
+        if row.provider_request is None and row.action == "create":
+            new_requests.append((claim.payment_id, claim.request))
+    if new_requests:
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.
-        request = adapter.build_request(_order(runtime, row, payment))
-        kept = {"tenant_id": row.tenant_id, "payment_id": row.payment_id, "request": request}
-        buffer(connection, _KEEP_REQUEST, kept)
-    age = payment.request_age_seconds or 0
+        buffer(connection, _KEEP_REQUESTS, _REQUESTS.encode(new_requests))
+    return claims
+
+
+def _claimed(row: Row) -> ClaimedCall:
+    return ClaimedCall(**_values(row))
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {one.name: getattr(row, one.name) for one in fields(ClaimedCall)}
+
+
+def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> Claim:
+    if row.is_locked:
+        raise PaymentLocked
+    adapter = runtime.adapters.get(row.adapter)
+    if adapter is None:
+        raise ProviderUnusable(f"its adapter {row.adapter!r} is not known here")
+    account = accounts.get(row.provider_id)
+    if account is None:
+        account = Account(row.provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
+        accounts[row.provider_id] = account
+    request = row.provider_request
+    if request is None and row.action == "create":
+        request = adapter.build_request(_order(runtime, row))
+    age = row.request_age_seconds or 0
     return Claim(
-        **row._asdict(),
-        attempts_max=payment.attempts_max,
-        adapter=payment.adapter,
+        **_values(row),
+        attempts_max=row.attempts_max,
+        adapter=row.adapter,
         account=account,
-        reference=payment.provider_reference,
+        reference=row.provider_reference,
         request=bytes(request or b""),
-        is_open=payment.status in OPEN,
-        is_expired=payment.is_expired,
+        is_open=row.status in OPEN,
+        is_expired=row.is_expired,
         key_is_alive=age < adapter.idempotency_key_seconds,
     )
 
 
-def _order(runtime: Runtime, row: Row, payment: Row) -> Order:
+def _order(runtime: Runtime, row: Row) -> Order:
     base = runtime.settings.public_url + "/webhooks"
     return Order(
-        payment_id=payment.id,
-        amount=format_amount(payment.amount_minor, payment.currency),
-        currency=payment.currency,
+        payment_id=row.payment_id,
+        amount=format_amount(row.amount_minor, row.currency),
+        currency=row.currency,
         callback_urls={
             "success": f"{base}/payment-success",
             "failed": f"{base}/payment-failed",
             "callback": f"{base}/payment-callback",
             "provider": f"{base}/{row.provider_id}",
         },
-        success_url=with_payment_id(payment.success_url, payment.id),
-        failure_url=with_payment_id(payment.failure_url, payment.id),
-        expires_at=str(format_time(payment.expires_at)),
+        success_url=with_payment_id(row.success_url, row.payment_id),
+        failure_url=with_payment_id(row.failure_url, row.payment_id),
+        expires_at=str(format_time(row.expires_at)),
         # The caller's pairs and no others: fifty are allowed, and a provider may take no more. An adapter sends our id
         # in the provider's own field for it.
-        metadata=payment.metadata,
+        metadata=row.metadata,
     )

@@ -52,9 +52,15 @@ class ClaimedCall:
     opens: int
 
 
+class PaymentLocked(Exception):
+    """Another session holds the payment's row locked, which the call has to write before it is made."""
+
+
 def set_aside(runtime: Runtime, call: ClaimedCall, error: Exception) -> None:
     """Let a call that cannot be made wait, by its error. Raise SQLAlchemyError where the database takes nothing."""
-    if isinstance(error, SQLAlchemyError):
+    if isinstance(error, PaymentLocked):
+        postpone(runtime, call)
+    elif isinstance(error, SQLAlchemyError):
         database_trouble.note(runtime, "provider", error)
         postpone(runtime, call, was_rolled_back=True)
     elif isinstance(error, ProviderUnusable):

@@ -17,7 +17,7 @@ from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.services import verification
 from app.services.audit_chain import seals
-from app.services.payments import provider_calls, provider_trouble
+from app.services.payments import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, sweep
 from app.services.webhooks import settle
@@ -127,7 +127,7 @@ def test_a_login_acts_as_its_own_roles_and_no_other(databases: Databases, proces
 DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
     "settle": (settle.settle_due, notifications.number_due),
     "provider": (
-        *(provider_calls.call_due, sweep.sweep, sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
+        *(call_dispatcher.call_due, sweep.sweep, sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
         *(alert_delivery.post_due, seals.seal_due, verification.prove_due),
     ),
 }

@@ -11,11 +11,11 @@ import pytest
 
 from app.core.errors import NotSent, ProviderRefusedUs, Throttled
 from app.core.payment import Payment
-from app.services.payments import breaker, provider_claims
+from app.services.payments import breaker
 from app.services.upkeep.backlog import read_counts
 from testbed.shop import NOWHERE, Shop
 from testbed.stack import Stack
-from tests.support.engine import Engine
+from tests.support.engine import Engine, claim_call
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_of_many_workers_one_makes_the_call(engine: Engine, shop: Shop) -> None:
 
     def claim() -> None:
         barrier.wait()
-        claims.append(provider_claims.claim_call(shop.runtime)[0])
+        claims.append(claim_call(shop.runtime))
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:

@@ -9,12 +9,10 @@ import pytest
 
 from app.cli.commands.operations.reconcile import EXIT_NOT_COMPARED
 from app.services.payments import breaker
-from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import claim_call
 from testbed.stack import Stack
 from tests.integration.provider_calls.broken_providers import BrokenProvider
 from tests.support.commands import Commands
-from tests.support.engine import Engine
+from tests.support.engine import Engine, call_and_settle, claim_call
 
 
 @pytest.fixture
@@ -115,11 +113,11 @@ def test_a_good_answer_to_a_call_from_before_the_pause_ends_it(
     front: Stack, engine: Engine, broken: BrokenProvider
 ) -> None:
     broken.shop.deposit()
-    under_way, _ = claim_call(engine.runtime)
+    under_way = claim_call(engine.runtime)
     assert under_way is not None
     broken.break_down()
     assert broken.state() is not None
-    make_call(engine.runtime, under_way)
+    call_and_settle(engine.runtime, under_way)
     assert broken.state() is None
     assert str(broken.shop.payment(under_way.payment_id).status) == "processing"
 

@@ -6,8 +6,7 @@ import pytest
 
 from app.core.payment import Payment
 from app.providers.sandbox import SandboxAdapter
-from app.services.payments import provider_calls
-from app.services.payments.provider_claims import claim_call
+from app.services.payments import call_settlement
 from tests.integration.provider_calls.odd_provider import (
     ATTEMPTS,
     GOOD,
@@ -15,6 +14,7 @@ from tests.integration.provider_calls.odd_provider import (
     encode_answer,
     encode_json,
 )
+from tests.support.engine import claim_call
 
 
 def deep(levels: int) -> bytes:
@@ -132,7 +132,7 @@ def test_an_answer_that_cannot_be_settled_is_asked_for_again_and_ends(
     def refuse(*args: object) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr(provider_calls, "_items", refuse)
+    monkeypatch.setattr(call_settlement, "_items", refuse)
     for _ in range(ATTEMPTS):
         odd.call_again(payment)
     assert odd.engine.dead_letters(payment.id) == [("attempts_exhausted", "open")]
@@ -143,7 +143,7 @@ def test_a_call_that_kills_its_worker_each_time_ends(odd: OddProvider) -> None:
     odd.answer(encode_json(201, **GOOD))
     payment = odd.shop.deposit()
     for _ in range(ATTEMPTS):
-        claim, _ = claim_call(odd.engine.runtime)
+        claim = claim_call(odd.engine.runtime)
         assert claim is not None
         odd.engine.make_due(payment.id)
     odd.engine.call()

@@ -9,12 +9,11 @@ import pytest
 import requests
 
 from app.core.payment import Payment
-from app.services.payments import provider_calls
-from app.services.payments.provider_calls import call_due, make_call
-from app.services.payments.provider_claims import Claim, claim_call
+from app.services.payments.call_dispatcher import call_due
+from app.services.payments.provider_claims import Claim
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
-from tests.support.engine import Engine
+from tests.support.engine import Engine, call_and_settle, claim_call
 
 
 def scripted(front: Stack, shop: Shop, **sections: Any) -> Payment:
@@ -99,7 +98,7 @@ def test_a_time_out_whose_money_was_captured_is_credited_by_the_webhook(
 
 def test_a_webhook_before_the_answer_lets_the_answer_only_fill_in(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = scripted(front, shop, auto={"action": "pay"}, create={"after_webhook": True})
-    make_call(engine.runtime, claim_of(engine, payment))
+    call_and_settle(engine.runtime, claim_of(engine, payment))
     engine.run_until(lambda: shop.payment(payment.id).status == "completed", "the webhook is settled")
     done = shop.payment(payment.id)
     assert done.redirect_url is not None
@@ -169,21 +168,21 @@ def test_a_worker_that_stood_still_during_its_call_does_no_harm(front: Stack, en
     second = claim_of(engine, payment)
     audited = "select count(*) from audit_logs where payment_id = :id"
     before = engine.databases.value(audited, id=payment.id)
-    make_call(engine.runtime, first)
+    call_and_settle(engine.runtime, first)
     assert engine.databases.value(audited, id=payment.id) == before
     assert shop.payment(payment.id).status == "pending"
-    make_call(engine.runtime, second)
+    call_and_settle(engine.runtime, second)
     done = shop.payment(payment.id)
     assert done.status == "processing"
     # Once the other is through with it, the late answer is a fact like any other, and one that is known.
-    make_call(engine.runtime, first)
+    call_and_settle(engine.runtime, first)
     assert shop.payment(payment.id) == done
     assert len(front.sandbox.truth(payment.id)["payments"]) == 1
 
 
 def claim_of(engine: Engine, payment: Payment) -> Claim:
     """Claim the payment's due call, which is the only one that is due."""
-    claim, _ = claim_call(engine.runtime)
+    claim = claim_call(engine.runtime)
     assert claim is not None
     assert claim.payment_id == payment.id
     return claim
@@ -198,7 +197,7 @@ def test_a_call_that_fails_after_its_payment_has_completed_is_no_dead_letter(
     shop.deliver(shop.body(payment))
     engine.settle()
     assert shop.payment(payment.id).status == "completed"
-    make_call(engine.runtime, claim)
+    call_and_settle(engine.runtime, claim)
     assert engine.dead_letters(payment.id) == []
     assert engine.action(payment.id) is None
 
@@ -206,11 +205,11 @@ def test_a_call_that_fails_after_its_payment_has_completed_is_no_dead_letter(
 def test_a_claimed_call_is_nobody_elses(engine: Engine, shop: Shop) -> None:
     payment = shop.deposit()
     claim = claim_of(engine, payment)
-    other, _ = claim_call(engine.runtime)
+    other = claim_call(engine.runtime)
     assert other is None or other.payment_id != payment.id
     call_due(engine.runtime)
     assert shop.payment(payment.id).status == "pending"
-    make_call(engine.runtime, claim)
+    call_and_settle(engine.runtime, claim)
     assert shop.payment(payment.id).status == "processing"
 
 
@@ -220,12 +219,12 @@ def test_one_provider_gets_no_more_calls_at_once_than_allowed(front: Stack, engi
         shop.deposit()
     other = front.make_shop()
     theirs = other.deposit()
-    claims = [claim for claim, _ in (claim_call(engine.runtime) for _ in range(10)) if claim]
+    claims = [claim for claim in (claim_call(engine.runtime) for _ in range(10)) if claim]
     mine = [claim for claim in claims if claim.provider_id == shop.provider_id]
     assert len(mine) == 2
     assert theirs.id in {claim.payment_id for claim in claims}
     for claim in claims:
-        make_call(engine.runtime, claim)
+        call_and_settle(engine.runtime, claim)
 
 
 def test_a_poll_learns_of_money_whose_webhook_never_came(front: Stack, engine: Engine, shop: Shop) -> None:
@@ -236,8 +235,3 @@ def test_a_poll_learns_of_money_whose_webhook_never_came(front: Stack, engine: E
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "completed"
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
-
-
-def test_a_ring_makes_calls_for_a_bounded_time() -> None:
-    # A doorbell is cut off by Celery after thirty seconds; its own bound and one last call have to fit in.
-    assert provider_calls.RING_SECONDS_MAX + 10 < 30

@@ -8,11 +8,11 @@ import pytest
 import requests
 
 from app.runtime.vault import Vault, new_encryption_key
-from app.services.payments import provider_calls, provider_claims, set_aside
+from app.services.payments import set_aside
 from app.services.upkeep import backlog
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.engine import Engine
+from tests.support.engine import Engine, call_and_settle, claim_call
 from tests.support.postgres import held_lock
 
 
@@ -113,11 +113,11 @@ def test_a_locked_payment_delays_its_own_call_only(shop: Shop, engine: Engine) -
 def test_an_answer_that_meets_a_lock_is_asked_for_again(shop: Shop, engine: Engine) -> None:
     engine.databases.rows("update payment_providers set attempts_max = 1 where id = :id", id=shop.provider_id)
     payment = shop.deposit()
-    claim, _ = provider_claims.claim_call(engine.runtime)
+    claim = claim_call(engine.runtime)
     assert claim is not None
     assert claim.payment_id == payment.id
     with held_lock(engine.databases, "select from payment_transactions where id = %s for update", payment.id):
-        provider_calls.call_claimed(engine.runtime, claim)
+        call_and_settle(engine.runtime, claim)
         row = work(engine, payment.id)
         assert (row["attempts"], row["postponed"], row["is_free"], row["waits"]) == (0, 1, True, True)
     engine.ask(payment.id)

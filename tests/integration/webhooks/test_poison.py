@@ -8,7 +8,6 @@ import uuid
 import pytest
 
 from app.core.payment import Payment
-from app.services.payments import provider_claims
 from app.services.webhooks import claims as webhook_claims
 from app.services.webhooks import settle
 from app.services.webhooks.claims import WebhookQueue
@@ -17,7 +16,7 @@ from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.engine import Engine
+from tests.support.engine import Engine, claim_call
 
 # Faults of the database, for payments of the user `poison` alone.
 FAULTS = {
@@ -153,5 +152,5 @@ def test_many_provider_calls_of_one_tenant_do_not_starve_another(databases: Data
         databases.rows("update payment_providers set calls_max = 1 where id = :id", id=flooding.provider_id)
         many = [flooding.deposit() for _ in range(20)]
         mine = quiet.deposit()
-        claims = [provider_claims.claim_call(runtime)[0] for _ in range(3)]
+        claims = [claim_call(runtime) for _ in range(3)]
         assert [claim and claim.payment_id for claim in claims] == [many[0].id, mine.id, None]
