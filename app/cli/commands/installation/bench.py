@@ -25,7 +25,7 @@ def command(as_json: bool, is_long: bool, only: str | None, results: Path) -> No
     """Measure every key of bench/RESULTS.md and rewrite that page.
 
     Needs no running stack: it starts and stops its own servers and processes in a temporary folder (TMPDIR).
-    On two idle processors the short form takes less than five minutes, --long about thirty minutes and 60 GB of disk.
+    On two idle processors the short form takes some ten minutes, --long about an hour and 60 GB of disk.
     `--long --only settle_at_10m` takes about twenty minutes, mostly to insert ten million payments.
     """
     # Imported here, so that other commands do not load it.
