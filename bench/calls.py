@@ -6,12 +6,14 @@ import contextlib
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import requests
 
-from bench.baselines.plain import CALL_TASK, CALLS, call_flags, open_plain
+from bench.baselines.plain import CALL_TASK, CALLS, PlainStack, call_flags, open_plain
+from bench.baselines.task_worker import TaskWorker
 from bench.cpu import Costs, sum_seconds
 from bench.figures import Figure, compare, summarize
 from bench.filling import AMOUNT, AMOUNT_MINOR, CURRENCY
@@ -89,54 +91,74 @@ def measure_loop(url: str, count: int, threads: int) -> float:
         return count / (time.monotonic() - started)
 
 
-def run_calls(servers: Servers, size: Size, say: Say) -> dict[str, Figure]:
-    """Measure provider calls at a provider that answers at once, and at one that takes SLOW_SECONDS."""
-    at_once = _run_delay(servers, 0.0, size.calls, say)
-    slow = _run_delay(servers, SLOW_SECONDS, size.calls, say)
-    figure = _describe(at_once, goal=10)
-    figure["slow"] = {**_describe(slow, goal=None), "provider_seconds": SLOW_SECONDS, "connections": CONNECTIONS}
-    lost = [1 - other / one for other, one in zip(slow.one_process, at_once.one_process, strict=True)]
-    return {KEY: {**figure, "lost_to_slow": summarize(lost, "share"), "costs": at_once.costs.describe()}}
+@dataclass
+class Callers:
+    """The product and both baselines at one provider that takes `delay` seconds; `provider` is its process id."""
+
+    delay: float
+    url: str
+    provider: int
+    stack: MeasuredStack
+    plain: PlainStack
+    worker: TaskWorker
+    rates: CallRates = field(default_factory=CallRates)
+
+    def measure_tasks(self, count: int) -> float:
+        """Return calls per second of one Celery task a call."""
+        return self.worker.measure(CALL_TASK, [(str(each),) for each in self.plain.fill_payments(count, USERS)])
+
+    def run_round(self, count: int) -> None:
+        """Measure one round of each."""
+        rates, before = self.rates, sum_seconds(self.provider)
+        with rates.costs.of(OPERATION, self.stack, count):
+            rates.one_process.append(measure_calls(self.stack, count))
+            self.stack.settle_down()
+        rates.costs.charge(OPERATION, "load generator", sum_seconds(self.provider) - before)
+        rates.celery_tasks.append(self.measure_tasks(count))
+        rates.bare_loop.append(measure_loop(self.url, count, LOOP_THREADS[self.delay]))
 
 
-def _run_delay(servers: Servers, delay: float, count: int, say: Say) -> CallRates:
-    rates, port = CallRates(), find_provider_port()
+@contextlib.contextmanager
+def _open_callers(servers: Servers, delay: float) -> Iterator[Callers]:
+    port = find_provider_port()
     url, threads = f"http://127.0.0.1:{port}", BASELINE_THREADS[delay]
     with contextlib.ExitStack() as opened:
         stack = opened.enter_context(open_measured_stack(servers, url))
         stack.databases.rows("update payment_providers set calls_max = :most", most=CONNECTIONS)
-        pid = opened.enter_context(run_in_process(servers, port, delay))
+        provider = opened.enter_context(run_in_process(servers, port, delay))
         plain = opened.enter_context(open_plain(servers, stack.shop.webhook_secret, url))
         worker = opened.enter_context(plain.open_worker(CALLS, *call_flags(threads), pool=threads))
         stack.start(*WORKERS)
+        yield Callers(delay, url, provider, stack, plain, worker)
 
-        def measure_tasks(tasks: int) -> float:
-            return worker.measure(CALL_TASK, [(str(each),) for each in plain.fill_payments(tasks, USERS)])
 
-        measure_calls(stack, max(1, count // 10))
-        measure_tasks(max(1, count // 10))
+def run_calls(servers: Servers, size: Size, say: Say) -> dict[str, Figure]:
+    """Measure provider calls at a provider that answers at once, and in turn at one that takes SLOW_SECONDS."""
+    with _open_callers(servers, 0.0) as at_once, _open_callers(servers, SLOW_SECONDS) as slow:
+        for each in (at_once, slow):
+            measure_calls(each.stack, max(1, size.calls // 10))
+            each.measure_tasks(max(1, size.calls // 10))
         for number in range(1, ROUNDS + 1):
-            rates.celery_tasks.append(measure_tasks(count))
-            rates.bare_loop.append(measure_loop(url, count, LOOP_THREADS[delay]))
-            before = sum_seconds(pid)
-            with rates.costs.of(OPERATION, stack, count):
-                rates.one_process.append(measure_calls(stack, count))
-                stack.settle_down()
-            rates.costs.charge(OPERATION, "load generator", sum_seconds(pid) - before)
-            say(_tell(delay, number, rates))
-        # A second stack on the same databases for its worker alone.
-        with Stack.open(stack.databases) as second:
-            second.start("worker-provider")
-            for _ in range(ROUNDS):
-                rates.two_processes.append(measure_calls(stack, count))
-        say(_tell(delay, ROUNDS, rates))
-    return rates
+            for each in (at_once, slow):
+                each.run_round(size.calls)
+                say(_tell(each, number))
+        for each in (at_once, slow):
+            # A second stack on the same databases for its worker alone.
+            with Stack.open(each.stack.databases) as second:
+                second.start("worker-provider")
+                each.rates.two_processes = [measure_calls(each.stack, size.calls) for _ in range(ROUNDS)]
+            say(_tell(each, ROUNDS))
+    figure = _describe(at_once.rates, goal=10)
+    figure["slow"] = {**_describe(slow.rates, goal=None), "provider_seconds": SLOW_SECONDS, "connections": CONNECTIONS}
+    pairs = zip(slow.rates.one_process, at_once.rates.one_process, strict=True)
+    lost = summarize([1 - other / one for other, one in pairs], "share")
+    return {KEY: {**figure, "lost_to_slow": lost, "costs": at_once.rates.costs.describe()}}
 
 
-def _tell(delay: float, number: int, rates: CallRates) -> str:
-    last = {name: values[-1] for name, values in vars(rates).items() if isinstance(values, list) and values}
+def _tell(callers: Callers, number: int) -> str:
+    last = {name: values[-1] for name, values in vars(callers.rates).items() if isinstance(values, list) and values}
     each = ", ".join(f"{name} {value:,.0f}/s" for name, value in last.items())
-    return f"provider calls at {delay * 1000:.0f} ms, round {number}: {each}"
+    return f"provider calls at {callers.delay * 1000:.0f} ms, round {number}: {each}"
 
 
 def _describe(rates: CallRates, goal: float | None) -> Figure:
