@@ -17,7 +17,8 @@ from app.core.errors import RequestRejected
 from app.core.payment import Payment
 from app.services.audit_chain import seals
 from app.services.operators import resolve
-from app.services.payments import call_dispatcher, queries
+from app.services.payments import queries
+from app.services.payments.call_dispatcher import Dispatcher
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.verification import ProofReport, prove
@@ -216,7 +217,8 @@ class World:
     def _answer(self, ring: str) -> None:
         runtime = self.shop.runtime
         task = {
-            "provider": lambda: call_dispatcher.call_due(runtime),
+            # One of its own, as each process has: what a process that died had under way is gone with it.
+            "provider": lambda: Dispatcher(16).run(runtime),
             "settle": lambda: settle.settle_due(runtime),
             "notify": lambda: notifications.number_due(runtime),
         }[ring]

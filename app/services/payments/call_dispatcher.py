@@ -140,9 +140,10 @@ class Dispatcher:
             answer = make_call(runtime, claim)
         except Exception:  # the row is due again when its lease ends
             log.exception("provider_call_lost", payment_id=str(claim.payment_id))
-        with self._changed:
-            self._ended.append((claim, answer))
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._ended.append((claim, answer))
+                self._changed.notify_all()
 
     def _ring_for_help(self, runtime: Runtime) -> None:
         now = time.monotonic()
