@@ -30,11 +30,20 @@ _main_pid = 0
 
 
 def bound_stop() -> None:
-    """Make this process, if it becomes a worker, end within FINISH_SECONDS of SIGTERM, and its pool with it."""
+    """Make this process end within FINISH_SECONDS of SIGTERM, and its pool with it if it becomes a worker."""
     global _main_pid
     _main_pid = os.getpid()
     signals.worker_process_init.connect(_die_with_worker, weak=False)
     signals.worker_shutting_down.connect(_start_countdown, weak=False)
+    if os.environ.get("SLUICE_PROCESS") == "flower":
+        # Flower keeps nothing, and would take leave of a broker that may not answer, command by command.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_exit_at_sigterm, name="exit-at-sigterm", daemon=True).start()
+
+
+def _exit_at_sigterm() -> None:
+    signal.sigwait({signal.SIGTERM})
+    os._exit(0)
 
 
 def _die_with_worker(**_: Any) -> None:
