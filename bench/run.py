@@ -112,11 +112,13 @@ def run(form: Form, only: str | None, say: Say) -> dict[str, Any]:
     load = os.getloadavg()
     raise_file_limit()
 
-    def tell(line: str) -> None:
-        say(f"{time.monotonic() - began:4.0f} s  {line}")
-
     try:
-        with ended_by_sigterm(), open_servers(folder) as servers:
+        with ended_by_sigterm() as check, open_servers(folder) as servers:
+
+            def tell(line: str) -> None:
+                check()
+                say(f"{time.monotonic() - began:4.0f} s  {line}")
+
             versions = describe_versions(servers)
             this = Run(servers, form, tell, wanted)
             for keys, part in PARTS.items():
@@ -146,17 +148,28 @@ def _run_part(part: Part, keys: tuple[str, ...], run: Run) -> dict[str, Figure]:
 
 
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit within a block, so that what the block has started is ended with it."""
+def ended_by_sigterm() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM raise SystemExit within a block, so that what the block has started is ended with it.
+
+    Yield a check that raises it as well once the signal has come: raised in a finalizer it is lost.
+    """
+    code = 0
 
     def leave(number: int, _: object) -> None:
+        nonlocal code
         # A second signal would interrupt the clearing away.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.exit(128 + number)
+        code = 128 + number
+        sys.exit(code)
+
+    def check() -> None:
+        if code:
+            sys.exit(code)
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
-        yield
+        yield check
+        check()
     finally:
         signal.signal(signal.SIGTERM, before)
 
