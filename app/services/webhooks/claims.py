@@ -94,6 +94,8 @@ class WebhookQueue:
     worker had locked) and other tenants' webhooks wait for the next scan of the whole queue.
     """
 
+    # Whether the last claim took all that was due; rows committed since ring, if the bell was cleared before it.
+    is_drained: bool = False
     _cursors: list[Cursor] = field(default_factory=list)
     _scan_at: float = 0.0
 
@@ -101,16 +103,18 @@ class WebhookQueue:
         """Claim up to BATCH_ROWS webhooks; an empty claim means that none is due. Raise DBAPIError."""
         claim_id = new_id()
         wanted = {"batch": BATCH_ROWS, "claim_id": claim_id, "lease": LEASE_SECONDS}
-        rows: list[Row] = []
+        rows, is_whole = list[Row](), False
         if self._cursors and time.monotonic() < self._scan_at:
             cursors = _CURSORS.encode(self._cursors)
             rows = runtime.database.run_single("worker", _CLAIM_FROM_CURSORS, wanted | cursors)
         if not rows:
-            began = time.monotonic()
+            is_whole, began = True, time.monotonic()
             rows = runtime.database.run_single("worker", _CLAIM_FROM_START, wanted)
             ended = time.monotonic()
             self._scan_at = ended + SCAN_SHARE * (ended - began)
         claimed = [row for row in rows if row.is_claimed]
+        # Fewer rows than one tenant's share of a batch: no tenant had more due.
+        self.is_drained = is_whole and len(rows) < BATCH_ROWS // 3 and len(claimed) == len(rows)
         self._cursors = _next_cursors(rows) if len(claimed) >= BATCH_ROWS // 3 else []
         if claimed:
             SETTLE_BATCH.observe(len(claimed))

@@ -95,8 +95,8 @@ def settle_due(runtime: Runtime) -> None:
     runtime.doorbells.take_down("settle")
     due = WebhookQueue()
     while True:
-        # Fairness can leave a batch short while rows are due; only an empty claim means that none is.
-        if settle_batch(runtime, due) == 0:
+        # Fairness can leave a batch short while rows are due; only a small or an empty claim means that none is.
+        if settle_batch(runtime, due) == 0 or due.is_drained:
             return
         if time.monotonic() > deadline:
             runtime.doorbells.ring("settle")

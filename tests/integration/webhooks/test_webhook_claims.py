@@ -17,6 +17,8 @@ from testbed.shop import Shop, make_shop
 from tests.support.postgres import count_rows_read
 
 WAITING = 4 * BATCH_ROWS
+# What one tenant gets of a batch while others wait.
+SHARE = BATCH_ROWS // 3
 DONE = 60_000
 
 
@@ -80,3 +82,33 @@ def test_what_comes_before_the_place_is_found_before_the_queue_is_said_to_be_emp
         claimed += claim
     assert len(claimed) == len(set(claimed))
     assert set(claimed) == waiting
+
+
+@pytest.mark.parametrize(
+    ("tenants", "each"), [(1, 3), (1, SHARE - 1), (1, SHARE), (2, 3), (2, SHARE), (3, BATCH_ROWS), (4, SHARE - 1)]
+)
+def test_a_claim_that_says_so_leaves_nothing_due(
+    databases: Databases, runtime: Runtime, tenants: int, each: int
+) -> None:
+    databases.rows("delete from webhook_work")
+    for _ in range(tenants):
+        make_wait(databases, make_shop(runtime), each)
+    queue, left = WebhookQueue(), tenants * each
+    while left:
+        left -= len(queue.claim(runtime))
+        assert not (queue.is_drained and left)
+    # What is more than a share of a batch takes one more claim.
+    assert queue.is_drained is (tenants * each < SHARE)
+    assert len(queue.claim(runtime)) == 0
+    assert queue.is_drained
+
+
+def test_a_claim_that_leaves_suspects_does_not_say_that_nothing_is_due(
+    databases: Databases, runtime: Runtime, tenant: Shop
+) -> None:
+    databases.rows("delete from webhook_work")
+    make_wait(databases, tenant, 3)
+    databases.rows("update webhook_work set claim_id = uuidv7()")
+    queue = WebhookQueue()
+    assert len(queue.claim(runtime)) == 1
+    assert not queue.is_drained
