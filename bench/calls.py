@@ -17,8 +17,8 @@ from bench.baselines.task_worker import TaskWorker
 from bench.cpu import Costs, sum_seconds
 from bench.figures import Figure, compare, summarize
 from bench.filling import AMOUNT, AMOUNT_MINOR, CURRENCY
+from bench.load.provider import find_provider_port, run_in_process
 from bench.measured_stack import MeasuredStack, open_measured_stack
-from bench.provider import find_provider_port, run_in_process
 from bench.settle import ROUNDS, Say, Size
 from testbed.servers import Servers
 from testbed.stack import Stack

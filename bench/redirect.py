@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from bench.figures import BenchFailed, Figure, describe_latency, latency
+from bench.load.prepared_requests import build_deposit
 from bench.measured_stack import MeasuredStack
-from bench.prepared_requests import build_deposit
 
 ROUNDS = 3
 # The first requests of a process open its connections.

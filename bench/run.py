@@ -22,8 +22,9 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from bench import calls, history, provider, redirect, settle, sockets, to_socket, ways, web
+from bench import calls, history, redirect, settle, sockets, to_socket, ways, web
 from bench.figures import BenchFailed, Figure
+from bench.load import provider
 from bench.measured_stack import open_measured_stack
 from bench.settle import LONG, SHORT, Size
 from testbed.servers import Servers, open_servers

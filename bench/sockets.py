@@ -14,9 +14,9 @@ from app.sockets.gunicorn_settings import OTHER_CONNECTIONS, OTHER_FILES
 from app.sockets.hub import PER_USER_MAX
 from bench.cpu import Costs
 from bench.figures import Figure, percentile, summarize
+from bench.load.socket_clients import CrowdProcess
 from bench.measured_stack import MeasuredStack, open_measured_stack
 from bench.settle import WORKERS
-from bench.socket_clients import CrowdProcess
 from models import new_id
 from testbed.servers import Servers
 

@@ -13,11 +13,11 @@ from app.services.access.callers import create_client_token
 from bench.figures import BenchFailed, Figure, describe_latency, latency
 from bench.filling import fill_payments, fill_webhooks, take_due
 from bench.hops import TracedWebhook, measure_hops, open_trace
-from bench.http_load import LoadConnection
+from bench.load.http_load import LoadConnection
+from bench.load.prepared_requests import build_webhook
+from bench.load.socket_clients import Browser
 from bench.measured_stack import MeasuredStack
-from bench.prepared_requests import build_webhook
 from bench.settle import USERS
-from bench.socket_clients import Browser
 
 ROUNDS = 3
 # The first requests of a process open its connections.

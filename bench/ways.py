@@ -14,12 +14,12 @@ from bench.baselines.plain import CALLS, WEBHOOK_FLAGS, WEBHOOKS, PlainStack, ca
 from bench.cpu import Costs, sum_seconds
 from bench.figures import BenchFailed, Figure, compare, summarize
 from bench.filling import fill_payments
-from bench.http_load import run_load
+from bench.load.http_load import run_load
+from bench.load.prepared_requests import CALLBACK, build_deposit, build_webhook
+from bench.load.provider import WebhookTarget, find_provider_port, run_in_process
+from bench.load.socket_clients import Browser
 from bench.measured_stack import MeasuredStack, open_measured_stack
-from bench.prepared_requests import CALLBACK, build_deposit, build_webhook
-from bench.provider import WebhookTarget, find_provider_port, run_in_process
 from bench.settle import ROUNDS, USERS, WORKERS, Say, Size
-from bench.socket_clients import Browser
 from testbed.servers import Servers
 from testbed.waiting import wait_until
 

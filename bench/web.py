@@ -12,9 +12,9 @@ from redis import Redis
 from bench.cpu import Costs
 from bench.figures import BenchFailed, Figure, compare
 from bench.filling import fill_backlog
-from bench.http_load import run_load
+from bench.load.http_load import run_load
+from bench.load.prepared_requests import build_deposit, build_request, build_webhook
 from bench.measured_stack import MeasuredStack, open_measured_stack
-from bench.prepared_requests import build_deposit, build_request, build_webhook
 from testbed.servers import Servers
 
 ROUNDS = 3

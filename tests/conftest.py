@@ -25,11 +25,11 @@ from testbed.waiting import wait_until
 from tests.e2e.frontend import Frontend
 from tests.integration.provider_calls.odd_provider import OddProvider, open_odd_provider
 from tests.integration.sandbox.sandbox_process import SandboxProcess
-from tests.support.api import Api
 from tests.support.chromium import launch_chromium
+from tests.support.clients.api import Api
+from tests.support.clients.live_clients import LiveClients
+from tests.support.clients.notification_feed import NotificationFeed, make_feed
 from tests.support.engine import Engine
-from tests.support.live_clients import LiveClients
-from tests.support.notification_feed import NotificationFeed, make_feed
 from tests.support.supervised_stack import STOP_SECONDS, SupervisedStack
 from tests.support.webhook_receiver import WebhookReceiver
 

@@ -25,7 +25,7 @@ import psycopg2
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from testbed.waiting import StackError, wait_until
-from tests.support.tenant_client import TenantClient
+from tests.support.clients.tenant_client import TenantClient
 
 # A batch that meets the lock for the first time waits for it for two seconds; then a webhook takes moments.
 OTHERS_SECONDS = 8.0

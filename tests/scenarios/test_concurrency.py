@@ -23,7 +23,7 @@ from app.services.webhooks import settle
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.scenarios.copies import send_copies
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.engine import Engine
 
 PROCESSES, COPIES = 4, 100

@@ -14,7 +14,7 @@ from app.services.verification import prove
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 PROCESSES = ("web", "sandbox", "worker-settle", "worker-provider", "beat")
 # The longest wait is a retry's few seconds and a sweep's two, on a busy machine.

@@ -12,7 +12,7 @@ from app.services.tenants import tenants
 from testbed.shop import ACTOR, ORIGIN, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api, problem_of
+from tests.support.clients.api import Api, problem_of
 
 ID = str(uuid.UUID(int=1))
 GUARDED = [

@@ -15,7 +15,7 @@ from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api, problem_of
+from tests.support.clients.api import Api, problem_of
 from tests.support.commands import Commands
 
 LAST_USED = "select last_used_at from api_keys where id = :id"

@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.services.webhooks import settle as settling
-from bench import history, hops, provider, redirect, settle, sockets, to_socket, web
+from bench import history, hops, redirect, settle, sockets, to_socket, web
 from bench.figures import at_most, compare, describe_latency, percentile
 from bench.filling import AMOUNT_MINOR, fill_history, fill_webhooks, make_due
+from bench.load import provider
 from bench.measured_stack import open_measured_stack
 from bench.report.results import write_results
 from bench.run import Form

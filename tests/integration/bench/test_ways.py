@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from bench import calls, provider, settle, ways
+from bench import calls, settle, ways
+from bench.load import provider
 from testbed.servers import NO_SYNC, Servers, open_servers
 
 SIZE = replace(settle.SHORT, calls=24, posted=48, whole=32)

@@ -11,7 +11,7 @@ from app.runtime.runtime import Runtime
 from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api, fields_of
+from tests.support.clients.api import Api, fields_of
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
 

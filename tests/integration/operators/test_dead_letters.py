@@ -13,7 +13,7 @@ from app.core.payment import Payment
 from app.services.operators import resolve
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
 

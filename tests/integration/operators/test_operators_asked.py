@@ -14,7 +14,7 @@ import pytest
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.integration.operators.test_dead_letters import hold, open_case
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.commands import LOCAL, Commands
 from tests.support.engine import Engine
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from testbed.stack import Stack
-from tests.support.live_clients import LiveClients
-from tests.support.notification_feed import NotificationFeed
+from tests.support.clients.live_clients import LiveClients
+from tests.support.clients.notification_feed import NotificationFeed
 
 
 @pytest.mark.parametrize(("after", "resumed", "ids"), [(0, False, [5]), (1, False, [5]), (2, True, [3, 4, 5])])

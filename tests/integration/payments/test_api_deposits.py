@@ -13,7 +13,7 @@ import pytest
 from testbed.servers import Databases
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
-from tests.support.api import Api, fields_of, problem_of
+from tests.support.clients.api import Api, fields_of, problem_of
 from tests.support.engine import Engine
 
 FIELDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api, problem_of
+from tests.support.clients.api import Api, problem_of
 from tests.support.engine import Engine
 
 

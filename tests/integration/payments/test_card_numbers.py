@@ -10,7 +10,7 @@ import pytest
 
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api, fields_of
+from tests.support.clients.api import Api, fields_of
 from tests.support.commands import Commands
 from tests.support.engine import Engine
 

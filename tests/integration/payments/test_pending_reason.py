@@ -11,7 +11,7 @@ import pytest
 
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.commands import Commands
 from tests.support.engine import Engine
 

@@ -11,7 +11,7 @@ from app.core.payment import Payment
 from app.services.operators import reconciliation
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.engine import Engine
 
 HOUR = datetime.timedelta(hours=1)

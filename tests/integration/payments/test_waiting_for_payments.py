@@ -12,7 +12,7 @@ from app.web.routes.payments import WAITING_MAX
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api, fields_of
+from tests.support.clients.api import Api, fields_of
 from tests.support.engine import Engine
 
 # Far below the ten seconds that were asked for, far above what a hint over Redis needs.

@@ -13,7 +13,7 @@ from redis import Redis
 from testbed.servers import Servers
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 USER, PASSWORD = "limited", "secret"
 

@@ -11,9 +11,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from testbed.waiting import wait_until
+from tests.support.clients.tenant_client import TenantClient
 from tests.support.repository import ROOT
 from tests.support.supervised_stack import SupervisedStack
-from tests.support.tenant_client import TenantClient
 
 TOKEN = "metrics-token-of-this-test"
 FLOWER = ("operator", "flower-password-of-this-test")

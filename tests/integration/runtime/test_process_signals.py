@@ -14,7 +14,7 @@ import pytest
 from app.local.spawn import read_log_tail
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 # The supervisor ends by force what has not gone by then.
 GONE_SECONDS = 5.0

@@ -13,8 +13,8 @@ from testbed.servers import Servers
 from testbed.shop import ORIGIN
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.live_clients import LiveClients
-from tests.support.notification_feed import NotificationFeed
+from tests.support.clients.live_clients import LiveClients
+from tests.support.clients.notification_feed import NotificationFeed
 
 PROBLEM = "application/problem+json"
 

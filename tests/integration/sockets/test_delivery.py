@@ -18,8 +18,8 @@ from app.sockets.rows import PAGE_ROWS
 from testbed.servers import Servers
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.live_clients import LiveClients, SocketClient
-from tests.support.notification_feed import NotificationFeed, make_feed
+from tests.support.clients.live_clients import LiveClients, SocketClient
+from tests.support.clients.notification_feed import NotificationFeed, make_feed
 
 # Counters are compared every two seconds; a lost hint may cost this and the reading.
 LATE_SECONDS = 4.0

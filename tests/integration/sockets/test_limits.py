@@ -12,8 +12,8 @@ from app.services.access.callers import authenticate, create_ticket
 from app.sockets.hub import PER_USER_MAX
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.live_clients import LiveClients, SocketClient
-from tests.support.notification_feed import NotificationFeed, make_feed
+from tests.support.clients.live_clients import LiveClients, SocketClient
+from tests.support.clients.notification_feed import NotificationFeed, make_feed
 
 
 def greeted(live: LiveClients, feed: NotificationFeed, user_id: str = "ann", after: int | None = None) -> SocketClient:

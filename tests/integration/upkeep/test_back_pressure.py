@@ -19,7 +19,7 @@ from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 WEBHOOKS = 100
 # Deliveries per sample: enough that a page split here and there weighs little.

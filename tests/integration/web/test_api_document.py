@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.engine import Engine
 
 CALLS = {

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.engine import Engine
 
 EXAMPLE = re.compile(r'<pre tabindex="0" aria-label="Example call"><code>(.*?)</code></pre>', re.DOTALL)

@@ -16,8 +16,8 @@ import requests
 from app.local.spawn import read_log_tail
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
 from tests.support.availability import AvailabilityProbe, probing, wait_until_answered
+from tests.support.clients.api import Api
 
 # Far below the ten seconds that the waiting requests asked for.
 SOON_SECONDS = 4.0

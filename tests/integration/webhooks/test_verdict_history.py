@@ -15,7 +15,7 @@ from app.providers.sandbox import SandboxAdapter
 from app.services.operators import redrive, resolve
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.support.api import Api
+from tests.support.clients.api import Api
 from tests.support.commands import Commands
 from tests.support.engine import Engine
 

@@ -20,7 +20,7 @@ from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import problem_of
+from tests.support.clients.api import problem_of
 from tests.support.engine import Engine
 
 PATHS = ("payment-success", "payment-failed", "payment-callback")

@@ -15,7 +15,7 @@ from app.services.tenants import tenants
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 
 def logged(stack: Stack) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from app.runtime.hints import CHANGED_CHANNEL, NOTIFICATIONS_CHANNEL, numbered_h
 from testbed.servers import Servers
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.live_clients import LiveClients
-from tests.support.notification_feed import NotificationFeed, make_feed
+from tests.support.clients.live_clients import LiveClients
+from tests.support.clients.notification_feed import NotificationFeed, make_feed
 
 # Below the two seconds after which the counters would be compared: only a live subscription is as fast.
 PROMPT_SECONDS = 1.5

@@ -14,7 +14,7 @@ from app.web.rate_storage import GuardedStorage
 from testbed.servers import Databases
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 LIMIT = 4
 WRITES: dict[str, Callable[[Redis, bytes], Any]] = {

@@ -15,8 +15,8 @@ from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
 from testbed.shop import Shop
 from testbed.stack import Stack
-from tests.support.api import Api
 from tests.support.books import settle
+from tests.support.clients.api import Api
 
 PERSON = "operator:carol-of-accounting"
 

@@ -33,7 +33,7 @@ from models import Database
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.api import Api, problem_of
+from tests.support.clients.api import Api, problem_of
 
 # Nobody works here: a payment changes only when the test cancels it.
 WAIT_SECONDS = 10

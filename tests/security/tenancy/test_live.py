@@ -17,7 +17,7 @@ from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
 from tests.security.tenancy.victims import Victim, make_victim
 from tests.support.books import settle
-from tests.support.live_clients import SocketClient, StreamClient
+from tests.support.clients.live_clients import SocketClient, StreamClient
 
 WAYS = ("socket", "stream", "ticket")
 LARGEST_AFTER = "9" * 18

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from testbed.shop import sign_webhook
-from tests.support.api import Api
+from tests.support.clients.api import Api
 
 
 class TenantClient:

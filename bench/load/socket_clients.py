@@ -1,6 +1,6 @@
 """Ten thousand browsers in some hundred bytes each: WebSockets on one epoll, in a process of their own.
 
-Run as `python -m bench.socket_clients`: the first line of standard input is {"port", "tokens": [...]}; it prints
+Run as `python -m bench.load.socket_clients`: the first line of standard input is {"port", "tokens": [...]}; it prints
 {"refused", "seconds", "cpu_seconds"} once all are open. For each further line it waits until every socket has got one
 more message and prints the arrival times on the monotonic clock, which all processes of a machine share.
 """
@@ -149,7 +149,7 @@ class CrowdProcess:
 
     def __init__(self, port: int, tokens: list[str]) -> None:
         self._process = subprocess.Popen(
-            (sys.executable, "-m", "bench.socket_clients"),
+            (sys.executable, "-m", "bench.load.socket_clients"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,8 +1,8 @@
 """A closed-loop HTTP/1.1 load generator: one process, one epoll, requests that were made beforehand.
 
 It costs some microseconds a request, so that on a machine with few processors it is the server that is measured.
-Run as `python -m bench.http_load`: reads {"host", "port", "connections", "seconds", "requests": [base64, ...]} from
-standard input and prints {"count", "started", "seconds", "statuses", "milliseconds": {...}}.
+Run as `python -m bench.load.http_load`: reads {"host", "port", "connections", "seconds", "requests": [base64, ...]}
+from standard input and prints {"count", "started", "seconds", "statuses", "milliseconds": {...}}.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def run_load(port: int, requests: Sequence[bytes], connections: int, seconds: fl
         "requests": [base64.b64encode(request).decode() for request in requests],
     }
     answer = subprocess.run(
-        (sys.executable, "-m", "bench.http_load"),
+        (sys.executable, "-m", "bench.load.http_load"),
         input=json.dumps(task),
         capture_output=True,
         text=True,

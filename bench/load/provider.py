@@ -1,8 +1,8 @@
 """A provider that answers at once or after a set time, and pays what it was asked for: one thread, one epoll.
 
 It costs some tens of microseconds a call, so that it is not what limits those who call it. It speaks as much of the
-sandbox's API as payments that nobody touches need. Run as `python -m bench.provider PORT SECONDS [WEBHOOKS]`; WEBHOOKS
-is JSON of a WebhookTarget: each payment's webhook is then sent as soon as its create call is answered.
+sandbox's API as payments that nobody touches need. Run as `python -m bench.load.provider PORT SECONDS [WEBHOOKS]`;
+WEBHOOKS is JSON of a WebhookTarget: each payment's webhook is then sent as soon as its create call is answered.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field
 from app.local.spawn import find_free_ports
 from bench.baselines.processes import run_program
 from bench.figures import BenchFailed
-from bench.http_load import READ_BYTES, LoadConnection
-from bench.prepared_requests import build_webhook
+from bench.load.http_load import READ_BYTES, LoadConnection
+from bench.load.prepared_requests import build_webhook
 from testbed.servers import Servers
 
 # As many as a provider opens that wants its webhooks taken at once.
@@ -188,7 +188,7 @@ def run_in_thread(delay: float) -> Iterator[Provider]:
 @contextlib.contextmanager
 def run_in_process(servers: Servers, port: int, delay: float, target: WebhookTarget | None = None) -> Iterator[int]:
     """Run a provider in a process of its own on a free port; give the process's id."""
-    argv = [sys.executable, "-m", "bench.provider", str(port), str(delay)]
+    argv = [sys.executable, "-m", "bench.load.provider", str(port), str(delay)]
     if target:
         argv.append(json.dumps(asdict(target)))
     with run_program(servers, f"provider-{port}", argv) as process:

@@ -1,0 +1,1 @@
+"""What loads the product and answers it: HTTP clients, browsers, a provider."""
