@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, and_, case, func, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
 from app.core.errors import OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.facts import Command, CommandKind, Fact, FactKind
+from app.core.payment import OPEN
+from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, set_aside, settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.call_failures import count_attempts, is_past_asking, retry
 from app.services.payments.provider_claims import Claim
 from app.services.queues import lock_waits
 from app.services.records import audit, database_trouble
@@ -29,6 +31,10 @@ log = structlog.get_logger(__name__)
 # Facts after which an open payment whose time is up is cancelled: no money has come, or it was rejected. Money that
 # waits for a person's decision keeps a payment open.
 _WITHOUT_MONEY = (FactKind.PENDING, FactKind.COMMITTED, FactKind.NOT_FOUND, FactKind.SUCCEEDED)
+
+# A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
+# arrives for it all the same is still credited.
+EXPIRY_ATTEMPTS_MAX = 3
 
 _LOCK_CLAIMS = prepared(
     "select from payment_transactions where id = any(cast(:payment_ids as uuid[])) order by id for no key update",
@@ -187,13 +193,13 @@ def _settle_failure(
     runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float, pause: float | None
 ) -> None:
     is_refusal = isinstance(error, ProviderRefusedUs)
-    is_exhausted = count_attempts(claim, error) >= claim.attempts_max and not isinstance(error, Throttled)
+    is_exhausted = _count_attempts(claim, error) >= claim.attempts_max and not isinstance(error, Throttled)
     with settlement.open(runtime, "worker") as batch:
         is_held = _lock_claims(batch.connection, [claim]).is_held(claim)
         if is_held is None:
             return
         audit.write(batch.connection, [_audit_row(claim, error.outcome, seconds, error=str(error))])
-        if is_past_asking(claim, error):
+        if _is_past_asking(claim, error):
             batch.settle([Item(claim.tenant_id, claim.payment_id, Command(CommandKind.EXPIRE), "system")])
         if any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in batch.outcomes):
             return
@@ -208,4 +214,34 @@ def _settle_failure(
                 request=claim.request or None,
             )
         else:
-            retry(batch.connection, claim, error, pause)
+            _retry(batch.connection, claim, error, pause)
+
+
+def _count_attempts(claim: Claim, error: ProviderCallFailed) -> int:
+    """Return how many attempts the call has used up with this failure."""
+    if isinstance(error, Throttled):
+        # A provider that names a time for the next call has not failed: the attempt counts only for an expired payment.
+        is_free = bool(error.retry_after_seconds) and not claim.is_expired
+        return claim.attempts - 1 if is_free else min(claim.attempts, max(claim.attempts_max - 1, 0))
+    if claim.is_half_open and error.is_outage and not probe_counts(claim.opens):
+        return claim.attempts - 1
+    return claim.attempts
+
+
+def _is_past_asking(claim: Claim, error: ProviderCallFailed) -> bool:
+    """Return whether an open payment has expired and its provider does not answer."""
+    is_tried = claim.attempts >= min(EXPIRY_ATTEMPTS_MAX, claim.attempts_max)
+    return claim.is_open and claim.is_expired and (is_tried or (claim.is_half_open and error.is_outage))
+
+
+def _retry(connection: Connection, claim: Claim, error: ProviderCallFailed, pause: float | None) -> None:
+    """Let a failed call wait: by its attempts, or, for a paused provider, until shortly after its `pause`."""
+    attempts = _count_attempts(claim, error)
+    wait = retry_seconds(attempts, error.retry_after_seconds)
+    if pause is not None:
+        asked = min(error.retry_after_seconds or 0.0, RETRY_AFTER_SECONDS_MAX)
+        wait = max(pause + breaker.PROBE_AGAIN_SECONDS, asked)
+    # An open payment is polled when its time is up at the latest.
+    is_running = and_(_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.status.in_(OPEN))
+    due_at = func.least(func.now() + datetime.timedelta(seconds=wait), case((is_running, _PAYMENTS.c.expires_at)))
+    connection.execute(set_aside.release(claim, wait).values(attempts=attempts, due_at=due_at))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.payment import format_time
-from app.services.records.verdicts import TimelineEvent, order_verdicts
+from app.services.records.verdicts import HistoryRow, order_verdicts
 from models import Database
 
 # Rows of one transaction have the same time; they are ordered by their table (rank), then by the sequence within it.
@@ -103,5 +103,5 @@ def read_timeline(
             rows = connection.execute(_TIMELINE, wanted).all()
         else:
             rows = connection.execute(_CLIENT_TIMELINE, wanted | {"user_id": user_id}).all()
-    events = order_verdicts([TimelineEvent(*row) for row in rows])
+    events = order_verdicts([HistoryRow(*row) for row in rows])
     return [{"at": format_time(one.at), "kind": one.kind, "actor": one.actor, "detail": one.detail} for one in events]
