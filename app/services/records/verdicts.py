@@ -13,7 +13,7 @@ _VERDICT = ("status", "verdict", "reason")
 _RANK = 2
 
 
-class TimelineEvent(NamedTuple):
+class HistoryRow(NamedTuple):
     """An event of the timeline; `rank` and `sequence` order the events of one moment."""
 
     at: datetime.datetime
@@ -24,7 +24,7 @@ class TimelineEvent(NamedTuple):
     detail: dict[str, Any]
 
 
-def order_verdicts(events: Sequence[TimelineEvent]) -> list[TimelineEvent]:
+def order_verdicts(events: Sequence[HistoryRow]) -> list[HistoryRow]:
     """Return `events` with each webhook's first verdict at its receipt and each later one when it was given.
 
     A `webhook` without a redrive stays as it is. A later verdict is an event of its own, kind `webhook_settled`.
@@ -35,7 +35,7 @@ def order_verdicts(events: Sequence[TimelineEvent]) -> list[TimelineEvent]:
             formers.setdefault(str(event.detail.get("webhook_id")), []).append(event.detail["former"])
     if not formers:
         return list(events)
-    ordered: list[TimelineEvent] = []
+    ordered: list[HistoryRow] = []
     for event in events:
         if event.kind != "webhook" or event.detail["webhook_id"] not in formers:
             ordered.append(event)
@@ -46,7 +46,7 @@ def order_verdicts(events: Sequence[TimelineEvent]) -> list[TimelineEvent]:
     return sorted(ordered, key=lambda event: event[:3])
 
 
-def _settled(webhook: TimelineEvent, verdict: Mapping[str, Any]) -> TimelineEvent:
+def _settled(webhook: HistoryRow, verdict: Mapping[str, Any]) -> HistoryRow:
     detail = {"webhook_id": webhook.detail["webhook_id"]} | {name: verdict[name] for name in _VERDICT}
     at = datetime.datetime.fromisoformat(verdict["settled_at"])
-    return TimelineEvent(at, _RANK, 0, "webhook_settled", webhook.actor, detail)
+    return HistoryRow(at, _RANK, 0, "webhook_settled", webhook.actor, detail)

@@ -53,7 +53,7 @@ class NoQuery(Parameters):
     """The query of a route that takes no parameter and refuses all."""
 
 
-class _Page(Parameters):
+class _PageQuery(Parameters):
     limit: Annotated[int, whole(1, PAGE_ROWS_MAX)] = Field(PAGE_ROWS_DEFAULT, description="Rows per page.")
 
 
@@ -71,7 +71,7 @@ class PaymentQuery(Parameters):
     )
 
 
-class PaymentsQuery(_Page):
+class PaymentsQuery(_PageQuery):
     """A page of payments, and which."""
 
     user_id: Annotated[str | None, matching(USER_ID_PATTERN, "must be 1-128 of [A-Za-z0-9_.:@-]")] = Field(
@@ -83,7 +83,7 @@ class PaymentsQuery(_Page):
     cursor: Cursor = None
 
 
-class EntriesQuery(_Page):
+class EntriesQuery(_PageQuery):
     """A page of a user's wallet entries."""
 
     currency: Annotated[str | None, matching("^[A-Z]{3}$", "must be an upper-case ISO 4217 code")] = Field(
@@ -92,7 +92,7 @@ class EntriesQuery(_Page):
     cursor: Cursor = None
 
 
-class EventsQuery(_Page):
+class EventsQuery(_PageQuery):
     """A page of notifications."""
 
     after: Annotated[int, whole(0, BIGINT_MAX)] = Field(0, description="The last id that was seen; 0 is the start.")
@@ -121,13 +121,13 @@ class DecisionQuery(Parameters):
     dry_run: Annotated[bool, FLAG] = Field(False, description="`true`: only say what it would do at this moment.")
 
 
-class DeadLettersQuery(_DeadLetterFilters, _InState, _Page):
+class DeadLettersQuery(_DeadLetterFilters, _InState, _PageQuery):
     """A page of dead letters, and which."""
 
     cursor: Cursor = None
 
 
-class RedriveQuery(_DeadLetterFilters, DecisionQuery, _Page):
+class RedriveQuery(_DeadLetterFilters, DecisionQuery, _PageQuery):
     """Which open dead letters to redrive, `limit` of them at most."""
 
 
