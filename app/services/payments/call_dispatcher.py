@@ -39,6 +39,8 @@ class Dispatcher:
     def __init__(self, calls_max: int) -> None:
         self._calls_max = calls_max
         self._threads = ThreadPoolExecutor(calls_max, "provider-call")
+        # Start the first thread: with it every call that is handed over ends, even if no other can be started.
+        self._threads.submit(int)
         # Guards what follows; notified when a call has ended and when calls may be due.
         self._changed = threading.Condition()
         self._ended: list[tuple[Claim, Answer | None]] = []
@@ -64,6 +66,13 @@ class Dispatcher:
             if self._has_leader:
                 return
             self._has_leader = True
+        try:
+            self._lead(runtime)
+        finally:
+            with self._changed:
+                self._has_leader = False
+
+    def _lead(self, runtime: Runtime) -> None:
         pay_back(runtime)
         failure: Exception | None = None
         while self._await_work(may_claim=failure is None):
@@ -126,7 +135,10 @@ class Dispatcher:
             self._is_more_due, self._is_contended = claims.is_more_due, claims.is_contended
             self._is_rung |= bool(claims.unready) or (claims.is_more_due and bool(claims.calls))
         for claim in claims.calls:
-            self._threads.submit(self._make, runtime, claim)
+            try:
+                self._threads.submit(self._make, runtime, claim)
+            except RuntimeError:  # no further thread can be started: the call waits for one that is there
+                log.warning("no_thread_for_provider_call", payment_id=str(claim.payment_id))
         for call, error in claims.unready:
             set_aside.set_aside(runtime, call, error)
         if claims.is_more_due and len(claims.calls) == room:

@@ -140,6 +140,20 @@ def test_a_dispatcher_that_stops_settles_what_is_under_way_and_claims_no_more(en
     engine.databases.rows("delete from provider_breakers where provider_id = :id", id=wide.provider_id)
 
 
+def test_calls_for_which_no_thread_starts_are_made_by_the_one_that_is_there(
+    engine: Engine, wide: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payments = [wide.deposit() for _ in range(3)]
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    dispatcher = Dispatcher(16)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    dispatcher.run(engine.runtime)
+    assert {str(wide.payment(payment.id).status) for payment in payments} == {"processing"}
+
+
 def point_to(engine: Engine, shop: Shop, server: FalseServer) -> None:
     engine.databases.rows(
         "update payment_providers set api_base_url = :url where id = :id",
