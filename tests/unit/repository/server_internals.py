@@ -10,7 +10,7 @@ import pytest
 
 from app.http.request_heads import mark_doubled
 from app.sockets.websocket import SERVER_OPTIONS
-from tests.unit.repository.library_source import parameters, source
+from tests.unit.repository.installed_source import parameters, source
 
 
 def check_websocket_server() -> None:

@@ -16,7 +16,7 @@ import pytest
 from app.runtime.broker import transport
 from tasks import worker_process
 from tests.support.repository import ROOT
-from tests.unit.repository.library_source import parameters, source
+from tests.unit.repository.installed_source import parameters, source
 from tests.unit.repository.server_internals import (
     check_answered_requests,
     check_database_waits,
