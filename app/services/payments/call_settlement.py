@@ -179,7 +179,7 @@ def settle_failure(
 ) -> None:
     """Retry a failed call, give it up or expire its payment; it is postponed where the database takes nothing.
 
-    `pause` is how long the provider is not called where this failure led to that. Raise nothing of the database's.
+    `pause` is how long the provider is not called where this failure led to that. Raise nothing.
     """
     try:
         _settle_failure(runtime, claim, error, seconds, pause)
@@ -187,6 +187,8 @@ def settle_failure(
         if database_trouble.note(runtime, "provider", trouble) is None:
             log.exception("failure_not_settled", payment_id=str(claim.payment_id))
         set_aside.postpone(runtime, claim)
+    except Exception:  # the others are settled all the same; this row is due again when its lease ends
+        log.exception("failure_not_settled", payment_id=str(claim.payment_id))
 
 
 def _settle_failure(
