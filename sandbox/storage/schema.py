@@ -1,16 +1,43 @@
 """The tables of the sandbox's one SQLite file."""
 
 # Written into the file, so that a file of another layout is refused instead of misread.
-VERSION = 1
+VERSION = 2
 
-SCHEMA = """
+_ENDPOINTS = """
+CREATE TABLE endpoints (
+    id TEXT PRIMARY KEY,
+    merchant TEXT NOT NULL REFERENCES merchants (name),
+    url TEXT NOT NULL,
+    secrets TEXT NOT NULL,
+    events TEXT NOT NULL
+);
+CREATE INDEX endpoints_merchant ON endpoints (merchant);
+"""
+_MONEY_BACK = """
+CREATE TABLE money_back (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    token TEXT NOT NULL UNIQUE,
+    reference TEXT NOT NULL REFERENCES payments (reference),
+    kind TEXT NOT NULL CHECK (kind IN ('refund', 'dispute')),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'done', 'failed', 'open', 'won', 'lost')),
+    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency TEXT NOT NULL,
+    request TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+);
+CREATE INDEX money_back_reference ON money_back (reference);
+"""
+
+SCHEMA = f"""
 CREATE TABLE merchants (
     name TEXT PRIMARY KEY,
     api_key_sha256 TEXT NOT NULL UNIQUE,
     provider_id TEXT NOT NULL,
-    webhook_secret TEXT NOT NULL
+    webhook_secret TEXT NOT NULL,
+    protocol TEXT NOT NULL DEFAULT 'sandbox'
 );
-CREATE TABLE payments (
+{_ENDPOINTS}CREATE TABLE payments (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     reference TEXT NOT NULL UNIQUE,
     merchant TEXT NOT NULL REFERENCES merchants (name),
@@ -29,7 +56,10 @@ CREATE TABLE payments (
     metadata TEXT NOT NULL,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
-    expires_at TEXT
+    expires_at TEXT,
+    protocol TEXT NOT NULL DEFAULT 'sandbox',
+    disputed_minor INTEGER NOT NULL DEFAULT 0,
+    request TEXT NOT NULL DEFAULT '{{}}'
 );
 CREATE INDEX payments_merchant_reference ON payments (merchant_reference);
 CREATE INDEX payments_created_at ON payments (merchant, created_at);
@@ -59,7 +89,7 @@ CREATE TABLE movements (
     at TEXT NOT NULL
 );
 CREATE INDEX movements_reference ON movements (reference);
-CREATE TABLE deliveries (
+{_MONEY_BACK}CREATE TABLE deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     webhook_id TEXT NOT NULL,
     event_id TEXT NOT NULL,
@@ -78,7 +108,11 @@ CREATE TABLE deliveries (
     due_at REAL NOT NULL,
     after_id INTEGER REFERENCES deliveries (id),
     held_by INTEGER,
-    created_at TEXT NOT NULL
+    created_at TEXT NOT NULL,
+    protocol TEXT NOT NULL DEFAULT 'sandbox',
+    event_type TEXT NOT NULL DEFAULT '',
+    content_type TEXT NOT NULL DEFAULT 'application/json',
+    endpoint_id TEXT REFERENCES endpoints (id)
 );
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'pending';
 CREATE INDEX deliveries_merchant_reference ON deliveries (merchant_reference);
@@ -124,3 +158,19 @@ CREATE TABLE steps (
 );
 CREATE INDEX steps_due ON steps (due_at) WHERE state = 'pending';
 """
+
+# From the layout of this number to the next: what an older sandbox stored is kept.
+UPGRADES = {
+    1: """
+ALTER TABLE merchants ADD COLUMN protocol TEXT NOT NULL DEFAULT 'sandbox';
+ALTER TABLE payments ADD COLUMN protocol TEXT NOT NULL DEFAULT 'sandbox';
+ALTER TABLE payments ADD COLUMN disputed_minor INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE payments ADD COLUMN request TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE deliveries ADD COLUMN protocol TEXT NOT NULL DEFAULT 'sandbox';
+ALTER TABLE deliveries ADD COLUMN event_type TEXT NOT NULL DEFAULT '';
+ALTER TABLE deliveries ADD COLUMN content_type TEXT NOT NULL DEFAULT 'application/json';
+ALTER TABLE deliveries ADD COLUMN endpoint_id TEXT REFERENCES endpoints (id);
+"""
+    + _ENDPOINTS
+    + _MONEY_BACK,
+}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sandbox.storage.schema import SCHEMA, VERSION
+from sandbox.storage.schema import SCHEMA, UPGRADES, VERSION
 
 # A process that is being replaced may need this long to release the lock.
 _TAKE_OVER_SECONDS = 5.0
@@ -88,10 +88,12 @@ def _take_folder(directory: Path) -> object:
 
 def _create_schema(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        # executescript commits by itself: a crash would leave half a schema.
-        for statement in filter(str.strip, SCHEMA.split(";")):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    elif version != VERSION:
+    if version == VERSION:
+        return
+    statements = SCHEMA if version == 0 else UPGRADES.get(version)
+    if statements is None:
         raise RuntimeError(f"{path} has layout {version}, this sandbox reads layout {VERSION}; move it away")
+    # executescript commits by itself: a crash would leave half a schema.
+    for statement in filter(str.strip, statements.split(";")):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,54 @@
+"""A data folder of an older sandbox is upgraded, one of an unknown layout is left alone."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sandbox.storage import schema
+from sandbox.storage.store import Store
+
+# What the first layout lacks of today's tables.
+_ADDED = re.compile(
+    r"^CREATE TABLE (?:endpoints|money_back) \(.*?\n\);\nCREATE INDEX .*?;\n"
+    r"|,\n    (?:protocol|disputed_minor|request|event_type|content_type|endpoint_id) [^\n]*?(?=,?\n)",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def write_layout(folder: Path, version: int) -> None:
+    """Write a file of the first layout that calls itself `version`, with one merchant and one payment."""
+    with sqlite3.connect(folder / "sandbox.sqlite3") as connection:
+        connection.executescript(_ADDED.sub("", schema.SCHEMA))
+        connection.execute("INSERT INTO merchants VALUES ('shop', 'x', 'sandbox', 's')")
+        connection.execute(
+            "INSERT INTO payments (reference, merchant, merchant_reference, page_token, status, amount_minor, currency,"
+            " callback_urls, metadata, created_at, updated_at)"
+            " VALUES ('sbx_1', 'shop', 'm', 't', 'open', 1, 'USD', '{}', '{}', 'then', 'then')"
+        )
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+
+
+def columns(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    """Return the columns of each table."""
+    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {table: {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} for table in tables}
+
+
+def test_an_older_folder_is_upgraded_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    write_layout(tmp_path / "old", 1)
+    upgraded, new = Store(tmp_path / "old").reading(), Store(tmp_path / "new").reading()
+    assert columns(upgraded) == columns(new)
+    row = upgraded.execute("SELECT reference, protocol, disputed_minor, request FROM payments").fetchone()
+    assert tuple(row) == ("sbx_1", "sandbox", 0, "{}")
+
+
+def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
+    write_layout(tmp_path, 99)
+    with pytest.raises(RuntimeError, match="layout 99"):
+        Store(tmp_path)
