@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable
@@ -12,14 +11,20 @@ from typing import Any
 
 import requests
 
+from sandbox.protocols import registry
+from sandbox.protocols.protocol import Unsigned
 from sandbox.storage.store import Store
-from sandbox.values import signing, timestamps
+from sandbox.values import timestamps
 from sandbox.values.refusal import Refusal
 
 # Time limit of one attempt, as common payment apps have it.
 ATTEMPT_SECONDS = 10.0
-_FORGED_KEY_BYTES = 32
 _USER_AGENT = "sluice-sandbox/1"
+# What a delivery that is sent again has in common with the first.
+_COPIED = (
+    "webhook_id, event_id, event, event_type, content_type, protocol, endpoint_id, reference, merchant,"
+    " merchant_reference, url, origin, body, signature, timestamp_shift, attempt_limit"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,11 @@ def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) ->
     row = (
         store.reading()
         .execute(
-            "SELECT d.webhook_id, d.url, d.body, d.signature, d.timestamp_shift, m.webhook_secret"
-            " FROM deliveries d JOIN merchants m ON m.name = d.merchant WHERE d.id = ? AND d.state = 'pending'",
+            "SELECT d.webhook_id, d.url, d.body, d.signature, d.timestamp_shift, d.protocol,"
+            " d.content_type, CASE d.protocol WHEN 'sandbox' THEN json_array(m.webhook_secret)"
+            " ELSE coalesce(e.secrets, '[]') END AS secrets"
+            " FROM deliveries d JOIN merchants m ON m.name = d.merchant LEFT JOIN endpoints e ON e.id = d.endpoint_id"
+            " WHERE d.id = ? AND d.state = 'pending'",
             (delivery_id,),
         )
         .fetchone()
@@ -58,17 +66,15 @@ def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) ->
 
 def _send(row: sqlite3.Row) -> AttemptResult:
     at, timestamp = timestamps.now(), int(time.time()) + row["timestamp_shift"]
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": _USER_AGENT,
-        "webhook-id": row["webhook_id"],
-        "webhook-timestamp": str(timestamp),
-    }
-    if row["signature"] != "missing":
-        # Signed at each attempt: the timestamp is the attempt's, the secret is the merchant's current one.
-        forged = row["signature"] == "forged"
-        key = secrets.token_bytes(_FORGED_KEY_BYTES) if forged else signing.secret_bytes(row["webhook_secret"])
-        headers["webhook-signature"] = signing.sign(key, row["webhook_id"], timestamp, row["body"])
+    protocol = registry.PROTOCOLS[row["protocol"]]
+    # Signed at each attempt: the timestamp is the attempt's, the secrets are the merchant's current ones.
+    secrets = tuple(json.loads(row["secrets"]))
+    # What has no secret, a notice to the payment's own address, cannot be forged either.
+    if secrets and row["signature"] == "forged":
+        secrets = (protocol.new_secret(),)
+    unsigned = Unsigned(row["webhook_id"], timestamp, row["body"], secrets)
+    authenticate = protocol.sign if secrets and row["signature"] != "missing" else protocol.unsigned_headers
+    headers = {"Content-Type": row["content_type"], "User-Agent": _USER_AGENT} | authenticate(unsigned)
     started = time.monotonic()
     status, error = _post(row["url"], row["body"], headers)
     return AttemptResult(at, timestamp, status, error, round((time.monotonic() - started) * 1000, 3))
@@ -118,10 +124,8 @@ def resend(connection: sqlite3.Connection, delivery_id: int) -> int:
     A copy instead of another attempt: the first delivery's history stays what it was. Raise Refusal 404.
     """
     cursor = connection.execute(
-        "INSERT INTO deliveries (webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"
-        " body, signature, timestamp_shift, attempt_limit, state, due_at, created_at)"
-        " SELECT webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"
-        " body, signature, timestamp_shift, attempt_limit, 'pending', ?, ? FROM deliveries WHERE id = ?",
+        f"INSERT INTO deliveries ({_COPIED}, state, due_at, created_at)"  # noqa: S608 - only names of this module
+        f" SELECT {_COPIED}, 'pending', ?, ? FROM deliveries WHERE id = ?",
         (time.time(), timestamps.now(), delivery_id),
     )
     if cursor.rowcount != 1 or cursor.lastrowid is None:
@@ -149,7 +153,10 @@ def _attempts_of(connection: sqlite3.Connection, delivery_ids: Iterable[int]) ->
 
 
 def _shown(row: sqlite3.Row, attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    copied = ("id", "webhook_id", "event_id", "event", "reference", "merchant_reference", "url", "signature", "state")
+    copied = (
+        *("id", "webhook_id", "event_id", "event", "event_type", "reference", "merchant_reference", "url"),
+        *("signature", "state"),
+    )
     return {
         **{key: row[key] for key in copied},
         "body": row["body"].decode("utf-8", "replace"),

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 from sandbox.payments import lifecycle
-from sandbox.payments.lifecycle import ProviderPayment
+from sandbox.protocols.payment import ProviderPayment
 from sandbox.storage.store import Store
 from sandbox.values import amounts
 from sandbox.values.refusal import Refusal

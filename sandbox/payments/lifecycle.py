@@ -9,91 +9,21 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sandbox.payments import outbox
-from sandbox.payments.orders import PaymentOrder
+from sandbox.protocols.orders import PaymentOrder
+from sandbox.protocols.payment import COLUMNS, ProviderPayment, from_row
+from sandbox.protocols.protocol import Event, ProviderProtocol
 from sandbox.values import amounts, timestamps
 from sandbox.values.refusal import Refusal
 
 PAYABLE = frozenset(("open", "processing", "underpaid"))
 # Money can still arrive after these: the bank was slow, or two people acted at once.
 ENDED_UNPAID = frozenset(("declined", "cancelled", "expired"))
-# 96 random bits: references do not collide.
-_REFERENCE_BYTES = 12
 # 192 random bits: the token authorizes payment, so it must not be guessable.
 _TOKEN_BYTES = 24
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderPayment:
-    """One payment's current state; amounts in minor units, times in the stored form."""
-
-    reference: str
-    merchant: str
-    merchant_reference: str
-    page_token: str
-    status: str
-    amount_minor: int
-    currency: str
-    received_minor: int
-    received_currency: str | None
-    refunded_minor: int
-    error_message: str | None
-    success_url: str | None
-    failure_url: str | None
-    callback_urls: dict[str, str]
-    metadata: dict[str, str]
-    created_at: str
-    updated_at: str
-    expires_at: str | None
-
-    @property
-    def remaining_minor(self) -> int:
-        """The unpaid rest in minor units of the requested currency."""
-        if self.received_currency not in (None, self.currency):
-            return 0
-        return max(0, self.amount_minor - self.received_minor)
-
-    def redirect_url(self, public_url: str) -> str:
-        """Return the address of this payment's pay page."""
-        return f"{public_url}/pay/{self.reference}?token={self.page_token}"
-
-    def as_json(self, public_url: str) -> dict[str, object]:
-        """Return the payment as the API shows it."""
-        received_currency = self.received_currency or self.currency
-        return {
-            "reference": self.reference,
-            "redirect_url": self.redirect_url(public_url),
-            "status": self.status,
-            "amount": amounts.render(self.amount_minor, self.currency),
-            "currency": self.currency,
-            "merchant_reference": self.merchant_reference,
-            "metadata": self.metadata,
-            "received_amount": amounts.render(self.received_minor, received_currency),
-            "received_currency": self.received_currency,
-            "refunded_amount": amounts.render(self.refunded_minor, received_currency),
-            "error_message": self.error_message,
-            "created_at": self.created_at,
-            "updated_at": self.updated_at,
-            "expires_at": self.expires_at,
-        }
-
-
-# Listed, so that a query reads exactly the dataclass's fields.
-COLUMNS = ", ".join(field.name for field in fields(ProviderPayment))
-
-
-def from_row(row: sqlite3.Row) -> ProviderPayment:
-    """Return the payment of a row that has COLUMNS; one whose time ran out unpaid is shown as expired."""
-    values = {field.name: row[field.name] for field in fields(ProviderPayment)}
-    values["callback_urls"] = json.loads(values["callback_urls"])
-    values["metadata"] = json.loads(values["metadata"])
-    payment = ProviderPayment(**values)
-    if payment.status == "open" and payment.expires_at is not None and payment.expires_at <= timestamps.now():
-        return replace(payment, status="expired", updated_at=payment.expires_at)
-    return payment
 
 
 _FIND = " ".join(("SELECT", COLUMNS, "FROM payments WHERE reference = ?"))
@@ -113,22 +43,26 @@ def must_find(connection: sqlite3.Connection, reference: str) -> ProviderPayment
     return payment
 
 
-def insert(connection: sqlite3.Connection, merchant: str, order: PaymentOrder) -> ProviderPayment:
+def insert(
+    connection: sqlite3.Connection, merchant: str, protocol: ProviderProtocol, order: PaymentOrder
+) -> ProviderPayment:
     """Store a new open payment for the merchant."""
-    reference = "sbx_" + secrets.token_hex(_REFERENCE_BYTES)
+    reference = protocol.new_reference()
     connection.execute(
-        "INSERT INTO payments (reference, merchant, merchant_reference, page_token, status, amount_minor, currency,"
-        " success_url, failure_url, callback_urls, metadata, created_at, updated_at, expires_at)"
-        " VALUES (:reference, :merchant, :merchant_reference, :page_token, 'open', :amount_minor, :currency,"
-        " :success_url, :failure_url, :callback_urls, :metadata, :now, :now, :expires_at)",
+        "INSERT INTO payments (reference, merchant, merchant_reference, protocol, page_token, status, amount_minor,"
+        " currency, success_url, failure_url, callback_urls, metadata, request, created_at, updated_at, expires_at)"
+        " VALUES (:reference, :merchant, :merchant_reference, :protocol, :page_token, 'open', :amount_minor,"
+        " :currency, :success_url, :failure_url, :callback_urls, :metadata, :request, :now, :now, :expires_at)",
         {
             **asdict(order),
             "reference": reference,
             "merchant": merchant,
+            "protocol": protocol.name,
             "now": timestamps.now(),
             "page_token": secrets.token_urlsafe(_TOKEN_BYTES),
             "callback_urls": json.dumps(order.callback_urls),
             "metadata": json.dumps(order.metadata),
+            "request": json.dumps(order.request),
         },
     )
     return must_find(connection, reference)
@@ -217,9 +151,7 @@ def _move(connection: sqlite3.Connection, payment: ProviderPayment, kind: str, m
     )
 
 
-def _change(
-    connection: sqlite3.Connection, payment: ProviderPayment, event: outbox.Event, **changes: Any
-) -> ProviderPayment:
+def _change(connection: sqlite3.Connection, payment: ProviderPayment, event: Event, **changes: Any) -> ProviderPayment:
     """Store new values of a payment, and the webhooks of the event; return the payment as it is now."""
     changed = replace(payment, **changes, updated_at=timestamps.now())
     connection.execute(

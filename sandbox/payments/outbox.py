@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from sandbox.protocols import changes, registry
+from sandbox.protocols.payment import MoneyBack, ProviderPayment
+from sandbox.protocols.protocol import Event, Notice, Occurrence, ProviderProtocol
 from sandbox.scripting import scripts
-from sandbox.values import amounts, timestamps
-
-if TYPE_CHECKING:
-    from sandbox.payments.lifecycle import ProviderPayment
-
-Event = Literal["success", "failed", "cancelled", "processing", "refunded"]
+from sandbox.values import timestamps
 
 # Which of the merchant's callback URLs receives which event.
 _CALLBACK: dict[Event, str] = {
@@ -36,7 +34,34 @@ _OPPOSITE: dict[Event, Event] = {
 _ID_BYTES = 16
 
 
-def announce(connection: sqlite3.Connection, payment: ProviderPayment, event: Event) -> None:
+class _Ids(NamedTuple):
+    webhook_id: str
+    event_id: str
+
+
+class _Target(NamedTuple):
+    """One receiver; without an endpoint it is an address that the payment itself brought."""
+
+    url: str
+    endpoint_id: str | None
+    # Names of events divided by blanks, `*` for all.
+    events: str
+
+    def wants(self, event_type: str) -> bool:
+        """Whether this receiver asked for events of that name."""
+        return self.events == "*" or event_type in self.events.split()
+
+
+class _Order(NamedTuple):
+    """In which order deliveries of one change are attempted: after which one, and whether a script holds them back."""
+
+    after: int | None
+    held_by: int | None
+
+
+def announce(
+    connection: sqlite3.Connection, payment: ProviderPayment, event: Event, money_back: MoneyBack | None = None
+) -> None:
     """Store the webhooks for one event of the payment, honest unless a script says otherwise.
 
     Call it in the transaction that changes the payment: no webhook is sent for a change that was rolled back.
@@ -51,93 +76,90 @@ def announce(connection: sqlite3.Connection, payment: ProviderPayment, event: Ev
     variants = [{}] if plan is None else plan.section.get("send", [{}])
     at_once = plan is not None and bool(plan.section.get("at_once"))
     held_by = plan.script_id if plan is not None and "reverse" in plan.section else None
-    first_ids = (_new_id("msg"), _new_id("evt"))
+    first_ids = _new_ids()
+    honest = Occurrence(event, payment, first_ids.event_id, _provider_id(connection, payment), money_back)
     previous: int | None = None
     for index, variant in enumerate(variants):
-        ids = first_ids if index == 0 or variant.get("same_id") else (_new_id("msg"), _new_id("evt"))
-        last = _store_copies(connection, payment, event, variant, ids, previous, held_by)
+        ids = first_ids if index == 0 or variant.get("same_id") else _new_ids()
+        occurrence = replace(honest, event_id=ids.event_id, event=_event(event, variant))
+        last = _store_variant(connection, occurrence, variant, ids, _Order(previous, held_by))
         previous = None if at_once else last
     if plan is not None and held_by is not None:
         _release_reversed(connection, payment, held_by, plan.section["reverse"])
 
 
-def _store_copies(
-    connection: sqlite3.Connection,
-    payment: ProviderPayment,
-    event: Event,
-    variant: dict[str, Any],
-    ids: tuple[str, str],
-    after: int | None,
-    held_by: int | None,
+def _event(event: Event, variant: dict[str, Any]) -> Event:
+    return _OPPOSITE[event] if variant.get("opposite") else event
+
+
+def _store_variant(
+    connection: sqlite3.Connection, occurrence: Occurrence, variant: dict[str, Any], ids: _Ids, order: _Order
 ) -> int | None:
-    """Store one variant as often as it asks for; return the id of the last delivery, or `after` if none was stored."""
-    sent: Event = _OPPOSITE[event] if variant.get("opposite") else event
-    url = payment.callback_urls.get(_CALLBACK[sent]) or payment.callback_urls.get("callback")
-    if url is None:
-        return after
-    webhook_id, event_id = ids
-    body = _encode(_body(connection, payment, sent, event_id), variant)
-    last = after
-    for _ in range(variant.get("copies", 1)):
-        cursor = connection.execute(
-            "INSERT INTO deliveries (webhook_id, event_id, event, reference, merchant, merchant_reference, url, origin,"
-            " body, signature, timestamp_shift, attempt_limit, state, due_at, after_id, held_by, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                webhook_id,
-                event_id,
-                sent,
-                payment.reference,
-                payment.merchant,
-                payment.merchant_reference,
-                url,
-                urlsplit(url).netloc,
-                body,
-                variant.get("signature", "good"),
-                variant.get("timestamp_shift", 0),
-                variant.get("attempts"),
-                "pending" if held_by is None else "held",
-                time.time() + variant.get("delay", 0),
-                after if variant.get("parallel") else last,
-                held_by,
-                timestamps.now(),
-            ),
-        )
-        last = cursor.lastrowid
-    return last
+    """Store one variant to every receiver; return the id of the last delivery, or `order.after` if there was none."""
+    protocol = registry.PROTOCOLS[occurrence.payment.protocol]
+    change = variant.get("change", {})
+    reported = changes.of_occurrence(protocol, occurrence, change)
+    for target in _targets(connection, protocol, occurrence):
+        for notice in protocol.notices(reported, to_endpoint=target.endpoint_id is not None):
+            if target.wants(notice.event_type):
+                raw = protocol.encode(replace(notice, body=changes.of_body(protocol, notice.body, change)))
+                body = raw[: len(raw) // 2] if variant.get("body") == "malformed" else raw
+                values = _row(occurrence, notice, target, ids) | {"body": body}
+                order = order._replace(after=_store_copies(connection, values, variant, order))
+    return order.after
 
 
-def _body(connection: sqlite3.Connection, payment: ProviderPayment, event: Event, event_id: str) -> dict[str, Any]:
-    """Return the honest body of CONTRACT section 4; a success carries the total received so far, a refund its total."""
-    provider_id = connection.execute("SELECT provider_id FROM merchants WHERE name = ?", (payment.merchant,)).fetchone()
-    minor, currency = payment.amount_minor, payment.currency
-    if payment.received_currency is not None and event in ("success", "refunded"):
-        currency = payment.received_currency
-        minor = payment.received_minor if event == "success" else payment.refunded_minor
-    body: dict[str, Any] = {
-        "provider_id": provider_id[0],
-        "event_id": event_id,
-        "event_type": f"payment.{event}",
-        "transaction_id": payment.merchant_reference,
-        "provider_reference": payment.reference,
-        "status": event,
-        "amount": amounts.render(minor, currency),
-        "currency": currency,
+def _targets(connection: sqlite3.Connection, protocol: ProviderProtocol, occurrence: Occurrence) -> list[_Target]:
+    """Return the receivers: the endpoints of the account, and the payment's own address."""
+    urls = occurrence.payment.callback_urls
+    url = urls.get(_CALLBACK[occurrence.event]) or urls.get("callback")
+    own = [] if url is None else [_Target(url, None, "*")]
+    if protocol.is_native:
+        return own
+    rows = connection.execute(
+        "SELECT id, url, events FROM endpoints WHERE merchant = ? ORDER BY rowid", (occurrence.payment.merchant,)
+    )
+    return [_Target(row["url"], row["id"], row["events"]) for row in rows] + own
+
+
+def _row(occurrence: Occurrence, notice: Notice, target: _Target, ids: _Ids) -> dict[str, Any]:
+    return {
+        "webhook_id": ids.webhook_id,
+        "event_id": ids.event_id,
+        "event": occurrence.event,
+        "event_type": notice.event_type,
+        "content_type": notice.content_type,
+        "protocol": occurrence.payment.protocol,
+        "reference": occurrence.payment.reference,
+        "merchant": occurrence.payment.merchant,
+        "merchant_reference": occurrence.payment.merchant_reference,
+        "endpoint_id": target.endpoint_id,
+        "url": target.url,
+        "origin": urlsplit(target.url).netloc,
+        "created_at": timestamps.now(),
     }
-    if event == "failed":
-        body["error_message"] = payment.error_message or "The payment failed."
-    body["occurred_at"] = payment.updated_at
-    return body
 
 
-def _encode(body: dict[str, Any], variant: dict[str, Any]) -> bytes:
-    for field, value in variant.get("change", {}).items():
-        if value is None:
-            body.pop(field, None)
-        else:
-            body[field] = value
-    raw = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    return raw[: len(raw) // 2] if variant.get("body") == "malformed" else raw
+def _store_copies(
+    connection: sqlite3.Connection, values: dict[str, Any], variant: dict[str, Any], order: _Order
+) -> int | None:
+    """Store one webhook as often as the variant asks for; return the id of the last delivery."""
+    values |= {
+        "signature": variant.get("signature", "good"),
+        "timestamp_shift": variant.get("timestamp_shift", 0),
+        "attempt_limit": variant.get("attempts"),
+        "state": "pending" if order.held_by is None else "held",
+        "due_at": time.time() + variant.get("delay", 0),
+        "held_by": order.held_by,
+    }
+    names = ", ".join(values)
+    marks = ", ".join(f":{name}" for name in values)
+    statement = " ".join(("INSERT INTO deliveries (after_id,", names, ") VALUES (:after_id,", marks, ")"))
+    last = order.after
+    for _ in range(variant.get("copies", 1)):
+        after = order.after if variant.get("parallel") else last
+        last = connection.execute(statement, values | {"after_id": after}).lastrowid
+    return last
 
 
 def _release_reversed(connection: sqlite3.Connection, payment: ProviderPayment, held_by: int, wanted: int) -> None:
@@ -157,5 +179,10 @@ def _release_reversed(connection: sqlite3.Connection, payment: ProviderPayment, 
         previous = delivery_id
 
 
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{secrets.token_hex(_ID_BYTES)}"
+def _provider_id(connection: sqlite3.Connection, payment: ProviderPayment) -> str:
+    row = connection.execute("SELECT provider_id FROM merchants WHERE name = ?", (payment.merchant,)).fetchone()
+    return str(row[0])
+
+
+def _new_ids() -> _Ids:
+    return _Ids(*(f"{prefix}_{secrets.token_hex(_ID_BYTES)}" for prefix in ("msg", "evt")))

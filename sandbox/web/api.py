@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, current_app, request
 
 from sandbox.delivery.courier import Courier
-from sandbox.payments import lifecycle, merchants, orders
-from sandbox.payments.lifecycle import ProviderPayment
-from sandbox.payments.orders import PaymentOrder
+from sandbox.payments import lifecycle, merchants
+from sandbox.protocols import orders, registry
+from sandbox.protocols import payment as payments
+from sandbox.protocols.orders import PaymentOrder
+from sandbox.protocols.payment import ProviderPayment
 from sandbox.scripting import scripts
 from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
@@ -96,7 +98,7 @@ def _create_once(
         return None, answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
     if row is not None:
         return None, answers.plain(row["status"], row["answer"])
-    payment = lifecycle.insert(connection, merchant, order)
+    payment = lifecycle.insert(connection, merchant, registry.NATIVE, order)
     answer = answers.encode(payment.as_json(public_url))
     connection.execute(
         "INSERT INTO idempotency_keys (merchant, key, body_sha256, status, answer) VALUES (?, ?, ?, 201, ?)",
@@ -119,7 +121,7 @@ def fetch(reference: str) -> Response:
 
 _LIST = " ".join(
     (
-        *("SELECT seq,", lifecycle.COLUMNS, "FROM payments WHERE merchant = :merchant AND seq > :cursor"),
+        *("SELECT seq,", payments.COLUMNS, "FROM payments WHERE merchant = :merchant AND seq > :cursor"),
         "AND (:wanted IS NULL OR merchant_reference = :wanted)",
         "AND (:after IS NULL OR created_at >= :after) AND (:before IS NULL OR created_at < :before)",
         "ORDER BY seq LIMIT :limit",
@@ -137,7 +139,7 @@ def listing() -> Response:
     wanted, limit = request.args.get("merchant_reference"), _limit(request.args.get("limit"))
     values = {"merchant": merchant, "cursor": _cursor(), "wanted": wanted, "after": after, "before": before}
     rows = connection.execute(_LIST, values | {"limit": limit + 1}).fetchall()
-    found = [lifecycle.from_row(row) for row in rows[:limit]]
+    found = [payments.from_row(row) for row in rows[:limit]]
     section = None if wanted is None else _fetch_section(store, wanted, found[0].metadata if found else {})
     paired = [(payment, section if wanted is not None else _listed_section(connection, payment)) for payment in found]
     shown = [_shown(payment, said, settings.public_url) for payment, said in paired if not _hidden(said)]

@@ -9,7 +9,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from sandbox.delivery import deliveries
-from sandbox.payments import lifecycle, merchants
+from sandbox.payments import merchants
+from sandbox.protocols import payment as payments
+from sandbox.protocols.payment import ProviderPayment
 from sandbox.scripting import scripts, vocabulary
 from sandbox.values import amounts
 from sandbox.values.refusal import Refusal
@@ -109,11 +111,11 @@ def truth() -> Response:
         " WHERE ? IS NULL OR merchant_reference = ? GROUP BY merchant_reference ORDER BY min(id)",
         (wanted, wanted),
     )
-    shown = [_truth_of(lifecycle.from_row(row), row["captures"], row["refunds"]) for row in rows]
+    shown = [_truth_of(payments.from_row(row), row["captures"], row["refunds"]) for row in rows]
     return answers.ok({"payments": shown, "create_calls": [dict(row) for row in calls]})
 
 
-def _truth_of(payment: lifecycle.ProviderPayment, captures: int, refunds: int) -> dict[str, Any]:
+def _truth_of(payment: ProviderPayment, captures: int, refunds: int) -> dict[str, Any]:
     received_currency = payment.received_currency or payment.currency
     return {
         "reference": payment.reference,

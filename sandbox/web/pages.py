@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hmac
-import re
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BareResponse
 
 from sandbox.payments import lifecycle
-from sandbox.payments.lifecycle import ProviderPayment
+from sandbox.protocols import registry
+from sandbox.protocols.payment import ProviderPayment
 from sandbox.values import amounts
 from sandbox.values.refusal import Refusal
 from sandbox.web.api import parts
 
 blueprint = Blueprint("pages", __name__, url_prefix="/pay")
 
-_HAS_ID = re.compile(r"(?:^|&)payment_id=", re.ASCII)
 # Longer amounts get smaller letters, so that no number is broken in two.
 _LONG_CHARACTERS = 11
 _TITLES = {
@@ -66,8 +65,9 @@ def return_address(payment: ProviderPayment) -> str | None:
     if url is None or payment.status in lifecycle.PAYABLE:
         return None
     split = urlsplit(url)
-    own = {} if _HAS_ID.search(split.query) else {"payment_id": payment.merchant_reference}
-    added = urlencode({**own, "reference": payment.reference})
+    present = {name for name, _ in parse_qsl(split.query, keep_blank_values=True)}
+    query = registry.PROTOCOLS[payment.protocol].return_query(payment)
+    added = urlencode({name: value for name, value in query.items() if name != "payment_id" or name not in present})
     # The merchant's URL is kept byte for byte: it may be signed.
     return urlunsplit(split._replace(query=f"{split.query}&{added}" if split.query else added))
 

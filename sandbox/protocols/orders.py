@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sandbox.values import amounts, json_input, timestamps
 
@@ -27,6 +28,8 @@ class PaymentOrder:
     callback_urls: dict[str, str]
     metadata: dict[str, str]
     expires_at: str | None
+    # Fields in the provider's own words that its answers repeat.
+    request: dict[str, Any] = field(default_factory=dict)
 
 
 def read_order(raw: bytes) -> PaymentOrder:

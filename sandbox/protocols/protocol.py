@@ -1,0 +1,98 @@
+"""What a protocol says of itself; the defaults are the sandbox's own ways."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from sandbox.protocols.payment import MoneyBack, ProviderPayment
+
+Event = Literal["success", "failed", "cancelled", "processing", "refunded"]
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+_SECRET_BYTES = 32
+# 96 random bits: references do not collide.
+_REFERENCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Something that happened to a payment, to be announced by webhook."""
+
+    event: Event
+    payment: ProviderPayment
+    # Names the event for the receiver, the same on every attempt.
+    event_id: str
+    # The merchant's own name for this provider, which only the sandbox's form carries.
+    provider_id: str
+    money_back: MoneyBack | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One webhook before it is signed: the provider's name of the event, and the body."""
+
+    event_type: str
+    body: dict[str, Any]
+    content_type: str = JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """The bytes of one attempt, and what they are signed with; of several secrets the first is the newest."""
+
+    webhook_id: str
+    timestamp: int
+    body: bytes
+    secrets: tuple[str, ...]
+
+
+class ProviderProtocol:
+    """One provider's spelling. It holds no state: everything is made of the payment."""
+
+    name = "sandbox"
+    # The sandbox's own API shows the engine's words as they are.
+    is_native = False
+
+    def new_reference(self) -> str:
+        """Return the reference of a new payment."""
+        return "sbx_" + secrets.token_hex(_REFERENCE_BYTES)
+
+    def new_secret(self) -> str:
+        """Return a random webhook secret in this protocol's form."""
+        return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+    def check_secret(self, secret: str) -> None:
+        """Raise Refusal 422 for a webhook secret that this provider would not give."""
+        raise NotImplementedError
+
+    def notices(self, occurrence: Occurrence, *, to_endpoint: bool) -> list[Notice]:
+        """Return the honest webhooks of an occurrence, in their order.
+
+        They go to an endpoint of the account, or to the address that the payment itself brought.
+        """
+        raise NotImplementedError
+
+    def encode(self, notice: Notice) -> bytes:
+        """Return a webhook's bytes."""
+        if notice.content_type == FORM:
+            return urlencode(notice.body).encode()
+        return json.dumps(notice.body, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def sign(self, unsigned: Unsigned) -> dict[str, str]:
+        """Return the headers that authenticate one attempt."""
+        raise NotImplementedError
+
+    def unsigned_headers(self, unsigned: Unsigned) -> dict[str, str]:
+        """Return the headers that stay when a script leaves the signature out."""
+        return {}
+
+    def return_query(self, payment: ProviderPayment) -> dict[str, str]:
+        """Return what is added to the query of the merchant's URL when the payer is led back."""
+        return {"payment_id": payment.merchant_reference, "reference": payment.reference}
