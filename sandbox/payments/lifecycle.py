@@ -13,15 +13,18 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from sandbox.payments import outbox
+from sandbox.protocols import registry
 from sandbox.protocols.orders import PaymentOrder
-from sandbox.protocols.payment import COLUMNS, ProviderPayment, from_row
+from sandbox.protocols.payment import COLUMNS, MoneyBack, ProviderPayment, from_row
 from sandbox.protocols.protocol import Event, ProviderProtocol
+from sandbox.scripting import scripts
 from sandbox.values import amounts, timestamps
 from sandbox.values.refusal import Refusal
 
 PAYABLE = frozenset(("open", "processing", "underpaid"))
 # Money can still arrive after these: the bank was slow, or two people acted at once.
 ENDED_UNPAID = frozenset(("declined", "cancelled", "expired"))
+_DECLINED = "The card was declined."
 # 192 random bits: the token authorizes payment, so it must not be guessable.
 _TOKEN_BYTES = 24
 
@@ -65,6 +68,10 @@ def insert(
             "request": json.dumps(order.request),
         },
     )
+    scripts.schedule_steps(connection, reference, order.merchant_reference, order.metadata)
+    # The sandbox's own payments expire silently.
+    if order.expires_at is not None and not protocol.is_native:
+        scripts.schedule_step(connection, reference, {"action": "expire"}, timestamps.to_seconds(order.expires_at))
     return must_find(connection, reference)
 
 
@@ -92,9 +99,9 @@ def capture(
     if total > amounts.MAX_MINOR:
         raise Refusal(422, "invalid_field", "amount is more than a payment can hold")
     enough = currency != payment.currency or total >= payment.amount_minor
-    _move(connection, payment, "capture", minor, currency)
+    move(connection, payment, "capture", minor, currency)
     status = "paid" if enough else "underpaid"
-    return _change(connection, payment, "success", status=status, received_minor=total, received_currency=currency)
+    return change(connection, payment, "success", status=status, received_minor=total, received_currency=currency)
 
 
 def commit(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
@@ -103,14 +110,25 @@ def commit(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
     Such a payment does not expire and cannot be cancelled any more. Raise Refusal 409 unless it is open.
     """
     _require(payment, frozenset(("open",)))
-    return _change(connection, payment, "processing", status="processing")
+    return change(connection, payment, "processing", status="processing")
+
+
+def attempt(connection: sqlite3.Connection, payment: ProviderPayment, message: str | None = None) -> ProviderPayment:
+    """Let the payer's attempt be declined; the payer may try again. Raise Refusal 409 unless the payment is open."""
+    _require(payment, frozenset(("open",)))
+    return change(connection, payment, "attempt_failed", error_message=message or _DECLINED)
 
 
 def decline(connection: sqlite3.Connection, payment: ProviderPayment, message: str | None = None) -> ProviderPayment:
-    """End an open payment, or one under way, as declined. Raise Refusal 409 in any other state."""
+    """End an open payment, or one under way, as declined. Raise Refusal 409 in any other state.
+
+    Where the provider lets the payer try again, an open payment stays open.
+    """
     _require(payment, frozenset(("open", "processing")))
-    message = message or "The card was declined."
-    return _change(connection, payment, "failed", status="declined", error_message=message)
+    if payment.status == "open" and not registry.PROTOCOLS[payment.protocol].decline_ends:
+        return attempt(connection, payment, message)
+    message = message or _DECLINED
+    return change(connection, payment, "failed", status="declined", error_message=message)
 
 
 def cancel(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
@@ -120,22 +138,15 @@ def cancel(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
     if payment.received_minor:
         raise Refusal(409, "already_captured", f"the payment is {payment.status}, money was captured")
     _require(payment, frozenset(("open",)))
-    return _change(connection, payment, "cancelled", status="cancelled")
+    return change(connection, payment, "cancelled", status="cancelled")
 
 
-def refund(connection: sqlite3.Connection, payment: ProviderPayment, minor: int | None = None) -> ProviderPayment:
-    """Refund all that is left, or `minor` units of the received currency.
-
-    Raise Refusal 409 when nothing is left, 422 when `minor` is more than that.
-    """
-    left = payment.received_minor - payment.refunded_minor
-    if left <= 0 or payment.received_currency is None:
-        raise Refusal(409, "wrong_state", f"the payment is {payment.status} and holds no money to refund")
-    minor = left if minor is None else minor
-    if minor > left:
-        raise Refusal(422, "invalid_field", "amount is more than is left to refund")
-    _move(connection, payment, "refund", minor, payment.received_currency)
-    return _change(connection, payment, "refunded", refunded_minor=payment.refunded_minor + minor)
+def expire(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
+    """End an open payment because its time ran out. Raise Refusal 409 in any other state."""
+    (stored,) = connection.execute("SELECT status FROM payments WHERE reference = ?", (payment.reference,)).fetchone()
+    # Once its time is over it is read as expired, although nothing was stored yet.
+    _require(replace(payment, status=stored), frozenset(("open",)))
+    return change(connection, payment, "expired", status="expired")
 
 
 def _require(payment: ProviderPayment, states: frozenset[str]) -> None:
@@ -143,7 +154,7 @@ def _require(payment: ProviderPayment, states: frozenset[str]) -> None:
         raise Refusal(409, "wrong_state", f"the payment is {payment.status}")
 
 
-def _move(connection: sqlite3.Connection, payment: ProviderPayment, kind: str, minor: int, currency: str) -> None:
+def move(connection: sqlite3.Connection, payment: ProviderPayment, kind: str, minor: int, currency: str) -> None:
     """Insert one movement of money; their count shows whether a payment was captured twice."""
     connection.execute(
         "INSERT INTO movements (reference, kind, amount_minor, currency, at) VALUES (?, ?, ?, ?, ?)",
@@ -151,14 +162,21 @@ def _move(connection: sqlite3.Connection, payment: ProviderPayment, kind: str, m
     )
 
 
-def _change(connection: sqlite3.Connection, payment: ProviderPayment, event: Event, **changes: Any) -> ProviderPayment:
-    """Store new values of a payment, and the webhooks of the event; return the payment as it is now."""
+def change(
+    connection: sqlite3.Connection,
+    payment: ProviderPayment,
+    event: Event | None,
+    money_back: MoneyBack | None = None,
+    **changes: Any,
+) -> ProviderPayment:
+    """Store new values of a payment, and the webhooks of the event if there is one; return it as it is now."""
     changed = replace(payment, **changes, updated_at=timestamps.now())
     connection.execute(
         "UPDATE payments SET status = :status, received_minor = :received_minor, refunded_minor = :refunded_minor,"
-        " received_currency = :received_currency, error_message = :error_message, updated_at = :updated_at"
-        " WHERE reference = :reference",
+        " disputed_minor = :disputed_minor, received_currency = :received_currency, error_message = :error_message,"
+        " updated_at = :updated_at WHERE reference = :reference",
         asdict(changed),
     )
-    outbox.announce(connection, changed, event)
+    if event is not None:
+        outbox.announce(connection, changed, event, payment.status, money_back)
     return changed

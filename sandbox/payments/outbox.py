@@ -20,15 +20,21 @@ _CALLBACK: dict[Event, str] = {
     "success": "success",
     "failed": "failed",
     "cancelled": "failed",
+    "expired": "failed",
     "processing": "callback",
-    "refunded": "provider",
+    "attempt_failed": "callback",
+    "stray": "callback",
+    **dict.fromkeys(("refunded", "refund_failed", "disputed", "dispute_won", "dispute_lost"), "provider"),
 }
 _OPPOSITE: dict[Event, Event] = {
     "success": "failed",
-    "failed": "success",
-    "cancelled": "success",
     "processing": "failed",
     "refunded": "success",
+    "refund_failed": "refunded",
+    "disputed": "dispute_won",
+    "dispute_won": "dispute_lost",
+    "dispute_lost": "dispute_won",
+    **dict.fromkeys(("failed", "cancelled", "expired", "attempt_failed", "stray"), "success"),
 }
 # 128 random bits: ids never repeat, since receivers deduplicate by them.
 _ID_BYTES = 16
@@ -60,7 +66,7 @@ class _Order(NamedTuple):
 
 
 def announce(
-    connection: sqlite3.Connection, payment: ProviderPayment, event: Event, money_back: MoneyBack | None = None
+    connection: sqlite3.Connection, payment: ProviderPayment, event: Event, was: str, money_back: MoneyBack | None
 ) -> None:
     """Store the webhooks for one event of the payment, honest unless a script says otherwise.
 
@@ -77,7 +83,7 @@ def announce(
     at_once = plan is not None and bool(plan.section.get("at_once"))
     held_by = plan.script_id if plan is not None and "reverse" in plan.section else None
     first_ids = _new_ids()
-    honest = Occurrence(event, payment, first_ids.event_id, _provider_id(connection, payment), money_back)
+    honest = Occurrence(event, payment, first_ids.event_id, _provider_id(connection, payment), was, money_back)
     previous: int | None = None
     for index, variant in enumerate(variants):
         ids = first_ids if index == 0 or variant.get("same_id") else _new_ids()
@@ -89,6 +95,8 @@ def announce(
 
 
 def _event(event: Event, variant: dict[str, Any]) -> Event:
+    if variant.get("stray"):
+        return "stray"
     return _OPPOSITE[event] if variant.get("opposite") else event
 
 

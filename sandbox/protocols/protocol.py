@@ -11,7 +11,20 @@ from urllib.parse import urlencode
 
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 
-Event = Literal["success", "failed", "cancelled", "processing", "refunded"]
+Event = Literal[
+    "success",
+    "failed",
+    "cancelled",
+    "expired",
+    "processing",
+    "attempt_failed",
+    "refunded",
+    "refund_failed",
+    "disputed",
+    "dispute_won",
+    "dispute_lost",
+    "stray",
+]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -31,7 +44,9 @@ class Occurrence:
     event_id: str
     # The merchant's own name for this provider, which only the sandbox's form carries.
     provider_id: str
-    money_back: MoneyBack | None = None
+    # The payment's status before.
+    was: str
+    money_back: MoneyBack | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,9 @@ class ProviderProtocol:
     name = "sandbox"
     # The sandbox's own API shows the engine's words as they are.
     is_native = False
+    # Whether the payment is over when the payer is declined or leaves the page.
+    decline_ends = True
+    cancel_ends = True
 
     def new_reference(self) -> str:
         """Return the reference of a new payment."""

@@ -11,6 +11,9 @@ from typing import Any
 
 from sandbox.scripting import vocabulary
 
+# What happens at its time by itself is a step too.
+_NO_SCRIPT = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -54,7 +57,7 @@ def listed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
 
 def clear(connection: sqlite3.Connection) -> int:
     """Remove every script and its pending steps, and make the webhooks due that scripts held back."""
-    connection.execute("DELETE FROM steps WHERE state = 'pending'")
+    connection.execute("DELETE FROM steps WHERE state = 'pending' AND script_id != ?", (_NO_SCRIPT,))
     connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE state = 'held'", (time.time(),))
     return connection.execute("DELETE FROM scripts").rowcount
 
@@ -109,10 +112,17 @@ def schedule_steps(
 def _schedule(connection: sqlite3.Connection, script_id: int, script: dict[str, Any], reference: str) -> None:
     now = time.time()
     for step in vocabulary.steps_of(script["auto"]):
-        connection.execute(
-            "INSERT INTO steps (script_id, reference, step, due_at) VALUES (?, ?, ?, ?)",
-            (script_id, reference, json.dumps(step), now + step.get("after", 0)),
-        )
+        schedule_step(connection, reference, step, now + step.get("after", 0), script_id)
+
+
+def schedule_step(
+    connection: sqlite3.Connection, reference: str, step: dict[str, Any], due_at: float, script_id: int = _NO_SCRIPT
+) -> None:
+    """Store one step, by default one that belongs to no script."""
+    connection.execute(
+        "INSERT INTO steps (script_id, reference, step, due_at) VALUES (?, ?, ?, ?)",
+        (script_id, reference, json.dumps(step), due_at),
+    )
 
 
 def _matching(

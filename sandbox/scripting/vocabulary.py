@@ -22,8 +22,14 @@ _LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 _LONGEST_TEXT = 2_048
 
 ANSWERS = ("timeout", "torn", "redirect", "oversized", "not_json")
-EVENTS = ("success", "failed", "cancelled", "processing", "refunded")
-ACTIONS = ("pay", "commit", "decline", "cancel", "refund")
+EVENTS = (
+    *("success", "failed", "cancelled", "expired", "processing", "attempt_failed", "refunded", "refund_failed"),
+    *("disputed", "dispute_won", "dispute_lost"),
+)
+ACTIONS = (
+    *("pay", "commit", "attempt", "decline", "cancel", "expire", "refund", "settle_refund", "fail_refund"),
+    *("dispute", "win_dispute", "lose_dispute"),
+)
 
 
 def _number(highest: float) -> _Check:
@@ -84,6 +90,7 @@ _VARIANT: dict[str, _Check] = {
     "copies": _integer(1, _MOST_COPIES),
     "parallel": _boolean,
     "opposite": _boolean,
+    "stray": _boolean,
     "same_id": _boolean,
     "change": _object,
     "signature": _one_of("good", "forged", "missing"),
@@ -120,6 +127,15 @@ def read_script(raw: bytes) -> dict[str, Any]:
     elif not present:
         raise Refusal(422, "invalid_field", f"a script needs one of: auto, {', '.join(SECTIONS)}")
     return script
+
+
+def read_action(action: str, raw: bytes) -> dict[str, Any]:
+    """Read the words of one action that is to happen now. Raise Refusal 400, 404 or 422."""
+    if action not in ACTIONS:
+        raise Refusal(404, "not_found", f"there is no action {action!r}; there are {', '.join(ACTIONS)}")
+    words = json_input.read_object(raw, [word for word in _STEP if word not in ("action", "after")])
+    _read_step({"action": action, **words})
+    return words
 
 
 def steps_of(auto: object) -> list[Any]:

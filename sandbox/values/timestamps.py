@@ -32,6 +32,16 @@ def parse(text: object, field: str) -> str:
     raise Refusal(422, "invalid_field", f"{field} must be an RFC 3339 time with an offset")
 
 
+def to_seconds(text: str) -> float:
+    """Return a time in the stored form as seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def to_epoch(text: str) -> int:
+    """Return a time in the stored form as whole seconds since 1970."""
+    return int(to_seconds(text))
+
+
 def from_epoch(seconds: float) -> str:
     """Return seconds since 1970 in the stored form."""
     return render(datetime.fromtimestamp(seconds, UTC))

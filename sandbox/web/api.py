@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, current_app, request
 
 from sandbox.delivery.courier import Courier
-from sandbox.payments import lifecycle, merchants
+from sandbox.payments import lifecycle, merchants, reversals
 from sandbox.protocols import orders, registry
 from sandbox.protocols import payment as payments
 from sandbox.protocols.orders import PaymentOrder
@@ -104,7 +104,6 @@ def _create_once(
         "INSERT INTO idempotency_keys (merchant, key, body_sha256, status, answer) VALUES (?, ?, ?, 201, ?)",
         (merchant, key, digest, answer),
     )
-    scripts.schedule_steps(connection, payment.reference, payment.merchant_reference, payment.metadata)
     return payment.reference, answers.plain(201, answer)
 
 
@@ -214,7 +213,7 @@ def refund(reference: str) -> Response:
     with parts().store.writing() as connection:
         payment = _reachable(connection, reference)
         minor = _minor(body, payment.received_currency or payment.currency)
-        refunded = lifecycle.refund(connection, payment, minor)
+        refunded, _ = reversals.refund(connection, payment, minor)
     return _answer(refunded)
 
 

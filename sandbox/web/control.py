@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import sqlite3
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from sandbox.delivery import deliveries
-from sandbox.payments import merchants
+from sandbox.payments import actions, lifecycle, merchants, reversals
 from sandbox.protocols import payment as payments
 from sandbox.protocols.payment import ProviderPayment
 from sandbox.scripting import scripts, vocabulary
@@ -22,6 +23,7 @@ blueprint = Blueprint("control", __name__, url_prefix="/control")
 
 _DEFAULT_PAGE = 1_000
 _LARGEST_PAGE = 10_000
+_TRUTH = " ".join(("SELECT", payments.COLUMNS, "FROM payments WHERE ? IS NULL OR merchant_reference = ? ORDER BY seq"))
 
 
 @blueprint.before_request
@@ -76,6 +78,21 @@ def delete_scripts() -> Response:
     return answers.ok({"deleted": removed})
 
 
+@blueprint.post("/payments/<name>/<action>")
+def act(name: str, action: str) -> Response:
+    """Let an action happen to the payment of that reference, ours or the merchant's; return what is true now."""
+    words = vocabulary.read_action(action, request.get_data())
+    with parts().store.writing() as connection:
+        row = connection.execute(
+            "SELECT reference FROM payments WHERE reference = ? OR merchant_reference = ? ORDER BY seq DESC LIMIT 1",
+            (name, name),
+        ).fetchone()
+        if row is None:
+            raise Refusal(404, "not_found", "no such payment")
+        payment = actions.act(connection, lifecycle.must_find(connection, row["reference"]), action, words)
+    return answers.ok(_truth_of(parts().store.reading(), payment))
+
+
 @blueprint.get("/deliveries")
 def get_deliveries() -> Response:
     """Return webhook deliveries with their attempts, oldest first; `after` is the last id seen."""
@@ -99,28 +116,29 @@ def truth() -> Response:
     """Return every payment with its money, and every create call, also those without effect."""
     wanted = request.args.get("merchant_reference")
     connection = parts().store.reading()
-    rows = connection.execute(
-        "SELECT *, (SELECT count(*) FROM movements m WHERE m.reference = p.reference AND kind = 'capture') AS captures,"
-        " (SELECT count(*) FROM movements m WHERE m.reference = p.reference AND kind = 'refund') AS refunds"
-        " FROM payments p WHERE ? IS NULL OR merchant_reference = ? ORDER BY seq",
-        (wanted, wanted),
-    )
+    rows = connection.execute(_TRUTH, (wanted, wanted)).fetchall()
     calls = connection.execute(
         "SELECT merchant_reference, count(*) AS calls, count(DISTINCT idempotency_key) AS idempotency_keys,"
         " count(DISTINCT body_sha256) AS bodies FROM create_calls"
         " WHERE ? IS NULL OR merchant_reference = ? GROUP BY merchant_reference ORDER BY min(id)",
         (wanted, wanted),
     )
-    shown = [_truth_of(payments.from_row(row), row["captures"], row["refunds"]) for row in rows]
+    shown = [_truth_of(connection, payments.from_row(row)) for row in rows]
     return answers.ok({"payments": shown, "create_calls": [dict(row) for row in calls]})
 
 
-def _truth_of(payment: ProviderPayment, captures: int, refunds: int) -> dict[str, Any]:
+def _truth_of(connection: sqlite3.Connection, payment: ProviderPayment) -> dict[str, Any]:
     received_currency = payment.received_currency or payment.currency
+    moves = connection.execute(
+        "SELECT kind, count(*) AS number FROM movements WHERE reference = ? GROUP BY kind", (payment.reference,)
+    )
+    numbers = {row["kind"]: row["number"] for row in moves}
+    disputes = reversals.listed(connection, payment.reference, "dispute")
     return {
         "reference": payment.reference,
         "merchant": payment.merchant,
         "merchant_reference": payment.merchant_reference,
+        "protocol": payment.protocol,
         "status": payment.status,
         "amount": amounts.render(payment.amount_minor, payment.currency),
         "currency": payment.currency,
@@ -129,8 +147,10 @@ def _truth_of(payment: ProviderPayment, captures: int, refunds: int) -> dict[str
         "received_currency": payment.received_currency,
         "refunded_amount": amounts.render(payment.refunded_minor, received_currency),
         "refunded_minor": payment.refunded_minor,
-        "captures": captures,
-        "refunds": refunds,
+        "disputed_minor": payment.disputed_minor,
+        "captures": numbers.get("capture", 0),
+        "refunds": numbers.get("refund", 0),
+        "disputes": [{"status": each.status, "amount_minor": each.amount_minor} for each in disputes],
         "created_at": payment.created_at,
         "updated_at": payment.updated_at,
     }
