@@ -26,7 +26,7 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 
 from app.http import draining, listening
-from app.http.request_heads import StrictWorker
+from app.http.exchanges import HttpWorker
 from app.runtime.parent_death import die_with_parent
 
 # How often the heartbeat for gunicorn's main process is sent, which kills a worker after `timeout` without one.
@@ -65,7 +65,7 @@ class _Connection:
         return now - self.waiting_since >= (IDLE_SECONDS if self.requests else BEAT_SECONDS)
 
 
-class DrainingWorker(StrictWorker):
+class DrainingWorker(HttpWorker):
     """gunicorn's gevent worker with the start and end that the module describes."""
 
     def __init__(self, *arguments: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ class GuardedBodies:
         self._is_cooperative = bool(monkey.is_module_patched("socket"))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if self._is_cooperative:
+        # What is in memory already needs no deadline.
+        if self._is_cooperative and not isinstance(environ["wsgi.input"], io.BytesIO):
             environ["wsgi.input"] = _GuardedInput(environ["wsgi.input"])
         return self._application(environ, start_response)
 

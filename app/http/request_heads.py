@@ -1,18 +1,23 @@
-"""gunicorn's gevent worker with stricter parsing: doubled headers are marked, unknown transfer codings are 400.
+"""Requests as web and sockets accept them: ordinary heads are read at once, others by gunicorn's parser.
 
-Imported in gunicorn's main process, so no large library is loaded here.
+WSGI joins equal headers with a comma, after which two read as one: those that come more than once are marked. Imported
+in gunicorn's main process, so no large library is loaded here.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Mapping
 from typing import Any
 
-from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, UnsupportedTransferCoding
-from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
 
-# WSGI joins equal headers with a comma, after which two read as one. A header of this name that a client
-# sends is removed.
+from app.http.plain_heads import PlainHead, read_plain
+
+# The name under which the doubled headers are listed. A header of this name that a client sends is removed.
 MARK = "X-SLUICE-DOUBLED"
 _ENVIRON_KEY = "HTTP_X_SLUICE_DOUBLED"
 
@@ -26,19 +31,41 @@ SINGLE_HEADERS = frozenset(
 )
 
 
-class StrictWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Checks request heads for web and sockets; `app.http.gunicorn_worker` adds how workers start and end."""
+class StrictRequest(Request):  # type: ignore[misc]  # gunicorn has no types
+    """A request whose head has been read; its body is in memory where it came along with the head."""
 
-    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Serve one request, after marking the headers that came more than once."""
-        req.headers = mark_doubled(req.headers)
-        super().handle_request(listener_name, req, sock, addr)
+    def __init__(self, cfg: Any, unreader: Any, peer_addr: Any, req_number: int = 1) -> None:
+        data = unreader.read()
+        if not data:
+            raise StopIteration
+        head = read_plain(data, min(cfg.limit_request_line, cfg.limit_request_field_size), cfg.limit_request_fields)
+        if head is None or MARK in (name for name, _ in head.headers):
+            unreader.unread(data)
+            super().__init__(cfg, unreader, peer_addr, req_number)
+            self.headers: list[tuple[str, str]] = mark_doubled(self.headers)
+        else:
+            self._take(head, data, unreader)
 
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a head that cannot be served; gunicorn's 501 and 500 are client errors here."""
-        if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
-            exc = InvalidHeader("TRANSFER-ENCODING", req=req)
-        super().handle_error(req, client, addr, exc)
+    def _take(self, head: PlainHead, data: bytes, unreader: Any) -> None:
+        """Become the request that gunicorn's parser would make of this head."""
+        self.method, self.uri, self.path, self.query, self.headers = head[:5]
+        self.version, self.scheme, self.must_close = (1, 1), "http", False
+        self._expected_100_continue = False
+        body_end = head.end + head.content_length
+        if len(data) < body_end:
+            unreader.unread(data[head.end :])
+            self.body = Body(LengthReader(unreader, head.content_length))
+            return
+        # The next request may have come along as well.
+        if len(data) > body_end:
+            unreader.unread(data[body_end:])
+        self.body = io.BytesIO(data[head.end : body_end])
+
+
+class StrictParser(RequestParser):  # type: ignore[misc]
+    """Iterates over the requests of a connection."""
+
+    mesg_class = StrictRequest
 
 
 def mark_doubled(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -51,11 +78,41 @@ def mark_doubled(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [*kept, (MARK, ",".join(doubled))] if doubled else kept
 
 
+# Names are ours or those that providers' rows name, and a client's: the ordinary ones are few.
+@functools.lru_cache(maxsize=512)
+def environ_key(name: str) -> str:
+    """Return the key of a header in a WSGI environment; the name is without underscores, in any letter case."""
+    key = name.upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+class HeaderValues:
+    """The headers of a request, read by name in any letter case, without a copy of them."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._environ = environ
+
+    def get(self, name: str, default: str = "") -> str:
+        value: str = self._environ.get(environ_key(name), default)
+        return value
+
+    def __getitem__(self, name: str) -> str:
+        value: str = self._environ[environ_key(name)]
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return environ_key(name) in self._environ
+
+
 def find_doubled(environ: Mapping[str, Any]) -> str | None:
     """Return the first, by name, of the SINGLE_HEADERS that came more than once, or None."""
-    return min(SINGLE_HEADERS & doubled_headers(environ), default=None)
+    doubled = doubled_headers(environ)
+    return min(SINGLE_HEADERS & doubled, default=None) if doubled else None
 
 
 def doubled_headers(environ: Mapping[str, Any]) -> frozenset[str]:
     """Return the names, in lower case, of the request's headers that came more than once."""
-    return frozenset(filter(None, environ.get(_ENVIRON_KEY, "").split(",")))
+    names = environ.get(_ENVIRON_KEY)
+    return frozenset(names.split(",")) if names else frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import socket
 import threading
@@ -47,16 +48,6 @@ def check_websocket_server() -> None:
     assert "elif ws.mode == 'gunicorn': raise StopIteration()" in routing
 
 
-def check_answered_requests() -> None:
-    from gunicorn.http import wsgi
-    from gunicorn.workers.base_async import AsyncWorker
-
-    assert '"gunicorn.socket": sock' in source(wsgi.default_environ)
-    # A response that raises StopIteration has written to the socket itself: the connection is closed quietly.
-    assert "except StopIteration: raise" in source(AsyncWorker.handle_request)
-    assert "except StopIteration as e: self.log.debug" in source(AsyncWorker.handle)
-
-
 def check_database_waits() -> None:
     from psycogreen.gevent import gevent_wait_callback
     from psycopg2 import extensions
@@ -71,13 +62,9 @@ def check_gunicorn_worker() -> None:
     from gunicorn.arbiter import Arbiter
     from gunicorn.sock import TCPSocket
     from gunicorn.workers.base import Worker
-    from gunicorn.workers.base_async import AsyncWorker
     from gunicorn.workers.ggevent import GeventWorker
 
     assert parameters(GeventWorker.handle) == ["self", "listener", "client", "addr"]
-    assert "with self.timeout_ctx(): req = next(parser)" in source(AsyncWorker.handle)
-    # An address that outlasts its listener is enough for a connection.
-    assert set(re.findall(r"\blistener\b\.(\w+)", source(AsyncWorker.handle))) == {"getsockname"}
     assert "handle_exit" in source(Worker.init_signals)
     for name in ("age", "ppid", "alive"):
         assert f"self.{name} = " in source(Worker.__init__), name
@@ -120,16 +107,36 @@ def check_gevent_servers() -> None:
     assert hasattr(server, "max_accept")
 
 
-def check_gunicorn_requests() -> None:
-    from gunicorn.http import errors
-    from gunicorn.workers.base_async import AsyncWorker
-    from gunicorn.workers.ggevent import GeventWorker
+def check_gunicorn_answers() -> None:
+    from gunicorn.http import errors, wsgi
+    from gunicorn.workers.base import Worker
 
-    assert parameters(GeventWorker.handle_request) == ["self", "listener_name", "req", "sock", "addr"]
-    assert parameters(AsyncWorker.handle_error) == ["self", "req", "client", "addr", "exc"]
+    assert parameters(Worker.handle_error) == ["self", "req", "client", "addr", "exc"]
     assert "req" in parameters(errors.InvalidHeader)
     assert issubclass(errors.UnsupportedTransferCoding, errors.ParseException)
     assert issubclass(errors.ConfigurationProblem, errors.ParseException)
+    # What an answer that is sent in one piece replaces.
+    write = source(wsgi.Response.write)
+    assert "def write(self, arg): self.send_headers()" in write
+    assert "if self._omits_body:" in write
+    assert "self.sent += tosend self._emit_body(arg)" in write
+    assert "if not self.headers_sent: self.send_headers() if self.chunked:" in source(wsgi.Response.close)
+    head = re.findall(r'"([A-Z][a-z]+(?:-[A-Z][a-z]+)?): ', source(wsgi.Response.default_headers))
+    assert head == ["Server", "Date", "Connection", "Transfer-Encoding"]
+    assert 'sock.send(b"HTTP/1.1 100 Continue' in source(wsgi.create)
+
+
+def check_gunicorn_requests() -> None:
+    from gunicorn.http import message, parser
+
+    assert parameters(message.Request.__init__) == ["self", "cfg", "unreader", "peer_addr", "req_number"]
+    made = "self.mesg = self.mesg_class(self.cfg, self.unreader, self.source_addr, self.req_count)"
+    assert made in source(parser.Parser.__next__)
+    # All that is read of a request whose head our own parser has read.
+    assert set(re.findall(r"self\.mesg\.(\w+)", inspect.getsource(parser.Parser))) == {"should_close", "body"}
+    assert set(re.findall(r"self\.(\w+)", inspect.getsource(message.Message.should_close))) == {
+        *("must_close", "headers", "version")
+    }
     assert mark_doubled([("HOST", "a"), ("HOST", "b")])[-1] == ("X-SLUICE-DOUBLED", "host")
 
 
@@ -142,7 +149,7 @@ def check_gunicorn_bodies() -> None:
 
 def check_gunicorn_log() -> None:
     from gunicorn import glogging
-    from gunicorn.workers.base_async import AsyncWorker
+    from gunicorn.workers.base import Worker
 
     assert parameters(glogging.Logger.access) == ["self", "resp", "req", "environ", "request_time"]
-    assert "self.log.access(" in source(AsyncWorker.handle_request)
+    assert "self.log.access(" in source(Worker.handle_error)

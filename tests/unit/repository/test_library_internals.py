@@ -18,9 +18,9 @@ from tasks import worker_process
 from tests.support.repository import ROOT
 from tests.unit.repository.installed_source import parameters, source
 from tests.unit.repository.server_internals import (
-    check_answered_requests,
     check_database_waits,
     check_gevent_servers,
+    check_gunicorn_answers,
     check_gunicorn_bodies,
     check_gunicorn_log,
     check_gunicorn_requests,
@@ -134,10 +134,10 @@ CHECKS: dict[tuple[str, str], Callable[[], None]] = {
     ("tasks/worker_process.py", "celery (control)"): check_celery_control,
     ("app/runtime/broker/worker_stop.py", "celery (stop), billiard"): check_celery_stop,
     ("app/sockets/websocket.py", "simple-websocket, flask-sock"): check_websocket_server,
-    ("app/sockets/application.py", "gunicorn"): check_answered_requests,
     ("app/sockets/application.py", "psycopg2, psycogreen"): check_database_waits,
     ("app/http/gunicorn_worker.py", "gunicorn"): check_gunicorn_worker,
     ("app/http/gunicorn_worker.py", "gevent"): check_gevent_servers,
+    ("app/http/exchanges.py", "gunicorn"): check_gunicorn_answers,
     ("app/http/request_heads.py", "gunicorn"): check_gunicorn_requests,
     ("app/http/request_bodies.py", "gunicorn"): check_gunicorn_bodies,
     ("app/http/log_lines.py", "gunicorn"): check_gunicorn_log,
