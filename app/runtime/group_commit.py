@@ -99,7 +99,7 @@ class GroupCommit(Generic[Row, Receipt]):
         sees the error. Raise what `write` raises, and sqlalchemy.exc.TimeoutError where the row was not committed in
         time or may not have been committed.
         """
-        entry = _Entry[Row, Receipt](row, size)
+        entry: _Entry[Row, Receipt] = _Entry(row, size)
         if self._enter(entry) or self._wait(entry):
             self._lead(entry, write)
         if entry.is_single:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from sqlalchemy import Engine, event
 
@@ -76,6 +78,18 @@ for _queue in ("settle", "provider", "notify", "sweep"):
         DATABASE_TROUBLE.labels(_queue, _trouble)
 _start_at_zero(SOCKETS_OPEN, "websocket", "sse")
 _start_at_zero(SOCKETS_DROPPED, "slow_reader")
+
+
+@functools.lru_cache(maxsize=1_024)  # a lookup of labels costs as much as the count; methods are chosen by clients
+def _request_series(rule: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(rule, method, str(status)), REQUEST_SECONDS.labels(rule, method)
+
+
+def count_request(rule: str, method: str, status: int, seconds: float) -> None:
+    """Count a request that was answered with `status` after `seconds`."""
+    answered, duration = _request_series(rule, method, status)
+    answered.inc()
+    duration.observe(seconds)
 
 
 def count_pool(engine: Engine) -> None:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from app.http.client_address import ClientAddress
 from app.http.problems import problem
 from app.http.request_bodies import GuardedBodies
 from app.runtime.logs import configure_logging
-from app.runtime.metrics import REQUEST_SECONDS, REQUESTS
+from app.runtime.metrics import count_request
 from app.runtime.runtime import runtime
 from app.web.errors import register_errors
 from app.web.gate import allow_known_origin, register_gate
+from app.web.lean_flask import LeanFlask
 from app.web.paths import ObjectConverter, path_pattern
 from app.web.routes import documents, health, operators, payments, users, webhooks
+
+# The time at which a request was begun, in its environment.
+_STARTED = "sluice.started"
 
 
 def create_app() -> Flask:
     """Return the WSGI application, configured from the environment."""
     configure_logging()
-    app = Flask(__name__, static_folder="static", template_folder="templates")
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app = LeanFlask(__name__, static_folder="static", template_folder="templates")
     # Above every route's own limit: a larger body is refused unread.
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
     # A path with a doubled slash is 404 instead of a redirect: providers do not follow redirects.
@@ -68,14 +71,13 @@ def _point_to_sockets(app: Flask) -> None:
 def _count_requests(app: Flask) -> None:
     @app.before_request
     def _start() -> None:
-        g.started = time.perf_counter()
+        request.environ[_STARTED] = time.perf_counter()
 
     @app.after_request
     def _count(response: Response) -> Response:
+        current = request._get_current_object()  # type: ignore[attr-defined]  # the proxy looks it up at each use
         # By rule, not by path: paths are chosen by clients, and each would be a label of its own.
-        rule = path_pattern(request.url_rule.rule) if request.url_rule else "unknown"
-        REQUESTS.labels(rule, request.method, str(response.status_code)).inc()
-        REQUEST_SECONDS.labels(rule, request.method).observe(
-            time.perf_counter() - g.get("started", time.perf_counter())
-        )
+        rule = path_pattern(current.url_rule.rule) if current.url_rule else "unknown"
+        now = time.perf_counter()
+        count_request(rule, current.method, response.status_code, now - current.environ.get(_STARTED, now))
         return response

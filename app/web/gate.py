@@ -7,9 +7,10 @@ import functools
 import ipaddress
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.validation.addresses import parse_address
@@ -25,6 +26,9 @@ from app.web.paths import path_pattern
 from app.web.rate_limits import client_rates, tenant_rates
 from app.web.roles import PUBLIC
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 # A wrong key delays its sender by this much more each time, up to a second. At most a fifth of the connections may be
 # delayed, so that no client can keep others out by being delayed. A delayed request costs a greenlet, no thread.
 SLOW_SECONDS_STEP = 0.1
@@ -37,6 +41,15 @@ SLOW_V6_PREFIX = 64
 CORS_METHODS = "GET, POST"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID"
 CORS_EXPOSED = "Content-Location, Location, Idempotent-Replayed, Retry-After, Preference-Applied"
+
+_ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+# Of every answer, by whether the request came over TLS.
+SECURITY_HEADERS = {False: _ALWAYS, True: (*_ALWAYS, ("Strict-Transport-Security", "max-age=31536000"))}
 
 
 def caller() -> Caller:
@@ -56,20 +69,21 @@ def register_gate(app: Flask) -> None:
 
 
 def _check(slow: _WrongKeyDelay) -> Response | None:
-    if request.url_rule is None:
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]  # the proxy looks it up at each use
+    if current.url_rule is None:
         return None
-    rule = path_pattern(request.url_rule.rule)
-    origin = request.headers.get("Origin")
-    if request.method == "OPTIONS":
+    rule, method = path_pattern(current.url_rule.rule), current.method
+    origin = current.environ.get("HTTP_ORIGIN")
+    if method == "OPTIONS":
         return _preflight(origin, rule)
-    operation = BY_ROUTE.get(("GET" if request.method == "HEAD" else request.method, rule))
+    operation = BY_ROUTE.get(("GET" if method == "HEAD" else method, rule))
     # The routes of webhooks refuse them too, and record the refusal.
-    doubled = find_doubled(request.environ)
+    doubled = find_doubled(current.environ)
     if doubled and not rule.startswith("/webhooks/"):
         return problem(400, f"The header {doubled} is given twice.")
     if operation is None or operation.roles is PUBLIC:
         return None
-    found = _authenticate(slow)
+    found = _authenticate(current.environ, slow)
     if found is None:
         if origin is not None and _origins().is_known(origin):
             # The token's tenant is unknown by now; without this header a page could not read that it needs a new token.
@@ -94,9 +108,9 @@ def _check_rates(found: Caller) -> Response | None:
     return None
 
 
-def _authenticate(slow: _WrongKeyDelay) -> Caller | None:
-    address = request.remote_addr or ""
-    header = request.headers.get("Authorization", "")
+def _authenticate(environ: WSGIEnvironment, slow: _WrongKeyDelay) -> Caller | None:
+    address = environ.get("REMOTE_ADDR", "")
+    header = environ.get("HTTP_AUTHORIZATION", "")
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "bearer" or not credential:
         note_failure(runtime().database, header, address, "api")
@@ -131,19 +145,16 @@ def _preflight(origin: str | None, rule: str) -> Response | None:
 
 
 def _add_headers(response: Response) -> Response:
-    origin = g.get("cors_origin")
-    if request.path.startswith("/api/"):
-        response.headers.add("Vary", "Origin")
-        response.headers.setdefault("Cache-Control", "no-store")
-    if origin:
+    environ, headers = request.environ, response.headers
+    if environ["PATH_INFO"].startswith("/api/"):
+        headers.add("Vary", "Origin")
+        headers.setdefault("Cache-Control", "no-store")
+    if origin := g.get("cors_origin"):
         let_read(response, origin)
-        response.headers["Access-Control-Expose-Headers"] = CORS_EXPOSED
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        headers["Access-Control-Expose-Headers"] = CORS_EXPOSED
+    is_secure = environ["wsgi.url_scheme"] == "https"
+    # Routes may have set one of their own.
+    headers.extend(pair for pair in SECURITY_HEADERS[is_secure] if pair[0] not in headers)
     return response
 
 

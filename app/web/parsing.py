@@ -29,6 +29,8 @@ from app.web.schemas.parameters import Parameters
 # surrogates (12 bytes).
 API_BODY_BYTES_MAX = 384 * 1024
 
+JSON = "application/json"
+
 Handler = Callable[..., ResponseReturnValue]
 
 
@@ -108,18 +110,25 @@ def read_body(model: type[BaseModel], *, is_optional: bool) -> BaseModel:
     raw = read_bounded(API_BODY_BYTES_MAX) if is_optional else None
     if raw == b"":
         return model()
-    if request.mimetype != "application/json":
+    if not is_json():
         raise RequestRejected(415, "The body must be application/json.")
     return model.model_validate(loads(read_bounded(API_BODY_BYTES_MAX) if raw is None else raw))
 
 
 def read_bounded(bytes_max: int) -> bytes:
     """Return the raw body. Raise RequestRejected (413) for one that is longer, whether it says so or not."""
+    environ = request.environ
+    announced = int(environ.get("CONTENT_LENGTH") or 0)
     # One byte more than allowed is enough to know; a length that was announced is not believed.
-    raw = request.stream.read(bytes_max + 1) if (request.content_length or 0) <= bytes_max else None
-    if raw is None or len(raw) > bytes_max:
+    raw: bytes = b"" if announced > bytes_max else environ["wsgi.input"].read(bytes_max + 1)
+    if max(announced, len(raw)) > bytes_max:
         raise RequestRejected(413, f"A body has at most {bytes_max} bytes here.")
     return raw
+
+
+def is_json() -> bool:
+    """Return whether the body is said to be JSON; whatever charset is named, JSON is UTF-8."""
+    return request.environ.get("CONTENT_TYPE") == JSON or request.mimetype == JSON
 
 
 def _read_id(value: str) -> uuid.UUID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from werkzeug.routing import BaseConverter
@@ -9,6 +10,7 @@ from werkzeug.routing import BaseConverter
 from app.web.operations import OPERATIONS
 
 
+@functools.cache  # by the rules of the router
 def path_pattern(rule: str) -> str:
     """Return a rule of the router, `/payments/<object:id>`, as the table of routes spells it: `/payments/{id}`."""
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)

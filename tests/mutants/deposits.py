@@ -135,7 +135,7 @@ DEPOSITS = (
     Mutant(
         "a body that is not application/json",
         "app/web/parsing.py",
-        'if request.mimetype != "application/json":',
+        "if not is_json():",
         "if request.mimetype is None:",
         (API,),
     ),

@@ -162,15 +162,15 @@ WEBHOOKS = (
     Mutant(
         "a webhook that is not application/json",
         "app/web/routes/webhooks.py",
-        'if request.mimetype != "application/json":',
+        "if not is_json():",
         'if request.mimetype == "text/html":',
         (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
     ),
     Mutant(
         "a body above its bound that does not say so",
         "app/web/parsing.py",
-        "if raw is None or len(raw) > bytes_max:",
-        "if raw is None:",
+        "if max(announced, len(raw)) > bytes_max:",
+        "if announced > bytes_max:",
         (f"{DOOR}::test_what_is_no_webhook_is_refused_by_its_kind",),
     ),
     Mutant(

@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
 from app.http.problems import problem
-from app.http.request_heads import SINGLE_HEADERS, doubled_headers
+from app.http.request_heads import SINGLE_HEADERS, HeaderValues, doubled_headers
 from app.runtime.runtime import runtime
 from app.services.webhooks import receive
 from app.services.webhooks.receive import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
-from app.web.parsing import read_bounded
+from app.web.parsing import JSON, is_json, read_bounded
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
     if SINGLE_HEADERS & delivery.doubled:
         receive.refuse(runtime(), delivery, "doubled_header")
         raise signatures.rejected("doubled_header")
-    if request.mimetype != "application/json":
+    if not is_json():
         receive.refuse(runtime(), delivery, "media_type")
         return problem(415, "A webhook is application/json.")
     try:
@@ -55,14 +55,15 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
     }
     if receipt.is_conflict:
         answer["conflict"] = True
-    return Response(orjson.dumps(answer), content_type="application/json")
+    return Response(orjson.dumps(answer), content_type=JSON)
 
 
 def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
-    # The mapping is read by name only, in any letter case.
-    headers = cast("Mapping[str, str]", request.headers)
-    doubled = doubled_headers(request.environ)
-    return Delivery(path, provider_id, headers, body, request.remote_addr or "", doubled)
+    environ = request.environ
+    address = environ.get("REMOTE_ADDR", "")
+    # The mapping is read by name only.
+    headers = cast("Mapping[str, str]", HeaderValues(environ))
+    return Delivery(path, provider_id, headers, body, address, doubled_headers(environ))
 
 
 for _path in ("payment-success", "payment-failed", "payment-callback"):
