@@ -42,13 +42,16 @@ def _is_lock_held() -> bool:
     return _locked_at is not None and time.monotonic() - _locked_at < LOCK_HELD_SECONDS
 
 
+def shorten(connection: Connection, lock_ms: int, statement_ms: int | None = None) -> None:
+    """Let the worker's transaction wait for locks no longer than this, and its statements run no longer."""
+    timeout = STATEMENT_TIMEOUT_MS["worker"]
+    limits = {"lock_timeout": lock_ms, "statement_timeout": min(statement_ms or timeout, timeout)}
+    buffer(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})
+
+
 def limit_waits(connection: Connection, *, is_single: bool) -> None:
     """Shorten the transaction's limits where it settles one item, or where a lock is known to be held."""
-    timeout = STATEMENT_TIMEOUT_MS["worker"]
     if is_single:
-        limits = {"lock_timeout": SINGLE_LOCK_MS, "statement_timeout": min(SINGLE_STATEMENT_MS, timeout)}
+        shorten(connection, SINGLE_LOCK_MS, SINGLE_STATEMENT_MS)
     elif _is_lock_held():
-        limits = {"lock_timeout": HELD_LOCK_MS, "statement_timeout": timeout}
-    else:
-        return
-    buffer(connection, _SHORT_WAITS, {name: str(value) for name, value in limits.items()})
+        shorten(connection, HELD_LOCK_MS)

@@ -21,7 +21,8 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.runtime import Runtime
-from models import buffer, find_trouble, prepared
+from app.services.queues import lock_waits
+from models import find_trouble
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,6 @@ RETRY_SECONDS = 1.0
 REMEMBERED_SECONDS = 900.0
 # No worker locks a row that another has claimed: only sessions of others lock it, perhaps for long.
 LOCK_MS = 100
-_SHORT_WAIT = prepared("select set_config('lock_timeout', :lock_timeout, true)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +94,7 @@ def pay_back(runtime: Runtime) -> bool:
 
 def _write(runtime: Runtime, statement: Update) -> Sequence[Row[Any]]:
     with runtime.database.transaction("worker") as connection:
-        buffer(connection, _SHORT_WAIT, {"lock_timeout": str(LOCK_MS)})
+        lock_waits.shorten(connection, LOCK_MS)
         result = connection.execute(statement)
         return result.all() if result.returns_rows else ()
 

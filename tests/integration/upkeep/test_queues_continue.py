@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
@@ -9,6 +10,7 @@ import requests
 
 from app.runtime.vault import Vault, new_encryption_key
 from app.services.payments import set_aside
+from app.services.queues.release import pay_back
 from app.services.upkeep import backlog
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -123,6 +125,22 @@ def test_an_answer_that_meets_a_lock_is_asked_for_again(shop: Shop, engine: Engi
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "processing"
     assert engine.dead_letters(payment.id) == []
+
+
+def test_a_locked_work_row_is_given_back_later(shop: Shop, engine: Engine) -> None:
+    payment = shop.deposit()
+    claim = claim_call(engine.runtime)
+    assert claim is not None
+    with held_lock(engine.databases, "select from payment_work where payment_id = %s for update", payment.id):
+        began = time.monotonic()
+        set_aside.postpone(engine.runtime, claim)
+        # Other transactions wait two seconds for a lock.
+        assert time.monotonic() - began < 1.5
+    assert pay_back(engine.runtime)
+    row = work(engine, payment.id)
+    assert (row["attempts"], row["postponed"], row["is_free"]) == (0, 1, True)
+    engine.ask(payment.id)
+    assert shop.payment(payment.id).status == "processing"
 
 
 FAILING = """
