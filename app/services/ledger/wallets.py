@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
+from collections.abc import Set
 from typing import Any
 
 from app.core.money import format_amount
 from app.core.payment import format_time
 from models import Database
 from models.database import single
+from models.statements import Statements
 
 _WALLETS = single(
     """
@@ -42,13 +45,24 @@ def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list
     ]
 
 
-_ENTRIES = """
-    select e.id, e.currency, e.direction * e.amount_minor as amount_minor, e.balance_before_minor,
-           e.balance_after_minor, e.type, e.payment_id, e.description, e.at, e.wallet_version
-    from wallet_transactions e
-    join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
-    where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'
-"""
+# What a page may be limited to, by the parameter that is then given.
+_CONDITIONS = {"currency": "and e.currency = :currency", "before_id": "and (e.at, e.id) < (:before_at, :before_id)"}
+
+
+@functools.cache
+def _list(conditions: Set[str]) -> Statements:
+    return single(
+        f"""
+        select e.id, e.currency, e.direction * e.amount_minor as amount_minor, e.balance_before_minor,
+               e.balance_after_minor, e.type, e.payment_id, e.description, e.at, e.wallet_version
+        from wallet_transactions e
+        join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
+        where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'
+            {" ".join(_CONDITIONS[name] for name in sorted(conditions))}
+        order by e.at desc, e.id desc limit :limit
+        """,  # noqa: S608  # constants
+        plans_anew=True,
+    )
 
 
 def read_entries(
@@ -63,15 +77,17 @@ def read_entries(
 
     `before` is the (at, id) after which the page begins.
     """
-    query, parameters = _ENTRIES, {"tenant_id": tenant_id, "user_id": user_id, "limit": limit}
-    if currency is not None:
-        query += " and e.currency = :currency"
-        parameters["currency"] = currency
-    if before is not None:
-        query += " and (e.at, e.id) < (:before_at, :before_id)"
-        parameters["before_at"], parameters["before_id"] = before
-    statement = single(query + " order by e.at desc, e.id desc limit :limit", plans_anew=True)
-    rows = database.run_single("web", statement, parameters, tenant_id)
+    before_at, before_id = before or (None, None)
+    wanted = {
+        "tenant_id": tenant_id,
+        "user_id": user_id,
+        "currency": currency,
+        "before_at": before_at,
+        "before_id": before_id,
+        "limit": limit,
+    }
+    statement = _list(frozenset(name for name in _CONDITIONS if wanted[name] is not None))
+    rows = database.run_single("web", statement, wanted, tenant_id)
     return [
         {
             "id": str(row.id),

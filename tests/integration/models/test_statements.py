@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -12,9 +13,11 @@ from sqlalchemy import Connection, bindparam, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from app.runtime.runtime import Runtime
+from app.services.ledger.wallets import read_entries
+from app.services.payments.queries import Filters, list_payments
 from app.services.records import notifications
 from app.services.webhooks import settle
-from models import Database, buffer, prepared, read, tables
+from models import Database, buffer, prepared, read, statements, tables
 from models.array_params import is_any
 from models.database import single
 from models.statements import watched
@@ -71,6 +74,20 @@ def test_nothing_is_prepared_where_a_pooler_forbids_it(databases: Databases, run
     assert notifications.last_number(database, shop.tenant_id) == 1
     assert count_known(database) == 0
     database.engine.dispose()
+
+
+def test_pages_of_lists_are_built_once(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, cursor = make_shop(runtime), (datetime.datetime.now(datetime.UTC), uuid.uuid4())
+
+    def read_pages() -> None:
+        for before in (None, cursor):
+            assert list_payments(runtime.database, shop.caller, Filters(before=before), 9) == []
+            for currency in (None, "USD"):
+                assert read_entries(runtime.database, shop.tenant_id, "ann", currency, before, 9) == []
+
+    read_pages()
+    monkeypatch.setattr(statements._Statement, "of", None)
+    read_pages()
 
 
 def test_writes_wait_for_the_next_message_and_go_before_it(one_connection: Database) -> None:
