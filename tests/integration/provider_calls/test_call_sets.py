@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_an_answer_that_meets_a_lock_delays_no_other(engine: Engine, wide: Shop)
     ) == [{"attempts": 0, "postponed": 1, "claim_id": None}]
     engine.ask(held.id)
     assert wide.payment(held.id).status == "processing"
+
+
+def test_an_answer_whose_failure_cannot_be_settled_either_delays_no_other(engine: Engine, wide: Shop) -> None:
+    payment_ids = [wide.deposit().id for _ in range(3)]
+    first, *others = answers_of(engine, claim_all(engine))
+    # No record can have half of a surrogate pair, neither that of the answer nor that of the failure.
+    odd = replace(first, claim=replace(first.claim, action="\ud800"))
+    settle_answers(engine.runtime, [odd, *others])
+    statuses = {payment_id: str(wide.payment(payment_id).status) for payment_id in payment_ids}
+    assert statuses.pop(first.claim.payment_id) == "pending"
+    assert list(statuses.values()) == ["processing"] * 2
+    # It is due again when its lease ends.
+    assert engine.databases.rows(
+        "select attempts, claim_id, due_at > now() as is_leased from payment_work where payment_id = :id",
+        id=first.claim.payment_id,
+    ) == [{"attempts": 1, "claim_id": first.claim.claim_id, "is_leased": True}]
+    engine.ask(first.claim.payment_id)
+    assert wide.payment(first.claim.payment_id).status == "processing"
 
 
 POISON = """
