@@ -91,6 +91,10 @@ class Stack:
                 death_signal=signal.SIGTERM,
             )
 
+    def start_ended(self) -> None:
+        """Start the processes again that have ended by themselves, as their supervisor would."""
+        self.start(*[name for name, running in self.running.items() if running.poll() is not None])
+
     def await_working(self, *names: str) -> None:
         """Wait until each of these works. Raise StackError where one does not."""
         for name in names:

@@ -90,11 +90,18 @@ KINDS = (
 
 
 @pytest.fixture(scope="module")
-def mill(servers: Servers) -> Iterator[Stack]:
-    """Provide a stack whose settling worker runs."""
+def worker(servers: Servers) -> Iterator[Stack]:
+    """Provide a stack with a settling worker."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("worker-settle")
         yield stack
+
+
+@pytest.fixture
+def mill(worker: Stack) -> Stack:
+    """Provide the stack with its worker: one that ended in a test before does not fail the tests after it."""
+    worker.start_ended()
+    return worker
 
 
 @pytest.mark.parametrize("kind", KINDS)

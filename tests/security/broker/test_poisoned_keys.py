@@ -20,11 +20,18 @@ CONTROL = "/{db}.celery.pidbox"
 
 
 @pytest.fixture(scope="module")
-def mill(servers: Servers) -> Iterator[Stack]:
+def workers(servers: Servers) -> Iterator[Stack]:
     """Provide a stack with a settling worker, and with beat and the worker of the sweep that it needs."""
     with servers.open_databases() as opened, Stack.open(opened) as stack:
         stack.start("worker-settle", "worker-provider", "beat")
         yield stack
+
+
+@pytest.fixture
+def mill(workers: Stack) -> Stack:
+    """Provide the stack with all its processes: one that ended in a test before does not fail the tests after it."""
+    workers.start_ended()
+    return workers
 
 
 def settle_one(mill: Stack, what: str) -> None:
@@ -39,6 +46,17 @@ def settle_one(mill: Stack, what: str) -> None:
 def unharmed(mill: Stack) -> None:
     """Fails where a process has ended."""
     assert {name: process.poll() for name, process in mill.running.items()} == dict.fromkeys(mill.running)
+
+
+def test_a_worker_that_ended_is_seen_and_replaced(workers: Stack) -> None:
+    ended = workers.running["worker-settle"]
+    ended.kill()
+    ended.wait()
+    with pytest.raises(AssertionError):
+        unharmed(workers)
+    workers.start_ended()
+    settle_one(workers, "the end of a worker")
+    unharmed(workers)
 
 
 WRITES: dict[str, Callable[[Redis, str], Any]] = {
