@@ -71,6 +71,9 @@ class Adapter(Protocol):
     # How long the provider's slow methods (a bank debit) take at most to settle once the payer has committed to one.
     settles_within_days: int
 
+    def read_mode(self, account: Account) -> str | None:
+        """Return `test` or `live`, as the account's URL and credentials tell it; None where they do not."""
+
     def build_request(self, order: Order) -> bytes:
         """Return the body of the create call."""
 

@@ -71,6 +71,10 @@ class SandboxAdapter:
     def __init__(self, private_hosts: frozenset[str]) -> None:
         self._outgoing = Outgoing(private_hosts)
 
+    def read_mode(self, account: Account) -> str:
+        """Return `test`: the sandbox takes no money."""
+        return "test"
+
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order."""
         return json.dumps(

@@ -1,18 +1,31 @@
 """Tables of tenants, their credentials, and the payment providers that they use."""
 
-from sqlalchemy import UUID, BigInteger, CheckConstraint, Integer, LargeBinary, Numeric, Text, UniqueConstraint
+from sqlalchemy import (
+    UUID,
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    Numeric,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.tables.declaration import NOW, TIME, key, optional, required, table, within_tenant
 
 # In descending order of rights; app/web/operations.py declares which role may call which operation.
 ROLES = ("admin", "operator", "shop", "read")
+# Test and live payments never mix: a tenant has one of these, and its providers have the same.
+MODES = ("test", "live")
 
 tenants = table(
     "tenants",
     "Companies whose users deposit money, with their settings and policies.",
     key("id", UUID),
     required("name", Text, unique=True),
+    required("mode", Text, "test or live; fixed at creation.", default="'test'"),
     required("allowed_origins", ARRAY(Text), default="'{}'"),
     optional("default_success_url", Text),
     optional("default_failure_url", Text),
@@ -57,6 +70,8 @@ tenants = table(
         default="'{}'",
     ),
     required("created_at", TIME, default=NOW),
+    UniqueConstraint("id", "mode"),
+    CheckConstraint("mode in ('test', 'live')", name="mode"),
     CheckConstraint("late_policy in ('credit', 'hold', 'reject')", name="late_policy"),
     CheckConstraint("over_policy in ('credit', 'hold', 'reject')", name="over_policy"),
     CheckConstraint("negative_policy in ('allow', 'hold')", name="negative_policy"),
@@ -111,6 +126,12 @@ payment_providers = table(
     key("id", UUID),
     required("tenant_id", UUID, references="tenants.id"),
     required("name", Text),
+    required(
+        "mode",
+        Text,
+        "test or live, that of its tenant; fixed at creation. Credentials and events of the other are refused.",
+        default="'test'",
+    ),
     required("adapter", Text, "Name of the code that calls it (app.providers)."),
     required("api_base_url", Text),
     required("api_key_encrypted", LargeBinary, "Encrypted with SLUICE_ENCRYPTION_KEYS (Fernet)."),
@@ -128,6 +149,8 @@ payment_providers = table(
     optional("disabled_at", TIME),
     UniqueConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "name"),
+    ForeignKeyConstraint(["tenant_id", "mode"], ["tenants.id", "tenants.mode"]),
+    CheckConstraint("adapter <> 'sandbox' or mode = 'test'", name="test_adapter"),
     CheckConstraint("webhook_scheme in ('standard', 'stripe', 'hmac-sha256-hex')", name="webhook_scheme"),
     CheckConstraint("calls_max > 0", name="calls_max"),
     CheckConstraint("attempts_max > 0", name="attempts_max"),

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from app.providers import Account
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
 from app.services.tenants.changes import ConfigurationError, change_one, check_name, write_audit, write_changes
-from app.services.tenants.providers import check_currencies, check_networks, check_provider_url
+from app.services.tenants.providers import check_currencies, check_mode, check_networks, check_provider_url
 from models import tables
 
 # One worker-provider has sixteen threads: more calls at once than dozens of workers can make.
@@ -21,6 +22,7 @@ ATTEMPTS_MAX = 1_000
 
 # Columns that are compared with the new values.
 _COLUMNS = ("id", "tenant_id", "name", "api_base_url", "ip_allowlist", "currencies", "calls_max", "attempts_max")
+_ACCOUNT_COLUMNS = ("adapter", "mode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
     """
     wanted = _check(runtime, changes)
     providers, tenants = tables.payment_providers, tables.tenants
-    columns = (providers.c[name] for name in _COLUMNS)
+    columns = (providers.c[name] for name in (*_COLUMNS, *_ACCOUNT_COLUMNS))
     query = select(*columns, tenants.c.default_provider_id).join_from(
         providers, tenants, tenants.c.id == providers.c.tenant_id
     )
@@ -64,6 +66,9 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
         row = connection.execute(locked).mappings().first()
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
+        if changes.api_base_url is not None or changes.api_key is not None:
+            url = changes.api_base_url or row["api_base_url"]
+            check_mode(runtime, row["adapter"], Account(provider_id, url, changes.api_key or ""), row["mode"])
         taken = f"the tenant has a provider {changes.name!r} already"
         detail: dict[str, Any] = {**write_changes(connection, providers, row, wanted, taken)}
         # Not compared: a key that is encrypted with a lost encryption key can be replaced as well.

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, check_secret, encode_secret
-from app.providers import ADAPTERS
+from app.providers import ADAPTERS, Account
 from app.providers.outgoing import AddressRefused, check_url
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
@@ -100,6 +100,13 @@ def check_currencies(currencies: tuple[str, ...]) -> None:
         raise ConfigurationError(f"no currency with a minor unit: {', '.join(unknown)}")
 
 
+def check_mode(runtime: Runtime, adapter: str, account: Account, mode: str) -> None:
+    """Raise ConfigurationError where the account at the provider takes payments of the other mode than the tenant."""
+    told = runtime.adapters[adapter].read_mode(account)
+    if told not in (None, mode):
+        raise ConfigurationError(f"this account is for {told} payments, and the tenant takes {mode} payments")
+
+
 def _check_scheme(new: NewProvider) -> None:
     if new.webhook_scheme not in SCHEMES:
         raise ValueError(f"a webhook scheme is one of {', '.join(SCHEMES)}")
@@ -117,11 +124,14 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
     provider_id = new.id or new_id()
     secret = new.webhook_secret or new_webhook_secret()
     with runtime.database.transaction("operator") as connection:
+        mode = connection.execute(select(tenants.c.mode).where(tenants.c.id == new.tenant_id)).scalar_one()
+        check_mode(runtime, new.adapter, Account(provider_id, new.api_base_url, new.api_key), mode)
         made = connection.execute(
             insert(providers)
             .values(
                 id=provider_id,
                 tenant_id=new.tenant_id,
+                mode=mode,
                 name=new.name,
                 adapter=new.adapter,
                 api_base_url=new.api_base_url.rstrip("/"),
@@ -159,7 +169,17 @@ def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[s
     providers, tenants, webhook_secrets = tables.payment_providers, tables.tenants, tables.provider_secrets
     is_active = or_(webhook_secrets.c.ends_at.is_(None), webhook_secrets.c.ends_at > func.now())
     actives = select(func.count()).where(webhook_secrets.c.provider_id == providers.c.id, is_active).scalar_subquery()
-    names = ("id", "tenant_id", "name", "adapter", "api_base_url", "webhook_scheme", "ip_allowlist", "currencies")
+    names = (
+        "id",
+        "tenant_id",
+        "name",
+        "mode",
+        "adapter",
+        "api_base_url",
+        "webhook_scheme",
+        "ip_allowlist",
+        "currencies",
+    )
     query = select(
         *columns(providers, *names, "calls_max", "attempts_max"),
         (providers.c.id == tenants.c.default_provider_id).label("is_default"),

@@ -26,7 +26,7 @@ from app.services.tenants.changes import (
 from models import Database, new_id, tables
 from models.database import single
 from models.sql import columns
-from models.tables.access import ROLES
+from models.tables.access import MODES, ROLES
 
 # Half of what one web process answers on two cores: above a shop's peak, and leaves room for other tenants.
 REQUESTS_PER_SECOND_DEFAULT = 500
@@ -36,7 +36,7 @@ REQUESTS_PER_SECOND_DEFAULT = 500
 class NewTenant:
     """A tenant to be made. Origins are `scheme://host[:port]`; the URLs are the defaults for returning users.
 
-    `requests_per_second` None: no limit.
+    `requests_per_second` None: no limit. `mode` is one of MODES and can never be changed.
     """
 
     name: str
@@ -46,6 +46,7 @@ class NewTenant:
     requests_per_second: int | None = REQUESTS_PER_SECOND_DEFAULT
     amount_minor_max: int | None = None
     id: uuid.UUID | None = None
+    mode: str = "test"
 
 
 def check_origin(origin: str) -> str:
@@ -59,6 +60,8 @@ def check_origin(origin: str) -> str:
 def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
     """Make a tenant and return its id. Raise ConfigurationError for a taken name or an invalid value."""
     check_name(new.name)
+    if new.mode not in MODES:
+        raise ConfigurationError(f"a mode is one of {', '.join(MODES)}")
     tenant_id = new.id or new_id()
     origins = [check_origin(origin) for origin in new.allowed_origins]
     with runtime.database.transaction("operator") as connection:
@@ -67,6 +70,7 @@ def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
             .values(
                 id=tenant_id,
                 name=new.name,
+                mode=new.mode,
                 allowed_origins=origins,
                 default_success_url=new.success_url,
                 default_failure_url=new.failure_url,
@@ -78,7 +82,7 @@ def create_tenant(runtime: Runtime, new: NewTenant, actor: str) -> uuid.UUID:
         ).scalar()
         if made is None:
             raise ConfigurationError(f"there is a tenant {new.name!r} already")
-        write_audit(connection, tenant_id, actor, "tenant_created", {"name": new.name})
+        write_audit(connection, tenant_id, actor, "tenant_created", {"name": new.name, "mode": new.mode})
     return tenant_id
 
 
@@ -86,7 +90,16 @@ def list_tenants(runtime: Runtime) -> list[dict[str, Any]]:
     """Return all tenants, oldest first."""
     tenants = tables.tenants
     policy = ("tolerance_percent", "late_policy", "over_policy", "negative_policy", "created_at")
-    names = ("id", "name", "allowed_origins", "default_provider_id", "requests_per_second", "amount_minor_max", *policy)
+    names = (
+        "id",
+        "name",
+        "mode",
+        "allowed_origins",
+        "default_provider_id",
+        "requests_per_second",
+        "amount_minor_max",
+        *policy,
+    )
     return read_rows(runtime, select(*columns(tenants, *names)).order_by(tenants.c.created_at))
 
 

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from app.core.signatures import decode_secret
 from app.runtime.runtime import Runtime
@@ -15,6 +16,12 @@ from testbed.servers import Databases, Servers
 from tests.support.commands import LOCAL, Commands
 
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
+SANDBOX_KEY = {"SLUICE_PROVIDER_API_KEY": "sbk_test"}
+INSERT_PROVIDER = (
+    "insert into payment_providers (id, tenant_id, name, adapter, api_base_url, api_key_encrypted, mode)"
+    " select gen_random_uuid(), id, 'paying', '{adapter}', 'https://a.example', '', '{mode}' from tenants"
+    " where name = 'real'"
+)
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def test_a_tenant_is_made_and_listed(commands: Commands) -> None:
     assert "acme" in table
     assert made["id"] in table
     audit = commands.databases.rows("select actor, kind, detail from audit_logs")
-    assert [(row["kind"], row["detail"]) for row in audit] == [("tenant_created", {"name": "acme"})]
+    assert [(row["kind"], row["detail"]) for row in audit] == [("tenant_created", {"name": "acme", "mode": "test"})]
     assert audit[0]["actor"] == LOCAL
 
 
@@ -70,6 +77,38 @@ def test_a_tenant_has_a_rate_limit_unless_it_is_to_have_none(commands: Commands)
     commands.json("tenants", "create", "bench", "--unlimited")
     limits = {row["name"]: row["requests_per_second"] for row in commands.json("tenants", "list")["data"]}
     assert limits == {"acme": 500, "bench": None}
+
+
+def test_a_live_tenant_cannot_have_the_sandbox(commands: Commands) -> None:
+    commands.json("tenants", "create", "trial")
+    commands.json("tenants", "create", "real", "--mode", "live")
+    assert {row["name"]: row["mode"] for row in commands.json("tenants", "list")["data"]} == {
+        "trial": "test",
+        "real": "live",
+    }
+    refused = commands.run("providers", "create", "--tenant", "real", "paying", *SANDBOX, **SANDBOX_KEY)
+    assert refused.exit_code != 0
+    assert "this account is for test payments, and the tenant takes live payments" in refused.output
+    commands.json("providers", "create", "--tenant", "trial", "paying", *SANDBOX, **SANDBOX_KEY)
+    assert [row["mode"] for row in commands.json("providers", "list")["data"]] == ["test"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update payment_providers set mode = 'live'",
+        "update tenants set mode = 'live' where name = 'trial'",
+        "update tenants set mode = 'test' where name = 'real'",
+        INSERT_PROVIDER.format(adapter="sandbox", mode="live"),
+        INSERT_PROVIDER.format(adapter="other", mode="test"),
+    ],
+)
+def test_the_database_keeps_test_and_live_apart(commands: Commands, statement: str) -> None:
+    commands.json("tenants", "create", "trial")
+    commands.json("tenants", "create", "real", "--mode", "live")
+    commands.json("providers", "create", "--tenant", "trial", "paying", *SANDBOX, **SANDBOX_KEY)
+    with pytest.raises(IntegrityError):
+        commands.databases.rows(statement)
 
 
 def test_no_tenants_yet(commands: Commands) -> None:

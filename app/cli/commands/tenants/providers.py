@@ -24,7 +24,7 @@ OVERLAP_SECONDS_MAX = 365 * 86_400  # A longer overlap would mean that the secre
 KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"
 
 _COLUMNS = headings(
-    "id tenant_id name adapter webhook_scheme api_base_url is_default currencies active_secrets disabled_at",
+    "id tenant_id name mode adapter webhook_scheme api_base_url is_default currencies active_secrets disabled_at",
     webhook_scheme="Scheme",
     api_base_url="URL",
     is_default="Default",

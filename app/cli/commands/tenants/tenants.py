@@ -13,6 +13,7 @@ from app.cli.stack import open_runtime
 from app.services.tenants import policies, tenant_changes, tenants
 from app.services.tenants.tenant_changes import CLEAR, TenantChanges
 from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant
+from models.tables.access import MODES
 
 _LABELS = headings(
     "name allowed_origins default_success_url default_failure_url default_provider_id requests_per_second"
@@ -32,6 +33,13 @@ def command() -> None:
 
 @command.command("create")
 @click.argument("name")
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="test",
+    show_default=True,
+    help="For real money live; cannot be changed later. The sandbox and test credentials are for test tenants.",
+)
 @click.option("--origin", "origins", multiple=True, help="An allowed origin, https://shop.example; repeatable.")
 @click.option("--success-url", type=WebAddress(), help="Return URL of users if a deposit names none.")
 @click.option("--failure-url", type=WebAddress(), help="The same after a failure.")
@@ -47,6 +55,7 @@ def command() -> None:
 @json_option
 def create(
     name: str,
+    mode: str,
     origins: tuple[str, ...],
     success_url: str | None,
     failure_url: str | None,
@@ -57,10 +66,11 @@ def create(
 ) -> None:
     """Create a tenant; it needs a key and a provider before it can take deposits."""
     limit = None if unlimited else requests_per_second
-    new = NewTenant(name, origins, success_url, failure_url, limit, amount_minor_max)
+    new = NewTenant(name, origins, success_url, failure_url, limit, amount_minor_max, mode=mode)
     with open_runtime() as runtime:
         tenant_id = tenants.create_tenant(runtime, new, operator())
-    print_object({"id": tenant_id, "name": name}, {"id": "Id", "name": "Name"}, as_json=as_json)
+    row = {"id": tenant_id, "name": name, "mode": mode}
+    print_object(row, headings("id name mode"), as_json=as_json)
 
 
 @command.command("update")
@@ -119,7 +129,7 @@ def list_all(as_json: bool) -> None:
     with open_runtime() as runtime:
         rows = tenants.list_tenants(runtime)
     columns = headings(
-        "name id default_provider_id allowed_origins requests_per_second late_policy created_at",
+        "name id mode default_provider_id allowed_origins requests_per_second late_policy created_at",
         allowed_origins="Origins",
         requests_per_second="Requests/s",
         late_policy="Late money",
