@@ -21,12 +21,13 @@ class FactKind(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """The kinds of commands of a user, an operator or the clock."""
+    """The kinds of commands of a user, an operator or the clock; LOOK_UP is a provider's hint that it has news."""
 
     CANCEL = "cancel"
     EXPIRE = "expire"
     ACCEPT = "accept"
     REJECT = "reject"
+    LOOK_UP = "look_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Fact:
 
     COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
     `settles_within_days`. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is
-    for the payer, `technical` for operators.
+    for the payer, `technical` for operators. `aliases`: ids of the provider's objects that belong to the payment.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
     `currency`; both are None for the other kinds. `refunded_minor`: the total given back, where a lookup reports
     SUCCEEDED.
@@ -51,6 +52,7 @@ class Fact:
     settles_within_days: int | None = None
     is_expiry: bool = False
     technical: str | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

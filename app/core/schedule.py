@@ -98,6 +98,14 @@ def _wait_seconds(payment: Payment, polls: int, now: datetime.datetime) -> int:
     return POLL_DAILY_SECONDS if is_slow else poll_seconds(polls)
 
 
+def query_now(call: DueCall | None, now: datetime.datetime) -> DueCall:
+    """Return the call that asks the provider at once, where the payment's next would be `call`.
+
+    A create or a close has an answer with the state as well, so it stays.
+    """
+    return call if call is not None and call.action != "poll" else DueCall("poll", now)
+
+
 def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall | None:
     """Return the provider call that `payment` needs next, None where it needs none.
 

@@ -188,6 +188,10 @@ def _reject(payment: Payment, command: Command, now: datetime.datetime) -> Decis
     return Decision(Verdict.APPLIED, "rejected by a person", replace(payment, has_open_case=False))
 
 
+def _look_up(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
+    return Decision(Verdict.APPLIED, "the provider is asked for its state", payment)
+
+
 _fail = _end(Status.FAILED, "payment.failed")
 _end_cancelled = _end(Status.CANCELLED, "payment.cancelled")
 _unknown = _ignored("the provider does not know it")
@@ -218,6 +222,7 @@ _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
     CommandKind.EXPIRE: (_expire, _expire, _completed, _failed, _cancelled),
     CommandKind.ACCEPT: (accept, accept, accept, accept, accept),
     CommandKind.REJECT: (_reject, _reject, _reject, _reject, _reject),
+    CommandKind.LOOK_UP: (_look_up, _look_up, _look_up, _look_up, _look_up),
 }
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (status, kind): decider for kind, row in _FACT_ROWS.items() for status, decider in zip(Status, row, strict=True)

@@ -4,7 +4,7 @@ Names of modules differ from those of tables.
 """
 
 from models.tables.access import api_keys, client_tokens, payment_providers, provider_secrets, socket_tickets, tenants
-from models.tables.inbox import payment_webhooks, webhook_keys, webhook_refusals, webhook_work
+from models.tables.inbox import payment_webhooks, webhook_events, webhook_keys, webhook_refusals, webhook_work
 from models.tables.ledger import wallet_temp_logs, wallet_transactions, wallets
 from models.tables.operations import (
     alerts,
@@ -21,6 +21,7 @@ from models.tables.payments import (
     payment_counts,
     payment_transactions,
     payment_work,
+    provider_references,
     waiting_reversals,
 )
 from models.tables.seals import audit_seals, audit_work, dropped_partitions, verification_places, verification_runs

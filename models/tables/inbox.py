@@ -3,7 +3,18 @@
 from sqlalchemy import UUID, CheckConstraint, Integer, LargeBinary, Text, desc
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.declaration import NOW, TIME, due_work, index, key, optional, required, sequence, table
+from models.tables.declaration import (
+    NOW,
+    TIME,
+    due_work,
+    index,
+    key,
+    optional,
+    required,
+    sequence,
+    table,
+    within_tenant,
+)
 
 payment_webhooks = table(
     "payment_webhooks",
@@ -48,6 +59,20 @@ webhook_keys = table(
     required("body_sha256", LargeBinary),
     required("webhook_id", UUID, "The first webhook with this key."),
     required("duplicates", Integer, "Later deliveries with the same key and body.", default="0"),
+)
+
+webhook_events = table(
+    "webhook_events",
+    "Settled events that have an id of their own: deliveries may carry several, and an event may come in several.",
+    key("provider_id", UUID),
+    key("event_id", Text, "The provider's id of the event."),
+    required("tenant_id", UUID),
+    required("webhook_id", UUID, "The delivery with which it was settled."),
+    optional("payment_id", UUID),
+    required("verdict", Text, "What settling decided, as payment_webhooks has it."),
+    required("reason", Text),
+    required("settled_at", TIME, default=NOW),
+    within_tenant("provider_id", "payment_providers"),
 )
 
 webhook_work = table(

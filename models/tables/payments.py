@@ -91,6 +91,19 @@ payment_transactions = table(
     postgresql_with={"fillfactor": "50"},
 )
 
+provider_references = table(
+    "provider_references",
+    "Ids of the provider's objects that belong to a payment, with which facts may name it as well as by its reference.",
+    key("provider_id", UUID),
+    key("reference", Text),
+    required("tenant_id", UUID),
+    required("payment_id", UUID, index=True),
+    required("created_at", TIME, default=NOW),
+    within_tenant("payment_id", "payment_transactions"),
+    within_tenant("provider_id", "payment_providers"),
+    CheckConstraint("char_length(reference) <= 512", name="reference"),
+)
+
 payment_work = table(
     "payment_work",
     "The next provider call that is due for a payment.",

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, null
 
 from app.core.payment import OtherReference, Payment, Policy, Status, WaitingReversal
-from app.core.schedule import next_call
+from app.core.schedule import next_call, query_now
 from models import buffer, prepared, read, tables
 from models.array_params import rows_of, uuid_array
 from models.sql import columns, sql
@@ -29,7 +29,8 @@ _STATUSES = {str(status): status for status in Status}
 class LockedPayment:
     """A locked payment as it was and as it is by now, with its index in the poll schedule.
 
-    `has_open_letters`: dead letters about it, with money or without, wait for a person.
+    `has_open_letters`: dead letters about it, with money or without, wait for a person. `reschedule`: its next call is
+    to be written; `query_now`: the provider is to be asked at once.
     """
 
     payment: Payment
@@ -37,6 +38,7 @@ class LockedPayment:
     polls: int
     has_open_letters: bool
     reschedule: bool = False
+    query_now: bool = False
 
 
 # Two statements: columns of other tables must be read after the payment's lock was granted, not before. The database's
@@ -178,6 +180,7 @@ _UPSERT_WORK = prepared(
 def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.datetime) -> None:
     """Write each payment's next call to its work row, and end a claim of it: a stale claim finds its claim_id gone."""
     calls = [(row, next_call(row.payment, row.polls, now)) for row in rows]
+    calls = [(row, query_now(call, now) if row.query_now else call) for row, call in calls]
     done = [row.payment.id for row, call in calls if call is None]
     if done:
         buffer(connection, _DELETE_WORK, {"ids": uuid_array(done)})

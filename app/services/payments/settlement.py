@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
+from app.core.facts import CommandKind, Fact
 from app.core.payment import Payment, Status
 from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
@@ -30,9 +31,10 @@ from app.services.payments.batch_decisions import BatchDecisions, Item, ItemOutc
 from app.services.payments.reversal_rows import add_evidence, write_waiting
 from app.services.payments.rows import close_holds, reschedule, update_commitments, update_payments
 from app.services.queues import lock_waits
-from app.services.records import alerts, audit, database_trouble, dead_letters, notifications
+from app.services.records import alerts, audit, database_trouble, dead_letters, notifications, references
 from app.services.records.audit import AuditRow
 from app.services.records.notifications import Event, Numbering
+from app.services.records.references import ReferenceRow
 from models import ByKeys
 
 log = structlog.get_logger(__name__)
@@ -121,9 +123,20 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     dead_letters.supersede(connection, batch.superseded)
     dead_letters.write(connection, add_evidence(connection, batch.cases))
     write_waiting(connection, batch.waiting, [(row.original, row.payment) for row in rows])
+    references.write(connection, _list_aliases(batch.outcomes))
     alerts.write(connection, batch.alerts)
     posted = posting.post(connection, batch.postings)
     audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in batch.audited])
+
+
+def _list_aliases(outcomes: Sequence[ItemOutcome]) -> list[ReferenceRow]:
+    return [
+        ReferenceRow(payment.provider_id, alias, payment.tenant_id, payment.id)
+        for outcome in outcomes
+        if isinstance(given := outcome.item.given, Fact) and given.aliases and outcome.decision
+        for payment in (outcome.decision.payment,)
+        for alias in given.aliases
+    ]
 
 
 def _audit_row(outcome: ItemOutcome, before: Payment, posted: dict[posting.PostingKey, dict[str, object]]) -> AuditRow:
@@ -166,8 +179,9 @@ def _publish(
         _number_rest(runtime, numbering.left_to_others + numbering.unfinished)
     elif events:
         runtime.doorbells.ring("notify")
-    if any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, _ in events):
-        # The provider's session is to be closed.
+    is_closed = any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, _ in events)
+    # The provider's session is to be closed, or the provider asked.
+    if is_closed or any(outcome.item.given.kind is CommandKind.LOOK_UP for outcome in outcomes):
         runtime.doorbells.ring("provider")
 
 

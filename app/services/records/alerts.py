@@ -30,6 +30,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "reversal_held": ("critical", "a reversal could not be booked and waits for a person"),
     "webhook_dead_letter": ("warning", "a verified webhook could not be used"),
     "webhook_conflict": ("critical", "a webhook id was sent again with other bytes"),
+    "webhook_of_other_mode": (
+        "critical",
+        "a provider's webhook is about test payments where live ones are taken, or the other way",
+    ),
     "provider_refused_us": ("critical", "a provider refuses our credentials or configuration"),
     "provider_breaker_open": ("critical", "a provider fails call after call and is paused"),
     "provider_answer_unexpected": ("warning", "a provider answers something that cannot be used; it is asked again"),
