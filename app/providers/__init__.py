@@ -3,12 +3,27 @@
 from collections.abc import Callable
 
 from app.providers.adapter import Account, Adapter, Listed, Order, Subject
+from app.providers.events import Asks, Delivered, Event, Ignored, Name, Told
 from app.providers.sandbox import SandboxAdapter
 
 # The adapters that a provider can be configured with, by name.
 ADAPTERS: dict[str, Callable[[frozenset[str]], Adapter]] = {"sandbox": SandboxAdapter}
 
-__all__ = ["ADAPTERS", "Account", "Adapter", "Listed", "Order", "Subject", "build_adapters"]
+__all__ = [
+    "ADAPTERS",
+    "Account",
+    "Adapter",
+    "Asks",
+    "Delivered",
+    "Event",
+    "Ignored",
+    "Listed",
+    "Name",
+    "Order",
+    "Subject",
+    "Told",
+    "build_adapters",
+]
 
 
 def build_adapters(private_hosts: frozenset[str]) -> dict[str, Adapter]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.core.facts import Fact
+from app.providers.events import Delivered, Event, Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Adapter(Protocol):
     settles_within_days: int
 
     def read_mode(self, account: Account) -> str | None:
-        """Return `test` or `live`, as the account's URL and credentials tell it; None where they do not."""
+        """Return `test` or `live`, as the account's URL and credentials say; None where they do not."""
 
     def build_request(self, order: Order) -> bytes:
         """Return the body of the create call."""
@@ -91,12 +92,12 @@ class Adapter(Protocol):
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Close the payment's session; return the state it then has."""
 
-    def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
-        """Return the payment that a webhook in the provider's own form names, None where the body alone names none.
+    def name_payment(self, path: str, body: Any) -> Name | None:
+        """Return the payment that a webhook's parsed body names, None where the body alone names none.
 
         Called before the webhook is stored: it must be cheap and must not raise. A payment that only `translate` finds
         is added to the webhook when it is settled.
         """
 
-    def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-        """Return which payment a webhook in the provider's own form is about, and the fact. Raise Unusable."""
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
+        """Return what a verified webhook says, in its order. Raise Unusable where it cannot be read."""

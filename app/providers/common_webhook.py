@@ -11,6 +11,7 @@ from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.redaction import redact
 from app.core.validation.provider_values import REFERENCE_LENGTH_MAX, is_reference
+from app.providers.events import Told
 
 _KINDS = {
     "success": FactKind.SUCCEEDED,
@@ -23,8 +24,11 @@ _KINDS = {
 MESSAGE_LENGTH_MAX = 500
 
 
-def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-    """Return the payment's id and the fact. Raise Unusable where the body is incomplete or contradicts itself."""
+def translate_callback(body: Mapping[str, Any], settles_within_days: int) -> Told:
+    """Return the fact. Raise Unusable where the body is incomplete or contradicts itself.
+
+    `settles_within_days`: how long the provider's slow methods take, which the body does not say.
+    """
     payment_id = read_payment_id(body)
     status = body.get("status")
     kind = _KINDS.get(status) if isinstance(status, str) else None
@@ -34,11 +38,12 @@ def translate_callback(body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
     if event_type != f"payment.{status}":
         raise Unusable(f"event_type {event_type!r} and status {status!r} disagree")
     reference = read_reference(body)
-    if kind is not FactKind.SUCCEEDED:
-        # Amounts are ignored where the payment did not succeed (CONTRACT section 4).
-        return payment_id, Fact(kind, reference, message=read_message(body))
-    amount_minor, currency = read_money(body)
-    return payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency)
+    if kind is FactKind.SUCCEEDED:
+        amount_minor, currency = read_money(body)
+        return Told(payment_id, Fact(kind, reference, amount_minor=amount_minor, currency=currency))
+    # Amounts are ignored where the payment did not succeed (CONTRACT section 4).
+    days = settles_within_days if kind is FactKind.COMMITTED else None
+    return Told(payment_id, Fact(kind, reference, message=read_message(body), settles_within_days=days))
 
 
 def read_payment_id(body: Mapping[str, Any]) -> uuid.UUID:
@@ -50,10 +55,10 @@ def read_payment_id(body: Mapping[str, Any]) -> uuid.UUID:
         raise Unusable("transaction_id is not one of our payment ids") from None
 
 
-def name_payment(body: Mapping[str, Any]) -> uuid.UUID | None:
-    """Return the id of the payment that the body names, None where it names none."""
+def name_payment(body: Any) -> uuid.UUID | None:
+    """Return the id of the payment that the parsed body names, None where it names none."""
     try:
-        return read_payment_id(body)
+        return read_payment_id(body) if isinstance(body, dict) else None
     except Unusable:
         return None
 

@@ -6,7 +6,7 @@ import datetime
 import json
 import urllib.parse
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -29,6 +29,7 @@ from app.core.validation.provider_values import is_redirect_url
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.answer_fields import check_subject, read_answer_reference, read_error_message, read_redirect_url
 from app.providers.common_webhook import name_payment, read_money, read_payment_id, read_reference, translate_callback
+from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
 from app.providers.outgoing import Outgoing, ProviderAnswer
 
 log = structlog.get_logger(__name__)
@@ -140,19 +141,21 @@ class SandboxAdapter:
             return self.fetch(account, subject)
         return _state(_read(answer), subject.payment_id)
 
-    def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
+    def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that a webhook names; the sandbox's own form names it as the common body does."""
         return name_payment(body)
 
-    def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
-        """Return the fact of a webhook: the common body, or the sandbox's own for refunds."""
-        if body.get("event_type") != "payment.refunded":
-            return translate_callback(body)
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
+        """Return the fact of a webhook: the common body, or on the provider's path the sandbox's own for refunds."""
+        body = delivered.read_object()
+        if delivered.path != PROVIDER_PATH or body.get("event_type") != "payment.refunded":
+            return (translate_callback(body, self.settles_within_days),)
         if body.get("status") != "refunded":
             raise Unusable("event_type and status disagree")
         amount_minor, currency = read_money(body)
         reference = read_reference(body)
-        return read_payment_id(body), Fact(FactKind.REFUNDED, reference, amount_minor=amount_minor, currency=currency)
+        fact = Fact(FactKind.REFUNDED, reference, amount_minor=amount_minor, currency=currency)
+        return (Told(read_payment_id(body), fact),)
 
     def _list(self, account: Account, query: Mapping[str, str | None]) -> dict[str, Any]:
         """Return one page of a list, whose `data` is a list."""

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import ProviderUnusable, RequestRejected, Unusable
@@ -21,6 +21,7 @@ from app.services.payments.batch_decisions import Item
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
+from app.services.webhooks.event_items import Events
 from app.services.webhooks.translate import StoredWebhook, translate
 from models import tables
 from models.sql import columns
@@ -195,19 +196,24 @@ def _stays_open(row: RowMapping) -> bool:
 def _preview_webhook(
     runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID
 ) -> tuple[Preview, Item | None]:
-    """Return the effect of the webhook at this moment, and its item where the body can be translated."""
+    """Return the effect of the webhook at this moment, and its first item where it has any."""
     its_provider = (_PROVIDERS.c.tenant_id == _WEBHOOKS.c.tenant_id, _PROVIDERS.c.id == _WEBHOOKS.c.provider_id)
-    query = select(*_WEBHOOK, _PROVIDERS.c.adapter).where(*its_provider, *_settleable(tenant_id, webhook_id))
+    query = select(*_WEBHOOK, *columns(_PROVIDERS, "adapter", "mode")).where(
+        *its_provider, *_settleable(tenant_id, webhook_id)
+    )
     found = connection.execute(query).mappings().first()
     if found is None:
         raise RequestRejected(409, "There is no such webhook to be settled; one with a used id is kept as a mark only.")
     values: dict[str, Any] = {**found, "body": bytes(found["body"]), "attempts": 0}
+    events, webhook = Events(connection, is_anew=True), StoredWebhook(**values)
     try:
-        item = translate(runtime, StoredWebhook(**values))
+        events.add(webhook, translate(runtime, webhook))
     except (Unusable, ProviderUnusable) as error:
         return Preview(f"dead_letter: {error}"), None
-    outcomes = batch_decisions.preview(connection, [item])
-    return Preview(resolve.describe(outcomes), resolve.moves_money(outcomes)), item
+    items = events.list_items()
+    outcomes = batch_decisions.preview(connection, items)
+    effects = [resolve.describe(outcomes)] if outcomes else [result.reason for result in events.results]
+    return Preview("; then ".join(effects), resolve.moves_money(outcomes)), items[0] if items else None
 
 
 def _settleable(tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> tuple[ColumnElement[bool], ...]:
@@ -218,7 +224,7 @@ def _settleable(tenant_id: uuid.UUID, webhook_id: uuid.UUID) -> tuple[ColumnElem
 def _put_webhook_back(
     connection: Connection, tenant_id: uuid.UUID, webhook_id: uuid.UUID, wait: float
 ) -> dict[str, Any] | None:
-    """Make the webhook due again; return its verdict so far, None where it has none yet.
+    """Make the webhook and all its events due again; return its verdict so far, None where it has none yet.
 
     The row holds the last verdict only. The audit keeps the former one, so that the timeline shows both in order.
     """
@@ -232,6 +238,8 @@ def _put_webhook_back(
         .mappings()
         .one()
     )
+    events = tables.webhook_events
+    connection.execute(delete(events).where(events.c.tenant_id == tenant_id, events.c.webhook_id == webhook_id))
     pending = {"status": "pending", "verdict": None, "reason": None, "settled_at": None}
     connection.execute(update(_WEBHOOKS).where(*which).values(pending))
     if former["verdict"] is None:

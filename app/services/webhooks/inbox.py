@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text
 
 from app.runtime.group_commit import GroupCommit
 from models import Database, buffer, prepared, single, tables
@@ -23,19 +23,23 @@ _DELIVERED = rows_of(
     tables.payment_webhooks,
     *("id", "tenant_id", "provider_id", "external_id", "path"),
     *("body", "headers", "body_sha256", "remote_address", "payment_id"),
+    reference=Text,
 )
 _STORE = single(
     """
     select delivery_id, webhook_id, is_duplicate, is_conflict from door_store_webhooks(
         cast(:id as uuid[]), cast(:tenant_id as uuid[]), cast(:provider_id as uuid[]), cast(:external_id as text[]),
         cast(:path as text[]), cast(:body as bytea[]), cast(:headers as jsonb[]), cast(:body_sha256 as bytea[]),
-        cast(:remote_address as text[]), cast(:payment_id as uuid[]))
+        cast(:remote_address as text[]), cast(:payment_id as uuid[]), cast(:reference as text[]))
     """
 )
 
 
 class InboxRow(NamedTuple):
-    """A verified delivery as it is stored; `external_id` is the sender's id of it."""
+    """A verified delivery as it is stored; `external_id` is the sender's id of it.
+
+    It names its payment by our id in `payment_id`, or by an id of the provider's in `reference`.
+    """
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -47,6 +51,7 @@ class InboxRow(NamedTuple):
     sha256: bytes
     address: str
     payment_id: uuid.UUID | None
+    reference: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ def store(database: Database, row: InboxRow) -> Receipt:
     group = _groups.get(database) or _groups.setdefault(database, GroupCommit())
     # Text that the database refuses (a NUL, a lone surrogate) would fail the whole group.
     headers = {name: _storable(value) for name, value in row.headers.items()}
-    row = row._replace(headers=headers, address=_storable(row.address[:ADDRESS_CHARACTERS_MAX]))
+    address = _storable(row.address[:ADDRESS_CHARACTERS_MAX])
+    row = row._replace(headers=headers, address=address, reference=row.reference and _storable(row.reference))
     return group.commit(row, len(row.body), functools.partial(store_rows, database))
 
 

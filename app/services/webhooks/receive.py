@@ -17,7 +17,7 @@ from app.core import signatures
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.core.token_bucket import TokenBucket
-from app.providers.common_webhook import name_payment
+from app.providers.events import PROVIDER_PATH
 from app.runtime.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime.runtime import Runtime
 from app.services.access.senders import Sender, find_sender
@@ -43,7 +43,6 @@ PATH_STATUSES: dict[str, frozenset[str]] = {
     "payment-failed": frozenset({"failed", "cancelled"}),
     "payment-callback": frozenset({"success", "failed", "cancelled", "processing"}),
 }
-PROVIDER_PATH = "provider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +160,20 @@ def _check_path(delivery: Delivery, body: Any) -> None:
 def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
     names = (*sender.scheme.headers, *KEPT_HEADERS)
     headers = {name: delivery.headers[name] for name in names if name in delivery.headers}
-    digest, payment_id = hashlib.sha256(delivery.body).digest(), _named_payment(runtime, delivery, sender, body)
-    delivered = (delivery.path, delivery.body, headers, digest, delivery.remote_address, payment_id)
+    named = _name_payment(runtime, delivery.path, sender, body)
+    digest = hashlib.sha256(delivery.body).digest()
+    delivered = (delivery.path, delivery.body, headers, digest, delivery.remote_address, *named)
     return InboxRow(new_id(), sender.tenant_id, sender.id, external_id, *delivered)
 
 
-def _named_payment(runtime: Runtime, delivery: Delivery, sender: Sender, body: Any) -> uuid.UUID | None:
-    """Return the payment that the body names, so that its timeline has the webhook before it is settled."""
-    if not isinstance(body, dict):
-        return None
-    if delivery.path != PROVIDER_PATH:
-        return name_payment(body)
+def _name_payment(runtime: Runtime, path: str, sender: Sender, body: Any) -> tuple[uuid.UUID | None, str | None]:
+    """Return the payment that the body names, by our id or by the provider's.
+
+    So its timeline has the webhook before it is settled, and its expiry waits for that.
+    """
     adapter = runtime.adapters.get(sender.adapter)
-    return adapter.name_payment(body) if adapter else None
+    name = None if adapter is None else adapter.name_payment(path, body)
+    return (None, name) if isinstance(name, str) else (name, None)
 
 
 _REFUSE = single(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -18,7 +19,6 @@ from app.core.schedule import retry_seconds
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, provider_trouble, settlement
-from app.services.payments.batch_decisions import ItemOutcome
 from app.services.payments.set_aside import UNUSABLE_SECONDS
 from app.services.payments.settlement import Batch
 from app.services.queues import lock_waits
@@ -27,6 +27,7 @@ from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.webhooks import inbox, postpone
 from app.services.webhooks.claims import WebhookClaim, WebhookQueue
+from app.services.webhooks.event_items import EventResult, Events, sum_up
 from app.services.webhooks.postpone import OWN_FAULT_DETAIL, Postponement
 from app.services.webhooks.translate import StoredWebhook, to_dead_letter, translate
 from models import ByKeys, Trouble, buffer, find_trouble, prepared, read, read_sqlstate, tables
@@ -59,7 +60,7 @@ _TAKE = prepared(
         delete from webhook_work where webhook_id = any(cast(:ids as uuid[])) and claim_id = :claim_id
         returning webhook_id, attempts
     )
-    select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter,
+    select h.id, h.tenant_id, h.provider_id, h.path, h.body, h.headers, h.payment_id, taken.attempts, p.adapter, p.mode,
            (select true from provider_breakers where opens > 0 order by provider_id limit 1) as is_any_paused
     from taken
     join payment_webhooks h on h.id = taken.webhook_id and h.id between :first and :last
@@ -173,7 +174,7 @@ def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: s
     try:
         with runtime.database.transaction("worker") as connection:
             dead = [(webhook, reason, detail) for webhook in _take(connection, [webhook_id], claim_id)]
-            _write_verdicts(connection, _Verdicts(dead=dead))
+            _write_verdicts(connection, _Verdicts(dead=dead), [])
     except SQLAlchemyError as error:
         return database_trouble.note_or_log(runtime, "settle", error, "webhook_not_ended", webhook_id=str(webhook_id))
     return None
@@ -202,22 +203,20 @@ def _settle_retrying(
 
 
 def _settle(runtime: Runtime, batch: Batch, webhook_ids: list[uuid.UUID], claim_id: uuid.UUID) -> _Verdicts:
-    webhooks = _take(batch.connection, webhook_ids, claim_id)
-    items, verdicts = [], _Verdicts()
+    webhooks, verdicts, events = _take(batch.connection, webhook_ids, claim_id), _Verdicts(), Events(batch.connection)
     verdicts.during_pause = [webhook.id for webhook in webhooks if webhook.is_any_paused]
     for webhook in webhooks:
         if webhook.attempts > ATTEMPTS_MAX:
             verdicts.dead.append((webhook, "attempts_exhausted", f"not settled in {ATTEMPTS_MAX} attempts"))
             continue
         try:
-            items.append(translate(runtime, webhook))
+            events.add(webhook, translate(runtime, webhook))
         except Exception as error:  # a body that cannot be read must not fail the batch
             _judge_untranslated(webhook, error, verdicts)
-    by_id = {webhook.id: webhook for webhook in webhooks}
-    for outcome in batch.settle(items):
-        if outcome.item.webhook_id and not outcome.item.is_follow_up:
-            _judge(by_id[outcome.item.webhook_id], outcome, verdicts)
-    _write_verdicts(batch.connection, verdicts)
+    events.note(batch.settle(events.list_items()))
+    for webhook, results in events.by_webhook():
+        _judge(webhook, results, verdicts)
+    _write_verdicts(batch.connection, verdicts, events.alerts)
     return verdicts
 
 
@@ -243,27 +242,28 @@ def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.U
     ]
 
 
-def _judge(webhook: StoredWebhook, outcome: ItemOutcome, verdicts: _Verdicts) -> None:
-    decision = outcome.decision
-    is_unknown = decision is None and webhook.attempts >= ATTEMPTS_MAX
+def _judge(webhook: StoredWebhook, results: Sequence[EventResult], verdicts: _Verdicts) -> None:
+    unknown = next((result for result in results if result.verdict is None), None)
+    is_last = webhook.attempts >= ATTEMPTS_MAX
+    first = next((result for result in results if result.payment_id is not None), None)
     # A webhook never belongs to a payment of the tenant's other provider.
-    payment_id = None if is_unknown and outcome.is_foreign else outcome.item.payment_id
+    payment_id = None if first is None or (is_last and first.is_foreign) else first.payment_id
     if payment_id != webhook.payment_id:
         webhook = replace(webhook, payment_id=payment_id)
         verdicts.renamed.append((webhook.id, payment_id))
-    if decision is None:
-        if is_unknown:
+    if unknown is not None:
+        # Those of its events that were settled are not settled again.
+        if is_last:
             verdicts.dead.append((webhook, "unknown_payment", str(NotYet())))
         else:
             verdicts.waiting.append((webhook, webhook.attempts, retry_seconds(webhook.attempts + 1)))
         return
-    is_held = decision.case is not None
-    verdict = Verdict.DEAD_LETTER if is_held else decision.verdict
-    status = "failed" if is_held else "processed"
-    verdicts.settled.append((webhook.id, status, str(verdict), decision.reason))
+    verdict, reason = sum_up(results)
+    status = "failed" if verdict is Verdict.DEAD_LETTER else "processed"
+    verdicts.settled.append((webhook.id, status, str(verdict), reason))
 
 
-def _write_verdicts(connection: Connection, verdicts: _Verdicts) -> None:
+def _write_verdicts(connection: Connection, verdicts: _Verdicts, alarms: Sequence[AlertRow]) -> None:
     for webhook, reason, detail in verdicts.dead:
         verdicts.settled.append((webhook.id, "failed", str(Verdict.DEAD_LETTER), f"{reason}: {detail}"))
     if verdicts.settled:
@@ -271,10 +271,8 @@ def _write_verdicts(connection: Connection, verdicts: _Verdicts) -> None:
     postpone.wait(connection, verdicts.waiting)
     inbox.rename_payments(connection, verdicts.renamed)
     dead_letters.write(connection, [to_dead_letter(*dead) for dead in verdicts.dead])
-    alerts.write(
-        connection,
-        [
-            AlertRow("webhook_dead_letter", webhook.tenant_id, {"webhook_id": webhook.id, "reason": reason})
-            for webhook, reason, _ in verdicts.dead
-        ],
-    )
+    letters = [
+        AlertRow("webhook_dead_letter", webhook.tenant_id, {"webhook_id": webhook.id, "reason": reason})
+        for webhook, reason, _ in verdicts.dead
+    ]
+    alerts.write(connection, [*letters, *alarms])

@@ -15,9 +15,10 @@ from app.core import signatures
 from app.core.errors import ProviderUnusable, RequestRejected
 from app.http.problems import problem
 from app.http.request_heads import SINGLE_HEADERS, HeaderValues, doubled_headers
+from app.providers.events import PROVIDER_PATH
 from app.runtime.runtime import runtime
 from app.services.webhooks import receive
-from app.services.webhooks.receive import BODY_BYTES_MAX, PROVIDER_PATH, Delivery
+from app.services.webhooks.receive import BODY_BYTES_MAX, Delivery
 from app.web.parsing import JSON, is_json, read_bounded
 
 log = structlog.get_logger(__name__)

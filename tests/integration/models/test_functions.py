@@ -102,7 +102,8 @@ def test_web_of_one_tenant_stores_no_webhook_for_another(databases: Databases, t
     store = text(
         "select * from door_store_webhooks(array[gen_random_uuid()], array[cast(:tenant as uuid)],"
         " array[cast(:provider as uuid)], array['forged'], array['success'], array[cast(:body as bytea)],"
-        " array['{}'::jsonb], array[sha256(cast(:body as bytea))], array['127.0.0.1'], array[cast(:payment as uuid)])"
+        " array['{}'::jsonb], array[sha256(cast(:body as bytea))], array['127.0.0.1'], array[cast(:payment as uuid)],"
+        " array[null])"
     )
     values = {"tenant": victim.tenant_id, "provider": victim.provider_id, "body": body, "payment": payment.id}
     with (

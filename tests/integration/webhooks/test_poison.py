@@ -85,10 +85,10 @@ KILLER = """
             sys.meta_path.remove(self)
             from app.providers.sandbox import SandboxAdapter
             translate = SandboxAdapter.translate
-            def deadly(adapter, body):
-                if body.get("provider_reference") == "deadly":
+            def deadly(adapter, delivered):
+                if b'"deadly"' in delivered.body:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return translate(adapter, body)
+                return translate(adapter, delivered)
             SandboxAdapter.translate = deadly
             return None
     sys.meta_path.insert(0, Finder())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.core.facts import Fact
+from app.providers import Delivered, Event, Name
 from app.providers.sandbox import SandboxAdapter
 from app.services.operators import redrive, resolve
 from testbed.shop import ACTOR, Shop
@@ -23,13 +23,15 @@ from tests.support.engine import Engine
 class OwnForm(SandboxAdapter):
     """A provider whose webhooks name the payment as `order`, or as an alias that only translating finds out."""
 
-    def name_payment(self, body: Mapping[str, Any]) -> uuid.UUID | None:
-        """Return what `order` names."""
+    def name_payment(self, path: str, body: Any) -> Name | None:
+        """Return what `order` names, our id or the provider's."""
         return uuid.UUID(body["order"]) if "order" in body else None
 
-    def translate(self, body: Mapping[str, Any]) -> tuple[uuid.UUID, Fact]:
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return the fact of the common body with the payment's name in it."""
-        return super().translate({**body, "transaction_id": body.get("order") or body["alias"][::-1]})
+        body = delivered.read_object()
+        named = {**body, "transaction_id": body.get("order") or body["alias"][::-1]}
+        return super().translate(replace(delivered, body=json.dumps(named).encode()))
 
 
 def own_form(shop: Shop) -> Shop:

@@ -43,9 +43,8 @@ def row(shop: Shop, external_id: str, body: bytes = b"{}", **changes: Any) -> In
     """Return a verified delivery of the shop's provider."""
     sha256 = hashlib.sha256(body).digest()
     headers = {"webhook-id": external_id}
-    made = InboxRow(
-        new_id(), shop.tenant_id, shop.provider_id, external_id, "provider", body, headers, sha256, "192.0.2.7", None
-    )
+    delivered = ("provider", body, headers, sha256, "192.0.2.7", None, None)
+    made = InboxRow(new_id(), shop.tenant_id, shop.provider_id, external_id, *delivered)
     return made._replace(**changes)
 
 
