@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
 import sqlite3
 from typing import Any, NamedTuple
@@ -20,13 +20,13 @@ from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values import amounts, json_input, timestamps
 from sandbox.values.refusal import Refusal
-from sandbox.web import answers
+from sandbox.web import answers, calls
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1/payments")
 
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
 # The receiver of a webhook has ten seconds, so an answer that waits for it waits no longer.
-_AFTER_WEBHOOK_SECONDS = 10.0
+AFTER_WEBHOOK_SECONDS = 10.0
 _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 500
 
@@ -55,56 +55,22 @@ def create() -> Response:
         raise Refusal(400, "idempotency_key_needed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
     order = orders.read_order(raw)
     with store.writing() as connection:
-        plan = _record_call(connection, merchant, order, key, raw)
-        section = None if plan is None else plan.section
-        reference: str | None = None
+        section = calls.record_create(connection, merchant, order, key, raw)
+        is_new = False
         if answers.hides_effect(section):
             honest = answers.plain(201, b"{}")
         else:
-            reference, honest = _create_once(connection, merchant, order, key, raw, settings.public_url)
-    if section is not None and section.get("after_webhook") and reference is not None:
-        courier.wait_for_attempt(reference, _AFTER_WEBHOOK_SECONDS)
+            used = calls.UsedKey(merchant, key, calls.digest_of(raw))
+            mismatch = answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
+            is_new, honest = calls.make_once(connection, used, mismatch, lambda: _insert(connection, merchant, order))
+    if section is not None and section.get("after_webhook") and is_new:
+        courier.wait_for_attempt(json.loads(honest.get_data())["reference"], AFTER_WEBHOOK_SECONDS)
     return answers.spoiled(section, answers.shown(section, honest), settings.public_url + "/v1/payments")
 
 
-def _record_call(
-    connection: sqlite3.Connection, merchant: str, order: PaymentOrder, key: str, raw: bytes
-) -> scripts.Plan | None:
-    """Record the call, also one whose effect a script suppresses, and return the script's plan for it."""
-    reference = order.merchant_reference
-    known = connection.execute("SELECT 1 FROM create_calls WHERE merchant_reference = ? LIMIT 1", (reference,))
-    if known.fetchone() is None:
-        scripts.bind_next(connection, reference)
-    connection.execute(
-        "INSERT INTO create_calls (merchant, merchant_reference, idempotency_key, body_sha256, at)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (merchant, reference, key, hashlib.sha256(raw).hexdigest(), timestamps.now()),
-    )
-    return scripts.take(connection, "create", reference, order.metadata)
-
-
-def _create_once(
-    connection: sqlite3.Connection, merchant: str, order: PaymentOrder, key: str, raw: bytes, public_url: str
-) -> tuple[str | None, Response]:
-    """Create the payment unless the key was used; return its reference when it is new, and the answer.
-
-    A mismatch is an answer here, not an exception: the call's record must be committed either way.
-    """
-    digest = hashlib.sha256(raw).hexdigest()
-    row = connection.execute(
-        "SELECT body_sha256, status, answer FROM idempotency_keys WHERE merchant = ? AND key = ?", (merchant, key)
-    ).fetchone()
-    if row is not None and row["body_sha256"] != digest:
-        return None, answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
-    if row is not None:
-        return None, answers.plain(row["status"], row["answer"])
+def _insert(connection: sqlite3.Connection, merchant: str, order: PaymentOrder) -> Response:
     payment = lifecycle.insert(connection, merchant, registry.NATIVE, order)
-    answer = answers.encode(payment.as_json(public_url))
-    connection.execute(
-        "INSERT INTO idempotency_keys (merchant, key, body_sha256, status, answer) VALUES (?, ?, ?, 201, ?)",
-        (merchant, key, digest, answer),
-    )
-    return payment.reference, answers.plain(201, answer)
+    return answers.plain(201, answers.encode(payment.as_json(parts().settings.public_url)))
 
 
 @blueprint.get("/<reference>")
@@ -113,7 +79,7 @@ def fetch(reference: str) -> Response:
     store, settings, _ = parts()
     merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
     payment = _own(lifecycle.find(store.reading(), reference), merchant)
-    section = _fetch_section(store, payment.merchant_reference, payment.metadata)
+    section = calls.fetch_section(store, payment.merchant_reference, payment.metadata)
     honest = answers.ok(_shown(payment, section, settings.public_url))
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
 
@@ -139,32 +105,19 @@ def listing() -> Response:
     values = {"merchant": merchant, "cursor": _cursor(), "wanted": wanted, "after": after, "before": before}
     rows = connection.execute(_LIST, values | {"limit": limit + 1}).fetchall()
     found = [payments.from_row(row) for row in rows[:limit]]
-    section = None if wanted is None else _fetch_section(store, wanted, found[0].metadata if found else {})
-    paired = [(payment, section if wanted is not None else _listed_section(connection, payment)) for payment in found]
-    shown = [_shown(payment, said, settings.public_url) for payment, said in paired if not _hidden(said)]
+    section = None if wanted is None else calls.fetch_section(store, wanted, found[0].metadata if found else {})
+    paired = [
+        (payment, section if wanted is not None else calls.listed_section(connection, payment)) for payment in found
+    ]
+    shown = [_shown(payment, said, settings.public_url) for payment, said in paired if not calls.hides_payment(said)]
     next_cursor = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
     honest = answers.ok({"data": shown, "next_cursor": next_cursor})
     # A reference that no payment has is an empty list, not an error.
-    return honest if _hidden(section) else answers.spoiled(section, honest, settings.public_url + "/v1/payments")
-
-
-def _listed_section(connection: sqlite3.Connection, payment: ProviderPayment) -> dict[str, Any] | None:
-    """Return the section of a script that applies to a listed payment; being listed does not count as a use."""
-    plan = scripts.take(connection, "fetch", payment.merchant_reference, payment.metadata, counts=False)
-    return None if plan is None else plan.section
-
-
-def _hidden(section: dict[str, Any] | None) -> bool:
-    return section is not None and section.get("status") == 404
-
-
-def _fetch_section(store: Store, merchant_reference: str, metadata: dict[str, str]) -> dict[str, Any] | None:
-    # Most fetches happen without any script: then nothing needs to be counted or written.
-    if store.reading().execute("SELECT 1 FROM scripts LIMIT 1").fetchone() is None:
-        return None
-    with store.writing() as connection:
-        plan = scripts.take(connection, "fetch", merchant_reference, metadata)
-    return None if plan is None else plan.section
+    return (
+        honest
+        if calls.hides_payment(section)
+        else answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+    )
 
 
 def _shown(payment: ProviderPayment, section: dict[str, Any] | None, public_url: str) -> dict[str, object]:
@@ -224,8 +177,7 @@ def cancel(reference: str) -> Response:
     json_input.read_object(request.get_data())
     with store.writing() as connection:
         payment = _reachable(connection, reference)
-        plan = scripts.take(connection, "cancel", payment.merchant_reference, payment.metadata)
-        section = None if plan is None else plan.section
+        section = calls.section_of(scripts.take(connection, "cancel", payment.merchant_reference, payment.metadata))
         honest = _cancelled(connection, payment, section)
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
 
