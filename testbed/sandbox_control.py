@@ -19,10 +19,16 @@ class SandboxControl:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def put_merchant(self, name: object, api_key: str, webhook_secret: str, provider_id: object = "sandbox") -> None:
-        """Create or update a merchant's account."""
-        account = {"api_key": api_key, "provider_id": str(provider_id), "webhook_secret": webhook_secret}
+    def put_merchant(
+        self, name: object, api_key: str, webhook_secret: str, provider_id: object = "sandbox", **emulated: Any
+    ) -> None:
+        """Create or update a merchant's account; `protocol`, `webhook_url`, `other_secrets` for one of an emulator."""
+        account = {"api_key": api_key, "provider_id": str(provider_id), "webhook_secret": webhook_secret, **emulated}
         self._call("PUT", f"/control/merchants/{name}", json=account)
+
+    def happen(self, name: object, action: str, **words: Any) -> dict[str, Any]:
+        """Let an action of scripts happen now to the payment of that reference, ours or the merchant's."""
+        return self._call("POST", f"/control/payments/{name}/{action}", json=words)
 
     def script(self, **script: Any) -> dict[str, Any]:
         """Store a script that makes the sandbox misbehave, and return it."""

@@ -29,7 +29,7 @@ class NativeProtocol(ProviderProtocol):
 
     is_native = True
 
-    def check_secret(self, secret: str) -> None:
+    def check_account(self, api_key: str, secret: str) -> None:
         signing.secret_bytes(secret)
 
     def notices(self, occurrence: Occurrence, *, to_endpoint: bool) -> list[Notice]:

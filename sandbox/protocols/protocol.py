@@ -86,9 +86,13 @@ class ProviderProtocol:
         """Return a random webhook secret in this protocol's form."""
         return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
-    def check_secret(self, secret: str) -> None:
-        """Raise Refusal 422 for a webhook secret that this provider would not give."""
+    def check_account(self, api_key: str, secret: str) -> None:
+        """Raise Refusal 422 for a credential or a webhook secret that this provider would not give."""
         raise NotImplementedError
+
+    def default_secret(self, api_key: str) -> str | None:
+        """Return the webhook secret where the account's credential is it."""
+        return None
 
     def notices(self, occurrence: Occurrence, *, to_endpoint: bool) -> list[Notice]:
         """Return the honest webhooks of an occurrence, in their order.
@@ -110,6 +114,10 @@ class ProviderProtocol:
     def unsigned_headers(self, unsigned: Unsigned) -> dict[str, str]:
         """Return the headers that stay when a script leaves the signature out."""
         return {}
+
+    def fill_url(self, url: str, payment: ProviderPayment) -> str:
+        """Return the merchant's URL with what the provider puts in place of its marks."""
+        return url
 
     def return_query(self, payment: ProviderPayment) -> dict[str, str]:
         """Return what is added to the query of the merchant's URL when the payer is led back."""

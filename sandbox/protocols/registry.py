@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from sandbox.protocols.emulated import EmulatedProtocol
 from sandbox.protocols.native import NativeProtocol
 from sandbox.protocols.protocol import ProviderProtocol
 
 NATIVE = NativeProtocol()
-PROTOCOLS: dict[str, ProviderProtocol] = {protocol.name: protocol for protocol in (NATIVE,)}
+EMULATED: dict[str, EmulatedProtocol] = {}
+PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}

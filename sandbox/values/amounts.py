@@ -47,6 +47,14 @@ def parse(value: object, currency: str, field: str = "amount") -> int:
     raise Refusal(422, "invalid_field", f"{field} must be a decimal string in {currency}, above zero")
 
 
+def rescale(value: int, digits_from: int, digits_to: int) -> int | None:
+    """Return an amount in units of other digits, None where it is no whole number of them."""
+    if digits_to >= digits_from:
+        return int(value * 10 ** (digits_to - digits_from))
+    scaled, rest = divmod(value, 10 ** (digits_from - digits_to))
+    return None if rest else int(scaled)
+
+
 def render(minor: int, currency: str) -> str:
     """Return minor units as a decimal string with exactly the currency's digits."""
     places = digits(currency)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Response
@@ -55,10 +55,19 @@ def hides_effect(section: dict[str, Any] | None) -> bool:
     return not section.get("effect", not refused)
 
 
-def spoiled(section: dict[str, Any] | None, honest: Response, elsewhere: str) -> Response:
+def _own_fault(status: int, message: str) -> Response:
+    return error(status, "scripted", message)
+
+
+def spoiled(
+    section: dict[str, Any] | None,
+    honest: Response,
+    elsewhere: str,
+    fault: Callable[[int, str], Response] = _own_fault,
+) -> Response:
     """Return the answer that a script asks for in place of the honest one, after the delay that it asks for.
 
-    `elsewhere` is the target of a redirect for which the script names no location.
+    `elsewhere` is the target of a redirect for which the script names no location; `fault` makes an error's answer.
     """
     if section is None:
         return honest
@@ -73,15 +82,17 @@ def spoiled(section: dict[str, Any] | None, honest: Response, elsewhere: str) ->
         return _oversized(honest, section.get("bytes", _OVERSIZED_BYTES))
     if kind == "not_json":
         return Response("<html><title>Gateway</title><p>Please stand by.</p></html>", section.get("status", 200))
-    return _with_status(section, honest, elsewhere)
+    return _with_status(section, honest, elsewhere, fault)
 
 
-def _with_status(section: dict[str, Any], honest: Response, elsewhere: str) -> Response:
+def _with_status(
+    section: dict[str, Any], honest: Response, elsewhere: str, fault: Callable[[int, str], Response]
+) -> Response:
     redirect = section.get("answer") == "redirect"
     status = section.get("status", 307 if redirect else None)
     if status is None:
         return honest
-    answer = error(status, "scripted", section.get("message", "a script asked for this answer"))
+    answer = fault(status, section.get("message", "a script asked for this answer"))
     if redirect or status < 400:
         answer.headers["Location"] = section.get("location", elsewhere)
     if "retry_after" in section:

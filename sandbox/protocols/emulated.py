@@ -1,0 +1,256 @@
+"""What an emulator of a real provider says of the provider's calls."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from sandbox.protocols.orders import PaymentOrder
+from sandbox.protocols.payment import MoneyBack, ProviderPayment
+from sandbox.protocols.protocol import FORM, JSON, ProviderProtocol
+from sandbox.values import amounts, json_input
+from sandbox.values.refusal import Refusal
+
+_BEARER = "bearer "
+_BASIC = "basic "
+
+
+class Call(StrEnum):
+    """What a call does, whatever the provider calls it."""
+
+    CREATE = "create"
+    FETCH = "fetch"
+    LIST = "list"
+    CANCEL = "cancel"
+    REFUND = "refund"
+    FETCH_REFUND = "fetch_refund"
+    LIST_REFUNDS = "list_refunds"
+    LIST_DISPUTES = "list_disputes"
+    CONNECT = "connect"
+    CHECK = "check"
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedCall:
+    """One endpoint: its method, its path below the emulator's, and what it does."""
+
+    method: str
+    path: str
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which payments a list call wants."""
+
+    limit: int
+    # The payment after which the page begins, or at which it does; the newest is first.
+    start: str | None = None
+    start_included: bool = False
+    after: str | None = None
+    before: str | None = None
+    merchant_reference: str | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of payments as the provider shows them; `following` is the reference of the next page's first."""
+
+    rows: list[dict[str, Any]]
+    following: str | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """A read request for a refund; the amount is in the provider's form, None for all that is left."""
+
+    payment: str
+    amount: Any
+    request: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOrder:
+    """A read request to register a webhook address."""
+
+    url: str
+    events: str
+
+
+class EmulatedProtocol(ProviderProtocol):
+    """One real provider's spelling of calls."""
+
+    calls: ClassVar[tuple[EmulatedCall, ...]] = ()
+    content_type = JSON
+    created_status = 200
+    refunded_status = 200
+    cancelled_status = 200
+    # Headers that are added to a stored answer.
+    replay_headers: ClassVar[Mapping[str, str]] = {}
+    # Digits of the provider's minor units where they are not those of ISO 4217.
+    exponents: ClassVar[Mapping[str, int]] = {}
+    # Whether the provider itself refuses the merchant's reference of an earlier payment.
+    is_reference_unique = False
+    # Whether the answer to a refund is that it is done; else a webhook says so later.
+    refunds_at_once = True
+    # The prefix of a test credential: no live one may ever be given to a sandbox.
+    key_prefixes: tuple[str, ...] = ()
+
+    def check_account(self, api_key: str, secret: str) -> None:
+        if not api_key.startswith(self.key_prefixes):
+            raise Refusal(422, "invalid_field", f"api_key must begin with {' or '.join(self.key_prefixes)}")
+
+    def return_query(self, payment: ProviderPayment) -> dict[str, str]:
+        return {}
+
+    def read_key(self, headers: Mapping[str, str]) -> str | None:
+        """Return the credential of a request, None without one."""
+        authorization = headers.get("Authorization", "")
+        if authorization[: len(_BEARER)].lower() == _BEARER:
+            return authorization[len(_BEARER) :].strip()
+        return None
+
+    def idempotency_key(self, headers: Mapping[str, str]) -> str | None:
+        """Return the key under which the first answer is kept, None without one."""
+        return headers.get("Idempotency-Key") or None
+
+    def read_body(self, raw: bytes, content_type: str) -> dict[str, Any]:
+        """Read the fields of a request. Raise Refusal 400."""
+        return json_input.read_object(raw)
+
+    def read_order(self, fields: dict[str, Any]) -> PaymentOrder:
+        """Read a create call. Raise Refusal in the provider's codes."""
+        raise NotImplementedError
+
+    def render(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return a payment as the provider shows it."""
+        raise NotImplementedError
+
+    def created(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return the answer to a create call."""
+        return self.render(payment, redirect_url)
+
+    def cancelled(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return the answer to a cancel call."""
+        return self.render(payment, redirect_url)
+
+    def name_payment(self, text: str) -> tuple[str, str]:
+        """Return the column by which a text of a path or body names a payment, and its value there."""
+        return "reference", text
+
+    def read_query(self, query: Mapping[str, str]) -> PageQuery:
+        """Read a list call."""
+        raise NotImplementedError
+
+    def render_listed(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return a payment as a list shows it."""
+        return self.render(payment, redirect_url)
+
+    def render_list(self, query: PageQuery, page: Page) -> dict[str, Any]:
+        """Return a page of payments."""
+        raise NotImplementedError
+
+    def read_refund(self, fields: dict[str, Any], payment: str | None) -> RefundOrder:
+        """Read a refund call; `payment` is what the path names."""
+        raise NotImplementedError
+
+    def read_amount(self, value: Any, currency: str) -> int:
+        """Return the amount of a refund call in minor units. Raise Refusal."""
+        return self.to_minor(value, currency)
+
+    def render_refund(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
+        """Return a refund as the provider shows it."""
+        raise NotImplementedError
+
+    def refund_token(self, refund_id: str) -> str:
+        """Return the token of the refund that an id names."""
+        return refund_id.rpartition("_")[2]
+
+    def refunds_of(self, query: Mapping[str, str]) -> str | None:
+        """Return what a query for refunds names the payment by, None where it asks for those of all."""
+        return None
+
+    def render_refunds(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return a page of refunds."""
+        raise NotImplementedError
+
+    def render_dispute(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
+        """Return a dispute as the provider shows it."""
+        raise NotImplementedError
+
+    def render_disputes(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return a page of disputes."""
+        raise NotImplementedError
+
+    def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
+        """Read a call that registers a webhook address."""
+        raise NotImplementedError
+
+    def render_endpoint(self, endpoint_id: str, order: EndpointOrder, secret: str) -> dict[str, Any]:
+        """Return a registered webhook address with its secret."""
+        raise NotImplementedError
+
+    def check(self, merchant: str) -> dict[str, Any]:
+        """Return the answer to a call that only checks the credential."""
+        raise NotImplementedError
+
+    def error(self, refusal: Refusal) -> tuple[int, dict[str, Any]]:
+        """Return status and body of an error; the codes of the engine are spelled in the provider's."""
+        raise NotImplementedError
+
+    def to_minor(self, value: int, currency: str) -> int:
+        """Return the provider's minor units in the currency's own. Raise Refusal 422 where they have no such form."""
+        minor = amounts.rescale(value, self._digits(currency), amounts.digits(currency))
+        if minor is None or not 0 < minor <= amounts.MAX_MINOR:
+            raise Refusal(422, "invalid_amount", "the amount is not one of this currency")
+        return minor
+
+    def of_minor(self, minor: int, currency: str) -> int:
+        """Return the currency's minor units in the provider's, cut to whole ones."""
+        return int(minor * 10 ** self._digits(currency) // 10 ** amounts.digits(currency))
+
+    def _digits(self, currency: str) -> int:
+        return self.exponents.get(currency, amounts.digits(currency))
+
+
+def read_basic(headers: Mapping[str, str]) -> str | None:
+    """Return `user:password` of basic authentication, None without it."""
+    authorization = headers.get("Authorization", "")
+    if authorization[: len(_BASIC)].lower() != _BASIC:
+        return None
+    try:
+        return base64.b64decode(authorization[len(_BASIC) :], validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+
+
+def read_form(raw: bytes) -> dict[str, Any]:
+    """Read a form whose names nest by brackets: `a[b][0]=c` is `{"a": {"b": {"0": "c"}}}`. Raise Refusal 400."""
+    fields: dict[str, Any] = {}
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=500)
+    except ValueError:
+        raise Refusal(400, "invalid_form", "the body must be a form") from None
+    for name, value in pairs:
+        target, (*way, last) = fields, name.replace("]", "").split("[")
+        for step in way:
+            target = target.setdefault(step, {})
+            if not isinstance(target, dict):
+                raise Refusal(400, "invalid_form", f"{name} is both a text and a list")
+        target[last] = value
+    return fields
+
+
+def fingerprint(path: str, raw: bytes, content_type: str) -> bytes:
+    """Return what two calls with one idempotency key must have in common: the path and the parameters."""
+    if content_type.startswith(FORM):
+        raw = json.dumps(sorted(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))).encode()
+    return path.encode() + b"\n" + raw
