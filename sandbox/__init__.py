@@ -13,10 +13,12 @@ from werkzeug.exceptions import HTTPException
 
 from sandbox.delivery.courier import Courier
 from sandbox.orphan import die_with_main_process
+from sandbox.protocols import registry
 from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values.refusal import Refusal
-from sandbox.web import answers, api, control, pages
+from sandbox.web import answers, api, control, emulators, pages
+from sandbox.web.emulated_calls import error_answer
 
 __all__ = ["create_app"]
 
@@ -38,7 +40,7 @@ def create_app() -> Flask:
     store = Store(settings.directory)
     courier = Courier(store, settings.retry_seconds)
     app.extensions["sandbox"] = api.Parts(store, settings, courier)
-    for blueprint in (api.blueprint, control.blueprint, pages.blueprint):
+    for blueprint in (api.blueprint, control.blueprint, pages.blueprint, *emulators.blueprints()):
         app.register_blueprint(blueprint)
     app.register_error_handler(Refusal, _refused)
     app.register_error_handler(HTTPException, _http_error)
@@ -57,13 +59,14 @@ def create_app() -> Flask:
 def _refused(refusal: Exception) -> Response:
     if not isinstance(refusal, Refusal):
         raise refusal
-    return _error_answer(refusal.status, refusal.code, refusal.message)
+    return _error_answer(refusal)
 
 
 def _http_error(error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    answer = _error_answer(error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name)
+    code = error.name.lower().replace(" ", "_")
+    answer = _error_answer(Refusal(error.code or 500, code, error.description or error.name))
     for name, value in error.get_headers():
         if name in ("Allow", "Location", "Retry-After"):
             answer.headers[name] = value
@@ -72,11 +75,14 @@ def _http_error(error: Exception) -> Response:
 
 def _failed(error: Exception) -> Response:
     _log.error("request failed", exc_info=error)
-    return _error_answer(500, "internal_error", "the sandbox failed; its log says why")
+    return _error_answer(Refusal(500, "internal_error", "the sandbox failed; its log says why"))
 
 
-def _error_answer(status: int, code: str, message: str) -> Response:
-    """Return an error: a page for people, the API's form for programs."""
-    if request.path.startswith("/pay/"):
-        return pages.guarded(Response(render_template("error.html", message=message), status))
-    return answers.error(status, code, message)
+def _error_answer(refusal: Refusal) -> Response:
+    """Return an error: a page for people, the protocol's form for programs."""
+    _, room, *_ = f"{request.path}/".split("/")
+    if room == "pay":
+        return pages.guarded(Response(render_template("error.html", message=refusal.message), refusal.status))
+    if room in registry.EMULATED:
+        return error_answer(registry.EMULATED[room], refusal)
+    return answers.error(refusal.status, refusal.code, refusal.message)

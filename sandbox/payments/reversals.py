@@ -24,12 +24,25 @@ _BY = {
     column: " ".join(("SELECT", MONEY_BACK_COLUMNS, f"FROM money_back WHERE {column} = ? ORDER BY seq"))
     for column in ("reference", "token")
 }
+_ALL = " ".join(
+    (
+        *("SELECT", ", ".join(f"m.{name.strip()}" for name in MONEY_BACK_COLUMNS.split(","))),
+        "FROM money_back m JOIN payments p ON p.reference = m.reference WHERE p.merchant = :merchant",
+        "AND m.kind = :kind AND (:reference IS NULL OR m.reference = :reference) ORDER BY m.seq DESC LIMIT 250",
+    )
+)
 
 
 def listed(connection: sqlite3.Connection, reference: str, kind: str) -> list[MoneyBack]:
     """Return the refunds or disputes of a payment, oldest first."""
     rows = connection.execute(_BY["reference"], (reference,)).fetchall()
     return [money_back_from_row(row) for row in rows if row["kind"] == kind]
+
+
+def listed_for(connection: sqlite3.Connection, merchant: str, kind: str, reference: str | None) -> list[MoneyBack]:
+    """Return a merchant's refunds or disputes, newest first, of one payment or of all."""
+    rows = connection.execute(_ALL, {"merchant": merchant, "kind": kind, "reference": reference}).fetchall()
+    return [money_back_from_row(row) for row in rows]
 
 
 def find(connection: sqlite3.Connection, token: str) -> MoneyBack | None:

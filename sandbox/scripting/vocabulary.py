@@ -77,6 +77,7 @@ SECTIONS: dict[str, dict[str, _Check]] = {
     "create": _ANSWER | {"after_webhook": _boolean, "show": _object},
     "fetch": _ANSWER | {"show": _object},
     "cancel": _ANSWER | {"capture": _boolean},
+    "refund": _ANSWER | {"outcome": _one_of("pending", "failed")},
     "webhook": {
         "send": _list_of(lambda value: _read("webhook.send", value, _VARIANT)),
         "at_once": _boolean,

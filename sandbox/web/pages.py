@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BareResponse
 
-from sandbox.payments import lifecycle
+from sandbox.payments import actions, lifecycle
 from sandbox.protocols import registry
 from sandbox.protocols.payment import ProviderPayment
 from sandbox.values import amounts
@@ -37,36 +37,44 @@ def show(reference: str) -> Response:
     return _page(payment)
 
 
-@blueprint.post("/<reference>/<any(pay, decline, cancel):action>")
+@blueprint.post("/<reference>/<any(pay, commit, decline, cancel):action>")
 def act(reference: str, action: str) -> BareResponse:
     """Apply the chosen action and redirect the browser to the merchant."""
     token = request.form.get("token", "")
     try:
         with parts().store.writing() as connection:
             payment = _opened(lifecycle.find(connection, reference), token)
-            if action == "pay":
-                payment = lifecycle.capture(connection, payment)
-            elif action == "decline":
-                payment = lifecycle.decline(connection, payment)
-            else:
-                payment = lifecycle.cancel(connection, payment)
+            leaves = action == "cancel" and not registry.PROTOCOLS[payment.protocol].cancel_ends
+            if not leaves:
+                payment = actions.act(connection, payment, action, {})
     except Refusal as refusal:
         if refusal.status != 409:
             raise
         # The payment was changed meanwhile, perhaps in another tab; its page shows the new status.
         return redirect(url_for("pages.show", reference=reference, token=token), 303)
-    back = return_address(payment)
+    back = _with_query(payment, payment.failure_url) if leaves else return_address(payment)
     return redirect(back or url_for("pages.show", reference=reference, token=token), 303)
 
 
 def return_address(payment: ProviderPayment) -> str | None:
-    """Return the merchant's URL for an ended payment, with our reference and its own in the query, once each."""
-    url = payment.success_url if payment.status == "paid" else payment.failure_url
-    if url is None or payment.status in lifecycle.PAYABLE:
+    """Return the merchant's URL for a payment whose payer is done."""
+    if payment.status == "processing" and not registry.PROTOCOLS[payment.protocol].is_native:
+        return _with_query(payment, payment.success_url)
+    if payment.status in lifecycle.PAYABLE:
         return None
-    split = urlsplit(url)
+    return _with_query(payment, payment.success_url if payment.status == "paid" else payment.failure_url)
+
+
+def _with_query(payment: ProviderPayment, url: str | None) -> str | None:
+    """Return the merchant's URL as the provider fills it: our own way is both references in the query, once each."""
+    if url is None:
+        return None
+    protocol = registry.PROTOCOLS[payment.protocol]
+    split = urlsplit(protocol.fill_url(url, payment))
     present = {name for name, _ in parse_qsl(split.query, keep_blank_values=True)}
-    query = registry.PROTOCOLS[payment.protocol].return_query(payment)
+    query = protocol.return_query(payment)
+    if not query:
+        return urlunsplit(split)
     added = urlencode({name: value for name, value in query.items() if name != "payment_id" or name not in present})
     # The merchant's URL is kept byte for byte: it may be signed.
     return urlunsplit(split._replace(query=f"{split.query}&{added}" if split.query else added))
@@ -86,6 +94,7 @@ def _page(payment: ProviderPayment) -> Response:
         payment=payment,
         title=_TITLES[payment.status],
         payable=payment.status in lifecycle.PAYABLE,
+        emulated=not registry.PROTOCOLS[payment.protocol].is_native,
         due=due,
         is_long=len(due) > _LONG_CHARACTERS,
         asked=amounts.render_grouped(payment.amount_minor, payment.currency),
