@@ -5,7 +5,8 @@ from __future__ import annotations
 from sandbox.protocols.emulated import EmulatedProtocol
 from sandbox.protocols.native import NativeProtocol
 from sandbox.protocols.protocol import ProviderProtocol
+from sandbox.protocols.stripe import StripeProtocol
 
 NATIVE = NativeProtocol()
-EMULATED: dict[str, EmulatedProtocol] = {}
+EMULATED: dict[str, EmulatedProtocol] = {protocol.name: protocol for protocol in (StripeProtocol(),)}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}
