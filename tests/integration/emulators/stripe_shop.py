@@ -9,7 +9,7 @@ from typing import Any
 import stripe
 from stripe import StripeClient
 
-from tests.integration.sandbox.emulated_shop import EmulatedShop
+from tests.integration.emulators.emulated_shop import EmulatedShop
 from tests.integration.sandbox.sandbox_process import SandboxProcess
 from tests.support.webhook_receiver import Received, WebhookReceiver
 

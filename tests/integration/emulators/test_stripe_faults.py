@@ -9,9 +9,9 @@ import pytest
 import stripe
 from stripe import StripeClient
 
-from tests.integration.sandbox.emulated_shop import new_id
+from tests.integration.emulators.emulated_shop import new_id
+from tests.integration.emulators.stripe_shop import StripeShop, order, verify
 from tests.integration.sandbox.sandbox_process import SandboxProcess
-from tests.integration.sandbox.stripe_shop import StripeShop, order, verify
 from tests.support.webhook_receiver import WebhookReceiver
 
 
