@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from sandbox.protocols.emulated import EmulatedProtocol
+from sandbox.protocols.mollie import MollieProtocol
 from sandbox.protocols.native import NativeProtocol
 from sandbox.protocols.protocol import ProviderProtocol
 from sandbox.protocols.stripe import StripeProtocol
 
 NATIVE = NativeProtocol()
-EMULATED: dict[str, EmulatedProtocol] = {protocol.name: protocol for protocol in (StripeProtocol(),)}
+_EMULATED: tuple[EmulatedProtocol, ...] = (
+    StripeProtocol(),
+    MollieProtocol(),
+)
+EMULATED = {protocol.name: protocol for protocol in _EMULATED}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}
