@@ -28,13 +28,11 @@ def store(connection: sqlite3.Connection, name: str, raw: bytes) -> dict[str, An
     if protocol is None:
         raise Refusal(422, "invalid_field", f"protocol must be one of {', '.join(registry.PROTOCOLS)}")
     secret = protocol.default_secret(str(body.get("api_key")))
-    values = {"name": name, "webhook_secret": secret, **{k: v for k, v in body.items() if k in _FIELDS}}
+    values = {"name": name, **{field: body.get(field) for field in _FIELDS}}
+    values |= {} if secret is None else {"webhook_secret": secret}
     for field, value in values.items():
         if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
             raise Refusal(422, "invalid_field", f"{field} must be a printable text of at most {_LONGEST_TEXT}")
-    missing = [field for field in _FIELDS if field not in values]
-    if missing:
-        raise Refusal(422, "invalid_field", f"{missing[0]} is needed")
     protocol.check_account(str(body["api_key"]), str(values["webhook_secret"]))
     _insert(connection, {**values, "protocol": protocol.name, "digest": _digest(str(body["api_key"]))})
     secrets = [str(values["webhook_secret"]), *_other_secrets(body.get("other_secrets"))]

@@ -17,8 +17,8 @@ from sandbox.protocols.protocol import Event
 from sandbox.values import timestamps
 from sandbox.values.refusal import Refusal
 
-# 96 random bits: protocols make unique ids of them.
-_TOKEN_BYTES = 12
+# 48 random bits: protocols make ids of them, some of them whole numbers that JSON carries exactly.
+_TOKEN_BYTES = 6
 
 _BY = {
     column: " ".join(("SELECT", MONEY_BACK_COLUMNS, f"FROM money_back WHERE {column} = ? ORDER BY seq"))

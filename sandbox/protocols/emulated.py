@@ -170,6 +170,10 @@ class EmulatedProtocol(ProviderProtocol):
         """Return a refund as the provider shows it."""
         raise NotImplementedError
 
+    def answer_refund(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
+        """Return the answer to a call that makes or reads one refund."""
+        return self.render_refund(payment, back)
+
     def refund_token(self, refund_id: str) -> str:
         """Return the token of the refund that an id names."""
         return refund_id.rpartition("_")[2]

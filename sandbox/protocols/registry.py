@@ -5,6 +5,7 @@ from __future__ import annotations
 from sandbox.protocols.emulated import EmulatedProtocol
 from sandbox.protocols.mollie import MollieProtocol
 from sandbox.protocols.native import NativeProtocol
+from sandbox.protocols.paystack import PaystackProtocol
 from sandbox.protocols.protocol import ProviderProtocol
 from sandbox.protocols.stripe import StripeProtocol
 
@@ -12,6 +13,7 @@ NATIVE = NativeProtocol()
 _EMULATED: tuple[EmulatedProtocol, ...] = (
     StripeProtocol(),
     MollieProtocol(),
+    PaystackProtocol(),
 )
 EMULATED = {protocol.name: protocol for protocol in _EMULATED}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}

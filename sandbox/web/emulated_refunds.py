@@ -58,7 +58,7 @@ def _refunded(
     if pending and outcome != "pending":
         action = "settle_refund" if outcome == "done" else "fail_refund"
         scripts.schedule_step(connection, payment.reference, {"action": action}, time.time() + _REFUND_SECONDS)
-    return answers.plain(protocol.refunded_status, answers.encode(protocol.render_refund(payment, back)))
+    return answers.plain(protocol.refunded_status, answers.encode(protocol.answer_refund(payment, back)))
 
 
 def fetch_refund(protocol: EmulatedProtocol, refund_id: str, payment_id: str | None = None) -> Response:
@@ -68,7 +68,7 @@ def fetch_refund(protocol: EmulatedProtocol, refund_id: str, payment_id: str | N
     if back is None:
         raise Refusal(404, "not_found", f"No such refund: {refund_id}")
     payment = find_payment(connection, merchant, ("reference", back.reference))
-    return answers.ok(protocol.render_refund(payment, back))
+    return answers.ok(protocol.answer_refund(payment, back))
 
 
 def list_refunds(protocol: EmulatedProtocol, payment_id: str | None = None) -> Response:
