@@ -7,6 +7,7 @@ from sandbox.protocols.mollie import MollieProtocol
 from sandbox.protocols.native import NativeProtocol
 from sandbox.protocols.paystack import PaystackProtocol
 from sandbox.protocols.protocol import ProviderProtocol
+from sandbox.protocols.razorpay import RazorpayProtocol
 from sandbox.protocols.stripe import StripeProtocol
 
 NATIVE = NativeProtocol()
@@ -14,6 +15,7 @@ _EMULATED: tuple[EmulatedProtocol, ...] = (
     StripeProtocol(),
     MollieProtocol(),
     PaystackProtocol(),
+    RazorpayProtocol(),
 )
 EMULATED = {protocol.name: protocol for protocol in _EMULATED}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}
