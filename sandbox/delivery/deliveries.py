@@ -73,10 +73,12 @@ def _send(row: sqlite3.Row) -> AttemptResult:
     if secrets and row["signature"] == "forged":
         secrets = (protocol.new_secret(),)
     unsigned = Unsigned(row["webhook_id"], timestamp, row["body"], secrets)
-    authenticate = protocol.sign if secrets and row["signature"] != "missing" else protocol.unsigned_headers
+    is_signed = bool(secrets) and row["signature"] != "missing"
+    authenticate = protocol.sign if is_signed else protocol.unsigned_headers
     headers = {"Content-Type": row["content_type"], "User-Agent": _USER_AGENT} | authenticate(unsigned)
+    body = protocol.seal(unsigned) if is_signed else row["body"]
     started = time.monotonic()
-    status, error = _post(row["url"], row["body"], headers)
+    status, error = _post(row["url"], body, headers)
     return AttemptResult(at, timestamp, status, error, round((time.monotonic() - started) * 1000, 3))
 
 

@@ -81,7 +81,7 @@ def announce(
     )
     variants = [{}] if plan is None else plan.section.get("send", [{}])
     at_once = plan is not None and bool(plan.section.get("at_once"))
-    held_by = plan.script_id if plan is not None and "reverse" in plan.section else None
+    held_by = plan.script_id if plan is not None and {"reverse", "join"} & plan.section.keys() else None
     first_ids = _new_ids()
     honest = Occurrence(event, payment, first_ids.event_id, _provider_id(connection, payment), was, money_back)
     previous: int | None = None
@@ -91,7 +91,7 @@ def announce(
         last = _store_variant(connection, occurrence, variant, ids, _Order(previous, held_by))
         previous = None if at_once else last
     if plan is not None and held_by is not None:
-        _release_reversed(connection, payment, held_by, plan.section["reverse"])
+        _release(connection, payment, held_by, plan.section)
 
 
 def _event(event: Event, variant: dict[str, Any]) -> Event:
@@ -170,21 +170,36 @@ def _store_copies(
     return last
 
 
-def _release_reversed(connection: sqlite3.Connection, payment: ProviderPayment, held_by: int, wanted: int) -> None:
-    """Make the webhooks that a script holds back due, newest first and one after the other, once there are `wanted`."""
+def _release(connection: sqlite3.Connection, payment: ProviderPayment, held_by: int, section: dict[str, Any]) -> None:
+    """Make the webhooks that a script holds back due once there are as many as it wants: reversed, or as one."""
     held = connection.execute(
-        "SELECT id FROM deliveries WHERE reference = ? AND held_by = ? AND state = 'held' ORDER BY id DESC",
+        "SELECT id, body FROM deliveries WHERE reference = ? AND held_by = ? AND state = 'held' ORDER BY id DESC",
         (payment.reference, held_by),
     ).fetchall()
-    if len(held) < wanted:
+    if len(held) < section.get("reverse", section.get("join", 0)):
         return
+    if "join" in section:
+        held = _join(connection, payment, held[::-1])
     previous: int | None = None
-    for (delivery_id,) in held:
+    for row in held:
         connection.execute(
             "UPDATE deliveries SET state = 'pending', due_at = ?, after_id = ? WHERE id = ?",
-            (time.time(), previous, delivery_id),
+            (time.time(), previous, row["id"]),
         )
-        previous = delivery_id
+        previous = row["id"]
+
+
+def _join(connection: sqlite3.Connection, payment: ProviderPayment, held: list[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Put the webhooks into the first one, where the provider reports several in one; return what is to be sent."""
+    joined = registry.PROTOCOLS[payment.protocol].join([row["body"] for row in held])
+    if joined is None:
+        return held
+    first, *others = held
+    connection.execute("UPDATE deliveries SET body = ? WHERE id = ?", (joined, first["id"]))
+    # The newest first: each waits for the one before it.
+    for row in reversed(others):
+        connection.execute("DELETE FROM deliveries WHERE id = ?", (row["id"],))
+    return [first]
 
 
 def _provider_id(connection: sqlite3.Connection, payment: ProviderPayment) -> str:

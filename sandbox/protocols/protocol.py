@@ -111,6 +111,14 @@ class ProviderProtocol:
         """Return the headers that authenticate one attempt."""
         raise NotImplementedError
 
+    def seal(self, unsigned: Unsigned) -> bytes:
+        """Return the bytes that are sent, with signatures in them where the provider has them there."""
+        return unsigned.body
+
+    def join(self, bodies: list[bytes]) -> bytes | None:
+        """Return several webhooks as one, None where the provider reports each by itself."""
+        return None
+
     def unsigned_headers(self, unsigned: Unsigned) -> dict[str, str]:
         """Return the headers that stay when a script leaves the signature out."""
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sandbox.protocols.adyen import AdyenProtocol
 from sandbox.protocols.emulated import EmulatedProtocol
 from sandbox.protocols.mollie import MollieProtocol
 from sandbox.protocols.native import NativeProtocol
@@ -16,6 +17,7 @@ _EMULATED: tuple[EmulatedProtocol, ...] = (
     MollieProtocol(),
     PaystackProtocol(),
     RazorpayProtocol(),
+    AdyenProtocol(),
 )
 EMULATED = {protocol.name: protocol for protocol in _EMULATED}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}

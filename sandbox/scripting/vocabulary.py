@@ -82,6 +82,7 @@ SECTIONS: dict[str, dict[str, _Check]] = {
         "send": _list_of(lambda value: _read("webhook.send", value, _VARIANT)),
         "at_once": _boolean,
         "reverse": _integer(2, _MOST_ITEMS),
+        "join": _integer(2, _MOST_ITEMS),
         "events": _list_of(_one_of(*EVENTS)),
         "times": _USES,
     },
