@@ -17,7 +17,7 @@ import psutil
 
 from app.local.processes import ROOT, Ports, Process, list_processes
 from app.local.readiness import node_answers, url_answers
-from app.local.spawn import find_free_ports, launch, read_log_tail
+from app.local.spawn import hold_free_ports, launch, read_log_tail
 from app.runtime.runtime import Runtime
 from testbed.process_tree import kill_all, list_tree
 from testbed.sandbox_control import SandboxControl
@@ -45,14 +45,13 @@ class Stack:
     @contextlib.contextmanager
     def open(cls, databases: Databases, **environment: str) -> Iterator[Self]:
         """Open a stack in which no process runs yet; started processes are ended with the block."""
-        ports = Ports("127.0.0.1", *find_free_ports(4))
-        urls = {"SLUICE_PUBLIC_URL": f"http://127.0.0.1:{ports.web}"}
-        with databases.open_runtime(**urls | environment) as runtime:
+        with contextlib.ExitStack() as opened:
+            ports = Ports("127.0.0.1", *opened.enter_context(hold_free_ports(4)))
+            urls = {"SLUICE_PUBLIC_URL": f"http://127.0.0.1:{ports.web}"}
+            runtime = opened.enter_context(databases.open_runtime(**urls | environment))
             stack = cls(databases, runtime, ports, environment)
-            try:
-                yield stack
-            finally:
-                stack.close()
+            opened.callback(stack.close)
+            yield stack
 
     @property
     def web(self) -> str:

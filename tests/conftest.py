@@ -15,7 +15,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser
 
 from app.local.embedded import PostgresServer, ValkeyServer
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from app.runtime.logs import configure_logging
 from app.runtime.runtime import Runtime
 from testbed.servers import NO_SYNC, Databases, Servers, open_servers
@@ -104,7 +104,7 @@ def live_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture(scope="module")
 def live_stack(live_servers: Servers) -> Iterator[Stack]:
     """Provide a sockets process on `live_servers`, which tests may stop and start; it is subscribed to hints."""
-    environment = {"SLUICE_METRICS_PORT": str(find_free_ports(1)[0])}
+    environment = {"SLUICE_METRICS_PORT": str(reserve_ports(1)[0])}
     with live_servers.open_databases() as opened, Stack.open(opened, **environment) as started:
         started.start("sockets")
         wait_until(LiveClients(started).is_ready, "it hears hints")

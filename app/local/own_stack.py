@@ -16,7 +16,7 @@ from typing import Any
 from app.local.processes import ROOT
 from app.local.readiness import url_answers
 from app.local.run_folder import read_run_file
-from app.local.spawn import find_free_ports, launch, read_log_tail
+from app.local.spawn import launch, read_log_tail, reserve_ports
 from app.local.supervisor import StartFailed
 from app.runtime.settings import Settings
 
@@ -46,7 +46,7 @@ def start_own(settings: Settings) -> Iterator[dict[str, Any]]:
     log_path = settings.home / "logs" / "own-stack.log"
     log_path.unlink(missing_ok=True)
     ports = dict(
-        zip(("SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT"), map(str, find_free_ports(3)), strict=True)
+        zip(("SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT"), map(str, reserve_ports(3)), strict=True)
     )
     env = {key: value for key, value in os.environ.items() if key not in _ADDRESSES}
     env |= {**ports, "SLUICE_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""Start programs that end with this process, find free ports for them, and read their logs."""
+"""Start programs that end with this process, reserve ports for them, and read their logs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
@@ -73,13 +73,30 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def find_free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """Return distinct TCP ports that are free at present."""
+_reserved = ExitStack()
+
+
+def reserve_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """Return free TCP ports that this process holds until it ends; see hold_free_ports."""
+    return _reserved.enter_context(hold_free_ports(count, address))
+
+
+@contextmanager
+def hold_free_ports(count: int, address: str = "127.0.0.1") -> Iterator[list[int]]:
+    """Choose free TCP ports; Linux gives them to nobody else until the block ends.
+
+    A server that names one of them gets it if it sets SO_REUSEADDR, as all of ours do: the socket that holds the port
+    sets it too, and does not listen. Connections to a port without a server are refused.
+    """
     with ExitStack() as held:
-        probes = [held.enter_context(open_probe(address)) for _ in range(count)]
-        for probe in probes:
-            probe.bind((address, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        holders = [held.enter_context(open_probe(address)) for _ in range(count)]
+        for holder in holders:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((address, 0))
+        ports = [int(holder.getsockname()[1]) for holder in holders]
+        if sys.platform != "linux":
+            held.close()  # On other systems two sockets with SO_REUSEADDR cannot have one port.
+        yield ports
 
 
 def port_is_free(address: str, port: int) -> bool:

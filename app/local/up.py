@@ -15,7 +15,7 @@ from app.local.embedded import PostgresServer, ServerUnavailable, ValkeyServer
 from app.local.processes import LOOPBACK, ROOT, Process, find_flower_bind, list_configured
 from app.local.readiness import node_answers, url_answers
 from app.local.run_folder import HomeInUse, hold_home, remove_run_file, write_run_file
-from app.local.spawn import find_free_ports, port_is_free
+from app.local.spawn import port_is_free, reserve_ports
 from app.local.start_steps import prepare_database, register_merchant
 from app.local.supervisor import Program, StartFailed, StopRequested, Supervisor
 from app.runtime.settings import LOGIN_VARIABLES, Settings
@@ -87,7 +87,7 @@ def check_ports(settings: Settings) -> None:
 
 def complete_sockets(settings: Settings) -> Settings:
     """Return the settings with the port and the public URL of the sockets."""
-    port = settings.sockets_port or find_free_ports(1, settings.bind)[0]
+    port = settings.sockets_port or reserve_ports(1, settings.bind)[0]
     web = urlsplit(settings.public_url)
     host = f"[{web.hostname}]" if ":" in (web.hostname or "") else web.hostname
     public_url = settings.sockets_public_url or f"{web.scheme}://{host}:{port}"
@@ -150,8 +150,8 @@ def choose_metrics(processes: tuple[Process, ...], settings: Settings) -> dict[s
     root = settings.home / "metrics"
     shutil.rmtree(root, ignore_errors=True)
     chosen: dict[str, dict[str, str]] = {}
-    # One more than needed: the port chosen for the sockets is not bound yet.
-    free = [port for port in find_free_ports(len(processes) + 1) if port != settings.sockets_port]
+    # One more than needed: an operator's port for the sockets is not reserved.
+    free = [port for port in reserve_ports(len(processes) + 1) if port != settings.sockets_port]
     for process, port in zip(processes, free, strict=False):
         needs_port = process.serves_metrics and not process.metrics_url
         variables = {"SLUICE_METRICS_PORT": str(port)} if needs_port else {}

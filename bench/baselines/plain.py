@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.local.readiness import url_answers
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from bench.baselines.processes import run_program
 from bench.baselines.task_worker import TaskWorker, launch_worker
 from bench.figures import BenchFailed
@@ -48,7 +48,7 @@ class PlainStack:
     webhook_secret: str
     provider_url: str
     key: str = field(default_factory=lambda: "key_" + secrets.token_hex(12))
-    port: int = field(default_factory=lambda: find_free_ports(1)[0])
+    port: int = field(default_factory=lambda: reserve_ports(1)[0])
     running: dict[str, int] = field(default_factory=dict)
 
     @property

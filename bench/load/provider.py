@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from bench.baselines.processes import run_program
 from bench.figures import BenchFailed
 from bench.load.http_load import READ_BYTES, LoadConnection
@@ -197,7 +197,7 @@ def run_in_process(servers: Servers, port: int, delay: float, target: WebhookTar
 
 def find_provider_port() -> int:
     """Return a port for a provider, whose URL a shop must know before it runs."""
-    return find_free_ports(1)[0]
+    return reserve_ports(1)[0]
 
 
 def main() -> None:

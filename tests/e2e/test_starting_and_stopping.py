@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from app.local.processes import SECRET_NAME, Ports, list_processes
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from app.runtime.settings import LOGIN_VARIABLES
 from models.database_urls import parse_url
 from models.logins import LOGIN_ROLES
@@ -85,7 +85,7 @@ def test_a_second_stack_on_the_same_home_is_refused(full_stack: SupervisedStack)
 def test_a_taken_port_is_named(
     full_stack: SupervisedStack, tmp_path_factory: pytest.TempPathFactory, place: int, variable: str
 ) -> None:
-    ports = find_free_ports(3)
+    ports = reserve_ports(3)
     ports[place] = full_stack.ports[place]
     contender = SupervisedStack(tmp_path_factory.mktemp("contender") / "home", ports=(ports[0], ports[1], ports[2]))
     said = refused_start(contender)

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import requests
 
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from testbed.process_tree import kill_all, list_tree
 from testbed.sandbox_control import SandboxControl
 from testbed.superuser import Superuser
@@ -202,5 +202,5 @@ def list_living(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def choose_ports() -> tuple[int, int, int]:
     """Return free ports for web, sandbox and Flower."""
-    web, sandbox, flower = find_free_ports(3)
+    web, sandbox, flower = reserve_ports(3)
     return web, sandbox, flower

@@ -15,9 +15,7 @@ from redis.retry import Retry
 
 from app.local.embedded.server import RunningServer, ServerUnavailable, find_package
 from app.local.processes import drop_secrets
-from app.local.spawn import find_free_ports, launch, read_log_tail, write_private
-
-VALKEY_PORT_TRIES = 5  # Another process may take the free port first; five times in a row has another cause.
+from app.local.spawn import launch, reserve_ports, write_private
 
 
 class ValkeyServer(RunningServer):
@@ -40,16 +38,9 @@ class ValkeyServer(RunningServer):
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
-        if self.port:
-            return super().start()
-        for attempt in range(VALKEY_PORT_TRIES):
-            (self.port,) = find_free_ports(1)
-            try:
-                return super().start()
-            except ServerUnavailable:
-                if attempt == VALKEY_PORT_TRIES - 1 or "in use" not in read_log_tail(self.log_path, 3):
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+        if not self.port:
+            (self.port,) = reserve_ports(1)
+        return super().start()
 
     def prepare(self) -> None:
         self.data.mkdir(mode=0o700, exist_ok=True)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from app.local.run_folder import HomeInUse, hold_home, read_run_file, write_run_file
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from app.local.supervisor import StartFailed
 from app.local.up import check_ports
 from app.runtime.settings import Settings
@@ -226,7 +226,7 @@ def test_a_home_serves_one_stack_at_a_time(tmp_path: Path) -> None:
 def test_a_taken_port_is_named_with_its_variable(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.local.up.PORT_SECONDS", 0.1)
     names = ["SLUICE_PORT", "SLUICE_SANDBOX_PORT", "SLUICE_FLOWER_PORT", "SLUICE_SOCKETS_PORT"]
-    environment = dict(zip(names, map(str, find_free_ports(4)), strict=True))
+    environment = dict(zip(names, map(str, reserve_ports(4)), strict=True))
     check_ports(Settings.from_environment(environment))
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -237,6 +237,6 @@ def test_a_taken_port_is_named_with_its_variable(variable: str, monkeypatch: pyt
 
 
 def test_two_servers_on_one_port_are_refused() -> None:
-    (port,) = find_free_ports(1)
+    (port,) = reserve_ports(1)
     with pytest.raises(StartFailed, match="SLUICE_FLOWER_PORT and SLUICE_PORT are both"):
         check_ports(Settings.from_environment({"SLUICE_PORT": str(port), "SLUICE_FLOWER_PORT": str(port)}))

@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.local.embedded import ValkeyServer
 from app.local.processes import ROOT, Ports, Process, list_processes
 from app.local.readiness import node_answers
-from app.local.spawn import find_free_ports, launch, read_log_tail
+from app.local.spawn import launch, read_log_tail, reserve_ports
 from app.runtime.broker.urls import kombu_url
 from testbed.waiting import wait_until
 
@@ -95,7 +95,7 @@ class WorkerProcess(ProcessContainer):
 
     def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
         super().__init__(name)
-        ports = Ports("127.0.0.1", *find_free_ports(4))
+        ports = Ports("127.0.0.1", *reserve_ports(4))
         self._command: Process = next(process for process in list_processes(ports, folder) if process.name == name)
         self._variables = environment
         self._log_path = folder / f"{name}.log"

@@ -14,7 +14,7 @@ import requests
 from sqlalchemy import text
 
 from app.local.processes import Ports, list_processes
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings, SettingsError
 from app.services.upkeep import backlog
@@ -30,7 +30,7 @@ ANSWER_SECONDS = 3.0
 @pytest.fixture(scope="module")
 def metrics(stack: Stack) -> str:
     """Provide the URL of a web process that has no metrics token and a Redis that is not there."""
-    (nowhere,) = find_free_ports(1)
+    (nowhere,) = reserve_ports(1)
     stack.start("web", REDIS_URL=f"redis://127.0.0.1:{nowhere}/0", BROKER_URL=f"redis://127.0.0.1:{nowhere}/0")
     return f"{stack.web}/metrics"
 
@@ -92,7 +92,7 @@ def collect(environment: dict[str, str]) -> dict[str, float]:
 
 
 def test_flower_is_not_started_beyond_loopback_without_a_password(tmp_path: Path) -> None:
-    ports = Ports("0.0.0.0", *find_free_ports(4))
+    ports = Ports("0.0.0.0", *reserve_ports(4))
     flower = {process.name: process for process in list_processes(ports, tmp_path)}["flower"]
     with pytest.raises(SettingsError, match="SLUICE_FLOWER_AUTH"):
         flower.run()
@@ -126,7 +126,7 @@ def test_a_port_that_is_taken_stops_no_process(tmp_path: Path) -> None:
 
 
 def test_without_a_token_a_port_of_its_own_is_for_this_machine_only() -> None:
-    (port,) = find_free_ports(1)
+    (port,) = reserve_ports(1)
     program = textwrap.dedent(
         """
         import time

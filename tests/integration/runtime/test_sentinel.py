@@ -17,7 +17,7 @@ from app.doctor.broker import examine_redis
 from app.doctor.finding import Level
 from app.local.embedded.valkey import find_valkey_binary
 from app.local.readiness import node_answers
-from app.local.spawn import find_free_ports, launch
+from app.local.spawn import launch, reserve_ports
 from app.runtime.redis_client import open_client
 from app.runtime.settings import Settings
 from testbed.servers import Databases
@@ -59,7 +59,7 @@ class Group:
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     """Servers of the module's own, whose master may be killed."""
-    ports = find_free_ports(3)
+    ports = reserve_ports(3)
     made = Group(tmp_path_factory.mktemp("sentinel"), (ports[0], ports[1], ports[2]), [])
     login = f'requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\nmaxmemory-policy noeviction\nsave ""\n'
     for number, name in enumerate(("one", "two")):

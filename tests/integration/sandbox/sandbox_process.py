@@ -16,7 +16,7 @@ from typing import Any
 import requests
 from standardwebhooks import Webhook
 
-from app.local.spawn import find_free_ports
+from app.local.spawn import reserve_ports
 from testbed.sandbox_control import SandboxControl
 from testbed.waiting import wait_until
 from tests.support.repository import ROOT
@@ -33,7 +33,7 @@ class SandboxProcess(SandboxControl):
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        (self.port,) = find_free_ports(1)
+        (self.port,) = reserve_ports(1)
         super().__init__(f"http://127.0.0.1:{self.port}")
         self.key = "key_" + secrets.token_hex(8)
         self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
