@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
 from queue import Empty, Queue
-from typing import Any
+from socket import SHUT_RDWR
+from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify, request
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed
 from werkzeug.serving import make_server
 
+from testbed.waiting import DEADLINE_SECONDS
 from tests.support.repository import ROOT
 
 STATIC = ROOT / "app" / "web" / "static"
@@ -101,10 +104,7 @@ class Backend:
                     return
                 continue
             if message is None or isinstance(message, int):
-                socket.close(message or 1001)
-                # Returning would make the development server write an HTTP answer after the close frame,
-                # and a browser that reads both at once reports 1006 in place of the close code.
-                raise ConnectionAbortedError
+                _end(socket, message or 1001)
             try:
                 socket.send(json.dumps(message))
             except ConnectionClosed:
@@ -121,3 +121,14 @@ class Backend:
 
         # Streams are opened from pages of other backends too.
         return Response(frames(), mimetype="text/event-stream", headers={"Access-Control-Allow-Origin": "*"})
+
+
+def _end(socket: Any, code: int) -> NoReturn:
+    """Close a WebSocket: the browser would report 1006, not `code`, if an HTTP answer followed the close frame."""
+    socket.close(code)
+    # The development server would read the browser's close frame as its next request and refuse it.
+    socket.thread.join(DEADLINE_SECONDS)
+    with contextlib.suppress(OSError):  # The browser may have closed the connection.
+        socket.sock.shutdown(SHUT_RDWR)
+    # Nor does it answer a handler that raises this.
+    raise ConnectionAbortedError
