@@ -3,7 +3,8 @@
 Scopes: `postgres`, `valkey`, `servers` and `front` (a web process and a sandbox) live for the session; `stack`
 (processes, started when asked) for a module; `databases`, `runtime` and `tenant` for one test, as do `shop`, `api` and
 `engine`, which are on `front`. `feed` and `live` are on `live_stack`, the sockets process of a module.
-A test that needs another life opens its own with `servers.open_databases()`.
+A test that needs another life opens its own with `servers.open_databases()`. A session is one process of `make test`:
+parallel ones share nothing but the machine.
 """
 
 from __future__ import annotations

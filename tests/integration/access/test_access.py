@@ -57,6 +57,7 @@ def test_wrong_credentials_are_401_and_slow_nobody_else_down(front: Stack, shop:
     assert min(answer.elapsed.total_seconds() for answer in answers) < 0.5
 
 
+@pytest.mark.serial
 def test_a_revoked_key_ends_and_its_tokens_with_it(front: Stack, shop: Shop) -> None:
     key_id, key = tenants.create_key(front.runtime, shop.tenant_id, "admin", "test", ACTOR)
     backend = Api(front.web, key)

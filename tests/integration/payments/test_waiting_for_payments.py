@@ -15,6 +15,8 @@ from testbed.waiting import wait_until
 from tests.support.clients.api import Api, fields_of
 from tests.support.engine import Engine
 
+pytestmark = pytest.mark.serial
+
 # Far below the ten seconds that were asked for, far above what a hint over Redis needs.
 SOON_SECONDS = 4
 

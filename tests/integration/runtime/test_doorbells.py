@@ -92,6 +92,7 @@ def worker(databases: Databases, bells: Doorbells) -> Iterator[Worker]:
     made.close()
 
 
+@pytest.mark.serial
 def test_no_wake_up_is_lost(bells: Doorbells, worker: Worker) -> None:
     """No sweep helps here: after each burst the last row has been claimed, whatever moment it was committed at."""
     numbers, chance, commands = iter(range(10**9)), random.Random(11), threading.Lock()

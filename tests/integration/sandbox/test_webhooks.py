@@ -26,6 +26,7 @@ def verified(webhook: Received, secret: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.serial
 def test_a_success_is_reported_at_once_and_signed(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
     payment = sandbox.payment(callback_urls=callback_urls(receiver))
     assert receiver.received == []

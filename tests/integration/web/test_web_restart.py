@@ -19,6 +19,8 @@ from testbed.waiting import wait_until
 from tests.support.availability import AvailabilityProbe, probing, wait_until_answered
 from tests.support.clients.api import Api
 
+pytestmark = pytest.mark.serial
+
 # Far below the ten seconds that the waiting requests asked for.
 SOON_SECONDS = 4.0
 # A held caller would wait for the boot of the process, some seconds; an accepted one is answered at once.

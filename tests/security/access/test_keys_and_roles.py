@@ -178,6 +178,7 @@ def test_what_is_stored_lets_nobody_in(web_stack: Stack, shop: Shop) -> None:
     assert not is_good(web_stack, f"{shop.secret_key.split('.')[0]}.{digest[:43]}")
 
 
+@pytest.mark.serial
 def test_guessing_is_slowed_and_nobody_is_locked_out(web_stack: Stack, shop: Shop) -> None:
     stop = threading.Event()
     guesses: list[float] = []

@@ -176,6 +176,7 @@ def drip(web_stack: Stack, start: bytes, piece: bytes, seconds: float) -> tuple[
     raise AssertionError(f"still connected after {seconds} s")
 
 
+@pytest.mark.serial
 def test_slow_clients_are_shown_out_and_others_are_served_meanwhile(web_stack: Stack, shop: Shop) -> None:
     authorization = f"Authorization: Bearer {shop.secret_key}\r\n"
     post = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + authorization

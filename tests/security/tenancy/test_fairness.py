@@ -35,6 +35,8 @@ from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.clients.api import Api, problem_of
 
+pytestmark = pytest.mark.serial
+
 # Nobody works here: a payment changes only when the test cancels it.
 WAIT_SECONDS = 10
 SOON_SECONDS = 4.0

@@ -206,6 +206,7 @@ def test_no_forgery_has_an_effect_and_all_answers_are_alike(web_stack: Stack, sh
     assert effects(web_stack, shop) == before
 
 
+@pytest.mark.serial
 def test_the_time_taken_does_not_reveal_why(web_stack: Stack, shop: Shop) -> None:
     body = shop.body(shop.deposit())
     good = shop.sign(body, "msg_t")
