@@ -34,8 +34,8 @@ wallets = table(
     index(
         "uq_wallets_clearing", "tenant_id", "provider_id", "currency", "shard", unique=True, where="kind = 'clearing'"
     ),
-    # Wallets are hot rows: room in the page keeps their updates heap-only.
-    postgresql_with={"fillfactor": "60"},
+    # Wallets are hot rows: room in the page keeps their updates heap-only, also where a batch changes all of a page.
+    postgresql_with={"fillfactor": "50"},
 )
 
 # `transfer_key` says what the money is for and is unique per payment: 'deposit' once, 'case:<id>' per accepted case,
@@ -87,4 +87,6 @@ wallet_temp_logs = table(
     within_tenant("payment_id", "payment_transactions"),
     CheckConstraint("state in ('held', 'applied', 'released')", name="state"),
     index("ix_wallet_temp_logs_held", "tenant_id", "user_id", "currency", where="state = 'held'"),
+    # A batch closes many holds of a page at once: their new versions fit into it.
+    postgresql_with={"fillfactor": "50"},
 )

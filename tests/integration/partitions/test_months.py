@@ -92,7 +92,7 @@ def test_a_partition_lets_nobody_in_by_its_own_name(databases: Databases, tenant
         )[0]  # fmt: skip
         assert guard["is_forced"]
         assert "autovacuum_vacuum_scale_factor=0.02" in guard["options"]
-        assert ("fillfactor=90" in guard["options"]) == (table == "payment_webhooks")
+        assert ("fillfactor=45" in guard["options"]) == (table == "payment_webhooks")
         for role in ROLES:
             for statement in (f"select * from {name}", f"delete from {name}", f"truncate {name}"):
                 assert "permission denied" in attempt(databases, role, statement, tenant.tenant_id), (role, statement)
