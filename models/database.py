@@ -53,8 +53,11 @@ _TAKE_ROLE = (
     " set_config('idle_in_transaction_session_timeout', '10000', true)"
 )
 # Rows are found by index, whatever the size of the table: the planner would choose sequential scans for tables of up to
-# some ten thousand rows, and learn late that a table has grown.
-_TAKE_ROLE_FOR_MANY = _TAKE_ROLE + ", set_config('enable_seqscan', 'off', true)"
+# some ten thousand rows, and learn late that a table has grown. Without bitmaps they are found in the order of the
+# index, in which a statement that changes them locks them.
+_TAKE_ROLE_FOR_MANY = (
+    _TAKE_ROLE + ", set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+)
 # A kept plan may be made while tables are still small: a plan that hashes a whole table would be kept as well.
 _TAKE_ROLE_FOR_FEW = (
     _TAKE_ROLE_FOR_MANY

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import Connection, literal
 
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payment import Payment
 from models import buffer, new_id, prepared, read, tables
 from models.array_params import rows_of
-from models.sql import columns
+from models.sql import columns, sql
 
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
 CLEARING_SHARDS = 8
@@ -26,6 +26,7 @@ UserKey = tuple[uuid.UUID, str, str]
 ClearingKey = tuple[uuid.UUID, uuid.UUID, str]
 # Payment and transfer key, which are unique together.
 PostingKey = tuple[uuid.UUID, str]
+_Key = TypeVar("_Key", UserKey, ClearingKey)
 
 
 @dataclass(slots=True)
@@ -33,10 +34,15 @@ class _Wallet:
     """A locked wallet and its running balance and version while a batch is posted."""
 
     id: uuid.UUID
-    tenant_id: uuid.UUID
-    currency: str
     balance_minor: int
     version: int
+
+    def enter(self, direction: int, amount_minor: int) -> tuple[object, ...]:
+        """Move the running balance; return the values of _LEG_COLUMNS."""
+        before = self.balance_minor
+        self.balance_minor += direction * amount_minor
+        self.version += 1
+        return new_id(), self.id, self.version, direction, before, self.balance_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,8 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
     """
     if not postings:
         return {}
-    users = _lock_user_wallets(connection, {posting.user_key for posting in postings})
-    clearing_keys = sorted({posting.clearing_key for posting in postings}, key=str)
-    clearing = {key: _lock_clearing_shard(connection, key) for key in clearing_keys}
+    users = _move_users(connection, postings)
+    clearing = _move_clearing(connection, postings)
     rows: list[tuple[object, ...]] = []
     audited: dict[PostingKey, dict[str, object]] = {}
     for posting in postings:
@@ -80,8 +85,8 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
         shared = (new_id(), transfer.key, transfer.currency, transfer.amount_minor, transfer.type)
         moved = (*shared, DESCRIPTIONS[transfer.type])
         legs = [
-            _move(users[posting.user_key], posting.sign, transfer.amount_minor),
-            _move(clearing[posting.clearing_key], -posting.sign, transfer.amount_minor),
+            users[posting.user_key].enter(posting.sign, transfer.amount_minor),
+            clearing[posting.clearing_key].enter(-posting.sign, transfer.amount_minor),
         ]
         rows += [(posting.payment.tenant_id, posting.payment.id, *moved, *leg) for leg in legs]
         audited[posting.payment.id, transfer.key] = {
@@ -89,61 +94,87 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
             "entries": [dict(zip(_LEG_COLUMNS, leg, strict=True)) for leg in legs],
         }
     buffer(connection, _INSERT_ENTRIES, _ENTRIES.encode(rows))
-    buffer(connection, _UPDATE_WALLETS, _BALANCES.encode_objects([*users.values(), *clearing.values()]))
     return audited
 
 
-def _move(wallet: _Wallet, direction: int, amount_minor: int) -> tuple[object, ...]:
-    """Move the running balance; return the values of _LEG_COLUMNS."""
-    before = wallet.balance_minor
-    wallet.balance_minor += direction * amount_minor
-    wallet.version += 1
-    return (new_id(), wallet.id, wallet.version, direction, before, wallet.balance_minor)
+def _sum_by_wallet(moves: Iterable[tuple[_Key, int]]) -> dict[_Key, tuple[int, int]]:
+    """Return by wallet by how much its entries change the balance, and how many they are."""
+    sums: dict[_Key, tuple[int, int]] = {}
+    for key, amount_minor in moves:
+        total, entries = sums.get(key, (0, 0))
+        sums[key] = total + amount_minor, entries + 1
+    return sums
 
 
 _WALLETS = tables.wallets
 _KEY = ("tenant_id", "user_id", "currency")
-_KEYS = rows_of(_WALLETS, *_KEY)
-_READ = ("id", *_KEY, "balance_minor", "version")
-_USER_WALLETS = prepared(
-    select(*columns(_WALLETS, *_READ))
-    .where(*(_WALLETS.c[name] == _KEYS.c[name] for name in _KEY), _WALLETS.c.kind == "user")
-    .order_by(_WALLETS.c.id)
-    .with_for_update(key_share=True, of=_WALLETS)
+# The two numbers are by how much they grow.
+_MOVES = rows_of(_WALLETS, *_KEY, "balance_minor", "version")
+# One statement locks and changes: a lock of its own would be one more write of each row. `found` is in the order of the
+# ids, and so are the rows that are joined to it by their primary key.
+_MOVE_USERS = prepared(
+    sql(
+        """
+        with found as materialized (
+            select w.id, r.balance_minor as moved_minor, r.version as entries
+            from {moves} join wallets w on (w.tenant_id, w.user_id, w.currency) = (r.tenant_id, r.user_id, r.currency)
+            where w.kind = 'user' order by w.id
+        )
+        update wallets w set balance_minor = w.balance_minor + found.moved_minor, version = w.version + found.entries,
+            updated_at = now()
+        from found where w.id = found.id
+        returning w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor - found.moved_minor,
+            w.version - found.entries
+        """,
+        moves=_MOVES.source,
+    )
 )
-_NEW = rows_of(_WALLETS, "id", *_KEY)
-_NEW_USER_WALLETS = prepared(
-    _NEW.insert(*_KEY, kind=literal("user")).on_conflict_do_nothing().returning(*columns(_WALLETS, *_READ))
+_NEW = rows_of(_WALLETS, "id", *_KEY, "balance_minor", "version")
+_NEW_USERS = prepared(
+    _NEW.insert(*_KEY, kind=literal("user")).on_conflict_do_nothing().returning(*columns(_WALLETS, "id", *_KEY))
 )
 
 
-def _lock_user_wallets(connection: Connection, keys: set[UserKey]) -> dict[UserKey, _Wallet]:
-    found = _read_wallets(read(connection, _USER_WALLETS, _KEYS.encode(list(keys))))
-    if missing := keys - found.keys():
-        new = _NEW.encode([(new_id(), *key) for key in missing])
-        found |= _read_wallets(read(connection, _NEW_USER_WALLETS, new))
-    if missing := keys - found.keys():
+def _move_users(connection: Connection, postings: Sequence[Posting]) -> dict[UserKey, _Wallet]:
+    """Write the new balances of the users' wallets; return the wallets as they were before."""
+    moved = _sum_by_wallet((posting.user_key, posting.sign * posting.transfer.amount_minor) for posting in postings)
+    found = _move_existing(connection, moved)
+    if missing := moved.keys() - found.keys():
+        new = [(new_id(), *key, *moved[key]) for key in missing]
+        rows = read(connection, _NEW_USERS, _NEW.encode(new))
+        found |= {tuple(key): _Wallet(wallet_id, 0, 0) for wallet_id, *key in rows}
+    if missing := moved.keys() - found.keys():
         # Another batch has opened them at the same moment.
-        found |= _read_wallets(read(connection, _USER_WALLETS, _KEYS.encode(list(missing))))
-    if found.keys() != keys:
-        raise InvariantBroken("a wallet could not be opened", wallets=[str(key) for key in keys - found.keys()])
+        found |= _move_existing(connection, {key: moved[key] for key in missing})
+    if found.keys() != moved.keys():
+        raise InvariantBroken("a wallet could not be opened", wallets=[str(key) for key in moved.keys() - found.keys()])
     return found
 
 
-def _read_wallets(rows: Iterable[Sequence[Any]]) -> dict[UserKey, _Wallet]:
+def _move_existing(connection: Connection, moved: Mapping[UserKey, tuple[int, int]]) -> dict[UserKey, _Wallet]:
+    rows = read(connection, _MOVE_USERS, _MOVES.encode([(*key, *move) for key, move in moved.items()]))
     return {
-        (tenant_id, user_id, currency): _Wallet(wallet_id, tenant_id, currency, balance_minor, version)
+        (tenant_id, user_id, currency): _Wallet(wallet_id, balance_minor, version)
         for wallet_id, tenant_id, user_id, currency, balance_minor, version in rows
     }
 
 
 # A free shard is taken; only where all are busy does the second form wait for one.
-_CLEARING_SHARD = """
-    select w.id, w.tenant_id, w.currency, w.balance_minor, w.version from wallets w
-    where w.tenant_id = :tenant_id and w.provider_id = :provider_id and w.currency = :currency and w.kind = 'clearing'
+_MOVE_CLEARING = """
+    with shard as (
+        select id from wallets
+        where tenant_id = :tenant_id and provider_id = :provider_id and currency = :currency and kind = 'clearing'
+          {choice} for no key update {waiting}
+    )
+    update wallets w set balance_minor = w.balance_minor + cast(:moved_minor as bigint),
+        version = w.version + cast(:entries as bigint), updated_at = now()
+    from shard where w.id = shard.id
+    returning w.id, w.balance_minor - cast(:moved_minor as bigint), w.version - cast(:entries as bigint)
 """
-_FREE_SHARD = prepared(_CLEARING_SHARD + " order by (w.shard + :start) % :shards limit 1 for no key update skip locked")
-_ANY_SHARD = prepared(_CLEARING_SHARD + " and w.shard = :start for no key update")
+_MOVE_FREE_SHARD = prepared(
+    _MOVE_CLEARING.format(choice="order by (shard + :start) % :shards limit 1", waiting="skip locked")
+)
+_MOVE_ANY_SHARD = prepared(_MOVE_CLEARING.format(choice="and shard = :start", waiting=""))
 _NEW_SHARDS = prepared(
     """
     insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
@@ -154,16 +185,22 @@ _NEW_SHARDS = prepared(
 )
 
 
-def _lock_clearing_shard(connection: Connection, key: ClearingKey) -> _Wallet:
+def _move_clearing(connection: Connection, postings: Sequence[Posting]) -> dict[ClearingKey, _Wallet]:
+    """Write the new balance of a shard of each clearing wallet; return the shards as they were before."""
+    moved = _sum_by_wallet((each.clearing_key, -each.sign * each.transfer.amount_minor) for each in postings)
+    return {key: _move_shard(connection, key, *moved[key]) for key in sorted(moved, key=str)}
+
+
+def _move_shard(connection: Connection, key: ClearingKey, moved_minor: int, entries: int) -> _Wallet:
     tenant_id, provider_id, currency = key
     # Which shard is tried first needs to differ between workers, not to be secret.
     start = random.randrange(CLEARING_SHARDS)  # noqa: S311  # nosec B311
     parameters = {"tenant_id": tenant_id, "provider_id": provider_id, "currency": currency}
-    parameters |= {"shards": CLEARING_SHARDS, "start": start}
-    rows = read(connection, _FREE_SHARD, parameters)
+    parameters |= {"shards": CLEARING_SHARDS, "start": start, "moved_minor": moved_minor, "entries": entries}
+    rows = read(connection, _MOVE_FREE_SHARD, parameters)
     if not rows:
         buffer(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
-        rows = read(connection, _FREE_SHARD, parameters) or read(connection, _ANY_SHARD, parameters)
+        rows = read(connection, _MOVE_FREE_SHARD, parameters) or read(connection, _MOVE_ANY_SHARD, parameters)
     return _Wallet(*rows[0])
 
 
@@ -172,5 +209,3 @@ _TRANSFER_COLUMNS = ("transfer_id", "transfer_key", "currency", "amount_minor", 
 _LEG_COLUMNS = ("id", "wallet_id", "wallet_version", "direction", "balance_before_minor", "balance_after_minor")
 _ENTRIES = rows_of(tables.wallet_transactions, "tenant_id", "payment_id", *_TRANSFER_COLUMNS, *_LEG_COLUMNS)
 _INSERT_ENTRIES = prepared(_ENTRIES.insert())
-_BALANCES = rows_of(_WALLETS, "id", "balance_minor", "version")
-_UPDATE_WALLETS = prepared(_BALANCES.update("id").values(updated_at=func.now()))

@@ -159,13 +159,8 @@ def update_commitments(connection: Connection, rows: list[LockedPayment]) -> Non
         buffer(connection, _UPDATE_COMMITMENTS, _COMMITMENTS.encode_objects(made))
 
 
-_DELETE_WORK = prepared(
-    """
-    delete from payment_work where payment_id = any(array(
-        select payment_id from payment_work where payment_id = any(cast(:ids as uuid[]))
-        order by payment_id for update))
-    """
-)
+# Read by the primary key, the rows are locked in its order (`Database.transaction` with `by_keys`).
+_DELETE_WORK = prepared("delete from payment_work where payment_id = any(cast(:ids as uuid[]))")
 _CALLS = rows_of(tables.payment_work, "payment_id", "tenant_id", "provider_id", "action", "due_at", "polls")
 _NEW_CALLS = _CALLS.insert("payment_id")
 _UPSERT_WORK = prepared(
