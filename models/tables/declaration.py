@@ -88,7 +88,10 @@ def due_work() -> tuple[Column[Any], ...]:
     """Return the columns of a work row, which exists while something is left to do."""
     return (
         required(
-            "due_at", TIME, "When it is due: schedule, lease, retry timer and order of the queue in one.", default=NOW
+            "due_at",
+            TIME,
+            "When it is due: schedule, retry timer and order of the queue in one, and a provider call's lease.",
+            default=NOW,
         ),
         required("attempts", Integer, "Claims since the last success.", default="0"),
         optional("claim_id", UUID, "The claim that holds the row; a write after a lease must name it."),

@@ -87,9 +87,16 @@ webhook_work = table(
         "Since when it has run into time limits or lost connections while other webhooks were settled.",
     ),
     *due_work(),
+    optional(
+        "leased_until",
+        TIME,
+        "Until when the claim holds the row, which is not due meanwhile; in no index, so that a claim writes none.",
+    ),
     index("ix_webhook_work_due", "due_at"),
     index("ix_webhook_work_tenant_due", "tenant_id", "due_at", "webhook_id"),
     index("ix_webhook_work_payment", "payment_id"),
+    # A claim changes many rows of a page at once: their new versions, which are longer, fit into it.
+    postgresql_with={"fillfactor": "40"},
 )
 
 # A ring: `slot` runs through a fixed range, so that an attacker can overwrite but never fill the disk.

@@ -175,7 +175,7 @@ class Lives(ModelComparison):
             return
         webhook = webhooks[pick % len(webhooks)]
         redrive.replay_webhook(self.runtime, self.shop.tenant_id, webhook["id"], ACTOR)
-        self.rows("update webhook_work set due_at = now() where tenant_id = :id")
+        self.rows("update webhook_work set due_at = now(), leased_until = null where tenant_id = :id")
         self.model.inbox.append(self.read(json.loads(bytes(webhook["body"]))))
 
     # How they say it

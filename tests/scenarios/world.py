@@ -46,10 +46,10 @@ _T = TypeVar("_T")
 _RELEASE = (
     "update payment_work set due_at = now(), claim_id = null where tenant_id = :id and claim_id is not null",
     # The claim stays: it is what makes the webhook suspect, as it does when a lease ends.
-    "update webhook_work set due_at = now() where tenant_id = :id and claim_id is not null",
+    "update webhook_work set due_at = now(), leased_until = null where tenant_id = :id and claim_id is not null",
     "update provider_breakers set probe_until = now() where tenant_id = :id",
 )
-_WEBHOOKS_DUE = "update webhook_work set due_at = now() where tenant_id = :id"
+_WEBHOOKS_DUE = "update webhook_work set due_at = now(), leased_until = null where tenant_id = :id"
 _TIME_PASSES = (
     _WEBHOOKS_DUE,
     "update payment_work set due_at = now() where tenant_id = :id",
@@ -57,7 +57,8 @@ _TIME_PASSES = (
 )
 _RETIRE = "update payment_work set due_at = now() + interval '1 year' where tenant_id = :id"
 _DUE = text(
-    "select exists (select from webhook_work where tenant_id = :id and due_at <= now())"
+    "select exists (select from webhook_work where tenant_id = :id and due_at <= now()"
+    " and (leased_until is null or leased_until <= now()))"
     " or exists (select from notification_work where tenant_id = :id)"
     " or exists (select from payment_work w where w.tenant_id = :id and w.due_at <= now() and not exists"
     " (select from provider_breakers b where b.provider_id = w.provider_id and b.paused_until > now()))"

@@ -123,7 +123,7 @@ def make_busy(databases: Databases, shop: Shop, users: int = 3) -> dict[str, Pay
         accept(databases, shop, made["twice"])
         seals.seal_due(runtime)
     for _ in range(5):
-        databases.rows("update webhook_work set due_at = now()")
+        databases.rows("update webhook_work set due_at = now(), leased_until = null")
         settle(runtime)
     seals.seal_due(runtime)
     return made

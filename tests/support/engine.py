@@ -80,7 +80,7 @@ class Engine:
 
     def make_webhooks_due(self) -> None:
         """Let every waiting webhook be due now, as when its wait or its dead worker's lease is over."""
-        self.databases.rows("update webhook_work set due_at = now() - interval '1 second'")
+        self.databases.rows("update webhook_work set due_at = now() - interval '1 second', leased_until = null")
 
     def action(self, payment_id: uuid.UUID) -> str | None:
         """Return the provider call that comes next, None where none does."""

@@ -18,7 +18,8 @@ from models import tables
 HOUSEKEEPING_ROWS_MAX = 10_000
 
 _DUE = text(
-    "select exists (select from webhook_work where due_at <= now()) as settle,"
+    "select exists (select from webhook_work"
+    " where due_at <= now() and (leased_until is null or leased_until <= now())) as settle,"
     " exists (select from payment_work where due_at <= now()) as provider,"
     " exists (select from notification_work) as notify"
 )

@@ -30,7 +30,10 @@ _FROM_THE_START = """
     ), waiting as (
         select hop.tenant_id, timestamptz '-infinity' as due_at,
                uuid '00000000-0000-0000-0000-000000000000' as webhook_id, count(*) over () as tenants
-        from hop where exists (select from webhook_work w where w.tenant_id = hop.tenant_id and w.due_at <= now())
+        from hop where exists (
+            select from webhook_work w
+            where w.tenant_id = hop.tenant_id and w.due_at <= now()
+              and (w.leased_until is null or w.leased_until <= now()))
     )
 """
 _CURSORS = rows_of(tables.webhook_work, "tenant_id", "due_at", "webhook_id")
@@ -41,12 +44,13 @@ _FROM_CURSORS = sql(
 # picked: due rows of each tenant, at most a third of a batch while other tenants have webhooks due. A row that still
 # has a claim is suspect: its worker died, or its settling raised. drawn: one suspect at most, so that a webhook that
 # kills its worker takes no other along, and a random choice of the rest. claimed: the rows are updated by an array of
-# their ids, since a join would read a long queue as a whole.
+# their ids, since a join would read a long queue as a whole; due_at stays, so that no index is written.
 _PICK = """, picked as (
         select c.*, row_number() over (partition by c.is_suspect order by c.due_at, c.webhook_id) as position
         from waiting cross join lateral (
             select w.webhook_id, w.tenant_id, w.due_at, w.claim_id is not null as is_suspect from webhook_work w
             where w.tenant_id = waiting.tenant_id and w.due_at <= now()
+              and (w.leased_until is null or w.leased_until <= now())
               and (w.due_at, w.webhook_id) >= (waiting.due_at, waiting.webhook_id)
             order by w.due_at, w.webhook_id
             limit case when waiting.tenants > 1 then greatest(:batch / 3, 1) else :batch end
@@ -57,7 +61,7 @@ _PICK = """, picked as (
         from picked
     ), claimed as (
         update webhook_work w set attempts = w.attempts + 1, claim_id = :claim_id,
-            due_at = now() + make_interval(secs => :lease)
+            leased_until = now() + make_interval(secs => :lease)
         where w.webhook_id = any(array(select webhook_id from drawn where is_claimed))
     )
     select webhook_id, tenant_id, due_at, is_suspect, is_claimed from drawn order by due_at, webhook_id

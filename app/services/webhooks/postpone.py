@@ -130,5 +130,6 @@ def try_again(runtime: Runtime, claim_id: uuid.UUID, webhook_id: uuid.UUID, atte
 
 
 def _of_claim(claim_id: uuid.UUID, webhook_ids: Sequence[uuid.UUID]) -> Update:
-    """Return the update of the webhooks' work rows where the claim still holds them."""
-    return update(_WORK).where(_WORK.c.webhook_id.in_(webhook_ids), _WORK.c.claim_id == claim_id)
+    """Return the update that ends the lease of the webhooks' work rows where the claim still holds them."""
+    ours = _WORK.c.webhook_id.in_(webhook_ids), _WORK.c.claim_id == claim_id
+    return update(_WORK).where(*ours).values(leased_until=None)

@@ -93,7 +93,7 @@ def test_a_settling_worker_in_mid_batch(stack: Stack) -> None:
         shop.deliver(shop.body(payment))
         wait_until(lambda: stack.databases.value(blocked, name=stack.databases.name), "the worker is in mid-batch")
         end(stack, "worker-settle")
-    due = "update webhook_work set due_at = now() where payment_id = :id"
+    due = "update webhook_work set due_at = now(), leased_until = null where payment_id = :id"
     stack.databases.rows(due, id=payment.id)
     stack.start("worker-settle")
     wait_until(lambda: shop.payment(payment.id).status == "completed", "the webhook is settled")

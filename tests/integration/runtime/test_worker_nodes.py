@@ -149,11 +149,11 @@ def test_a_worker_that_crashes_in_mid_transaction_leaves_its_row_to_the_next(
         shop.deliver(shop.body(payment))
         wait_until_held_up(databases)
         celery_setup.worker.kill()
-    (left,) = databases.rows("select attempts, claim_id, due_at > now() as leased from webhook_work")
+    (left,) = databases.rows("select attempts, claim_id, leased_until > now() as leased from webhook_work")
     assert (left["attempts"], left["claim_id"] is not None, left["leased"]) == (1, True, True)
     assert shop.payment(payment.id).status is Status.PENDING
     # Half a minute of lease, gone by.
-    databases.rows("update webhook_work set due_at = now() returning webhook_id")
+    databases.rows("update webhook_work set due_at = now(), leased_until = null returning webhook_id")
     celery_setup.worker.restart()
     wait_for_credits(databases, shop, [payment.id])
 

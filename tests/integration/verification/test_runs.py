@@ -53,7 +53,7 @@ def test_the_books_hold_after_everything_is_replayed(databases: Databases, runti
         redrive.replay_webhook(runtime, tenant.tenant_id, webhook["id"], "operator:test")
     assert prove(runtime.database, "full").is_whole
     for _ in range(6):
-        databases.rows("update webhook_work set due_at = now()")
+        databases.rows("update webhook_work set due_at = now(), leased_until = null")
         books.settle(runtime)
     seals.seal_due(runtime)
     assert databases.value("select count(*) from payment_webhooks where status = 'pending'") == 0

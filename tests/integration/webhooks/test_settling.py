@@ -96,7 +96,8 @@ def claim_as_a_worker(databases: Databases) -> uuid.UUID:
     """Claim all due webhooks as a worker does that then stands still; return its claim."""
     claim_id = uuid.uuid4()
     databases.rows(
-        "update webhook_work set attempts = attempts + 1, claim_id = :claim, due_at = now() + interval '30 seconds'",
+        "update webhook_work set attempts = attempts + 1, claim_id = :claim,"
+        " leased_until = now() + interval '30 seconds'",
         claim=claim_id,
     )
     return claim_id
@@ -110,7 +111,7 @@ def test_a_worker_that_stood_still_too_long_writes_nothing(
     settle.settle_due(runtime)
     # What is claimed is nobody else's until its lease is over.
     assert databases.value(ENTRIES) == 0
-    databases.rows("update webhook_work set due_at = now() - interval '1 second'")
+    databases.rows("update webhook_work set due_at = now() - interval '1 second', leased_until = null")
     settle.settle_due(runtime)
     assert databases.value(ENTRIES) == 10
     before = databases.rows("select id, version, updated_at from payment_transactions order by id")
@@ -169,7 +170,7 @@ def test_a_webhook_that_raises_takes_no_other_along_and_ends_as_a_dead_letter(
     statuses = [str(tenant.payment(payment.id).status) for payment in payments]
     assert statuses == ["completed"] * 4 + ["pending"] + ["completed"] * 4
     for _ in range(settle.ATTEMPTS_MAX):
-        databases.rows("update webhook_work set due_at = now() - interval '1 second'")
+        databases.rows("update webhook_work set due_at = now() - interval '1 second', leased_until = null")
         settle.settle_due(runtime)
     assert databases.value("select count(*) from webhook_work") == 0
     dead = databases.rows("select payment_id, reason, state, attempts from dead_letters")
@@ -186,7 +187,7 @@ def test_a_webhook_that_killed_its_worker_each_time_is_given_up_untouched(
     (payment,) = paid_shop(tenant, 1)
     for _ in range(settle.ATTEMPTS_MAX):
         claim_as_a_worker(databases)
-    databases.rows("update webhook_work set due_at = now() - interval '1 second'")
+    databases.rows("update webhook_work set due_at = now() - interval '1 second', leased_until = null")
     settle.settle_due(runtime)
     assert tenant.payment(payment.id).status == "pending"
     assert databases.rows("select reason from dead_letters") == [{"reason": "attempts_exhausted"}]
