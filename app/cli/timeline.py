@@ -137,7 +137,7 @@ def _entry(detail: Detail) -> str:
     amount, balance = (_money(detail[key], detail["currency"]) for key in ("amount_minor", "balance_after_minor"))
     if detail["wallet"] == "user":
         return f"The user's wallet gets {amount} ({detail['type']}); its balance is {balance}"
-    return f"The provider's clearing wallet gets {amount} against it"
+    return f"The provider's clearing wallet gets {amount} against the transfer"
 
 
 def _notification(detail: Detail) -> str:

@@ -25,11 +25,17 @@ QUERIES = {
                redirect_url is not null as has_url, completed_at is not null as is_completed
         from payment_transactions where tenant_id = :id""",
     "wallets": """
-        select kind, user_id, currency, sum(balance_minor)::bigint as balance_minor, sum(version)::bigint as version
+        select kind, user_id, currency, sum(balance_minor)::bigint as balance_minor,
+               sum(case when kind = 'user' then version end)::bigint as version
         from wallets where tenant_id = :id group by kind, user_id, currency""",
     "entries": """
         select w.kind, w.user_id, e.type, e.direction, e.amount_minor, e.transfer_key
-        from wallet_transactions e join wallets w on w.id = e.wallet_id where e.tenant_id = :id""",
+        from wallet_transactions e join wallets w on w.id = e.wallet_id where e.tenant_id = :id and w.kind = 'user'
+        union all
+        -- How many credits share a counter-entry depends on how many were settled together.
+        select w.kind, null, e.type, e.direction, sum(e.amount_minor)::bigint, null
+        from wallet_transactions e join wallets w on w.id = e.wallet_id
+        where e.tenant_id = :id and w.kind = 'clearing' group by w.kind, e.type, e.direction""",
     "holds": "select user_id, currency, amount_minor, state from wallet_temp_logs where tenant_id = :id",
     "webhooks": """
         select path, status, verdict, reason, conflicts_with is not null as is_marked

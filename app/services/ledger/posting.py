@@ -42,7 +42,7 @@ class _Wallet:
         before = self.balance_minor
         self.balance_minor += direction * amount_minor
         self.version += 1
-        return new_id(), self.id, self.version, direction, before, self.balance_minor
+        return new_id(), self.id, self.version, direction, amount_minor, before, self.balance_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +68,54 @@ class Posting:
         return 1 if self.transfer.type == "deposit" else -1
 
 
-def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, dict[str, object]]:
-    """Write two entries per posting and the new balances; return by posting the details for the audit.
+@dataclass(slots=True)
+class _Transfer:
+    """What a batch moves between one clearing wallet and users, in one direction: a leg a user and one against all."""
 
-    Lock user wallets in the order of their ids, a clearing shard last. Raise sqlalchemy.exc.IntegrityError where a
-    transfer key was posted before: the unique key makes a credit happen once.
+    id: uuid.UUID
+    # The payment whose posting is this one's has the counter-entry.
+    first: Posting
+    total_minor: int = 0
+
+
+def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, dict[str, object]]:
+    """Write the entries of transfers and the new balances; return by posting the details for the audit.
+
+    A transfer has one counter-entry for all its credits (or reversals) of one provider and currency, and the first of
+    their payments has it. Lock user wallets in the order of their ids, a clearing shard last. Raise
+    sqlalchemy.exc.IntegrityError where a transfer key was posted before: the unique key makes a credit happen once.
     """
     if not postings:
         return {}
+    transfers = _group(postings)
     users = _move_users(connection, postings)
-    clearing = _move_clearing(connection, postings)
+    clearing = _move_clearing(connection, transfers)
     rows: list[tuple[object, ...]] = []
     audited: dict[PostingKey, dict[str, object]] = {}
     for posting in postings:
-        transfer = posting.transfer
-        shared = (new_id(), transfer.key, transfer.currency, transfer.amount_minor, transfer.type)
-        moved = (*shared, DESCRIPTIONS[transfer.type])
-        legs = [
-            users[posting.user_key].enter(posting.sign, transfer.amount_minor),
-            clearing[posting.clearing_key].enter(-posting.sign, transfer.amount_minor),
-        ]
-        rows += [(posting.payment.tenant_id, posting.payment.id, *moved, *leg) for leg in legs]
-        audited[posting.payment.id, transfer.key] = {
-            "transfer": dict(zip(_TRANSFER_COLUMNS, moved, strict=True)),
+        amount_minor, kind = posting.transfer.amount_minor, posting.transfer.type
+        transfer = transfers[posting.clearing_key, kind]
+        shared = (transfer.id, posting.transfer.key, posting.transfer.currency, kind, DESCRIPTIONS[kind])
+        legs = [users[posting.user_key].enter(posting.sign, amount_minor)]
+        if posting is transfer.first:
+            legs.append(clearing[posting.clearing_key].enter(-posting.sign, transfer.total_minor))
+        rows += [(posting.payment.tenant_id, posting.payment.id, *shared, *leg) for leg in legs]
+        audited[posting.payment.id, posting.transfer.key] = {
+            "transfer": dict(zip(_TRANSFER_COLUMNS, shared, strict=True)),
             "entries": [dict(zip(_LEG_COLUMNS, leg, strict=True)) for leg in legs],
         }
     buffer(connection, _INSERT_ENTRIES, _ENTRIES.encode(rows))
     return audited
+
+
+def _group(postings: Sequence[Posting]) -> dict[tuple[ClearingKey, str], _Transfer]:
+    """Return the transfers that the postings are parts of, by clearing wallet and type."""
+    transfers: dict[tuple[ClearingKey, str], _Transfer] = {}
+    for posting in postings:
+        key = posting.clearing_key, posting.transfer.type
+        transfer = transfers.get(key) or transfers.setdefault(key, _Transfer(new_id(), posting))
+        transfer.total_minor += posting.transfer.amount_minor
+    return transfers
 
 
 def _sum_by_wallet(moves: Iterable[tuple[_Key, int]]) -> dict[_Key, tuple[int, int]]:
@@ -185,9 +206,11 @@ _NEW_SHARDS = prepared(
 )
 
 
-def _move_clearing(connection: Connection, postings: Sequence[Posting]) -> dict[ClearingKey, _Wallet]:
+def _move_clearing(
+    connection: Connection, transfers: Mapping[tuple[ClearingKey, str], _Transfer]
+) -> dict[ClearingKey, _Wallet]:
     """Write the new balance of a shard of each clearing wallet; return the shards as they were before."""
-    moved = _sum_by_wallet((each.clearing_key, -each.sign * each.transfer.amount_minor) for each in postings)
+    moved = _sum_by_wallet((key, -each.first.sign * each.total_minor) for (key, _), each in transfers.items())
     return {key: _move_shard(connection, key, *moved[key]) for key in sorted(moved, key=str)}
 
 
@@ -204,8 +227,11 @@ def _move_shard(connection: Connection, key: ClearingKey, moved_minor: int, entr
     return _Wallet(*rows[0])
 
 
-# The columns that both entries of a transfer share, and those that differ.
-_TRANSFER_COLUMNS = ("transfer_id", "transfer_key", "currency", "amount_minor", "type", "description")
-_LEG_COLUMNS = ("id", "wallet_id", "wallet_version", "direction", "balance_before_minor", "balance_after_minor")
+# The columns that all entries of a posting share, and those of one leg.
+_TRANSFER_COLUMNS = ("transfer_id", "transfer_key", "currency", "type", "description")
+_LEG_COLUMNS = (
+    *("id", "wallet_id", "wallet_version", "direction", "amount_minor"),
+    *("balance_before_minor", "balance_after_minor"),
+)
 _ENTRIES = rows_of(tables.wallet_transactions, "tenant_id", "payment_id", *_TRANSFER_COLUMNS, *_LEG_COLUMNS)
 _INSERT_ENTRIES = prepared(_ENTRIES.insert())

@@ -32,12 +32,15 @@ _TIMELINE = text(
         select at, 1, sequence, 'webhook_refused', 'system', jsonb_build_object('reason', reason), null
         from webhook_refusals where tenant_id = :tenant_id and payment_id = :payment_id
         union all
+        -- The payment's legs of its transfers, and their counter-entries, which another payment may have.
         select e.at, 4, e.wallet_version, 'entry', 'system',
-               jsonb_build_object('id', e.id, 'wallet', w.kind, 'type', e.type, 'currency', e.currency,
-                                  'amount_minor', e.direction * e.amount_minor,
+               jsonb_build_object('id', e.id, 'transfer_id', e.transfer_id, 'wallet', w.kind, 'type', e.type,
+                                  'currency', e.currency, 'amount_minor', e.direction * e.amount_minor,
                                   'balance_after_minor', e.balance_after_minor), null
         from wallet_transactions e join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
-        where e.tenant_id = :tenant_id and e.payment_id = :payment_id
+        where e.tenant_id = :tenant_id and (e.payment_id = :payment_id or w.kind = 'clearing')
+          and e.transfer_id in (select own.transfer_id from wallet_transactions own
+                                where own.tenant_id = :tenant_id and own.payment_id = :payment_id)
         union all
         select n.at, 5, coalesce(d.number, 0), 'notification', 'system',
                jsonb_build_object('id', d.number, 'type', n.type), null

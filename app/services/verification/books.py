@@ -32,31 +32,48 @@ WALLETS = read_checks("""
         <> (coalesce(e.balance_after_minor, 0), coalesce(e.wallet_version, 0))
 """)
 
-ENTRIES = read_checks("""
+# Take `wallets` and `versions`: the key columns of the rows, one array each.
+ENTRIES = read_checks(
+    """
     -- I2: each entry continues from the balance and the version of the one before
     select e.id as subject, format('wallet %s, version %s: %s, then %s; before: %s', e.wallet_id, e.wallet_version,
         e.balance_before_minor, e.balance_after_minor, coalesce(b.balance_after_minor::text, 'none')) as detail
-    from wallet_transactions e
+    from $entries
     left join wallet_transactions b on b.wallet_id = e.wallet_id and b.wallet_version = e.wallet_version - 1
-    where e.id = $these and (e.balance_after_minor <> e.balance_before_minor + e.direction * e.amount_minor
+    where (e.balance_after_minor <> e.balance_before_minor + e.direction * e.amount_minor
         or e.balance_before_minor is distinct from
            case when e.wallet_version = 1 then 0 else b.balance_after_minor end)
 
     -- I2: a version of a wallet has one entry
     select e.id as subject, format('%s has version %s of wallet %s as well', o.id, e.wallet_version, e.wallet_id)
         as detail
-    from wallet_transactions e join wallet_transactions o
+    from $entries join wallet_transactions o
       on o.wallet_id = e.wallet_id and o.wallet_version = e.wallet_version and o.id <> e.id
-    where e.id = $these
 
     -- I3: the payment of an entry exists
-    select e.id as subject, format('payment %s', e.payment_id) as detail from wallet_transactions e
-    where e.id = $these and not exists (select from payment_transactions p where p.id = e.payment_id)
+    select e.id as subject, format('payment %s', e.payment_id) as detail from $entries
+    where not exists (select from payment_transactions p where p.id = e.payment_id)
 
     -- I13: an entry is of its wallet's tenant and currency
     select e.id as subject, format('wallet %s', e.wallet_id) as detail
+    from $entries left join wallets w on w.id = e.wallet_id
+    where (w.tenant_id, w.currency) is distinct from (e.tenant_id, e.currency)
+""",
+    entries="unnest(cast(:wallets as uuid[]), cast(:versions as bigint[])) as n(wallet_id, wallet_version)"
+    " join wallet_transactions e on e.wallet_id = n.wallet_id and e.wallet_version = n.wallet_version",
+)
+
+# Take `transfers`: ids of transfers.
+TRANSFERS = read_checks("""
+    -- I1: a transfer has legs in users' wallets, and one of their sum that takes from a clearing wallet what they give
+    select e.transfer_id as subject, format('%s legs, %s of them in clearing wallets, sum %s', count(*),
+        count(*) filter (where w.kind = 'clearing'), sum(e.direction * e.amount_minor)) as detail
     from wallet_transactions e left join wallets w on w.id = e.wallet_id
-    where e.id = $these and (w.tenant_id, w.currency) is distinct from (e.tenant_id, e.currency)
+    where e.transfer_id = any(cast(:transfers as uuid[])) group by e.transfer_id
+    having sum(e.direction * e.amount_minor) <> 0 or min(e.amount_minor) <= 0
+        or count(distinct (e.tenant_id, e.currency, e.type)) <> 1
+        or count(*) filter (where w.kind = 'clearing') <> 1 or count(*) filter (where w.kind = 'user') <> count(*) - 1
+        or bool_or(((e.type = 'deposit') = (w.kind = 'user')) <> (e.direction = 1))
 """)
 
 WEBHOOKS = read_checks(

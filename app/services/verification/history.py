@@ -34,7 +34,7 @@ _PARTS = {
     # A manipulated row may hold anything: a value of the wrong type counts as no entries or no id.
     "entries": "case when jsonb_typeof(a.detail->'entries') = 'array' then a.detail->'entries' else '[]' end",
     "entry": "case when jsonb_typeof(t.entry) = 'object' then t.entry else '{}' end",
-    # The fields that both entries of a transfer share are written once.
+    # The fields that the entries share are written once; in older rows the amount is one of them.
     "transfer": "case when jsonb_typeof(a.detail->'transfer') = 'object' then a.detail->'transfer' else '{}' end",
     "webhook_id": "case when a.detail->>'webhook_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
     " then (a.detail->>'webhook_id')::uuid end",

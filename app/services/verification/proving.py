@@ -14,21 +14,11 @@ from sqlalchemy import Connection, text
 
 from app.core.audit_seal import FIRST_SHA256
 from app.core.payment import format_time
-from app.services.verification import books
+from app.services.verification import books, walking
 from app.services.verification.chain import ChainPosition, ChainSegment, find_position, read_segment
 from app.services.verification.checks import Violation, run_all
 from app.services.verification.drops import DROPS, check_records, is_behind_drop
-from app.services.verification.walking import (
-    CHUNK_ROWS,
-    NUMBER_WALK,
-    WALKS,
-    WEBHOOK_WALK,
-    Chunk,
-    Walk,
-    check_payments,
-    first_id,
-    read_chunk,
-)
+from app.services.verification.walking import Chunk, Walk
 from models import Database
 
 Mode = Literal["full", "incremental"]
@@ -162,7 +152,7 @@ class _Proof:
         cursor: dict[str, Any] | None = {**walk.start, **(after or {})}
         is_clean = True
         while cursor is not None and not self.is_time_up():
-            chunk = self._read(partial(read_chunk, walk=walk, after=cursor, tenant_id=tenant_id))
+            chunk = self._read(partial(walking.read_chunk, walk=walk, after=cursor, tenant_id=tenant_id))
             is_clean &= self.report.add(chunk.violations)
             self.count(walk.name, chunk.rows)
             cursor = chunk.after
@@ -184,12 +174,16 @@ class _Proof:
                 touched |= segment.payment_ids
 
     def check_touched(self, touched: set[uuid.UUID]) -> bool:
-        """Check the payments of the new seals, with their wallets; return whether there was no violation."""
-        is_clean, ids = True, sorted(touched)
-        for start in range(0, len(ids), CHUNK_ROWS):
-            chunk = ids[start : start + CHUNK_ROWS]
-            is_clean &= self.report.add(self._read(partial(check_payments, ids=chunk)))
+        """Check the payments of the new seals, their wallets and transfers; return whether there was no violation."""
+        is_clean, transfers = True, set[uuid.UUID]()
+        for chunk in walking.cut(touched, walking.CHUNK_ROWS):
+            is_clean &= self.report.add(self._read(partial(walking.check_payments, ids=chunk)))
+            with self.database.snapshot("auditor") as connection:
+                transfers |= walking.list_transfers(connection, chunk)
             self.count("payments", len(chunk))
+        for chunk in walking.cut(transfers, walking.CHUNK_TRANSFERS):
+            is_clean &= self.report.add(self._read(partial(walking.check_transfers, ids=chunk)))
+            self.count("transfers", len(chunk))
         return is_clean
 
     def check_moment(self, tenant_ids: list[uuid.UUID], tenant_id: uuid.UUID | None) -> bool:
@@ -236,7 +230,7 @@ def prove(
 
 def _prove_full(proof: _Proof, kept: dict[uuid.UUID, TenantProgress], tenant_id: uuid.UUID | None) -> None:
     report = proof.report
-    for walk in WALKS:
+    for walk in walking.WALKS:
         proof.walk(walk, tenant_id)
     proof.check_moment(list(kept), tenant_id)
     for each, old in kept.items():
@@ -266,9 +260,9 @@ def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, reached: TenantProgress) 
     proof.read_chain(tenant_id, reached, touched)
     reached.is_clean &= proof.check_touched(touched)
     after = {"after_tenant_id": tenant_id, "after_number": reached.notification_number}
-    reached.is_clean &= proof.walk(NUMBER_WALK, tenant_id, after)
+    reached.is_clean &= proof.walk(walking.NUMBER_WALK, tenant_id, after)
     since = reached.webhooks_until - datetime.timedelta(seconds=LATE_SECONDS)
-    reached.is_clean &= proof.walk(WEBHOOK_WALK, tenant_id, {"after_id": first_id(since)})
+    reached.is_clean &= proof.walk(walking.WEBHOOK_WALK, tenant_id, {"after_id": walking.first_id(since)})
     reached.notification_number, reached.webhooks_until = reached.numbered, proof.report.started_at
 
 

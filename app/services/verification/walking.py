@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from models import tables
 
 # A chunk takes a fraction of a second, which keeps snapshots short.
 CHUNK_ROWS = 2_000
+# A transfer has as many legs as a batch has webhooks.
+CHUNK_TRANSFERS = 100
 
 _NO_ID = uuid.UUID(int=0)
 
@@ -73,7 +75,21 @@ WALKS = (
     _walk("payments", "payment_transactions", _BY_ID, _IDS, PAYMENT_CHECKS),
     _walk("wallets", "wallets", _BY_ID, _IDS, books.WALLETS),
     # A version is never below one, but a manipulated one may be.
-    _walk("entries", "wallet_transactions", {"wallet_id": _NO_ID, "wallet_version": -(2**62)}, _IDS, books.ENTRIES),
+    _walk(
+        "entries",
+        "wallet_transactions",
+        {"wallet_id": _NO_ID, "wallet_version": -(2**62)},
+        {"wallets": "wallet_id", "versions": "wallet_version"},
+        books.ENTRIES,
+    ),
+    # The last transfer of a chunk is checked with all of its legs, also those that the next one would begin with.
+    _walk(
+        "legs of transfers",
+        "wallet_transactions",
+        {"transfer_id": _NO_ID},
+        {"transfers": "transfer_id"},
+        books.TRANSFERS,
+    ),
     WEBHOOK_WALK,
     _walk(
         "webhook keys",
@@ -100,15 +116,37 @@ def read_chunk(connection: Connection, walk: Walk, after: Mapping[str, Any], ten
     return Chunk(len(rows), cursor if len(rows) == CHUNK_ROWS else None, violations)
 
 
+_ENTRIES = tables.wallet_transactions
+
+
 def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
     """Check payments, all their entries, and the wallets of those."""
-    entries = tables.wallet_transactions
-    found = connection.execute(select(entries.c.id, entries.c.wallet_id).where(entries.c.payment_id.in_(ids))).all()
+    keys = select(_ENTRIES.c.wallet_id, _ENTRIES.c.wallet_version).where(_ENTRIES.c.payment_id.in_(ids))
+    found = connection.execute(keys).all()
+    wallets, versions = [row.wallet_id for row in found], [row.wallet_version for row in found]
     return [
         *run_all(PAYMENT_CHECKS, connection, {"ids": list(ids), "edges": history.EDGE_NAMES}),
-        *run_all(books.ENTRIES, connection, {"ids": [row.id for row in found]}),
-        *run_all(books.WALLETS, connection, {"ids": list({row.wallet_id for row in found})}),
+        *run_all(books.ENTRIES, connection, {"wallets": wallets, "versions": versions}),
+        *run_all(books.WALLETS, connection, {"ids": list(set(wallets))}),
     ]
+
+
+def cut(ids: set[uuid.UUID], size: int) -> Iterator[list[uuid.UUID]]:
+    """Cut ids into lists of at most `size`, in their order."""
+    in_order = sorted(ids)
+    for start in range(0, len(in_order), size):
+        yield in_order[start : start + size]
+
+
+def list_transfers(connection: Connection, payment_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return the transfers of which the payments have entries."""
+    ids = select(_ENTRIES.c.transfer_id).where(_ENTRIES.c.payment_id.in_(payment_ids)).distinct()
+    return set(connection.execute(ids).scalars())
+
+
+def check_transfers(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
+    """Check transfers with all their legs."""
+    return run_all(books.TRANSFERS, connection, {"transfers": list(ids)})
 
 
 def first_id(moment: datetime.datetime) -> uuid.UUID:

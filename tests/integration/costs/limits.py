@@ -18,7 +18,7 @@ provider called                            1 |        6          19        2 |  
 providers called, one set                 40 |        6          19        2 |    42.4   6190
 webhook received                           1 |        1           2        1 |    13.0   1739
 webhook settled                            1 |        7          19        2 |    42.0   6257
-webhooks settled, full batch             500 |        8          23        3 |    32.4   5478
+webhooks settled, full batch             500 |        8          23        3 |    27.4   4575
 audit rows sealed, of a full batch       500 |        9          11        2 |     1.0     69
 """
 # An index more writes at least one record a payment. Rounds of the same work differ by a hundredth of their records

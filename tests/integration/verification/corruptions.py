@@ -47,6 +47,10 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         {"I2", "I11"},
     ),
     "entry missing": ([f"delete from wallet_transactions where id = {_CREDIT}"], {"I1", "I2", "I3", "I11"}),
+    "entry moved to another transfer": (
+        [f"update wallet_transactions set transfer_id = gen_random_uuid() where id = {_CREDIT}"],
+        {"I1", "I11"},
+    ),
     "both entries missing": ([f"delete from wallet_transactions where payment_id = {_PAID}"], {"I2", "I3", "I11"}),
     "entry doubled": (
         [

@@ -19,7 +19,7 @@ from app.runtime.runtime import Runtime
 from app.services.audit_chain import seals
 from app.services.operators import redrive
 from app.services.payments import queries
-from app.services.verification import choose_mode, prove, prove_due, proving, record, runs
+from app.services.verification import choose_mode, prove, prove_due, record, runs, walking
 from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
 from tests.support import books
@@ -137,7 +137,7 @@ def test_chunks_do_not_change_the_result(
 ) -> None:
     books.make_busy(databases, tenant, users=1)
     whole = prove(runtime.database, "full")
-    monkeypatch.setattr(proving, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(walking, "CHUNK_ROWS", 2)
     touched = prove(runtime.database, "incremental")
     assert whole.is_whole
     assert touched.is_whole
