@@ -94,16 +94,10 @@ class HeaderValues:
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self._environ = environ
 
-    def get(self, name: str, default: str = "") -> str:
-        value: str = self._environ.get(environ_key(name), default)
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """Return the value of a header, those of a doubled one joined by commas."""
+        value: str | None = self._environ.get(environ_key(name), default)
         return value
-
-    def __getitem__(self, name: str) -> str:
-        value: str = self._environ[environ_key(name)]
-        return value
-
-    def __contains__(self, name: str) -> bool:
-        return environ_key(name) in self._environ
 
 
 def find_doubled(environ: Mapping[str, Any]) -> str | None:

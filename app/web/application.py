@@ -12,6 +12,7 @@ from app.http.request_bodies import GuardedBodies
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import count_request
 from app.runtime.runtime import runtime
+from app.web.answer_headers import AnswerHeaders
 from app.web.errors import register_errors
 from app.web.gate import allow_known_origin, register_gate
 from app.web.lean_flask import LeanFlask
@@ -35,6 +36,7 @@ def create_app() -> Flask:
     # Ring in a thread of its own: a request is answered as soon as its row is committed.
     runtime().doorbells.ring_aside()
     settings = runtime().settings
+    app.wsgi_app = AnswerHeaders(app.wsgi_app)  # type: ignore[method-assign]
     # Trust exactly this many hops; the client itself can write the entries further left.
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     for module in (payments, users, operators, webhooks, health, documents):

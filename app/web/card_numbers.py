@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import urllib.parse
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from pydantic import BaseModel
 
 from app.core.validation.card_numbers import has_card
 from app.runtime.runtime import Runtime
@@ -24,7 +22,7 @@ _URLS = frozenset({"success_url", "failure_url"})
 
 
 def card_errors(
-    runtime: Runtime, tenant_id: uuid.UUID, body: BaseModel, idempotency_key: str | None = None
+    runtime: Runtime, tenant_id: uuid.UUID, body: Mapping[str, Any], idempotency_key: str | None = None
 ) -> list[dict[str, str]]:
     """Return an error for each field of a request that has a card number and is no id by the tenant's policy."""
     found = {field: name for field, name, text in _list_texts(body, idempotency_key) if has_card(text)}
@@ -35,11 +33,11 @@ def card_errors(
     return [{"field": field, "message": MESSAGE} for field, name in found.items() if name not in ids]
 
 
-def _list_texts(body: BaseModel, idempotency_key: str | None) -> Iterator[tuple[str, str | None, str]]:
+def _list_texts(body: Mapping[str, Any], idempotency_key: str | None) -> Iterator[tuple[str, str | None, str]]:
     """Yield each text of a request with its field and the name by which a policy can make it an id."""
     if idempotency_key is not None:
         yield "Idempotency-Key", "Idempotency-Key", idempotency_key
-    for field, value in body.model_dump().items():
+    for field, value in body.items():
         if field in _BOUNDED:
             continue
         if isinstance(value, dict):

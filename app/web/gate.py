@@ -14,13 +14,14 @@ from flask import Flask, Request, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.validation.addresses import parse_address
-from app.http.origins import Origins, answer_preflight, let_read, own_origin
+from app.http.origins import Origins, answer_preflight, own_origin
 from app.http.problems import problem
 from app.http.request_heads import find_doubled
 from app.runtime.runtime import runtime
 from app.services.access.auth_failures import note_failure
 from app.services.access.callers import Caller, is_known_origin, recognise
 from app.services.access.key_uses import KeyUses
+from app.web.answer_headers import CORS_ORIGIN
 from app.web.operations import BY_ROUTE, PAGES
 from app.web.paths import path_pattern
 from app.web.rate_limits import client_rates, tenant_rates
@@ -40,16 +41,6 @@ SLOW_V6_PREFIX = 64
 
 CORS_METHODS = "GET, POST"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID"
-CORS_EXPOSED = "Content-Location, Location, Idempotent-Replayed, Retry-After, Preference-Applied"
-
-_ALWAYS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
-# Of every answer, by whether the request came over TLS.
-SECURITY_HEADERS = {False: _ALWAYS, True: (*_ALWAYS, ("Strict-Transport-Security", "max-age=31536000"))}
 
 
 def caller() -> Caller:
@@ -65,7 +56,6 @@ def register_gate(app: Flask) -> None:
             if (method, path_pattern(rule.rule)) not in BY_ROUTE and path_pattern(rule.rule) not in PAGES:
                 raise RuntimeError(f"{method} {rule.rule} is not in the table of routes")
     app.before_request(functools.partial(_check, _WrongKeyDelay()))
-    app.after_request(_add_headers)
 
 
 def _check(slow: _WrongKeyDelay) -> Response | None:
@@ -87,12 +77,12 @@ def _check(slow: _WrongKeyDelay) -> Response | None:
     if found is None:
         if origin is not None and _origins().is_known(origin):
             # The token's tenant is unknown by now; without this header a page could not read that it needs a new token.
-            g.cors_origin = origin
+            current.environ[CORS_ORIGIN] = origin
         return problem(401, "A valid secret key or client token is needed.")
     g.caller = found
     if origin is not None and not _origins().may_call(origin, found.allowed_origins):
         return problem(403, "This origin is not one of the tenant's allowed origins.")
-    g.cors_origin = origin
+    current.environ[CORS_ORIGIN] = origin
     if found.role not in operation.roles:
         return problem(403, f"The role '{found.role}' may not do this.")
     return _check_rates(found)
@@ -132,7 +122,7 @@ def allow_known_origin() -> None:
     origin = request.headers.get("Origin")
     with contextlib.suppress(SQLAlchemyError):
         if origin is not None and _origins().is_known(origin):
-            g.cors_origin = origin
+            request.environ[CORS_ORIGIN] = origin
 
 
 def _preflight(origin: str | None, rule: str) -> Response | None:
@@ -140,22 +130,8 @@ def _preflight(origin: str | None, rule: str) -> Response | None:
         return None
     if not _origins().is_known(origin):
         return problem(403, "This origin is not known.")
-    g.cors_origin = origin
+    request.environ[CORS_ORIGIN] = origin
     return answer_preflight(CORS_METHODS, CORS_HEADERS)
-
-
-def _add_headers(response: Response) -> Response:
-    environ, headers = request.environ, response.headers
-    if environ["PATH_INFO"].startswith("/api/"):
-        headers.add("Vary", "Origin")
-        headers.setdefault("Cache-Control", "no-store")
-    if origin := g.get("cors_origin"):
-        let_read(response, origin)
-        headers["Access-Control-Expose-Headers"] = CORS_EXPOSED
-    is_secure = environ["wsgi.url_scheme"] == "https"
-    # Routes may have set one of their own.
-    headers.extend(pair for pair in SECURITY_HEADERS[is_secure] if pair[0] not in headers)
-    return response
 
 
 def name_guesser(address: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from flask import Flask, Request, Response
 from flask.json.provider import JSONProvider
+from flask.typing import ResponseReturnValue
 from werkzeug.routing import MapAdapter
 
 if TYPE_CHECKING:
@@ -53,8 +54,22 @@ class LeanFlask(Flask):
         environ = request.environ
         # PEP 3333 has the path's bytes as characters.
         path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
-        scheme, query = environ["wsgi.url_scheme"], environ["QUERY_STRING"]
+        scheme, query = environ["wsgi.url_scheme"], environ.get("QUERY_STRING", "")
         return MapAdapter(self.url_map, "", "", "", scheme, path, request.method, query)
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Call what is registered before every request; blueprints have nothing of their own."""
+        for before in self.before_request_funcs[None]:
+            answer: ResponseReturnValue | None = before()  # type: ignore[assignment]
+            if answer is not None:
+                return answer
+        return None
+
+    def process_response(self, response: Response) -> Response:
+        """Call what is registered after every request, the last first; there are no sessions to save."""
+        for after in reversed(self.after_request_funcs[None]):
+            response = after(response)
+        return response
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function: none of ours is asynchronous, which the library would check at each call."""

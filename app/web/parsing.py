@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.core.errors import RequestRejected
 from app.core.strict_json import loads
+from app.http.request_heads import environ_key
 from app.services.access.callers import USER_ID
 from app.web.errors import field_errors
 from app.web.gate import caller
@@ -73,8 +74,9 @@ def _read_declared(operation: Operation) -> dict[str, BaseModel]:
         read["query"] = _validate_first(operation.query, request.args.to_dict(flat=False), 422)
     if operation.headers is not None:
         # A missing header counts as empty.
+        environ = request.environ
         names = [str(field.alias) for field in operation.headers.model_fields.values()]
-        given = {name: [request.headers.get(name, "")] for name in names}
+        given = {name: [environ.get(environ_key(name), "")] for name in names}
         read["headers"] = _validate_first(operation.headers, given, 400)
     if operation.body is not None:
         read["body"] = read_body(operation.body, is_optional=operation.body_is_optional)

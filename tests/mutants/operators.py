@@ -61,14 +61,14 @@ OPERATORS = (
     Mutant(
         "a card number in a deposit",
         "app/web/routes/payments.py",
-        "errors = card_errors(runtime(), caller().tenant_id, body, deposit.idempotency_key)",
+        "errors = card_errors(runtime(), current.tenant_id, values, deposit.idempotency_key)",
         "errors: list[dict[str, str]] = []",
         (CARD_NUMBERS,),
     ),
     Mutant(
         "a card number as a token's user",
         "app/web/routes/users.py",
-        "if errors := card_errors(runtime(), current.tenant_id, body):",
+        "if errors := card_errors(runtime(), current.tenant_id, body.model_dump()):",
         "if errors := []:",
         (CARD_NUMBERS,),
     ),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from cachetools import TLRUCache
 
 from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
@@ -49,9 +46,8 @@ class Sender:
         return ip is not None and any(ip in network for network in self.networks)
 
 
-_lock = threading.Lock()
-# An entry expires CACHE_SECONDS after the start of its query, whose own time is part of the second.
-_cache: TLRUCache[uuid.UUID, Sender] = TLRUCache(CACHED_MAX, lambda _id, sender, _now: sender.read_at + CACHE_SECONDS)
+# Known providers only. An entry counts for CACHE_SECONDS from the start of its query.
+_cache: dict[uuid.UUID, Sender] = {}
 
 
 def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float | None = None) -> Sender | None:
@@ -60,23 +56,23 @@ def find_sender(runtime: Runtime, provider_id: uuid.UUID, *, newer_than: float |
     Raise ProviderUnusable where its configuration cannot be read.
     """
     now = time.monotonic()
-    with _lock:
-        found = _cache.get(provider_id)
-    if found is not None and (newer_than or 0.0) < found.read_at:
+    found = _cache.get(provider_id)
+    if found is not None and max(newer_than or 0.0, now - CACHE_SECONDS) < found.read_at:
         return found
     found = _read(runtime, provider_id, now)
-    with _lock:
-        if found is None:
-            _cache.pop(provider_id, None)
-        else:
-            _cache[provider_id] = found
+    if found is None:
+        forget_sender(provider_id)
+        return None
+    if len(_cache) >= CACHED_MAX:
+        # All of them are a second old soon.
+        _cache.clear()
+    _cache[provider_id] = found
     return found
 
 
 def forget_sender(provider_id: uuid.UUID) -> None:
     """Remove the provider from this process's cache; in others it expires within a second."""
-    with _lock:
-        _cache.pop(provider_id, None)
+    _cache.pop(provider_id, None)
 
 
 _FIND = single(

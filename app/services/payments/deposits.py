@@ -6,6 +6,7 @@ import functools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Text, bindparam, select
@@ -60,6 +61,7 @@ REFUSALS = {
 
 _PAYMENTS = tables.payment_transactions
 _DEPOSIT_COLUMNS = [field.name for field in fields(Deposit)]
+_read_columns = attrgetter(*_DEPOSIT_COLUMNS)
 _ASKED = rows_of(
     _PAYMENTS, "id", *_DEPOSIT_COLUMNS, "idempotency_scope", success_origin=Text, failure_origin=Text, actor=Text
 )
@@ -132,7 +134,7 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
     # The values of _ASKED.
     asked = (
         new_id(),
-        *(getattr(deposit, name) for name in _DEPOSIT_COLUMNS),
+        *_read_columns(deposit),
         _scope(caller),
         deposit.success_url and _origin(deposit.success_url),
         deposit.failure_url and _origin(deposit.failure_url),

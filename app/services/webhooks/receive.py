@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import re
 import time
@@ -83,7 +84,7 @@ def receive(runtime: Runtime, delivery: Delivery) -> Receipt:
         raise
     receipt = store(runtime.database, _row(runtime, delivery, sender, external_id, body))
     outcome = "conflict" if receipt.is_conflict else "duplicate" if receipt.is_duplicate else "stored"
-    WEBHOOKS_RECEIVED.labels(outcome).inc()
+    _OUTCOMES[outcome].inc()
     if outcome == "stored":
         runtime.doorbells.ring("settle")
     return receipt
@@ -104,11 +105,15 @@ def _provider_id(delivery: Delivery, body: Any) -> uuid.UUID:
     if delivery.path != PROVIDER_PATH:
         named = body.get("provider_id") if isinstance(body, dict) else None
     try:
-        return uuid.UUID(named if isinstance(named, str) else "")
+        return _read_provider_id(named if isinstance(named, str) else "")
     except ValueError:
         if delivery.path != PROVIDER_PATH and (not isinstance(body, dict) or not isinstance(named, str)):
             raise WebhookRejected(400, "json", "the body names no provider_id") from None
         raise WebhookRejected(404, "unknown_provider", "there is no such provider") from None
+
+
+# Providers are few, and each delivery names one.
+_read_provider_id = functools.lru_cache(maxsize=1_024)(uuid.UUID)
 
 
 def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: Any) -> tuple[Sender, str]:
@@ -159,7 +164,8 @@ def _check_path(delivery: Delivery, body: Any) -> None:
 
 def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
     names = (*sender.scheme.headers, *KEPT_HEADERS)
-    headers = {name: delivery.headers[name] for name in names if name in delivery.headers}
+    given = {name: delivery.headers.get(name) for name in names}
+    headers = {name: value for name, value in given.items() if value is not None}
     named = _name_payment(runtime, delivery.path, sender, body)
     digest = hashlib.sha256(delivery.body).digest()
     delivered = (delivery.path, delivery.body, headers, digest, delivery.remote_address, *named)
@@ -206,4 +212,5 @@ def _named_ids(head: bytes, provider_id: uuid.UUID | None) -> list[uuid.UUID]:
     return [one for one in found if one != provider_id][:_NAMED_MAX]
 
 
+_OUTCOMES = {outcome: WEBHOOKS_RECEIVED.labels(outcome) for outcome in ("stored", "duplicate", "conflict")}
 _records = TokenBucket(RECORDS_PER_SECOND)

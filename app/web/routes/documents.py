@@ -75,10 +75,11 @@ def inline_code(text: str) -> Markup:
 @blueprint.after_app_request
 def open_client_files(response: Response) -> Response:
     """Let pages of other origins import the client module, which browsers allow only with these headers."""
-    if request.path.startswith(CLIENT_FILES):
+    path = request.path
+    if path.startswith(CLIENT_FILES):
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-        if request.path.endswith(".d.ts"):
+        if path.endswith(".d.ts"):
             # The system's table of media types has ".ts" as a video.
             response.mimetype = "text/plain"
     return response

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import uuid
+from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
@@ -15,6 +16,7 @@ from app.core.payment import Payment, Status, present_payment
 from app.http import draining
 from app.http.capacity import Bounds
 from app.runtime.runtime import runtime
+from app.services.access.callers import Caller
 from app.services.payments import deposits, queries, timeline
 from app.services.payments.deposits import Creation, Deposit
 from app.services.payments.queries import Filters
@@ -58,35 +60,35 @@ def waiters() -> Waiters:
 @handles(blueprint, "POST", "/api/payments/deposit")
 def create_deposit(headers: DepositHeaders, body: DepositRequest) -> Response:
     """Make a deposit, or find the one that this idempotency key made."""
-    deposit = _check_deposit(headers.idempotency_key, body)
-    creation = _find_refused(body, deposit) or deposits.create_deposit(runtime(), caller(), deposit)
+    current, values = caller(), body.model_dump()
+    deposit = _check_deposit(current, headers.idempotency_key, body, values)
+    creation = _find_refused(current, values, deposit) or deposits.create_deposit(runtime(), current, deposit)
     if headers.wait_seconds is None:
         return _answer(creation, creation.payment, 202)
     payment, seconds = creation.payment, min(headers.wait_seconds, WAIT_SECONDS_MAX)
     if not _is_decided(payment):
-        read = functools.partial(queries.get_payment, runtime().database, caller(), payment.id)
-        payment = waiters().wait(payment, read, _is_decided, seconds, caller())
+        read = functools.partial(queries.get_payment, runtime().database, current, payment.id)
+        payment = waiters().wait(payment, read, _is_decided, seconds, current)
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
 
 
-def _find_refused(body: DepositRequest, deposit: Deposit) -> Creation | None:
+def _find_refused(current: Caller, values: dict[str, Any], deposit: Deposit) -> Creation | None:
     """Return the payment of a body with a card number in it that was accepted before such bodies were refused.
 
     None for a body without one. Raise RequestRejected (422) for all others.
     """
-    errors = card_errors(runtime(), caller().tenant_id, body, deposit.idempotency_key)
+    errors = card_errors(runtime(), current.tenant_id, values, deposit.idempotency_key)
     if not errors:
         return None
-    earlier = deposits.find_earlier(runtime(), caller(), deposit)
+    earlier = deposits.find_earlier(runtime(), current, deposit)
     if earlier is None:
         raise RequestRejected(422, "The request has errors.", errors)
     return earlier
 
 
-def _check_deposit(key: str, body: DepositRequest) -> Deposit:
-    current = caller()
+def _check_deposit(current: Caller, key: str, body: DepositRequest, values: dict[str, Any]) -> Deposit:
     if body.user_id is None and current.user_id is None:
         raise field_error("user_id", "is required with a secret key")
     if current.user_id is not None and body.user_id not in (None, current.user_id):
@@ -94,7 +96,7 @@ def _check_deposit(key: str, body: DepositRequest) -> Deposit:
     user_id = current.user_id or str(body.user_id)
     amount_minor = parse_amount(body.amount, body.currency)
     provider_id = uuid.UUID(body.provider_id) if body.provider_id else None
-    canonical = {**body.model_dump(), "user_id": user_id, "amount": amount_minor}
+    canonical = {**values, "user_id": user_id, "amount": amount_minor}
     if provider_id is not None:
         # UUIDs are the same in any letter case: a repeat in another case is the same request.
         canonical["provider_id"] = str(provider_id)
@@ -121,9 +123,10 @@ def _is_decided(payment: Payment) -> bool:
 
 
 def _answer(creation: Creation, payment: Payment, status: int) -> Response:
-    response = jsonify(present_payment(payment))
+    body = present_payment(payment)
+    response = jsonify(body)
     response.status_code = status
-    response.headers["Location"] = f"/api/payments/{payment.id}"
+    response.headers["Location"] = f"/api/payments/{body['id']}"
     if creation.is_replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response

@@ -57,7 +57,7 @@ def _answer_credential(name: str, secret: str, expires_at: datetime.datetime) ->
 def create_client_token(body: ClientTokenRequest) -> tuple[Response, int]:
     """Make a token for one user's browser."""
     current = caller()
-    if errors := card_errors(runtime(), current.tenant_id, body):
+    if errors := card_errors(runtime(), current.tenant_id, body.model_dump()):
         raise RequestRejected(422, "The request has errors.", errors)
     token, expires_at = callers.create_client_token(runtime(), current.tenant_id, current.key_id, body.user_id)
     return _answer_credential("token", token, expires_at)

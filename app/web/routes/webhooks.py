@@ -6,9 +6,8 @@ import functools
 from collections.abc import Mapping
 from typing import cast
 
-import orjson
 import structlog
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.core import signatures
@@ -19,7 +18,7 @@ from app.providers.events import PROVIDER_PATH
 from app.runtime.runtime import runtime
 from app.services.webhooks import receive
 from app.services.webhooks.receive import BODY_BYTES_MAX, Delivery
-from app.web.parsing import JSON, is_json, read_bounded
+from app.web.parsing import is_json, read_bounded
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +55,7 @@ def _receive(path: str, provider_id: str | None = None) -> Response:
     }
     if receipt.is_conflict:
         answer["conflict"] = True
-    return Response(orjson.dumps(answer), content_type=JSON)
+    return jsonify(answer)
 
 
 def _delivery(path: str, provider_id: str | None, body: bytes) -> Delivery:
