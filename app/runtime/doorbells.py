@@ -1,7 +1,8 @@
 """Doorbells: Celery messages without content that make a worker query for due rows. They may be lost.
 
 Ring only after the commit. Rings are coalesced: while a bell is set, a worker has not claimed yet, and will see the
-new row, because it clears the bell before it claims. The sweep rings for lost messages.
+new row, because it clears the bell before it claims. The sweep rings for lost messages. A ring wakes a worker that
+listens (ring_listener.py) without a message.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from redis import Redis
 
 from app.runtime.hints import Hint
 from app.runtime.metrics import RINGS_FAILED
+from app.runtime.ring_listener import LISTEN_MS, RING, RingListener, keys_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,7 @@ class Doorbells:
         self._silent_until = 0.0
         self._is_failing = False
         self._ringer: _Ringer | None = None
+        self._ring_script = redis.register_script(RING)
 
     @property
     def is_failing(self) -> bool:
@@ -62,13 +65,13 @@ class Doorbells:
         if time.monotonic() < self._silent_until:
             RINGS_FAILED.labels(queue).inc()
             return
-        bell = f"bell:{queue}"
+        keys = keys_of(queue)
         try:
-            if self._redis.set(bell, 1, nx=True, px=BELL_MS):
+            if self._ring_script(keys=keys, args=[BELL_MS, LISTEN_MS]):
                 try:
                     self._send(queue)
                 except Exception:
-                    self._redis.delete(bell)
+                    self._redis.delete(keys[0])
                     raise
         except Exception as error:  # a failed ring must not fail the request, whose row is committed
             self._failed(queue, error)
@@ -83,9 +86,13 @@ class Doorbells:
     def take_down(self, queue: str) -> None:
         """Clear the bell; a worker does so before it claims, so that a row committed later rings again."""
         try:
-            self._redis.delete(f"bell:{queue}")
+            self._redis.delete(keys_of(queue)[0])
         except Exception as error:  # the bell then expires after BELL_MS
             self._failed(queue, error)
+
+    def listener(self, queue: str) -> RingListener:
+        """Return what lets this worker listen for rings of `queue`."""
+        return RingListener(self._redis, queue, self.ring_regardless, self._failed)
 
     def publish(self, messages: Sequence[Hint]) -> None:
         """Publish hints, all in one round trip."""

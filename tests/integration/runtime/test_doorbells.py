@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from app.local.processes import ROOT
-from app.runtime import doorbells
+from app.runtime import doorbells, ring_listener
 from app.runtime.doorbells import BELL_MS, Doorbells
 from app.runtime.runtime import connect_redis
 from testbed.servers import Databases, new_celery
@@ -29,11 +29,14 @@ RING_SECONDS = BELL_MS / 1000 / 2
 
 
 class Worker:
-    """Does what a worker does: waits for a doorbell, takes the bell down, then claims all that is committed."""
+    """Does what a worker does: waits for a doorbell, takes the bell down, then claims all that is committed.
 
-    def __init__(self, databases: Databases, bells: Doorbells) -> None:
+    One that listens does so again for each ring that comes while it does.
+    """
+
+    def __init__(self, databases: Databases, bells: Doorbells, *, listens: bool) -> None:
         self._redis = Redis.from_url(databases.redis_url)
-        self._bells = bells
+        self._bells, self._listener = bells, bells.listener("settle") if listens else None
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._committed: set[int] = set()
@@ -52,10 +55,19 @@ class Worker:
             if self._redis.blpop([QUEUE], timeout=0.1) is None:
                 continue
             self.rings += 1
-            self._bells.take_down("settle")
-            with self._lock:
-                self.claimed |= self._committed
-                self._committed.clear()
+            if self._listener is None:
+                self._bells.take_down("settle")
+                self._claim()
+                continue
+            self._listener.answer()
+            self._claim()
+            while self._listener.wait():
+                self._claim()
+
+    def _claim(self) -> None:
+        with self._lock:
+            self.claimed |= self._committed
+            self._committed.clear()
 
     def close(self) -> None:
         """End the worker."""
@@ -67,9 +79,9 @@ class Worker:
 class SlowRedis(Redis):
     """Its answers take their time on the way back: what happens meanwhile is what a ring can miss."""
 
-    def set(self, *arguments: Any, **options: Any) -> Any:
-        """Set a key, and hears of it later."""
-        answer = super().set(*arguments, **options)
+    def evalsha(self, *arguments: Any, **options: Any) -> Any:
+        """Run a script, and hear of its result later."""
+        answer = super().evalsha(*arguments, **options)
         time.sleep(random.choice((0, 0.001, 0.003)))
         return answer
 
@@ -85,25 +97,37 @@ def bells(databases: Databases) -> Iterator[Doorbells]:
     celery.close()
 
 
-@pytest.fixture
-def worker(databases: Databases, bells: Doorbells) -> Iterator[Worker]:
-    made = Worker(databases, bells)
-    yield made
-    made.close()
-
-
+# Workers that do not listen, one that may, several of which one at a time does.
 @pytest.mark.serial
-def test_no_wake_up_is_lost(bells: Doorbells, worker: Worker) -> None:
+@pytest.mark.parametrize("listening", [(False,), (True,), (True, True, False)])
+def test_no_wake_up_is_lost(
+    databases: Databases, bells: Doorbells, monkeypatch: pytest.MonkeyPatch, listening: tuple[bool, ...]
+) -> None:
     """No sweep helps here: after each burst the last row has been claimed, whatever moment it was committed at."""
+    # About as long as the pauses between commits, so that rings meet the end of a wait.
+    monkeypatch.setattr(ring_listener, "WAIT_SECONDS", 0.003)
+    workers = [Worker(databases, bells, listens=listens) for listens in listening]
+    try:
+        commit_in_bursts(bells, workers)
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def commit_in_bursts(bells: Doorbells, workers: list[Worker]) -> None:
     numbers, chance, commands = iter(range(10**9)), random.Random(11), threading.Lock()
     rows = 0
+
+    def claimed() -> set[int]:
+        return set().union(*(worker.claimed for worker in workers))
 
     def burst(seed: int, size: int) -> None:
         pauses = random.Random(seed)
         for _ in range(size):
             with commands:
                 row = next(numbers)
-            worker.commit(row)
+            for worker in workers:
+                worker.commit(row)
             bells.ring("settle")
             # Anything between back to back and well apart: the moments around a ring are met from both sides.
             time.sleep(pauses.choice((0, 0, 0.0005, 0.002, 0.003)))
@@ -116,7 +140,7 @@ def test_no_wake_up_is_lost(bells: Doorbells, worker: Worker) -> None:
         for thread in threads:
             thread.join()
         rows += sum(sizes)
-        wait_until(lambda: len(worker.claimed) == rows, "the last row is claimed", RING_SECONDS)  # noqa: B023
+        wait_until(lambda: len(claimed()) == rows, "the last row is claimed", RING_SECONDS)  # noqa: B023
 
 
 def test_rings_of_a_busy_process_are_few(databases: Databases) -> None:
@@ -131,7 +155,7 @@ def test_rings_of_a_busy_process_are_few(databases: Databases) -> None:
             # Leaves the processor to the ringer, who could keep up with this.
             time.sleep(0.0001)
         elapsed = time.monotonic() - started
-        checks = redis.info("commandstats")["cmdstat_set"]["calls"]
+        checks = redis.info("commandstats")["cmdstat_evalsha"]["calls"]
     celery.close()
     assert checks <= elapsed / doorbells.PAUSE_SECONDS + 5
     assert checks < 1_000
