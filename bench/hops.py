@@ -21,20 +21,17 @@ from app.runtime.hints import NOTIFICATIONS_CHANNEL
 from bench.figures import BenchFailed, short
 from bench.measured_stack import MeasuredStack
 
-# What each command says about the webhook that is under way, in the order in which they come.
+# What each command says about the webhook that is under way, in the order in which they come. A worker that listens is
+# rung by its list, any other one by a message.
 COMMANDS = {
-    "bell": ("SET", "bell:settle"),
-    "sent": ("LPUSH", "ring.settle"),
-    "started": ("DEL", "bell:settle"),
-    "published": ("PUBLISH", NOTIFICATIONS_CHANNEL),
+    "rung": (("LPUSH", "rung:settle"), ("LPUSH", "ring.settle")),
+    "published": (("PUBLISH", NOTIFICATIONS_CHANNEL),),
 }
 # Each hop ends at the moment that it is named by here.
 HOPS = {
     "received": "web: POST to the beginning of the storing transaction",
-    "bell": "web: stored and committed",
-    "sent": "web: the doorbell as a Celery message",
-    "started": "Celery: message to the running task",
-    "claimed": "worker: claim, committed",
+    "rung": "web: stored, committed, rung",
+    "claimed": "worker: awake, claim, committed",
     "published": "worker: decided, written, numbered, committed, published",
     "arrived": "sockets: hint to the browser's frame",
 }
@@ -48,7 +45,7 @@ class Trace:
 
     def find(self, name: str, after: float, before: float) -> float | None:
         """Return when the command `name` of COMMANDS first came between two moments."""
-        return next((at for at, *what in self.seen if after <= at <= before and tuple(what) == COMMANDS[name]), None)
+        return next((at for at, *what in self.seen if after <= at <= before and tuple(what) in COMMANDS[name]), None)
 
 
 @contextlib.contextmanager
@@ -102,14 +99,14 @@ def measure_hops(stack: MeasuredStack, trace: Trace, passages: Sequence[TracedWe
 
 
 def _follow(stack: MeasuredStack, trace: Trace, passage: TracedWebhook) -> dict[str, float] | None:
-    """Return the moments of one webhook, None where some are missing: the sweep rang, or another one's bell stood."""
+    """Return the moments of one webhook, None where some are missing: the sweep rang, or another one's ring stood."""
     (webhook,) = stack.databases.rows(
         "select extract(epoch from received_at)::float8 as received, extract(epoch from settled_at)::float8 as claimed"
         " from payment_webhooks where payment_id = :id",
         id=passage.payment_id,
     )
     noted = {name: trace.find(name, passage.sent_at, passage.arrived_at) for name in COMMANDS}
-    moments = {"sent_at": passage.sent_at, "received": webhook["received"], **noted, "claimed": webhook["claimed"]}
-    moments["arrived"] = passage.arrived_at
+    moments = {"sent_at": passage.sent_at, "received": webhook["received"], "rung": noted["rung"]}
+    moments |= {"claimed": webhook["claimed"], "published": noted["published"], "arrived": passage.arrived_at}
     known = {name: at for name, at in moments.items() if at is not None}
     return known if len(known) == len(moments) else None

@@ -11,11 +11,11 @@ from app.services.audit_chain import seals
 from app.services.payments import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, duties, sweep
-from app.services.webhooks import settle
+from app.services.webhooks import awake
 
 # Each task: the queue to which trouble of the database is assigned, then the service calls, in their order.
 TASKS: dict[str, tuple[str, tuple[Callable[[Runtime], object], ...]]] = {
-    "tasks.settle": ("settle", (settle.settle_due,)),
+    "tasks.settle": ("settle", (awake.settle_awake,)),
     "tasks.call_provider": ("provider", (call_dispatcher.call_due,)),
     "tasks.notify": ("notify", (notifications.number_due,)),
     "tasks.sweep": ("sweep", (sweep.sweep,)),

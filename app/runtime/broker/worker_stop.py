@@ -7,6 +7,7 @@ it waits without end, as do the processes of its pool.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import threading
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 FINISH_SECONDS = 4.0
 
 _main_pid = 0
+# One byte, not zero once the worker is asked to stop; the processes of its pool share it.
+_asked = mmap.mmap(-1, 1)
 
 
 def bound_stop() -> None:
@@ -39,6 +42,11 @@ def bound_stop() -> None:
         # Flower keeps nothing, and would take leave of a broker that may not answer, command by command.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_exit_at_sigterm, name="exit-at-sigterm", daemon=True).start()
+
+
+def is_stopping() -> bool:
+    """Return whether the worker of this process has been asked to stop; a task that could continue ends then."""
+    return _asked[0] != 0
 
 
 def _exit_at_sigterm() -> None:
@@ -56,6 +64,7 @@ def _start_countdown(**_: Any) -> None:
     Celery would wait without a bound, or cancel the tasks, which fails for threads: it raises and exits with 1. Nothing
     is lost: rows that a task has claimed become due again.
     """
+    _asked[0] = 1
     threading.Thread(target=_exit_late, name="exit-late", daemon=True).start()
 
 

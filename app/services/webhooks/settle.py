@@ -16,7 +16,9 @@ from app.core.decision import Verdict
 from app.core.errors import NotYet, ProviderUnusable, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
+from app.runtime.broker.worker_stop import is_stopping
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
+from app.runtime.ring_listener import RingListener
 from app.runtime.runtime import Runtime
 from app.services.payments import breaker, provider_trouble, settlement
 from app.services.payments.set_aside import UNUSABLE_SECONDS
@@ -43,6 +45,8 @@ FEW_ROWS = 100
 ATTEMPTS_MAX = 5
 # A task settles for this long and then rings again, so that no message holds a process for long.
 RING_SECONDS_MAX = 10.0
+# A larger batch, or one that has webhooks in isolation, may take long: rings are left to other workers meanwhile.
+SMALL_ROWS = 32
 # Deadlock and serialization failure: the batch is retried.
 RETRIED_SQLSTATES = ("40P01", "40001")
 RETRIES_MAX = 3
@@ -91,27 +95,36 @@ class _Verdicts:
 
 
 def settle_due(runtime: Runtime) -> None:
-    """Settle webhooks until none is due, at most for RING_SECONDS_MAX."""
-    deadline = time.monotonic() + RING_SECONDS_MAX
+    """Settle webhooks until none is due, for RING_SECONDS_MAX at most."""
     runtime.doorbells.take_down("settle")
+    settle_until(runtime, time.monotonic() + RING_SECONDS_MAX)
+
+
+def settle_until(runtime: Runtime, deadline: float, listener: RingListener | None = None) -> None:
+    """Settle webhooks until none is due, or ring for another worker once the time is over."""
     due = WebhookQueue()
-    while True:
-        # Fairness can leave a batch short while rows are due; only a small or an empty claim means that none is.
-        if settle_batch(runtime, due) == 0 or due.is_drained:
-            return
-        if time.monotonic() > deadline:
+    # Fairness can leave a batch short while rows are due; only a small or an empty claim means that none is.
+    while settle_batch(runtime, due, listener) and not due.is_drained:
+        if is_over(deadline):
             runtime.doorbells.ring("settle")
             return
 
 
-def settle_batch(runtime: Runtime, due: WebhookQueue) -> int:
+def is_over(deadline: float) -> bool:
+    """Return whether a task is to end though it could continue."""
+    return time.monotonic() > deadline or is_stopping()
+
+
+def settle_batch(runtime: Runtime, due: WebhookQueue, listener: RingListener | None = None) -> int:
     """Claim and settle one batch; return how many webhooks were claimed, 0 also where the database is in trouble.
 
-    Raise DBAPIError where nothing can be claimed.
+    A `listener` listens no more where the batch may take long. Raise DBAPIError where nothing can be claimed.
     """
     if not pay_back(runtime):
         return 0
     claim = due.claim(runtime)
+    if listener and (claim.single or len(claim) > SMALL_ROWS):
+        listener.leave()
     return len(claim) if settle_claimed(runtime, claim) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,15 @@ import psycopg2
 import pytest
 
 from app.local.spawn import read_log_tail
+from app.runtime.broker.worker_stop import FINISH_SECONDS
+from app.runtime.ring_listener import keys_of
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.clients.api import Api
 
 # The supervisor ends by force what has not gone by then.
 GONE_SECONDS = 5.0
+_, LISTENER, _ = keys_of("settle")
 NAMES = ("web", "sockets", "worker-settle", "worker-provider", "beat", "flower", "sandbox")
 
 
@@ -99,6 +103,27 @@ def test_a_settling_worker_in_mid_batch(stack: Stack) -> None:
     wait_until(lambda: shop.payment(payment.id).status == "completed", "the webhook is settled")
     credits = "select count(*) from wallet_transactions where payment_id = :id and direction = 1"
     assert stack.databases.value(credits, id=payment.id) == 1
+
+
+def test_a_settling_worker_that_is_kept_awake(stack: Stack) -> None:
+    """It ends in time, between two batches: it leaves nothing claimed that would wait for its lease."""
+    shop, ended = stack.make_shop(), threading.Event()
+
+    def keep_delivering() -> None:
+        while not ended.is_set():
+            shop.deliver(shop.body(shop.deposit()))
+
+    thread = threading.Thread(target=keep_delivering)
+    thread.start()
+    try:
+        wait_until(lambda: stack.runtime.redis.exists(LISTENER), "a worker listens")
+        began = time.monotonic()
+        end(stack, "worker-settle")
+        assert time.monotonic() - began < FINISH_SECONDS
+    finally:
+        ended.set()
+        thread.join()
+    assert stack.databases.value("select count(*) from webhook_work where claim_id is not null") == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
