@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -18,6 +19,7 @@ from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
 from app.services.payments.call_dispatcher import dispatcher
 from app.services.tenants import process_keys
+from app.services.webhooks import preparation
 
 # Delay of events (s): invisible in Flower, and long enough for a task to start first.
 EVENTS_SECONDS = 0.05
@@ -85,10 +87,12 @@ def limit_remote_control() -> None:
 
 
 def _start_child(**_: Any) -> None:
-    """Drop the connections inherited from the parent."""
+    """Drop the connections inherited from the parent, and prepare for the first webhooks."""
     if runtime_module.runtime.cache_info().currsize:
         runtime_module.runtime().database.forget_connections()
     freeze_gc()
+    # Aside: a database that does not answer must not keep the process from starting.
+    threading.Thread(target=lambda: preparation.prepare(runtime_module.runtime()), daemon=True).start()
 
 
 def _end_child(**_: Any) -> None:

@@ -64,7 +64,7 @@ _NUMBER_TENANTS = sql(
     """
     with locked as (
         -- The tenants whose lock this transaction holds.
-        select tenant_id from unnest(cast(current_setting('sluice.may_number') as uuid[])) as t(tenant_id)
+        select tenant_id from unnest(cast(current_setting('sluice.may_number', true) as uuid[])) as t(tenant_id)
     ), dequeued as (
         -- The oldest queued notifications of each locked tenant, up to the batch size.
         delete from notification_work where sequence in (
