@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sandbox.protocols.adyen import AdyenProtocol
 from sandbox.protocols.emulated import EmulatedProtocol
-from sandbox.protocols.mollie import MollieProtocol
 from sandbox.protocols.native import NativeProtocol
-from sandbox.protocols.paystack import PaystackProtocol
 from sandbox.protocols.protocol import ProviderProtocol
-from sandbox.protocols.razorpay import RazorpayProtocol
-from sandbox.protocols.stripe import StripeProtocol
+from sandbox.protocols.providers.adyen import AdyenProtocol
+from sandbox.protocols.providers.mollie import MollieProtocol
+from sandbox.protocols.providers.paystack import PaystackProtocol
+from sandbox.protocols.providers.razorpay import RazorpayProtocol
+from sandbox.protocols.providers.stripe import StripeProtocol
 
 NATIVE = NativeProtocol()
 _EMULATED: tuple[EmulatedProtocol, ...] = (

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.protocols import razorpay_objects as objects
 from sandbox.protocols.emulated import (
     Call,
     EmulatedCall,
@@ -26,6 +25,7 @@ from sandbox.protocols.emulated import (
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
+from sandbox.protocols.providers import razorpay_objects as objects
 from sandbox.values import amounts, timestamps
 from sandbox.values import fields as read
 from sandbox.values.refusal import Refusal

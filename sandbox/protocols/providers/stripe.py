@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sandbox.protocols import stripe_objects as objects
 from sandbox.protocols.emulated import (
     Call,
     EmulatedCall,
@@ -24,6 +23,7 @@ from sandbox.protocols.emulated import (
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
+from sandbox.protocols.providers import stripe_objects as objects
 from sandbox.values import fields as read
 from sandbox.values import timestamps
 from sandbox.values.refusal import Refusal

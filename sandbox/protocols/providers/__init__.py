@@ -1,0 +1,1 @@
+"""The emulated providers: calls and events of each, and its objects."""
