@@ -75,6 +75,18 @@ def insert(
     return must_find(connection, reference)
 
 
+def set_return(
+    connection: sqlite3.Connection, payment: ProviderPayment, success_url: str | None, failure_url: str | None
+) -> ProviderPayment:
+    """Store where the payer is led back to. Raise Refusal 409 unless the payment is open."""
+    _require(payment, frozenset(("open",)))
+    connection.execute(
+        "UPDATE payments SET success_url = ?, failure_url = ? WHERE reference = ?",
+        (success_url, failure_url, payment.reference),
+    )
+    return replace(payment, success_url=success_url, failure_url=failure_url)
+
+
 def capture(
     connection: sqlite3.Connection,
     payment: ProviderPayment,

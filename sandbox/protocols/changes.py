@@ -31,7 +31,7 @@ def _currency(payment: ProviderPayment, value: Any) -> ProviderPayment:
 
 def _received(payment: ProviderPayment, value: Any) -> ProviderPayment:
     currency = payment.received_currency or payment.currency
-    minor = amounts.parse(value, currency) if value.strip("0.") else 0
+    minor = amounts.parse(value, currency) if str(value).strip("0.") else 0
     return replace(payment, received_minor=minor)
 
 

@@ -28,6 +28,9 @@ class Call(StrEnum):
     FETCH = "fetch"
     LIST = "list"
     CANCEL = "cancel"
+    # Where the payer's page and the money have objects of their own.
+    FLOW = "flow"
+    FETCH_MONEY = "fetch_money"
     REFUND = "refund"
     FETCH_REFUND = "fetch_refund"
     LIST_REFUNDS = "list_refunds"
@@ -75,6 +78,17 @@ class RefundOrder:
     payment: str
     amount: Any
     request: dict[str, Any] = field(default_factory=dict)
+    # What is refunded in all, where the provider wants it confirmed.
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOrder:
+    """A read request for the payer's page of a payment that exists."""
+
+    payment: str
+    success_url: str | None
+    failure_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +151,18 @@ class EmulatedProtocol(ProviderProtocol):
     def created(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the answer to a create call."""
         return self.render(payment, redirect_url)
+
+    def read_flow(self, fields: dict[str, Any]) -> FlowOrder:
+        """Read a call for the payer's page."""
+        raise NotImplementedError
+
+    def render_flow(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return the payer's page."""
+        raise NotImplementedError
+
+    def render_money(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return the money of a payment, where it is an object of its own."""
+        raise NotImplementedError
 
     def cancelled(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the answer to a cancel call."""
@@ -205,6 +231,10 @@ class EmulatedProtocol(ProviderProtocol):
     def check(self, merchant: str) -> dict[str, Any]:
         """Return the answer to a call that only checks the credential."""
         raise NotImplementedError
+
+    def replayed(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+        """Return what a used key is answered with in place of the first answer, None for that answer itself."""
+        return None
 
     def error(self, refusal: Refusal) -> tuple[int, dict[str, Any]]:
         """Return status and body of an error; the codes of the engine are spelled in the provider's."""

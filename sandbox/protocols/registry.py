@@ -6,6 +6,7 @@ from sandbox.protocols.emulated import EmulatedProtocol
 from sandbox.protocols.native import NativeProtocol
 from sandbox.protocols.protocol import ProviderProtocol
 from sandbox.protocols.providers.adyen import AdyenProtocol
+from sandbox.protocols.providers.gocardless import GoCardlessProtocol
 from sandbox.protocols.providers.mollie import MollieProtocol
 from sandbox.protocols.providers.paystack import PaystackProtocol
 from sandbox.protocols.providers.razorpay import RazorpayProtocol
@@ -18,6 +19,7 @@ _EMULATED: tuple[EmulatedProtocol, ...] = (
     PaystackProtocol(),
     RazorpayProtocol(),
     AdyenProtocol(),
+    GoCardlessProtocol(),
 )
 EMULATED = {protocol.name: protocol for protocol in _EMULATED}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,9 @@ def once(
     used = None if key is None else calls.UsedKey(merchant, key, digest)
     is_new, answer = calls.make_once(connection, used, error_answer(protocol, mismatch), make)
     if not is_new and answer.status_code < 300:
+        replayed = protocol.replayed(json.loads(answer.get_data()))
+        if replayed is not None:
+            return False, answers.plain(replayed[0], answers.encode(replayed[1]))
         answer.headers.extend(protocol.replay_headers)
     return is_new, answer
 

@@ -84,6 +84,26 @@ def fetch(protocol: EmulatedProtocol, payment_id: str) -> Response:
     return spoiled(protocol, section, answer_with(protocol, payment, protocol.render, 200, shows))
 
 
+def fetch_money(protocol: EmulatedProtocol, payment_id: str) -> Response:
+    """Return the money of one payment, where it is an object of its own."""
+    payment = find_payment(parts().store.reading(), merchant_of(protocol), protocol.name_payment(payment_id))
+    if not payment.received_minor and payment.status in ("open", "cancelled", "expired"):
+        raise Refusal(404, "not_found", f"No such payment: {payment_id}")
+    section = calls.fetch_section(parts().store, payment.merchant_reference, payment.metadata)
+    shows = {} if section is None else section.get("show", {})
+    return spoiled(protocol, section, answer_with(protocol, payment, protocol.render_money, 200, shows))
+
+
+def open_flow(protocol: EmulatedProtocol) -> Response:
+    """Give a payment its ways back, and return the payer's page."""
+    merchant = merchant_of(protocol)
+    order = protocol.read_flow(fields_of(protocol))
+    with parts().store.writing() as connection:
+        payment = find_payment(connection, merchant, protocol.name_payment(order.payment))
+        payment = lifecycle.set_return(connection, payment, order.success_url, order.failure_url)
+    return answer_with(protocol, payment, protocol.render_flow, protocol.created_status)
+
+
 def listing(protocol: EmulatedProtocol) -> Response:
     """Return payments of the calling merchant, newest first, one page at a time."""
     connection, merchant = parts().store.reading(), merchant_of(protocol)

@@ -12,7 +12,7 @@ from typing import Any
 from flask import Response, request
 
 from sandbox.payments import endpoints, lifecycle, reversals
-from sandbox.protocols.emulated import EmulatedProtocol
+from sandbox.protocols.emulated import EmulatedProtocol, RefundOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.scripting import scripts
 from sandbox.values.refusal import Refusal
@@ -34,7 +34,7 @@ def refund(protocol: EmulatedProtocol, payment_id: str | None = None) -> Respons
         if answers.hides_effect(section):
             honest = answers.plain(protocol.refunded_status, b"{}")
         else:
-            make = partial(_refunded, protocol, connection, payment, order.amount, order.request, section or {})
+            make = partial(_refunded, protocol, connection, payment, order, section or {})
             _, honest = once(protocol, connection, merchant, make)
     return spoiled(protocol, section, honest)
 
@@ -43,15 +43,17 @@ def _refunded(
     protocol: EmulatedProtocol,
     connection: sqlite3.Connection,
     payment: ProviderPayment,
-    amount: Any,
-    words: dict[str, Any],
+    order: RefundOrder,
     section: dict[str, Any],
 ) -> Response:
     """Refund, at once or a moment later; a refusal is an answer here, so that earlier writes are committed."""
     try:
-        minor = None if amount is None else protocol.read_amount(amount, payment.received_currency or payment.currency)
+        currency = payment.received_currency or payment.currency
+        minor = None if order.amount is None else protocol.read_amount(order.amount, currency)
+        if order.total is not None and order.total != payment.refunded_minor + (minor or 0):
+            raise Refusal(422, "refund_too_large", "The confirmed total is not what would be refunded in all.")
         pending = not protocol.refunds_at_once or "outcome" in section
-        payment, back = reversals.refund(connection, payment, minor, words, pending=pending)
+        payment, back = reversals.refund(connection, payment, minor, order.request, pending=pending)
     except Refusal as refusal:
         return error_answer(protocol, refusal)
     outcome = section.get("outcome", "done")
@@ -65,7 +67,7 @@ def fetch_refund(protocol: EmulatedProtocol, refund_id: str, payment_id: str | N
     """Return one refund."""
     connection, merchant = parts().store.reading(), merchant_of(protocol)
     back = reversals.find(connection, protocol.refund_token(refund_id))
-    if back is None:
+    if back is None or back.kind != "refund":
         raise Refusal(404, "not_found", f"No such refund: {refund_id}")
     payment = find_payment(connection, merchant, ("reference", back.reference))
     return answers.ok(protocol.answer_refund(payment, back))

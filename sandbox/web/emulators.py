@@ -16,6 +16,8 @@ _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.CREATE: emulated_payments.create,
     Call.FETCH: emulated_payments.fetch,
     Call.LIST: emulated_payments.listing,
+    Call.FETCH_MONEY: emulated_payments.fetch_money,
+    Call.FLOW: emulated_payments.open_flow,
     Call.CANCEL: emulated_payments.cancel,
     Call.REFUND: emulated_refunds.refund,
     Call.FETCH_REFUND: emulated_refunds.fetch_refund,

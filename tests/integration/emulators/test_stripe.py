@@ -195,3 +195,25 @@ def test_the_sandbox_takes_no_live_key(shop: StripeShop) -> None:
     shop.key = "sk_live_1"
     with pytest.raises(Exception, match="must begin with sk_test_"):
         shop.put()
+
+
+def test_a_key_opens_its_own_protocol_and_its_own_payments_only(
+    sandbox: SandboxProcess, receiver: WebhookReceiver, shop: StripeShop
+) -> None:
+    payment_id, other = new_id(), StripeShop(sandbox, receiver)
+    session = shop.client.v1.checkout.sessions.create(order(payment_id))
+    shop.happen(payment_id, "pay", "dispute")
+    (dispute,) = shop.client.v1.disputes.list().data
+    assert other.client.v1.checkout.sessions.list().data == other.client.v1.disputes.list().data == []
+    for call, name in (
+        (other.client.v1.checkout.sessions.retrieve, session.id),
+        (other.client.v1.refunds.retrieve, dispute.id),
+        (shop.client.v1.refunds.retrieve, dispute.id),
+    ):
+        with pytest.raises(stripe.InvalidRequestError):
+            call(name)
+    native = shop.open_client(sandbox.key)
+    with pytest.raises(stripe.AuthenticationError):
+        native.v1.checkout.sessions.list()
+    answer = requests.get(sandbox.url + "/v1/payments", headers={"Authorization": f"Bearer {shop.key}"}, timeout=5)
+    assert answer.status_code == 401
