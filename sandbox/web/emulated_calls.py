@@ -24,7 +24,7 @@ _FIND = {
     column: " ".join(
         ("SELECT", payments.COLUMNS, f"FROM payments WHERE {column} = ? AND merchant = ? ORDER BY seq DESC LIMIT 1")
     )
-    for column in ("reference", "merchant_reference", "seq")
+    for column in ("reference", "merchant_reference")
 }
 
 

@@ -69,11 +69,15 @@ def test_a_request_with_its_flow_is_paid(shop: EmulatedShop) -> None:
     payment_id = new_id()
     request = create(shop, payment_id)
     assert (request.status, request.metadata) == ("pending", {"payment_id": payment_id})
-    body = {"redirect_uri": "https://shop.example/ok", "links": {"billing_request": request.id}}
+    ways = {"redirect_uri": "https://shop.example/ok", "exit_uri": "https://shop.example/no"}
+    body = ways | {"links": {"billing_request": request.id}}
     answer = call(shop, "POST", "/billing_request_flows", {"billing_request_flows": body})
     flow = BillingRequestFlow(answer.json()["billing_request_flows"], None)
     assert (answer.status_code, flow.redirect_uri) == (201, "https://shop.example/ok")
+    page, _, token = flow.authorisation_url.partition("?token=")
     assert requests.get(flow.authorisation_url, timeout=5).status_code == 200
+    left = requests.post(page + "/cancel", {"token": token}, allow_redirects=False, timeout=5)
+    assert left.headers["Location"] == "https://shop.example/no"
     shop.happen(payment_id, "decline", "pay")
     paid = read(shop, request.id)
     assert paid.status == "fulfilled"
