@@ -5,6 +5,7 @@ from collections.abc import Callable
 from app.providers.adapter import Account, Adapter, Listed, Order, Subject
 from app.providers.events import Asks, Delivered, Event, Ignored, Name, Told
 from app.providers.sandbox import SandboxAdapter
+from app.providers.signing import Received
 
 # The adapters that a provider can be configured with, by name.
 ADAPTERS: dict[str, Callable[[frozenset[str]], Adapter]] = {"sandbox": SandboxAdapter}
@@ -20,6 +21,7 @@ __all__ = [
     "Listed",
     "Name",
     "Order",
+    "Received",
     "Subject",
     "Told",
     "build_adapters",

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.core.facts import Fact
+from app.core.signatures import Key, Scheme
 from app.providers.events import Delivered, Event, Name
+from app.providers.signing import Received
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,21 @@ class Adapter(Protocol):
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Close the payment's session; return the state it then has."""
+
+    # The scheme by which its webhooks are signed; None where the provider's row names one.
+    scheme: Scheme | None
+
+    def signature_headers(self, configured: Scheme) -> tuple[str, ...]:
+        """Return the headers that belong to the signature, in lower case; `configured` is the row's scheme."""
+
+    def read_key(self, configured: Scheme, secret: str) -> Key:
+        """Return the key of a stored webhook secret. Raise ValueError for one that cannot verify webhooks."""
+
+    def check_secret(self, configured: Scheme, secret: str) -> None:
+        """Raise ValueError unless `secret` can verify webhooks."""
+
+    def verify(self, configured: Scheme, keys: Sequence[Key], received: Received, now_seconds: float) -> str:
+        """Return the id of a webhook's delivery once its signature holds. Raise WebhookRejected."""
 
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that a webhook's parsed body names, None where the body alone names none.

@@ -31,6 +31,7 @@ from app.providers.answer_fields import check_subject, read_answer_reference, re
 from app.providers.common_webhook import name_payment, read_money, read_payment_id, read_reference, translate_callback
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
 from app.providers.outgoing import Outgoing, ProviderAnswer
+from app.providers.signing import SchemeSigned
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ KINDS = {
 }
 
 
-class SandboxAdapter:
+class SandboxAdapter(SchemeSigned):
     """Talks to the sandbox over its HTTP API."""
 
     # The sandbox keeps its keys without end; providers usually promise a day.

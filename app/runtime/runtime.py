@@ -9,6 +9,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from app.core.errors import ProviderUnusable
 from app.providers import Adapter, build_adapters
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.doorbells import Doorbells
@@ -39,6 +40,13 @@ class Runtime:
     def adapters(self) -> dict[str, Adapter]:
         """The providers' adapters by name."""
         return build_adapters(frozenset(self.settings.private_providers))
+
+    def find_adapter(self, name: str | None) -> Adapter:
+        """Return the adapter with this name. Raise ProviderUnusable where this process has none."""
+        adapter = self.adapters.get(name or "")
+        if adapter is None:
+            raise ProviderUnusable(f"its adapter {name!r} is not known here")
+        return adapter
 
     @classmethod
     def from_settings(cls, settings: Settings, pool_size: int = POOL_SIZE) -> Runtime:

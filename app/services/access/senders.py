@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from app.core.errors import ProviderUnusable
 from app.core.signatures import Key, Scheme
 from app.core.validation.addresses import parse_address
-from app.providers.ed25519 import read_key
+from app.providers import Adapter
 from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
 from models.database import single
@@ -91,16 +91,18 @@ def _read(runtime: Runtime, provider_id: uuid.UUID, now: float) -> Sender | None
         networks = tuple(ipaddress.ip_network(network) for network in row.ip_allowlist)
     except ValueError:
         raise ProviderUnusable("its list of addresses cannot be read", provider_id=provider_id) from None
-    keys, problem = _read_keys(runtime, scheme.name, row.secrets)
+    keys, problem = _read_keys(runtime, runtime.find_adapter(row.adapter), scheme, row.secrets)
     return Sender(provider_id, row.tenant_id, row.adapter, scheme, networks, keys, problem, now)
 
 
-def _read_keys(runtime: Runtime, scheme: str, secrets: Sequence[bytes]) -> tuple[tuple[Key, ...], str]:
+def _read_keys(
+    runtime: Runtime, adapter: Adapter, scheme: Scheme, secrets: Sequence[bytes]
+) -> tuple[tuple[Key, ...], str]:
     """Return the keys that can be read, and the problem of the others."""
     keys, problem = [], ""
     for secret in secrets:
         try:
-            keys.append(read_key(scheme, runtime.vault.decrypt(secret)))
+            keys.append(adapter.read_key(scheme, runtime.vault.decrypt(secret)))
         except VaultError:
             problem = "no key of SLUICE_ENCRYPTION_KEYS decrypts one of its webhook secrets"
         except ValueError:

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.decision import Verdict
-from app.core.errors import ProviderUnusable, RequestRejected
+from app.core.errors import RequestRejected
 from app.core.facts import Fact, FactKind
 from app.core.payment import Payment
 from app.core.reconciliation import Difference, compare, find_reversal, is_news, missing_there
@@ -105,9 +105,7 @@ def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Run:
         ).first()
     if row is None:
         raise RequestRejected(404, f"there is no provider {provider_id}")
-    adapter = runtime.adapters.get(row.adapter)
-    if adapter is None:
-        raise ProviderUnusable(f"its adapter {row.adapter!r} is not known here")
+    adapter = runtime.find_adapter(row.adapter)
     account = Account(provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
     return _Run(runtime, row.tenant_id, account, adapter, actor)
 

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection, func
 from sqlalchemy.exc import DBAPIError
 
-from app.core.errors import ProviderUnusable
 from app.core.money import format_amount
 from app.core.payment import OPEN, format_time
 from app.core.validation.return_urls import with_payment_id
@@ -224,9 +223,7 @@ def _values(row: Row) -> dict[str, Any]:
 def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> Claim:
     if row.is_locked:
         raise PaymentLocked
-    adapter = runtime.adapters.get(row.adapter)
-    if adapter is None:
-        raise ProviderUnusable(f"its adapter {row.adapter!r} is not known here")
+    adapter = runtime.find_adapter(row.adapter)
     account = accounts.get(row.provider_id)
     if account is None:
         account = Account(row.provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.money import CURRENCY_DIGITS
-from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, check_secret, encode_secret
-from app.providers import ADAPTERS, Account
+from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secret
+from app.providers import Account
 from app.providers.outgoing import AddressRefused, check_url
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
@@ -63,14 +63,15 @@ def new_webhook_secret() -> str:
 
 def _check_provider(runtime: Runtime, new: NewProvider) -> None:
     check_name(new.name)
-    if new.adapter not in ADAPTERS:
-        raise ConfigurationError(f"an adapter is one of {', '.join(ADAPTERS)}")
+    adapter = runtime.adapters.get(new.adapter)
+    if adapter is None:
+        raise ConfigurationError(f"an adapter is one of {', '.join(runtime.adapters)}")
     check_provider_url(runtime, new.api_base_url)
     check_networks(new.ip_allowlist)
     check_currencies(new.currencies)
     try:
         if new.webhook_secret is not None:
-            check_secret(new.webhook_scheme, new.webhook_secret)
+            adapter.check_secret(Scheme(new.webhook_scheme), new.webhook_secret)
         _check_scheme(new)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
@@ -201,12 +202,12 @@ def rotate_secret(
     secret = given or new_webhook_secret()
     end = func.now() + datetime.timedelta(seconds=overlap_seconds)
     with runtime.database.transaction("operator") as connection:
-        locked = select(providers.c.tenant_id, providers.c.webhook_scheme).with_for_update(key_share=True)
+        locked = select(*columns(providers, "tenant_id", "adapter", "webhook_scheme")).with_for_update(key_share=True)
         row = connection.execute(locked.where(providers.c.id == provider_id)).first()
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
         try:
-            check_secret(row.webhook_scheme, secret)
+            runtime.adapters[row.adapter].check_secret(Scheme(row.webhook_scheme), secret)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         is_later = or_(webhook_secrets.c.ends_at.is_(None), webhook_secrets.c.ends_at > end)

@@ -18,6 +18,7 @@ from app.core import signatures
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
 from app.core.token_bucket import TokenBucket
+from app.providers import Received
 from app.providers.events import PROVIDER_PATH
 from app.runtime.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime.runtime import Runtime
@@ -122,14 +123,14 @@ def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: 
     if sender is None:
         raise WebhookRejected(404, "unknown_provider", "there is no such provider")
     try:
-        return sender, _check_sender(delivery, sender, body)
+        return sender, _check_sender(runtime, delivery, sender, body)
     except WebhookRejected as rejection:
         # A secret or an address may have been added since the provider was cached: verify against its present row.
         present = find_sender(runtime, provider_id, newer_than=sender.read_at)
         if present is not None and present != replace(sender, read_at=present.read_at):
             sender = present
             with _excused(sender):
-                return sender, _check_sender(delivery, sender, body)
+                return sender, _check_sender(runtime, delivery, sender, body)
         with _excused(sender):
             raise rejection
 
@@ -145,13 +146,15 @@ def _excused(sender: Sender) -> Iterator[None]:
         raise
 
 
-def _check_sender(delivery: Delivery, sender: Sender, body: Any) -> str:
-    """Return the delivery's external id. Raise WebhookRejected."""
+def _check_sender(runtime: Runtime, delivery: Delivery, sender: Sender, body: Any) -> str:
+    """Return the delivery's external id. Raise WebhookRejected, and ProviderUnusable."""
     if not sender.may_send_from(delivery.remote_address):
         raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
-    if delivery.doubled.intersection(sender.scheme.headers):
+    adapter = runtime.find_adapter(sender.adapter)
+    if delivery.doubled.intersection(adapter.signature_headers(sender.scheme)):
         raise signatures.rejected("doubled_header")
-    return signatures.verify(sender.scheme, sender.keys, delivery.headers, delivery.body, body, time.time())
+    received = Received(delivery.headers, delivery.body, body)
+    return adapter.verify(sender.scheme, sender.keys, received, time.time())
 
 
 def _check_path(delivery: Delivery, body: Any) -> None:
@@ -163,7 +166,7 @@ def _check_path(delivery: Delivery, body: Any) -> None:
 
 
 def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
-    names = (*sender.scheme.headers, *KEPT_HEADERS)
+    names = (*runtime.find_adapter(sender.adapter).signature_headers(sender.scheme), *KEPT_HEADERS)
     given = {name: delivery.headers.get(name) for name in names}
     headers = {name: value for name, value in given.items() if value is not None}
     named = _name_payment(runtime, delivery.path, sender, body)
@@ -177,8 +180,7 @@ def _name_payment(runtime: Runtime, path: str, sender: Sender, body: Any) -> tup
 
     So its timeline has the webhook before it is settled, and its expiry waits for that.
     """
-    adapter = runtime.adapters.get(sender.adapter)
-    name = None if adapter is None else adapter.name_payment(path, body)
+    name = runtime.find_adapter(sender.adapter).name_payment(path, body)
     return (None, name) if isinstance(name, str) else (name, None)
 
 

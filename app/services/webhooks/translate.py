@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.errors import ProviderUnusable
 from app.core.facts import Input
 from app.providers import Delivered, Event
 from app.runtime.runtime import Runtime
@@ -48,9 +47,7 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Sequence[Event]:
 
     Raise Unusable where the body is ambiguous or malformed, ProviderUnusable where there is no adapter that reads it.
     """
-    adapter = runtime.adapters.get(webhook.adapter or "")
-    if adapter is None:
-        raise ProviderUnusable(f"its adapter {webhook.adapter!r} is not known here")
+    adapter = runtime.find_adapter(webhook.adapter)
     return adapter.translate(Delivered(webhook.path, webhook.body, webhook.headers))
 
 
