@@ -50,8 +50,8 @@ imports = ("tasks",)
 beat_schedule = {
     # A lost doorbell delays work by at most this. Messages expire, so that they do not pile up without a worker.
     "sweep": {"task": "tasks.sweep", "schedule": 2.0, "options": {"expires": 10}},
-    # Unsealed audit rows are at most ten seconds old, also when one of these messages is lost.
-    "seal": {"task": "tasks.seal", "schedule": 5.0, "options": {"expires": 10}},
+    # Audit rows whose seals no kept head covers are at most ten seconds old, also when one of these messages is lost.
+    "keep_heads": {"task": "tasks.keep_heads", "schedule": 5.0, "options": {"expires": 10}},
     "housekeep": {"task": "tasks.housekeep", "schedule": 60.0, "options": {"expires": 60}},
     # A ledger error is found within minutes; a run over a few new rows costs almost nothing.
     "verify": {"task": "tasks.verify", "schedule": 300.0, "options": {"expires": 300}},

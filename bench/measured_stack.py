@@ -7,12 +7,12 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from testbed.servers import Servers, new_celery
+from testbed.servers import Servers
 from testbed.shop import NOWHERE, Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 
-# Limit for the trailing work of a round (numbering, sealing). Work that does not end means that a part of the product
+# Limit for the trailing work of a round (numbering). Work that does not end means that a part of the product
 # is broken; figures without that part would be too good.
 QUIET_SECONDS = 120.0
 
@@ -29,13 +29,9 @@ class MeasuredStack(Stack):
         self.stop(*self.running, sign=signal.SIGKILL)
 
     def settle_down(self) -> None:
-        """Wait until what trails a round (numbering, sealing) is done, so that it is not charged to the next one."""
-        queues = ("webhook_work", "notification_work", "audit_work")
-        left = " or ".join(f"exists (select from {queue})" for queue in queues)
-        # Beat would ask for it within seconds; that wait is nobody's work.
-        with contextlib.closing(new_celery(self.databases.redis_url)) as celery:
-            celery.send_task("tasks.seal", queue="ring.sweep", ignore_result=True)
-        wait_until(lambda: not self.databases.value(f"select {left}"), "all is numbered and sealed", QUIET_SECONDS)
+        """Wait until what trails a round (numbering) is done, so that it is not charged to the next one."""
+        left = " or ".join(f"exists (select from {queue})" for queue in ("webhook_work", "notification_work"))
+        wait_until(lambda: not self.databases.value(f"select {left}"), "all is numbered", QUIET_SECONDS)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from testbed.waiting import wait_until
 
 ROUNDS = 3
 USERS = 10_000
-# All processes of a stack except web: settling, provider calls, the sweep, sealing.
+# All processes of a stack except web: settling, provider calls, the sweep.
 WORKERS = ("worker-settle", "worker-provider", "beat")
 # Rings that wake both processes at once, as a busy web tier does; one alone would leave the second to the sweep.
 RINGS = 2
@@ -99,7 +99,7 @@ def measure_settle(
 ) -> float:
     """Fill `count` webhooks, make them due at once, ring; return webhooks settled per second until none is left.
 
-    `costs` are charged with it, and with the numbering and sealing that trail it.
+    `costs` are charged with it, and with the numbering that trails it.
     """
     stack.settle_down()
     fill_webhooks(stack, count, users)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.runtime import Runtime, runtime
 from app.services import verification
-from app.services.audit_chain import seals
+from app.services.audit_chain import heads
 from app.services.payments import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, duties, sweep
@@ -23,7 +23,7 @@ TASKS: dict[str, tuple[str, tuple[Callable[[Runtime], object], ...]]] = {
         "sweep",
         (sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms, alert_delivery.post_due),
     ),
-    "tasks.seal": ("sweep", (seals.seal_due,)),
+    "tasks.keep_heads": ("sweep", (heads.keep_heads,)),
     "tasks.verify": ("sweep", (verification.prove_due,)),
 }
 

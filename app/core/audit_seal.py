@@ -19,16 +19,18 @@ FIRST_SHA256 = bytes(32)
 # Enough to name a changed row among those of its seal; the proof is the hash over all of them.
 PREFIX_BYTES = 8
 
-_SEAL_FORM = "sluice-seal-1"
+# The first form was that of chain 0 and does not name the chain.
+_FIRST_FORM, _SEAL_FORM = "sluice-seal-1", "sluice-seal-2"
 
 Value = str | int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """One seal: rows of a tenant, their hash, and the hash of the seal before. `sealed_at` in microseconds."""
+    """One seal: rows of a tenant, their hash, and the hash of the chain's seal before. `sealed_at` in microseconds."""
 
     tenant_id: str
+    chain: int
     number: int
     first_position: int
     audit_ids: tuple[int, ...]
@@ -38,15 +40,14 @@ class Seal:
 
     @property
     def last_position(self) -> int:
-        """The number of the tenant's rows that this seal and all before it cover."""
+        """The number of rows that this seal and all before it in its chain cover."""
         return self.first_position + len(self.audit_ids) - 1
 
     @property
     def sha256(self) -> bytes:
         """The hash over the seal's values and, by `previous_sha256`, over all seals before it."""
         values: tuple[Value, ...] = (
-            _SEAL_FORM,
-            self.tenant_id,
+            *((_SEAL_FORM, self.tenant_id, self.chain) if self.chain else (_FIRST_FORM, self.tenant_id)),
             self.number,
             self.first_position,
             self.last_position,

@@ -24,4 +24,10 @@ from models.tables.payments import (
     provider_references,
     waiting_reversals,
 )
-from models.tables.seals import audit_seals, audit_work, dropped_partitions, verification_places, verification_runs
+from models.tables.seals import (
+    audit_seals,
+    dropped_partitions,
+    verification_chains,
+    verification_places,
+    verification_runs,
+)

@@ -1,28 +1,34 @@
-"""Tables of the audit log's chain of seals, of verification runs, and of dropped partitions."""
+"""Tables of the audit log's chains of seals, of verification runs, and of dropped partitions."""
 
-from sqlalchemy import UUID, BigInteger, Boolean, CheckConstraint, LargeBinary, Text, UniqueConstraint, desc
+from sqlalchemy import (
+    UUID,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    desc,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from models.tables.declaration import NOW, TIME, index, key, optional, required, table
 
-audit_work = table(
-    "audit_work",
-    "Audit rows that no seal covers yet; written by a trigger, deleted by the sealer.",
-    key("tenant_id", UUID),
-    key("audit_id", BigInteger, "With audit_at the whole key of the audit row, so that one partition is searched."),
-    required("audit_at", TIME),
-    required("due_at", TIME, "When it was queued.", default=NOW),
-)
-
 audit_seals = table(
     "audit_seals",
-    "Append-only hash chain over a tenant's audit rows, one seal for a run of rows.",
+    "Append-only hash chains over a tenant's audit rows, one seal for a run of rows.",
     key("tenant_id", UUID),
-    key("number", BigInteger, "Position of the seal in the tenant's chain: 1, 2, 3, ..."),
+    key(
+        "chain",
+        SmallInteger,
+        "The tenant's chains are 1, 2, 3, ...; 0 has the seals of releases that sealed rows after their commit.",
+    ),
+    key("number", BigInteger, "Position of the seal in its chain: 1, 2, 3, ..."),
     required(
         "first_position",
         BigInteger,
-        "Position of its first audit row; rows are counted 1, 2, 3, ... per tenant as they are sealed.",
+        "Position of its first audit row; the rows of a chain are counted 1, 2, 3, ... as they are sealed.",
     ),
     required("last_position", BigInteger, "Position of its last audit row."),
     required("audit_ids", ARRAY(BigInteger), "Its audit rows, in the order of their positions."),
@@ -34,9 +40,10 @@ audit_seals = table(
     required("rows_sha256", LargeBinary, "Hash over every column of all its rows."),
     required("previous_sha256", LargeBinary, "seal_sha256 of the seal before; 32 zero bytes in the first."),
     required("seal_sha256", LargeBinary, "Hash over this seal's other columns."),
-    required("sealed_at", TIME),
+    required("sealed_at", TIME, "The time of its rows, which is that of their transaction; later in chain 0."),
     CheckConstraint("last_position - first_position + 1 = cardinality(audit_ids)", name="positions"),
-    index("ix_audit_seals_rows", "tenant_id", "last_audit_id"),
+    index("ix_audit_seals_rows", "tenant_id", "last_audit_id", where="chain = 0"),
+    index("ix_audit_seals_sealed_at", "tenant_id", "sealed_at", where="chain > 0"),
 )
 
 verification_runs = table(
@@ -58,11 +65,18 @@ verification_places = table(
     "verification_places",
     "How far a tenant's books are proved; the next incremental proof starts there.",
     key("tenant_id", UUID),
-    required("seal_number", BigInteger, "Last seal that was proved."),
-    required("seal_sha256", LargeBinary, "Its hash when it was proved."),
     required("notification_number", BigInteger, "Last notification number that was proved."),
     required("webhooks_until", TIME, "Webhooks settled before this time are proved."),
     required("verified_at", TIME),
+)
+
+verification_chains = table(
+    "verification_chains",
+    "How far a chain of seals is proved; the next incremental proof starts there.",
+    key("tenant_id", UUID),
+    key("chain", SmallInteger),
+    required("seal_number", BigInteger, "Last seal that was proved."),
+    required("seal_sha256", LargeBinary, "Its hash when it was proved."),
 )
 
 dropped_partitions = table(

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, text
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services.audit_chain import seals
 from app.services.operators import resolve
 from app.services.payments import queries
 from app.services.payments.call_dispatcher import Dispatcher
@@ -87,7 +86,6 @@ class Harness:
 
     def prove(self) -> ProofReport:
         """Seal what is not sealed, and prove the whole of the books."""
-        seals.seal_due(self.stack.runtime)
         return prove(self.database, "full")
 
 

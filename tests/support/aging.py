@@ -10,7 +10,6 @@ import uuid
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from app.services.audit_chain import seals
 from app.services.verification import prove, record
 from models.partitions import PARTITIONED
 from testbed.servers import Databases
@@ -19,17 +18,20 @@ _UUID7 = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00\b")
 # These rows keep their ids; the seals are recreated.
 _STAYING = ("tenants", "api_keys", "payment_providers", "provider_secrets")
-_SEALED = ("audit_seals", "audit_work", "dropped_partitions", "verification_places", "verification_runs")
+_SEALED = ("audit_seals", "dropped_partitions", "verification_chains", "verification_places", "verification_runs")
 _TABLES = """
 select c.relname from pg_class c where c.relkind in ('r', 'p') and not c.relispartition
   and c.relnamespace = 'public'::regnamespace and c.relname <> 'alembic_version' order by 1
 """
-_UNSEAL = """
-delete from audit_seals s where exists (select from audit_logs a where a.id = s.first_audit_id and a.at > %s)
-"""
-_QUEUE = """
-insert into audit_work (tenant_id, audit_id, audit_at) select tenant_id, id, at from audit_logs a
-where not exists (select from audit_seals s where s.tenant_id = a.tenant_id and a.id = any(s.audit_ids))
+# Audit rows that are in no seal get one, as if they were written now: by the trigger, on a table of their copies.
+SEAL_AGAIN = """
+set session_replication_role = origin;
+create table audit_copies (like audit_logs);
+create trigger audit_is_sealed after insert on audit_copies referencing new table as written
+    for each statement execute function seal_audit_rows();
+insert into audit_copies select * from audit_logs a
+    where not exists (select from audit_seals s where s.tenant_id = a.tenant_id and a.id = any(s.audit_ids));
+drop table audit_copies;
 """
 
 
@@ -47,8 +49,8 @@ def make_months(databases: Databases, months: int) -> None:
             databases.rows("select make_partition(:table, :month)", table=table, month=month_ago(ago).date())
 
 
-def age(databases: Databases, months: int, seal: bool = True) -> None:
-    """Move all that happened in the last days to the month so many before this one; seal and prove it there.
+def age(databases: Databases, months: int, is_proved: bool = True) -> None:
+    """Move all that happened in the last days to the month so many before this one; seal it there, and prove it.
 
     Rows of earlier months stay where they are. Tenants, keys and providers keep their ids.
     """
@@ -63,23 +65,22 @@ def age(databases: Databases, months: int, seal: bool = True) -> None:
             cursor.execute(f"select id::text from {table}")
             staying |= {row[0] for row in cursor.fetchall()}
         # Their rows are not what they were when they were sealed.
-        cursor.execute(_UNSEAL, (recent,))
+        cursor.execute("delete from audit_seals where sealed_at > %s", (recent,))
         cursor.execute(_TABLES)
         for (table,) in cursor.fetchall():
             if table not in _SEALED:
                 _rewrite(connection, table, staying if table not in _STAYING else None, shift, recent)
-        cursor.execute("delete from audit_work; delete from verification_places; delete from verification_runs")
-        cursor.execute(_QUEUE)
+        for table in ("verification_chains", "verification_places", "verification_runs"):
+            cursor.execute(f"delete from {table}")
+        cursor.execute(SEAL_AGAIN)
     connection.close()
-    if seal:
-        seal_and_prove(databases)
+    if is_proved:
+        prove_books(databases)
 
 
-def seal_and_prove(databases: Databases) -> None:
-    """Seal all audit rows that wait, and prove the books."""
+def prove_books(databases: Databases) -> None:
+    """Prove the books, and keep how far."""
     with databases.open_runtime() as runtime:
-        while seals.seal_due(runtime):
-            pass
         report = prove(runtime.database, "full")
         assert report.is_whole, report.as_json()
         record(runtime.database, report)

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine, text
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services.audit_chain import seals
 from app.services.operators import resolve
 from app.services.payments import queries
 from app.services.records import notifications
@@ -121,9 +120,7 @@ def make_busy(databases: Databases, shop: Shop, users: int = 3) -> dict[str, Pay
         settle(runtime)
         accept(databases, shop, made["under"])
         accept(databases, shop, made["twice"])
-        seals.seal_due(runtime)
     for _ in range(5):
         databases.rows("update webhook_work set due_at = now(), leased_until = null")
         settle(runtime)
-    seals.seal_due(runtime)
     return made

@@ -9,7 +9,7 @@ from models.partitions import PARTITIONED
 from testbed.servers import Databases
 from testbed.shop import Shop
 from tests.support import books
-from tests.support.aging import age, month_ago, seal_and_prove
+from tests.support.aging import age, month_ago, prove_books
 
 ACTOR = "operator:test"
 
@@ -50,7 +50,7 @@ def pay_for_months(databases: Databases, shop: Shop) -> Shop:
         pay(shop, "bob")
         age(databases, months)
     pay(shop)
-    seal_and_prove(databases)
+    prove_books(databases)
     return shop
 
 

@@ -1,8 +1,8 @@
 """The heads of the chains of seals, kept in a file outside the database.
 
-An attacker who can write to the database could replace the whole chain, but not the head that is kept elsewhere. The
-file has one JSON line per tenant: `{"tenant_id", "seals", "rows", "sha256"}`, the number of seals, the number of rows
-in them, and the hash of the last seal.
+An attacker who can write to the database could replace a whole chain, but not the head that is kept elsewhere. The
+file has one JSON line per chain: `{"tenant_id", "chain", "seals", "rows", "sha256"}`, the number of seals, the number
+of rows in them, and the hash of the last seal. A line without `chain` is of chain 0.
 """
 
 from __future__ import annotations
@@ -15,13 +15,22 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
+from typing import Any
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
+from app.runtime.runtime import Runtime
+from app.services.audit_chain.seals import CHAINS
+from app.services.records import alerts
+from app.services.records.alerts import AlertRow
 from models import Database
 
 log = structlog.get_logger(__name__)
+
+# One alarm per hour shows that the problem persists without hiding other alarms.
+ALARM_SECONDS = 3_600
 
 
 class HeadFileError(ValueError):
@@ -30,23 +39,38 @@ class HeadFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a tenant's chain: the number of seals, of rows in them, and the last seal's hash in hex."""
+    """The end of a chain: the number of seals, of rows in them, and the last seal's hash in hex."""
 
     tenant_id: str
+    chain: int
     number: int
     rows: int
     sha256: str
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """The tenant and the chain."""
+        return self.tenant_id, self.chain
+
+
+# (tenant, chain): what a head is found by.
+_Key = tuple[str, int]
 
 _READ = text(
-    "select s.tenant_id, s.number, s.last_position, encode(s.seal_sha256, 'hex') as sha256 from tenants t"
-    " cross join lateral (select * from audit_seals a where a.tenant_id = t.id order by number desc limit 1) as s"
-    " where cast(:tenant_id as uuid) is null or t.id = :tenant_id"
+    Template(
+        """
+        with recursive $chains
+        select s.tenant_id, s.chain, s.number, s.last_position, encode(s.seal_sha256, 'hex') as sha256
+        from chains c cross join lateral (
+            select * from audit_seals a where a.tenant_id = c.tenant_id and a.chain = c.chain
+            order by number desc limit 1) as s
+        """
+    ).substitute(chains=CHAINS)
 )
 _SEALS = text(
-    "select s.tenant_id, s.number, s.last_position, encode(s.seal_sha256, 'hex') as sha256"
-    " from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as k(tenant_id, number)"
-    " join audit_seals s on s.tenant_id = k.tenant_id and s.number = k.number"
+    "select s.tenant_id, s.chain, s.number, s.last_position, encode(s.seal_sha256, 'hex') as sha256"
+    " from unnest(cast(:tenants as uuid[]), cast(:chains as smallint[]), cast(:numbers as bigint[]))"
+    " as k(tenant_id, chain, number) join audit_seals s using (tenant_id, chain, number)"
 )
 
 
@@ -54,11 +78,15 @@ def read_heads(database: Database, tenant_id: uuid.UUID | None = None) -> list[H
     """Return the heads of all chains, or of one tenant's."""
     with database.transaction("auditor") as connection:
         rows = connection.execute(_READ, {"tenant_id": tenant_id}).all()
-    return [Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows]
+    return [_make_head(row) for row in rows]
 
 
-def load_heads(path: str | Path) -> dict[str, Head]:
-    """Return the heads in a file by tenant; of several lines of one tenant the one with most seals.
+def _make_head(row: Row[Any]) -> Head:
+    return Head(str(row.tenant_id), row.chain, row.number, row.last_position, row.sha256)
+
+
+def load_heads(path: str | Path) -> dict[_Key, Head]:
+    """Return the heads in a file by tenant and chain; of several lines of one chain the one with most seals.
 
     Raise OSError, and HeadFileError for a line in another format.
     """
@@ -68,31 +96,32 @@ def load_heads(path: str | Path) -> dict[str, Head]:
     return heads
 
 
-def _read_file(path: Path) -> tuple[dict[str, Head], dict[int, str]]:
-    """Return the heads in a file by tenant, and the unreadable lines by their number."""
-    heads: dict[str, Head] = {}
+def _read_file(path: Path) -> tuple[dict[_Key, Head], dict[int, str]]:
+    """Return the heads in a file by tenant and chain, and the unreadable lines by their number."""
+    heads: dict[_Key, Head] = {}
     unreadable: dict[int, str] = {}
     for line_number, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
         try:
             values = json.loads(line)
-            head = Head(
-                str(uuid.UUID(values["tenant_id"])), int(values["seals"]), int(values["rows"]), str(values["sha256"])
-            )
+            tenant_id, chain = str(uuid.UUID(values["tenant_id"])), int(values.get("chain", 0))
+            head = Head(tenant_id, chain, int(values["seals"]), int(values["rows"]), str(values["sha256"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             unreadable[line_number] = line
             continue
-        if head.tenant_id not in heads or heads[head.tenant_id].number < head.number:
-            heads[head.tenant_id] = head
+        if head.key not in heads or heads[head.key].number < head.number:
+            heads[head.key] = head
     return heads, unreadable
 
 
 def find_broken_heads(database: Database, heads: list[Head]) -> list[Head]:
     """Return those of `heads` that match no seal in the database: the chain was cut off or rewritten."""
     with database.transaction("auditor") as connection:
-        rows = connection.execute(
-            _SEALS, {"tenants": [uuid.UUID(head.tenant_id) for head in heads], "numbers": [h.number for h in heads]}
-        ).all()
-    known = {Head(str(row.tenant_id), row.number, row.last_position, row.sha256) for row in rows}
+        wanted = {
+            "tenants": [uuid.UUID(head.tenant_id) for head in heads],
+            "chains": [head.chain for head in heads],
+            "numbers": [head.number for head in heads],
+        }
+        known = {_make_head(row) for row in connection.execute(_SEALS, wanted)}
     return [head for head in heads if head not in known]
 
 
@@ -100,22 +129,44 @@ def write_heads(database: Database, path: str | Path, heads: list[Head]) -> list
     """Update the file to `heads`; return the kept heads that the chains in the database do not continue.
 
     A head that contradicts the database is evidence and is kept unchanged. So is an unreadable line, which does not
-    prevent the update of other tenants' heads. Raise OSError.
+    prevent the update of other heads. Raise OSError.
     """
     target = Path(path)
     with _lock(target):
         kept, unreadable = _read_file(target) if target.exists() else ({}, {})
         if unreadable:
             log.error("seal_head_unreadable", path=str(path), lines=list(unreadable))
-        touched = [kept[head.tenant_id] for head in heads if head.tenant_id in kept]
+        touched = [kept[head.key] for head in heads if head.key in kept]
         broken = find_broken_heads(database, touched) if touched else []
-        contradicted = {head.tenant_id for head in broken}
-        for head in heads:
-            old = kept.get(head.tenant_id)
-            if head.tenant_id not in contradicted and (old is None or old.number < head.number):
-                kept[head.tenant_id] = head
-        _replace(target, kept, unreadable.values())
+        contradicted = {head.key for head in broken}
+        grown = [
+            head
+            for head in heads
+            if head.key not in contradicted and (head.key not in kept or kept[head.key].number < head.number)
+        ]
+        if grown:
+            _replace(target, kept | {head.key: head for head in grown}, unreadable.values())
     return broken
+
+
+def keep_heads(runtime: Runtime) -> None:
+    """Write all heads to the file that the settings name; raise an alarm for kept ones that the chains contradict."""
+    path = runtime.settings.seal_head_path
+    if path is None:
+        return
+    try:
+        broken = write_heads(runtime.database, path, read_heads(runtime.database))
+    except OSError as error:
+        # The next run writes what this one could not.
+        log.warning("seal_head_not_written", path=path, error=str(error))
+        return
+    with runtime.database.transaction("worker") as connection:
+        alerts.write_once(connection, [_make_alert(head) for head in broken], ALARM_SECONDS, "sha256")
+
+
+def _make_alert(head: Head) -> AlertRow:
+    detail = {"invariants": ["I12"], "chain": head.chain, "seal": head.number, "sha256": head.sha256}
+    return AlertRow("books_broken", uuid.UUID(head.tenant_id), detail)
 
 
 @contextlib.contextmanager
@@ -126,9 +177,17 @@ def _lock(target: Path) -> Iterator[None]:
         yield
 
 
-def _replace(target: Path, heads: dict[str, Head], others: Iterable[str]) -> None:
+def _replace(target: Path, heads: dict[_Key, Head], others: Iterable[str]) -> None:
     lines = [
-        json.dumps({"tenant_id": head.tenant_id, "seals": head.number, "rows": head.rows, "sha256": head.sha256})
+        json.dumps(
+            {
+                "tenant_id": head.tenant_id,
+                "chain": head.chain,
+                "seals": head.number,
+                "rows": head.rows,
+                "sha256": head.sha256,
+            }
+        )
         for head in heads.values()
     ]
     written = target.with_name(target.name + ".new")

@@ -34,6 +34,7 @@ _RANGES = {
     "n": within("n.id"),
     "d": within("d.notification_id"),
     "a": within("a.at"),
+    "s": within("s.sealed_at"),
 }
 # Per tenant: rows held, and rows referenced by another table that should be equal. A difference means that rows are
 # missing or were added by another program.
@@ -55,26 +56,33 @@ _COUNTS = {
         " where $n group by n.tenant_id",
         referenced="select d.tenant_id, 0, 0, count(*) from notification_numbers d where $d group by d.tenant_id",
     ),
-    # A seal belongs to the month of its first row. Seals of other months between the first and the last are kept.
+    # Seals have the time of their rows. Those of chain 0 belong to the month of their first row, and seals of other
+    # months between the first and the last of them are kept.
     "audit_logs": """
         with held as (
             select a.tenant_id, count(*) as rows from audit_logs a where $a group by 1
         ), seals as (
-            select s.tenant_id, s.number, s.last_position - s.first_position + 1 as rows
-            from audit_logs a join audit_seals s on s.tenant_id = a.tenant_id and s.first_audit_id = a.id
+            select s.tenant_id, s.chain, s.number, cardinality(s.audit_ids) as rows from audit_seals s
+            where s.chain > 0 and $s
+            union all
+            select s.tenant_id, s.chain, s.number, cardinality(s.audit_ids)
+            from audit_logs a join audit_seals s
+              on s.tenant_id = a.tenant_id and s.chain = 0 and s.first_audit_id = a.id
             where $a
         ), sealed as (
-            select tenant_id, sum(rows) as rows, min(number) as first_seal, max(number) as last_seal
+            select tenant_id, sum(rows) as rows, min(number) filter (where chain = 0) as first_seal,
+                   max(number) filter (where chain = 0) as last_seal
             from seals group by tenant_id
         )
         select h.tenant_id, h.rows as held, h.rows, coalesce(t.rows, 0) as referenced, t.first_seal, t.last_seal,
-               array(select k.number from audit_seals k where k.tenant_id = h.tenant_id
+               array(select k.number from audit_seals k where k.tenant_id = h.tenant_id and k.chain = 0
                      and k.number between t.first_seal and t.last_seal
-                     and not exists (select from seals s where s.tenant_id = k.tenant_id and s.number = k.number)
+                     and not exists (select from seals s
+                         where s.tenant_id = k.tenant_id and s.chain = 0 and s.number = k.number)
                      order by k.number) as kept_seals,
-               coalesce(p.seal_number >= t.last_seal, false) as is_proved
-        from held h left join sealed t using (tenant_id) left join verification_places p using (tenant_id)
-        order by h.tenant_id
+               not exists (select from seals s left join verification_chains p using (tenant_id, chain)
+                   where s.tenant_id = h.tenant_id and s.number > coalesce(p.seal_number, 0)) as is_proved
+        from held h left join sealed t using (tenant_id) order by h.tenant_id
         """,
 }
 _REFERENCES = {"payment_webhooks": "deliveries answered", "notifications": "numbers", "audit_logs": "rows sealed"}

@@ -11,7 +11,7 @@ from app.services.partitions.reasons import Partition, find_reasons, list_partit
 def show_partitions(runtime: Runtime) -> list[dict[str, Any]]:
     """Return every partition: table, name, months (from, to), rows (estimated), bytes, and the reasons to keep it.
 
-    `sealed`, for the audit only, says whether all rows are in a seal; `droppable` whether no reason to keep it shows.
+    `droppable` says whether no reason to keep it shows.
     """
     shown, older = [], list[Partition]()
     with runtime.database.transaction("operator") as connection:
@@ -28,7 +28,6 @@ def show_partitions(runtime: Runtime) -> list[dict[str, Any]]:
                     "to": partition.ends_at and partition.ends_at.date().isoformat(),
                     "rows": partition.row_estimate,
                     "bytes": partition.bytes,
-                    "sealed": reasons.waiting == 0 if partition.table == "audit_logs" else None,
                     "open_cases": reasons.open_cases,
                     "droppable": not reasons.why,
                     "why": list(reasons.why),

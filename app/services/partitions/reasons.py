@@ -58,12 +58,12 @@ def within(column: str) -> str:
     return f"{column} >= {low} and {column} < {high}"
 
 
-# Open work about rows of the month, by table.
+# Open work about rows of the month, by table, and how it is called. Audit rows are sealed as they are written.
 _WAITING = {
-    "payment_webhooks": f"from webhook_work w where {within('w.webhook_id')}",
-    "notifications": f"from notification_work w where {within('w.notification_id')}",
-    "audit_logs": f"from audit_work w where {within('w.audit_at')}",
+    "payment_webhooks": (f"from webhook_work w where {within('w.webhook_id')}", "webhooks are not settled"),
+    "notifications": (f"from notification_work w where {within('w.notification_id')}", "notifications have no number"),
 }
+_NOTHING_WAITS = ("from webhook_work where false", "")
 _REASONS = Template(
     """
     select (select count(*) from (select $waiting limit $most) as w) as waiting,
@@ -85,7 +85,6 @@ class Reasons:
     """The reasons to keep a partition: `why` in words, empty where it may be dropped."""
 
     open_cases: int
-    waiting: int
     why: tuple[str, ...]
 
 
@@ -108,34 +107,30 @@ def list_partitions(connection: Connection) -> list[Partition]:
 def _reasons_query(table: str) -> TextClause:
     webhook = within("d.webhook_id") if table == "payment_webhooks" else "false"
     key = within("x.at" if table == "audit_logs" else "x.id")
-    parts = {"waiting": _WAITING[table], "webhook": webhook, "range": key, "most": str(COUNT_MAX)}
+    waiting, _ = _WAITING.get(table, _NOTHING_WAITS)
+    parts = {"waiting": waiting, "webhook": webhook, "range": key, "most": str(COUNT_MAX)}
     return text(_REASONS.substitute(parts, table=table))
 
 
 _QUERIES = {table: _reasons_query(table) for table in PARTITIONED}
-_WORDS = {
-    "payment_webhooks": "webhooks are not settled",
-    "notifications": "notifications have no number",
-    "audit_logs": "audit rows are not sealed",
-}
 
 
 def find_reasons(connection: Connection, partition: Partition, older: Sequence[Partition] = ()) -> Reasons:
     """Return the reasons to keep a partition that show without reading it; `older` are the partitions before it.
 
-    Whether rows are missing, and whether all audit rows are sealed, is checked when it is dropped.
+    Whether rows are missing is checked when it is dropped.
     """
     if partition.ends_at is None:
-        return Reasons(0, 0, ("it is the default partition",))
+        return Reasons(0, ("it is the default partition",))
     if partition.ends_at + datetime.timedelta(days=SETTLE_DAYS) > datetime.datetime.now(datetime.UTC):
-        return Reasons(0, 0, ("its month is not over",))
+        return Reasons(0, ("its month is not over",))
     row = connection.execute(_QUERIES[partition.table], partition.range).one()
     counts = {
-        _WORDS[partition.table]: row.waiting,
+        _WAITING.get(partition.table, _NOTHING_WAITS)[1]: row.waiting,
         "dead letters are open": row.open_cases,
         "payments are open": row.open_payments,
         "tenants' books are not proved since (sluice verify)": row.unproved_tenants,
     }
     why = [f"{'more than ' * (count == COUNT_MAX)}{count} {noun}" for noun, count in counts.items() if count]
     why += [f"{older[0].name} is older and goes first"] if older else []
-    return Reasons(row.open_cases, row.waiting, tuple(why))
+    return Reasons(row.open_cases, tuple(why))

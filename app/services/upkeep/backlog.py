@@ -66,8 +66,7 @@ def raise_overdue(runtime: Runtime) -> None:
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:
     """Return (name, label, value) of the metrics that are read from rows.
 
-    Payments by status, open dead letters, alarms of a day, ages of duties, unsealed audit rows, and results of the last
-    proofs of the books.
+    Payments by status, open dead letters, alarms of a day, ages of duties, and results of the last proofs of the books.
     """
     with runtime.database.transaction("door") as connection:
         rows = connection.execute(

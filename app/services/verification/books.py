@@ -178,18 +178,25 @@ COUNTERS = read_checks("""
 
 # Take `ids`, the audit rows, and `first` and `last`, the lowest and the highest of them.
 AUDIT = read_checks("""
-    -- I11: every audit row is in one seal, or waits for it
-    -- the rows that seals name or audit_work lists, within the range of ids
-    with sealed as (
-        select s.tenant_id, r.audit_id from audit_seals s cross join lateral unnest(s.audit_ids) as r(audit_id)
-        where s.last_audit_id >= :first and s.first_audit_id <= :last
-          and s.tenant_id in (select tenant_id from audit_logs where id = any(cast(:ids as bigint[])))
+    -- I11: every audit row is in one seal
+    with audited as materialized (
+        select id, tenant_id, at, kind from audit_logs where id = any(cast(:ids as bigint[]))
+    ), sealed as (
+        -- the rows of seals that have the time of one of the rows
+        select s.tenant_id, s.sealed_at as at, r.audit_id
+        from (select distinct tenant_id, at from audited) as t
+        join audit_seals s on s.tenant_id = t.tenant_id and s.chain > 0 and s.sealed_at = t.at
+        cross join lateral unnest(s.audit_ids) as r(audit_id)
         union all
-        select w.tenant_id, w.audit_id from audit_work w where w.audit_id between :first and :last
-    ), counted as (select tenant_id, audit_id, count(*) as times from sealed group by tenant_id, audit_id)
-    select a.id as subject, format('%s, in %s seals', a.kind, coalesce(c.times, 0)) as detail
-    from audit_logs a left join counted c on c.tenant_id = a.tenant_id and c.audit_id = a.id
-    where a.id = any(cast(:ids as bigint[])) and c.times is distinct from 1
+        -- seals of chain 0 have rows of several times: those within the range of ids
+        select s.tenant_id, null, r.audit_id from audit_seals s cross join lateral unnest(s.audit_ids) as r(audit_id)
+        where s.chain = 0 and s.last_audit_id >= :first and s.first_audit_id <= :last
+          and s.tenant_id in (select tenant_id from audited)
+    )
+    select a.id as subject, format('%s, in %s seals', a.kind, count(s.audit_id)) as detail
+    from audited a
+    left join sealed s on s.tenant_id = a.tenant_id and s.audit_id = a.id and (s.at is null or s.at = a.at)
+    group by a.id, a.tenant_id, a.at, a.kind having count(s.audit_id) <> 1
 
     -- I11: the payment of an audit row exists
     select a.id as subject, format('%s of payment %s', a.kind, a.payment_id) as detail from audit_logs a
@@ -199,12 +206,6 @@ AUDIT = read_checks("""
 
 # Take `tenant_id`; null reads the work of all tenants.
 WAITING = read_checks("""
-    -- I11: an audit row that waits for its seal exists
-    select w.audit_id as subject, 'missing before it was sealed' as detail from audit_work w
-    where (cast(:tenant_id as uuid) is null or w.tenant_id = :tenant_id)
-      and not exists (select from audit_logs a
-                      where a.id = w.audit_id and a.at = w.audit_at and a.tenant_id = w.tenant_id)
-
     -- I16: waiting work is about a row that exists and is not done yet
     select w.id::text as subject, w.kind as detail from (
         select w.webhook_id as id, 'webhook' as kind, w.tenant_id from webhook_work w where not exists (

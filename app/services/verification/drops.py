@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
@@ -27,6 +26,13 @@ DROPPED = (
     "exists (select from dropped_partitions g where g.tenant_id = $tenant and g.table_name = '$table'"
     " and $id >= first_id(g.begins_at) and $id < first_id(g.ends_at))"
 )
+# Whether the rows of a seal `s` were dropped. Rows and seal have the same time, but for chain 0: its seals have rows of
+# one month and of several times, and the record names them.
+IS_DROPPED_SEAL = (
+    "exists (select from dropped_partitions g where g.tenant_id = s.tenant_id and g.table_name = 'audit_logs'"
+    " and case when s.chain = 0 then s.number between g.first_seal and g.last_seal and s.number <> all(g.kept_seals)"
+    " else s.sealed_at >= g.begins_at and s.sealed_at < g.ends_at end)"
+)
 
 # Each takes `ids`, the tenants to check.
 DROPS = read_checks("""
@@ -44,16 +50,22 @@ DROPS = read_checks("""
               and n.at >= g.begins_at and n.at < g.ends_at)))
 
     -- I11: the seals of dropped audit rows are as many rows as were dropped
-    -- Positions number a tenant's sealed rows without a gap: two seals give the number of rows between them.
     select format('tenant %s, audit_logs from %s', g.tenant_id, g.begins_at::date) as subject,
-           format('%s rows dropped, seals %s to %s', g.row_count, g.first_seal, g.last_seal) as detail
-    from dropped_partitions g
-    left join audit_seals f on f.tenant_id = g.tenant_id and f.number = g.first_seal
-    left join audit_seals l on l.tenant_id = g.tenant_id and l.number = g.last_seal
-    where g.tenant_id = any(cast(:ids as uuid[])) and g.table_name = 'audit_logs'
-      and g.row_count is distinct from l.last_position - f.first_position + 1 - coalesce((
-          select sum(k.last_position - k.first_position + 1) from audit_seals k
-          where k.tenant_id = g.tenant_id and k.number = any(g.kept_seals)), 0)
+           format('%s rows dropped, %s in seals', g.row_count, sealed.rows) as detail
+    from dropped_partitions g cross join lateral (
+        -- seals of chain 0 are named; positions number its rows without a gap: two seals give the rows between them
+        select coalesce((
+                   select l.last_position - f.first_position + 1 from audit_seals f, audit_seals l
+                   where f.tenant_id = g.tenant_id and f.chain = 0 and f.number = g.first_seal
+                     and l.tenant_id = g.tenant_id and l.chain = 0 and l.number = g.last_seal), 0)
+               - coalesce((
+                   select sum(k.last_position - k.first_position + 1) from audit_seals k
+                   where k.tenant_id = g.tenant_id and k.chain = 0 and k.number = any(g.kept_seals)), 0)
+               + coalesce((
+                   select sum(cardinality(s.audit_ids)) from audit_seals s
+                   where s.tenant_id = g.tenant_id and s.chain > 0
+                     and s.sealed_at >= g.begins_at and s.sealed_at < g.ends_at), 0) as rows) as sealed
+    where g.tenant_id = any(cast(:ids as uuid[])) and g.table_name = 'audit_logs' and g.row_count <> sealed.rows
 """)
 
 _RECORDED = "each drop is recorded by an audit row in the chain of seals, and chained to the one before"
@@ -65,47 +77,24 @@ _RECORDS = text(
                exists (select from audit_logs a where a.id = d.audit_id and a.at = d.audit_at
                        and a.tenant_id = d.tenant_id and a.actor = d.actor and a.kind = 'partition_dropped'
                        and a.payment_id is null and a.payment_version is null and a.detail = $detail) as is_recorded,
-               -- whether the audit row waits for its seal or is in one
-               exists (select from audit_work w where w.tenant_id = d.tenant_id and w.audit_id = d.audit_id)
-               or exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.last_audit_id >= d.audit_id
-                          and s.first_audit_id <= d.audit_id and d.audit_id = any(s.audit_ids)) as is_chained
+               -- whether the audit row is in a seal
+               exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.chain > 0
+                       and s.sealed_at = d.audit_at and d.audit_id = any(s.audit_ids))
+               or exists (select from audit_seals s where s.tenant_id = d.tenant_id and s.chain = 0
+                          and s.last_audit_id >= d.audit_id and s.first_audit_id <= d.audit_id
+                          and d.audit_id = any(s.audit_ids)) as is_chained
         from dropped_partitions d where d.tenant_id = any(cast(:ids as uuid[])) order by d.tenant_id, d.audit_id
         """,
         hashed=HASHED,
         detail=DETAIL,
     )
 )
-_SEALS = text(
-    "select first_seal, last_seal, kept_seals from dropped_partitions"
-    " where tenant_id = :tenant_id and table_name = 'audit_logs'"
-)
-
-
 # pg_inherits is read in the snapshot, to_regclass in the present catalogue.
 _IS_BEHIND = text(
     "select exists (select from pg_inherits i join pg_class p on p.oid = i.inhparent"
     " join pg_class c on c.oid = i.inhrelid"
     " where p.relname = any(:tables) and to_regclass(format('public.%I', c.relname)) is null)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedSeals:
-    """The seals whose rows were dropped with one partition: a range, less those with rows of a later month."""
-
-    first: int
-    last: int
-    kept: frozenset[int]
-
-    def has(self, number: int) -> bool:
-        """Return whether the rows of this seal were dropped."""
-        return self.first <= number <= self.last and number not in self.kept
-
-
-def read_dropped_seals(connection: Connection, tenant_id: uuid.UUID) -> list[DroppedSeals]:
-    """Return the seals of a tenant whose rows were dropped."""
-    rows = connection.execute(_SEALS, {"tenant_id": tenant_id})
-    return [DroppedSeals(row.first_seal, row.last_seal, frozenset(row.kept_seals)) for row in rows]
 
 
 def is_behind_drop(connection: Connection) -> bool:

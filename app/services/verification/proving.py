@@ -5,122 +5,26 @@ from __future__ import annotations
 import datetime
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 
 from app.core.audit_seal import FIRST_SHA256
-from app.core.payment import format_time
+from app.services.audit_chain.seals import CHAINS
 from app.services.verification import books, walking
-from app.services.verification.chain import ChainPosition, ChainSegment, find_position, read_segment
-from app.services.verification.checks import Violation, run_all
+from app.services.verification.chain import Chain, ChainPosition, ChainSegment, find_position, read_segment
+from app.services.verification.checks import Violation, fill, run_all
 from app.services.verification.drops import DROPS, check_records, is_behind_drop
+from app.services.verification.report import Mode, ProofReport, TenantProgress
 from app.services.verification.walking import Chunk, Walk
 from models import Database
 
-Mode = Literal["full", "incremental"]
-
-# Rows kept in a report for each broken invariant: enough to find the cause. All are counted.
-ROWS_KEPT = 50
 # A webhook's id is made before its row is committed, within ten minutes: an incremental proof reads that much again.
 LATE_SECONDS = 600
 # A chunk is read again if a partition was dropped meanwhile. Drops and reads of a chunk each take less than a second.
 READS_MAX = 10
-
-
-@dataclass(slots=True)
-class BrokenInvariant:
-    """A statement of an invariant that is false: the number of rows that break it, and the first of these."""
-
-    invariant: str
-    statement: str
-    count: int = 0
-    rows: list[dict[str, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class TenantProgress:
-    """How far one tenant's books are proved; `is_clean` is false once a proof found a violation."""
-
-    chain: ChainPosition = field(default_factory=ChainPosition)
-    # The last number proved before, and the last number given when this proof began.
-    notification_number: int = 0
-    numbered: int = 0
-    webhooks_until: datetime.datetime = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    is_clean: bool = True
-
-
-@dataclass(slots=True)
-class ProofReport:
-    """The result of a proof; it covers all of the books only if `is_complete`."""
-
-    mode: Mode
-    tenant_id: uuid.UUID | None
-    started_at: datetime.datetime
-    seconds: float = 0.0
-    is_complete: bool = True
-    counts: dict[str, int] = field(default_factory=dict)
-    broken: dict[tuple[str, str], BrokenInvariant] = field(default_factory=dict)
-    progress: dict[uuid.UUID, TenantProgress] = field(default_factory=dict)
-
-    def count(self, name: str, rows: int) -> None:
-        """Add to the number of rows read, by the name of the rows."""
-        self.counts[name] = self.counts.get(name, 0) + rows
-
-    def add(self, violations: Sequence[Violation]) -> bool:
-        """Add the violations that a check found; return whether there were none."""
-        for violation in violations:
-            name = violation.invariant, violation.statement
-            broken = self.broken.setdefault(name, BrokenInvariant(*name))
-            row = {"subject": violation.subject, "detail": violation.detail}
-            if row not in broken.rows:
-                broken.count += 1
-                if len(broken.rows) < ROWS_KEPT:
-                    broken.rows.append(row)
-        return not violations
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the rows read show no violation."""
-        return not self.broken
-
-    @property
-    def in_order(self) -> list[BrokenInvariant]:
-        """The broken invariants by their number and statement."""
-        return sorted(self.broken.values(), key=lambda each: (int(each.invariant[1:]), each.statement))
-
-    @property
-    def invariants(self) -> list[str]:
-        """The names of the broken invariants, in their order."""
-        return list(dict.fromkeys(each.invariant for each in self.in_order))
-
-    @property
-    def verdict(self) -> str:
-        """The result in one line."""
-        read = ", ".join(f"{rows:,} {name}" for name, rows in self.counts.items() if rows) or "nothing new"
-        took = f"{self.mode} proof in {self.seconds:.1f} s: {read}"
-        if not self.is_whole:
-            return f"BROKEN: {', '.join(self.invariants)} ({took})"
-        return f"The books hold ({took})" if self.is_complete else f"The books hold so far; time was up ({took})"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as one JSON document."""
-        return {
-            "ok": self.is_whole,
-            "verdict": self.verdict,
-            "mode": self.mode,
-            "is_complete": self.is_complete,
-            "started_at": format_time(self.started_at),
-            "seconds": round(self.seconds, 3),
-            "counts": self.counts,
-            "broken": [
-                {"invariant": each.invariant, "what": each.statement, "count": each.count, "rows": each.rows}
-                for each in self.in_order
-            ],
-        }
 
 
 Progress = Callable[[str, int], None]
@@ -158,20 +62,25 @@ class _Proof:
             cursor = chunk.after
         return is_clean
 
-    def read_chain(self, tenant_id: uuid.UUID, kept: TenantProgress, touched: set[uuid.UUID] | None) -> None:
+    def read_chain(self, chain: Chain, kept: TenantProgress, touched: set[uuid.UUID] | None) -> None:
         """Read a chain from the stored position on and advance that; add the payments of its rows to `touched`."""
-        with self.database.snapshot("auditor") as connection:
-            kept.chain, violations = find_position(connection, tenant_id, kept.chain.number, kept.chain.sha256)
-        kept.is_clean &= self.report.add(violations)
+        kept.is_clean &= self.find_position(chain, kept)
         while not self.is_time_up():
-            segment = self._read(partial(read_segment, tenant_id=tenant_id, after=kept.chain))
+            segment = self._read(partial(read_segment, chain=chain, after=kept.chains[chain.number]))
             if not segment.seals:
                 return
             kept.is_clean &= self.report.add(segment.violations)
-            kept.chain = segment.end
+            kept.chains[chain.number] = segment.end
             self.count("seals", segment.seals)
             if touched is not None:
                 touched |= segment.payment_ids
+
+    def find_position(self, chain: Chain, kept: TenantProgress) -> bool:
+        """Check that the stored position is on the chain, which is otherwise read from its first seal."""
+        stored = kept.chains[chain.number]
+        with self.database.snapshot("auditor") as connection:
+            kept.chains[chain.number], violations = find_position(connection, chain, stored.number, stored.sha256)
+        return self.report.add(violations)
 
     def check_touched(self, touched: set[uuid.UUID]) -> bool:
         """Check the payments of the new seals, their wallets and transfers; return whether there was no violation."""
@@ -234,11 +143,11 @@ def _prove_full(proof: _Proof, kept: dict[uuid.UUID, TenantProgress], tenant_id:
         proof.walk(walk, tenant_id)
     proof.check_moment(list(kept), tenant_id)
     for each, old in kept.items():
-        # The stored position must still be on the chain, which is then read from its first seal.
-        with proof.database.snapshot("auditor") as connection:
-            report.add(find_position(connection, each, old.chain.number, old.chain.sha256)[1])
         reached = TenantProgress(notification_number=old.numbered, webhooks_until=report.started_at)
-        proof.read_chain(each, reached, None)
+        for number in old.chains:
+            proof.find_position(Chain(each, number), old)
+            reached.chains[number] = ChainPosition()
+            proof.read_chain(Chain(each, number), reached, None)
         report.progress[each] = reached
     if report.broken or not report.is_complete:
         report.progress.clear()
@@ -257,7 +166,8 @@ def _prove_incremental(proof: _Proof, kept: dict[uuid.UUID, TenantProgress], ten
 
 def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, reached: TenantProgress) -> None:
     touched: set[uuid.UUID] = set()
-    proof.read_chain(tenant_id, reached, touched)
+    for number in list(reached.chains):
+        proof.read_chain(Chain(tenant_id, number), reached, touched)
     reached.is_clean &= proof.check_touched(touched)
     after = {"after_tenant_id": tenant_id, "after_number": reached.notification_number}
     reached.is_clean &= proof.walk(walking.NUMBER_WALK, tenant_id, after)
@@ -268,8 +178,7 @@ def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, reached: TenantProgress) 
 
 _PROGRESS = text(
     """
-    select t.id, coalesce(p.seal_number, 0) as seal_number, coalesce(p.seal_sha256, :first_sha256) as seal_sha256,
-           coalesce(p.notification_number, 0) as proved, coalesce(c.last_number, 0) as numbered,
+    select t.id, coalesce(p.notification_number, 0) as proved, coalesce(c.last_number, 0) as numbered,
            coalesce(p.webhooks_until, 'epoch') as webhooks_until
     from tenants t
     left join verification_places p on p.tenant_id = t.id
@@ -278,15 +187,30 @@ _PROGRESS = text(
     order by p.verified_at nulls first, t.id
     """
 )
+# The chains of the tenants to prove: those that have seals, and those of which some were proved.
+_CHAINS = text(
+    fill(
+        """
+        with recursive $chains, known as (
+            select tenant_id, chain from chains where chain is not null
+            union select tenant_id, chain from verification_chains
+            where cast(:tenant_id as uuid) is null or tenant_id = :tenant_id
+        )
+        select k.tenant_id, k.chain, coalesce(p.seal_number, 0) as number, coalesce(p.seal_sha256, :first) as sha256
+        from known k left join verification_chains p using (tenant_id, chain) order by k.tenant_id, k.chain
+        """,
+        chains=CHAINS,
+    )
+)
 
 
 def _read_progress(database: Database, tenant_id: uuid.UUID | None) -> dict[uuid.UUID, TenantProgress]:
     """Return the tenants to prove, least recently proved first."""
     with database.transaction("auditor") as connection:
-        rows = connection.execute(_PROGRESS, {"tenant_id": tenant_id, "first_sha256": FIRST_SHA256}).all()
-    return {
-        row.id: TenantProgress(
-            ChainPosition(row.seal_number, bytes(row.seal_sha256)), row.proved, row.numbered, row.webhooks_until
-        )
-        for row in rows
-    }
+        rows = connection.execute(_PROGRESS, {"tenant_id": tenant_id}).all()
+        chains = connection.execute(_CHAINS, {"tenant_id": tenant_id, "first": FIRST_SHA256}).all()
+    kept = {row.id: TenantProgress({}, row.proved, row.numbered, row.webhooks_until) for row in rows}
+    for chain in chains:
+        if chain.tenant_id in kept:
+            kept[chain.tenant_id].chains[chain.chain] = ChainPosition(chain.number, bytes(chain.sha256))
+    return kept

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Table, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
-from app.services.verification.proving import Mode, ProofReport, prove
+from app.services.verification.proving import prove
+from app.services.verification.report import Mode, ProofReport
 from models import Database, new_id, tables
 
 log = structlog.get_logger(__name__)
@@ -54,18 +57,26 @@ def _write_progress(connection: Connection, report: ProofReport) -> None:
     rows = [
         {
             "tenant_id": tenant_id,
-            "seal_number": reached.chain.number,
-            "seal_sha256": reached.chain.sha256,
             "notification_number": reached.notification_number,
             "webhooks_until": reached.webhooks_until,
             "verified_at": func.now(),
         }
         for tenant_id, reached in report.progress.items()
     ]
+    chains = [
+        {"tenant_id": tenant_id, "chain": number, "seal_number": position.number, "seal_sha256": position.sha256}
+        for tenant_id, reached in report.progress.items()
+        for number, position in reached.chains.items()
+    ]
+    _replace(connection, tables.verification_places, rows, "tenant_id")
+    _replace(connection, tables.verification_chains, chains, "tenant_id", "chain")
+
+
+def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *keys: str) -> None:
     if rows:
-        written = insert(tables.verification_places).values(rows)
-        changes = {name: written.excluded[name] for name in rows[0] if name != "tenant_id"}
-        connection.execute(written.on_conflict_do_update(index_elements=["tenant_id"], set_=changes))
+        written = insert(table).values(rows)
+        changes = {name: written.excluded[name] for name in rows[0] if name not in keys}
+        connection.execute(written.on_conflict_do_update(index_elements=keys, set_=changes))
 
 
 def _alert(report: ProofReport) -> AlertRow:

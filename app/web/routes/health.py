@@ -33,8 +33,6 @@ _HELP = {
     "heartbeat_age_seconds": ("Age of a periodic duty's last run.", "name"),
     "books_broken": ("Broken invariants that the last proof of the books found.", "mode"),
     "books_verified_age_seconds": ("Age of the last proof of the books.", "mode"),
-    "audit_unsealed_rows": ("Audit rows that wait for their seal.", "tenants"),
-    "audit_unsealed_oldest_seconds": ("Age of the oldest audit row without a seal.", "tenants"),
 }
 
 

@@ -16,7 +16,7 @@ from app.doctor import examine
 from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.services import verification
-from app.services.audit_chain import seals
+from app.services.audit_chain import heads
 from app.services.payments import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, sweep
@@ -128,7 +128,7 @@ DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
     "settle": (settle.settle_due, notifications.number_due),
     "provider": (
         *(call_dispatcher.call_due, sweep.sweep, sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
-        *(alert_delivery.post_due, seals.seal_due, verification.prove_due),
+        *(alert_delivery.post_due, heads.keep_heads, verification.prove_due),
     ),
 }
 

@@ -14,7 +14,6 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services.audit_chain import seals
 from app.services.operators import redrive, resolve
 from app.services.verification import prove
 from testbed.shop import ACTOR, Shop
@@ -123,7 +122,6 @@ def test_every_action_leaves_the_books_whole_and_one_ends_it(front: Stack, row: 
             continue
         act(scene, action, letters[0])
         scene.work()
-        seals.seal_due(front.runtime)
         report = prove(front.runtime.database, "full", scene.shop.tenant_id)
         assert report.is_whole, (action, report.as_json())
         assert balance(scene, payment) == row.balances.get(action, 0), action
@@ -153,7 +151,6 @@ def test_rows_that_earlier_redrives_wrote_pass(front: Stack, engine: Engine, sho
             detail=json.dumps({"reason": letter["reason"], "webhook_id": webhook_id}),
         )
     engine.number()
-    seals.seal_due(front.runtime)
     report = prove(front.runtime.database, "full", shop.tenant_id)
     assert report.is_whole, report.as_json()
 

@@ -7,7 +7,6 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.runtime.runtime import Runtime
-from app.services.audit_chain import seals
 from app.services.operators import explain
 from app.services.partitions import dropping
 from app.services.partitions.listing import show_partitions
@@ -17,7 +16,7 @@ from app.services.verification import choose_mode, prove, prove_due
 from models.partitions import PARTITIONED
 from testbed.servers import Databases
 from testbed.shop import Shop, make_shop
-from tests.support.aging import make_months, month_ago, seal_and_prove
+from tests.support.aging import make_months, month_ago, prove_books
 from tests.support.months import ACTOR, drop, homes, month_name, names, pay, pay_for_months
 
 REPLICA = "set session_replication_role = replica; "
@@ -42,12 +41,11 @@ def test_whole_months_are_dropped_and_the_books_still_hold(databases: Databases,
         month_name(table, 2): (True, count, 1) for table, count in rows.items()
     }
     assert not names(databases) & set(done)
-    # Also before the sealer has come by.
     assert prove(runtime.database, "full").is_whole
     assert prove(runtime.database, "incremental").is_whole
-    seal_and_prove(databases)
+    prove_books(databases)
     pay(old)
-    seal_and_prove(databases)
+    prove_books(databases)
     report = prove(runtime.database, "full")
     assert report.counts["seals"] == databases.value("select count(*) from audit_seals")
     assert databases.rows("select * from wallet_transactions where at < now() - interval '1 hour' order by id") == [
@@ -61,7 +59,7 @@ def test_whole_months_are_dropped_and_the_books_still_hold(databases: Databases,
 
 def test_each_drop_is_recorded_in_the_chain(databases: Databases, runtime: Runtime, old: Shop) -> None:
     other = make_shop(runtime)
-    seal_and_prove(databases)
+    prove_books(databases)
     drop(databases, 1)
     reported = databases.rows(
         "select tenant_id, actor, detail from audit_logs where kind = 'partition_dropped' order by id"
@@ -70,16 +68,14 @@ def test_each_drop_is_recorded_in_the_chain(databases: Databases, runtime: Runti
     assert [row["detail"]["table"] for row in reported] == list(PARTITIONED)
     assert {row["detail"]["begins_at"] for row in reported} == {f"{month_ago(2):%Y-%m}-01"}
     assert {row["detail"]["ends_at"] for row in reported} == {f"{month_ago(1):%Y-%m}-01"}
-    seals.seal_due(runtime)
-    assert databases.value("select count(*) from audit_work") == 0
     assert databases.value("select count(*) from dropped_partitions where tenant_id = :id", id=other.tenant_id) == 0
 
 
 def test_drops_follow_one_from_the_other(databases: Databases, runtime: Runtime, old: Shop) -> None:
     drop(databases, 1)
-    seal_and_prove(databases)
+    prove_books(databases)
     drop(databases, 0)
-    seal_and_prove(databases)
+    prove_books(databases)
     assert databases.value("select count(*) from dropped_partitions") == 6
     assert homes(databases, "payment_webhooks").keys() == {month_name("payment_webhooks", 0)}
     assert prove_due(runtime).is_whole
@@ -101,7 +97,6 @@ def test_the_list_shows_what_is_dropped_first(runtime: Runtime, old: Shop) -> No
         assert shown[month_name(table, 1)]["why"] == [f"{month_name(table, 2)} is older and goes first"]
         assert shown[month_name(table, 0)]["why"] == ["its month is not over"]
         assert not shown[f"{table}_default"]["droppable"]
-    assert shown[month_name("audit_logs", 2)]["sealed"]
     assert shown[month_name("audit_logs", 2)]["bytes"] > 0
 
 
@@ -136,14 +131,8 @@ NEEDS: dict[str, tuple[str, str, str]] = {
         " from notifications order by id limit 1",
         "1 notifications have no number",
     ),
-    "unsealed audit row": (
-        "audit_logs",
-        "insert into audit_work (tenant_id, audit_id, audit_at)"
-        " select tenant_id, id, at from audit_logs order by at limit 1",
-        "1 audit rows are not sealed",
-    ),
     "books not proved": ("audit_logs", "delete from verification_places", "books are not proved"),
-    "last seal not proved": ("audit_logs", "update verification_places set seal_number = 0", "not proved"),
+    "last seal not proved": ("audit_logs", "update verification_chains set seal_number = 0", "not proved"),
     "webhook missing": (
         "payment_webhooks",
         "delete from payment_webhooks where id = (select id from payment_webhooks order by id limit 1)",
@@ -239,7 +228,7 @@ def test_one_command_at_a_time(databases: Databases, old: Shop) -> None:
 def test_empty_months_go_without_a_word(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     pay(tenant)
     make_months(databases, 3)
-    seal_and_prove(databases)
+    prove_books(databases)
     done = drop(databases)
     assert len(done) == 9
     assert all(each.is_dropped and each.rows == 0 for each in done.values())

@@ -48,7 +48,7 @@ def test_a_deposit_is_one_statement_and_leaves_these_rows(runtime: Runtime, data
         "to": "pending",
     }
     assert {row["tenant_id"] for row in (stored, hold, work, reported)} == {tenant.tenant_id}
-    assert databases.value("select count(*) from audit_work where audit_id = :id", id=reported["id"]) == 1
+    assert databases.value("select count(*) from audit_seals where :id = any(audit_ids)", id=reported["id"]) == 1
     assert databases.value("select sum(delta) from payment_count_deltas where status = 'pending'") == before + 1
 
 

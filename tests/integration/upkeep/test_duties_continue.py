@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
-from app.services.audit_chain import seals
+from app.services.audit_chain import heads
 from app.services.operators import reconciliation
 from app.services.payments import queries as payments
 from app.services.upkeep import duties, sweep
@@ -71,24 +71,6 @@ def test_a_tenant_whose_counter_is_locked_keeps_no_other_from_its_numbers(front:
     assert engine.databases.value(waiting, id=held.tenant_id) == 0
 
 
-def test_a_tenant_that_cannot_be_sealed_keeps_no_other_from_its_seals(front: Stack, engine: Engine) -> None:
-    shops = [front.make_shop() for _ in range(3)]
-    seals.seal_due(front.runtime)
-    for shop in shops:
-        shop.deposit()
-    # The smallest comes first.
-    held = min(shops, key=lambda shop: shop.tenant_id)
-    unsealed = "select count(*) from audit_work where tenant_id = :id"
-    lock = "select from audit_work where tenant_id = %s for update"
-    with held_lock(engine.databases, lock, held.tenant_id):
-        seals.seal_due(front.runtime)
-        assert [engine.databases.value(unsealed, id=shop.tenant_id) > 0 for shop in shops] == [
-            shop is held for shop in shops
-        ]
-    seals.seal_due(front.runtime)
-    assert engine.databases.value(unsealed, id=held.tenant_id) == 0
-
-
 def test_a_locked_payment_does_not_stop_a_reconciliation(front: Stack, shop: Shop, engine: Engine) -> None:
     payments = [shop.deposit() for _ in range(3)]
     for payment in payments:
@@ -112,11 +94,11 @@ def test_a_line_that_is_no_head_keeps_no_other_head_from_moving_on(
 ) -> None:
     shop, path = front.make_shop(), tmp_path / "heads"
     with engine.databases.open_runtime(SLUICE_SEAL_HEAD_PATH=str(path)) as runtime:
-        seals.seal_due(runtime)
+        heads.keep_heads(runtime)
         noise = b"\xff{not ours}\n"
         path.write_bytes(noise + path.read_bytes())
         shop.deposit()
-        seals.seal_due(runtime)
+        heads.keep_heads(runtime)
     lines = path.read_bytes().splitlines(keepends=True)
     assert noise in lines
     newest = engine.databases.value("select max(number) from audit_seals where tenant_id = :id", id=shop.tenant_id)

@@ -12,7 +12,7 @@ _CREDIT = f"""(select e.id from wallet_transactions e join wallets w on w.id = e
 _WEBHOOK = "(select id from payment_webhooks where verdict = 'applied' order by id limit 1)"
 _DECISION = "(select max(id) from audit_logs where kind = 'decision')"
 _CREDITED = "(select max(id) from audit_logs where detail ? 'transfer')"
-_SEAL = "number = (select max(number) from audit_seals)"
+_SEAL = "(chain, number) = (select chain, number from audit_seals order by sealed_at desc limit 1)"
 _NOTIFICATION = "(select notification_id from notification_numbers where number = 5)"
 
 # Name: (statements of a superuser whom neither triggers nor foreign keys stop, invariants that must be named).
@@ -258,14 +258,18 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         ],
         {"I11"},
     ),
-    "unsealed audit row removed": (
+    "audit row doubled at another time": (
         [
-            "insert into audit_work (tenant_id, audit_id, audit_at) select id, 5000000, now() from tenants limit 1",
+            "insert into audit_logs (id, tenant_id, at, actor, kind, detail) overriding system value"
+            " select id, tenant_id, at + interval '1 microsecond', actor, kind, detail from audit_logs"
+            f" where id = {_DECISION}"
         ],
         {"I11"},
     ),
     "last seal cut off": ([f"delete from audit_seals where {_SEAL}"], {"I11"}),
     "middle seal removed": (["delete from audit_seals where number = 2"], {"I11"}),
+    "chain removed": (["delete from audit_seals"], {"I11"}),
+    "seal moved to another chain": ([f"update audit_seals set chain = 9, number = 1 where {_SEAL}"], {"I11"}),
     "seal's rows hash changed": ([f"update audit_seals set rows_sha256 = sha256('x') where {_SEAL}"], {"I11"}),
     "seal's time changed": ([f"update audit_seals set sealed_at = now() where {_SEAL}"], {"I11"}),
     "seal's rows dropped from it": (

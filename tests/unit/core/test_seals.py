@@ -23,7 +23,7 @@ from models.tables import audit_logs
 
 VALUES = st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1).map(str), st.text(st.characters(codec="utf-8")))
 SEAL = Seal(
-    "01a207c3-3927-73b4-9def-0c171f29298d", 7, 301, (401, 402, 405), b"r" * 32, b"p" * 32, 1_764_000_000_000_000
+    "01a207c3-3927-73b4-9def-0c171f29298d", 3, 7, 301, (401, 402, 405), b"r" * 32, b"p" * 32, 1_764_000_000_000_000
 )
 
 
@@ -50,6 +50,8 @@ def test_order_of_rows_counts() -> None:
     "change",
     [
         {"tenant_id": "01a207c3-3927-73b4-9def-0c171f29298e"},
+        {"chain": 4},
+        {"chain": 0},
         {"number": 8},
         {"first_position": 302},
         {"audit_ids": (401, 402, 406)},

@@ -15,7 +15,7 @@ from app.services.partitions.dropping import Drop, drop_before
 from app.services.partitions.listing import show_partitions
 
 _COLUMNS = headings(
-    "name from to rows bytes sealed open_cases droppable why", name="Partition", rows="Rows (about)", why="Kept because"
+    "name from to rows bytes open_cases droppable why", name="Partition", rows="Rows (about)", why="Kept because"
 )
 _DROP_COLUMNS = headings("name rows dropped why", name="Partition", why="Kept because")
 

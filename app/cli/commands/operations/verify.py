@@ -94,7 +94,7 @@ def _write_heads(runtime: Runtime, report: ProofReport, path: Path) -> None:
 
 
 def _add_broken(report: ProofReport, heads: list[seal_heads.Head]) -> None:
-    chains = [f"tenant {head.tenant_id}, seal {head.number}" for head in heads]
+    chains = [f"tenant {head.tenant_id}, chain {head.chain}, seal {head.number}" for head in heads]
     report.add([Violation("I12", _HEADS, chain, "cut off, or written anew") for chain in chains])
 
 
