@@ -12,6 +12,8 @@ BOUNDS = "security/outgoing/test_bounds.py"
 ANSWERS = "integration/provider_calls/test_provider_answers.py"
 VALUES = "integration/provider_calls/test_provider_values.py"
 SCHEMA = "integration/models/test_schema.py"
+SEALS = "models/migrations/versions/v0_3/0024_chains.sql"
+SEALING = "integration/audit_chain/test_seals.py"
 
 OUTSIDE = (
     Mutant(
@@ -121,6 +123,27 @@ OUTSIDE = (
         "create trigger audit_is_append_only before update or delete on audit_logs",
         "create trigger audit_is_append_only before update of actor on audit_logs",
         (SCHEMA,),
+    ),
+    Mutant(
+        "every column of the audit is sealed",
+        SEALS,
+        "octet_length(actor), ':', actor, ",
+        "",
+        (SEALING,),
+    ),
+    Mutant(
+        "no two writers extend one chain of seals",
+        SEALS,
+        "while not pg_try_advisory_xact_lock(",
+        "while not pg_try_advisory_xact_lock_shared(",
+        (SEALING,),
+    ),
+    Mutant(
+        "each seal is chained to the one before",
+        SEALS,
+        "coalesce(l.seal_sha256, decode(",
+        "coalesce(null, decode(",
+        (SEALING,),
     ),
     Mutant(
         "row-level security is forced on every table",
