@@ -152,3 +152,17 @@ def test_the_record_is_append_only_and_not_the_tenants(databases: Databases, old
             assert expected in attempt(databases, role, deed, old.tenant_id), (role, deed)
     for role in ("web", "door", "worker", "clerk"):
         assert "permission denied" in attempt(databases, role, "select * from dropped_partitions", old.tenant_id)
+
+
+def test_seals_of_a_drop_are_counted_until_it_is_proved(databases: Databases, old: Shop) -> None:
+    counted = "the seals of dropped audit rows are as many rows as were dropped"
+    widen, _ = AFTER["record of the audit widened"]
+    drop(databases, 1)
+    prove_books(databases)
+    with spoiled(databases, widen) as database:
+        assert counted in broken(database, "incremental")
+    later = "update verification_places set webhooks_until = webhooks_until + interval '2 hours'"
+    with spoiled(databases, widen, later) as database:
+        assert counted not in broken(database, "incremental")
+        assert AFTER["record widened"][1] in broken(database, "incremental")
+        assert counted in broken(database, "full")
