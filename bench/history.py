@@ -127,7 +127,7 @@ def _measure_batch(stack: MeasuredStack, batch: int, count: int) -> dict[str, An
     claims.BATCH_ROWS = batch
     batches, started = 0, time.monotonic()
     with watched(stack.runtime.database.engine) as sent:
-        queue = claims.WebhookQueue()
+        queue = claims.WebhookQueue(batch)
         while settle.settle_batch(stack.runtime, queue):
             batches += 1
     seconds = time.monotonic() - started

@@ -28,7 +28,7 @@ from app.services.queues.release import pay_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow
 from app.services.webhooks import inbox, postpone
-from app.services.webhooks.claims import WebhookClaim, WebhookQueue
+from app.services.webhooks.claims import FIRST_ROWS, WebhookClaim, WebhookQueue
 from app.services.webhooks.event_items import EventResult, Events, sum_up
 from app.services.webhooks.postpone import OWN_FAULT_DETAIL, Postponement
 from app.services.webhooks.translate import StoredWebhook, to_dead_letter, translate
@@ -101,12 +101,10 @@ def settle_due(runtime: Runtime) -> None:
 
 
 def settle_until(runtime: Runtime, deadline: float, listener: RingListener | None = None) -> None:
-    """Settle webhooks until none is due, or ring for another worker once the time is over."""
-    due = WebhookQueue()
-    # Fairness can leave a batch short while rows are due; only a small or an empty claim means that none is.
+    """Settle webhooks until none is due or the time is over; for what is due then another worker has been rung."""
+    due = WebhookQueue(FIRST_ROWS)
     while settle_batch(runtime, due, listener) and not due.is_drained:
         if is_over(deadline):
-            runtime.doorbells.ring("settle")
             return
 
 
@@ -118,13 +116,16 @@ def is_over(deadline: float) -> bool:
 def settle_batch(runtime: Runtime, due: WebhookQueue, listener: RingListener | None = None) -> int:
     """Claim and settle one batch; return how many webhooks were claimed, 0 also where the database is in trouble.
 
-    A `listener` listens no more where the batch may take long. Raise DBAPIError where nothing can be claimed.
+    Ring for another worker where more may be due. A `listener` listens no more where the batch may take long. Raise
+    DBAPIError where nothing can be claimed.
     """
     if not pay_back(runtime):
         return 0
     claim = due.claim(runtime)
     if listener and (claim.single or len(claim) > SMALL_ROWS):
         listener.leave()
+    if len(claim) and not due.is_drained:
+        runtime.doorbells.ring("settle")
     return len(claim) if settle_claimed(runtime, claim) else 0
 
 

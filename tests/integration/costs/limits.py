@@ -18,7 +18,7 @@ provider called                            1 |        6          19        2 |  
 providers called, one set                 40 |        6          19        2 |    38.5   5849
 webhook received                           1 |        1           2        1 |    13.0   1739
 webhook settled                            1 |        7          19        2 |    43.0   6515
-webhooks settled, full batch             500 |        8          23        3 |    25.4   4456
+webhooks settled, full batch             500 |        7          20        2 |    25.4   4456
 """
 # An index more writes at least one record a payment. Rounds of the same work differ by a hundredth of their records
 # (pages of indexes that split, heap pages that are pruned); the smallest of some rounds differs by half of that.

@@ -14,8 +14,8 @@ from app.services.payments.call_settlement import settle_answers
 from app.services.payments.deposits import create_deposit
 from app.services.payments.provider_calls import make_call
 from app.services.payments.provider_claims import claim_calls
-from app.services.webhooks.claims import BATCH_ROWS
-from app.services.webhooks.settle import settle_due
+from app.services.webhooks.claims import BATCH_ROWS, FIRST_ROWS, WebhookQueue
+from app.services.webhooks.settle import settle_batch, settle_due
 from bench.filling import fill_webhooks, make_due
 from bench.measured_stack import MeasuredStack, open_measured_stack
 from testbed.servers import Servers
@@ -59,9 +59,9 @@ class Measured:
         self.call()
         return self.shop.body(self.shop.payment(payment.id))
 
-    def settle(self) -> Cost:
-        """Settle what is due, and return its cost."""
-        cost = self.meter.measure(lambda: settle_due(self.meter.runtime))
+    def settle(self, rows_max: int = FIRST_ROWS) -> Cost:
+        """Settle what is due as one batch, and return its cost."""
+        cost = self.meter.measure(lambda: settle_batch(self.meter.runtime, WebhookQueue(rows_max)))
         assert self.stack.databases.rows(
             "select count(*) filter (where verdict is distinct from 'applied') as others from payment_webhooks"
         ) == [{"others": 0}]
@@ -144,5 +144,5 @@ def test_full_batches(measured: Measured) -> None:
         # The same users each time: from the second round on they have their wallets.
         fill_webhooks(measured.stack, BATCH_ROWS, BATCH_ROWS)
         make_due(measured.stack, BATCH_ROWS)
-        settled.append(measured.settle())
+        settled.append(measured.settle(BATCH_ROWS))
     check("webhooks settled, full batch", least(settled))

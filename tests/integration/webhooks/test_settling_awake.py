@@ -16,7 +16,7 @@ from app.runtime import doorbells, ring_listener
 from app.runtime.doorbells import Doorbells
 from app.runtime.ring_listener import keys_of
 from app.runtime.runtime import Runtime
-from app.services.webhooks import awake, claims, settle
+from app.services.webhooks import awake, settle
 from testbed.servers import Databases, new_celery
 from testbed.shop import Shop
 from testbed.waiting import wait_until
@@ -137,6 +137,21 @@ def test_what_comes_during_a_batch_that_may_take_long_is_left_to_others(
         assert (messages(runtime), runtime.redis.exists(LISTENER)) == (1, 0)
 
 
+def test_another_worker_is_rung_for_what_a_batch_leaves(
+    databases: Databases, runtime: Runtime, tenant: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = deliver_paid(tenant), deliver_paid(tenant)
+    monkeypatch.setattr(settle, "FIRST_ROWS", 1)
+    monkeypatch.setattr(settle, "SMALL_ROWS", 0)
+    forget_rings(runtime)
+    with payment_locked(databases, first), one_awake(runtime):
+        wait_until_held_up(databases)
+        assert messages(runtime) == 1
+        # As the other worker does that takes the message.
+        settle.settle_due(runtime)
+        assert settled(tenant, second)
+
+
 def test_a_worker_that_is_to_stop_does_not_stay_awake(
     runtime: Runtime, tenant: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +170,7 @@ def test_a_worker_whose_time_is_up_leaves_what_is_due_to_the_next(
 ) -> None:
     payments = [deliver_paid(tenant) for _ in range(2)]
     forget_rings(runtime)
-    monkeypatch.setattr(claims, "BATCH_ROWS", 1)
+    monkeypatch.setattr(settle, "FIRST_ROWS", 1)
     monkeypatch.setattr(settle, "RING_SECONDS_MAX", 0.0)
     awake.settle_awake(runtime)
     assert sum(settled(tenant, payment) for payment in payments) == 1

@@ -97,10 +97,20 @@ def test_a_claim_that_says_so_leaves_nothing_due(
     while left:
         left -= len(queue.claim(runtime))
         assert not (queue.is_drained and left)
-    # What is more than a share of a batch takes one more claim.
-    assert queue.is_drained is (tenants * each < SHARE)
+    # Where a tenant had its share, or several were claimed for, only one more claim shows it.
+    assert queue.is_drained is (tenants * each < 2 * SHARE)
     assert len(queue.claim(runtime)) == 0
     assert queue.is_drained
+
+
+def test_batches_grow_with_the_queue(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
+    databases.rows("delete from webhook_work")
+    make_wait(databases, tenant, 2 * BATCH_ROWS)
+    queue = WebhookQueue(100)
+    assert [len(queue.claim(runtime)) for _ in range(5)] == [100, 200, 400, 300, 0]
+    assert queue.rows_max == BATCH_ROWS
+    make_wait(databases, tenant, 2 * BATCH_ROWS)
+    assert len(queue.claim(runtime)) == BATCH_ROWS
 
 
 def test_a_claim_that_leaves_suspects_does_not_say_that_nothing_is_due(
