@@ -21,6 +21,10 @@ _NOT_PUBLIC = tuple(ipaddress.ip_network(network) for network in ("192.0.0.0/24"
 Addresses = list[tuple[socket.AddressFamily, Any]]
 
 
+class AddressRefused(NotSent):
+    """The provider's address is not one that may be called."""
+
+
 def is_loopback_name(host: str) -> bool:
     """Return whether `host` is a loopback name or address."""
     return host in ("localhost", "127.0.0.1", "::1")

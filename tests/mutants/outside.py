@@ -5,10 +5,11 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 OUTGOING = "app/providers/outgoing.py"
+SOCKETS = "app/providers/connections.py"
 ADDRESSES = "app/providers/addresses.py"
 GUARD = "security/outgoing/test_guard.py"
 BOUNDS = "security/outgoing/test_bounds.py"
-BOUNDS = "security/outgoing/test_bounds.py"
+CONNECTIONS = "security/outgoing/test_connections.py"
 ANSWERS = "integration/provider_calls/test_provider_answers.py"
 VALUES = "integration/provider_calls/test_provider_values.py"
 SCHEMA = "integration/models/test_schema.py"
@@ -18,33 +19,45 @@ SEALING = "integration/audit_chain/test_seals.py"
 OUTSIDE = (
     Mutant(
         "a host with a private address beside a public one",
-        OUTGOING,
+        SOCKETS,
         "if not found or not all(is_callable(",
         "if not found or not any(is_callable(",
         (GUARD,),
     ),
-    Mutant("a redirect of a provider", OUTGOING, "redirect=False,", "redirect=True, retries=3,", (GUARD,)),
-    Mutant("an answer above its bound", OUTGOING, "if size > RESPONSE_BYTES_MAX:", "if size > 2**40:", (BOUNDS,)),
+    Mutant("an answer above its bound", OUTGOING, "if len(content) > RESPONSE_BYTES_MAX:", "if False:", (BOUNDS,)),
     Mutant(
         "cookies of one account on another's call",
         OUTGOING,
-        'headers={"User-Agent": "sluice", **headers,',
-        'headers={"User-Agent": "sluice", "Cookie": "s=1", **headers,',
+        '"User-Agent": "sluice", **headers,',
+        '"User-Agent": "sluice", "Cookie": "s=1", **headers,',
         (GUARD,),
     ),
     Mutant(
-        "proxies and .netrc of the machine",
+        "a connection that must not be used again",
         OUTGOING,
-        "self._pools = _open_pools(private_hosts, ca_file)",
-        'self._pools = urllib3.ProxyManager(__import__("os").environ.get("http_proxy", "http://127.0.0.1:9"))',
-        (GUARD,),
+        "response.isclosed() and not response.will_close",
+        "response.isclosed()",
+        (f"{CONNECTIONS}::test_a_connection_is_used_again_only_after_a_whole_answer",),
     ),
-    Mutant("an answer whose surroundings have no end", OUTGOING, "if self.bytes_left < 0:", "if False:", (BOUNDS,)),
+    Mutant(
+        "a connection that the provider has closed",
+        SOCKETS,
+        "if kept.resume(bounds):",
+        "if kept.resume(bounds) or True:",
+        (f"{CONNECTIONS}::test_a_connection_that_the_provider_has_closed_is_replaced",),
+    ),
+    Mutant(
+        "an answer whose surroundings have no end",
+        SOCKETS,
+        "if self._bytes_left < 0:",
+        "if False:",
+        (BOUNDS,),
+    ),
     Mutant(
         "what is left of one answer is not the next one's",
         OUTGOING,
-        "        if not is_reusable:\n",
-        "        if False:\n",
+        "answer.status in (200, 201) and response.isclosed() and",
+        "response.isclosed() and",
         (f"{BOUNDS}::test_what_is_left_of_an_answer_is_not_the_next_ones",),
     ),
     Mutant(

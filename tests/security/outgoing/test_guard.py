@@ -13,8 +13,8 @@ import pytest
 
 from app.core.errors import NotSent, OutcomeUnknown
 from app.providers import outgoing
-from app.providers.addresses import is_public
-from app.providers.outgoing import AddressRefused, Outgoing, check_url
+from app.providers.addresses import AddressRefused, is_public
+from app.providers.outgoing import Outgoing, check_url
 from tests.support.false_provider import (
     NAME,
     OK,
@@ -167,7 +167,7 @@ def test_the_name_is_looked_up_once_and_what_was_checked_is_called(monkeypatch: 
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    monkeypatch.setattr(outgoing._TimedSocket, "connect", connect, raising=False)
+    monkeypatch.setattr(socket.socket, "connect", connect, raising=False)
     with pytest.raises(NotSent):
         Outgoing().send("GET", f"https://{NAME}:8443/", {})
     assert (asked, connected) == ([NAME], [("93.184.216.34", 8443)])

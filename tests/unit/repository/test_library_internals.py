@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import ssl
 from collections.abc import Callable
 
 import pytest
@@ -107,16 +106,13 @@ def check_limits_storage() -> None:
     assert "self._previous_window_key(key)" in source(RedisStorage.acquire_sliding_window_entry)
 
 
-def check_outgoing_connections() -> None:
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.poolmanager import PoolManager
+def check_provider_connections() -> None:
+    import http.client
 
-    for connection in (HTTPConnection, HTTPSConnection):
-        assert "self._new_conn()" in source(connection.connect)
-        assert parameters(connection._new_conn) == ["self"]
-    assert HTTPConnection("example.test.")._dns_host == "example.test."
-    assert "self.pool_classes_by_scheme[scheme]" in source(PoolManager._new_pool)
-    assert "self.sslsocket_class._create(" in source(ssl.SSLContext.wrap_socket)
+    for used in ("self.sock.sendall(", "if self.auto_open:"):
+        assert used in source(http.client.HTTPConnection.send)
+    assert 'sock.makefile("rb")' in source(http.client.HTTPResponse.__init__)
+    assert "self.response_class(self.sock, " in source(http.client.HTTPConnection.getresponse)
 
 
 def check_statements() -> None:
@@ -142,7 +138,7 @@ CHECKS: dict[tuple[str, str], Callable[[], None]] = {
     ("app/http/request_bodies.py", "gunicorn"): check_gunicorn_bodies,
     ("app/http/log_lines.py", "gunicorn"): check_gunicorn_log,
     ("app/web/rate_storage.py", "limits"): check_limits_storage,
-    ("app/providers/outgoing.py", "urllib3"): check_outgoing_connections,
+    ("app/providers/connections.py", "http.client"): check_provider_connections,
     ("models/statements.py", "SQLAlchemy"): check_statements,
 }
 
