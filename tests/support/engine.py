@@ -12,7 +12,7 @@ from app.services.payments import set_aside
 from app.services.payments.call_dispatcher import Dispatcher
 from app.services.payments.call_settlement import settle_answers
 from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import Claim, claim_calls
+from app.services.payments.provider_claims import Claim, UnderWay, claim_calls
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling
@@ -115,7 +115,7 @@ class Engine:
 def claim_call(runtime: Runtime) -> Claim | None:
     """Claim one due call; those that cannot be made are set aside. Return None where none may be claimed."""
     while True:
-        claims = claim_calls(runtime, 1, 16)
+        claims = claim_calls(runtime, 1, UnderWay(16))
         for call, error in claims.unready:
             set_aside.set_aside(runtime, call, error)
         if claims.calls or not claims.unready:

@@ -2,7 +2,8 @@
 
 Calls wait for the network in threads of their own. One other thread claims and settles: that of the first task, the
 leader, for as long as calls are due or under way. Answers that come meanwhile are settled together next: a single
-answer waits for nobody, and under load sets grow with the duration of a commit.
+answer waits for nobody, and under load sets grow with the duration of a commit. The calls that take the place of those
+that were answered are claimed before these answers are settled, and are under way meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from app.runtime.runtime import Runtime
 from app.services.payments import breaker, set_aside
 from app.services.payments.call_settlement import Answer, settle_answers
 from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import Claim, claim_calls
+from app.services.payments.provider_claims import Claim, UnderWay, claim_calls
 from app.services.queues.release import pay_back
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,8 @@ SET_MAX = 64
 CONTENDED_SECONDS = 0.02
 # While all threads are busy and more calls are due, other workers are rung for, no more often than this.
 HELP_SECONDS = 0.1
+# While other calls are made, those of paused providers are postponed, and their expired payments ended, this often.
+POSTPONE_SECONDS = 1.0
 
 
 class Dispatcher:
@@ -43,8 +46,8 @@ class Dispatcher:
         self._threads.submit(int)
         # Guards what follows; notified when a call has ended and when calls may be due.
         self._changed = threading.Condition()
-        self._ended: list[tuple[Claim, Answer | None]] = []
-        # Calls under way or not settled yet, by tenant.
+        # What is to be settled, and the calls under way, by tenant.
+        self._answers: list[Answer] = []
         self._busy: Counter[uuid.UUID] = Counter()
         self._has_leader = False
         self._is_stopping = False
@@ -52,7 +55,7 @@ class Dispatcher:
         self._is_rung = False
         self._is_more_due = False
         self._is_contended = False
-        self._helped_at = 0.0
+        self._helped_at = self._postponed_at = 0.0
 
     def run(self, runtime: Runtime) -> None:
         """Make calls until none is due or allowed and all are settled.
@@ -77,11 +80,11 @@ class Dispatcher:
         failure: Exception | None = None
         while self._await_work(may_claim=failure is None):
             try:
-                self._settle(runtime)
                 if failure is None:
                     self._claim(runtime)
             except Exception as error:  # answers of calls under way are still to be settled
-                failure = failure or error
+                failure = error
+            self._settle(runtime)
         if failure is not None:
             raise failure
 
@@ -94,7 +97,7 @@ class Dispatcher:
     def _await_work(self, *, may_claim: bool) -> bool:
         """Wait for something to settle or to claim; return False, and have no leader, where all is done."""
         with self._changed:
-            while not self._ended:
+            while not self._answers:
                 may_claim = may_claim and not self._is_stopping
                 if may_claim and self._is_rung and self._busy.total() < self._calls_max:
                     return True
@@ -110,30 +113,30 @@ class Dispatcher:
 
     def _settle(self, runtime: Runtime) -> None:
         with self._changed:
-            ended, self._ended = self._ended[:SET_MAX], self._ended[SET_MAX:]
-        try:
-            if answers := [answer for _, answer in ended if answer is not None]:
-                settle_answers(runtime, answers)
-        finally:
+            answers, self._answers = self._answers[:SET_MAX], self._answers[SET_MAX:]
+        if answers:
+            settle_answers(runtime, answers)
             with self._changed:
-                self._busy -= Counter(claim.tenant_id for claim, _ in ended)
-                # Calls that were beyond a limit may be allowed now, and an answer makes those due that waited for it.
-                self._is_rung |= bool(ended) and (self._is_more_due or any(claim.has_failures for claim, _ in ended))
+                # An answer makes those calls due that waited for it.
+                self._is_rung |= any(answer.claim.has_failures for answer in answers)
 
     def _claim(self, runtime: Runtime) -> None:
         with self._changed:
-            busy = dict(self._busy)
+            # What was answered holds its claim until it is settled, but takes none of its provider's calls any more.
+            answered = [answer.claim for answer in self._answers]
+            under_way = UnderWay(self._calls_max, dict(self._busy), answered)
             room = min(SET_MAX, self._calls_max - self._busy.total())
-            if not self._is_rung or self._is_stopping or room <= 0:
+            if not self._is_rung or self._is_stopping or room <= 0 or len(answered) > SET_MAX:
                 return
             self._is_rung = False
         # Before the claim: a row that is committed later rings again.
         runtime.doorbells.take_down("provider")
-        claims = claim_calls(runtime, room, self._calls_max, busy)
+        claims = claim_calls(runtime, room, under_way)
         with self._changed:
             self._busy.update(claim.tenant_id for claim in claims.calls)
             self._is_more_due, self._is_contended = claims.is_more_due, claims.is_contended
-            self._is_rung |= bool(claims.unready) or (claims.is_more_due and bool(claims.calls))
+            # Fewer than there was room for: the others are beyond a limit, and become allowed when a call ends.
+            self._is_rung |= bool(claims.unready) or (claims.is_more_due and len(claims.calls) == room)
         for claim in claims.calls:
             try:
                 self._threads.submit(self._make, runtime, claim)
@@ -143,8 +146,8 @@ class Dispatcher:
             set_aside.set_aside(runtime, call, error)
         if claims.is_more_due and len(claims.calls) == room:
             self._ring_for_help(runtime)
-        if claims.is_more_due and not claims.calls:
-            breaker.postpone_calls(runtime)
+        if claims.is_more_due and len(claims.calls) < room:
+            self._postpone(runtime, is_idle=not claims.calls)
 
     def _make(self, runtime: Runtime, claim: Claim) -> None:
         answer = None
@@ -154,8 +157,20 @@ class Dispatcher:
             log.exception("provider_call_lost", payment_id=str(claim.payment_id))
         finally:
             with self._changed:
-                self._ended.append((claim, answer))
-                self._changed.notify_all()
+                self._busy -= Counter({claim.tenant_id: 1})
+                # Calls that were beyond a limit may be allowed now.
+                self._is_rung |= self._is_more_due
+                if answer is not None:
+                    self._answers.append(answer)
+                if self._answers or self._is_rung or not self._busy:
+                    self._changed.notify_all()
+
+    def _postpone(self, runtime: Runtime, *, is_idle: bool) -> None:
+        """Postpone due calls of paused providers; calls of others that never end put it off for POSTPONE_SECONDS."""
+        now = time.monotonic()
+        if is_idle or now - self._postponed_at >= POSTPONE_SECONDS:
+            self._postponed_at = now
+            breaker.postpone_calls(runtime)
 
     def _ring_for_help(self, runtime: Runtime) -> None:
         now = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,9 +31,11 @@ _LOCK_SPACE = 0x63616C6C
 # that has a provider's advisory lock claims its calls. Two statements in one message, since each sees what was
 # committed before it began: calls under way are counted after the locks were granted.
 #
-# 1. Lock the providers that have due calls and that no other transaction claims for; note them in a setting.
+# 1. Lock the providers that have due calls and that no other transaction claims for; note them in a setting. Scans of
+#    bitmaps would read the dead entries that each claim leaves again and again: only other scans mark them.
 _LOCK_PROVIDERS = """
-    select set_config('lock_timeout', :lock_timeout, true), set_config('sluice.may_claim', coalesce((
+    select set_config('lock_timeout', :lock_timeout, true), set_config('enable_bitmapscan', 'off', true),
+        set_config('sluice.may_claim', coalesce((
         select array_agg(id)::text from (
             select p.id from payment_providers p
             where exists (
@@ -42,14 +44,17 @@ _LOCK_PROVIDERS = """
         where pg_try_advisory_xact_lock(:space, hashtext(id::text))), '{}'), true)
 """
 # 2. Claim up to :room calls. :busy_tenants have :busy_calls under way in this process, which makes up to :calls_max.
+#    The claims of :answered_ids, by :answered_claims, are not settled yet, but their calls are over.
 _CLAIM = """
-    with open as (
+    with open as materialized (
         -- The locked providers and how many calls each may get now. One that failed and whose pause is over gets a
-        -- single call, the probe.
+        -- single call, the probe. Claims are counted in the index of claims: that of due times has every planned poll.
         select p.id, b.provider_id is not null as has_failures, coalesce(b.opens, 0) as opens,
                least(case when b.opens > 0 then 1 end, p.calls_max - (
                    select count(*) from payment_work c
-                   where c.provider_id = p.id and c.claim_id is not null and c.due_at > now())) as room
+                   where c.provider_id = p.id and c.claim_id is not null and c.due_at + interval '0' > now()
+                     and (c.payment_id, c.claim_id) not in (select * from unnest(
+                         cast(:answered_ids as uuid[]), cast(:answered_claims as uuid[]))))) as room
         from unnest(cast(current_setting('sluice.may_claim') as uuid[])) as locked(id)
         join payment_providers p on p.id = locked.id
         left join provider_breakers b on b.provider_id = p.id
@@ -142,6 +147,15 @@ class Claim(ClaimedCall):
         return self.opens > 0
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """How many calls this process makes at once, how many each tenant has under way, and what was answered since."""
+
+    calls_max: int
+    busy: Mapping[uuid.UUID, int] = field(default_factory=dict)
+    answered: Sequence[ClaimedCall] = ()
+
+
 @dataclass(slots=True)
 class Claims:
     """A set of claimed calls; `unready` are claimed as well, and cannot be made, each with the reason.
@@ -156,14 +170,10 @@ class Claims:
     is_contended: bool = False
 
 
-def claim_calls(runtime: Runtime, room: int, calls_max: int, busy: Mapping[uuid.UUID, int] | None = None) -> Claims:
-    """Claim up to `room` due calls, creates before all others.
-
-    `calls_max` is how many calls this process makes at once, `busy` how many each tenant has under way in it. Raise
-    DBAPIError where nothing can be claimed.
-    """
+def claim_calls(runtime: Runtime, room: int, under_way: UnderWay) -> Claims:
+    """Claim up to `room` due calls, creates before all others. Raise DBAPIError where nothing can be claimed."""
     rows: list[Row] = []
-    wanted = _parameters(room, calls_max, busy or {})
+    wanted = _parameters(room, under_way)
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
             rows = read(connection, _CLAIM_CALLS, wanted)
@@ -173,17 +183,19 @@ def claim_calls(runtime: Runtime, room: int, calls_max: int, busy: Mapping[uuid.
         if not (rows and rows[0].claim_id) or find_trouble(error) not in ("lock", "timeout"):
             raise
         if room > 1:
-            return claim_calls(runtime, 1, calls_max, busy)
+            return claim_calls(runtime, 1, under_way)
         return Claims(unready=[(_claimed(rows[0]), error)], is_more_due=True)
 
 
-def _parameters(room: int, calls_max: int, busy: Mapping[uuid.UUID, int]) -> dict[str, object]:
+def _parameters(room: int, under_way: UnderWay) -> dict[str, object]:
     return {
         "claim_id": new_id(),
         "room": room,
-        "calls_max": calls_max,
-        "busy_tenants": uuid_array(busy),
-        "busy_calls": list(busy.values()),
+        "calls_max": under_way.calls_max,
+        "busy_tenants": uuid_array(under_way.busy),
+        "busy_calls": list(under_way.busy.values()),
+        "answered_ids": uuid_array(claim.payment_id for claim in under_way.answered),
+        "answered_claims": uuid_array(claim.claim_id for claim in under_way.answered),
         "lease": LEASE_SECONDS,
         "space": _LOCK_SPACE,
         "lock_timeout": str(LOCK_MS),

@@ -13,7 +13,7 @@ from app.services.access.callers import recognise
 from app.services.payments.call_settlement import settle_answers
 from app.services.payments.deposits import create_deposit
 from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import claim_calls
+from app.services.payments.provider_claims import UnderWay, claim_calls
 from app.services.webhooks.claims import BATCH_ROWS, FIRST_ROWS, WebhookQueue
 from app.services.webhooks.settle import settle_batch, settle_due
 from bench.filling import fill_webhooks, make_due
@@ -48,7 +48,7 @@ class Measured:
     def call(self) -> None:
         """Make the calls that are due as one set."""
         runtime = self.meter.runtime
-        claims = claim_calls(runtime, CALLS, 2 * CALLS)
+        claims = claim_calls(runtime, CALLS, UnderWay(2 * CALLS))
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda claim: make_call(runtime, claim), claims.calls))
         settle_answers(runtime, [answer for answer in answers if answer])

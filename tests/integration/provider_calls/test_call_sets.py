@@ -11,7 +11,7 @@ import pytest
 from app.services.payments.call_dispatcher import Dispatcher
 from app.services.payments.call_settlement import Answer, settle_answers
 from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import Claims, claim_calls
+from app.services.payments.provider_claims import Claims, UnderWay, claim_calls
 from models.statements import watched
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -24,7 +24,7 @@ ALL = 64
 
 
 def claim_all(engine: Engine) -> Claims:
-    return claim_calls(engine.runtime, ALL, 2 * ALL)
+    return claim_calls(engine.runtime, ALL, UnderWay(2 * ALL))
 
 
 def answers_of(engine: Engine, claims: Claims) -> list[Answer]:
@@ -124,7 +124,7 @@ def test_claims_of_the_same_moment_keep_to_the_providers_limit(engine: Engine, s
 
     def claim() -> int:
         barrier.wait()
-        return sum(len(claim_calls(engine.runtime, 5, 16).calls) for _ in range(4))
+        return sum(len(claim_calls(engine.runtime, 5, UnderWay(16)).calls) for _ in range(4))
 
     with ThreadPoolExecutor(6) as threads:
         assert sum(each.result() for each in [threads.submit(claim) for _ in range(6)]) == 7

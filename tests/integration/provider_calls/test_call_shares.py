@@ -11,7 +11,7 @@ import pytest
 
 from app.services.payments import call_dispatcher
 from app.services.payments.call_dispatcher import Dispatcher
-from app.services.payments.provider_claims import claim_calls
+from app.services.payments.provider_claims import UnderWay, claim_calls
 from app.services.tenants.providers import NewProvider, create_provider
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
@@ -115,7 +115,8 @@ def test_a_tenants_share_leaves_room_for_one_tenant_more(
             for _ in range(number):
                 shops[name].deposit()
         room = calls_max - sum(busy.values())
-        claims = claim_calls(runtime, room, calls_max, {shops[name].tenant_id: calls for name, calls in busy.items()})
+        by_tenant = {shops[name].tenant_id: calls for name, calls in busy.items()}
+        claims = claim_calls(runtime, room, UnderWay(calls_max, by_tenant))
         names = {shop.tenant_id: name for name, shop in shops.items()}
         assert dict(Counter(names[call.tenant_id] for call in claims.calls)) == claimed
         assert claims.is_more_due is (sum(claimed.values()) < sum(due.values()))
