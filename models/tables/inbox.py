@@ -92,7 +92,6 @@ webhook_work = table(
         TIME,
         "Until when the claim holds the row, which is not due meanwhile; in no index, so that a claim writes none.",
     ),
-    index("ix_webhook_work_due", "due_at"),
     index("ix_webhook_work_tenant_due", "tenant_id", "due_at", "webhook_id"),
     index("ix_webhook_work_payment", "payment_id"),
     # A claim changes many rows of a page at once: their new versions, which are longer, fit into it.

@@ -11,18 +11,19 @@ from app.runtime.runtime import Runtime
 from app.services.partitions.keeping import analyze_daily, keep_partitions
 from app.services.records import heartbeats
 from app.services.upkeep import duties
+from app.services.webhooks.claims import FROM_THE_START
 from app.services.webhooks.waiting_reversals import end_waiting
 from models import tables
 
 # Expired credentials removed per statement; the rest is left to the next run.
 HOUSEKEEPING_ROWS_MAX = 10_000
 
-_DUE = text(
-    "select exists (select from webhook_work"
-    " where due_at <= now() and (leased_until is null or leased_until <= now())) as settle,"
-    " exists (select from payment_work where due_at <= now()) as provider,"
-    " exists (select from notification_work) as notify"
-)
+_QUEUES = """
+    select exists (select from waiting) as settle,
+           exists (select from payment_work where due_at <= now()) as provider,
+           exists (select from notification_work) as notify
+"""
+_DUE = text(FROM_THE_START + _QUEUES)
 
 
 def sweep(runtime: Runtime) -> None:

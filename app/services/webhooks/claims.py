@@ -24,8 +24,9 @@ LEASE_SECONDS = 30
 # A scan of the whole queue takes at most one part in this many of a worker's time, unless the queue may be empty.
 SCAN_SHARE = 10
 
-# The recursive part hops from tenant to tenant in the index, so its cost grows with tenants, not with rows.
-_FROM_THE_START = """
+# `waiting`: the tenants that have webhooks due. The recursive part hops from tenant to tenant in the index, so its cost
+# grows with tenants, not with rows.
+FROM_THE_START = """
     with recursive hop as (
         (select tenant_id from webhook_work order by tenant_id limit 1)
         union all
@@ -74,7 +75,7 @@ _PICK = """, picked as (
 # Losing a claim in a crash is safe: its rows are due again. The verdicts are committed later and synchronously, so
 # they are never there without the claim.
 _ASYNCHRONOUS = "select set_config('synchronous_commit', 'off', true)"
-_CLAIM_FROM_START = single(_ASYNCHRONOUS, _FROM_THE_START + _PICK)
+_CLAIM_FROM_START = single(_ASYNCHRONOUS, FROM_THE_START + _PICK)
 _CLAIM_FROM_CURSORS = single(_ASYNCHRONOUS, _FROM_CURSORS + _PICK)
 
 # Tenant, due time and webhook of the row at which the next claim of that tenant begins.
