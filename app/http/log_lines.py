@@ -23,7 +23,7 @@ def cut_queries(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 class SilentAccess(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's logger without access lines. It would build and drop each one: a tenth of a request's time."""
+    """gunicorn's logger without access lines, which it would build and drop for each head that it refuses."""
 
     def access(self, *_: Any) -> None:
         """Log nothing."""

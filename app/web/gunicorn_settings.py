@@ -2,7 +2,7 @@
 
 gevent, because a request that waits (for a slow client, for a payment to change) then costs a greenlet and not a
 thread; gunicorn, because it drops header names with underscores, which in WSGI equal those with hyphens.
-docs/ARCHITECTURE.md has the figures of the choice.
+docs/decisions/0012-own-http-half-in-gunicorn.md has the figures of the choice.
 """
 
 from __future__ import annotations
