@@ -20,7 +20,7 @@ from app.services.audit_chain import heads
 from app.services.payments import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, sweep
-from app.services.webhooks import settle
+from app.services.webhooks import awake
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
 from models.migrations import upgrade
@@ -125,7 +125,7 @@ def test_a_login_acts_as_its_own_roles_and_no_other(databases: Databases, proces
 
 # What the tasks of each worker do (tasks/__init__.py): nothing of it may meet a right that its login has not.
 DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
-    "settle": (settle.settle_due, notifications.number_due),
+    "settle": (awake.settle_awake, notifications.number_due),
     "provider": (
         *(call_dispatcher.call_due, sweep.sweep, sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
         *(alert_delivery.post_due, heads.keep_heads, verification.prove_due),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.services.webhooks import settle
+from app.services.webhooks.claims import WebhookQueue
 from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.waiting import wait_until
@@ -39,7 +40,8 @@ def test_a_batch_changes_rows_in_the_order_of_their_ids(
     held = ids[count // 3]
     with ThreadPoolExecutor(1) as pool, databases.superuser.transaction() as cursor:
         cursor.execute(f"select from {table} where {name} = %s for update", [str(held)])
-        settling = pool.submit(settle.settle_due, tenant.runtime)
+        # All in one batch.
+        settling = pool.submit(settle.settle_batch, tenant.runtime, WebhookQueue())
         wait_until(lambda: databases.value(_WAITS), "the batch waits for the row")
         free = databases.rows(
             f"select {name} as id from {table} where {name} = any(:ids) order by {name} for update skip locked", ids=ids
