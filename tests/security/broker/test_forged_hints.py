@@ -107,8 +107,9 @@ def test_a_flood_of_forged_hints_delays_and_loses_nothing(
     finally:
         over.set()
         flooding.join()
-    # False hints cost ten queries a second; the counters and tokens are read about twice a second as ever.
-    assert count_statements(live_stack) - before < 60 * (time.monotonic() - started + 2)
+    # False hints cost ten queries a second; the counters and tokens are read about twice a second as ever. What was
+    # committed in the seconds before may be counted late. A query for each hint would be thousands.
+    assert count_statements(live_stack) - before < 60 * (time.monotonic() - started + 5)
 
 
 def count_statements(live_stack: Stack) -> int:
