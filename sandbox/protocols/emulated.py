@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import base64
 import binascii
 import json
@@ -99,8 +100,16 @@ class EndpointOrder:
     events: str
 
 
+def _without(what: str) -> Refusal:
+    """Return the answer of a provider that has no such call."""
+    return Refusal(404, "not_found", f"this provider has no {what}")
+
+
 class EmulatedProtocol(ProviderProtocol):
-    """One real provider's spelling of calls."""
+    """One real provider's spelling of calls.
+
+    What not every provider has (lists, disputes, pages of their own) is refused unless the emulator says how.
+    """
 
     calls: ClassVar[tuple[EmulatedCall, ...]] = ()
     content_type = JSON
@@ -140,13 +149,13 @@ class EmulatedProtocol(ProviderProtocol):
         """Read the fields of a request. Raise Refusal 400."""
         return json_input.read_object(raw)
 
+    @abc.abstractmethod
     def read_order(self, fields: dict[str, Any]) -> PaymentOrder:
         """Read a create call. Raise Refusal in the provider's codes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def render(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return a payment as the provider shows it."""
-        raise NotImplementedError
 
     def created(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the answer to a create call."""
@@ -154,15 +163,15 @@ class EmulatedProtocol(ProviderProtocol):
 
     def read_flow(self, fields: dict[str, Any]) -> FlowOrder:
         """Read a call for the payer's page."""
-        raise NotImplementedError
+        raise _without("payer's pages of their own")
 
     def render_flow(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the payer's page."""
-        raise NotImplementedError
+        raise _without("payer's pages of their own")
 
     def render_money(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the money of a payment, where it is an object of its own."""
-        raise NotImplementedError
+        raise _without("money of its own")
 
     def cancelled(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the answer to a cancel call."""
@@ -174,7 +183,7 @@ class EmulatedProtocol(ProviderProtocol):
 
     def read_query(self, query: Mapping[str, str]) -> PageQuery:
         """Read a list call."""
-        raise NotImplementedError
+        raise _without("lists of payments")
 
     def render_listed(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return a payment as a list shows it."""
@@ -182,19 +191,19 @@ class EmulatedProtocol(ProviderProtocol):
 
     def render_list(self, query: PageQuery, page: Page) -> dict[str, Any]:
         """Return a page of payments."""
-        raise NotImplementedError
+        raise _without("lists of payments")
 
+    @abc.abstractmethod
     def read_refund(self, fields: dict[str, Any], payment: str | None) -> RefundOrder:
         """Read a refund call; `payment` is what the path names."""
-        raise NotImplementedError
 
     def read_amount(self, value: Any, currency: str) -> int:
         """Return the amount of a refund call in minor units. Raise Refusal."""
         return self.to_minor(value, currency)
 
+    @abc.abstractmethod
     def render_refund(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
         """Return a refund as the provider shows it."""
-        raise NotImplementedError
 
     def answer_refund(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
         """Return the answer to a call that makes or reads one refund."""
@@ -210,35 +219,35 @@ class EmulatedProtocol(ProviderProtocol):
 
     def render_refunds(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a page of refunds."""
-        raise NotImplementedError
+        raise _without("lists of refunds")
 
     def render_dispute(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
         """Return a dispute as the provider shows it."""
-        raise NotImplementedError
+        raise _without("disputes to be read")
 
     def render_disputes(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a page of disputes."""
-        raise NotImplementedError
+        raise _without("disputes to be read")
 
     def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
         """Read a call that registers a webhook address."""
-        raise NotImplementedError
+        raise _without("webhook addresses to register")
 
     def render_endpoint(self, endpoint_id: str, order: EndpointOrder, secret: str) -> dict[str, Any]:
         """Return a registered webhook address with its secret."""
-        raise NotImplementedError
+        raise _without("webhook addresses to register")
 
+    @abc.abstractmethod
     def check(self, merchant: str) -> dict[str, Any]:
         """Return the answer to a call that only checks the credential."""
-        raise NotImplementedError
 
     def replayed(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         """Return what a used key is answered with in place of the first answer, None for that answer itself."""
         return None
 
+    @abc.abstractmethod
     def error(self, refusal: Refusal) -> tuple[int, dict[str, Any]]:
         """Return status and body of an error; the codes of the engine are spelled in the provider's."""
-        raise NotImplementedError
 
     def to_minor(self, value: int, currency: str) -> int:
         """Return the provider's minor units in the currency's own. Raise Refusal 422 where they have no such form."""

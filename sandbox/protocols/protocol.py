@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import base64
 import json
 import secrets
@@ -68,7 +69,7 @@ class Unsigned:
     secrets: tuple[str, ...]
 
 
-class ProviderProtocol:
+class ProviderProtocol(abc.ABC):
     """One provider's spelling. It holds no state: everything is made of the payment."""
 
     name = "sandbox"
@@ -86,20 +87,20 @@ class ProviderProtocol:
         """Return a random webhook secret in this protocol's form."""
         return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
+    @abc.abstractmethod
     def check_account(self, api_key: str, secret: str) -> None:
         """Raise Refusal 422 for a credential or a webhook secret that this provider would not give."""
-        raise NotImplementedError
 
     def default_secret(self, api_key: str) -> str | None:
         """Return the webhook secret where the account's credential is it."""
         return None
 
+    @abc.abstractmethod
     def notices(self, occurrence: Occurrence, *, to_endpoint: bool) -> list[Notice]:
         """Return the honest webhooks of an occurrence, in their order.
 
         They go to an endpoint of the account, or to the address that the payment itself brought.
         """
-        raise NotImplementedError
 
     def encode(self, notice: Notice) -> bytes:
         """Return a webhook's bytes."""
@@ -107,9 +108,9 @@ class ProviderProtocol:
             return urlencode(notice.body).encode()
         return json.dumps(notice.body, ensure_ascii=False, separators=(",", ":")).encode()
 
+    @abc.abstractmethod
     def sign(self, unsigned: Unsigned) -> dict[str, str]:
         """Return the headers that authenticate one attempt."""
-        raise NotImplementedError
 
     def seal(self, unsigned: Unsigned) -> bytes:
         """Return the bytes that are sent, with signatures in them where the provider has them there."""
