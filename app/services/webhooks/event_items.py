@@ -108,15 +108,17 @@ class Events:
 
     def _note_settled(self) -> None:
         """Mark the events that are settled: with another webhook, or in an earlier attempt of the same one."""
-        ids = {(one.webhook.provider_id, one.event.event_id): one for one in self.results if one.event.event_id}
-        for row in event_rows.find(self.connection, list(ids)) if ids else ():
-            for result in self.results:
-                if (result.webhook.provider_id, result.event.event_id) != (row.provider_id, row.event_id):
-                    continue
-                result.is_known, result.payment_id = True, row.payment_id
-                is_same = row.webhook_id == result.webhook.id
-                result.verdict = Verdict(row.verdict) if is_same else Verdict.DUPLICATE
-                result.reason = row.reason if is_same else "this event is settled"
+        ids = [(one.webhook.provider_id, one.event.event_id) for one in self.results if one.event.event_id]
+        found = event_rows.find(self.connection, list(dict.fromkeys(ids))) if ids else ()
+        settled = {(row.provider_id, row.event_id): row for row in found}
+        for result in self.results if settled else ():
+            row = settled.get((result.webhook.provider_id, result.event.event_id))
+            if row is None:
+                continue
+            result.is_known, result.payment_id = True, row.payment_id
+            is_same = row.webhook_id == result.webhook.id
+            result.verdict = Verdict(row.verdict) if is_same else Verdict.DUPLICATE
+            result.reason = row.reason if is_same else "this event is settled"
 
     def _read(self, result: EventResult, found: references.Found) -> Input | None:
         """Return what the event gives to settle, with the result's payment; None with its reason otherwise."""
