@@ -145,7 +145,8 @@ def test_amounts_currencies_and_states_that_differ_move_no_money(front: Stack, e
 
 
 def test_a_refund_that_only_the_list_reports_is_booked(front: Stack, engine: Engine, shop: Shop) -> None:
-    payment = silent(front, engine, shop, auto={"action": "pay"})
+    payment = silent(front, engine, shop)
+    front.sandbox.act(str(payment.provider_reference), "pay")
     engine.ask(payment.id)
     assert shop.payment(payment.id).status == "completed"
     front.sandbox.act(str(payment.provider_reference), "refund", amount="10.00")
@@ -162,8 +163,10 @@ def test_a_difference_about_what_was_given_back_goes_when_it_is_booked(
     front: Stack, engine: Engine, shop: Shop
 ) -> None:
     """The provider's list shows less than its webhook reported, as a list that lags does."""
-    payment = silent(front, engine, shop, auto={"action": "pay"}, fetch={"show": {"refunded_amount": "5.00"}})
+    payment = silent(front, engine, shop, fetch={"show": {"refunded_amount": "5.00"}})
+    front.sandbox.act(str(payment.provider_reference), "pay")
     engine.ask(payment.id)
+    assert shop.payment(payment.id).status == "completed"
     shop.deliver_refund(payment, amount="10.00")
     engine.settle()
     assert [one.detail for one in run(shop).differences] == ["given back 10.00 USD here, 5.00 USD there"]
