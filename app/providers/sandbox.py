@@ -6,20 +6,12 @@ import datetime
 import json
 import urllib.parse
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from app.core.errors import (
-    OutcomeUnknown,
-    ProviderCallFailed,
-    ProviderRefusedUs,
-    Throttled,
-    Unavailable,
-    UnexpectedAnswer,
-    Unusable,
-)
+from app.core.errors import OutcomeUnknown, UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.payment import format_time
@@ -30,19 +22,15 @@ from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.answer_fields import check_subject, read_answer_reference, read_error_message, read_redirect_url
 from app.providers.common_webhook import name_payment, read_money, read_payment_id, read_reference, translate_callback
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
-from app.providers.outgoing import Outgoing, ProviderAnswer
+from app.providers.http_adapter import HttpAdapter, read_object, walk_pages
+from app.providers.outgoing import ProviderAnswer
 from app.providers.signing import SchemeSigned
 
 log = structlog.get_logger(__name__)
 
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
-# A cursor travels in the next page's URL.
-CURSOR_LENGTH_MAX = 2_048
 
-# Answers that say that our key, our address or our rights are wrong: a retry does not help, a person must act.
-# The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
-REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
 # Errors about our request, worded for programmers: payers are shown NOT_ACCEPTED, operators the message.
 TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
 NOT_ACCEPTED = "The provider did not accept this payment."
@@ -63,15 +51,12 @@ KINDS = {
 }
 
 
-class SandboxAdapter(SchemeSigned):
+class SandboxAdapter(HttpAdapter, SchemeSigned):
     """Talks to the sandbox over its HTTP API."""
 
     # The sandbox keeps its keys without end; providers usually promise a day.
     idempotency_key_seconds = 86_400
     settles_within_days = SETTLES_WITHIN_DAYS
-
-    def __init__(self, private_hosts: frozenset[str]) -> None:
-        self._outgoing = Outgoing(private_hosts)
 
     def read_mode(self, account: Account) -> str:
         """Return `test`: the sandbox takes no money."""
@@ -98,10 +83,10 @@ class SandboxAdapter(SchemeSigned):
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         """Create the payment; a refusal of the payment itself is a DECLINED fact."""
-        answer = self._send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
+        answer = self.send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
         if answer.status in REFUSES_PAYMENT and answer.is_whole:
             return _refusal(answer)
-        body = _read(answer, (200, 201))
+        body = read_object(answer, (200, 201))
         check_subject(body, payment_id)
         return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
 
@@ -110,37 +95,31 @@ class SandboxAdapter(SchemeSigned):
         if subject.reference is None:
             found = self._list(account, {"merchant_reference": str(subject.payment_id)})["data"]
             return _state(found[0], subject.payment_id) if found else Fact(FactKind.NOT_FOUND)
-        answer = self._send(account, "GET", f"/v1/payments/{urllib.parse.quote(subject.reference, safe='')}")
+        answer = self.send(account, "GET", f"/v1/payments/{urllib.parse.quote(subject.reference, safe='')}")
         if answer.status == 404:
             return Fact(FactKind.NOT_FOUND)
-        return _state(_read(answer), subject.payment_id)
+        return _state(read_object(answer), subject.payment_id)
 
     def list_payments(
         self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
     ) -> Iterator[Listed]:
         """Yield the payments of a period, oldest first, in pages of LIST_ROWS."""
         query = {"created_after": format_time(created_after), "created_before": format_time(created_before)}
-        cursor: str | None = None
-        seen: set[str] = set()
-        while True:
+
+        def read_page(cursor: str | None) -> tuple[list[Any], object]:
             page = query | {"limit": str(LIST_ROWS)} | ({} if cursor is None else {"cursor": cursor})
             body = self._list(account, page)
-            yield from _understood(body["data"])
-            cursor = body.get("next_cursor")
-            if cursor is None:
-                return
-            if not isinstance(cursor, str) or cursor in seen or len(cursor) > CURSOR_LENGTH_MAX:
-                # A cursor that was seen before would make an endless loop.
-                raise OutcomeUnknown("the provider's list has a cursor that leads nowhere")
-            seen.add(cursor)
+            return body["data"], body.get("next_cursor")
+
+        yield from _understood(walk_pages(read_page))
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Close the session; return the payment's state, also where it cannot be closed any more."""
         reference = urllib.parse.quote(subject.reference or "", safe="")
-        answer = self._send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
+        answer = self.send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
         if answer.status == 409:
             return self.fetch(account, subject)
-        return _state(_read(answer), subject.payment_id)
+        return _state(read_object(answer), subject.payment_id)
 
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that a webhook names; the sandbox's own form names it as the common body does."""
@@ -160,37 +139,10 @@ class SandboxAdapter(SchemeSigned):
 
     def _list(self, account: Account, query: Mapping[str, str | None]) -> dict[str, Any]:
         """Return one page of a list, whose `data` is a list."""
-        body = _read(self._send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(query)))
+        body = read_object(self.send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(query)))
         if not isinstance(body.get("data"), list):
             raise OutcomeUnknown("the provider's list cannot be read")
         return body
-
-    def _send(
-        self,
-        account: Account,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> ProviderAnswer:
-        sent = {"Authorization": f"Bearer {account.api_key}", "Accept": "application/json", **(headers or {})}
-        if body is not None:
-            sent["Content-Type"] = "application/json"
-        return self._outgoing.send(method, account.api_base_url + path, sent, body)
-
-
-def _read(answer: ProviderAnswer, statuses: tuple[int, ...] = (200,)) -> dict[str, Any]:
-    """Return the body of an answer with one of `statuses`. Raise ProviderCallFailed for every other answer."""
-    if answer.status not in statuses:
-        raise _failure(answer)
-    try:
-        body = loads(answer.body)
-    except JsonError as error:
-        # A truncated answer or a gateway's page: the provider is unavailable.
-        raise Unavailable("the provider's answer is torn") from error
-    if not isinstance(body, dict):
-        raise Unavailable("the provider's answer is no object")
-    return body
 
 
 def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:
@@ -233,7 +185,7 @@ def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
     )
 
 
-def _understood(rows: list[Any]) -> Iterator[Listed]:
+def _understood(rows: Iterable[Any]) -> Iterator[Listed]:
     """Yield the usable rows; one that is not is logged, since the payment is looked up by itself as well."""
     for row in rows:
         try:
@@ -267,19 +219,3 @@ def _refusal(answer: ProviderAnswer) -> Fact:
     if isinstance(code, str) and code in TECHNICAL_CODES:
         return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=text)
     return Fact(FactKind.DECLINED, message=text)
-
-
-def _failure(answer: ProviderAnswer) -> ProviderCallFailed:
-    """Return the error for a status: whether the provider may have acted, and whether it is unavailable."""
-    why = f"the provider answered {answer.status}"
-    if answer.status in REFUSES_US:
-        return ProviderRefusedUs(why)
-    error: ProviderCallFailed
-    if answer.status in (425, 429):
-        error = Throttled(why)
-    elif answer.status >= 500 or 300 <= answer.status < 400:
-        error = Unavailable(why)
-    else:
-        error = UnexpectedAnswer(why, "http_status")
-    error.retry_after_seconds = answer.retry_after_seconds
-    return error

@@ -1,0 +1,103 @@
+"""What adapters of JSON APIs over HTTP share: calls with an account's credentials, answers, failures, and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from app.core.errors import (
+    OutcomeUnknown,
+    ProviderCallFailed,
+    ProviderRefusedUs,
+    Throttled,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from app.core.strict_json import JsonError, loads
+from app.providers.adapter import Account
+from app.providers.outgoing import Outgoing, ProviderAnswer
+
+# A cursor travels in the next page's URL.
+CURSOR_LENGTH_MAX = 2_048
+
+# Answers that say that our key, our address or our rights are wrong: a retry does not help, a person must act.
+# The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
+REFUSES_US = frozenset({401, 403, 404, 405, 410, 415})
+# Answers that ask to be called less often, or not yet.
+THROTTLES = frozenset({425, 429})
+
+
+class HttpAdapter:
+    """The half of an adapter that calls a JSON API over HTTP."""
+
+    # The type of the request bodies.
+    content_type: ClassVar[str] = "application/json"
+
+    def __init__(self, private_hosts: frozenset[str]) -> None:
+        self._outgoing = Outgoing(private_hosts)
+
+    def authorize(self, account: Account) -> Mapping[str, str]:
+        """Return the headers that show a call to be the account's."""
+        return {"Authorization": f"Bearer {account.api_key}"}
+
+    def send(
+        self,
+        account: Account,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> ProviderAnswer:
+        """Send one request to `path` below the account's URL. Raise NotSent and OutcomeUnknown as Outgoing does."""
+        sent = {"Accept": "application/json", **self.authorize(account), **(headers or {})}
+        if body is not None:
+            sent["Content-Type"] = self.content_type
+        return self._outgoing.send(method, account.api_base_url + path, sent, body)
+
+
+def read_object(answer: ProviderAnswer, statuses: tuple[int, ...] = (200,)) -> dict[str, Any]:
+    """Return the body of an answer with one of `statuses`. Raise ProviderCallFailed for every other answer."""
+    if answer.status not in statuses:
+        raise read_failure(answer)
+    try:
+        body = loads(answer.body)
+    except JsonError as error:
+        # A truncated answer or a gateway's page: the provider is unavailable.
+        raise Unavailable("the provider's answer is torn") from error
+    if not isinstance(body, dict):
+        raise Unavailable("the provider's answer is no object")
+    return body
+
+
+def read_failure(answer: ProviderAnswer) -> ProviderCallFailed:
+    """Return the error for a status: whether the provider may have acted, and whether it is unavailable."""
+    why = f"the provider answered {answer.status}"
+    if answer.status in REFUSES_US:
+        return ProviderRefusedUs(why)
+    error: ProviderCallFailed
+    if answer.status in THROTTLES:
+        error = Throttled(why)
+    elif answer.status >= 500 or 300 <= answer.status < 400:
+        error = Unavailable(why)
+    else:
+        error = UnexpectedAnswer(why, "http_status")
+    error.retry_after_seconds = answer.retry_after_seconds
+    return error
+
+
+def walk_pages(read_page: Callable[[str | None], tuple[list[Any], object]]) -> Iterator[Any]:
+    """Yield the rows of a list; `read_page` returns a cursor's page, and the next page's cursor or None.
+
+    Raise OutcomeUnknown for a cursor that was there before, which would make an endless loop, or that is none.
+    """
+    cursor: str | None = None
+    seen: set[str] = set()
+    while True:
+        rows, following = read_page(cursor)
+        yield from rows
+        if following is None:
+            return
+        if not isinstance(following, str) or following in seen or len(following) > CURSOR_LENGTH_MAX:
+            raise OutcomeUnknown("the provider's list has a cursor that leads nowhere")
+        seen.add(following)
+        cursor = following
