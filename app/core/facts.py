@@ -14,6 +14,7 @@ class FactKind(StrEnum):
     PENDING = "pending"
     COMMITTED = "committed"
     SUCCEEDED = "succeeded"
+    ATTEMPT_DECLINED = "attempt_declined"
     DECLINED = "declined"
     CANCELLED = "cancelled"
     REFUNDED = "refunded"
@@ -35,8 +36,9 @@ class Fact:
     """A verified report of a provider.
 
     COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
-    `settles_within_days`. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is
-    for the payer, `technical` for operators. `aliases`: ids of the provider's objects that belong to the payment.
+    `settles_within_days`. ATTEMPT_DECLINED: one attempt to pay failed, and the payer may try again; DECLINED: no other
+    attempt can succeed. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is for the payer,
+    `technical` for operators. `aliases`: ids of the provider's objects that belong to the payment.
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
     `currency`; both are None for the other kinds. `refunded_minor`: the total given back, where a lookup reports
     SUCCEEDED.

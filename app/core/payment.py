@@ -83,12 +83,13 @@ class WaitingReversal:
 class Payment:
     """A payment's row with the other values that a decision reads.
 
-    `pending_reason`: why a pending payment does not proceed, where that was read too. `committed_until`: the payer has
-    committed to a method that settles by then. `has_open_case`: a person has still to accept or reject money of it.
-    `has_waiting_webhooks`: deliveries for it are in the inbox and not settled yet. `wallet_balance_minor`: the user's
-    balance in the payment's currency, read for reversals under the policy `negative: hold`. `other_references`: money
-    of its dead letters by provider reference and currency, if it has the exception `conflict`. `reversals_waiting`:
-    those that came before their money.
+    `pending_reason`: why a pending payment does not proceed, where that was read too. `committed_until`: the payer
+    has committed to a method that settles by then. `last_attempt_error`: why the last attempt to pay failed.
+    `has_open_case`: a person has still to accept or reject money of it. `has_waiting_webhooks`: deliveries for it
+    are in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, read
+    for reversals under the policy `negative: hold`. `other_references`: money of its dead letters by provider
+    reference and currency, if it has the exception `conflict`. `reversals_waiting`: those that came before their
+    money.
     """
 
     id: uuid.UUID
@@ -109,6 +110,7 @@ class Payment:
     metadata: dict[str, str] = field(default_factory=dict)
     completed_at: datetime.datetime | None = None
     committed_until: datetime.datetime | None = None
+    last_attempt_error: str | None = None
     received_minor: int | None = None
     received_currency: str | None = None
     reversed_minor: int = 0
@@ -188,6 +190,7 @@ def present_payment(payment: Payment) -> dict[str, Any]:
         "expires_at": format_time(payment.expires_at),
         "completed_at": format_time(payment.completed_at),
         "committed_until": None if payment.status is Status.COMPLETED else format_time(payment.committed_until),
+        "last_attempt_error": None if payment.status is Status.COMPLETED else payment.last_attempt_error,
         "received_amount": None
         if received is None or payment.received_currency is None
         else format_amount(received, payment.received_currency),

@@ -115,6 +115,14 @@ def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     )
 
 
+def _note_attempt(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
+    """Keep why an attempt to pay failed; the payer may try again. Polls report the same attempt many times."""
+    error = given.message or "declined"
+    why = f"an attempt to pay was declined: {error}" + (f" ({given.technical})" if given.technical else "")
+    is_new = payment.last_attempt_error != error
+    return Decision(Verdict.APPLIED, why, changed(payment, now, last_attempt_error=error) if is_new else payment)
+
+
 def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     """Record a failure for a payment that is completed; it moves no money."""
     return Decision(
@@ -206,6 +214,7 @@ _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.PENDING: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
     FactKind.COMMITTED: (_commit, _commit, _fill_in, _commit, _commit),
     FactKind.SUCCEEDED: (succeed, succeed, succeed_again, succeed, succeed),
+    FactKind.ATTEMPT_DECLINED: (_note_attempt, _note_attempt, _completed, _failed, _cancelled),
     FactKind.DECLINED: (_fail, _fail, _contradict, _duplicate(_FAILED_ALREADY), _ignored(_CANCELLED_ALREADY)),
     FactKind.CANCELLED: (
         _end_cancelled,

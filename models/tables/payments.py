@@ -74,6 +74,7 @@ payment_transactions = table(
     optional(
         "committed_until", TIME, "Time by which a slow payment method settles; the payment does not expire before it."
     ),
+    optional("last_attempt_error", Text, "Why the last attempt to pay was declined, for the payer."),
     UniqueConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "idempotency_scope", "idempotency_key"),
     within_tenant("provider_id", "payment_providers"),

@@ -30,7 +30,10 @@ log = structlog.get_logger(__name__)
 
 # Facts after which an open payment whose time is up is cancelled: no money has come, or it was rejected. Money that
 # waits for a person's decision keeps a payment open.
-_WITHOUT_MONEY = (FactKind.PENDING, FactKind.COMMITTED, FactKind.NOT_FOUND, FactKind.SUCCEEDED)
+_WITHOUT_MONEY = (
+    *(FactKind.PENDING, FactKind.COMMITTED, FactKind.ATTEMPT_DECLINED),
+    *(FactKind.NOT_FOUND, FactKind.SUCCEEDED),
+)
 
 # A payment whose time is up and whose provider cannot be asked is cancelled after this many tries; money that
 # arrives for it all the same is still credited.

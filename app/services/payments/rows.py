@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import operator
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -135,13 +136,15 @@ def read_payment(row: Mapping[str, Any] | RowMapping, **converted: Any) -> Payme
     return Payment(**(values | converted))
 
 
-# The web may not write until when a committed payer is waited for, and few payments have that: it has its own update.
-_COMMITMENTS = rows_of(_PAYMENTS, "id", "committed_until")
-_UPDATE_COMMITMENTS = prepared(_COMMITMENTS.update("id"))
+# What providers report of a payer's steps: the web may not write it, and few payments have it. It has its own update.
+_STEPS = ("committed_until", "last_attempt_error")
+_PAYER_STEPS = rows_of(_PAYMENTS, "id", *_STEPS)
+_UPDATE_PAYER_STEPS = prepared(_PAYER_STEPS.update("id"))
+_read_steps = operator.attrgetter(*_STEPS)
 _CHANGES = rows_of(
     _PAYMENTS,
     "id",
-    *(name for name in STORED if not _PAYMENTS.c[name].info.get("is_fixed") and name not in _COMMITMENTS.encoders),
+    *(name for name in STORED if not _PAYMENTS.c[name].info.get("is_fixed") and name not in _PAYER_STEPS.encoders),
 )
 _UPDATE_PAYMENTS = prepared(_CHANGES.update("id"))
 
@@ -152,11 +155,11 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
         buffer(connection, _UPDATE_PAYMENTS, _CHANGES.encode_objects(payments))
 
 
-def update_commitments(connection: Connection, rows: list[LockedPayment]) -> None:
-    """Write the times until which payments wait for committed payers."""
-    made = [row.payment for row in rows if row.payment.committed_until != row.original.committed_until]
+def update_payer_steps(connection: Connection, rows: list[LockedPayment]) -> None:
+    """Write the times until which payments wait for committed payers, and why attempts to pay were declined."""
+    made = [row.payment for row in rows if _read_steps(row.payment) != _read_steps(row.original)]
     if made:
-        buffer(connection, _UPDATE_COMMITMENTS, _COMMITMENTS.encode_objects(made))
+        buffer(connection, _UPDATE_PAYER_STEPS, _PAYER_STEPS.encode_objects(made))
 
 
 # Read by the primary key, the rows are locked in its order (`Database.transaction` with `by_keys`).

@@ -29,7 +29,7 @@ from app.runtime.runtime import Runtime
 from app.services.ledger import posting
 from app.services.payments.batch_decisions import BatchDecisions, Item, ItemOutcome, decide_batch
 from app.services.payments.reversal_rows import add_evidence, write_waiting
-from app.services.payments.rows import close_holds, reschedule, update_commitments, update_payments
+from app.services.payments.rows import close_holds, reschedule, update_payer_steps, update_payments
 from app.services.queues import lock_waits
 from app.services.records import alerts, audit, database_trouble, dead_letters, notifications, references
 from app.services.records.audit import AuditRow
@@ -116,7 +116,7 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     rows = batch.rows.values()
     changed = [row for row in rows if row.payment.version != row.original.version]
     update_payments(connection, [row.payment for row in changed])
-    update_commitments(connection, changed)
+    update_payer_steps(connection, changed)
     reschedule(connection, [row for row in rows if row.reschedule], batch.now)
     close_holds(connection, [row.payment for row in changed if row.payment.status is not row.original.status])
     # Open cases are superseded before the case that replaces them is written: they may have the same reference.

@@ -73,6 +73,9 @@ class PaymentBody(BaseModel, title="Payment"):
         description="Set where the payer has committed to a method that settles days later: the payment does not"
         " expire before."
     )
+    last_attempt_error: str | None = Field(
+        description="Why the last attempt to pay was declined, for the payer, who may try again; null once it is paid."
+    )
     received_amount: str | None
     received_currency: str | None
     reversed_amount_minor: int

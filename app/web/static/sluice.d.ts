@@ -47,6 +47,8 @@ export interface Payment {
   reversed_amount_minor: number;
   /** Set where the payer has committed to a method that settles days later: the payment does not expire before. */
   committed_until: string | null;
+  /** Why the last attempt to pay was declined; the payer may try again. */
+  last_attempt_error: string | null;
 }
 
 export interface Wallet {

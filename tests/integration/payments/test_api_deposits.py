@@ -20,7 +20,7 @@ FIELDS = {
     *("id", "version", "user_id", "amount", "amount_minor", "currency", "status", "exception", "provider_id"),
     *("provider_reference", "redirect_url", "failure_reason", "metadata", "created_at", "updated_at", "expires_at"),
     *("completed_at", "received_amount", "received_currency", "reversed_amount_minor"),
-    *("pending_reason", "committed_until"),
+    *("pending_reason", "committed_until", "last_attempt_error"),
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -66,6 +66,7 @@ def test_a_new_deposit_is_accepted_and_pending(api: Api, shop: Shop, front: Stac
         "reversed_amount_minor": 0,
         "pending_reason": None,
         "committed_until": None,
+        "last_attempt_error": None,
     }
     assert api.get(answer.headers["Location"]).json() == payment
     expected = {"payment_transactions": 1, "payment_work": 1, "wallet_temp_logs": 1, "wallets": 0, "notifications": 0}

@@ -16,6 +16,7 @@ from app.providers.sandbox import SandboxAdapter
 from app.services.operators import redrive
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
+from tests.support.clients.api import Api
 from tests.support.engine import Engine
 
 
@@ -39,7 +40,9 @@ class Gazette(SandboxAdapter):
             return Ignored("of no interest", id)
         kind = FactKind(what)
         currency = None if minor is None else "USD"
-        return Told(about, Fact(kind, amount_minor=minor, currency=currency, aliases=(f"{about}_charge",)), id, live)
+        message = "No cover." if kind is FactKind.ATTEMPT_DECLINED else None
+        fact = Fact(kind, amount_minor=minor, currency=currency, message=message, aliases=(f"{about}_charge",))
+        return Told(about, fact, id, live)
 
 
 @pytest.fixture
@@ -182,3 +185,40 @@ def test_a_redriven_delivery_is_settled_with_all_its_events(paper: Shop, workers
     workers.settle()
     assert verdicts(workers, receipt)[:2] == ("processed", "duplicate")
     assert len(workers.entries(payment.id)) == 2
+
+
+def attempt(payment: Payment) -> dict[str, Any]:
+    return {"what": "attempt_declined", "about": payment.provider_reference}
+
+
+def test_a_declined_attempt_leaves_the_payment_open(paper: Shop, workers: Engine, api: Api) -> None:
+    payment = workers.start(paper)
+    receipt = send(paper, attempt(payment))
+    workers.settle()
+    shown = api.read(payment.id)
+    assert (shown["status"], shown["failure_reason"], shown["last_attempt_error"]) == ("processing", None, "No cover.")
+    assert shown["version"] == payment.version + 1
+    reason = "an attempt to pay was declined: No cover."
+    assert verdicts(workers, receipt) == ("processed", "applied", reason)
+    timeline = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
+    assert any(event["detail"].get("reason") == reason for event in timeline)
+    again = send(paper, attempt(payment))
+    workers.settle()
+    assert api.read(payment.id) == shown
+    assert verdicts(workers, again) == ("processed", "applied", reason)
+    send(paper, paid(payment))
+    workers.settle()
+    done = api.read(payment.id)
+    assert (done["status"], done["exception"], done["last_attempt_error"]) == ("completed", None, None)
+
+
+@pytest.mark.parametrize("end", ["succeeded", "cancelled", "declined"])
+def test_a_declined_attempt_changes_nothing_about_an_end(paper: Shop, workers: Engine, api: Api, end: str) -> None:
+    payment = workers.start(paper)
+    send(paper, {"what": end, "about": payment.provider_reference, "minor": 2500 if end == "succeeded" else None})
+    workers.settle()
+    ended = api.read(payment.id)
+    receipt = send(paper, attempt(payment))
+    workers.settle()
+    assert api.read(payment.id) == ended
+    assert verdicts(workers, receipt)[:2] == ("processed", "ignored")

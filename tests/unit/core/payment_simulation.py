@@ -54,6 +54,7 @@ ALPHABET: dict[str, Input] = {
     "success, higher": success(3000),
     "success, other currency": success(currency="EUR"),
     "success, other reference": success(reference="B"),
+    "attempt declined": Fact(FactKind.ATTEMPT_DECLINED, message="no cover"),
     "declined": Fact(FactKind.DECLINED, "A", message="no cover"),
     "cancelled": Fact(FactKind.CANCELLED, "A"),
     "refunded in part": Fact(FactKind.REFUNDED, "A", amount_minor=1000, currency="USD"),

@@ -125,6 +125,16 @@ def check_reversals(before: SimulatedPayment, given: Input, after: SimulatedPaym
         }
 
 
+def check_attempts(before: SimulatedPayment, given: Input, after: SimulatedPayment, decision: Decision) -> None:
+    """Check that a declined attempt leaves an open payment as it was but for its error, and an ended one entirely."""
+    if given.kind is FactKind.ATTEMPT_DECLINED:
+        # What is read of cases is the simulation's own.
+        old, new = (replace(one.payment, has_open_case=False, other_references=()) for one in (before, after))
+        noted = replace(old, version=new.version, updated_at=new.updated_at, last_attempt_error="no cover")
+        assert new == (noted if old.is_open else old)
+        assert (decision.case, decision.transfer, decision.notification, decision.alert) == (None, None, None, None)
+
+
 def own_credit(simulated: SimulatedPayment, currency: str) -> int:
     """Return what was credited under the payment's own reference, which refunds name in this simulation."""
     payment = simulated.payment
@@ -135,7 +145,7 @@ def own_credit(simulated: SimulatedPayment, currency: str) -> int:
     return sum(row.amount_minor or 0 for row in accepted if (row.reference, row.currency) == ("A", currency))
 
 
-CHECKS = (check_versions, check_credits, check_money_is_kept, check_matching_success, check_reversals)
+CHECKS = (check_versions, check_credits, check_money_is_kept, check_matching_success, check_reversals, check_attempts)
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
@@ -159,6 +169,7 @@ SLIPS: dict[str, tuple[tuple[Status, FactKind | CommandKind], str]] = {
     "late money is dropped": ((Status.CANCELLED, FactKind.SUCCEEDED), "ignore"),
     "a second success credits again": ((Status.COMPLETED, FactKind.SUCCEEDED), "first success"),
     "a decline ends a completed payment": ((Status.COMPLETED, FactKind.DECLINED), "decline"),
+    "a declined attempt ends the payment": ((Status.PROCESSING, FactKind.ATTEMPT_DECLINED), "decline"),
     "a late answer starts a cancelled payment again": ((Status.CANCELLED, FactKind.ACCEPTED), "start"),
     "a cancel ends a completed payment": ((Status.COMPLETED, CommandKind.CANCEL), "cancel"),
     "a refund of nothing is booked": ((Status.FAILED, FactKind.REFUNDED), "reverse"),
