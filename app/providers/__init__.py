@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from app.providers.adapter import Account, Adapter, Listed, Order, Subject
+from app.providers.capabilities import Capabilities
 from app.providers.events import Asks, Delivered, Event, Ignored, Name, Told
 from app.providers.sandbox import SandboxAdapter
 from app.providers.signing import Received
@@ -15,6 +16,7 @@ __all__ = [
     "Account",
     "Adapter",
     "Asks",
+    "Capabilities",
     "Delivered",
     "Event",
     "Ignored",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from app.core.facts import Fact
 from app.core.signatures import Key, Scheme
+from app.providers.capabilities import Capabilities
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import Received
 
@@ -25,15 +26,19 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A payment to create at a provider, with the URLs for its webhooks and for the user's browser."""
+    """A payment to create at a provider, with the URLs for its webhooks and for the user's browser.
+
+    `amount_minor`: in minor units of `currency` by ISO 4217, which need not be the provider's.
+    """
 
     payment_id: uuid.UUID
-    amount: str
+    amount_minor: int
     currency: str
     callback_urls: Mapping[str, str]
     success_url: str | None
     failure_url: str | None
-    expires_at: str
+    created_at: datetime.datetime
+    expires_at: datetime.datetime
     metadata: Mapping[str, str]
 
 
@@ -68,11 +73,8 @@ class Adapter(Protocol):
     idempotency key of `create` is our payment id, and `request` the same bytes on every try.
     """
 
-    # How long the provider keeps an idempotency key; later a payment is looked up before it is created again.
-    idempotency_key_seconds: int
-
-    # How long the provider's slow methods (a bank debit) take at most to settle once the payer has committed to one.
-    settles_within_days: int
+    # What the provider can do and what it takes.
+    capabilities: Capabilities
 
     def read_mode(self, account: Account) -> str | None:
         """Return `test` or `live`, as the account's URL and credentials say; None where they do not."""

@@ -13,13 +13,15 @@ import structlog
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind
-from app.core.money import AmountError, CurrencyError, parse_exact_amount
+from app.core.money import CURRENCY_DIGITS, AmountError, CurrencyError, format_amount, parse_exact_amount
 from app.core.payment import format_time
 from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.core.validation.provider_values import is_redirect_url
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.amounts import iso_table
 from app.providers.answer_fields import check_subject, read_answer_reference, read_error_message, read_redirect_url
+from app.providers.capabilities import Capabilities
 from app.providers.common_webhook import name_payment, read_money, read_payment_id, read_reference, translate_callback
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
 from app.providers.http_adapter import HttpAdapter, read_object, walk_pages
@@ -54,9 +56,17 @@ KINDS = {
 class SandboxAdapter(HttpAdapter, SchemeSigned):
     """Talks to the sandbox over its HTTP API."""
 
-    # The sandbox keeps its keys without end; providers usually promise a day.
-    idempotency_key_seconds = 86_400
-    settles_within_days = SETTLES_WITHIN_DAYS
+    capabilities = Capabilities(
+        amounts=iso_table(CURRENCY_DIGITS),
+        # The sandbox keeps its keys without end; providers usually promise a day.
+        idempotency_key_seconds=86_400,
+        settles_within_days=SETTLES_WITHIN_DAYS,
+        can_cancel=True,
+        # Its refunds are made on its own pages, not for us.
+        can_refund=False,
+        listing="exact",
+        reversals="totals",
+    )
 
     def read_mode(self, account: Account) -> str:
         """Return `test`: the sandbox takes no money."""
@@ -66,13 +76,13 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         """Return the create call's body, the same bytes for the same order."""
         return json.dumps(
             {
-                "amount": order.amount,
+                "amount": format_amount(order.amount_minor, order.currency),
                 "currency": order.currency,
                 "merchant_reference": str(order.payment_id),
                 "callback_urls": dict(order.callback_urls),
                 "success_url": order.success_url,
                 "failure_url": order.failure_url,
-                "expires_at": order.expires_at,
+                "expires_at": format_time(order.expires_at),
                 "metadata": dict(order.metadata),
             },
             sort_keys=True,
@@ -129,7 +139,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         """Return the fact of a webhook: the common body, or on the provider's path the sandbox's own for refunds."""
         body = delivered.read_object()
         if delivered.path != PROVIDER_PATH or body.get("event_type") != "payment.refunded":
-            return (translate_callback(body, self.settles_within_days),)
+            return (translate_callback(body, SETTLES_WITHIN_DAYS),)
         if body.get("status") != "refunded":
             raise Unusable("event_type and status disagree")
         amount_minor, currency = read_money(body)

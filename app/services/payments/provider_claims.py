@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func
 from sqlalchemy.exc import DBAPIError
 
-from app.core.money import format_amount
-from app.core.payment import OPEN, format_time
+from app.core.payment import OPEN
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime.runtime import Runtime
@@ -113,7 +112,7 @@ _CLAIM = """
             where p.id <> all(cast(current_setting('sluice.may_claim') as uuid[]))) as is_contended
     from (values (1)) as one left join (
         select claimed.*, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.success_url,
-               p.failure_url, p.metadata, p.expires_at, p.expires_at <= now() as is_expired,
+               p.failure_url, p.metadata, p.created_at, p.expires_at, p.expires_at <= now() as is_expired,
                extract(epoch from now() - p.provider_request_at) as request_age_seconds,
                p.provider_request is null and claimed.action = 'create' and p.id not in (select id from lockable)
                    as is_locked,
@@ -253,7 +252,7 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         request=bytes(request or b""),
         is_open=row.status in OPEN,
         is_expired=row.is_expired,
-        key_is_alive=age < adapter.idempotency_key_seconds,
+        key_is_alive=age < adapter.capabilities.idempotency_key_seconds,
     )
 
 
@@ -261,7 +260,7 @@ def _order(runtime: Runtime, row: Row) -> Order:
     base = runtime.settings.public_url + "/webhooks"
     return Order(
         payment_id=row.payment_id,
-        amount=format_amount(row.amount_minor, row.currency),
+        amount_minor=row.amount_minor,
         currency=row.currency,
         callback_urls={
             "success": f"{base}/payment-success",
@@ -271,7 +270,8 @@ def _order(runtime: Runtime, row: Row) -> Order:
         },
         success_url=with_payment_id(row.success_url, row.payment_id),
         failure_url=with_payment_id(row.failure_url, row.payment_id),
-        expires_at=str(format_time(row.expires_at)),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
         # The caller's pairs and no others: fifty are allowed, and a provider may take no more. An adapter sends our id
         # in the provider's own field for it.
         metadata=row.metadata,

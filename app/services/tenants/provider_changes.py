@@ -12,7 +12,7 @@ from app.providers import Account
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
 from app.services.tenants.changes import ConfigurationError, change_one, check_name, write_audit, write_changes
-from app.services.tenants.providers import check_currencies, check_mode, check_networks, check_provider_url
+from app.services.tenants.providers import check_mode, check_networks, check_provider_url, choose_currencies
 from models import tables
 
 # One worker-provider has sixteen threads: more calls at once than dozens of workers can make.
@@ -29,7 +29,7 @@ _ACCOUNT_COLUMNS = ("adapter", "mode")
 class ProviderChanges:
     """New values; None leaves one unchanged. An empty `ip_allowlist` allows any address.
 
-    An empty `currencies` allows every currency.
+    An empty `currencies` allows every currency of its adapter.
     """
 
     name: str | None = None
@@ -69,6 +69,8 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
         if changes.api_base_url is not None or changes.api_key is not None:
             url = changes.api_base_url or row["api_base_url"]
             check_mode(runtime, row["adapter"], Account(provider_id, url, changes.api_key or ""), row["mode"])
+        if changes.currencies is not None:
+            wanted["currencies"] = choose_currencies(runtime.adapters[row["adapter"]], changes.currencies)
         taken = f"the tenant has a provider {changes.name!r} already"
         detail: dict[str, Any] = {**write_changes(connection, providers, row, wanted, taken)}
         # Not compared: a key that is encrypted with a lost encryption key can be replaced as well.
@@ -88,13 +90,12 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
 
 
 def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
-    """Return the new values by column, all but the key."""
+    """Return the new values by column, all but the key and the currencies."""
     if changes.name is not None:
         check_name(changes.name)
     if changes.api_base_url is not None:
         check_provider_url(runtime, changes.api_base_url)
     check_networks(changes.ip_allowlist or ())
-    check_currencies(changes.currencies or ())
     for value, most in ((changes.calls_max, CALLS_MAX), (changes.attempts_max, ATTEMPTS_MAX)):
         if value is not None and not 1 <= value <= most:
             raise ConfigurationError(f"calls and attempts are from 1 to {most}")
@@ -105,8 +106,4 @@ def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
         "calls_max": changes.calls_max,
         "attempts_max": changes.attempts_max,
     }
-    found: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    if changes.currencies is not None:
-        # The column is null where every currency is allowed.
-        found["currencies"] = list(changes.currencies) or None
-    return found
+    return {name: value for name, value in wanted.items() if value is not None}

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secret
-from app.providers import Account
+from app.providers import Account, Adapter
 from app.providers.addresses import AddressRefused
 from app.providers.outgoing import check_url
 from app.runtime.runtime import Runtime
@@ -69,7 +69,6 @@ def _check_provider(runtime: Runtime, new: NewProvider) -> None:
         raise ConfigurationError(f"an adapter is one of {', '.join(runtime.adapters)}")
     check_provider_url(runtime, new.api_base_url)
     check_networks(new.ip_allowlist)
-    check_currencies(new.currencies)
     try:
         if new.webhook_secret is not None:
             adapter.check_secret(Scheme(new.webhook_scheme), new.webhook_secret)
@@ -95,11 +94,16 @@ def check_networks(networks: tuple[str, ...]) -> None:
             raise ConfigurationError(str(error)) from None
 
 
-def check_currencies(currencies: tuple[str, ...]) -> None:
-    """Raise ConfigurationError unless all are currencies with a minor unit."""
-    unknown = sorted(set(currencies) - CURRENCY_DIGITS.keys())
+def choose_currencies(adapter: Adapter, wanted: tuple[str, ...]) -> list[str] | None:
+    """Return the currencies that a provider takes: those `wanted`, without any its adapter's, None where these are all.
+
+    Raise ConfigurationError for one that its adapter does not know.
+    """
+    known = adapter.capabilities.amounts.currencies
+    unknown = sorted(set(wanted) - known)
     if unknown:
-        raise ConfigurationError(f"no currency with a minor unit: {', '.join(unknown)}")
+        raise ConfigurationError(f"no currency that the provider takes: {', '.join(unknown)}")
+    return list(wanted) or (None if known == CURRENCY_DIGITS.keys() else sorted(known))
 
 
 def check_mode(runtime: Runtime, adapter: str, account: Account, mode: str) -> None:
@@ -139,7 +143,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
                 api_base_url=new.api_base_url.rstrip("/"),
                 api_key_encrypted=runtime.vault.encrypt(new.api_key),
                 ip_allowlist=list(new.ip_allowlist),
-                currencies=list(new.currencies) or None,
+                currencies=choose_currencies(runtime.adapters[new.adapter], new.currencies),
                 webhook_scheme=new.webhook_scheme,
                 signature_header=new.signature_header and new.signature_header.lower(),
                 id_field=new.id_field,

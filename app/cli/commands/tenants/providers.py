@@ -56,7 +56,9 @@ def command() -> None:
 @click.option("--signature-header", help=f"With {HMAC_HEX}: the header that carries the signature.")
 @click.option("--id-field", help=f"With {HMAC_HEX}: the body's field that is unique per webhook.")
 @click.option("--allow-ip", "networks", multiple=True, help="Address or network that webhooks come from; repeatable.")
-@click.option("--currency", "currencies", multiple=True, help="A currency it takes; repeatable; all without it.")
+@click.option(
+    "--currency", "currencies", multiple=True, help="A currency it takes; repeatable; all of its adapter without it."
+)
 @click.option("--default", "is_default", is_flag=True, help="Deposits that name no provider go here.")
 @json_option
 def create(
@@ -148,7 +150,7 @@ def list_all(tenant: str | None, as_json: bool) -> None:
 @click.option("--allow-ip", "networks", multiple=True, help="The only addresses webhooks come from; repeatable.")
 @click.option("--allow-any-ip", is_flag=True, help="Webhooks may come from any address.")
 @click.option("--currency", "currencies", multiple=True, help="The only currencies it takes; repeatable.")
-@click.option("--all-currencies", is_flag=True, help="It takes every currency.")
+@click.option("--all-currencies", is_flag=True, help="It takes every currency of its adapter.")
 @click.option("--calls", type=click.IntRange(1, CALLS_MAX), help="Maximum of concurrent calls.")
 @click.option("--attempts", type=click.IntRange(1, ATTEMPTS_MAX), help="Failed calls before a dead letter.")
 @click.option("--default", "is_default", is_flag=True, help="Deposits that name no provider go here.")

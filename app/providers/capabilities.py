@@ -1,0 +1,39 @@
+"""What a provider can do and what it takes, as its adapter declares it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.providers.amounts import AmountTable
+
+Listing = Literal["exact", "scan", "none"]
+Reversals = Literal["ids", "totals"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """A provider's limits.
+
+    `idempotency_key_seconds`: how long it keeps a key; later a payment is looked up before it is created again.
+    `settles_within_days`: how long its slow methods (a bank debit) take at most once the payer has committed to one.
+    `shortest_life_seconds`, `longest_life_seconds`: how soon and how late a payment page may end, None without a limit.
+    `metadata_pairs_max` and the lengths: what it keeps of a payment's metadata.
+    `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
+    what happened within `list_lag_seconds` may be missing. `reversals`: whether money that goes back is reported in
+    single steps, which have ids, or as a total.
+    """
+
+    amounts: AmountTable
+    idempotency_key_seconds: int
+    settles_within_days: int
+    can_cancel: bool
+    can_refund: bool
+    listing: Listing
+    reversals: Reversals
+    list_lag_seconds: int = 0
+    shortest_life_seconds: int | None = None
+    longest_life_seconds: int | None = None
+    metadata_pairs_max: int = 50
+    metadata_key_length_max: int = 40
+    metadata_value_length_max: int = 500
