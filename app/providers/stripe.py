@@ -1,0 +1,256 @@
+"""The adapter of Stripe: Checkout Sessions, with which a payer is sent to Stripe's own payment page.
+
+The session's `client_reference_id` is our payment id. The payment intent has it in `metadata[payment_id]`, which
+Stripe copies on to the charge, so that events about these name it as well. Pairs of metadata whose key has brackets
+are not sent, since Stripe refuses them. A slow method that failed and whose event was lost is taken for one that is
+under way, until the time for it is up.
+
+No test here could check against Stripe itself: which currencies it takes, how long slow methods take, how it words
+refusals, and what becomes of sessions that are older than its list shows.
+
+It is not in ADAPTERS yet: money of disputes and of refunds that failed comes and goes by ids, which no fact has. An
+event about it is unusable, so that a person sees it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import urllib.parse
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import structlog
+
+from app.core.errors import OutcomeUnknown, ProviderRefusedUs, ProviderUnusable, UnexpectedAnswer
+from app.core.facts import Fact, FactKind
+from app.core.redaction import redact
+from app.core.signatures import STRIPE, Scheme
+from app.core.strict_json import JsonError, loads
+from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.capabilities import Capabilities
+from app.providers.common_webhook import MESSAGE_LENGTH_MAX
+from app.providers.events import Delivered, Event, Name
+from app.providers.http_adapter import HttpAdapter, read_failure, read_object, walk_pages
+from app.providers.outgoing import ProviderAnswer
+from app.providers.signing import SchemeSigned
+from app.providers.stripe_events import (
+    AMOUNTS,
+    SETTLES_WITHIN_DAYS,
+    name_payment,
+    read_id,
+    read_money,
+    read_reference,
+    read_session,
+    translate,
+)
+
+log = structlog.get_logger(__name__)
+
+# The version whose objects this adapter reads; without the header it is the account's.
+VERSION = "2026-10-28.endive"
+SESSIONS = "/v1/checkout/sessions"
+LIST_ROWS = 100
+NOT_ACCEPTED = "The provider did not accept this payment."
+# Refusals of what the payment is. All others are about fields that this adapter made, or about the account.
+AMOUNT_CODES = frozenset({"amount_too_large", "amount_too_small"})
+DECLINED = 402
+
+# A session ends 30 minutes to 24 hours from its creation. A request takes a moment to arrive.
+LIFE_SECONDS_MIN = 30 * 60
+LIFE_SECONDS_MAX = 24 * 3600
+SLACK_SECONDS = 60
+# How far Stripe's clock may be from ours, and how long after its deposit a payment may still be created.
+_CLOCK = datetime.timedelta(minutes=5)
+_CREATED_WITHIN = datetime.timedelta(seconds=LIFE_SECONDS_MAX)
+
+_MODES = {"sk_test_": "test", "rk_test_": "test", "sk_live_": "live", "rk_live_": "live"}
+
+
+class StripeAdapter(HttpAdapter, SchemeSigned):
+    """Talks to Stripe over its HTTP API, with form-encoded requests."""
+
+    content_type: ClassVar[str] = "application/x-www-form-urlencoded"
+    scheme = Scheme(STRIPE)
+    capabilities = Capabilities(
+        amounts=AMOUNTS,
+        idempotency_key_seconds=86_400,
+        settles_within_days=SETTLES_WITHIN_DAYS,
+        can_cancel=True,
+        can_refund=False,
+        listing="exact",
+        reversals="totals",
+        # A payment that ends sooner has its session closed by us.
+        longest_life_seconds=LIFE_SECONDS_MAX,
+    )
+
+    def authorize(self, account: Account) -> Mapping[str, str]:
+        """Return the headers with the account's key and the version of the API."""
+        return {**super().authorize(account), "Stripe-Version": VERSION}
+
+    def read_mode(self, account: Account) -> str | None:
+        """Return the mode that the key says."""
+        return _MODES.get(account.api_key[:8])
+
+    def build_request(self, order: Order) -> bytes:
+        """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError.
+
+        Raise ProviderUnusable where the tenant has no URL for the payer's return, which Stripe needs.
+        """
+        if order.success_url is None:
+            raise ProviderUnusable("Stripe needs a success_url, and the tenant has no default")
+        fields = {
+            "mode": "payment",
+            "client_reference_id": str(order.payment_id),
+            "payment_intent_data[metadata][payment_id]": str(order.payment_id),
+            "line_items[0][quantity]": "1",
+            "line_items[0][price_data][currency]": order.currency.lower(),
+            "line_items[0][price_data][unit_amount]": str(AMOUNTS.to_units(order.amount_minor, order.currency)),
+            "line_items[0][price_data][product_data][name]": "Deposit",
+            "success_url": order.success_url,
+            "expires_at": str(_clamp_end(order)),
+        }
+        if order.failure_url is not None:
+            fields["cancel_url"] = order.failure_url
+        fields |= {f"metadata[{key}]": value for key, value in order.metadata.items() if not set("[]") & set(key)}
+        return urllib.parse.urlencode(sorted(fields.items())).encode("ascii")
+
+    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
+        """Create the session; a refusal of the payment itself is a DECLINED fact."""
+        answer = self.send(account, "POST", SESSIONS, request, {"Idempotency-Key": str(payment_id)})
+        if answer.status in (400, DECLINED):
+            return _refusal(answer)
+        body = read_object(answer)
+        _check_subject(body, payment_id)
+        fact = read_session(body)
+        if fact.kind is not FactKind.PENDING:
+            # An earlier try of the same key, and what came of it.
+            return fact
+        if fact.redirect_url is None:
+            raise UnexpectedAnswer("the provider's answer has a url that no browser may follow", "url")
+        return replace(fact, kind=FactKind.ACCEPTED)
+
+    def fetch(self, account: Account, subject: Subject) -> Fact:
+        """Ask for the present state, with what was given back: by reference, or by our id in the list of its time."""
+        if subject.reference is None:
+            body = self._find(account, subject.payment_id)
+        else:
+            answer = self.send(account, "GET", f"{SESSIONS}/{urllib.parse.quote(subject.reference, safe='')}")
+            body = None if answer.status == 404 else read_object(answer)
+        if body is None:
+            return Fact(FactKind.NOT_FOUND)
+        _check_subject(body, subject.payment_id)
+        return self._state(account, body)
+
+    def list_payments(
+        self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
+    ) -> Iterator[Listed]:
+        """Yield the sessions of a period, newest first; one that cannot be read is looked up by itself as well."""
+        for body in self._list(account, SESSIONS, _period(created_after, created_before)):
+            try:
+                yield self._listed(account, body)
+            except UnexpectedAnswer as error:
+                log.warning("listed_payment_not_understood", field=error.field, error=str(error))
+
+    def cancel(self, account: Account, subject: Subject) -> Fact:
+        """Expire the session; return the payment's state, also where it is not open any more."""
+        reference = urllib.parse.quote(subject.reference or "", safe="")
+        answer = self.send(account, "POST", f"{SESSIONS}/{reference}/expire", b"")
+        if answer.status == 400:
+            return self.fetch(account, subject)
+        body = read_object(answer)
+        _check_subject(body, subject.payment_id)
+        return self._state(account, body)
+
+    def name_payment(self, path: str, body: Any) -> Name | None:
+        """Return the payment that an event's object names."""
+        return name_payment(body)
+
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
+        """Return what an event says."""
+        return (translate(delivered.read_object()),)
+
+    def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
+        """Return the session with our id: Stripe does not search by it, and our ids say when they were made."""
+        if payment_id.version != 7:
+            raise OutcomeUnknown("the payment's id does not say when it was made")
+        made = datetime.datetime.fromtimestamp((payment_id.int >> 80) / 1000, datetime.UTC)
+        period = _period(made - _CLOCK, made + _CREATED_WITHIN + _CLOCK)
+        own = str(payment_id)
+        rows = self._list(account, SESSIONS, period)
+        return next((row for row in rows if row.get("client_reference_id") == own), None)
+
+    def _list(self, account: Account, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        def read_page(cursor: str | None) -> tuple[list[Any], object]:
+            asked = {"limit": str(LIST_ROWS), **query} | ({} if cursor is None else {"starting_after": cursor})
+            body = read_object(self.send(account, "GET", f"{path}?{urllib.parse.urlencode(asked)}"))
+            rows = body.get("data")
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise OutcomeUnknown("the provider's list cannot be read")
+            return rows, rows[-1].get("id") if rows and body.get("has_more") else None
+
+        return walk_pages(read_page)
+
+    def _state(self, account: Account, body: Mapping[str, Any]) -> Fact:
+        """Return the state of a session, with what was given back. Raise UnexpectedAnswer where it cannot be read."""
+        fact = read_session(body)
+        if fact.kind is not FactKind.SUCCEEDED or not fact.aliases:
+            return fact
+        refunds = self._list(account, "/v1/refunds", {"payment_intent": fact.aliases[0]})
+        return replace(fact, refunded_minor=_sum_refunds(refunds, fact))
+
+    def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
+        payment_id = read_id(body.get("client_reference_id"))
+        # Of a session that is not ours, refunds do not matter.
+        fact = self._state(account, body) if payment_id else read_session(body)
+        asked, currency = read_money(body, "amount_total")
+        return Listed(payment_id, read_reference(body), asked, currency, fact.refunded_minor or 0, fact)
+
+
+def _clamp_end(order: Order) -> int:
+    """Return when the session ends, in seconds: so late that it can be created at any time before the payment expires.
+
+    The payment's own end closes the session.
+    """
+    wanted = order.expires_at.timestamp() + LIFE_SECONDS_MIN + SLACK_SECONDS
+    return int(min(wanted, order.created_at.timestamp() + LIFE_SECONDS_MAX - SLACK_SECONDS))
+
+
+def _period(after: datetime.datetime, before: datetime.datetime) -> dict[str, str]:
+    """Return the query for sessions created from `after` to before `before`; Stripe counts in whole seconds."""
+    return {"created[gte]": str(math.floor(after.timestamp())), "created[lt]": str(math.ceil(before.timestamp()))}
+
+
+def _check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
+    if body.get("client_reference_id") != str(payment_id):
+        raise UnexpectedAnswer("the provider's answer is about another payment", "client_reference_id")
+
+
+def _sum_refunds(refunds: Iterable[Mapping[str, Any]], fact: Fact) -> int:
+    """Return the total of the refunds that have not failed, in minor units."""
+    total = 0
+    for refund in refunds:
+        if refund.get("status") not in ("failed", "canceled"):
+            amount_minor, currency = read_money(refund, "amount")
+            if currency != fact.currency:
+                raise UnexpectedAnswer("the provider gave back another currency than it received", "currency")
+            total += amount_minor
+    return total
+
+
+def _refusal(answer: ProviderAnswer) -> Fact:
+    """Return the fact of a refused create call.
+
+    Raise ProviderRefusedUs where our request or the account is wrong, which is not the payer's.
+    """
+    try:
+        error = loads(answer.body)["error"]
+        code, message, field = error.get("code"), error.get("message"), error.get("param")
+    except (JsonError, KeyError, TypeError, AttributeError):
+        raise read_failure(answer) from None
+    text = redact(f"{message} ({field or code})"[:MESSAGE_LENGTH_MAX])
+    if answer.status == DECLINED or code in AMOUNT_CODES:
+        return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=text)
+    raise ProviderRefusedUs(f"the provider refused our request: {text}")
