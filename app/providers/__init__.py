@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from app.providers.adapter import Account, Adapter, Listed, Order, Subject
+from app.providers.adapters.sandbox import SandboxAdapter
 from app.providers.capabilities import Capabilities
 from app.providers.events import Asks, Delivered, Event, Ignored, Name, Told
-from app.providers.sandbox import SandboxAdapter
 from app.providers.signing import Received
 
 # The adapters that a provider can be configured with, by name.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-OUTGOING = "app/providers/outgoing.py"
-SOCKETS = "app/providers/connections.py"
-ADDRESSES = "app/providers/addresses.py"
+OUTGOING = "app/providers/calls/outgoing.py"
+SOCKETS = "app/providers/calls/connections.py"
+ADDRESSES = "app/providers/calls/addresses.py"
 GUARD = "security/outgoing/test_guard.py"
 BOUNDS = "security/outgoing/test_bounds.py"
 CONNECTIONS = "security/outgoing/test_connections.py"

@@ -203,7 +203,7 @@ WEBHOOKS = (
     ),
     Mutant(
         "event_type and status that disagree",
-        "app/providers/common_webhook.py",
+        "app/providers/adapters/common_webhook.py",
         'if event_type != f"payment.{status}":',
         "if not event_type:",
         ("integration/webhooks/test_webhooks_settled.py",),

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secret
 from app.providers import Account, Adapter
-from app.providers.addresses import AddressRefused
-from app.providers.outgoing import check_url
+from app.providers.calls.addresses import AddressRefused
+from app.providers.calls.outgoing import check_url
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
 from app.services.tenants.changes import (

@@ -15,7 +15,7 @@ from app.core.errors import ProviderCallFailed
 from app.core.payment import format_time
 from app.core.schedule import retry_seconds
 from app.core.signatures import decode_secret, sign_standard
-from app.providers.outgoing import Outgoing
+from app.providers.calls.outgoing import Outgoing
 from app.runtime.runtime import Runtime
 from app.services.queues.release import give_back
 from models import tables

@@ -22,8 +22,9 @@ from app.core.errors import (
 )
 from app.core.facts import Fact, FactKind
 from app.core.signatures import Scheme
-from app.providers import Account, Delivered, Ignored, Listed, Order, Received, Subject, Told, stripe
-from app.providers.stripe import StripeAdapter
+from app.providers import Account, Delivered, Ignored, Listed, Order, Received, Subject, Told
+from app.providers.adapters.stripe import StripeAdapter
+from app.providers.adapters.stripe import stripe_adapter as stripe
 from models import new_id
 from tests.integration.emulators.stripe_shop import StripeShop
 from tests.integration.sandbox.sandbox_process import SandboxProcess

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.payment import Payment
-from app.providers.sandbox import SandboxAdapter
+from app.providers.adapters.sandbox import SandboxAdapter
 from app.services.payments import call_settlement
 from tests.integration.provider_calls.odd_provider import (
     ATTEMPTS,

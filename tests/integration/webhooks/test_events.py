@@ -12,7 +12,7 @@ import pytest
 from app.core.facts import Fact, FactKind
 from app.core.payment import Payment
 from app.providers import Asks, Delivered, Event, Ignored, Name, Told
-from app.providers.sandbox import SandboxAdapter
+from app.providers.adapters.sandbox import SandboxAdapter
 from app.services.operators import redrive
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

@@ -83,7 +83,7 @@ KILLER = """
             if name != "tasks.worker_process":
                 return None
             sys.meta_path.remove(self)
-            from app.providers.sandbox import SandboxAdapter
+            from app.providers.adapters.sandbox import SandboxAdapter
             translate = SandboxAdapter.translate
             def deadly(adapter, delivered):
                 if b'"deadly"' in delivered.body:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.providers import Delivered, Event, Name
-from app.providers.sandbox import SandboxAdapter
+from app.providers.adapters.sandbox import SandboxAdapter
 from app.services.operators import redrive, resolve
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

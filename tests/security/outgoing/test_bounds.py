@@ -11,8 +11,8 @@ import pytest
 
 from app.core.errors import OutcomeUnknown
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
-from app.providers import outgoing
-from app.providers.outgoing import Outgoing, ProviderAnswer, parse_retry_after
+from app.providers.calls import outgoing
+from app.providers.calls.outgoing import Outgoing, ProviderAnswer, parse_retry_after
 from tests.support.false_provider import OK, FalseServer, Talk, answer_with, open_server
 
 # What the environment of a development stack lets through.

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from app.core.errors import OutcomeUnknown
-from app.providers import connections
-from app.providers.outgoing import Outgoing
+from app.providers.calls import connections
+from app.providers.calls.outgoing import Outgoing
 from tests.support.false_provider import OK, FalseServer, Talk, answer_with, open_server
 
 HERE = frozenset({"127.0.0.1"})

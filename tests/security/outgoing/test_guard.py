@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from app.core.errors import NotSent, OutcomeUnknown
-from app.providers import outgoing
-from app.providers.addresses import AddressRefused, is_public
-from app.providers.outgoing import Outgoing, check_url
+from app.providers.calls import outgoing
+from app.providers.calls.addresses import AddressRefused, is_public
+from app.providers.calls.outgoing import Outgoing, check_url
 from tests.support.false_provider import (
     NAME,
     OK,

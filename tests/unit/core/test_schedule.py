@@ -21,7 +21,7 @@ from app.core.schedule import (
     retry_seconds,
     throttle_seconds,
 )
-from app.providers.outgoing import TOTAL_SECONDS
+from app.providers.calls.outgoing import TOTAL_SECONDS
 from app.services.payments.breaker import PROBE_AGAIN_SECONDS
 from celeryconfig import beat_schedule
 from tests.unit.core.payment_simulation import NOW, PAYMENT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, Throttled, Unavailable, UnexpectedAnswer
-from app.providers.http_adapter import CURSOR_LENGTH_MAX, read_failure, read_object, walk_pages
-from app.providers.outgoing import ProviderAnswer
+from app.providers.calls.http_adapter import CURSOR_LENGTH_MAX, read_failure, read_object, walk_pages
+from app.providers.calls.outgoing import ProviderAnswer
 
 
 @pytest.mark.parametrize(

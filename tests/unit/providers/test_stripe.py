@@ -14,8 +14,8 @@ from app.core.errors import ProviderRefusedUs, ProviderUnusable, UnexpectedAnswe
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError
 from app.providers import Account, Order
-from app.providers.outgoing import Outgoing, ProviderAnswer
-from app.providers.stripe import StripeAdapter
+from app.providers.adapters.stripe import StripeAdapter
+from app.providers.calls.outgoing import Outgoing, ProviderAnswer
 from app.services.tenants.changes import ConfigurationError
 from app.services.tenants.providers import choose_currencies
 from models import new_id

@@ -10,7 +10,7 @@ import pytest
 from app.core.errors import Unusable
 from app.core.facts import Fact, FactKind
 from app.providers import Ignored, Told
-from app.providers.stripe_events import name_payment, translate
+from app.providers.adapters.stripe.stripe_events import name_payment, translate
 
 PAYMENT = uuid.UUID("01a2200b-1428-703a-9cfa-e203ef16ec93")
 

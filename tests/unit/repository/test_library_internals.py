@@ -138,7 +138,7 @@ CHECKS: dict[tuple[str, str], Callable[[], None]] = {
     ("app/http/request_bodies.py", "gunicorn"): check_gunicorn_bodies,
     ("app/http/log_lines.py", "gunicorn"): check_gunicorn_log,
     ("app/web/rate_storage.py", "limits"): check_limits_storage,
-    ("app/providers/connections.py", "http.client"): check_provider_connections,
+    ("app/providers/calls/connections.py", "http.client"): check_provider_connections,
     ("models/statements.py", "SQLAlchemy"): check_statements,
 }
 

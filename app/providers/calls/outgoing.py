@@ -18,8 +18,8 @@ import urllib3
 
 from app.core.errors import OutcomeUnknown, Unavailable
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX
-from app.providers.addresses import AddressRefused, is_listed, is_loopback_name
-from app.providers.connections import CallBounds, Connections, Origin
+from app.providers.calls.addresses import AddressRefused, is_listed, is_loopback_name
+from app.providers.calls.connections import CallBounds, Connections, Origin
 
 # Less than the lease of a provider call, so that the claim still holds when the answer comes.
 TOTAL_SECONDS = 10.0

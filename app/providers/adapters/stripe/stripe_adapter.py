@@ -30,13 +30,8 @@ from app.core.redaction import redact
 from app.core.signatures import STRIPE, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.capabilities import Capabilities
-from app.providers.common_webhook import MESSAGE_LENGTH_MAX
-from app.providers.events import Delivered, Event, Name
-from app.providers.http_adapter import HttpAdapter, read_failure, read_object, walk_pages
-from app.providers.outgoing import ProviderAnswer
-from app.providers.signing import SchemeSigned
-from app.providers.stripe_events import (
+from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
+from app.providers.adapters.stripe.stripe_events import (
     AMOUNTS,
     SETTLES_WITHIN_DAYS,
     name_payment,
@@ -46,6 +41,11 @@ from app.providers.stripe_events import (
     read_session,
     translate,
 )
+from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, walk_pages
+from app.providers.calls.outgoing import ProviderAnswer
+from app.providers.capabilities import Capabilities
+from app.providers.events import Delivered, Event, Name
+from app.providers.signing import SchemeSigned
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from app.core.errors import (
 )
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account
-from app.providers.outgoing import Outgoing, ProviderAnswer
+from app.providers.calls.outgoing import Outgoing, ProviderAnswer
 
 # A cursor travels in the next page's URL.
 CURSOR_LENGTH_MAX = 2_048

@@ -9,7 +9,7 @@ from typing import Any
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
-from app.providers.common_webhook import MESSAGE_LENGTH_MAX
+from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
 
 
 def check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import certifi
 
 from app.core.errors import NotSent, OutcomeUnknown
-from app.providers.addresses import AddressRefused, is_callable, resolve
+from app.providers.calls.addresses import AddressRefused, is_callable, resolve
 
 # Idle connections are kept to this many origins, and this many to each.
 ORIGINS_MAX = 100

@@ -19,13 +19,24 @@ from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.core.validation.provider_values import is_redirect_url
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.common_webhook import (
+    name_payment,
+    read_money,
+    read_payment_id,
+    read_reference,
+    translate_callback,
+)
 from app.providers.amounts import iso_table
-from app.providers.answer_fields import check_subject, read_answer_reference, read_error_message, read_redirect_url
+from app.providers.calls.answer_fields import (
+    check_subject,
+    read_answer_reference,
+    read_error_message,
+    read_redirect_url,
+)
+from app.providers.calls.http_adapter import HttpAdapter, read_object, walk_pages
+from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
-from app.providers.common_webhook import name_payment, read_money, read_payment_id, read_reference, translate_callback
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
-from app.providers.http_adapter import HttpAdapter, read_object, walk_pages
-from app.providers.outgoing import ProviderAnswer
 from app.providers.signing import SchemeSigned
 
 log = structlog.get_logger(__name__)

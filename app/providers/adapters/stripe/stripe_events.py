@@ -11,8 +11,8 @@ from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
+from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
 from app.providers.amounts import AmountTable
-from app.providers.common_webhook import MESSAGE_LENGTH_MAX
 from app.providers.events import Event, Ignored, Name, Told
 
 # A SEPA direct debit may come back after fourteen days at the latest, a voucher is paid sooner.

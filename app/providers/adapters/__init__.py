@@ -1,0 +1,1 @@
+"""The adapters that Sluice brings, one file or folder for each provider."""

@@ -1,0 +1,5 @@
+"""Stripe: Checkout Sessions."""
+
+from app.providers.adapters.stripe.stripe_adapter import StripeAdapter
+
+__all__ = ["StripeAdapter"]

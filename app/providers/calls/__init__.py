@@ -1,0 +1,1 @@
+"""Calls to providers over HTTP: guarded connections, and what adapters of HTTP APIs share."""
