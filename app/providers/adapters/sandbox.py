@@ -6,10 +6,8 @@ import datetime
 import json
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import structlog
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind
@@ -31,22 +29,20 @@ from app.providers.calls.answer_fields import (
     check_subject,
     read_answer_reference,
     read_error_message,
+    read_own_id,
     read_redirect_url,
 )
-from app.providers.calls.http_adapter import HttpAdapter, read_object, walk_pages
+from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_object, read_rows, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
 from app.providers.signing import SchemeSigned
-
-log = structlog.get_logger(__name__)
 
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
 
 # Errors about our request, worded for programmers: payers are shown NOT_ACCEPTED, operators the message.
 TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
-NOT_ACCEPTED = "The provider did not accept this payment."
 REFUSES_PAYMENT = frozenset({400, 422})
 
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
@@ -132,7 +128,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
             body = self._list(account, page)
             return body["data"], body.get("next_cursor")
 
-        yield from _understood(walk_pages(read_page))
+        yield from read_rows(walk_pages(read_page), _listed)
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Close the session; return the payment's state, also where it cannot be closed any more."""
@@ -206,26 +202,14 @@ def _unpaid(kind: FactKind, reference: str, body: Mapping[str, Any]) -> Fact:
     )
 
 
-def _understood(rows: Iterable[Any]) -> Iterator[Listed]:
-    """Yield the usable rows; one that is not is logged, since the payment is looked up by itself as well."""
-    for row in rows:
-        try:
-            yield _listed(row)
-        except UnexpectedAnswer as error:
-            log.warning("listed_payment_not_understood", field=error.field, error=str(error))
-
-
 def _listed(body: Any) -> Listed:
     fact = _state(body)
-    try:
-        payment_id = uuid.UUID(str(body.get("merchant_reference")))
-    except ValueError:
-        payment_id = None
     try:
         currency = str(body.get("currency"))
         asked = parse_exact_amount(body.get("amount"), currency)
     except (AmountError, CurrencyError) as error:
         raise UnexpectedAnswer(f"the provider's list has an unreadable amount: {error}", "amount") from error
+    payment_id = read_own_id(body.get("merchant_reference"))
     return Listed(payment_id, read_answer_reference(body), asked, currency, fact.refunded_minor or 0, fact)
 
 

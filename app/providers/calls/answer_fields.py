@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
+from app.core.money import AmountError, CurrencyError
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
+from app.providers.amounts import AmountTable
 
 
 def check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
@@ -40,5 +42,48 @@ def _read(body: Mapping[str, Any], field: str, is_usable: Callable[[object], boo
 
 def read_error_message(body: Mapping[str, Any]) -> str | None:
     """Return the error message, None where it is no text: the state that comes with it counts."""
-    message = body.get("error_message")
+    return clean_message(body.get("error_message"))
+
+
+def clean_message(message: object) -> str | None:
+    """Return a provider's message, cut and without credentials and card numbers; None where it is no text."""
     return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else None
+
+
+def read_own_id(value: object) -> uuid.UUID | None:
+    """Return our payment id, None for any other value."""
+    try:
+        return uuid.UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def check_own_id(named: object, payment_id: uuid.UUID, field: str) -> None:
+    """Raise UnexpectedAnswer unless `named`, which the answer has in `field`, is the payment that was asked about."""
+    if named != str(payment_id):
+        raise UnexpectedAnswer("the provider's answer is about another payment", field)
+
+
+def read_kept_id(body: Mapping[str, Any], field: str = "id") -> str:
+    """Return the id of a provider's object. Raise UnexpectedAnswer where it cannot be kept."""
+    value = body.get(field)
+    if not is_reference(value):
+        raise UnexpectedAnswer("the provider's object has an id that cannot be kept", field)
+    return str(value)
+
+
+def keep_ids(*ids: object) -> tuple[str, ...]:
+    """Return those of `ids` that can be kept, as aliases of a payment."""
+    return tuple(str(one) for one in ids if is_reference(one))
+
+
+def read_units(amounts: AmountTable, body: Mapping[str, Any], field: str) -> tuple[int, str]:
+    """Return an amount in the provider's units and the `currency` next to it as (minor units, currency).
+
+    Raise UnexpectedAnswer.
+    """
+    currency = str(body.get("currency")).upper()
+    try:
+        return amounts.to_minor(body.get(field), currency), currency
+    except (AmountError, CurrencyError) as error:
+        raise UnexpectedAnswer(f"the provider's object has an unreadable amount: {error}", field) from error

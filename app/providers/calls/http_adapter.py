@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
+
+import structlog
 
 from app.core.errors import (
     OutcomeUnknown,
@@ -13,9 +15,16 @@ from app.core.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
+from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account
+from app.providers.adapter import Account, Listed
+from app.providers.calls.answer_fields import clean_message
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
+
+log = structlog.get_logger(__name__)
+
+# What payers are shown in place of a text that is worded for programmers.
+NOT_ACCEPTED = "The provider did not accept this payment."
 
 # A cursor travels in the next page's URL.
 CURSOR_LENGTH_MAX = 2_048
@@ -83,6 +92,26 @@ def read_failure(answer: ProviderAnswer) -> ProviderCallFailed:
         error = UnexpectedAnswer(why, "http_status")
     error.retry_after_seconds = answer.retry_after_seconds
     return error
+
+
+def refuse(text: str, *, is_about_payment: bool) -> Fact:
+    """Return the fact of a refused create call, whose reason is a `text` for operators.
+
+    Raise ProviderRefusedUs where not the payment is refused but our request or the account, which is not the payer's.
+    """
+    technical = clean_message(text)
+    if is_about_payment:
+        return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=technical)
+    raise ProviderRefusedUs(f"the provider refused our request: {technical}")
+
+
+def read_rows(rows: Iterable[Any], read: Callable[[Any], Listed]) -> Iterator[Listed]:
+    """Yield the usable rows of a list; one that is not is logged, since the payment is looked up by itself as well."""
+    for row in rows:
+        try:
+            yield read(row)
+        except UnexpectedAnswer as error:
+            log.warning("listed_payment_not_understood", field=error.field, error=str(error))
 
 
 def walk_pages(read_page: Callable[[str | None], tuple[list[Any], object]]) -> Iterator[Any]:

@@ -22,38 +22,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import structlog
-
-from app.core.errors import OutcomeUnknown, ProviderRefusedUs, ProviderUnusable, UnexpectedAnswer
+from app.core.errors import OutcomeUnknown, ProviderUnusable, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
-from app.core.redaction import redact
 from app.core.signatures import STRIPE, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
 from app.providers.adapters.stripe.stripe_events import (
     AMOUNTS,
     SETTLES_WITHIN_DAYS,
     name_payment,
-    read_id,
     read_money,
-    read_reference,
     read_session,
     translate,
 )
-from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, walk_pages
+from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_own_id
+from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import SchemeSigned
 
-log = structlog.get_logger(__name__)
-
 # The version whose objects this adapter reads; without the header it is the account's.
 VERSION = "2026-10-28.endive"
 SESSIONS = "/v1/checkout/sessions"
+# The session's field with our payment id.
+OWN_ID = "client_reference_id"
 LIST_ROWS = 100
-NOT_ACCEPTED = "The provider did not accept this payment."
 # Refusals of what the payment is. All others are about fields that this adapter made, or about the account.
 AMOUNT_CODES = frozenset({"amount_too_large", "amount_too_small"})
 DECLINED = 402
@@ -103,7 +97,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
             raise ProviderUnusable("Stripe needs a success_url, and the tenant has no default")
         fields = {
             "mode": "payment",
-            "client_reference_id": str(order.payment_id),
+            OWN_ID: str(order.payment_id),
             "payment_intent_data[metadata][payment_id]": str(order.payment_id),
             "line_items[0][quantity]": "1",
             "line_items[0][price_data][currency]": order.currency.lower(),
@@ -123,7 +117,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if answer.status in (400, DECLINED):
             return _refusal(answer)
         body = read_object(answer)
-        _check_subject(body, payment_id)
+        check_own_id(body.get(OWN_ID), payment_id, OWN_ID)
         fact = read_session(body)
         if fact.kind is not FactKind.PENDING:
             # An earlier try of the same key, and what came of it.
@@ -141,18 +135,15 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
             body = None if answer.status == 404 else read_object(answer)
         if body is None:
             return Fact(FactKind.NOT_FOUND)
-        _check_subject(body, subject.payment_id)
+        check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
         return self._state(account, body)
 
     def list_payments(
         self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
     ) -> Iterator[Listed]:
         """Yield the sessions of a period, newest first; one that cannot be read is looked up by itself as well."""
-        for body in self._list(account, SESSIONS, _period(created_after, created_before)):
-            try:
-                yield self._listed(account, body)
-            except UnexpectedAnswer as error:
-                log.warning("listed_payment_not_understood", field=error.field, error=str(error))
+        rows = self._list(account, SESSIONS, _period(created_after, created_before))
+        yield from read_rows(rows, lambda body: self._listed(account, body))
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Expire the session; return the payment's state, also where it is not open any more."""
@@ -161,7 +152,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if answer.status == 400:
             return self.fetch(account, subject)
         body = read_object(answer)
-        _check_subject(body, subject.payment_id)
+        check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
         return self._state(account, body)
 
     def name_payment(self, path: str, body: Any) -> Name | None:
@@ -180,7 +171,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         period = _period(made - _CLOCK, made + _CREATED_WITHIN + _CLOCK)
         own = str(payment_id)
         rows = self._list(account, SESSIONS, period)
-        return next((row for row in rows if row.get("client_reference_id") == own), None)
+        return next((row for row in rows if row.get(OWN_ID) == own), None)
 
     def _list(self, account: Account, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         def read_page(cursor: str | None) -> tuple[list[Any], object]:
@@ -202,11 +193,11 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         return replace(fact, refunded_minor=_sum_refunds(refunds, fact))
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
-        payment_id = read_id(body.get("client_reference_id"))
+        payment_id = read_own_id(body.get(OWN_ID))
         # Of a session that is not ours, refunds do not matter.
         fact = self._state(account, body) if payment_id else read_session(body)
         asked, currency = read_money(body, "amount_total")
-        return Listed(payment_id, read_reference(body), asked, currency, fact.refunded_minor or 0, fact)
+        return Listed(payment_id, read_kept_id(body), asked, currency, fact.refunded_minor or 0, fact)
 
 
 def _clamp_end(order: Order) -> int:
@@ -221,11 +212,6 @@ def _clamp_end(order: Order) -> int:
 def _period(after: datetime.datetime, before: datetime.datetime) -> dict[str, str]:
     """Return the query for sessions created from `after` to before `before`; Stripe counts in whole seconds."""
     return {"created[gte]": str(math.floor(after.timestamp())), "created[lt]": str(math.ceil(before.timestamp()))}
-
-
-def _check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
-    if body.get("client_reference_id") != str(payment_id):
-        raise UnexpectedAnswer("the provider's answer is about another payment", "client_reference_id")
 
 
 def _sum_refunds(refunds: Iterable[Mapping[str, Any]], fact: Fact) -> int:
@@ -250,7 +236,5 @@ def _refusal(answer: ProviderAnswer) -> Fact:
         code, message, field = error.get("code"), error.get("message"), error.get("param")
     except (JsonError, KeyError, TypeError, AttributeError):
         raise read_failure(answer) from None
-    text = redact(f"{message} ({field or code})"[:MESSAGE_LENGTH_MAX])
-    if answer.status == DECLINED or code in AMOUNT_CODES:
-        return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=text)
-    raise ProviderRefusedUs(f"the provider refused our request: {text}")
+    is_about_payment = answer.status == DECLINED or code in AMOUNT_CODES
+    return refuse(f"{message} ({field or code})", is_about_payment=is_about_payment)

@@ -8,11 +8,10 @@ from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind
-from app.core.money import AmountError, CurrencyError
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
-from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
 from app.providers.amounts import AmountTable
+from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
 from app.providers.events import Event, Ignored, Name, Told
 
 # A SEPA direct debit may come back after fourteen days at the latest, a voucher is paid sooner.
@@ -44,34 +43,14 @@ _REFUNDED = "charge.refunded"
 _UNBOOKED = frozenset({"charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated", "refund.failed"})
 
 
-def read_id(value: object) -> uuid.UUID | None:
-    """Return our payment id, None for any other value."""
-    try:
-        return uuid.UUID(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-def read_reference(body: Mapping[str, Any]) -> str:
-    """Return the object's id. Raise UnexpectedAnswer where it cannot be kept."""
-    reference = body.get("id")
-    if not is_reference(reference):
-        raise UnexpectedAnswer("the provider's object has an id that cannot be kept", "id")
-    return str(reference)
-
-
 def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
     """Return an amount as (minor units, currency). Raise UnexpectedAnswer."""
-    currency = str(body.get("currency")).upper()
-    try:
-        return AMOUNTS.to_minor(body.get(field), currency), currency
-    except (AmountError, CurrencyError) as error:
-        raise UnexpectedAnswer(f"the provider's object has an unreadable amount: {error}", field) from error
+    return read_units(AMOUNTS, body, field)
 
 
 def read_session(body: Mapping[str, Any]) -> Fact:
     """Return the state of a Checkout Session. Raise UnexpectedAnswer where it cannot be read."""
-    reference, aliases = read_reference(body), _aliases(body.get("payment_intent"))
+    reference, aliases = read_kept_id(body), keep_ids(body.get("payment_intent"))
     status, is_paid = body.get("status"), body.get("payment_status") == "paid"
     if status == "open":
         url = body.get("url")
@@ -120,12 +99,12 @@ def translate(body: Mapping[str, Any]) -> Event:
 
 def _read_fact(kind: str, shown: Mapping[str, Any]) -> Fact:
     if kind == _ATTEMPT_FAILED:
-        return Fact(FactKind.ATTEMPT_DECLINED, message=_read_message(shown), aliases=_aliases(shown.get("id")))
+        return Fact(FactKind.ATTEMPT_DECLINED, message=_read_message(shown), aliases=keep_ids(shown.get("id")))
     if kind == _REFUNDED:
         amount_minor, currency = read_money(shown, "amount_refunded")
-        aliases = _aliases(shown.get("payment_intent"), shown.get("id"))
+        aliases = keep_ids(shown.get("payment_intent"), shown.get("id"))
         return Fact(FactKind.REFUNDED, amount_minor=amount_minor, currency=currency, aliases=aliases)
-    reference, aliases = read_reference(shown), _aliases(shown.get("payment_intent"))
+    reference, aliases = read_kept_id(shown), keep_ids(shown.get("payment_intent"))
     if kind == _ASYNC_FAILED:
         return Fact(FactKind.DECLINED, reference, aliases=aliases)
     if kind == _EXPIRED:
@@ -140,14 +119,10 @@ def _read_own_id(shown: Mapping[str, Any]) -> uuid.UUID | None:
     """Return our id: sessions have it in a field of their own, payment intents and charges in their metadata."""
     metadata = shown.get("metadata")
     named = metadata.get("payment_id") if isinstance(metadata, dict) else None
-    return read_id(shown.get("client_reference_id")) if "client_reference_id" in shown else read_id(named)
+    return read_own_id(shown.get("client_reference_id")) if "client_reference_id" in shown else read_own_id(named)
 
 
 def _read_message(shown: Mapping[str, Any]) -> str | None:
     error = shown.get("last_payment_error")
     message = error.get("message") if isinstance(error, dict) else None
-    return redact(message[:MESSAGE_LENGTH_MAX]) if isinstance(message, str) and message else None
-
-
-def _aliases(*ids: object) -> tuple[str, ...]:
-    return tuple(str(one) for one in ids if is_reference(one))
+    return clean_message(message)
