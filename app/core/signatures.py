@@ -31,13 +31,15 @@ PUBLIC_KEY_BYTES = 32
 
 STANDARD, STRIPE, HMAC_HEX = "standard", "stripe", "hmac-sha256-hex"
 SCHEMES = (STANDARD, STRIPE, HMAC_HEX)
+# Only an adapter names it, a provider's row does not.
+HMAC_SHA512_HEX = "hmac-sha512-hex"
 # The names GitHub and most others that sign with a plain HMAC use; a provider's row may name another.
 HMAC_HEADER_DEFAULT = "x-hub-signature-256"
 
 WEBHOOK_ID = re.compile(r"[!-+\--~]{1,255}", re.ASCII)
 TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 # Either case: hex has no meaning in its case, and some senders write upper.
-_HEX_DIGEST = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+_HEX_DIGEST = re.compile(r"(?:[0-9a-fA-F]{64}){1,2}", re.ASCII)
 # What is signed is id.timestamp.body: an id with a timestamp of its own in it lets the same signed bytes be read as a
 # shorter id, that timestamp, and a body that begins with the rest. At the end only what can be a time of this century
 # (nine digits and more) is refused, so that ordinary ids such as order.created.7 stay good.
@@ -56,7 +58,7 @@ Key = bytes | PublicKey
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """How a provider signs: `name` is one of SCHEMES, the header and the id's body field are for those that vary."""
+    """How a provider signs: `name` is one of SCHEMES or HMAC_SHA512_HEX; the header and the id's body field vary."""
 
     name: str = STANDARD
     header: str | None = None
@@ -169,7 +171,7 @@ def verify(
     if scheme.name == STRIPE:
         verify_stripe(keys, given[0], body, now_seconds)
         return _read_id(parsed, "id", body)
-    verify_hex(keys, given[0], body)
+    verify_hex(keys, given[0], body, "sha512" if scheme.name == HMAC_SHA512_HEX else "sha256")
     return _read_id(parsed, scheme.id_field, body)
 
 
@@ -209,11 +211,11 @@ def verify_stripe(keys: Sequence[Key], signature: str, body: bytes, now_seconds:
         raise rejected("signature")
 
 
-def verify_hex(keys: Sequence[Key], signature: str, body: bytes) -> None:
+def verify_hex(keys: Sequence[Key], signature: str, body: bytes, hash_name: str) -> None:
     """Raise WebhookRejected unless `signature`, hex with or without `sha256=`, is the HMAC of the body."""
-    encoded = signature[7:] if signature[:7].lower() == "sha256=" else signature
+    encoded = signature[7:] if signature[:7].lower() == f"{hash_name}=" else signature
     digests = [bytes.fromhex(encoded)] if _HEX_DIGEST.fullmatch(encoded) else []
-    if not _fits_hmac(keys, digests, body):
+    if not _fits_hmac(keys, digests, body, hash_name):
         raise rejected("signature")
 
 
@@ -226,12 +228,12 @@ def _split(signature: str, separator: str) -> list[str]:
     return entries
 
 
-def _fits_hmac(keys: Sequence[Key], digests: Sequence[bytes], signed: bytes) -> bool:
+def _fits_hmac(keys: Sequence[Key], digests: Sequence[bytes], signed: bytes, hash_name: str = "sha256") -> bool:
     matches = False
     for key in keys:
         if isinstance(key, bytes):
             # Computed also for a malformed header, so that it takes as long as a wrong signature.
-            expected = hmac.digest(key, signed, hashlib.sha256)
+            expected = hmac.digest(key, signed, hash_name)
             for digest in digests:
                 matches |= hmac.compare_digest(expected, digest)
     return matches

@@ -43,7 +43,7 @@ WEBHOOKS = (
     Mutant(
         "a wrong plain HMAC",
         SIGNATURES,
-        "if not _fits_hmac(keys, digests, body):",
+        "if not _fits_hmac(keys, digests, body, hash_name):",
         "if not digests:",
         (BYTES,),
     ),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from app.core.errors import WebhookRejected
 from app.core.signatures import (
     HMAC_HEX,
+    HMAC_SHA512_HEX,
     PUBLIC_KEY_PREFIX,
     SIGNATURE_ENTRIES_MAX,
     STANDARD,
@@ -120,6 +121,15 @@ def test_hex_is_the_same_in_any_letter_case() -> None:
         assert reason_of(Scheme(HMAC_HEX), HEX_KEYS, {"x-hub-signature-256": header}) is None
     wrong = HEX_GOOD.upper().replace("A", "B", 1)
     assert reason_of(Scheme(HMAC_HEX), HEX_KEYS, {"x-hub-signature-256": wrong}) == "signature"
+
+
+def test_a_plain_hmac_is_by_the_hash_of_its_scheme() -> None:
+    scheme, digest = Scheme(HMAC_SHA512_HEX), hmac.new(SECRET.encode(), BODY, hashlib.sha512).hexdigest()
+    for signature in (digest, digest.upper(), f"sha512={digest}"):
+        assert reason_of(scheme, HEX_KEYS, {"x-hub-signature-256": signature}) is None
+    for signature in (HEX_GOOD, digest[:64], f"sha256={digest}", HEX_GOOD * 2):
+        assert reason_of(scheme, HEX_KEYS, {"x-hub-signature-256": signature}) == "signature"
+    assert reason_of(Scheme(HMAC_HEX), HEX_KEYS, {"x-hub-signature-256": digest}) == "signature"
 
 
 @pytest.mark.parametrize("prefix", ["", "sha256="])
@@ -234,7 +244,7 @@ def test_weak_and_foreign_secrets_are_not_stored(scheme: str, secret: str) -> No
 
 
 @given(
-    st.sampled_from([STANDARD, STRIPE, HMAC_HEX]),
+    st.sampled_from([STANDARD, STRIPE, HMAC_HEX, HMAC_SHA512_HEX]),
     st.text(max_size=300),
     st.text(max_size=300),
     st.text(max_size=20),
