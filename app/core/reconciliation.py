@@ -41,10 +41,12 @@ def compare(
     asked: tuple[int, str],
     refunded_minor: int,
     payment_id: uuid.UUID | None,
+    can_close: bool,
 ) -> Difference | None:
     """Return the first difference between a payment, None where we have none, and the provider's row of it.
 
-    `asked`: (minor units, currency) that was requested. `refunded_minor`: the total given back.
+    `asked`: (minor units, currency) that was requested. `refunded_minor`: the total given back. `can_close`: whether
+    the provider ends an unpaid payment when we ask it to; else such a payment stays open there.
     """
     if payment is None:
         detail = f"the provider has {reference} ('{fact.kind}'), which is no payment of this provider here"
@@ -53,7 +55,9 @@ def compare(
         detail = f"the provider has {reference} for the payment as well, which here has {payment.provider_reference}"
         return Difference("missing_here", detail, f"missing_here:{reference}", reference, payment.id)
     found = (
-        _asked_differs(payment, asked) or _state_differs(payment, fact) or _money_differs(payment, fact, refunded_minor)
+        _asked_differs(payment, asked)
+        or _state_differs(payment, fact, can_close=can_close)
+        or _money_differs(payment, fact, refunded_minor)
     )
     if found is None:
         return None
@@ -92,7 +96,7 @@ def _asked_differs(payment: Payment, asked: tuple[int, str]) -> tuple[str, str] 
     return None
 
 
-def _state_differs(payment: Payment, fact: Fact) -> tuple[str, str] | None:
+def _state_differs(payment: Payment, fact: Fact, *, can_close: bool) -> tuple[str, str] | None:
     is_paid_here, is_paid_there = payment.status is Status.COMPLETED, fact.kind is FactKind.SUCCEEDED
     if is_paid_here and not is_paid_there:
         return "state", f"completed here, '{fact.kind}' there"
@@ -101,7 +105,7 @@ def _state_differs(payment: Payment, fact: Fact) -> tuple[str, str] | None:
         if (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency):
             return None
         return "state", f"{payment.status} here, paid {format_money(*money_of(fact))} there"
-    if fact.kind is FactKind.PENDING and not payment.is_open and payment.session_closed:
+    if fact.kind is FactKind.PENDING and not payment.is_open and payment.session_closed and can_close:
         return "state", f"{payment.status} here and its session closed, still open there"
     return None
 

@@ -152,7 +152,7 @@ def _compare(run: _Run, report: ReconciliationReport, payment: Payment | None, r
         if reversal := find_reversal(payment, row.fact, row.reference, row.refunded_minor):
             _settle(run, report, payment, reversal)
             payment = _load(run, [payment.id])[payment.id]
-    difference = _differ(payment, row)
+    difference = _differ(run, payment, row)
     if difference is None:
         report.closed += _close_others(run, payment, None)
         return
@@ -164,7 +164,7 @@ def _compare(run: _Run, report: ReconciliationReport, payment: Payment | None, r
         report.differences.append(difference)
 
 
-def _differ(payment: Payment | None, row: Listed | None) -> Difference | None:
+def _differ(run: _Run, payment: Payment | None, row: Listed | None) -> Difference | None:
     if row is None:
         return None if payment is None else missing_there(payment)
     return compare(
@@ -174,6 +174,7 @@ def _differ(payment: Payment | None, row: Listed | None) -> Difference | None:
         asked=(row.asked_minor, row.currency),
         refunded_minor=row.refunded_minor,
         payment_id=row.payment_id,
+        can_close=run.adapter.capabilities.can_cancel,
     )
 
 

@@ -28,6 +28,7 @@ def differ(payment: Payment | None, fact: Fact, **changes: object) -> Difference
         "asked": (2500, "USD"),
         "refunded_minor": 500 if payment is COMPLETED else 0,
         "payment_id": OPEN.id,
+        "can_close": True,
     }
     return compare(payment, fact, **(given | changes))  # type: ignore[arg-type]
 
@@ -43,6 +44,7 @@ def differ(payment: Payment | None, fact: Fact, **changes: object) -> Difference
         (HELD, replace(PAID, amount_minor=1000), {}, None),
         (HELD, PAID, {}, "state"),
         (CLOSED, WAITING, {}, "state"),
+        (CLOSED, WAITING, {"can_close": False}, None),
         (CANCELLED, PAID, {}, "state"),
         (COMPLETED, WAITING, {}, "state"),
         (COMPLETED, DECLINED, {}, "state"),
