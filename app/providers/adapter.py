@@ -28,7 +28,8 @@ class Account:
 class Order:
     """A payment to create at a provider, with the URLs for its webhooks and for the user's browser.
 
-    `amount_minor`: in minor units of `currency` by ISO 4217, which need not be the provider's.
+    `amount_minor`: in minor units of `currency` by ISO 4217, which need not be the provider's. `customer`: what the
+    deposit says about the payer, by email, name, phone, country and locale; each may be missing.
     """
 
     payment_id: uuid.UUID
@@ -40,6 +41,8 @@ class Order:
     created_at: datetime.datetime
     expires_at: datetime.datetime
     metadata: Mapping[str, str]
+    customer: Mapping[str, str] = field(default_factory=dict, repr=False)
+    description: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,20 @@ class Vault:
 
     def encrypt(self, secret: str) -> bytes:
         """Return `secret` encrypted and authenticated."""
-        return self._fernet.encrypt(secret.encode("utf-8"))
+        return self.encrypt_bytes(secret.encode("utf-8"))
+
+    def encrypt_bytes(self, content: bytes) -> bytes:
+        """Return `content` encrypted and authenticated."""
+        return self._fernet.encrypt(content)
 
     def decrypt(self, encrypted: bytes) -> str:
         """Return the secret. Raise VaultError where no key fits."""
+        return self.decrypt_bytes(encrypted).decode("utf-8")
+
+    def decrypt_bytes(self, encrypted: bytes) -> bytes:
+        """Return the content. Raise VaultError where no key fits."""
         try:
-            return self._fernet.decrypt(bytes(encrypted)).decode("utf-8")
+            return self._fernet.decrypt(bytes(encrypted))
         except InvalidToken:
             raise VaultError() from None
 

@@ -19,6 +19,7 @@ from models.tables.outbox import notification_counters, notification_numbers, no
 from models.tables.payments import (
     payment_count_deltas,
     payment_counts,
+    payment_details,
     payment_transactions,
     payment_work,
     provider_references,

@@ -105,6 +105,25 @@ provider_references = table(
     CheckConstraint("char_length(reference) <= 512", name="reference"),
 )
 
+payment_details = table(
+    "payment_details",
+    "The payer's details and the description of deposits that have any, encrypted.",
+    key("payment_id", UUID),
+    required("tenant_id", UUID),
+    required(
+        "details_encrypted",
+        LargeBinary,
+        "JSON object with customer and description, encrypted with SLUICE_ENCRYPTION_KEYS (Fernet).",
+    ),
+    optional(
+        "request_encrypted",
+        LargeBinary,
+        "Exact bytes of the create call, which have the details in them, instead of"
+        " payment_transactions.provider_request.",
+    ),
+    within_tenant("payment_id", "payment_transactions"),
+)
+
 payment_work = table(
     "payment_work",
     "The next provider call that is due for a payment.",

@@ -216,7 +216,7 @@ def _settle_failure(
                 str(error),
                 detail=str(error),
                 is_refusal=is_refusal,
-                request=claim.request or None,
+                request=None if claim.is_private else claim.request or None,
             )
         else:
             _retry(batch.connection, claim, error, pause)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Text, bindparam, select
+import orjson
+from sqlalchemy import LargeBinary, Text, bindparam, select
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
@@ -28,7 +29,8 @@ from models.sql import columns, sql
 class Deposit:
     """A checked request for a deposit: columns of its payment.
 
-    `request_sha256` is over the request as it was made, to compare repeats.
+    `request_sha256` is over the request as it was made, to compare repeats. `customer` and `description` are encrypted
+    before they are written.
     """
 
     user_id: str
@@ -40,6 +42,8 @@ class Deposit:
     metadata: dict[str, str]
     idempotency_key: str
     request_sha256: bytes
+    customer: Mapping[str, str] = field(default_factory=dict, repr=False)
+    description: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,17 @@ REFUSALS = {
 }
 
 _PAYMENTS = tables.payment_transactions
-_DEPOSIT_COLUMNS = [field.name for field in fields(Deposit)]
+_DEPOSIT_COLUMNS = [each.name for each in fields(Deposit) if each.name in _PAYMENTS.c]
 _read_columns = attrgetter(*_DEPOSIT_COLUMNS)
 _ASKED = rows_of(
-    _PAYMENTS, "id", *_DEPOSIT_COLUMNS, "idempotency_scope", success_origin=Text, failure_origin=Text, actor=Text
+    _PAYMENTS,
+    "id",
+    *_DEPOSIT_COLUMNS,
+    "idempotency_scope",
+    success_origin=Text,
+    failure_origin=Text,
+    actor=Text,
+    details_encrypted=LargeBinary,
 )
 
 # The tenant's and the provider's limits are read by the statement that inserts: there is no copy that could be old. A
@@ -98,6 +109,10 @@ _CREATE = single(
     ), held as (
         insert into wallet_temp_logs (payment_id, tenant_id, user_id, currency, amount_minor)
         select id, tenant_id, user_id, currency, amount_minor from made
+    ), detailed as (
+        insert into payment_details (payment_id, tenant_id, details_encrypted)
+        select m.id, m.tenant_id, a.details_encrypted
+        from made m join asked a on a.id = m.id where a.details_encrypted is not null
     ), due as (
         insert into payment_work (payment_id, tenant_id, provider_id, action)
         select id, tenant_id, provider_id, 'create' from made
@@ -139,6 +154,7 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
         deposit.success_url and _origin(deposit.success_url),
         deposit.failure_url and _origin(deposit.failure_url),
         caller.actor,
+        _encrypt_details(runtime, deposit),
     )
     size = sum(map(len, deposit.metadata.values()))
     write = functools.partial(_insert, runtime.database, caller.tenant_id)
@@ -166,6 +182,13 @@ def find_earlier(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation
             raise RequestRejected(422, "This Idempotency-Key was used with another body.")
         return Creation(read_payment(row._asdict()), is_replayed=True)
     return None
+
+
+def _encrypt_details(runtime: Runtime, deposit: Deposit) -> bytes | None:
+    if not deposit.customer and deposit.description is None:
+        return None
+    details = {"customer": dict(deposit.customer), "description": deposit.description}
+    return runtime.vault.encrypt_bytes(orjson.dumps(details))
 
 
 def _scope(caller: Caller) -> str:

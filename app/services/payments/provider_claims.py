@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, func
 from sqlalchemy.exc import DBAPIError
 
@@ -91,7 +92,7 @@ _CLAIM = """
     ), lockable as (
         -- Payments whose request is about to be kept. One that is locked elsewhere must not hold up the others.
         select p.id from chosen join payment_transactions p on p.id = chosen.payment_id
-        where not chosen.is_later and p.provider_request is null for no key update of p skip locked
+        where not chosen.is_later and p.provider_request_at is null for no key update of p skip locked
     ), claimed as (
         update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
             due_at = now() + make_interval(secs => :lease)
@@ -114,17 +115,21 @@ _CLAIM = """
         select claimed.*, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.success_url,
                p.failure_url, p.metadata, p.created_at, p.expires_at, p.expires_at <= now() as is_expired,
                extract(epoch from now() - p.provider_request_at) as request_age_seconds,
-               p.provider_request is null and claimed.action = 'create' and p.id not in (select id from lockable)
-                   as is_locked,
+               p.provider_request_at is null and claimed.action = 'create' and p.id not in (select id from lockable)
+                   as is_locked, d.details_encrypted, d.request_encrypted,
                a.adapter, a.api_base_url, a.api_key_encrypted, a.attempts_max
         from claimed
         join payment_transactions p on p.tenant_id = claimed.tenant_id and p.id = claimed.payment_id
         join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id
+        left join payment_details d
+            on claimed.action = 'create' and d.tenant_id = claimed.tenant_id and d.payment_id = claimed.payment_id
     ) as calls on true
 """
 _CLAIM_CALLS = prepared(_LOCK_PROVIDERS, _CLAIM)
 _REQUESTS = rows_of(tables.payment_transactions, "id", "provider_request")
 _KEEP_REQUESTS = prepared(_REQUESTS.update("id").values(provider_request_at=func.now()))
+_ENCRYPTED_REQUESTS = rows_of(tables.payment_details, "payment_id", "request_encrypted")
+_KEEP_ENCRYPTED_REQUESTS = prepared(_ENCRYPTED_REQUESTS.update("payment_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,9 @@ class Claim(ClaimedCall):
     adapter: str
     account: Account
     reference: str | None
-    request: bytes
+    request: bytes = field(repr=False)
+    # Whether the request has the payer's details in it, which are kept encrypted only.
+    is_private: bool
     is_open: bool
     is_expired: bool
     key_is_alive: bool
@@ -205,7 +212,8 @@ def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> C
     """Prepare each claimed call; what goes wrong with one is its own: the claim is committed, and the row set aside."""
     claims = Claims(is_more_due=rows[0].is_more_due, is_contended=rows[0].is_contended)
     accounts: dict[uuid.UUID, Account] = {}
-    new_requests: list[tuple[uuid.UUID, bytes]] = []
+    new_requests: list[tuple[uuid.UUID, bytes | None]] = []
+    encrypted: list[tuple[uuid.UUID, bytes]] = []
     for row in rows:
         if row.claim_id is None:
             break
@@ -215,8 +223,12 @@ def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> C
             claims.unready.append((_claimed(row), error))
             continue
         claims.calls.append(claim)
-        if row.provider_request is None and row.action == "create":
-            new_requests.append((claim.payment_id, claim.request))
+        if row.action == "create" and _stored_request(row) is None:
+            new_requests.append((claim.payment_id, None if claim.is_private else claim.request))
+            if claim.is_private:
+                encrypted.append((claim.payment_id, runtime.vault.encrypt_bytes(claim.request)))
+    if encrypted:
+        buffer(connection, _KEEP_ENCRYPTED_REQUESTS, _ENCRYPTED_REQUESTS.encode(encrypted))
     if new_requests:
         # Kept before the first try, in the claim's own commit, so that every try sends the same bytes.
         buffer(connection, _KEEP_REQUESTS, _REQUESTS.encode(new_requests))
@@ -239,9 +251,11 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
     if account is None:
         account = Account(row.provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
         accounts[row.provider_id] = account
-    request = row.provider_request
+    is_private, request = row.details_encrypted is not None, _stored_request(row)
     if request is None and row.action == "create":
         request = adapter.build_request(_order(runtime, row))
+    elif request is not None and is_private:
+        request = runtime.vault.decrypt_bytes(request)
     age = row.request_age_seconds or 0
     return Claim(
         **_values(row),
@@ -250,14 +264,20 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         account=account,
         reference=row.provider_reference,
         request=bytes(request or b""),
+        is_private=is_private,
         is_open=row.status in OPEN,
         is_expired=row.is_expired,
         key_is_alive=age < adapter.capabilities.idempotency_key_seconds,
     )
 
 
+def _stored_request(row: Row) -> Any:
+    return row.provider_request if row.details_encrypted is None else row.request_encrypted
+
+
 def _order(runtime: Runtime, row: Row) -> Order:
     base = runtime.settings.public_url + "/webhooks"
+    details = {} if row.details_encrypted is None else orjson.loads(runtime.vault.decrypt_bytes(row.details_encrypted))
     return Order(
         payment_id=row.payment_id,
         amount_minor=row.amount_minor,
@@ -275,4 +295,6 @@ def _order(runtime: Runtime, row: Row) -> Order:
         # The caller's pairs and no others: fifty are allowed, and a provider may take no more. An adapter sends our id
         # in the provider's own field for it.
         metadata=row.metadata,
+        customer=details.get("customer", {}),
+        description=details.get("description"),
     )

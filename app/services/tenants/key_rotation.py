@@ -14,11 +14,15 @@ from models import tables
 # Rows per transaction: while it runs, its providers can be read but not changed.
 BATCH_ROWS = 100
 
-# All encrypted columns: kind of secret, table, column.
+# All encrypted columns: kind of secret, table, column, and the column with the id of what it belongs to.
 ENCRYPTED = (
-    ("API key", tables.payment_providers, "api_key_encrypted"),
-    ("webhook secret", tables.provider_secrets, "secret_encrypted"),
+    ("API key of provider", tables.payment_providers, "api_key_encrypted", "id"),
+    ("webhook secret of provider", tables.provider_secrets, "secret_encrypted", "provider_id"),
+    ("payer's details of payment", tables.payment_details, "details_encrypted", "payment_id"),
+    ("create call of payment", tables.payment_details, "request_encrypted", "payment_id"),
 )
+# So many unreadable secrets are named; details of payments can be many.
+NAMED_MAX = 20
 
 
 def rotate_encryption(runtime: Runtime, actor: str) -> int:
@@ -28,28 +32,31 @@ def rotate_encryption(runtime: Runtime, actor: str) -> int:
     others were re-encrypted.
     """
     done, unreadable = 0, list[str]()
-    for kind, table, column in ENCRYPTED:
-        rotated, left = _rotate_column(runtime, table, column, actor)
+    for kind, table, column, owner in ENCRYPTED:
+        rotated, left = _rotate_column(runtime, table, column, owner, actor)
         done += rotated
-        unreadable += [f"{kind} of provider {provider_id}" for provider_id in left]
+        unreadable += [f"{kind} {owner_id}" for owner_id in left]
     if unreadable:
+        others = f" and {len(unreadable) - NAMED_MAX} others" if len(unreadable) > NAMED_MAX else ""
         raise VaultError(
             f"{done} secrets are encrypted with the first key; no key of SLUICE_ENCRYPTION_KEYS decrypts"
-            f" the {', the '.join(unreadable)}"
+            f" the {', the '.join(unreadable[:NAMED_MAX])}{others}"
         )
     return done
 
 
-def _rotate_column(runtime: Runtime, table: Table, column: str, actor: str) -> tuple[int, list[uuid.UUID]]:
-    """Return the number of secrets re-encrypted, and the providers of the unreadable ones."""
+def _rotate_column(runtime: Runtime, table: Table, column: str, owner: str, actor: str) -> tuple[int, list[uuid.UUID]]:
+    """Return the number of secrets re-encrypted, and the owners of the unreadable ones."""
     done, after, unreadable = 0, uuid.UUID(int=0), list[uuid.UUID]()
-    provider = table.c.id if table is tables.payment_providers else table.c.provider_id
-    query = select(table.c.id, table.c.tenant_id, provider.label("provider_id"), table.c[column].label("secret"))
-    query = query.order_by(table.c.id).limit(BATCH_ROWS).with_for_update(key_share=True)
-    write = update(table).where(table.c.id == bindparam("secret_id")).values({column: bindparam("secret")})
+    (key,) = table.primary_key.columns
+    query = select(
+        key.label("id"), table.c.tenant_id, table.c[owner].label("owner_id"), table.c[column].label("secret")
+    )
+    query = query.where(table.c[column].is_not(None)).order_by(key).limit(BATCH_ROWS).with_for_update(key_share=True)
+    write = update(table).where(key == bindparam("secret_id")).values({column: bindparam("secret")})
     while True:
         with runtime.database.transaction("operator") as connection:
-            rows = connection.execute(query.where(table.c.id > after)).all()
+            rows = connection.execute(query.where(key > after)).all()
             if not rows:
                 return done, unreadable
             secrets = {row.id: _rotate(runtime, row.secret) for row in rows}
@@ -58,7 +65,7 @@ def _rotate_column(runtime: Runtime, table: Table, column: str, actor: str) -> t
                 connection.execute(write, written)
             for tenant_id in sorted({row.tenant_id for row in rows if secrets[row.id]}):
                 write_audit(connection, tenant_id, actor, "secrets_reencrypted", {"table": table.name})
-        unreadable += [row.provider_id for row in rows if not secrets[row.id]]
+        unreadable += [row.owner_id for row in rows if not secrets[row.id]]
         done, after = done + len(written), rows[-1].id
 
 

@@ -97,6 +97,10 @@ def _check_deposit(current: Caller, key: str, body: DepositRequest, values: dict
     amount_minor = parse_amount(body.amount, body.currency)
     provider_id = uuid.UUID(body.provider_id) if body.provider_id else None
     canonical = {**values, "user_id": user_id, "amount": amount_minor}
+    for name in ("customer", "description"):
+        # Keys that were used before there were such fields stay valid for the same body.
+        if canonical[name] is None:
+            del canonical[name]
     if provider_id is not None:
         # UUIDs are the same in any letter case: a repeat in another case is the same request.
         canonical["provider_id"] = str(provider_id)
@@ -110,6 +114,8 @@ def _check_deposit(current: Caller, key: str, body: DepositRequest, values: dict
         metadata=body.metadata,
         idempotency_key=key,
         request_sha256=hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).digest(),
+        customer={} if body.customer is None else body.customer.model_dump(exclude_none=True),
+        description=body.description,
     )
 
 

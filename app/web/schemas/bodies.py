@@ -26,6 +26,22 @@ class StrictBody(BaseModel, extra="forbid", strict=True):
     """A body without unknown fields and without conversions of values."""
 
 
+# Neither control characters nor line breaks, which would end a line of whatever the provider makes of it.
+_TEXT = r"^[^\x00-\x1f\x7f\u2028\u2029]+$"
+
+
+class Customer(StrictBody):
+    """The payer, as far as the provider is to know; kept encrypted, and shown to nobody."""
+
+    email: str | None = Field(None, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$")
+    name: str | None = Field(None, max_length=200, pattern=_TEXT)
+    phone: str | None = Field(None, pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164.", examples=["+41441234567"])
+    country: str | None = Field(None, pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.", examples=["CH"])
+    locale: str | None = Field(
+        None, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$", description="BCP 47.", examples=["de-CH"]
+    )
+
+
 class DepositRequest(StrictBody):
     """A deposit that is asked for. `amount` is a decimal string in units of `currency`."""
 
@@ -44,6 +60,10 @@ class DepositRequest(StrictBody):
         max_length=50,
         description="Kept and sent to the provider as it is. A payment card number, here or in any other field, is a"
         " field error, unless the tenant's policy names the field as an id.",
+    )
+    customer: Customer | None = Field(None, description="Which fields are required depends on the provider.")
+    description: str | None = Field(
+        None, max_length=255, pattern=_TEXT, description="What the payer reads at the provider.", examples=["Order 42"]
     )
 
     @field_validator("currency")

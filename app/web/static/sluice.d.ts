@@ -125,6 +125,17 @@ export class SluiceError extends Error {
   readonly retryAfterMs: number | undefined;
 }
 
+export interface Customer {
+  email?: string;
+  name?: string;
+  /** E.164. */
+  phone?: string;
+  /** ISO 3166-1 alpha-2. */
+  country?: string;
+  /** BCP 47. */
+  locale?: string;
+}
+
 export interface DepositOptions extends Connection {
   /** Decimal string, for example "25.00". */
   amount: string;
@@ -135,6 +146,10 @@ export interface DepositOptions extends Connection {
   successUrl?: string;
   failureUrl?: string;
   metadata?: Record<string, string>;
+  /** The payer, as far as the provider is to know; kept encrypted. */
+  customer?: Customer;
+  /** What the payer reads at the provider. */
+  description?: string;
   /** Default: a new random UUID. Give your own to make the same deposit again after a reload. */
   idempotencyKey?: string;
   /** Gets the payment as soon as it is made, where the provider has not answered by then: show it, offer to cancel. */

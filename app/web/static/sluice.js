@@ -27,6 +27,7 @@ export async function deposit(options) {
   const body = {
     user_id: options.userId, amount: options.amount, currency: options.currency, provider_id: options.providerId,
     success_url: options.successUrl, failure_url: options.failureUrl, metadata: options.metadata,
+    customer: options.customer, description: options.description,
   };
   const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUuid(), Prefer: `wait=${waitSeconds}` };
   let payment = await call(options, 'POST', '/api/payments/deposit', { body, headers, waitSeconds });

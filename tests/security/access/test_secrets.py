@@ -39,7 +39,7 @@ def test_a_rotated_key_is_all_that_is_needed(databases: Databases) -> None:
         assert rotate_encryption(runtime, ACTOR) == 3
         assert rotate_encryption(runtime, ACTOR) == 3
     single = Vault([new])
-    for _, table, column in ENCRYPTED:
+    for _, table, column, _ in ENCRYPTED:
         for row in databases.rows(f"select {column} as secret from {table}"):
             assert single.decrypt(row["secret"])
             with pytest.raises(VaultError):

@@ -61,6 +61,13 @@ def test_the_same_order_gives_the_same_bytes() -> None:
     assert ADAPTER.build_request(turned) == ADAPTER.build_request(ORDER)
 
 
+def test_the_payer_reads_what_the_deposit_says() -> None:
+    told = fields_of(replace(ORDER, customer={"email": "ann@example.com", "name": "Ann"}, description="Order 42"))
+    assert told["line_items[0][price_data][product_data][name]"] == "Order 42"
+    assert told["customer_email"] == "ann@example.com"
+    assert "customer_email" not in fields_of(ORDER)
+
+
 @pytest.mark.parametrize(
     ("minutes", "ends_after"), [(1, 32), (30, 61), (23 * 60, 23 * 60 + 31), (24 * 60, 24 * 60 - 1)]
 )

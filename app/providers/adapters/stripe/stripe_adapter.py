@@ -48,8 +48,8 @@ SESSIONS = "/v1/checkout/sessions"
 # The session's field with our payment id.
 OWN_ID = "client_reference_id"
 LIST_ROWS = 100
-# Refusals of what the payment is. All others are about fields that this adapter made, or about the account.
-AMOUNT_CODES = frozenset({"amount_too_large", "amount_too_small"})
+# Refusals of what the deposit says. All others are about fields that this adapter made, or about the account.
+DEPOSIT_CODES = frozenset({"amount_too_large", "amount_too_small", "email_invalid"})
 DECLINED = 402
 
 # A session ends 30 minutes to 24 hours from its creation. A request takes a moment to arrive.
@@ -102,12 +102,14 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
             "line_items[0][quantity]": "1",
             "line_items[0][price_data][currency]": order.currency.lower(),
             "line_items[0][price_data][unit_amount]": str(AMOUNTS.to_units(order.amount_minor, order.currency)),
-            "line_items[0][price_data][product_data][name]": "Deposit",
+            "line_items[0][price_data][product_data][name]": order.description or "Deposit",
             "success_url": order.success_url,
             "expires_at": str(_clamp_end(order)),
         }
         if order.failure_url is not None:
             fields["cancel_url"] = order.failure_url
+        if "email" in order.customer:
+            fields["customer_email"] = order.customer["email"]
         fields |= {f"metadata[{key}]": value for key, value in order.metadata.items() if not set("[]") & set(key)}
         return urllib.parse.urlencode(sorted(fields.items())).encode("ascii")
 
@@ -236,5 +238,5 @@ def _refusal(answer: ProviderAnswer) -> Fact:
         code, message, field = error.get("code"), error.get("message"), error.get("param")
     except (JsonError, KeyError, TypeError, AttributeError):
         raise read_failure(answer) from None
-    is_about_payment = answer.status == DECLINED or code in AMOUNT_CODES
+    is_about_payment = answer.status == DECLINED or code in DEPOSIT_CODES
     return refuse(f"{message} ({field or code})", is_about_payment=is_about_payment)
