@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
-from app.core.payment import Payment, WaitingReversal
+from app.core.payment import Payment
+from app.core.reversals.records import WaitingReversal
 from app.core.validation.provider_values import is_redirect_url
 
 
@@ -108,9 +109,7 @@ def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
 
 def is_other_reference(payment: Payment, fact: Fact) -> bool:
     """Return whether the fact names another provider reference than the payment has."""
-    return bool(
-        fact.reference and payment.provider_reference is not None and fact.reference != payment.provider_reference
-    )
+    return not payment.is_own_reference(fact.reference)
 
 
 def case_key(reason: str, reference: str | None, amount_minor: int, currency: str) -> str:

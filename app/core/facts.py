@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+MovementKind = Literal["reversed", "reinstated"]
+DisputeState = Literal["opened", "won", "lost"]
 
 
 class FactKind(StrEnum):
@@ -18,6 +23,9 @@ class FactKind(StrEnum):
     DECLINED = "declined"
     CANCELLED = "cancelled"
     REFUNDED = "refunded"
+    REVERSED = "reversed"
+    REINSTATED = "reinstated"
+    DISPUTE = "dispute"
     NOT_FOUND = "not_found"
 
 
@@ -32,6 +40,19 @@ class CommandKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Movement:
+    """One step of money that went back, or that came again after it had gone back, in minor units.
+
+    `reversal_id` names one cycle: a second time that the same money goes back has another one.
+    """
+
+    kind: MovementKind
+    reversal_id: str
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """A verified report of a provider.
 
@@ -39,9 +60,11 @@ class Fact:
     `settles_within_days`. ATTEMPT_DECLINED: one attempt to pay failed, and the payer may try again; DECLINED: no other
     attempt can succeed. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is for the payer,
     `technical` for operators. `aliases`: ids of the provider's objects that belong to the payment.
-    `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, in minor units of
-    `currency`; both are None for the other kinds. `refunded_minor`: the total given back, where a lookup reports
-    SUCCEEDED.
+    `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, the single movement
+    `reversal_id` for REVERSED and REINSTATED, in minor units of `currency`; both are None for the other kinds.
+    Where a lookup reports SUCCEEDED: `refunded_minor` is the total given back, `movements` all that the provider shows
+    as gone back or come again.
+    DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
     """
 
     kind: FactKind
@@ -55,6 +78,12 @@ class Fact:
     is_expiry: bool = False
     technical: str | None = None
     aliases: tuple[str, ...] = ()
+    reversal_id: str | None = None
+    movements: tuple[Movement, ...] = ()
+    dispute_id: str | None = None
+    dispute_state: DisputeState | None = None
+    reason: str | None = None
+    evidence_due_at: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

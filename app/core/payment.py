@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.core.money import format_amount, format_money
+from app.core.reversals.records import Dispute, KnownMovement, WaitingReversal
 
 
 class Status(StrEnum):
@@ -35,9 +36,11 @@ _FOLLOWING = {
 EDGES = frozenset((before, after) for before, following in _FOLLOWING.items() for after in following)
 
 # The strongest first: a payment can have several exceptions, clients see the strongest.
-EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late")
-# An exception that is not shown to clients: reversals wait for the payment's money, and settling reads them.
+EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "disputed", "reversed", "late")
+# Exceptions that are not shown to clients: the payment has rows in other tables, which settling reads for it alone.
 REVERSAL_WAITING = "reversal_waiting"
+HAS_MOVEMENTS = "has_movements"
+HAS_DISPUTES = "has_disputes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +70,6 @@ class OtherReference:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingReversal:
-    """A verified reversal that is not booked: the total given back under a reference, in minor units.
-
-    `webhook_id`: the webhook that reported it, None for a lookup.
-    """
-
-    reference: str | None
-    amount_minor: int
-    currency: str
-    webhook_id: uuid.UUID | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Payment:
     """A payment's row with the other values that a decision reads.
 
@@ -89,7 +79,7 @@ class Payment:
     are in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, read
     for reversals under the policy `negative: hold`. `other_references`: money of its dead letters by provider
     reference and currency, if it has the exception `conflict`. `reversals_waiting`: those that came before their
-    money.
+    money. `movements`: all with an id that were reported. `disputes`: all, open or closed.
     """
 
     id: uuid.UUID
@@ -121,6 +111,8 @@ class Payment:
     wallet_balance_minor: int | None = None
     other_references: tuple[OtherReference, ...] = ()
     reversals_waiting: tuple[WaitingReversal, ...] = ()
+    movements: tuple[KnownMovement, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
     policy: Policy = Policy()
     pending_reason: str | None = None
 
@@ -138,6 +130,10 @@ class Payment:
     def monitored_until(self) -> datetime.datetime:
         """The end of the monitoring window: until then late money and reversals are expected."""
         return self.awaited_until + datetime.timedelta(seconds=self.policy.monitoring_seconds)
+
+    def is_own_reference(self, reference: str | None) -> bool:
+        """Return whether `reference` is the payment's own; none is, and so is the first that is reported."""
+        return not reference or self.provider_reference in (None, reference)
 
     def other_reference(self, reference: str | None, currency: str) -> OtherReference:
         """Return the money of a provider reference in `currency`; without one, of the payment's own reference."""

@@ -25,15 +25,17 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import accept, hold_other_reference, succeed, succeed_again
 from app.core.payment import Payment, Status
-from app.core.reversals import await_success, reverse
+from app.core.reversals.disputes import note_dispute
+from app.core.reversals.movements import await_money, await_reversal, reinstate, reverse_one
+from app.core.reversals.totals import await_success, reverse
 
 
 def decide(payment: Payment, given: Input, now: datetime.datetime) -> Decision:
     """Return what `given` does to `payment` at `now`. Total: every state has a decider for every kind."""
     if isinstance(given, Command):
         return COMMANDS[payment.status, given.kind](payment, given, now)
-    is_reversal = given.kind is FactKind.REFUNDED
-    if is_other_reference(payment, given) and payment.status is not Status.COMPLETED and not is_reversal:
+    is_about_other = is_other_reference(payment, given) and payment.status is not Status.COMPLETED
+    if is_about_other and given.kind not in _ABOUT_ANY_REFERENCE:
         return _reference_mismatch(payment, given, now)
     return FACTS[payment.status, given.kind](payment, given, now)
 
@@ -208,6 +210,8 @@ _completed, _failed, _cancelled = (
 )
 _FAILED_ALREADY, _CANCELLED_ALREADY = "the payment has failed already", "the payment is cancelled already"
 
+# Facts about money that was paid, under whichever reference.
+_ABOUT_ANY_REFERENCE = (FactKind.REFUNDED, FactKind.REVERSED, FactKind.REINSTATED, FactKind.DISPUTE)
 # Each row has the deciders of one fact or command in the states pending, processing, completed, failed and cancelled.
 _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.ACCEPTED: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
@@ -224,6 +228,9 @@ _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
         _duplicate(_CANCELLED_ALREADY),
     ),
     FactKind.REFUNDED: (await_success, await_success, reverse, await_success, await_success),
+    FactKind.REVERSED: (await_money, await_money, reverse_one, await_money, await_money),
+    FactKind.REINSTATED: (await_reversal, await_reversal, reinstate, await_reversal, await_reversal),
+    FactKind.DISPUTE: (note_dispute, note_dispute, note_dispute, note_dispute, note_dispute),
     FactKind.NOT_FOUND: (_unknown, _unknown, _unknown, _unknown, _unknown),
 }
 _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 from app.core.decision import Transfer
 from app.core.facts import Fact, FactKind, Input
 from app.core.payment import Payment
+from app.core.reversals.following import has_following
 from app.services.ledger.posting import Posting, UserKey
 from app.services.payments.rows import LockedPayment
 from models import prepared, read, tables
@@ -50,8 +51,9 @@ def lock_balances(
 def _may_be_held(given: Input, payment: Payment) -> bool:
     if payment.policy.negative != "hold":
         return False
-    is_reversal = isinstance(given, Fact) and (given.kind is FactKind.REFUNDED or bool(given.refunded_minor))
-    return is_reversal or bool(payment.reversals_waiting)
+    if has_following(payment, given):
+        return True
+    return isinstance(given, Fact) and given.kind in (FactKind.REFUNDED, FactKind.REVERSED)
 
 
 def with_balance(payment: Payment, given: Input, balances: Balances | None) -> Payment:

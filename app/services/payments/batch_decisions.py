@@ -13,7 +13,7 @@ from app.core.decision import Case, Decision, Verdict
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, Input
 from app.core.payment import EDGES, Payment
-from app.core.reversals import as_fact, list_following
+from app.core.reversals.following import FollowUp, add_following, has_following, list_following
 from app.core.state_machine import decide
 from app.services.ledger.posting import Posting
 from app.services.payments.balances import Balances, lock_balances, note_transfer, with_balance
@@ -95,22 +95,31 @@ def decide_batch(connection: Connection, items: list[Item]) -> BatchDecisions:
             is_foreign = row is not None and row.payment.tenant_id == item.tenant_id
             batch.outcomes.append(ItemOutcome(item, None, is_foreign=is_foreign))
             continue
-        before = row.payment
-        decision = _decide_on_balance(item, row, batch)
-        for follow_up in _follow_ups(before, item, decision):
-            _decide_on_balance(follow_up, row, batch)
+        _decide_with_following(item, row, batch)
     return batch
 
 
-def _follow_ups(before: Payment, item: Item, decision: Decision) -> list[Item]:
-    payment = decision.payment
-    if not payment.reversals_waiting and not (isinstance(item.given, Fact) and item.given.refunded_minor):
-        return []
-    provider_id, actor = payment.provider_id, f"provider:{payment.provider_id}"
-    return [
-        Item(payment.tenant_id, payment.id, as_fact(one), actor, provider_id, one.webhook_id, is_follow_up=True)
-        for one in list_following(before, item.given, decision)
-    ]
+def _decide_with_following(item: Item, row: LockedPayment, batch: BatchDecisions) -> None:
+    """Decide an item and, as outcomes of their own, what waited for the decision or came with the same fact."""
+    queue = _decide_and_list(item, row, batch, [])
+    while queue:
+        follow_up, *rest = queue
+        queue = _decide_and_list(_as_item(follow_up, row.payment), row, batch, rest)
+
+
+def _decide_and_list(item: Item, row: LockedPayment, batch: BatchDecisions, queue: list[FollowUp]) -> list[FollowUp]:
+    """Decide an item; return `queue`, what is still to be decided, with what follows from the decision."""
+    before = row.payment
+    decision = _decide_on_balance(item, row, batch)
+    if not has_following(decision.payment, item.given):
+        return queue
+    return add_following(queue, list_following(before, item.given, decision), row.payment)
+
+
+def _as_item(follow_up: FollowUp, payment: Payment) -> Item:
+    actor = f"provider:{payment.provider_id}"
+    about = (payment.tenant_id, payment.id, follow_up.fact, actor, payment.provider_id, follow_up.webhook_id)
+    return Item(*about, is_follow_up=True)
 
 
 def _decide_on_balance(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decision:

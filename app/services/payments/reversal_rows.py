@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, delete, select
 
-from app.core.payment import Payment, WaitingReversal
+from app.core.payment import Payment
+from app.core.reversals.records import WaitingReversal
 from app.services.records.dead_letters import DeadLetterRow
 from models import buffer, prepared, tables
 from models.array_params import is_any, rows_of

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, null
 
-from app.core.payment import OtherReference, Payment, Policy, Status, WaitingReversal
+from app.core.payment import OtherReference, Payment, Policy, Status
+from app.core.reversals.records import WaitingReversal
 from app.core.schedule import next_call, query_now
 from models import buffer, prepared, read, tables
 from models.array_params import rows_of, uuid_array

@@ -27,7 +27,9 @@ KINDS: dict[str, tuple[str, str]] = {
     "payment_late": ("warning", "money arrived after the payment had ended and is held"),
     "payment_conflict": ("critical", "a provider contradicts what is settled"),
     "payment_reversed": ("warning", "a provider took money back"),
+    "payment_disputed": ("warning", "a payer disputes a payment at the provider"),
     "reversal_held": ("critical", "a reversal could not be booked and waits for a person"),
+    "reinstatement_held": ("critical", "money that came again could not be booked and waits for a person"),
     "webhook_dead_letter": ("warning", "a verified webhook could not be used"),
     "webhook_conflict": ("critical", "a webhook id was sent again with other bytes"),
     "webhook_of_other_mode": (

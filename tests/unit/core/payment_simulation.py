@@ -18,7 +18,7 @@ from app.core.decision import Decision, Transfer, money_of
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import SECOND_MONEY
 from app.core.payment import OtherReference, Payment, Policy, Status
-from app.core.reversals import as_fact, list_following
+from app.core.reversals.following import add_following, list_following
 from app.core.state_machine import decide
 
 NOW = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC)
@@ -144,11 +144,12 @@ def take_step(simulated: SimulatedPayment, name: str, given: Input) -> tuple[Sim
         other_references=money_of_other_references(simulated),
     )
     after, decision = take_decision(simulated, payment, name, given)
-    for reversal in list_following(payment, given, decision):
-        other_references = money_of_other_references(after)
-        after, _ = take_decision(
-            after, replace(after.payment, other_references=other_references), "", as_fact(reversal)
-        )
+    queue = list_following(payment, given, decision)
+    while queue:
+        follow_up, *queue = queue
+        before = replace(after.payment, other_references=money_of_other_references(after))
+        after, followed = take_decision(after, before, "", follow_up.fact)
+        queue = add_following(queue, list_following(before, follow_up.fact, followed), after.payment)
     return replace(after, path=(*simulated.path, name)), decision
 
 

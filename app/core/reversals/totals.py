@@ -1,14 +1,14 @@
-"""Deciders about money that goes back: booked against what was credited, or waiting until it is.
+"""Deciders about totals given back: booked against what was credited, or waiting until it is.
 
-A reversal is the total given back under a provider reference in a currency. It is booked once that much is credited
-there, in whatever order the two arrive: until then it waits with its payment, and each credit tries it again.
+A total is given back under a provider reference in a currency. It is booked once that much is credited there, in
+whatever order the two arrive: until then it waits with its payment, and each credit tries it again.
 Rules: CONTRACT section 10.
 """
 
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from app.core.decision import (
     Case,
@@ -23,23 +23,15 @@ from app.core.decision import (
 )
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
-from app.core.payment import REVERSAL_WAITING, OtherReference, Payment, Status, WaitingReversal, format_received
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """Money credited and booked back so far under one reference in one currency, in minor units."""
-
-    credited_minor: int
-    reversed_minor: int
-    # None where it is the payment's own money.
-    other: OtherReference | None = None
+from app.core.payment import Payment, Status, format_received
+from app.core.reversals.credited import CreditedMoney, read_credited, with_marks, with_other
+from app.core.reversals.records import WaitingReversal
 
 
 def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     """Decide a refund or chargeback of a completed payment: a reversing pair of entries for the part that is new."""
-    amount_minor, _ = money_of(fact)
-    account = _read_account(payment, fact)
+    amount_minor, currency = money_of(fact)
+    account = read_credited(payment, fact.reference, currency)
     if amount_minor <= account.reversed_minor:
         # Totals only grow: a smaller one was overtaken.
         return Decision(
@@ -61,7 +53,7 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
 _REVERSAL = frozenset({"reversal"})
 
 
-def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Account) -> Decision:
+def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
     amount_minor, currency = money_of(fact)
     delta, other = amount_minor - account.reversed_minor, account.other
     waiting, done = _split_waiting(payment, fact)
@@ -69,22 +61,19 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: _Accoun
     after = payment
     if other is not None:
         key = f"reversal:{other.reference}:{currency}:{amount_minor}"
-        others = (one for one in payment.other_references if one != other)
-        after = replace(payment, other_references=(*others, replace(other, reversed_minor=amount_minor)))
+        after = with_other(payment, other, other.reversed_minor + delta)
     is_counted = currency == payment.received_currency
-    after = changed(
+    after = replace(
         after,
-        now,
         # The payment's sum is in one currency.
         reversed_minor=payment.reversed_minor + delta if is_counted else payment.reversed_minor,
-        exceptions=_mark_waiting(payment.exceptions | {"reversed"}, waiting),
         reversals_waiting=waiting,
-        **({} if other is not None else filled_in(payment, fact)),
     )
+    filled = {} if other is not None else filled_in(payment, fact)
     return Decision(
         Verdict.APPLIED,
         "the provider took money back",
-        after,
+        changed(after, now, exceptions=with_marks(after), **filled),
         transfer=Transfer(key, "reversal", delta, currency),
         supersedes=_REVERSAL,
         supersedes_keys=frozenset(map(_key_of, (_as_waiting(fact), *done))),
@@ -123,25 +112,25 @@ def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> D
     )
 
 
-def list_following(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal]:
-    """Return the reversals to be decided right after `decision`, in the order of their totals.
+def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal]:
+    """Return the totals to be decided right after `decision`, in their order.
 
     Those that waited for the money that it credited, and the one that a success reports.
     """
     after = decision.payment
-    following = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
+    due = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED and given.refunded_minor:
         reported = WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1])
-        if not is_known(after, reported) and _key_of(reported) not in map(_key_of, following):
-            following.append(reported)
-    return sorted(following, key=lambda one: one.amount_minor)
+        if not is_known(after, reported) and _key_of(reported) not in map(_key_of, due):
+            due.append(reported)
+    return sorted(due, key=lambda one: one.amount_minor)
 
 
 def is_known(payment: Payment, reversal: WaitingReversal) -> bool:
     """Return whether the reversal is booked or waits already."""
     if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
         return True
-    account = _read_account(payment, as_fact(reversal))
+    account = read_credited(payment, reversal.reference, reversal.currency)
     return payment.status is Status.COMPLETED and reversal.amount_minor <= account.reversed_minor
 
 
@@ -158,25 +147,15 @@ def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> boo
     # The payment's completion decides all of them, a later credit those that it covers.
     if before.status is not Status.COMPLETED:
         return True
-    return reversal.amount_minor <= _read_account(after, as_fact(reversal)).credited_minor
-
-
-def _read_account(payment: Payment, fact: Fact) -> _Account:
-    _, currency = money_of(fact)
-    if not is_other_reference(payment, fact) and currency == payment.received_currency:
-        elsewhere = sum(one.reversed_minor for one in payment.other_references if one.currency == currency)
-        return _Account(payment.received_minor or 0, payment.reversed_minor - elsewhere)
-    found = payment.other_reference(fact.reference, currency)
-    return _Account(found.accepted_minor, found.reversed_minor, found)
+    return reversal.amount_minor <= read_credited(after, reversal.reference, reversal.currency).credited_minor
 
 
 def _add_waiting(payment: Payment, fact: Fact, now: datetime.datetime) -> tuple[Payment, WaitingReversal]:
     reversal = _as_waiting(fact)
     if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
         return payment, reversal
-    waiting = (*payment.reversals_waiting, reversal)
-    exceptions = _mark_waiting(payment.exceptions, waiting)
-    return changed(payment, now, reversals_waiting=waiting, exceptions=exceptions), reversal
+    after = replace(payment, reversals_waiting=(*payment.reversals_waiting, reversal))
+    return changed(after, now, exceptions=with_marks(after)), reversal
 
 
 def _split_waiting(payment: Payment, fact: Fact) -> tuple[tuple[WaitingReversal, ...], tuple[WaitingReversal, ...]]:
@@ -191,10 +170,6 @@ def _split_waiting(payment: Payment, fact: Fact) -> tuple[tuple[WaitingReversal,
         and one.amount_minor <= amount_minor
     )
     return tuple(one for one in payment.reversals_waiting if one not in done), done
-
-
-def _mark_waiting(exceptions: frozenset[str], waiting: tuple[WaitingReversal, ...]) -> frozenset[str]:
-    return exceptions | {REVERSAL_WAITING} if waiting else exceptions - {REVERSAL_WAITING}
 
 
 def _key_of(reversal: WaitingReversal) -> str:

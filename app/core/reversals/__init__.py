@@ -1,0 +1,1 @@
+"""Money that goes back and comes again: totals, single movements with ids, and disputes."""

@@ -1,0 +1,45 @@
+"""What is decided right after a decision: money that goes back or comes again and waited for it, or came with it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.core.decision import Decision
+from app.core.facts import Fact, Input
+from app.core.payment import Payment
+from app.core.reversals import movements, totals
+from app.core.reversals.records import KnownMovement, MovementState
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A fact to be decided; `webhook_id` is the webhook that reported it, where it waited."""
+
+    fact: Fact
+    webhook_id: uuid.UUID | None = None
+
+
+def has_following(payment: Payment, given: Input) -> bool:
+    """Return whether anything may follow a decision about `given` that left `payment`; a cheap check."""
+    if payment.reversals_waiting or payment.movements:
+        return True
+    return isinstance(given, Fact) and bool(given.refunded_minor or given.movements)
+
+
+def list_following(before: Payment, given: Input, decision: Decision) -> list[FollowUp]:
+    """Return what is to be decided after `decision`, which `given` led to: totals in their order, then movements."""
+    due = [FollowUp(totals.as_fact(one), one.webhook_id) for one in totals.list_due(before, given, decision)]
+    return due + [_follow(one) for one in movements.list_due(before, given, decision)]
+
+
+def add_following(queue: Sequence[FollowUp], added: Sequence[FollowUp], payment: Payment) -> list[FollowUp]:
+    """Return `queue` with what a decision has added, without what `payment` has booked meanwhile."""
+    booked = {one.key for one in payment.movements if one.state is MovementState.BOOKED}
+    merged = dict.fromkeys((*queue, *added))
+    return [one for one in merged if f"{one.fact.kind}:{one.fact.reversal_id}" not in booked]
+
+
+def _follow(due: KnownMovement | Fact) -> FollowUp:
+    return FollowUp(due) if isinstance(due, Fact) else FollowUp(movements.as_fact(due), due.webhook_id)

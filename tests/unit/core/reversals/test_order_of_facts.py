@@ -1,0 +1,115 @@
+"""Every order of the facts of a payment ends with the same money: its credit, its reversals and what came again.
+
+All sequences of up to six facts are walked, repeats among them. Sequences that lead to the same payment are continued
+once, and of each set of facts every way that it was reached is compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import pytest
+
+from app.core.facts import DisputeState, Fact, FactKind, Input
+from app.core.payment import Payment
+from app.core.reversals.following import add_following, has_following, list_following
+from app.core.state_machine import decide
+from tests.unit.core.payment_simulation import NOW, PAYMENT
+
+FACTS_MAX = 6
+ASKED = replace(PAYMENT, amount_minor=100)
+END = replace(ASKED, version=0, updated_at=NOW)
+
+
+def moved(kind: FactKind, reversal_id: str, amount_minor: int) -> Fact:
+    return Fact(kind, "A", amount_minor=amount_minor, currency="USD", reversal_id=reversal_id)
+
+
+def dispute(state: DisputeState) -> Fact:
+    return Fact(FactKind.DISPUTE, "A", dispute_id="d", dispute_state=state)
+
+
+def list_facts(a: int, b: int) -> dict[str, Input]:
+    """Return the facts by a letter each; `a` and `b` of the 100 went back."""
+    return {
+        "s": Fact(FactKind.SUCCEEDED, "A", amount_minor=100, currency="USD"),
+        "t": Fact(FactKind.ATTEMPT_DECLINED, "A", message="no cover"),
+        "f": Fact(FactKind.DECLINED, "A"),
+        "c": Fact(FactKind.CANCELLED, "A"),
+        "a": moved(FactKind.REVERSED, "a", a),
+        "b": moved(FactKind.REVERSED, "b", b),
+        "r": moved(FactKind.REINSTATED, "a", a),
+        "o": dispute("opened"),
+        "w": dispute("won"),
+        "l": dispute("lost"),
+    }
+
+
+@dataclass(frozen=True)
+class OrderedPayment:
+    """A payment as a sequence of facts left it, and what was posted for it by type, in minor units."""
+
+    payment: Payment
+    posted: tuple[tuple[str, int], ...] = ()
+
+    # A payment has metadata, which cannot be hashed.
+    def __hash__(self) -> int:
+        return hash((self.posted, self.payment.status, self.payment.exceptions, self.payment.movements))
+
+    @property
+    def money(self) -> tuple[object, ...]:
+        """What must not depend on the order."""
+        disputes = frozenset((one.dispute_id, one.state) for one in self.payment.disputes)
+        marks = self.payment.exceptions & {"reversed", "disputed"}
+        return self.payment.reversed_minor, self.posted, disputes, marks
+
+    def after(self, fact: Input) -> OrderedPayment:
+        """Return what a fact, and what follows from it, makes of the payment; times and versions are left out."""
+        payment, posted, queue = self.payment, Counter(dict(self.posted)), []
+        while True:
+            decision = decide(payment, fact, NOW)
+            if decision.transfer:
+                posted[decision.transfer.type] += decision.transfer.amount_minor
+            if has_following(decision.payment, fact):
+                queue = add_following(queue, list_following(payment, fact, decision), decision.payment)
+            payment = decision.payment
+            if not queue:
+                break
+            follow_up, *queue = queue
+            fact = follow_up.fact
+        waiting = tuple(sorted(payment.movements, key=lambda one: one.key))
+        disputes = tuple(sorted(payment.disputes, key=lambda one: one.dispute_id))
+        payment = replace(payment, version=0, updated_at=NOW, movements=waiting, disputes=disputes)
+        return OrderedPayment(payment, tuple(sorted(posted.items())))
+
+
+def walk_orders(facts: dict[str, Input], length: int) -> int:
+    """Compare all orders of all sets of up to `length` facts; return how many orders they are."""
+    orders = 0
+    seen: dict[tuple[OrderedPayment, str], OrderedPayment] = {}
+    level: dict[str, set[OrderedPayment]] = {"": {OrderedPayment(END)}}
+    for _ in range(length):
+        found: dict[str, set[OrderedPayment]] = {}
+        for letters, payments in level.items():
+            for letter, fact in facts.items():
+                reached = found.setdefault("".join(sorted(letters + letter)), set())
+                for before in payments:
+                    after = seen.get((before, letter))
+                    if after is None:
+                        after = seen[before, letter] = before.after(fact)
+                    reached.add(after)
+        for letters, payments in found.items():
+            repeats = math.prod(math.factorial(letters.count(letter)) for letter in set(letters))
+            orders += math.factorial(len(letters)) // repeats
+            ends = {one.money for one in payments}
+            assert len(ends) == 1, f"{letters} ends in {ends}"
+        level = found
+    return orders
+
+
+@pytest.mark.parametrize(("a", "b"), [(40, 60), (40, 30), (100, 100), (60, 60)])
+def test_every_order_of_single_movements_ends_with_the_same_money(a: int, b: int) -> None:
+    # Sequences of one to six facts of ten kinds.
+    assert walk_orders(list_facts(a, b), FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
