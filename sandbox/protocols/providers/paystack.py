@@ -1,7 +1,7 @@
 """Paystack: transactions named by the merchant's reference, refunds, disputes, and events signed with the API key.
 
-Read in no document: the status that an unknown reference is answered with (404 here, as the published specification
-has it), and whether a refund event's amount is a number or a text.
+Events about refunds have no id of the refund, and its amount as text. Read in no document: the status that an unknown
+reference is answered with (404 here, as the published specification has it).
 """
 
 from __future__ import annotations
@@ -192,9 +192,12 @@ class PaystackProtocol(EmulatedProtocol):
         if event is None:
             return []
         payment, back = occurrence.payment, occurrence.money_back
-        data = objects.transaction(payment)
-        if back is not None:
-            data = self.render_refund(payment, back) if back.kind == "refund" else self.render_dispute(payment, back)
+        if back is None:
+            data = objects.transaction(payment)
+        elif back.kind == "refund":
+            data = objects.refund_in_event(payment, back)
+        else:
+            data = self.render_dispute(payment, back)
         return [Notice(event, {"event": event, "data": data})]
 
     def sign(self, unsigned: Unsigned) -> dict[str, str]:

@@ -99,6 +99,21 @@ def refund(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
     }
 
 
+def refund_in_event(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
+    """Return a refund as an event shows it."""
+    return {
+        "status": _REFUND_STATUS[back.status],
+        "transaction_reference": payment.merchant_reference,
+        "refund_reference": None,
+        "amount": str(back.amount_minor),
+        "currency": back.currency,
+        "processor": "instant-transfer",
+        "customer": {"first_name": None, "last_name": None, "email": payment.request.get("email")},
+        "integration": 1,
+        "domain": "test",
+    }
+
+
 def dispute(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
     """Return a dispute."""
     status, resolution = _DISPUTE[back.status]
