@@ -1,0 +1,264 @@
+"""The adapter of Paystack: transactions, whose payer is sent to Paystack's own payment page.
+
+The transaction's reference is our payment id. Paystack has no idempotency keys: it refuses a second transaction with
+the same reference, so an answer that was lost is never repeated, and with it the address of the page is lost. The
+next try then creates the payment under its next reference. Nobody has the first one's page, so nobody can pay it.
+
+Paystack has no call that ends a transaction, and sends no event for an attempt that failed or a page that was left.
+Its events about refunds name no refund by its id, so refunds and disputes are read from their lists. A dispute takes
+money once it is lost.
+
+No test here could check against Paystack itself: how an unknown reference is answered (404 or 400, both are read),
+whether its lists of refunds and disputes obey `transaction` (rows of others are left out), how a refund that a lost
+dispute made is listed (by its `dispute` it counts once), and which refusals are about the amount (all count as ours).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import urllib.parse
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app.core.errors import OutcomeUnknown, UnexpectedAnswer
+from app.core.facts import Fact, FactKind
+from app.core.payment import format_time
+from app.core.signatures import HMAC_SHA512_HEX, Scheme
+from app.core.strict_json import JsonError, loads
+from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.paystack.paystack_events import (
+    ABANDONED,
+    AMOUNTS,
+    name_payment,
+    name_references,
+    read_payment_id,
+    read_transaction,
+    translate,
+)
+from app.providers.calls.answer_fields import read_redirect_url, read_units
+from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
+from app.providers.calls.outgoing import ProviderAnswer
+from app.providers.capabilities import Capabilities
+from app.providers.events import Delivered, Event, Name
+from app.providers.signing import SchemeSigned
+
+LIST_ROWS = 100
+# A reference stays used without a time limit; this is longer than any payment waits.
+REFERENCE_SECONDS = 10 * 365 * 86_400
+# Bank transfers and mobile money are confirmed within hours.
+SETTLES_WITHIN_DAYS = 1
+
+_MODES = {"sk_test_": "test", "sk_live_": "live"}
+# Refunds and lost disputes, by the reference of their transaction and by their names.
+GivenBack = dict[str, dict[str, Mapping[str, Any]]]
+
+_DUPLICATE, _NOT_FOUND = "duplicate_reference", "transaction_not_found"
+
+
+class PaystackAdapter(HttpAdapter, SchemeSigned):
+    """Talks to Paystack over its HTTP API. Its webhooks are signed with the API key."""
+
+    scheme: Scheme | None = Scheme(HMAC_SHA512_HEX, header="x-paystack-signature")
+    capabilities = Capabilities(
+        amounts=AMOUNTS,
+        idempotency_key_seconds=REFERENCE_SECONDS,
+        settles_within_days=SETTLES_WITHIN_DAYS,
+        can_cancel=False,
+        can_refund=False,
+        listing="exact",
+        reversals="totals",
+    )
+
+    def read_mode(self, account: Account) -> str | None:
+        """Return the mode that the key says."""
+        return _MODES.get(account.api_key[:8])
+
+    def build_request(self, order: Order) -> bytes:
+        """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError.
+
+        Raise ValueError without the payer's e-mail address, which Paystack needs.
+        """
+        email = order.customer.get("email")
+        if not email:
+            raise ValueError("Paystack needs the payer's e-mail address (customer.email)")
+        metadata = dict(order.metadata)
+        if order.failure_url is not None:
+            metadata["cancel_action"] = order.failure_url
+        fields = {
+            "reference": str(order.payment_id),
+            "email": email,
+            "amount": AMOUNTS.to_units(order.amount_minor, order.currency),
+            "currency": order.currency,
+            "metadata": metadata,
+        }
+        if order.success_url is not None:
+            fields["callback_url"] = order.success_url
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
+        """Initialize the transaction; where an earlier try has made one whose page is lost, the next one."""
+        own = _encode_reference(str(payment_id))
+        fact = Fact(FactKind.NOT_FOUND)
+        for reference in name_references(payment_id):
+            body = request.replace(own, _encode_reference(reference), 1)
+            answer = self.send(account, "POST", "/transaction/initialize", body)
+            if answer.status != 400:
+                return _accepted(_read_data(answer), reference)
+            code, message = _read_error(answer)
+            if code != _DUPLICATE:
+                return refuse(f"{message} ({code})", is_about_payment=False)
+            made = self._verify(account, reference)
+            if made is None:
+                raise OutcomeUnknown("the provider has used the reference and does not know it")
+            fact = self._state(account, made)
+            if made.get("status") != ABANDONED:
+                break
+        # An attempt that was declined leaves it open, as all that has not been paid.
+        return replace(fact, kind=FactKind.PENDING) if fact.kind is FactKind.ATTEMPT_DECLINED else fact
+
+    def fetch(self, account: Account, subject: Subject) -> Fact:
+        """Ask for the present state, with what was given back: by reference, or by each that the payment may have."""
+        found = Fact(FactKind.NOT_FOUND)
+        for reference in name_references(subject.payment_id) if subject.reference is None else (subject.reference,):
+            body = self._verify(account, reference)
+            if body is None:
+                break
+            if read_payment_id(body.get("reference")) != subject.payment_id:
+                raise UnexpectedAnswer("the provider's answer is about another payment", "reference")
+            found = self._state(account, body)
+            if found.kind is FactKind.SUCCEEDED:
+                break
+        return found
+
+    def list_payments(
+        self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
+    ) -> Iterator[Listed]:
+        """Yield the transactions of a period, newest first; one that cannot be read is looked up by itself as well.
+
+        Of those that nobody paid, a payment's newest: the pages of the others were lost.
+        """
+        since = {"from": str(format_time(created_after))}
+        given_back = self._read_given_back(account, since)
+        query = since | {"to": str(format_time(created_before)), "use_cursor": "true"}
+        seen: set[uuid.UUID] = set()
+        for row in read_rows(self._list(account, "/transaction", query), lambda body: _listed(body, given_back)):
+            if row.payment_id not in seen or row.fact.kind is FactKind.SUCCEEDED:
+                yield row
+            if row.payment_id is not None:
+                seen.add(row.payment_id)
+
+    def cancel(self, account: Account, subject: Subject) -> Fact:
+        """Return the present state: Paystack has no call that ends a transaction."""
+        return self.fetch(account, subject)
+
+    def name_payment(self, path: str, body: Any) -> Name | None:
+        """Return the payment that an event's object names."""
+        return name_payment(body)
+
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
+        """Return what an event says."""
+        return (translate(delivered.read_object()),)
+
+    def _verify(self, account: Account, reference: str) -> dict[str, Any] | None:
+        """Return the transaction of a reference, None where there is none."""
+        answer = self.send(account, "GET", f"/transaction/verify/{urllib.parse.quote(reference, safe='')}")
+        if answer.status == 404 or (answer.status == 400 and _read_error(answer)[0] == _NOT_FOUND):
+            return None
+        return _read_data(answer)
+
+    def _state(self, account: Account, body: Mapping[str, Any]) -> Fact:
+        """Return the state of a transaction, with what was given back."""
+        fact = read_transaction(body)
+        if fact.kind is not FactKind.SUCCEEDED:
+            return fact
+        query = {"transaction": str(body.get("id")), "from": str(body.get("created_at"))}
+        return _with_given_back(fact, self._read_given_back(account, query))
+
+    def _read_given_back(self, account: Account, query: Mapping[str, str]) -> GivenBack:
+        """Return refunds and lost disputes, by the reference of their transaction and by their names."""
+        given_back: GivenBack = defaultdict(dict)
+        for row in self._list(account, "/refund", query):
+            if row.get("status") == "processed":
+                made_by = row.get("dispute")
+                name = f"refund:{row.get('id')}" if made_by is None else _name_dispute(made_by)
+                given_back[str(row.get("transaction_reference"))][name] = row
+        for row in self._list(account, "/dispute", query):
+            transaction = row.get("transaction")
+            if row.get("resolution") == "merchant-accepted" and isinstance(transaction, dict):
+                found = row | {"amount": row.get("refund_amount")}
+                given_back[str(transaction.get("reference"))].setdefault(_name_dispute(row), found)
+        return given_back
+
+    def _list(self, account: Account, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        def read_page(cursor: str | None) -> tuple[list[Any], object]:
+            encoded = urllib.parse.urlencode({"perPage": str(LIST_ROWS), **query})
+            body = read_object(self.send(account, "GET", f"{path}?{encoded}" + (f"&{cursor}" if cursor else "")))
+            rows, meta = body.get("data"), body.get("meta")
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise OutcomeUnknown("the provider's list cannot be read")
+            return rows, read_cursor(meta) if rows and isinstance(meta, dict) else None
+
+        return walk_pages(read_page)
+
+
+def _encode_reference(reference: str) -> bytes:
+    return f'"reference":"{reference}"'.encode("ascii")
+
+
+def read_cursor(meta: Mapping[str, Any]) -> str | None:
+    """Return the query of a list's next page, which is named by a cursor or by its number; None on the last."""
+    if meta.get("next"):
+        return urllib.parse.urlencode({"next": str(meta["next"])})
+    page, pages = meta.get("page"), meta.get("pageCount")
+    return f"page={page + 1}" if isinstance(page, int) and isinstance(pages, int) and page < pages else None
+
+
+def _read_data(answer: ProviderAnswer) -> dict[str, Any]:
+    data = read_object(answer).get("data")
+    if not isinstance(data, dict):
+        raise UnexpectedAnswer("the provider's answer has no data", "data")
+    return data
+
+
+def _read_error(answer: ProviderAnswer) -> tuple[str, str]:
+    """Return code and message of a refusal. Raise the failure of its status where it cannot be read."""
+    try:
+        body = loads(answer.body)
+        return str(body["code"]), str(body["message"])
+    except (JsonError, KeyError, TypeError):
+        raise read_failure(answer) from None
+
+
+def _accepted(data: Mapping[str, Any], reference: str) -> Fact:
+    if data.get("reference") != reference:
+        raise UnexpectedAnswer("the provider's answer is about another payment", "reference")
+    page = {"redirect_url": data.get("authorization_url")}
+    return Fact(FactKind.ACCEPTED, reference, read_redirect_url(page))
+
+
+def _name_dispute(dispute: object) -> str:
+    return f"dispute:{dispute.get('id') if isinstance(dispute, Mapping) else dispute}"
+
+
+def _with_given_back(fact: Fact, given_back: GivenBack) -> Fact:
+    """Return a paid transaction's fact with what was given back of it. Raise UnexpectedAnswer for another currency."""
+    total = 0
+    for row in given_back.get(str(fact.reference), {}).values():
+        amount_minor, currency = read_units(AMOUNTS, row, "amount")
+        if currency != fact.currency:
+            raise UnexpectedAnswer("the provider gave back another currency than it received", "currency")
+        total += amount_minor
+    return replace(fact, refunded_minor=total)
+
+
+def _listed(body: Mapping[str, Any], given_back: GivenBack) -> Listed:
+    fact = read_transaction(body)
+    if fact.kind is FactKind.SUCCEEDED:
+        fact = _with_given_back(fact, given_back)
+    asked = "amount" if body.get("requested_amount") is None else "requested_amount"
+    payment_id, (asked_minor, currency) = read_payment_id(fact.reference), read_units(AMOUNTS, body, asked)
+    return Listed(payment_id, str(fact.reference), asked_minor, currency, fact.refunded_minor or 0, fact)
