@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from app.providers.adapter import Account, Adapter, Listed, Order, Subject
+from app.providers.adapters.paystack import PaystackAdapter
 from app.providers.adapters.sandbox import SandboxAdapter
 from app.providers.capabilities import Capabilities
 from app.providers.events import Asks, Delivered, Event, Ignored, Name, Told
 from app.providers.signing import Received
 
 # The adapters that a provider can be configured with, by name.
-ADAPTERS: dict[str, Callable[[frozenset[str]], Adapter]] = {"sandbox": SandboxAdapter}
+ADAPTERS: dict[str, Callable[[frozenset[str]], Adapter]] = {"paystack": PaystackAdapter, "sandbox": SandboxAdapter}
 
 __all__ = [
     "ADAPTERS",

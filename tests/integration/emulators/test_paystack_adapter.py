@@ -1,0 +1,257 @@
+"""The adapter of Paystack against the emulator, over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import Any
+
+import pytest
+import requests
+
+from app.core.errors import (
+    OutcomeUnknown,
+    ProviderCallFailed,
+    ProviderRefusedUs,
+    Throttled,
+    Unavailable,
+    UnexpectedAnswer,
+    WebhookRejected,
+)
+from app.core.facts import Fact, FactKind
+from app.providers import Account, Asks, Ignored, Told
+from app.providers.adapters.paystack import PaystackAdapter
+from app.providers.adapters.paystack import paystack_adapter as paystack
+from app.providers.adapters.paystack.paystack_events import AMOUNTS, KINDS
+from models import new_id
+from testbed.waiting import wait_until
+from tests.integration.emulators.emulated_shop import EmulatedShop
+from tests.integration.emulators.merchant import Merchant
+from tests.integration.sandbox.sandbox_process import SandboxProcess
+from tests.support.webhook_receiver import WebhookReceiver
+
+
+@pytest.fixture
+def merchant(sandbox: SandboxProcess, receiver: WebhookReceiver) -> Merchant:
+    key = f"sk_test_{secrets.token_hex(20)}"
+    shop = EmulatedShop(sandbox, receiver, "paystack", key, key)
+    return Merchant(shop, PaystackAdapter, "NGN", {"email": "payer@example.com"})
+
+
+def refund(merchant: Merchant, payment_id: uuid.UUID, amount: int) -> None:
+    """Refund a part of a payment, and wait until it is done."""
+    headers = {"Authorization": f"Bearer {merchant.shop.key}"}
+    body = {"transaction": str(payment_id), "amount": amount}
+    made = requests.post(f"{merchant.shop.url}/refund", json=body, headers=headers, timeout=10).json()["data"]
+    url = f"{merchant.shop.url}/refund/{made['id']}"
+    wait_until(
+        lambda: requests.get(url, headers=headers, timeout=10).json()["data"]["status"] == "processed", "the refund"
+    )
+
+
+def paid(payment_id: uuid.UUID, fact: Fact, given_back: int | None = 0) -> None:
+    """Assert that a fact is the payment's success."""
+    assert (fact.kind, fact.reference) == (FactKind.SUCCEEDED, str(payment_id))
+    assert (fact.amount_minor, fact.currency, fact.refunded_minor) == (2500, "NGN", given_back)
+    assert len(fact.aliases) == 1
+    assert fact.aliases[0].isdigit()
+
+
+def test_a_transaction_is_created_under_our_id(merchant: Merchant) -> None:
+    payment_id = new_id()
+    created = merchant.create(payment_id)
+    assert (created.kind, created.reference) == (FactKind.ACCEPTED, str(payment_id))
+    assert requests.get(str(created.redirect_url), timeout=5).status_code == 200
+    assert merchant.order(payment_id) == merchant.order(payment_id)
+    for reference in (created.reference, None):
+        found = merchant.fetch(payment_id, reference)
+        assert (found.kind, found.reference) == (FactKind.PENDING, created.reference)
+    merchant.shop.happen(str(payment_id), "pay")
+    paid(payment_id, merchant.fetch(payment_id))
+    paid(payment_id, merchant.adapter.create(merchant.account, payment_id, merchant.order(payment_id)))
+
+
+def test_an_unknown_payment_is_not_found_and_another_one_is_not_taken_for_it(merchant: Merchant) -> None:
+    payment_id = new_id()
+    merchant.create(payment_id)
+    assert merchant.fetch(new_id()).kind is FactKind.NOT_FOUND
+    assert merchant.fetch(payment_id, "nobody/../x").kind is FactKind.NOT_FOUND
+    with pytest.raises(UnexpectedAnswer):
+        merchant.fetch(new_id(), str(payment_id))
+
+
+@pytest.mark.parametrize(
+    "fault", [{"answer": "timeout", "hold": 0}, {"answer": "torn"}, {"status": 500, "effect": True}]
+)
+def test_a_page_whose_address_is_lost_is_replaced(merchant: Merchant, fault: dict[str, Any]) -> None:
+    payment_id = new_id()
+    request = merchant.order(payment_id)
+    merchant.shop.script(str(payment_id), create={**fault, "times": 1})
+    with pytest.raises(OutcomeUnknown):
+        merchant.adapter.create(merchant.account, payment_id, request)
+    second, third = (merchant.adapter.create(merchant.account, payment_id, request) for _ in range(2))
+    assert [fact.kind for fact in (second, third)] == [FactKind.ACCEPTED] * 2
+    assert [fact.reference for fact in (second, third)] == [f"{payment_id}.2", f"{payment_id}.3"]
+    assert second.redirect_url != third.redirect_url
+    last = merchant.adapter.create(merchant.account, payment_id, request)
+    assert (last.kind, last.reference, last.redirect_url) == (FactKind.PENDING, third.reference, None)
+    merchant.shop.happen(str(third.reference), "pay")
+    (told,) = merchant.events(1)
+    assert isinstance(told, Told)
+    assert (told.name, told.fact.kind, told.fact.reference) == (payment_id, FactKind.SUCCEEDED, third.reference)
+    assert merchant.fetch(payment_id).reference == third.reference
+    assert [(row.payment_id, row.reference) for row in merchant.list()] == [(payment_id, third.reference)]
+
+
+def test_a_call_that_had_no_effect_is_repeated_under_the_same_reference(merchant: Merchant) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), create={"status": 503, "times": 1})
+    with pytest.raises(Unavailable):
+        merchant.create(payment_id)
+    assert merchant.create(payment_id).reference == str(payment_id)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 429, "retry_after": 7}, Throttled),
+        ({"status": 401}, ProviderRefusedUs),
+        ({"status": 400, "message": "Invalid callback URL"}, ProviderRefusedUs),
+        ({"status": 409}, UnexpectedAnswer),
+        ({"answer": "not_json"}, Unavailable),
+        ({"answer": "redirect"}, Unavailable),
+        ({"show": {"redirect_url": "javascript:alert(1)"}}, UnexpectedAnswer),
+    ],
+)
+def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], error: type[ProviderCallFailed]) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), create=fault)
+    with pytest.raises(error) as failure:
+        merchant.create(payment_id)
+    assert failure.type is error
+    assert merchant.shop.key not in str(failure.value)
+    if error is Throttled:
+        assert failure.value.retry_after_seconds == 7
+
+
+def test_a_wrong_key_is_refused(merchant: Merchant) -> None:
+    stranger = Account(uuid.uuid4(), merchant.account.api_base_url, "sk_test_wrong")
+    with pytest.raises(ProviderRefusedUs) as failure:
+        merchant.adapter.create(stranger, new_id(), merchant.order(new_id()))
+    assert "sk_test" not in f"{failure.value!r}{stranger!r}"
+
+
+@pytest.mark.parametrize("status", KINDS)
+def test_each_status_is_read(merchant: Merchant, status: str) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), fetch={"show": {"body.data.status": status}})
+    merchant.create(payment_id)
+    fact = merchant.fetch(payment_id)
+    assert fact.kind is KINDS[status]
+    assert (fact.message is None) == (status != "failed")
+
+
+def test_an_unknown_status_is_for_a_person(merchant: Merchant) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), fetch={"show": {"body.data.status": "paused"}})
+    merchant.create(payment_id)
+    with pytest.raises(UnexpectedAnswer, match="paused"):
+        merchant.fetch(payment_id)
+
+
+def test_what_was_given_back_comes_with_the_state(merchant: Merchant) -> None:
+    payment_id, other = new_id(), new_id()
+    for each in (payment_id, other):
+        merchant.create(each)
+        merchant.shop.happen(str(each), "pay")
+    for amount in (700, 100):
+        refund(merchant, payment_id, amount)
+    refund(merchant, other, 55)
+    paid(payment_id, merchant.fetch(payment_id), 800)
+    merchant.shop.happen(str(payment_id), "fail_refund")
+    paid(payment_id, merchant.fetch(payment_id), 700)
+    (won, lost) = new_id(), new_id()
+    for each, end in ((won, "win_dispute"), (lost, "lose_dispute")):
+        merchant.create(each)
+        merchant.shop.happen(str(each), "pay", "dispute")
+        paid(each, merchant.fetch(each), 0)
+        merchant.shop.happen(str(each), end)
+    paid(won, merchant.fetch(won), 0)
+    paid(lost, merchant.fetch(lost), 2500)
+
+
+def test_a_transaction_stays_open_when_it_is_cancelled(merchant: Merchant) -> None:
+    payment_id = new_id()
+    reference = merchant.create(payment_id).reference
+    assert merchant.cancel(payment_id, reference).kind is FactKind.PENDING
+    merchant.shop.happen(str(payment_id), "pay")
+    paid(payment_id, merchant.cancel(payment_id, reference))
+    assert merchant.adapter.capabilities.can_cancel is False
+
+
+def test_the_list_is_the_truth(merchant: Merchant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paystack, "LIST_ROWS", 2)
+    made = [new_id() for _ in range(5)]
+    for payment_id in made:
+        merchant.create(payment_id)
+    first = made[0]
+    merchant.shop.happen(str(first), "pay")
+    refund(merchant, first, 300)
+    rows = merchant.list()
+    assert [(row.payment_id, row.reference) for row in rows] == [(one, str(one)) for one in made[::-1]]
+    assert {(row.asked_minor, row.currency) for row in rows} == {(2500, "NGN")}
+    paid(first, rows[-1].fact, 300)
+    assert rows[-1].refunded_minor == 300
+    assert {(row.fact.kind, row.refunded_minor) for row in rows[:-1]} == {(FactKind.PENDING, 0)}
+
+
+@pytest.mark.parametrize("currency", sorted(AMOUNTS.currencies))
+def test_amounts_arrive_as_asked(merchant: Merchant, currency: str) -> None:
+    payment_id = new_id()
+    reference = merchant.create(payment_id, 2550, currency).reference
+    merchant.shop.happen(str(payment_id), "pay")
+    fetched = merchant.fetch(payment_id, reference)
+    (told,) = merchant.events(1)
+    assert isinstance(told, Told)
+    assert (fetched.amount_minor, fetched.currency) == (told.fact.amount_minor, told.fact.currency) == (2550, currency)
+    assert [row.asked_minor for row in merchant.list()] == [2550]
+
+
+def test_each_story_is_told_by_its_events(merchant: Merchant) -> None:
+    payment_id = new_id()
+    merchant.create(payment_id)
+    merchant.shop.happen(str(payment_id), "attempt")
+    assert merchant.fetch(payment_id).kind is FactKind.ATTEMPT_DECLINED
+    merchant.shop.happen(str(payment_id), "pay")
+    (told,) = merchant.events(1)
+    assert isinstance(told, Told)
+    assert (told.name, told.is_live) == (payment_id, False)
+    paid(payment_id, told.fact, None)
+    refund(merchant, payment_id, 700)
+    merchant.shop.happen(str(payment_id), "fail_refund", "dispute", "lose_dispute")
+    assert merchant.events(5)[1:] == [Asks(payment_id)] * 3
+
+
+def test_only_paystacks_own_events_are_believed(merchant: Merchant) -> None:
+    payment_id = new_id()
+    send: list[dict[str, Any]] = [
+        {"signature": "forged", "attempts": 1},
+        {"signature": "missing", "attempts": 1},
+        {"change": {"body.data.domain": "live"}},
+        {"stray": True},
+    ]
+    merchant.shop.script(str(payment_id), webhook={"send": send, "times": 1})
+    merchant.create(payment_id)
+    merchant.shop.happen(str(payment_id), "pay")
+    forged, unsigned, live, stray = merchant.shop.wait(4)
+    for webhook in (forged, unsigned):
+        with pytest.raises(WebhookRejected):
+            merchant.verify(webhook)
+    assert merchant.verify(live) == f"sha256:{hashlib.sha256(live.body).hexdigest()}"
+    with pytest.raises(WebhookRejected):
+        merchant.verify(live, "sk_test_another_key_of_nobody_here")
+    (told,), (ignored,) = merchant.translate(live), merchant.translate(stray)
+    assert isinstance(told, Told)
+    assert told.is_live is True
+    assert isinstance(ignored, Ignored)
