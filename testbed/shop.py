@@ -158,6 +158,6 @@ def make_shop(runtime: Runtime, sandbox_url: str = NOWHERE, **tenant: Any) -> Sh
     tenant_id = tenants.create_tenant(runtime, NewTenant("shop-" + secrets.token_hex(6), **chosen), ACTOR)
     key_id, secret_key = tenants.create_key(runtime, tenant_id, "admin", "test", ACTOR)
     api_key = "sbk_" + secrets.token_hex(12)
-    new = NewProvider(tenant_id, "sandbox", "sandbox", sandbox_url, api_key)
+    new = NewProvider(tenant_id, "sandbox", "sandbox", sandbox_url, {"api_key": api_key})
     provider_id, webhook_secret = providers.create_provider(runtime, new, ACTOR)
     return Shop(runtime, tenant_id, key_id, secret_key, provider_id, webhook_secret, api_key)

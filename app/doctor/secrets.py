@@ -22,7 +22,7 @@ OTHERS = 0o077  # The permission bits of everybody but the owner.
 
 _ENCRYPTED = text(
     """
-    select id, name, 'API key' as what, api_key_encrypted as secret from payment_providers
+    select id, name, 'credentials' as what, credentials_encrypted as secret from payment_providers
     union all
     select p.id, p.name, 'webhook secret', s.secret_encrypted
     from provider_secrets s join payment_providers p on p.tenant_id = s.tenant_id and p.id = s.provider_id

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from app.local.spawn import write_private
+from app.providers.credentials import API_KEY
 from app.runtime.runtime import Runtime
 from app.runtime.settings import Settings
 from app.runtime.vault import new_encryption_key
@@ -97,7 +98,13 @@ def _ensure(runtime: Runtime, demo: DemoTenant) -> None:
     sandbox_url = settings.local_url(settings.sandbox_port)
     if provider is None:
         new = NewProvider(
-            tenant_id, "sandbox", "sandbox", sandbox_url, demo.provider_api_key, demo.webhook_secret, id=provider_id
+            tenant_id,
+            "sandbox",
+            "sandbox",
+            sandbox_url,
+            {API_KEY: demo.provider_api_key},
+            demo.webhook_secret,
+            id=provider_id,
         )
         providers.create_provider(runtime, new, local_actor())
     with runtime.database.transaction("operator") as connection:

@@ -6,11 +6,12 @@ import datetime
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from app.core.facts import Fact
 from app.core.signatures import Key, Scheme
 from app.providers.capabilities import Capabilities
+from app.providers.credentials import Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import Received
 
@@ -21,7 +22,7 @@ class Account:
 
     provider_id: uuid.UUID
     api_base_url: str
-    api_key: str = field(repr=False)
+    credentials: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,9 @@ class Adapter(Protocol):
 
     # What the provider can do and what it takes.
     capabilities: Capabilities
+
+    # What it takes to call the provider: an account has those that are required, and no others than these.
+    credentials: ClassVar[tuple[Credential, ...]]
 
     def read_mode(self, account: Account) -> str | None:
         """Return `test` or `live`, as the account's URL and credentials say; None where they do not."""

@@ -4,6 +4,8 @@ from sqlalchemy import (
     UUID,
     BigInteger,
     CheckConstraint,
+    Column,
+    Computed,
     ForeignKeyConstraint,
     Integer,
     LargeBinary,
@@ -134,7 +136,18 @@ payment_providers = table(
     ),
     required("adapter", Text, "Name of the code that calls it (app.providers)."),
     required("api_base_url", Text),
-    required("api_key_encrypted", LargeBinary, "Encrypted with SLUICE_ENCRYPTION_KEYS (Fernet)."),
+    required(
+        "credentials_encrypted",
+        LargeBinary,
+        "JSON object of the credentials by name, encrypted with SLUICE_ENCRYPTION_KEYS (Fernet).",
+    ),
+    # For processes of 0.2, which read it; the release after 0.3 drops it.
+    Column(
+        "api_key_encrypted",
+        LargeBinary,
+        Computed("credentials_encrypted", persisted=True),
+        comment="credentials_encrypted, for processes of 0.2.",
+    ),
     required("webhook_scheme", Text, "How its webhooks are signed.", default="'standard'"),
     optional("signature_header", Text, "Header of the signature, for scheme hmac-sha256-hex."),
     optional("id_field", Text, "Field of the body that identifies a delivery, for scheme hmac-sha256-hex."),

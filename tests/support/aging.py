@@ -23,6 +23,10 @@ _TABLES = """
 select c.relname from pg_class c where c.relkind in ('r', 'p') and not c.relispartition
   and c.relnamespace = 'public'::regnamespace and c.relname <> 'alembic_version' order by 1
 """
+_STORED_COLUMNS = """
+select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = ''
+"""
 # Audit rows that are in no seal get one, as if they were written now: by the trigger, on a table of their copies.
 SEAL_AGAIN = """
 set session_replication_role = origin;
@@ -95,13 +99,15 @@ def _rewrite(
 ) -> None:
     held = io.StringIO()
     with connection.cursor() as cursor:
-        cursor.copy_expert(f"copy (select * from {table}) to stdout", held)
+        cursor.execute(_STORED_COLUMNS, (table,))
+        ((columns,),) = cursor.fetchall()
+        cursor.copy_expert(f"copy (select {columns} from {table}) to stdout", held)
         text = held.getvalue()
         cursor.execute(f"delete from {table}")
         text = _TIME.sub(lambda found: _earlier_time(found[0], shift, recent), text)
         if staying is not None:
             text = _UUID7.sub(lambda found: _earlier_id(found[0], staying, shift, recent), text)
-        cursor.copy_expert(f"copy {table} from stdin", io.StringIO(text))
+        cursor.copy_expert(f"copy {table} ({columns}) from stdin", io.StringIO(text))
 
 
 def _earlier_time(said: str, shift: datetime.timedelta, recent: datetime.datetime) -> str:

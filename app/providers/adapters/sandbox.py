@@ -7,7 +7,7 @@ import json
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind
@@ -35,6 +35,7 @@ from app.providers.calls.answer_fields import (
 from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_object, read_rows, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.credentials import API_KEY, Credential
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
 from app.providers.signing import SchemeSigned
 
@@ -63,6 +64,9 @@ KINDS = {
 class SandboxAdapter(HttpAdapter, SchemeSigned):
     """Talks to the sandbox over its HTTP API."""
 
+    credentials: ClassVar[tuple[Credential, ...]] = (
+        Credential(API_KEY, "the api_key that its account was made with (docs/SANDBOX.md)"),
+    )
     capabilities = Capabilities(
         amounts=iso_table(CURRENCY_DIGITS),
         # The sandbox keeps its keys without end; providers usually promise a day.

@@ -20,6 +20,7 @@ from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed
 from app.providers.calls.answer_fields import clean_message
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
+from app.providers.credentials import API_KEY
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class HttpAdapter:
 
     def authorize(self, account: Account) -> Mapping[str, str]:
         """Return the headers that show a call to be the account's."""
-        return {"Authorization": f"Bearer {account.api_key}"}
+        return {"Authorization": f"Bearer {account.credentials[API_KEY]}"}
 
     def send(
         self,

@@ -68,7 +68,7 @@ _FIELDS = frozenset(field.name for field in fields(Caller))
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class BearerCredential:
     """A new credential: `plain` is shown once, the rest is stored."""
 
     plain: str
@@ -76,18 +76,18 @@ class Credential:
     secret_sha256: bytes
 
 
-def new_credential(prefix: str) -> Credential:
+def new_credential(prefix: str) -> BearerCredential:
     """Return a fresh `sk` or `ct` credential."""
     # Without '_' and '.', which separate the parts.
     public_part = secrets.token_urlsafe(_PUBLIC_BYTES).replace("_", "-")
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    return Credential(f"{prefix}_{public_part}.{secret}", public_part, hashlib.sha256(secret.encode()).digest())
+    return BearerCredential(f"{prefix}_{public_part}.{secret}", public_part, hashlib.sha256(secret.encode()).digest())
 
 
-def parse_credential(plain: str) -> Credential | None:
+def parse_credential(plain: str) -> BearerCredential | None:
     """Return the parts of a credential, or None where it is malformed."""
     match = _CREDENTIAL.fullmatch(plain)
-    return match and Credential(plain, match.group(2), hashlib.sha256(match.group(3).encode()).digest())
+    return match and BearerCredential(plain, match.group(2), hashlib.sha256(match.group(3).encode()).digest())
 
 
 def authenticate(database: Database, plain: str) -> Caller | None:
@@ -95,7 +95,7 @@ def authenticate(database: Database, plain: str) -> Caller | None:
 
     Unknown, wrong, expired and revoked ones do not differ, also in time: a hash is compared in any case.
     """
-    credential = parse_credential(plain) or Credential("", "", b"")
+    credential = parse_credential(plain) or BearerCredential("", "", b"")
     statement = _FIND_TOKEN if plain.startswith("ct_") else _FIND_KEY
     rows = database.run_single("door", statement, {"public_part": credential.public_part})
     expected = bytes(rows[0].secret_sha256) if rows else b"\0" * 32

@@ -31,7 +31,7 @@ from app.services.operators.comparison import left_to_the_next_run
 from app.services.operators.reconciliation_rows import COMPARED, read_compared
 from app.services.payments import breaker, settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.provider_trouble import read_api_key
+from app.services.payments.provider_trouble import read_credentials
 from app.services.records import alerts, audit
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
@@ -99,14 +99,14 @@ def reconcile(
 def _open(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> _Run:
     with runtime.database.transaction("operator") as connection:
         row = connection.execute(
-            select(*columns(_PROVIDERS, "tenant_id", "adapter", "api_base_url", "api_key_encrypted")).where(
+            select(*columns(_PROVIDERS, "tenant_id", "adapter", "api_base_url", "credentials_encrypted")).where(
                 _PROVIDERS.c.id == provider_id
             )
         ).first()
     if row is None:
         raise RequestRejected(404, f"there is no provider {provider_id}")
     adapter = runtime.find_adapter(row.adapter)
-    account = Account(provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
+    account = Account(provider_id, row.api_base_url, read_credentials(runtime, row.credentials_encrypted))
     return _Run(runtime, row.tenant_id, account, adapter, actor)
 
 

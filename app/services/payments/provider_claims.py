@@ -15,7 +15,7 @@ from app.core.payment import OPEN
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime.runtime import Runtime
-from app.services.payments.provider_trouble import read_api_key
+from app.services.payments.provider_trouble import read_credentials
 from app.services.payments.set_aside import ClaimedCall, PaymentLocked
 from models import Row, buffer, find_trouble, new_id, prepared, read, tables
 from models.array_params import rows_of, uuid_array
@@ -117,7 +117,7 @@ _CLAIM = """
                extract(epoch from now() - p.provider_request_at) as request_age_seconds,
                p.provider_request_at is null and claimed.action = 'create' and p.id not in (select id from lockable)
                    as is_locked, d.details_encrypted, d.request_encrypted,
-               a.adapter, a.api_base_url, a.api_key_encrypted, a.attempts_max
+               a.adapter, a.api_base_url, a.credentials_encrypted, a.attempts_max
         from claimed
         join payment_transactions p on p.tenant_id = claimed.tenant_id and p.id = claimed.payment_id
         join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id
@@ -249,7 +249,7 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
     adapter = runtime.find_adapter(row.adapter)
     account = accounts.get(row.provider_id)
     if account is None:
-        account = Account(row.provider_id, row.api_base_url, read_api_key(runtime, row.api_key_encrypted))
+        account = Account(row.provider_id, row.api_base_url, read_credentials(runtime, row.credentials_encrypted))
         accounts[row.provider_id] = account
     is_private, request = row.details_encrypted is not None, _stored_request(row)
     if request is None and row.action == "create":

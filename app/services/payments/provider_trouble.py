@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
+from app.providers.credentials import decode_credentials
 from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
 from app.services.records import alerts
@@ -32,14 +33,14 @@ _lock = threading.Lock()
 _reported: TTLCache[tuple[uuid.UUID, str], None] = TTLCache(REPORTED_MAX, REPORT_SECONDS)
 
 
-def read_api_key(runtime: Runtime, encrypted: bytes) -> str:
-    """Return our key at a provider. Raise ProviderUnusable where it cannot be read."""
+def read_credentials(runtime: Runtime, encrypted: bytes) -> dict[str, str]:
+    """Return our credentials at a provider by name. Raise ProviderUnusable where they cannot be read."""
     try:
-        return runtime.vault.decrypt(encrypted)
+        return decode_credentials(runtime.vault.decrypt(encrypted))
     except VaultError:
-        raise ProviderUnusable("no key of SLUICE_ENCRYPTION_KEYS decrypts its API key") from None
+        raise ProviderUnusable("no key of SLUICE_ENCRYPTION_KEYS decrypts its credentials") from None
     except ValueError:
-        raise ProviderUnusable("its API key, or SLUICE_ENCRYPTION_KEYS, cannot be read") from None
+        raise ProviderUnusable("its credentials, or SLUICE_ENCRYPTION_KEYS, cannot be read") from None
 
 
 def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "worker") -> None:

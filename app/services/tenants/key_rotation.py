@@ -16,7 +16,7 @@ BATCH_ROWS = 100
 
 # All encrypted columns: kind of secret, table, column, and the column with the id of what it belongs to.
 ENCRYPTED = (
-    ("API key of provider", tables.payment_providers, "api_key_encrypted", "id"),
+    ("credentials of provider", tables.payment_providers, "credentials_encrypted", "id"),
     ("webhook secret of provider", tables.provider_secrets, "secret_encrypted", "provider_id"),
     ("payer's details of payment", tables.payment_details, "details_encrypted", "payment_id"),
     ("create call of payment", tables.payment_details, "request_encrypted", "payment_id"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import RowMapping, select, update
 
+from app.core.errors import ProviderUnusable
 from app.providers import Account
+from app.providers.credentials import Credential, CredentialError, check_credentials, encode_credentials
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
+from app.services.payments.provider_trouble import read_credentials
 from app.services.tenants.changes import ConfigurationError, change_one, check_name, write_audit, write_changes
 from app.services.tenants.providers import check_mode, check_networks, check_provider_url, choose_currencies
 from models import tables
@@ -22,19 +26,19 @@ ATTEMPTS_MAX = 1_000
 
 # Columns that are compared with the new values.
 _COLUMNS = ("id", "tenant_id", "name", "api_base_url", "ip_allowlist", "currencies", "calls_max", "attempts_max")
-_ACCOUNT_COLUMNS = ("adapter", "mode")
+_ACCOUNT_COLUMNS = ("adapter", "mode", "credentials_encrypted")
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderChanges:
-    """New values; None leaves one unchanged. An empty `ip_allowlist` allows any address.
+    """New values; None leaves one unchanged, and credentials that are not named stay.
 
-    An empty `currencies` allows every currency of its adapter.
+    An empty `ip_allowlist` allows any address, an empty `currencies` every currency of its adapter.
     """
 
     name: str | None = None
     api_base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     ip_allowlist: tuple[str, ...] | None = None
     currencies: tuple[str, ...] | None = None
     calls_max: int | None = None
@@ -48,6 +52,16 @@ def enable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> boo
     enabled = update(providers).where(providers.c.id == provider_id, providers.c.disabled_at.is_not(None))
     statement = enabled.values(disabled_at=None).returning(providers.c.tenant_id)
     return change_one(runtime, statement, actor, "provider_enabled", {"provider_id": str(provider_id)})
+
+
+def find_credentials(runtime: Runtime, provider_id: uuid.UUID) -> tuple[Credential, ...]:
+    """Return the credentials that a provider's adapter declares. Raise ConfigurationError for an unknown provider."""
+    providers = tables.payment_providers
+    with runtime.database.transaction("operator") as connection:
+        name = connection.execute(select(providers.c.adapter).where(providers.c.id == provider_id)).scalar()
+    if name is None:
+        raise ConfigurationError(f"there is no provider {provider_id}")
+    return runtime.adapters[name].credentials if name in runtime.adapters else ()
 
 
 def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderChanges, actor: str) -> list[str]:
@@ -66,18 +80,16 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
         row = connection.execute(locked).mappings().first()
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
-        if changes.api_base_url is not None or changes.api_key is not None:
-            url = changes.api_base_url or row["api_base_url"]
-            check_mode(runtime, row["adapter"], Account(provider_id, url, changes.api_key or ""), row["mode"])
+        credentials = _merge_credentials(runtime, row, changes)
         if changes.currencies is not None:
             wanted["currencies"] = choose_currencies(runtime.adapters[row["adapter"]], changes.currencies)
         taken = f"the tenant has a provider {changes.name!r} already"
         detail: dict[str, Any] = {**write_changes(connection, providers, row, wanted, taken)}
-        # Not compared: a key that is encrypted with a lost encryption key can be replaced as well.
-        if changes.api_key is not None:
-            key = runtime.vault.encrypt(changes.api_key)
-            connection.execute(update(providers).where(providers.c.id == provider_id).values(api_key_encrypted=key))
-            detail["api_key"] = "replaced"
+        if changes.credentials:
+            encrypted = runtime.vault.encrypt(encode_credentials(credentials))
+            replaced = update(providers).where(providers.c.id == provider_id)
+            connection.execute(replaced.values(credentials_encrypted=encrypted))
+            detail |= dict.fromkeys(changes.credentials, "replaced")
         if changes.is_default and row["default_provider_id"] != provider_id:
             makes_default = update(tenants).where(tenants.c.id == row["tenant_id"])
             connection.execute(makes_default.values(default_provider_id=provider_id))
@@ -89,8 +101,35 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
     return sorted(detail)
 
 
+def _merge_credentials(runtime: Runtime, row: RowMapping, changes: ProviderChanges) -> Mapping[str, str]:
+    """Return the credentials as they will be, checked with the URL as it will be.
+
+    Raise ConfigurationError where they are not what the adapter needs, or are of the other mode.
+    """
+    if not changes.credentials and changes.api_base_url is None:
+        return {}
+    adapter = runtime.adapters.get(row["adapter"])
+    if adapter is None:
+        raise ConfigurationError(f"its adapter {row['adapter']!r} is not known here")
+    stored: Mapping[str, str] = {}
+    # What is replaced as a whole need not be read: a lost encryption key must not stand in the way.
+    if {one.name for one in adapter.credentials} - changes.credentials.keys():
+        try:
+            stored = read_credentials(runtime, row["credentials_encrypted"])
+        except ProviderUnusable as error:
+            raise ConfigurationError(f"{error}: replace all of them at once") from None
+    credentials = {**stored, **changes.credentials}
+    try:
+        check_credentials(adapter.credentials, credentials)
+    except CredentialError as error:
+        raise ConfigurationError(str(error)) from None
+    account = Account(row["id"], changes.api_base_url or row["api_base_url"], credentials)
+    check_mode(adapter, account, row["mode"])
+    return credentials
+
+
 def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
-    """Return the new values by column, all but the key and the currencies."""
+    """Return the new values by column, all but the credentials and the currencies."""
     if changes.name is not None:
         check_name(changes.name)
     if changes.api_base_url is not None:

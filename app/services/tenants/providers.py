@@ -7,6 +7,7 @@ import ipaddress
 import re
 import secrets
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secr
 from app.providers import Account, Adapter
 from app.providers.calls.addresses import AddressRefused
 from app.providers.calls.outgoing import check_url
+from app.providers.credentials import check_credentials, encode_credentials
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
 from app.services.tenants.changes import (
@@ -46,7 +48,7 @@ class NewProvider:
     name: str
     adapter: str
     api_base_url: str
-    api_key: str = field(repr=False)
+    credentials: Mapping[str, str] = field(repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
     ip_allowlist: tuple[str, ...] = ()
     currencies: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ def _check_provider(runtime: Runtime, new: NewProvider) -> None:
     check_provider_url(runtime, new.api_base_url)
     check_networks(new.ip_allowlist)
     try:
+        check_credentials(adapter.credentials, new.credentials)
         if new.webhook_secret is not None:
             adapter.check_secret(Scheme(new.webhook_scheme), new.webhook_secret)
         _check_scheme(new)
@@ -106,9 +109,9 @@ def choose_currencies(adapter: Adapter, wanted: tuple[str, ...]) -> list[str] | 
     return list(wanted) or (None if known == CURRENCY_DIGITS.keys() else sorted(known))
 
 
-def check_mode(runtime: Runtime, adapter: str, account: Account, mode: str) -> None:
+def check_mode(adapter: Adapter, account: Account, mode: str) -> None:
     """Raise ConfigurationError where the account at the provider takes payments of the other mode than the tenant."""
-    told = runtime.adapters[adapter].read_mode(account)
+    told = adapter.read_mode(account)
     if told not in (None, mode):
         raise ConfigurationError(f"this account is for {told} payments, and the tenant takes {mode} payments")
 
@@ -131,7 +134,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
     secret = new.webhook_secret or new_webhook_secret()
     with runtime.database.transaction("operator") as connection:
         mode = connection.execute(select(tenants.c.mode).where(tenants.c.id == new.tenant_id)).scalar_one()
-        check_mode(runtime, new.adapter, Account(provider_id, new.api_base_url, new.api_key), mode)
+        check_mode(runtime.adapters[new.adapter], Account(provider_id, new.api_base_url, new.credentials), mode)
         made = connection.execute(
             insert(providers)
             .values(
@@ -141,7 +144,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
                 name=new.name,
                 adapter=new.adapter,
                 api_base_url=new.api_base_url.rstrip("/"),
-                api_key_encrypted=runtime.vault.encrypt(new.api_key),
+                credentials_encrypted=runtime.vault.encrypt(encode_credentials(new.credentials)),
                 ip_allowlist=list(new.ip_allowlist),
                 currencies=choose_currencies(runtime.adapters[new.adapter], new.currencies),
                 webhook_scheme=new.webhook_scheme,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
 import pytest
 
+from app.providers.credentials import decode_credentials
 from app.runtime.runtime import Runtime
+from app.runtime.vault import Vault, new_encryption_key
 from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -88,11 +91,21 @@ def test_our_key_there_is_replaced_and_shown_nowhere(
 ) -> None:
     done = commands.run("providers", "update", provider, *options, "--json", **given)
     assert (done.exit_code, "new-key" in done.output) == (0, False), done.output
-    (row,) = commands.databases.rows("select api_key_encrypted from payment_providers")
-    assert runtime.vault.decrypt(row["api_key_encrypted"]) == "new-key"
+    (row,) = commands.databases.rows("select credentials_encrypted from payment_providers")
+    assert json.loads(runtime.vault.decrypt(row["credentials_encrypted"])) == {"api_key": "new-key"}
     (detail,) = audited(commands.databases, "provider_updated")
     assert detail["changed"]["api_key"] == "replaced"
     assert "key" not in str(detail).replace("api_key", "")
+
+
+def test_a_key_that_nobody_can_read_is_replaced_as_a_whole(commands: Commands, runtime: Runtime, provider: str) -> None:
+    lost = Vault([new_encryption_key()]).encrypt("lost")
+    commands.databases.rows("update payment_providers set credentials_encrypted = :lost", lost=lost)
+    refused = commands.error("providers", "update", provider, "--url", "https://api.example")
+    assert "no key of SLUICE_ENCRYPTION_KEYS decrypts its credentials: replace all of them at once" in refused
+    commands.json("providers", "update", provider, "--url", "https://api.example", SLUICE_PROVIDER_API_KEY="new")
+    stored = commands.databases.value("select credentials_encrypted from payment_providers")
+    assert decode_credentials(runtime.vault.decrypt(stored)) == {"api_key": "new"}
 
 
 def test_the_default_moves_to_another_provider(commands: Commands, provider: str) -> None:
@@ -126,6 +139,7 @@ def test_the_default_moves_to_another_provider(commands: Commands, provider: str
         (("--name", "second"), 1, "has a provider 'second' already"),
         (("--api-key-file", "/dev/null"), 2, "is empty"),
         (("--api-key-file", "/nowhere"), 2, "/nowhere"),
+        (("--credential", "client_id=/dev/null"), 2, "the adapter's are api_key"),
     ],
 )
 def test_a_change_that_cannot_be_leaves_the_provider_as_it_is(

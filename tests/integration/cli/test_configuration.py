@@ -18,7 +18,7 @@ from tests.support.commands import LOCAL, Commands
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 SANDBOX_KEY = {"SLUICE_PROVIDER_API_KEY": "sbk_test"}
 INSERT_PROVIDER = (
-    "insert into payment_providers (id, tenant_id, name, adapter, api_base_url, api_key_encrypted, mode)"
+    "insert into payment_providers (id, tenant_id, name, adapter, api_base_url, credentials_encrypted, mode)"
     " select gen_random_uuid(), id, 'paying', '{adapter}', 'https://a.example', '', '{mode}' from tenants"
     " where name = 'real'"
 )
@@ -196,7 +196,7 @@ def test_a_provider_is_made_with_its_key_from_stdin(commands: Commands, runtime:
     assert made["webhook_url"] == f"https://pay.example/webhooks/{made['id']}"
     assert made["payment_webhook_urls"][0] == "https://pay.example/webhooks/payment-success"
     (stored,) = commands.databases.rows("select * from payment_providers")
-    assert runtime.vault.decrypt(stored["api_key_encrypted"]) == "the-key"
+    assert runtime.vault.decrypt(stored["credentials_encrypted"]) == '{"api_key":"the-key"}'
     assert stored["ip_allowlist"] == ["10.0.0.0/8"]
     (listed,) = commands.json("providers", "list", "--tenant", "acme")["data"]
     assert listed["is_default"] is True
@@ -213,9 +213,9 @@ def test_a_providers_key_comes_from_the_environment_or_a_hidden_prompt(commands:
     prompted = commands.run("providers", "create", "--tenant", "acme", "b", *SANDBOX, stdin="from-prompt\n")
     assert prompted.exit_code == 0
     assert "from-prompt" not in prompted.output
-    rows = commands.databases.rows("select name, api_key_encrypted from payment_providers order by name")
-    keys = {row["name"]: runtime.vault.decrypt(row["api_key_encrypted"]) for row in rows}
-    assert keys == {"a": "from-environment", "b": "from-prompt"}
+    rows = commands.databases.rows("select name, credentials_encrypted from payment_providers order by name")
+    keys = {row["name"]: runtime.vault.decrypt(row["credentials_encrypted"]) for row in rows}
+    assert keys == {"a": '{"api_key":"from-environment"}', "b": '{"api_key":"from-prompt"}'}
 
 
 def test_the_default_provider_moves_only_on_request(commands: Commands) -> None:

@@ -142,7 +142,7 @@ def test_keys_that_fit_nothing_fail_and_are_not_shown(databases: Databases, tena
     other = new_encryption_key()
     level, detail = examine_area(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=other)["Encryption keys"]
     assert level == "fail"
-    assert "none decrypts the API key of sandbox" in detail
+    assert "none decrypts the credentials of sandbox" in detail
     assert other not in detail
     for unusable in ("no key at all", ""):
         assert examine_area(databases, "Secrets", SLUICE_ENCRYPTION_KEYS=unusable)["Encryption keys"][0] == "fail"

@@ -136,7 +136,7 @@ def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], erro
 
 
 def test_a_wrong_key_is_refused(merchant: Merchant) -> None:
-    stranger = Account(uuid.uuid4(), merchant.account.api_base_url, "sk_test_wrong")
+    stranger = Account(uuid.uuid4(), merchant.account.api_base_url, {"api_key": "sk_test_wrong"})
     with pytest.raises(ProviderRefusedUs) as failure:
         merchant.adapter.create(stranger, new_id(), merchant.order(new_id()))
     assert "sk_test" not in f"{failure.value!r}{stranger!r}"

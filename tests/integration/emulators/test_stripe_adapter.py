@@ -40,7 +40,7 @@ class Merchant:
     def __init__(self, sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
         self.shop = StripeShop(sandbox, receiver)
         self.adapter = StripeAdapter(frozenset({urllib.parse.urlsplit(sandbox.url).netloc}))
-        self.account = Account(uuid.uuid4(), self.shop.url, self.shop.key)
+        self.account = Account(uuid.uuid4(), self.shop.url, {"api_key": self.shop.key})
 
     def order(self, payment_id: uuid.UUID, minor: int = 2500, currency: str = "USD") -> bytes:
         now = datetime.datetime.now(datetime.UTC)
@@ -149,7 +149,7 @@ def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], erro
 
 
 def test_a_wrong_key_is_refused(merchant: Merchant) -> None:
-    stranger = Account(uuid.uuid4(), merchant.account.api_base_url, "sk_test_wrong")
+    stranger = Account(uuid.uuid4(), merchant.account.api_base_url, {"api_key": "sk_test_wrong"})
     with pytest.raises(ProviderRefusedUs) as failure:
         merchant.adapter.create(stranger, new_id(), merchant.order(new_id()))
     assert "sk_test" not in f"{failure.value!r}{stranger!r}"

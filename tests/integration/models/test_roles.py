@@ -159,7 +159,7 @@ def test_readers_write_nothing_but_results(databases: Databases) -> None:
 def test_credentials_and_secrets_are_out_of_reach(databases: Databases, role: str) -> None:
     rows = databases.rows(
         "select attrelid::regclass || '.' || attname as name from pg_attribute where attnum > 0 and not attisdropped"
-        " and attname in ('secret_sha256', 'secret_encrypted', 'api_key_encrypted', 'ticket_sha256')"
+        " and (attname like '%_encrypted' or attname in ('secret_sha256', 'ticket_sha256'))"
         " and attrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r')"
         " and has_column_privilege(:role, attrelid, attnum, 'SELECT')",
         role=f"sluice_{role}",

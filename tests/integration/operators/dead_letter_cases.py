@@ -80,7 +80,7 @@ def unknown_payment(scene: OperatorScene) -> Payment:
 def payment_of_another_provider(scene: OperatorScene) -> Payment:
     """Deliver a webhook of the tenant's second provider about a payment of its first; return the payment."""
     payment, shop = scene.start(), scene.shop
-    new = NewProvider(shop.tenant_id, "second-" + secrets.token_hex(4), "sandbox", NOWHERE, "key")
+    new = NewProvider(shop.tenant_id, "second-" + secrets.token_hex(4), "sandbox", NOWHERE, {"api_key": "key"})
     provider_id, secret = providers.create_provider(shop.runtime, new, ACTOR)
     second = replace(shop, provider_id=provider_id, webhook_secret=secret)
     second.deliver(second.body(payment))

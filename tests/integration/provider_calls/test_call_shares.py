@@ -40,7 +40,8 @@ def test_two_hanging_providers_of_one_tenant_hold_up_no_other_tenant(
             url=f"http://127.0.0.1:{first.port}",
             id=bad.provider_id,
         )
-        new = NewProvider(bad.tenant_id, "other", "sandbox", f"http://127.0.0.1:{second.port}", "sbk_other")
+        url = f"http://127.0.0.1:{second.port}"
+        new = NewProvider(bad.tenant_id, "other", "sandbox", url, {"api_key": "sbk_other"})
         other_id, _ = create_provider(bad.runtime, new, ACTOR)
         for _ in range(CALLS):
             bad.deposit()

@@ -12,6 +12,7 @@ import requests
 
 from app.doctor.secrets import examine_secrets
 from app.doctor.work import examine_work
+from app.providers.credentials import decode_credentials
 from app.runtime.vault import Vault, VaultError, fingerprint, new_encryption_key
 from app.services.payments import provider_trouble
 from app.services.tenants import key_rotation, process_keys, providers
@@ -117,7 +118,7 @@ def test_a_rotation_does_not_stop_at_what_it_cannot_read(databases: Databases) -
     with databases.open_runtime() as runtime:
         shops = [make_shop(runtime) for _ in range(3)]
     databases.rows(
-        "update payment_providers set api_key_encrypted = :lost where id = :id",
+        "update payment_providers set credentials_encrypted = :lost where id = :id",
         lost=LOST.encrypt("sbk_lost"),
         id=shops[0].provider_id,
     )
@@ -127,9 +128,10 @@ def test_a_rotation_does_not_stop_at_what_it_cannot_read(databases: Databases) -
     assert not any(str(shop.provider_id) in str(caught.value) for shop in shops[1:])
     single = Vault([new])
     read = databases.rows(
-        "select id, api_key_encrypted as secret from payment_providers where id <> :id", id=shops[0].provider_id
+        "select id, credentials_encrypted as secret from payment_providers where id <> :id", id=shops[0].provider_id
     )
-    assert {single.decrypt(row["secret"]) for row in read} == {shop.provider_api_key for shop in shops[1:]}
+    keys = {decode_credentials(single.decrypt(row["secret"]))["api_key"] for row in read}
+    assert keys == {shop.provider_api_key for shop in shops[1:]}
     webhook_secrets = databases.rows("select secret_encrypted as secret from provider_secrets")
     assert {single.decrypt(row["secret"]) for row in webhook_secrets} == {shop.webhook_secret for shop in shops}
 

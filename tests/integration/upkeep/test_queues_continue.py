@@ -44,8 +44,8 @@ def let_pause_end(engine: Engine, provider_id: uuid.UUID) -> None:
 
 
 UNUSABLE = {
-    "a secret of another key": "update payment_providers set api_key_encrypted = :other where id = :id",
-    "a secret that is none": "update payment_providers set api_key_encrypted = '\\x00ff' where id = :id",
+    "a secret of another key": "update payment_providers set credentials_encrypted = :other where id = :id",
+    "a secret that is none": "update payment_providers set credentials_encrypted = '\\x00ff' where id = :id",
     "an unknown adapter": "update payment_providers set adapter = 'of_tomorrow' where id = :id",
 }
 
@@ -56,7 +56,7 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
 ) -> None:
     healthy = front.make_shop()
     (before,) = engine.databases.rows(
-        "select adapter, api_key_encrypted from payment_providers where id = :id", id=shop.provider_id
+        "select adapter, credentials_encrypted from payment_providers where id = :id", id=shop.provider_id
     )
     payments = [shop.deposit() for _ in range(3)]
     other = healthy.deposit()
@@ -76,10 +76,10 @@ def test_a_provider_that_cannot_be_used_holds_up_nobody_else(
     assert backlog.read_unusable(front.runtime)[str(shop.provider_id)] == problem
 
     engine.databases.rows(
-        "update payment_providers set adapter = :adapter, api_key_encrypted = :secret where id = :id",
+        "update payment_providers set adapter = :adapter, credentials_encrypted = :secret where id = :id",
         id=shop.provider_id,
         adapter=before["adapter"],
-        secret=bytes(before["api_key_encrypted"]),
+        secret=bytes(before["credentials_encrypted"]),
     )
     for payment in payments:
         engine.make_due(payment.id)

@@ -116,7 +116,7 @@ def test_objects_that_hold_secrets_do_not_show_them(runtime: Runtime, tenant: Sh
     from app.services.tenants.providers import NewProvider
 
     sender = find_sender(runtime, tenant.provider_id)
-    new = NewProvider(tenant.tenant_id, "p", "sandbox", "http://localhost", "key-in-repr", "secret-in-repr")
+    new = NewProvider(tenant.tenant_id, "p", "sandbox", "http://localhost", {"k": "key-in-repr"}, "secret-in-repr")
     assert sender is not None
     shown = repr(sender) + repr(new) + repr(runtime.vault)
     assert not [text for text in ("key-in-repr", "secret-in-repr", str(sender.keys[0])) if text in shown]

@@ -62,9 +62,7 @@ def test_other_headers_of_a_delivery_come_once(web_stack: Stack, shop: Shop, nam
 
 
 def new_provider(shop: Shop, **more: str) -> tuple[str, str]:
-    new = NewProvider(
-        shop.tenant_id, "p" + secrets.token_hex(4), "sandbox", NOWHERE, "sbk_" + secrets.token_hex(8), **more
-    )
+    new = NewProvider(shop.tenant_id, "p" + secrets.token_hex(4), "sandbox", NOWHERE, {"api_key": "sbk_key"}, **more)
     provider_id, secret = providers.create_provider(shop.runtime, new, ACTOR)
     return str(provider_id), secret
 

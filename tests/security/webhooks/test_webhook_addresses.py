@@ -20,7 +20,7 @@ def restricted_shop(stack: Stack, networks: tuple[str, ...] = ALLOWED) -> Shop:
     """Make a tenant whose provider sends from `networks` alone."""
     shop = stack.make_shop()
     api_key = "sbk_" + secrets.token_hex(8)
-    new = NewProvider(shop.tenant_id, "listed", "sandbox", NOWHERE, api_key, ip_allowlist=networks)
+    new = NewProvider(shop.tenant_id, "listed", "sandbox", NOWHERE, {"api_key": api_key}, ip_allowlist=networks)
     provider_id, secret = providers.create_provider(stack.runtime, new, ACTOR)
     return Shop(stack.runtime, shop.tenant_id, shop.key_id, shop.secret_key, provider_id, secret, "")
 

@@ -22,7 +22,7 @@ from app.providers.calls.outgoing import Outgoing, ProviderAnswer
 ADAPTER = PaystackAdapter(frozenset())
 NOW = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
 PAYMENT = uuid.UUID("01a2200b-1428-703a-9cfa-e203ef16ec93")
-ACCOUNT = Account(uuid.uuid4(), "https://api.paystack.co", "sk_test_a")
+ACCOUNT = Account(uuid.uuid4(), "https://api.paystack.co", {"api_key": "sk_test_a"})
 ORDER = Order(
     payment_id=PAYMENT,
     amount_minor=2550,
@@ -75,7 +75,7 @@ def test_a_request_that_paystack_cannot_take_is_not_made() -> None:
 
 def test_a_key_says_its_mode() -> None:
     keys = {"sk_test_a": "test", "sk_live_a": "live", "pk_test_a": None, "": None}
-    assert {key: ADAPTER.read_mode(replace(ACCOUNT, api_key=key)) for key in keys} == keys
+    assert {key: ADAPTER.read_mode(replace(ACCOUNT, credentials={"api_key": key})) for key in keys} == keys
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, status: int, body: object) -> None:

@@ -89,7 +89,7 @@ def test_a_request_that_stripe_cannot_take_is_not_made() -> None:
 
 
 def test_a_key_says_its_mode() -> None:
-    account = Account(uuid.uuid4(), "https://api.stripe.com", "")
+    account = Account(uuid.uuid4(), "https://api.stripe.com", {})
     keys = {
         "sk_test_a": "test",
         "rk_test_a": "test",
@@ -98,7 +98,7 @@ def test_a_key_says_its_mode() -> None:
         "pk_test_a": None,
         "": None,
     }
-    assert {key: ADAPTER.read_mode(replace(account, api_key=key)) for key in keys} == keys
+    assert {key: ADAPTER.read_mode(replace(account, credentials={"api_key": key})) for key in keys} == keys
 
 
 def test_a_provider_takes_the_currencies_of_its_adapter() -> None:
@@ -113,7 +113,7 @@ def test_a_provider_takes_the_currencies_of_its_adapter() -> None:
 def refuse(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, *, is_whole: bool = True) -> Fact:
     answer = ProviderAnswer(status, body, None, is_whole)
     monkeypatch.setattr(Outgoing, "send", lambda *args, **kwargs: answer)
-    return ADAPTER.create(Account(uuid.uuid4(), "https://api.stripe.com", "sk_test_a"), PAYMENT, b"")
+    return ADAPTER.create(Account(uuid.uuid4(), "https://api.stripe.com", {"api_key": "sk_test_a"}), PAYMENT, b"")
 
 
 def test_a_refusal_of_our_own_fields_is_no_decline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from typing import IO
 
 import click
 
 from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
+from app.cli.credentials import CredentialSource, read_credentials, read_secret
 from app.cli.options import Duration, WebAddress, operator, tenant_option
 from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
 from app.providers import ADAPTERS
+from app.providers.credentials import API_KEY
 from app.runtime.runtime import Runtime
 from app.services.tenants import provider_changes, providers
 from app.services.tenants.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
@@ -21,7 +22,6 @@ from app.services.tenants.providers import NewProvider
 from app.services.tenants.tenants import find_tenant
 
 OVERLAP_SECONDS_MAX = 365 * 86_400  # A longer overlap would mean that the secret was not rotated.
-KEY_VARIABLE = "SLUICE_PROVIDER_API_KEY"
 
 _COLUMNS = headings(
     "id tenant_id name mode adapter webhook_scheme api_base_url is_default currencies active_secrets disabled_at",
@@ -43,10 +43,14 @@ def command() -> None:
 @click.option("--adapter", type=click.Choice(sorted(ADAPTERS)), required=True, help="The kind of provider.")
 @click.option("--url", type=WebAddress(), required=True, help="Base URL of its API; https unless on this machine.")
 @click.option(
-    "--api-key-file",
-    type=click.File(),
-    help=f"File with our key at the provider, - for stdin. Without it {KEY_VARIABLE}, or else a hidden prompt.",
+    "--credential",
+    "sources",
+    type=CredentialSource(),
+    multiple=True,
+    help="File with one of our credentials at the provider, - for stdin; repeatable. Without it"
+    " SLUICE_PROVIDER_<NAME>, or else a hidden prompt.",
 )
+@click.option("--api-key-file", type=click.File(), help="Short for --credential api_key=FILE.")
 @click.option(
     "--webhook-secret-file", type=click.File(), help="File with a webhook secret that the provider gave; - for stdin."
 )
@@ -66,6 +70,7 @@ def create(
     name: str,
     adapter: str,
     url: str,
+    sources: tuple[tuple[str, str | None], ...],
     api_key_file: IO[str] | None,
     webhook_secret_file: IO[str] | None,
     scheme: str,
@@ -78,8 +83,8 @@ def create(
 ) -> None:
     """Create the provider NAME for a tenant and print its webhook secret, only this time.
 
-    A tenant's first provider becomes its default. Our key at the provider is never an argument: other users of the
-    machine can read those.
+    A tenant's first provider becomes its default. Our credentials at the provider are never arguments: other users of
+    the machine can read those.
     """
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant)
@@ -88,8 +93,8 @@ def create(
             name,
             adapter,
             url,
-            _read_api_key(api_key_file),
-            _read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None,
+            read_credentials(runtime.adapters[adapter].credentials, sources, api_key_file, asks_rest=True),
+            read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None,
             networks,
             currencies,
             is_default,
@@ -115,20 +120,6 @@ def _describe_webhooks(runtime: Runtime, provider_id: uuid.UUID) -> dict[str, ob
     return {"webhook_url": f"{base}/{provider_id}", "payment_webhook_urls": [f"{base}/{name}" for name in names]}
 
 
-def _read_api_key(file: IO[str] | None) -> str:
-    if file is not None:
-        return _read_secret(file, "--api-key-file")
-    from_environment = os.environ.get(KEY_VARIABLE, "").strip()
-    return from_environment or str(click.prompt("API key at the provider", hide_input=True, err=True)).strip()
-
-
-def _read_secret(file: IO[str], option: str) -> str:
-    secret = file.read().strip()
-    if not secret:
-        raise click.BadParameter("is empty", param_hint=option)
-    return secret
-
-
 @command.command("list")
 @tenant_option()
 @json_option
@@ -144,9 +135,14 @@ def list_all(tenant: str | None, as_json: bool) -> None:
 @click.option("--name", help="Another name.")
 @click.option("--url", type=WebAddress(), help="Another base URL of its API.")
 @click.option(
-    "--api-key-file", type=click.File(), help=f"File with our new key there, - for stdin; or set {KEY_VARIABLE}."
+    "--credential",
+    "sources",
+    type=CredentialSource(),
+    multiple=True,
+    help="File with a new credential, - for stdin, NAME alone for a prompt; repeatable. Or set SLUICE_PROVIDER_<NAME>.",
 )
-@click.option("--api-key", "asks_key", is_flag=True, help=f"Ask for our new key there, unless {KEY_VARIABLE} is set.")
+@click.option("--api-key-file", type=click.File(), help="Short for --credential api_key=FILE.")
+@click.option("--api-key", "asks_key", is_flag=True, help="Short for --credential api_key: asks for it.")
 @click.option("--allow-ip", "networks", multiple=True, help="The only addresses webhooks come from; repeatable.")
 @click.option("--allow-any-ip", is_flag=True, help="Webhooks may come from any address.")
 @click.option("--currency", "currencies", multiple=True, help="The only currencies it takes; repeatable.")
@@ -159,6 +155,7 @@ def update(
     provider_id: uuid.UUID,
     name: str | None,
     url: str | None,
+    sources: tuple[tuple[str, str | None], ...],
     api_key_file: IO[str] | None,
     asks_key: bool,
     networks: tuple[str, ...],
@@ -172,25 +169,25 @@ def update(
 ) -> None:
     """Change a provider from its next call on; options not given keep their value.
 
-    After the provider refused our key or configuration, change it here, then redrive the dead letters of kind
-    provider_call.
+    Credentials that are not named stay. After the provider refused our key or configuration, change it here, then
+    redrive the dead letters of kind provider_call.
     """
-    api_key = (
-        _read_api_key(api_key_file) if api_key_file or asks_key or os.environ.get(KEY_VARIABLE, "").strip() else None
-    )
-    changes = ProviderChanges(
-        name,
-        url,
-        api_key,
-        _replaced(networks, allow_any_ip, "--allow-ip and --allow-any-ip"),
-        _replaced(currencies, all_currencies, "--currency and --all-currencies"),
-        calls,
-        attempts,
-        is_default,
-    )
-    if changes == ProviderChanges():
-        raise click.UsageError(f"name what is to change, such as --url or --api-key (or set {KEY_VARIABLE})")
+    if asks_key:
+        sources = (*sources, (API_KEY, None))
     with open_runtime() as runtime:
+        declared = provider_changes.find_credentials(runtime, provider_id)
+        changes = ProviderChanges(
+            name,
+            url,
+            read_credentials(declared, sources, api_key_file, asks_rest=False),
+            _replaced(networks, allow_any_ip, "--allow-ip and --allow-any-ip"),
+            _replaced(currencies, all_currencies, "--currency and --all-currencies"),
+            calls,
+            attempts,
+            is_default,
+        )
+        if changes == ProviderChanges():
+            raise click.UsageError("name what is to change, such as --url or --api-key (or set SLUICE_PROVIDER_...)")
         changed = provider_changes.update_provider(runtime, provider_id, changes, operator())
         (row,) = [row for row in providers.list_providers(runtime, None) if row["id"] == provider_id]
     more = {"ip_allowlist": "Addresses", "calls_max": "Calls", "attempts_max": "Attempts"}
@@ -219,7 +216,7 @@ def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[st
 @json_option
 def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | None, as_json: bool) -> None:
     """Add a webhook secret, by default a new one, and print it, only this time; old ones stay valid for the overlap."""
-    given = _read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
+    given = read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
     with open_runtime() as runtime:
         secret = providers.rotate_secret(runtime, provider_id, overlap, operator(), given)
     row = {"id": provider_id, "overlap_seconds": overlap, "webhook_secret": secret}

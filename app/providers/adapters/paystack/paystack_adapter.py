@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import urllib.parse
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
@@ -43,6 +44,7 @@ from app.providers.calls.answer_fields import read_redirect_url, read_units
 from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import SchemeSigned
 
@@ -63,6 +65,14 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
     """Talks to Paystack over its HTTP API. Its webhooks are signed with the API key."""
 
     scheme: Scheme | None = Scheme(HMAC_SHA512_HEX, header="x-paystack-signature")
+    credentials: ClassVar[tuple[Credential, ...]] = (
+        Credential(
+            API_KEY,
+            "Secret Key on Paystack's page Settings, API Keys & Webhooks",
+            pattern=re.compile(r"sk_(test|live)_[A-Za-z0-9_]+", re.ASCII),
+            form="begins with sk_test_ or sk_live_",
+        ),
+    )
     capabilities = Capabilities(
         amounts=AMOUNTS,
         idempotency_key_seconds=REFERENCE_SECONDS,
@@ -75,7 +85,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
 
     def read_mode(self, account: Account) -> str | None:
         """Return the mode that the key says."""
-        return _MODES.get(account.api_key[:8])
+        return _MODES.get(account.credentials[API_KEY][:8])
 
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_o
 from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import SchemeSigned
 
@@ -68,6 +70,14 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     content_type: ClassVar[str] = "application/x-www-form-urlencoded"
     scheme = Scheme(STRIPE)
+    credentials: ClassVar[tuple[Credential, ...]] = (
+        Credential(
+            API_KEY,
+            "Secret key, or a restricted key, on Stripe's page Developers, API keys",
+            pattern=re.compile(r"[sr]k_(test|live)_[A-Za-z0-9_]+", re.ASCII),
+            form="begins with sk_test_, sk_live_, rk_test_ or rk_live_",
+        ),
+    )
     capabilities = Capabilities(
         amounts=AMOUNTS,
         idempotency_key_seconds=86_400,
@@ -86,7 +96,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     def read_mode(self, account: Account) -> str | None:
         """Return the mode that the key says."""
-        return _MODES.get(account.api_key[:8])
+        return _MODES.get(account.credentials[API_KEY][:8])
 
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError.
