@@ -47,7 +47,7 @@ class Connected:
         key = provider.credential + secrets.token_hex(20)
         secret = provider.webhook_secret or key
         url = stack.sandbox.url + provider.path
-        new = NewProvider(shop.tenant_id, "real", provider.adapter, url, key, webhook_secret=secret, is_default=True)
+        new = NewProvider(shop.tenant_id, "real", provider.adapter, url, {"api_key": key}, secret, is_default=True)
         provider_id, _ = create_provider(stack.runtime, new, ACTOR)
         hook = f"{stack.web}/webhooks/{provider_id}"
         protocol = provider.path.split("/")[1]
