@@ -8,7 +8,7 @@ from app.runtime.broker.celery_app import celery_app
 from app.runtime.runtime import Runtime, runtime
 from app.services import verification
 from app.services.audit_chain import heads
-from app.services.payments import call_dispatcher, provider_trouble
+from app.services.payments.calls import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, duties, sweep
 from app.services.webhooks import awake

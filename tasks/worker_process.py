@@ -17,7 +17,7 @@ from app.runtime.broker.worker_stop import bound_stop
 from app.runtime.gc_tuning import freeze_gc
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
-from app.services.payments.call_dispatcher import dispatcher
+from app.services.payments.calls.call_dispatcher import dispatcher
 from app.services.tenants import process_keys
 from app.services.webhooks import preparation
 

@@ -46,7 +46,7 @@ OPERATORS = (
     ),
     Mutant(
         "a list that was asked for before a pause ends it not",
-        "app/services/payments/breaker.py",
+        "app/services/payments/calls/breaker.py",
         "is_older = _BREAKERS.c.changed_at < asked_at",
         "is_older = _BREAKERS.c.changed_at > asked_at",
         (f"{BREAKER}::test_a_list_that_was_asked_for_before_the_pause_does_not_end_it",),

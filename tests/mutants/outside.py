@@ -62,7 +62,7 @@ OUTSIDE = (
     ),
     Mutant(
         "whatever a call raises is an unknown outcome",
-        "app/services/payments/provider_calls.py",
+        "app/services/payments/calls/provider_calls.py",
         'return OutcomeUnknown(f"the call raised {type(error).__name__}")',
         "raise",
         (f"{ANSWERS}::test_whatever_a_call_raises_is_an_unknown_outcome",),

@@ -16,7 +16,7 @@ import requests
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services.payments import call_dispatcher
+from app.services.payments.calls import call_dispatcher
 from app.services.verification import prove
 from app.services.webhooks import settle
 from testbed.shop import Shop

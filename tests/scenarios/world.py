@@ -17,7 +17,7 @@ from app.core.errors import RequestRejected
 from app.core.payment import Payment
 from app.services.operators import resolve
 from app.services.payments import queries
-from app.services.payments.call_dispatcher import Dispatcher
+from app.services.payments.calls.call_dispatcher import Dispatcher
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.verification import ProofReport, prove

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
-from app.services.payments import set_aside
-from app.services.payments.call_dispatcher import Dispatcher
-from app.services.payments.call_settlement import settle_answers
-from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import Claim, UnderWay, claim_calls
+from app.services.payments.calls import set_aside
+from app.services.payments.calls.call_dispatcher import Dispatcher
+from app.services.payments.calls.call_settlement import settle_answers
+from app.services.payments.calls.provider_calls import make_call
+from app.services.payments.calls.provider_claims import Claim, UnderWay, claim_calls
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling

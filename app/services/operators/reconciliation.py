@@ -29,9 +29,10 @@ from app.providers import Account, Adapter, Listed, Subject
 from app.runtime.runtime import Runtime
 from app.services.operators.comparison import left_to_the_next_run
 from app.services.operators.reconciliation_rows import COMPARED, read_compared
-from app.services.payments import breaker, settlement
+from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.provider_trouble import read_credentials
+from app.services.payments.calls import breaker
+from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.records import alerts, audit
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow

@@ -14,7 +14,7 @@ from app.providers import Account
 from app.providers.credentials import Credential, CredentialError, check_credentials, encode_credentials
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
-from app.services.payments.provider_trouble import read_credentials
+from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.tenants.changes import ConfigurationError, change_one, check_name, write_audit, write_changes
 from app.services.tenants.providers import check_mode, check_networks, check_provider_url, choose_currencies
 from models import tables

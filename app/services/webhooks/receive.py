@@ -23,7 +23,7 @@ from app.providers.events import PROVIDER_PATH
 from app.runtime.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime.runtime import Runtime
 from app.services.access.senders import Sender, find_sender
-from app.services.payments import provider_trouble
+from app.services.payments.calls import provider_trouble
 from app.services.webhooks.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
 from models import new_id
 from models.array_params import uuid_array

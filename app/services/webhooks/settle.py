@@ -20,8 +20,9 @@ from app.runtime.broker.worker_stop import is_stopping
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.ring_listener import RingListener
 from app.runtime.runtime import Runtime
-from app.services.payments import breaker, provider_trouble, settlement
-from app.services.payments.set_aside import UNUSABLE_SECONDS
+from app.services.payments import settlement
+from app.services.payments.calls import breaker, provider_trouble
+from app.services.payments.calls.set_aside import UNUSABLE_SECONDS
 from app.services.payments.settlement import Batch
 from app.services.queues import lock_waits
 from app.services.queues.release import pay_back

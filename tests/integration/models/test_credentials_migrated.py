@@ -9,7 +9,7 @@ import pytest
 from alembic import command
 
 from app.local.embedded import APP_ROLE, OWNER_ROLE, SUPERUSER
-from app.services.payments.provider_trouble import read_credentials
+from app.services.payments.calls.provider_trouble import read_credentials
 from models.migrations import configuration, upgrade
 from testbed.servers import Databases, Servers
 from testbed.shop import Shop

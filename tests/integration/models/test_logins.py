@@ -17,7 +17,7 @@ from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.services import verification
 from app.services.audit_chain import heads
-from app.services.payments import call_dispatcher, provider_trouble
+from app.services.payments.calls import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, sweep
 from app.services.webhooks import awake

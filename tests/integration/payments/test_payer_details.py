@@ -10,7 +10,7 @@ import pytest
 
 from app.providers import Order
 from app.providers.adapters.sandbox import SandboxAdapter
-from app.services.payments.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import UnderWay, claim_calls
 from app.services.tenants.key_rotation import rotate_encryption
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop

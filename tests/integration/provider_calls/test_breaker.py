@@ -11,8 +11,8 @@ import pytest
 
 from app.core.errors import NotSent, ProviderRefusedUs, Throttled
 from app.core.payment import Payment
-from app.services.payments import breaker
-from app.services.payments.provider_claims import Claim
+from app.services.payments.calls import breaker
+from app.services.payments.calls.provider_claims import Claim
 from app.services.upkeep.backlog import read_counts
 from testbed.shop import NOWHERE, Shop
 from testbed.stack import Stack

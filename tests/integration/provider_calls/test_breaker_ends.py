@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.cli.commands.operations.reconcile import EXIT_NOT_COMPARED
-from app.services.payments import breaker
+from app.services.payments.calls import breaker
 from testbed.stack import Stack
 from tests.integration.provider_calls.broken_providers import BrokenProvider
 from tests.support.commands import Commands

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from app.services.payments.call_dispatcher import Dispatcher
-from app.services.payments.call_settlement import Answer, settle_answers
-from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import Claims, UnderWay, claim_calls
+from app.services.payments.calls.call_dispatcher import Dispatcher
+from app.services.payments.calls.call_settlement import Answer, settle_answers
+from app.services.payments.calls.provider_calls import make_call
+from app.services.payments.calls.provider_claims import Claims, UnderWay, claim_calls
 from models.statements import watched
 from testbed.shop import Shop
 from testbed.stack import Stack

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.services.payments.call_dispatcher import Dispatcher
-from app.services.payments.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.call_dispatcher import Dispatcher
+from app.services.payments.calls.provider_claims import UnderWay, claim_calls
 from models import new_id
 from models.statements import watched
 from testbed.shop import Shop

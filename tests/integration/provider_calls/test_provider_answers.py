@@ -6,7 +6,7 @@ import pytest
 
 from app.core.payment import Payment
 from app.providers.adapters.sandbox import SandboxAdapter
-from app.services.payments import call_settlement
+from app.services.payments.calls import call_settlement
 from tests.integration.provider_calls.odd_provider import (
     ATTEMPTS,
     GOOD,

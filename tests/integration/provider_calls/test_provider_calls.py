@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from app.core.payment import Payment
-from app.services.payments.call_dispatcher import call_due
-from app.services.payments.provider_claims import Claim
+from app.services.payments.calls.call_dispatcher import call_due
+from app.services.payments.calls.provider_claims import Claim
 from testbed.shop import ORIGIN, Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine, call_and_settle, claim_call

@@ -14,7 +14,7 @@ from app.doctor.secrets import examine_secrets
 from app.doctor.work import examine_work
 from app.providers.credentials import decode_credentials
 from app.runtime.vault import Vault, VaultError, fingerprint, new_encryption_key
-from app.services.payments import provider_trouble
+from app.services.payments.calls import provider_trouble
 from app.services.tenants import key_rotation, process_keys, providers
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from app.runtime.vault import Vault, new_encryption_key
-from app.services.payments import set_aside
+from app.services.payments.calls import set_aside
 from app.services.queues.release import pay_back
 from app.services.upkeep import backlog
 from testbed.shop import Shop

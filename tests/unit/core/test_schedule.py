@@ -22,7 +22,7 @@ from app.core.schedule import (
     throttle_seconds,
 )
 from app.providers.calls.outgoing import TOTAL_SECONDS
-from app.services.payments.breaker import PROBE_AGAIN_SECONDS
+from app.services.payments.calls.breaker import PROBE_AGAIN_SECONDS
 from celeryconfig import beat_schedule
 from tests.unit.core.payment_simulation import NOW, PAYMENT
 

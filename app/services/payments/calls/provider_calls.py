@@ -15,9 +15,9 @@ from app.core.facts import Fact, FactKind
 from app.providers import Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
-from app.services.payments import breaker, set_aside
-from app.services.payments.call_settlement import Answer, settle_failure
-from app.services.payments.provider_claims import Claim
+from app.services.payments.calls import breaker, set_aside
+from app.services.payments.calls.call_settlement import Answer, settle_failure
+from app.services.payments.calls.provider_claims import Claim
 from app.services.records import database_trouble
 
 log = structlog.get_logger(__name__)

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from app.runtime.runtime import Runtime
-from app.services.payments import breaker, set_aside
-from app.services.payments.call_settlement import Answer, settle_answers
-from app.services.payments.provider_calls import make_call
-from app.services.payments.provider_claims import Claim, UnderWay, claim_calls
+from app.services.payments.calls import breaker, set_aside
+from app.services.payments.calls.call_settlement import Answer, settle_answers
+from app.services.payments.calls.provider_calls import make_call
+from app.services.payments.calls.provider_claims import Claim, UnderWay, claim_calls
 from app.services.queues.release import pay_back
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.errors import ProviderUnusable
 from app.core.schedule import POSTPONE_SECONDS_MAX, postpone_seconds, retry_seconds
 from app.runtime.runtime import Runtime
-from app.services.payments import breaker, provider_trouble
+from app.services.payments.calls import breaker, provider_trouble
 from app.services.queues.release import due_after, give_back
 from app.services.records import alerts, database_trouble, dead_letters
 from app.services.records.alerts import AlertRow

@@ -17,9 +17,10 @@ from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.payment import OPEN
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
 from app.runtime.runtime import Runtime
-from app.services.payments import breaker, set_aside, settlement
+from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.provider_claims import Claim
+from app.services.payments.calls import breaker, set_aside
+from app.services.payments.calls.provider_claims import Claim
 from app.services.queues import lock_waits
 from app.services.records import audit, database_trouble
 from app.services.records.audit import AuditRow

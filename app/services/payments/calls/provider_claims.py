@@ -15,8 +15,8 @@ from app.core.payment import OPEN
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime.runtime import Runtime
-from app.services.payments.provider_trouble import read_credentials
-from app.services.payments.set_aside import ClaimedCall, PaymentLocked
+from app.services.payments.calls.provider_trouble import read_credentials
+from app.services.payments.calls.set_aside import ClaimedCall, PaymentLocked
 from models import Row, buffer, find_trouble, new_id, prepared, read, tables
 from models.array_params import rows_of, uuid_array
 
