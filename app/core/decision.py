@@ -12,7 +12,7 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
 from app.core.payment import Payment
 from app.core.reversals.records import WaitingReversal
-from app.core.validation.provider_values import is_redirect_url
+from app.core.validation.provider_values import PROMPT_LENGTH_MAX, is_redirect_url
 
 
 class Verdict(StrEnum):
@@ -104,6 +104,8 @@ def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
     # Adapters check it too; only through here does it reach a row and a browser.
     if payment.redirect_url is None and is_redirect_url(fact.redirect_url):
         filled["redirect_url"] = fact.redirect_url
+    if payment.prompt is None and fact.prompt:
+        filled["prompt"] = fact.prompt[:PROMPT_LENGTH_MAX]
     return filled
 
 

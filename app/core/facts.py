@@ -65,6 +65,7 @@ class Fact:
     Where a lookup reports SUCCEEDED: `refunded_minor` is the total given back, `movements` all that the provider shows
     as gone back or come again.
     DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
+    `prompt`: what the payer reads where the provider asks on a device, not on a page.
     """
 
     kind: FactKind
@@ -84,6 +85,7 @@ class Fact:
     dispute_state: DisputeState | None = None
     reason: str | None = None
     evidence_due_at: datetime.datetime | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

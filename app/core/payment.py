@@ -96,6 +96,7 @@ class Payment:
     exceptions: frozenset[str] = frozenset()
     provider_reference: str | None = None
     redirect_url: str | None = None
+    prompt: str | None = None
     failure_reason: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     completed_at: datetime.datetime | None = None
@@ -120,6 +121,15 @@ class Payment:
     def is_open(self) -> bool:
         """Whether the payment has not ended yet."""
         return self.status in OPEN
+
+    @property
+    def next_action(self) -> dict[str, str] | None:
+        """What the payer has to do next: follow a redirect, or act on a device as the prompt says."""
+        if not self.is_open or self.committed_until is not None:
+            return None
+        if self.redirect_url is not None:
+            return {"type": "redirect", "url": self.redirect_url}
+        return None if self.prompt is None else {"type": "prompt", "message": self.prompt}
 
     @property
     def awaited_until(self) -> datetime.datetime:
@@ -178,6 +188,7 @@ def present_payment(payment: Payment) -> dict[str, Any]:
         "provider_id": str(payment.provider_id),
         "provider_reference": payment.provider_reference,
         "redirect_url": payment.redirect_url,
+        "next_action": payment.next_action,
         "failure_reason": payment.failure_reason,
         "pending_reason": payment.pending_reason,
         "metadata": payment.metadata,

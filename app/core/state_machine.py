@@ -7,7 +7,7 @@ Rules: CONTRACT section 3, "States".
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from app.core.decision import (
@@ -71,12 +71,12 @@ def _reference_mismatch(payment: Payment, fact: Fact, now: datetime.datetime) ->
 def _start(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     """Set the payment to processing: the provider has it."""
     filled = filled_in(payment, given)
-    has_url = payment.redirect_url is not None or "redirect_url" in filled
+    started = changed(payment, now, status=Status.PROCESSING, **filled)
     return Decision(
         Verdict.APPLIED,
         "the provider has the payment",
-        changed(payment, now, status=Status.PROCESSING, **filled),
-        notification="payment.redirect_ready" if has_url else None,
+        started,
+        notification="payment.redirect_ready" if started.next_action else None,
     )
 
 
@@ -85,13 +85,18 @@ def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     filled = filled_in(payment, given)
     if not filled:
         return Decision(Verdict.DUPLICATE, "nothing new", payment)
-    is_ready = payment.is_open and "redirect_url" in filled
+    is_ready = payment.is_open and _leads_on(filled)
     return Decision(
         Verdict.APPLIED,
         "the provider's answer filled in what was missing",
         changed(payment, now, **filled),
         notification="payment.redirect_ready" if is_ready else None,
     )
+
+
+def _leads_on(filled: Mapping[str, object]) -> bool:
+    """Return whether the fields have an action for the payer."""
+    return "redirect_url" in filled or "prompt" in filled
 
 
 def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
@@ -107,7 +112,7 @@ def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     until = now + datetime.timedelta(days=given.settles_within_days)
     status = Status.PROCESSING if payment.is_open else payment.status
     committed = changed(payment, now, status=status, committed_until=until, **filled)
-    is_new = payment.status is Status.PENDING or (payment.is_open and "redirect_url" in filled)
+    is_new = payment.status is Status.PENDING or (payment.is_open and _leads_on(filled))
     is_ready = is_new and committed.redirect_url is not None
     return Decision(
         Verdict.APPLIED,

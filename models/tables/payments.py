@@ -44,6 +44,7 @@ payment_transactions = table(
     required("provider_id", UUID, info=FIXED),
     optional("provider_reference", Text, "The provider's own id of the payment."),
     optional("redirect_url", Text, "Page of the provider on which the user pays."),
+    optional("prompt", Text, "What the payer reads where the provider asks on a device, not on a page."),
     optional("failure_reason", Text),
     optional("success_url", Text, "Where the user is sent after paying."),
     optional("failure_url", Text, "Where the user is sent when the payment fails."),

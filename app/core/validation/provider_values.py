@@ -9,6 +9,8 @@ import urllib.parse
 REFERENCE_LENGTH_MAX = 512
 # The longest URL that browsers, proxies and web servers all take.
 REDIRECT_URL_LENGTH_MAX = 2_048
+# A sentence or two on a small screen.
+PROMPT_LENGTH_MAX = 200
 
 # A URL is visible ASCII; browsers drop or reinterpret the rest (line ends, tabs, backslashes) before they follow it.
 _REDIRECT_URL = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[!-\[\]-~]+", re.ASCII)

@@ -120,7 +120,7 @@ def _check_deposit(current: Caller, key: str, body: DepositRequest, values: dict
 
 
 def _has_redirect_or_ended(payment: Payment) -> bool:
-    return payment.redirect_url is not None or not payment.is_open
+    return payment.redirect_url is not None or payment.next_action is not None or not payment.is_open
 
 
 def _is_decided(payment: Payment) -> bool:

@@ -42,6 +42,20 @@ class Ticket(BaseModel):
     sockets_url: str
 
 
+class RedirectAction(BaseModel):
+    """The payer pays on the provider's page."""
+
+    type: Literal["redirect"]
+    url: str = Field(max_length=REDIRECT_URL_LENGTH_MAX)
+
+
+class PromptAction(BaseModel):
+    """The provider asks the payer on a device; `message` says how."""
+
+    type: Literal["prompt"]
+    message: str
+
+
 class PaymentBody(BaseModel, title="Payment"):
     """A payment."""
 
@@ -57,6 +71,9 @@ class PaymentBody(BaseModel, title="Payment"):
     provider_reference: str | None = Field(max_length=REFERENCE_LENGTH_MAX)
     redirect_url: str | None = Field(
         max_length=REDIRECT_URL_LENGTH_MAX, description="Where the user pays: an absolute http or https URL."
+    )
+    next_action: RedirectAction | PromptAction | None = Field(
+        description="What the payer has to do next; null where there is nothing to do, or not yet."
     )
     failure_reason: str | None
     metadata: dict[str, str]

@@ -34,6 +34,8 @@ export interface Payment {
   provider_id: string;
   provider_reference: string | null;
   redirect_url: string | null;
+  /** What the payer has to do next; null where there is nothing to do, or not yet. */
+  next_action: { type: 'redirect'; url: string } | { type: 'prompt'; message: string } | null;
   failure_reason: string | null;
   /** Set where a pending payment does not proceed before an operator acts. */
   pending_reason: "provider_configuration" | "provider_unavailable" | null;

@@ -16,7 +16,7 @@ const WAIT_LIMIT_SECONDS = 10;
 const POLL_PAUSE_MS = 1_500;
 
 /**
- * Makes a deposit and resolves to the payment once its `redirect_url` is there or it ended.
+ * Makes a deposit and resolves to the payment once its `next_action` is there or it ended.
  * Lost answers, 429 and 503 are tried again with the same idempotency key, so the payment is made once.
  * `onPending` gets the payment as soon as it is made where the provider has not answered by then.
  */
@@ -41,7 +41,7 @@ export async function deposit(options) {
   return payment;
 }
 
-const isOpening = (payment) => payment.status === 'pending' && !payment.redirect_url;
+const isOpening = (payment) => payment.status === 'pending' && !payment.next_action;
 
 function requireFunctions(options, ...names) {
   for (const name of names) {

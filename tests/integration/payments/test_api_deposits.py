@@ -20,7 +20,7 @@ FIELDS = {
     *("id", "version", "user_id", "amount", "amount_minor", "currency", "status", "exception", "provider_id"),
     *("provider_reference", "redirect_url", "failure_reason", "metadata", "created_at", "updated_at", "expires_at"),
     *("completed_at", "received_amount", "received_currency", "reversed_amount_minor"),
-    *("pending_reason", "committed_until", "last_attempt_error"),
+    *("pending_reason", "committed_until", "last_attempt_error", "next_action"),
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -58,6 +58,7 @@ def test_a_new_deposit_is_accepted_and_pending(api: Api, shop: Shop, front: Stac
         "provider_id": str(shop.provider_id),
         "provider_reference": None,
         "redirect_url": None,
+        "next_action": None,
         "failure_reason": None,
         "metadata": {"order": "7"},
         "completed_at": None,

@@ -33,6 +33,9 @@ function actionsFor(payment, onCancel, region) {
     link.setAttribute('aria-label', `Open pay page for ${amount}`);
     actions.push(link);
   }
+  if (payment.next_action?.type === 'prompt') {
+    actions.push(make('span', { className: 'prompt', textContent: payment.next_action.message }));
+  }
   const cancel = make('button', { type: 'button', textContent: 'Cancel' });
   cancel.dataset.key = `${region}-cancel-${payment.id}`;
   cancel.setAttribute('aria-label', `Cancel ${amount}`);
