@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
@@ -57,7 +58,8 @@ class Decision:
 
     `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
     `supersedes_currency` is given, those in this currency alone, where `supersedes_keys` is, those with one of these
-    keys. `waits`: a reversal that is kept with the payment until it can be booked. `alert` names an alarm to raise.
+    keys. `waits`: a reversal that is kept with the payment until it can be booked. `about`: what the notification is
+    about in addition to the payment, by its name. `alert` names an alarm to raise.
     """
 
     verdict: Verdict
@@ -70,6 +72,7 @@ class Decision:
     supersedes_keys: frozenset[str] | None = None
     waits: WaitingReversal | None = None
     notification: str | None = None
+    about: Mapping[str, Any] | None = None
     alert: str | None = None
 
 

@@ -28,7 +28,7 @@ _LASTS = single(
     "select tenant_id, last_number from notification_counters where tenant_id = any(cast(:tenant_ids as uuid[]))"
 )
 _PAGE = (
-    "select d.number as id, d.user_id, n.type, n.payload, n.at"
+    "select d.number as id, d.user_id, n.type, n.payload, n.at, n.about"
     " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
     " where d.tenant_id = :tenant_id and d.number > :after {only_user} order by d.number limit :limit"
 )
@@ -36,7 +36,7 @@ _PAGE_OF_TENANT = single(_PAGE.format(only_user=""), plans_anew=True)
 _PAGE_OF_USER = single(_PAGE.format(only_user="and d.user_id = :user_id"), plans_anew=True)
 # Prepared: it runs for every hint, and its plan is the same for every tenant.
 _LIVE = single(
-    "select d.number, d.user_id, n.type, n.payload::text as payload, n.at"
+    "select d.user_id, d.number, n.type, n.payload::text, n.at, n.about::text"
     " from notification_numbers d join notifications n on n.tenant_id = d.tenant_id and n.id = d.notification_id"
     " where d.tenant_id = :tenant_id and d.number > :after order by d.number limit :limit"
 )
@@ -103,9 +103,9 @@ class LiveQueries:
         with self.live_turns.take():
             rows = self.database.run_single("web", _LIVE, values, tenant_id)
         wanted = [
-            Notification(row.number, row.user_id, row.type, encode(row.number, row.type, row.payload, row.at))
-            for row in rows
-            if row.user_id in user_ids
+            Notification(number, user_id, kind, encode(number, kind, *shown))
+            for user_id, number, kind, *shown in rows
+            if user_id in user_ids
         ]
         return LivePage(wanted, len(rows), rows[-1].number if rows else after)
 

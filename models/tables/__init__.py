@@ -23,8 +23,8 @@ from models.tables.payments import (
     payment_transactions,
     payment_work,
     provider_references,
-    waiting_reversals,
 )
+from models.tables.reversals import payment_disputes, payment_movements, waiting_reversals
 from models.tables.seals import (
     audit_seals,
     dropped_partitions,

@@ -39,9 +39,9 @@ wallets = table(
 )
 
 # `transfer_key` says what the money is for and is unique per payment: 'deposit' once, 'case:<id>' per accepted case,
-# 'reversal:<total>' per reversal. This is what makes a credit happen once. A trigger proves that wallet and payment
-# exist and are of the tenant, for all entries of a statement at once; foreign keys are checked row by row, which was a
-# tenth of PostgreSQL's time in settling.
+# 'reversal:<total>' per total given back, 'reversed:<id>' and 'reinstated:<id>' per movement with an id. This is what
+# makes a credit happen once. A trigger proves that wallet and payment exist and are of the tenant, for all entries of a
+# statement at once; foreign keys are checked row by row, which was a tenth of PostgreSQL's time in settling.
 wallet_transactions = table(
     "wallet_transactions",
     "Append-only entries of the books; a transfer has those of users' wallets and one that is their sum, against them.",
@@ -51,7 +51,7 @@ wallet_transactions = table(
     required(
         "transfer_key",
         Text,
-        "deposit, case:<id> or reversal:<total>; unique per payment, so that no credit happens twice.",
+        "deposit, case:<id>, reversal:<total>, reversed:<id> or reinstated:<id>; unique per payment.",
     ),
     required("payment_id", UUID, "Of the entry in a clearing wallet: one of the transfer's payments."),
     key("wallet_id", UUID),
@@ -70,7 +70,7 @@ wallet_transactions = table(
     CheckConstraint("amount_minor > 0", name="amount_minor"),
     CheckConstraint("direction in (-1, 1)", name="direction"),
     CheckConstraint("balance_after_minor = balance_before_minor + direction * amount_minor", name="balance"),
-    CheckConstraint("type in ('deposit', 'reversal')", name="type"),
+    CheckConstraint("type in ('deposit', 'reversal', 'reinstatement')", name="type"),
 )
 
 wallet_temp_logs = table(

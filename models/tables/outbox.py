@@ -3,7 +3,7 @@
 from sqlalchemy import UUID, BigInteger, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.tables.declaration import NOW, TIME, index, key, required, sequence, table
+from models.tables.declaration import NOW, TIME, index, key, optional, required, sequence, table
 
 notifications = table(
     "notifications",
@@ -15,6 +15,7 @@ notifications = table(
     required("type", Text),
     required("payload", JSONB, "The payment as clients see it at that version."),
     required("at", TIME, default=NOW),
+    optional("about", JSONB, "What it is about in addition to the payment, by its name: {dispute: {...}}."),
     index("ix_notifications_payment", "tenant_id", "payment_id"),
     postgresql_partition_by="RANGE (id)",
 )

@@ -1,4 +1,4 @@
-"""Tables of payments: the payments, their due provider calls, waiting reversals, and counts by status."""
+"""Tables of payments: the payments, their due provider calls, and counts by status."""
 
 from sqlalchemy import (
     UUID,
@@ -145,28 +145,6 @@ payment_work = table(
     index("ix_payment_work_due", "provider_id", text("(action <> 'create')"), "due_at"),
     index("ix_payment_work_due_at", "due_at"),
     index("ix_payment_work_claimed", "provider_id", where="claim_id is not null"),
-)
-
-# The payment carries the mark `reversal_waiting` meanwhile: settling reads this table for those payments alone.
-waiting_reversals = table(
-    "waiting_reversals",
-    "Verified reversals whose money is not credited yet; deleted once they are booked.",
-    key("payment_id", UUID),
-    required("tenant_id", UUID),
-    required("provider_id", UUID),
-    key("reference", Text, "The provider reference that the reversal named, empty where none.", default="''"),
-    key("currency", Text),
-    key("amount_minor", BigInteger, "The total given back, in minor units."),
-    optional("webhook_id", UUID),
-    optional(
-        "due_at",
-        TIME,
-        "When it becomes a dead letter: the end of the monitoring window. Null once a person has been told.",
-    ),
-    required("created_at", TIME, default=NOW),
-    within_tenant("payment_id", "payment_transactions"),
-    CheckConstraint("amount_minor > 0", name="amount_minor"),
-    index("ix_waiting_reversals_due", "due_at", where="due_at is not null"),
 )
 
 payment_count_deltas = table(

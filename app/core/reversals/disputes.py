@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
+from typing import Any
 
 from app.core.decision import Decision, Verdict, changed
 from app.core.errors import InvariantBroken
 from app.core.facts import DisputeState, Fact
-from app.core.payment import Payment
+from app.core.payment import Payment, format_time
 from app.core.reversals.credited import with_marks
 from app.core.reversals.records import Dispute
 
@@ -40,8 +41,21 @@ def note_dispute(payment: Payment, fact: Fact, now: datetime.datetime) -> Decisi
         _REASONS[dispute.state],
         after,
         notification="payment.disputed",
+        about={"dispute": present_dispute(dispute)},
         alert="payment_disputed" if dispute.state == "opened" else None,
     )
+
+
+def present_dispute(dispute: Dispute) -> dict[str, Any]:
+    """Return the dispute as the outside sees it (CONTRACT section 10)."""
+    return {
+        "id": dispute.dispute_id,
+        "status": dispute.state,
+        "reason": dispute.reason,
+        "evidence_due_at": format_time(dispute.evidence_due_at),
+        "opened_at": format_time(dispute.opened_at),
+        "closed_at": format_time(dispute.closed_at),
+    }
 
 
 def _merge(known: Dispute | None, fact: Fact, dispute_id: str, state: DisputeState, now: datetime.datetime) -> Dispute:

@@ -35,9 +35,12 @@ def list_following(before: Payment, given: Input, decision: Decision) -> list[Fo
 
 
 def add_following(queue: Sequence[FollowUp], added: Sequence[FollowUp], payment: Payment) -> list[FollowUp]:
-    """Return `queue` with what a decision has added, without what `payment` has booked meanwhile."""
+    """Return `queue` behind what a decision has added, without what `payment` has booked meanwhile.
+
+    What can be booked now comes first: money that came again makes room for other reversals.
+    """
     booked = {one.key for one in payment.movements if one.state is MovementState.BOOKED}
-    merged = dict.fromkeys((*queue, *added))
+    merged = dict.fromkeys((*added, *queue))
     return [one for one in merged if f"{one.fact.kind}:{one.fact.reversal_id}" not in booked]
 
 

@@ -107,7 +107,8 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMov
         known = {one.key for one in after.movements}
         unknown = (one for one in given.movements if f"{one.kind}:{one.reversal_id}" not in known)
         reported = [_reported(one, given.reference) for one in sorted(unknown, key=_order)]
-    return [*sorted(due, key=_order), *reported]
+    # A reversal that came back needs no room.
+    return [*sorted(due, key=lambda one: (_waiting_return(after, one) == 0, *_order(one))), *reported]
 
 
 def as_fact(movement: KnownMovement) -> Fact:

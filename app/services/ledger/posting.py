@@ -20,7 +20,11 @@ from models.sql import columns, sql
 # Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
 CLEARING_SHARDS = 8
 
-DESCRIPTIONS = {"deposit": "Payment deposit from external provider", "reversal": "Reversal by the external provider"}
+DESCRIPTIONS = {
+    "deposit": "Payment deposit from external provider",
+    "reversal": "Reversal by the external provider",
+    "reinstatement": "Reversed money that came again from the external provider",
+}
 
 UserKey = tuple[uuid.UUID, str, str]
 ClearingKey = tuple[uuid.UUID, uuid.UUID, str]
@@ -47,7 +51,10 @@ class _Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A transfer to be posted for a payment. A deposit goes into the user's wallet, a reversal out of it."""
+    """A transfer to be posted for a payment.
+
+    Deposits and reinstatements go into the user's wallet, reversals out of it.
+    """
 
     payment: Payment
     transfer: Transfer
@@ -65,7 +72,7 @@ class Posting:
     @property
     def sign(self) -> int:
         """The direction of the user's entry; the provider's has the other one."""
-        return 1 if self.transfer.type == "deposit" else -1
+        return -1 if self.transfer.type == "reversal" else 1
 
 
 @dataclass(slots=True)

@@ -154,7 +154,7 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
         batch.alerts.append(AlertRow(decision.alert, after.tenant_id, detail))
     if decision.verdict is not Verdict.IGNORED or item.webhook_id:
         batch.audited.append((outcome, before))
-    row.payment = _keep_waiting(item, decision, batch)
+    row.payment = _with_source(item, before, _keep_waiting(item, decision, batch))
     if item.polls is not None:
         row.polls = item.polls
     row.query_now |= isinstance(item.given, Command) and item.given.kind is CommandKind.LOOK_UP
@@ -175,6 +175,15 @@ def _keep_waiting(item: Item, decision: Decision, batch: BatchDecisions) -> Paym
     waiting = next(one for one in kept if one == decision.waits)
     batch.waiting.append((payment, waiting, None if decision.case else payment.monitored_until))
     return payment
+
+
+def _with_source(item: Item, before: Payment, after: Payment) -> Payment:
+    """Return the payment with the webhook of the movement that it has now and had not `before`."""
+    if item.webhook_id is None or after.movements is before.movements:
+        return after
+    known = {one.key for one in before.movements}
+    movements = (one if one.key in known else replace(one, webhook_id=item.webhook_id) for one in after.movements)
+    return replace(after, movements=tuple(movements))
 
 
 def _supersede(superseded: Superseded, row: LockedPayment, batch: BatchDecisions) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, null
 
 from app.core.payment import OtherReference, Payment, Policy, Status
-from app.core.reversals.records import WaitingReversal
 from app.core.schedule import next_call, query_now
+from app.services.payments.reversal_rows import read_dispute, read_movement, read_waiting
 from models import buffer, prepared, read, tables
 from models.array_params import rows_of, uuid_array
 from models.sql import columns, sql
@@ -73,7 +73,16 @@ _LOAD = prepared(
            case when 'reversal_waiting' = any(p.exceptions) then array(
                select jsonb_build_array(v.reference, v.amount_minor, v.currency, v.webhook_id)
                from waiting_reversals v where v.tenant_id = p.tenant_id and v.payment_id = p.id
-               order by v.amount_minor) end as reversals_waiting
+               order by v.amount_minor) end as reversals_waiting,
+           case when 'has_movements' = any(p.exceptions) then array(
+               select jsonb_build_array(m.kind, m.reversal_id, m.reference, m.amount_minor, m.currency, m.state,
+                   m.due_at, m.webhook_id)
+               from payment_movements m where m.tenant_id = p.tenant_id and m.payment_id = p.id
+               order by m.created_at, m.kind desc, m.reversal_id) end as movements,
+           case when 'has_disputes' = any(p.exceptions) then array(
+               select jsonb_build_array(o.dispute_id, o.state, o.reason, o.evidence_due_at, o.opened_at, o.closed_at)
+               from payment_disputes o where o.tenant_id = p.tenant_id and o.payment_id = p.id
+               order by o.opened_at, o.dispute_id) end as disputes
     from clock cross join payment_transactions p
     join tenants t on t.id = p.tenant_id
     left join (
@@ -114,16 +123,13 @@ def lock_payments(
         payment = read_payment(
             row,
             other_references=tuple(OtherReference(*money) for money in row["other_references"] or ()),
-            reversals_waiting=tuple(map(_read_reversal, row["reversals_waiting"] or ())),
+            reversals_waiting=tuple(map(read_waiting, row["reversals_waiting"] or ())),
+            movements=tuple(map(read_movement, row["movements"] or ())),
+            disputes=tuple(map(read_dispute, row["disputes"] or ())),
             policy=policy,
         )
         locked[payment.id] = LockedPayment(payment, payment, row["polls"], row["has_open_letters"])
     return locked, now
-
-
-def _read_reversal(values: list[Any]) -> WaitingReversal:
-    reference, amount_minor, currency, webhook_id = values
-    return WaitingReversal(reference or None, amount_minor, currency, webhook_id and uuid.UUID(webhook_id))
 
 
 def read_payment(row: Mapping[str, Any] | RowMapping, **converted: Any) -> Payment:

@@ -28,7 +28,7 @@ from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
 from app.services.ledger import posting
 from app.services.payments.batch_decisions import BatchDecisions, Item, ItemOutcome, decide_batch
-from app.services.payments.reversal_rows import add_evidence, write_waiting
+from app.services.payments.reversal_rows import add_evidence, write_movements, write_waiting
 from app.services.payments.rows import close_holds, reschedule, update_payer_steps, update_payments
 from app.services.queues import lock_waits
 from app.services.records import alerts, audit, database_trouble, dead_letters, notifications, references
@@ -106,7 +106,7 @@ def open(
 
 def _list_events(outcomes: Sequence[ItemOutcome]) -> list[Event]:
     return [
-        (outcome.decision.payment, outcome.decision.notification)
+        (outcome.decision.payment, outcome.decision.notification, outcome.decision.about)
         for outcome in outcomes
         if outcome.decision and outcome.decision.notification
     ]
@@ -123,6 +123,7 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     dead_letters.supersede(connection, batch.superseded)
     dead_letters.write(connection, add_evidence(connection, batch.cases))
     write_waiting(connection, batch.waiting, [(row.original, row.payment) for row in rows])
+    write_movements(connection, [(row.original, row.payment) for row in changed])
     references.write(connection, _list_aliases(batch.outcomes))
     alerts.write(connection, batch.alerts)
     posted = posting.post(connection, batch.postings)
@@ -179,7 +180,7 @@ def _publish(
         _number_rest(runtime, numbering.left_to_others + numbering.unfinished)
     elif events:
         runtime.doorbells.ring("notify")
-    is_closed = any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, _ in events)
+    is_closed = any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, *_ in events)
     # The provider's session is to be closed, or the provider asked.
     if is_closed or any(outcome.item.given.kind is CommandKind.LOOK_UP for outcome in outcomes):
         runtime.doorbells.ring("provider")

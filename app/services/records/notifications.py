@@ -33,7 +33,7 @@ TENANTS_MAX = 20
 _LOCK_SPACE = 0x6E6F7469
 
 _COUNTERS, _NUMBERS = tables.notification_counters, tables.notification_numbers
-_ROWS = rows_of(tables.notifications, "id", "tenant_id", "user_id", "payment_id", "type", "payload")
+_ROWS = rows_of(tables.notifications, "id", "tenant_id", "user_id", "payment_id", "type", "payload", "about")
 # A set is read in its order, so a payment's notifications wait in the order of its versions.
 _QUEUE = prepared(
     sql(
@@ -119,8 +119,8 @@ _NUMBER = prepared(_LOCK_TENANTS, _NUMBER_TENANTS)
 _NUMBER_SINGLE = single(_LOCK_TENANTS, _NUMBER_TENANTS)
 _NOTHING_BROUGHT = _ROWS.encode_none()
 
-# A payment as a notification shows it, and the notification's type.
-Event = tuple[Payment, str]
+# A payment as a notification shows it, the notification's type, and what else it is about, by its name.
+Event = tuple[Payment, str, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
     """
     if not events:
         return Numbering({}, [])
-    tenant_ids = {payment.tenant_id for payment, _ in events}
+    tenant_ids = {payment.tenant_id for payment, *_ in events}
     brought = _ROWS.encode([_row(event) for event in events])
     return _sort(read(connection, _NUMBER, _wanted(tenant_ids) | brought))
 
@@ -200,8 +200,9 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
 
 def _row(event: Event) -> tuple[Any, ...]:
     """Return the values of _ROWS; the payload is encoded here, for the database and for the sockets."""
-    payment, kind = event
-    return new_id(), payment.tenant_id, payment.user_id, payment.id, kind, orjson.dumps(present_payment(payment))
+    payment, kind, about = event
+    payload = orjson.dumps(present_payment(payment))
+    return new_id(), payment.tenant_id, payment.user_id, payment.id, kind, payload, about
 
 
 def _wanted(tenant_ids: Collection[uuid.UUID]) -> dict[str, Any]:
@@ -225,12 +226,14 @@ def _sort(rows: Sequence[Row]) -> Numbering:
 
 def present(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
     """Return a numbered notification as clients get it (CONTRACT section 5)."""
-    return {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
+    shown = {"id": row["id"], "type": row["type"], "payment": row["payload"], "at": format_time(row["at"])}
+    return shown | (row["about"] or {})
 
 
-def encode(number: int, kind: str, payload: str, at: datetime.datetime) -> str:
-    """Return the JSON of what `present` returns; `payload` is the payment's JSON as the database holds it."""
-    return f'{{"id": {number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(at)}"}}'
+def encode(number: int, kind: str, payload: str, at: datetime.datetime, about: str | None) -> str:
+    """Return the JSON of what `present` returns; `payload` and `about` are JSON as the database holds it."""
+    more = "" if about is None else f", {about[1:-1]}"
+    return f'{{"id": {number}, "type": "{kind}", "payment": {payload}, "at": "{format_time(at)}"{more}}}'
 
 
 def list_hints(numbering: Numbering) -> list[Hint]:
@@ -248,7 +251,7 @@ def read_after(
     """
     held_after = select(_COUNTERS.c.held_after).where(_COUNTERS.c.tenant_id == tenant_id).scalar_subquery()
     wanted = (
-        select(_NUMBERS.c.number.label("id"), *columns(tables.notifications, "type", "payload", "at"))
+        select(_NUMBERS.c.number.label("id"), *columns(tables.notifications, "type", "payload", "at", "about"))
         .join_from(_NUMBERS, tables.notifications, tables.notifications.c.id == _NUMBERS.c.notification_id)
         .where(_NUMBERS.c.tenant_id == tenant_id, _NUMBERS.c.number > func.greatest(after, held_after))
         .order_by(_NUMBERS.c.number)

@@ -73,7 +73,7 @@ TRANSFERS = read_checks("""
     having sum(e.direction * e.amount_minor) <> 0 or min(e.amount_minor) <= 0
         or count(distinct (e.tenant_id, e.currency, e.type)) <> 1
         or count(*) filter (where w.kind = 'clearing') <> 1 or count(*) filter (where w.kind = 'user') <> count(*) - 1
-        or bool_or(((e.type = 'deposit') = (w.kind = 'user')) <> (e.direction = 1))
+        or bool_or(((e.type <> 'reversal') = (w.kind = 'user')) <> (e.direction = 1))
 """)
 
 WEBHOOKS = read_checks(

@@ -56,12 +56,31 @@ MONEY = read_checks("""
     where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
         or p.received_minor not between c.surely and c.possibly)
 
-    -- I3: the reversals of a payment add up to what was reversed
+    -- I3: the reversals of a payment, less what came again, add up to what is reversed
     select p.id as subject, format('reversed %s, booked %s', p.reversed_minor, coalesce(sum(taken), 0)) as detail
     from payment_transactions p
-    left join lateral (select e.amount_minor as taken from $user_legs
-        where e.payment_id = p.id and e.type = 'reversal' and e.currency = p.received_currency) as c on true
+    left join lateral (select -e.direction * e.amount_minor as taken from $user_legs
+        where e.payment_id = p.id and e.type in ('reversal', 'reinstatement')
+          and e.currency = p.received_currency) as c on true
     where $these group by p.id having coalesce(sum(taken), 0) <> p.reversed_minor
+
+    -- I3: a payment is marked as reversed while more went back than came again
+    select p.id as subject, format('exceptions %s', p.exceptions) as detail from payment_transactions p
+    where $these and ('reversed' = any(p.exceptions)) <> exists (
+        select from $user_legs where e.payment_id = p.id and e.type in ('reversal', 'reinstatement')
+        group by e.currency having sum(e.direction * e.amount_minor) < 0)
+
+    -- I3: each booked movement has its entry, and each entry of a movement is a booked one
+    select coalesce(m.payment_id, c.payment_id) as subject, format('%s %s %s %s, entry %s %s %s', m.state, m.kind,
+        m.amount_minor, m.currency, c.transfer_key, c.amount_minor, c.currency) as detail
+    from (select * from payment_movements where $mine) as m
+    full join (
+        select e.payment_id, e.transfer_key, e.amount_minor, e.currency, e.direction from $user_legs
+        where e.$mine and (e.transfer_key like 'reversed:%' or e.transfer_key like 'reinstated:%')
+    ) as c on c.payment_id = m.payment_id and c.transfer_key = m.kind || ':' || m.reversal_id
+    where (m.state = 'booked' and c.payment_id is null)
+       or c.payment_id is not null and (m.state, m.amount_minor, m.currency, m.kind = 'reversed')
+           is distinct from ('booked', c.amount_minor, c.currency, c.direction = -1)
 
     -- I3: reversals wait with exactly the payments that say so
     select p.id as subject, format('%s wait, exceptions %s', v.waiting, p.exceptions) as detail
@@ -70,6 +89,19 @@ MONEY = read_checks("""
         select count(*) as waiting, count(*) filter (where r.tenant_id <> p.tenant_id) as foreign_rows
         from waiting_reversals r where r.payment_id = p.id) as v
     where $these and ((v.waiting > 0) <> ('reversal_waiting' = any(p.exceptions)) or v.foreign_rows > 0)
+
+    -- I3: movements and disputes are those of exactly the payments that say so
+    select p.id as subject, format('%s movements, %s disputes, %s of them open, %s', m.known, d.known, d.open,
+        p.exceptions) as detail
+    from payment_transactions p
+    cross join lateral (
+        select count(*) as known from payment_movements m where m.payment_id = p.id) as m
+    cross join lateral (
+        select count(*) as known, count(*) filter (where d.state = 'opened') as open
+        from payment_disputes d where d.payment_id = p.id) as d
+    where $these and ((m.known > 0) <> ('has_movements' = any(p.exceptions))
+        or (d.known > 0) <> ('has_disputes' = any(p.exceptions))
+        or (d.open > 0) <> ('disputed' = any(p.exceptions)))
 
     -- I3: every credit beyond the first is an accepted case of that amount
     select e.id as subject, format('%s of payment %s', e.transfer_key, e.payment_id) as detail
@@ -123,6 +155,10 @@ MONEY = read_checks("""
         union all
         select 'dead letter', d.id, d.tenant_id from dead_letters d
         where d.payment_id = p.id and d.case_key is not null and d.kind <> 'reconciliation'
+        union all
+        select 'movement', m.payment_id, m.tenant_id from payment_movements m where m.payment_id = p.id
+        union all
+        select 'dispute', d.payment_id, d.tenant_id from payment_disputes d where d.payment_id = p.id
         union all
         select 'provider', a.id, a.tenant_id from payment_providers a where a.id = p.provider_id
     ) as found where $these and found.tenant_id <> p.tenant_id

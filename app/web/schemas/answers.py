@@ -14,7 +14,7 @@ from app.web.schemas.values import Time, UuidText
 
 Row = TypeVar("Row")
 Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
-Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "reversed", "late"]
+Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "disputed", "reversed", "late"]
 PendingReason = Literal["provider_configuration", "provider_unavailable"]
 
 
@@ -141,7 +141,7 @@ class Entry(BaseModel):
     balance_before_minor: int
     balance_after: str
     balance_after_minor: int
-    type: Literal["deposit", "reversal"]
+    type: Literal["deposit", "reversal", "reinstatement"]
     reference_id: UuidText
     description: str
     at: Time
@@ -151,8 +151,19 @@ class EntryList(_Page[Entry]):
     """A page of entries, newest first."""
 
 
+class DisputeBody(BaseModel, title="Dispute"):
+    """A payer's dispute at the provider; `reason` is in the provider's words."""
+
+    id: str
+    status: Literal["opened", "won", "lost"]
+    reason: str | None
+    evidence_due_at: Time | None = Field(description="By when the provider wants evidence.")
+    opened_at: Time
+    closed_at: Time | None
+
+
 class Event(BaseModel):
-    """A notification."""
+    """A notification; `dispute` accompanies `payment.disputed` alone."""
 
     id: int
     type: Literal[
@@ -162,9 +173,12 @@ class Event(BaseModel):
         "payment.cancelled",
         "payment.review",
         "payment.reversed",
+        "payment.reinstated",
+        "payment.disputed",
     ]
     payment: PaymentBody
     at: Time
+    dispute: DisputeBody | None = None
 
 
 class EventList(_Page[Event]):

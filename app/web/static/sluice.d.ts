@@ -19,7 +19,7 @@ export interface Connection {
 }
 
 export type PaymentStatus = 'pending' | 'processing' | 'completed' | 'failed' | 'cancelled';
-export type PaymentException = 'currency_mismatch' | 'underpaid' | 'overpaid' | 'conflict' | 'reversed' | 'late';
+export type PaymentException = 'currency_mismatch' | 'underpaid' | 'overpaid' | 'conflict' | 'disputed' | 'reversed' | 'late';
 
 /** Amounts are decimal strings with exactly the currency's digits; `_minor` twins are integers in minor units. */
 export interface Payment {
@@ -71,7 +71,7 @@ export interface Entry {
   balance_before_minor: number;
   balance_after: string;
   balance_after_minor: number;
-  type: 'deposit' | 'reversal';
+  type: 'deposit' | 'reversal' | 'reinstatement';
   reference_id: string;
   description: string;
   at: string;
@@ -88,7 +88,19 @@ export type MessageType =
   | 'payment.failed'
   | 'payment.cancelled'
   | 'payment.review'
-  | 'payment.reversed';
+  | 'payment.reversed'
+  | 'payment.reinstated'
+  | 'payment.disputed';
+
+/** A payer's dispute at the provider; `reason` is in the provider's words. */
+export interface Dispute {
+  id: string;
+  status: 'opened' | 'won' | 'lost';
+  reason: string | null;
+  evidence_due_at: string | null;
+  opened_at: string;
+  closed_at: string | null;
+}
 
 /** `id` rises in the order in which messages can be seen. */
 export interface Message {
@@ -96,6 +108,8 @@ export interface Message {
   type: MessageType;
   payment: Payment;
   at: string;
+  /** With `payment.disputed` alone. */
+  dispute?: Dispute;
 }
 
 export interface Hello {

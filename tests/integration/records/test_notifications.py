@@ -102,7 +102,7 @@ def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
     payment = tenant.deposit()
     wait_unnumbered(databases, tenant, 1)
     with runtime.database.transaction("worker") as other:
-        assert notifications.number(other, [(payment, "payment.redirect_ready")]).numbered
+        assert notifications.number(other, [(payment, "payment.redirect_ready", None)]).numbered
         for _ in range(3):
             tenant.deliver(tenant.body(tenant.deposit()))
         settle.settle_due(runtime)
@@ -119,7 +119,9 @@ def test_while_another_gives_numbers_notifications_wait_and_nobody_for_them(
 def test_sockets_read_what_the_api_lists(databases: Databases, runtime: Runtime, tenant: Shop) -> None:
     payments = [tenant.deposit(), tenant.deposit(user_id="bob"), tenant.deposit()]
     with runtime.database.transaction("worker") as connection:
-        numbering = notifications.number(connection, [(payment, "payment.failed") for payment in payments])
+        numbering = notifications.number(
+            connection, [(payment, "payment.disputed", {"dispute": {"id": "dp"}}) for payment in payments]
+        )
     assert numbering.numbered == {tenant.tenant_id: (3, 3)}
     listed = notifications.read_after(runtime.database, tenant.tenant_id, "ann", 0, 10)
     page = LiveQueries(runtime.database, Turns(1, 1.0)).read_live(tenant.tenant_id, 0, {"ann"})

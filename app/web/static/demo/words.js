@@ -13,6 +13,7 @@ const REVIEWS = {
   underpaid: 'Less money came than was asked for.',
   overpaid: 'More money came than was asked for.',
   conflict: 'The provider sent two different outcomes.',
+  disputed: 'The payment is disputed at the provider.',
 };
 const ENTRIES = {
   deposit: 'Deposit', reversal: 'Reversal', reinstatement: 'Reinstatement', refund: 'Refund', debit: 'Debit',
@@ -24,6 +25,8 @@ const EVENTS = {
   'payment.cancelled': 'Payment cancelled',
   'payment.review': 'Payment needs a review',
   'payment.reversed': 'Payment reversed',
+  'payment.reinstated': 'Reversed money came again',
+  'payment.disputed': 'Payment disputed',
 };
 const LINKS = {
   connecting: 'Connecting',
@@ -91,7 +94,10 @@ export function chip(payment) {
   return CHIPS[payment.status] ?? [payment.status, 'wait'];
 }
 
+const DISPUTES = { opened: 'Payment disputed', won: 'Dispute won', lost: 'Dispute lost' };
+
 export function eventText(message) {
+  if (message.dispute) return DISPUTES[message.dispute.status] ?? EVENTS[message.type];
   return EVENTS[message.type] ?? message.type;
 }
 

@@ -4,7 +4,7 @@ const HELLO_LIMIT_MS = 10_000;
 /** The types that messages can have; an EventSource delivers only the types that it listens for. */
 export const MESSAGE_TYPES = Object.freeze([
   'payment.redirect_ready', 'payment.completed', 'payment.failed', 'payment.cancelled', 'payment.review',
-  'payment.reversed',
+  'payment.reversed', 'payment.reinstated', 'payment.disputed',
 ]);
 
 /** One connection, socket or stream, from its opening to its single end. */

@@ -1,0 +1,114 @@
+"""Money that goes back and comes again in single steps with ids: each has its effect once."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from app.services.upkeep import sweep
+from testbed.shop import Shop
+from testbed.stack import Stack
+from tests.integration.reversals.single_reversals import SingleScene, open_scene
+
+
+@pytest.fixture
+def scene(front: Stack, shop: Shop) -> SingleScene:
+    return open_scene(front, shop)
+
+
+def test_each_movement_is_booked_once_and_what_came_again_is_not_reversed_any_more(scene: SingleScene) -> None:
+    scene.success()
+    for _ in range(2):
+        scene.moved("reversed", "re_a", 1000)
+        scene.moved("reversed", "re_b", 500)
+    assert (scene.balance, scene.shown_payment.reversed_minor) == (1000, 1500)
+    for _ in range(2):
+        scene.moved("reinstated", "re_a", 1000)
+    after = scene.shown_payment
+    assert (scene.balance, after.reversed_minor, after.exception) == (2000, 500, "reversed")
+    scene.moved("reinstated", "re_b", 500)
+    after = scene.shown_payment
+    assert (scene.balance, after.reversed_minor, after.exception, after.status) == (2500, 0, None, "completed")
+    assert scene.posted == [
+        *(("deposit", 2500), ("reinstatement", 500), ("reinstatement", 1000)),
+        *(("reversal", 500), ("reversal", 1000)),
+    ]
+    verdicts = [verdict for _, verdict in scene.engine.verdicts(scene.payment.id)]
+    assert verdicts == ["applied"] * 3 + ["duplicate"] * 2 + ["applied", "duplicate", "applied"]
+    scene.prove()
+
+
+def test_the_same_id_with_another_amount_moves_nothing(scene: SingleScene) -> None:
+    scene.success()
+    scene.moved("reversed", "re_a", 1000)
+    scene.moved("reversed", "re_a", 900)
+    assert (scene.balance, scene.shown_payment.exception) == (1500, "conflict")
+    assert scene.engine.verdicts(scene.payment.id)[-1] == ("processed", "conflict")
+    scene.prove()
+
+
+def test_movements_that_overtake_their_money_wait_for_it(scene: SingleScene) -> None:
+    scene.moved("reinstated", "re_a", 1000)
+    scene.moved("reversed", "re_b", 2000)
+    scene.moved("reversed", "re_a", 1000)
+    assert scene.posted == []
+    scene.success()
+    assert (scene.balance, scene.shown_payment.reversed_minor) == (500, 2000)
+    assert scene.engine.dead_letters(scene.payment.id) == []
+    scene.prove()
+
+
+def test_a_reversal_beyond_the_credit_is_booked_once_what_came_again_makes_up_for_it(scene: SingleScene) -> None:
+    scene.success()
+    scene.moved("reversed", "re_b", 2500)
+    scene.moved("reversed", "re_a", 2500)
+    assert (scene.balance, scene.engine.dead_letters(scene.payment.id)) == (0, [("reversal", "open")])
+    scene.moved("reinstated", "re_a", 2500)
+    assert (scene.balance, scene.shown_payment.reversed_minor) == (0, 2500)
+    assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "superseded")]
+    scene.prove()
+
+
+def test_what_waits_in_vain_is_a_dead_letter_when_its_time_is_over(scene: SingleScene) -> None:
+    scene.success()
+    webhook_id = scene.moved("reinstated", "re_a", 1000)
+    sweep.housekeep(scene.shop.runtime)
+    assert scene.engine.dead_letters(scene.payment.id) == []
+    rows = scene.engine.databases.rows
+    rows("update payment_movements set due_at = now() where payment_id = :id", id=scene.payment.id)
+    for _ in range(2):
+        sweep.housekeep(scene.shop.runtime)
+    (letter,) = rows("select * from dead_letters where payment_id = :id", id=scene.payment.id)
+    assert (letter["reason"], letter["state"], letter["webhook_id"]) == ("reinstatement", "open", webhook_id)
+    alarms = "select count(*) from alerts where tenant_id = :id and kind = 'reinstatement_held'"
+    assert scene.engine.databases.value(alarms, id=scene.shop.tenant_id) == 1
+    # Its reversal comes all the same: both are booked, and nobody has to decide.
+    scene.moved("reversed", "re_a", 1000)
+    assert (scene.balance, scene.engine.dead_letters(scene.payment.id)) == (2500, [("reinstatement", "superseded")])
+    scene.prove()
+
+
+def test_a_dispute_is_a_mark_and_an_event_and_moves_nothing(scene: SingleScene) -> None:
+    scene.success()
+    until = datetime.datetime(2030, 1, 31, 12, tzinfo=datetime.UTC)
+    about = {"dispute_id": "dp_1", "reason": "fraudulent", "evidence_due_at": until.isoformat()}
+    for _ in range(2):
+        scene.webhook("dispute", dispute_state="opened", **about)
+    assert (scene.balance, scene.shown_payment.exception) == (2500, "disputed")
+    scene.webhook("dispute", dispute_id="dp_1", dispute_state="won")
+    scene.webhook("dispute", dispute_state="opened", **about)
+    assert (scene.balance, scene.shown_payment.exception) == (2500, None)
+    scene.engine.number()
+    disputed = "select type, about from notifications where payment_id = :id and type = 'payment.disputed' order by id"
+    events = [row["about"]["dispute"] for row in scene.engine.databases.rows(disputed, id=scene.payment.id)]
+    assert [(one["id"], one["status"], one["reason"]) for one in events] == [
+        ("dp_1", "opened", "fraudulent"),
+        ("dp_1", "won", "fraudulent"),
+    ]
+    assert events[0]["evidence_due_at"] == "2030-01-31T12:00:00.000000Z"
+    assert events[0]["closed_at"] is None
+    assert events[1]["closed_at"] is not None
+    alarms = "select count(*) from alerts where tenant_id = :id and kind = 'payment_disputed'"
+    assert scene.engine.databases.value(alarms, id=scene.shop.tenant_id) == 1
+    scene.prove()
