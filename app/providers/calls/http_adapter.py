@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import structlog
@@ -20,7 +21,7 @@ from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed
 from app.providers.calls.answer_fields import clean_message
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
-from app.providers.credentials import API_KEY
+from app.providers.credentials import API_KEY, Credential
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,9 @@ NOT_ACCEPTED = "The provider did not accept this payment."
 
 # A cursor travels in the next page's URL.
 CURSOR_LENGTH_MAX = 2_048
+
+# Shorter ones are no secrets, and may stand in an answer by chance.
+MASKED_LENGTH_MIN = 8
 
 # Answers that say that our key, our address or our rights are wrong: a retry does not help, a person must act.
 # The rest may pass by itself, redirects and 409 (the first call with this key is still under way) too.
@@ -40,6 +44,8 @@ THROTTLES = frozenset({425, 429})
 class HttpAdapter:
     """The half of an adapter that calls a JSON API over HTTP."""
 
+    # What the adapter declares that it needs.
+    credentials: ClassVar[tuple[Credential, ...]]
     # The type of the request bodies.
     content_type: ClassVar[str] = "application/json"
 
@@ -62,7 +68,17 @@ class HttpAdapter:
         sent = {"Accept": "application/json", **self.authorize(account), **(headers or {})}
         if body is not None:
             sent["Content-Type"] = self.content_type
-        return self._outgoing.send(method, account.api_base_url + path, sent, body)
+        answer = self._outgoing.send(method, account.api_base_url + path, sent, body)
+        return _mask(answer, [account.credentials.get(one.name, "") for one in self.credentials if one.is_secret])
+
+
+def _mask(answer: ProviderAnswer, secrets: Iterable[str]) -> ProviderAnswer:
+    """Return the answer without our secrets: some providers repeat them in errors, which are logged and stored."""
+    body = answer.body
+    for secret in secrets:
+        if len(secret) >= MASKED_LENGTH_MIN:
+            body = body.replace(secret.encode(), b"[secret]")
+    return answer if body is answer.body else replace(answer, body=body)
 
 
 def read_object(answer: ProviderAnswer, statuses: tuple[int, ...] = (200,)) -> dict[str, Any]:
