@@ -22,6 +22,11 @@ class Capabilities:
     `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
     what happened within `list_lag_seconds` may be missing. `reversals`: whether money that goes back is reported in
     single steps, which have ids, or as a total.
+
+    `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
+    provider ends a payment whose time is up. `replays_create`: whether a repeated create call is answered as the first
+    one was. `joins_events`: whether one delivery may hold several events. `says_mode`: whether its events say that
+    they are about test or live payments.
     """
 
     amounts: AmountTable
@@ -31,6 +36,11 @@ class Capabilities:
     can_refund: bool
     listing: Listing
     reversals: Reversals
+    can_find: bool = True
+    can_expire: bool = True
+    replays_create: bool = True
+    joins_events: bool = False
+    says_mode: bool = False
     list_lag_seconds: int = 0
     shortest_life_seconds: int | None = None
     longest_life_seconds: int | None = None

@@ -23,8 +23,7 @@ _CALLBACK: dict[Event, str] = {
     "expired": "failed",
     "processing": "callback",
     "attempt_failed": "callback",
-    "stray": "callback",
-    **dict.fromkeys(("refunded", "refund_failed", "disputed", "dispute_won", "dispute_lost"), "provider"),
+    **dict.fromkeys(("refunded", "refund_failed", "disputed", "dispute_won", "dispute_lost", "stray"), "provider"),
 }
 _OPPOSITE: dict[Event, Event] = {
     "success": "failed",

@@ -36,7 +36,7 @@ from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_obj
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
-from app.providers.events import PROVIDER_PATH, Delivered, Event, Name, Told
+from app.providers.events import PROVIDER_PATH, Delivered, Event, Ignored, Name, Told
 from app.providers.signing import SchemeSigned
 
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
@@ -48,6 +48,8 @@ REFUSES_PAYMENT = frozenset({400, 422})
 
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
 SETTLES_WITHIN_DAYS = 7
+
+EVENT_TYPES = frozenset(f"payment.{status}" for status in ("success", "failed", "cancelled", "processing", "refunded"))
 
 # The sandbox's states as kinds of facts. `underpaid` has received money: the amount says how much.
 KINDS = {
@@ -84,10 +86,11 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         return "test"
 
     def build_request(self, order: Order) -> bytes:
-        """Return the create call's body, the same bytes for the same order."""
+        """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError."""
+        minor = self.capabilities.amounts.to_units(order.amount_minor, order.currency)
         return json.dumps(
             {
-                "amount": format_amount(order.amount_minor, order.currency),
+                "amount": format_amount(minor, order.currency),
                 "currency": order.currency,
                 "merchant_reference": str(order.payment_id),
                 "callback_urls": dict(order.callback_urls),
@@ -149,6 +152,8 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return the fact of a webhook: the common body, or on the provider's path the sandbox's own for refunds."""
         body = delivered.read_object()
+        if delivered.path == PROVIDER_PATH and _is_foreign(body.get("event_type")):
+            return (Ignored("of no interest"),)
         if delivered.path != PROVIDER_PATH or body.get("event_type") != "payment.refunded":
             return (translate_callback(body, SETTLES_WITHIN_DAYS),)
         if body.get("status") != "refunded":
@@ -164,6 +169,11 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         if not isinstance(body.get("data"), list):
             raise OutcomeUnknown("the provider's list cannot be read")
         return body
+
+
+def _is_foreign(event_type: object) -> bool:
+    """Return whether a webhook is about something else than the payments that we know of."""
+    return isinstance(event_type, str) and event_type not in EVENT_TYPES
 
 
 def _state(body: Any, asked: uuid.UUID | None = None) -> Fact:

@@ -81,6 +81,9 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         can_refund=False,
         listing="exact",
         reversals="totals",
+        can_expire=False,
+        replays_create=False,
+        says_mode=True,
     )
 
     def read_mode(self, account: Account) -> str | None:

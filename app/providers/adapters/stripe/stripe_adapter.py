@@ -69,7 +69,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
     """Talks to Stripe over its HTTP API, with form-encoded requests."""
 
     content_type: ClassVar[str] = "application/x-www-form-urlencoded"
-    scheme = Scheme(STRIPE)
+    scheme: Scheme | None = Scheme(STRIPE)
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY,
@@ -86,6 +86,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         can_refund=False,
         listing="exact",
         reversals="totals",
+        says_mode=True,
         # A payment that ends sooner has its session closed by us.
         longest_life_seconds=LIFE_SECONDS_MAX,
     )
