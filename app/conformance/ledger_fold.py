@@ -1,0 +1,56 @@
+"""What facts do to one payment, by the state machine alone: no database is needed."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from dataclasses import dataclass, field
+
+from app.core.decision import Decision
+from app.core.facts import Fact
+from app.core.payment import Payment, Status
+from app.core.reversals.following import FollowUp, add_following, has_following, list_following
+from app.core.state_machine import decide
+from app.providers import Order
+
+_SOMEBODY = uuid.UUID(int=0)
+
+
+@dataclass(slots=True)
+class FoldedPayment:
+    """A payment and what its decisions have posted.
+
+    `credited_minor` is what its user has of it now, `aliases` are the other ids of the provider's that facts brought.
+    """
+
+    payment: Payment
+    credited_minor: int = 0
+    aliases: set[str] = field(default_factory=set)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, order: Order) -> FoldedPayment:
+        """Return the payment of an order, before anything is known of it."""
+        asked = (order.amount_minor, order.currency)
+        times = (order.created_at, order.created_at, order.expires_at)
+        return cls(Payment(order.payment_id, _SOMEBODY, 1, "user", *asked, Status.PENDING, _SOMEBODY, *times))
+
+    def settle(self, fact: Fact) -> None:
+        """Decide a fact, and what follows from it, as settlement does."""
+        self.aliases |= {*fact.aliases, *((fact.reference,) if fact.reference else ())}
+        queue = self._decide(fact, [])
+        while queue:
+            follow_up, *rest = queue
+            queue = self._decide(follow_up.fact, rest)
+
+    def _decide(self, fact: Fact, queue: list[FollowUp]) -> list[FollowUp]:
+        before = self.payment
+        decision = decide(self.payment, fact, datetime.datetime.now(datetime.UTC))
+        self.decisions.append(decision)
+        self.payment = decision.payment
+        if decision.transfer:
+            sign = -1 if decision.transfer.type == "reversal" else 1
+            self.credited_minor += sign * decision.transfer.amount_minor
+        if not has_following(self.payment, fact):
+            return queue
+        return add_following(queue, list_following(before, fact, decision), self.payment)
