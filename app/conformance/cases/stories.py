@@ -1,0 +1,105 @@
+"""Cases about whole payments: what their webhooks and lookups do to a payment, by the state machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from app.conformance.case import case, expect, expect_equal
+from app.conformance.emulator import Action
+from app.conformance.ledger_fold import FoldedPayment
+from app.conformance.trial import MINOR, Trial, TrialPayment
+from app.core.facts import FactKind
+from app.core.payment import Status
+
+
+@case()
+def paid_is_completed_once(trial: Trial) -> None:
+    """A payment that is paid is completed with its money, once, however often it is reported."""
+    for folded in _ways(trial, "pay"):
+        _expect_completed(folded)
+
+
+@case()
+def second_attempt_is_not_late(trial: Trial) -> None:
+    """A declined attempt does not end the payment: what is paid after it completes the payment, and is not late."""
+    for folded in _ways(trial, "attempt", "pay"):
+        _expect_completed(folded)
+
+
+@case()
+def declined_attempt_leaves_it_open(trial: Trial) -> None:
+    """After a declined attempt the payment is open, to webhooks and to lookups."""
+    for folded in _ways(trial, "attempt"):
+        expect(folded.payment.is_open, f"the payment is {folded.payment.status}")
+        expect_equal(folded.credited_minor, 0, "the credit")
+
+
+@case()
+def slow_method_is_waited_for(trial: Trial) -> None:
+    """A payer who commits to a slow method is waited for, and the payment is completed when the money comes."""
+    deposit = trial.created()
+    folded = _follow(trial, deposit, "commit")
+    fact = trial.fetch(deposit)
+    folded.settle(fact)
+    expect(fact.kind in (FactKind.COMMITTED, FactKind.PENDING), f"the lookup: {fact!r}")
+    expect(folded.payment.is_open and folded.credited_minor == 0, f"it is {folded.payment.status}")
+    _expect_completed(_follow(trial, deposit, "pay", folded=folded))
+
+
+@case()
+def slow_method_can_fail(trial: Trial) -> None:
+    """A slow method that fails credits nothing, and nothing is left that is exceptional."""
+    deposit = trial.created()
+    folded = _follow(trial, deposit, "commit", "decline")
+    folded.settle(trial.fetch(deposit))
+    expect_equal((folded.credited_minor, folded.payment.status is Status.COMPLETED), (0, False), "the credit")
+    expect(not folded.payment.exceptions, f"the end is exceptional: {set(folded.payment.exceptions)}")
+
+
+@case()
+def refund_is_booked_once(trial: Trial) -> None:
+    """What is given back is taken back once, by the webhook, by a lookup, or by both in either order."""
+    for folded in _ways(trial, "pay", "refund"):
+        _expect_left(folded, 0)
+
+
+@case()
+def refunds_in_part_add_up(trial: Trial) -> None:
+    """Two refunds of a part each are both booked, and what is left is credited."""
+    deposit = trial.created()
+    folded = _follow(trial, deposit, "pay")
+    for part, left in ((700, 1_800), (100, 1_700)):
+        trial.settle(deposit, trial.happen(deposit, "refund", amount_minor=part), folded)
+        if part == 100:
+            folded.settle(trial.fetch(deposit))
+            _expect_left(folded, left)
+
+
+def _ways(trial: Trial, *actions: Action) -> Iterator[FoldedPayment]:
+    """Yield a payment by its webhooks and then a lookup, and one by a lookup and then its webhooks, twice."""
+    deposit = trial.created()
+    arrivals = trial.happen(deposit, *actions)
+    by_webhooks = trial.settle(deposit, arrivals)
+    by_webhooks.settle(trial.fetch(deposit))
+    yield by_webhooks
+    by_look_up = trial.fold(deposit)
+    by_look_up.settle(trial.fetch(deposit))
+    yield trial.settle(deposit, [*arrivals, *arrivals], by_look_up)
+
+
+def _follow(
+    trial: Trial, deposit: TrialPayment, *actions: Action, folded: FoldedPayment | None = None
+) -> FoldedPayment:
+    return trial.settle(deposit, trial.happen(deposit, *actions), folded)
+
+
+def _expect_completed(folded: FoldedPayment) -> None:
+    expect_equal(folded.payment.status, Status.COMPLETED, "the payment")
+    expect_equal(folded.payment.exception, None, "its exception")
+    expect_equal(folded.credited_minor, MINOR, "the credit")
+
+
+def _expect_left(folded: FoldedPayment, minor: int) -> None:
+    expect_equal(folded.payment.status, Status.COMPLETED, "the payment")
+    found = (folded.credited_minor, folded.payment.reversed_minor)
+    expect_equal(found, (minor, MINOR - minor), "what is left, and what was taken back")
