@@ -1,0 +1,68 @@
+"""The command `sluice adapters`: list the adapters, and examine one against its emulator."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.options import WebAddress
+from app.cli.output import console, json_option, print_json, printable
+from app.conformance.kit import CaseResult, CaseState, run_cases
+from app.conformance.own_sandbox import start_sandbox
+from app.conformance.subjects import SUBJECTS, open_at
+
+_STYLES = {CaseState.PASSED: "green", CaseState.FAILED: "bold red", CaseState.NOT_APPLICABLE: "dim"}
+
+
+@click.group("adapters", short_help="Examine adapters of providers.")
+def command() -> None:
+    """Examine the adapters of providers."""
+
+
+@command.command("test")
+@click.argument("name", type=click.Choice(sorted(SUBJECTS)))
+@click.option("--url", type=WebAddress(), help="A running sandbox; without it one is started for the run.")
+@json_option
+def test(name: str, url: str | None, as_json: bool) -> None:
+    """Run the conformance kit for the adapter NAME against its emulator; exit 1 if a case fails.
+
+    One line for each case: pass, FAIL with the reason, or not applicable with what the adapter declares. Needs no
+    database.
+    """
+    with _open_sandbox(url) as sandbox_url, console(stderr=True).status(f"Examining {name}"):
+        results = list(run_cases(SUBJECTS[name], open_at(name, sandbox_url)))
+    totals = Counter(result.state for result in results)
+    if as_json:
+        print_json({"adapter": name, "ok": not totals[CaseState.FAILED], "data": [_describe(each) for each in results]})
+    else:
+        _print(results, totals)
+    sys.exit(1 if totals[CaseState.FAILED] else 0)
+
+
+@contextlib.contextmanager
+def _open_sandbox(url: str | None) -> Iterator[str]:
+    if url is not None:
+        yield url.rstrip("/")
+        return
+    with start_sandbox() as started:
+        yield started
+
+
+def _describe(result: CaseResult) -> dict[str, str]:
+    case = result.case
+    return {"case": case.name, "sentence": case.sentence, "state": result.state, "detail": result.detail}
+
+
+def _print(results: list[CaseResult], totals: Counter[CaseState]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for result in results:
+        state = Text(result.state, style=_STYLES[result.state])
+        table.add_row(state, Text(result.case.name), Text(printable(result.detail or result.case.sentence)))
+    console().print(table)
+    click.echo("\n" + ", ".join(f"{totals[state]} {state}" for state in CaseState))

@@ -1,0 +1,85 @@
+"""The providers that the sandbox emulates, with what is particular to each: of every adapter that Sluice brings."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Callable
+
+from app.conformance.emulator import Traits
+from app.conformance.sandbox_emulator import NewAccount, Personality
+from app.providers.credentials import API_KEY
+
+
+def _mistake(render: Callable[[str], object], status: int = 400) -> Callable[[str], tuple[int, bytes]]:
+    return lambda message: (status, json.dumps(render(message)).encode())
+
+
+def _new_account(api_key: str, secret: str) -> NewAccount:
+    return NewAccount({API_KEY: api_key}, api_key, secret)
+
+
+def _paystack_account(api_key: str) -> NewAccount:
+    # Webhooks are signed with the key.
+    return _new_account(api_key, api_key)
+
+
+def _standard_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+_SANDBOX = Personality(
+    "sandbox",
+    Traits(
+        currency="USD",
+        states=tuple(
+            {"status": status, "received_amount": "25.00", "received_currency": "USD"}
+            for status in ("open", "processing", "paid", "underpaid", "declined", "cancelled", "expired")
+        ),
+        unknown_state={"status": "melted"},
+        mistake=_mistake(lambda message: {"error": {"code": "invalid_field", "message": message}}),
+    ),
+    new_account=lambda: _new_account(f"key_{secrets.token_hex(16)}", _standard_secret()),
+    path="",
+)
+_STRIPE = Personality(
+    "stripe",
+    Traits(
+        currency="USD",
+        # https://docs.stripe.com/api/checkout/sessions/object: no_payment_required is of sessions without an amount.
+        states=(
+            {"status": "open", "payment_status": "unpaid"},
+            {"status": "complete", "payment_status": "unpaid"},
+            {"status": "complete", "payment_status": "paid"},
+            {"status": "expired", "payment_status": "unpaid"},
+        ),
+        unknown_state={"status": "melted"},
+        mistake=_mistake(
+            lambda message: {"error": {"type": "invalid_request_error", "message": message, "param": "success_url"}}
+        ),
+    ),
+    new_account=lambda: _new_account(f"sk_test_{secrets.token_hex(12)}", f"whsec_{secrets.token_hex(16)}"),
+    path="/stripe",
+    live_change={"livemode": True},
+)
+_PAYSTACK = Personality(
+    "paystack",
+    Traits(
+        currency="NGN",
+        states=tuple(
+            {"data.status": status}
+            for status in (
+                *("abandoned", "failed", "ongoing", "pending", "processing", "queued", "reversed", "success"),
+            )
+        ),
+        unknown_state={"data.status": "melted"},
+        mistake=_mistake(lambda message: {"status": False, "message": message, "code": "invalid_params"}),
+    ),
+    new_account=lambda: _paystack_account(f"sk_test_{secrets.token_hex(20)}"),
+    path="/paystack",
+    live_change={"data.domain": "live"},
+)
+
+# By the name of the adapter.
+PERSONALITIES = {"paystack": _PAYSTACK, "sandbox": _SANDBOX, "stripe": _STRIPE}
