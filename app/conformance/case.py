@@ -93,6 +93,11 @@ def unless_lists(capabilities: Capabilities) -> str | None:
     return "it has no list" if capabilities.listing == "none" else None
 
 
+def unless_ids(capabilities: Capabilities) -> str | None:
+    """Return why cases about money that comes again do not apply."""
+    return None if capabilities.reversals == "ids" else "it reports what went back as a total"
+
+
 def unless_joins(capabilities: Capabilities) -> str | None:
     """Return why cases about deliveries of many events do not apply."""
     return None if capabilities.joins_events else "each of its deliveries has one event"

@@ -104,7 +104,7 @@ def unknown_state_is_not_guessed(trial: Trial) -> None:
 
 
 @case()
-def failed_look_up_says_nothing(trial: Trial) -> None:
+def failed_lookup_says_nothing(trial: Trial) -> None:
     """A lookup that fails is never an answer: not that the payment is gone, nor that it is open."""
     deposit = trial.created()
     failures = [

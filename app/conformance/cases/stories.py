@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.conformance.case import case, expect, expect_equal
+from app.conformance.case import case, expect, expect_equal, unless_ids
 from app.conformance.emulator import Action
 from app.conformance.ledger_fold import FoldedPayment
 from app.conformance.trial import MINOR, Trial, TrialPayment
@@ -73,6 +73,44 @@ def refunds_in_part_add_up(trial: Trial) -> None:
         if part == 100:
             folded.settle(trial.fetch(deposit))
             _expect_left(folded, left)
+
+
+@case(unless_ids)
+def failed_refund_comes_again(trial: Trial) -> None:
+    """A refund that fails after it was done is money that comes again: nothing is taken back in the end."""
+    for folded in _ways(trial, "pay", "refund", "fail_refund"):
+        _expect_left(folded, MINOR)
+
+
+@case(unless_ids)
+def lost_dispute_takes_the_money(trial: Trial) -> None:
+    """A dispute that is lost takes the money once, and is closed."""
+    for folded in _ways(trial, "pay", "dispute", "lose_dispute"):
+        _expect_left(folded, 0)
+        _expect_closed(folded)
+
+
+@case(unless_ids)
+def won_dispute_leaves_the_money(trial: Trial) -> None:
+    """A dispute that is won leaves the money as it was, and is closed."""
+    for folded in _ways(trial, "pay", "dispute", "win_dispute"):
+        _expect_left(folded, MINOR)
+        _expect_closed(folded)
+
+
+@case(unless_ids)
+def any_order_has_the_same_end(trial: Trial) -> None:
+    """Webhooks that come in reversed order end with the same money."""
+    for actions, left in ((("pay", "refund", "fail_refund"), MINOR), (("pay", "refund"), 0)):
+        deposit = trial.created()
+        arrivals = trial.happen(deposit, *actions)
+        folded = trial.settle(deposit, arrivals[::-1])
+        folded.settle(trial.fetch(deposit))
+        _expect_left(folded, left)
+
+
+def _expect_closed(folded: FoldedPayment) -> None:
+    expect("disputed" not in folded.payment.exceptions, "the dispute is still open")
 
 
 def _ways(trial: Trial, *actions: Action) -> Iterator[FoldedPayment]:
