@@ -13,7 +13,7 @@ export PIP_NO_INPUT := 1
 # Root inside a container is the ordinary case, and the environment is our own.
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help run demo bench test mutants fuzz check lint types imports security audit lock clean venv runtime dev
+.PHONY: help run demo bench test matrix mutants fuzz check lint types imports security audit lock clean venv runtime dev
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -39,6 +39,9 @@ test: dev ## Run the whole suite; ARGS="-k name" for a part
 	first=$$?; case $$first in 0|1|5) ;; *) exit $$first ;; esac; \
 	$(BIN)/pytest -m serial $(ARGS); \
 	case $$first$$? in 00|05|50) ;; *) exit 1 ;; esac
+
+matrix: dev ## Run the conformance kit for every adapter and write docs/PROVIDERS.md
+	@$(BIN)/python -m app.conformance.matrix
 
 # Atheris has wheels for some Pythons only, so it is no part of the lock; the rest runs without it. Each day has a seed
 # of its own, which a failure names.

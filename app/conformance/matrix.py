@@ -1,0 +1,59 @@
+"""The page docs/PROVIDERS.md: which case of the kit applies to which adapter. `python -m app.conformance.matrix`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from app.conformance.kit import CASES, CaseState, read_capabilities, run_cases
+from app.conformance.own_sandbox import start_sandbox
+from app.conformance.subjects import SUBJECTS, open_at
+from app.local.processes import ROOT
+
+PAGE = ROOT / "docs" / "PROVIDERS.md"
+
+_HEAD = """# Providers
+
+Every adapter passes every case of the conformance kit that applies to it: `sluice adapters test NAME` runs them, and
+so does the test suite for each adapter. A case that does not apply is marked with a number: the list below the table
+has what the adapter declares. `make matrix` runs the kit and writes this page.
+
+"""
+
+
+def render_matrix() -> str:
+    """Return the page, as it is where every case that applies passes."""
+    names = sorted(SUBJECTS)
+    capabilities = {name: read_capabilities(SUBJECTS[name]) for name in names}
+    reasons: dict[str, int] = {}
+    rows = [_row(["case", "what it asks for", *names]), _row(["---"] * (len(names) + 2))]
+    for case in CASES:
+        excuses = [case.excuse(capabilities[name]) for name in names]
+        cells = [
+            "yes" if excuse is None else f"- ({reasons.setdefault(excuse, len(reasons) + 1)})" for excuse in excuses
+        ]
+        rows.append(_row([f"`{case.name}`", case.sentence, *cells]))
+    notes = [f"{number}. {reason}" for reason, number in reasons.items()]
+    return _HEAD + "\n".join([*rows, "", "Not applicable, as the adapter declares:", "", *notes]) + "\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Run the kit for every adapter, and write the page where all pass; exit 1 with what failed otherwise."""
+    with start_sandbox() as url:
+        failed = [
+            f"{name} {result.case.name}: {result.detail}"
+            for name in sorted(SUBJECTS)
+            for result in run_cases(SUBJECTS[name], open_at(name, url))
+            if result.state is CaseState.FAILED
+        ]
+    if failed:
+        sys.exit("\n".join(failed))
+    PAGE.write_text(render_matrix(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
