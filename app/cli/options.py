@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from app.providers.registry import list_names
 from app.services.tenants.changes import local_actor
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -54,6 +55,18 @@ class WebAddress(click.ParamType[str]):
             is_good = False
         if not is_good:
             self.fail(f"{value!r} is no URL such as https://shop.example/paid", param, ctx)
+        return str(value)
+
+
+class AdapterName(click.ParamType[str]):
+    """The name of an installed adapter; whether that can be used is found when it is."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        names = list_names()
+        if value not in names:
+            self.fail(f"{value!r} is not installed; there are {', '.join(names)}", param, ctx)
         return str(value)
 
 

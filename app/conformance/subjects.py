@@ -10,13 +10,11 @@ from app.conformance.emulator import OpenEmulator
 from app.conformance.kit import BuildAdapter
 from app.conformance.personalities import PERSONALITIES
 from app.conformance.sandbox_emulator import SandboxEmulator
-from app.providers import ADAPTERS
-from app.providers.adapters.stripe import StripeAdapter
+from app.providers.registry import load_builder
 
 CONTROL_KEY_VARIABLE = "SANDBOX_CONTROL_KEY"
 
-# Stripe's is examined before it is offered.
-SUBJECTS: dict[str, BuildAdapter] = {**ADAPTERS, "stripe": StripeAdapter}
+SUBJECTS: dict[str, BuildAdapter] = {name: load_builder(name) for name in PERSONALITIES}
 
 
 def open_at(name: str, sandbox_url: str) -> OpenEmulator:

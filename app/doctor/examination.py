@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.doctor.broker import examine_celery, examine_redis
 from app.doctor.finding import Finding, fail
-from app.doctor.packages import examine_packages
+from app.doctor.packages import examine_adapters, examine_packages
 from app.doctor.postgres import examine_postgres
 from app.doctor.secrets import examine_exposure, examine_secrets
 from app.doctor.work import examine_work
 from app.runtime.runtime import Runtime
 
 AREAS: dict[str, Callable[[Runtime], Iterable[Finding]]] = {
-    "Installation": lambda runtime: examine_packages(),
+    "Installation": lambda runtime: itertools.chain(examine_packages(), examine_adapters(runtime.registry)),
     "PostgreSQL": examine_postgres,
     "Redis": lambda runtime: examine_redis(runtime.settings),
     "Celery": lambda runtime: examine_celery(runtime.settings),

@@ -1,4 +1,4 @@
-"""Check the interpreter and the installed packages."""
+"""Check the interpreter, the installed packages, and the adapters that they bring."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from app.doctor.finding import Finding, expect, fail, warn
+from app.doctor.finding import Finding, expect, fail, ok, warn
 from app.local.processes import ROOT
+from app.providers.registry import Registry
 
 PYTHON_MIN, PYTHON_MAX = (3, 11), (3, 14)  # The versions that the tests run on.
 LOCK = ROOT / "requirements" / "runtime.txt"
@@ -29,6 +30,12 @@ def examine_packages(lock: Path = LOCK) -> Iterator[Finding]:
         yield warn("Packages", "requirements/runtime.txt is missing: the versions cannot be compared with the lock")
         return
     yield _compare(lock.read_text(encoding="utf-8"))
+
+
+def examine_adapters(registry: Registry) -> Iterator[Finding]:
+    """Yield a finding for each adapter that cannot be used, and one for all others."""
+    yield from (fail("Adapters", f"{broken}; repair or remove the package") for broken in registry.broken)
+    yield ok("Adapters", ", ".join(registry.adapters))
 
 
 def _compare(lock: str) -> Finding:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.core.errors import ProviderUnusable
-from app.providers import Adapter, build_adapters
+from app.providers import Adapter
+from app.providers.registry import Registry, load_registry
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.doorbells import Doorbells
 from app.runtime.metrics import count_pool
@@ -20,6 +22,8 @@ from app.runtime.vault import Vault
 from models import Database
 from models.database import POOL_SIZE
 from models.logins import LOGIN_ROLES
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +41,25 @@ class Runtime:
         return Vault(self.settings.encryption_keys)
 
     @functools.cached_property
+    def registry(self) -> Registry:
+        """The adapters that are installed; one that cannot be used is logged, and its providers report it."""
+        registry = load_registry(frozenset(self.settings.private_providers))
+        for broken in registry.broken:
+            log.error("adapter_unusable", adapter=broken.name, package=broken.package, problem=broken.problem)
+        return registry
+
+    @property
     def adapters(self) -> dict[str, Adapter]:
         """The providers' adapters by name."""
-        return build_adapters(frozenset(self.settings.private_providers))
+        return self.registry.adapters
 
     def find_adapter(self, name: str | None) -> Adapter:
         """Return the adapter with this name. Raise ProviderUnusable where this process has none."""
         adapter = self.adapters.get(name or "")
         if adapter is None:
-            raise ProviderUnusable(f"its adapter {name!r} is not known here")
+            raise ProviderUnusable(
+                self.registry.find_problem(name or "") or f"its adapter {name!r} is not installed here"
+            )
         return adapter
 
     @classmethod

@@ -16,7 +16,13 @@ from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
 from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.tenants.changes import ConfigurationError, change_one, check_name, write_audit, write_changes
-from app.services.tenants.providers import check_mode, check_networks, check_provider_url, choose_currencies
+from app.services.tenants.providers import (
+    check_mode,
+    check_networks,
+    check_provider_url,
+    choose_currencies,
+    find_adapter,
+)
 from models import tables
 
 # One worker-provider has sixteen threads: more calls at once than dozens of workers can make.
@@ -61,7 +67,7 @@ def find_credentials(runtime: Runtime, provider_id: uuid.UUID) -> tuple[Credenti
         name = connection.execute(select(providers.c.adapter).where(providers.c.id == provider_id)).scalar()
     if name is None:
         raise ConfigurationError(f"there is no provider {provider_id}")
-    return runtime.adapters[name].credentials if name in runtime.adapters else ()
+    return find_adapter(runtime, name).credentials
 
 
 def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderChanges, actor: str) -> list[str]:
@@ -82,7 +88,7 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
             raise ConfigurationError(f"there is no provider {provider_id}")
         credentials = _merge_credentials(runtime, row, changes)
         if changes.currencies is not None:
-            wanted["currencies"] = choose_currencies(runtime.adapters[row["adapter"]], changes.currencies)
+            wanted["currencies"] = choose_currencies(find_adapter(runtime, row["adapter"]), changes.currencies)
         taken = f"the tenant has a provider {changes.name!r} already"
         detail: dict[str, Any] = {**write_changes(connection, providers, row, wanted, taken)}
         if changes.credentials:
@@ -108,17 +114,17 @@ def _merge_credentials(runtime: Runtime, row: RowMapping, changes: ProviderChang
     """
     if not changes.credentials and changes.api_base_url is None:
         return {}
-    adapter = runtime.adapters.get(row["adapter"])
-    if adapter is None:
-        raise ConfigurationError(f"its adapter {row['adapter']!r} is not known here")
+    adapter = find_adapter(runtime, row["adapter"])
+    names = {one.name for one in adapter.credentials}
     stored: Mapping[str, str] = {}
     # What is replaced as a whole need not be read: a lost encryption key must not stand in the way.
-    if {one.name for one in adapter.credentials} - changes.credentials.keys():
+    if names - changes.credentials.keys():
         try:
             stored = read_credentials(runtime, row["credentials_encrypted"])
         except ProviderUnusable as error:
             raise ConfigurationError(f"{error}: replace all of them at once") from None
-    credentials = {**stored, **changes.credentials}
+    # Those that an earlier version of the adapter had are dropped.
+    credentials = {name: value for name, value in stored.items() if name in names} | dict(changes.credentials)
     try:
         check_credentials(adapter.credentials, credentials)
     except CredentialError as error:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
+from app.core.errors import ProviderUnusable
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secret
 from app.providers import Account, Adapter
@@ -64,11 +65,9 @@ def new_webhook_secret() -> str:
     return encode_secret(secrets.token_bytes(WEBHOOK_SECRET_BYTES))
 
 
-def _check_provider(runtime: Runtime, new: NewProvider) -> None:
+def _check_provider(runtime: Runtime, new: NewProvider) -> Adapter:
     check_name(new.name)
-    adapter = runtime.adapters.get(new.adapter)
-    if adapter is None:
-        raise ConfigurationError(f"an adapter is one of {', '.join(runtime.adapters)}")
+    adapter = find_adapter(runtime, new.adapter)
     check_provider_url(runtime, new.api_base_url)
     check_networks(new.ip_allowlist)
     try:
@@ -78,6 +77,15 @@ def _check_provider(runtime: Runtime, new: NewProvider) -> None:
         _check_scheme(new)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+    return adapter
+
+
+def find_adapter(runtime: Runtime, name: str) -> Adapter:
+    """Return an adapter by name. Raise ConfigurationError where none is installed, or it cannot be used."""
+    try:
+        return runtime.find_adapter(name)
+    except ProviderUnusable as error:
+        raise ConfigurationError(f"{error}; there are {', '.join(runtime.adapters)}") from None
 
 
 def check_provider_url(runtime: Runtime, url: str) -> None:
@@ -128,13 +136,13 @@ def _check_scheme(new: NewProvider) -> None:
 
 def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uuid.UUID, str]:
     """Make a provider; return its id and its webhook secret. Raise ConfigurationError."""
-    _check_provider(runtime, new)
+    adapter = _check_provider(runtime, new)
     providers, tenants = tables.payment_providers, tables.tenants
     provider_id = new.id or new_id()
     secret = new.webhook_secret or new_webhook_secret()
     with runtime.database.transaction("operator") as connection:
         mode = connection.execute(select(tenants.c.mode).where(tenants.c.id == new.tenant_id)).scalar_one()
-        check_mode(runtime.adapters[new.adapter], Account(provider_id, new.api_base_url, new.credentials), mode)
+        check_mode(adapter, Account(provider_id, new.api_base_url, new.credentials), mode)
         made = connection.execute(
             insert(providers)
             .values(
@@ -146,7 +154,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
                 api_base_url=new.api_base_url.rstrip("/"),
                 credentials_encrypted=runtime.vault.encrypt(encode_credentials(new.credentials)),
                 ip_allowlist=list(new.ip_allowlist),
-                currencies=choose_currencies(runtime.adapters[new.adapter], new.currencies),
+                currencies=choose_currencies(adapter, new.currencies),
                 webhook_scheme=new.webhook_scheme,
                 signature_header=new.signature_header and new.signature_header.lower(),
                 id_field=new.id_field,
@@ -215,7 +223,7 @@ def rotate_secret(
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
         try:
-            runtime.adapters[row.adapter].check_secret(Scheme(row.webhook_scheme), secret)
+            find_adapter(runtime, row.adapter).check_secret(Scheme(row.webhook_scheme), secret)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         is_later = or_(webhook_secrets.c.ends_at.is_(None), webhook_secrets.c.ends_at > end)

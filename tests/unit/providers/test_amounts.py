@@ -7,15 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.money import AMOUNT_MINOR_MAX, CURRENCY_DIGITS, AmountError, CurrencyError
-from app.providers import ADAPTERS
 from app.providers.amounts import AmountTable, iso_table
+from app.providers.registry import load_registry
 
 # Digits as real providers have them: fewer than ISO 4217, as many, more; and amounts that must end in 0.
 ODD = AmountTable(
     {"MGA": 0, "HUF": 0, "IDR": 0, "JPY": 0, "ISK": 2, "UGX": 2, "USD": 2, "KWD": 3, "BHD": 3, "CLF": 2},
     steps={"KWD": 10},
 )
-TABLES = {"odd": ODD} | {name: adapter(frozenset()).capabilities.amounts for name, adapter in ADAPTERS.items()}
+TABLES = {"odd": ODD} | {
+    name: adapter.capabilities.amounts for name, adapter in load_registry(frozenset()).adapters.items()
+}
 CASES = [(name, currency) for name, table in TABLES.items() for currency in sorted(table.currencies)]
 MINOR = st.integers(1, AMOUNT_MINOR_MAX) | st.integers(1, AMOUNT_MINOR_MAX // 1000).map(lambda one: one * 1000)
 

@@ -11,18 +11,29 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.adapter_rows import list_rows
 from app.cli.options import WebAddress
-from app.cli.output import console, json_option, print_json, printable
+from app.cli.output import console, headings, json_option, print_json, print_rows, printable
 from app.conformance.kit import CaseResult, CaseState, run_cases
 from app.conformance.own_sandbox import start_sandbox
 from app.conformance.subjects import SUBJECTS, open_at
+from app.providers.registry import load_registry
 
 _STYLES = {CaseState.PASSED: "green", CaseState.FAILED: "bold red", CaseState.NOT_APPLICABLE: "dim"}
 
+_COLUMNS = headings("name package can needs problem", can="What it can", needs="What it needs")
 
-@click.group("adapters", short_help="Examine adapters of providers.")
+
+@click.group("adapters", short_help="List and examine adapters of providers.")
 def command() -> None:
-    """Examine the adapters of providers."""
+    """List the adapters of providers that are installed, and examine one. Other packages may bring more."""
+
+
+@command.command("list")
+@json_option
+def list_all(as_json: bool) -> None:
+    """List the adapters, what each can, and what it needs."""
+    print_rows(list_rows(load_registry(frozenset()), as_json=as_json), _COLUMNS, as_json=as_json)
 
 
 @command.command("test")

@@ -9,11 +9,10 @@ import click
 
 from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
 from app.cli.credentials import CredentialSource, read_credentials, read_secret
-from app.cli.options import Duration, WebAddress, operator, tenant_option
+from app.cli.options import AdapterName, Duration, WebAddress, operator, tenant_option
 from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
-from app.providers import ADAPTERS
 from app.providers.credentials import API_KEY
 from app.runtime.runtime import Runtime
 from app.services.tenants import provider_changes, providers
@@ -40,7 +39,7 @@ def command() -> None:
 @command.command("create")
 @tenant_option(required=True)
 @click.argument("name")
-@click.option("--adapter", type=click.Choice(sorted(ADAPTERS)), required=True, help="The kind of provider.")
+@click.option("--adapter", type=AdapterName(), required=True, help="The kind of provider; see `sluice adapters list`.")
 @click.option("--url", type=WebAddress(), required=True, help="Base URL of its API; https unless on this machine.")
 @click.option(
     "--credential",
@@ -88,12 +87,13 @@ def create(
     """
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant)
+        declared = providers.find_adapter(runtime, adapter).credentials
         new = NewProvider(
             tenant_id,
             name,
             adapter,
             url,
-            read_credentials(runtime.adapters[adapter].credentials, sources, api_key_file, asks_rest=True),
+            read_credentials(declared, sources, api_key_file, asks_rest=True),
             read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None,
             networks,
             currencies,

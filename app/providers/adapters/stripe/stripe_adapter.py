@@ -8,8 +8,8 @@ under way, until the time for it is up.
 No test here could check against Stripe itself: which currencies it takes, how long slow methods take, how it words
 refusals, and what becomes of sessions that are older than its list shows.
 
-It is not in ADAPTERS yet: money of disputes and of refunds that failed comes and goes by ids, which no fact has. An
-event about it is unusable, so that a person sees it.
+Money of disputes and of refunds that failed is not booked by itself: an event about it is unusable, so that a person
+sees it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,72 @@
+"""`sluice adapters list`, and providers whose adapter another package brings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import ProviderUnusable
+from testbed.servers import Databases
+from tests.support.commands import Commands
+from tests.support.foreign_adapter import install_adapter
+
+FOREIGN = ("--adapter", "foreign", "--url", "https://api.example")
+
+
+@pytest.fixture
+def commands(databases: Databases) -> Commands:
+    """Provide the command line on databases of the test's own, with a tenant."""
+    commands = Commands(databases)
+    commands.text("tenants", "create", "acme")
+    return commands
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Provide a folder whose packages are installed."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in sys.modules.keys() - before:
+        del sys.modules[name]
+
+
+def test_the_adapters_are_listed_with_what_each_can_and_needs(commands: Commands) -> None:
+    rows = {row["name"]: row for row in commands.json("adapters", "list")["data"]}
+    sandbox = rows["sandbox"]
+    assert (sandbox["package"], sandbox["problem"]) == ("sluice", None)
+    assert (sandbox["can_cancel"], sandbox["listing"], sandbox["reversals"]) == (True, "exact", "totals")
+    assert {"EUR", "JPY", "KWD"} <= set(sandbox["currencies"])
+    ((name, is_secret),) = [(one["name"], one["is_secret"]) for one in rows["paystack"]["credentials"]]
+    assert (name, is_secret) == ("api_key", True)
+    shown = commands.text("adapters", "list")
+    assert "paystack" in shown
+    assert "api_key" in shown
+
+
+def test_a_provider_of_a_foreign_adapter_is_made(commands: Commands, folder: Path) -> None:
+    install_adapter(folder, "foreign")
+    commands.json("providers", "create", "--tenant", "acme", "main", *FOREIGN, SLUICE_PROVIDER_API_KEY="k")
+    assert [row["adapter"] for row in commands.json("providers", "list")["data"]] == ["foreign"]
+
+
+def test_one_that_is_broken_is_named_with_its_package(commands: Commands, folder: Path) -> None:
+    install_adapter(folder, "foreign", "raise RuntimeError('not today')")
+    (row,) = [row for row in commands.json("adapters", "list")["data"] if row["problem"]]
+    assert (row["name"], row["package"], row["problem"]) == ("foreign", "foreign-pay", "RuntimeError: not today")
+    told = "the adapter 'foreign' of the package foreign-pay cannot be used: RuntimeError: not today"
+    create = ("providers", "create", "--tenant", "acme", "main", *FOREIGN)
+    assert told in commands.error(*create, SLUICE_PROVIDER_API_KEY="k")
+    with commands.databases.open_runtime() as runtime, pytest.raises(ProviderUnusable, match="foreign-pay"):
+        runtime.find_adapter("foreign")
+    failed = commands.run("doctor", "--json")
+    assert failed.exit_code == 1
+    assert told in failed.stdout
+
+
+def test_one_that_is_not_installed_is_refused(commands: Commands) -> None:
+    refused = commands.error("providers", "create", "--tenant", "acme", "main", *FOREIGN, code=2)
+    assert "'foreign' is not installed; there are " in refused
