@@ -14,9 +14,9 @@ from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from app.core.token_bucket import TokenBucket
 from app.runtime.redis_client import open_client
 from app.runtime.runtime import Runtime, runtime
+from app.runtime.token_bucket import TokenBucket
 from app.services.access.callers import Caller
 from app.web.rate_storage import GuardedStorage
 

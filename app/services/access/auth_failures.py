@@ -7,8 +7,8 @@ import hmac
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.token_bucket import TokenBucket
 from app.runtime.metrics import AUTH_FAILURES
+from app.runtime.token_bucket import TokenBucket
 from app.services.access.callers import parse_credential
 from models import Database
 from models.database import single

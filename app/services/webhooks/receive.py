@@ -17,11 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core import signatures
 from app.core.errors import ProviderUnusable, WebhookRejected
 from app.core.strict_json import JsonError, loads
-from app.core.token_bucket import TokenBucket
 from app.providers import Received
 from app.providers.events import PROVIDER_PATH
 from app.runtime.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
 from app.runtime.runtime import Runtime
+from app.runtime.token_bucket import TokenBucket
 from app.services.access.senders import Sender, find_sender
 from app.services.payments.calls import provider_trouble
 from app.services.webhooks.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store

@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 import requests
 
-from app.core.token_bucket import TokenBucket
 from app.http.capacity import Bounds, Slots
 from app.http.problems import Refused
+from app.runtime.token_bucket import TokenBucket
 from app.services.access.callers import Caller
 from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant, create_tenant
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
