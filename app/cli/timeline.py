@@ -14,14 +14,17 @@ Detail = Mapping[str, Any]
 
 _ASKED = {
     "create": "The provider is asked to take the payment",
+    "advance": "The provider is asked for the money that the payer has approved",
     "poll": "The provider is asked how the payment stands",
     "close": "The provider is asked to close the payment",
 }
 _ANSWERS = {
     "accepted": "it has it",
     "pending": "not paid yet",
+    "approved": "the payer has approved; the money is still to be asked for",
     "committed": "the payer has committed to a method that settles later",
     "succeeded": "paid",
+    "attempt_declined": "declined; the payer may try again",
     "declined": "declined",
     "cancelled": "cancelled",
     "refunded": "given back",

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
-from app.core.payment import Payment
+from app.core.payment import Payment, Status
 from app.core.reversals.records import WaitingReversal
 from app.core.validation.provider_values import PROMPT_LENGTH_MAX, is_redirect_url
 
@@ -110,6 +110,13 @@ def filled_in(payment: Payment, fact: Fact) -> dict[str, object]:
     if payment.prompt is None and fact.prompt:
         filled["prompt"] = fact.prompt[:PROMPT_LENGTH_MAX]
     return filled
+
+
+def announce_action(before: Payment, after: Payment) -> str | None:
+    """Return the notification for a page or prompt that a change has made known to the payer, or None."""
+    known, shown = (before.redirect_url, before.prompt), (after.redirect_url, after.prompt)
+    is_new = before.status is Status.PENDING or known != shown
+    return "payment.redirect_ready" if is_new and after.is_open and shown != (None, None) else None
 
 
 def is_other_reference(payment: Payment, fact: Fact) -> bool:

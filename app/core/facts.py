@@ -17,6 +17,7 @@ class FactKind(StrEnum):
 
     ACCEPTED = "accepted"
     PENDING = "pending"
+    APPROVED = "approved"
     COMMITTED = "committed"
     SUCCEEDED = "succeeded"
     ATTEMPT_DECLINED = "attempt_declined"
@@ -56,6 +57,7 @@ class Movement:
 class Fact:
     """A verified report of a provider.
 
+    APPROVED: the payer has approved, and no money comes unless we capture it within `capture_within_seconds`.
     COMMITTED: the payer has done their part by a slow method (a bank debit), which settles within
     `settles_within_days`. ATTEMPT_DECLINED: one attempt to pay failed, and the payer may try again; DECLINED: no other
     attempt can succeed. `is_expiry`: a CANCELLED by the provider's clock, not by a person. `message` is for the payer,
@@ -66,6 +68,7 @@ class Fact:
     as gone back or come again.
     DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
     `prompt`: what the payer reads where the provider asks on a device, not on a page.
+    `approval`: the number of the approval whose capture the fact is the answer to.
     """
 
     kind: FactKind
@@ -76,6 +79,8 @@ class Fact:
     refunded_minor: int | None = None
     message: str | None = None
     settles_within_days: int | None = None
+    capture_within_seconds: int | None = None
+    approval: int | None = None
     is_expiry: bool = False
     technical: str | None = None
     aliases: tuple[str, ...] = ()

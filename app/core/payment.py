@@ -75,6 +75,8 @@ class Payment:
 
     `pending_reason`: why a pending payment does not proceed, where that was read too. `committed_until`: the payer
     has committed to a method that settles by then. `last_attempt_error`: why the last attempt to pay failed.
+    `approved_until`: the payer has approved, and the money can be captured until then; `approvals` counts how often.
+    `capture_sent_at`: when the capture was first on its way; None where the provider refused it since.
     `has_open_case`: a person has still to accept or reject money of it. `has_waiting_webhooks`: deliveries for it
     are in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, read
     for reversals under the policy `negative: hold`. `other_references`: money of its dead letters by provider
@@ -102,6 +104,9 @@ class Payment:
     completed_at: datetime.datetime | None = None
     committed_until: datetime.datetime | None = None
     last_attempt_error: str | None = None
+    approved_until: datetime.datetime | None = None
+    approvals: int = 0
+    capture_sent_at: datetime.datetime | None = None
     received_minor: int | None = None
     received_currency: str | None = None
     reversed_minor: int = 0
@@ -133,8 +138,10 @@ class Payment:
 
     @property
     def awaited_until(self) -> datetime.datetime:
-        """When the time to pay is up: `expires_at`, or later where the payer has committed to a slow method."""
-        return self.expires_at if self.committed_until is None else max(self.expires_at, self.committed_until)
+        """When the time to pay is up: `expires_at`, or later where the payer has committed or approved."""
+        if self.committed_until is None and self.approved_until is None:
+            return self.expires_at
+        return max(self.expires_at, self.committed_until or self.expires_at, self.approved_until or self.expires_at)
 
     @property
     def monitored_until(self) -> datetime.datetime:

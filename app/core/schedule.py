@@ -6,6 +6,7 @@ import datetime
 import random
 from dataclasses import dataclass
 
+from app.core.capture import is_capture_due
 from app.core.payment import Payment, Status
 
 # A webhook usually comes within seconds, so the first poll after a minute is rare. Then every five minutes while a
@@ -39,7 +40,7 @@ PAUSE_SECONDS_MAX = 20.0
 
 @dataclass(frozen=True, slots=True)
 class DueCall:
-    """A provider call that is due: `action` is create, poll or close."""
+    """A provider call that is due: `action` is create, advance (the capture), poll or close."""
 
     action: str
     due_at: datetime.datetime
@@ -101,7 +102,7 @@ def _wait_seconds(payment: Payment, polls: int, now: datetime.datetime) -> int:
 def query_now(call: DueCall | None, now: datetime.datetime) -> DueCall:
     """Return the call that asks the provider at once, where the payment's next would be `call`.
 
-    A create or a close has an answer with the state as well, so it stays.
+    A create, an advance or a close has an answer with the state as well, so it stays.
     """
     return call if call is not None and call.action != "poll" else DueCall("poll", now)
 
@@ -109,15 +110,17 @@ def query_now(call: DueCall | None, now: datetime.datetime) -> DueCall:
 def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall | None:
     """Return the provider call that `payment` needs next, None where it needs none.
 
-    Open payments: create until the provider has them, then poll up to `expires_at`; daily once the payer has committed
-    to a slow method. Ended without money: close the session, then poll until the monitoring window ends. Completed:
-    no call.
+    Open payments: create until the provider has them, capture once the payer has approved, then poll up to
+    `expires_at`; daily once the payer has committed to a slow method. Ended without money: close the session, then
+    poll until the monitoring window ends. Completed: no call.
     """
     if payment.status is Status.COMPLETED:
         return None
     if payment.is_open:
         if payment.provider_reference is None and now < payment.expires_at:
             return DueCall("create", now)
+        if payment.provider_reference is not None and is_capture_due(payment, now):
+            return DueCall("advance", now)
         scheduled = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
         return DueCall("poll", min(scheduled, payment.awaited_until) if now < payment.awaited_until else scheduled)
     if payment.provider_reference is not None and not payment.session_closed:

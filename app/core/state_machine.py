@@ -7,15 +7,17 @@ Rules: CONTRACT section 3, "States".
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
+from app.core.capture import CAPTURE_IN_FLIGHT, approve, forget_approval
 from app.core.decision import (
     Case,
     CommandDecider,
     Decision,
     FactDecider,
     Verdict,
+    announce_action,
     changed,
     filled_in,
     is_other_reference,
@@ -76,7 +78,7 @@ def _start(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
         Verdict.APPLIED,
         "the provider has the payment",
         started,
-        notification="payment.redirect_ready" if started.next_action else None,
+        notification=announce_action(payment, started),
     )
 
 
@@ -85,18 +87,13 @@ def _fill_in(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     filled = filled_in(payment, given)
     if not filled:
         return Decision(Verdict.DUPLICATE, "nothing new", payment)
-    is_ready = payment.is_open and _leads_on(filled)
+    known = changed(payment, now, **filled)
     return Decision(
         Verdict.APPLIED,
         "the provider's answer filled in what was missing",
-        changed(payment, now, **filled),
-        notification="payment.redirect_ready" if is_ready else None,
+        known,
+        notification=announce_action(payment, known),
     )
-
-
-def _leads_on(filled: Mapping[str, object]) -> bool:
-    """Return whether the fields have an action for the payer."""
-    return "redirect_url" in filled or "prompt" in filled
 
 
 def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
@@ -112,22 +109,24 @@ def _commit(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
     until = now + datetime.timedelta(days=given.settles_within_days)
     status = Status.PROCESSING if payment.is_open else payment.status
     committed = changed(payment, now, status=status, committed_until=until, **filled)
-    is_new = payment.status is Status.PENDING or (payment.is_open and _leads_on(filled))
-    is_ready = is_new and committed.redirect_url is not None
     return Decision(
         Verdict.APPLIED,
         "the payer has committed to a method that settles later",
         committed,
-        notification="payment.redirect_ready" if is_ready else None,
+        notification=announce_action(payment, committed),
     )
 
 
 def _note_attempt(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
-    """Keep why an attempt to pay failed; the payer may try again. Polls report the same attempt many times."""
+    """Keep why an attempt to pay failed; the payer may try again. Polls report the same attempt many times.
+
+    Where it is the answer to our capture, the approval is used up.
+    """
     error = given.message or "declined"
     why = f"an attempt to pay was declined: {error}" + (f" ({given.technical})" if given.technical else "")
-    is_new = payment.last_attempt_error != error
-    return Decision(Verdict.APPLIED, why, changed(payment, now, last_attempt_error=error) if is_new else payment)
+    changes = {"last_attempt_error": error} | forget_approval(payment, given)
+    is_new = payment.last_attempt_error != error or len(changes) > 1
+    return Decision(Verdict.APPLIED, why, changed(payment, now, **changes) if is_new else payment)
 
 
 def _contradict(payment: Payment, given: Fact, now: datetime.datetime) -> Decision:
@@ -182,6 +181,8 @@ def _end(status: Status, event: str) -> FactDecider:
 
 
 def _cancel(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
+    if payment.capture_sent_at is not None:
+        return Decision(Verdict.IGNORED, CAPTURE_IN_FLIGHT, payment)
     cancelled = changed(payment, now, status=Status.CANCELLED, failure_reason="cancelled")
     return Decision(Verdict.APPLIED, "cancelled on request", cancelled, notification="payment.cancelled")
 
@@ -189,8 +190,10 @@ def _cancel(payment: Payment, command: Command, now: datetime.datetime) -> Decis
 def _expire(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
     if now < payment.expires_at:
         return Decision(Verdict.IGNORED, "not expired yet", payment)
+    if payment.capture_sent_at is not None:
+        return Decision(Verdict.IGNORED, CAPTURE_IN_FLIGHT, payment)
     if now < payment.awaited_until:
-        return Decision(Verdict.IGNORED, "the payer has committed to a method that settles later", payment)
+        return Decision(Verdict.IGNORED, "the payer has committed or approved, and the money may come yet", payment)
     if payment.has_open_case:
         return Decision(Verdict.IGNORED, "received money waits for a person", payment)
     if payment.has_waiting_webhooks:
@@ -213,6 +216,7 @@ _unknown = _ignored("the provider does not know it")
 _completed, _failed, _cancelled = (
     _ignored(f"the payment {end}") for end in ("is completed", "has failed", "is cancelled")
 )
+_not_captured = _ignored("the payment has ended: what the payer approved is not captured")
 _FAILED_ALREADY, _CANCELLED_ALREADY = "the payment has failed already", "the payment is cancelled already"
 
 # Facts about money that was paid, under whichever reference.
@@ -221,6 +225,7 @@ _ABOUT_ANY_REFERENCE = (FactKind.REFUNDED, FactKind.REVERSED, FactKind.REINSTATE
 _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.ACCEPTED: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
     FactKind.PENDING: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
+    FactKind.APPROVED: (approve, approve, _completed, _not_captured, _not_captured),
     FactKind.COMMITTED: (_commit, _commit, _fill_in, _commit, _commit),
     FactKind.SUCCEEDED: (succeed, succeed, succeed_again, succeed, succeed),
     FactKind.ATTEMPT_DECLINED: (_note_attempt, _note_attempt, _completed, _failed, _cancelled),

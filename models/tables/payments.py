@@ -76,6 +76,13 @@ payment_transactions = table(
         "committed_until", TIME, "Time by which a slow payment method settles; the payment does not expire before it."
     ),
     optional("last_attempt_error", Text, "Why the last attempt to pay was declined, for the payer."),
+    optional("approved_until", TIME, "The payer has approved: time by which the money has to be captured."),
+    required("approvals", Integer, "How often the payer has approved.", default="0"),
+    optional(
+        "capture_sent_at",
+        TIME,
+        "First attempt of the capture of the last approval; the payment is neither cancelled nor expired from then on.",
+    ),
     UniqueConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "idempotency_scope", "idempotency_key"),
     within_tenant("provider_id", "payment_providers"),
@@ -131,7 +138,7 @@ payment_work = table(
     key("payment_id", UUID),
     required("tenant_id", UUID),
     required("provider_id", UUID),
-    required("action", Text, "create, poll or close."),
+    required("action", Text, "create, advance (capture what the payer approved), poll or close."),
     required(
         "polls",
         Integer,
@@ -140,9 +147,9 @@ payment_work = table(
     ),
     *due_work(),
     within_tenant("payment_id", "payment_transactions"),
-    CheckConstraint("action in ('create', 'poll', 'close')", name="action"),
-    # Creates are claimed before polls, the oldest first: the index is in that order.
-    index("ix_payment_work_due", "provider_id", text("(action <> 'create')"), "due_at"),
+    CheckConstraint("action in ('create', 'advance', 'poll', 'close')", name="action"),
+    # Calls that a payer waits for are claimed before polls, the oldest first: the index is in that order.
+    index("ix_payment_work_due", "provider_id", text("(action = any (array['poll', 'close']))"), "due_at"),
     index("ix_payment_work_due_at", "due_at"),
     index("ix_payment_work_claimed", "provider_id", where="claim_id is not null"),
 )

@@ -144,7 +144,7 @@ def read_payment(row: Mapping[str, Any] | RowMapping, **converted: Any) -> Payme
 
 
 # What providers report of a payer's steps: the web may not write it, and few payments have it. It has its own update.
-_STEPS = ("committed_until", "last_attempt_error", "prompt")
+_STEPS = ("committed_until", "last_attempt_error", "prompt", "approved_until", "approvals", "capture_sent_at")
 _PAYER_STEPS = rows_of(_PAYMENTS, "id", *_STEPS)
 _UPDATE_PAYER_STEPS = prepared(_PAYER_STEPS.update("id"))
 _read_steps = operator.attrgetter(*_STEPS)
@@ -163,7 +163,7 @@ def update_payments(connection: Connection, payments: list[Payment]) -> None:
 
 
 def update_payer_steps(connection: Connection, rows: list[LockedPayment]) -> None:
-    """Write until when payments wait for committed payers, why attempts were declined, and what prompts say."""
+    """Write what payers have done (committed, approved, tried in vain), their prompts, and captures under way."""
     made = [row.payment for row in rows if _read_steps(row.payment) != _read_steps(row.original)]
     if made:
         buffer(connection, _UPDATE_PAYER_STEPS, _PAYER_STEPS.encode_objects(made))
