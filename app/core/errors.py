@@ -12,13 +12,19 @@ class SluiceError(Exception):
 
 
 class RequestRejected(SluiceError):
-    """The request cannot be carried out."""
+    """The request cannot be carried out; `code` is a stable word for callers' programs."""
 
     def __init__(
-        self, status: int, message: str, errors: list[dict[str, str]] | None = None, **context: object
+        self,
+        status: int,
+        message: str,
+        errors: list[dict[str, str]] | None = None,
+        code: str | None = None,
+        **context: object,
     ) -> None:
         super().__init__(message, **context)
         self.status = status
+        self.code = code
         self.errors = errors or []
 
 

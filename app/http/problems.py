@@ -32,15 +32,21 @@ class Refused(Exception):
 
 
 def problem(
-    status: int, detail: str, errors: list[dict[str, str]] | None = None, headers: Mapping[str, str] | None = None
+    status: int,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
 ) -> Response:
-    """Return a problem document; `headers` replace those that its status has anyway."""
+    """Return a problem document; `headers` replace those that its status has anyway, `code` is a stable word."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
+    if code:
+        body["code"] = code
     if errors:
         body["errors"] = errors
     response = jsonify(body)

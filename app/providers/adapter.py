@@ -48,10 +48,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A payment to look up at the provider: by its reference, or by our id while that is not known."""
+    """A payment to look up at the provider: by its reference, or by our id while that is not known.
+
+    `approval`: the number of the payer's last approval, from 1; a capture is of one approval.
+    """
 
     payment_id: uuid.UUID
     reference: str | None
+    approval: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,13 @@ class Adapter(Protocol):
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         """Create the payment at the provider; ACCEPTED with reference and redirect URL, or DECLINED."""
+
+    def advance(self, account: Account, subject: Subject) -> Fact:
+        """Capture what the payer has approved: the same bytes with the same key on every try for the same approval.
+
+        SUCCEEDED, COMMITTED where it settles later, ATTEMPT_DECLINED where the payer may approve again, DECLINED or
+        CANCELLED. Not called where the adapter's capabilities have no `capture_within_seconds`.
+        """
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the payment's present state; NOT_FOUND where the provider has none."""

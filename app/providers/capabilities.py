@@ -17,6 +17,8 @@ class Capabilities:
 
     `idempotency_key_seconds`: how long it keeps a key; later a payment is looked up before it is created again.
     `settles_within_days`: how long its slow methods (a bank debit) take at most once the payer has committed to one.
+    `capture_within_seconds`: how soon what a payer has approved must be captured, None where approving is paying;
+    `capture_key_seconds`: how long it keeps the key of a capture.
     `shortest_life_seconds`, `longest_life_seconds`: how soon and how late a payment page may end, None without a limit.
     `metadata_pairs_max` and the lengths: what it keeps of a payment's metadata.
     `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
@@ -42,6 +44,8 @@ class Capabilities:
     joins_events: bool = False
     says_mode: bool = False
     list_lag_seconds: int = 0
+    capture_within_seconds: int | None = None
+    capture_key_seconds: int = 0
     shortest_life_seconds: int | None = None
     longest_life_seconds: int | None = None
     metadata_pairs_max: int = 50

@@ -19,7 +19,9 @@ def register_errors(app: Flask) -> None:
         unexpected=Refused(500, "Something unexpected happened; it has been logged."),
     )
 
-    app.register_error_handler(RequestRejected, lambda error: problem(error.status, str(error), error.errors))
+    app.register_error_handler(
+        RequestRejected, lambda error: problem(error.status, str(error), error.errors, code=error.code)
+    )
     app.register_error_handler(WebhookRejected, lambda error: problem(error.status, str(error)))
     app.register_error_handler(JsonError, lambda error: problem(400, str(error)))
     app.register_error_handler(

@@ -18,7 +18,7 @@ from app.core.errors import (
 )
 from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account, Listed
+from app.providers.adapter import Account, Adapter, Listed, Subject
 from app.providers.calls.answer_fields import clean_message
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
 from app.providers.credentials import API_KEY, Credential
@@ -55,6 +55,10 @@ class HttpAdapter:
     def authorize(self, account: Account) -> Mapping[str, str]:
         """Return the headers that show a call to be the account's."""
         return {"Authorization": f"Bearer {account.credentials[API_KEY]}"}
+
+    def advance(self: Adapter, account: Account, subject: Subject) -> Fact:
+        """Return the payment's present state: at most providers an approval is the payment, and no step is ours."""
+        return self.fetch(account, subject)
 
     def send(
         self,

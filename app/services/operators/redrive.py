@@ -64,6 +64,9 @@ _NEXT_ACTION = text(
     """
     select case when status in ('pending', 'processing') and provider_reference is null and expires_at > now()
                     then 'create'
+                when status in ('pending', 'processing') and committed_until is null
+                        and (capture_sent_at is not null or approved_until > now())
+                    then 'advance'
                 when status in ('failed', 'cancelled') and provider_reference is not null and not session_closed
                     then 'close'
                 else 'poll' end

@@ -107,12 +107,16 @@ def _list(conditions: Set[str]) -> Statements:
 
 
 def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> Payment:
-    """Cancel an open payment at once; the provider's session is closed afterwards. Raise 404, or 409 if it ended."""
+    """Cancel an open payment at once; the provider's session is closed afterwards.
+
+    Raise 404, or 409 if it has ended or its money is being captured.
+    """
     get_payment(runtime.database, caller, payment_id)
     with settlement.open(runtime, "web", caller.tenant_id) as batch:
         (outcome,) = batch.settle([Item(caller.tenant_id, payment_id, Command(CommandKind.CANCEL), caller.actor)])
     decision = outcome.decision
     assert decision is not None  # noqa: S101  # the payment was there, and payments are never deleted
     if decision.verdict is not Verdict.APPLIED:
-        raise RequestRejected(409, f"The payment cannot be cancelled: {decision.reason}.")
+        code = "capture_in_flight" if decision.payment.is_open else None
+        raise RequestRejected(409, f"The payment cannot be cancelled: {decision.reason}.", code=code)
     return decision.payment

@@ -286,4 +286,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    code: str | None = Field(
+        None, description="A stable word, where callers act by it: `capture_in_flight` of a cancel."
+    )
     errors: list[FieldError] = Field(default_factory=list, description="Only where fields are wrong.")

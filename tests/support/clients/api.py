@@ -60,7 +60,7 @@ def problem_of(answer: requests.Response, status: int) -> dict[str, Any]:
     problem: dict[str, Any] = answer.json()
     assert problem["status"] == status
     assert all(isinstance(problem[name], str) and problem[name] for name in ("type", "title", "detail"))
-    assert problem.keys() <= {"type", "title", "status", "detail", "errors"}
+    assert problem.keys() <= {"type", "title", "status", "detail", "code", "errors"}
     assert "Traceback" not in answer.text
     return problem
 

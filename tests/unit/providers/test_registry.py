@@ -58,7 +58,10 @@ BROKEN = {
         "class ForeignAdapter:\n    def __init__(self, hosts):\n        raise OSError('no')",
         "OSError: no",
     ),
-    "is no adapter": ("def ForeignAdapter(hosts):\n    return object()", "TypeError: it has no build_request, cancel"),
+    "is no adapter": (
+        "def ForeignAdapter(hosts):\n    return object()",
+        "TypeError: it has no advance, build_request, cancel",
+    ),
     "lacks a method": (f"{GOOD}    verify = property()\n", "TypeError: it has no verify"),
     "has no capabilities": (f"{GOOD}    capabilities = {{}}\n", "its capabilities are none"),
     "has no credentials": (f"{GOOD}    credentials = ('api_key',)\n", "its credentials are none"),

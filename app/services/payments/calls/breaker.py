@@ -173,12 +173,13 @@ def _end_pauses(runtime: Runtime, role: Role, tenant_id: uuid.UUID | None, *cond
 def _resume(connection: Connection, provider_id: uuid.UUID) -> None:
     """Make the provider's calls due that wait for a retry or were postponed.
 
-    Creates are never planned ahead: one that is due later has failed or was postponed, like all that used an attempt.
+    Creates and captures are never planned ahead: one that is due later has failed or was postponed, like all that used
+    an attempt.
     """
     waiting = (
         select(_WORK.c.payment_id)
         .where(_WORK.c.provider_id == provider_id, _WORK.c.due_at > func.now(), _WORK.c.claim_id.is_(None))
-        .where(or_(_WORK.c.action == "create", _WORK.c.attempts > 0))
+        .where(or_(_WORK.c.action.in_(("create", "advance")), _WORK.c.attempts > 0))
         .order_by(_WORK.c.due_at)
         .limit(POSTPONED_ROWS_MAX)
         .with_for_update(skip_locked=True)
@@ -193,6 +194,7 @@ _EXPIRED = prepared(
     join payment_transactions p on p.tenant_id = w.tenant_id and p.id = w.payment_id
     where b.paused_until > now() and p.status in ('pending', 'processing') and p.expires_at <= now()
       and (p.committed_until is null or p.committed_until <= now())
+      and (p.approved_until is null or p.approved_until <= now()) and p.capture_sent_at is null
     order by w.due_at limit :rows
     """
 )

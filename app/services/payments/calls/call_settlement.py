@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 # Facts after which an open payment whose time is up is cancelled: no money has come, or it was rejected. Money that
 # waits for a person's decision keeps a payment open.
 _WITHOUT_MONEY = (
-    *(FactKind.PENDING, FactKind.COMMITTED, FactKind.ATTEMPT_DECLINED),
+    *(FactKind.PENDING, FactKind.APPROVED, FactKind.COMMITTED, FactKind.ATTEMPT_DECLINED),
     *(FactKind.NOT_FOUND, FactKind.SUCCEEDED),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from dataclasses import replace
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -12,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import OutcomeUnknown, ProviderCallFailed
 from app.core.facts import Fact, FactKind
-from app.providers import Subject
+from app.providers import Adapter, Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
 from app.services.payments.calls import breaker, set_aside
@@ -21,6 +22,14 @@ from app.services.payments.calls.provider_claims import Claim
 from app.services.records import database_trouble
 
 log = structlog.get_logger(__name__)
+
+# What a capture can end with: money, money that settles later, a refusal of this attempt, the payment's end.
+_CAPTURE_OUTCOMES = frozenset(
+    {
+        *(FactKind.SUCCEEDED, FactKind.COMMITTED),
+        *(FactKind.ATTEMPT_DECLINED, FactKind.DECLINED, FactKind.CANCELLED),
+    }
+)
 
 # When a provider fails, all its calls under way fail at once: they take turns, so that connections to the database are
 # left for answers of other providers.
@@ -82,7 +91,7 @@ def _ask_guarded(runtime: Runtime, claim: Claim) -> Fact | ProviderCallFailed:
 
 def _ask(runtime: Runtime, claim: Claim) -> Fact:
     adapter = runtime.adapters[claim.adapter]
-    subject = Subject(claim.payment_id, claim.reference)
+    subject = Subject(claim.payment_id, claim.reference, claim.approvals)
     # Once its time is up a payment is not created any more, only queried: an earlier try may have arrived.
     if claim.action == "create" and not claim.is_expired:
         if not claim.key_is_alive:
@@ -90,9 +99,29 @@ def _ask(runtime: Runtime, claim: Claim) -> Fact:
             if found.kind is not FactKind.NOT_FOUND:
                 return found
         return adapter.create(claim.account, claim.payment_id, claim.request)
+    if claim.action == "advance" and claim.is_open:
+        return _capture(adapter, claim, subject)
     if claim.action == "close":
         return adapter.cancel(claim.account, subject)
     return adapter.fetch(claim.account, subject)
+
+
+def _capture(adapter: Adapter, claim: Claim, subject: Subject) -> Fact:
+    """Capture what the payer has approved; an answer without an outcome is unknown, and asked for again.
+
+    Past the life of its key a capture is only sent again where the provider still waits for it.
+    """
+    if not claim.key_is_alive:
+        found = adapter.fetch(claim.account, subject)
+        if found.kind is not FactKind.APPROVED:
+            return _outcome(found, claim)
+    return _outcome(adapter.advance(claim.account, subject), claim)
+
+
+def _outcome(fact: Fact, claim: Claim) -> Fact:
+    if fact.kind not in _CAPTURE_OUTCOMES:
+        raise OutcomeUnknown(f"the provider says '{fact.kind}' of the capture")
+    return replace(fact, approval=claim.approvals)
 
 
 def _note_call(claim: Claim, outcome: str, seconds: float) -> None:

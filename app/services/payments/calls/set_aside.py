@@ -12,11 +12,12 @@ import uuid
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection, Update, case, func, or_, update
+from sqlalchemy import Connection, Update, and_, case, func, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
-from app.core.schedule import POSTPONE_SECONDS_MAX, postpone_seconds, retry_seconds
+from app.core.payment import OPEN
+from app.core.schedule import POSTPONE_SECONDS_MAX, RETRY_SECONDS_MAX, postpone_seconds, retry_seconds
 from app.runtime.runtime import Runtime
 from app.services.payments.calls import breaker, provider_trouble
 from app.services.queues.release import due_after, give_back
@@ -103,7 +104,10 @@ def give_up(
     is_refusal: bool = False,
     request: bytes | None = None,
 ) -> None:
-    """Keep a dead letter; an open payment is polled again when it expires, then daily, others no more."""
+    """Keep a dead letter; an open payment is polled again when it expires, then daily, others no more.
+
+    One whose capture was sent is asked about soon, for as long as its outcome is unknown.
+    """
     letter = DeadLetterRow(
         call.tenant_id,
         "provider_call",
@@ -120,7 +124,9 @@ def give_up(
         about = {"payment_id": call.payment_id, "action": call.action, "error": problem}
         alerts.write(connection, [AlertRow(kind, call.tenant_id, about)])
     tomorrow = func.now() + datetime.timedelta(days=1)
-    due_at = case((_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=tomorrow)
+    soon = func.now() + datetime.timedelta(seconds=RETRY_SECONDS_MAX)
+    is_in_flight = and_(_PAYMENTS.c.capture_sent_at.is_not(None), _PAYMENTS.c.status.in_(OPEN))
+    due_at = case((is_in_flight, soon), (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=tomorrow)
     connection.execute(release(call, 0).values(attempts=0, action="poll", due_at=due_at))
 
 
