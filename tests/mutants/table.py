@@ -1,10 +1,11 @@
 """All planted bugs, by the part of the code that they are planted in."""
 
 from tests.mutants.callers import CALLERS
+from tests.mutants.captures import CAPTURED
 from tests.mutants.deposits import DEPOSITS
 from tests.mutants.operators import OPERATORS
 from tests.mutants.outside import OUTSIDE
 from tests.mutants.tenancy import TENANCY
 from tests.mutants.webhooks import WEBHOOKS
 
-MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS)
+MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED)

@@ -15,7 +15,7 @@ from app.services.payments.calls.provider_claims import UnderWay, claim_calls
 from app.services.verification import prove
 from testbed.shop import ACTOR
 from testbed.stack import Stack
-from tests.integration.payments.approving_provider import (
+from tests.integration.captures.approving_provider import (
     APPROVED,
     AWAY,
     CAPTURED,
@@ -158,7 +158,7 @@ def test_an_unknown_capture_is_asked_for_again_and_never_let_go(
     assert len(set(provider.captures)) == 1
     assert provider.shop.payment(payment.id).status == "processing"
     assert problem_of(buyer.post(f"/api/payments/{payment.id}/cancel"), 409)["code"] == "capture_in_flight"
-    # A person is told, and meanwhile it is looked up and asked for again.
+    # A dead letter is for a person; meanwhile it is looked up and asked for again.
     assert provider.row(payment)["wait"] < HOUR
     provider.odd.answer(APPROVED, CAPTURED)
     provider.odd.call_again(payment)

@@ -57,7 +57,7 @@ def _approved(body: dict[str, Any]) -> Fact | None:
     return Fact(FactKind.APPROVED, body["reference"], capture_within_seconds=CAPTURE_SECONDS)
 
 
-# Answers to a capture, and to a look-up.
+# Answers to a capture, and to a lookup.
 CAPTURED = encode_json(200, reference="ref_1", status="paid")
 REFUSED = encode_json(200, reference="ref_1", status="refused")
 NO_OUTCOME = encode_json(200, reference="ref_1", status="open")
