@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
-from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, PUBLIC, READERS
-from app.web.schemas import answers
+from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, KEYS, PUBLIC, READERS
+from app.web.schemas import answers, tenant_answers
 from app.web.schemas.bodies import ClientTokenRequest, DepositRequest, ProviderBody, ReasonRequest, WebhookBody
 from app.web.schemas.parameters import (
     DeadLettersQuery,
@@ -99,6 +99,7 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
             {200: answers.Timeline},
         ),
     ),
+    "Providers": (_get("/api/providers", KEYS, "The tenant's providers", {200: tenant_answers.ProviderList}, NoQuery),),
     "Wallets": (
         _get("/api/wallets/{user_id}", READERS, "A user's wallets", {200: answers.WalletList}, problems=(404,)),
         _get(
@@ -116,11 +117,17 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
             "/api/client-tokens",
             BACKENDS,
             "Make a token for a user's browser",
-            {201: answers.ClientTokenBody},
+            {201: tenant_answers.ClientTokenBody},
             body=ClientTokenRequest,
         ),
-        _get("/api/keys", ADMINS, "The tenant's secret keys, without their secrets", {200: answers.KeyList}, NoQuery),
-        _post("/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: answers.Ticket}),
+        _get(
+            "/api/keys",
+            ADMINS,
+            "The tenant's secret keys, without their secrets",
+            {200: tenant_answers.KeyList},
+            NoQuery,
+        ),
+        _post("/api/tickets", CLIENTS, "Make a single-use pass for one stream", {201: tenant_answers.Ticket}),
     ),
     "Dead letters": (
         _get(

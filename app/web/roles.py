@@ -5,6 +5,8 @@ from __future__ import annotations
 # Anyone, without a credential.
 PUBLIC: frozenset[str] = frozenset()
 READERS = frozenset({"admin", "operator", "shop", "read", "client"})
+# Secret keys, whatever their role.
+KEYS = frozenset({"admin", "operator", "shop", "read"})
 DEPOSITORS = frozenset({"admin", "operator", "shop", "client"})
 # A tenant's backend. Its role `shop` may not decide about held money.
 BACKENDS = frozenset({"admin", "operator", "shop"})

@@ -3,6 +3,7 @@
 from sqlalchemy import (
     UUID,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Computed,
@@ -153,6 +154,12 @@ payment_providers = table(
     optional("id_field", Text, "Field of the body that identifies a delivery, for scheme hmac-sha256-hex."),
     required("ip_allowlist", ARRAY(Text), "Networks that its webhooks may come from; empty for any.", default="'{}'"),
     optional("currencies", ARRAY(Text), "Currencies it takes; null for all."),
+    required(
+        "client_selectable",
+        Boolean,
+        "Whether a deposit with a client token may name it; the default provider always can be.",
+        default="false",
+    ),
     # Eight calls at once keep a slow provider from taking every thread of one worker (sixteen).
     required("calls_max", Integer, "Calls at the same time.", default="8"),
     # With backoff from 1 s doubling to 10 min, twelve attempts last for some twenty minutes, most of a payment's usual

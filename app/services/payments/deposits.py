@@ -56,7 +56,7 @@ class Creation:
 
 # The errors that the statement finds in a request, by field.
 REFUSALS = {
-    "provider_id": "is not a provider of yours that takes deposits",
+    "provider_id": "is not a provider of yours that takes deposits from you",
     "currency": "is not one that this provider takes",
     "amount": "is above your limit",
     "success_url": "must be of one of your allowed origins",
@@ -86,7 +86,9 @@ _CREATE = single(
     with asked as (
         select r.*, p.id as found_provider_id, t.payment_seconds, t.default_success_url, t.default_failure_url,
                array_remove(array[
-                   case when p.id is null then 'provider_id' when r.currency <> all (p.currencies) then 'currency' end,
+                   case when p.id is null or (r.provider_id <> t.default_provider_id
+                                              and r.idempotency_scope <> '' and not p.client_selectable)
+                        then 'provider_id' when r.currency <> all (p.currencies) then 'currency' end,
                    case when r.amount_minor > t.amount_minor_max then 'amount' end,
                    case when r.success_url is not null and r.success_origin <> all (t.allowed_origins)
                         then 'success_url' end,

@@ -31,7 +31,10 @@ CALLS_MAX = 1_000
 ATTEMPTS_MAX = 1_000
 
 # Columns that are compared with the new values.
-_COLUMNS = ("id", "tenant_id", "name", "api_base_url", "ip_allowlist", "currencies", "calls_max", "attempts_max")
+_COLUMNS = (
+    *("id", "tenant_id", "name", "api_base_url", "ip_allowlist", "currencies", "calls_max", "attempts_max"),
+    "client_selectable",
+)
 _ACCOUNT_COLUMNS = ("adapter", "mode", "credentials_encrypted")
 
 
@@ -50,6 +53,7 @@ class ProviderChanges:
     calls_max: int | None = None
     attempts_max: int | None = None
     is_default: bool = False
+    client_selectable: bool | None = None
 
 
 def enable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> bool:
@@ -150,5 +154,6 @@ def _check(runtime: Runtime, changes: ProviderChanges) -> dict[str, Any]:
         "ip_allowlist": None if changes.ip_allowlist is None else list(changes.ip_allowlist),
         "calls_max": changes.calls_max,
         "attempts_max": changes.attempts_max,
+        "client_selectable": changes.client_selectable,
     }
     return {name: value for name, value in wanted.items() if value is not None}

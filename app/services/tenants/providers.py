@@ -196,6 +196,7 @@ def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[s
         "webhook_scheme",
         "ip_allowlist",
         "currencies",
+        "client_selectable",
     )
     query = select(
         *columns(providers, *names, "calls_max", "attempts_max"),

@@ -1,4 +1,4 @@
-"""Wallets, events, and the credentials of browsers (CONTRACT sections 2, 3 and 5)."""
+"""Wallets, events, providers, and the credentials of browsers (CONTRACT sections 2, 3 and 5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.runtime.runtime import runtime
 from app.services.access import callers
 from app.services.ledger import wallets
 from app.services.records import notifications
-from app.services.tenants import tenants
+from app.services.tenants import provider_status, tenants
 from app.web.card_numbers import card_errors
 from app.web.cursors import present_page, write_cursor
 from app.web.gate import caller
@@ -61,6 +61,12 @@ def create_client_token(body: ClientTokenRequest) -> tuple[Response, int]:
         raise RequestRejected(422, "The request has errors.", errors)
     token, expires_at = callers.create_client_token(runtime(), current.tenant_id, current.key_id, body.user_id)
     return _answer_credential("token", token, expires_at)
+
+
+@handles(blueprint, "GET", "/api/providers")
+def list_providers(query: NoQuery) -> Response:
+    """List the tenant's providers, without their secrets."""
+    return jsonify({"data": provider_status.list_own_providers(runtime().database, caller().tenant_id)})
 
 
 @handles(blueprint, "GET", "/api/keys")

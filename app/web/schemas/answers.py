@@ -18,28 +18,14 @@ Mark = Literal["currency_mismatch", "underpaid", "overpaid", "conflict", "disput
 PendingReason = Literal["provider_configuration", "provider_unavailable"]
 
 
-class _Rows(BaseModel, Generic[Row]):
+class RowList(BaseModel, Generic[Row]):
+    """A list in `data`."""
+
     data: list[Row]
 
 
-class _Page(_Rows[Row], Generic[Row]):
+class _Page(RowList[Row], Generic[Row]):
     next_cursor: str | None
-
-
-class ClientTokenBody(BaseModel, title="ClientToken"):
-    """A client token of fifteen minutes."""
-
-    token: str
-    expires_at: Time
-    sockets_url: str = Field(description="Base URL of /ws and /api/stream.")
-
-
-class Ticket(BaseModel):
-    """A single-use pass for one stream, thirty seconds long."""
-
-    ticket: str
-    expires_at: Time
-    sockets_url: str
 
 
 class RedirectAction(BaseModel):
@@ -111,7 +97,7 @@ class TimelineEvent(BaseModel):
     detail: dict[str, Any]
 
 
-class Timeline(_Rows[TimelineEvent]):
+class Timeline(RowList[TimelineEvent]):
     """All that happened to a payment, in order."""
 
 
@@ -126,7 +112,7 @@ class WalletBody(BaseModel, title="Wallet"):
     version: int
 
 
-class WalletList(_Rows[WalletBody]):
+class WalletList(RowList[WalletBody]):
     """A user's wallets."""
 
 
@@ -234,23 +220,6 @@ class RedriveList(BaseModel):
     count: int
     dry_run: bool
     data: list[Redrive]
-
-
-class Key(BaseModel):
-    """A secret key; `last_used_at` is accurate to about a minute."""
-
-    id: UuidText
-    key: str
-    role: Literal["admin", "operator", "shop", "read"]
-    label: str
-    created_at: Time
-    expires_at: Time | None
-    last_used_at: Time | None
-    revoked_at: Time | None
-
-
-class KeyList(_Rows[Key]):
-    """A tenant's keys, oldest first, those that ended included."""
 
 
 class WebhookReceipt(BaseModel):

@@ -150,6 +150,9 @@ def list_all(tenant: str | None, as_json: bool) -> None:
 @click.option("--calls", type=click.IntRange(1, CALLS_MAX), help="Maximum of concurrent calls.")
 @click.option("--attempts", type=click.IntRange(1, ATTEMPTS_MAX), help="Failed calls before a dead letter.")
 @click.option("--default", "is_default", is_flag=True, help="Deposits that name no provider go here.")
+@click.option(
+    "--client-selectable/--not-client-selectable", default=None, help="Whether deposits of browsers may name it."
+)
 @json_option
 def update(
     provider_id: uuid.UUID,
@@ -165,6 +168,7 @@ def update(
     calls: int | None,
     attempts: int | None,
     is_default: bool,
+    client_selectable: bool | None,
     as_json: bool,
 ) -> None:
     """Change a provider from its next call on; options not given keep their value.
@@ -185,12 +189,19 @@ def update(
             calls,
             attempts,
             is_default,
+            client_selectable,
         )
         if changes == ProviderChanges():
             raise click.UsageError("name what is to change, such as --url or --api-key (or set SLUICE_PROVIDER_...)")
         changed = provider_changes.update_provider(runtime, provider_id, changes, operator())
         (row,) = [row for row in providers.list_providers(runtime, None) if row["id"] == provider_id]
-    more = {"ip_allowlist": "Addresses", "calls_max": "Calls", "attempts_max": "Attempts"}
+    more = headings(
+        "ip_allowlist calls_max attempts_max client_selectable",
+        ip_allowlist="Addresses",
+        calls_max="Calls",
+        attempts_max="Attempts",
+        client_selectable="Browsers may name it",
+    )
     print_object(row | {"changed": changed}, {"changed": "Changed", **_COLUMNS, **more}, as_json=as_json)
 
 
