@@ -1,1 +1,5 @@
 """The adapter of Mollie."""
+
+from app.providers.adapters.mollie.mollie_adapter import MollieAdapter
+
+__all__ = ["MollieAdapter"]
