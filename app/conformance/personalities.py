@@ -81,5 +81,24 @@ _PAYSTACK = Personality(
     live_change={"data.domain": "live"},
 )
 
+_MOLLIE = Personality(
+    "mollie",
+    Traits(
+        currency="EUR",
+        # https://docs.mollie.com/reference/get-payment
+        states=tuple(
+            {"status": status} for status in ("open", "pending", "authorized", "paid", "canceled", "expired", "failed")
+        ),
+        unknown_state={"status": "melted"},
+        mistake=_mistake(
+            lambda message: {"status": 422, "title": "Unprocessable Entity", "detail": message, "field": "redirectUrl"},
+            422,
+        ),
+    ),
+    new_account=lambda: _new_account(f"test_{secrets.token_hex(16)}", secrets.token_hex(16)),
+    path="/mollie",
+    live_change={"_embedded.entity.mode": "live"},
+)
+
 # By the name of the adapter.
-PERSONALITIES = {"paystack": _PAYSTACK, "sandbox": _SANDBOX, "stripe": _STRIPE}
+PERSONALITIES = {"mollie": _MOLLIE, "paystack": _PAYSTACK, "sandbox": _SANDBOX, "stripe": _STRIPE}

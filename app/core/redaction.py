@@ -8,7 +8,7 @@ from app.core.validation.card_numbers import find_cards
 
 # Credentials that may stand in a message or an exception: keys, tokens, webhook secrets, passwords in URLs.
 _SECRETS = re.compile(
-    r"(sk_|ct_|whsec_|whsk_|sbk_)[A-Za-z0-9+/=._~-]{6,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?i:bearer)\s+[^\s\"']+"
+    r"(sk_|ct_|whsec_|whsk_|whut_|sbk_)[A-Za-z0-9+/=._~-]{6,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?i:bearer)\s+[^\s\"']+"
 )
 
 

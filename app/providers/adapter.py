@@ -29,6 +29,8 @@ class Account:
 class Order:
     """A payment to create at a provider, with the URLs for its webhooks and for the user's browser.
 
+    `callback_urls`: `success`, `failed`, `callback`, `provider`, and `poke` where the provider has a URL for pokes.
+
     `amount_minor`: in minor units of `currency` by ISO 4217, which need not be the provider's. `customer`: what the
     deposit says about the payer, by email, name, phone, country and locale; each may be missing.
     """
@@ -128,6 +130,15 @@ class Adapter(Protocol):
 
     def verify(self, configured: Scheme, keys: Sequence[Key], received: Received, now_seconds: float) -> str:
         """Return the id of a webhook's delivery once its signature holds. Raise WebhookRejected."""
+
+    # Headers of its webhooks that are credentials, in lower case: kept as a hash only.
+    credential_headers: tuple[str, ...]
+
+    # The media types of its notifications that nobody signs (pokes); empty where it sends none.
+    poke_types: frozenset[str]
+
+    def read_poke(self, body: bytes) -> Name | None:
+        """Return the payment that a poke names, None where it names none. Must not raise: anybody may have sent it."""
 
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that a webhook's parsed body names, None where the body alone names none.

@@ -11,8 +11,10 @@ from app.core.errors import Unusable
 from app.core.facts import Fact
 from app.core.strict_json import JsonError, loads
 
-# The path of webhooks in a provider's own form (`/webhooks/{provider_id}`), as Delivered has it.
+# The paths of webhooks in a provider's own form (`/webhooks/{provider_id}`) and of notifications that nobody signed, as
+# Delivered has them.
 PROVIDER_PATH = "provider"
+POKE_PATH = "poke"
 
 
 @dataclass(frozen=True, slots=True)

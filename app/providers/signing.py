@@ -9,6 +9,7 @@ from typing import Any
 from app.core import signatures
 from app.core.signatures import Key, Scheme
 from app.providers import ed25519
+from app.providers.events import Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,18 @@ class Received:
 
 
 class SchemeSigned:
-    """The half of an adapter that verifies webhooks: by `scheme`, or where that is None by the provider's row's."""
+    """The half of an adapter that verifies webhooks: by `scheme`, or where that is None by the provider's row's.
+
+    Without another word it takes no pokes, and its webhooks have no credentials.
+    """
 
     scheme: Scheme | None = None
+    credential_headers: tuple[str, ...] = ()
+    poke_types: frozenset[str] = frozenset()
+
+    def read_poke(self, body: bytes) -> Name | None:
+        """Return the payment that a poke names."""
+        return None
 
     def signature_headers(self, configured: Scheme) -> tuple[str, ...]:
         """Return the headers that belong to the signature, in lower case."""

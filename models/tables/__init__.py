@@ -3,7 +3,15 @@
 Names of modules differ from those of tables.
 """
 
-from models.tables.access import api_keys, client_tokens, payment_providers, provider_secrets, socket_tickets, tenants
+from models.tables.access import (
+    api_keys,
+    client_tokens,
+    payment_providers,
+    poke_tokens,
+    provider_secrets,
+    socket_tickets,
+    tenants,
+)
 from models.tables.inbox import payment_webhooks, webhook_events, webhook_keys, webhook_refusals, webhook_work
 from models.tables.ledger import wallet_temp_logs, wallet_transactions, wallets
 from models.tables.operations import (

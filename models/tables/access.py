@@ -187,3 +187,17 @@ provider_secrets = table(
     optional("ends_at", TIME, "When it stops being valid; null for the current one."),
     within_tenant("provider_id", "payment_providers"),
 )
+
+poke_tokens = table(
+    "poke_tokens",
+    "Secret parts of the URLs for unsigned notifications; several are valid during a rotation.",
+    key("id", UUID),
+    required("tenant_id", UUID),
+    required("provider_id", UUID, index=True),
+    required("token_sha256", LargeBinary, "Hash of the token, with which a URL is compared."),
+    required("token_encrypted", LargeBinary, "Encrypted with SLUICE_ENCRYPTION_KEYS (Fernet)."),
+    required("created_at", TIME, default=NOW),
+    optional("ends_at", TIME, "When it stops being valid; null for the current one."),
+    within_tenant("provider_id", "payment_providers"),
+    CheckConstraint("octet_length(token_sha256) = 32", name="token_sha256"),
+)

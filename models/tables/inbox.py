@@ -23,7 +23,11 @@ payment_webhooks = table(
     required("tenant_id", UUID),
     required("provider_id", UUID),
     required("external_id", Text, "Id that the sender gave (webhook-id); unique per provider through webhook_keys."),
-    required("path", Text, "Path it was sent to: payment-success, payment-failed, payment-callback or provider."),
+    required(
+        "path",
+        Text,
+        "Path it was sent to: payment-success, payment-failed, payment-callback, provider, or poke (unsigned).",
+    ),
     required("body", LargeBinary, "Raw bytes; the signature is over these."),
     required("headers", JSONB),
     required("body_sha256", LargeBinary),

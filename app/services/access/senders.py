@@ -40,10 +40,15 @@ class Sender:
 
     def may_send_from(self, address: str) -> bool:
         """Return whether `address` is on the provider's list, or there is no list."""
-        if not self.networks:
-            return True
-        ip = parse_address(address)
-        return ip is not None and any(ip in network for network in self.networks)
+        return is_listed(address, self.networks)
+
+
+def is_listed(address: str, networks: Sequence[Network]) -> bool:
+    """Return whether `address` is in one of `networks`, or there are none."""
+    if not networks:
+        return True
+    ip = parse_address(address)
+    return ip is not None and any(ip in network for network in networks)
 
 
 # Known providers only. An entry counts for CACHE_SECONDS from the start of its query.

@@ -17,12 +17,13 @@ from sqlalchemy.dialects.postgresql import insert
 from app.core.errors import ProviderUnusable
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secret
-from app.providers import Account, Adapter
+from app.providers import Account, Adapter, poke_urls
 from app.providers.calls.addresses import AddressRefused
 from app.providers.calls.outgoing import check_url
 from app.providers.credentials import check_credentials, encode_credentials
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
+from app.services.tenants import poke_tokens
 from app.services.tenants.changes import (
     ConfigurationError,
     change_one,
@@ -43,7 +44,10 @@ _HEADER = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class NewProvider:
-    """A provider to be made for a tenant; without a `webhook_secret` one is generated."""
+    """A provider to be made for a tenant; without a `webhook_secret` one is generated.
+
+    So is a `poke_token`, where its adapter takes notifications that nobody signs.
+    """
 
     tenant_id: uuid.UUID
     name: str
@@ -58,6 +62,7 @@ class NewProvider:
     webhook_scheme: str = STANDARD
     signature_header: str | None = None
     id_field: str | None = None
+    poke_token: str | None = field(default=None, repr=False)
 
 
 def new_webhook_secret() -> str:
@@ -165,6 +170,9 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
         if made is None:
             raise ConfigurationError(f"the tenant has a provider {new.name!r} already")
         _insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
+        if find_adapter(runtime, new.adapter).poke_types:
+            token = new.poke_token or poke_urls.new_token()
+            poke_tokens.insert_token(runtime, connection, new.tenant_id, provider_id, token)
         is_wanted = true() if new.is_default else tenants.c.default_provider_id.is_(None)
         makes_default = update(tenants).where(tenants.c.id == new.tenant_id, is_wanted)
         connection.execute(makes_default.values(default_provider_id=provider_id))

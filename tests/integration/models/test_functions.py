@@ -27,6 +27,7 @@ MAY_EXECUTE: dict[str, set[str]] = {
     "web": {"first_id"},
     "door": {
         *("door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"),
+        *("door_find_poked", "door_store_poke"),
         *("door_find_provider", "door_store_webhooks", "door_refuse_webhook", "door_find_ended", "door_note_key_uses"),
         *("watch_work", "watch_counts", "watch_books", "watch_providers", "report_provider", "report_keys"),
     },

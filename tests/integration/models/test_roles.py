@@ -20,6 +20,7 @@ from testbed.shop import Shop, make_shop
 FIXED = {
     *("id", "tenant_id", "user_id", "currency", "created_at", "external_id", "body", "headers", "body_sha256"),
     *("idempotency_key", "idempotency_scope", "request_sha256", "secret_sha256", "public_part", "rows_sha256"),
+    "token_sha256",
 }
 
 
@@ -159,7 +160,7 @@ def test_readers_write_nothing_but_results(databases: Databases) -> None:
 def test_credentials_and_secrets_are_out_of_reach(databases: Databases, role: str) -> None:
     rows = databases.rows(
         "select attrelid::regclass || '.' || attname as name from pg_attribute where attnum > 0 and not attisdropped"
-        " and (attname like '%_encrypted' or attname in ('secret_sha256', 'ticket_sha256'))"
+        " and (attname like '%_encrypted' or attname in ('secret_sha256', 'ticket_sha256', 'token_sha256'))"
         " and attrelid in (select oid from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r')"
         " and has_column_privilege(:role, attrelid, attnum, 'SELECT')",
         role=f"sluice_{role}",

@@ -13,9 +13,11 @@ from app.cli.options import AdapterName, Duration, WebAddress, operator, tenant_
 from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
+from app.providers import poke_urls
 from app.providers.credentials import API_KEY
 from app.runtime.runtime import Runtime
-from app.services.tenants import provider_changes, providers
+from app.services.access.callback_urls import write_poke_url
+from app.services.tenants import poke_tokens, provider_changes, providers
 from app.services.tenants.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
 from app.services.tenants.providers import NewProvider
 from app.services.tenants.tenants import find_tenant
@@ -87,13 +89,14 @@ def create(
     """
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant)
-        declared = providers.find_adapter(runtime, adapter).credentials
+        found = providers.find_adapter(runtime, adapter)
+        poke_token = poke_urls.new_token() if found.poke_types else None
         new = NewProvider(
             tenant_id,
             name,
             adapter,
             url,
-            read_credentials(declared, sources, api_key_file, asks_rest=True),
+            read_credentials(found.credentials, sources, api_key_file, asks_rest=True),
             read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None,
             networks,
             currencies,
@@ -101,13 +104,17 @@ def create(
             webhook_scheme=scheme,
             signature_header=signature_header,
             id_field=id_field,
+            poke_token=poke_token,
         )
         provider_id, secret = providers.create_provider(runtime, new, operator())
         row = {"id": provider_id, "tenant_id": tenant_id, "name": name, **_describe_webhooks(runtime, provider_id)}
     row["webhook_secret"] = secret
+    if poke_token is not None:
+        row["poke_url"] = write_poke_url(runtime, provider_id, poke_token)
     labels = headings(
-        "id name webhook_url payment_webhook_urls webhook_secret",
+        "id name webhook_url payment_webhook_urls webhook_secret" + (" poke_url" if poke_token else ""),
         webhook_url="Webhook URL",
+        poke_url="URL for unsigned notifications",
         payment_webhook_urls="Or, in Sluice's form",
     )
     print_object(row, labels, as_json=as_json)
@@ -234,6 +241,30 @@ def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | 
     labels = {"id": "Id", "overlap_seconds": "Old ones valid (s)", "webhook_secret": "Webhook secret"}
     print_object(row, labels, as_json=as_json)
     click.echo("Give the provider the new secret: it is not shown again.", err=True)
+
+
+@command.command("rotate-poke-url")
+@click.argument("provider_id", metavar="ID", type=click.UUID)
+@click.option(
+    "--overlap",
+    type=Duration(OVERLAP_SECONDS_MAX),
+    default="180d",
+    show_default=True,
+    help="How long old URLs remain valid: payments keep theirs, and refunds are reported there months later.",
+)
+@json_option
+def rotate_poke_url(provider_id: uuid.UUID, overlap: int, as_json: bool) -> None:
+    """Make a new URL for notifications that nobody signs, and print it, only this time.
+
+    New payments name it to the provider by themselves. Old URLs stay valid for the overlap.
+    """
+    with open_runtime() as runtime:
+        token = poke_tokens.rotate_token(runtime, provider_id, overlap, operator())
+        url = write_poke_url(runtime, provider_id, token)
+    row = {"id": provider_id, "overlap_seconds": overlap, "poke_url": url}
+    labels = {"id": "Id", "overlap_seconds": "Old ones valid (s)", "poke_url": "URL for unsigned notifications"}
+    print_object(row, labels, as_json=as_json)
+    click.echo("The URL is a secret, and it is not shown again.", err=True)
 
 
 @command.command("disable")

@@ -104,7 +104,9 @@ _CLAIM = """
                    when 'advance' then p.capture_sent_at is null and p.status in ('pending', 'processing')
                    else false end as is_locked,
                d.details_encrypted, d.request_encrypted,
-               a.adapter, a.api_base_url, a.credentials_encrypted, a.attempts_max
+               a.adapter, a.api_base_url, a.credentials_encrypted, a.attempts_max,
+               (select jsonb_object_agg(t.id, convert_from(t.token_encrypted, 'UTF8')) from poke_tokens t
+                where claimed.action = 'create' and t.provider_id = claimed.provider_id) as poke_tokens
         from claimed
         join payment_transactions p on p.tenant_id = claimed.tenant_id and p.id = claimed.payment_id
         join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id

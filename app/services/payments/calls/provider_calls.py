@@ -98,7 +98,7 @@ def _ask(runtime: Runtime, claim: Claim) -> Fact:
             found = adapter.fetch(claim.account, subject)
             if found.kind is not FactKind.NOT_FOUND:
                 return found
-        return adapter.create(claim.account, claim.payment_id, claim.request)
+        return adapter.create(claim.account, claim.payment_id, claim.sent_request)
     if claim.action == "advance" and claim.is_open:
         return _capture(adapter, claim, subject)
     if claim.action == "close":

@@ -15,6 +15,7 @@ from app.core.payment import OPEN
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order
 from app.runtime.runtime import Runtime
+from app.services.access.callback_urls import fill_in_token, list_callback_urls
 from app.services.payments.calls.claim_statements import CLAIM_CALLS
 from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.payments.calls.set_aside import ClaimedCall, PaymentLocked
@@ -47,6 +48,8 @@ class Claim(ClaimedCall):
     request: bytes = field(repr=False)
     # Whether the request has the payer's details in it, which are kept encrypted only.
     is_private: bool
+    # What is sent: the request with the token of the URL for pokes in it, which is stored nowhere in the plain.
+    sent_request: bytes = field(repr=False)
     is_open: bool
     is_expired: bool
     key_is_alive: bool
@@ -171,6 +174,7 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         request = adapter.build_request(_order(runtime, row))
     elif request is not None and is_private:
         request = runtime.vault.decrypt_bytes(request)
+    stored = bytes(request or b"")
     can, age = adapter.capabilities, row.request_age_seconds or 0
     key_seconds = can.capture_key_seconds if row.action == "advance" else can.idempotency_key_seconds
     return Claim(
@@ -179,8 +183,9 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         adapter=row.adapter,
         account=account,
         reference=row.provider_reference,
-        request=bytes(request or b""),
+        request=stored,
         is_private=is_private,
+        sent_request=fill_in_token(runtime, stored, row.poke_tokens),
         is_open=row.status in OPEN,
         is_expired=row.is_expired,
         key_is_alive=age < key_seconds,
@@ -193,24 +198,17 @@ def _stored_request(row: Row) -> Any:
 
 
 def _order(runtime: Runtime, row: Row) -> Order:
-    base = runtime.settings.public_url + "/webhooks"
     details = {} if row.details_encrypted is None else orjson.loads(runtime.vault.decrypt_bytes(row.details_encrypted))
     return Order(
         payment_id=row.payment_id,
         amount_minor=row.amount_minor,
         currency=row.currency,
-        callback_urls={
-            "success": f"{base}/payment-success",
-            "failed": f"{base}/payment-failed",
-            "callback": f"{base}/payment-callback",
-            "provider": f"{base}/{row.provider_id}",
-        },
+        callback_urls=list_callback_urls(runtime, row.provider_id, row.poke_tokens),
         success_url=with_payment_id(row.success_url, row.payment_id),
         failure_url=with_payment_id(row.failure_url, row.payment_id),
         created_at=row.created_at,
         expires_at=row.expires_at,
-        # The caller's pairs and no others: fifty are allowed, and a provider may take no more. An adapter sends our id
-        # in the provider's own field for it.
+        # The caller's pairs alone, of which fifty are allowed: an adapter sends our id in the provider's field for it.
         metadata=row.metadata,
         customer=details.get("customer", {}),
         description=details.get("description"),
