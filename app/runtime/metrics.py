@@ -15,6 +15,7 @@ SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 RINGS_FAILED = Counter("sluice_rings_failed", "Doorbells that could not be rung; the sweep rings for them.", ["queue"])
 WEBHOOKS_RECEIVED = Counter("sluice_webhooks_received", "Deliveries stored or recognised.", ["outcome"])
+POKES_RECEIVED = Counter("sluice_pokes_received", "Notifications that nobody signed, by what they led to.", ["outcome"])
 WEBHOOKS_REFUSED = Counter("sluice_webhooks_refused", "Deliveries refused, by reason.", ["reason"])
 WEBHOOKS_SETTLED = Counter("sluice_webhooks_settled", "Webhooks settled, by verdict.", ["verdict"])
 SETTLE_BATCH = Histogram(
@@ -64,6 +65,7 @@ def _start_at_zero(counter: Counter | Gauge, *values: str) -> None:
 
 _start_at_zero(RINGS_FAILED, "settle", "provider", "notify")
 _start_at_zero(WEBHOOKS_RECEIVED, "stored", "duplicate", "conflict")
+_start_at_zero(POKES_RECEIVED, "stored", "repeated", "coalesced", "unknown")
 _start_at_zero(
     WEBHOOKS_REFUSED,
     *("address", "doubled_header", "json", "media_type", "path", "provider_unusable", "signature", "timestamp"),

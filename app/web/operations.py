@@ -172,7 +172,12 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
 }
 OPERATIONS = tuple(replace(operation, tag=tag) for tag, group in _BY_TAG.items() for operation in group)
 
-# Pages, files and live connections: not part of the API's document.
-PAGES = frozenset({"/", "/docs", "/docs/reference", "/demo", "/demo/token", "/static/{filename}", "/ws", "/api/stream"})
+# Pages, files, live connections, and URLs that are secrets of providers: not part of the API's document.
+PAGES = frozenset(
+    {
+        *("/", "/docs", "/docs/reference", "/demo", "/demo/token", "/static/{filename}", "/ws", "/api/stream"),
+        "/webhooks/{provider_id}/{url_token}",
+    }
+)
 
 BY_ROUTE: dict[tuple[str, str], Operation] = {(item.method, item.rule): item for item in OPERATIONS}

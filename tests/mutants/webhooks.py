@@ -10,6 +10,8 @@ BYTES = "unit/core/test_signature_bytes.py"
 STANDARD = "unit/core/test_signatures.py"
 SCHEMES = "security/webhooks/test_signature_schemes.py"
 DOOR = "security/webhooks/test_webhook_door.py"
+POKES = "security/webhooks/test_poke_door.py"
+POKE_DOORS = "models/migrations/versions/v0_3/0033_pokes.sql"
 
 WEBHOOKS = (
     Mutant(
@@ -200,6 +202,55 @@ WEBHOOKS = (
         "item.tenant_id == payment.tenant_id and item.provider_id in (None, payment.provider_id)",
         "item.provider_id in (None, payment.provider_id)",
         ("integration/tenants/test_tenancy.py::test_a_worker_settles_nothing_of_a_tenant_that_the_item_does_not_name",),
+    ),
+    Mutant(
+        "a wrong token of a URL for unsigned notifications",
+        "app/providers/poke_urls.py",
+        "found |= hmac.compare_digest(given, known)",
+        "found |= len(given) == len(known)",
+        (f"{POKES}::test_a_wrong_token_and_a_wrong_provider_are_not_there",),
+    ),
+    Mutant(
+        "a token that has ended",
+        POKE_DOORS,
+        "and (t.ends_at is null or t.ends_at > now()))",
+        ")",
+        (f"{POKES}::test_a_rotated_url_overlaps_the_old_one",),
+    ),
+    Mutant(
+        "unsigned notifications about unknown payments are few rows",
+        POKE_DOORS,
+        "if its_payment is null and not stores_unknown then",
+        "if false then",
+        (f"{POKES}::test_ten_thousand_unknown_ids_are_few_rows_and_no_call",),
+    ),
+    Mutant(
+        "unsigned notifications about one payment are one row",
+        POKE_DOORS,
+        "if waiting_id is not null then",
+        "if false then",
+        (f"{POKES}::test_a_flood_about_one_payment_is_one_row_and_one_look_up",),
+    ),
+    Mutant(
+        "an unsigned notification is no fact",
+        "app/services/webhooks/translate.py",
+        "    if webhook.path == POKE_PATH:\n",
+        "    if not webhook.path:\n",
+        ("integration/webhooks/test_pokes.py::test_a_poke_is_a_question_and_its_answer_the_fact",),
+    ),
+    Mutant(
+        "another provider's payment is not asked about",
+        POKE_DOORS,
+        "where p.tenant_id = wanted_tenant and p.provider_id = wanted_provider and p.id = coalesce(",
+        "where p.id = coalesce(",
+        (f"{POKES}::test_another_tenants_payment_is_an_unknown_one",),
+    ),
+    Mutant(
+        "the token of a URL stands in no stored request",
+        "app/services/payments/calls/provider_claims.py",
+        "        request=stored,\n",
+        "        request=fill_in_token(runtime, stored, row.poke_tokens),\n",
+        ("integration/webhooks/test_pokes.py",),
     ),
     Mutant(
         "event_type and status that disagree",

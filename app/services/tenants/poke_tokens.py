@@ -38,7 +38,8 @@ def rotate_token(runtime: Runtime, provider_id: uuid.UUID, overlap_seconds: int,
         row = connection.execute(locked.where(providers.c.id == provider_id)).first()
         if row is None:
             raise ConfigurationError(f"there is no provider {provider_id}")
-        if not runtime.find_adapter(row.adapter).poke_types:
+        adapter = runtime.adapters.get(row.adapter)
+        if adapter is None or not adapter.poke_types:
             raise ConfigurationError(f"all webhooks of the adapter {row.adapter!r} are signed: it has no such URL")
         is_later = or_(tokens.c.ends_at.is_(None), tokens.c.ends_at > end)
         connection.execute(update(tokens).where(tokens.c.provider_id == provider_id, is_later).values(ends_at=end))

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from app.core.decision import Verdict
 from app.core.facts import Command, CommandKind, Input
 from app.providers import Asks, Event, Ignored
+from app.providers.events import POKE_PATH
 from app.services.payments.batch_decisions import Item, ItemOutcome
 from app.services.records import references
 from app.services.records.alerts import AlertRow
@@ -130,6 +131,9 @@ class Events:
         result.payment_id = name if isinstance(name, uuid.UUID) else found.get((webhook.provider_id, name))
         if isinstance(event, Asks):
             result.reason = "" if result.payment_id else "no payment of ours"
+            if result.payment_id is None and webhook.path == POKE_PATH:
+                # It may be here before the answer in which the provider named its payment.
+                result.verdict = None
             return _LOOK_UP
         if event.is_live is not None and event.is_live != (webhook.mode == "live"):
             result.reason = f"about {'live' if event.is_live else 'test'} payments, and the provider is for the other"

@@ -84,9 +84,9 @@ def store(database: Database, row: InboxRow) -> Receipt:
     """
     group = _groups.get(database) or _groups.setdefault(database, GroupCommit())
     # Text that the database refuses (a NUL, a lone surrogate) would fail the whole group.
-    headers = {name: _storable(value) for name, value in row.headers.items()}
-    address = _storable(row.address[:ADDRESS_CHARACTERS_MAX])
-    row = row._replace(headers=headers, address=address, reference=row.reference and _storable(row.reference))
+    headers = {name: storable(value) for name, value in row.headers.items()}
+    address = storable(row.address[:ADDRESS_CHARACTERS_MAX])
+    row = row._replace(headers=headers, address=address, reference=row.reference and storable(row.reference))
     return group.commit(row, len(row.body), functools.partial(store_rows, database))
 
 
@@ -97,5 +97,6 @@ def store_rows(database: Database, rows: Sequence[InboxRow]) -> list[Receipt]:
     return [receipts[row.id] for row in rows]
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
+    """Return text without what the database refuses in one: NUL, and halves of pairs of surrogates."""
     return value if value.isprintable() else value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

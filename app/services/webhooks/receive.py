@@ -25,6 +25,7 @@ from app.runtime.token_bucket import TokenBucket
 from app.services.access.senders import Sender, find_sender
 from app.services.payments.calls import provider_trouble
 from app.services.webhooks.inbox import ADDRESS_CHARACTERS_MAX, InboxRow, Receipt, store
+from app.services.webhooks.kept_headers import keep_headers
 from models import new_id
 from models.array_params import uuid_array
 from models.database import single
@@ -36,9 +37,6 @@ REFUSED_BYTES_KEPT = 4_096
 # Each record is a write: a flood of refusals must not slow the database for payments. The metric counts all.
 RECORDS_PER_SECOND = 20.0
 
-# Headers kept with a webhook in addition to those that its scheme signs. Credentials are never kept.
-KEPT_HEADERS = ("content-type", "user-agent")
-
 # The statuses that each path accepts; a status that contradicts the path is refused.
 PATH_STATUSES: dict[str, frozenset[str]] = {
     "payment-success": frozenset({"success"}),
@@ -49,7 +47,7 @@ PATH_STATUSES: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery as received: `path` is a key of PATH_STATUSES or `provider`; `headers` has lower-case names.
+    """One delivery as received: `path` is a key of PATH_STATUSES, `provider` or `poke`; `headers` has lower-case names.
 
     `doubled`: the lower-case names of headers that occurred more than once, whose values are joined in `headers`.
     """
@@ -166,9 +164,9 @@ def _check_path(delivery: Delivery, body: Any) -> None:
 
 
 def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:
-    names = (*runtime.find_adapter(sender.adapter).signature_headers(sender.scheme), *KEPT_HEADERS)
-    given = {name: delivery.headers.get(name) for name in names}
-    headers = {name: value for name, value in given.items() if value is not None}
+    adapter = runtime.find_adapter(sender.adapter)
+    signed = adapter.signature_headers(sender.scheme)
+    headers = keep_headers(delivery.headers, signed, adapter.credential_headers)
     named = _name_payment(runtime, delivery.path, sender, body)
     digest = hashlib.sha256(delivery.body).digest()
     delivered = (delivery.path, delivery.body, headers, digest, delivery.remote_address, *named)

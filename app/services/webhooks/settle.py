@@ -16,6 +16,7 @@ from app.core.decision import Verdict
 from app.core.errors import NotYet, ProviderUnusable, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
+from app.providers.events import POKE_PATH
 from app.runtime.broker.worker_stop import is_stopping
 from app.runtime.metrics import DATABASE_TROUBLE, WEBHOOKS_SETTLED
 from app.runtime.ring_listener import RingListener
@@ -266,7 +267,8 @@ def _judge(webhook: StoredWebhook, results: Sequence[EventResult], verdicts: _Ve
     if payment_id != webhook.payment_id:
         webhook = replace(webhook, payment_id=payment_id)
         verdicts.renamed.append((webhook.id, payment_id))
-    if unknown is not None:
+    # What nobody signed is no work for a person: it is let go.
+    if unknown is not None and not (is_last and webhook.path == POKE_PATH):
         # Those of its events that were settled are not settled again.
         if is_last:
             verdicts.dead.append((webhook, "unknown_payment", str(NotYet())))

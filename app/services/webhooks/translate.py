@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.facts import Input
-from app.providers import Delivered, Event
+from app.providers import Asks, Delivered, Event
+from app.providers.events import POKE_PATH
 from app.runtime.runtime import Runtime
 from app.services.payments.batch_decisions import Item
 from app.services.records.dead_letters import DeadLetterRow
@@ -48,6 +49,10 @@ def translate(runtime: Runtime, webhook: StoredWebhook) -> Sequence[Event]:
     Raise Unusable where the body is ambiguous or malformed, ProviderUnusable where there is no adapter that reads it.
     """
     adapter = runtime.find_adapter(webhook.adapter)
+    if webhook.path == POKE_PATH:
+        # Nobody signed it: whatever it says, it is no more than a hint.
+        name = adapter.read_poke(webhook.body)
+        return () if name is None else (Asks(name),)
     return adapter.translate(Delivered(webhook.path, webhook.body, webhook.headers))
 
 

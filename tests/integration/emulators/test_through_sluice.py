@@ -30,9 +30,13 @@ class Provider:
     # None: the credential is the webhook secret.
     webhook_secret: str | None = None
     deposit: dict[str, Any] = field(default_factory=dict)
+    # Otherwise it sends only what nobody signs, to the URL that each payment names.
+    is_signed: bool = True
 
 
 PROVIDERS = [
+    Provider("mollie", "/mollie", "EUR", "test_", "a_secret_of_signed_webhooks"),
+    Provider("mollie", "/mollie", "EUR", "test_", "a_secret_of_signed_webhooks", is_signed=False),
     Provider("paystack", "/paystack", "NGN", "sk_test_", None, {"customer": {"email": "payer@example.com"}}),
 ]
 
@@ -49,7 +53,7 @@ class Connected:
         url = stack.sandbox.url + provider.path
         new = NewProvider(shop.tenant_id, "real", provider.adapter, url, {"api_key": key}, secret, is_default=True)
         provider_id, _ = create_provider(stack.runtime, new, ACTOR)
-        hook = f"{stack.web}/webhooks/{provider_id}"
+        hook = f"{stack.web}/webhooks/{provider_id}" if provider.is_signed else None
         protocol = provider.path.split("/")[1]
         stack.sandbox.put_merchant(provider_id, key, secret, protocol=protocol, webhook_url=hook)
 
