@@ -38,7 +38,7 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_REQUEST_BYTES
     store = Store(settings.directory)
-    courier = Courier(store, settings.retry_seconds)
+    courier = Courier(store, settings.retry_seconds, settings.public_url)
     app.extensions["sandbox"] = api.Parts(store, settings, courier)
     for blueprint in (api.blueprint, control.blueprint, pages.blueprint, *emulators.blueprints()):
         app.register_blueprint(blueprint)

@@ -41,9 +41,9 @@ class Courier:
     Rows stay due until their outcome is stored, so a new process repeats what a stopped one left: at least once.
     """
 
-    def __init__(self, store: Store, retry_seconds: tuple[float, ...]) -> None:
+    def __init__(self, store: Store, retry_seconds: tuple[float, ...], own_url: str = "") -> None:
         self._store = store
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._own_url = retry_seconds, own_url
         self._changed = threading.Condition()
         self._awake = True
         self._in_flight: dict[tuple[str, int], str] = {}
@@ -132,7 +132,7 @@ class Courier:
                 if job.kind == "step":
                     steps.run(self._store, job.row_id)
                 else:
-                    deliveries.attempt(self._store, job.row_id, self._retry_seconds)
+                    deliveries.attempt(self._store, job.row_id, self._retry_seconds, self._own_url)
             except Exception:
                 # The thread must not end. The row stays due and is retried after the pause.
                 _log.exception("%s %s failed", job.kind, job.row_id)

@@ -43,7 +43,7 @@ class AttemptResult:
         return self.status is not None and 200 <= self.status < 300
 
 
-def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) -> None:
+def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...], own_url: str = "") -> None:
     """Send one delivery once and store how it went, with the time of the next attempt if there is one."""
     row = (
         store.reading()
@@ -59,12 +59,12 @@ def attempt(store: Store, delivery_id: int, retry_seconds: tuple[float, ...]) ->
     )
     if row is None:
         return
-    result = _send(row)
+    result = _send(row, own_url)
     with store.writing() as connection:
         _settle(connection, delivery_id, result, retry_seconds)
 
 
-def _send(row: sqlite3.Row) -> AttemptResult:
+def _send(row: sqlite3.Row, own_url: str) -> AttemptResult:
     at, timestamp = timestamps.now(), int(time.time()) + row["timestamp_shift"]
     protocol = registry.PROTOCOLS[row["protocol"]]
     # Signed at each attempt: the timestamp is the attempt's, the secrets are the merchant's current ones.
@@ -72,7 +72,7 @@ def _send(row: sqlite3.Row) -> AttemptResult:
     # What has no secret, a notice to the payment's own address, cannot be forged either.
     if secrets and row["signature"] == "forged":
         secrets = (protocol.new_secret(),)
-    unsigned = Unsigned(row["webhook_id"], timestamp, row["body"], secrets)
+    unsigned = Unsigned(row["webhook_id"], timestamp, row["body"], secrets, own_url)
     is_signed = bool(secrets) and row["signature"] != "missing"
     authenticate = protocol.sign if is_signed else protocol.unsigned_headers
     headers = {"Content-Type": row["content_type"], "User-Agent": _USER_AGENT} | authenticate(unsigned)

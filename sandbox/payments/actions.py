@@ -36,6 +36,7 @@ def _pay(connection: sqlite3.Connection, payment: ProviderPayment, words: Mappin
 
 _ACTIONS: dict[str, _Action] = {
     "pay": _pay,
+    "approve": lambda connection, payment, words: lifecycle.approve(connection, payment),
     "commit": lambda connection, payment, words: lifecycle.commit(connection, payment),
     "attempt": lambda connection, payment, words: lifecycle.attempt(connection, payment, words.get("message")),
     "decline": lambda connection, payment, words: lifecycle.decline(connection, payment, words.get("message")),

@@ -22,8 +22,11 @@ from sandbox.values import amounts, timestamps
 from sandbox.values.refusal import Refusal
 
 PAYABLE = frozenset(("open", "processing", "underpaid"))
+# What the payer has approved waits for the merchant's capture.
+CAPTURABLE = PAYABLE | {"approved"}
 # Money can still arrive after these: the bank was slow, or two people acted at once.
 ENDED_UNPAID = frozenset(("declined", "cancelled", "expired"))
+_UNDECIDED = frozenset(("open", "approved"))
 _DECLINED = "The card was declined."
 # 192 random bits: the token authorizes payment, so it must not be guessable.
 _TOKEN_BYTES = 24
@@ -100,7 +103,7 @@ def capture(
     Less than requested leaves it `underpaid`, which can be paid further; more, or another currency, is `paid`.
     Raise Refusal 409 in a state that takes no money; `even_if_ended` lets late money in.
     """
-    _require(payment, PAYABLE | ENDED_UNPAID if even_if_ended else PAYABLE)
+    _require(payment, CAPTURABLE | ENDED_UNPAID if even_if_ended else CAPTURABLE)
     currency = currency or payment.received_currency or payment.currency
     if payment.received_currency not in (None, currency):
         raise Refusal(409, "other_currency", f"the payment was already paid in part in {payment.received_currency}")
@@ -121,8 +124,25 @@ def commit(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
 
     Such a payment does not expire and cannot be cancelled any more. Raise Refusal 409 unless it is open.
     """
-    _require(payment, frozenset(("open",)))
+    _require(payment, _UNDECIDED)
     return change(connection, payment, "processing", status="processing")
+
+
+def approve(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
+    """Let the payer approve the payment, which the merchant then captures.
+
+    Raise Refusal 409 unless the payment is open, and where the provider takes the money at once.
+    """
+    if not registry.PROTOCOLS[payment.protocol].captures:
+        raise Refusal(409, "wrong_state", "this provider takes the money at once: there is nothing to approve")
+    _require(payment, frozenset(("open",)))
+    return change(connection, payment, "approved", status="approved")
+
+
+def refuse_capture(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
+    """Let the payer's bank refuse a capture: the payer may approve again. Raise Refusal 409 unless it is approved."""
+    _require(payment, frozenset(("approved",)))
+    return change(connection, payment, "attempt_failed", status="open", error_message=_DECLINED)
 
 
 def attempt(connection: sqlite3.Connection, payment: ProviderPayment, message: str | None = None) -> ProviderPayment:
@@ -149,7 +169,7 @@ def cancel(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
         return payment
     if payment.received_minor:
         raise Refusal(409, "already_captured", f"the payment is {payment.status}, money was captured")
-    _require(payment, frozenset(("open",)))
+    _require(payment, _UNDECIDED)
     return change(connection, payment, "cancelled", status="cancelled")
 
 
@@ -157,7 +177,7 @@ def expire(connection: sqlite3.Connection, payment: ProviderPayment) -> Provider
     """End an open payment because its time ran out. Raise Refusal 409 in any other state."""
     (stored,) = connection.execute("SELECT status FROM payments WHERE reference = ?", (payment.reference,)).fetchone()
     # Once its time is over it is read as expired, although nothing was stored yet.
-    _require(replace(payment, status=stored), frozenset(("open",)))
+    _require(replace(payment, status=stored), _UNDECIDED)
     return change(connection, payment, "expired", status="expired")
 
 

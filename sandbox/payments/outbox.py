@@ -22,12 +22,14 @@ _CALLBACK: dict[Event, str] = {
     "cancelled": "failed",
     "expired": "failed",
     "processing": "callback",
+    "approved": "callback",
     "attempt_failed": "callback",
     **dict.fromkeys(("refunded", "refund_failed", "disputed", "dispute_won", "dispute_lost", "stray"), "provider"),
 }
 _OPPOSITE: dict[Event, Event] = {
     "success": "failed",
     "processing": "failed",
+    "approved": "failed",
     "refunded": "success",
     "refund_failed": "refunded",
     "disputed": "dispute_won",

@@ -35,8 +35,12 @@ _ALL = " ".join(
 
 def listed(connection: sqlite3.Connection, reference: str, kind: str) -> list[MoneyBack]:
     """Return the refunds or disputes of a payment, oldest first."""
-    rows = connection.execute(_BY["reference"], (reference,)).fetchall()
-    return [money_back_from_row(row) for row in rows if row["kind"] == kind]
+    return [back for back in listed_of(connection, reference) if back.kind == kind]
+
+
+def listed_of(connection: sqlite3.Connection, reference: str) -> list[MoneyBack]:
+    """Return all refunds and disputes of a payment, oldest first."""
+    return [money_back_from_row(row) for row in connection.execute(_BY["reference"], (reference,)).fetchall()]
 
 
 def listed_for(connection: sqlite3.Connection, merchant: str, kind: str, reference: str | None) -> list[MoneyBack]:

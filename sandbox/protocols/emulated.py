@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import abc
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
 
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
-from sandbox.protocols.protocol import FORM, JSON, ProviderProtocol
+from sandbox.protocols.protocol import JSON, ProviderProtocol
 from sandbox.values import amounts, json_input
 from sandbox.values.refusal import Refusal
 
 _BEARER = "bearer "
-_BASIC = "basic "
 
 
 class Call(StrEnum):
     """What a call does, whatever the provider calls it."""
 
     CREATE = "create"
+    CAPTURE = "capture"
     FETCH = "fetch"
     LIST = "list"
     CANCEL = "cancel"
@@ -38,6 +34,9 @@ class Call(StrEnum):
     LIST_DISPUTES = "list_disputes"
     CONNECT = "connect"
     CHECK = "check"
+    # Where a credential is exchanged for a token, and webhooks are signed with a certificate.
+    AUTHORIZE = "authorize"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +121,8 @@ class EmulatedProtocol(ProviderProtocol):
     exponents: ClassVar[Mapping[str, int]] = {}
     # Whether the provider itself refuses the merchant's reference of an earlier payment.
     is_reference_unique = False
+    # Whether a payment shows its refunds and disputes.
+    shows_money_back = False
     # Whether the answer to a refund is that it is done; else a webhook says so later.
     refunds_at_once = True
     # The prefix of a test credential: no live one may ever be given to a sandbox.
@@ -241,6 +242,22 @@ class EmulatedProtocol(ProviderProtocol):
     def check(self, merchant: str) -> dict[str, Any]:
         """Return the answer to a call that only checks the credential."""
 
+    def captured(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
+        """Return the answer to a capture."""
+        return self.render(payment, redirect_url)
+
+    def read_client(self, headers: Mapping[str, str]) -> str | None:
+        """Return the credential that is exchanged for a token, None without one."""
+        raise _without("tokens")
+
+    def render_token(self, api_key: str) -> dict[str, Any]:
+        """Return a token for a credential that is known."""
+        raise _without("tokens")
+
+    def read_certificate(self, certificate_id: str) -> bytes:
+        """Return a certificate with its authority's, in PEM. Raise Refusal 404."""
+        raise _without("certificates")
+
     def replayed(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         """Return what a used key is answered with in place of the first answer, None for that answer itself."""
         return None
@@ -262,38 +279,3 @@ class EmulatedProtocol(ProviderProtocol):
 
     def _digits(self, currency: str) -> int:
         return self.exponents.get(currency, amounts.digits(currency))
-
-
-def read_basic(headers: Mapping[str, str]) -> str | None:
-    """Return `user:password` of basic authentication, None without it."""
-    authorization = headers.get("Authorization", "")
-    if authorization[: len(_BASIC)].lower() != _BASIC:
-        return None
-    try:
-        return base64.b64decode(authorization[len(_BASIC) :], validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-
-
-def read_form(raw: bytes) -> dict[str, Any]:
-    """Read a form whose names nest by brackets: `a[b][0]=c` is `{"a": {"b": {"0": "c"}}}`. Raise Refusal 400."""
-    fields: dict[str, Any] = {}
-    try:
-        pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=500)
-    except ValueError:
-        raise Refusal(400, "invalid_form", "the body must be a form") from None
-    for name, value in pairs:
-        target, (*way, last) = fields, name.replace("]", "").split("[")
-        for step in way:
-            target = target.setdefault(step, {})
-            if not isinstance(target, dict):
-                raise Refusal(400, "invalid_form", f"{name} is both a text and a list")
-        target[last] = value
-    return fields
-
-
-def fingerprint(path: str, raw: bytes, content_type: str) -> bytes:
-    """Return what two calls with one idempotency key must have in common: the path and the parameters."""
-    if content_type.startswith(FORM):
-        raw = json.dumps(sorted(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))).encode()
-    return path.encode() + b"\n" + raw

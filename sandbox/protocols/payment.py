@@ -36,6 +36,8 @@ class ProviderPayment:
     created_at: str
     updated_at: str
     expires_at: str | None
+    # Its refunds and disputes, where the provider shows them with the payment.
+    money_back: tuple[MoneyBack, ...] = ()
 
     @property
     def remaining_minor(self) -> int:
@@ -92,13 +94,14 @@ class MoneyBack:
 
 
 # Listed, so that a query reads exactly the dataclass's fields.
-COLUMNS = ", ".join(field.name for field in fields(ProviderPayment))
+_STORED = [field.name for field in fields(ProviderPayment) if field.name != "money_back"]
+COLUMNS = ", ".join(_STORED)
 MONEY_BACK_COLUMNS = ", ".join(field.name for field in fields(MoneyBack))
 
 
 def from_row(row: sqlite3.Row) -> ProviderPayment:
     """Return the payment of a row that has COLUMNS; one whose time ran out unpaid is shown as expired."""
-    values = {field.name: row[field.name] for field in fields(ProviderPayment)}
+    values = {name: row[name] for name in _STORED}
     for name in ("callback_urls", "metadata", "request"):
         values[name] = json.loads(values[name])
     payment = ProviderPayment(**values)

@@ -17,6 +17,7 @@ Event = Literal[
     "failed",
     "cancelled",
     "expired",
+    "approved",
     "processing",
     "attempt_failed",
     "refunded",
@@ -67,6 +68,8 @@ class Unsigned:
     timestamp: int
     body: bytes
     secrets: tuple[str, ...]
+    # Where this sandbox is reached.
+    own_url: str = ""
 
 
 class ProviderProtocol(abc.ABC):
@@ -78,6 +81,8 @@ class ProviderProtocol(abc.ABC):
     # Whether the payment is over when the payer is declined or leaves the page.
     decline_ends = True
     cancel_ends = True
+    # Whether what the payer approves is only paid once the merchant captures it.
+    captures = False
 
     def new_reference(self) -> str:
         """Return the reference of a new payment."""

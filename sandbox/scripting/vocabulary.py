@@ -23,11 +23,11 @@ _LONGEST_TEXT = 2_048
 
 ANSWERS = ("timeout", "torn", "redirect", "oversized", "not_json")
 EVENTS = (
-    *("success", "failed", "cancelled", "expired", "processing", "attempt_failed", "refunded", "refund_failed"),
-    *("disputed", "dispute_won", "dispute_lost"),
+    *("success", "failed", "cancelled", "expired", "approved", "processing", "attempt_failed", "refunded"),
+    *("refund_failed", "disputed", "dispute_won", "dispute_lost"),
 )
 ACTIONS = (
-    *("pay", "commit", "attempt", "decline", "cancel", "expire", "refund", "settle_refund", "fail_refund"),
+    *("pay", "approve", "commit", "attempt", "decline", "cancel", "expire", "refund", "settle_refund", "fail_refund"),
     *("dispute", "win_dispute", "lose_dispute"),
 )
 
@@ -78,6 +78,7 @@ SECTIONS: dict[str, dict[str, _Check]] = {
     "fetch": _ANSWER | {"show": _object},
     "cancel": _ANSWER | {"capture": _boolean},
     "refund": _ANSWER | {"outcome": _one_of("pending", "failed")},
+    "capture": _ANSWER | {"outcome": _one_of("pending", "declined")},
     "webhook": {
         "send": _list_of(lambda value: _read("webhook.send", value, _VARIANT)),
         "at_once": _boolean,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, request
 
-from sandbox.payments import merchants
+from sandbox.payments import merchants, reversals
 from sandbox.protocols import changes
 from sandbox.protocols import payment as payments
-from sandbox.protocols.emulated import EmulatedProtocol, fingerprint
+from sandbox.protocols.emulated import EmulatedProtocol
 from sandbox.protocols.payment import ProviderPayment
+from sandbox.protocols.request_parts import fingerprint
 from sandbox.values.refusal import Refusal
 from sandbox.web import answers, calls
 from sandbox.web.api import parts
@@ -81,6 +83,9 @@ def render(
     shows: dict[str, Any],
 ) -> dict[str, Any]:
     """Return a payment as the provider shows it, with what a script shows in place of the truth."""
+    if protocol.shows_money_back:
+        found = reversals.listed_of(parts().store.reading(), payment.reference)
+        payment = replace(payment, money_back=tuple(found))
     redirect_url = shows.get("redirect_url", payment.redirect_url(parts().settings.public_url))
     return changes.of_body(protocol, spell(changes.of_payment(protocol, payment, shows), redirect_url), shows)
 

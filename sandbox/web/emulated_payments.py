@@ -87,7 +87,7 @@ def fetch(protocol: EmulatedProtocol, payment_id: str) -> Response:
 def fetch_money(protocol: EmulatedProtocol, payment_id: str) -> Response:
     """Return the money of one payment, where it is an object of its own."""
     payment = find_payment(parts().store.reading(), merchant_of(protocol), protocol.name_payment(payment_id))
-    if not payment.received_minor and payment.status in ("open", "cancelled", "expired"):
+    if not payment.received_minor and payment.status in ("open", "approved", "cancelled", "expired"):
         raise Refusal(404, "not_found", f"No such payment: {payment_id}")
     section = calls.fetch_section(parts().store, payment.merchant_reference, payment.metadata)
     shows = {} if section is None else section.get("show", {})

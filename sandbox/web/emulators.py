@@ -10,10 +10,11 @@ from flask import Blueprint, Response
 from sandbox.protocols import registry
 from sandbox.protocols.emulated import Call, EmulatedProtocol
 from sandbox.protocols.protocol import JSON
-from sandbox.web import emulated_payments, emulated_refunds
+from sandbox.web import emulated_captures, emulated_payments, emulated_refunds
 
 _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.CREATE: emulated_payments.create,
+    Call.CAPTURE: emulated_captures.capture,
     Call.FETCH: emulated_payments.fetch,
     Call.LIST: emulated_payments.listing,
     Call.FETCH_MONEY: emulated_payments.fetch_money,
@@ -25,6 +26,8 @@ _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.LIST_DISPUTES: emulated_refunds.list_disputes,
     Call.CONNECT: emulated_refunds.connect,
     Call.CHECK: emulated_refunds.check,
+    Call.AUTHORIZE: emulated_captures.issue_token,
+    Call.CERTIFICATE: emulated_captures.serve_certificate,
 }
 
 

@@ -21,6 +21,7 @@ blueprint = Blueprint("pages", __name__, url_prefix="/pay")
 _LONG_CHARACTERS = 11
 _TITLES = {
     "open": "Pay",
+    "approved": "Payment approved",
     "processing": "Payment under way",
     "underpaid": "Pay the rest",
     "paid": "Payment received",
@@ -45,6 +46,8 @@ def act(reference: str, action: str) -> BareResponse:
         with parts().store.writing() as connection:
             payment = _opened(lifecycle.find(connection, reference), token)
             leaves = action == "cancel" and not registry.PROTOCOLS[payment.protocol].cancel_ends
+            if action == "pay" and registry.PROTOCOLS[payment.protocol].captures:
+                action = "approve"
             if not leaves:
                 payment = actions.act(connection, payment, action, {})
     except Refusal as refusal:
@@ -58,7 +61,7 @@ def act(reference: str, action: str) -> BareResponse:
 
 def return_address(payment: ProviderPayment) -> str | None:
     """Return the merchant's URL for a payment whose payer is done."""
-    if payment.status == "processing" and not registry.PROTOCOLS[payment.protocol].is_native:
+    if payment.status in ("approved", "processing") and not registry.PROTOCOLS[payment.protocol].is_native:
         return _with_query(payment, payment.success_url)
     if payment.status in lifecycle.PAYABLE:
         return None

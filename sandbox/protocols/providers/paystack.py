@@ -13,11 +13,12 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.protocols.emulated import Call, EmulatedCall, EmulatedProtocol, Page, PageQuery, RefundOrder, read_form
+from sandbox.protocols.emulated import Call, EmulatedCall, EmulatedProtocol, Page, PageQuery, RefundOrder
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import FORM, Event, Notice, Occurrence, Unsigned
 from sandbox.protocols.providers import paystack_objects as objects
+from sandbox.protocols.request_parts import read_form
 from sandbox.values import amounts, json_input, timestamps
 from sandbox.values import fields as read
 from sandbox.values.refusal import Refusal

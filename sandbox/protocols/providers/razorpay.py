@@ -20,12 +20,12 @@ from sandbox.protocols.emulated import (
     Page,
     PageQuery,
     RefundOrder,
-    read_basic,
 )
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
 from sandbox.protocols.providers import razorpay_objects as objects
+from sandbox.protocols.request_parts import read_basic
 from sandbox.values import amounts, timestamps
 from sandbox.values import fields as read
 from sandbox.values.refusal import Refusal

@@ -17,13 +17,12 @@ from sandbox.protocols.emulated import (
     Page,
     PageQuery,
     RefundOrder,
-    read_basic,
-    read_form,
 )
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
 from sandbox.protocols.providers import stripe_objects as objects
+from sandbox.protocols.request_parts import read_basic, read_form
 from sandbox.values import fields as read
 from sandbox.values import timestamps
 from sandbox.values.refusal import Refusal
