@@ -8,6 +8,7 @@ from sandbox.protocols.protocol import ProviderProtocol
 from sandbox.protocols.providers.adyen import AdyenProtocol
 from sandbox.protocols.providers.gocardless import GoCardlessProtocol
 from sandbox.protocols.providers.mollie import MollieProtocol
+from sandbox.protocols.providers.paypal import PayPalProtocol
 from sandbox.protocols.providers.paystack import PaystackProtocol
 from sandbox.protocols.providers.razorpay import RazorpayProtocol
 from sandbox.protocols.providers.stripe import StripeProtocol
@@ -20,6 +21,7 @@ _EMULATED: tuple[EmulatedProtocol, ...] = (
     RazorpayProtocol(),
     AdyenProtocol(),
     GoCardlessProtocol(),
+    PayPalProtocol(),
 )
 EMULATED = {protocol.name: protocol for protocol in _EMULATED}
 PROTOCOLS: dict[str, ProviderProtocol] = {NATIVE.name: NATIVE, **EMULATED}

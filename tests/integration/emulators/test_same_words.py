@@ -86,21 +86,39 @@ EMULATORS = {
         },
         ("error", "message"),
     ),
+    "paypal": Emulator(
+        "client_",
+        "/v2/checkout/orders",
+        lambda payment_id: {
+            "intent": "CAPTURE",
+            "purchase_units": [{"amount": {"currency_code": "USD", "value": "25.00"}, "custom_id": payment_id}],
+        },
+        ("message",),
+    ),
 }
 
 
 @pytest.fixture(params=sorted(EMULATORS))
 def shop(request: pytest.FixtureRequest, sandbox: SandboxProcess, receiver: WebhookReceiver) -> EmulatedShop:
     key = EMULATORS[request.param].key + secrets.token_hex(16)
-    key += ":secret" if request.param == "razorpay" else ""
+    key += ":secret" if request.param in ("paypal", "razorpay") else ""
     return EmulatedShop(sandbox, receiver, request.param, key, secrets.token_hex(32))
+
+
+def authorize(shop: EmulatedShop) -> str:
+    """Return the header with the account's credential, or with a token that it was exchanged for."""
+    basic = f"Basic {base64.b64encode(shop.key.encode()).decode()}"
+    if shop.protocol != "paypal":
+        return basic if ":" in shop.key else f"Bearer {shop.key}"
+    answer = requests.post(f"{shop.url}/v1/oauth2/token", headers={"Authorization": basic}, timeout=10)
+    return f"Bearer {answer.json()['access_token']}"
 
 
 def create(shop: EmulatedShop, payment_id: str) -> requests.Response:
     """Make a create call with every kind of credential, of which each emulator reads its own."""
     emulator = EMULATORS[shop.protocol]
-    bearer = f"Basic {base64.b64encode(shop.key.encode()).decode()}" if ":" in shop.key else f"Bearer {shop.key}"
-    headers = {"Authorization": bearer, "X-API-Key": shop.key, "Idempotency-Key": payment_id}
+    headers = {"Authorization": authorize(shop), "X-API-Key": shop.key}
+    headers |= dict.fromkeys(("Idempotency-Key", "PayPal-Request-Id"), payment_id)
     body = {"data" if shop.protocol == "stripe" else "json": emulator.body(payment_id)}
     return requests.post(shop.url + emulator.path, headers=headers, timeout=10, allow_redirects=False, **body)
 
