@@ -10,6 +10,10 @@ from app.providers.amounts import AmountTable
 Listing = Literal["exact", "scan", "none"]
 Reversals = Literal["ids", "totals"]
 
+# A tenant may have a default for these, so that what the deposit says does not decide.
+RETURN_URLS = ("success_url", "failure_url")
+DEPOSIT_FIELDS = (*RETURN_URLS, "description")
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -20,6 +24,8 @@ class Capabilities:
     `capture_within_seconds`: how soon what a payer has approved must be captured, None where approving is paying;
     `capture_key_seconds`: how long it keeps the key of a capture.
     `shortest_life_seconds`, `longest_life_seconds`: how soon and how late a payment page may end, None without a limit.
+    `required_fields`: what it needs of a deposit: success_url, failure_url, description, or a part of the customer or
+    of the metadata, such as customer.email.
     `metadata_pairs_max` and the lengths: what it keeps of a payment's metadata.
     `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
     what happened within `list_lag_seconds` may be missing. `reversals`: whether money that goes back is reported in
@@ -51,3 +57,11 @@ class Capabilities:
     metadata_pairs_max: int = 50
     metadata_key_length_max: int = 40
     metadata_value_length_max: int = 500
+    required_fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a required field that no deposit has."""
+        for name in self.required_fields:
+            group, _, part = name.partition(".")
+            if name not in DEPOSIT_FIELDS and not (group in ("customer", "metadata") and part):
+                raise ValueError(f"{name!r} is no field of a deposit")

@@ -39,6 +39,11 @@ class Registry:
     packages: dict[str, str] = field(default_factory=dict)
     broken: list[BrokenAdapter] = field(default_factory=list)
 
+    @property
+    def capabilities(self) -> dict[str, Capabilities]:
+        """What each adapter can, by name."""
+        return {name: adapter.capabilities for name, adapter in self.adapters.items()}
+
     def find_problem(self, name: str) -> str | None:
         """Return why the adapter `name` cannot be used, None where none of this name is installed."""
         return next((str(one) for one in self.broken if one.name == name), None)

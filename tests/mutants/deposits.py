@@ -9,6 +9,7 @@ MONEY = "app/core/money.py"
 JSON = "app/core/strict_json.py"
 SCHEMAS = "app/web/schemas/bodies.py"
 API = "integration/payments/test_api_deposits.py"
+LIMITS = "integration/payments/test_deposit_limits.py"
 UNIT_MONEY = "unit/core/test_money.py"
 UNIT_JSON = "unit/core/test_strict_json.py"
 
@@ -55,6 +56,27 @@ DEPOSITS = (
         "r.failure_origin <> all (t.allowed_origins)",
         "r.failure_origin = ''",
         (API, "integration/payments/test_deposits.py"),
+    ),
+    Mutant(
+        "what the provider's adapter cannot take",
+        SERVICE,
+        "where refused = '{{}}' and refused_there is null",
+        "where refused = '{{}}'",
+        (LIMITS,),
+    ),
+    Mutant(
+        "a provider that needs a return URL",
+        SERVICE,
+        "then 'success_url_needed' end,",
+        "then null end,",
+        (LIMITS,),
+    ),
+    Mutant(
+        "a field that the provider needs",
+        "app/providers/deposit_limits.py",
+        "if not _has(wanted, name)",
+        "if False",
+        (LIMITS, "unit/providers/test_deposit_limits.py"),
     ),
     Mutant(
         "a disabled provider",

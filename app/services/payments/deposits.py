@@ -11,10 +11,12 @@ from typing import Any
 
 import orjson
 from sqlalchemy import LargeBinary, Text, bindparam, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
 from app.core.validation.origins import read_origin
+from app.providers.deposit_limits import NEEDED, Wanted, describe_limits, find_refusals
 from app.runtime.group_commit import GroupCommit
 from app.runtime.runtime import Runtime
 from app.services.access.callers import Caller
@@ -54,14 +56,20 @@ class Creation:
     is_replayed: bool
 
 
-# The errors that the statement finds in a request, by field.
+# The errors that the statement finds in a request: field and message.
 REFUSALS = {
-    "provider_id": "is not a provider of yours that takes deposits from you",
-    "currency": "is not one that this provider takes",
-    "amount": "is above your limit",
-    "success_url": "must be of one of your allowed origins",
-    "failure_url": "must be of one of your allowed origins",
+    "provider_id": ("provider_id", "is not a provider of yours that takes deposits from you"),
+    "currency": ("currency", "is not one that this provider takes"),
+    "amount": ("amount", "is above your limit"),
+    "success_url": ("success_url", "must be of one of your allowed origins"),
+    "failure_url": ("failure_url", "must be of one of your allowed origins"),
+    "success_url_needed": ("success_url", NEEDED),
+    "failure_url_needed": ("failure_url", NEEDED),
+    "too_short": ("provider_id", "keeps payments open for longer than yours have to be paid"),
+    "too_long": ("provider_id", "keeps payments open for a shorter time than yours have to be paid"),
 }
+# Those that say something of the provider.
+OF_PROVIDER = frozenset({"success_url_needed", "failure_url_needed", "too_short", "too_long"})
 
 _PAYMENTS = tables.payment_transactions
 _DEPOSIT_COLUMNS = [each.name for each in fields(Deposit) if each.name in _PAYMENTS.c]
@@ -75,6 +83,7 @@ _ASKED = rows_of(
     failure_origin=Text,
     actor=Text,
     details_encrypted=LargeBinary,
+    refusals=JSONB,
 )
 
 # The tenant's and the provider's limits are read by the statement that inserts: there is no copy that could be old. A
@@ -93,7 +102,18 @@ _CREATE = single(
                    case when r.success_url is not null and r.success_origin <> all (t.allowed_origins)
                         then 'success_url' end,
                    case when r.failure_url is not null and r.failure_origin <> all (t.allowed_origins)
-                        then 'failure_url' end], null) as refused
+                        then 'failure_url' end,
+                   case when coalesce(r.success_url, t.default_success_url) is null
+                            and cast(:limits as jsonb) -> p.adapter -> 'needs' @> '["success_url"]'
+                        then 'success_url_needed' end,
+                   case when coalesce(r.failure_url, t.default_failure_url) is null
+                            and cast(:limits as jsonb) -> p.adapter -> 'needs' @> '["failure_url"]'
+                        then 'failure_url_needed' end,
+                   case when t.payment_seconds < cast(cast(:limits as jsonb) -> p.adapter ->> 'shortest' as integer)
+                        then 'too_short'
+                        when t.payment_seconds > cast(cast(:limits as jsonb) -> p.adapter ->> 'longest' as integer)
+                        then 'too_long' end], null) as refused,
+               r.refusals -> p.adapter as refused_there
         from {asked}
         join tenants t on t.id = cast(:tenant_id as uuid)
         left join payment_providers p on p.tenant_id = t.id and p.disabled_at is null
@@ -105,7 +125,7 @@ _CREATE = single(
             coalesce(success_url, default_success_url), coalesce(failure_url, default_failure_url), metadata,
             idempotency_scope, idempotency_key, request_sha256,
             now() + make_interval(secs => payment_seconds)
-        from asked where refused = '{{}}' order by idempotency_scope, idempotency_key
+        from asked where refused = '{{}}' and refused_there is null order by idempotency_scope, idempotency_key
         on conflict (tenant_id, idempotency_scope, idempotency_key) do nothing
         returning {stored}
     ), held as (
@@ -125,7 +145,7 @@ _CREATE = single(
             'provider_id', m.provider_id, 'to', m.status)
         from made m join asked a on a.id = m.id order by m.id
     )
-    select a.id as asked_id, a.refused, {made} from asked a left join made m on m.id = a.id
+    select a.id as asked_id, a.refused, a.refused_there, {made} from asked a left join made m on m.id = a.id
     """,
         asked=_ASKED.source,
         stored=columns(_PAYMENTS, *STORED),
@@ -146,7 +166,8 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
     """Make the payment of an idempotency key, or find the one it made; it is committed when this returns.
 
     A parallel request with the same key waits here for the first one's commit. Raise RequestRejected (422) for
-    another body under the same key, an unusable provider, a return URL of a foreign origin, or too large an amount.
+    another body under the same key, an unusable provider, a return URL of a foreign origin, too large an amount, or
+    what the provider does not take.
     """
     # The values of _ASKED.
     asked = (
@@ -157,9 +178,11 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
         deposit.failure_url and _origin(deposit.failure_url),
         caller.actor,
         _encrypt_details(runtime, deposit),
+        # Of every adapter: which one it is, the statement finds.
+        find_refusals(runtime.registry.capabilities, _wanted(deposit)) or None,
     )
     size = sum(map(len, deposit.metadata.values()))
-    write = functools.partial(_insert, runtime.database, caller.tenant_id)
+    write = functools.partial(_insert, runtime.database, caller.tenant_id, _encode_limits(runtime))
     row = _commits(runtime.database, caller.tenant_id).commit(asked, size, write)
     if row.version is not None:
         runtime.doorbells.ring("provider")
@@ -167,9 +190,7 @@ def create_deposit(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creati
     existing = find_earlier(runtime, caller, deposit)
     if existing is None:
         # A key whose first request was refused is not used up, so this comes after the query for it.
-        raise RequestRejected(
-            422, "The request has errors.", [{"field": name, "message": REFUSALS[name]} for name in row.refused]
-        )
+        raise RequestRejected(422, "The request has errors.", _describe_refusals(row))
     return existing
 
 
@@ -184,6 +205,27 @@ def find_earlier(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation
             raise RequestRejected(422, "This Idempotency-Key was used with another body.")
         return Creation(read_payment(row._asdict()), is_replayed=True)
     return None
+
+
+def _describe_refusals(row: Row) -> list[dict[str, str]]:
+    """Return the errors of a request; of two about a field the first.
+
+    Of a provider that the caller may not name nothing is said.
+    """
+    is_found = "provider_id" not in row.refused
+    own = [REFUSALS[name] for name in row.refused if is_found or name not in OF_PROVIDER]
+    there = row.refused_there if is_found else None
+    found = dict(reversed([*own, *(there or {}).items()]))
+    return [{"field": name, "message": message} for name, message in reversed(found.items())]
+
+
+def _wanted(deposit: Deposit) -> Wanted:
+    return Wanted(deposit.amount_minor, deposit.currency, deposit.metadata, deposit.customer, deposit.description)
+
+
+@functools.lru_cache(maxsize=16)
+def _encode_limits(runtime: Runtime) -> str:
+    return orjson.dumps(describe_limits(runtime.registry.capabilities)).decode()
 
 
 def _encrypt_details(runtime: Runtime, deposit: Deposit) -> bytes | None:
@@ -204,9 +246,9 @@ def _commits(_database: Database, _tenant_id: uuid.UUID) -> GroupCommit[tuple[An
     return GroupCommit()
 
 
-def _insert(database: Database, tenant_id: uuid.UUID, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
+def _insert(database: Database, tenant_id: uuid.UUID, limits: str, asked: Sequence[tuple[Any, ...]]) -> list[Row]:
     """Make the payments that may be made; return a row for each request, in their order."""
-    parameters = _ASKED.encode(asked) | {"tenant_id": tenant_id}
+    parameters = _ASKED.encode(asked) | {"tenant_id": tenant_id, "limits": limits}
     by_id = {row.asked_id: row for row in database.run_single("web", _CREATE, parameters, tenant_id)}
     return [by_id[payment_id] for payment_id, *_ in asked]
 

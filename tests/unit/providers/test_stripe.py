@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.core.errors import ProviderRefusedUs, ProviderUnusable, UnexpectedAnswer
+from app.core.errors import ProviderRefusedUs, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError
 from app.providers import Account, Order
@@ -79,7 +79,7 @@ def test_a_session_can_be_created_until_the_payment_expires(minutes: int, ends_a
 
 def test_a_request_that_stripe_cannot_take_is_not_made() -> None:
     for changes, error in (
-        ({"success_url": None}, ProviderUnusable),
+        ({"success_url": None}, ValueError),
         ({"currency": "IRR"}, CurrencyError),
         ({"currency": "KWD", "amount_minor": 2551}, AmountError),
         ({"currency": "MGA", "amount_minor": 2551}, AmountError),

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core import signatures
-from app.core.errors import OutcomeUnknown, ProviderUnusable, UnexpectedAnswer, WebhookRejected
+from app.core.errors import OutcomeUnknown, UnexpectedAnswer, WebhookRejected
 from app.core.facts import Fact, FactKind
 from app.core.money import format_amount
 from app.core.signatures import HMAC_HEX, SIGNATURE_ENTRIES_MAX, Key, Scheme
@@ -82,6 +82,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
         listing="scan",
         reversals="totals",
         says_mode=True,
+        required_fields=("success_url",),
     )
 
     def read_mode(self, account: Account) -> str | None:
@@ -91,10 +92,10 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError.
 
-        Raise ProviderUnusable where the tenant has no URL for the payer's return, which Mollie needs.
+        Raise ValueError without a URL for the payer's return, which a deposit is asked for.
         """
         if order.success_url is None:
-            raise ProviderUnusable("Mollie needs a success_url, and the tenant has no default")
+            raise ValueError("Mollie needs a success_url")
         AMOUNTS.to_units(order.amount_minor, order.currency)
         fields: dict[str, Any] = {
             "amount": {"currency": order.currency, "value": format_amount(order.amount_minor, order.currency)},

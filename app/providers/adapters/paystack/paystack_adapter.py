@@ -84,6 +84,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         can_expire=False,
         replays_create=False,
         says_mode=True,
+        required_fields=("customer.email",),
     )
 
     def read_mode(self, account: Account) -> str | None:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from app.core.errors import OutcomeUnknown, ProviderUnusable, UnexpectedAnswer
+from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.signatures import STRIPE, Scheme
 from app.core.strict_json import JsonError, loads
@@ -89,6 +89,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         says_mode=True,
         # A payment that ends sooner has its session closed by us.
         longest_life_seconds=LIFE_SECONDS_MAX,
+        required_fields=("success_url",),
     )
 
     def authorize(self, account: Account) -> Mapping[str, str]:
@@ -102,10 +103,10 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError.
 
-        Raise ProviderUnusable where the tenant has no URL for the payer's return, which Stripe needs.
+        Raise ValueError without a URL for the payer's return, which a deposit is asked for.
         """
         if order.success_url is None:
-            raise ProviderUnusable("Stripe needs a success_url, and the tenant has no default")
+            raise ValueError("Stripe needs a success_url")
         fields = {
             "mode": "payment",
             OWN_ID: str(order.payment_id),
