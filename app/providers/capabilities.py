@@ -32,7 +32,8 @@ class Capabilities:
     single steps, which have ids, or as a total.
 
     `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
-    provider ends a payment whose time is up. `replays_create`: whether a repeated create call is answered as the first
+    provider ends a payment whose time is up. `reads_money`: whether a lookup says how much came; else only webhooks do.
+    `replays_create`: whether a repeated create call is answered as the first
     one was. `joins_events`: whether one delivery may hold several events. `says_mode`: whether its events say that
     they are about test or live payments.
     """
@@ -46,6 +47,7 @@ class Capabilities:
     reversals: Reversals
     can_find: bool = True
     can_expire: bool = True
+    reads_money: bool = True
     replays_create: bool = True
     joins_events: bool = False
     says_mode: bool = False
