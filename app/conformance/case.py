@@ -83,6 +83,11 @@ def unless_expires(capabilities: Capabilities) -> str | None:
     return None if capabilities.can_expire else "its provider ends no payment by itself"
 
 
+def unless_reads_money(capabilities: Capabilities) -> str | None:
+    """Return why cases about the money of a lookup do not apply."""
+    return None if capabilities.reads_money else "only its webhooks say how much came"
+
+
 def unless_finds(capabilities: Capabilities) -> str | None:
     """Return why cases about lookups by our id do not apply."""
     return None if capabilities.can_find else "its provider cannot be asked by our id"

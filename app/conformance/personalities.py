@@ -20,6 +20,11 @@ def _new_account(api_key: str, secret: str) -> NewAccount:
     return NewAccount({API_KEY: api_key}, api_key, secret)
 
 
+def _adyen_account(api_key: str) -> NewAccount:
+    credentials = {API_KEY: api_key, "merchant_account": "ShopECOM"}
+    return NewAccount(credentials, api_key, secrets.token_hex(32).upper())
+
+
 def _paystack_account(api_key: str) -> NewAccount:
     # Webhooks are signed with the key.
     return _new_account(api_key, api_key)
@@ -80,6 +85,21 @@ _PAYSTACK = Personality(
     path="/paystack",
     live_change={"data.domain": "live"},
 )
+_ADYEN = Personality(
+    "adyen",
+    Traits(
+        currency="EUR",
+        # CheckoutService-v71, PaymentLinkResponse.
+        states=tuple({"status": each} for each in ("active", "completed", "expired", "paid", "paymentPending")),
+        unknown_state={"status": "melted"},
+        mistake=_mistake(
+            lambda message: {"status": 422, "errorCode": "702", "message": message, "errorType": "validation"}, 422
+        ),
+    ),
+    new_account=lambda: _adyen_account(f"AQE{secrets.token_hex(20)}"),
+    path="/adyen",
+    live_change={"live": "true"},
+)
 
 _MOLLIE = Personality(
     "mollie",
@@ -101,4 +121,10 @@ _MOLLIE = Personality(
 )
 
 # By the name of the adapter.
-PERSONALITIES = {"mollie": _MOLLIE, "paystack": _PAYSTACK, "sandbox": _SANDBOX, "stripe": _STRIPE}
+PERSONALITIES = {
+    "adyen": _ADYEN,
+    "mollie": _MOLLIE,
+    "paystack": _PAYSTACK,
+    "sandbox": _SANDBOX,
+    "stripe": _STRIPE,
+}

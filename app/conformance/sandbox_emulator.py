@@ -105,7 +105,7 @@ class SandboxEmulator:
 
     def join(self, payment_id: str, count: int) -> None:
         """Send the next `count` events in one webhook."""
-        self._script(payment_id, join=count, times=1)
+        self._script(payment_id, join=count)
 
     def read_truth(self, payment_id: str) -> Truth:
         """Return what the sandbox has of one of our payment ids."""

@@ -16,7 +16,7 @@ from app.conformance.proxy import FaultyProxy
 from app.core.errors import WebhookRejected
 from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
-from app.providers import Adapter, Asks, Delivered, Event, Ignored, Listed, Order, Received, Subject, Told
+from app.providers import Adapter, Delivered, Event, Ignored, Listed, Order, Received, Subject, Told
 from models import new_id
 
 MINOR = 2_500
@@ -128,12 +128,19 @@ class Trial:
         """Settle what webhooks say of the payment: each event once, and a hint by a lookup."""
         folded = folded or self.fold(deposit)
         seen: set[str] = set()
-        for event in (event for arrival in arrivals for event in self.read(arrival)):
-            if isinstance(event, Ignored) or (event.event_id is not None and event.event_id in seen):
-                continue
+        waiting = [event for arrival in arrivals for event in self.read(arrival) if not isinstance(event, Ignored)]
+        while waiting:
+            # One whose payment is not known yet is tried again after the others, as settlement does.
+            known = {deposit.id, deposit.reference, *folded.aliases}
+            event = next((each for each in waiting if each.name in known), None)
+            if event is None:
+                raise ConformanceFailure(
+                    f"events name {[each.name for each in waiting]}, ids of the payment are {known}"
+                )
+            waiting.remove(event)
+            if event.event_id is None or event.event_id not in seen:
+                folded.settle(event.fact if isinstance(event, Told) else self.fetch(deposit))
             seen |= {event.event_id} if event.event_id else set()
-            self._check_name(deposit, event, folded)
-            folded.settle(event.fact if isinstance(event, Told) else self.fetch(deposit))
         return folded
 
     def fold(self, deposit: TrialPayment) -> FoldedPayment:
@@ -141,10 +148,6 @@ class Trial:
         folded = FoldedPayment.of(deposit.order)
         folded.settle(Fact(FactKind.ACCEPTED, deposit.reference))
         return folded
-
-    def _check_name(self, deposit: TrialPayment, event: Told | Asks, folded: FoldedPayment) -> None:
-        known = {deposit.id, deposit.reference, *folded.aliases}
-        expect(event.name in known, f"an event names {event.name!r}, which is no id of the payment: {known!r}")
 
 
 @contextlib.contextmanager

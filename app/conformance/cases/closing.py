@@ -20,12 +20,15 @@ def cancelled_once(trial: Trial) -> None:
 
 @case(unless_cancels)
 def cancel_against_paid(trial: Trial) -> None:
-    """To close a payment that has just been paid says that it is paid, and how much came."""
+    """To close a payment that has just been paid says that its payer is done, and how much came if it can."""
     deposit = trial.created()
     trial.happen(deposit, "pay")
     fact = trial.cancel(deposit)
-    found = (fact.kind, fact.amount_minor, fact.currency)
-    expect_equal(found, (FactKind.SUCCEEDED, MINOR, deposit.order.currency), "the answer")
+    if trial.adapter.capabilities.reads_money:
+        found = (fact.kind, fact.amount_minor, fact.currency)
+        expect_equal(found, (FactKind.SUCCEEDED, MINOR, deposit.order.currency), "the answer")
+    else:
+        expect_equal(fact.kind, FactKind.COMMITTED, "the answer")
 
 
 @case(unless_cancels)

@@ -27,7 +27,8 @@ def every_currency_arrives_as_asked(trial: Trial) -> None:
         asked = (deposit.order.amount_minor, deposit.order.currency)
         truth = trial.emulator.read_truth(str(deposit.id))
         expect_equal((truth.received_minor, truth.received_currency), asked, "what the payer was asked for")
-        expect_equal(_read_money(trial, deposit), asked, "what the lookup says")
+        if trial.adapter.capabilities.reads_money:
+            expect_equal(_read_money(trial, deposit), asked, "what the lookup says")
         expect(told.get(deposit.id, {asked}) == {asked}, f"a webhook says {told.get(deposit.id)}, not {asked}")
 
 
