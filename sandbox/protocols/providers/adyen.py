@@ -47,6 +47,7 @@ _EVENTS: dict[Event, tuple[tuple[str, bool], ...]] = {
     "refund_failed": (("REFUND_FAILED", True),),
     "disputed": (("NOTIFICATION_OF_CHARGEBACK", True), ("CHARGEBACK", True)),
     "dispute_won": (("CHARGEBACK_REVERSED", True),),
+    "dispute_lost": (("DISPUTE_DEFENSE_PERIOD_ENDED", True),),
     "stray": (("REPORT_AVAILABLE", True),),
 }
 # By the sandbox's code: status, error code and type of Adyen's error.

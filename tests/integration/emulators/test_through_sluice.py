@@ -32,9 +32,11 @@ class Provider:
     deposit: dict[str, Any] = field(default_factory=dict)
     # Otherwise it sends only what nobody signs, to the URL that each payment names.
     is_signed: bool = True
+    credentials: dict[str, str] = field(default_factory=dict)
 
 
 PROVIDERS = [
+    Provider("adyen", "/adyen", "EUR", "AQE", "5F" * 32, credentials={"merchant_account": "ShopECOM"}),
     Provider("mollie", "/mollie", "EUR", "test_", "a_secret_of_signed_webhooks"),
     Provider("mollie", "/mollie", "EUR", "test_", "a_secret_of_signed_webhooks", is_signed=False),
     Provider("paystack", "/paystack", "NGN", "sk_test_", None, {"customer": {"email": "payer@example.com"}}),
@@ -50,8 +52,9 @@ class Connected:
         self.api = Api(stack.web, shop.secret_key)
         key = provider.credential + secrets.token_hex(20)
         secret = provider.webhook_secret or key
+        credentials = {"api_key": key, **provider.credentials}
         url = stack.sandbox.url + provider.path
-        new = NewProvider(shop.tenant_id, "real", provider.adapter, url, {"api_key": key}, secret, is_default=True)
+        new = NewProvider(shop.tenant_id, "real", provider.adapter, url, credentials, secret, is_default=True)
         provider_id, _ = create_provider(stack.runtime, new, ACTOR)
         hook = f"{stack.web}/webhooks/{provider_id}" if provider.is_signed else None
         protocol = provider.path.split("/")[1]

@@ -34,7 +34,7 @@ from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
-from app.providers.signing import Received
+from app.providers.signing import Received, SchemeSigned
 
 LINKS = "/v71/paymentLinks"
 MERCHANT_ACCOUNT = "merchant_account"
@@ -55,11 +55,9 @@ _KEY_IN_USE = "704"
 _TEST_HOST, _LIVE_HOST = "checkout-test.adyen.com", "-checkout-live.adyenpayments.com"
 
 
-class AdyenAdapter(HttpAdapter):
+class AdyenAdapter(HttpAdapter, SchemeSigned):
     """Talks to Adyen over its Checkout API. Each item of a notification is signed by itself."""
 
-    # The items' signatures are in the body; no other scheme can be chosen.
-    scheme: Scheme | None = None
     # Basic authentication, which an operator may configure at Adyen, is a credential and stored as none.
     credential_headers: tuple[str, ...] = ("authorization",)
     credentials: ClassVar[tuple[Credential, ...]] = (
