@@ -59,7 +59,8 @@ class Decision:
     `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
     `supersedes_currency` is given, those in this currency alone, where `supersedes_keys` is, those with one of these
     keys. `waits`: a reversal that is kept with the payment until it can be booked. `about`: what the notification is
-    about in addition to the payment, by its name. `alert` names an alarm to raise.
+    about in addition to the payment, by its name. `alert` names an alarm to raise. `asks`: the provider is to be asked
+    for its state at once.
     """
 
     verdict: Verdict
@@ -74,6 +75,7 @@ class Decision:
     notification: str | None = None
     about: Mapping[str, Any] | None = None
     alert: str | None = None
+    asks: bool = False
 
 
 FactDecider = Callable[[Payment, Fact, datetime.datetime], Decision]

@@ -65,7 +65,8 @@ class Fact:
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, the single movement
     `reversal_id` for REVERSED and REINSTATED, in minor units of `currency`; both are None for the other kinds.
     Where a lookup reports SUCCEEDED: `refunded_minor` is the total given back, `movements` all that the provider shows
-    as gone back or come again.
+    as gone back or come again. `asked_version`: the payment's version when our own lookup began, None for what the
+    provider reports unasked.
     DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
     `prompt`: what the payer reads where the provider asks on a device, not on a page.
     `approval`: the number of the approval whose capture the fact is the answer to.
@@ -90,6 +91,7 @@ class Fact:
     dispute_state: DisputeState | None = None
     reason: str | None = None
     evidence_due_at: datetime.datetime | None = None
+    asked_version: int | None = None
     prompt: str | None = None
 
 

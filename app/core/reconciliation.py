@@ -9,6 +9,9 @@ from app.core.decision import money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
 from app.core.payment import REVERSAL_WAITING, Payment, Status
+from app.core.reversals.movements import report
+from app.core.reversals.records import MovementState
+from app.core.reversals.totals import has_fallen
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,15 @@ def compare(
     *,
     reference: str,
     asked: tuple[int, str],
-    refunded_minor: int,
+    refunded_minor: int | None,
     payment_id: uuid.UUID | None,
     can_close: bool,
 ) -> Difference | None:
     """Return the first difference between a payment, None where we have none, and the provider's row of it.
 
-    `asked`: (minor units, currency) that was requested. `refunded_minor`: the total given back. `can_close`: whether
-    the provider ends an unpaid payment when we ask it to; else such a payment stays open there.
+    `asked`: (minor units, currency) that was requested. `refunded_minor`: the total given back, None where the provider
+    reports single movements. `can_close`: whether the provider ends an unpaid payment when we ask it to; else such a
+    payment stays open there.
     """
     if payment is None:
         detail = f"the provider has {reference} ('{fact.kind}'), which is no payment of this provider here"
@@ -74,16 +78,32 @@ def is_news(payment: Payment, fact: Fact, reference: str) -> bool:
     return payment.is_open and is_same and is_done and not (fact.kind is FactKind.SUCCEEDED and is_known)
 
 
-def find_reversal(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> Fact | None:
-    """Return the reversal that the provider's row reports, None where it is booked; of an unpaid payment it waits."""
+def find_money_back(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> list[Fact]:
+    """Return what the provider's row reports of money that went back or came again and is not known here.
+
+    Of an unpaid payment it waits. A total that has fallen is not among it: only a lookup of our own shows that.
+    """
     is_same = payment.provider_reference in (None, reference)
-    if fact.kind is not FactKind.SUCCEEDED or not is_same or refunded_minor <= payment.reversed_minor:
-        return None
+    if fact.kind is not FactKind.SUCCEEDED or not is_same:
+        return []
+    known = {one.key for one in payment.movements}
+    moved = [one for one in report(fact.movements, reference) if f"{one.kind}:{one.reversal_id}" not in known]
+    if refunded_minor <= payment.reversed_minor:
+        return moved
     is_completed = payment.status is Status.COMPLETED
     if is_completed and REVERSAL_WAITING in payment.exceptions and refunded_minor > (payment.received_minor or 0):
         # More than was credited waits for a person already.
-        return None
-    return Fact(FactKind.REFUNDED, reference, amount_minor=refunded_minor, currency=fact.currency)
+        return moved
+    return [Fact(FactKind.REFUNDED, reference, amount_minor=refunded_minor, currency=fact.currency), *moved]
+
+
+def needs_lookup(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> bool:
+    """Return whether only a lookup settles the total given back: it is smaller than is booked, or has fallen before."""
+    is_same = payment.provider_reference in (None, reference) and fact.currency == payment.received_currency
+    is_paid = payment.status is Status.COMPLETED and fact.kind is FactKind.SUCCEEDED
+    is_smaller = refunded_minor < payment.reversed_minor
+    differs = is_same and is_paid and refunded_minor != payment.reversed_minor
+    return differs and (is_smaller or has_fallen(payment))
 
 
 def _asked_differs(payment: Payment, asked: tuple[int, str]) -> tuple[str, str] | None:
@@ -110,7 +130,7 @@ def _state_differs(payment: Payment, fact: Fact, *, can_close: bool) -> tuple[st
     return None
 
 
-def _money_differs(payment: Payment, fact: Fact, refunded_minor: int) -> tuple[str, str] | None:
+def _money_differs(payment: Payment, fact: Fact, refunded_minor: int | None) -> tuple[str, str] | None:
     if payment.status is not Status.COMPLETED:
         return None
     if fact.currency is None or fact.currency != payment.received_currency:
@@ -118,7 +138,20 @@ def _money_differs(payment: Payment, fact: Fact, refunded_minor: int) -> tuple[s
     if fact.amount_minor != payment.received_minor:
         here, there = format_money(payment.received_minor or 0, fact.currency), format_money(*money_of(fact))
         return "amount", f"received {here} here, {there} there"
+    if refunded_minor is None:
+        return _movements_differ(payment, fact)
     if refunded_minor != payment.reversed_minor:
         here, there = (format_money(minor, fact.currency) for minor in (payment.reversed_minor, refunded_minor))
         return "amount", f"given back {here} here, {there} there"
+    return None
+
+
+def _movements_differ(payment: Payment, fact: Fact) -> tuple[str, str] | None:
+    """Compare what is booked with what the provider shows; what only the provider shows was reported and is booked."""
+    shown = {(one.kind, one.reversal_id): (one.amount_minor, one.currency) for one in fact.movements}
+    for one in payment.movements:
+        there = shown.get((one.kind, one.reversal_id))
+        if one.state is MovementState.BOOKED and there != (one.amount_minor, one.currency):
+            here, found = format_money(one.amount_minor, one.currency), format_money(*there) if there else "not"
+            return "amount", f"{one.kind} {here} ({one.reversal_id}) here, {found} there"
     return None

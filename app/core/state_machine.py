@@ -207,7 +207,7 @@ def _reject(payment: Payment, command: Command, now: datetime.datetime) -> Decis
 
 
 def _look_up(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
-    return Decision(Verdict.APPLIED, "the provider is asked for its state", payment)
+    return Decision(Verdict.APPLIED, "the provider is asked for its state", payment, asks=True)
 
 
 _fail = _end(Status.FAILED, "payment.failed")

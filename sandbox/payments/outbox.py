@@ -109,13 +109,18 @@ def _store_variant(
     change = variant.get("change", {})
     reported = changes.of_occurrence(protocol, occurrence, change)
     for target in _targets(connection, protocol, occurrence):
-        for notice in protocol.notices(reported, to_endpoint=target.endpoint_id is not None):
+        for index, notice in enumerate(protocol.notices(reported, to_endpoint=target.endpoint_id is not None)):
             if target.wants(notice.event_type):
                 raw = protocol.encode(replace(notice, body=changes.of_body(protocol, notice.body, change)))
                 body = raw[: len(raw) // 2] if variant.get("body") == "malformed" else raw
-                values = _row(occurrence, notice, target, ids) | {"body": body}
+                values = _row(occurrence, notice, target, _of_notice(ids, index)) | {"body": body}
                 order = order._replace(after=_store_copies(connection, values, variant, order))
     return order.after
+
+
+def _of_notice(ids: _Ids, index: int) -> _Ids:
+    """Return the ids of one of several webhooks about a change: each has its own, the same in every variant."""
+    return ids._replace(webhook_id=f"{ids.webhook_id}_{index}") if index else ids
 
 
 def _targets(connection: sqlite3.Connection, protocol: ProviderProtocol, occurrence: Occurrence) -> list[_Target]:

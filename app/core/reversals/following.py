@@ -10,7 +10,7 @@ from app.core.decision import Decision
 from app.core.facts import Fact, Input
 from app.core.payment import Payment
 from app.core.reversals import movements, totals
-from app.core.reversals.records import KnownMovement, MovementState
+from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,16 @@ def has_following(payment: Payment, given: Input) -> bool:
     """Return whether anything may follow a decision about `given` that left `payment`; a cheap check."""
     if payment.reversals_waiting or payment.movements:
         return True
-    return isinstance(given, Fact) and bool(given.refunded_minor or given.movements)
+    if not isinstance(given, Fact):
+        return False
+    is_total = given.refunded_minor is not None and bool(given.refunded_minor or payment.reversed_minor)
+    return is_total or bool(given.movements)
 
 
 def list_following(before: Payment, given: Input, decision: Decision) -> list[FollowUp]:
     """Return what is to be decided after `decision`, which `given` led to: totals in their order, then movements."""
-    due = [FollowUp(totals.as_fact(one), one.webhook_id) for one in totals.list_due(before, given, decision)]
-    return due + [_follow(one) for one in movements.list_due(before, given, decision)]
+    due = [*totals.list_due(before, given, decision), *movements.list_due(before, given, decision)]
+    return list(map(_follow, due))
 
 
 def add_following(queue: Sequence[FollowUp], added: Sequence[FollowUp], payment: Payment) -> list[FollowUp]:
@@ -44,5 +47,8 @@ def add_following(queue: Sequence[FollowUp], added: Sequence[FollowUp], payment:
     return [one for one in merged if f"{one.fact.kind}:{one.fact.reversal_id}" not in booked]
 
 
-def _follow(due: KnownMovement | Fact) -> FollowUp:
-    return FollowUp(due) if isinstance(due, Fact) else FollowUp(movements.as_fact(due), due.webhook_id)
+def _follow(due: WaitingReversal | KnownMovement | Fact) -> FollowUp:
+    if isinstance(due, Fact):
+        return FollowUp(due)
+    fact = totals.as_fact(due) if isinstance(due, WaitingReversal) else movements.as_fact(due)
+    return FollowUp(fact, due.webhook_id)

@@ -9,6 +9,7 @@ Rules: CONTRACT section 10.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import replace
 
 from app.core.decision import (
@@ -105,8 +106,8 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMov
         due = [one for one in waiting if (is_new and one.kind == "reversed") or _can_be_booked(after, one)]
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
         known = {one.key for one in after.movements}
-        unknown = (one for one in given.movements if f"{one.kind}:{one.reversal_id}" not in known)
-        reported = [_reported(one, given.reference) for one in sorted(unknown, key=_order)]
+        shown = report(given.movements, given.reference)
+        reported = [one for one in shown if f"{one.kind}:{one.reversal_id}" not in known]
     # A reversal that came back needs no room.
     return [*sorted(due, key=lambda one: (_waiting_return(after, one) == 0, *_order(one))), *reported]
 
@@ -122,14 +123,18 @@ def as_fact(movement: KnownMovement) -> Fact:
     )
 
 
-def _reported(movement: Movement, reference: str | None) -> Fact:
-    return Fact(
-        _KINDS[movement.kind],
-        reference,
-        amount_minor=movement.amount_minor,
-        currency=movement.currency,
-        reversal_id=movement.reversal_id,
-    )
+def report(movements: Iterable[Movement], reference: str | None) -> list[Fact]:
+    """Return movements that a provider shows under `reference` as facts, in the order in which they are decided."""
+    return [
+        Fact(
+            _KINDS[one.kind],
+            reference,
+            amount_minor=one.amount_minor,
+            currency=one.currency,
+            reversal_id=one.reversal_id,
+        )
+        for one in sorted(movements, key=_order)
+    ]
 
 
 def _order(movement: KnownMovement | Movement) -> tuple[bool, int, str]:

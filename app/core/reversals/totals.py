@@ -2,6 +2,10 @@
 
 A total is given back under a provider reference in a currency. It is booked once that much is credited there, in
 whatever order the two arrive: until then it waits with its payment, and each credit tries it again.
+
+Totals only grow: the largest counts, in whatever order they arrive. Money that came again makes one smaller, and only
+a lookup of our own that began after the last booking says so for sure. After that what a webhook reports may be older
+than the fall, so it only has the provider asked.
 Rules: CONTRACT section 10.
 """
 
@@ -25,22 +29,28 @@ from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
 from app.core.reversals.credited import CreditedMoney, read_credited, with_marks, with_other
-from app.core.reversals.records import WaitingReversal
+from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
 
 
 def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     """Decide a refund or chargeback of a completed payment: a reversing pair of entries for the part that is new."""
     amount_minor, currency = money_of(fact)
     account = read_credited(payment, fact.reference, currency)
+    is_smaller = amount_minor < account.reversed_minor
+    if is_smaller and account.other is None and fact.asked_version == payment.version:
+        return _reinstate(payment, fact, now, account)
     if amount_minor <= account.reversed_minor:
-        # Totals only grow: a smaller one was overtaken.
+        # A smaller one was overtaken, unless a lookup that something overtook has reported it: that is repeated.
         return Decision(
             Verdict.DUPLICATE,
             "this reversal is known",
             payment,
             supersedes=_REVERSAL,
             supersedes_keys=frozenset({_key_of(_as_waiting(fact))}),
+            asks=is_smaller and fact.asked_version is not None,
         )
+    if fact.asked_version is None and has_fallen(payment):
+        return Decision(Verdict.IGNORED, "the total has fallen before: the provider is asked", payment, asks=True)
     # More than was credited, or in another currency.
     if amount_minor > account.credited_minor:
         return _refuse(payment, fact, now, "a reversal that does not fit what was credited")
@@ -51,13 +61,37 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
 
 
 _REVERSAL = frozenset({"reversal"})
+# Begins the ids of movements that are falls of the total.
+_FALL = "total:"
+
+
+def has_fallen(payment: Payment) -> bool:
+    """Return whether money of the total came again before."""
+    return any(one.reversal_id.startswith(_FALL) for one in payment.movements)
+
+
+def _reinstate(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
+    """Book the part of the total that came again, as a movement whose id is the version that it makes."""
+    amount_minor, currency = money_of(fact)
+    delta, reference = account.reversed_minor - amount_minor, payment.provider_reference
+    fall = f"{_FALL}{payment.version + 1}"
+    again = KnownMovement("reinstated", fall, reference, delta, currency, MovementState.BOOKED)
+    after = replace(payment, reversed_minor=payment.reversed_minor - delta, movements=(*payment.movements, again))
+    return Decision(
+        Verdict.APPLIED,
+        "money that the provider had taken back came again",
+        changed(after, now, exceptions=with_marks(after)),
+        transfer=Transfer(again.key, "reinstatement", delta, currency),
+        notification="payment.reinstated",
+    )
 
 
 def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
     amount_minor, currency = money_of(fact)
     delta, other = amount_minor - account.reversed_minor, account.other
     waiting, done = _split_waiting(payment, fact)
-    key = f"reversal:{amount_minor}"
+    # After a fall the same total may be given back once more.
+    key = f"reversal:{amount_minor}" + (f"@{payment.version + 1}" if has_fallen(payment) else "")
     after = payment
     if other is not None:
         key = f"reversal:{other.reference}:{currency}:{amount_minor}"
@@ -112,26 +146,31 @@ def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> D
     )
 
 
-def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal]:
+def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal | Fact]:
     """Return the totals to be decided right after `decision`, in their order.
 
     Those that waited for the money that it credited, and the one that a success reports.
     """
     after = decision.payment
-    due = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
-    if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED and given.refunded_minor:
-        reported = WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1])
-        if not is_known(after, reported) and _key_of(reported) not in map(_key_of, due):
-            due.append(reported)
-    return sorted(due, key=lambda one: one.amount_minor)
+    waiting = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
+    due: list[WaitingReversal | Fact] = [*sorted(waiting, key=lambda one: one.amount_minor)]
+    if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED and given.refunded_minor is not None:
+        reported = as_fact(WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1]))
+        # What this decision itself has changed makes the lookup no older.
+        version = after.version if given.asked_version == before.version else given.asked_version
+        if not _is_known(after, reported):
+            due.append(replace(reported, asked_version=version))
+    return due
 
 
-def is_known(payment: Payment, reversal: WaitingReversal) -> bool:
-    """Return whether the reversal is booked or waits already."""
-    if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
+def _is_known(payment: Payment, fact: Fact) -> bool:
+    """Return whether the total is booked or waits already."""
+    amount_minor, currency = money_of(fact)
+    if _key_of(_as_waiting(fact)) in map(_key_of, payment.reversals_waiting):
         return True
-    account = read_credited(payment, reversal.reference, reversal.currency)
-    return payment.status is Status.COMPLETED and reversal.amount_minor <= account.reversed_minor
+    if payment.status is not Status.COMPLETED:
+        return amount_minor == 0
+    return amount_minor == read_credited(payment, fact.reference, currency).reversed_minor
 
 
 def as_fact(reversal: WaitingReversal) -> Fact:

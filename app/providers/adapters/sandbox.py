@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from app.core.errors import OutcomeUnknown, UnexpectedAnswer, Unusable
+from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.money import CURRENCY_DIGITS, AmountError, CurrencyError, format_amount, parse_exact_amount
 from app.core.payment import format_time
@@ -17,13 +17,8 @@ from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.core.validation.provider_values import is_redirect_url
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.adapters.common_webhook import (
-    name_payment,
-    read_money,
-    read_payment_id,
-    read_reference,
-    translate_callback,
-)
+from app.providers.adapters.common_webhook import name_payment, translate_callback
+from app.providers.adapters.money_back import MONEY_BACK_EVENTS, translate_money_back
 from app.providers.amounts import iso_table
 from app.providers.calls.answer_fields import (
     check_subject,
@@ -36,7 +31,7 @@ from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_obj
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
-from app.providers.events import PROVIDER_PATH, Delivered, Event, Ignored, Name, Told
+from app.providers.events import PROVIDER_PATH, Delivered, Event, Ignored, Name
 from app.providers.signing import SchemeSigned
 
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
@@ -49,7 +44,7 @@ REFUSES_PAYMENT = frozenset({400, 422})
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
 SETTLES_WITHIN_DAYS = 7
 
-EVENT_TYPES = frozenset(f"payment.{status}" for status in ("success", "failed", "cancelled", "processing", "refunded"))
+EVENT_TYPES = frozenset(f"payment.{status}" for status in ("success", "failed", "cancelled", "processing"))
 
 # The sandbox's states as kinds of facts. `underpaid` has received money: the amount says how much.
 KINDS = {
@@ -150,18 +145,15 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         return name_payment(body)
 
     def translate(self, delivered: Delivered) -> Sequence[Event]:
-        """Return the fact of a webhook: the common body, or on the provider's path the sandbox's own for refunds."""
+        """Return what a webhook says: the common body, or on the provider's path the sandbox's own for money back."""
         body = delivered.read_object()
-        if delivered.path == PROVIDER_PATH and _is_foreign(body.get("event_type")):
-            return (Ignored("of no interest"),)
-        if delivered.path != PROVIDER_PATH or body.get("event_type") != "payment.refunded":
+        if delivered.path != PROVIDER_PATH:
             return (translate_callback(body, SETTLES_WITHIN_DAYS),)
-        if body.get("status") != "refunded":
-            raise Unusable("event_type and status disagree")
-        amount_minor, currency = read_money(body)
-        reference = read_reference(body)
-        fact = Fact(FactKind.REFUNDED, reference, amount_minor=amount_minor, currency=currency)
-        return (Told(read_payment_id(body), fact),)
+        if body.get("event_type") in MONEY_BACK_EVENTS:
+            return (translate_money_back(body),)
+        if _is_foreign(body.get("event_type")):
+            return (Ignored("of no interest"),)
+        return (translate_callback(body, SETTLES_WITHIN_DAYS),)
 
     def _list(self, account: Account, query: Mapping[str, str | None]) -> dict[str, Any]:
         """Return one page of a list, whose `data` is a list."""

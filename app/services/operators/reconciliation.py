@@ -14,7 +14,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, select, tuple_, update
@@ -24,7 +24,7 @@ from app.core.decision import Verdict
 from app.core.errors import RequestRejected
 from app.core.facts import Fact, FactKind
 from app.core.payment import Payment
-from app.core.reconciliation import Difference, compare, find_reversal, is_news, missing_there
+from app.core.reconciliation import Difference, compare, find_money_back, is_news, missing_there, needs_lookup
 from app.providers import Account, Adapter, Listed, Subject
 from app.runtime.runtime import Runtime
 from app.services.operators.comparison import left_to_the_next_run
@@ -66,6 +66,11 @@ class _Run:
     account: Account
     adapter: Adapter
     actor: str
+
+    @property
+    def reports_totals(self) -> bool:
+        """Whether the provider reports money that goes back as a total."""
+        return self.adapter.capabilities.reversals == "totals"
 
 
 def reconcile(
@@ -150,8 +155,7 @@ def _compare(run: _Run, report: ReconciliationReport, payment: Payment | None, r
         if is_news(payment, row.fact, row.reference):
             _settle(run, report, payment, row.fact)
             return
-        if reversal := find_reversal(payment, row.fact, row.reference, row.refunded_minor):
-            _settle(run, report, payment, reversal)
+        if _settle_money_back(run, report, payment, row):
             payment = _load(run, [payment.id])[payment.id]
     difference = _differ(run, payment, row)
     if difference is None:
@@ -173,17 +177,33 @@ def _differ(run: _Run, payment: Payment | None, row: Listed | None) -> Differenc
         row.fact,
         reference=row.reference,
         asked=(row.asked_minor, row.currency),
-        refunded_minor=row.refunded_minor,
+        refunded_minor=row.refunded_minor if run.reports_totals else None,
         payment_id=row.payment_id,
         can_close=run.adapter.capabilities.can_cancel,
     )
 
 
-def _settle(run: _Run, report: ReconciliationReport, payment: Payment, fact: Fact) -> None:
+def _settle_money_back(run: _Run, report: ReconciliationReport, payment: Payment, row: Listed) -> bool:
+    """Settle what the row reports of money that went back or came again; return whether there was anything.
+
+    A total that is or was smaller than is booked is settled by a lookup that began after the payment was read.
+    """
+    facts = find_money_back(payment, row.fact, row.reference, row.refunded_minor)
+    if run.reports_totals and needs_lookup(payment, row.fact, row.reference, row.refunded_minor):
+        answer = run.adapter.fetch(run.account, Subject(payment.id, row.reference))
+        if answer.kind is FactKind.SUCCEEDED and answer.refunded_minor is not None:
+            total = replace(answer, kind=FactKind.REFUNDED, amount_minor=answer.refunded_minor, refunded_minor=None)
+            facts = [replace(total, asked_version=payment.version)]
+    if facts:
+        _settle(run, report, payment, *facts)
+    return bool(facts)
+
+
+def _settle(run: _Run, report: ReconciliationReport, payment: Payment, *facts: Fact) -> None:
     actor = f"provider:{payment.provider_id}"
-    item = Item(payment.tenant_id, payment.id, fact, actor, payment.provider_id)
+    items = [Item(payment.tenant_id, payment.id, fact, actor, payment.provider_id) for fact in facts]
     with settlement.open(run.runtime, "clerk", run.tenant_id) as batch:
-        outcomes = batch.settle([item])
+        outcomes = batch.settle(items)
     nothing_new = (Verdict.DUPLICATE, Verdict.IGNORED)
     report.settled += any(one.decision and one.decision.verdict not in nothing_new for one in outcomes)
 
@@ -195,8 +215,10 @@ def _is_confirmed(run: _Run, payment: Payment, row: Listed | None, difference: D
     if row is None:
         is_same = fact.kind is FactKind.NOT_FOUND
     else:
-        reported = (fact.kind, fact.amount_minor, fact.currency)
-        is_same = reported == (row.fact.kind, row.fact.amount_minor, row.fact.currency)
+        first, again = (
+            (one.kind, one.amount_minor, one.currency, frozenset(one.movements)) for one in (row.fact, fact)
+        )
+        is_same = first == again
     now = _load(run, [payment.id]).get(payment.id)
     return is_same and now is not None and now.version == payment.version
 

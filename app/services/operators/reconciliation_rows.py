@@ -7,6 +7,7 @@ from dataclasses import replace
 from sqlalchemy import BigInteger, RowMapping, cast, func, select
 
 from app.core.payment import Payment
+from app.services.payments.reversal_rows import read_movement
 from app.services.payments.rows import STORED, read_payment
 from models import tables
 from models.sql import columns
@@ -37,11 +38,21 @@ _IS_CASE_OPEN = (
     .exists()
     .label("is_case_open")
 )
-COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN)
+_MOVED = tables.payment_movements
+# In the order in which `read_movement` reads them.
+_SHOWN = ("kind", "reversal_id", "reference", "amount_minor", "currency", "state", "due_at", "webhook_id")
+_MOVEMENTS = func.array(
+    select(func.jsonb_build_array(*columns(_MOVED, *_SHOWN)))
+    .where(_MOVED.c.tenant_id == _PAYMENTS.c.tenant_id, _MOVED.c.payment_id == _PAYMENTS.c.id)
+    .correlate(_PAYMENTS)
+    .scalar_subquery()
+).label("known_movements")
+COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN, _MOVEMENTS)
 
 
 def read_compared(row: RowMapping) -> Payment:
     """Return the payment in a row of COMPARED; `has_open_case` means a case of reconciliation here."""
     payment = read_payment(row)
     reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
-    return replace(payment, reversed_minor=reversed_minor, has_open_case=row["is_case_open"])
+    movements = tuple(map(read_movement, row["known_movements"]))
+    return replace(payment, reversed_minor=reversed_minor, has_open_case=row["is_case_open"], movements=movements)

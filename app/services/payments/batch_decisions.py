@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.core.decision import Case, Decision, Verdict
 from app.core.errors import InvariantBroken
-from app.core.facts import Command, CommandKind, Fact, Input
+from app.core.facts import Fact, Input
 from app.core.payment import EDGES, Payment
 from app.core.reversals.following import FollowUp, add_following, has_following, list_following
 from app.core.state_machine import decide
@@ -157,7 +157,7 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
     row.payment = _with_source(item, before, _keep_waiting(item, decision, batch))
     if item.polls is not None:
         row.polls = item.polls
-    row.query_now |= isinstance(item.given, Command) and item.given.kind is CommandKind.LOOK_UP
+    row.query_now |= decision.asks
     row.reschedule |= item.polls is not None or after is not before or row.query_now
     return decision
 

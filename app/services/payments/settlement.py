@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
-from app.core.facts import CommandKind, Fact, FactKind
+from app.core.facts import Fact, FactKind
 from app.core.payment import Payment, Status
 from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
@@ -39,7 +39,6 @@ from models import ByKeys
 
 log = structlog.get_logger(__name__)
 
-_MAKES_DUE = (CommandKind.LOOK_UP, FactKind.APPROVED)
 _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
@@ -183,8 +182,12 @@ def _publish(
         runtime.doorbells.ring("notify")
     is_closed = any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, *_ in events)
     # The provider's session is to be closed, the provider asked, or what the payer approved captured.
-    if is_closed or any(outcome.item.given.kind in _MAKES_DUE for outcome in outcomes):
+    if is_closed or any(map(_makes_due, outcomes)):
         runtime.doorbells.ring("provider")
+
+
+def _makes_due(outcome: ItemOutcome) -> bool:
+    return bool(outcome.decision and outcome.decision.asks) or outcome.item.given.kind is FactKind.APPROVED
 
 
 def _number_rest(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:

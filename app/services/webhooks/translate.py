@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.facts import Input
-from app.providers import Asks, Delivered, Event
+from app.core.facts import FactKind, Input
+from app.providers import Asks, Delivered, Event, Told
+from app.providers.capabilities import Reversals
 from app.providers.events import POKE_PATH
 from app.runtime.runtime import Runtime
 from app.services.payments.batch_decisions import Item
@@ -46,14 +47,28 @@ def name_provider(provider_id: uuid.UUID) -> str:
 def translate(runtime: Runtime, webhook: StoredWebhook) -> Sequence[Event]:
     """Return what the webhook says, in its order.
 
-    Raise Unusable where the body is ambiguous or malformed, ProviderUnusable where there is no adapter that reads it.
+    Money given back in a form that the adapter does not declare is a hint: the provider is asked. Raise Unusable where
+    the body is ambiguous or malformed, ProviderUnusable where there is no adapter that reads it.
     """
     adapter = runtime.find_adapter(webhook.adapter)
     if webhook.path == POKE_PATH:
         # Nobody signed it: whatever it says, it is no more than a hint.
         name = adapter.read_poke(webhook.body)
         return () if name is None else (Asks(name),)
-    return adapter.translate(Delivered(webhook.path, webhook.body, webhook.headers))
+    events = adapter.translate(Delivered(webhook.path, webhook.body, webhook.headers))
+    undeclared = _OTHER_FORM[adapter.capabilities.reversals]
+    return [_as_hint(event) if isinstance(event, Told) and event.fact.kind in undeclared else event for event in events]
+
+
+# The kinds of facts in the form that an adapter does not declare, by the one that it does.
+_OTHER_FORM: dict[Reversals, tuple[FactKind, ...]] = {
+    "ids": (FactKind.REFUNDED,),
+    "totals": (FactKind.REVERSED, FactKind.REINSTATED),
+}
+
+
+def _as_hint(event: Told) -> Asks:
+    return Asks(event.name, event.event_id)
 
 
 def make_item(webhook: StoredWebhook, payment_id: uuid.UUID, given: Input) -> Item:

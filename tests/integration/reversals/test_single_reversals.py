@@ -112,3 +112,44 @@ def test_a_dispute_is_a_mark_and_an_event_and_moves_nothing(scene: SingleScene) 
     alarms = "select count(*) from alerts where tenant_id = :id and kind = 'payment_disputed'"
     assert scene.engine.databases.value(alarms, id=scene.shop.tenant_id) == 1
     scene.prove()
+
+
+@pytest.mark.parametrize("first", ["webhook", "poll", "list"])
+def test_a_movement_is_booked_once_whichever_channel_reports_it_first(scene: SingleScene, first: str) -> None:
+    scene.pay()
+    scene.success()
+    scene.show("reversed", "re_a", 1000)
+    scene.show("reversed", "re_b", 500)
+    scene.show("reinstated", "re_a", 1000)
+    channels = {
+        "webhook": lambda: [scene.moved(*each) for each in (("reinstated", "re_a", 1000), ("reversed", "re_b", 500))],
+        "poll": scene.poll,
+        "list": scene.list,
+    }
+    for channel in (first, *(channels.keys() - {first}), first):
+        channels[channel]()
+    assert (scene.balance, scene.shown_payment.reversed_minor) == (2000, 500)
+    assert [kind for kind, _ in scene.posted] == ["deposit", "reinstatement", "reversal", "reversal"]
+    assert scene.engine.dead_letters(scene.payment.id) == []
+    scene.prove()
+
+
+def test_a_movement_that_the_list_does_not_show_is_a_difference(scene: SingleScene) -> None:
+    scene.pay()
+    scene.success()
+    scene.moved("reversed", "re_a", 1000)
+    (difference,) = scene.list().differences
+    assert (difference.reason, difference.detail) == ("amount", "reversed 10.00 USD (re_a) here, not there")
+    assert scene.balance == 1500
+    scene.show("reversed", "re_a", 1000)
+    assert scene.list().closed == 1
+
+
+def test_a_form_that_the_adapter_does_not_declare_only_has_the_provider_asked(scene: SingleScene) -> None:
+    scene.pay()
+    scene.success()
+    scene.webhook("refunded", amount_minor=1000, currency="USD")
+    assert (scene.balance, scene.engine.action(scene.payment.id)) == (2500, "poll")
+    scene.show("reversed", "re_a", 1000)
+    scene.engine.call()
+    assert (scene.balance, scene.engine.action(scene.payment.id)) == (1500, None)

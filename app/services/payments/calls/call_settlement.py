@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from sqlalchemy import Connection, and_, case, func, update
@@ -171,6 +171,8 @@ def _items(answer: Answer, is_held: bool) -> list[Item]:
     if is_held:
         # A poll that was answered moves the schedule on: waiting is not failing.
         polls = claim.polls + 1 if claim.action == "poll" else claim.polls
+    if fact.refunded_minor is not None:
+        fact = replace(fact, asked_version=claim.version)
     actor = f"provider:{claim.provider_id}"
     items = [Item(claim.tenant_id, claim.payment_id, fact, actor, claim.provider_id, polls=polls)]
     if fact.kind in _WITHOUT_MONEY and claim.is_expired:

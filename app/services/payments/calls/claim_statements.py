@@ -94,8 +94,9 @@ _CLAIM = """
             on w.provider_id = p.id and (w.action in ('poll', 'close')) = kind.is_later and w.due_at <= now()
             where p.id <> all(cast(current_setting('sluice.may_claim') as uuid[]))) as is_contended
     from (values (1)) as one left join (
-        select claimed.*, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request, p.success_url,
-               p.failure_url, p.metadata, p.created_at, p.expires_at, p.expires_at <= now() as is_expired,
+        select claimed.*, p.version, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request,
+               p.success_url, p.failure_url, p.metadata, p.created_at, p.expires_at,
+               p.expires_at <= now() as is_expired,
                extract(epoch from now() - case claimed.action
                    when 'advance' then p.capture_sent_at else p.provider_request_at end) as request_age_seconds,
                p.approvals, claimed.action = 'advance' and p.id in (select id from lockable) as is_first_capture,

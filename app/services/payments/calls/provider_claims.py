@@ -54,6 +54,8 @@ class Claim(ClaimedCall):
     is_expired: bool
     key_is_alive: bool
     approvals: int
+    # The payment's, before the call.
+    version: int
 
     @property
     def is_half_open(self) -> bool:
@@ -190,6 +192,7 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         is_expired=row.is_expired,
         key_is_alive=age < key_seconds,
         approvals=row.approvals,
+        version=row.version,
     )
 
 
