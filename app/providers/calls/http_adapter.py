@@ -126,6 +126,14 @@ def refuse(text: str, *, is_about_payment: bool) -> Fact:
     raise ProviderRefusedUs(f"the provider refused our request: {technical}")
 
 
+def read_list(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the rows of an answer that is a list, or a page of one. Raise OutcomeUnknown."""
+    rows = body.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise OutcomeUnknown("the provider's list cannot be read")
+    return rows
+
+
 def read_rows(rows: Iterable[Any], read: Callable[[Any], Listed]) -> Iterator[Listed]:
     """Yield the usable rows of a list; one that is not is logged, since the payment is looked up by itself as well."""
     for row in rows:

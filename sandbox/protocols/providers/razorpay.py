@@ -1,7 +1,7 @@
 """Razorpay: payment links, refunds of their payments, and signed events.
 
-Read in no document: the shortest life of a link, the filters `from` and `to` of the list, and when the money of a
-dispute is deducted. The signature in the query of the way back is left out: the sandbox keeps no key secret.
+Read in no document: the filters `from` and `to` of the list and its pages. The signature in the query of the way back
+is left out: the sandbox keeps no key secret.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def dispute(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
         "payment_id": id_of(payment, "pay_"),
         "amount": back.amount_minor,
         "currency": back.currency,
-        "amount_deducted": 0 if back.status == "won" else back.amount_minor,
+        "amount_deducted": back.amount_minor if back.status == "lost" else 0,
         "reason_code": back.request.get("reason", "fraudulent"),
         "respond_by": created + _RESPOND_SECONDS,
         "status": back.status,

@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
-from app.core.facts import Fact, FactKind
+from app.core.facts import Fact, FactKind, Movement
 from app.core.payment import format_time
 from app.core.signatures import HMAC_SHA512_HEX, Scheme
 from app.core.strict_json import JsonError, loads
@@ -41,7 +41,16 @@ from app.providers.adapters.paystack.paystack_events import (
     translate,
 )
 from app.providers.calls.answer_fields import read_redirect_url, read_units
-from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
+from app.providers.calls.given_back import list_movements, with_movements
+from app.providers.calls.http_adapter import (
+    HttpAdapter,
+    read_failure,
+    read_list,
+    read_object,
+    read_rows,
+    refuse,
+    walk_pages,
+)
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
@@ -196,7 +205,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         """Return refunds and lost disputes, by the reference of their transaction and by their names."""
         given_back: GivenBack = defaultdict(dict)
         for row in self._list(account, "/refund", query):
-            if row.get("status") == "processed":
+            if row.get("status") in ("processed", "failed"):
                 made_by = row.get("dispute")
                 name = f"refund:{row.get('id')}" if made_by is None else _name_dispute(made_by)
                 given_back[str(row.get("transaction_reference"))][name] = row
@@ -211,9 +220,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         def read_page(cursor: str | None) -> tuple[list[Any], object]:
             encoded = urllib.parse.urlencode({"perPage": str(LIST_ROWS), **query})
             body = read_object(self.send(account, "GET", f"{path}?{encoded}" + (f"&{cursor}" if cursor else "")))
-            rows, meta = body.get("data"), body.get("meta")
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise OutcomeUnknown("the provider's list cannot be read")
+            rows, meta = read_list(body, "data"), body.get("meta")
             return rows, read_cursor(meta) if rows and isinstance(meta, dict) else None
 
         return walk_pages(read_page)
@@ -259,14 +266,12 @@ def _name_dispute(dispute: object) -> str:
 
 
 def _with_given_back(fact: Fact, given_back: GivenBack) -> Fact:
-    """Return a paid transaction's fact with what was given back of it. Raise UnexpectedAnswer for another currency."""
-    total = 0
-    for row in given_back.get(str(fact.reference), {}).values():
-        amount_minor, currency = read_units(AMOUNTS, row, "amount")
-        if currency != fact.currency:
-            raise UnexpectedAnswer("the provider gave back another currency than it received", "currency")
-        total += amount_minor
-    return replace(fact, refunded_minor=total)
+    """Return a paid transaction's fact with what was given back of it. Raise UnexpectedAnswer."""
+    movements: list[Movement] = []
+    for name, row in given_back.get(str(fact.reference), {}).items():
+        money = read_units(AMOUNTS, row, "amount")
+        movements += list_movements(name, *money, is_undone=row.get("status") == "failed")
+    return with_movements(fact, movements)
 
 
 def _listed(body: Mapping[str, Any], given_back: GivenBack) -> Listed:

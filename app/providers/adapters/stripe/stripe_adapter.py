@@ -37,7 +37,15 @@ from app.providers.adapters.stripe.stripe_events import (
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_own_id
-from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
+from app.providers.calls.http_adapter import (
+    HttpAdapter,
+    read_failure,
+    read_list,
+    read_object,
+    read_rows,
+    refuse,
+    walk_pages,
+)
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
@@ -191,9 +199,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         def read_page(cursor: str | None) -> tuple[list[Any], object]:
             asked = {"limit": str(LIST_ROWS), **query} | ({} if cursor is None else {"starting_after": cursor})
             body = read_object(self.send(account, "GET", f"{path}?{urllib.parse.urlencode(asked)}"))
-            rows = body.get("data")
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise OutcomeUnknown("the provider's list cannot be read")
+            rows = read_list(body, "data")
             return rows, rows[-1].get("id") if rows and body.get("has_more") else None
 
         return walk_pages(read_page)
