@@ -1,0 +1,124 @@
+"""Razorpay's payment links and events as facts.
+
+A link has our payment id as its `reference_id`, and in its notes, which Razorpay copies to the payment. An event about
+a payment without them is only a hint to ask, by the payment's own id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.core.errors import UnexpectedAnswer, Unusable
+from app.core.facts import Fact, FactKind
+from app.core.redaction import redact
+from app.core.validation.provider_values import is_redirect_url, is_reference
+from app.providers.amounts import AmountTable
+from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
+from app.providers.events import Asks, Event, Ignored, Name, Told
+
+# Where notes of ours have the payment's id.
+NOTE = "payment_id"
+
+# https://razorpay.com/docs/payments/international-payments/#supported-currencies, but for those that ISO 4217 no longer
+# lists (BGN, HRK, SLL). The digits are those of ISO 4217; the last of three is 0.
+_WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_TWO_DIGITS = (
+    "AED ALL AMD AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BZD CAD CHF CNY COP CRC CUP CVE CZK DKK DOP DZD"
+    " EGP ETB EUR FJD GBP GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR JMD KES KGS KHR KYD KZT LAK LKR LRD LSL MAD"
+    " MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PEN PGK PHP PKR PLN QAR RON RSD RUB SAR"
+    " SCR SEK SGD SOS SVC SZL THB TRY TTD TWD TZS UAH USD UYU UZS XCD YER ZAR ZMW"
+)
+_THREE_DIGITS = "BHD IQD JOD KWD OMR TND"
+AMOUNTS = AmountTable(
+    dict.fromkeys(_WHOLE.split(), 0) | dict.fromkeys(_TWO_DIGITS.split(), 2) | dict.fromkeys(_THREE_DIGITS.split(), 3),
+    steps=dict.fromkeys(_THREE_DIGITS.split(), 10),
+)
+
+KINDS = {
+    "created": FactKind.PENDING,
+    "partially_paid": FactKind.SUCCEEDED,
+    "paid": FactKind.SUCCEEDED,
+    "cancelled": FactKind.CANCELLED,
+    "expired": FactKind.CANCELLED,
+}
+# What an event about a link says of it.
+_LINKS = {f"payment_link.{status}": kind for status, kind in KINDS.items() if status != "created"}
+_ATTEMPT_FAILED = "payment.failed"
+_MONEY_BACK = frozenset({"refund.processed", "refund.failed", "payment.dispute.lost"})
+
+
+def read_link(body: Mapping[str, Any]) -> Fact:
+    """Return the state of a payment link. Raise UnexpectedAnswer where it cannot be read."""
+    reference, status = read_kept_id(body), body.get("status")
+    kind = KINDS.get(status) if isinstance(status, str) else None
+    if kind is None:
+        raise UnexpectedAnswer(f"the provider's link has an unknown status: {redact(str(status)[:40])!r}", "status")
+    aliases = keep_ids(body.get("order_id"), *list_payments_of(body))
+    if kind is FactKind.SUCCEEDED or body.get("amount_paid"):
+        amount_minor, currency = read_units(AMOUNTS, body, "amount_paid")
+        kind = FactKind.SUCCEEDED
+        return Fact(kind, reference, amount_minor=amount_minor, currency=currency, aliases=aliases)
+    url = body.get("short_url") if kind is FactKind.PENDING else None
+    return Fact(kind, reference, url if is_redirect_url(url) else None, is_expiry=status == "expired", aliases=aliases)
+
+
+def list_payments_of(link: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the payments that were made with a link."""
+    payments = link.get("payments")
+    rows = payments if isinstance(payments, list) else []
+    return [row["payment_id"] for row in rows if isinstance(row, dict) and is_reference(row.get("payment_id"))]
+
+
+def name_payment(body: Any) -> Name | None:
+    """Return the payment that an event's objects name: our id, or the id of Razorpay's payment. Raise nothing."""
+    link, payment = _read_entity(body, "payment_link"), _read_entity(body, "payment")
+    if link is not None:
+        return read_own_id(link.get("reference_id"))
+    if payment is None:
+        return None
+    notes, number = payment.get("notes"), payment.get("id")
+    own = read_own_id(notes.get(NOTE)) if isinstance(notes, dict) else None
+    return own or (number if isinstance(number, str) and is_reference(number) else None)
+
+
+def translate(body: Mapping[str, Any]) -> Event:
+    """Return what an event says. Raise Unusable."""
+    kind = body.get("event")
+    if not isinstance(kind, str) or not isinstance(body.get("payload"), dict):
+        raise Unusable("the event has no name or no payload")
+    if kind not in _LINKS.keys() | _MONEY_BACK | {_ATTEMPT_FAILED}:
+        return Ignored("of no interest")
+    name = name_payment(body)
+    if name is None or (isinstance(name, str) and kind not in _MONEY_BACK):
+        return Ignored("no payment of ours")
+    if kind in _MONEY_BACK:
+        return Asks(name)
+    try:
+        return Told(name, _read_attempt(body) if kind == _ATTEMPT_FAILED else _read_link_event(body, _LINKS[kind]))
+    except UnexpectedAnswer as error:
+        raise Unusable(str(error)) from None
+
+
+def _read_link_event(body: Mapping[str, Any], kind: FactKind) -> Fact:
+    link, payment = _read_entity(body, "payment_link"), _read_entity(body, "payment")
+    # Events show no payments in the link, but next to it.
+    shown = {**(link or {}), "payments": [{"payment_id": payment.get("id")}] if payment else None}
+    fact = read_link(shown)
+    if fact.kind is not kind:
+        raise UnexpectedAnswer(f"the event '{body.get('event')}' shows a link that is {fact.kind}", "status")
+    return fact
+
+
+def _read_attempt(body: Mapping[str, Any]) -> Fact:
+    payment = _read_entity(body, "payment") or {}
+    message = clean_message(payment.get("error_description"))
+    return Fact(FactKind.ATTEMPT_DECLINED, message=message, aliases=keep_ids(payment.get("order_id")))
+
+
+def _read_entity(body: Any, name: str) -> Mapping[str, Any] | None:
+    """Return an object of an event's payload, None where it has none."""
+    found = body.get("payload") if isinstance(body, dict) else None
+    for step in (name, "entity"):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else None
