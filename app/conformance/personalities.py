@@ -30,6 +30,11 @@ def _paystack_account(api_key: str) -> NewAccount:
     return _new_account(api_key, api_key)
 
 
+def _razorpay_account(key_id: str, key_secret: str) -> NewAccount:
+    credentials = {"key_id": key_id, "key_secret": key_secret}
+    return NewAccount(credentials, f"{key_id}:{key_secret}", secrets.token_hex(16))
+
+
 def _standard_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
@@ -100,6 +105,24 @@ _ADYEN = Personality(
     path="/adyen",
     live_change={"live": "true"},
 )
+_RAZORPAY = Personality(
+    "razorpay",
+    Traits(
+        currency="INR",
+        states=tuple(
+            {"status": status, "amount_paid": paid}
+            for status, paid in (
+                *(("created", 0), ("partially_paid", 100), ("paid", 2500), ("cancelled", 0), ("expired", 0)),
+            )
+        ),
+        unknown_state={"status": "melted"},
+        mistake=_mistake(
+            lambda message: {"error": {"code": "BAD_REQUEST_ERROR", "description": message, "field": "callback_url"}}
+        ),
+    ),
+    new_account=lambda: _razorpay_account(f"rzp_test_{secrets.token_hex(7)}", secrets.token_hex(12)),
+    path="/razorpay",
+)
 
 _MOLLIE = Personality(
     "mollie",
@@ -125,6 +148,7 @@ PERSONALITIES = {
     "adyen": _ADYEN,
     "mollie": _MOLLIE,
     "paystack": _PAYSTACK,
+    "razorpay": _RAZORPAY,
     "sandbox": _SANDBOX,
     "stripe": _STRIPE,
 }

@@ -31,8 +31,8 @@ from app.providers.adapters.mollie import MollieAdapter
 from app.providers.adapters.mollie import mollie_adapter as mollie
 from app.providers.credentials import API_KEY
 from models import new_id
+from tests.integration.adapters.merchant import HOUR, Merchant
 from tests.integration.emulators.emulated_shop import EmulatedShop
-from tests.integration.emulators.merchant import HOUR, Merchant
 from tests.integration.sandbox.sandbox_process import SandboxProcess
 from tests.support.webhook_receiver import Received as Delivery
 from tests.support.webhook_receiver import WebhookReceiver

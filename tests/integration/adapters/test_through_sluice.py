@@ -26,20 +26,32 @@ class Provider:
     adapter: str
     path: str
     currency: str
-    credential: str
-    # None: the credential is the webhook secret.
-    webhook_secret: str | None = None
+    credentials: dict[str, str]
+    # None: the one credential is the webhook secret.
+    webhook_secret: str | None
     deposit: dict[str, Any] = field(default_factory=dict)
     # Otherwise it sends only what nobody signs, to the URL that each payment names.
     is_signed: bool = True
-    credentials: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def account_key(self) -> str:
+        """The credential as the emulator's account has it: key and secret as basic authentication joins them."""
+        return self.credentials.get("api_key") or ":".join(self.credentials.values())
+
+
+def random(prefix: str = "") -> str:
+    return prefix + secrets.token_hex(20)
 
 
 PROVIDERS = [
-    Provider("adyen", "/adyen", "EUR", "AQE", "5F" * 32, credentials={"merchant_account": "ShopECOM"}),
-    Provider("mollie", "/mollie", "EUR", "test_", "a_secret_of_signed_webhooks"),
-    Provider("mollie", "/mollie", "EUR", "test_", "a_secret_of_signed_webhooks", is_signed=False),
-    Provider("paystack", "/paystack", "NGN", "sk_test_", None, {"customer": {"email": "payer@example.com"}}),
+    Provider("adyen", "/adyen", "EUR", {"api_key": random("AQE"), "merchant_account": "ShopECOM"}, "5F" * 32),
+    Provider("mollie", "/mollie", "EUR", {"api_key": random("test_")}, random()),
+    Provider("mollie", "/mollie", "EUR", {"api_key": random("test_")}, random(), is_signed=False),
+    Provider(
+        *("paystack", "/paystack", "NGN", {"api_key": random("sk_test_")}, None),
+        {"customer": {"email": "payer@example.com"}},
+    ),
+    Provider("razorpay", "/razorpay", "INR", {"key_id": random("rzp_test_"), "key_secret": random()}, random()),
 ]
 
 
@@ -50,15 +62,13 @@ class Connected:
         self.stack, self.provider = stack, provider
         shop = stack.make_shop()
         self.api = Api(stack.web, shop.secret_key)
-        key = provider.credential + secrets.token_hex(20)
-        secret = provider.webhook_secret or key
-        credentials = {"api_key": key, **provider.credentials}
+        key, secret = provider.account_key, provider.webhook_secret or provider.account_key
         url = stack.sandbox.url + provider.path
-        new = NewProvider(shop.tenant_id, "real", provider.adapter, url, credentials, secret, is_default=True)
+        account = (url, provider.credentials, secret)
+        new = NewProvider(shop.tenant_id, "real", provider.adapter, *account, is_default=True)
         provider_id, _ = create_provider(stack.runtime, new, ACTOR)
         hook = f"{stack.web}/webhooks/{provider_id}" if provider.is_signed else None
-        protocol = provider.path.split("/")[1]
-        stack.sandbox.put_merchant(provider_id, key, secret, protocol=protocol, webhook_url=hook)
+        stack.sandbox.put_merchant(provider_id, key, secret, protocol=provider.adapter, webhook_url=hook)
 
     def deposit(self) -> dict[str, Any]:
         """Make a deposit of 25.00, and return the payment once it has a page."""

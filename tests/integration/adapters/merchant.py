@@ -27,10 +27,11 @@ class Merchant:
         make_adapter: Callable[[frozenset[str]], Adapter],
         currency: str = "USD",
         customer: Mapping[str, str] | None = None,
+        credentials: Mapping[str, str] | None = None,
     ) -> None:
         self.shop, self.currency, self.customer = shop, currency, customer or {}
         self.adapter = make_adapter(frozenset({urllib.parse.urlsplit(shop.url).netloc}))
-        self.account = Account(uuid.uuid4(), shop.url, {"api_key": shop.key})
+        self.account = Account(uuid.uuid4(), shop.url, credentials or {"api_key": shop.key})
 
     def order(self, payment_id: uuid.UUID, minor: int = 2500, currency: str | None = None) -> bytes:
         """Return the body of a create call."""

@@ -26,8 +26,8 @@ from app.providers.adapters.paystack import paystack_adapter as paystack
 from app.providers.adapters.paystack.paystack_events import AMOUNTS, KINDS
 from models import new_id
 from testbed.waiting import wait_until
+from tests.integration.adapters.merchant import Merchant
 from tests.integration.emulators.emulated_shop import EmulatedShop
-from tests.integration.emulators.merchant import Merchant
 from tests.integration.sandbox.sandbox_process import SandboxProcess
 from tests.support.webhook_receiver import WebhookReceiver
 

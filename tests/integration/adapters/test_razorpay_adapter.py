@@ -1,0 +1,269 @@
+"""The adapter of Razorpay against the emulator, over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from typing import Any
+
+import pytest
+import razorpay
+
+from app.core.errors import (
+    OutcomeUnknown,
+    ProviderCallFailed,
+    ProviderRefusedUs,
+    Throttled,
+    Unavailable,
+    UnexpectedAnswer,
+    WebhookRejected,
+)
+from app.core.facts import Fact, FactKind
+from app.providers import Account, Asks, Ignored, Told
+from app.providers.adapters.razorpay import RazorpayAdapter, razorpay_adapter
+from app.providers.adapters.razorpay.razorpay_events import AMOUNTS, KINDS
+from models import new_id
+from tests.integration.adapters.merchant import Merchant
+from tests.integration.emulators.emulated_shop import EmulatedShop
+from tests.integration.sandbox.sandbox_process import SandboxProcess
+from tests.support.webhook_receiver import WebhookReceiver
+
+
+@pytest.fixture
+def merchant(sandbox: SandboxProcess, receiver: WebhookReceiver) -> Merchant:
+    key = f"rzp_test_{secrets.token_hex(7)}:{secrets.token_hex(12)}"
+    shop = EmulatedShop(sandbox, receiver, "razorpay", key, secrets.token_hex(16))
+    key_id, _, key_secret = key.partition(":")
+    credentials = {"key_id": key_id, "key_secret": key_secret}
+    return Merchant(
+        shop, RazorpayAdapter, "INR", {"name": "Ann", "email": "ann@example.com", "phone": "+919900000000"}, credentials
+    )
+
+
+@pytest.fixture
+def client(merchant: Merchant) -> razorpay.Client:
+    """Razorpay's own package."""
+    return razorpay.Client(auth=tuple(merchant.shop.key.split(":")), base_url=merchant.shop.url)
+
+
+def paid(reference: str | None, given_back: int | None = 0) -> Fact:
+    digits = str(reference).rpartition("_")[2]
+    aliases = (f"order_{digits}", f"pay_{digits}")
+    return Fact(FactKind.SUCCEEDED, reference, None, 2500, "INR", given_back, aliases=aliases)
+
+
+def payment_of(reference: str | None) -> str:
+    return paid(reference).aliases[1]
+
+
+def test_the_same_bytes_twice_are_one_payment(merchant: Merchant, client: razorpay.Client) -> None:
+    payment_id = new_id()
+    request = merchant.order(payment_id)
+    first, again = (merchant.adapter.create(merchant.account, payment_id, request) for _ in range(2))
+    assert first == again
+    assert first.kind is FactKind.ACCEPTED
+    assert str(first.redirect_url).startswith("http")
+    assert len(merchant.shop.sandbox.truth(str(payment_id))["payments"]) == 1
+    found = [merchant.fetch(payment_id, reference) for reference in (first.reference, None)]
+    assert [(fact.kind, fact.reference) for fact in found] == [(FactKind.PENDING, first.reference)] * 2
+    link = client.payment_link.fetch(first.reference)
+    assert (link["reference_id"], link["accept_partial"]) == (str(payment_id), False)
+    assert link["notes"] == {"order": "7", "payment_id": str(payment_id)}
+    assert link["customer"] == {"name": "Ann", "email": "ann@example.com", "contact": "+919900000000"}
+    assert 75 * 60 < link["expire_by"] - time.time() < 77 * 60
+
+
+def test_an_unknown_payment_is_not_found_and_another_one_is_not_taken_for_it(merchant: Merchant) -> None:
+    payment_id = new_id()
+    created = merchant.create(payment_id)
+    assert merchant.fetch(new_id()).kind is FactKind.NOT_FOUND
+    assert merchant.fetch(payment_id, "plink_nobody/../x").kind is FactKind.NOT_FOUND
+    with pytest.raises(UnexpectedAnswer):
+        merchant.fetch(new_id(), created.reference)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"answer": "timeout", "hold": 0}, {"answer": "torn"}, {"status": 500, "effect": True}, {"status": 503}]
+)
+def test_a_lost_answer_is_no_second_payment(merchant: Merchant, fault: dict[str, Any]) -> None:
+    payment_id = new_id()
+    request = merchant.order(payment_id)
+    merchant.shop.script(str(payment_id), create={**fault, "times": 1})
+    with pytest.raises(OutcomeUnknown):
+        merchant.adapter.create(merchant.account, payment_id, request)
+    created = merchant.adapter.create(merchant.account, payment_id, request)
+    assert created.kind is FactKind.ACCEPTED
+    assert created.redirect_url
+    truth = merchant.shop.sandbox.truth(str(payment_id))
+    assert len(truth["payments"]) == 1
+    assert truth["create_calls"][0]["bodies"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 429, "retry_after": 7}, Throttled),
+        ({"status": 401}, ProviderRefusedUs),
+        ({"status": 400, "message": "The callback url is invalid"}, ProviderRefusedUs),
+        ({"status": 409}, UnexpectedAnswer),
+        ({"answer": "not_json"}, Unavailable),
+        ({"answer": "redirect"}, Unavailable),
+        ({"show": {"redirect_url": "javascript:alert(1)"}}, UnexpectedAnswer),
+    ],
+)
+def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], error: type[ProviderCallFailed]) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), create=fault)
+    with pytest.raises(error) as failure:
+        merchant.create(payment_id)
+    assert failure.type is error
+    assert merchant.shop.key.partition(":")[2] not in str(failure.value)
+    if error is Throttled:
+        assert failure.value.retry_after_seconds == 7
+
+
+def test_a_wrong_key_is_refused(merchant: Merchant) -> None:
+    stranger = Account(
+        uuid.uuid4(), merchant.account.api_base_url, {"key_id": "rzp_test_wrong", "key_secret": "secretive"}
+    )
+    with pytest.raises(ProviderRefusedUs) as failure:
+        merchant.adapter.create(stranger, new_id(), merchant.order(new_id()))
+    assert "secretive" not in f"{failure.value!r}{stranger!r}"
+
+
+@pytest.mark.parametrize("status", KINDS)
+def test_each_status_is_read(merchant: Merchant, status: str) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), fetch={"show": {"body.status": status}})
+    merchant.create(payment_id)
+    fact = merchant.fetch(payment_id)
+    assert (fact.kind, fact.is_expiry) == (KINDS[status], status == "expired")
+
+
+def test_an_unknown_status_is_for_a_person(merchant: Merchant) -> None:
+    payment_id = new_id()
+    merchant.shop.script(str(payment_id), fetch={"show": {"body.status": "issued"}})
+    merchant.create(payment_id)
+    with pytest.raises(UnexpectedAnswer, match="issued"):
+        merchant.fetch(payment_id)
+
+
+def test_what_was_given_back_comes_with_the_state(merchant: Merchant, client: razorpay.Client) -> None:
+    payment_id = new_id()
+    reference = merchant.create(payment_id).reference
+    merchant.shop.happen(str(payment_id), "pay")
+    for amount in (700, 100):
+        client.payment.refund(payment_of(reference), {"amount": amount})
+    assert merchant.fetch(payment_id, reference) == paid(reference, 800)
+    merchant.shop.happen(str(payment_id), "fail_refund")
+    assert merchant.fetch(payment_id) == paid(reference, 700)
+
+
+@pytest.mark.parametrize(("end", "taken"), [("win_dispute", 0), ("lose_dispute", 2500)])
+def test_a_dispute_takes_money_once_it_is_lost(merchant: Merchant, end: str, taken: int) -> None:
+    payment_id, other = new_id(), new_id()
+    references = {one: merchant.create(one).reference for one in (payment_id, other)}
+    for one in references:
+        merchant.shop.happen(str(one), "pay", "dispute")
+        assert merchant.fetch(one, references[one]) == paid(references[one])
+    merchant.shop.happen(str(payment_id), end)
+    assert merchant.fetch(payment_id) == paid(references[payment_id], taken)
+    assert merchant.fetch(other) == paid(references[other])
+
+
+def test_a_link_is_cancelled_once(merchant: Merchant) -> None:
+    payment_id, other = new_id(), new_id()
+    reference = merchant.create(payment_id).reference
+    assert [merchant.cancel(payment_id, reference).kind for _ in range(2)] == [FactKind.CANCELLED] * 2
+    merchant.shop.script(str(other), cancel={"capture": True})
+    reference = merchant.create(other).reference
+    assert merchant.cancel(other, reference) == paid(reference)
+
+
+def test_the_list_is_the_truth(merchant: Merchant, client: razorpay.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(razorpay_adapter, "LIST_ROWS", 2)
+    made = {payment_id: merchant.create(payment_id).reference for payment_id in (new_id() for _ in range(5))}
+    first, second, *_ = made
+    for one in (first, second):
+        merchant.shop.happen(str(one), "pay")
+    client.payment.refund(payment_of(made[first]), {"amount": 300})
+    merchant.shop.happen(str(second), "dispute", "lose_dispute")
+    rows = merchant.list()
+    assert [(row.payment_id, row.reference) for row in rows] == list(made.items())[::-1]
+    assert {(row.asked_minor, row.currency) for row in rows} == {(2500, "INR")}
+    assert [(row.fact, row.refunded_minor) for row in rows[:2:-1]] == [
+        (paid(made[first], 300), 300),
+        (paid(made[second], 2500), 2500),
+    ]
+    assert {(row.fact.kind, row.refunded_minor) for row in rows[:3]} == {(FactKind.PENDING, 0)}
+
+
+@pytest.mark.parametrize("currency", sorted(AMOUNTS.currencies))
+def test_amounts_arrive_as_asked(merchant: Merchant, client: razorpay.Client, currency: str) -> None:
+    payment_id = new_id()
+    reference = merchant.create(payment_id, 2550, currency).reference
+    merchant.shop.happen(str(payment_id), "pay")
+    assert client.payment_link.fetch(reference)["amount_paid"] == 2550
+    fetched = merchant.fetch(payment_id, reference)
+    (told,) = merchant.events(1)
+    assert isinstance(told, Told)
+    assert (fetched.amount_minor, fetched.currency) == (told.fact.amount_minor, told.fact.currency) == (2550, currency)
+
+
+STORIES: dict[str, tuple[list[str], list[FactKind]]] = {
+    "paid": (["pay"], [FactKind.SUCCEEDED]),
+    "a second attempt pays": (["attempt", "pay"], [FactKind.ATTEMPT_DECLINED, FactKind.SUCCEEDED]),
+    "nobody pays": (["expire"], [FactKind.CANCELLED]),
+    "cancelled": (["cancel"], [FactKind.CANCELLED]),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_each_story_is_told_by_its_events(merchant: Merchant, story: str) -> None:
+    actions, kinds = STORIES[story]
+    payment_id = new_id()
+    reference = merchant.create(payment_id).reference
+    merchant.shop.happen(str(payment_id), *actions)
+    told = [event for event in merchant.events(len(kinds)) if isinstance(event, Told)]
+    assert sorted(one.fact.kind for one in told) == sorted(kinds)
+    assert {one.name for one in told} == {payment_id}
+    for fact in (one.fact for one in told):
+        assert fact.reference == (None if fact.kind is FactKind.ATTEMPT_DECLINED else reference)
+        assert (fact.message is not None) == (fact.kind is FactKind.ATTEMPT_DECLINED)
+        if fact.kind is FactKind.SUCCEEDED:
+            assert (fact.amount_minor, set(fact.aliases)) == (2500, set(paid(reference).aliases))
+
+
+def test_money_that_goes_back_is_asked_for(merchant: Merchant, client: razorpay.Client) -> None:
+    payment_id = new_id()
+    reference = merchant.create(payment_id).reference
+    merchant.shop.happen(str(payment_id), "pay")
+    client.payment.refund(payment_of(reference), {"amount": 700})
+    merchant.shop.happen(str(payment_id), "fail_refund", "dispute", "lose_dispute")
+    events = merchant.events(5)
+    assert sorted(type(event).__name__ for event in events) == ["Asks"] * 3 + ["Told"]
+    assert {event.name for event in events if isinstance(event, Asks)} == {payment_id}
+
+
+def test_only_razorpays_own_events_are_believed(merchant: Merchant, client: razorpay.Client) -> None:
+    payment_id = new_id()
+    send: list[dict[str, Any]] = [{"signature": "forged", "attempts": 1}, {"signature": "missing", "attempts": 1}]
+    send += [{}, {"stray": True}]
+    merchant.shop.script(str(payment_id), webhook={"send": send, "times": 1})
+    merchant.create(payment_id)
+    merchant.shop.happen(str(payment_id), "pay")
+    forged, unsigned, good, stray = merchant.shop.wait(4)
+    for webhook in (forged, unsigned):
+        with pytest.raises(WebhookRejected):
+            merchant.verify(webhook)
+    signature = good.headers["x-razorpay-signature"]
+    assert client.utility.verify_webhook_signature(good.body.decode(), signature, merchant.shop.secret)
+    # The header with the event's id is not signed.
+    assert merchant.verify(good) == f"sha256:{hashlib.sha256(good.body).hexdigest()}"
+    with pytest.raises(WebhookRejected):
+        merchant.verify(good, "another-secret-of-nobody-here")
+    (told,), (ignored,) = merchant.translate(good), merchant.translate(stray)
+    assert isinstance(told, Told)
+    assert isinstance(ignored, Ignored)
