@@ -27,6 +27,7 @@ def describe_adapter(adapter: Adapter) -> dict[str, Any]:
     names = ("name", "is_secret", "is_required", "help", "form")
     return {
         "currencies": sorted(adapter.capabilities.amounts.currencies),
+        "base_urls": dict(adapter.base_urls),
         **capabilities,
         "credentials": [{name: getattr(one, name) for name in names} for one in adapter.credentials],
     }
@@ -34,6 +35,8 @@ def describe_adapter(adapter: Adapter) -> dict[str, Any]:
 
 def _summarize(adapter: Adapter) -> dict[str, Any]:
     needed = [f"{one.name}{'' if one.is_required else ' (optional)'}: {one.help}" for one in adapter.credentials]
+    if adapter.capabilities.required_fields:
+        needed.append(f"of a deposit: {', '.join(adapter.capabilities.required_fields)}")
     return {"can": _say_what_it_can(adapter.capabilities), "needs": "; ".join(needed)}
 
 

@@ -89,6 +89,9 @@ class Adapter(Protocol):
     # What it takes to call the provider: an account has those that are required, and no others than these.
     credentials: ClassVar[tuple[Credential, ...]]
 
+    # The provider's own URL by mode, test and live; without one the operator has to name it.
+    base_urls: ClassVar[Mapping[str, str]]
+
     def read_mode(self, account: Account) -> str | None:
         """Return `test` or `live`, as the account's URL and credentials say; None where they do not."""
 

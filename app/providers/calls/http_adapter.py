@@ -46,6 +46,8 @@ class HttpAdapter:
 
     # What the adapter declares that it needs.
     credentials: ClassVar[tuple[Credential, ...]]
+    # The provider's own URL for test and for live payments; without one the operator has to name it.
+    base_urls: ClassVar[Mapping[str, str]] = {}
     # The type of the request bodies.
     content_type: ClassVar[str] = "application/json"
 

@@ -52,7 +52,8 @@ class NewProvider:
     tenant_id: uuid.UUID
     name: str
     adapter: str
-    api_base_url: str
+    # None: that of its adapter.
+    api_base_url: str | None
     credentials: Mapping[str, str] = field(repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
     ip_allowlist: tuple[str, ...] = ()
@@ -73,7 +74,6 @@ def new_webhook_secret() -> str:
 def _check_provider(runtime: Runtime, new: NewProvider) -> Adapter:
     check_name(new.name)
     adapter = find_adapter(runtime, new.adapter)
-    check_provider_url(runtime, new.api_base_url)
     check_networks(new.ip_allowlist)
     try:
         check_credentials(adapter.credentials, new.credentials)
@@ -99,6 +99,15 @@ def check_provider_url(runtime: Runtime, url: str) -> None:
         check_url(url, frozenset(runtime.settings.private_providers))
     except AddressRefused as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _choose_url(runtime: Runtime, adapter: Adapter, given: str | None, mode: str) -> str:
+    """Return the URL to call: `given`, or else the adapter's own. Raise ConfigurationError."""
+    url = given or adapter.base_urls.get(mode)
+    if url is None:
+        raise ConfigurationError(f"this adapter has no URL of its own for {mode} payments: name one with --url")
+    check_provider_url(runtime, url)
+    return url.rstrip("/")
 
 
 def check_networks(networks: tuple[str, ...]) -> None:
@@ -147,7 +156,8 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
     secret = new.webhook_secret or new_webhook_secret()
     with runtime.database.transaction("operator") as connection:
         mode = connection.execute(select(tenants.c.mode).where(tenants.c.id == new.tenant_id)).scalar_one()
-        check_mode(adapter, Account(provider_id, new.api_base_url, new.credentials), mode)
+        url = _choose_url(runtime, adapter, new.api_base_url, mode)
+        check_mode(adapter, Account(provider_id, url, new.credentials), mode)
         made = connection.execute(
             insert(providers)
             .values(
@@ -156,7 +166,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
                 mode=mode,
                 name=new.name,
                 adapter=new.adapter,
-                api_base_url=new.api_base_url.rstrip("/"),
+                api_base_url=url,
                 credentials_encrypted=runtime.vault.encrypt(encode_credentials(new.credentials)),
                 ip_allowlist=list(new.ip_allowlist),
                 currencies=choose_currencies(adapter, new.currencies),
@@ -170,13 +180,13 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
         if made is None:
             raise ConfigurationError(f"the tenant has a provider {new.name!r} already")
         _insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
-        if find_adapter(runtime, new.adapter).poke_types:
+        if adapter.poke_types:
             token = new.poke_token or poke_urls.new_token()
             poke_tokens.insert_token(runtime, connection, new.tenant_id, provider_id, token)
         is_wanted = true() if new.is_default else tenants.c.default_provider_id.is_(None)
         makes_default = update(tenants).where(tenants.c.id == new.tenant_id, is_wanted)
         connection.execute(makes_default.values(default_provider_id=provider_id))
-        detail = {"provider_id": str(provider_id), "name": new.name, "adapter": new.adapter, "url": new.api_base_url}
+        detail = {"provider_id": str(provider_id), "name": new.name, "adapter": new.adapter, "url": url}
         write_audit(connection, new.tenant_id, actor, "provider_created", detail)
     return provider_id, secret
 

@@ -52,6 +52,7 @@ PROVIDERS = [
         {"customer": {"email": "payer@example.com"}},
     ),
     Provider("razorpay", "/razorpay", "INR", {"key_id": random("rzp_test_"), "key_secret": random()}, random()),
+    Provider("stripe", "/stripe", "USD", {"api_key": random("sk_test_")}, random("whsec_")),
 ]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import ProviderUnusable
+from app.providers.credentials import encode_credentials
+from app.runtime.runtime import Runtime
 from testbed.servers import Databases
 from tests.support.commands import Commands
 from tests.support.foreign_adapter import install_adapter
@@ -70,3 +72,31 @@ def test_one_that_is_broken_is_named_with_its_package(commands: Commands, folder
 def test_one_that_is_not_installed_is_refused(commands: Commands) -> None:
     refused = commands.error("providers", "create", "--tenant", "acme", "main", *FOREIGN, code=2)
     assert "'foreign' is not installed; there are " in refused
+
+
+def test_a_provider_has_the_url_of_its_adapter_unless_another_is_named(commands: Commands) -> None:
+    create = ("providers", "create", "--tenant", "acme", "--adapter", "stripe")
+    commands.json(*create, "main", SLUICE_PROVIDER_API_KEY="sk_test_a")
+    commands.json(*create, "other", "--url", "https://stripe.example/", SLUICE_PROVIDER_API_KEY="sk_test_a")
+    urls = {row["name"]: row["api_base_url"] for row in commands.json("providers", "list")["data"]}
+    assert urls == {"main": "https://api.stripe.com", "other": "https://stripe.example"}
+
+
+def test_a_key_of_the_other_mode_is_refused_when_it_is_replaced_too(commands: Commands) -> None:
+    create = ("providers", "create", "--tenant", "acme", "main", "--adapter", "stripe")
+    other = "this account is for live payments, and the tenant takes test payments"
+    assert other in commands.error(*create, SLUICE_PROVIDER_API_KEY="sk_live_a")
+    made = commands.json(*create, SLUICE_PROVIDER_API_KEY="sk_test_a")
+    assert other in commands.error("providers", "update", made["id"], SLUICE_PROVIDER_API_KEY="sk_live_a")
+    wrong = commands.error("providers", "update", made["id"], SLUICE_PROVIDER_API_KEY="pk_test_a")
+    assert "api_key is not what it should be: it begins with sk_test_" in wrong
+    assert "pk_test_a" not in wrong
+
+
+def test_the_stored_key_is_checked_with_another_url(commands: Commands, runtime: Runtime) -> None:
+    create = ("providers", "create", "--tenant", "acme", "main", "--adapter", "stripe")
+    made = commands.json(*create, SLUICE_PROVIDER_API_KEY="sk_test_a")
+    live = runtime.vault.encrypt(encode_credentials({"api_key": "sk_live_a"}))
+    commands.databases.rows("update payment_providers set credentials_encrypted = :live", live=live)
+    refused = commands.error("providers", "update", made["id"], "--url", "https://stripe.example")
+    assert "this account is for live payments" in refused

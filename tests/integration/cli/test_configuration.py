@@ -231,6 +231,7 @@ def test_the_default_provider_moves_only_on_request(commands: Commands) -> None:
     [
         (("main", "--adapter", "nobody", "--url", "https://api.example"), 2),
         (("main", "--adapter", "sandbox", "--url", "api.example"), 2),
+        (("main", "--adapter", "sandbox"), 1),
         (("main", "--adapter", "sandbox", "--url", "http://api.example"), 1),
         (("main", *SANDBOX, "--currency", "usd"), 1),
         (("main", *SANDBOX, "--currency", "XAU"), 1),

@@ -60,7 +60,7 @@ BROKEN = {
     ),
     "is no adapter": (
         "def ForeignAdapter(hosts):\n    return object()",
-        "TypeError: it has no advance, build_request, cancel",
+        "TypeError: it has no advance, base_urls",
     ),
     "lacks a method": (f"{GOOD}    verify = property()\n", "TypeError: it has no verify"),
     "has no capabilities": (f"{GOOD}    capabilities = {{}}\n", "its capabilities are none"),

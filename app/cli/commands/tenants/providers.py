@@ -42,7 +42,7 @@ def command() -> None:
 @tenant_option(required=True)
 @click.argument("name")
 @click.option("--adapter", type=AdapterName(), required=True, help="The kind of provider; see `sluice adapters list`.")
-@click.option("--url", type=WebAddress(), required=True, help="Base URL of its API; https unless on this machine.")
+@click.option("--url", type=WebAddress(), help="Base URL of its API, https unless on this machine; else its adapter's.")
 @click.option(
     "--credential",
     "sources",
@@ -70,7 +70,7 @@ def create(
     tenant: str,
     name: str,
     adapter: str,
-    url: str,
+    url: str | None,
     sources: tuple[tuple[str, str | None], ...],
     api_key_file: IO[str] | None,
     webhook_secret_file: IO[str] | None,

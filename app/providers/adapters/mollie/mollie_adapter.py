@@ -65,6 +65,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
 
     scheme: Scheme | None = Scheme(HMAC_HEX, HEADER, "id")
     poke_types = frozenset({FORM})
+    base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.mollie.com")
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY,

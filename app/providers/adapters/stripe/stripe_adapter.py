@@ -78,6 +78,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     content_type: ClassVar[str] = "application/x-www-form-urlencoded"
     scheme: Scheme | None = Scheme(STRIPE)
+    base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.stripe.com")
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY,
