@@ -158,6 +158,14 @@ class EmulatedProtocol(ProviderProtocol):
     def render(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return a payment as the provider shows it."""
 
+    def embeds(self, query: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the kinds of money that went back, `refund` and `dispute`, which a fetch asks to see as well."""
+        return ()
+
+    def embed(self, payment: dict[str, Any], rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        """Return a payment as it is shown with money that went back, by its kind."""
+        return payment
+
     def created(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the answer to a create call."""
         return self.render(payment, redirect_url)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, request
 
-from sandbox.payments import lifecycle
+from sandbox.payments import lifecycle, reversals
 from sandbox.protocols import payment as payments
 from sandbox.protocols.emulated import EmulatedProtocol, Page, PageQuery
 from sandbox.protocols.orders import PaymentOrder
@@ -81,7 +81,22 @@ def fetch(protocol: EmulatedProtocol, payment_id: str) -> Response:
     payment = find_payment(parts().store.reading(), merchant_of(protocol), protocol.name_payment(payment_id))
     section = calls.fetch_section(parts().store, payment.merchant_reference, payment.metadata)
     shows = {} if section is None else section.get("show", {})
-    return spoiled(protocol, section, answer_with(protocol, payment, protocol.render, 200, shows))
+    kinds = protocol.embeds(request.args)
+    spell = partial(_with_money_back, protocol, kinds) if kinds else protocol.render
+    return spoiled(protocol, section, answer_with(protocol, payment, spell, 200, shows))
+
+
+def _with_money_back(
+    protocol: EmulatedProtocol, kinds: tuple[str, ...], payment: ProviderPayment, redirect_url: str
+) -> dict[str, Any]:
+    """Return a payment with its refunds or disputes, newest first."""
+    spell = {"refund": protocol.render_refund, "dispute": protocol.render_dispute}
+    connection = parts().store.reading()
+    rows = {
+        kind: [spell[kind](payment, back) for back in reversals.listed(connection, payment.reference, kind)[::-1]]
+        for kind in kinds
+    }
+    return protocol.embed(protocol.render(payment, redirect_url), rows)
 
 
 def fetch_money(protocol: EmulatedProtocol, payment_id: str) -> Response:

@@ -24,13 +24,19 @@ from sandbox.protocols.emulated import (
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import FORM, Event, Notice, Occurrence, Unsigned
-from sandbox.values import amounts
+from sandbox.protocols.providers.mollie_objects import (
+    API,
+    HAL,
+    PAGES,
+    make_links,
+    make_list,
+    read_amount,
+    render_amount,
+    render_time,
+)
 from sandbox.values import fields as read
 from sandbox.values.refusal import Refusal
 
-_API = "https://api.mollie.com/v2"
-_HAL = "application/hal+json"
-_PAGES = "text/html"
 _REFERENCE_BYTES = 8
 _SECRET_BYTES = 16
 _LONGEST_DESCRIPTION = 255
@@ -45,6 +51,7 @@ _STATUS = {
     "cancelled": "canceled",
     "expired": "expired",
 }
+_EMBEDDED = {"refund": "refunds", "dispute": "chargebacks"}
 _REFUND_STATUS = {"pending": "pending", "done": "refunded", "failed": "failed"}
 # The events that classic webhooks and signed ones report; Mollie says nothing of an attempt that was declined.
 _EVENTS: dict[Event, str] = {
@@ -83,7 +90,7 @@ class MollieProtocol(EmulatedProtocol):
         EmulatedCall("POST", "/v2/webhooks", Call.CONNECT),
         EmulatedCall("GET", "/v2/methods", Call.CHECK),
     )
-    content_type = _HAL
+    content_type = HAL
     created_status = 201
     refunded_status = 201
     refunds_at_once = False
@@ -96,7 +103,7 @@ class MollieProtocol(EmulatedProtocol):
         return secrets.token_hex(_SECRET_BYTES)
 
     def read_order(self, fields: dict[str, Any]) -> PaymentOrder:
-        amount, currency = _read_amount(fields)
+        amount, currency = read_amount(fields)
         metadata = fields.get("metadata")
         if len(str(metadata)) > _LARGEST_METADATA:
             raise read.refuse("metadata", "The metadata may have 1024 bytes at most")
@@ -122,13 +129,13 @@ class MollieProtocol(EmulatedProtocol):
     def render(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         status = _STATUS.get(payment.status, payment.status)
         received, currency = payment.received_minor, payment.received_currency or payment.currency
-        links = {"self": f"{_API}/payments/{payment.reference}"}
+        links = {"self": f"{API}/payments/{payment.reference}"}
         shown = {
             "resource": "payment",
             "id": payment.reference,
             "mode": "test",
-            "createdAt": _time(payment.created_at),
-            "amount": _amount(received or payment.amount_minor, currency),
+            "createdAt": render_time(payment.created_at),
+            "amount": render_amount(received or payment.amount_minor, currency),
             "description": payment.request.get("description", ""),
             "method": None,
             "metadata": payment.request.get("metadata"),
@@ -143,71 +150,78 @@ class MollieProtocol(EmulatedProtocol):
         if received:
             gone = payment.reversed_minor
             shown |= {
-                "paidAt": _time(payment.updated_at),
-                "amountRefunded": _amount(payment.refunded_minor, currency),
-                "amountRemaining": _amount(received - gone, currency),
-                "amountCaptured": _amount(received, currency),
+                "paidAt": render_time(payment.updated_at),
+                "amountRefunded": render_amount(payment.refunded_minor, currency),
+                "amountRemaining": render_amount(received - gone, currency),
+                "amountCaptured": render_amount(received, currency),
             }
         if payment.disputed_minor:
-            shown["amountChargedBack"] = _amount(payment.disputed_minor, currency)
+            shown["amountChargedBack"] = render_amount(payment.disputed_minor, currency)
         if status in ("canceled", "expired", "failed"):
-            shown[f"{status}At"] = _time(payment.updated_at)
+            shown[f"{status}At"] = render_time(payment.updated_at)
         pages = {"dashboard": "https://my.mollie.com/dashboard"}
         if status == "open":
             pages["checkout"] = redirect_url
-        return shown | {"_links": _links(links) | _links(pages, _PAGES)}
+        return shown | {"_links": make_links(links) | make_links(pages, PAGES)}
+
+    def embeds(self, query: Mapping[str, str]) -> tuple[str, ...]:
+        wanted = query.get("embed", "").split(",")
+        return tuple(kind for kind, name in _EMBEDDED.items() if name in wanted)
+
+    def embed(self, payment: dict[str, Any], rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        return payment | {"_embedded": {_EMBEDDED[kind]: found for kind, found in rows.items()}}
 
     def read_query(self, query: Mapping[str, str]) -> PageQuery:
         return PageQuery(limit=read.number(query, "limit", 50, 250), start=query.get("from"), start_included=True)
 
     def render_list(self, query: PageQuery, page: Page) -> dict[str, Any]:
         following = page.following and f"{page.url}?from={page.following}&limit={query.limit}"
-        return _listed("payments", page.rows, following)
+        return make_list("payments", page.rows, following)
 
     def read_refund(self, fields: dict[str, Any], payment: str | None) -> RefundOrder:
-        _read_amount(fields)
+        read_amount(fields)
         return RefundOrder(
             str(payment), fields["amount"], {name: fields.get(name) for name in ("metadata", "description")}
         )
 
     def read_amount(self, value: Any, currency: str) -> int:
-        minor, named = _read_amount({"amount": value})
+        minor, named = read_amount({"amount": value})
         if named != currency:
             raise read.refuse("amount.currency", f"The payment is in {currency}")
         return minor
 
     def render_refund(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
-        own = f"{_API}/payments/{payment.reference}"
+        own = f"{API}/payments/{payment.reference}"
         return {
             "resource": "refund",
             "id": f"re_{back.token}",
             "mode": "test",
             "description": back.request.get("description") or "",
-            "amount": _amount(back.amount_minor, back.currency),
+            "amount": render_amount(back.amount_minor, back.currency),
             "metadata": back.request.get("metadata"),
             "paymentId": payment.reference,
             "status": _REFUND_STATUS[back.status],
-            "createdAt": _time(back.created_at),
-            "_links": _links({"self": f"{own}/refunds/re_{back.token}", "payment": own}),
+            "createdAt": render_time(back.created_at),
+            "_links": make_links({"self": f"{own}/refunds/re_{back.token}", "payment": own}),
         }
 
     def render_refunds(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return _listed("refunds", rows, None)
+        return make_list("refunds", rows, None)
 
     def render_dispute(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
-        own = f"{_API}/payments/{payment.reference}"
+        own = f"{API}/payments/{payment.reference}"
         return {
             "resource": "chargeback",
             "id": f"chb_{back.token}",
-            "amount": _amount(back.amount_minor, back.currency),
+            "amount": render_amount(back.amount_minor, back.currency),
             "paymentId": payment.reference,
-            "createdAt": _time(back.created_at),
-            "reversedAt": _time(back.updated_at) if back.status == "won" else None,
-            "_links": _links({"self": f"{own}/chargebacks/chb_{back.token}", "payment": own}),
+            "createdAt": render_time(back.created_at),
+            "reversedAt": render_time(back.updated_at) if back.status == "won" else None,
+            "_links": make_links({"self": f"{own}/chargebacks/chb_{back.token}", "payment": own}),
         }
 
     def render_disputes(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return _listed("chargebacks", rows, None)
+        return make_list("chargebacks", rows, None)
 
     def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
         wanted = fields.get("eventTypes")
@@ -227,17 +241,17 @@ class MollieProtocol(EmulatedProtocol):
             "status": "enabled",
             "mode": "test",
             "webhookSecret": secret,
-            "_links": _links({"self": f"{_API}/webhooks/hook_{endpoint_id}"}),
+            "_links": make_links({"self": f"{API}/webhooks/hook_{endpoint_id}"}),
         }
 
     def check(self, merchant: str) -> dict[str, Any]:
-        return _listed("methods", [], None)
+        return make_list("methods", [], None)
 
     def error(self, refusal: Refusal) -> tuple[int, dict[str, Any]]:
         status = _STATUSES.get(refusal.code, refusal.status)
         error = {"status": status, "title": HTTPStatus(status).phrase, "detail": refusal.message}
         named = {} if refusal.field is None else {"field": refusal.field}
-        return status, error | named | {"_links": _links({})}
+        return status, error | named | {"_links": make_links({})}
 
     def notices(self, occurrence: Occurrence, *, to_endpoint: bool) -> list[Notice]:
         """Return the signed event for an endpoint; the payment's own address only learns which payment to look up."""
@@ -256,9 +270,9 @@ class MollieProtocol(EmulatedProtocol):
             "id": event_id,
             "type": event_type,
             "entityId": entity["id"],
-            "createdAt": _time(payment.updated_at),
+            "createdAt": render_time(payment.updated_at),
             "_embedded": {"entity": entity},
-            "_links": _links({"self": f"{_API}/events/{event_id}", "entity": entity["_links"]["self"]["href"]}),
+            "_links": make_links({"self": f"{API}/events/{event_id}", "entity": entity["_links"]["self"]["href"]}),
         }
         return [Notice(event_type, body)]
 
@@ -266,34 +280,3 @@ class MollieProtocol(EmulatedProtocol):
         """Sign with every secret: while one is being replaced, both are good."""
         made = [hmac.new(secret.encode(), unsigned.body, hashlib.sha256).hexdigest() for secret in unsigned.secrets]
         return {"X-Mollie-Signature": ",".join(f"sha256={signature}" for signature in made)}
-
-
-def _read_amount(fields: Mapping[str, Any]) -> tuple[int, str]:
-    """Return minor units and currency of `{"currency", "value"}`, whose value has exactly the currency's digits."""
-    amount = read.table(fields, "amount")
-    try:
-        currency = amounts.parse_currency(amount.get("currency"))
-        minor = amounts.parse(amount.get("value"), currency)
-    except Refusal as refusal:
-        raise read.refuse("amount", refusal.message) from None
-    if amounts.render(minor, currency) != amount.get("value"):
-        raise read.refuse("amount.value", f"The amount must have the digits of {currency}")
-    return minor, currency
-
-
-def _amount(minor: int, currency: str) -> dict[str, str]:
-    return {"currency": currency, "value": amounts.render(minor, currency)}
-
-
-def _time(stored: str) -> str:
-    return stored.partition(".")[0] + "+00:00"
-
-
-def _links(targets: Mapping[str, str], content_type: str = _HAL) -> dict[str, Any]:
-    links = {name: {"href": href, "type": content_type} for name, href in targets.items()}
-    return links | {"documentation": {"href": "https://docs.mollie.com", "type": _PAGES}}
-
-
-def _listed(name: str, rows: list[dict[str, Any]], following: str | None) -> dict[str, Any]:
-    ends = {"previous": None, "next": None if following is None else {"href": following, "type": _HAL}}
-    return {"count": len(rows), "_embedded": {name: rows}, "_links": _links({"self": f"{_API}/{name}"}) | ends}

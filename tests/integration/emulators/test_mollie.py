@@ -198,6 +198,20 @@ def test_a_webhook_is_registered_and_both_secrets_sign(shop: EmulatedShop, clien
         verify(webhooks["/connected"], shop.secret)
 
 
+def test_a_payment_shows_its_refunds_and_chargebacks_where_asked(shop: EmulatedShop, client: ClientSDK) -> None:
+    payment_id = new_id()
+    payment = create(client, payment_id)
+    shop.happen(payment_id, "pay")
+    shop.sandbox.happen(payment_id, "refund", amount="7.00")
+    shop.happen(payment_id, "dispute")
+    path = f"/v2/payments/{payment.id}"
+    assert "_embedded" not in call(shop, "GET", path).json()
+    shown = call(shop, "GET", path + "?embed=refunds,chargebacks").json()["_embedded"]
+    amounts = {name: [each["amount"]["value"] for each in rows] for name, rows in shown.items()}
+    assert amounts == {"refunds": ["7.00"], "chargebacks": ["18.00"]}
+    assert list(call(shop, "GET", path + "?embed=refunds").json()["_embedded"]) == ["refunds"]
+
+
 def test_scripts_misbehave_in_mollies_words(shop: EmulatedShop, client: ClientSDK) -> None:
     payment_id = new_id()
     send: list[dict[str, Any]] = [
