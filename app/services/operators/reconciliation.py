@@ -188,7 +188,9 @@ def _settle_money_back(run: _Run, report: ReconciliationReport, payment: Payment
 
     A total that is or was smaller than is booked is settled by a lookup that began after the payment was read.
     """
-    facts = find_money_back(payment, row.fact, row.reference, row.refunded_minor)
+    # Where single movements are reported, their sum is no total: it would be booked as well.
+    total_minor = row.refunded_minor if run.reports_totals else 0
+    facts = find_money_back(payment, row.fact, row.reference, total_minor)
     if run.reports_totals and needs_lookup(payment, row.fact, row.reference, row.refunded_minor):
         answer = run.adapter.fetch(run.account, Subject(payment.id, row.reference))
         if answer.kind is FactKind.SUCCEEDED and answer.refunded_minor is not None:

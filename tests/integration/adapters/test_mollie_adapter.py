@@ -59,8 +59,8 @@ def verify(merchant: Merchant, webhook: Delivery, *secrets_known: str) -> str:
     return merchant.adapter.verify(Scheme(), keys, received, time.time())
 
 
-def paid(reference: str | None, refunded: int | None = 0) -> Fact:
-    return Fact(FactKind.SUCCEEDED, reference, None, 2500, "EUR", refunded)
+def paid(reference: str | None) -> Fact:
+    return Fact(FactKind.SUCCEEDED, reference, None, 2500, "EUR")
 
 
 def test_the_same_bytes_twice_are_one_payment(merchant: Merchant) -> None:

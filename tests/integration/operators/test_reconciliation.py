@@ -14,6 +14,7 @@ from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.commands import Commands
 from tests.support.engine import Engine
+from tests.support.mollie_provider import make_mollie
 
 HOUR = datetime.timedelta(hours=1)
 
@@ -190,3 +191,22 @@ def test_the_command_says_it_with_its_exit_code(front: Stack, engine: Engine, sh
         "update payment_providers set api_base_url = 'http://127.0.0.1:9' where id = :id", id=shop.provider_id
     )
     commands.error(*words, code=3)
+
+
+def test_single_movements_of_a_list_are_booked_once_and_their_sum_is_no_total(
+    front: Stack, engine: Engine, shop: Shop
+) -> None:
+    mollie = make_mollie(front, shop)
+    payment = mollie.deposit()
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, webhook={"send": []})
+    engine.call()
+    front.sandbox.happen(payment.id, "pay")
+    engine.ask(payment.id)
+    now = datetime.datetime.now(datetime.UTC)
+    for action, words, reversed_minor in (("refund", {"amount": "7.00"}, 700), ("dispute", {}, 2500)):
+        front.sandbox.happen(payment.id, action, **words)
+        for settled in (1, 0):
+            report = reconciliation.reconcile(shop.runtime, mollie.id, now - HOUR, now + HOUR, ACTOR)
+            assert (report.settled, report.differences) == (settled, [])
+            assert shop.payment(payment.id).reversed_minor == reversed_minor
+    assert engine.dead_letters(payment.id) == []

@@ -32,10 +32,13 @@ from app.providers.adapters.mollie.mollie_events import (
     AMOUNTS,
     SETTLES_WITHIN_DAYS,
     find_own_id,
+    has_moved,
     name_payment,
     read_amount,
     read_classic,
+    read_movements,
     read_payment,
+    sum_movements,
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id
@@ -47,6 +50,9 @@ from app.providers.events import Delivered, Event, Name
 from app.providers.signing import Received, SchemeSigned
 
 PAYMENTS = "/v2/payments"
+# What of a payment's money went back.
+MOVED = ("refunds", "chargebacks")
+EMBED = f"embed={','.join(MOVED)}"
 HEADER = "x-mollie-signature"
 FORM = "application/x-www-form-urlencoded"
 LIST_ROWS = 250
@@ -81,7 +87,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
         can_cancel=False,
         can_refund=False,
         listing="scan",
-        reversals="totals",
+        reversals="ids",
         says_mode=True,
         required_fields=("success_url",),
     )
@@ -130,7 +136,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
         if subject.reference is None:
             body = self._find(account, subject.payment_id)
         else:
-            answer = self.send(account, "GET", f"{PAYMENTS}/{urllib.parse.quote(subject.reference, safe='')}")
+            answer = self.send(account, "GET", f"{_path_of(subject.reference)}?{EMBED}")
             body = None if answer.status == 404 else read_object(answer)
         if body is None:
             return Fact(FactKind.NOT_FOUND)
@@ -146,8 +152,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Cancel the payment where Mollie lets us; return its state, also where it does not or it is not open."""
-        reference = urllib.parse.quote(subject.reference or "", safe="")
-        answer = self.send(account, "DELETE", f"{PAYMENTS}/{reference}")
+        answer = self.send(account, "DELETE", _path_of(subject.reference or ""))
         if answer.status in (409, 422):
             return self.fetch(account, subject)
         body = read_object(answer)
@@ -211,20 +216,35 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
             yield row
 
     def _state(self, account: Account, body: Mapping[str, Any]) -> Fact:
-        """Return the state of a payment, with what was given back. Raise UnexpectedAnswer."""
+        """Return the state of a payment, with what went back and came again. Raise UnexpectedAnswer."""
         fact = read_payment(body)
         if fact.kind is not FactKind.SUCCEEDED:
             return fact
-        totals = [read_amount(body, name) for name in ("amountRefunded", "amountChargedBack") if body.get(name)]
-        if any(currency != fact.currency for _, currency in totals):
-            raise UnexpectedAnswer("the provider gave back another currency than it received", "currency")
-        return replace(fact, refunded_minor=sum(minor for minor, _ in totals))
+        shown = body.get("_embedded")
+        if not isinstance(shown, dict):
+            shown = {}
+        if has_moved(body):
+            # Only a lookup has them in its answer; lists and answers to other calls have no more than sums.
+            missing = [name for name in MOVED if name not in shown]
+            shown = shown | {name: self._read_rows(account, str(fact.reference), name) for name in missing}
+        return replace(fact, movements=read_movements({"_embedded": shown}))
+
+    def _read_rows(self, account: Account, reference: str, name: str) -> object:
+        """Return the refunds or chargebacks of a payment; of one they fit into a page."""
+        body = read_object(self.send(account, "GET", f"{_path_of(reference)}/{name}?limit={LIST_ROWS}"))
+        shown = body.get("_embedded")
+        return shown.get(name) if isinstance(shown, dict) else None
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
         payment_id = find_own_id(body)
-        fact = self._state(account, body)
+        # Of a payment that is not ours, refunds do not matter.
+        fact = self._state(account, body) if payment_id else read_payment(body)
         asked, currency = read_amount(body, "amount")
-        return Listed(payment_id, read_kept_id(body), asked, currency, fact.refunded_minor or 0, fact)
+        return Listed(payment_id, read_kept_id(body), asked, currency, sum_movements(fact), fact)
+
+
+def _path_of(reference: str) -> str:
+    return f"{PAYMENTS}/{urllib.parse.quote(reference, safe='')}"
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes:

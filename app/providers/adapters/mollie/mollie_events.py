@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind
+from app.core.facts import Fact, FactKind, Movement, MovementKind
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
@@ -65,6 +65,51 @@ def read_amount(body: Mapping[str, Any], field: str) -> tuple[int, str]:
         raise UnexpectedAnswer(f"the provider's object has an unreadable amount: {error}", field) from error
 
 
+def read_movements(body: Mapping[str, Any]) -> tuple[Movement, ...]:
+    """Return the money of a payment that went back or came again, as its refunds and chargebacks in it say.
+
+    A refund that failed had left the account and is back; one that is still under way has moved nothing. Raise
+    UnexpectedAnswer.
+    """
+    moved: list[Movement] = []
+    for refund in _rows(body, "refunds"):
+        if refund.get("status") in ("refunded", "failed"):
+            moved += _read_cycle(refund, has_returned=refund.get("status") == "failed")
+    for chargeback in _rows(body, "chargebacks"):
+        moved += _read_cycle(chargeback, has_returned=chargeback.get("reversedAt") is not None)
+    return tuple(moved)
+
+
+def has_moved(body: Mapping[str, Any]) -> bool:
+    """Return whether a payment may have refunds or chargebacks, by its links to them and the sums that it shows.
+
+    The sums fall when money comes again.
+    """
+    if _find(body, "_links", "refunds") or _find(body, "_links", "chargebacks"):
+        return True
+    return any(body.get(name) and read_amount(body, name)[0] for name in ("amountRefunded", "amountChargedBack"))
+
+
+def sum_movements(fact: Fact) -> int:
+    """Return what of a payment is given back now, in minor units of the received currency."""
+    signs = {"reversed": 1, "reinstated": -1}
+    return sum(signs[one.kind] * one.amount_minor for one in fact.movements if one.currency == fact.currency)
+
+
+def _rows(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = _find(body, "_embedded") or {}
+    rows = rows.get(name, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UnexpectedAnswer("the provider's payment has an unreadable list", name)
+    return rows
+
+
+def _read_cycle(shown: Mapping[str, Any], *, has_returned: bool) -> list[Movement]:
+    reversal_id, (minor, currency) = read_kept_id(shown), read_amount(shown, "amount")
+    kinds: tuple[MovementKind, ...] = ("reversed", "reinstated") if has_returned else ("reversed",)
+    return [Movement(kind, reversal_id, minor, currency) for kind in kinds]
+
+
 def find_own_id(body: Mapping[str, Any]) -> uuid.UUID | None:
     """Return our payment id, which a payment has in its metadata."""
     return read_own_id(_find(body, "metadata", _OWN_ID))
@@ -102,15 +147,26 @@ def translate(body: Mapping[str, Any]) -> Sequence[Event]:
     if name is None:
         return (Ignored("no payment of ours"),)
     shown = _find(body, "_embedded", "entity")
-    if about != "payment" or not isinstance(shown, dict):
-        # What was given back is read with the payment.
+    if not isinstance(shown, dict):
+        # An event that only names its object.
         return (Asks(name),)
-    if not isinstance(name, uuid.UUID):
+    if about == "payment" and not isinstance(name, uuid.UUID):
         return (Ignored("no payment of ours"),)
     try:
-        return (Told(name, read_payment(shown), is_live=_read_mode(shown)),)
+        if about == "payment":
+            return (Told(name, read_payment(shown), is_live=_read_mode(shown)),)
+        moved = read_movements({"_embedded": {f"{about}s": [shown]}})
+        is_live = _read_mode(shown) if "mode" in shown else None
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
+    facts = [_as_fact(one) for one in moved]
+    return [Told(name, fact, is_live=is_live) for fact in facts] or (Ignored("no money has moved"),)
+
+
+def _as_fact(movement: Movement) -> Fact:
+    kind = FactKind.REVERSED if movement.kind == "reversed" else FactKind.REINSTATED
+    minor, currency = movement.amount_minor, movement.currency
+    return Fact(kind, amount_minor=minor, currency=currency, reversal_id=movement.reversal_id)
 
 
 def _read_mode(shown: Mapping[str, Any]) -> bool:
