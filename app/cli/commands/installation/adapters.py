@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 import click
 from rich.table import Table
@@ -15,8 +13,7 @@ from app.cli.adapter_rows import list_rows
 from app.cli.options import WebAddress
 from app.cli.output import console, headings, json_option, print_json, print_rows, printable
 from app.conformance.kit import CaseResult, CaseState, run_cases
-from app.conformance.own_sandbox import start_sandbox
-from app.conformance.subjects import SUBJECTS, open_at
+from app.conformance.subjects import find_subject, list_subjects, open_emulators
 from app.providers.registry import load_registry
 
 _STYLES = {CaseState.PASSED: "green", CaseState.FAILED: "bold red", CaseState.NOT_APPLICABLE: "dim"}
@@ -37,32 +34,23 @@ def list_all(as_json: bool) -> None:
 
 
 @command.command("test")
-@click.argument("name", type=click.Choice(sorted(SUBJECTS)))
+@click.argument("name", type=click.Choice(list_subjects()))
 @click.option("--url", type=WebAddress(), help="A running sandbox; without it one is started for the run.")
 @json_option
 def test(name: str, url: str | None, as_json: bool) -> None:
     """Run the conformance kit for the adapter NAME against its emulator; exit 1 if a case fails.
 
     One line for each case: pass, FAIL with the reason, or not applicable with what the adapter declares. Needs no
-    database.
+    database. An adapter of another package is examined against the emulator that the package brings.
     """
-    with _open_sandbox(url) as sandbox_url, console(stderr=True).status(f"Examining {name}"):
-        results = list(run_cases(SUBJECTS[name], open_at(name, sandbox_url)))
+    with open_emulators(name, url) as open_emulator, console(stderr=True).status(f"Examining {name}"):
+        results = list(run_cases(find_subject(name), open_emulator))
     totals = Counter(result.state for result in results)
     if as_json:
         print_json({"adapter": name, "ok": not totals[CaseState.FAILED], "data": [_describe(each) for each in results]})
     else:
         _print(results, totals)
     sys.exit(1 if totals[CaseState.FAILED] else 0)
-
-
-@contextlib.contextmanager
-def _open_sandbox(url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url.rstrip("/")
-        return
-    with start_sandbox() as started:
-        yield started
 
 
 def _describe(result: CaseResult) -> dict[str, str]:
