@@ -33,9 +33,8 @@ class Capabilities:
 
     `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
     provider ends a payment whose time is up. `reads_money`: whether a lookup says how much came; else only webhooks do.
-    `replays_create`: whether a repeated create call is answered as the first
-    one was. `joins_events`: whether one delivery may hold several events. `says_mode`: whether its events say that
-    they are about test or live payments.
+    `replays_create`: whether a repeated create call is answered as the first one was. `joins_events`: whether one
+    delivery may hold several events. `says_mode`: whether its events say that they are about test or live payments.
     """
 
     amounts: AmountTable
