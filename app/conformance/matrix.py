@@ -15,8 +15,9 @@ PAGE = ROOT / "docs" / "PROVIDERS.md"
 _HEAD = """# Providers
 
 Every adapter passes every case of the conformance kit that applies to it: `sluice adapters test NAME` runs them, and
-so does the test suite for each adapter; [ADAPTERS.md](ADAPTERS.md) says how to write one. A case that does not apply is marked with a number: the list below the table
-has what the adapter declares. `make matrix` runs the kit and writes this page.
+so does the test suite for each adapter; [ADAPTERS.md](ADAPTERS.md) says how to write one. A case that does not apply
+is marked with a number: the list below the table has what the adapter declares. `make matrix` runs the kit and writes
+this page.
 
 """
 
