@@ -58,6 +58,8 @@ _TEST_HOST, _LIVE_HOST = "checkout-test.adyen.com", "-checkout-live.adyenpayment
 class AdyenAdapter(HttpAdapter, SchemeSigned):
     """Talks to Adyen over its Checkout API. Each item of a notification is signed by itself."""
 
+    # A live account has a host of its own.
+    base_urls: ClassVar[Mapping[str, str]] = {"test": f"https://{_TEST_HOST}"}
     # Basic authentication, which an operator may configure at Adyen, is a credential and stored as none.
     credential_headers: tuple[str, ...] = ("authorization",)
     credentials: ClassVar[tuple[Credential, ...]] = (
