@@ -13,6 +13,7 @@ from app.cli.output import json_option, print_json, print_table
 from app.cli.sequence import draw
 from app.cli.stack import open_runtime
 from app.cli.timeline import describe_actor, describe_event, describe_event_actor
+from app.core.money import format_money
 from app.services.operators import explain as explaining
 
 _CLOSED = {
@@ -59,6 +60,9 @@ def summarize(payment: Mapping[str, Any]) -> str:
         sentence.append(f"It does not proceed: {_PENDING[payment['pending_reason']]}.")
     if payment["received_amount"]:
         sentence.append(f"Received: {payment['received_amount']} {payment['received_currency']}.")
+    if payment["reversed_amount_minor"]:
+        gone = format_money(payment["reversed_amount_minor"], payment["received_currency"] or payment["currency"])
+        sentence.append(f"Gone back to the payer: {gone}.")
     if payment["exception"]:
         sentence.append(f"Needs attention: {payment['exception']}.")
     return " ".join(sentence)

@@ -138,6 +138,8 @@ def _decision(detail: Detail) -> str:
 
 def _entry(detail: Detail) -> str:
     amount, balance = (_money(detail[key], detail["currency"]) for key in ("amount_minor", "balance_after_minor"))
+    if detail["wallet"] == "user" and detail["type"] == "reinstatement":
+        return f"The user's wallet gets {amount} again, which had gone back; its balance is {balance}"
     if detail["wallet"] == "user":
         return f"The user's wallet gets {amount} ({detail['type']}); its balance is {balance}"
     return f"The provider's clearing wallet gets {amount} against the transfer"

@@ -31,12 +31,18 @@ class FactKind(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """The kinds of commands of a user, an operator or the clock; LOOK_UP is a provider's hint that it has news."""
+    """The kinds of commands of a user, an operator or the clock; LOOK_UP is a provider's hint that it has news.
+
+    ACCEPT and REJECT are about money that waits to be credited, BOOK and DISCARD about money that goes back or comes
+    again.
+    """
 
     CANCEL = "cancel"
     EXPIRE = "expire"
     ACCEPT = "accept"
     REJECT = "reject"
+    BOOK = "book"
+    DISCARD = "discard"
     LOOK_UP = "look_up"
 
 
@@ -97,13 +103,17 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference."""
+    """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference.
+
+    BOOK and DISCARD name it by its `case_key`.
+    """
 
     kind: CommandKind
     case_id: uuid.UUID | None = None
     amount_minor: int | None = None
     currency: str | None = None
     reference: str | None = None
+    case_key: str | None = None
 
 
 Input = Fact | Command

@@ -27,6 +27,7 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import accept, hold_other_reference, succeed, succeed_again
 from app.core.payment import Payment, Status
+from app.core.reversals.decided import book, discard
 from app.core.reversals.disputes import note_dispute
 from app.core.reversals.movements import await_money, await_reversal, reinstate, reverse_one
 from app.core.reversals.totals import await_success, reverse
@@ -248,6 +249,8 @@ _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
     CommandKind.EXPIRE: (_expire, _expire, _completed, _failed, _cancelled),
     CommandKind.ACCEPT: (accept, accept, accept, accept, accept),
     CommandKind.REJECT: (_reject, _reject, _reject, _reject, _reject),
+    CommandKind.BOOK: (book, book, book, book, book),
+    CommandKind.DISCARD: (discard, discard, discard, discard, discard),
     CommandKind.LOOK_UP: (_look_up, _look_up, _look_up, _look_up, _look_up),
 }
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {

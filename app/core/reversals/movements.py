@@ -91,6 +91,11 @@ def await_reversal(payment: Payment, fact: Fact, now: datetime.datetime) -> Deci
     return Decision(Verdict.DUPLICATE, "this money waits already", payment)
 
 
+def book_waiting(payment: Payment, movement: KnownMovement, now: datetime.datetime) -> Decision:
+    """Book a movement that waits, whatever was credited."""
+    return _book(payment, replace(movement, waits_until=None), now, as_fact(movement))
+
+
 def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMovement | Fact]:
     """Return the movements to be decided right after `decision`, in their order: reversals before what came again.
 

@@ -46,7 +46,7 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
             "this reversal is known",
             payment,
             supersedes=_REVERSAL,
-            supersedes_keys=frozenset({_key_of(_as_waiting(fact))}),
+            supersedes_keys=frozenset({key_of(_as_waiting(fact))}),
             asks=is_smaller and fact.asked_version is not None,
         )
     if fact.asked_version is None and has_fallen(payment):
@@ -61,20 +61,20 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
 
 
 _REVERSAL = frozenset({"reversal"})
-# Begins the ids of movements that are falls of the total.
-_FALL = "total:"
+# Begins the ids of movements that are steps of a total: its falls, and what a person has booked of other money.
+_STEP = "total:"
 
 
 def has_fallen(payment: Payment) -> bool:
     """Return whether money of the total came again before."""
-    return any(one.reversal_id.startswith(_FALL) for one in payment.movements)
+    return any(one.kind == "reinstated" and one.reversal_id.startswith(_STEP) for one in payment.movements)
 
 
 def _reinstate(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
     """Book the part of the total that came again, as a movement whose id is the version that it makes."""
     amount_minor, currency = money_of(fact)
     delta, reference = account.reversed_minor - amount_minor, payment.provider_reference
-    fall = f"{_FALL}{payment.version + 1}"
+    fall = f"{_STEP}{payment.version + 1}"
     again = KnownMovement("reinstated", fall, reference, delta, currency, MovementState.BOOKED)
     after = replace(payment, reversed_minor=payment.reversed_minor - delta, movements=(*payment.movements, again))
     return Decision(
@@ -110,7 +110,7 @@ def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: Credite
         changed(after, now, exceptions=with_marks(after), **filled),
         transfer=Transfer(key, "reversal", delta, currency),
         supersedes=_REVERSAL,
-        supersedes_keys=frozenset(map(_key_of, (_as_waiting(fact), *done))),
+        supersedes_keys=frozenset(map(key_of, (_as_waiting(fact), *done))),
         notification="payment.reversed",
         alert="payment_reversed",
     )
@@ -138,11 +138,39 @@ def _refuse(payment: Payment, fact: Fact, now: datetime.datetime, why: str) -> D
         case=Case(
             "reversal",
             f"{why}: {format_money(*money_of(fact))} of {format_received(payment)}",
-            _key_of(reversal),
+            key_of(reversal),
             fact.reference,
         ),
         alert="reversal_held",
         waits=reversal,
+    )
+
+
+def book_waiting(payment: Payment, reversal: WaitingReversal, now: datetime.datetime) -> Decision:
+    """Book a total that waits, whatever was credited."""
+    fact = as_fact(reversal)
+    account = read_credited(payment, reversal.reference, reversal.currency)
+    if account.other is None:
+        return _book(payment, fact, now, account)
+    # No accepted case has this money: a movement keeps what is reversed of it.
+    waiting, _ = _split_waiting(payment, fact)
+    delta = reversal.amount_minor - account.reversed_minor
+    step = (f"{_STEP}{payment.version + 1}", account.other.reference, delta, reversal.currency)
+    movement = KnownMovement("reversed", *step, MovementState.BOOKED)
+    is_counted = reversal.currency == payment.received_currency
+    after = replace(
+        payment,
+        reversals_waiting=waiting,
+        movements=(*payment.movements, movement),
+        reversed_minor=payment.reversed_minor + (delta if is_counted else 0),
+    )
+    return Decision(
+        Verdict.APPLIED,
+        "the provider took money back",
+        changed(after, now, exceptions=with_marks(after)),
+        transfer=Transfer(movement.key, "reversal", delta, reversal.currency),
+        notification="payment.reversed",
+        alert="payment_reversed",
     )
 
 
@@ -166,7 +194,7 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingR
 def _is_known(payment: Payment, fact: Fact) -> bool:
     """Return whether the total is booked or waits already."""
     amount_minor, currency = money_of(fact)
-    if _key_of(_as_waiting(fact)) in map(_key_of, payment.reversals_waiting):
+    if key_of(_as_waiting(fact)) in map(key_of, payment.reversals_waiting):
         return True
     if payment.status is not Status.COMPLETED:
         return amount_minor == 0
@@ -191,7 +219,7 @@ def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> boo
 
 def _add_waiting(payment: Payment, fact: Fact, now: datetime.datetime) -> tuple[Payment, WaitingReversal]:
     reversal = _as_waiting(fact)
-    if _key_of(reversal) in map(_key_of, payment.reversals_waiting):
+    if key_of(reversal) in map(key_of, payment.reversals_waiting):
         return payment, reversal
     after = replace(payment, reversals_waiting=(*payment.reversals_waiting, reversal))
     return changed(after, now, exceptions=with_marks(after)), reversal
@@ -211,5 +239,6 @@ def _split_waiting(payment: Payment, fact: Fact) -> tuple[tuple[WaitingReversal,
     return tuple(one for one in payment.reversals_waiting if one not in done), done
 
 
-def _key_of(reversal: WaitingReversal) -> str:
+def key_of(reversal: WaitingReversal) -> str:
+    """Return the key of the case about a total."""
     return case_key("reversal", reversal.reference, reversal.amount_minor, reversal.currency)

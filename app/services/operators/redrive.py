@@ -193,7 +193,7 @@ def _redrive(
 
 def _stays_open(row: RowMapping) -> bool:
     """Return whether the case still waits for a decision: money and differences do, and a redrive is none."""
-    return row["amount_minor"] is not None or row["reason"] == "reversal" or row["kind"] == "reconciliation"
+    return row["amount_minor"] is not None or row["reason"] in resolve.MOVED or row["kind"] == "reconciliation"
 
 
 def _preview_webhook(

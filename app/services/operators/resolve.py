@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, select, text
 
+from app.core.decision import Verdict
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.money import format_money
@@ -19,11 +20,14 @@ from app.services.tenants.changes import name_reason
 from models import tables
 from models.sql import columns
 
+# Reasons of cases about money that goes back or comes again, and what accepting and rejecting do with these.
+MOVED = ("reversal", "reinstatement")
+_MOVES = {CommandKind.ACCEPT: CommandKind.BOOK, CommandKind.REJECT: CommandKind.DISCARD}
 _LETTERS, _PAYMENTS = tables.dead_letters, tables.payment_transactions
 _DECIDED = columns(
     _LETTERS,
     *("id", "tenant_id", "kind", "reason", "payment_id", "provider_id", "webhook_id"),
-    *("amount_minor", "currency", "case_reference", "state", "closed_by"),
+    *("amount_minor", "currency", "case_key", "case_reference", "state", "closed_by"),
 )
 _CLOSE = text(
     """
@@ -74,8 +78,8 @@ def accept(
 ) -> str:
     """Settle the money that waits in a dead letter and close it; return the effect in words.
 
-    `reason` is the operator's, kept in the audit and in the history. Raise RequestRejected: 404, or 409 where it is
-    closed already or holds no money.
+    A reversal is booked, also where it is more than was credited. `reason` is the operator's, kept in the audit and in
+    the history. Raise RequestRejected: 404, or 409 where it is closed already, holds no money, or cannot be booked.
     """
     return _decide(runtime, tenant_id, dead_letter_id, Operator(actor, reason), CommandKind.ACCEPT, is_dry_run)
 
@@ -101,11 +105,16 @@ def _decide(
         _check(row, kind)
         item = _item(row, kind, by.actor)
         if is_dry_run:
-            return describe(preview(connection, [item])) if item else "closes the case; nothing else changes"
+            if item is None:
+                return "closes the case; nothing else changes"
+            outcomes = preview(connection, [item])
+            _check_effect(outcomes)
+            return describe(outcomes)
         state = "accepted" if kind is CommandKind.ACCEPT else "rejected"
         # Closed first, so that the decision reads the payment's other open cases only.
         close(connection, row, by, state, state)
         outcomes = batch.settle([item] if item else [])
+        _check_effect(outcomes)
         detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"], **name_reason(by.reason)}
         if row["amount_minor"] is not None:
             detail |= {"amount_minor": row["amount_minor"], "currency": row["currency"]}
@@ -122,11 +131,24 @@ def _check(row: RowMapping, kind: CommandKind) -> None:
     if row["state"] != "open":
         by = f" by {row['closed_by']}" if row["closed_by"] else ""
         raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}{by}.")
-    if kind is CommandKind.ACCEPT and (row["amount_minor"] is None or row["payment_id"] is None):
+    has_money = row["amount_minor"] is not None or row["reason"] in MOVED
+    if kind is CommandKind.ACCEPT and not (has_money and row["payment_id"]):
         raise RequestRejected(409, "There is no money in this dead letter to accept.")
 
 
+def _check_effect(outcomes: list[ItemOutcome]) -> None:
+    """Raise RequestRejected where what waits for a person cannot be decided so."""
+    for outcome in outcomes:
+        decision = outcome.decision
+        if outcome.item.given.kind in _MOVES.values() and decision and decision.verdict is Verdict.IGNORED:
+            raise RequestRejected(409, f"This cannot be done: {decision.reason}.")
+
+
 def _item(row: RowMapping, kind: CommandKind, actor: str) -> Item | None:
+    if row["payment_id"] is not None and row["reason"] in MOVED:
+        return Item(
+            row["tenant_id"], row["payment_id"], Command(_MOVES[kind], row["id"], case_key=row["case_key"]), actor
+        )
     if row["payment_id"] is None or row["amount_minor"] is None:
         return None
     command = Command(kind, row["id"], row["amount_minor"], row["currency"], row["case_reference"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.core.payment import Payment
-from app.services.operators import reconciliation
+from app.services.operators import reconciliation, resolve
 from app.services.payments.calls.call_settlement import settle_answers
 from app.services.payments.calls.provider_calls import make_call
 from app.services.verification import prove
@@ -105,6 +105,20 @@ def test_a_dispute_of_the_sandbox_is_a_mark_until_it_ends(front: Stack, engine: 
     engine.run_until(lambda: shop.payment(payment.id).exception is None, "it was won, and the money came again")
     assert user_entries(engine, payment) == [2500, -2500, 2500]
     assert engine.dead_letters(payment.id) == []
+    engine.number()
+    report = prove(shop.runtime.database, "full", shop.tenant_id)
+    assert report.is_whole, report.as_json()
+
+
+def test_a_person_books_a_total_in_another_currency_once(engine: Engine, shop: Shop, payment: Payment) -> None:
+    for _ in range(2):
+        own_event(shop, payment, "refunded", status="refunded", amount="10.00", currency="EUR")
+        engine.settle()
+        if engine.dead_letters(payment.id) == [("reversal", "open")]:
+            case = engine.databases.value("select id from dead_letters where payment_id = :id", id=payment.id)
+            assert "reversal of 10.00 EUR" in resolve.accept(shop.runtime, shop.tenant_id, case, ACTOR)
+    assert user_entries(engine, payment) == [2500, -1000]
+    assert engine.dead_letters(payment.id) == [("reversal", "accepted")]
     engine.number()
     report = prove(shop.runtime.database, "full", shop.tenant_id)
     assert report.is_whole, report.as_json()

@@ -6,10 +6,13 @@ import datetime
 
 import pytest
 
+from app.core.errors import RequestRejected
+from app.services.operators import resolve
 from app.services.upkeep import sweep
-from testbed.shop import Shop
+from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.integration.reversals.single_reversals import SingleScene, open_scene
+from tests.support.commands import Commands
 
 
 @pytest.fixture
@@ -153,3 +156,70 @@ def test_a_form_that_the_adapter_does_not_declare_only_has_the_provider_asked(sc
     scene.show("reversed", "re_a", 1000)
     scene.engine.call()
     assert (scene.balance, scene.engine.action(scene.payment.id)) == (1500, None)
+
+
+def decide(scene: SingleScene, verb: str) -> str:
+    """Accept or reject the open dead letter; return the effect."""
+    query = "select id from dead_letters where payment_id = :id and state = 'open'"
+    case = scene.engine.databases.value(query, id=scene.payment.id)
+    return str(getattr(resolve, verb)(scene.shop.runtime, scene.shop.tenant_id, case, ACTOR))
+
+
+@pytest.mark.parametrize(("minor", "currency"), [(3000, "USD"), (1000, "EUR")])
+def test_a_person_books_a_reversal_that_does_not_fit(scene: SingleScene, minor: int, currency: str) -> None:
+    scene.success()
+    scene.moved("reversed", "re_a", minor, currency)
+    assert "reversal of" in decide(scene, "accept")
+    assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "accepted")]
+    after = scene.shown_payment
+    assert (after.exception, after.reversed_minor) == ("reversed", minor if currency == "USD" else 0)
+    scene.moved("reversed", "re_a", minor, currency)
+    assert (scene.balance, scene.engine.verdicts(scene.payment.id)[-1]) == (2500 - minor, ("processed", "duplicate"))
+    scene.prove()
+    scene.moved("reinstated", "re_a", minor, currency)
+    assert (scene.balance, scene.shown_payment.exception) == (2500, None)
+    scene.prove()
+
+
+def test_a_person_rejects_a_reversal_for_good(scene: SingleScene) -> None:
+    scene.success()
+    scene.moved("reversed", "re_b", 2500)
+    scene.moved("reversed", "re_a", 1000)
+    decide(scene, "reject")
+    scene.moved("reinstated", "re_b", 2500)
+    scene.moved("reinstated", "re_a", 1000)
+    assert scene.balance == 2500
+    assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "rejected")]
+    scene.prove()
+
+
+def test_money_that_was_never_credited_cannot_be_booked_back(scene: SingleScene) -> None:
+    scene.moved("reversed", "re_a", 1000, reference="another")
+    assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "open")]
+    with pytest.raises(RequestRejected) as refused:
+        decide(scene, "accept")
+    assert refused.value.status == 409
+    assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "open")]
+    decide(scene, "reject")
+    scene.success()
+    assert scene.balance == 2500
+    scene.prove()
+
+
+def test_its_story_says_in_words_what_went_back_and_came_again(scene: SingleScene) -> None:
+    scene.success()
+    scene.webhook("dispute", dispute_id="dp_1", dispute_state="opened", reason="fraudulent")
+    scene.moved("reversed", "dp_1", 2500)
+    scene.moved("reversed", "re_a", 100)
+    scene.moved("reinstated", "dp_1", 2500)
+    scene.webhook("dispute", dispute_id="dp_1", dispute_state="won")
+    said = Commands(scene.front.databases).run("payments", "explain", str(scene.payment.id)).stdout
+    words = " ".join(said.split())
+    for part in (
+        "Gone back to the payer: 1.00 USD.",
+        "the payer disputes the payment",
+        "the provider took money back",
+        "gets 25.00 USD again, which had gone back",
+        "the dispute was won: the money stays",
+    ):
+        assert part in words, said

@@ -113,3 +113,11 @@ def walk_orders(facts: dict[str, Input], length: int) -> int:
 def test_every_order_of_single_movements_ends_with_the_same_money(a: int, b: int) -> None:
     # Sequences of one to six facts of ten kinds.
     assert walk_orders(list_facts(a, b), FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
+
+
+def test_every_order_of_totals_ends_with_the_same_money() -> None:
+    """Of totals the largest counts; in part, in whole and more than was credited."""
+    facts = {letter: fact for letter, fact in list_facts(40, 60).items() if letter not in "abr"}
+    for letter, minor in (("1", 40), ("2", 100), ("3", 130)):
+        facts[letter] = Fact(FactKind.REFUNDED, "A", amount_minor=minor, currency="USD")
+    assert walk_orders(facts, FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
