@@ -32,6 +32,7 @@ class Call(StrEnum):
     FETCH_REFUND = "fetch_refund"
     LIST_REFUNDS = "list_refunds"
     LIST_DISPUTES = "list_disputes"
+    LIST_EVENTS = "list_events"
     CONNECT = "connect"
     CHECK = "check"
     # Where a credential is exchanged for a token, and webhooks are signed with a certificate.
@@ -237,6 +238,10 @@ class EmulatedProtocol(ProviderProtocol):
     def render_disputes(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a page of disputes."""
         raise _without("disputes to be read")
+
+    def render_events(self, bodies: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+        """Return those events of webhooks, given by their bodies, that a query asks for."""
+        raise _without("events to be read")
 
     def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
         """Read a call that registers a webhook address."""

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from sandbox.protocols import registry
 from sandbox.protocols.emulated import Call, EmulatedProtocol
 from sandbox.protocols.protocol import JSON
-from sandbox.web import emulated_captures, emulated_payments, emulated_refunds
+from sandbox.web import emulated_captures, emulated_events, emulated_payments, emulated_refunds
 
 _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.CREATE: emulated_payments.create,
@@ -24,6 +24,7 @@ _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.FETCH_REFUND: emulated_refunds.fetch_refund,
     Call.LIST_REFUNDS: emulated_refunds.list_refunds,
     Call.LIST_DISPUTES: emulated_refunds.list_disputes,
+    Call.LIST_EVENTS: emulated_events.list_events,
     Call.CONNECT: emulated_refunds.connect,
     Call.CHECK: emulated_refunds.check,
     Call.AUTHORIZE: emulated_captures.issue_token,

@@ -76,6 +76,7 @@ class GoCardlessProtocol(EmulatedProtocol):
         EmulatedCall("POST", "/refunds", Call.REFUND),
         EmulatedCall("GET", "/refunds", Call.LIST_REFUNDS),
         EmulatedCall("GET", "/refunds/<refund_id>", Call.FETCH_REFUND),
+        EmulatedCall("GET", "/events", Call.LIST_EVENTS),
         EmulatedCall("GET", "/creditors", Call.CHECK),
     )
 
@@ -160,6 +161,11 @@ class GoCardlessProtocol(EmulatedProtocol):
     def render_refunds(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return _listed(_REFUND, rows, len(rows), None)
 
+    def render_events(self, bodies: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+        events = {event["id"]: event for body in bodies for event in body["events"]}
+        rows = [event for event in events.values() if _is_meant(event, query)]
+        return _listed("events", rows, len(rows), None)
+
     def check(self, merchant: str) -> dict[str, Any]:
         return _listed("creditors", [{"id": "CR000SANDBOX", "name": merchant}], 50, None)
 
@@ -202,6 +208,11 @@ def _batch(events: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _listed(name: str, rows: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
     return {name: rows, "meta": {"cursors": {"before": None, "after": after}, "limit": limit}}
+
+
+def _is_meant(event: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    is_action = query.get("action") in (None, event["action"])
+    return is_action and query.get("payment") in (None, event["links"].get("payment"))
 
 
 def _metadata(fields: Mapping[str, Any]) -> dict[str, str]:

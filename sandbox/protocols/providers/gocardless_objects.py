@@ -87,8 +87,11 @@ def refund(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
 def event(occurrence: Occurrence, resource: str, action: str, index: int) -> dict[str, Any]:
     """Return one event of a batch."""
     payment, back = occurrence.payment, occurrence.money_back
-    links = {"payment": payment_id(payment)}
-    if resource == "billing_requests":
+    links, metadata = {"payment": payment_id(payment)}, {}
+    if resource == "payments":
+        metadata = payment.request.get("payment_metadata", {})
+    elif resource == "billing_requests":
+        metadata = payment.metadata
         links = {"billing_request": payment.reference}
         if action == "fulfilled":
             links["payment_request_payment"] = payment_id(payment)
@@ -104,6 +107,7 @@ def event(occurrence: Occurrence, resource: str, action: str, index: int) -> dic
         "links": links,
         "details": {"origin": "gocardless", "cause": f"{resource.rstrip('s')}_{action}", "description": ""},
         "metadata": {},
+        "resource_metadata": metadata,
     }
 
 
