@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,9 +27,9 @@ def read_answer_reference(body: Mapping[str, Any]) -> str:
     return _read(body, "reference", is_reference, "a reference that cannot be kept")
 
 
-def read_redirect_url(body: Mapping[str, Any]) -> str:
+def read_redirect_url(body: Mapping[str, Any], field: str = "redirect_url") -> str:
     """Return the payment page's URL. Raise UnexpectedAnswer for an invalid one, OutcomeUnknown without one."""
-    return _read(body, "redirect_url", is_redirect_url, "a redirect_url that no browser may follow")
+    return _read(body, field, is_redirect_url, f"a {field} that no browser may follow")
 
 
 def _read(body: Mapping[str, Any], field: str, is_usable: Callable[[object], bool], unusable: str) -> str:
@@ -56,6 +57,13 @@ def read_own_id(value: object) -> uuid.UUID | None:
         return uuid.UUID(value) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def read_creation(payment_id: uuid.UUID) -> datetime.datetime:
+    """Return when one of our payments was made, as its id says. Raise OutcomeUnknown for an id that does not."""
+    if payment_id.version != 7:
+        raise OutcomeUnknown("the payment's id does not say when it was made")
+    return datetime.datetime.fromtimestamp((payment_id.int >> 80) / 1000, datetime.UTC)
 
 
 def check_own_id(named: object, payment_id: uuid.UUID, field: str) -> None:

@@ -258,8 +258,7 @@ def _read_error(answer: ProviderAnswer) -> tuple[str, str]:
 def _accepted(data: Mapping[str, Any], reference: str) -> Fact:
     if data.get("reference") != reference:
         raise UnexpectedAnswer("the provider's answer is about another payment", "reference")
-    page = {"redirect_url": data.get("authorization_url")}
-    return Fact(FactKind.ACCEPTED, reference, read_redirect_url(page))
+    return Fact(FactKind.ACCEPTED, reference, read_redirect_url(data, "authorization_url"))
 
 
 def _name_dispute(dispute: object) -> str:

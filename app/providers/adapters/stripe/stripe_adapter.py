@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from app.core.errors import OutcomeUnknown, UnexpectedAnswer
+from app.core.errors import UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.signatures import STRIPE, Scheme
 from app.core.strict_json import JsonError, loads
@@ -36,7 +36,7 @@ from app.providers.adapters.stripe.stripe_events import (
     read_session,
     translate,
 )
-from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_own_id
+from app.providers.calls.answer_fields import check_own_id, read_creation, read_kept_id, read_own_id
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     read_failure,
@@ -188,9 +188,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the session with our id: Stripe does not search by it, and our ids say when they were made."""
-        if payment_id.version != 7:
-            raise OutcomeUnknown("the payment's id does not say when it was made")
-        made = datetime.datetime.fromtimestamp((payment_id.int >> 80) / 1000, datetime.UTC)
+        made = read_creation(payment_id)
         period = _period(made - _CLOCK, made + _CREATED_WITHIN + _CLOCK)
         own = str(payment_id)
         rows = self._list(account, SESSIONS, period)

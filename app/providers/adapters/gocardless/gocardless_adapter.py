@@ -1,0 +1,291 @@
+"""The adapter of GoCardless: billing requests, with which a payer is sent to GoCardless's own page.
+
+It takes two calls: one makes the billing request under our idempotency key, the other its flow, which has the page. A
+used key is answered with the id of what it made. A flow that was lost is simply made again: it leads to the same
+request. Once the payer is through, the request has a payment, whose state counts. GoCardless does not search by
+metadata: while a reference is not known, the list of its time is read.
+
+A payment may fail after it was confirmed. Then its events say so, and the whole amount counts as given back, as it does
+after a chargeback.
+
+No test here could check against GoCardless itself: the filters of its list, how soon an idempotency key is forgotten,
+which states a flow may still be made in, and what its page does with an address that it was given.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import urllib.parse
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from app.core.errors import UnexpectedAnswer
+from app.core.facts import Fact, FactKind, Movement
+from app.core.payment import format_time
+from app.core.signatures import HMAC_HEX, Scheme
+from app.core.strict_json import JsonError, loads
+from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.gocardless.gocardless_events import (
+    AMOUNTS,
+    CHARGED_BACK,
+    FAILED,
+    FULFILLED,
+    OWN_ID,
+    SETTLES_WITHIN_DAYS,
+    name_payment,
+    read_metadata_id,
+    read_payment,
+    read_payment_link,
+    read_request,
+    translate,
+)
+from app.providers.calls.answer_fields import read_creation, read_kept_id, read_redirect_url, read_units
+from app.providers.calls.given_back import list_movements, with_movements
+from app.providers.calls.http_adapter import (
+    HttpAdapter,
+    read_failure,
+    read_list,
+    read_object,
+    read_rows,
+    refuse,
+    walk_pages,
+)
+from app.providers.calls.outgoing import ProviderAnswer
+from app.providers.capabilities import Capabilities
+from app.providers.credentials import API_KEY, Credential
+from app.providers.events import Delivered, Event, Name
+from app.providers.signing import SchemeSigned
+
+REQUESTS, PAYMENTS, FLOWS = "billing_requests", "payments", "billing_request_flows"
+VERSION = "2015-07-06"
+LIST_ROWS = 100
+# How far GoCardless's clock may be from ours.
+_CLOCK = datetime.timedelta(minutes=5)
+# Three pairs of metadata, of which one has our id.
+METADATA_MAX = 3
+_MODES = {"api.gocardless.com": "live", "api-sandbox.gocardless.com": "test"}
+_REFUSED = (400, 409, 422)
+
+
+class GoCardlessAdapter(HttpAdapter, SchemeSigned):
+    """Talks to GoCardless over its HTTP API."""
+
+    scheme: Scheme | None = Scheme(HMAC_HEX, header="webhook-signature")
+    credentials: ClassVar[tuple[Credential, ...]] = (
+        Credential(
+            API_KEY, "Access token with read-write access, of GoCardless's page Developers, Create, Access token"
+        ),
+    )
+    capabilities = Capabilities(
+        amounts=AMOUNTS,
+        idempotency_key_seconds=86_400,
+        settles_within_days=SETTLES_WITHIN_DAYS,
+        can_cancel=True,
+        can_refund=False,
+        listing="exact",
+        reversals="totals",
+        can_expire=False,
+        joins_events=True,
+        metadata_pairs_max=METADATA_MAX - 1,
+    )
+
+    def authorize(self, account: Account) -> Mapping[str, str]:
+        """Return the headers with the account's token and the version of the API."""
+        return {**super().authorize(account), "GoCardless-Version": VERSION}
+
+    def read_mode(self, account: Account) -> str | None:
+        """Return the mode that the URL says."""
+        return _MODES.get(urllib.parse.urlsplit(account.api_base_url).hostname or "")
+
+    def build_request(self, order: Order) -> bytes:
+        """Return the bodies of both create calls, one a line, the same bytes for the same order.
+
+        Raise AmountError and CurrencyError.
+        """
+        named = {**order.metadata, OWN_ID: str(order.payment_id)}
+        money = {"amount": AMOUNTS.to_units(order.amount_minor, order.currency), "currency": order.currency}
+        wanted = {**money, "description": order.description or "Deposit", "metadata": named}
+        flow: dict[str, Any] = {
+            key: url
+            for key, url in (
+                ("redirect_uri", order.success_url),
+                ("exit_uri", order.failure_url or order.success_url),
+            )
+            if url is not None
+        }
+        if "email" in order.customer:
+            flow["prefilled_customer"] = {"email": order.customer["email"]}
+        return _encode({REQUESTS: {"payment_request": wanted, "metadata": named}}) + b"\n" + _encode(flow)
+
+    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
+        """Create the billing request, or find the one of an earlier try, and then its flow.
+
+        A refusal of the payment itself is a DECLINED fact.
+        """
+        wanted, _, flow = request.partition(b"\n")
+        answer = self.send(account, "POST", f"/{REQUESTS}", wanted, {"Idempotency-Key": str(payment_id)})
+        if answer.status in _REFUSED:
+            made = _read_conflict(answer)
+            if made is None:
+                return _refusal(answer)
+            answer = self._get(account, REQUESTS, made)
+        body = _read_one(answer, REQUESTS)
+        _check_own(body, payment_id)
+        fact = self._state(account, body)
+        if fact.kind is not FactKind.PENDING:
+            return fact
+        asked = {FLOWS: {**loads(flow), "links": {"billing_request": fact.reference}}}
+        answer = self.send(account, "POST", f"/{FLOWS}", _encode(asked))
+        if answer.status in _REFUSED:
+            return _refusal(answer)
+        url = read_redirect_url(_read_one(answer, FLOWS), "authorisation_url")
+        return replace(fact, kind=FactKind.ACCEPTED, redirect_url=url)
+
+    def fetch(self, account: Account, subject: Subject) -> Fact:
+        """Ask for the present state, with what was given back: by reference, or by our id in the list of its time."""
+        if subject.reference is None:
+            body = self._find(account, subject.payment_id)
+        else:
+            answer = self._get(account, REQUESTS, subject.reference)
+            body = None if answer.status == 404 else _read_one(answer, REQUESTS)
+        if body is None:
+            return Fact(FactKind.NOT_FOUND)
+        _check_own(body, subject.payment_id)
+        return self._state(account, body)
+
+    def list_payments(
+        self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
+    ) -> Iterator[Listed]:
+        """Yield the billing requests of a period, newest first; one that cannot be read is looked up as well."""
+        period = {
+            "created_at[gte]": str(format_time(created_after)),
+            "created_at[lt]": str(format_time(created_before)),
+        }
+        yield from read_rows(self._list(account, REQUESTS, period), lambda body: self._listed(account, body))
+
+    def cancel(self, account: Account, subject: Subject) -> Fact:
+        """Cancel the billing request; return the payment's state, also where it is too late."""
+        path = f"/{REQUESTS}/{urllib.parse.quote(subject.reference or '', safe='')}/actions/cancel"
+        answer = self.send(account, "POST", path, b"{}")
+        if answer.status in _REFUSED:
+            return self.fetch(account, subject)
+        body = _read_one(answer, REQUESTS)
+        _check_own(body, subject.payment_id)
+        return self._state(account, body)
+
+    def name_payment(self, path: str, body: Any) -> Name | None:
+        """Return the payment that a delivery's first event names."""
+        return name_payment(body)
+
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
+        """Return what a delivery says, event by event."""
+        return translate(delivered.read_object())
+
+    def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
+        """Return the billing request with our id."""
+        since = {"created_at[gte]": str(format_time(read_creation(payment_id) - _CLOCK))}
+        rows = self._list(account, REQUESTS, since)
+        return next((row for row in rows if read_metadata_id(row) == payment_id), None)
+
+    def _state(self, account: Account, body: Mapping[str, Any]) -> Fact:
+        """Return the state of a billing request and its payment, with what was given back."""
+        request, link = read_request(body), read_payment_link(body)
+        if body.get("status") != FULFILLED or link is None:
+            return request
+        payment = _read_one(self._get(account, PAYMENTS, str(link)), PAYMENTS)
+        fact, status = read_payment(request, payment), payment.get("status")
+        if status == FAILED and self._was_confirmed(account, str(link)):
+            amount_minor, currency = read_units(AMOUNTS, payment, "amount")
+            fact = replace(fact, kind=FactKind.SUCCEEDED, amount_minor=amount_minor, currency=currency)
+        if fact.kind is not FactKind.SUCCEEDED:
+            return fact
+        movements: list[Movement] = []
+        for row in self._list(account, "refunds", {"payment": str(link)}):
+            if row.get("status") == "paid":
+                movements += list_movements(read_kept_id(row), *read_units(AMOUNTS, row, "amount"), is_undone=False)
+        if status in (FAILED, CHARGED_BACK):
+            # Never more than came: refunds are part of it.
+            rest = (fact.amount_minor or 0) - sum(one.amount_minor for one in movements)
+            movements += list_movements(str(link), max(rest, 0), str(fact.currency), is_undone=False)
+        return with_movements(fact, movements)
+
+    def _was_confirmed(self, account: Account, payment: str) -> bool:
+        """Return whether a payment was confirmed before it failed."""
+        rows = self._list(account, "events", {"payment": payment, "action": "confirmed"})
+        return next(rows, None) is not None
+
+    def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
+        payment_id = read_metadata_id(body)
+        # Of a request that is not ours, its payment does not matter.
+        fact = read_request(body) if payment_id is None else self._state(account, body)
+        asked = body.get("payment_request")
+        amount_minor, currency = read_units(AMOUNTS, asked if isinstance(asked, dict) else {}, "amount")
+        return Listed(payment_id, read_kept_id(body), amount_minor, currency, fact.refunded_minor or 0, fact)
+
+    def _get(self, account: Account, name: str, reference: str) -> ProviderAnswer:
+        return self.send(account, "GET", f"/{name}/{urllib.parse.quote(reference, safe='')}")
+
+    def _list(self, account: Account, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        def read_page(cursor: str | None) -> tuple[list[Any], object]:
+            asked = {"limit": str(LIST_ROWS), **query} | ({} if cursor is None else {"after": cursor})
+            body = read_object(self.send(account, "GET", f"/{name}?{urllib.parse.urlencode(asked)}"))
+            meta = body.get("meta")
+            cursors = meta.get("cursors") if isinstance(meta, dict) else None
+            return read_list(body, name), cursors.get("after") if isinstance(cursors, dict) else None
+
+        return walk_pages(read_page)
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _read_one(answer: ProviderAnswer, name: str) -> dict[str, Any]:
+    """Return the object of an answer, which is wrapped by its name. Raise ProviderCallFailed."""
+    found = read_object(answer, (200, 201)).get(name)
+    if not isinstance(found, dict):
+        raise UnexpectedAnswer(f"the provider's answer has no {name}", name)
+    return found
+
+
+def _check_own(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
+    if read_metadata_id(body) != payment_id:
+        raise UnexpectedAnswer("the provider's answer is about another payment", "metadata")
+
+
+def _read_errors(answer: ProviderAnswer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a refusal and its single errors. Raise the failure of its status where it cannot be read."""
+    try:
+        error = loads(answer.body)["error"]
+        errors = error.get("errors") or []
+        return error, [one for one in errors if isinstance(one, dict)]
+    except (JsonError, KeyError, TypeError, AttributeError):
+        raise read_failure(answer) from None
+
+
+def _read_conflict(answer: ProviderAnswer) -> str | None:
+    """Return what the idempotency key made before; None where the answer is another refusal."""
+    for one in _read_errors(answer)[1]:
+        links = one.get("links")
+        made = links.get("conflicting_resource_id") if isinstance(links, dict) else None
+        if one.get("reason") == "idempotent_creation_conflict" and isinstance(made, str) and made:
+            return made
+    return None
+
+
+def _refusal(answer: ProviderAnswer) -> Fact:
+    """Return the fact of a refused create call, where it is about the amount.
+
+    Raise ProviderRefusedUs where our request or the account is wrong, UnexpectedAnswer while the first call with the
+    key is still under way.
+    """
+    error, errors = _read_errors(answer)
+    if answer.status == 409:
+        raise read_failure(answer)
+    fields = [str(one.get("field")) for one in errors if one.get("field")]
+    is_about_payment = bool(fields) and set(fields) == {"amount"}
+    said = "; ".join(str(one.get("message")) for one in errors) or error.get("message")
+    return refuse(f"{said} ({', '.join(fields) or error.get('type')})", is_about_payment=is_about_payment)
