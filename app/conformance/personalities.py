@@ -124,6 +124,30 @@ _RAZORPAY = Personality(
     path="/razorpay",
 )
 
+_GOCARDLESS = Personality(
+    "gocardless",
+    Traits(
+        currency="GBP",
+        # The states of a billing request; fulfilled is read with its payment.
+        states=tuple(
+            {"billing_requests.status": status} for status in ("pending", "ready_to_fulfil", "fulfilling", "cancelled")
+        ),
+        unknown_state={"billing_requests.status": "melted"},
+        mistake=_mistake(
+            lambda message: {
+                "error": {
+                    "message": message,
+                    "type": "validation_failed",
+                    "code": 422,
+                    "errors": [{"field": "redirect_uri", "message": message}],
+                }
+            },
+            422,
+        ),
+    ),
+    new_account=lambda: _new_account(f"sandbox_{secrets.token_hex(16)}", secrets.token_hex(16)),
+    path="/gocardless",
+)
 _MOLLIE = Personality(
     "mollie",
     Traits(
@@ -146,6 +170,7 @@ _MOLLIE = Personality(
 # By the name of the adapter.
 PERSONALITIES = {
     "adyen": _ADYEN,
+    "gocardless": _GOCARDLESS,
     "mollie": _MOLLIE,
     "paystack": _PAYSTACK,
     "razorpay": _RAZORPAY,

@@ -45,6 +45,7 @@ def random(prefix: str = "") -> str:
 
 PROVIDERS = [
     Provider("adyen", "/adyen", "EUR", {"api_key": random("AQE"), "merchant_account": "ShopECOM"}, "5F" * 32),
+    Provider("gocardless", "/gocardless", "GBP", {"api_key": random("sandbox_")}, random()),
     Provider("mollie", "/mollie", "EUR", {"api_key": random("test_")}, random()),
     Provider("mollie", "/mollie", "EUR", {"api_key": random("test_")}, random(), is_signed=False),
     Provider(
