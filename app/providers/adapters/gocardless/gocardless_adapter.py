@@ -74,6 +74,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
     """Talks to GoCardless over its HTTP API."""
 
     scheme: Scheme | None = Scheme(HMAC_HEX, header="webhook-signature")
+    base_urls: ClassVar[Mapping[str, str]] = {mode: f"https://{host}" for host, mode in _MODES.items()}
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY, "Access token with read-write access, of GoCardless's page Developers, Create, Access token"

@@ -77,6 +77,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
     """Talks to Razorpay over its HTTP API."""
 
     scheme: Scheme | None = Scheme(HMAC_HEX, header="x-razorpay-signature")
+    base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.razorpay.com")
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             KEY_ID,
