@@ -34,7 +34,7 @@ class CommandKind(StrEnum):
     """The kinds of commands of a user, an operator or the clock; LOOK_UP is a provider's hint that it has news.
 
     ACCEPT and REJECT are about money that waits to be credited, BOOK and DISCARD about money that goes back or comes
-    again.
+    again. REROUTE gives a payment that no provider has to another one.
     """
 
     CANCEL = "cancel"
@@ -44,6 +44,7 @@ class CommandKind(StrEnum):
     BOOK = "book"
     DISCARD = "discard"
     LOOK_UP = "look_up"
+    REROUTE = "reroute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Fact:
 class Command:
     """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference.
 
-    BOOK and DISCARD name it by its `case_key`.
+    BOOK and DISCARD name it by its `case_key`, REROUTE the `provider_id` of the next provider.
     """
 
     kind: CommandKind
@@ -114,6 +115,7 @@ class Command:
     currency: str | None = None
     reference: str | None = None
     case_key: str | None = None
+    provider_id: uuid.UUID | None = None
 
 
 Input = Fact | Command

@@ -211,9 +211,19 @@ def _look_up(payment: Payment, command: Command, now: datetime.datetime) -> Deci
     return Decision(Verdict.APPLIED, "the provider is asked for its state", payment, asks=True)
 
 
+def _reroute(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
+    """Give a payment to another provider, which the caller knows to be wanted and its present one not to have it."""
+    is_known = payment.provider_reference is not None or payment.redirect_url is not None or payment.prompt is not None
+    if is_known or payment.has_open_case or command.provider_id in (None, payment.provider_id):
+        return Decision(Verdict.IGNORED, "the provider has the payment", payment)
+    moved = changed(payment, now, provider_id=command.provider_id)
+    return Decision(Verdict.APPLIED, f"the provider was not reached, {command.provider_id} is next", moved)
+
+
 _fail = _end(Status.FAILED, "payment.failed")
 _end_cancelled = _end(Status.CANCELLED, "payment.cancelled")
 _unknown = _ignored("the provider does not know it")
+_started = _ignored("the provider has the payment")
 _completed, _failed, _cancelled = (
     _ignored(f"the payment {end}") for end in ("is completed", "has failed", "is cancelled")
 )
@@ -252,6 +262,7 @@ _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
     CommandKind.BOOK: (book, book, book, book, book),
     CommandKind.DISCARD: (discard, discard, discard, discard, discard),
     CommandKind.LOOK_UP: (_look_up, _look_up, _look_up, _look_up, _look_up),
+    CommandKind.REROUTE: (_reroute, _started, _completed, _failed, _cancelled),
 }
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {
     (status, kind): decider for kind, row in _FACT_ROWS.items() for status, decider in zip(Status, row, strict=True)

@@ -8,6 +8,7 @@ from models.tables.access import (
     client_tokens,
     payment_providers,
     poke_tokens,
+    provider_routes,
     provider_secrets,
     socket_tickets,
     tenants,

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Numeric,
+    SmallInteger,
     Text,
     UniqueConstraint,
 )
@@ -121,6 +122,18 @@ socket_tickets = table(
     required("client_token_id", UUID),
     required("expires_at", TIME),
     within_tenant("client_token_id", "client_tokens", ondelete="CASCADE"),
+)
+
+provider_routes = table(
+    "provider_routes",
+    "Providers for deposits in a currency that name none, in order; a currency without any goes to the default"
+    " provider.",
+    key("tenant_id", UUID),
+    key("currency", Text),
+    key("position", SmallInteger),
+    required("provider_id", UUID),
+    UniqueConstraint("tenant_id", "currency", "provider_id"),
+    within_tenant("provider_id", "payment_providers"),
 )
 
 payment_providers = table(

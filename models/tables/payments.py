@@ -7,6 +7,7 @@ from sqlalchemy import (
     CheckConstraint,
     Integer,
     LargeBinary,
+    SmallInteger,
     Text,
     UniqueConstraint,
     desc,
@@ -146,6 +147,12 @@ payment_work = table(
         default="0",
     ),
     *due_work(),
+    optional(
+        "route_position",
+        SmallInteger,
+        "Position in provider_routes of the provider; null where the payment may not move to the next one, as from a"
+        " claim on.",
+    ),
     within_tenant("payment_id", "payment_transactions"),
     CheckConstraint("action in ('create', 'advance', 'poll', 'close')", name="action"),
     # Calls that a payer waits for are claimed before polls, the oldest first: the index is in that order.

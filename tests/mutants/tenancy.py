@@ -24,8 +24,8 @@ TENANCY = (
     Mutant(
         "another tenant's provider takes no deposits",
         "app/services/payments/deposits.py",
-        "left join payment_providers p on p.tenant_id = t.id",
-        "left join payment_providers p on true",
+        "where a.tenant_id = t.id and a.disabled_at is null",
+        "where a.disabled_at is null",
         (MATRIX,),
     ),
     Mutant(

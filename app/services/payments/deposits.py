@@ -93,7 +93,8 @@ _CREATE = single(
     sql(
         """
     with asked as (
-        select r.*, p.id as found_provider_id, t.payment_seconds, t.default_success_url, t.default_failure_url,
+        select r.*, p.id as found_provider_id, p.route_position,
+               t.payment_seconds, t.default_success_url, t.default_failure_url,
                array_remove(array[
                    case when p.id is null or (r.provider_id <> t.default_provider_id
                                               and r.idempotency_scope <> '' and not p.client_selectable)
@@ -116,8 +117,21 @@ _CREATE = single(
                r.refusals -> p.adapter as refused_there
         from {asked}
         join tenants t on t.id = cast(:tenant_id as uuid)
-        left join payment_providers p on p.tenant_id = t.id and p.disabled_at is null
-            and p.id = coalesce(r.provider_id, t.default_provider_id)
+        -- The provider that the deposit names; else the first of its currency's route, one that is not paused before
+        -- others; else the default.
+        left join lateral (
+            select a.id, a.adapter, a.currencies, a.client_selectable, s.position as route_position
+            from payment_providers a
+            left join provider_routes s on r.provider_id is null and s.tenant_id = a.tenant_id
+                and s.currency = r.currency and s.provider_id = a.id
+            left join provider_breakers b on s.provider_id is not null and b.provider_id = s.provider_id
+            where a.tenant_id = t.id and a.disabled_at is null and case
+                when r.provider_id is not null then a.id = r.provider_id
+                when exists (select from provider_routes o where o.tenant_id = t.id and o.currency = r.currency)
+                    then s.provider_id is not null and (a.currencies is null or r.currency = any(a.currencies))
+                else a.id = t.default_provider_id end
+            order by coalesce(b.paused_until > now(), false), s.position limit 1
+        ) as p on true
     ), made as (
         insert into payment_transactions (id, tenant_id, user_id, amount_minor, currency, provider_id, success_url,
             failure_url, metadata, idempotency_scope, idempotency_key, request_sha256, expires_at)
@@ -136,8 +150,8 @@ _CREATE = single(
         select m.id, m.tenant_id, a.details_encrypted
         from made m join asked a on a.id = m.id where a.details_encrypted is not null
     ), due as (
-        insert into payment_work (payment_id, tenant_id, provider_id, action)
-        select id, tenant_id, provider_id, 'create' from made
+        insert into payment_work (payment_id, tenant_id, provider_id, action, route_position)
+        select m.id, m.tenant_id, m.provider_id, 'create', a.route_position from made m join asked a on a.id = m.id
     ), audited as (
         insert into audit_logs (tenant_id, actor, kind, payment_id, payment_version, detail)
         select m.tenant_id, a.actor, 'payment_created', m.id, m.version, jsonb_build_object(

@@ -169,6 +169,32 @@ def update_payer_steps(connection: Connection, rows: list[LockedPayment]) -> Non
         buffer(connection, _UPDATE_PAYER_STEPS, _PAYER_STEPS.encode_objects(made))
 
 
+# What was prepared for the provider before is forgotten. It has its own update, since payments keep their provider but
+# for this, and only the worker may change it.
+_PROVIDERS = rows_of(_PAYMENTS, "id", "provider_id")
+_MOVE = prepared(
+    _PROVIDERS.update("id").values(provider_request=null(), provider_request_at=null()),
+    """
+    update payment_details set request_encrypted = null
+    where payment_id = any(cast(:id as uuid[])) and request_encrypted is not null
+    """,
+    """
+    update payment_work w set provider_id = p.provider_id, route_position = r.position
+    from payment_transactions p
+    left join provider_routes r
+        on r.tenant_id = p.tenant_id and r.currency = p.currency and r.provider_id = p.provider_id
+    where w.payment_id = p.id and p.id = any(cast(:id as uuid[]))
+    """,
+)
+
+
+def move_to_providers(connection: Connection, rows: list[LockedPayment]) -> None:
+    """Give payments with another provider to it: their work rows too, which must have been written before."""
+    moved = [row.payment for row in rows if row.payment.provider_id != row.original.provider_id]
+    if moved:
+        buffer(connection, _MOVE, _PROVIDERS.encode_objects(moved))
+
+
 # Read by the primary key, the rows are locked in its order (`Database.transaction` with `by_keys`).
 _DELETE_WORK = prepared("delete from payment_work where payment_id = any(cast(:ids as uuid[]))")
 _CALLS = rows_of(tables.payment_work, "payment_id", "tenant_id", "provider_id", "action", "due_at", "polls")

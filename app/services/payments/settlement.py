@@ -22,14 +22,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
-from app.core.facts import Fact, FactKind
+from app.core.facts import CommandKind, Fact, FactKind
 from app.core.payment import Payment, Status
 from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
 from app.services.ledger import posting
 from app.services.payments.batch_decisions import BatchDecisions, Item, ItemOutcome, decide_batch
 from app.services.payments.reversal_rows import add_evidence, write_movements, write_waiting
-from app.services.payments.rows import close_holds, reschedule, update_payer_steps, update_payments
+from app.services.payments.rows import close_holds, move_to_providers, reschedule, update_payer_steps, update_payments
 from app.services.queues import lock_waits
 from app.services.records import alerts, audit, database_trouble, dead_letters, notifications, references
 from app.services.records.audit import AuditRow
@@ -39,6 +39,7 @@ from models import ByKeys
 
 log = structlog.get_logger(__name__)
 
+_MAKES_DUE = (FactKind.APPROVED, CommandKind.REROUTE)
 _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
@@ -118,6 +119,7 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     update_payments(connection, [row.payment for row in changed])
     update_payer_steps(connection, changed)
     reschedule(connection, [row for row in rows if row.reschedule], batch.now)
+    move_to_providers(connection, changed)
     close_holds(connection, [row.payment for row in changed if row.payment.status is not row.original.status])
     # Open cases are superseded before the case that replaces them is written: they may have the same reference.
     dead_letters.supersede(connection, batch.superseded)
@@ -181,13 +183,14 @@ def _publish(
     elif events:
         runtime.doorbells.ring("notify")
     is_closed = any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, *_ in events)
-    # The provider's session is to be closed, the provider asked, or what the payer approved captured.
+    # The provider's session is to be closed, the provider asked, another one called, or what
+    # the payer approved captured.
     if is_closed or any(map(_makes_due, outcomes)):
         runtime.doorbells.ring("provider")
 
 
 def _makes_due(outcome: ItemOutcome) -> bool:
-    return bool(outcome.decision and outcome.decision.asks) or outcome.item.given.kind is FactKind.APPROVED
+    return bool(outcome.decision and outcome.decision.asks) or outcome.item.given.kind in _MAKES_DUE
 
 
 def _number_rest(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:

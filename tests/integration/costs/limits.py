@@ -15,7 +15,7 @@ TABLE = """
 operation                           payments | messages  statements  commits | records  bytes
 deposit accepted                           1 |        1           2        1 |    27.0   2720
 provider called                            1 |        6          19        2 |    48.0   6646
-providers called, one set                 40 |        6          19        2 |    38.5   5849
+providers called, one set                 40 |        6          19        2 |    38.5   6015
 webhook received                           1 |        1           2        1 |    12.0   1683
 webhook settled                            1 |        7          19        2 |    43.0   6515
 webhooks settled, full batch             500 |        7          20        2 |    25.4   4456

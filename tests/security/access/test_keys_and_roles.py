@@ -31,6 +31,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("GET", "/api/payments/{id}"): ALL,
     ("POST", "/api/payments/{id}/cancel"): DEPOSIT,
     ("GET", "/api/payments/{id}/timeline"): ALL,
+    ("GET", "/api/providers"): ALL - {"client"},
     ("GET", "/api/wallets/{user_id}"): ALL,
     ("GET", "/api/wallets/{user_id}/transactions"): ALL,
     ("GET", "/api/events"): ALL,

@@ -110,6 +110,10 @@ def read_keys(victim: Victim) -> Iterator[Attempt]:
     yield Attempt("/api/keys", "/api/keys")
 
 
+def read_providers(victim: Victim) -> Iterator[Attempt]:
+    yield Attempt("/api/providers", "/api/providers")
+
+
 def nothing_foreign(_: Victim) -> Iterator[Attempt]:
     """Yield nothing: the route takes no name of another tenant's row."""
     return iter(())
@@ -134,6 +138,7 @@ CASES: dict[tuple[str, str], Callable[[Victim], Iterator[Attempt]]] = {
     ("POST", "/api/client-tokens"): nothing_foreign,
     ("POST", "/api/tickets"): nothing_foreign,
     ("GET", "/api/keys"): read_keys,
+    ("GET", "/api/providers"): read_providers,
 }
 GUARDED = [operation for operation in OPERATIONS if operation.roles is not PUBLIC]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
@@ -23,6 +24,7 @@ from app.core.schedule import pause_seconds, throttle_seconds
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item
+from app.services.payments.calls import routing
 from app.services.payments.settlement import Batch
 from app.services.records import alerts, audit, database_trouble
 from app.services.records.alerts import AlertRow
@@ -218,12 +220,14 @@ _POSTPONE = prepared(
 def postpone_calls(runtime: Runtime) -> None:
     """Postpone due calls of paused providers: until the pause ends, or until the payment expires.
 
+    A routed payment that the provider was never called for goes to the next provider instead.
     An open payment that has expired is cancelled without a call to the paused provider; money that arrives for it
     later is still credited.
     """
     try:
         with settlement.open(runtime, "worker") as batch:
-            _expire(batch, read(batch.connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX}))
+            expired = read(batch.connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
+            _expire(batch, expired, routing.list_moves_of_waiting(batch.connection, EXPIRE_ROWS_MAX))
             buffer(batch.connection, _POSTPONE, {"rows": POSTPONED_ROWS_MAX, "spread": SPREAD_SECONDS})
     except DBAPIError as error:
         if find_trouble(error) not in ("lock", "timeout"):
@@ -247,9 +251,11 @@ def _postpone_each(runtime: Runtime) -> None:
         buffer(connection, _POSTPONE, {"rows": POSTPONED_ROWS_MAX, "spread": SPREAD_SECONDS})
 
 
-def _expire(batch: Batch, rows: list[Row]) -> None:
+def _expire(batch: Batch, rows: list[Row], others: Sequence[Item] = ()) -> None:
+    """Expire the payments in `rows`, and settle `others` with them: a batch settles once."""
     command, audited = Command(CommandKind.EXPIRE), []
-    batch.settle([Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows])
+    expired = [Item(row.tenant_id, row.payment_id, command, "system", row.provider_id) for row in rows]
+    batch.settle([*expired, *others])
     for row in rows:
         call = {"action": "poll", "outcome": "paused", "error": row.error}
         audited.append(AuditRow(row.tenant_id, f"provider:{row.provider_id}", "provider_call", call, row.payment_id))

@@ -12,14 +12,14 @@ from sqlalchemy import Connection, and_, case, func, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
-from app.core.errors import OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.errors import NotSent, OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.payment import OPEN
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item
-from app.services.payments.calls import breaker, set_aside
+from app.services.payments.calls import breaker, routing, set_aside
 from app.services.payments.calls.provider_claims import Claim
 from app.services.queues import lock_waits
 from app.services.records import audit, database_trouble
@@ -209,6 +209,8 @@ def _settle_failure(
         audit.write(batch.connection, [_audit_row(claim, error.outcome, seconds, error=str(error))])
         if _is_past_asking(claim, error):
             batch.settle([Item(claim.tenant_id, claim.payment_id, Command(CommandKind.EXPIRE), "system")])
+        elif is_held and isinstance(error, NotSent) and claim.route_position is not None:
+            batch.settle(routing.list_moves(batch.connection, claim.payment_id, claim.route_position))
         if any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in batch.outcomes):
             return
         # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.
@@ -252,4 +254,7 @@ def _retry(connection: Connection, claim: Claim, error: ProviderCallFailed, paus
     # An open payment is polled when its time is up at the latest.
     is_running = and_(_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.status.in_(OPEN))
     due_at = func.least(func.now() + datetime.timedelta(seconds=wait), case((is_running, _PAYMENTS.c.expires_at)))
-    connection.execute(set_aside.release(claim, wait).values(attempts=attempts, due_at=due_at))
+    released = set_aside.release(claim, wait).values(attempts=attempts, due_at=due_at)
+    if isinstance(error, NotSent):
+        released = released.values(route_position=claim.route_position)
+    connection.execute(released)

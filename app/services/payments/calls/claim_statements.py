@@ -41,7 +41,8 @@ _CLAIM = """
         -- The first due calls of each provider, those that a payer waits for and others apart, as the index has them.
         select w.*, kind.is_later, open.has_failures, open.opens, open.room
         from open cross join (values (false), (true)) as kind(is_later) cross join lateral (
-            select payment_id, tenant_id, provider_id, action, due_at from payment_work
+            select payment_id, tenant_id, provider_id, action, due_at,
+                   case when claim_id is null then route_position end as route_position from payment_work
             where provider_id = open.id and (action in ('poll', 'close')) = kind.is_later and due_at <= now()
             order by due_at limit greatest(least(open.room, :room), 0) for update skip locked
         ) as w
@@ -77,13 +78,14 @@ _CLAIM = """
         for no key update of p skip locked
     ), claimed as (
         update payment_work w set attempts = w.attempts + 1, claim_id = :claim_id,
-            due_at = now() + make_interval(secs => :lease)
+            due_at = now() + make_interval(secs => :lease),
+            route_position = null
         from chosen
         where w.payment_id = chosen.payment_id
           and (chosen.opens = 0 or chosen.provider_id in (select provider_id from probed))
         -- The fields of ClaimedCall.
         returning w.claim_id, w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls,
-                  chosen.has_failures, chosen.opens
+                  chosen.has_failures, chosen.opens, chosen.route_position
     )
     select calls.*,
         -- Due calls that were not claimed, and whether those of some provider were left to another transaction.

@@ -51,6 +51,8 @@ class ClaimedCall:
     polls: int
     has_failures: bool
     opens: int
+    # The row's position in its route before the claim, which clears it; None where an earlier call may have arrived.
+    route_position: int | None
 
 
 class PaymentLocked(Exception):
@@ -68,7 +70,8 @@ def set_aside(runtime: Runtime, call: ClaimedCall, error: Exception) -> None:
         with runtime.database.transaction("worker") as connection:
             breaker.pause(connection, call.tenant_id, call.provider_id, error, UNUSABLE_SECONDS)
             attempts = func.greatest(_WORK.c.attempts - 1, 0)
-            connection.execute(release(call, UNUSABLE_SECONDS).values(attempts=attempts))
+            released = release(call, UNUSABLE_SECONDS).values(attempts=attempts)
+            connection.execute(released.values(route_position=call.route_position))
         provider_trouble.note(runtime, call.provider_id, str(error))
     else:
         log.error("call_not_prepared", payment_id=str(call.payment_id), exc_info=error)
