@@ -11,7 +11,7 @@ STANDARD = "unit/core/test_signatures.py"
 SCHEMES = "security/webhooks/test_signature_schemes.py"
 DOOR = "security/webhooks/test_webhook_door.py"
 POKES = "security/webhooks/test_poke_door.py"
-POKE_DOORS = "models/migrations/versions/v0_3/0033_pokes.sql"
+POKE_DOORS = "models/migrations/versions/v0_3/providers/0033_pokes.sql"
 
 WEBHOOKS = (
     Mutant(
