@@ -34,6 +34,7 @@ from app.providers.credentials import API_KEY, Credential
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Ignored, Name
 from app.providers.signing import SchemeSigned
 
+PAYMENTS = "/v1/payments"
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
 
@@ -76,7 +77,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         reversals="totals",
     )
 
-    def read_mode(self, account: Account) -> str:
+    def read_mode(self, account: Account) -> str | None:
         """Return `test`: the sandbox takes no money."""
         return "test"
 
@@ -102,9 +103,9 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         """Create the payment; a refusal of the payment itself is a DECLINED fact."""
-        answer = self.send(account, "POST", "/v1/payments", request, {"Idempotency-Key": str(payment_id)})
+        answer = self.send(account, "POST", PAYMENTS, request, {"Idempotency-Key": str(payment_id)})
         if answer.status in REFUSES_PAYMENT and answer.is_whole:
-            return _refusal(answer)
+            return read_refusal(answer)
         body = read_object(answer, (200, 201))
         check_subject(body, payment_id)
         return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
@@ -114,7 +115,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         if subject.reference is None:
             found = self._list(account, {"merchant_reference": str(subject.payment_id)})["data"]
             return _state(found[0], subject.payment_id) if found else Fact(FactKind.NOT_FOUND)
-        answer = self.send(account, "GET", f"/v1/payments/{urllib.parse.quote(subject.reference, safe='')}")
+        answer = self.send(account, "GET", f"{PAYMENTS}/{urllib.parse.quote(subject.reference, safe='')}")
         if answer.status == 404:
             return Fact(FactKind.NOT_FOUND)
         return _state(read_object(answer), subject.payment_id)
@@ -135,7 +136,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Close the session; return the payment's state, also where it cannot be closed any more."""
         reference = urllib.parse.quote(subject.reference or "", safe="")
-        answer = self.send(account, "POST", f"/v1/payments/{reference}/cancel", b"{}")
+        answer = self.send(account, "POST", f"{PAYMENTS}/{reference}/cancel", b"{}")
         if answer.status == 409:
             return self.fetch(account, subject)
         return _state(read_object(answer), subject.payment_id)
@@ -157,7 +158,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
 
     def _list(self, account: Account, query: Mapping[str, str | None]) -> dict[str, Any]:
         """Return one page of a list, whose `data` is a list."""
-        body = read_object(self.send(account, "GET", "/v1/payments?" + urllib.parse.urlencode(query)))
+        body = read_object(self.send(account, "GET", f"{PAYMENTS}?" + urllib.parse.urlencode(query)))
         if not isinstance(body.get("data"), list):
             raise OutcomeUnknown("the provider's list cannot be read")
         return body
@@ -219,7 +220,7 @@ def _listed(body: Any) -> Listed:
     return Listed(payment_id, read_answer_reference(body), asked, currency, fact.refunded_minor or 0, fact)
 
 
-def _refusal(answer: ProviderAnswer) -> Fact:
+def read_refusal(answer: ProviderAnswer) -> Fact:
     """Return the fact of a refused create call, without credentials and card numbers."""
     try:
         error = loads(answer.body)["error"]
