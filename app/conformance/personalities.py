@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from app.conformance.emulator import Traits
 from app.conformance.sandbox_emulator import NewAccount, Personality
@@ -23,6 +24,11 @@ def _new_account(api_key: str, secret: str) -> NewAccount:
 def _adyen_account(api_key: str) -> NewAccount:
     credentials = {API_KEY: api_key, "merchant_account": "ShopECOM"}
     return NewAccount(credentials, api_key, secrets.token_hex(32).upper())
+
+
+def _custom_account(api_key: str) -> NewAccount:
+    call = json.dumps({"path": "/v1/payments", "method": "POST", "answer": {"reference": "reference"}})
+    return NewAccount({API_KEY: api_key, "create_call": call}, api_key, _standard_secret())
 
 
 def _paystack_account(api_key: str) -> NewAccount:
@@ -52,6 +58,11 @@ _SANDBOX = Personality(
     ),
     new_account=lambda: _new_account(f"key_{secrets.token_hex(16)}", _standard_secret()),
     path="",
+)
+# The sandbox as an app of a tenant's own; its names are the sandbox's.
+_CUSTOM = replace(
+    _SANDBOX,
+    new_account=lambda: _custom_account(f"key_{secrets.token_hex(16)}"),
 )
 _STRIPE = Personality(
     "stripe",
@@ -170,6 +181,7 @@ _MOLLIE = Personality(
 # By the name of the adapter.
 PERSONALITIES = {
     "adyen": _ADYEN,
+    "custom": _CUSTOM,
     "gocardless": _GOCARDLESS,
     "mollie": _MOLLIE,
     "paystack": _PAYSTACK,
