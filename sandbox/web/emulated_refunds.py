@@ -97,14 +97,19 @@ def _money_back(
 
 
 def connect(protocol: EmulatedProtocol) -> Response:
-    """Register a webhook address, and return its secret."""
+    """Register a webhook address, once for an idempotency key, and return its secret."""
     merchant = merchant_of(protocol)
     order = protocol.read_endpoint(fields_of(protocol))
-    endpoint_id, secret = secrets.token_hex(12), protocol.new_secret()
-    with parts().store.writing() as connection:
+
+    def make() -> Response:
+        endpoint_id, secret = secrets.token_hex(12), protocol.new_secret()
         endpoints.store(connection, endpoint_id, merchant, order.url, [secret], order.events)
-    made = protocol.render_endpoint(endpoint_id, order, secret)
-    return answers.plain(protocol.created_status, answers.encode(made))
+        made = protocol.render_endpoint(endpoint_id, order, secret)
+        return answers.plain(protocol.created_status, answers.encode(made))
+
+    with parts().store.writing() as connection:
+        _, answer = once(protocol, connection, merchant, make)
+    return answer
 
 
 def check(protocol: EmulatedProtocol) -> Response:

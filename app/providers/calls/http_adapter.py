@@ -48,6 +48,8 @@ class HttpAdapter:
     credentials: ClassVar[tuple[Credential, ...]]
     # The provider's own URL for test and for live payments; without one the operator has to name it.
     base_urls: ClassVar[Mapping[str, str]] = {}
+    # A cheap call below the account's URL that only our credentials open.
+    check_path: ClassVar[str | None] = None
     # The type of the request bodies.
     content_type: ClassVar[str] = "application/json"
 
@@ -61,6 +63,10 @@ class HttpAdapter:
     def advance(self: Adapter, account: Account, subject: Subject) -> Fact:
         """Return the payment's present state: at most providers an approval is the payment, and no step is ours."""
         return self.fetch(account, subject)
+
+    def check_account(self, account: Account) -> ProviderAnswer | None:
+        """Make the call that shows whether the provider knows us; None where it has none."""
+        return None if self.check_path is None else self.send(account, "GET", self.check_path)
 
     def send(
         self,

@@ -38,13 +38,14 @@ class ProviderAnswer:
     """A provider's answer: status, body and Retry-After in seconds, None without one.
 
     The body of a redirect and of a server error is not read. `is_whole` is False where the body of a client error was
-    torn or too large; a success without its whole body is no answer.
+    torn or too large; a success without its whole body is no answer. `date` is the header, as it came.
     """
 
     status: int
     body: bytes
     retry_after_seconds: float | None
     is_whole: bool = True
+    date: str | None = None
 
 
 def check_url(url: str, private_hosts: frozenset[str]) -> None:
@@ -140,7 +141,8 @@ def _read_answer(response: http.client.HTTPResponse) -> ProviderAnswer:
         except (OutcomeUnknown, http.client.HTTPException, OSError, ValueError):
             # The status of a client error suffices.
             is_whole = False
-    return ProviderAnswer(response.status, content, parse_retry_after(response.headers.get("Retry-After")), is_whole)
+    wait = parse_retry_after(response.headers.get("Retry-After"))
+    return ProviderAnswer(response.status, content, wait, is_whole, response.headers.get("Date"))
 
 
 def _read_bounded(response: http.client.HTTPResponse) -> bytes:

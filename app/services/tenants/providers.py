@@ -179,7 +179,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
         ).scalar()
         if made is None:
             raise ConfigurationError(f"the tenant has a provider {new.name!r} already")
-        _insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
+        insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
         if adapter.poke_types:
             token = new.poke_token or poke_urls.new_token()
             poke_tokens.insert_token(runtime, connection, new.tenant_id, provider_id, token)
@@ -191,12 +191,15 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
     return provider_id, secret
 
 
-def _insert_secret(
+def insert_secret(
     runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, provider_id: uuid.UUID, secret: str
-) -> None:
-    values = {"id": new_id(), "tenant_id": tenant_id, "provider_id": provider_id}
+) -> uuid.UUID:
+    """Store a webhook secret without an end; return its id."""
+    secret_id = new_id()
+    values = {"id": secret_id, "tenant_id": tenant_id, "provider_id": provider_id}
     encrypted = runtime.vault.encrypt(secret)
     connection.execute(insert(tables.provider_secrets).values(**values, secret_encrypted=encrypted))
+    return secret_id
 
 
 def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[str, Any]]:
@@ -249,7 +252,7 @@ def rotate_secret(
         connection.execute(
             update(webhook_secrets).where(webhook_secrets.c.provider_id == provider_id, is_later).values(ends_at=end)
         )
-        _insert_secret(runtime, connection, row.tenant_id, provider_id, secret)
+        insert_secret(runtime, connection, row.tenant_id, provider_id, secret)
         detail = {"provider_id": str(provider_id), "overlap_seconds": overlap_seconds}
         write_audit(connection, row.tenant_id, actor, "provider_secret_rotated", detail)
     forget_sender(provider_id)

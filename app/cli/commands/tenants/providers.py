@@ -7,9 +7,10 @@ from typing import IO
 
 import click
 
+from app.cli import provider_accounts, provider_rotation
 from app.cli.confirm import confirm_at_terminal, reason_option, yes_option
 from app.cli.credentials import CredentialSource, read_credentials, read_secret
-from app.cli.options import AdapterName, Duration, WebAddress, operator, tenant_option
+from app.cli.options import AdapterName, WebAddress, operator, tenant_option
 from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
@@ -17,12 +18,10 @@ from app.providers import poke_urls
 from app.providers.credentials import API_KEY
 from app.runtime.runtime import Runtime
 from app.services.access.callback_urls import write_poke_url
-from app.services.tenants import poke_tokens, provider_changes, providers
+from app.services.tenants import provider_changes, providers
 from app.services.tenants.provider_changes import ATTEMPTS_MAX, CALLS_MAX, ProviderChanges
 from app.services.tenants.providers import NewProvider
 from app.services.tenants.tenants import find_tenant
-
-OVERLAP_SECONDS_MAX = 365 * 86_400  # A longer overlap would mean that the secret was not rotated.
 
 _COLUMNS = headings(
     "id tenant_id name mode adapter webhook_scheme api_base_url is_default currencies active_secrets disabled_at",
@@ -219,54 +218,6 @@ def _replaced(values: tuple[str, ...], is_cleared: bool, names: str) -> tuple[st
     return values if values or is_cleared else None
 
 
-@command.command("rotate-secret")
-@click.argument("provider_id", metavar="ID", type=click.UUID)
-@click.option(
-    "--overlap",
-    type=Duration(OVERLAP_SECONDS_MAX),
-    default="24h",
-    show_default=True,
-    help="How long old secrets remain valid.",
-)
-@click.option(
-    "--webhook-secret-file", type=click.File(), help="File with the secret or whpk_ key that the provider gave."
-)
-@json_option
-def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | None, as_json: bool) -> None:
-    """Add a webhook secret, by default a new one, and print it, only this time; old ones stay valid for the overlap."""
-    given = read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
-    with open_runtime() as runtime:
-        secret = providers.rotate_secret(runtime, provider_id, overlap, operator(), given)
-    row = {"id": provider_id, "overlap_seconds": overlap, "webhook_secret": secret}
-    labels = {"id": "Id", "overlap_seconds": "Old ones valid (s)", "webhook_secret": "Webhook secret"}
-    print_object(row, labels, as_json=as_json)
-    click.echo("Give the provider the new secret: it is not shown again.", err=True)
-
-
-@command.command("rotate-poke-url")
-@click.argument("provider_id", metavar="ID", type=click.UUID)
-@click.option(
-    "--overlap",
-    type=Duration(OVERLAP_SECONDS_MAX),
-    default="180d",
-    show_default=True,
-    help="How long old URLs remain valid: payments keep theirs, and refunds are reported there months later.",
-)
-@json_option
-def rotate_poke_url(provider_id: uuid.UUID, overlap: int, as_json: bool) -> None:
-    """Make a new URL for notifications that nobody signs, and print it, only this time.
-
-    New payments name it to the provider by themselves. Old URLs stay valid for the overlap.
-    """
-    with open_runtime() as runtime:
-        token = poke_tokens.rotate_token(runtime, provider_id, overlap, operator())
-        url = write_poke_url(runtime, provider_id, token)
-    row = {"id": provider_id, "overlap_seconds": overlap, "poke_url": url}
-    labels = {"id": "Id", "overlap_seconds": "Old ones valid (s)", "poke_url": "URL for unsigned notifications"}
-    print_object(row, labels, as_json=as_json)
-    click.echo("The URL is a secret, and it is not shown again.", err=True)
-
-
 @command.command("disable")
 @click.argument("provider_id", metavar="ID", type=click.UUID)
 @yes_option
@@ -297,3 +248,10 @@ def enable(provider_id: uuid.UUID, as_json: bool) -> None:
         if not provider_changes.enable_provider(runtime, provider_id, operator()):
             raise click.ClickException(f"there is no provider {provider_id} that could be enabled")
     print_result({"id": provider_id, "enabled": True}, f"Provider {provider_id} takes deposits again.", as_json=as_json)
+
+
+for _one in (
+    *(provider_accounts.check, provider_accounts.connect, provider_accounts.secrets),
+    *(provider_rotation.rotate, provider_rotation.rotate_poke_url),
+):
+    command.add_command(_one)

@@ -75,6 +75,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
 
     scheme: Scheme | None = Scheme(HMAC_HEX, header="webhook-signature")
     base_urls: ClassVar[Mapping[str, str]] = {mode: f"https://{host}" for host, mode in _MODES.items()}
+    check_path: ClassVar[str | None] = "/creditors"
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY, "Access token with read-write access, of GoCardless's page Developers, Create, Access token"

@@ -72,6 +72,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
     scheme: Scheme | None = Scheme(HMAC_HEX, HEADER, "id")
     poke_types = frozenset({FORM})
     base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.mollie.com")
+    check_path: ClassVar[str | None] = "/v2/methods"
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY,

@@ -75,6 +75,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
 
     scheme: Scheme | None = Scheme(HMAC_SHA512_HEX, header="x-paystack-signature")
     base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.paystack.co")
+    check_path: ClassVar[str | None] = "/balance"
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             API_KEY,

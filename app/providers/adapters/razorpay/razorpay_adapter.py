@@ -78,6 +78,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
 
     scheme: Scheme | None = Scheme(HMAC_HEX, header="x-razorpay-signature")
     base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.razorpay.com")
+    check_path: ClassVar[str | None] = "/v1/payments?count=1"
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(
             KEY_ID,

@@ -15,6 +15,7 @@ sees it.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import math
 import re
 import urllib.parse
@@ -30,6 +31,7 @@ from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.stripe.stripe_events import (
     AMOUNTS,
+    EVENTS,
     SETTLES_WITHIN_DAYS,
     name_payment,
     read_money,
@@ -48,6 +50,7 @@ from app.providers.calls.http_adapter import (
 )
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.connectable import Registration
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import SchemeSigned
@@ -77,6 +80,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
     """Talks to Stripe over its HTTP API, with form-encoded requests."""
 
     content_type: ClassVar[str] = "application/x-www-form-urlencoded"
+    check_path: ClassVar[str | None] = "/v1/account"
     scheme: Scheme | None = Scheme(STRIPE)
     base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.stripe.com")
     credentials: ClassVar[tuple[Credential, ...]] = (
@@ -185,6 +189,17 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return what an event says."""
         return (translate(delivered.read_object()),)
+
+    def register_webhooks(self, account: Account, webhook_url: str) -> Registration:
+        """Make an endpoint at Stripe for the events that are read; a repeated call within a day makes no second one."""
+        events = {f"enabled_events[{index}]": kind for index, kind in enumerate(EVENTS)}
+        request = urllib.parse.urlencode({"url": webhook_url, "api_version": VERSION, **events}).encode("ascii")
+        key = f"connect:{account.provider_id}:{hashlib.sha256(request).hexdigest()}"
+        body = read_object(self.send(account, "POST", "/v1/webhook_endpoints", request, {"Idempotency-Key": key}))
+        secret = body.get("secret")
+        if not isinstance(secret, str):
+            raise UnexpectedAnswer("the provider's answer has no secret", "secret")
+        return Registration(secret, "nothing: Stripe sends the events that Sluice reads")
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the session with our id: Stripe does not search by it, and our ids say when they were made."""

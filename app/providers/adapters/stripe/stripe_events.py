@@ -43,6 +43,10 @@ _REFUNDED = "charge.refunded"
 _UNBOOKED = frozenset({"charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated", "refund.failed"})
 
 
+# What an endpoint at Stripe has to send.
+EVENTS = sorted(_COMPLETED | _UNBOOKED | {_ASYNC_FAILED, _EXPIRED, _ATTEMPT_FAILED, _REFUNDED})
+
+
 def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
     """Return an amount as (minor units, currency). Raise UnexpectedAnswer."""
     return read_units(AMOUNTS, body, field)
