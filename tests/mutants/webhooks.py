@@ -225,11 +225,11 @@ WEBHOOKS = (
         (f"{POKES}::test_ten_thousand_unknown_ids_are_few_rows_and_no_call",),
     ),
     Mutant(
-        "unsigned notifications about one payment are one row",
+        "unsigned notifications about one payment write nothing while one waits",
         POKE_DOORS,
         "if waiting_id is not null then",
         "if false then",
-        (f"{POKES}::test_a_flood_about_one_payment_is_one_row_and_one_look_up",),
+        ("integration/webhooks/test_pokes.py::test_of_a_flood_a_payment_is_asked_about_once_in_a_while",),
     ),
     Mutant(
         "an unsigned notification is no fact",

@@ -15,6 +15,7 @@ import requests
 from app.core.payment import Payment
 from app.services.tenants import poke_tokens
 from app.services.tenants.changes import ConfigurationError
+from app.services.webhooks.kept_headers import keep_headers
 from app.services.webhooks.pokes import POKE_BYTES_MAX
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
@@ -204,3 +205,10 @@ def test_credentials_in_headers_are_not_stored(web_stack: Stack, mollie: MollieP
     assert mollie.poke(reference, headers=sent).status_code == 200
     kept = {"content-type": FORM["content-type"], "user-agent": "Mollie HTTP client/1.0"}
     assert headers_of(web_stack, mollie.shop) == [kept]
+
+
+def test_a_header_that_its_adapter_calls_a_credential_is_kept_as_a_hash() -> None:
+    given = {"authorization": "Basic c2VjcmV0", "user-agent": "a", "x-signature": "b", "cookie": "c"}
+    kept = keep_headers(given, ("x-signature", "authorization"), ("authorization", "verif-hash"))
+    hashed = "sha256:" + hashlib.sha256(b"Basic c2VjcmV0").hexdigest()
+    assert kept == {"x-signature": "b", "user-agent": "a", "authorization": hashed}
