@@ -230,7 +230,9 @@ def test_each_story_is_told_by_its_events(merchant: Merchant) -> None:
     paid(payment_id, told.fact, None)
     refund(merchant, payment_id, 700)
     merchant.shop.happen(str(payment_id), "fail_refund", "dispute", "lose_dispute")
-    assert merchant.events(5)[1:] == [Asks(payment_id)] * 3
+    later = merchant.events(5)[1:]
+    assert [event for event in later if isinstance(event, Asks)] == [Asks(payment_id)] * 3
+    assert [one.fact.dispute_state for one in later if isinstance(one, Told)] == ["opened", "lost"]
 
 
 def test_only_paystacks_own_events_are_believed(merchant: Merchant) -> None:

@@ -243,7 +243,8 @@ def test_money_that_goes_back_is_asked_for(merchant: Merchant, client: razorpay.
     client.payment.refund(payment_of(reference), {"amount": 700})
     merchant.shop.happen(str(payment_id), "fail_refund", "dispute", "lose_dispute")
     events = merchant.events(5)
-    assert sorted(type(event).__name__ for event in events) == ["Asks"] * 3 + ["Told"]
+    assert sorted(type(event).__name__ for event in events) == ["Asks"] * 3 + ["Told"] * 3
+    assert {one.fact.dispute_state for one in events if isinstance(one, Told)} == {None, "opened", "lost"}
     assert {event.name for event in events if isinstance(event, Asks)} == {payment_id}
 
 

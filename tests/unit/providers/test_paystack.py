@@ -206,7 +206,7 @@ def test_an_unknown_reference_is_answered_in_two_ways(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("reference", [str(PAYMENT), f"{PAYMENT}.2", f"{PAYMENT}.3"])
 def test_a_paid_transaction_is_a_fact(domain: str, is_live: bool, reference: str) -> None:
     body = event("charge.success", TRANSACTION | {"domain": domain, "reference": reference})
-    assert translate(body) == Told(PAYMENT, replace(PAID, reference=reference), is_live=is_live)
+    assert translate(body) == [Told(PAYMENT, replace(PAID, reference=reference), is_live=is_live)]
     assert name_payment(body) == PAYMENT
 
 
@@ -215,12 +215,29 @@ def test_a_paid_transaction_is_a_fact(domain: str, is_live: bool, reference: str
     [
         ("refund.processed", REFUND),
         ("refund.failed", REFUND | {"status": "failed"}),
-        ("charge.dispute.resolve", DISPUTE),
-        ("charge.dispute.resolve", DISPUTE | {"transaction_reference": None}),
     ],
 )
 def test_money_that_goes_back_is_read_from_the_lists(name: str, data: dict[str, Any]) -> None:
-    assert translate(event(name, data)) == Asks(PAYMENT)
+    assert translate(event(name, data)) == [Asks(PAYMENT)]
+
+
+@pytest.mark.parametrize(
+    ("how", "resolution", "state"),
+    [
+        *(("create", None, "opened"), ("remind", None, "opened"), ("resolve", "declined", "won")),
+        ("resolve", "merchant-accepted", "lost"),
+    ],
+)
+def test_a_dispute_is_a_mark_and_takes_money_once_it_is_lost(how: str, resolution: str | None, state: Any) -> None:
+    more = {"resolution": resolution, "domain": "test", "category": "chargeback", "dueAt": "2026-11-28T12:00:00.000Z"}
+    about: dict[str, Any] = {"dispute_id": "358950", "reason": "chargeback", "evidence_due_at": NOW}
+    told = Told(PAYMENT, Fact(FactKind.DISPUTE, dispute_state=state, **about), is_live=False)
+    said = translate(event(f"charge.dispute.{how}", DISPUTE | more))
+    assert said == ([told, Asks(PAYMENT)] if state == "lost" else [told])
+    for unreadable in ("soon", "2026-11-28T12:00:00", None):
+        (told_again, *_) = translate(event(f"charge.dispute.{how}", DISPUTE | more | {"dueAt": unreadable}))
+        assert isinstance(told_again, Told)
+        assert told_again.fact.evidence_due_at is None
 
 
 @pytest.mark.parametrize(
@@ -237,7 +254,8 @@ def test_money_that_goes_back_is_read_from_the_lists(name: str, data: dict[str, 
     ],
 )
 def test_what_is_not_ours_or_of_no_interest_is_ignored(name: str, data: dict[str, Any]) -> None:
-    assert isinstance(translate(event(name, data)), Ignored)
+    (said,) = translate(event(name, data))
+    assert isinstance(said, Ignored)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +269,7 @@ def test_what_is_not_ours_or_of_no_interest_is_ignored(name: str, data: dict[str
         event("charge.success", TRANSACTION | {"currency": "EUR"}),
         event("charge.success", TRANSACTION | {"status": "failed"}),
         event("charge.success", TRANSACTION | {"status": "unknown"}),
+        event("charge.dispute.create", DISPUTE | {"domain": "test", "id": None}),
     ],
 )
 def test_what_cannot_be_booked_is_for_a_person(body: dict[str, Any]) -> None:

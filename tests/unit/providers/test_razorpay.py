@@ -208,14 +208,33 @@ def test_money_that_a_closed_link_has_received_counts() -> None:
 )
 def test_each_event_is_a_fact(name: str, entities: dict[str, Any], fact: Fact) -> None:
     body = event(name, **entities)
-    assert translate(body) == Told(PAYMENT, fact)
+    assert translate(body) == [Told(PAYMENT, fact)]
     assert name_payment(body) == PAYMENT
 
 
-@pytest.mark.parametrize("name", ["refund.processed", "refund.failed", "payment.dispute.lost"])
+@pytest.mark.parametrize("name", ["refund.processed", "refund.failed"])
 @pytest.mark.parametrize(("notes", "named"), [({"payment_id": str(PAYMENT)}, PAYMENT), ({}, "pay_1"), ([], "pay_1")])
 def test_money_that_goes_back_is_asked_for_by_what_names_it(name: str, notes: object, named: object) -> None:
-    assert translate(event(name, payment=PAYMENT_ENTITY | {"notes": notes})) == Asks(named)  # type: ignore[arg-type]
+    assert translate(event(name, payment=PAYMENT_ENTITY | {"notes": notes})) == [Asks(named)]  # type: ignore[arg-type]
+
+
+DISPUTE = {"id": "disp_1", "reason_code": "fraudulent", "respond_by": int(NOW.timestamp())}
+
+
+@pytest.mark.parametrize(
+    ("how", "state"),
+    [
+        *(("created", "opened"), ("under_review", "opened"), ("action_required", "opened")),
+        *(("won", "won"), ("closed", "won"), ("lost", "lost")),
+    ],
+)
+def test_a_dispute_is_a_mark_and_takes_money_once_it_is_lost(how: str, state: Any) -> None:
+    body = event(f"payment.dispute.{how}", payment=PAYMENT_ENTITY, dispute=DISPUTE)
+    about: dict[str, Any] = {"dispute_id": "disp_1", "reason": "fraudulent", "evidence_due_at": NOW}
+    told = Told(PAYMENT, Fact(FactKind.DISPUTE, dispute_state=state, **about))
+    assert translate(body) == ([told, Asks(PAYMENT)] if state == "lost" else [told])
+    foreign = event(f"payment.dispute.{how}", payment=PAYMENT_ENTITY | {"notes": []}, dispute=DISPUTE)
+    assert translate(foreign) == ([Asks("pay_1")] if state == "lost" else [Ignored("no payment of ours")])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +242,7 @@ def test_money_that_goes_back_is_asked_for_by_what_names_it(name: str, notes: ob
     [
         ("payment.captured", {"payment": PAYMENT_ENTITY}),
         ("refund.created", {"payment": PAYMENT_ENTITY}),
-        ("payment.dispute.won", {"payment": PAYMENT_ENTITY}),
+        ("payment.dispute.won", {"payment": {"id": "pay_1"}}),
         ("payment_link.paid", {"payment_link": LINK | {"reference_id": "TS1989"}, "payment": PAYMENT_ENTITY}),
         ("payment.failed", {"payment": FAILED | {"notes": []}}),
         ("refund.processed", {"payment": {"id": None}}),
@@ -231,7 +250,8 @@ def test_money_that_goes_back_is_asked_for_by_what_names_it(name: str, notes: ob
     ],
 )
 def test_what_is_not_ours_or_of_no_interest_is_ignored(name: str, entities: dict[str, Any]) -> None:
-    assert isinstance(translate(event(name, **entities)), Ignored)
+    (said,) = translate(event(name, **entities))
+    assert isinstance(said, Ignored)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +266,7 @@ def test_what_is_not_ours_or_of_no_interest_is_ignored(name: str, entities: dict
         event("payment_link.paid", payment_link=LINK | {"currency": "XXX"}),
         event("payment_link.paid", payment_link=LINK | {"id": None}),
         event("payment_link.cancelled", payment_link=LINK | {"status": "cancelled"}),
+        event("payment.dispute.created", payment=PAYMENT_ENTITY),
     ],
 )
 def test_what_cannot_be_booked_is_for_a_person(body: dict[str, Any]) -> None:

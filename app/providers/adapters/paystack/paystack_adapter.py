@@ -186,7 +186,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
 
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return what an event says."""
-        return (translate(delivered.read_object()),)
+        return translate(delivered.read_object())
 
     def _verify(self, account: Account, reference: str) -> dict[str, Any] | None:
         """Return the transaction of a reference, None where there is none."""

@@ -6,13 +6,14 @@ created and its page lost (see PaystackAdapter.create).
 
 from __future__ import annotations
 
+import datetime
 import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind
+from app.core.facts import DisputeState, Fact, FactKind
 from app.core.redaction import redact
 from app.providers.amounts import iso_table
 from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
@@ -34,7 +35,8 @@ ABANDONED = "abandoned"
 _PAID = "charge.success"
 # They name no refund by its id, so the refunds themselves are read.
 _REFUNDS = frozenset({"refund.processed", "refund.failed"})
-_DISPUTE_RESOLVED = "charge.dispute.resolve"
+_DISPUTES = frozenset({"charge.dispute.create", "charge.dispute.remind", "charge.dispute.resolve"})
+_RESOLUTIONS: dict[str, DisputeState] = {"merchant-accepted": "lost", "declined": "won"}
 _LIVE = {"live": True, "test": False}
 _LATER_REFERENCE = re.compile(r"\.[23]\Z", re.ASCII)
 
@@ -76,25 +78,46 @@ def name_payment(body: Any) -> uuid.UUID | None:
     return read_payment_id(data.get("reference", named))
 
 
-def translate(body: Mapping[str, Any]) -> Event:
-    """Return what an event says. Raise Unusable."""
+def translate(body: Mapping[str, Any]) -> list[Event]:
+    """Return what an event says: a dispute that was lost has also taken money. Raise Unusable."""
     kind, data = body.get("event"), body.get("data")
     if not isinstance(kind, str) or not isinstance(data, dict):
         raise Unusable("the event has no name or no data")
-    if kind not in _REFUNDS | {_PAID, _DISPUTE_RESOLVED}:
-        return Ignored("of no interest")
+    if kind not in _REFUNDS | _DISPUTES | {_PAID}:
+        return [Ignored("of no interest")]
     payment_id = name_payment(body)
     if payment_id is None:
-        return Ignored("no payment of ours")
-    if kind != _PAID:
-        return Asks(payment_id)
+        return [Ignored("no payment of ours")]
+    if kind in _REFUNDS:
+        return [Asks(payment_id)]
     is_live = _LIVE.get(str(data.get("domain")))
     if is_live is None:
         raise Unusable("the event does not say whether it is about real money")
     try:
-        fact = read_transaction(data)
+        fact = _read_dispute(data) if kind in _DISPUTES else _read_paid(data)
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
+    told = Told(payment_id, fact, is_live=is_live)
+    return [told, Asks(payment_id)] if fact.dispute_state == "lost" else [told]
+
+
+def _read_paid(data: Mapping[str, Any]) -> Fact:
+    fact = read_transaction(data)
     if fact.kind is not FactKind.SUCCEEDED:
-        raise Unusable(f"the event '{kind}' shows a transaction that is {fact.kind}")
-    return Told(payment_id, fact, is_live=is_live)
+        raise UnexpectedAnswer(f"an event about money shows a transaction that is {fact.kind}", "status")
+    return fact
+
+
+def _read_dispute(data: Mapping[str, Any]) -> Fact:
+    number, until = data.get("id"), data.get("dueAt")
+    if not isinstance(number, int):
+        raise UnexpectedAnswer("the provider's dispute has no number", "id")
+    state = _RESOLUTIONS.get(str(data.get("resolution")), "opened")
+    try:
+        due_at = datetime.datetime.fromisoformat(until) if isinstance(until, str) else None
+    except ValueError:
+        due_at = None
+    about: dict[str, Any] = {"dispute_id": str(number), "reason": clean_message(data.get("category"))}
+    return Fact(
+        FactKind.DISPUTE, dispute_state=state, **about, evidence_due_at=due_at if due_at and due_at.tzinfo else None
+    )

@@ -188,7 +188,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
 
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return what an event says."""
-        return (translate(delivered.read_object()),)
+        return translate(delivered.read_object())
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the link with our id."""

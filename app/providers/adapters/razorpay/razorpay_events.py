@@ -6,11 +6,12 @@ a payment without them is only a hint to ask, by the payment's own id.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind
+from app.core.facts import DisputeState, Fact, FactKind
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import AmountTable
@@ -45,6 +46,15 @@ KINDS = {
 # What an event about a link says of it.
 _LINKS = {f"payment_link.{status}": kind for status, kind in KINDS.items() if status != "created"}
 _ATTEMPT_FAILED = "payment.failed"
+_DISPUTES: dict[str, DisputeState] = {
+    "payment.dispute.created": "opened",
+    "payment.dispute.under_review": "opened",
+    "payment.dispute.action_required": "opened",
+    "payment.dispute.won": "won",
+    # Nothing was taken: the payer was given the money back, or an explanation.
+    "payment.dispute.closed": "won",
+    "payment.dispute.lost": "lost",
+}
 _MONEY_BACK = frozenset({"refund.processed", "refund.failed", "payment.dispute.lost"})
 
 
@@ -82,22 +92,38 @@ def name_payment(body: Any) -> Name | None:
     return own or (number if isinstance(number, str) and is_reference(number) else None)
 
 
-def translate(body: Mapping[str, Any]) -> Event:
-    """Return what an event says. Raise Unusable."""
+def translate(body: Mapping[str, Any]) -> list[Event]:
+    """Return what an event says: a dispute that was lost has also taken money. Raise Unusable."""
     kind = body.get("event")
     if not isinstance(kind, str) or not isinstance(body.get("payload"), dict):
         raise Unusable("the event has no name or no payload")
-    if kind not in _LINKS.keys() | _MONEY_BACK | {_ATTEMPT_FAILED}:
-        return Ignored("of no interest")
+    if kind not in _LINKS.keys() | _DISPUTES.keys() | _MONEY_BACK | {_ATTEMPT_FAILED}:
+        return [Ignored("of no interest")]
     name = name_payment(body)
     if name is None or (isinstance(name, str) and kind not in _MONEY_BACK):
-        return Ignored("no payment of ours")
-    if kind in _MONEY_BACK:
-        return Asks(name)
+        return [Ignored("no payment of ours")]
+    asks: list[Event] = [Asks(name)] if kind in _MONEY_BACK else []
+    if isinstance(name, str) or (asks and kind not in _DISPUTES):
+        return asks
     try:
-        return Told(name, _read_attempt(body) if kind == _ATTEMPT_FAILED else _read_link_event(body, _LINKS[kind]))
+        return [Told(name, _read_fact(body, kind)), *asks]
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
+
+
+def _read_fact(body: Mapping[str, Any], kind: str) -> Fact:
+    if kind in _DISPUTES:
+        return _read_dispute(body, _DISPUTES[kind])
+    return _read_attempt(body) if kind == _ATTEMPT_FAILED else _read_link_event(body, _LINKS[kind])
+
+
+def _read_dispute(body: Mapping[str, Any], state: DisputeState) -> Fact:
+    dispute = _read_entity(body, "dispute") or {}
+    until = dispute.get("respond_by")
+    due_at = datetime.datetime.fromtimestamp(until, datetime.UTC) if isinstance(until, int) and until > 0 else None
+    reason = clean_message(dispute.get("reason_code"))
+    about: dict[str, Any] = {"dispute_id": read_kept_id(dispute), "reason": reason, "evidence_due_at": due_at}
+    return Fact(FactKind.DISPUTE, dispute_state=state, **about)
 
 
 def _read_link_event(body: Mapping[str, Any], kind: FactKind) -> Fact:
