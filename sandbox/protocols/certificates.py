@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import threading
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -30,9 +31,18 @@ class Signer:
         return self.key.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
 
-@functools.cache
+# Of threads that need the first one at once, one makes it.
+_making = threading.Lock()
+
+
 def signer_of(name: str) -> Signer:
     """Return the signer of this process whose certificate names `name`."""
+    with _making:
+        return _make(name)
+
+
+@functools.cache
+def _make(name: str) -> Signer:
     authority_key, key = (rsa.generate_private_key(65_537, _BITS) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sandbox authority")])
     authority = _build(issuer, issuer, authority_key, authority_key, is_authority=True)
