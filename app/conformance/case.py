@@ -98,6 +98,11 @@ def unless_lists(capabilities: Capabilities) -> str | None:
     return "it has no list" if capabilities.listing == "none" else None
 
 
+def unless_lists_all(capabilities: Capabilities) -> str | None:
+    """Return why cases about lists of all payments do not apply."""
+    return unless_lists(capabilities) or (None if capabilities.lists_unpaid else "its list has only what was paid")
+
+
 def unless_ids(capabilities: Capabilities) -> str | None:
     """Return why cases about money that comes again do not apply."""
     return None if capabilities.reversals == "ids" else "it reports what went back as a total"

@@ -54,7 +54,7 @@ class SentCall:
 
 
 class FaultyProxy:
-    """Forwards to the server of `target` and keeps what was sent; `side_paths` are never spoiled."""
+    """Forwards to the server of `target` and keeps what was sent; `side_paths` are neither spoiled nor kept."""
 
     def __init__(self, target: str, side_paths: tuple[str, ...] = ()) -> None:
         self._target = urllib.parse.urlsplit(target)
@@ -80,8 +80,9 @@ class FaultyProxy:
 
     def answer(self, call: SentCall) -> tuple[int, Mapping[str, str], bytes, Fault]:
         """Return the answer to a call with the fault that shapes how it is sent."""
-        self.sent.append(call)
         is_side = call.path.removeprefix(self._target.path).startswith(self._side_paths or "\0")
+        if not is_side:
+            self.sent.append(call)
         fault = self._faults.pop(0) if self._faults and not is_side else Fault()
         status, headers, body = self._forward(call) if fault.has_effect else (204, {}, b"")
         if fault.status is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -158,4 +159,6 @@ def open_trial(build: Callable[[frozenset[str]], Adapter], open_emulator: OpenEm
         emulator = open_emulator(arrivals.url)
         proxy = FaultyProxy(emulator.account.api_base_url, emulator.traits.side_paths)
         with contextlib.closing(proxy):
-            yield Trial(build(frozenset({proxy.host})), emulator, proxy, arrivals)
+            # Webhooks may lead to the emulator itself, such as to a certificate.
+            own_host = urllib.parse.urlsplit(emulator.account.api_base_url).netloc
+            yield Trial(build(frozenset({proxy.host, own_host})), emulator, proxy, arrivals)

@@ -28,8 +28,8 @@ class Capabilities:
     of the metadata, such as customer.email.
     `metadata_pairs_max` and the lengths: what it keeps of a payment's metadata.
     `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
-    what happened within `list_lag_seconds` may be missing. `reversals`: whether money that goes back is reported in
-    single steps, which have ids, or as a total.
+    what happened within `list_lag_seconds` may be missing, and where not `lists_unpaid` what nobody has paid.
+    `reversals`: whether money that goes back is reported in single steps, which have ids, or as a total.
 
     `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
     provider ends a payment whose time is up. `reads_money`: whether a lookup says how much came; else only webhooks do.
@@ -51,6 +51,7 @@ class Capabilities:
     joins_events: bool = False
     says_mode: bool = False
     list_lag_seconds: int = 0
+    lists_unpaid: bool = True
     capture_within_seconds: int | None = None
     capture_key_seconds: int = 0
     shortest_life_seconds: int | None = None

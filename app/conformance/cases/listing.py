@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from app.conformance.case import case, expect, expect_equal, expect_error, unless_lists
+from app.conformance.case import case, expect, expect_equal, expect_error, unless_lists, unless_lists_all
 from app.conformance.proxy import Fault
 from app.conformance.trial import HOUR, MINOR, Trial
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs
@@ -14,7 +14,7 @@ from app.providers import Listed
 _ROWS = 205
 
 
-@case(unless_lists)
+@case(unless_lists_all)
 def list_equals_the_truth(trial: Trial) -> None:
     """The list has each payment once, with our id, what was asked, and its state and money as a lookup has them."""
     paid, given_back, waiting = (trial.created() for _ in range(3))
@@ -31,7 +31,7 @@ def list_equals_the_truth(trial: Trial) -> None:
     expect_equal([rows[each.id].refunded_minor for each in (paid, given_back)], [0, 700], "what was given back")
 
 
-@case(unless_lists)
+@case(unless_lists_all)
 def list_has_pages(trial: Trial) -> None:
     """A list of more payments than a page holds has all of them, each once."""
     made = sorted(trial.created().id for _ in range(_ROWS))
