@@ -178,12 +178,37 @@ _MOLLIE = Personality(
     live_change={"_embedded.entity.mode": "live"},
 )
 
+
+def _paypal_account() -> NewAccount:
+    credentials = {"client_id": f"client_{secrets.token_hex(12)}", "client_secret": f"secret_{secrets.token_hex(12)}"}
+    return NewAccount(credentials, ":".join(credentials.values()), secrets.token_hex(8).upper() + "A")
+
+
+_PAYPAL = Personality(
+    "paypal",
+    Traits(
+        currency="USD",
+        # https://developer.paypal.com/docs/api/orders/v2/#orders_get
+        states=tuple(
+            {"status": status} for status in ("CREATED", "SAVED", "APPROVED", "VOIDED", "PAYER_ACTION_REQUIRED")
+        ),
+        unknown_state={"status": "MELTED"},
+        mistake=_mistake(
+            lambda message: {"name": "INVALID_REQUEST", "details": [{"issue": "INVALID", "description": message}]}
+        ),
+        side_paths=("/v1/oauth2/token",),
+    ),
+    new_account=_paypal_account,
+    path="/paypal",
+)
+
 # By the name of the adapter.
 PERSONALITIES = {
     "adyen": _ADYEN,
     "custom": _CUSTOM,
     "gocardless": _GOCARDLESS,
     "mollie": _MOLLIE,
+    "paypal": _PAYPAL,
     "paystack": _PAYSTACK,
     "razorpay": _RAZORPAY,
     "sandbox": _SANDBOX,

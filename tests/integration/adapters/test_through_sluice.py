@@ -48,6 +48,7 @@ PROVIDERS = [
     Provider("gocardless", "/gocardless", "GBP", {"api_key": random("sandbox_")}, random()),
     Provider("mollie", "/mollie", "EUR", {"api_key": random("test_")}, random()),
     Provider("mollie", "/mollie", "EUR", {"api_key": random("test_")}, random(), is_signed=False),
+    Provider("paypal", "/paypal", "USD", {"client_id": random("id_"), "client_secret": random()}, random()),
     Provider(
         *("paystack", "/paystack", "NGN", {"api_key": random("sk_test_")}, None),
         {"customer": {"email": "payer@example.com"}},
