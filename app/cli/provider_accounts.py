@@ -50,6 +50,8 @@ def connect(provider_id: uuid.UUID | None, adapter: str | None, tenant: str | No
     """
     if (provider_id is None) == (adapter is None):
         raise click.UsageError("name the provider by its ID, or by --adapter")
+    if provider_id is not None and tenant is not None:
+        raise click.UsageError("--tenant belongs to --adapter: an ID is one tenant's")
     with open_runtime() as runtime:
         if adapter is not None:
             tenant_id = find_tenant(runtime, tenant) if tenant else None

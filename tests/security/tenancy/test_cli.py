@@ -42,8 +42,12 @@ CASES: dict[str, Case] = {
     "keys create": narrowed(),
     "keys list": narrowed(),
     "payments list": narrowed(("--user", lambda victim: victim.user_id), ("--status", lambda _: "completed")),
+    "providers connect": lambda victim: [("--adapter", "sandbox"), (str(victim.shop.provider_id),)],
     "providers create": lambda _: [("new", "--adapter", "sandbox", "--url", "http://127.0.0.1:9")],
     "providers list": narrowed(),
+    "routes clear": lambda _: [("USD",)],
+    "routes list": narrowed(),
+    "routes set": lambda victim: [("USD", str(victim.shop.provider_id))],
     "verify": lambda _: [(), ("--full",)],
     "webhooks list": lambda victim: [
         (),

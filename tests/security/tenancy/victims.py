@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
+from app.services.tenants import provider_routes
 from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
-from testbed.shop import Shop
+from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.books import settle
 
@@ -49,8 +50,9 @@ class Victim:
 
 
 def make_victim(web_stack: Stack) -> Victim:
-    """Make a tenant with a paid, a failed and an open payment, entries, events, a dead letter, a refusal, an alarm."""
+    """Make a tenant with payments in three states, entries, events, a dead letter, a refusal, an alarm, and a route."""
     shop, canary = web_stack.make_shop(), "canary" + secrets.token_hex(8)
+    provider_routes.set_route(shop.runtime, shop.tenant_id, "USD", [shop.provider_id], ACTOR)
     user_id = "ann-" + secrets.token_hex(6)
     fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}
     paid, failed, still_open = (shop.deposit(key=canary + name, **fields) for name in ("", "2", "3"))
