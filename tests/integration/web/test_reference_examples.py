@@ -128,8 +128,11 @@ def read_everything(shop: Shop, api: Api, engine: Engine, front: Stack) -> Itera
     """Yield (method, path, answer) of calls that are answered well, each shape at least once with all its parts."""
     make_dead_letter(shop, engine)
     paid = engine.start(shop)
-    shop.deliver(shop.body(paid))
-    engine.settle()
+    front.sandbox.act(str(paid.provider_reference), "pay")
+    engine.run_until(lambda: shop.payment(paid.id).status == "completed", "it is credited")
+    front.sandbox.happen(str(paid.provider_reference), "dispute", message="fraudulent")
+    engine.run_until(lambda: shop.payment(paid.id).exception == "disputed", "its dispute is known")
+    engine.number()
     yield "post", "/api/payments/deposit", api.deposit()
     yield "get", "/api/payments", api.get("/api/payments")
     yield "get", "/api/payments/{id}", api.get(f"/api/payments/{paid.id}")
