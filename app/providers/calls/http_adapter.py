@@ -123,6 +123,16 @@ def read_failure(answer: ProviderAnswer) -> ProviderCallFailed:
     return error
 
 
+def accept(fact: Fact, field: str) -> Fact:
+    """Return the fact of an open payment that was created now.
+
+    Raise UnexpectedAnswer where no browser may follow its page, which the answer has in `field`.
+    """
+    if fact.redirect_url is None:
+        raise UnexpectedAnswer(f"the provider's answer has a {field} that no browser may follow", field)
+    return replace(fact, kind=FactKind.ACCEPTED)
+
+
 def refuse(text: str, *, is_about_payment: bool) -> Fact:
     """Return the fact of a refused create call, whose reason is a `text` for operators.
 

@@ -93,21 +93,21 @@ def translate(body: Mapping[str, Any]) -> list[Event]:
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise Unusable("the delivery has no events")
     # What comes with its fulfilment, a payment's first events come with too.
-    requests: dict[object, str] = {}
+    request_ids: dict[object, str] = {}
     for event in events:
         links = event.get("links")
         if isinstance(links, dict) and is_reference(links.get("billing_request")):
-            requests[links.get("payment_request_payment")] = str(links["billing_request"])
-    return [_translate(event, requests) for event in events]
+            request_ids[links.get("payment_request_payment")] = str(links["billing_request"])
+    return [_translate(event, request_ids) for event in events]
 
 
-def _translate(event: Mapping[str, Any], requests: Mapping[object, str]) -> Event:
+def _translate(event: Mapping[str, Any], request_ids: Mapping[object, str]) -> Event:
     event_id, kind = event.get("id"), f"{event.get('resource_type')}.{event.get('action')}"
     if not isinstance(event_id, str) or not is_reference(event_id):
         raise Unusable("an event has no id")
     if kind not in _NEWS | _ATTEMPT_FAILED:
         return Ignored("of no interest", event_id)
-    name = _read_name(event, requests)
+    name = _read_name(event, request_ids)
     if name is None or (kind in _ATTEMPT_FAILED and not isinstance(name, uuid.UUID)):
         # A bank's refusal is only reported of payments that are surely ours.
         return Ignored("no payment of ours", event_id)
@@ -118,14 +118,14 @@ def _translate(event: Mapping[str, Any], requests: Mapping[object, str]) -> Even
     return Told(name, Fact(FactKind.ATTEMPT_DECLINED, message=message), event_id)
 
 
-def _read_name(event: Mapping[str, Any], requests: Mapping[object, str]) -> Name | None:
+def _read_name(event: Mapping[str, Any], request_ids: Mapping[object, str]) -> Name | None:
     """Return our id, or else the id of GoCardless's billing request or payment."""
     own = read_metadata_id(event, "resource_metadata")
     links = event.get("links")
     if own is not None or not isinstance(links, dict):
         return own
     payment = links.get("payment")
-    name = links.get("billing_request") or requests.get(payment) or payment
+    name = links.get("billing_request") or request_ids.get(payment) or payment
     return name if isinstance(name, str) and is_reference(name) else None
 
 

@@ -42,7 +42,7 @@ from app.providers.adapters.mollie.mollie_events import (
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id
-from app.providers.calls.http_adapter import HttpAdapter, read_object, read_rows, refuse, walk_pages
+from app.providers.calls.http_adapter import HttpAdapter, accept, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
@@ -128,9 +128,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
         if body.get("status") != "open":
             # An earlier try of the same key, and what came of it.
             return fact
-        if fact.redirect_url is None:
-            raise UnexpectedAnswer("the provider's answer has a checkout URL that no browser may follow", "checkout")
-        return replace(fact, kind=FactKind.ACCEPTED)
+        return accept(fact, "checkout")
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the present state, with what was given back: by reference, or by our id among all since its time."""

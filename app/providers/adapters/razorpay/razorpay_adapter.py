@@ -19,10 +19,9 @@ import re
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
-from app.core.errors import OutcomeUnknown, UnexpectedAnswer
+from app.core.errors import OutcomeUnknown
 from app.core.facts import Fact, FactKind, Movement
 from app.core.signatures import HMAC_HEX, Scheme
 from app.core.strict_json import JsonError, loads
@@ -39,6 +38,7 @@ from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_o
 from app.providers.calls.given_back import list_movements, with_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
+    accept,
     read_failure,
     read_list,
     read_object,
@@ -50,6 +50,7 @@ from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import Credential
 from app.providers.events import Delivered, Event, Name
+from app.providers.page_life import clamp_end
 from app.providers.signing import SchemeSigned
 
 KEY_ID, KEY_SECRET = "key_id", "key_secret"
@@ -65,7 +66,6 @@ SETTLES_WITHIN_DAYS = 5
 # A link ends 15 minutes to six months from its creation. A request takes a moment to arrive.
 LIFE_SECONDS_MIN = 15 * 60
 LIFE_SECONDS_MAX = 180 * 86_400
-SLACK_SECONDS = 60
 # One of the fifteen notes has our id.
 NOTES_MAX = 15
 NOTE_LENGTH_MAX = 255
@@ -120,7 +120,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
             "amount": AMOUNTS.to_units(order.amount_minor, order.currency),
             "currency": order.currency,
             "accept_partial": False,
-            "expire_by": _clamp_end(order),
+            "expire_by": clamp_end(order, LIFE_SECONDS_MIN, LIFE_SECONDS_MAX),
             "description": order.description or "Deposit",
             "notes": {**order.metadata, NOTE: str(order.payment_id)},
             "notify": {"sms": False, "email": False},
@@ -142,9 +142,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         fact = read_link(body)
         if fact.kind is not FactKind.PENDING:
             return fact
-        if fact.redirect_url is None:
-            raise UnexpectedAnswer("the provider's answer has a short_url that no browser may follow", "short_url")
-        return replace(fact, kind=FactKind.ACCEPTED)
+        return accept(fact, "short_url")
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the present state, with what was given back: by reference, or by our id."""
@@ -245,15 +243,6 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
             return fresh, str(skip + len(rows)) if len(rows) == LIST_ROWS else None
 
         return walk_pages(read_page)
-
-
-def _clamp_end(order: Order) -> int:
-    """Return when the link ends, in seconds: so late that it can be created at any time before the payment expires.
-
-    The payment's own end cancels the link.
-    """
-    wanted = order.expires_at.timestamp() + LIFE_SECONDS_MIN + SLACK_SECONDS
-    return int(min(wanted, order.created_at.timestamp() + LIFE_SECONDS_MAX - SLACK_SECONDS))
 
 
 def _read_time(row: Mapping[str, Any]) -> int:

@@ -41,6 +41,7 @@ from app.providers.adapters.stripe.stripe_events import (
 from app.providers.calls.answer_fields import check_own_id, read_creation, read_kept_id, read_own_id
 from app.providers.calls.http_adapter import (
     HttpAdapter,
+    accept,
     read_failure,
     read_list,
     read_object,
@@ -53,6 +54,7 @@ from app.providers.capabilities import Capabilities
 from app.providers.connectable import Registration
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
+from app.providers.page_life import clamp_end
 from app.providers.signing import SchemeSigned
 
 # The version whose objects this adapter reads; without the header it is the account's.
@@ -68,7 +70,6 @@ DECLINED = 402
 # A session ends 30 minutes to 24 hours from its creation. A request takes a moment to arrive.
 LIFE_SECONDS_MIN = 30 * 60
 LIFE_SECONDS_MAX = 24 * 3600
-SLACK_SECONDS = 60
 # How far Stripe's clock may be from ours, and how long after its deposit a payment may still be created.
 _CLOCK = datetime.timedelta(minutes=5)
 _CREATED_WITHIN = datetime.timedelta(seconds=LIFE_SECONDS_MAX)
@@ -129,7 +130,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
             "line_items[0][price_data][unit_amount]": str(AMOUNTS.to_units(order.amount_minor, order.currency)),
             "line_items[0][price_data][product_data][name]": order.description or "Deposit",
             "success_url": order.success_url,
-            "expires_at": str(_clamp_end(order)),
+            "expires_at": str(clamp_end(order, LIFE_SECONDS_MIN, LIFE_SECONDS_MAX)),
         }
         if order.failure_url is not None:
             fields["cancel_url"] = order.failure_url
@@ -149,9 +150,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if fact.kind is not FactKind.PENDING:
             # An earlier try of the same key, and what came of it.
             return fact
-        if fact.redirect_url is None:
-            raise UnexpectedAnswer("the provider's answer has a url that no browser may follow", "url")
-        return replace(fact, kind=FactKind.ACCEPTED)
+        return accept(fact, "url")
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the present state, with what was given back: by reference, or by our id in the list of its time."""
@@ -232,15 +231,6 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         fact = self._state(account, body) if payment_id else read_session(body)
         asked, currency = read_money(body, "amount_total")
         return Listed(payment_id, read_kept_id(body), asked, currency, fact.refunded_minor or 0, fact)
-
-
-def _clamp_end(order: Order) -> int:
-    """Return when the session ends, in seconds: so late that it can be created at any time before the payment expires.
-
-    The payment's own end closes the session.
-    """
-    wanted = order.expires_at.timestamp() + LIFE_SECONDS_MIN + SLACK_SECONDS
-    return int(min(wanted, order.created_at.timestamp() + LIFE_SECONDS_MAX - SLACK_SECONDS))
 
 
 def _period(after: datetime.datetime, before: datetime.datetime) -> dict[str, str]:
