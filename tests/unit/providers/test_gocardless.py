@@ -193,6 +193,14 @@ def test_each_event_names_its_payment(given: dict[str, Any], expected: object) -
     assert ADAPTER.name_payment("provider", {"events": [given]}) == expected.name  # type: ignore[attr-defined]
 
 
+def test_an_event_that_names_no_payment_is_not_taken_for_the_one_beside_it() -> None:
+    said = translate(
+        event("billing_requests.fulfilled", links={"billing_request": "BRQ1"}),
+        event("refunds.paid", "EV2", links={"refund": "RF1"}),
+    )
+    assert said == [Asks("BRQ1", "EV1"), Ignored("no payment of ours", "EV2")]
+
+
 def test_a_payment_that_comes_with_its_request_is_named_by_that() -> None:
     both = {"billing_request": "BRQ1", "payment_request_payment": "PM1"}
     said = translate(

@@ -96,8 +96,12 @@ def translate(body: Mapping[str, Any]) -> list[Event]:
     request_ids: dict[object, str] = {}
     for event in events:
         links = event.get("links")
-        if isinstance(links, dict) and is_reference(links.get("billing_request")):
-            request_ids[links.get("payment_request_payment")] = str(links["billing_request"])
+        if (
+            isinstance(links, dict)
+            and is_reference(links.get("billing_request"))
+            and "payment_request_payment" in links
+        ):
+            request_ids[links["payment_request_payment"]] = str(links["billing_request"])
     return [_translate(event, request_ids) for event in events]
 
 
