@@ -21,11 +21,13 @@ from tests.support.engine import Engine, call_and_settle, claim_call
 
 
 @pytest.fixture
-def away() -> Iterator[str]:
+def away(engine: Engine, shop: Shop) -> Iterator[str]:
     """Yield the URL of a provider that takes no connections: its port is held and not listened on."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
+    # Calls that can never succeed are not left to be claimed by other tests.
+    engine.databases.rows("delete from payment_work where tenant_id = :id", id=shop.tenant_id)
 
 
 def add_provider(shop: Shop, url: str, name: str) -> uuid.UUID:

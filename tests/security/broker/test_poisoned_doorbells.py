@@ -118,8 +118,9 @@ def test_a_poisoned_message_does_nothing_and_the_work_continues(mill: Stack, tmp
     wait_until(lambda: str(shop.payment(payment.id).status) == "completed", f"settled after {kind}", 6)
     assert worker.poll() is None, "the worker ended"
     assert not marker.exists()
-    assert mill.runtime.redis.llen(QUEUE) == 0
-    assert mill.runtime.redis.hlen("unacked") == 0
+    # A ring may come after the webhook that it was for was settled: the worker takes it all the same.
+    wait_until(lambda: mill.runtime.redis.llen(QUEUE) == 0, "nothing is left in the queue", 6)
+    wait_until(lambda: mill.runtime.redis.hlen("unacked") == 0, "nothing is left unacknowledged", 6)
     # It is spoken of once or twice, not over and over.
     assert log.stat().st_size - said < 100_000
 
