@@ -118,7 +118,7 @@ def test_a_payment_that_spoils_its_set_is_the_only_one_that_waits(
 
 def test_claims_of_the_same_moment_keep_to_the_providers_limit(engine: Engine, shop: Shop) -> None:
     engine.databases.rows("update payment_providers set calls_max = 7 where id = :id", id=shop.provider_id)
-    # What other tests have left due is not claimed beside it.
+    # What other tests have left due is not claimed as well.
     engine.call()
     for _ in range(30):
         shop.deposit()

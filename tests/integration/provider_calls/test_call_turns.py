@@ -113,7 +113,7 @@ def test_a_paused_providers_payments_expire_while_other_calls_are_under_way(
 
 def test_each_claim_at_a_providers_limit_follows_an_answer(front: Stack, engine: Engine, shop: Shop) -> None:
     engine.databases.rows("update payment_providers set calls_max = 1 where id = :id", id=shop.provider_id)
-    # What other tests have left due is not claimed beside them.
+    # What other tests have left due is not claimed as well.
     engine.call()
     payments = [shop.deposit() for _ in range(5)]
     with watched(engine.runtime.database.engine) as sent:
