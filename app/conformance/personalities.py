@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 from app.conformance.emulator import Traits
-from app.conformance.sandbox_emulator import NewAccount, Personality
+from app.conformance.sandbox_emulator import Personality
+from app.local.emulated_accounts import EMULATED, NewAccount, new_standard_secret, with_key
 from app.providers.credentials import API_KEY
 
 
@@ -17,32 +17,9 @@ def _mistake(render: Callable[[str], object], status: int = 400) -> Callable[[st
     return lambda message: (status, json.dumps(render(message)).encode())
 
 
-def _new_account(api_key: str, secret: str) -> NewAccount:
-    return NewAccount({API_KEY: api_key}, api_key, secret)
-
-
-def _adyen_account(api_key: str) -> NewAccount:
-    credentials = {API_KEY: api_key, "merchant_account": "ShopECOM"}
-    return NewAccount(credentials, api_key, secrets.token_hex(32).upper())
-
-
 def _custom_account(api_key: str) -> NewAccount:
     call = json.dumps({"path": "/v1/payments", "method": "POST", "answer": {"reference": "reference"}})
-    return NewAccount({API_KEY: api_key, "create_call": call}, api_key, _standard_secret())
-
-
-def _paystack_account(api_key: str) -> NewAccount:
-    # Webhooks are signed with the key.
-    return _new_account(api_key, api_key)
-
-
-def _razorpay_account(key_id: str, key_secret: str) -> NewAccount:
-    credentials = {"key_id": key_id, "key_secret": key_secret}
-    return NewAccount(credentials, f"{key_id}:{key_secret}", secrets.token_hex(16))
-
-
-def _standard_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return NewAccount({API_KEY: api_key, "create_call": call}, api_key, new_standard_secret())
 
 
 _SANDBOX = Personality(
@@ -56,7 +33,7 @@ _SANDBOX = Personality(
         unknown_state={"status": "melted"},
         mistake=_mistake(lambda message: {"error": {"code": "invalid_field", "message": message}}),
     ),
-    new_account=lambda: _new_account(f"key_{secrets.token_hex(16)}", _standard_secret()),
+    new_account=lambda: with_key(f"key_{secrets.token_hex(16)}", new_standard_secret()),
     path="",
 )
 # The sandbox as an app of a tenant's own; its names are the sandbox's.
@@ -80,7 +57,7 @@ _STRIPE = Personality(
             lambda message: {"error": {"type": "invalid_request_error", "message": message, "param": "success_url"}}
         ),
     ),
-    new_account=lambda: _new_account(f"sk_test_{secrets.token_hex(12)}", f"whsec_{secrets.token_hex(16)}"),
+    new_account=EMULATED["stripe"],
     path="/stripe",
     live_change={"livemode": True},
 )
@@ -97,7 +74,7 @@ _PAYSTACK = Personality(
         unknown_state={"data.status": "melted"},
         mistake=_mistake(lambda message: {"status": False, "message": message, "code": "invalid_params"}),
     ),
-    new_account=lambda: _paystack_account(f"sk_test_{secrets.token_hex(20)}"),
+    new_account=EMULATED["paystack"],
     path="/paystack",
     live_change={"data.domain": "live"},
 )
@@ -112,7 +89,7 @@ _ADYEN = Personality(
             lambda message: {"status": 422, "errorCode": "702", "message": message, "errorType": "validation"}, 422
         ),
     ),
-    new_account=lambda: _adyen_account(f"AQE{secrets.token_hex(20)}"),
+    new_account=EMULATED["adyen"],
     path="/adyen",
     live_change={"live": "true"},
 )
@@ -131,7 +108,7 @@ _RAZORPAY = Personality(
             lambda message: {"error": {"code": "BAD_REQUEST_ERROR", "description": message, "field": "callback_url"}}
         ),
     ),
-    new_account=lambda: _razorpay_account(f"rzp_test_{secrets.token_hex(7)}", secrets.token_hex(12)),
+    new_account=EMULATED["razorpay"],
     path="/razorpay",
 )
 
@@ -156,7 +133,7 @@ _GOCARDLESS = Personality(
             422,
         ),
     ),
-    new_account=lambda: _new_account(f"sandbox_{secrets.token_hex(16)}", secrets.token_hex(16)),
+    new_account=EMULATED["gocardless"],
     path="/gocardless",
 )
 _MOLLIE = Personality(
@@ -173,15 +150,10 @@ _MOLLIE = Personality(
             422,
         ),
     ),
-    new_account=lambda: _new_account(f"test_{secrets.token_hex(16)}", secrets.token_hex(16)),
+    new_account=EMULATED["mollie"],
     path="/mollie",
     live_change={"_embedded.entity.mode": "live"},
 )
-
-
-def _paypal_account() -> NewAccount:
-    credentials = {"client_id": f"client_{secrets.token_hex(12)}", "client_secret": f"secret_{secrets.token_hex(12)}"}
-    return NewAccount(credentials, ":".join(credentials.values()), secrets.token_hex(8).upper() + "A")
 
 
 _PAYPAL = Personality(
@@ -198,7 +170,7 @@ _PAYPAL = Personality(
         ),
         side_paths=("/v1/oauth2/token",),
     ),
-    new_account=_paypal_account,
+    new_account=EMULATED["paypal"],
     path="/paypal",
 )
 

@@ -14,6 +14,7 @@ import requests
 from app.conformance.emulator import Action, Spoiling, Traits, Truth
 from app.core.money import format_amount
 from app.core.signatures import Scheme
+from app.local.emulated_accounts import NewAccount
 from app.providers import Account
 
 # Webhooks arrive within milliseconds; the rest is for a machine under load.
@@ -32,15 +33,6 @@ _WAYS: Mapping[Spoiling, Mapping[str, Any]] = {
 
 class SandboxRefused(RuntimeError):
     """The sandbox does not do what the kit asks of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """Test credentials by the adapter's names, the same as the sandbox stores them, and a webhook secret."""
-
-    credentials: Mapping[str, str]
-    api_key: str
-    secret: str
 
 
 @dataclass(frozen=True, slots=True)
