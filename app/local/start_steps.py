@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 
 import requests
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -16,7 +17,7 @@ from app.runtime.settings import Settings
 # while the operator still reads the terminal.
 DATABASE_SECONDS = 20.0
 DATABASE_POLL_SECONDS = 1.0
-MERCHANT_SECONDS = 5.0  # One small write of the sandbox, whose readiness check has just succeeded.
+MERCHANT_SECONDS = 5.0  # A few small writes of the sandbox, whose readiness check has just succeeded.
 
 
 def prepare_database(settings: Settings, supervisor: Supervisor) -> DemoTenant:
@@ -39,24 +40,43 @@ def prepare_database(settings: Settings, supervisor: Supervisor) -> DemoTenant:
         time.sleep(DATABASE_POLL_SECONDS)
 
 
-def register_merchant(sandbox_url: str, demo: DemoTenant) -> None:
-    """Open the demo tenant's account at the sandbox. Raise StartFailed where it refuses, or does not answer in time."""
-    url = f"{sandbox_url}/control/merchants/demo"
-    account = {
-        "api_key": demo.provider_api_key,
-        "provider_id": demo.provider_id,
-        "webhook_secret": demo.webhook_secret,
-    }
+def register_merchants(settings: Settings, demo: DemoTenant) -> None:
+    """Open the demo tenant's accounts at the sandbox and its emulators.
+
+    Raise StartFailed where it refuses one, or does not answer in time.
+    """
+    control = f"{settings.local_url(settings.sandbox_port)}/control/merchants"
     deadline = time.monotonic() + MERCHANT_SECONDS
     with requests.Session() as session:
         session.trust_env = False
-        while time.monotonic() < deadline:
-            with contextlib.suppress(requests.RequestException):
-                answer = session.put(url, json=account, timeout=MERCHANT_SECONDS)
-                break
-            time.sleep(0.1)
-        else:
-            raise StartFailed(f"no answer from {url}")
+        for name, account in _list_merchants(settings, demo):
+            _register(session, f"{control}/{name}", account, deadline)
+
+
+def _list_merchants(settings: Settings, demo: DemoTenant) -> Iterator[tuple[str, dict[str, str]]]:
+    secret = demo.webhook_secret
+    yield "demo", {"api_key": demo.provider_api_key, "provider_id": demo.provider_id, "webhook_secret": secret}
+    for adapter, account in demo.accounts.items():
+        yield (
+            f"demo-{adapter}",
+            {
+                "protocol": adapter,
+                "api_key": account.api_key,
+                "provider_id": account.provider_id,
+                "webhook_secret": account.webhook_secret,
+                "webhook_url": f"{settings.public_url}/webhooks/{account.provider_id}",
+            },
+        )
+
+
+def _register(session: requests.Session, url: str, account: dict[str, str], deadline: float) -> None:
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.RequestException):
+            answer = session.put(url, json=account, timeout=MERCHANT_SECONDS)
+            break
+        time.sleep(0.1)
+    else:
+        raise StartFailed(f"no answer from {url}")
     if answer.status_code != 200:
         raise StartFailed(
             f"the sandbox refused the demo tenant's account with {answer.status_code}: {answer.text[:200]}"

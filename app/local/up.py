@@ -16,7 +16,7 @@ from app.local.processes import LOOPBACK, ROOT, Process, find_flower_bind, list_
 from app.local.readiness import node_answers, url_answers
 from app.local.run_folder import HomeInUse, hold_home, remove_run_file, write_run_file
 from app.local.spawn import port_is_free, reserve_ports
-from app.local.start_steps import prepare_database, register_merchant
+from app.local.start_steps import prepare_database, register_merchants
 from app.local.supervisor import Program, StartFailed, StopRequested, Supervisor
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 
@@ -57,7 +57,7 @@ def start_everything(settings: Settings, supervisor: Supervisor) -> None:
         write_run_file(settings.home, describe_run(settings, demo, metrics_urls, supervisor.pids))
 
     supervisor.start([to_program(process, {**outer, **metrics[process.name]}, settings) for process in processes])
-    register_merchant(settings.local_url(settings.sandbox_port), demo)
+    register_merchants(settings, demo)
     publish()
     supervisor.on_change = publish
     announce(settings, demo)

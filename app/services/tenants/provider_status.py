@@ -43,8 +43,13 @@ def list_own_providers(database: Database, tenant_id: uuid.UUID) -> list[dict[st
         row._asdict()
         | {
             "id": str(row.id),
-            "currencies": sorted(CURRENCY_DIGITS if row.currencies is None else row.currencies),
+            "currencies": name_currencies(row.currencies),
             "is_default": bool(row.is_default),
         }
         for row in database.run_single("web", _OWN, {"tenant_id": tenant_id}, tenant_id)
     ]
+
+
+def name_currencies(stored: list[str] | None) -> list[str]:
+    """Return the currencies of a provider in their order, given as they are stored: null for all."""
+    return sorted(CURRENCY_DIGITS if stored is None else stored)

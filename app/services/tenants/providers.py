@@ -64,6 +64,7 @@ class NewProvider:
     signature_header: str | None = None
     id_field: str | None = None
     poke_token: str | None = field(default=None, repr=False)
+    client_selectable: bool = False
 
 
 def new_webhook_secret() -> str:
@@ -173,6 +174,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
                 webhook_scheme=new.webhook_scheme,
                 signature_header=new.signature_header and new.signature_header.lower(),
                 id_field=new.id_field,
+                client_selectable=new.client_selectable,
             )
             .on_conflict_do_nothing(index_elements=["tenant_id", "name"])
             .returning(providers.c.id)
