@@ -76,6 +76,8 @@ class ProviderProtocol(abc.ABC):
     """One provider's spelling. It holds no state: everything is made of the payment."""
 
     name = "sandbox"
+    # What people call the provider.
+    title = "Sandbox"
     # The sandbox's own API shows the engine's words as they are.
     is_native = False
     # Whether the payment is over when the payer is declined or leaves the page.

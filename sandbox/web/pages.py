@@ -91,13 +91,14 @@ def _opened(payment: ProviderPayment | None, token: str) -> ProviderPayment:
 
 
 def _page(payment: ProviderPayment) -> Response:
+    protocol = registry.PROTOCOLS[payment.protocol]
     due = amounts.render_grouped(payment.remaining_minor or payment.amount_minor, payment.currency)
     page = render_template(
         "pay.html",
         payment=payment,
         title=_TITLES[payment.status],
         payable=payment.status in lifecycle.PAYABLE,
-        emulated=not registry.PROTOCOLS[payment.protocol].is_native,
+        emulated=None if protocol.is_native else protocol.title,
         due=due,
         is_long=len(due) > _LONG_CHARACTERS,
         asked=amounts.render_grouped(payment.amount_minor, payment.currency),

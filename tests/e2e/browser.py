@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from playwright.sync_api import ConsoleMessage, Page, Response, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, ViewportSize, expect
 
 from tests.support.supervised_stack import SupervisedStack
 
 WAIT_MILLISECONDS = 20_000  # A page on a busy two-core machine; what takes longer never comes.
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 360, "height": 740}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 # Says what the content security policy kept the page from doing, also where the console stays silent.
 REPORT_VIOLATIONS = """
 document.addEventListener('securitypolicyviolation', (event) =>
@@ -53,12 +55,27 @@ class WatchedPage:
         assert inner <= outer, f"{inner} px of content on {outer} px"
 
 
+@contextlib.contextmanager
+def open_page(browser: Browser, viewport: ViewportSize) -> Iterator[WatchedPage]:
+    """Open a page of a new visitor; it must not have logged an error at the end."""
+    expect.set_options(timeout=WAIT_MILLISECONDS)
+    with browser.new_context(viewport=viewport, locale="en-GB") as context:
+        opened = WatchedPage(context.new_page())
+        yield opened
+        opened.assert_content()
+
+
 class Demo:
     """The demo page, by what a person sees and presses."""
 
     def __init__(self, watched: WatchedPage, stack: SupervisedStack) -> None:
         self.watched, self.page, self.stack = watched, watched.page, stack
         self.title = self.page.locator("#journey-title")
+
+    @property
+    def payment_id(self) -> str:
+        """The id of the payment that the page shows."""
+        return self.page.locator("#payment-id").inner_text().split()[-1]
 
     def open(self) -> None:
         """Open the page and waits until it is live."""
@@ -69,10 +86,12 @@ class Demo:
         """Wait until the page says that its live connection stands."""
         expect(self.page.locator("#link-text")).to_have_text("Live")
 
-    def deposit(self, amount: str = "25.00", currency: str = "USD") -> None:
+    def deposit(self, amount: str = "25.00", currency: str = "USD", provider: str | None = None) -> None:
         """Fill in the form, presses the button and waits for the external app's pay page."""
         self.page.get_by_label("Amount").fill(amount)
         self.page.get_by_label("Currency").select_option(currency)
+        if provider is not None:
+            self.page.get_by_label("Provider").select_option(label=provider)
         self.page.get_by_role("button", name="Deposit").click()
         self.page.wait_for_url(f"{self.stack.run['sandbox']}/pay/**")
 

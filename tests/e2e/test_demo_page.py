@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.browser import DESKTOP, PHONE, WAIT_MILLISECONDS, Demo, WatchedPage
+from tests.e2e.browser import DESKTOP, PHONE, Demo, WatchedPage, open_page
 from tests.support.supervised_stack import SupervisedStack
 
 pytestmark = pytest.mark.browser
@@ -16,11 +16,8 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def watched(request: pytest.FixtureRequest, browser: Browser) -> Iterator[WatchedPage]:
     """Provide a page of a new visitor, in both sizes; it must not have logged an error at the end."""
-    expect.set_options(timeout=WAIT_MILLISECONDS)
-    with browser.new_context(viewport=request.param, locale="en-GB") as context:
-        opened = WatchedPage(context.new_page())
+    with open_page(browser, request.param) as opened:
         yield opened
-        opened.assert_content()
 
 
 @pytest.fixture

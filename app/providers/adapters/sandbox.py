@@ -22,6 +22,7 @@ from app.providers.adapters.money_back import MONEY_BACK_EVENTS, translate_money
 from app.providers.amounts import iso_table
 from app.providers.calls.answer_fields import (
     check_subject,
+    clean_message,
     read_answer_reference,
     read_error_message,
     read_own_id,
@@ -108,7 +109,10 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
             return read_refusal(answer)
         body = read_object(answer, (200, 201))
         check_subject(body, payment_id)
-        return Fact(FactKind.ACCEPTED, read_answer_reference(body), read_redirect_url(body))
+        # Where the payer is asked on a device there is no page.
+        prompt = clean_message(body.get("prompt")) if body.get("redirect_url") is None else None
+        page = None if prompt else read_redirect_url(body)
+        return Fact(FactKind.ACCEPTED, read_answer_reference(body), page, prompt=prompt)
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the present state, by reference or, while none is known, by our payment id."""

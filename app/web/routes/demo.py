@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from app.http.client_address import is_from_this_machine
 from app.runtime.runtime import runtime
-from app.services.tenants.demo import mint_demo_token
+from app.services.tenants.demo import list_demo_choices, mint_demo_token
 
 demo = Blueprint("demo", __name__)
 
@@ -62,6 +62,17 @@ def page() -> BaseResponse:
     response.headers["Cache-Control"] = "no-store"
     # The pay page is another site: keep this page's address and the payment id in it from it.
     response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@demo.get("/demo/providers")
+def choices() -> Response:
+    """Return the providers that a deposit on the page may name, the default first.
+
+    Out: 200 `{"data": [{"id", "name", "is_default", "currencies", "needs"}]}`.
+    """
+    response = jsonify({"data": list_demo_choices()})
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 

@@ -67,6 +67,7 @@ class AdyenProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/adyen/v71`."""
 
     name = "adyen"
+    title = "Adyen"
     decline_ends = False
     cancel_ends = False
     refunds_at_once = False

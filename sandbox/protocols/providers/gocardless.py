@@ -60,6 +60,7 @@ class GoCardlessProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/gocardless`."""
 
     name = "gocardless"
+    title = "GoCardless"
     decline_ends = False
     cancel_ends = False
     refunds_at_once = False

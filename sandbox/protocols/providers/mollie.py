@@ -76,6 +76,7 @@ class MollieProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/mollie/v2`."""
 
     name = "mollie"
+    title = "Mollie"
     calls = (
         EmulatedCall("POST", "/v2/payments", Call.CREATE),
         EmulatedCall("GET", "/v2/payments", Call.LIST),

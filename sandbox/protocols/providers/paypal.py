@@ -74,6 +74,7 @@ class PayPalProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/paypal`."""
 
     name = "paypal"
+    title = "PayPal"
     calls = (
         EmulatedCall("POST", "/v1/oauth2/token", Call.AUTHORIZE),
         EmulatedCall("POST", "/v2/checkout/orders", Call.CREATE),

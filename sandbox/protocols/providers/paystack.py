@@ -56,6 +56,7 @@ class PaystackProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/paystack`."""
 
     name = "paystack"
+    title = "Paystack"
     decline_ends = False
     cancel_ends = False
     is_reference_unique = True

@@ -59,6 +59,7 @@ class RazorpayProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/razorpay/v1`."""
 
     name = "razorpay"
+    title = "Razorpay"
     decline_ends = False
     cancel_ends = False
     is_reference_unique = True

@@ -83,6 +83,7 @@ class StripeProtocol(EmulatedProtocol):
     """What the sandbox speaks at `/stripe/v1`."""
 
     name = "stripe"
+    title = "Stripe"
     decline_ends = False
     cancel_ends = False
     calls = (

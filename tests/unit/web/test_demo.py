@@ -28,7 +28,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
     runtime.cache_clear()
 
 
-@pytest.mark.parametrize("path", ["/", "/demo"])
+@pytest.mark.parametrize("path", ["/", "/demo", "/demo/providers"])
 @pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"])
 def test_strangers_are_refused(client: FlaskClient, path: str, peer: str) -> None:
     assert client.get(path, environ_base={"REMOTE_ADDR": peer}).status_code == 403
@@ -72,7 +72,7 @@ def test_other_sites_get_no_token(client: FlaskClient, headers: dict[str, str]) 
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "Via"])
-@pytest.mark.parametrize("path", ["/", "/demo", "/demo/token"])
+@pytest.mark.parametrize("path", ["/", "/demo", "/demo/providers", "/demo/token"])
 def test_what_an_unnamed_proxy_passes_on_is_refused(client: FlaskClient, path: str, name: str) -> None:
     """Its address is this machine's, its client's is not."""
     method = "POST" if path == "/demo/token" else "GET"

@@ -15,6 +15,12 @@ pytestmark = pytest.mark.browser
     [
         ({"status": "pending"}, "Asking the provider…", "open"),
         ({"status": "processing"}, "Confirming your payment…", "open"),
+        (
+            {"status": "processing", "next_action": {"type": "prompt", "message": "Confirm it on your phone."}},
+            "Confirm on your device",
+            "open",
+        ),
+        ({"status": "processing", "committed_until": "2026-12-01T00:00:00Z"}, "Waiting for your bank", "open"),
         ({"status": "completed"}, "1,234,567.50 USD is in your wallet", "done"),
         ({"status": "completed", "exception": "late"}, "1,234,567.50 USD is in your wallet", "done"),
         ({"status": "completed", "received_amount": "3.00"}, "3.00 USD is in your wallet", "done"),
@@ -77,3 +83,13 @@ def test_the_demo_page_never_opens_an_address_that_is_no_web_page(page: Page) ->
         addresses,
     )
     assert opened == [None, None, None, None, "https://pay.example/p?x=1"]
+
+
+def test_a_declined_attempt_is_said_to_a_payer_who_came_back(page: Page) -> None:
+    payment = {"status": "processing", "amount": "25.00", "currency": "USD", "exception": None}
+    reported = page.evaluate(
+        "async (payment) => (await import('/static/demo/words.js')).journey(payment, 'failure')",
+        payment | {"last_attempt_error": "The card was declined."},
+    )
+    assert reported["title"] == "Your last attempt to pay was declined"
+    assert reported["detail"] == "Reason given: The card was declined. You can try again or cancel."

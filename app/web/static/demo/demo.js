@@ -29,6 +29,8 @@ const store = {
 const arrived = arrival.get('payment_id') || (arrival.has('returned') ? store.get('opened') : null);
 const payments = new Map();
 const link = { state: 'connecting' };
+// The providers that a deposit may name; while none are known, the tenant's default takes it.
+let providers = [];
 let minting = null;
 let access = null;
 let shown = arrived;
@@ -61,14 +63,34 @@ async function mint() {
   return minted;
 }
 
+/** The providers are a choice; without their list the page works with the default. */
+async function loadProviders() {
+  const response = await fetch('/demo/providers');
+  if (!response.ok) throw new Error(`No providers: HTTP ${response.status}`);
+  providers = (await response.json()).data;
+  offerProviders(store.get('provider'));
+  view.showProviderNames(new Map(providers.map((provider) => [provider.id, provider.name])));
+  showStoredPayments();
+}
+
+/** Offers the providers that take the chosen currency; one that was chosen before stays, if it is among them. */
+function offerProviders(chosen) {
+  const currency = document.getElementById('currency').value;
+  view.offerProviders(providers.filter((provider) => provider.currencies.includes(currency)), chosen);
+}
+
 /** Stores a payment unless a newer version of it is stored. */
 function accept(payment) {
   const known = payments.get(payment.id);
   if (known && known.version >= payment.version) return;
   payments.set(payment.id, payment);
+  showStoredPayments();
+  if (payment.id === shown) view.showJourney(payment, returned(payment.id), cancel);
+}
+
+function showStoredPayments() {
   const newestFirst = [...payments.values()].sort((one, other) => other.created_at.localeCompare(one.created_at));
   view.showPayments(newestFirst.slice(0, SHOWN_PAYMENTS), cancel);
-  if (payment.id === shown) view.showJourney(payment, returned(payment.id), cancel);
 }
 
 async function loadPayments() {
@@ -159,11 +181,14 @@ async function cancel(id, button) {
 }
 
 /** The key stays the same until this deposit was answered, so that a second click after a lost answer pays once. */
-function keyFor(amount, currency) {
-  if (attempt?.amount !== amount || attempt?.currency !== currency) {
-    attempt = { amount, currency, key: randomUuid() };
-  }
+function keyFor(...asked) {
+  if (attempt?.asked.join() !== asked.join()) attempt = { asked, key: randomUuid() };
   return attempt.key;
+}
+
+/** What a provider needs to know of the payer, and no more; without one that needs anything, nothing. */
+function customerFor(provider, userId) {
+  return provider?.needs.includes('customer.email') ? { email: `${userId}@example.com` } : undefined;
 }
 
 async function submit(event) {
@@ -173,6 +198,11 @@ async function submit(event) {
   const form = new FormData(event.target);
   const amount = form.get('amount').trim();
   const currency = form.get('currency');
+  const provider = providers.find(({ id }) => id === form.get('provider'));
+  // The default is not named: a route of the tenant may lead elsewhere.
+  const providerId = provider?.is_default ? undefined : provider?.id;
+  store.set('provider', provider?.id ?? '');
+  store.set('currency', currency);
   view.showFormErrors([]);
   view.showBusy(true);
   view.announce('Opening the pay page…');
@@ -182,7 +212,8 @@ async function submit(event) {
     const { user_id: userId } = await getToken({ refresh: false });
     const back = (returned) => `${location.origin}/demo?returned=${returned}`;
     const payment = await sluice.deposit({
-      ...api, amount, currency, userId, idempotencyKey: keyFor(amount, currency),
+      ...api, amount, currency, userId, providerId, customer: customerFor(provider, userId),
+      idempotencyKey: keyFor(amount, currency, providerId),
       successUrl: back('success'), failureUrl: back('failure'), metadata: { source: 'demo' },
       waitSeconds: FIRST_WAIT_SECONDS, onPending: showPending, signal: stopping.signal,
     });
@@ -231,6 +262,10 @@ function stay() {
 
 function start() {
   document.getElementById('form').addEventListener('submit', submit);
+  const currency = document.getElementById('currency');
+  currency.addEventListener('change', () => offerProviders(document.getElementById('provider').value));
+  if (store.get('currency')) currency.value = store.get('currency');
+  loadProviders().catch((error) => console.warn(error));
   document.getElementById('new-user').addEventListener('click', () => {
     sessionStorage.clear();
     location.assign('/demo');

@@ -33,7 +33,8 @@ function actionsFor(payment, onCancel, region) {
     link.setAttribute('aria-label', `Open pay page for ${amount}`);
     actions.push(link);
   }
-  if (payment.next_action?.type === 'prompt') {
+  // The journey has it as its text.
+  if (payment.next_action?.type === 'prompt' && region === 'list') {
     actions.push(make('span', { className: 'prompt', textContent: payment.next_action.message }));
   }
   const cancel = make('button', { type: 'button', textContent: 'Cancel' });
@@ -49,6 +50,21 @@ export function payPage(payment) {
   if (!payment.redirect_url) return null;
   const url = new URL(payment.redirect_url, location.href);
   return /^https?:$/.test(url.protocol) ? url.href : null;
+}
+
+let providerNames = new Map();
+
+/** By the id of a provider, the name that is shown with payments. */
+export function showProviderNames(names) {
+  providerNames = names;
+}
+
+/** Offers these providers, the first of them unless the `chosen` one is among them; one alone is no choice. */
+export function offerProviders(offered, chosen) {
+  const options = offered.map(({ id, name }) => make('option', { value: id, textContent: name }));
+  byId('provider').replaceChildren(...options);
+  if (offered.some(({ id }) => id === chosen)) byId('provider').value = chosen;
+  byId('provider-field').hidden = offered.length < 2;
 }
 
 export function showUser(userId) {
@@ -96,10 +112,12 @@ export function focusJourney() {
 export function showPayments(payments, onCancel) {
   const lines = payments.map((payment) => {
     const [label, tone] = chip(payment);
+    const by = providerNames.get(payment.provider_id);
     const actions = actionsFor(payment, onCancel, 'list');
     return make('li', {},
       make('span', { className: 'what amount', textContent: money(payment.amount, payment.currency) }),
       make('span', { className: 'chip', data: { tone }, textContent: label }),
+      ...(by ? [make('span', { className: 'by', textContent: by })] : []),
       make('time', { className: 'when', dateTime: payment.created_at, textContent: clock(payment.created_at) }),
       ...(actions.length ? [make('div', { className: 'actions' }, ...actions)] : []));
   });

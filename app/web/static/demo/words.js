@@ -91,6 +91,7 @@ export function clock(time) {
 export function chip(payment) {
   if (payment.exception === 'reversed') return ['Reversed', 'bad'];
   if (payment.exception in REVIEWS) return ['Under review', 'wait'];
+  if (payment.committed_until && !hasEnded(payment)) return ['Waiting for the bank', 'wait'];
   return CHIPS[payment.status] ?? [payment.status, 'wait'];
 }
 
@@ -137,14 +138,26 @@ function stillOpen(payment, returned) {
     const detail = 'The pay page opens as soon as the provider answers. You can wait here, or cancel.';
     return { level: 1, here: 0, tone: 'open', title, detail };
   }
+  const at = { level: 2, here: 1, tone: 'open' };
+  if (payment.next_action?.type === 'prompt') {
+    return { ...at, title: 'Confirm on your device', detail: payment.next_action.message };
+  }
+  if (payment.committed_until) {
+    const detail = `You have paid by a slow method. The money comes by ${clock(payment.committed_until)}.`;
+    return { ...at, title: 'Waiting for your bank', detail };
+  }
   if (returned === 'success') {
     const detail = 'You are back; the provider’s own word counts. This changes by itself.';
-    return { level: 2, here: 1, tone: 'open', title: 'Confirming your payment…', detail };
+    return { ...at, title: 'Confirming your payment…', detail };
+  }
+  if (payment.last_attempt_error) {
+    const detail = `Reason given: ${payment.last_attempt_error.replace(/\.$/, '')}. You can try again or cancel.`;
+    return { ...at, title: 'Your last attempt to pay was declined', detail };
   }
   const detail = returned
     ? 'You came back without a confirmed payment. You can pay again or cancel.'
     : 'The pay page is open until you pay or cancel.';
-  return { level: 2, here: 1, tone: 'open', title: 'Waiting for your payment', detail };
+  return { ...at, title: 'Waiting for your payment', detail };
 }
 
 function underReview(payment) {
