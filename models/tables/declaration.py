@@ -73,10 +73,15 @@ def sequence(name: str, comment: str | None = None, *, primary_key: bool = True)
 
 
 def index(
-    name: str, *columns: str | ColumnElement[Any] | TextClause, unique: bool = False, where: str | None = None
+    name: str,
+    *columns: str | ColumnElement[Any] | TextClause,
+    unique: bool = False,
+    where: str | None = None,
+    using: str = "btree",
 ) -> Index:
-    """Return an index over `columns`, of the rows for which the SQL of `where` is true."""
-    return Index(name, *columns, unique=unique, postgresql_where=None if where is None else text(where))
+    """Return an index over `columns`, of the rows for which the SQL of `where` is true; `using` is its method."""
+    is_of = None if where is None else text(where)
+    return Index(name, *columns, unique=unique, postgresql_where=is_of, postgresql_using=using)
 
 
 def within_tenant(column: str, target: str, **options: Any) -> ForeignKeyConstraint:

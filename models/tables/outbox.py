@@ -1,6 +1,6 @@
 """Tables of the outbox: notifications for browsers, and the numbers that order them within a tenant."""
 
-from sqlalchemy import UUID, BigInteger, Text
+from sqlalchemy import UUID, BigInteger, Boolean, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from models.tables.declaration import NOW, TIME, index, key, optional, required, sequence, table
@@ -16,6 +16,7 @@ notifications = table(
     required("payload", JSONB, "The payment as clients see it at that version."),
     required("at", TIME, default=NOW),
     optional("about", JSONB, "What it is about in addition to the payment, by its name: {dispute: {...}}."),
+    optional("number", BigInteger, "Its number, where it was written with one; null where it was queued."),
     index("ix_notifications_payment", "tenant_id", "payment_id"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -42,8 +43,12 @@ notification_numbers = table(
     key("number", BigInteger, "Gapless per tenant; cursor of long polls, SSE and WebSocket."),
     required("notification_id", UUID),
     required("user_id", Text),
+    required("is_queued", Boolean, "False where the notification was written with its number.", default="true"),
     index("ix_notification_numbers_user", "tenant_id", "user_id", "number"),
-    index("uq_notification_numbers_notification", "notification_id", unique=True),
+    # One that was written with its number names it; the other ones are found, and unique, by this index.
+    index("uq_notification_numbers_queued", "notification_id", unique=True, where="is_queued"),
+    # By their notifications' months, with which partitions are dropped.
+    index("ix_notification_numbers_notification", "notification_id", using="brin"),
 )
 
 notification_counters = table(

@@ -42,10 +42,11 @@ _TIMELINE = text(
           and e.transfer_id in (select own.transfer_id from wallet_transactions own
                                 where own.tenant_id = :tenant_id and own.payment_id = :payment_id)
         union all
-        select n.at, 5, coalesce(d.number, 0), 'notification', 'system',
-               jsonb_build_object('id', d.number, 'type', n.type), null
+        select n.at, 5, coalesce(n.number, d.number, 0), 'notification', 'system',
+               jsonb_build_object('id', coalesce(n.number, d.number), 'type', n.type), null
         from notifications n
-        left join notification_numbers d on d.tenant_id = n.tenant_id and d.notification_id = n.id
+        left join notification_numbers d
+            on n.number is null and d.is_queued and d.tenant_id = n.tenant_id and d.notification_id = n.id
         where n.tenant_id = :tenant_id and n.payment_id = :payment_id
           and n.id >= (select first_id(created_at - interval '1 day') from payment)
         union all

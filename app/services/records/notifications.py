@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, column, func, select
 
 from app.core.payment import Payment, format_time, present_payment
 from app.runtime.hints import Hint, numbered_hint
@@ -59,7 +59,7 @@ _LOCK_TENANTS = """
         select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
         where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{}'), true)
 """
-# 2. Write the new notifications (_ROWS) and number them after those that were queued.
+# 2. Number the new notifications (_ROWS) after those that were queued, and write them with their numbers.
 _NUMBER_TENANTS = sql(
     """
     with locked as (
@@ -76,35 +76,42 @@ _NUMBER_TENANTS = sql(
         -- Locked tenants whose whole queue is in `dequeued`: only their new notifications may be numbered now.
         select tenant_id from locked except
         select tenant_id from dequeued group by tenant_id having count(*) >= :batch
-    ), written as (
-        {insert} returning id, tenant_id, user_id
-    ), sorted as (
+    ), new as (
         -- The new notifications in the order in which they were passed.
-        select id, tenant_id, user_id, row_number() over () as position,
+        select {columns}, row_number() over () as position,
                tenant_id in (select tenant_id from drained) as is_numbered
-        from written
+        from {rows}
     ), queued as (
-        -- The other new notifications wait behind what is queued.
+        -- Those that are not numbered now wait behind what is queued.
         insert into notification_work (notification_id, tenant_id, user_id)
-        select id, tenant_id, user_id from sorted where not is_numbered order by position
+        select id, tenant_id, user_id from new where not is_numbered order by position
     ), due as (
-        -- All that is numbered now; the order is (stage, position): first the queue, then what is new.
-        select tenant_id, notification_id, user_id, 1 as stage, sequence as position from dequeued
+        -- All that is numbered now; the order is (is_queued desc, position): first the queue, then what is new.
+        select notification_id as id, tenant_id, user_id, null::uuid as payment_id, null as type,
+               null::jsonb as payload, null::jsonb as about, sequence as position, true as is_queued
+        from dequeued
         union all
-        select tenant_id, id, user_id, 2, position from sorted where is_numbered
+        select {columns}, position, false from new where is_numbered
     ), counters as (
         -- Each tenant's counter goes up by its share of `due`; in the order of tenants, against deadlocks.
         insert into notification_counters as c (tenant_id, last_number)
         select tenant_id, count(*) from due group by tenant_id order by tenant_id
         on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number
         returning c.tenant_id, c.last_number
-    ), numbered as (
+    ), sorted as (
         -- The last of `due` gets the counter's new value, the one before it one less, and so on.
-        insert into notification_numbers (tenant_id, number, notification_id, user_id)
-        select tenant_id, last_number + 1 - row_number() over (
-                   partition by tenant_id order by stage desc, position desc),
-               notification_id, user_id
+        select due.*, last_number + 1 - row_number() over (
+                   partition by tenant_id order by is_queued, position desc) as number
         from due join counters using (tenant_id)
+    ), written as (
+        -- A new notification is written with its number, where it gets one now.
+        insert into notifications ({columns}, at, number)
+        select {columns}, now(), number from sorted where not is_queued
+        union all
+        select {columns}, now(), null from new where not is_numbered
+    ), numbered as (
+        insert into notification_numbers (tenant_id, number, notification_id, user_id, is_queued)
+        select tenant_id, number, id, user_id, is_queued from sorted
         returning tenant_id, number
     )
     -- One row per tenant that was numbered, and one without a number per tenant that another session numbers.
@@ -113,7 +120,8 @@ _NUMBER_TENANTS = sql(
     select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
     where tenant_id not in (select tenant_id from locked)
     """,
-    insert=_ROWS.insert(at=func.now()),
+    rows=_ROWS.source,
+    columns=[column(name) for name in _ROWS.encoders],
 )
 _NUMBER = prepared(_LOCK_TENANTS, _NUMBER_TENANTS)
 _NUMBER_SINGLE = single(_LOCK_TENANTS, _NUMBER_TENANTS)

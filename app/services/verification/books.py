@@ -155,13 +155,14 @@ NUMBERS = read_checks(
         where b.tenant_id = d.tenant_id and b.number = d.number - 1)
 
     -- I14: every number has its notification, of the same tenant and user, about a payment of theirs
+    -- A notification that was written with its number names it, so that no other number can be its own.
     select format('tenant %s, number %s', d.tenant_id, d.number) as subject, d.notification_id::text as detail
     from unnest(cast(:tenants as uuid[]), cast(:numbers as bigint[])) as k(tenant_id, number)
     join notification_numbers d on d.tenant_id = k.tenant_id and d.number = k.number
     left join notifications n on n.id = d.notification_id
     left join payment_transactions p on p.id = n.payment_id
-    where (n.tenant_id, n.user_id, p.tenant_id, p.user_id)
-        is distinct from (d.tenant_id, d.user_id, d.tenant_id, d.user_id)
+    where (n.tenant_id, n.user_id, p.tenant_id, p.user_id, n.number) is distinct from
+        (d.tenant_id, d.user_id, d.tenant_id, d.user_id, case when not d.is_queued then d.number end)
       and not (n.id is null and $dropped)
     """,
     dropped=fill(DROPPED, tenant="d.tenant_id", table="notifications", id="d.notification_id"),

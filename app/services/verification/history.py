@@ -148,7 +148,10 @@ HISTORY = read_checks("""
     select n.id as subject, format('%s of payment %s', n.type, p.id) as detail
     from $notified
     where $these
-      and exists (select from notification_numbers d where d.notification_id = n.id and d.tenant_id = n.tenant_id
-                  and d.user_id = n.user_id)
+      and case when n.number is null
+          then exists (select from notification_numbers d where d.notification_id = n.id and d.is_queued
+                       and d.tenant_id = n.tenant_id and d.user_id = n.user_id)
+          else exists (select from notification_numbers d where d.tenant_id = n.tenant_id and d.number = n.number
+                       and d.notification_id = n.id and d.user_id = n.user_id and not d.is_queued) end
         = exists (select from notification_work w where w.notification_id = n.id and w.tenant_id = n.tenant_id)
 """)

@@ -183,6 +183,19 @@ CORRUPTIONS: dict[str, tuple[list[str], set[str]]] = {
         {"I14"},
     ),
     "notification number missing": (["delete from notification_numbers where number = 5"], {"I14"}),
+    "notification numbered twice": (
+        [
+            "insert into notification_numbers (tenant_id, number, notification_id, user_id, is_queued)"
+            " select tenant_id, last_number + 1, notification_id, user_id, false"
+            " from notification_numbers join notification_counters using (tenant_id) where number = 5",
+            "update notification_counters set last_number = last_number + 1",
+        ],
+        {"I14"},
+    ),
+    "notification names another number": (
+        [f"update notifications set number = 6 where id = {_NOTIFICATION}"],
+        {"I14"},
+    ),
     "last notification number missing": (
         ["delete from notification_numbers where number = (select max(number) from notification_numbers)"],
         {"I14"},
