@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from app.core.errors import UnexpectedAnswer
-from app.core.facts import Fact, Movement
+from app.core.facts import Fact, FactKind, Movement
 
 
 def list_movements(reversal_id: str, amount_minor: int, currency: str, *, is_undone: bool) -> tuple[Movement, ...]:
@@ -15,8 +15,29 @@ def list_movements(reversal_id: str, amount_minor: int, currency: str, *, is_und
     return (back, replace(back, kind="reinstated")) if is_undone else (back,)
 
 
-def with_movements(fact: Fact, movements: Iterable[Movement]) -> Fact:
-    """Return the fact of a paid payment with what was given back of it. Raise UnexpectedAnswer for another currency."""
+def as_facts(movements: Iterable[Movement], aliases: tuple[str, ...] = ()) -> list[Fact]:
+    """Return the movements of an event as facts: first money that came again, which makes room for what went back."""
+    kinds = {"reversed": FactKind.REVERSED, "reinstated": FactKind.REINSTATED}
+    return [
+        Fact(
+            kinds[one.kind],
+            amount_minor=one.amount_minor,
+            currency=one.currency,
+            reversal_id=one.reversal_id,
+            aliases=aliases,
+        )
+        for one in sorted(movements, key=lambda one: one.kind == "reversed")
+    ]
+
+
+def sum_movements(fact: Fact) -> int:
+    """Return what of a payment is given back now, in minor units of the received currency."""
+    signs = {"reversed": 1, "reinstated": -1}
+    return sum(signs[one.kind] * one.amount_minor for one in fact.movements if one.currency == fact.currency)
+
+
+def with_total(fact: Fact, movements: Iterable[Movement]) -> Fact:
+    """Return the fact of a paid payment with the total given back. Raise UnexpectedAnswer for another currency."""
     total = 0
     for one in movements:
         if one.currency != fact.currency:

@@ -43,7 +43,7 @@ from app.providers.adapters.gocardless.gocardless_events import (
     translate,
 )
 from app.providers.calls.answer_fields import read_creation, read_kept_id, read_redirect_url, read_units
-from app.providers.calls.given_back import list_movements, with_movements
+from app.providers.calls.given_back import list_movements, with_total
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     read_failure,
@@ -212,7 +212,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
             # Never more than came: refunds are part of it.
             rest = (fact.amount_minor or 0) - sum(one.amount_minor for one in movements)
             movements += list_movements(str(link), max(rest, 0), str(fact.currency), is_undone=False)
-        return with_movements(fact, movements)
+        return with_total(fact, movements)
 
     def _was_confirmed(self, account: Account, payment: str) -> bool:
         """Return whether a payment was confirmed before it failed."""

@@ -38,10 +38,10 @@ from app.providers.adapters.mollie.mollie_events import (
     read_classic,
     read_movements,
     read_payment,
-    sum_movements,
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id
+from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import HttpAdapter, accept, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind, Movement, MovementKind
+from app.core.facts import Fact, FactKind, Movement
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import iso_table
 from app.providers.calls.answer_fields import read_kept_id, read_own_id
+from app.providers.calls.given_back import as_facts, list_movements
 from app.providers.events import Asks, Event, Ignored, Name, Told
 
 # A SEPA direct debit settles or fails within some days; a payer's bank may take two weeks.
@@ -90,12 +91,6 @@ def has_moved(body: Mapping[str, Any]) -> bool:
     return any(body.get(name) and read_amount(body, name)[0] for name in ("amountRefunded", "amountChargedBack"))
 
 
-def sum_movements(fact: Fact) -> int:
-    """Return what of a payment is given back now, in minor units of the received currency."""
-    signs = {"reversed": 1, "reinstated": -1}
-    return sum(signs[one.kind] * one.amount_minor for one in fact.movements if one.currency == fact.currency)
-
-
 def _rows(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     rows = _find(body, "_embedded") or {}
     rows = rows.get(name, [])
@@ -104,10 +99,8 @@ def _rows(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_cycle(shown: Mapping[str, Any], *, has_returned: bool) -> list[Movement]:
-    reversal_id, (minor, currency) = read_kept_id(shown), read_amount(shown, "amount")
-    kinds: tuple[MovementKind, ...] = ("reversed", "reinstated") if has_returned else ("reversed",)
-    return [Movement(kind, reversal_id, minor, currency) for kind in kinds]
+def _read_cycle(shown: Mapping[str, Any], *, has_returned: bool) -> tuple[Movement, ...]:
+    return list_movements(read_kept_id(shown), *read_amount(shown, "amount"), is_undone=has_returned)
 
 
 def find_own_id(body: Mapping[str, Any]) -> uuid.UUID | None:
@@ -159,14 +152,7 @@ def translate(body: Mapping[str, Any]) -> Sequence[Event]:
         is_live = _read_mode(shown) if "mode" in shown else None
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
-    facts = [_as_fact(one) for one in moved]
-    return [Told(name, fact, is_live=is_live) for fact in facts] or (Ignored("no money has moved"),)
-
-
-def _as_fact(movement: Movement) -> Fact:
-    kind = FactKind.REVERSED if movement.kind == "reversed" else FactKind.REINSTATED
-    minor, currency = movement.amount_minor, movement.currency
-    return Fact(kind, amount_minor=minor, currency=currency, reversal_id=movement.reversal_id)
+    return [Told(name, fact, is_live=is_live) for fact in as_facts(moved)] or (Ignored("no money has moved"),)
 
 
 def _read_mode(shown: Mapping[str, Any]) -> bool:

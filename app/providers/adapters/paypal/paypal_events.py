@@ -15,6 +15,7 @@ from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import AmountTable
 from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id
+from app.providers.calls.given_back import list_movements
 from app.providers.events import Event, Ignored, Name, Told
 
 # What a payer has approved and nobody has captured is given back after this time.
@@ -133,14 +134,12 @@ def _list_objects(payments: Any, name: str) -> list[Mapping[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _read_refund(refund: Mapping[str, Any]) -> list[Movement]:
+def _read_refund(refund: Mapping[str, Any]) -> tuple[Movement, ...]:
     """Return the movements of a refund. One that failed may have been booked before: it went back and came again."""
     status = refund.get("status")
     if status not in ("COMPLETED", "FAILED"):
-        return []
-    refund_id, (minor, currency) = read_kept_id(refund), read_money(refund)
-    gone = Movement("reversed", refund_id, minor, currency)
-    return [gone] if status == "COMPLETED" else [gone, Movement("reinstated", refund_id, minor, currency)]
+        return ()
+    return list_movements(read_kept_id(refund), *read_money(refund), is_undone=status == "FAILED")
 
 
 def name_payment(body: Any) -> Name | None:

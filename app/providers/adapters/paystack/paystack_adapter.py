@@ -41,7 +41,7 @@ from app.providers.adapters.paystack.paystack_events import (
     translate,
 )
 from app.providers.calls.answer_fields import read_redirect_url, read_units
-from app.providers.calls.given_back import list_movements, with_movements
+from app.providers.calls.given_back import list_movements, with_total
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     read_failure,
@@ -272,7 +272,7 @@ def _with_given_back(fact: Fact, given_back: GivenBack) -> Fact:
     for name, row in given_back.get(str(fact.reference), {}).items():
         money = read_units(AMOUNTS, row, "amount")
         movements += list_movements(name, *money, is_undone=row.get("status") == "failed")
-    return with_movements(fact, movements)
+    return with_total(fact, movements)
 
 
 def _listed(body: Mapping[str, Any], given_back: GivenBack) -> Listed:

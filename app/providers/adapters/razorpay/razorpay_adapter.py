@@ -35,7 +35,7 @@ from app.providers.adapters.razorpay.razorpay_events import (
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_own_id, read_units
-from app.providers.calls.given_back import list_movements, with_movements
+from app.providers.calls.given_back import list_movements, with_total
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     accept,
@@ -208,7 +208,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
             for dispute in disputes.get(payment, ()):
                 money = read_units(AMOUNTS, dispute, "amount_deducted")
                 movements += list_movements(read_kept_id(dispute), *money, is_undone=False)
-        return with_movements(fact, movements)
+        return with_total(fact, movements)
 
     def _listed(
         self, account: Account, body: Mapping[str, Any], disputes: Mapping[str, Sequence[Mapping[str, Any]]]
