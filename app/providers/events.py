@@ -45,13 +45,15 @@ class Told:
     """A fact about the payment `name`.
 
     `event_id` is the provider's id of the event, where one delivery carries many or one event comes in many. `is_live`:
-    whether it is about real money, None where the provider does not say.
+    whether it is about real money, None where the provider does not say. `may_be_foreign`: whether the name may be one
+    of a payment that we have nothing to do with, since the event does not have our id.
     """
 
     name: Name
     fact: Fact
     event_id: str | None = None
     is_live: bool | None = None
+    may_be_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from app.core.decision import Verdict
 from app.core.facts import Command, CommandKind, Input
-from app.providers import Asks, Event, Ignored
+from app.providers import Asks, Event, Ignored, Told
 from app.providers.events import POKE_PATH
 from app.services.payments.batch_decisions import Item, ItemOutcome
 from app.services.records import references
@@ -40,6 +40,11 @@ class EventResult:
     is_foreign: bool = False
     # Whether it was settled with an earlier delivery or attempt.
     is_known: bool = False
+
+    def leave_to_others(self) -> None:
+        """Ignore an event whose payment was not found and may be one that we have nothing to do with."""
+        if self.verdict is None and isinstance(self.event, Told) and self.event.may_be_foreign:
+            self.verdict, self.reason = Verdict.IGNORED, "no payment of ours"
 
 
 @dataclass(slots=True)

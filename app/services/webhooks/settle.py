@@ -259,8 +259,11 @@ def _take(connection: Connection, webhook_ids: list[uuid.UUID], claim_id: uuid.U
 
 
 def _judge(webhook: StoredWebhook, results: Sequence[EventResult], verdicts: _Verdicts) -> None:
-    unknown = next((result for result in results if result.verdict is None), None)
     is_last = webhook.attempts >= ATTEMPTS_MAX
+    if is_last:
+        for result in results:
+            result.leave_to_others()
+    unknown = next((result for result in results if result.verdict is None), None)
     first = next((result for result in results if result.payment_id is not None), None)
     # A webhook never belongs to a payment of the tenant's other provider.
     payment_id = None if first is None or (is_last and first.is_foreign) else first.payment_id

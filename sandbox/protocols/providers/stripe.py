@@ -51,7 +51,7 @@ _EVENTS: dict[Event, tuple[tuple[str, str], ...]] = {
     "expired": (("checkout.session.expired", "session"),),
     "processing": (("checkout.session.completed", "session"),),
     "attempt_failed": (("payment_intent.payment_failed", "intent"),),
-    "refunded": (("charge.refunded", "charge"),),
+    "refunded": (("refund.created", "refund"), ("charge.refunded", "charge")),
     "refund_failed": (("refund.failed", "refund"),),
     "disputed": (("charge.dispute.created", "dispute"), ("charge.dispute.funds_withdrawn", "dispute")),
     "dispute_won": (("charge.dispute.funds_reinstated", "dispute"), ("charge.dispute.closed", "dispute")),

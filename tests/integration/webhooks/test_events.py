@@ -14,6 +14,7 @@ from app.core.payment import Payment
 from app.providers import Asks, Delivered, Event, Ignored, Name, Told
 from app.providers.adapters.sandbox import SandboxAdapter
 from app.services.operators import redrive
+from app.services.webhooks.settle import ATTEMPTS_MAX
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.clients.api import Api
@@ -32,7 +33,13 @@ class Gazette(SandboxAdapter):
         return [self._event(**event) for event in delivered.read_object()["events"]]
 
     def _event(
-        self, what: str, about: str = "", id: str | None = None, minor: int | None = None, live: bool | None = None
+        self,
+        what: str,
+        about: str = "",
+        id: str | None = None,
+        minor: int | None = None,
+        live: bool | None = None,
+        foreign: bool = False,
     ) -> Event:
         if what == "news":
             return Asks(about, id)
@@ -42,7 +49,7 @@ class Gazette(SandboxAdapter):
         currency = None if minor is None else "USD"
         message = "No cover." if kind is FactKind.ATTEMPT_DECLINED else None
         fact = Fact(kind, amount_minor=minor, currency=currency, message=message, aliases=(f"{about}_charge",))
-        return Told(about, fact, id, live)
+        return Told(about, fact, id, live, may_be_foreign=foreign)
 
 
 @pytest.fixture
@@ -222,3 +229,12 @@ def test_a_declined_attempt_changes_nothing_about_an_end(paper: Shop, workers: E
     workers.settle()
     assert api.read(payment.id) == ended
     assert verdicts(workers, receipt)[:2] == ("processed", "ignored")
+
+
+def test_an_event_that_may_be_about_somebody_elses_payment_is_ignored_in_the_end(paper: Shop, workers: Engine) -> None:
+    receipt = send(paper, {"what": "refunded", "about": "of_somebody", "minor": 500, "foreign": True})
+    for _ in range(ATTEMPTS_MAX):
+        assert verdicts(workers, receipt)[0] == "pending"
+        workers.make_webhooks_due()
+        workers.settle()
+    assert verdicts(workers, receipt) == ("processed", "ignored", "no payment of ours")

@@ -8,8 +8,8 @@ under way, until the time for it is up.
 No test here could check against Stripe itself: which currencies it takes, how long slow methods take, how it words
 refusals, and what becomes of sessions that are older than its list shows.
 
-Money of disputes and of refunds that failed is not booked by itself: an event about it is unusable, so that a person
-sees it.
+Refunds and disputes name the payment by its payment intent: those of payments that others have made with the same
+account are found to be no payment of ours after a while, and ignored.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ import math
 import re
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from app.core.errors import UnexpectedAnswer
+from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.signatures import STRIPE, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.stripe.stripe_amounts import AMOUNTS, read_money
 from app.providers.adapters.stripe.stripe_events import (
-    AMOUNTS,
     EVENTS,
     SETTLES_WITHIN_DAYS,
     name_payment,
-    read_money,
     read_session,
     translate,
 )
+from app.providers.adapters.stripe.stripe_money_back import read_movements
 from app.providers.calls.answer_fields import check_own_id, read_creation, read_kept_id, read_own_id
+from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     accept,
@@ -63,6 +64,8 @@ SESSIONS = "/v1/checkout/sessions"
 # The session's field with our payment id.
 OWN_ID = "client_reference_id"
 LIST_ROWS = 100
+# Fifty pages: as many as a lookup may take without delaying the others for long.
+FIND_ROWS_MAX = 50 * LIST_ROWS
 # Refusals of what the deposit says. All others are about fields that this adapter made, or about the account.
 DEPOSIT_CODES = frozenset({"amount_too_large", "amount_too_small", "email_invalid"})
 DECLINED = 402
@@ -99,7 +102,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         can_cancel=True,
         can_refund=False,
         listing="exact",
-        reversals="totals",
+        reversals="ids",
         says_mode=True,
         # A payment that ends sooner has its session closed by us.
         longest_life_seconds=LIFE_SECONDS_MAX,
@@ -187,7 +190,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return what an event says."""
-        return (translate(delivered.read_object()),)
+        return translate(delivered.read_object())
 
     def register_webhooks(self, account: Account, webhook_url: str) -> Registration:
         """Make an endpoint at Stripe for the events that are read; a repeated call within a day makes no second one."""
@@ -205,8 +208,12 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         made = read_creation(payment_id)
         period = _period(made - _CLOCK, made + _CREATED_WITHIN + _CLOCK)
         own = str(payment_id)
-        rows = self._list(account, SESSIONS, period)
-        return next((row for row in rows if row.get(OWN_ID) == own), None)
+        for index, row in enumerate(self._list(account, SESSIONS, period)):
+            if row.get(OWN_ID) == own:
+                return row
+            if index >= FIND_ROWS_MAX:
+                raise OutcomeUnknown(f"the payment is not among the newest {FIND_ROWS_MAX} of its time")
+        return None
 
     def _list(self, account: Account, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         def read_page(cursor: str | None) -> tuple[list[Any], object]:
@@ -222,32 +229,21 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         fact = read_session(body)
         if fact.kind is not FactKind.SUCCEEDED or not fact.aliases:
             return fact
-        refunds = self._list(account, "/v1/refunds", {"payment_intent": fact.aliases[0]})
-        return replace(fact, refunded_minor=_sum_refunds(refunds, fact))
+        of_intent = {"payment_intent": fact.aliases[0]}
+        refunds, disputes = (self._list(account, f"/v1/{kind}", of_intent) for kind in ("refunds", "disputes"))
+        return replace(fact, movements=read_movements(refunds, disputes))
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
         payment_id = read_own_id(body.get(OWN_ID))
-        # Of a session that is not ours, refunds do not matter.
+        # Of a session that is not ours, money that went back does not matter.
         fact = self._state(account, body) if payment_id else read_session(body)
         asked, currency = read_money(body, "amount_total")
-        return Listed(payment_id, read_kept_id(body), asked, currency, fact.refunded_minor or 0, fact)
+        return Listed(payment_id, read_kept_id(body), asked, currency, sum_movements(fact), fact)
 
 
 def _period(after: datetime.datetime, before: datetime.datetime) -> dict[str, str]:
     """Return the query for sessions created from `after` to before `before`; Stripe counts in whole seconds."""
     return {"created[gte]": str(math.floor(after.timestamp())), "created[lt]": str(math.ceil(before.timestamp()))}
-
-
-def _sum_refunds(refunds: Iterable[Mapping[str, Any]], fact: Fact) -> int:
-    """Return the total of the refunds that have not failed, in minor units."""
-    total = 0
-    for refund in refunds:
-        if refund.get("status") not in ("failed", "canceled"):
-            amount_minor, currency = read_money(refund, "amount")
-            if currency != fact.currency:
-                raise UnexpectedAnswer("the provider gave back another currency than it received", "currency")
-            total += amount_minor
-    return total
 
 
 def _refusal(answer: ProviderAnswer) -> Fact:

@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
-from app.providers.amounts import AmountTable
-from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
-from app.providers.events import Event, Ignored, Name, Told
+from app.providers.adapters.stripe.stripe_amounts import read_money
+from app.providers.adapters.stripe.stripe_money_back import name_charge, read_dispute, read_funds, read_refund
+from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id
+from app.providers.calls.given_back import as_facts
+from app.providers.events import Asks, Event, Ignored, Name, Told
 
 # A SEPA direct debit may come back after fourteen days at the latest, a voucher is paid sooner.
 SETTLES_WITHIN_DAYS = 14
-
-# https://docs.stripe.com/currencies. Amounts in these are whole; ISO 4217 gives MGA two digits.
-_WHOLE = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"
-# ISK and UGX are whole, and sent with two digits all the same ("5 ISK = 500").
-_TWO_DIGITS = (
-    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CNY COP CRC CVE CZK"
-    " DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD KES KGS KHR KYD KZT"
-    " LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR"
-    " PLN QAR RON RSD RUB SAR SBD SCR SEK SGD SHP SLE SOS SRD SZL THB TJS TOP TRY TTD TWD TZS UAH UGX USD UYU UZS WST"
-    " XCD XCG YER ZAR ZMW"
-)
-# The last of the three digits is 0.
-_THREE_DIGITS = "BHD JOD KWD OMR TND"
-AMOUNTS = AmountTable(
-    dict.fromkeys(_WHOLE.split(), 0) | dict.fromkeys(_TWO_DIGITS.split(), 2) | dict.fromkeys(_THREE_DIGITS.split(), 3),
-    steps=dict.fromkeys(_THREE_DIGITS.split(), 10),
-)
 
 _COMPLETED = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
 _ASYNC_FAILED = "checkout.session.async_payment_failed"
 _EXPIRED = "checkout.session.expired"
 _ATTEMPT_FAILED = "payment_intent.payment_failed"
 _REFUNDED = "charge.refunded"
-# What moves money that no fact reports yet: a person has to see it.
-_UNBOOKED = frozenset({"charge.dispute.funds_withdrawn", "charge.dispute.funds_reinstated", "refund.failed"})
-
-
+_REFUND = frozenset({"refund.created", "refund.updated", "refund.failed"})
+_DISPUTE_OPENED = "charge.dispute.created"
+_DISPUTE_CLOSED = "charge.dispute.closed"
+_FUNDS_WITHDRAWN = "charge.dispute.funds_withdrawn"
+_FUNDS_REINSTATED = "charge.dispute.funds_reinstated"
+# Their objects have no metadata of ours: they name the payment by its intent.
+_MONEY_BACK = _REFUND | {_DISPUTE_OPENED, _DISPUTE_CLOSED, _FUNDS_WITHDRAWN, _FUNDS_REINSTATED}
+_ABOUT_PAYMENTS = _COMPLETED | {_ASYNC_FAILED, _EXPIRED, _ATTEMPT_FAILED, _REFUNDED}
 # What an endpoint at Stripe has to send.
-EVENTS = sorted(_COMPLETED | _UNBOOKED | {_ASYNC_FAILED, _EXPIRED, _ATTEMPT_FAILED, _REFUNDED})
-
-
-def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
-    """Return an amount as (minor units, currency). Raise UnexpectedAnswer."""
-    return read_units(AMOUNTS, body, field)
+EVENTS = sorted(_ABOUT_PAYMENTS | _MONEY_BACK)
 
 
 def read_session(body: Mapping[str, Any]) -> Fact:
@@ -79,35 +63,43 @@ def name_payment(body: Any) -> Name | None:
     return _read_own_id(shown) or (intent if is_reference(intent) else None)
 
 
-def translate(body: Mapping[str, Any]) -> Event:
+def translate(body: Mapping[str, Any]) -> Sequence[Event]:
     """Return what an event says. Raise Unusable."""
     kind, data = body.get("type"), body.get("data")
     shown = data.get("object") if isinstance(data, dict) else None
     if not isinstance(kind, str) or not isinstance(shown, dict):
         raise Unusable("the event has no type or no object")
-    if kind in _UNBOOKED:
-        raise Unusable(f"{kind} moves money, and is not booked by itself")
-    if kind not in _COMPLETED | {_ASYNC_FAILED, _EXPIRED, _ATTEMPT_FAILED, _REFUNDED}:
-        return Ignored("of no interest")
-    payment_id = _read_own_id(shown)
-    if payment_id is None:
-        return Ignored("no payment of ours")
+    if kind not in _ABOUT_PAYMENTS | _MONEY_BACK:
+        return (Ignored("of no interest"),)
+    name = _read_own_id(shown) if kind in _ABOUT_PAYMENTS else name_payment(body)
+    if name is None:
+        return (Ignored("no payment of ours"),)
     is_live = body.get("livemode")
     if not isinstance(is_live, bool):
         raise Unusable("the event does not say whether it is about real money")
+    if kind == _REFUNDED:
+        # The refunds themselves are facts; where their events are lost, the answer to a lookup shows them.
+        return (Asks(name),)
     try:
-        return Told(payment_id, _read_fact(kind, shown), is_live=is_live)
+        facts = _read_money_back(kind, shown) if kind in _MONEY_BACK else [_read_fact(kind, shown)]
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
+    is_foreign = isinstance(name, str)
+    return [Told(name, fact, is_live=is_live, may_be_foreign=is_foreign) for fact in facts]
+
+
+def _read_money_back(kind: str, shown: Mapping[str, Any]) -> list[Fact]:
+    if kind in _REFUND:
+        return as_facts(read_refund(shown), name_charge(shown))
+    if kind in (_FUNDS_WITHDRAWN, _FUNDS_REINSTATED):
+        return as_facts(read_funds(shown, is_reinstated=kind == _FUNDS_REINSTATED), name_charge(shown))
+    dispute = read_dispute(shown, is_closed=kind == _DISPUTE_CLOSED)
+    return [] if dispute is None else [dispute]
 
 
 def _read_fact(kind: str, shown: Mapping[str, Any]) -> Fact:
     if kind == _ATTEMPT_FAILED:
         return Fact(FactKind.ATTEMPT_DECLINED, message=_read_message(shown), aliases=keep_ids(shown.get("id")))
-    if kind == _REFUNDED:
-        amount_minor, currency = read_money(shown, "amount_refunded")
-        aliases = keep_ids(shown.get("payment_intent"), shown.get("id"))
-        return Fact(FactKind.REFUNDED, amount_minor=amount_minor, currency=currency, aliases=aliases)
     reference, aliases = read_kept_id(shown), keep_ids(shown.get("payment_intent"))
     if kind == _ASYNC_FAILED:
         return Fact(FactKind.DECLINED, reference, aliases=aliases)
