@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.runtime.runtime import Runtime
 from testbed.servers import Databases
+from testbed.waiting import wait_until
 
 
 @contextlib.contextmanager
@@ -43,3 +44,14 @@ def count_rows_read(databases: Databases, runtime: Runtime, table: str) -> int:
             table=table,
         )
     )
+
+
+def remove_dead_rows(databases: Databases, table: str) -> None:
+    """Vacuum the table until none of its rows and index entries is kept for a transaction that began before its end."""
+
+    def vacuumed() -> bool:
+        databases.rows(f"vacuum {table}")
+        databases.rows("select pg_stat_force_next_flush()")
+        return not databases.value("select n_dead_tup from pg_stat_user_tables where relname = :table", table=table)
+
+    wait_until(vacuumed, f"the dead rows of {table} are removed")
