@@ -8,11 +8,11 @@ import threading
 from typing import Any
 
 from celery import Celery, bootsteps, signals
-from celery.worker.control import Panel
 from prometheus_client import multiprocess
 
 from app.http.metrics_server import serve_metrics
 from app.runtime import runtime as runtime_module
+from app.runtime.broker.remote_control import limit_remote_control
 from app.runtime.broker.worker_stop import bound_stop
 from app.runtime.gc_tuning import freeze_gc
 from app.runtime.logs import configure_logging
@@ -23,16 +23,6 @@ from app.services.webhooks import preparation
 
 # Delay of events (s): invisible in Flower, and long enough for a task to start first.
 EVENTS_SECONDS = 0.05
-
-# Remote control commands that only read, and those that Flower needs to receive events. Anyone who can write to Redis
-# can broadcast a command: `cancel_consumer`, `rate_limit` or `time_limit` would stop all work silently.
-REMOTE_CONTROL = frozenset(
-    {
-        *("ping", "active", "active_queues", "registered", "reserved", "scheduled", "revoked", "stats"),
-        *("conf", "report", "query_task", "clock", "hello", "enable_events", "heartbeat"),
-        *("dump_active", "dump_conf", "dump_reserved", "dump_revoked", "dump_schedule", "dump_tasks"),
-    }
-)
 
 
 class DelayedEvents(bootsteps.StartStopStep):
@@ -78,12 +68,6 @@ def prepare_process(app: Celery) -> None:
     signals.task_postrun.connect(_count_task, weak=False)
     signals.worker_ready.connect(_greet, weak=False)
     signals.beat_init.connect(lambda **_: serve_metrics(), weak=False)
-
-
-def limit_remote_control() -> None:
-    """Remove from this process every remote control command that is not in REMOTE_CONTROL."""
-    for name in set(Panel.data) - REMOTE_CONTROL:
-        del Panel.data[name]
 
 
 def _start_child(**_: Any) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.runtime.broker import transport
+from app.runtime.broker import remote_control, transport
 from tasks import worker_process
 from tests.support.repository import ROOT
 from tests.unit.repository.installed_source import parameters, source
@@ -73,12 +73,21 @@ def check_celery_events() -> None:
 
 
 def check_celery_control() -> None:
+    from celery.app.control import Control
+    from celery.worker import control, pidbox
+    from kombu.pidbox import Mailbox
+
+    assert set(control.Panel.data) >= remote_control.REMOTE_CONTROL
+    assert "handlers=control.Panel.data" in source(pidbox.Pidbox.__init__)
+    assert "self.mailbox = self.Mailbox(" in source(Control.__init__)
+    assert "retry=True, **opts" in source(Mailbox._publish_reply)
+    assert parameters(Mailbox._publish_reply)[-1] == "opts"
+
+
+def check_celery_signals() -> None:
     from celery import signals
     from celery.apps.worker import Worker
-    from celery.worker import control, pidbox
 
-    assert set(control.Panel.data) >= worker_process.REMOTE_CONTROL
-    assert "handlers=control.Panel.data" in source(pidbox.Pidbox.__init__)
     assert "instance=self, conf=app.conf" in source(Worker.on_start)
     for name in ("worker_process_init", "worker_process_shutdown", "worker_ready"):
         assert isinstance(getattr(signals, name), signals.Signal), name
@@ -127,7 +136,8 @@ def check_statements() -> None:
 CHECKS: dict[tuple[str, str], Callable[[], None]] = {
     ("app/runtime/broker/transport.py", "kombu"): check_kombu_channel,
     ("tasks/worker_process.py", "celery (events)"): check_celery_events,
-    ("tasks/worker_process.py", "celery (control)"): check_celery_control,
+    ("tasks/worker_process.py", "celery (signals)"): check_celery_signals,
+    ("app/runtime/broker/remote_control.py", "celery (control), kombu"): check_celery_control,
     ("app/runtime/broker/worker_stop.py", "celery (stop), billiard"): check_celery_stop,
     ("app/sockets/websocket.py", "simple-websocket, flask-sock"): check_websocket_server,
     ("app/sockets/application.py", "psycopg2, psycogreen"): check_database_waits,
