@@ -21,3 +21,9 @@ def store(
 def own_id(merchant: str) -> str:
     """Return the id of the one address that the control API sets for an account."""
     return hashlib.sha256(merchant.encode()).hexdigest()[:24]
+
+
+def listed(connection: sqlite3.Connection, merchant: str) -> list[sqlite3.Row]:
+    """Return an account's addresses, oldest first."""
+    wanted = "SELECT id, merchant, url, secrets, events FROM endpoints WHERE merchant = ? ORDER BY rowid"
+    return connection.execute(wanted, (merchant,)).fetchall()

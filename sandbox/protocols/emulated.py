@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from sandbox.protocols.endpoints import EndpointSpelling, without
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import JSON, ProviderProtocol
@@ -34,6 +35,9 @@ class Call(StrEnum):
     LIST_DISPUTES = "list_disputes"
     LIST_EVENTS = "list_events"
     CONNECT = "connect"
+    FETCH_ENDPOINT = "fetch_endpoint"
+    LIST_ENDPOINTS = "list_endpoints"
+    RENEW_SECRET = "renew_secret"  # noqa: S105 - a call
     CHECK = "check"
     # Where a credential is exchanged for a token, and webhooks are signed with a certificate.
     AUTHORIZE = "authorize"
@@ -92,20 +96,7 @@ class FlowOrder:
     failure_url: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointOrder:
-    """A read request to register a webhook address."""
-
-    url: str
-    events: str
-
-
-def _without(what: str) -> Refusal:
-    """Return the answer of a provider that has no such call."""
-    return Refusal(404, "not_found", f"this provider has no {what}")
-
-
-class EmulatedProtocol(ProviderProtocol):
+class EmulatedProtocol(EndpointSpelling, ProviderProtocol):
     """One real provider's spelling of calls.
 
     What not every provider has (lists, disputes, pages of their own) is refused unless the emulator says how.
@@ -173,15 +164,15 @@ class EmulatedProtocol(ProviderProtocol):
 
     def read_flow(self, fields: dict[str, Any]) -> FlowOrder:
         """Read a call for the payer's page."""
-        raise _without("payer's pages of their own")
+        raise without("payer's pages of their own")
 
     def render_flow(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the payer's page."""
-        raise _without("payer's pages of their own")
+        raise without("payer's pages of their own")
 
     def render_money(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the money of a payment, where it is an object of its own."""
-        raise _without("money of its own")
+        raise without("money of its own")
 
     def cancelled(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return the answer to a cancel call."""
@@ -193,7 +184,7 @@ class EmulatedProtocol(ProviderProtocol):
 
     def read_query(self, query: Mapping[str, str]) -> PageQuery:
         """Read a list call."""
-        raise _without("lists of payments")
+        raise without("lists of payments")
 
     def render_listed(self, payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
         """Return a payment as a list shows it."""
@@ -201,7 +192,7 @@ class EmulatedProtocol(ProviderProtocol):
 
     def render_list(self, query: PageQuery, page: Page) -> dict[str, Any]:
         """Return a page of payments."""
-        raise _without("lists of payments")
+        raise without("lists of payments")
 
     @abc.abstractmethod
     def read_refund(self, fields: dict[str, Any], payment: str | None) -> RefundOrder:
@@ -229,27 +220,19 @@ class EmulatedProtocol(ProviderProtocol):
 
     def render_refunds(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a page of refunds."""
-        raise _without("lists of refunds")
+        raise without("lists of refunds")
 
     def render_dispute(self, payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
         """Return a dispute as the provider shows it."""
-        raise _without("disputes to be read")
+        raise without("disputes to be read")
 
     def render_disputes(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a page of disputes."""
-        raise _without("disputes to be read")
+        raise without("disputes to be read")
 
     def render_events(self, bodies: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
         """Return those events of webhooks, given by their bodies, that a query asks for."""
-        raise _without("events to be read")
-
-    def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
-        """Read a call that registers a webhook address."""
-        raise _without("webhook addresses to register")
-
-    def render_endpoint(self, endpoint_id: str, order: EndpointOrder, secret: str) -> dict[str, Any]:
-        """Return a registered webhook address with its secret."""
-        raise _without("webhook addresses to register")
+        raise without("events to be read")
 
     @abc.abstractmethod
     def check(self, merchant: str) -> dict[str, Any]:
@@ -261,15 +244,15 @@ class EmulatedProtocol(ProviderProtocol):
 
     def read_client(self, headers: Mapping[str, str]) -> str | None:
         """Return the credential that is exchanged for a token, None without one."""
-        raise _without("tokens")
+        raise without("tokens")
 
     def render_token(self, api_key: str) -> dict[str, Any]:
         """Return a token for a credential that is known."""
-        raise _without("tokens")
+        raise without("tokens")
 
     def read_certificate(self, certificate_id: str) -> bytes:
         """Return a certificate with its authority's, in PEM. Raise Refusal 404."""
-        raise _without("certificates")
+        raise without("certificates")
 
     def replayed(self, answer: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
         """Return what a used key is answered with in place of the first answer, None for that answer itself."""

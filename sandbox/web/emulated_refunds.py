@@ -1,8 +1,7 @@
-"""Emulated calls about money that goes back, and about the account."""
+"""Emulated calls about money that goes back."""
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 from flask import Response, request
 
-from sandbox.payments import endpoints, lifecycle, reversals
+from sandbox.payments import lifecycle, reversals
 from sandbox.protocols.emulated import EmulatedProtocol, RefundOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.scripting import scripts
@@ -94,24 +93,3 @@ def _money_back(
     wanted = None if named is None else find_payment(connection, merchant, protocol.name_payment(named)).reference
     found = reversals.listed_for(connection, merchant, kind, wanted)
     return [render(lifecycle.must_find(connection, back.reference), back) for back in found]
-
-
-def connect(protocol: EmulatedProtocol) -> Response:
-    """Register a webhook address, once for an idempotency key, and return its secret."""
-    merchant = merchant_of(protocol)
-    order = protocol.read_endpoint(fields_of(protocol))
-
-    def make() -> Response:
-        endpoint_id, secret = secrets.token_hex(12), protocol.new_secret()
-        endpoints.store(connection, endpoint_id, merchant, order.url, [secret], order.events)
-        made = protocol.render_endpoint(endpoint_id, order, secret)
-        return answers.plain(protocol.created_status, answers.encode(made))
-
-    with parts().store.writing() as connection:
-        _, answer = once(protocol, connection, merchant, make)
-    return answer
-
-
-def check(protocol: EmulatedProtocol) -> Response:
-    """Return what shows that the credential is good."""
-    return answers.ok(protocol.check(merchant_of(protocol)))

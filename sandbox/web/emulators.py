@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from sandbox.protocols import registry
 from sandbox.protocols.emulated import Call, EmulatedProtocol
 from sandbox.protocols.protocol import JSON
-from sandbox.web import emulated_captures, emulated_events, emulated_payments, emulated_refunds
+from sandbox.web import emulated_captures, emulated_endpoints, emulated_events, emulated_payments, emulated_refunds
 
 _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.CREATE: emulated_payments.create,
@@ -25,8 +25,11 @@ _HANDLERS: dict[Call, Callable[..., Response]] = {
     Call.LIST_REFUNDS: emulated_refunds.list_refunds,
     Call.LIST_DISPUTES: emulated_refunds.list_disputes,
     Call.LIST_EVENTS: emulated_events.list_events,
-    Call.CONNECT: emulated_refunds.connect,
-    Call.CHECK: emulated_refunds.check,
+    Call.CONNECT: emulated_endpoints.connect,
+    Call.FETCH_ENDPOINT: emulated_endpoints.fetch_endpoint,
+    Call.LIST_ENDPOINTS: emulated_endpoints.list_endpoints,
+    Call.RENEW_SECRET: emulated_endpoints.renew_secret,
+    Call.CHECK: emulated_endpoints.check,
     Call.AUTHORIZE: emulated_captures.issue_token,
     Call.CERTIFICATE: emulated_captures.serve_certificate,
 }

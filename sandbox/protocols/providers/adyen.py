@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sandbox.protocols.emulated import Call, EmulatedCall, EmulatedProtocol, RefundOrder
+from sandbox.protocols.endpoints import EndpointOrder
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
@@ -22,7 +23,7 @@ from sandbox.values import amounts, timestamps
 from sandbox.values import fields as read
 from sandbox.values.refusal import Refusal
 
-_LINK = "PL"
+_LINK, _WEBHOOK = "PL", "WBHK"
 _REFERENCE_BYTES = 8
 _KEY_BYTES = 32
 _LONGEST_REFERENCE = 80
@@ -79,6 +80,9 @@ class AdyenProtocol(EmulatedProtocol):
         EmulatedCall("PATCH", "/v71/paymentLinks/<payment_id>", Call.CANCEL),
         EmulatedCall("POST", "/v71/payments/<payment_id>/refunds", Call.REFUND),
         EmulatedCall("POST", "/v71/paymentMethods", Call.CHECK),
+        EmulatedCall("POST", "/v3/merchants/<account>/webhooks", Call.CONNECT),
+        EmulatedCall("GET", "/v3/merchants/<account>/webhooks", Call.LIST_ENDPOINTS),
+        EmulatedCall("POST", "/v3/merchants/<account>/webhooks/<endpoint_id>/generateHmac", Call.RENEW_SECRET),
     )
     exponents: ClassVar[Mapping[str, int]] = {"CVE": 0, "IDR": 0, "CLP": 2, "ISK": 2}
     key_prefixes = ("AQE",)
@@ -166,6 +170,25 @@ class AdyenProtocol(EmulatedProtocol):
             "status": "received",
             "amount": self._amount(back.amount_minor, back.currency),
         }
+
+    def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
+        for name, wanted in (("type", "standard"), ("communicationFormat", "json"), ("active", True)):
+            if fields.get(name) != wanted:
+                raise read.refuse(name, f"this sandbox knows only {wanted} for {name}")
+        return EndpointOrder(read.url(fields, "url", needed=True) or "", "*")
+
+    def render_endpoint(self, endpoint_id: str, order: EndpointOrder, secret: str) -> dict[str, Any]:
+        shown = {"type": "standard", "communicationFormat": "json", "active": True}
+        return {"id": _WEBHOOK + endpoint_id, "url": order.url, **shown}
+
+    def endpoint_token(self, shown_id: str) -> str:
+        return shown_id.removeprefix(_WEBHOOK)
+
+    def render_endpoints(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"itemsTotal": len(rows), "pagesTotal": 1, "data": rows}
+
+    def render_new_secret(self, secret: str) -> dict[str, Any]:
+        return {"hmacKey": secret}
 
     def check(self, merchant: str) -> dict[str, Any]:
         return {"paymentMethods": []}

@@ -16,11 +16,11 @@ from sandbox.protocols.emulated import (
     Call,
     EmulatedCall,
     EmulatedProtocol,
-    EndpointOrder,
     Page,
     PageQuery,
     RefundOrder,
 )
+from sandbox.protocols.endpoints import EndpointOrder
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import FORM, Event, Notice, Occurrence, Unsigned
@@ -89,6 +89,7 @@ class MollieProtocol(EmulatedProtocol):
         EmulatedCall("GET", "/v2/refunds", Call.LIST_REFUNDS),
         EmulatedCall("GET", "/v2/chargebacks", Call.LIST_DISPUTES),
         EmulatedCall("POST", "/v2/webhooks", Call.CONNECT),
+        EmulatedCall("GET", "/v2/webhooks/<endpoint_id>", Call.FETCH_ENDPOINT),
         EmulatedCall("GET", "/v2/methods", Call.CHECK),
     )
     content_type = HAL

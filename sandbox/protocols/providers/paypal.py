@@ -21,11 +21,11 @@ from sandbox.protocols.emulated import (
     Call,
     EmulatedCall,
     EmulatedProtocol,
-    EndpointOrder,
     Page,
     PageQuery,
     RefundOrder,
 )
+from sandbox.protocols.endpoints import EndpointOrder
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
@@ -85,6 +85,7 @@ class PayPalProtocol(EmulatedProtocol):
         EmulatedCall("GET", "/v2/payments/refunds/<refund_id>", Call.FETCH_REFUND),
         EmulatedCall("GET", "/v1/reporting/transactions", Call.LIST),
         EmulatedCall("POST", "/v1/notifications/webhooks", Call.CONNECT),
+        EmulatedCall("GET", "/v1/notifications/webhooks", Call.LIST_ENDPOINTS),
         EmulatedCall("GET", "/v1/notifications/webhooks-event-types", Call.CHECK),
         EmulatedCall("GET", "/v1/notifications/certs/CERT-<certificate_id>", Call.CERTIFICATE),
     )
@@ -202,14 +203,13 @@ class PayPalProtocol(EmulatedProtocol):
         return refund_id[1:]
 
     def read_endpoint(self, fields: dict[str, Any]) -> EndpointOrder:
-        types = fields.get("event_types")
-        names = [str(one.get("name")) for one in types if isinstance(one, dict)] if isinstance(types, list) else []
-        if not names:
-            raise read.refuse("event_types", "event_types must name an event, or * for all")
-        return EndpointOrder(read.url(fields, "url", needed=True) or "", "*" if "*" in names else " ".join(names))
+        return EndpointOrder(read.url(fields, "url", needed=True) or "", objects.read_event_names(fields))
 
     def render_endpoint(self, endpoint_id: str, order: EndpointOrder, secret: str) -> dict[str, Any]:
         return {"id": secret, "url": order.url, "event_types": [{"name": name} for name in order.events.split()]}
+
+    def render_endpoints(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"webhooks": rows}
 
     def check(self, merchant: str) -> dict[str, Any]:
         return {"event_types": [{"name": name} for names in _EVENTS.values() for name in names]}

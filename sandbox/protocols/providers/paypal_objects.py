@@ -6,6 +6,7 @@ from typing import Any
 
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.values import amounts
+from sandbox.values import fields as read
 
 # PayPal takes these without decimals, whatever ISO 4217 says.
 WHOLE = frozenset({"HUF", "JPY", "TWD"})
@@ -153,3 +154,12 @@ def render_transaction(payment: ProviderPayment) -> dict[str, Any]:
         "custom_field": payment.merchant_reference,
     }
     return {"transaction_info": info}
+
+
+def read_event_names(fields: dict[str, Any]) -> str:
+    """Return the names of the events that a webhook is to have, divided by blanks, `*` for all. Raise Refusal."""
+    types = fields.get("event_types")
+    names = [str(one.get("name")) for one in types if isinstance(one, dict)] if isinstance(types, list) else []
+    if not names:
+        raise read.refuse("event_types", "event_types must name an event, or * for all")
+    return "*" if "*" in names else " ".join(names)

@@ -13,11 +13,11 @@ from sandbox.protocols.emulated import (
     Call,
     EmulatedCall,
     EmulatedProtocol,
-    EndpointOrder,
     Page,
     PageQuery,
     RefundOrder,
 )
+from sandbox.protocols.endpoints import EndpointOrder
 from sandbox.protocols.orders import PaymentOrder
 from sandbox.protocols.payment import MoneyBack, ProviderPayment
 from sandbox.protocols.protocol import Event, Notice, Occurrence, Unsigned
@@ -96,6 +96,7 @@ class StripeProtocol(EmulatedProtocol):
         EmulatedCall("GET", "/v1/refunds/<refund_id>", Call.FETCH_REFUND),
         EmulatedCall("GET", "/v1/disputes", Call.LIST_DISPUTES),
         EmulatedCall("POST", "/v1/webhook_endpoints", Call.CONNECT),
+        EmulatedCall("GET", "/v1/webhook_endpoints/<endpoint_id>", Call.FETCH_ENDPOINT),
         EmulatedCall("GET", "/v1/account", Call.CHECK),
     )
     replay_headers: ClassVar[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
