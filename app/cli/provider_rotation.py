@@ -12,7 +12,7 @@ from app.cli.options import Duration, operator
 from app.cli.output import json_option, print_object
 from app.cli.stack import open_runtime
 from app.services.access.callback_urls import write_poke_url
-from app.services.tenants import poke_tokens, providers
+from app.services.tenants import poke_tokens, webhook_secrets
 
 OVERLAP_SECONDS_MAX = 365 * 86_400  # A longer overlap would mean that the secret was not rotated.
 
@@ -34,7 +34,7 @@ def rotate(provider_id: uuid.UUID, overlap: int, webhook_secret_file: IO[str] | 
     """Add a webhook secret, by default a new one, and print it, only this time; old ones stay valid for the overlap."""
     given = read_secret(webhook_secret_file, "--webhook-secret-file") if webhook_secret_file else None
     with open_runtime() as runtime:
-        secret = providers.rotate_secret(runtime, provider_id, overlap, operator(), given)
+        secret = webhook_secrets.rotate_secret(runtime, provider_id, overlap, operator(), given)
     row = {"id": provider_id, "overlap_seconds": overlap, "webhook_secret": secret}
     labels = {"id": "Id", "overlap_seconds": "Old ones valid (s)", "webhook_secret": "Webhook secret"}
     print_object(row, labels, as_json=as_json)

@@ -198,6 +198,11 @@ provider_secrets = table(
     required("secret_encrypted", LargeBinary, "Encrypted with SLUICE_ENCRYPTION_KEYS (Fernet)."),
     required("created_at", TIME, default=NOW),
     optional("ends_at", TIME, "When it stops being valid; null for the current one."),
+    optional(
+        "registration",
+        Text,
+        "The provider's id of the webhook address that signs with it, where Sluice registered it there.",
+    ),
     within_tenant("provider_id", "payment_providers"),
 )
 

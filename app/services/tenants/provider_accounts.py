@@ -13,7 +13,7 @@ from typing import Any, Literal
 import requests
 from sqlalchemy import Row, select
 
-from app.core.errors import ProviderCallFailed, ProviderUnusable
+from app.core.errors import ProviderCallFailed, ProviderRefusedUs, ProviderUnusable
 from app.core.money import CURRENCY_DIGITS
 from app.core.signatures import Scheme
 from app.providers import Account, Adapter
@@ -26,7 +26,7 @@ from app.runtime.vault import VaultError
 from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.tenants.changes import ConfigurationError, write_audit
 from app.services.tenants.providers import find_adapter
-from app.services.tenants.webhook_secrets import add_secret, list_secrets
+from app.services.tenants.webhook_secrets import add_secret, find_registration, list_secrets
 from models import tables
 from models.sql import columns
 
@@ -67,8 +67,8 @@ def check_provider(runtime: Runtime, provider_id: uuid.UUID) -> Iterator[Account
 def connect_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> dict[str, Any]:
     """Register our address at the provider, and store the secret that it signs with.
 
-    Return `{webhook_url, is_secret_stored, remaining}`. Raise ConfigurationError where the provider has no call for it,
-    or refuses.
+    A repeated call keeps what is there. Return `{webhook_url, is_secret_stored, remaining}`. Raise ConfigurationError
+    where the provider has no call for it, or refuses.
     """
     row = _read(runtime, provider_id)
     adapter = find_adapter(runtime, row.adapter)
@@ -77,17 +77,20 @@ def connect_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str) -> di
         raise ConfigurationError(f"{row.adapter} registers no address by its API: enter {url} by hand")
     account = _open(runtime, adapter, row)
     try:
-        registered = adapter.register_webhooks(account, url)
+        registered = adapter.register_webhooks(account, url, find_registration(runtime, provider_id))
     except ProviderCallFailed as error:
-        raise ConfigurationError(f"the address was not registered: {error}") from None
+        rights = (
+            f"; docs/providers/{row.adapter}.md has the rights of a key" if isinstance(error, ProviderRefusedUs) else ""
+        )
+        raise ConfigurationError(f"the address was not registered: {error}{rights}") from None
     if registered.secret is not None:
-        add_secret(runtime, provider_id, registered.secret, actor)
+        add_secret(runtime, provider_id, registered.secret, actor, registered.id)
     with runtime.database.transaction("operator") as connection:
-        about = {"provider_id": str(provider_id), "url": url}
+        about = {"provider_id": str(provider_id), "url": url, "registration": registered.id}
         write_audit(connection, row.tenant_id, actor, "provider_connected", about)
     return {
         "webhook_url": url,
-        "is_secret_stored": registered.secret is not None,
+        "is_secret_stored": True,
         "remaining": registered.remaining,
     }
 

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import RowMapping, select, update
 
 from app.core.errors import ProviderUnusable
-from app.providers import Account
+from app.providers import Account, Adapter
+from app.providers.connectable import SignsWithCredential
 from app.providers.credentials import Credential, CredentialError, check_credentials, encode_credentials
 from app.runtime.runtime import Runtime
 from app.services.access.senders import forget_sender
@@ -23,12 +24,16 @@ from app.services.tenants.providers import (
     choose_currencies,
     find_adapter,
 )
+from app.services.tenants.webhook_secrets import replace_secret
 from models import tables
 
 # One worker-provider has sixteen threads: more calls at once than dozens of workers can make.
 CALLS_MAX = 1_000
 # With a backoff of up to ten minutes this is a week; after that a person decides.
 ATTEMPTS_MAX = 1_000
+
+# How long webhooks may be signed with the key before: those of the provider's retries still are.
+OVERLAP_SECONDS = 24 * 3_600
 
 # Columns that are compared with the new values.
 _COLUMNS = (
@@ -100,6 +105,9 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
             replaced = update(providers).where(providers.c.id == provider_id)
             connection.execute(replaced.values(credentials_encrypted=encrypted))
             detail |= dict.fromkeys(changes.credentials, "replaced")
+            if (secret := _find_new_secret(find_adapter(runtime, row["adapter"]), changes)) is not None:
+                replace_secret(runtime, connection, row["tenant_id"], provider_id, secret, OVERLAP_SECONDS)
+                detail |= {"webhook_secret": "replaced"}
         if changes.is_default and row["default_provider_id"] != provider_id:
             makes_default = update(tenants).where(tenants.c.id == row["tenant_id"])
             connection.execute(makes_default.values(default_provider_id=provider_id))
@@ -109,6 +117,11 @@ def update_provider(runtime: Runtime, provider_id: uuid.UUID, changes: ProviderC
             write_audit(connection, row["tenant_id"], actor, "provider_updated", about)
     forget_sender(provider_id)
     return sorted(detail)
+
+
+def _find_new_secret(adapter: Adapter, changes: ProviderChanges) -> str | None:
+    """Return the credential that signs webhooks where it is replaced: with it the webhook secret is."""
+    return changes.credentials.get(adapter.secret_credential) if isinstance(adapter, SignsWithCredential) else None
 
 
 def _merge_credentials(runtime: Runtime, row: RowMapping, changes: ProviderChanges) -> Mapping[str, str]:

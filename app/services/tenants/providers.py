@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import re
 import secrets
@@ -20,9 +19,9 @@ from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD, Scheme, encode_secr
 from app.providers import Account, Adapter, poke_urls
 from app.providers.calls.addresses import AddressRefused
 from app.providers.calls.outgoing import check_url
+from app.providers.connectable import SignsWithCredential
 from app.providers.credentials import check_credentials, encode_credentials
 from app.runtime.runtime import Runtime
-from app.services.access.senders import forget_sender
 from app.services.tenants import poke_tokens
 from app.services.tenants.changes import (
     ConfigurationError,
@@ -150,11 +149,14 @@ def _check_scheme(new: NewProvider) -> None:
 
 
 def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uuid.UUID, str]:
-    """Make a provider; return its id and its webhook secret. Raise ConfigurationError."""
+    """Make a provider; return its id and the webhook secret to enter there, an empty one where none has to be.
+
+    Raise ConfigurationError.
+    """
     adapter = _check_provider(runtime, new)
     providers, tenants = tables.payment_providers, tables.tenants
     provider_id = new.id or new_id()
-    secret = new.webhook_secret or new_webhook_secret()
+    secret = _choose_secret(adapter, new)
     with runtime.database.transaction("operator") as connection:
         mode = connection.execute(select(tenants.c.mode).where(tenants.c.id == new.tenant_id)).scalar_one()
         url = _choose_url(runtime, adapter, new.api_base_url, mode)
@@ -181,7 +183,8 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
         ).scalar()
         if made is None:
             raise ConfigurationError(f"the tenant has a provider {new.name!r} already")
-        insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
+        if secret:
+            insert_secret(runtime, connection, new.tenant_id, provider_id, secret)
         if adapter.poke_types:
             token = new.poke_token or poke_urls.new_token()
             poke_tokens.insert_token(runtime, connection, new.tenant_id, provider_id, token)
@@ -190,15 +193,39 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
         connection.execute(makes_default.values(default_provider_id=provider_id))
         detail = {"provider_id": str(provider_id), "name": new.name, "adapter": new.adapter, "url": url}
         write_audit(connection, new.tenant_id, actor, "provider_created", detail)
-    return provider_id, secret
+    return provider_id, "" if isinstance(adapter, SignsWithCredential) else secret
+
+
+def _choose_secret(adapter: Adapter, new: NewProvider) -> str:
+    """Return the webhook secret: one of the credentials where that signs, else the given or a new one.
+
+    A new one that does not have the form of those that the provider makes itself is left out: an empty text. Raise
+    ConfigurationError for a given one in place of the credential.
+    """
+    if isinstance(adapter, SignsWithCredential):
+        secret = new.credentials[adapter.secret_credential]
+        if new.webhook_secret not in (None, secret):
+            raise ConfigurationError(f"its webhooks are signed with {adapter.secret_credential}: name no other secret")
+        return secret
+    secret = new.webhook_secret or new_webhook_secret()
+    try:
+        adapter.check_secret(Scheme(new.webhook_scheme), secret)
+    except ValueError:
+        return ""
+    return secret
 
 
 def insert_secret(
-    runtime: Runtime, connection: Connection, tenant_id: uuid.UUID, provider_id: uuid.UUID, secret: str
+    runtime: Runtime,
+    connection: Connection,
+    tenant_id: uuid.UUID,
+    provider_id: uuid.UUID,
+    secret: str,
+    registration: str | None = None,
 ) -> uuid.UUID:
     """Store a webhook secret without an end; return its id."""
     secret_id = new_id()
-    values = {"id": secret_id, "tenant_id": tenant_id, "provider_id": provider_id}
+    values = {"id": secret_id, "tenant_id": tenant_id, "provider_id": provider_id, "registration": registration}
     encrypted = runtime.vault.encrypt(secret)
     connection.execute(insert(tables.provider_secrets).values(**values, secret_encrypted=encrypted))
     return secret_id
@@ -229,36 +256,6 @@ def list_providers(runtime: Runtime, tenant_id: uuid.UUID | None) -> list[dict[s
     ).join_from(providers, tenants, tenants.c.id == providers.c.tenant_id)
     is_wanted = true() if tenant_id is None else providers.c.tenant_id == tenant_id
     return read_rows(runtime, query.where(is_wanted).order_by(providers.c.created_at))
-
-
-def rotate_secret(
-    runtime: Runtime, provider_id: uuid.UUID, overlap_seconds: int, actor: str, given: str | None = None
-) -> str:
-    """Add a webhook secret, `given` or a new one; the present ones stay valid for `overlap_seconds`.
-
-    Return the secret. Raise ConfigurationError for an unknown provider, or a secret that does not fit its scheme.
-    """
-    providers, webhook_secrets = tables.payment_providers, tables.provider_secrets
-    secret = given or new_webhook_secret()
-    end = func.now() + datetime.timedelta(seconds=overlap_seconds)
-    with runtime.database.transaction("operator") as connection:
-        locked = select(*columns(providers, "tenant_id", "adapter", "webhook_scheme")).with_for_update(key_share=True)
-        row = connection.execute(locked.where(providers.c.id == provider_id)).first()
-        if row is None:
-            raise ConfigurationError(f"there is no provider {provider_id}")
-        try:
-            find_adapter(runtime, row.adapter).check_secret(Scheme(row.webhook_scheme), secret)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-        is_later = or_(webhook_secrets.c.ends_at.is_(None), webhook_secrets.c.ends_at > end)
-        connection.execute(
-            update(webhook_secrets).where(webhook_secrets.c.provider_id == provider_id, is_later).values(ends_at=end)
-        )
-        insert_secret(runtime, connection, row.tenant_id, provider_id, secret)
-        detail = {"provider_id": str(provider_id), "overlap_seconds": overlap_seconds}
-        write_audit(connection, row.tenant_id, actor, "provider_secret_rotated", detail)
-    forget_sender(provider_id)
-    return secret
 
 
 def disable_provider(runtime: Runtime, provider_id: uuid.UUID, actor: str, reason: str | None = None) -> bool:

@@ -15,7 +15,7 @@ from app.doctor.work import examine_work
 from app.providers.credentials import decode_credentials
 from app.runtime.vault import Vault, VaultError, fingerprint, new_encryption_key
 from app.services.payments.calls import provider_trouble
-from app.services.tenants import key_rotation, process_keys, providers
+from app.services.tenants import key_rotation, process_keys, webhook_secrets
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
 from testbed.stack import Stack
@@ -96,7 +96,7 @@ def test_webhooks_of_a_provider_whose_secret_cannot_be_read_come_again(
 
 def test_a_secret_that_can_be_read_holds_with_one_that_cannot(front: Stack, shop: Shop) -> None:
     payment = shop.deposit()
-    rotated = providers.rotate_secret(front.runtime, shop.provider_id, 3600, ACTOR)
+    rotated = webhook_secrets.rotate_secret(front.runtime, shop.provider_id, 3600, ACTOR)
     before = spoil(front, shop, LOST.encrypt(rotated), last_only=True)
     wait_until(
         lambda: post(front, shop, "payment-success", shop.body(payment), rotated).status_code == 503,

@@ -15,7 +15,7 @@ import requests
 
 from app.core.payment import Payment
 from app.core.signatures import encode_secret
-from app.services.tenants.providers import rotate_secret
+from app.services.tenants.webhook_secrets import rotate_secret
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack

@@ -20,7 +20,7 @@ from app.runtime.runtime import Runtime
 from app.runtime.vault import Vault, VaultError, new_encryption_key
 from app.services.records import dead_letters
 from app.services.records.dead_letters import DeadLetterRow
-from app.services.tenants import providers
+from app.services.tenants import webhook_secrets
 from app.services.tenants.key_rotation import ENCRYPTED, rotate_encryption
 from app.services.webhooks import settle
 from testbed.servers import Databases
@@ -34,7 +34,7 @@ def test_a_rotated_key_is_all_that_is_needed(databases: Databases) -> None:
     old, new = databases.encryption_key, new_encryption_key()
     with databases.open_runtime() as runtime:
         shop = make_shop(runtime)
-        providers.rotate_secret(runtime, shop.provider_id, 3600, ACTOR)
+        webhook_secrets.rotate_secret(runtime, shop.provider_id, 3600, ACTOR)
     with databases.open_runtime(SLUICE_ENCRYPTION_KEYS=f"{new},{old}") as runtime:
         assert rotate_encryption(runtime, ACTOR) == 3
         assert rotate_encryption(runtime, ACTOR) == 3
@@ -95,7 +95,7 @@ def test_no_row_no_log_and_no_answer_holds_a_secret(web_stack: Stack, shop: Shop
     body = shop.body(payment)
     requests.post(f"{web_stack.web}/webhooks/payment-success", data=body, headers=shop.sign(body), timeout=20)
     requests.post(f"{web_stack.web}/webhooks/payment-success", data=b"{", headers=shop.sign(body), timeout=20)
-    rotated = providers.rotate_secret(web_stack.runtime, shop.provider_id, 60, ACTOR)
+    rotated = webhook_secrets.rotate_secret(web_stack.runtime, shop.provider_id, 60, ACTOR)
     settle.settle_due(web_stack.runtime)
     known = [shop.secret_key.split(".")[1], token.split(".")[1], shop.webhook_secret, rotated, shop.provider_api_key]
     known += [web_stack.databases.encryption_key, shop.webhook_secret.removeprefix("whsec_")]

@@ -18,7 +18,7 @@ import stripe
 from standardwebhooks import Webhook
 
 from app.core.signatures import HMAC_HEX, STRIPE
-from app.services.tenants import providers
+from app.services.tenants import providers, webhook_secrets
 from app.services.tenants.providers import NewProvider
 from testbed.shop import ACTOR, NOWHERE, Shop
 from testbed.stack import Stack
@@ -274,11 +274,11 @@ def test_secrets_rotate_with_an_overlap_and_end_within_a_second(web_stack: Stack
 
     old = shop.webhook_secret
     assert accepts(old)
-    new = providers.rotate_secret(shop.runtime, shop.provider_id, 3600, ACTOR)
+    new = webhook_secrets.rotate_secret(shop.runtime, shop.provider_id, 3600, ACTOR)
     # At once, although the web process remembers the provider: what does not fit is judged by what is there now.
     assert accepts(new)
     assert accepts(old)
-    newest = providers.rotate_secret(shop.runtime, shop.provider_id, 0, ACTOR)
+    newest = webhook_secrets.rotate_secret(shop.runtime, shop.provider_id, 0, ACTOR)
     assert accepts(newest)
     ended = time.monotonic()
     wait_until(lambda: not accepts(old) and not accepts(new), "the ended secrets are refused")

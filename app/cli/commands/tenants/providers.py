@@ -15,6 +15,7 @@ from app.cli.output import headings, json_option, print_object, print_result, pr
 from app.cli.stack import open_runtime
 from app.core.signatures import HMAC_HEX, SCHEMES, STANDARD
 from app.providers import poke_urls
+from app.providers.connectable import SignsWithCredential
 from app.providers.credentials import API_KEY
 from app.runtime.runtime import Runtime
 from app.services.access.callback_urls import write_poke_url
@@ -107,7 +108,7 @@ def create(
         )
         provider_id, secret = providers.create_provider(runtime, new, operator())
         row = {"id": provider_id, "tenant_id": tenant_id, "name": name, **_describe_webhooks(runtime, provider_id)}
-    row["webhook_secret"] = secret
+    row["webhook_secret"] = secret or None
     if poke_token is not None:
         row["poke_url"] = write_poke_url(runtime, provider_id, poke_token)
     labels = headings(
@@ -117,7 +118,13 @@ def create(
         payment_webhook_urls="Or, in Sluice's form",
     )
     print_object(row, labels, as_json=as_json)
-    click.echo("Give the provider the URL and the secret: the secret is not shown again.", err=True)
+    if secret:
+        click.echo("Give the provider the URL and the secret: the secret is not shown again.", err=True)
+    elif isinstance(found, SignsWithCredential):
+        click.echo(f"Give the provider the URL. It signs webhooks with the {found.secret_credential}.", err=True)
+    else:
+        said = f"The provider makes the secret: `sluice providers connect {provider_id}`, or `secrets add` with it."
+        click.echo(said, err=True)
 
 
 def _describe_webhooks(runtime: Runtime, provider_id: uuid.UUID) -> dict[str, object]:

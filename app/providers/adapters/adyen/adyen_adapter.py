@@ -26,12 +26,13 @@ from app.core.redaction import redact
 from app.core.signatures import Key, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
-from app.providers.adapters.adyen import item_signatures
+from app.providers.adapters.adyen import adyen_registration, item_signatures
 from app.providers.adapters.adyen.adyen_events import AMOUNTS, SETTLES_WITHIN_DAYS, name_payment, translate
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_redirect_url
 from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, refuse
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.connectable import Registration
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import Received, SchemeSigned
@@ -152,6 +153,17 @@ class AdyenAdapter(HttpAdapter, SchemeSigned):
         if answer.status in _REFUSES:
             return self.fetch(account, subject)
         return _read_link(read_object(answer), subject.payment_id)
+
+    def check_account(self, account: Account) -> ProviderAnswer:
+        """Ask for the methods of payment of the merchant account."""
+        merchant = {"merchantAccount": account.credentials[MERCHANT_ACCOUNT]}
+        return self.send(account, "POST", "/v71/paymentMethods", json.dumps(merchant).encode("ascii"))
+
+    def register_webhooks(self, account: Account, webhook_url: str, known_id: str | None) -> Registration:
+        """Set up a standard webhook with an HMAC key, unless the known one is there."""
+        managed = adyen_registration.find_management(account, self.read_mode(account))
+        merchant = account.credentials[MERCHANT_ACCOUNT]
+        return adyen_registration.register(self.send, managed, merchant, webhook_url, known_id)
 
     def signature_headers(self, configured: Scheme) -> tuple[str, ...]:
         """Return none: signatures are in the body."""

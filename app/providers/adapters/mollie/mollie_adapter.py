@@ -28,6 +28,7 @@ from app.core.money import format_amount
 from app.core.signatures import HMAC_HEX, SIGNATURE_ENTRIES_MAX, Key, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.mollie import mollie_registration
 from app.providers.adapters.mollie.mollie_events import (
     AMOUNTS,
     SETTLES_WITHIN_DAYS,
@@ -45,6 +46,7 @@ from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import HttpAdapter, accept, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.connectable import Registration
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import Received, SchemeSigned
@@ -183,6 +185,10 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return what a signed event says."""
         return translate(delivered.read_object())
+
+    def register_webhooks(self, account: Account, webhook_url: str, known_id: str | None) -> Registration:
+        """Subscribe to signed events, unless the known subscription is there."""
+        return mollie_registration.register(self.send, account, webhook_url, known_id)
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the payment with our id: Mollie does not search by it, and our ids say when they were made."""

@@ -25,6 +25,7 @@ from app.core.errors import OutcomeUnknown
 from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.paypal import paypal_registration
 from app.providers.adapters.paypal.paypal_certificates import LIVE_HOST
 from app.providers.adapters.paypal.paypal_events import (
     AMOUNTS,
@@ -44,6 +45,7 @@ from app.providers.calls.answer_fields import check_own_id, clean_message, read_
 from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
+from app.providers.connectable import Registration
 from app.providers.credentials import Credential
 from app.providers.events import Delivered, Event, Name
 
@@ -86,6 +88,7 @@ class PayPalAdapter(PayPalSigned, HttpAdapter):
         "test": "https://api-m.sandbox.paypal.com",
         "live": "https://api-m.paypal.com",
     }
+    check_path: ClassVar[str | None] = "/v1/notifications/webhooks-event-types"
     capabilities = Capabilities(
         amounts=AMOUNTS,
         idempotency_key_seconds=6 * 3_600,
@@ -208,6 +211,10 @@ class PayPalAdapter(PayPalSigned, HttpAdapter):
         """Return what an event says; the host of its certificate says whether it is about real money."""
         host = urllib.parse.urlsplit(str(delivered.headers.get(CERTIFICATE_URL))).hostname
         return translate(delivered.read_object(), is_live=host == LIVE_HOST)
+
+    def register_webhooks(self, account: Account, webhook_url: str, known_id: str | None) -> Registration:
+        """Add a webhook to the app, unless there is one of this URL."""
+        return paypal_registration.register(self.send, account, webhook_url)
 
     def _exchange(self, account: Account, basic: str) -> ProviderAnswer:
         headers = {"Authorization": f"Basic {basic}", "Accept": "application/json"}

@@ -44,6 +44,8 @@ _CAPTURES = {
 }
 _GIVEN_BACK = frozenset({"PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED"})
 _DISPUTE_CREATED, _DISPUTE_RESOLVED = "CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.RESOLVED"
+# What a webhook has to be for.
+EVENTS = sorted({_APPROVED, _APPROVAL_REVERSED, *_CAPTURES, *_GIVEN_BACK, _DISPUTE_CREATED, _DISPUTE_RESOLVED})
 # https://developer.paypal.com/docs/api/customer-disputes/v1/: who has the money in the end.
 _OUTCOMES = {
     "RESOLVED_BUYER_FAVOUR": "lost",

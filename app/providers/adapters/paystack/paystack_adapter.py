@@ -74,6 +74,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
     """Talks to Paystack over its HTTP API. Its webhooks are signed with the API key."""
 
     scheme: Scheme | None = Scheme(HMAC_SHA512_HEX, header="x-paystack-signature")
+    secret_credential: ClassVar[str] = API_KEY
     base_urls: ClassVar[Mapping[str, str]] = dict.fromkeys(("test", "live"), "https://api.paystack.co")
     check_path: ClassVar[str | None] = "/balance"
     credentials: ClassVar[tuple[Credential, ...]] = (

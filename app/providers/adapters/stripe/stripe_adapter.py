@@ -52,7 +52,7 @@ from app.providers.calls.http_adapter import (
 )
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
-from app.providers.connectable import Registration
+from app.providers.connectable import Registration, keep_registration
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.page_life import clamp_end
@@ -60,7 +60,7 @@ from app.providers.signing import SchemeSigned
 
 # The version whose objects this adapter reads; without the header it is the account's.
 VERSION = "2026-10-28.endive"
-SESSIONS = "/v1/checkout/sessions"
+SESSIONS, ENDPOINTS = "/v1/checkout/sessions", "/v1/webhook_endpoints"
 # The session's field with our payment id.
 OWN_ID = "client_reference_id"
 LIST_ROWS = 100
@@ -192,16 +192,23 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         """Return what an event says."""
         return translate(delivered.read_object())
 
-    def register_webhooks(self, account: Account, webhook_url: str) -> Registration:
-        """Make an endpoint at Stripe for the events that are read; a repeated call within a day makes no second one."""
+    def register_webhooks(self, account: Account, webhook_url: str, known_id: str | None) -> Registration:
+        """Make an endpoint at Stripe for the events that are read, unless the known one is there."""
+        if known_id is not None:
+            answer = self.send(account, "GET", f"{ENDPOINTS}/{urllib.parse.quote(known_id, safe='')}")
+            shown = {} if answer.status == 404 else read_object(answer)
+            if shown.get("url") == webhook_url:
+                return keep_registration(known_id, shown.get("enabled_events"), EVENTS)
         events = {f"enabled_events[{index}]": kind for index, kind in enumerate(EVENTS)}
         request = urllib.parse.urlencode({"url": webhook_url, "api_version": VERSION, **events}).encode("ascii")
-        key = f"connect:{account.provider_id}:{hashlib.sha256(request).hexdigest()}"
-        body = read_object(self.send(account, "POST", "/v1/webhook_endpoints", request, {"Idempotency-Key": key}))
+        # A repeated call of a day is answered alike, but not with an endpoint that has been deleted since.
+        digest = hashlib.sha256(request + str(known_id).encode()).hexdigest()
+        keyed = {"Idempotency-Key": f"connect:{account.provider_id}:{digest}"}
+        body = read_object(self.send(account, "POST", ENDPOINTS, request, keyed))
         secret = body.get("secret")
         if not isinstance(secret, str):
             raise UnexpectedAnswer("the provider's answer has no secret", "secret")
-        return Registration(secret, "nothing: Stripe sends the events that Sluice reads")
+        return Registration(read_kept_id(body), secret, "nothing: Stripe sends the events that Sluice reads")
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the session with our id: Stripe does not search by it, and our ids say when they were made."""
