@@ -1,50 +1,23 @@
-"""An operator connects Stripe with the command line alone, and sees that it works before anybody pays."""
+"""An operator connects a provider with the command line alone, and sees that it works before anybody pays."""
 
 from __future__ import annotations
 
-import json
 import secrets
-import urllib.parse
-from typing import Any
 
 import pytest
-import requests
 
+from app.local.emulated_accounts import EMULATED
 from testbed.stack import Stack
 from testbed.waiting import wait_until
-from tests.support.clients.api import Api
-from tests.support.commands import Commands
+from tests.integration.adapters.operator import Operator
 
-RETURN = {"success_url": "https://shop.example/ok"}
-
-
-class Operator:
-    """Somebody with the command line, a tenant and an account at the emulator of Stripe."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack, self.shop = stack, stack.make_shop()
-        self.commands = Commands(stack.databases)
-        self.key = f"sk_test_{secrets.token_hex(12)}"
-        stack.sandbox.put_merchant(self.key[-12:], self.key, f"whsec_{secrets.token_hex(16)}", protocol="stripe")
-        create = ("providers", "create", "--tenant", str(self.shop.tenant_id), "stripe", "--adapter", "stripe")
-        url = ("--url", f"{stack.sandbox.url}/stripe", "--default")
-        self.provider_id: str = self.json(*create, *url, SLUICE_PROVIDER_API_KEY=self.key)["id"]
-
-    def json(self, *arguments: str, **environment: str) -> Any:
-        return self.commands.json(*arguments, SLUICE_PUBLIC_URL=self.stack.web, **environment)
-
-    def check(self) -> dict[str, tuple[str, str]]:
-        """Examine the provider; return state and detail of each check."""
-        done = self.commands.run("providers", "check", self.provider_id, "--json", SLUICE_PUBLIC_URL=self.stack.web)
-        said = json.loads(done.stdout)
-        assert (done.exit_code == 0) is said["ok"]
-        assert self.key not in done.output
-        return {one["check"]: (one["state"], one["detail"]) for one in said["data"]}
-
-    def secrets(self) -> list[dict[str, Any]]:
-        """Return the provider's webhook secrets."""
-        rows: list[dict[str, Any]] = self.json("providers", "secrets", "list", self.provider_id)["data"]
-        return rows
+# By adapter that registers addresses, what is left to do by hand.
+REMAINING = {
+    "stripe": "nothing: Stripe sends the events that Sluice reads",
+    "mollie": "nothing: Mollie sends signed events, and unsigned ones to the URL that each payment brings",
+    "paypal": "nothing: PayPal sends the events that Sluice reads",
+    "adyen": "let payments be captured automatically: Customer Area, Settings, Account settings",
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,34 +33,73 @@ def operator(working: Stack) -> Operator:
     return Operator(working)
 
 
-def test_a_deposit_is_paid_once_the_provider_is_connected(operator: Operator) -> None:
-    done = operator.json("providers", "connect", operator.provider_id)
-    assert done == {
+@pytest.mark.parametrize("adapter", REMAINING)
+def test_a_deposit_is_paid_once_the_provider_is_connected(working: Stack, adapter: str) -> None:
+    operator = Operator(working, adapter)
+    assert operator.connect() == {
         "id": operator.provider_id,
         "webhook_url": f"{operator.stack.web}/webhooks/{operator.provider_id}",
         "is_secret_stored": True,
-        "remaining": "nothing: Stripe sends the events that Sluice reads",
+        "remaining": REMAINING[adapter],
     }
     states = {name: state for name, (state, _) in operator.check().items()}
     assert states == dict.fromkeys(("credentials", "clock", "webhook address", "currencies", "webhook secret"), "ok")
-    api = Api(operator.stack.web, operator.shop.secret_key)
-    payment_id = api.deposit(**RETURN).json()["id"]
-    wait_until(lambda: api.read(payment_id)["redirect_url"] is not None, "the page is there", 30.0)
-    page = urllib.parse.urlsplit(api.read(payment_id)["redirect_url"])
-    form = {"token": urllib.parse.parse_qs(page.query)["token"][0]}
-    requests.post(f"{page.scheme}://{page.netloc}{page.path}/pay", form, allow_redirects=False, timeout=10)
-    wait_until(lambda: api.read(payment_id)["status"] == "completed", "the payment is completed", 30.0)
-    taken = "select status from payment_webhooks where provider_id = :id"
-    assert operator.stack.databases.rows(taken, id=operator.provider_id), "it was the webhook that said so"
+    operator.pay()
+    settled = "select path from payment_webhooks where provider_id = :id and status = 'processed' and path <> 'poke'"
+    wait_until(lambda: operator.stack.databases.rows(settled, id=operator.provider_id), "a signed webhook is settled")
 
 
-def test_to_connect_again_makes_no_second_secret(operator: Operator) -> None:
-    for _ in range(2):
-        operator.json("providers", "connect", operator.provider_id)
-    assert len(operator.secrets()) == 2  # that of the endpoint, and the one that was made with the provider
+@pytest.mark.parametrize("adapter", REMAINING)
+def test_to_connect_again_makes_nothing(working: Stack, adapter: str) -> None:
+    operator = Operator(working, adapter)
+    operator.connect()
+    before = operator.secrets()
+    again = operator.connect()
+    assert again["is_secret_stored"] is True
+    assert again["remaining"] == "nothing: it is registered already"
+    assert operator.secrets() == before
     kinds = "select kind from audit_logs where tenant_id = :id and kind like 'provider_%' order by id"
     audit = [row["kind"] for row in operator.stack.databases.rows(kinds, id=operator.shop.tenant_id)]
     assert audit[-3:] == ["provider_secret_added", "provider_connected", "provider_connected"]
+    sent = operator.stack.sandbox.deliveries(operator.pay())
+    kinds_sent = [one["event_type"] for one in sent if one["url"] == again["webhook_url"]]
+    assert kinds_sent
+    assert len(set(kinds_sent)) == len(kinds_sent), "each event comes once"
+
+
+@pytest.mark.parametrize("adapter", REMAINING)
+def test_a_secret_that_was_ended_is_made_anew(working: Stack, adapter: str) -> None:
+    operator = Operator(working, adapter)
+    operator.connect()
+    operator.stack.databases.rows(
+        "update provider_secrets set ends_at = now() where provider_id = :id", id=operator.provider_id
+    )
+    operator.connect()
+    assert [row["is_active"] for row in operator.secrets()][-1] is True
+    operator.pay()
+
+
+@pytest.mark.parametrize("adapter", ["adyen", "paypal"])
+def test_a_secret_that_only_the_provider_makes_is_not_made_up(working: Stack, adapter: str) -> None:
+    operator = Operator(working, adapter)
+    assert (operator.made["webhook_secret"], operator.secrets()) == (None, [])
+    assert operator.check()["webhook secret"] == (
+        "FAIL",
+        "none is valid: `sluice providers connect`, or `secrets add`",
+    )
+
+
+@pytest.mark.parametrize("adapter", REMAINING)
+def test_a_refused_registration_stores_nothing(working: Stack, adapter: str) -> None:
+    operator = Operator(working, adapter)
+    before = operator.secrets()
+    stranger = EMULATED[adapter]().credentials
+    given = {f"SLUICE_PROVIDER_{name.upper()}": value for name, value in stranger.items()}
+    operator.json("providers", "update", operator.provider_id, **given)
+    said = operator.commands.error("providers", "connect", operator.provider_id)
+    assert "the address was not registered: " in said
+    assert f"; docs/providers/{adapter}.md has the rights of a key" in said
+    assert operator.secrets() == before
 
 
 def test_what_is_wrong_with_an_account_is_said(operator: Operator) -> None:
@@ -95,7 +107,7 @@ def test_what_is_wrong_with_an_account_is_said(operator: Operator) -> None:
     found = operator.check()
     assert found["credentials"] == ("FAIL", "the provider answered 401")
     refused = operator.commands.error("providers", "connect", operator.provider_id)
-    assert "the address was not registered: the provider answered 401" in refused
+    assert "the address was not registered: the provider answered 401; docs/providers/stripe.md has" in refused
     operator.stack.databases.rows(
         "update payment_providers set currencies = '{USD,IRR}' where id = :id", id=operator.provider_id
     )
