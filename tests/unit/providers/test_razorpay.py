@@ -218,6 +218,15 @@ def test_money_that_goes_back_is_asked_for_by_what_names_it(name: str, notes: ob
     assert translate(event(name, payment=PAYMENT_ENTITY | {"notes": notes})) == [Asks(named)]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "entity"),
+    [("refund.processed", "refund"), ("refund.failed", "refund"), ("payment.dispute.lost", "dispute")],
+)
+def test_money_that_goes_back_names_its_payment_without_it(name: str, entity: str) -> None:
+    body = event(name, **{entity: {"id": "x_1", "payment_id": "pay_1"}})
+    assert (name_payment(body), translate(body)) == ("pay_1", [Asks("pay_1")])
+
+
 DISPUTE = {"id": "disp_1", "reason_code": "fraudulent", "respond_by": int(NOW.timestamp())}
 
 

@@ -86,7 +86,9 @@ def name_payment(body: Any) -> Name | None:
     if link is not None:
         return read_own_id(link.get("reference_id"))
     if payment is None:
-        return None
+        # Refunds and disputes name their payment by themselves as well.
+        about = _read_entity(body, "refund") or _read_entity(body, "dispute") or {}
+        payment = {"id": about.get("payment_id")}
     notes, number = payment.get("notes"), payment.get("id")
     own = read_own_id(notes.get(NOTE)) if isinstance(notes, dict) else None
     return own or (number if isinstance(number, str) and is_reference(number) else None)
