@@ -29,12 +29,13 @@ class RequestRejected(SluiceError):
 
 
 class WebhookRejected(SluiceError):
-    """The delivery was not accepted."""
+    """The delivery was not accepted; `reason` is for operators, `code` a stable word for the sender."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, code: str) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.code = code
 
 
 class ProviderCallFailed(SluiceError):

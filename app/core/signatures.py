@@ -74,7 +74,8 @@ class Scheme:
 
 def rejected(reason: str) -> WebhookRejected:
     """Return the error for a signature; `reason` is for operators, the client's message is always the same."""
-    return WebhookRejected(400, reason, "the webhook's id, timestamp or signature is missing, malformed or wrong")
+    message = "the webhook's id, timestamp or signature is missing, malformed or wrong"
+    return WebhookRejected(400, reason, message, "webhook_unverified")
 
 
 def _decode_base64(encoded: str) -> bytes | None:

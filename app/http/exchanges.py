@@ -9,25 +9,43 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import socket
 import time
 import urllib.parse
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
-from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, NoMoreData, UnsupportedTransferCoding
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    NoMoreData,
+    ParseException,
+)
 from gunicorn.http.wsgi import Response, base_environ
-from gunicorn.util import close, http_date
+from gunicorn.util import close, http_date, write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.http.request_heads import StrictParser, StrictRequest, environ_key
+from app.core.problem_codes import describe_problem
+from app.http.request_heads import REQUEST_ID, StrictParser, StrictRequest, environ_key, make_request_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 # A client that is gone is nothing to report.
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+
+# What is wrong with a head, where it is not that it cannot be read.
+_REFUSED_HEADS: dict[type[Exception], tuple[int, str]] = {
+    LimitRequestLine: (414, "The request line is too long."),
+    ExpectationFailed: (417, "The header Expect has an unknown value."),
+    LimitRequestHeaders: (431, "The headers are too long, or too many."),
+}
 
 
 class HttpWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -124,10 +142,32 @@ class HttpWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         return {**base, "wsgi.multithread": True, "SCRIPT_NAME": ""}
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a head that cannot be served; gunicorn's 501 and 500 are client errors here."""
-        if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
-            exc = InvalidHeader("TRANSFER-ENCODING", req=req)
-        super().handle_error(req, client, addr, exc)
+        """Answer a request that cannot be served with a problem document, and end the connection."""
+        request_id = make_request_id()
+        # Of the application's headers none comes from a client: one that cannot be sent is our fault.
+        if isinstance(exc, ParseException) and not isinstance(exc, InvalidResponseHeader | InvalidResponseHeaderName):
+            status, detail = _REFUSED_HEADS.get(type(exc), (400, "The head of the request cannot be read."))
+            self.log.warning("Invalid request from ip=%s: %s (%s)", (addr or ("",))[0], exc, request_id)
+        else:
+            status, detail = 500, "Something unexpected happened; it has been logged."
+            self.log.exception("Error handling request %s (%s)", getattr(req, "uri", "without a head"), request_id)
+        try:
+            write_nonblock(client, _write_problem(status, detail, request_id))
+        except Exception:
+            self.log.debug("Failed to send error message.")
+
+
+def _write_problem(status: int, detail: str, request_id: str) -> bytes:
+    """Return a whole answer, after which the connection ends."""
+    body = json.dumps(describe_problem(status, detail, None, request_id)).encode()
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"{REQUEST_ID}: {request_id}",
+    ]
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
 
 
 class HttpAnswer(Response):  # type: ignore[misc]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 import structlog
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app.core.problem_codes import describe_problem
+from app.http.request_heads import read_request_id
 from models import find_trouble
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ class Refused(Exception):
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: list[dict[str, str]] = field(default_factory=list)
+    code: str | None = None
 
 
 def problem(
@@ -38,15 +40,11 @@ def problem(
     headers: Mapping[str, str] | None = None,
     code: str | None = None,
 ) -> Response:
-    """Return a problem document; `headers` replace those that its status has anyway, `code` is a stable word."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if code:
-        body["code"] = code
+    """Return a problem document; `headers` replace those that its status has anyway.
+
+    `code` is one of PROBLEM_CODES; None for the one of the status.
+    """
+    body = describe_problem(status, detail, code, read_request_id(request.environ))
     if errors:
         body["errors"] = errors
     response = jsonify(body)
@@ -62,7 +60,7 @@ def problem(
 
 def present_refusal(refused: Refused) -> Response:
     """Return the problem document of a refusal."""
-    return problem(refused.status, refused.detail, refused.errors, refused.headers)
+    return problem(refused.status, refused.detail, refused.errors, refused.headers, refused.code)
 
 
 def register_errors(app: Flask, away: Refused, unexpected: Refused, *away_kinds: type[Exception]) -> None:
@@ -72,11 +70,11 @@ def register_errors(app: Flask, away: Refused, unexpected: Refused, *away_kinds:
     """
 
     def answer_away(error: Exception) -> Response:
-        log.warning("database_away", error=type(error).__name__)
+        log.warning("database_away", error=type(error).__name__, request_id=read_request_id(request.environ))
         return present_refusal(away)
 
     def answer_unexpected(error: Exception) -> Response:
-        log.exception("unexpected", exc_info=error)
+        log.exception("unexpected", exc_info=error, request_id=read_request_id(request.environ))
         return present_refusal(unexpected)
 
     def answer_database(error: DBAPIError) -> Response:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from collections.abc import Mapping
+from random import getrandbits
 from typing import Any
 
 from gunicorn.http.body import Body, LengthReader
@@ -29,6 +31,11 @@ SINGLE_HEADERS = frozenset(
         *("webhook-id", "webhook-timestamp", "webhook-signature", "stripe-signature"),
     }
 )
+
+# The header with the id of a request, and where the id is kept in the request's environment.
+REQUEST_ID = "X-Request-Id"
+_ID_KEY = "sluice.request_id"
+_ALLOWED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
 class StrictRequest(Request):  # type: ignore[misc]  # gunicorn has no types
@@ -110,3 +117,17 @@ def doubled_headers(environ: Mapping[str, Any]) -> frozenset[str]:
     """Return the names, in lower case, of the request's headers that came more than once."""
     names = environ.get(_ENVIRON_KEY)
     return frozenset(names.split(",")) if names else frozenset()
+
+
+def make_request_id() -> str:
+    """Return a new id of a request; it is no secret."""
+    return f"{getrandbits(96):024x}"  # nosec B311
+
+
+def read_request_id(environ: dict[str, Any]) -> str:
+    """Return the id of a request, the same at every call: the client's `X-Request-Id`, or one made here."""
+    found: str | None = environ.get(_ID_KEY)
+    if found is None:
+        given = environ.get("HTTP_X_REQUEST_ID")
+        found = environ[_ID_KEY] = given if given and _ALLOWED_ID.fullmatch(given) else make_request_id()
+    return found

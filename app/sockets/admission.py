@@ -74,7 +74,7 @@ def offered_protocols(request: Request) -> list[str]:
 def check_origin(origin: str | None, allowed: Collection[str], origins: Origins) -> None:
     """Raise Refused (403) where a page is neither Sluice's nor the tenant's; without an origin it is no browser."""
     if origin is not None and not origins.may_call(origin, allowed):
-        raise Refused(403, "Pages of this origin may not connect.")
+        raise Refused(403, "Pages of this origin may not connect.", code="origin_forbidden")
 
 
 def check_handshake(request: Request) -> None:
@@ -128,5 +128,5 @@ def _check_caller(caller: Caller | None, rows: LiveQueries, credential: str, req
         gevent.sleep(REFUSAL_SECONDS)
         raise Refused(401, "A valid client token is needed.")
     if caller.role != "client":
-        raise Refused(403, "Live connections are for client tokens only.")
+        raise Refused(403, "Live connections are for client tokens only.", code="role_forbidden")
     return caller

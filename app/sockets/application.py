@@ -21,7 +21,7 @@ from app.http.client_address import ClientAddress
 from app.http.health import answer_health
 from app.http.origins import Origins, answer_preflight, let_read
 from app.http.problems import Refused, register_errors
-from app.http.request_heads import find_doubled
+from app.http.request_heads import REQUEST_ID, find_doubled, read_request_id
 from app.runtime.hint_listener import HintListener
 from app.runtime.hints import NOTIFICATIONS_CHANNEL
 from app.runtime.metrics import count_pool
@@ -135,7 +135,7 @@ def admit() -> None:
     ways: dict[str, Callable[..., Admission]] = {"live.socket": admit_socket, "live.stream": admit_stream}
     doubled = find_doubled(request.environ)
     if doubled:
-        raise Refused(400, f"The header {doubled} is given twice.")
+        raise Refused(400, f"The header {doubled} is given twice.", code="header_doubled")
     way = ways.get(str(request.endpoint))
     if way is None:
         return
@@ -181,6 +181,7 @@ def open_stream() -> Response:
     admission: Admission = g.admission
     headers = add_origin_headers(Response()).headers
     shown = [(name, value) for name, value in headers.items() if name in ("Access-Control-Allow-Origin", "Vary")]
+    shown.append((REQUEST_ID, read_request_id(request.environ)))
     is_chunked = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0"
     connection = StreamConnection(request.environ["gunicorn.socket"], admission.caller, shown, is_chunked=is_chunked)
     serve(live().hub, connection, admission.after)
@@ -195,7 +196,7 @@ def refuse_plain_request() -> NoReturn:
 def preflight() -> Response:
     """Answer the preflight of a stream. Raise Refused (403)."""
     if not is_known(request.origin):
-        raise Refused(403, "Pages of this origin may not connect.")
+        raise Refused(403, "Pages of this origin may not connect.", code="origin_forbidden")
     return answer_preflight("GET", "Authorization, Cache-Control, Last-Event-ID")
 
 
@@ -242,7 +243,8 @@ def add_errors(app: Flask) -> None:
 
 
 def add_security_headers(response: Response) -> Response:
-    """Forbid caches and the guessing of media types."""
+    """Forbid caches and the guessing of media types, and name the request."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers[REQUEST_ID] = read_request_id(request.environ)
     return response

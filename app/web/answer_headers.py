@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from app.http.request_heads import REQUEST_ID, read_request_id
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # The origin whose pages may read the answer, in the request's environment; the gate puts it there.
 CORS_ORIGIN = "sluice.cors_origin"
-CORS_EXPOSED = "Content-Location, Location, Idempotent-Replayed, Retry-After, Preference-Applied"
+CORS_EXPOSED = "Content-Location, Location, Idempotent-Replayed, Retry-After, Preference-Applied, X-Request-Id"
 
 Headers = list[tuple[str, str]]
 
@@ -47,6 +49,7 @@ def complete_headers(environ: WSGIEnvironment, headers: Headers) -> Headers:
     for name, _ in headers:
         missing.pop(name.lower(), None)
     added = list(missing.values())
+    added.append((REQUEST_ID, read_request_id(environ)))
     if is_api:
         added.append(("Vary", "Origin"))
     if origin := environ.get(CORS_ORIGIN):

@@ -22,8 +22,8 @@ def register_errors(app: Flask) -> None:
     app.register_error_handler(
         RequestRejected, lambda error: problem(error.status, str(error), error.errors, code=error.code)
     )
-    app.register_error_handler(WebhookRejected, lambda error: problem(error.status, str(error)))
-    app.register_error_handler(JsonError, lambda error: problem(400, str(error)))
+    app.register_error_handler(WebhookRejected, lambda error: problem(error.status, str(error), code=error.code))
+    app.register_error_handler(JsonError, lambda error: problem(400, str(error), code="json_invalid"))
     app.register_error_handler(
         ValidationError, lambda error: problem(422, "The request has errors.", field_errors(error))
     )

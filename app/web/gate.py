@@ -40,7 +40,7 @@ SLOW_ADDRESSES_MAX = 10_000
 SLOW_V6_PREFIX = 64
 
 CORS_METHODS = "GET, POST"
-CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID"
+CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID, X-Request-Id"
 
 
 def caller() -> Caller:
@@ -70,7 +70,7 @@ def _check(slow: _WrongKeyDelay) -> Response | None:
     # The routes of webhooks refuse them too, and record the refusal.
     doubled = find_doubled(current.environ)
     if doubled and not rule.startswith("/webhooks/"):
-        return problem(400, f"The header {doubled} is given twice.")
+        return problem(400, f"The header {doubled} is given twice.", code="header_doubled")
     if operation is None or operation.roles is PUBLIC:
         return None
     found = _authenticate(current.environ, slow)
@@ -81,10 +81,10 @@ def _check(slow: _WrongKeyDelay) -> Response | None:
         return problem(401, "A valid secret key or client token is needed.")
     g.caller = found
     if origin is not None and not _origins().may_call(origin, found.allowed_origins):
-        return problem(403, "This origin is not one of the tenant's allowed origins.")
+        return problem(403, "This origin is not one of the tenant's allowed origins.", code="origin_forbidden")
     current.environ[CORS_ORIGIN] = origin
     if found.role not in operation.roles:
-        return problem(403, f"The role '{found.role}' may not do this.")
+        return problem(403, f"The role '{found.role}' may not do this.", code="role_forbidden")
     return _check_rates(found)
 
 
@@ -129,7 +129,7 @@ def _preflight(origin: str | None, rule: str) -> Response | None:
     if origin is None or not rule.startswith("/api/"):
         return None
     if not _origins().is_known(origin):
-        return problem(403, "This origin is not known.")
+        return problem(403, "This origin is not known.", code="origin_forbidden")
     request.environ[CORS_ORIGIN] = origin
     return answer_preflight(CORS_METHODS, CORS_HEADERS)
 

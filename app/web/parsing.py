@@ -11,6 +11,7 @@ import re
 import typing
 import uuid
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, request
@@ -100,7 +101,8 @@ def _validate_first(model: type[Parameters], values: dict[str, list[str]], statu
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise RequestRejected(status, "The request has errors.", field_errors(error)[:1]) from None
+        code = "header_invalid" if status == HTTPStatus.BAD_REQUEST else None
+        raise RequestRejected(status, "The request has errors.", field_errors(error)[:1], code) from None
 
 
 def read_body(model: type[BaseModel], *, is_optional: bool) -> BaseModel:

@@ -216,7 +216,8 @@ def find_earlier(runtime: Runtime, caller: Caller, deposit: Deposit) -> Creation
     wanted = {"tenant_id": caller.tenant_id, "scope": _scope(caller), "key": deposit.idempotency_key}
     for row in runtime.database.run_single("web", _FIND_BY_KEY, wanted, caller.tenant_id):
         if bytes(row.request_sha256) != deposit.request_sha256:
-            raise RequestRejected(422, "This Idempotency-Key was used with another body.")
+            message = "This Idempotency-Key was used with another body."
+            raise RequestRejected(422, message, code="idempotency_key_reused")
         return Creation(read_payment(row._asdict()), is_replayed=True)
     return None
 

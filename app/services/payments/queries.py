@@ -117,6 +117,6 @@ def cancel_payment(runtime: Runtime, caller: Caller, payment_id: uuid.UUID) -> P
     decision = outcome.decision
     assert decision is not None  # noqa: S101  # the payment was there, and payments are never deleted
     if decision.verdict is not Verdict.APPLIED:
-        code = "capture_in_flight" if decision.payment.is_open else None
+        code = "capture_in_flight" if decision.payment.is_open else "payment_ended"
         raise RequestRejected(409, f"The payment cannot be cancelled: {decision.reason}.", code=code)
     return decision.payment

@@ -51,7 +51,7 @@ def find(runtime: Runtime, delivery: Delivery, token: str) -> Poked:
     found = find_poked(runtime, delivery.provider_id or "", token)
     if found is None:
         refuse(runtime, delivery, "unknown_provider")
-        raise WebhookRejected(404, "unknown_provider", "there is no such provider")
+        raise WebhookRejected(404, "unknown_provider", "there is no such provider", "provider_unknown")
     return found
 
 
@@ -80,10 +80,11 @@ def receive_poke(runtime: Runtime, poked: Poked, delivery: Delivery) -> str:
 
 def _read(runtime: Runtime, poked: Poked, delivery: Delivery) -> Name:
     if not poked.may_send_from(delivery.remote_address):
-        raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
+        message = "this address may not send webhooks for the provider"
+        raise WebhookRejected(403, "address", message, "address_forbidden")
     name = runtime.find_adapter(poked.adapter).read_poke(delivery.body)
     if name is None:
-        raise WebhookRejected(400, "no_payment", "the notification names no payment")
+        raise WebhookRejected(400, "no_payment", "the notification names no payment", "webhook_without_payment")
     return name
 
 

@@ -96,7 +96,7 @@ def _parse(delivery: Delivery) -> Any:
         if delivery.path == PROVIDER_PATH:
             # The path names the provider; a signed body that is no JSON is kept for an operator.
             return None
-        raise WebhookRejected(400, "json", str(error)) from None
+        raise WebhookRejected(400, "json", str(error), "json_invalid") from None
 
 
 def _provider_id(delivery: Delivery, body: Any) -> uuid.UUID:
@@ -107,8 +107,8 @@ def _provider_id(delivery: Delivery, body: Any) -> uuid.UUID:
         return _read_provider_id(named if isinstance(named, str) else "")
     except ValueError:
         if delivery.path != PROVIDER_PATH and (not isinstance(body, dict) or not isinstance(named, str)):
-            raise WebhookRejected(400, "json", "the body names no provider_id") from None
-        raise WebhookRejected(404, "unknown_provider", "there is no such provider") from None
+            raise WebhookRejected(400, "json", "the body names no provider_id", "webhook_without_provider") from None
+        raise WebhookRejected(404, "unknown_provider", "there is no such provider", "provider_unknown") from None
 
 
 # Providers are few, and each delivery names one.
@@ -119,7 +119,7 @@ def _verify(runtime: Runtime, delivery: Delivery, provider_id: uuid.UUID, body: 
     """Return the sender and the delivery's id. Raise WebhookRejected, and ProviderUnusable."""
     sender = find_sender(runtime, provider_id)
     if sender is None:
-        raise WebhookRejected(404, "unknown_provider", "there is no such provider")
+        raise WebhookRejected(404, "unknown_provider", "there is no such provider", "provider_unknown")
     try:
         return sender, _check_sender(runtime, delivery, sender, body)
     except WebhookRejected as rejection:
@@ -147,7 +147,8 @@ def _excused(sender: Sender) -> Iterator[None]:
 def _check_sender(runtime: Runtime, delivery: Delivery, sender: Sender, body: Any) -> str:
     """Return the delivery's external id. Raise WebhookRejected, and ProviderUnusable."""
     if not sender.may_send_from(delivery.remote_address):
-        raise WebhookRejected(403, "address", "this address may not send webhooks for the provider")
+        message = "this address may not send webhooks for the provider"
+        raise WebhookRejected(403, "address", message, "address_forbidden")
     adapter = runtime.find_adapter(sender.adapter)
     if delivery.doubled.intersection(adapter.signature_headers(sender.scheme)):
         raise signatures.rejected("doubled_header")
@@ -160,7 +161,8 @@ def _check_path(delivery: Delivery, body: Any) -> None:
     status = body.get("status") if isinstance(body, dict) else None
     known = PATH_STATUSES["payment-callback"]
     if statuses is not None and isinstance(status, str) and status in known - statuses:
-        raise WebhookRejected(400, "path", f"the status {status!r} does not go with this path")
+        message = f"the status {status!r} does not go with this path"
+        raise WebhookRejected(400, "path", message, "webhook_path_mismatch")
 
 
 def _row(runtime: Runtime, delivery: Delivery, sender: Sender, external_id: str, body: Any) -> InboxRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,12 @@ def list_problems(spec: Spec) -> dict[str, str]:
         if "application/problem+json" in response.get("content", {})
     }
     return dict(sorted(found.items()))
+
+
+def list_codes(spec: Spec) -> dict[str, str]:
+    """Return the codes of problem documents and their meanings, in the order of the document."""
+    description = spec["components"]["schemas"]["Problem"]["properties"]["code"]["description"]
+    return dict(re.findall(r"^- `(\w+)`: (.+)$", description, re.MULTILINE))
 
 
 def _list_operations(spec: Spec) -> Iterator[tuple[str, str, Spec]]:

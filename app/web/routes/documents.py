@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from app.runtime.runtime import runtime
 from app.web.openapi.document import document
 from app.web.openapi.example_calls import CALLS
-from app.web.openapi.reference import list_problems, list_routes
+from app.web.openapi.reference import list_codes, list_problems, list_routes
 
 blueprint = Blueprint("documents", __name__)
 
@@ -30,6 +30,8 @@ EXAMPLE_PROBLEM = {
     "title": "Unprocessable Entity",
     "status": 422,
     "detail": "The request has errors.",
+    "code": "fields_invalid",
+    "request_id": "5f0c2b9e7d1a4c3b8e6f0a12",
     "errors": [{"field": "limit", "message": "must be a whole number from 1 to 100"}],
 }
 
@@ -43,6 +45,7 @@ def show_routes() -> Response:
         spec=spec,
         groups=list_routes(spec, runtime().settings.public_url, CALLS),
         problems=list_problems(spec),
+        codes=list_codes(spec),
         example_problem=json.dumps(EXAMPLE_PROBLEM, indent=2),
     )
     return _with_policy(page, DOCS_POLICY)

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from app.core.problem_codes import PROBLEM_CODES
 from app.core.validation.provider_values import REDIRECT_URL_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from app.web.schemas.values import Time, UuidText
 
@@ -255,7 +256,10 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    code: str | None = Field(
-        None, description="A stable word, where callers act by it: `capture_in_flight` of a cancel."
+    code: str = Field(
+        description="A stable word for the kind of problem; more may be added.\n\n"
+        + "\n".join(f"- `{code}`: {meaning}" for code, (_, meaning) in PROBLEM_CODES.items()),
+        json_schema_extra={"x-extensible-enum": list(PROBLEM_CODES)},
     )
+    request_id: str = Field(description="The `X-Request-Id` of the request, or one made here; the answer has it too.")
     errors: list[FieldError] = Field(default_factory=list, description="Only where fields are wrong.")

@@ -109,7 +109,8 @@ def test_from_the_claim_on_a_cancel_is_refused(provider: ApprovingProvider, buye
     assert refused["code"] == "capture_in_flight"
     call_and_settle(provider.shop.runtime, claim)
     assert_credited_once(provider, payment)
-    assert "code" not in problem_of(buyer.post(f"/api/payments/{payment.id}/cancel"), 409)
+    ended = problem_of(buyer.post(f"/api/payments/{payment.id}/cancel"), 409)
+    assert ended["code"] == "payment_ended"
 
 
 def test_a_payment_that_is_being_cancelled_is_not_captured(provider: ApprovingProvider) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import requests
 
+from app.core.problem_codes import PROBLEM_CODES
+
 # The longest wait that a request may ask for, and some.
 ANSWER_SECONDS = 25
 
@@ -60,7 +62,9 @@ def problem_of(answer: requests.Response, status: int) -> dict[str, Any]:
     problem: dict[str, Any] = answer.json()
     assert problem["status"] == status
     assert all(isinstance(problem[name], str) and problem[name] for name in ("type", "title", "detail"))
-    assert problem.keys() <= {"type", "title", "status", "detail", "code", "errors"}
+    assert status in PROBLEM_CODES[problem["code"]][0], problem
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
+    assert problem.keys() <= {"type", "title", "status", "detail", "code", "request_id", "errors"}
     assert "Traceback" not in answer.text
     return problem
 

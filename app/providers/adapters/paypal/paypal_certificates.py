@@ -50,7 +50,12 @@ class CertificateUnavailable(WebhookRejected):
     """The certificate cannot be had now; the sender has to try again."""
 
     def __init__(self) -> None:
-        super().__init__(503, "certificate", "The webhook cannot be verified now; nothing was stored. Try again.")
+        super().__init__(
+            503,
+            "certificate",
+            "The webhook cannot be verified now; nothing was stored. Try again.",
+            "webhook_unverified",
+        )
 
 
 @dataclass(frozen=True, slots=True)
