@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime
 import json
 import uuid
@@ -173,6 +175,25 @@ def test_a_smaller_total_than_is_booked_is_settled_by_a_lookup(front: Stack, eng
     assert (run(shop).differences, shop.payment(payment.id).reversed_minor) == ([], 1000)
     assert [minor for kind, minor in engine.entries(payment.id) if kind == "user"] == [2500, -500, -500, 500, -500]
     assert cases_of(engine, shop) == []
+
+
+def test_what_a_slow_list_lacks_is_missing_after_its_lag(front: Stack, engine: Engine, shop: Shop) -> None:
+    adapters = shop.runtime.registry.adapters
+    slow: Any = copy.copy(adapters["sandbox"])
+    slow.capabilities = dataclasses.replace(slow.capabilities, list_lag_seconds=1_800)
+    payment = engine.start(shop)
+    front.sandbox.script(match={"merchant_reference": str(payment.id)}, fetch={"status": 404})
+    change = "update payment_transactions set updated_at = now() - make_interval(mins => :ago) where id = :id"
+    normal = adapters["sandbox"]
+    adapters["sandbox"] = slow
+    try:
+        engine.databases.rows(change, ago=20, id=payment.id)
+        report = run(shop)
+        assert (reasons(report), report.in_flight, cases_of(engine, shop)) == ([], 1, [])
+        engine.databases.rows(change, ago=31, id=payment.id)
+        assert reasons(run(shop)) == ["missing_there"]
+    finally:
+        adapters["sandbox"] = normal
 
 
 def test_the_command_says_it_with_its_exit_code(front: Stack, engine: Engine, shop: Shop) -> None:
