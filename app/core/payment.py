@@ -78,10 +78,9 @@ class Payment:
     `approved_until`: the payer has approved, and the money can be captured until then; `approvals` counts how often.
     `capture_sent_at`: when the capture was first on its way; None where the provider refused it since.
     `has_open_case`: a person has still to accept or reject money of it. `has_waiting_webhooks`: deliveries for it
-    are in the inbox and not settled yet. `wallet_balance_minor`: the user's balance in the payment's currency, read
-    for reversals under the policy `negative: hold`. `other_references`: money of its dead letters by provider
-    reference and currency, if it has the exception `conflict`. `reversals_waiting`: those that came before their
-    money. `movements`: all with an id that were reported. `disputes`: all, open or closed.
+    are in the inbox and not settled yet. `other_references`: money of its dead letters by provider reference and
+    currency, if it has the exception `conflict`. `reversals_waiting`: those that came before their money. `movements`:
+    all with an id that were reported. `disputes`: all, open or closed.
     """
 
     id: uuid.UUID
@@ -114,7 +113,6 @@ class Payment:
     was_sent: bool = False
     has_open_case: bool = False
     has_waiting_webhooks: bool = False
-    wallet_balance_minor: int | None = None
     other_references: tuple[OtherReference, ...] = ()
     reversals_waiting: tuple[WaitingReversal, ...] = ()
     movements: tuple[KnownMovement, ...] = ()

@@ -57,7 +57,7 @@ tenants = table(
     required(
         "negative_policy",
         Text,
-        "Reversals above the balance: allow a negative balance, or hold them for a person.",
+        "Whether refunds and debits of ours may take a wallet below zero; what a provider takes back is always booked.",
         default="'allow'",
     ),
     required("payment_seconds", Integer, "Time until an open payment expires.", default="1800"),

@@ -42,9 +42,6 @@ def reverse_one(payment: Payment, fact: Fact, now: datetime.datetime) -> Decisio
     net_minor = movement.amount_minor - _waiting_return(payment, movement)
     if net_minor > read_credited(payment, movement.reference, movement.currency).left_minor:
         return _hold(payment, movement, now, "a reversal that does not fit what was credited")
-    balance = payment.wallet_balance_minor
-    if payment.policy.negative == "hold" and balance is not None and balance < net_minor:
-        return _hold(payment, movement, now, "the wallet would go below zero")
     return _book(payment, movement, now, fact)
 
 

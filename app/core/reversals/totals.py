@@ -54,9 +54,6 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     # More than was credited, or in another currency.
     if amount_minor > account.credited_minor:
         return _refuse(payment, fact, now, "a reversal that does not fit what was credited")
-    balance = payment.wallet_balance_minor
-    if payment.policy.negative == "hold" and balance is not None and balance < amount_minor - account.reversed_minor:
-        return _refuse(payment, fact, now, "the wallet would go below zero")
     return _book(payment, fact, now, account)
 
 

@@ -16,7 +16,6 @@ from app.core.payment import EDGES, Payment
 from app.core.reversals.following import FollowUp, add_following, has_following, list_following
 from app.core.state_machine import decide
 from app.services.ledger.posting import Posting
-from app.services.payments.balances import Balances, lock_balances, note_transfer, with_balance
 from app.services.payments.reversal_rows import Waiting
 from app.services.payments.rows import LockedPayment, lock_payments
 from app.services.records import dead_letters
@@ -64,7 +63,6 @@ class BatchDecisions:
 
     rows: dict[uuid.UUID, LockedPayment]
     now: datetime.datetime
-    balances: Balances | None
     outcomes: list[ItemOutcome] = field(default_factory=list)
     postings: list[Posting] = field(default_factory=list)
     cases: list[DeadLetterRow] = field(default_factory=list)
@@ -87,8 +85,7 @@ def decide_batch(connection: Connection, items: list[Item]) -> BatchDecisions:
     right after it and is an outcome of its own. Raise sqlalchemy.exc.DBAPIError and InvariantBroken.
     """
     rows, now = lock_payments(connection, list({item.payment_id for item in items}))
-    balances = lock_balances(connection, [(item.payment_id, item.given) for item in items], rows)
-    batch = BatchDecisions(rows, now, balances)
+    batch = BatchDecisions(rows, now)
     for item in items:
         row = rows.get(item.payment_id)
         if row is None or not _belongs(item, row.payment):
@@ -110,7 +107,7 @@ def _decide_with_following(item: Item, row: LockedPayment, batch: BatchDecisions
 def _decide_and_list(item: Item, row: LockedPayment, batch: BatchDecisions, queue: list[FollowUp]) -> list[FollowUp]:
     """Decide an item; return `queue`, what is still to be decided, with what follows from the decision."""
     before = row.payment
-    decision = _decide_on_balance(item, row, batch)
+    decision = _decide_one(item, row, batch)
     if not has_following(decision.payment, item.given):
         return queue
     return add_following(queue, list_following(before, item.given, decision), row.payment)
@@ -120,13 +117,6 @@ def _as_item(follow_up: FollowUp, payment: Payment) -> Item:
     actor = f"provider:{payment.provider_id}"
     about = (payment.tenant_id, payment.id, follow_up.fact, actor, payment.provider_id, follow_up.webhook_id)
     return Item(*about, is_follow_up=True)
-
-
-def _decide_on_balance(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decision:
-    row.payment = with_balance(row.payment, item.given, batch.balances)
-    decision = _decide_one(item, row, batch)
-    note_transfer(batch.balances, row.payment, decision.transfer)
-    return decision
 
 
 def _belongs(item: Item, payment: Payment) -> bool:

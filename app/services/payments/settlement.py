@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from app.services.payments.reversal_rows import add_evidence, write_movements, w
 from app.services.payments.rows import close_holds, move_to_providers, reschedule, update_payer_steps, update_payments
 from app.services.queues import lock_waits
 from app.services.records import alerts, audit, database_trouble, dead_letters, notifications, references
+from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
 from app.services.records.notifications import Event, Numbering
 from app.services.records.references import ReferenceRow
@@ -127,9 +128,24 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     write_waiting(connection, batch.waiting, [(row.original, row.payment) for row in rows])
     write_movements(connection, [(row.original, row.payment) for row in changed])
     references.write(connection, _list_aliases(batch.outcomes))
-    alerts.write(connection, batch.alerts)
     posted = posting.post(connection, batch.postings)
+    alerts.write(connection, [*batch.alerts, *_find_negative(batch.postings, posted)])
     audit.write(connection, [_audit_row(outcome, before, posted) for outcome, before in batch.audited])
+
+
+def _find_negative(
+    postings: Sequence[posting.Posting], posted: Mapping[posting.PostingKey, Mapping[str, Any]]
+) -> Iterator[AlertRow]:
+    """Yield an alarm for each reversal that left its user's wallet below zero."""
+    for each in postings:
+        if each.sign > 0:
+            continue
+        # The user's entry is the first.
+        balance_minor = posted[each.payment.id, each.transfer.key]["entries"][0]["balance_after_minor"]
+        if balance_minor < 0:
+            detail = {"payment_id": each.payment.id, "user_id": each.payment.user_id}
+            detail |= {"currency": each.transfer.currency, "balance_minor": balance_minor}
+            yield AlertRow("wallet_negative", each.payment.tenant_id, detail)
 
 
 def _list_aliases(outcomes: Sequence[ItemOutcome]) -> list[ReferenceRow]:

@@ -19,7 +19,7 @@ COLUMNS = {
     "tolerance_percent": "Tolerance (percent)",
     "late_policy": "Late money",
     "over_policy": "Too much money",
-    "negative_policy": "Wallet below zero by a reversal",
+    "negative_policy": "Wallet below zero by refunds and debits of ours",
     "payment_seconds": "Time to pay (s)",
     "monitoring_seconds": "Monitoring window after expiry (s)",
     "id_fields": "Fields that hold ids",

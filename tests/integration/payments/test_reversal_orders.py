@@ -212,8 +212,7 @@ def end_window(scene: ReversalScene) -> None:
     )
 
 
-def test_a_reversal_that_a_wallet_cannot_bear_is_held_when_its_money_comes(scene: ReversalScene) -> None:
-    """Under a policy that keeps wallets from going below zero, the money's own credit counts."""
+def test_a_reversal_before_its_money_is_booked_under_every_policy(scene: ReversalScene) -> None:
     policies.change_policy(scene.shop.runtime, scene.shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
     scene.webhook("refund", "25.00")
     scene.webhook("success", "25.00")

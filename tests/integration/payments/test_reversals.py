@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 
+import pytest
+
 from app.core.payment import Payment
 from app.services.operators import redrive
 from app.services.tenants import policies
@@ -63,7 +65,8 @@ def test_more_than_was_credited_is_a_case(front: Stack, engine: Engine, shop: Sh
     assert engine.dead_letters(payment.id) == [("reversal", "open")]
 
 
-def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(databases: Databases) -> None:
+@pytest.mark.parametrize("negative", ["allow", "hold"])
+def test_a_spent_wallet_goes_below_zero_under_every_policy(databases: Databases, negative: str) -> None:
     # Databases of its own: the money is spent behind the back of the books.
     with databases.open_runtime() as runtime:
         shop, engine, user = make_shop(runtime), Engine(runtime, databases), new_user()
@@ -72,20 +75,42 @@ def test_a_spent_wallet_goes_below_zero_or_waits_as_the_policy_says(databases: D
             shop.deliver(shop.body(payment))
         engine.settle()
         spend(engine, shop, user, 2500)
-        policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
-        # In one batch each refund takes all that there is: the second must see what the first has left.
+        policies.change_policy(runtime, shop.tenant_id, {"negative_policy": negative}, ACTOR)
+        # In one batch each refund takes all that there is: the second one leaves less than nothing.
         for payment in payments:
             shop.deliver_refund(payment, amount="25.00")
         engine.settle()
-        assert balance(engine, shop, user) == 0
-        assert sorted(engine.dead_letters(payment.id) for payment in payments) == [[], [("reversal", "open")]]
-        held = next(payment for payment in payments if engine.dead_letters(payment.id))
-        policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "allow"}, ACTOR)
+        assert balance(engine, shop, user) == -2500
+        assert [engine.dead_letters(payment.id) for payment in payments] == [[], []]
+        assert negative_alarms(databases, shop) == [{"user_id": user, "currency": "USD", "balance_minor": -2500}]
+        # The next deposit sets it right.
+        again = shop.deposit(user_id=user)
+        shop.deliver(shop.body(again))
+        engine.settle()
+        assert (balance(engine, shop, user), len(negative_alarms(databases, shop))) == (0, 1)
+
+
+def test_a_reversal_that_an_earlier_release_held_is_booked_by_a_redrive(databases: Databases) -> None:
+    with databases.open_runtime() as runtime:
+        shop, engine, user = make_shop(runtime), Engine(runtime, databases), new_user()
+        payment = shop.deposit(user_id=user)
+        shop.deliver(shop.body(payment))
+        engine.settle()
+        received = "update payment_transactions set received_minor = :minor where id = :id"
+        databases.rows(received, minor=1, id=payment.id)
+        shop.deliver_refund(payment, amount="25.00")
+        engine.settle()
+        # As it was stored under the policy `hold`.
+        assert engine.dead_letters(payment.id) == [("reversal", "open")]
+        databases.rows(received, minor=2500, id=payment.id)
+        policies.change_policy(runtime, shop.tenant_id, {"negative_policy": "hold"}, ACTOR)
+        spend(engine, shop, user, 2500)
         query = "select id from dead_letters where payment_id = :id"
-        redrive.redrive(runtime, shop.tenant_id, databases.value(query, id=held.id), ACTOR)
+        redrive.redrive(runtime, shop.tenant_id, databases.value(query, id=payment.id), ACTOR)
         engine.settle()
         assert balance(engine, shop, user) == -2500
-        assert engine.dead_letters(held.id) == [("reversal", "superseded")]
+        assert engine.dead_letters(payment.id) == [("reversal", "superseded")]
+        assert len(negative_alarms(databases, shop)) == 1
 
 
 def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(
@@ -98,6 +123,12 @@ def test_a_refund_right_behind_its_success_is_judged_by_the_new_balance(
     shop.deliver_refund(payment, amount="25.00")
     engine.settle()
     assert (balance(engine, shop, user), shop.payment(payment.id).reversed_minor) == (0, 2500)
+
+
+def negative_alarms(databases: Databases, shop: Shop) -> list[dict[str, object]]:
+    query = "select detail from alerts where tenant_id = :id and kind = 'wallet_negative'"
+    found = [row["detail"] for row in databases.rows(query, id=shop.tenant_id)]
+    return [{name: value for name, value in one.items() if name != "payment_id"} for one in found]
 
 
 def spend(engine: Engine, shop: Shop, user: str, minor: int) -> None:

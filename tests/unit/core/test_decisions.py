@@ -13,7 +13,7 @@ from app.core.decision import Verdict
 from app.core.facts import Command, CommandKind, FactKind
 from app.core.payment import Policy, Status
 from app.core.state_machine import COMMANDS, FACTS, decide
-from tests.unit.core.payment_simulation import ALPHABET, NOW, PAYMENT, POLICIES, play, success
+from tests.unit.core.payment_simulation import NOW, PAYMENT, POLICIES, play, success
 
 
 def test_the_table_is_total() -> None:
@@ -114,12 +114,10 @@ def test_refunds_are_totals_and_take_only_what_is_new() -> None:
     assert simulated.payment.reversed_minor == 2500
 
 
-def test_a_wallet_that_may_not_go_below_zero_holds_a_refund() -> None:
-    simulated, _ = play("success", policy=Policy(negative="hold"))
-    refund = ALPHABET["refunded"]
-    spent = decide(replace(simulated.payment, wallet_balance_minor=2499), refund, NOW)
-    assert (spent.transfer, spent.verdict) == (None, Verdict.DEAD_LETTER)
-    assert decide(replace(simulated.payment, wallet_balance_minor=2500), refund, NOW).transfer is not None
+@pytest.mark.parametrize("negative", ["allow", "hold"])
+def test_what_a_provider_takes_back_is_booked_under_every_policy(negative: str) -> None:
+    simulated, _ = play("success", "refunded", policy=Policy(negative=negative))
+    assert [row.amount_minor for row in simulated.transfers if row.type == "reversal"] == [2500]
 
 
 def test_an_expiry_waits_for_the_clock_and_for_waiting_webhooks() -> None:

@@ -144,7 +144,12 @@ def list_all(as_json: bool) -> None:
     "--late", "late_policy", type=click.Choice(["credit", "hold", "reject"]), help="Money for an ended payment."
 )
 @click.option("--over", "over_policy", type=click.Choice(["credit", "hold", "reject"]), help="More than requested.")
-@click.option("--negative", "negative_policy", type=click.Choice(["allow", "hold"]), help="Reversals of spent money.")
+@click.option(
+    "--negative",
+    "negative_policy",
+    type=click.Choice(["allow", "hold"]),
+    help="Our refunds above the balance.",
+)
 @click.option("--payment-seconds", type=Duration(30 * 86_400), help="Time to pay, such as 30m.")
 @click.option("--monitoring-seconds", type=Duration(365 * 86_400), help="How long after that the provider is polled.")
 @click.option(
