@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from app.core.money import AmountError, CurrencyError
@@ -26,6 +26,13 @@ def find_refusals(capabilities: Mapping[str, Capabilities], wanted: Wanted) -> d
     """Return why adapters refuse a deposit, by adapter and by field. Those that take it are not in the result."""
     found = {name: _refuse(one, wanted) for name, one in capabilities.items()}
     return {name: refused for name, refused in found.items() if refused}
+
+
+def takes(capabilities: Capabilities, wanted: Wanted, return_urls: Set[str], life_seconds: int) -> bool:
+    """Return whether an adapter takes a deposit that has `return_urls` and so long to be paid."""
+    needed = {url for url in RETURN_URLS if url in capabilities.required_fields}
+    shortest, longest = capabilities.shortest_life_seconds or 0, capabilities.longest_life_seconds or life_seconds
+    return needed <= return_urls and shortest <= life_seconds <= longest and not _refuse(capabilities, wanted)
 
 
 def _refuse(capabilities: Capabilities, wanted: Wanted) -> dict[str, str]:

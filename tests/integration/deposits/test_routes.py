@@ -68,6 +68,28 @@ def test_a_call_that_was_surely_not_sent_goes_to_the_next_provider(
     assert engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
 
 
+@pytest.mark.parametrize("customer", [None, {"email": "ann@shop.example"}])
+def test_a_provider_that_does_not_take_the_deposit_is_passed_over(
+    front: Stack, engine: Engine, shop: Shop, api: Api, away: str, customer: dict[str, str] | None
+) -> None:
+    """Paystack needs an address of the payer."""
+    first = add_provider(shop, away, "first")
+    credentials = {"api_key": "sk_test_" + "a" * 40}
+    new = NewProvider(shop.tenant_id, "paystack", "paystack", away, credentials, currencies=("USD",))
+    paystack, _ = providers.create_provider(shop.runtime, new, ACTOR)
+    route(shop, first, paystack, shop.provider_id)
+    engine.call()
+    body = {"user_id": "ann", "amount": "25.00", "currency": "USD"} | ({"customer": customer} if customer else {})
+    payment = shop.payment(uuid.UUID(api.post("/api/payments/deposit", body, {"Idempotency-Key": "k"}).json()["id"]))
+    assert payment.provider_id == first
+    engine.run_until(lambda: shop.payment(payment.id).provider_id != first, "another provider is next")
+    events = api.get(f"/api/payments/{payment.id}/timeline").json()["data"]
+    reasons = [one["detail"]["reason"] for one in events if one["detail"].get("given") == "reroute"]
+    assert reasons[0] == f"the provider was not reached, {paystack if customer else shop.provider_id} is next"
+    engine.run_until(lambda: shop.payment(payment.id).provider_id == shop.provider_id, "the sandbox is next")
+    assert engine.dead_letters(payment.id) == []
+
+
 def test_a_paused_provider_is_passed_over_when_the_deposit_is_made(engine: Engine, shop: Shop, away: str) -> None:
     first = add_provider(shop, away, "first")
     route(shop, first, shop.provider_id)

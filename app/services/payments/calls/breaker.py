@@ -227,7 +227,7 @@ def postpone_calls(runtime: Runtime) -> None:
     try:
         with settlement.open(runtime, "worker") as batch:
             expired = read(batch.connection, _EXPIRED, {"rows": EXPIRE_ROWS_MAX})
-            _expire(batch, expired, routing.list_moves_of_waiting(batch.connection, EXPIRE_ROWS_MAX))
+            _expire(batch, expired, routing.list_moves_of_waiting(runtime, batch.connection, EXPIRE_ROWS_MAX))
             buffer(batch.connection, _POSTPONE, {"rows": POSTPONED_ROWS_MAX, "spread": SPREAD_SECONDS})
     except DBAPIError as error:
         if find_trouble(error) not in ("lock", "timeout"):

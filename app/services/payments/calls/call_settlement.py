@@ -210,7 +210,7 @@ def _settle_failure(
         if _is_past_asking(claim, error):
             batch.settle([Item(claim.tenant_id, claim.payment_id, Command(CommandKind.EXPIRE), "system")])
         elif is_held and isinstance(error, NotSent) and claim.route_position is not None:
-            batch.settle(routing.list_moves(batch.connection, claim.payment_id, claim.route_position))
+            batch.settle(routing.list_moves(runtime, batch.connection, claim.payment_id, claim.route_position))
         if any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in batch.outcomes):
             return
         # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.

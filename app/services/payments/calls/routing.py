@@ -3,34 +3,43 @@
 A deposit that names no provider goes to the first one of its currency's route that is not paused. It moves to the next
 one where its create call was surely not sent, or where it waits for a provider that is paused and was never called for
 it. `payment_work.route_position` says that it may move: a claim clears it, so that it stays clear whatever becomes of
-the call, and only a call that was surely not sent sets it again.
+the call, and only a call that was surely not sent sets it again. A provider whose adapter does not take the deposit is
+passed over.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 
+import orjson
 from sqlalchemy import Connection
 
 from app.core.facts import Command, CommandKind
+from app.providers.deposit_limits import Wanted, takes
+from app.runtime.runtime import Runtime
 from app.services.payments.batch_decisions import Item
 from models import Row, prepared, read
 
-# The first provider after {position} that is enabled, takes the currency and is not paused.
+# The providers after {position} that are enabled, take the currency and are not paused, in order, and what the deposit
+# asks for.
 _NEXT = """
-    select w.tenant_id, w.payment_id, n.provider_id
+    select w.tenant_id, w.payment_id, n.providers, p.amount_minor, p.currency, p.metadata, p.success_url, p.failure_url,
+           cast(extract(epoch from p.expires_at - p.created_at) as integer) as life_seconds, d.details_encrypted
     from payment_work w
     join payment_transactions p on p.tenant_id = w.tenant_id and p.id = w.payment_id
+    left join payment_details d on d.tenant_id = w.tenant_id and d.payment_id = w.payment_id
     cross join lateral (
-        select r.provider_id from provider_routes r
+        select jsonb_agg(jsonb_build_array(r.provider_id, a.adapter) order by r.position) as providers
+        from provider_routes r
         join payment_providers a on a.tenant_id = r.tenant_id and a.id = r.provider_id and a.disabled_at is null
         left join provider_breakers b on b.provider_id = r.provider_id
         where r.tenant_id = w.tenant_id and r.currency = p.currency and r.position > {position}
           and (a.currencies is null or r.currency = any(a.currencies))
           and (b.paused_until is null or b.paused_until <= now())
-        order by r.position limit 1
     ) as n
-    where w.action = 'create' and p.status = 'pending' and p.expires_at > now() and {condition}
+    where n.providers is not null
+      and w.action = 'create' and p.status = 'pending' and p.expires_at > now() and {condition}
 """
 _NEXT_OF_PAYMENT = prepared(
     _NEXT.format(position="cast(:position as smallint)", condition="w.payment_id = :payment_id")
@@ -43,16 +52,34 @@ _IS_WAITING = """
 _NEXT_OF_WAITING = prepared(_NEXT.format(position="w.route_position", condition=_IS_WAITING))
 
 
-def list_moves(connection: Connection, payment_id: uuid.UUID, position: int) -> list[Item]:
-    """Return the command that moves a payment to the provider after `position`, where there is one."""
+def list_moves(runtime: Runtime, connection: Connection, payment_id: uuid.UUID, position: int) -> list[Item]:
+    """Return the command that moves a payment to the next provider after `position` that takes it, where one does."""
     wanted = {"payment_id": payment_id, "position": position}
-    return [_move(row) for row in read(connection, _NEXT_OF_PAYMENT, wanted)]
+    return list(_list(runtime, read(connection, _NEXT_OF_PAYMENT, wanted)))
 
 
-def list_moves_of_waiting(connection: Connection, rows_max: int) -> list[Item]:
+def list_moves_of_waiting(runtime: Runtime, connection: Connection, rows_max: int) -> list[Item]:
     """Return the commands that move payments which wait for a paused provider that was never called for them."""
-    return [_move(row) for row in read(connection, _NEXT_OF_WAITING, {"rows": rows_max})]
+    return list(_list(runtime, read(connection, _NEXT_OF_WAITING, {"rows": rows_max})))
 
 
-def _move(row: Row) -> Item:
-    return Item(row.tenant_id, row.payment_id, Command(CommandKind.REROUTE, provider_id=row.provider_id), "system")
+def _list(runtime: Runtime, rows: list[Row]) -> Iterator[Item]:
+    for row in rows:
+        wanted = _read_wanted(runtime, row)
+        for provider_id, adapter in row.providers:
+            # One that is not installed here takes nothing.
+            capabilities = runtime.registry.capabilities.get(adapter)
+            if capabilities is not None and takes(capabilities, wanted, _list_urls(row), row.life_seconds):
+                command = Command(CommandKind.REROUTE, provider_id=uuid.UUID(provider_id))
+                yield Item(row.tenant_id, row.payment_id, command, "system")
+                break
+
+
+def _read_wanted(runtime: Runtime, row: Row) -> Wanted:
+    details = {} if row.details_encrypted is None else orjson.loads(runtime.vault.decrypt_bytes(row.details_encrypted))
+    about = row.amount_minor, row.currency, row.metadata, details.get("customer", {}), details.get("description")
+    return Wanted(*about)
+
+
+def _list_urls(row: Row) -> set[str]:
+    return {name for name in ("success_url", "failure_url") if getattr(row, name) is not None}
