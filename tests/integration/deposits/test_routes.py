@@ -106,6 +106,19 @@ def test_what_waits_for_a_provider_that_was_never_called_goes_on(engine: Engine,
     assert shop.payment(payment.id).provider_id == shop.provider_id
 
 
+def test_a_deposit_whose_details_cannot_be_read_holds_up_no_other(
+    front: Stack, engine: Engine, shop: Shop, away: str
+) -> None:
+    first = add_provider(shop, away, "first")
+    route(shop, first, shop.provider_id)
+    engine.call()
+    unreadable, readable = shop.deposit(description="Lamp"), shop.deposit()
+    engine.databases.rows("update payment_details set details_encrypted = 'x' where payment_id = :id", id=unreadable.id)
+    pause(shop, first)
+    engine.run_until(lambda: shop.payment(readable.id).status == "processing", "the second provider has it")
+    assert shop.payment(unreadable.id).provider_id == first
+
+
 def test_an_unknown_outcome_stays_with_its_provider(front: Stack, engine: Engine, shop: Shop, away: str) -> None:
     second = add_provider(shop, away, "second")
     route(shop, shop.provider_id, second)

@@ -4,7 +4,7 @@ A deposit that names no provider goes to the first one of its currency's route t
 one where its create call was surely not sent, or where it waits for a provider that is paused and was never called for
 it. `payment_work.route_position` says that it may move: a claim clears it, so that it stays clear whatever becomes of
 the call, and only a call that was surely not sent sets it again. A provider whose adapter does not take the deposit is
-passed over.
+passed over, and a deposit whose details cannot be read stays where it is.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import uuid
 from collections.abc import Iterator
 
 import orjson
+import structlog
 from sqlalchemy import Connection
 
 from app.core.facts import Command, CommandKind
 from app.providers.deposit_limits import Wanted, takes
 from app.runtime.runtime import Runtime
+from app.runtime.vault import VaultError
 from app.services.payments.batch_decisions import Item
 from models import Row, prepared, read
+
+log = structlog.get_logger(__name__)
 
 # The providers after {position} that are enabled, take the currency and are not paused, in order, and what the deposit
 # asks for.
@@ -65,7 +69,12 @@ def list_moves_of_waiting(runtime: Runtime, connection: Connection, rows_max: in
 
 def _list(runtime: Runtime, rows: list[Row]) -> Iterator[Item]:
     for row in rows:
-        wanted = _read_wanted(runtime, row)
+        try:
+            wanted = _read_wanted(runtime, row)
+        except (VaultError, ValueError):
+            # Its own call shows the trouble; the calls that are settled with it must not share it.
+            log.warning("route_unreadable", payment_id=str(row.payment_id))
+            continue
         for provider_id, adapter in row.providers:
             # One that is not installed here takes nothing.
             capabilities = runtime.registry.capabilities.get(adapter)
