@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind
+from app.core.facts import Fact, FactKind, Movement
 from app.core.money import AmountError, CurrencyError
-from app.providers import Account, Asks, Ignored, Order, Subject, Told
+from app.providers import Account, Ignored, Order, Subject, Told
 from app.providers.adapters.razorpay import RazorpayAdapter
 from app.providers.adapters.razorpay.razorpay_events import name_payment, read_link, translate
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
@@ -47,6 +47,10 @@ LINK = {
 }
 PAYMENT_ENTITY = {"id": "pay_1", "order_id": "order_1", "notes": {"payment_id": str(PAYMENT)}}
 FAILED = PAYMENT_ENTITY | {"error_description": "No cover on 4242424242424242."}
+REFUND = {"id": "rfnd_1", "amount": 700, "currency": "INR", "payment_id": "pay_1"}
+REFUNDS = [("refund.processed", [FactKind.REVERSED]), ("refund.failed", [FactKind.REINSTATED, FactKind.REVERSED])]
+DISPUTE = {"id": "disp_1", "reason_code": "fraudulent", "respond_by": int(NOW.timestamp())}
+OPENED = dict.fromkeys(("created", "under_review", "action_required"), "opened")
 PAID = Fact(FactKind.SUCCEEDED, "plink_1", amount_minor=2550, currency="INR", aliases=("order_1", "pay_1"))
 
 
@@ -172,7 +176,9 @@ def test_only_refunds_that_were_done_count(monkeypatch: pytest.MonkeyPatch) -> N
         return ProviderAnswer(200, json.dumps(body).encode(), None)
 
     monkeypatch.setattr(Outgoing, "send", send)
-    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, "plink_1")) == replace(PAID, refunded_minor=100)
+    steps = [("reversed", "rfnd_processed"), ("reversed", "rfnd_failed"), ("reinstated", "rfnd_failed")]
+    moved = tuple(Movement(kind, name, 100, "INR") for kind, name in steps)  # type: ignore[arg-type]
+    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, "plink_1")) == replace(PAID, movements=moved)
 
 
 def test_money_that_a_closed_link_has_received_counts() -> None:
@@ -212,38 +218,35 @@ def test_each_event_is_a_fact(name: str, entities: dict[str, Any], fact: Fact) -
     assert name_payment(body) == PAYMENT
 
 
-@pytest.mark.parametrize("name", ["refund.processed", "refund.failed"])
+def moved(kind: FactKind, reversal_id: str) -> Fact:
+    return Fact(kind, amount_minor=700, currency="INR", reversal_id=reversal_id)
+
+
+@pytest.mark.parametrize(("name", "kinds"), REFUNDS)
 @pytest.mark.parametrize(("notes", "named"), [({"payment_id": str(PAYMENT)}, PAYMENT), ({}, "pay_1"), ([], "pay_1")])
-def test_money_that_goes_back_is_asked_for_by_what_names_it(name: str, notes: object, named: object) -> None:
-    assert translate(event(name, payment=PAYMENT_ENTITY | {"notes": notes})) == [Asks(named)]  # type: ignore[arg-type]
+def test_a_refund_is_booked_by_its_id(name: str, kinds: list[FactKind], notes: object, named: uuid.UUID | str) -> None:
+    body = event(name, payment=PAYMENT_ENTITY | {"notes": notes}, refund=REFUND)
+    is_foreign = named != PAYMENT
+    assert translate(body) == [Told(named, moved(kind, "rfnd_1"), may_be_foreign=is_foreign) for kind in kinds]
 
 
-@pytest.mark.parametrize(
-    ("name", "entity"),
-    [("refund.processed", "refund"), ("refund.failed", "refund"), ("payment.dispute.lost", "dispute")],
-)
-def test_money_that_goes_back_names_its_payment_without_it(name: str, entity: str) -> None:
-    body = event(name, **{entity: {"id": "x_1", "payment_id": "pay_1"}})
-    assert (name_payment(body), translate(body)) == ("pay_1", [Asks("pay_1")])
+@pytest.mark.parametrize("name", ["refund.processed", "refund.failed", "payment.dispute.lost"])
+def test_money_that_goes_back_names_its_payment_without_it(name: str) -> None:
+    body = event(name, **{"dispute" if "dispute" in name else "refund": REFUND})
+    assert name_payment(body) == "pay_1"
+    assert {(one.name, one.may_be_foreign) for one in translate(body) if isinstance(one, Told)} == {("pay_1", True)}
 
 
-DISPUTE = {"id": "disp_1", "reason_code": "fraudulent", "respond_by": int(NOW.timestamp())}
-
-
-@pytest.mark.parametrize(
-    ("how", "state"),
-    [
-        *(("created", "opened"), ("under_review", "opened"), ("action_required", "opened")),
-        *(("won", "won"), ("closed", "won"), ("lost", "lost")),
-    ],
-)
+@pytest.mark.parametrize(("how", "state"), [*OPENED.items(), ("won", "won"), ("closed", "won"), ("lost", "lost")])
 def test_a_dispute_is_a_mark_and_takes_money_once_it_is_lost(how: str, state: Any) -> None:
-    body = event(f"payment.dispute.{how}", payment=PAYMENT_ENTITY, dispute=DISPUTE)
+    dispute = DISPUTE | {"amount_deducted": 700 if state == "lost" else 0, "currency": "INR"}
+    body = event(f"payment.dispute.{how}", payment=PAYMENT_ENTITY, dispute=dispute)
     about: dict[str, Any] = {"dispute_id": "disp_1", "reason": "fraudulent", "evidence_due_at": NOW}
-    told = Told(PAYMENT, Fact(FactKind.DISPUTE, dispute_state=state, **about))
-    assert translate(body) == ([told, Asks(PAYMENT)] if state == "lost" else [told])
-    foreign = event(f"payment.dispute.{how}", payment=PAYMENT_ENTITY | {"notes": []}, dispute=DISPUTE)
-    assert translate(foreign) == ([Asks("pay_1")] if state == "lost" else [Ignored("no payment of ours")])
+    facts = [Fact(FactKind.DISPUTE, dispute_state=state, **about)]
+    facts += [moved(FactKind.REVERSED, "disp_1")] if state == "lost" else []
+    assert translate(body) == [Told(PAYMENT, fact) for fact in facts]
+    foreign = event(f"payment.dispute.{how}", payment=PAYMENT_ENTITY | {"notes": []}, dispute=dispute)
+    assert translate(foreign) == [Told("pay_1", fact, may_be_foreign=True) for fact in facts]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,6 @@ def test_a_dispute_is_a_mark_and_takes_money_once_it_is_lost(how: str, state: An
     [
         ("payment.captured", {"payment": PAYMENT_ENTITY}),
         ("refund.created", {"payment": PAYMENT_ENTITY}),
-        ("payment.dispute.won", {"payment": {"id": "pay_1"}}),
         ("payment_link.paid", {"payment_link": LINK | {"reference_id": "TS1989"}, "payment": PAYMENT_ENTITY}),
         ("payment.failed", {"payment": FAILED | {"notes": []}}),
         ("refund.processed", {"payment": {"id": None}}),
@@ -276,6 +278,8 @@ def test_what_is_not_ours_or_of_no_interest_is_ignored(name: str, entities: dict
         event("payment_link.paid", payment_link=LINK | {"id": None}),
         event("payment_link.cancelled", payment_link=LINK | {"status": "cancelled"}),
         event("payment.dispute.created", payment=PAYMENT_ENTITY),
+        event("refund.processed", payment=PAYMENT_ENTITY),
+        event("refund.processed", payment=PAYMENT_ENTITY, refund=REFUND | {"amount": "700"}),
     ],
 )
 def test_what_cannot_be_booked_is_for_a_person(body: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ import re
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown
@@ -31,11 +32,13 @@ from app.providers.adapters.razorpay.razorpay_events import (
     NOTE,
     list_payments_of,
     name_payment,
+    read_deduction,
     read_link,
+    read_refund,
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_own_id, read_units
-from app.providers.calls.given_back import list_movements, with_total
+from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     accept,
@@ -96,7 +99,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         can_cancel=True,
         can_refund=False,
         listing="scan",
-        reversals="totals",
+        reversals="ids",
         # A payment that ends sooner has its link cancelled by us.
         longest_life_seconds=LIFE_SECONDS_MAX,
         metadata_pairs_max=NOTES_MAX - 1,
@@ -203,12 +206,10 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
             path = f"/v1/payments/{urllib.parse.quote(payment, safe='')}/refunds"
             for row in self._list(account, path, "items", {}):
                 if row.get("status") in ("processed", "failed"):
-                    money = read_units(AMOUNTS, row, "amount")
-                    movements += list_movements(read_kept_id(row), *money, is_undone=row["status"] == "failed")
+                    movements += read_refund(row, is_undone=row["status"] == "failed")
             for dispute in disputes.get(payment, ()):
-                money = read_units(AMOUNTS, dispute, "amount_deducted")
-                movements += list_movements(read_kept_id(dispute), *money, is_undone=False)
-        return with_total(fact, movements)
+                movements += read_deduction(dispute)
+        return replace(fact, movements=tuple(movements))
 
     def _listed(
         self, account: Account, body: Mapping[str, Any], disputes: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -218,14 +219,13 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         if payment_id is not None and fact.kind is FactKind.SUCCEEDED:
             fact = self._with_money_back(account, body, fact, disputes)
         asked, currency = read_units(AMOUNTS, body, "amount")
-        return Listed(payment_id, read_kept_id(body), asked, currency, fact.refunded_minor or 0, fact)
+        return Listed(payment_id, read_kept_id(body), asked, currency, sum_movements(fact), fact)
 
     def _read_disputes(self, account: Account, since: object) -> dict[str, list[Mapping[str, Any]]]:
-        """Return the disputes since a time (s) that took money, by the id of their payment."""
+        """Return the disputes since a time (s), by the id of their payment."""
         found: dict[str, list[Mapping[str, Any]]] = {}
         for row in self._list(account, "/v1/disputes", "items", {"from": str(since)}):
-            if row.get("amount_deducted"):
-                found.setdefault(str(row.get("payment_id")), []).append(row)
+            found.setdefault(str(row.get("payment_id")), []).append(row)
         return found
 
     def _list(self, account: Account, path: str, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:

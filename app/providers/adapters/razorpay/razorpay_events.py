@@ -1,7 +1,8 @@
 """Razorpay's payment links and events as facts.
 
 A link has our payment id as its `reference_id`, and in its notes, which Razorpay copies to the payment. An event about
-a payment without them is only a hint to ask, by the payment's own id.
+a refund or a dispute of a payment without them names it by the payment's own id. A refund that failed had gone back, or
+never had: both steps are reported, and together they move nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import DisputeState, Fact, FactKind
+from app.core.facts import DisputeState, Fact, FactKind, Movement
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import AmountTable
 from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
-from app.providers.events import Asks, Event, Ignored, Name, Told
+from app.providers.calls.given_back import as_facts, list_movements
+from app.providers.events import Event, Ignored, Name, Told
 
 # Where notes of ours have the payment's id.
 NOTE = "payment_id"
@@ -55,7 +57,9 @@ _DISPUTES: dict[str, DisputeState] = {
     "payment.dispute.closed": "won",
     "payment.dispute.lost": "lost",
 }
-_MONEY_BACK = frozenset({"refund.processed", "refund.failed", "payment.dispute.lost"})
+# By event, whether the refund's money came again.
+_REFUNDS = {"refund.processed": False, "refund.failed": True}
+_MONEY_BACK = _REFUNDS.keys() | _DISPUTES.keys()
 
 
 def read_link(body: Mapping[str, Any]) -> Fact:
@@ -99,28 +103,41 @@ def translate(body: Mapping[str, Any]) -> list[Event]:
     kind = body.get("event")
     if not isinstance(kind, str) or not isinstance(body.get("payload"), dict):
         raise Unusable("the event has no name or no payload")
-    if kind not in _LINKS.keys() | _DISPUTES.keys() | _MONEY_BACK | {_ATTEMPT_FAILED}:
+    if kind not in _LINKS.keys() | _MONEY_BACK | {_ATTEMPT_FAILED}:
         return [Ignored("of no interest")]
     name = name_payment(body)
     if name is None or (isinstance(name, str) and kind not in _MONEY_BACK):
         return [Ignored("no payment of ours")]
-    asks: list[Event] = [Asks(name)] if kind in _MONEY_BACK else []
-    if isinstance(name, str) or (asks and kind not in _DISPUTES):
-        return asks
     try:
-        return [Told(name, _read_fact(body, kind)), *asks]
+        facts = _read_facts(body, kind)
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
+    return [Told(name, fact, may_be_foreign=isinstance(name, str)) for fact in facts]
 
 
-def _read_fact(body: Mapping[str, Any], kind: str) -> Fact:
+def read_refund(shown: Mapping[str, Any], *, is_undone: bool) -> tuple[Movement, ...]:
+    """Return the movements of a refund. Raise UnexpectedAnswer."""
+    return list_movements(read_kept_id(shown), *read_units(AMOUNTS, shown, "amount"), is_undone=is_undone)
+
+
+def read_deduction(dispute: Mapping[str, Any]) -> tuple[Movement, ...]:
+    """Return the movement of a dispute that has taken money. Raise UnexpectedAnswer."""
+    if not dispute.get("amount_deducted"):
+        return ()
+    money = read_units(AMOUNTS, dispute, "amount_deducted")
+    return list_movements(read_kept_id(dispute), *money, is_undone=False)
+
+
+def _read_facts(body: Mapping[str, Any], kind: str) -> list[Fact]:
+    if kind in _REFUNDS:
+        return as_facts(read_refund(_read_entity(body, "refund") or {}, is_undone=_REFUNDS[kind]))
     if kind in _DISPUTES:
-        return _read_dispute(body, _DISPUTES[kind])
-    return _read_attempt(body) if kind == _ATTEMPT_FAILED else _read_link_event(body, _LINKS[kind])
+        dispute = _read_entity(body, "dispute") or {}
+        return [_read_dispute(dispute, _DISPUTES[kind]), *as_facts(read_deduction(dispute))]
+    return [_read_attempt(body) if kind == _ATTEMPT_FAILED else _read_link_event(body, _LINKS[kind])]
 
 
-def _read_dispute(body: Mapping[str, Any], state: DisputeState) -> Fact:
-    dispute = _read_entity(body, "dispute") or {}
+def _read_dispute(dispute: Mapping[str, Any], state: DisputeState) -> Fact:
     until = dispute.get("respond_by")
     due_at = datetime.datetime.fromtimestamp(until, datetime.UTC) if isinstance(until, int) and until > 0 else None
     reason = clean_message(dispute.get("reason_code"))
