@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind
+from app.core.facts import Fact, FactKind, Movement, MovementKind
 from app.core.money import CurrencyError
 from app.providers import Account, Asks, Ignored, Order, Subject, Told
 from app.providers.adapters.paystack import PaystackAdapter
@@ -119,37 +119,41 @@ LISTED_REFUND = REFUND | {"id": 1, "amount": 700, "dispute": None}
 LISTED_DISPUTE = DISPUTE | {"resolution": "merchant-accepted", "refund_amount": 300, "currency": "NGN"}
 
 
+LOST = Movement("reversed", "dispute:358950", 300, "NGN")
+
+
+def refunded(number: int, kind: MovementKind = "reversed") -> Movement:
+    return Movement(kind, f"refund:{number}", 700, "NGN")
+
+
 @pytest.mark.parametrize(
-    ("refunds", "total"),
+    ("refunds", "movements"),
     [
-        ([], 300),
-        ([LISTED_REFUND], 1000),
-        ([LISTED_REFUND, LISTED_REFUND | {"id": 2}, LISTED_REFUND | {"id": 3, "status": "pending"}], 1700),
-        ([LISTED_REFUND | {"transaction_reference": f"{PAYMENT}.2"}], 300),
-        ([LISTED_REFUND | {"amount": 300, "dispute": DISPUTE["id"]}], 300),
-        ([LISTED_REFUND | {"amount": 300, "dispute": {"id": DISPUTE["id"]}}], 300),
+        ([], [LOST]),
+        ([LISTED_REFUND], [refunded(1), LOST]),
+        (
+            [LISTED_REFUND, LISTED_REFUND | {"id": 2}, LISTED_REFUND | {"id": 3, "status": "pending"}],
+            [refunded(1), refunded(2), LOST],
+        ),
+        ([LISTED_REFUND | {"status": "failed"}], [refunded(1), refunded(1, "reinstated"), LOST]),
+        ([LISTED_REFUND | {"transaction_reference": f"{PAYMENT}.2"}], [LOST]),
+        ([LISTED_REFUND | {"amount": 300, "dispute": DISPUTE["id"]}], [LOST]),
+        ([LISTED_REFUND | {"amount": 300, "dispute": {"id": DISPUTE["id"]}}], [LOST]),
     ],
 )
 def test_refunds_and_lost_disputes_of_a_transaction_count_once(
-    monkeypatch: pytest.MonkeyPatch, refunds: list[object], total: int
+    monkeypatch: pytest.MonkeyPatch, refunds: list[object], movements: list[Movement]
 ) -> None:
     disputes = [LISTED_DISPUTE, LISTED_DISPUTE | {"id": 9, "resolution": "declined"}]
     answer_by_path(monkeypatch, {verify_path(PAYMENT): TRANSACTION, "/refund": refunds, "/dispute": disputes})
-    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None)) == replace(PAID, refunded_minor=total)
-
-
-def test_what_was_given_back_in_another_currency_is_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    refunds = [LISTED_REFUND | {"currency": "USD"}]
-    answer_by_path(monkeypatch, {verify_path(PAYMENT): TRANSACTION, "/refund": refunds, "/dispute": []})
-    with pytest.raises(UnexpectedAnswer, match="another currency"):
-        ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None))
+    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None)) == replace(PAID, movements=tuple(movements))
 
 
 def test_the_reference_that_was_paid_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     later = TRANSACTION | {"status": "abandoned", "reference": f"{PAYMENT}.2"}
     bodies: dict[str, object] = {verify_path(PAYMENT): TRANSACTION, verify_path(f"{PAYMENT}.2"): later}
     answer_by_path(monkeypatch, bodies | {"/refund": [], "/dispute": []})
-    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None)) == replace(PAID, refunded_minor=0)
+    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None)) == PAID
 
 
 @pytest.mark.parametrize(

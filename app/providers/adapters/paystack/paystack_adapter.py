@@ -41,7 +41,7 @@ from app.providers.adapters.paystack.paystack_events import (
     translate,
 )
 from app.providers.calls.answer_fields import read_redirect_url, read_units
-from app.providers.calls.given_back import list_movements, with_total
+from app.providers.calls.given_back import list_movements, sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     read_failure,
@@ -92,7 +92,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         can_cancel=False,
         can_refund=False,
         listing="exact",
-        reversals="totals",
+        reversals="ids",
         can_expire=False,
         replays_create=False,
         says_mode=True,
@@ -268,12 +268,12 @@ def _name_dispute(dispute: object) -> str:
 
 
 def _with_given_back(fact: Fact, given_back: GivenBack) -> Fact:
-    """Return a paid transaction's fact with what was given back of it. Raise UnexpectedAnswer."""
+    """Return a paid transaction's fact with the refunds and lost disputes of it. Raise UnexpectedAnswer."""
     movements: list[Movement] = []
     for name, row in given_back.get(str(fact.reference), {}).items():
         money = read_units(AMOUNTS, row, "amount")
         movements += list_movements(name, *money, is_undone=row.get("status") == "failed")
-    return with_total(fact, movements)
+    return replace(fact, movements=tuple(movements))
 
 
 def _listed(body: Mapping[str, Any], given_back: GivenBack) -> Listed:
@@ -282,4 +282,4 @@ def _listed(body: Mapping[str, Any], given_back: GivenBack) -> Listed:
         fact = _with_given_back(fact, given_back)
     asked = "amount" if body.get("requested_amount") is None else "requested_amount"
     payment_id, (asked_minor, currency) = read_payment_id(fact.reference), read_units(AMOUNTS, body, asked)
-    return Listed(payment_id, str(fact.reference), asked_minor, currency, fact.refunded_minor or 0, fact)
+    return Listed(payment_id, str(fact.reference), asked_minor, currency, sum_movements(fact), fact)
