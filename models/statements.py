@@ -71,7 +71,6 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)\b(?!:)")
 # What is stored with a connection: the names it knows, None where it is to know none; whether it learns more of them
 # at present; writes that wait; where what is sent is noted.
 _KNOWN, _KEEPS_PLANS, _WAITING, _WATCHER = ("sluice_known", "sluice_keeps_plans", "sluice_waiting", "sluice_watcher")
-_IS_COMMITTED = "sluice_is_committed"
 
 # A tuple whose fields have the names of the columns.
 Row = Any
@@ -107,14 +106,14 @@ class Statements:
     plain: str
 
 
-def prepared(*statements: str | ClauseElement, before: str = "", after: str = "") -> Statements:
+def prepared(*statements: str | ClauseElement, before: str = "") -> Statements:
     """Return a message of statements that are prepared once a connection.
 
-    Each has parameters, whose types follow from where they stand. `before` and `after` are sent with it as they are.
+    Each has parameters, whose types follow from where they stand. `before` is sent in front as it is.
     """
     parts = tuple(map(_Statement.of, statements))
-    by_name, plain = "; ".join(part.execute for part in parts), "; ".join(part.plain for part in parts)
-    return Statements(parts, before + by_name + after, before + plain + after)
+    by_name = before + "; ".join(part.execute for part in parts)
+    return Statements(parts, by_name, before + "; ".join(part.plain for part in parts))
 
 
 def as_text(*statements: str | ClauseElement) -> Statements:
@@ -132,16 +131,6 @@ def read(connection: Connection, message: Statements, parameters: Mapping[str, A
         return run(connection.connection, connection.dialect, message, parameters)
 
 
-def read_committed(connection: Connection, message: Statements, parameters: Mapping[str, Any]) -> list[Row]:
-    """Do what `read` does for the last message of a transaction, which has its commit itself.
-
-    The commit is followed by the statement that gives the rows, which may read settings only: it has no role.
-    """
-    rows = read(connection, message, parameters)
-    connection.connection.info[_IS_COMMITTED] = True
-    return rows
-
-
 def buffer(connection: Connection, message: Statements, parameters: Mapping[str, Any]) -> None:
     """Send a write together with what the connection runs next, at the latest with its commit; it raises there."""
     driver: Any = connection.connection
@@ -151,9 +140,7 @@ def buffer(connection: Connection, message: Statements, parameters: Mapping[str,
 
 
 def finish(connection: Connection, sql: str) -> None:
-    """End the transaction, unless its last message did: sends `sql` after all writes that wait."""
-    if (info := connection.connection.info).pop(_IS_COMMITTED, False) and _WAITING not in info:
-        return
+    """End the transaction: sends `sql` after all writes that wait."""
     with _invalidated(connection):
         run(connection.connection, connection.dialect, Statements((), sql, sql), {})
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, literal
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payment import Payment
-from models import Row, buffer, new_id, prepared, read, tables
+from models import buffer, new_id, prepared, read, tables
 from models.array_params import rows_of
 from models.sql import columns, sql
 
@@ -95,7 +95,8 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
     if not postings:
         return {}
     transfers = _group(postings)
-    users, clearing = _move(connection, postings, transfers)
+    users = _move_users(connection, postings)
+    clearing = _move_clearing(connection, transfers)
     rows: list[tuple[object, ...]] = []
     audited: dict[PostingKey, dict[str, object]] = {}
     for posting in postings:
@@ -139,54 +140,33 @@ _KEY = ("tenant_id", "user_id", "currency")
 _MOVES = rows_of(_WALLETS, *_KEY, "balance_minor", "version")
 # One statement locks and changes: a lock of its own would be one more write of each row. `found` is in the order of the
 # ids, and so are the rows that are joined to it by their primary key.
-_USERS_MOVED = sql(
-    """
-    with found as materialized (
-        select w.id, r.balance_minor as moved_minor, r.version as entries
-        from {moves} join wallets w on (w.tenant_id, w.user_id, w.currency) = (r.tenant_id, r.user_id, r.currency)
-        where w.kind = 'user' order by w.id
-    ), users as (
+_MOVE_USERS = prepared(
+    sql(
+        """
+        with found as materialized (
+            select w.id, r.balance_minor as moved_minor, r.version as entries
+            from {moves} join wallets w on (w.tenant_id, w.user_id, w.currency) = (r.tenant_id, r.user_id, r.currency)
+            where w.kind = 'user' order by w.id
+        )
         update wallets w set balance_minor = w.balance_minor + found.moved_minor, version = w.version + found.entries,
             updated_at = now()
         from found where w.id = found.id
-        returning w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor - found.moved_minor as balance_minor,
-            w.version - found.entries as version
+        returning w.id, w.tenant_id, w.user_id, w.currency, w.balance_minor - found.moved_minor,
+            w.version - found.entries
+        """,
+        moves=_MOVES.source,
     )
-    """,
-    moves=_MOVES.source,
 )
-_MOVE_USERS = prepared(_USERS_MOVED + "select * from users")  # noqa: S608  # constants
 _NEW = rows_of(_WALLETS, "id", *_KEY, "balance_minor", "version")
 _NEW_USERS = prepared(
     _NEW.insert(*_KEY, kind=literal("user")).on_conflict_do_nothing().returning(*columns(_WALLETS, "id", *_KEY))
 )
 
 
-def _move(
-    connection: Connection, postings: Sequence[Posting], transfers: Mapping[tuple[ClearingKey, str], _Transfer]
-) -> tuple[dict[UserKey, _Wallet], dict[ClearingKey, _Wallet]]:
-    """Write the new balances of the users' wallets, then of the clearing wallets; return them as they were before."""
-    users = _sum_by_wallet((posting.user_key, posting.sign * posting.transfer.amount_minor) for posting in postings)
-    shards = _sum_by_wallet((key, -each.first.sign * each.total_minor) for (key, _), each in transfers.items())
-    if len(shards) > 1:
-        return _move_users(connection, users), _move_clearing(connection, shards)
-    ((key, move),) = shards.items()
-    rows = read(connection, _MOVE_BOTH, _encode_moves(users) | _encode_move(key, *move) | {"users": len(users)})
-    found = _by_owner(row for row in rows if row.user_id is not None)
-    shard = next((_Wallet(row.id, row.balance_minor, row.version) for row in rows if row.user_id is None), None)
-    moved = _move_users(connection, users, found)
-    return moved, {key: shard} if shard else _move_clearing(connection, shards)
-
-
-def _move_users(
-    connection: Connection, moved: Mapping[UserKey, tuple[int, int]], found: dict[UserKey, _Wallet] | None = None
-) -> dict[UserKey, _Wallet]:
-    """Write the new balances of the users' wallets; return them as they were before.
-
-    `found` are all that exist, where they have been moved.
-    """
-    if found is None:
-        found = _move_existing(connection, moved)
+def _move_users(connection: Connection, postings: Sequence[Posting]) -> dict[UserKey, _Wallet]:
+    """Write the new balances of the users' wallets; return the wallets as they were before."""
+    moved = _sum_by_wallet((posting.user_key, posting.sign * posting.transfer.amount_minor) for posting in postings)
+    found = _move_existing(connection, moved)
     if missing := moved.keys() - found.keys():
         new = [(new_id(), *key, *moved[key]) for key in missing]
         rows = read(connection, _NEW_USERS, _NEW.encode(new))
@@ -200,14 +180,7 @@ def _move_users(
 
 
 def _move_existing(connection: Connection, moved: Mapping[UserKey, tuple[int, int]]) -> dict[UserKey, _Wallet]:
-    return _by_owner(read(connection, _MOVE_USERS, _encode_moves(moved)))
-
-
-def _encode_moves(moved: Mapping[UserKey, tuple[int, int]]) -> dict[str, str]:
-    return _MOVES.encode([(*key, *move) for key, move in moved.items()])
-
-
-def _by_owner(rows: Iterable[Row]) -> dict[UserKey, _Wallet]:
+    rows = read(connection, _MOVE_USERS, _MOVES.encode([(*key, *move) for key, move in moved.items()]))
     return {
         (tenant_id, user_id, currency): _Wallet(wallet_id, balance_minor, version)
         for wallet_id, tenant_id, user_id, currency, balance_minor, version in rows
@@ -215,59 +188,45 @@ def _by_owner(rows: Iterable[Row]) -> dict[UserKey, _Wallet]:
 
 
 # A free shard is taken; only where all are busy does the second form wait for one.
-_SHARD_MOVED = """
-    shard as (
+_MOVE_CLEARING = """
+    with shard as (
         select id from wallets
-        where tenant_id = :clearing_tenant_id and provider_id = :provider_id and currency = :clearing_currency
-          and kind = 'clearing' {choice} for no key update {waiting}
-    ), clearing as (
-        update wallets w set balance_minor = w.balance_minor + cast(:moved_minor as bigint),
-            version = w.version + cast(:entries as bigint), updated_at = now()
-        from shard where w.id = shard.id
-        returning w.id, w.balance_minor - cast(:moved_minor as bigint) as balance_minor,
-            w.version - cast(:entries as bigint) as version
+        where tenant_id = :tenant_id and provider_id = :provider_id and currency = :currency and kind = 'clearing'
+          {choice} for no key update {waiting}
     )
+    update wallets w set balance_minor = w.balance_minor + cast(:moved_minor as bigint),
+        version = w.version + cast(:entries as bigint), updated_at = now()
+    from shard where w.id = shard.id
+    returning w.id, w.balance_minor - cast(:moved_minor as bigint), w.version - cast(:entries as bigint)
 """
-_FREE = {"choice": "order by (shard + :start) % :shards limit 1", "waiting": "skip locked"}
-_MOVE_SHARD = "with" + _SHARD_MOVED + "select * from clearing"  # noqa: S608  # constants
-_MOVE_FREE_SHARD = prepared(_MOVE_SHARD.format(**_FREE))
-_MOVE_ANY_SHARD = prepared(_MOVE_SHARD.format(choice="and shard = :start", waiting=""))
-# One message for the most frequent case: all users (:users of them) have their wallets, and one clearing wallet is
-# moved. The shard is taken last: the condition on `users` is tried before a row is read, and runs all of `users`.
-_FREE_LAST = {**_FREE, "choice": "and (select count(*) from users) = cast(:users as bigint) " + _FREE["choice"]}  # noqa: S608  # constants
-_BOTH_MOVED = f"{_USERS_MOVED}, {_SHARD_MOVED.format(**_FREE_LAST)}"
-_MOVE_BOTH = prepared(
-    f"""
-    {_BOTH_MOVED}
-    select id, tenant_id, user_id, currency, balance_minor, version from users
-    union all
-    select id, null, null, null, balance_minor, version from clearing
-    """  # noqa: S608  # constants
+_MOVE_FREE_SHARD = prepared(
+    _MOVE_CLEARING.format(choice="order by (shard + :start) % :shards limit 1", waiting="skip locked")
 )
+_MOVE_ANY_SHARD = prepared(_MOVE_CLEARING.format(choice="and shard = :start", waiting=""))
 _NEW_SHARDS = prepared(
     """
     insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
-    select id, :clearing_tenant_id, 'clearing', :provider_id, number - 1, :clearing_currency
+    select id, :tenant_id, 'clearing', :provider_id, number - 1, :currency
     from unnest(cast(:ids as uuid[])) with ordinality as s(id, number)
     on conflict do nothing
     """
 )
 
 
-def _encode_move(key: ClearingKey, moved_minor: int, entries: int) -> dict[str, object]:
+def _move_clearing(
+    connection: Connection, transfers: Mapping[tuple[ClearingKey, str], _Transfer]
+) -> dict[ClearingKey, _Wallet]:
+    """Write the new balance of a shard of each clearing wallet; return the shards as they were before."""
+    moved = _sum_by_wallet((key, -each.first.sign * each.total_minor) for (key, _), each in transfers.items())
+    return {key: _move_shard(connection, key, *moved[key]) for key in sorted(moved, key=str)}
+
+
+def _move_shard(connection: Connection, key: ClearingKey, moved_minor: int, entries: int) -> _Wallet:
     tenant_id, provider_id, currency = key
     # Which shard is tried first needs to differ between workers, not to be secret.
     start = random.randrange(CLEARING_SHARDS)  # noqa: S311  # nosec B311
-    wallet = {"clearing_tenant_id": tenant_id, "provider_id": provider_id, "clearing_currency": currency}
-    return wallet | {"shards": CLEARING_SHARDS, "start": start, "moved_minor": moved_minor, "entries": entries}
-
-
-def _move_clearing(connection: Connection, moved: Mapping[ClearingKey, tuple[int, int]]) -> dict[ClearingKey, _Wallet]:
-    """Write the new balance of a shard of each clearing wallet; return the shards as they were before."""
-    return {key: _move_shard(connection, _encode_move(key, *moved[key])) for key in sorted(moved, key=str)}
-
-
-def _move_shard(connection: Connection, parameters: dict[str, object]) -> _Wallet:
+    parameters = {"tenant_id": tenant_id, "provider_id": provider_id, "currency": currency}
+    parameters |= {"shards": CLEARING_SHARDS, "start": start, "moved_minor": moved_minor, "entries": entries}
     rows = read(connection, _MOVE_FREE_SHARD, parameters)
     if not rows:
         buffer(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})

@@ -100,7 +100,7 @@ def open(
         events = _list_events(batch.outcomes)
         numbering = None
         if role == "worker" and not is_single:
-            numbering = notifications.number_and_commit(connection, events)
+            numbering = notifications.number(connection, events)
         else:
             notifications.queue(connection, events)
     _publish(runtime, batch.outcomes, events, numbering)

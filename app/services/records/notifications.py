@@ -17,7 +17,7 @@ from app.runtime.hints import Hint, numbered_hint
 from app.runtime.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime.runtime import Runtime
 from app.services.records import database_trouble
-from models import Database, Row, Trouble, buffer, new_id, prepared, read, read_committed, single, tables
+from models import Database, Row, Trouble, buffer, new_id, prepared, read, single, tables
 from models.array_params import rows_of, uuid_array
 from models.sql import columns, sql
 
@@ -113,29 +113,18 @@ _NUMBER_TENANTS = sql(
         insert into notification_numbers (tenant_id, number, notification_id, user_id, is_queued)
         select tenant_id, number, id, user_id, is_queued from sorted
         returning tenant_id, number
-    ), results as (
-        -- One row per tenant that was numbered, and one without a number per tenant that another session numbers.
-        select tenant_id, max(number) as last_number, count(*) as numbered from numbered group by tenant_id
-        union all
-        select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
-        where tenant_id not in (select tenant_id from locked)
     )
+    -- One row per tenant that was numbered, and one without a number per tenant that another session numbers.
+    select tenant_id, max(number) as last_number, count(*) as numbered from numbered group by tenant_id
+    union all
+    select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
+    where tenant_id not in (select tenant_id from locked)
     """,
     rows=_ROWS.source,
     columns=[column(name) for name in _ROWS.encoders],
 )
-_RESULTS = _NUMBER_TENANTS + "select tenant_id, last_number, numbered from results"  # noqa: S608  # constants
-_NUMBER = prepared(_LOCK_TENANTS, _RESULTS)
-_NUMBER_SINGLE = single(_LOCK_TENANTS, _RESULTS)
-# In one message with the commit, whose answer hides the results: they are kept in a setting of the session.
-_KEPT = (
-    f"{_NUMBER_TENANTS} select set_config('sluice.numbered', coalesce(json_agg(r)::text, '[]'), false) from results r"  # noqa: S608
-)
-_NUMBER_AND_COMMIT = prepared(
-    _LOCK_TENANTS,
-    _KEPT,
-    after="; commit; select current_setting('sluice.numbered') as results",
-)
+_NUMBER = prepared(_LOCK_TENANTS, _NUMBER_TENANTS)
+_NUMBER_SINGLE = single(_LOCK_TENANTS, _NUMBER_TENANTS)
 _NOTHING_BROUGHT = _ROWS.encode_none()
 
 # A payment as a notification shows it, the notification's type, and what else it is about, by its name.
@@ -172,17 +161,6 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
     tenant_ids = {payment.tenant_id for payment, *_ in events}
     brought = _ROWS.encode([_row(event) for event in events])
     return _sort(read(connection, _NUMBER, _wanted(tenant_ids) | brought))
-
-
-def number_and_commit(connection: Connection, events: Sequence[Event]) -> Numbering:
-    """Do what `number` does and commit the transaction, in one message."""
-    if not events:
-        return Numbering({}, [])
-    tenant_ids = {payment.tenant_id for payment, *_ in events}
-    brought = _ROWS.encode([_row(event) for event in events])
-    (row,) = read_committed(connection, _NUMBER_AND_COMMIT, _wanted(tenant_ids) | brought)
-    results = orjson.loads(row.results)
-    return _sort([(uuid.UUID(one["tenant_id"]), one["last_number"], one["numbered"]) for one in results])
 
 
 def number_due(runtime: Runtime) -> None:
@@ -244,13 +222,13 @@ def _wanted(tenant_ids: Collection[uuid.UUID]) -> dict[str, Any]:
     }
 
 
-def _sort(rows: Sequence[Row | tuple[uuid.UUID, int | None, int]]) -> Numbering:
+def _sort(rows: Sequence[Row]) -> Numbering:
     numbering = Numbering({}, [])
-    for tenant_id, last_number, numbered in rows:
-        if last_number is None:
-            numbering.left_to_others.append(tenant_id)
+    for row in rows:
+        if row.last_number is None:
+            numbering.left_to_others.append(row.tenant_id)
         else:
-            numbering.numbered[tenant_id] = (last_number, numbered)
+            numbering.numbered[row.tenant_id] = (row.last_number, row.numbered)
     return numbering
 
 

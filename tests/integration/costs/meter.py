@@ -105,9 +105,7 @@ def _split(message: bytes) -> list[bytes]:
 
 
 def _count_commits(statements: list[bytes], is_idle: bool) -> int:
-    """Return how many transactions the message committed: a message outside of one is a transaction of its own.
-
-    What follows a commit reads a setting: there is nothing to commit.
-    """
+    """Return how many transactions the message committed: a message outside of one is a transaction of its own."""
     written = statements.count(b"commit")
-    return written or int(is_idle and statements[-1] != b"rollback")
+    is_implicit = is_idle and statements[-1] not in (b"commit", b"rollback")
+    return written + is_implicit
