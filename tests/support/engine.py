@@ -60,6 +60,12 @@ class Engine:
         self.call()
         return shop.payment(made.id)
 
+    def postpone_others(self, provider_id: uuid.UUID) -> None:
+        """Let no call of another provider be due within the hour, so that claims find this one's alone."""
+        self.databases.rows(
+            "update payment_work set due_at = now() + interval '1 hour' where provider_id <> :id", id=provider_id
+        )
+
     def make_due(self, payment_id: uuid.UUID) -> None:
         """Let the payment's next provider call be due now, and free it from a claim that is gone."""
         self.databases.rows(

@@ -37,6 +37,7 @@ def answers_of(engine: Engine, claims: Claims) -> list[Answer]:
 def wide(engine: Engine, shop: Shop) -> Shop:
     """Provide a shop whose provider takes as many calls at once as there are."""
     engine.databases.rows("update payment_providers set calls_max = 100 where id = :id", id=shop.provider_id)
+    engine.postpone_others(shop.provider_id)
     return shop
 
 
@@ -118,8 +119,7 @@ def test_a_payment_that_spoils_its_set_is_the_only_one_that_waits(
 
 def test_claims_of_the_same_moment_keep_to_the_providers_limit(engine: Engine, shop: Shop) -> None:
     engine.databases.rows("update payment_providers set calls_max = 7 where id = :id", id=shop.provider_id)
-    # What other tests have left due is not claimed as well.
-    engine.call()
+    engine.postpone_others(shop.provider_id)
     for _ in range(30):
         shop.deposit()
     barrier = threading.Barrier(6)

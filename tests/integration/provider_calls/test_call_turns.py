@@ -30,6 +30,7 @@ PLANNED = 150
 def narrow(engine: Engine, shop: Shop) -> Shop:
     """Provide a shop whose provider takes two calls at once."""
     engine.databases.rows("update payment_providers set calls_max = 2 where id = :id", id=shop.provider_id)
+    engine.postpone_others(shop.provider_id)
     return shop
 
 
@@ -113,8 +114,7 @@ def test_a_paused_providers_payments_expire_while_other_calls_are_under_way(
 
 def test_each_claim_at_a_providers_limit_follows_an_answer(front: Stack, engine: Engine, shop: Shop) -> None:
     engine.databases.rows("update payment_providers set calls_max = 1 where id = :id", id=shop.provider_id)
-    # What other tests have left due is not claimed as well.
-    engine.call()
+    engine.postpone_others(shop.provider_id)
     payments = [shop.deposit() for _ in range(5)]
     with watched(engine.runtime.database.engine) as sent:
         Dispatcher(16).run(engine.runtime)
@@ -127,6 +127,7 @@ def test_planned_polls_cost_a_claim_nothing(engine: Engine, shop: Shop) -> None:
         shop.deposit()
     plan = "update payment_work set action = 'poll', due_at = now() + interval '1 hour' where provider_id = :id"
     engine.databases.rows(plan, id=shop.provider_id)
+    engine.postpone_others(shop.provider_id)
     # The rows as they were before are read as long as another process has a transaction open that may see them.
     remove_dead_rows(engine.databases, "payment_work")
     with engine.databases.open_runtime() as runtime:

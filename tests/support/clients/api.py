@@ -69,6 +69,11 @@ def problem_of(answer: requests.Response, status: int) -> dict[str, Any]:
     return problem
 
 
+def without_request_id(answer: requests.Response) -> bytes:
+    """Return the answer's body without what differs between any two answers."""
+    return answer.content.replace(answer.headers["X-Request-Id"].encode(), b"")
+
+
 def fields_of(answer: requests.Response, status: int = 422) -> set[str]:
     """Return the names of the fields that the answer finds fault with."""
     errors = problem_of(answer, status)["errors"]
