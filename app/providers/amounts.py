@@ -21,6 +21,16 @@ class AmountTable:
     digits: Mapping[str, int]
     steps: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def by_digits(cls, whole: str, two: str, three: str, *, three_step: int = 1) -> AmountTable:
+        """Return the table of currencies without digits, with two and with three, each a list with spaces between.
+
+        `three_step` is the step of those with three.
+        """
+        lists = (whole.split(), 0), (two.split(), 2), (three.split(), 3)
+        digits = {currency: count for currencies, count in lists for currency in currencies}
+        return cls(digits, dict.fromkeys(three.split(), three_step))
+
     def __post_init__(self) -> None:
         """Raise CurrencyError for a currency that cannot be asked for in Sluice, ValueError for other values."""
         for currency in self.digits:

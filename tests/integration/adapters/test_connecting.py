@@ -20,13 +20,6 @@ REMAINING = {
 }
 
 
-@pytest.fixture(scope="module")
-def working(stack: Stack) -> Stack:
-    """All processes that a deposit needs."""
-    stack.start("web", "sandbox", "worker-settle", "worker-provider")
-    return stack
-
-
 @pytest.fixture
 def operator(working: Stack) -> Operator:
     """Provide an operator with a provider of their own."""

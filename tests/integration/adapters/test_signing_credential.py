@@ -15,13 +15,6 @@ from testbed.stack import Stack
 from tests.integration.adapters.operator import Operator
 
 
-@pytest.fixture(scope="module")
-def working(stack: Stack) -> Stack:
-    """Start all processes that a deposit needs."""
-    stack.start("web", "sandbox", "worker-settle", "worker-provider")
-    return stack
-
-
 @pytest.fixture
 def operator(working: Stack) -> Operator:
     """Provide an operator with a provider of their own, whose webhooks come to Sluice."""

@@ -98,13 +98,6 @@ class Connected:
         return int(wallet["balance_minor"])
 
 
-@pytest.fixture(scope="module")
-def working(stack: Stack) -> Stack:
-    """All processes that a deposit needs."""
-    stack.start("web", "sandbox", "worker-settle", "worker-provider")
-    return stack
-
-
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.adapter)
 def test_a_deposit_is_paid_credited_and_given_back(working: Stack, provider: Provider) -> None:
     connected = Connected(working, provider)

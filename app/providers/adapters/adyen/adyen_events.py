@@ -26,9 +26,7 @@ _TWO_DIGITS = (
     " RSD SAR SBD SCR SEK SGD SHP SLE SRD STN SZL THB TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW"
 )
 _THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
-AMOUNTS = AmountTable(
-    dict.fromkeys(_WHOLE.split(), 0) | dict.fromkeys(_TWO_DIGITS.split(), 2) | dict.fromkeys(_THREE_DIGITS.split(), 3)
-)
+AMOUNTS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS)
 
 _AUTHORISATION, _PENDING, _OFFER_CLOSED = "AUTHORISATION", "PENDING", "OFFER_CLOSED"
 # Of these the money that was counted is not there: a person has to see it where the payment is completed.

@@ -33,10 +33,7 @@ _TWO_DIGITS = (
     " SCR SEK SGD SOS SVC SZL THB TRY TTD TWD TZS UAH USD UYU UZS XCD YER ZAR ZMW"
 )
 _THREE_DIGITS = "BHD IQD JOD KWD OMR TND"
-AMOUNTS = AmountTable(
-    dict.fromkeys(_WHOLE.split(), 0) | dict.fromkeys(_TWO_DIGITS.split(), 2) | dict.fromkeys(_THREE_DIGITS.split(), 3),
-    steps=dict.fromkeys(_THREE_DIGITS.split(), 10),
-)
+AMOUNTS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS, three_step=10)
 
 KINDS = {
     "created": FactKind.PENDING,

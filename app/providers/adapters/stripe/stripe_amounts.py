@@ -20,10 +20,7 @@ _TWO_DIGITS = (
 )
 # The last of the three digits is 0.
 _THREE_DIGITS = "BHD JOD KWD OMR TND"
-AMOUNTS = AmountTable(
-    dict.fromkeys(_WHOLE.split(), 0) | dict.fromkeys(_TWO_DIGITS.split(), 2) | dict.fromkeys(_THREE_DIGITS.split(), 3),
-    steps=dict.fromkeys(_THREE_DIGITS.split(), 10),
-)
+AMOUNTS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS, three_step=10)
 
 
 def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
