@@ -27,6 +27,7 @@ def new_key(front: Stack, shop: Shop, seconds: float) -> tuple[uuid.UUID, str]:
     return tenants.create_key(front.runtime, shop.tenant_id, "shop", "till", ACTOR, ends)
 
 
+@pytest.mark.serial
 def test_a_key_ends_at_its_time_and_its_tokens_with_it(front: Stack, shop: Shop) -> None:
     key_id, key = new_key(front, shop, 3600)
     backend = Api(front.web, key)

@@ -71,6 +71,7 @@ def test_another_secret_is_looked_up_like_an_unknown_one_and_harms_nobody(tenant
     assert lookups.of(good) == (found, 0)
 
 
+@pytest.mark.serial
 def test_what_is_remembered_ends_within_a_second(tenant: Shop, lookups: Lookups) -> None:
     key_id, plain = tenants.create_key(tenant.runtime, tenant.tenant_id, "read", "test", ACTOR)
     assert lookups.of(plain)[0] is not None

@@ -55,6 +55,7 @@ def alarms(databases: Databases, kind: str = "database_trouble") -> list[dict[st
     return [row["detail"] for row in databases.rows("select detail from alerts where kind = :kind", kind=kind)]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("what", LOCKS)
 def test_a_lock_that_outlasts_all_attempts_costs_none(databases: Databases, what: str) -> None:
     with databases.open_runtime() as runtime:

@@ -193,6 +193,7 @@ def test_the_doctor_misses_this_month(databases: Databases, runtime: Runtime) ->
     assert "notifications" in first.detail
 
 
+@pytest.mark.serial
 def test_a_long_reader_holds_up_neither_intake_nor_housekeeping(
     databases: Databases, runtime: Runtime, tenant: Shop
 ) -> None:

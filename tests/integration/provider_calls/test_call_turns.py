@@ -49,7 +49,8 @@ def test_a_call_that_was_answered_makes_room_before_it_is_settled(engine: Engine
 
 def accept(connection: socket.socket) -> None:
     body = b'{"reference": "%s", "redirect_url": "https://pay.example/"}' % uuid.uuid4().hex.encode()
-    connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    # The server closes the connection, and a client that is not told so may send its next call there.
+    connection.sendall(b"HTTP/1.1 201 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
 @pytest.fixture
@@ -68,6 +69,7 @@ def held_provider(engine: Engine, narrow: Shop) -> Iterator[tuple[FalseServer, t
     engine.databases.rows("delete from payment_work where provider_id = :id", id=narrow.provider_id)
 
 
+@pytest.mark.serial
 def test_the_next_calls_are_made_before_answers_are_settled(
     engine: Engine, narrow: Shop, held_provider: tuple[FalseServer, threading.Event]
 ) -> None:

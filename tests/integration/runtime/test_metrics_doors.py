@@ -51,6 +51,7 @@ def test_no_form_of_a_forwarded_address_is_an_error(metrics: str, forwarded: str
     assert requests.get(metrics, headers={"X-Forwarded-For": forwarded}, timeout=10).status_code == 403
 
 
+@pytest.mark.serial
 def test_redis_that_is_away_is_reported_and_delays_nobody(metrics: str) -> None:
     began = time.monotonic()
     text = requests.get(metrics, timeout=10).text

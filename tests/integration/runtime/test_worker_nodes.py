@@ -191,7 +191,7 @@ def test_an_asked_stop_finishes_what_is_under_way(
     gone, alive = psutil.wait_procs(processes, STOP_SECONDS)
     assert (len(gone), alive) == (len(processes), [])
     assert container.exit_code == 0, container.logs()
-    wait_for_credits(databases, shop, [payment.id], seconds=1.0)
+    wait_for_credits(databases, shop, [payment.id])
 
 
 def test_a_message_that_is_no_doorbell_harms_nobody(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
+import pytest
 import requests
 import websocket
 
@@ -22,6 +23,7 @@ def greeted(live: LiveClients, feed: NotificationFeed, user_id: str = "ann", aft
     return client
 
 
+@pytest.mark.serial
 def test_a_revoked_key_ends_its_connections_within_about_a_second(
     live_stack: Stack, live: LiveClients, feed: NotificationFeed
 ) -> None:
@@ -167,6 +169,7 @@ def test_neither_tokens_nor_tickets_are_logged(live_stack: Stack, live: LiveClie
         assert secret not in log
 
 
+@pytest.mark.serial
 def test_a_stop_is_quick_and_asks_clients_to_reconnect(
     live_stack: Stack, live: LiveClients, feed: NotificationFeed
 ) -> None:

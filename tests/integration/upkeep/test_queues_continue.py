@@ -127,6 +127,7 @@ def test_an_answer_that_meets_a_lock_is_asked_for_again(shop: Shop, engine: Engi
     assert engine.dead_letters(payment.id) == []
 
 
+@pytest.mark.serial
 def test_a_locked_work_row_is_given_back_later(shop: Shop, engine: Engine) -> None:
     payment = shop.deposit()
     claim = claim_call(engine.runtime)

@@ -100,6 +100,7 @@ def is_good(web_stack: Stack, credential: str) -> bool:
     return requests.get(f"{web_stack.web}/api/payments", headers=headers, timeout=20).status_code == 200
 
 
+@pytest.mark.serial
 def test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it(web_stack: Stack, shop: Shop) -> None:
     token = shop.token("ann")
     other = shop.key("admin")
@@ -113,6 +114,7 @@ def test_a_revoked_key_is_dead_within_a_second_and_its_tokens_with_it(web_stack:
     assert is_good(web_stack, other)
 
 
+@pytest.mark.serial
 def test_an_expired_token_is_dead(web_stack: Stack, shop: Shop) -> None:
     token = shop.token("ann")
     assert is_good(web_stack, token)

@@ -36,6 +36,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 }
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_the_largest_hostile_body_is_read_or_refused_at_once(kind: str) -> None:
     body = HOSTILE[kind](BODY_BYTES_MAX)

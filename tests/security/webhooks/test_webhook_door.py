@@ -268,6 +268,7 @@ def test_the_same_id_with_other_bytes_is_a_conflict_and_an_alarm(web_stack: Stac
     assert work == 1
 
 
+@pytest.mark.serial
 def test_secrets_rotate_with_an_overlap_and_end_within_a_second(web_stack: Stack, shop: Shop) -> None:
     def accepts(secret: str) -> bool:
         body = shop.body(shop.deposit())

@@ -94,6 +94,7 @@ def test_brackets_in_text_are_no_depth() -> None:
     assert loads(json.dumps({"a": brackets}).encode()) == {"a": brackets}
 
 
+@pytest.mark.serial
 def test_a_full_body_is_read_in_no_time() -> None:
     # The largest webhook there can be, made of what costs the most: brackets in text, and escapes.
     raw = json.dumps(["[\\" * 60_000 + "é"]).encode()
