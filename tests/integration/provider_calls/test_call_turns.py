@@ -49,7 +49,7 @@ def test_a_call_that_was_answered_makes_room_before_it_is_settled(engine: Engine
 
 def accept(connection: socket.socket) -> None:
     body = b'{"reference": "%s", "redirect_url": "https://pay.example/"}' % uuid.uuid4().hex.encode()
-    # The server closes the connection, and a client that is not told so may send its next call there.
+    # The server closes the connection, and a client that does not know it may send its next call there.
     connection.sendall(b"HTTP/1.1 201 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
