@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from functools import partial
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, current_app, request
@@ -20,7 +21,7 @@ from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values import amounts, json_input, timestamps
 from sandbox.values.refusal import Refusal
-from sandbox.web import answers, calls
+from sandbox.web import answers, calls, merchant_refunds
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1/payments")
 
@@ -168,6 +169,40 @@ def refund(reference: str) -> Response:
         minor = _minor(body, payment.received_currency or payment.currency)
         refunded, _ = reversals.refund(connection, payment, minor)
     return _answer(refunded)
+
+
+@blueprint.post("/<reference>/refunds")
+def make_refund(reference: str) -> Response:
+    """Refund all that is left or the body's amount for the merchant, once for a key."""
+    store, settings, _ = parts()
+    raw, key = request.get_data(), request.headers.get("Idempotency-Key", "")
+    merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise Refusal(400, "idempotency_key_needed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
+    body = json_input.read_object(raw, ("amount", "merchant_reference"))
+    with store.writing() as connection:
+        payment = _own(lifecycle.find(connection, reference), merchant)
+        section = calls.section_of(scripts.take(connection, "refund", payment.merchant_reference, payment.metadata))
+        if answers.hides_effect(section):
+            honest = answers.plain(201, b"{}")
+        else:
+            used = calls.UsedKey(merchant, key, calls.digest_of(raw))
+            mismatch = answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
+            make = partial(merchant_refunds.make, connection, payment, body, section or {})
+            _, honest = calls.make_once(connection, used, mismatch, make)
+    return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
+
+
+@blueprint.get("/<reference>/refunds")
+def list_refunds(reference: str) -> Response:
+    """Return the refunds of a payment, oldest first, those of a merchant_reference where the query has one."""
+    store, settings, _ = parts()
+    connection = store.reading()
+    merchant = merchants.authenticate(connection, request.headers.get("Authorization"))
+    payment = _own(lifecycle.find(connection, reference), merchant)
+    section = calls.fetch_section(store, payment.merchant_reference, payment.metadata)
+    found = merchant_refunds.listed(connection, payment, request.args.get("merchant_reference"))
+    return answers.spoiled(section, answers.ok({"data": found}), settings.public_url + "/v1/payments")
 
 
 @blueprint.post("/<reference>/cancel")
