@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.core.money import format_amount, format_money
+from app.core.refunds.records import Refund
 from app.core.reversals.records import Dispute, KnownMovement, WaitingReversal
 
 
@@ -41,6 +42,7 @@ EXCEPTIONS = ("currency_mismatch", "underpaid", "overpaid", "conflict", "dispute
 REVERSAL_WAITING = "reversal_waiting"
 HAS_MOVEMENTS = "has_movements"
 HAS_DISPUTES = "has_disputes"
+HAS_REFUNDS = "has_refunds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Payment:
     are in the inbox and not settled yet. `other_references`: money of its dead letters by provider reference and
     currency, if it has the exception `conflict`. `reversals_waiting`: those that came before their money. `movements`:
     all with an id that were reported. `disputes`: all, open or closed.
+    `refunds`: all that were asked for, oldest first.
     """
 
     id: uuid.UUID
@@ -117,6 +120,7 @@ class Payment:
     reversals_waiting: tuple[WaitingReversal, ...] = ()
     movements: tuple[KnownMovement, ...] = ()
     disputes: tuple[Dispute, ...] = ()
+    refunds: tuple[Refund, ...] = ()
     policy: Policy = Policy()
     pending_reason: str | None = None
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from app.core.payment import HAS_DISPUTES, HAS_MOVEMENTS, REVERSAL_WAITING, OtherReference, Payment
+from app.core.payment import HAS_DISPUTES, HAS_MOVEMENTS, HAS_REFUNDS, REVERSAL_WAITING, OtherReference, Payment
+from app.core.refunds.records import Refund
 from app.core.reversals.records import KnownMovement
 
 
 @dataclass(frozen=True, slots=True)
 class CreditedMoney:
-    """Money under one reference in one currency, in minor units: credited, and reversed less what came again."""
+    """Money under one reference in one currency, in minor units: credited, and reversed less what came again.
+
+    `refunded_minor`: the part of what is reversed that refunds of ours are.
+    """
 
     credited_minor: int
     reversed_minor: int
     # None where it is the payment's own money.
     other: OtherReference | None = None
+    refunded_minor: int = 0
 
     @property
     def left_minor(self) -> int:
@@ -30,18 +35,23 @@ def read_credited(payment: Payment, reference: str | None, currency: str) -> Cre
     if is_own and currency == payment.received_currency:
         elsewhere = sum(one.reversed_minor for one in payment.other_references if one.currency == currency)
         elsewhere += _sum(one for one in payment.movements if one.currency == currency and not _is_own(payment, one))
-        return CreditedMoney(payment.received_minor or 0, payment.reversed_minor - elsewhere)
+        elsewhere += _sum(one for one in payment.refunds if one.currency == currency and not _is_own(payment, one))
+        refunded = _sum(one for one in payment.refunds if one.currency == currency and _is_own(payment, one))
+        reversed_minor = payment.reversed_minor - elsewhere
+        return CreditedMoney(payment.received_minor or 0, reversed_minor, refunded_minor=refunded)
     found = payment.other_reference(reference, currency)
     moved = _sum(one for one in payment.movements if _is_under(payment, one, found))
-    return CreditedMoney(found.accepted_minor, found.reversed_minor + moved, found)
+    refunded = _sum(one for one in payment.refunds if _is_under(payment, one, found))
+    return CreditedMoney(found.accepted_minor, found.reversed_minor + moved + refunded, found, refunded)
 
 
 def with_marks(payment: Payment) -> frozenset[str]:
-    """Return the payment's exceptions with those that its reversals, movements and disputes give it now."""
+    """Return the payment's exceptions with those that what went back and came again gives it now."""
     marks = {
         REVERSAL_WAITING: bool(payment.reversals_waiting),
         HAS_MOVEMENTS: bool(payment.movements),
         HAS_DISPUTES: bool(payment.disputes),
+        HAS_REFUNDS: bool(payment.refunds),
         "reversed": _is_reversed(payment),
         "disputed": any(one.state == "opened" for one in payment.disputes),
     }
@@ -49,10 +59,12 @@ def with_marks(payment: Payment) -> frozenset[str]:
 
 
 def _is_reversed(payment: Payment) -> bool:
-    """Return whether anything is reversed, in whichever currency and under whichever reference."""
-    if payment.reversed_minor > 0 or any(one.reversed_minor > 0 for one in payment.other_references):
+    """Return whether a provider has anything back, in whichever currency: our own refunds do not count."""
+    refunded = _sum(one for one in payment.refunds if one.currency == payment.received_currency)
+    if payment.reversed_minor > refunded or any(one.reversed_minor > 0 for one in payment.other_references):
         return True
-    return any(read_credited(payment, one.reference, one.currency).reversed_minor > 0 for one in payment.movements)
+    moved = (read_credited(payment, one.reference, one.currency) for one in payment.movements)
+    return any(money.reversed_minor > money.refunded_minor for money in moved)
 
 
 def with_other(payment: Payment, other: OtherReference, reversed_minor: int) -> Payment:
@@ -61,14 +73,14 @@ def with_other(payment: Payment, other: OtherReference, reversed_minor: int) -> 
     return replace(payment, other_references=(*others, replace(other, reversed_minor=reversed_minor)))
 
 
-def _is_own(payment: Payment, movement: KnownMovement) -> bool:
+def _is_own(payment: Payment, movement: KnownMovement | Refund) -> bool:
     return payment.is_own_reference(movement.reference)
 
 
-def _is_under(payment: Payment, movement: KnownMovement, other: OtherReference) -> bool:
+def _is_under(payment: Payment, movement: KnownMovement | Refund, other: OtherReference) -> bool:
     reference = movement.reference or payment.provider_reference
     return (reference, movement.currency) == (other.reference, other.currency)
 
 
-def _sum(movements: Iterable[KnownMovement]) -> int:
+def _sum(movements: Iterable[KnownMovement | Refund]) -> int:
     return sum(one.moved_minor for one in movements)

@@ -16,6 +16,8 @@ class MovementState(StrEnum):
     WAITING = "waiting"
     BOOKED = "booked"
     REJECTED = "rejected"
+    # The provider's report of a refund of ours, which has the effect.
+    REFUND = "refund"
 
 
 @dataclass(frozen=True, slots=True)
