@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from app.core.refunds.records import WantedRefund
+
 MovementKind = Literal["reversed", "reinstated"]
 DisputeState = Literal["opened", "won", "lost"]
+RefundState = Literal["processing", "completed", "failed"]
 
 
 class FactKind(StrEnum):
@@ -27,6 +30,7 @@ class FactKind(StrEnum):
     REVERSED = "reversed"
     REINSTATED = "reinstated"
     DISPUTE = "dispute"
+    REFUND_STATE = "refund_state"
     NOT_FOUND = "not_found"
 
 
@@ -34,7 +38,7 @@ class CommandKind(StrEnum):
     """The kinds of commands of a user, an operator or the clock; LOOK_UP is a provider's hint that it has news.
 
     ACCEPT and REJECT are about money that waits to be credited, BOOK and DISCARD about money that goes back or comes
-    again. REROUTE gives a payment that no provider has to another one.
+    again. REROUTE gives a payment that no provider has to another one. REFUND is a refund that a tenant asks for.
     """
 
     CANCEL = "cancel"
@@ -45,6 +49,7 @@ class CommandKind(StrEnum):
     DISCARD = "discard"
     LOOK_UP = "look_up"
     REROUTE = "reroute"
+    REFUND = "refund"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class Fact:
     as gone back or come again. `asked_version`: the payment's version when our own lookup began, None for what the
     provider reports unasked.
     DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
+    REFUND_STATE: what became of a refund of ours, `refund_state`; `refund_id` names it, or `reversal_id`, its id at the
+    provider.
     `prompt`: what the payer reads where the provider asks on a device, not on a page.
     `approval`: the number of the approval whose capture the fact is the answer to.
     """
@@ -100,13 +107,16 @@ class Fact:
     evidence_due_at: datetime.datetime | None = None
     asked_version: int | None = None
     prompt: str | None = None
+    refund_id: uuid.UUID | None = None
+    refund_state: RefundState | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference.
 
-    BOOK and DISCARD name it by its `case_key`, REROUTE the `provider_id` of the next provider.
+    BOOK and DISCARD name it by its `case_key`, REROUTE the `provider_id` of the next provider. `refund`: what REFUND
+    asks for.
     """
 
     kind: CommandKind
@@ -116,6 +126,7 @@ class Command:
     reference: str | None = None
     case_key: str | None = None
     provider_id: uuid.UUID | None = None
+    refund: WantedRefund | None = None
 
 
 Input = Fact | Command

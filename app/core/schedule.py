@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.core.capture import is_capture_due
 from app.core.payment import Payment, Status
+from app.core.refunds.records import Refund, RefundStatus
 
 # A webhook usually comes within seconds, so the first poll after a minute is rare. Then every five minutes while a
 # person pays, hourly for the day after, daily until the end of a long window.
@@ -26,6 +27,9 @@ POSTPONE_SECONDS_MAX = 20.0
 # A statement that ran into its time limit costs a worker seconds each time.
 POSTPONE_TIMEOUT_SECONDS_MAX = 60.0
 
+# The longest that a call for a refund may be under way: the lease of its claim.
+REFUND_CALL_SECONDS = 30
+
 # A provider's Retry-After is obeyed up to an hour; without a bound one answer could postpone a payment forever.
 RETRY_AFTER_SECONDS_MAX = 3_600.0
 # The pause for a provider that asks for fewer calls and names no time.
@@ -40,7 +44,7 @@ PAUSE_SECONDS_MAX = 20.0
 
 @dataclass(frozen=True, slots=True)
 class DueCall:
-    """A provider call that is due: `action` is create, advance (the capture), poll or close."""
+    """A provider call that is due: `action` is create, advance (the capture), refund, poll or close."""
 
     action: str
     due_at: datetime.datetime
@@ -102,9 +106,9 @@ def _wait_seconds(payment: Payment, polls: int, now: datetime.datetime) -> int:
 def query_now(call: DueCall | None, now: datetime.datetime) -> DueCall:
     """Return the call that asks the provider at once, where the payment's next would be `call`.
 
-    A create, an advance or a close has an answer with the state as well, so it stays.
+    A create, an advance or a close has an answer with the state as well, so it stays. A refund waits for the answer.
     """
-    return call if call is not None and call.action != "poll" else DueCall("poll", now)
+    return call if call is not None and call.action not in ("poll", "refund") else DueCall("poll", now)
 
 
 def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall | None:
@@ -112,10 +116,10 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall |
 
     Open payments: create until the provider has them, capture once the payer has approved, then poll up to
     `expires_at`; daily once the payer has committed to a slow method. Ended without money: close the session, then
-    poll until the monitoring window ends. Completed: no call.
+    poll until the monitoring window ends. Completed: refund until the outcome of each refund is known.
     """
     if payment.status is Status.COMPLETED:
-        return None
+        return _next_refund_call(payment, polls, now)
     if payment.is_open:
         if payment.provider_reference is None and now < payment.expires_at:
             return DueCall("create", now)
@@ -129,3 +133,16 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall |
         return None
     due_at = now + datetime.timedelta(seconds=_wait_seconds(payment, polls, now))
     return DueCall("poll", due_at) if due_at <= payment.monitored_until else None
+
+
+def _next_refund_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall | None:
+    due = [_refund_due_at(one, polls, now) for one in payment.refunds if one.is_unfinished]
+    return DueCall("refund", min(due)) if due else None
+
+
+def _refund_due_at(refund: Refund, polls: int, now: datetime.datetime) -> datetime.datetime:
+    if refund.called_at is None:
+        return now
+    # A call may be under way: without the provider's key for repeats a second one could refund twice.
+    wait = poll_seconds(polls) if refund.status is RefundStatus.PROCESSING else REFUND_CALL_SECONDS
+    return max(now, refund.called_at + datetime.timedelta(seconds=wait))

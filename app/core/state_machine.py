@@ -27,6 +27,7 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import accept, hold_other_reference, succeed, succeed_again
 from app.core.payment import Payment, Status
+from app.core.refunds.deciders import ask_refund, note_refund
 from app.core.reversals.decided import book, discard
 from app.core.reversals.disputes import note_dispute
 from app.core.reversals.movements import await_money, await_reversal, reinstate, reverse_one
@@ -227,11 +228,15 @@ _started = _ignored("the provider has the payment")
 _completed, _failed, _cancelled = (
     _ignored(f"the payment {end}") for end in ("is completed", "has failed", "is cancelled")
 )
+_not_completed = _ignored("no money of the payment was credited")
 _not_captured = _ignored("the payment has ended: what the payer approved is not captured")
 _FAILED_ALREADY, _CANCELLED_ALREADY = "the payment has failed already", "the payment is cancelled already"
 
 # Facts about money that was paid, under whichever reference.
-_ABOUT_ANY_REFERENCE = (FactKind.REFUNDED, FactKind.REVERSED, FactKind.REINSTATED, FactKind.DISPUTE)
+_ABOUT_ANY_REFERENCE = (
+    *(FactKind.REFUNDED, FactKind.REVERSED, FactKind.REINSTATED),
+    *(FactKind.DISPUTE, FactKind.REFUND_STATE),
+)
 # Each row has the deciders of one fact or command in the states pending, processing, completed, failed and cancelled.
 _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.ACCEPTED: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
@@ -252,6 +257,7 @@ _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.REVERSED: (await_money, await_money, reverse_one, await_money, await_money),
     FactKind.REINSTATED: (await_reversal, await_reversal, reinstate, await_reversal, await_reversal),
     FactKind.DISPUTE: (note_dispute, note_dispute, note_dispute, note_dispute, note_dispute),
+    FactKind.REFUND_STATE: (_not_completed, _not_completed, note_refund, _not_completed, _not_completed),
     FactKind.NOT_FOUND: (_unknown, _unknown, _unknown, _unknown, _unknown),
 }
 _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
@@ -262,6 +268,7 @@ _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
     CommandKind.BOOK: (book, book, book, book, book),
     CommandKind.DISCARD: (discard, discard, discard, discard, discard),
     CommandKind.LOOK_UP: (_look_up, _look_up, _look_up, _look_up, _look_up),
+    CommandKind.REFUND: (_not_completed, _not_completed, ask_refund, _not_completed, _not_completed),
     CommandKind.REROUTE: (_reroute, _started, _completed, _failed, _cancelled),
 }
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {

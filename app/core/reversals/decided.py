@@ -8,6 +8,8 @@ from dataclasses import replace
 from app.core.decision import Decision, Verdict, changed
 from app.core.facts import Command
 from app.core.payment import Payment, Status
+from app.core.refunds.deciders import book_refund, discard_refund
+from app.core.refunds.records import Refund
 from app.core.reversals import movements, totals
 from app.core.reversals.credited import read_credited, with_marks
 from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
@@ -23,6 +25,8 @@ def book(payment: Payment, command: Command, now: datetime.datetime) -> Decision
         return Decision(Verdict.IGNORED, "it does not wait any more", payment)
     if payment.status is not Status.COMPLETED:
         return Decision(Verdict.IGNORED, "nothing was credited yet that could go back", payment)
+    if isinstance(waiting, Refund):
+        return book_refund(payment, waiting, now)
     if isinstance(waiting, WaitingReversal):
         return totals.book_waiting(payment, waiting, now)
     money = read_credited(payment, waiting.reference, waiting.currency)
@@ -36,6 +40,8 @@ def discard(payment: Payment, command: Command, now: datetime.datetime) -> Decis
     waiting = _find(payment, command)
     if waiting is None:
         return Decision(Verdict.IGNORED, "it does not wait any more", payment)
+    if isinstance(waiting, Refund):
+        return discard_refund(payment, waiting, now)
     if isinstance(waiting, WaitingReversal):
         after = replace(payment, reversals_waiting=tuple(one for one in payment.reversals_waiting if one != waiting))
     else:
@@ -45,7 +51,10 @@ def discard(payment: Payment, command: Command, now: datetime.datetime) -> Decis
     return Decision(Verdict.APPLIED, "rejected by a person", changed(after, now, exceptions=with_marks(after)))
 
 
-def _find(payment: Payment, command: Command) -> KnownMovement | WaitingReversal | None:
+def _find(payment: Payment, command: Command) -> KnownMovement | WaitingReversal | Refund | None:
+    refund = next((one for one in payment.refunds if one.key == command.case_key), None)
+    if refund is not None:
+        return refund
     movement = next((one for one in payment.movements if one.key == command.case_key), None)
     if movement is not None:
         return movement if movement.state is MovementState.WAITING else None

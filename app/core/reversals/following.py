@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.core.decision import Decision
 from app.core.facts import Fact, Input
 from app.core.payment import Payment
+from app.core.refunds.attribution import report
+from app.core.refunds.deciders import TAKEN_BEFORE, list_unsent
 from app.core.reversals import movements, totals
 from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
 
@@ -23,7 +25,7 @@ class FollowUp:
 
 def has_following(payment: Payment, given: Input) -> bool:
     """Return whether anything may follow a decision about `given` that left `payment`; a cheap check."""
-    if payment.reversals_waiting or payment.movements:
+    if payment.reversals_waiting or payment.movements or payment.refunds:
         return True
     if not isinstance(given, Fact):
         return False
@@ -32,8 +34,9 @@ def has_following(payment: Payment, given: Input) -> bool:
 
 
 def list_following(before: Payment, given: Input, decision: Decision) -> list[FollowUp]:
-    """Return what is to be decided after `decision`, which `given` led to: totals in their order, then movements."""
-    due = [*totals.list_due(before, given, decision), *movements.list_due(before, given, decision)]
+    """Return what is to be decided after `decision` about `given`: refunds, totals in their order, movements."""
+    unsent = [replace(report(one, "failed"), message=TAKEN_BEFORE) for one in list_unsent(before, decision.payment)]
+    due = [*unsent, *totals.list_due(before, given, decision), *movements.list_due(before, given, decision)]
     return list(map(_follow, due))
 
 

@@ -27,6 +27,8 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Fact, FactKind, Input, Movement, MovementKind
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
+from app.core.refunds import attribution
+from app.core.refunds.deciders import note_refund
 from app.core.reversals.credited import read_credited, with_marks
 from app.core.reversals.records import KnownMovement, MovementState
 
@@ -39,6 +41,9 @@ def reverse_one(payment: Payment, fact: Fact, now: datetime.datetime) -> Decisio
     movement, known = _as_movement(payment, fact), _find(payment, fact)
     if known is not None and (known.state is not MovementState.WAITING or not _is_same(known, movement)):
         return _repeat(payment, movement, known, now)
+    of_refund = _of_refund(payment, movement, known, now)
+    if of_refund is not None:
+        return of_refund
     net_minor = movement.amount_minor - _waiting_return(payment, movement)
     if net_minor > read_credited(payment, movement.reference, movement.currency).left_minor:
         return _hold(payment, movement, now, "a reversal that does not fit what was credited")
@@ -50,6 +55,9 @@ def reinstate(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     movement, known = _as_movement(payment, fact), _find(payment, fact)
     if known is not None and (known.state is not MovementState.WAITING or not _is_same(known, movement)):
         return _repeat(payment, movement, known, now)
+    of_refund = _of_refund(payment, movement, known, now)
+    if of_refund is not None:
+        return of_refund
     reversal = _reversal_of(payment, movement)
     if reversal is None or reversal.state is MovementState.WAITING:
         return await_reversal(payment, fact, now)
@@ -58,6 +66,31 @@ def reinstate(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     if reversal.currency != movement.currency or movement.amount_minor > reversal.amount_minor:
         return _hold(payment, movement, now, "more came again than had gone back")
     return _book(payment, movement, now, fact)
+
+
+def _of_refund(
+    payment: Payment, movement: KnownMovement, known: KnownMovement | None, now: datetime.datetime
+) -> Decision | None:
+    """Decide a movement that is about a refund of ours, by its id, or that may be while an answer is outstanding."""
+    refund = attribution.find_by_id(payment, movement.reversal_id)
+    is_reversal = movement.kind == "reversed"
+    if refund is None:
+        if not is_reversal or not attribution.awaits_answer(payment, movement.reference, movement.currency):
+            return None
+        why = "it may be a refund of ours, whose answer is not known"
+        if known is None:
+            until = now + datetime.timedelta(seconds=payment.policy.monitoring_seconds)
+            return _wait(payment, movement, now, until, why)
+        if known.waits_until is None or now >= known.waits_until:
+            return _hold(payment, movement, now, why)
+        return Decision(Verdict.DUPLICATE, "this reversal waits already", payment)
+    if (refund.amount_minor, refund.currency) != (movement.amount_minor, movement.currency):
+        return _hold(payment, movement, now, "the refund was of another amount")
+    decision = note_refund(payment, attribution.report(refund, "completed" if is_reversal else "failed"), now)
+    if known is None:
+        return decision
+    after = _with_movement(decision.payment, replace(known, state=MovementState.REFUND, waits_until=None))
+    return replace(decision, payment=after if decision.payment is not payment else changed(after, now))
 
 
 def await_money(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
@@ -102,7 +135,9 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMov
     after = decision.payment
     due: list[KnownMovement] = []
     reported: list[Fact] = []
-    if after.status is Status.COMPLETED and (decision.transfer or after.movements != before.movements):
+    if after.status is Status.COMPLETED and (
+        decision.transfer or (after.movements, after.refunds) != (before.movements, before.refunds)
+    ):
         is_new = before.status is not Status.COMPLETED
         waiting = (one for one in after.movements if one.state is MovementState.WAITING)
         due = [one for one in waiting if (is_new and one.kind == "reversed") or _can_be_booked(after, one)]
@@ -176,7 +211,11 @@ def _can_follow(reversal: KnownMovement, again: KnownMovement) -> bool:
 
 
 def _can_be_booked(payment: Payment, movement: KnownMovement) -> bool:
+    if attribution.find_by_id(payment, movement.reversal_id) is not None:
+        return True
     if movement.kind == "reversed":
+        if attribution.awaits_answer(payment, movement.reference, movement.currency):
+            return False
         net_minor = movement.amount_minor - _waiting_return(payment, movement)
         return net_minor <= read_credited(payment, movement.reference, movement.currency).left_minor
     reversal = _reversal_of(payment, movement)

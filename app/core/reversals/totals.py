@@ -28,6 +28,8 @@ from app.core.decision import (
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
+from app.core.refunds import attribution
+from app.core.refunds.deciders import note_refund
 from app.core.reversals.credited import CreditedMoney, read_credited, with_marks, with_other
 from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
 
@@ -38,6 +40,10 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     account = read_credited(payment, fact.reference, currency)
     is_smaller = amount_minor < account.reversed_minor
     if is_smaller and account.other is None and fact.asked_version == payment.version:
+        fallen = account.reversed_minor - amount_minor
+        refund = attribution.find_fallen(payment, fact.reference, currency, fallen)
+        if refund is not None:
+            return note_refund(payment, attribution.report(refund, "failed"), now)
         return _reinstate(payment, fact, now, account)
     if amount_minor <= account.reversed_minor:
         # A smaller one was overtaken, unless a lookup that something overtook has reported it: that is repeated.
@@ -51,6 +57,10 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
         )
     if fact.asked_version is None and has_fallen(payment):
         return Decision(Verdict.IGNORED, "the total has fallen before: the provider is asked", payment, asks=True)
+    delta = amount_minor - account.reversed_minor
+    refund = attribution.find_grown(payment, fact.reference, currency, delta)
+    if refund is not None:
+        return note_refund(payment, attribution.report(refund, "completed"), now)
     # More than was credited, or in another currency.
     if amount_minor > account.credited_minor:
         return _refuse(payment, fact, now, "a reversal that does not fit what was credited")
@@ -64,7 +74,8 @@ _STEP = "total:"
 
 def has_fallen(payment: Payment) -> bool:
     """Return whether money of the total came again before."""
-    return any(one.kind == "reinstated" and one.reversal_id.startswith(_STEP) for one in payment.movements)
+    again = any(one.kind == "reinstated" and one.reversal_id.startswith(_STEP) for one in payment.movements)
+    return again or attribution.has_failed(payment)
 
 
 def _reinstate(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
@@ -179,6 +190,10 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingR
     after = decision.payment
     waiting = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
     due: list[WaitingReversal | Fact] = [*sorted(waiting, key=lambda one: one.amount_minor)]
+    if isinstance(given, Fact) and given.kind is FactKind.REFUNDED and after.refunds != before.refunds:
+        # A refund of ours was in the total; the rest of it is decided next.
+        version = after.version if given.asked_version == before.version else given.asked_version
+        due.append(replace(given, asked_version=version))
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED and given.refunded_minor is not None:
         reported = as_fact(WaitingReversal(given.reference, given.refunded_minor, money_of(given)[1]))
         # What this decision itself has changed makes the lookup no older.
