@@ -1,4 +1,4 @@
-"""Tables of the ledger: wallets, their entries, and the holds of deposits that are under way."""
+"""Tables of the ledger: wallets, their entries, and the holds of deposits and refunds that are under way."""
 
 from sqlalchemy import UUID, BigInteger, CheckConstraint, SmallInteger, Text, UniqueConstraint, desc
 
@@ -39,9 +39,10 @@ wallets = table(
 )
 
 # `transfer_key` says what the money is for and is unique per payment: 'deposit' once, 'case:<id>' per accepted case,
-# 'reversal:<total>' per total given back, 'reversed:<id>' and 'reinstated:<id>' per movement with an id. This is what
-# makes a credit happen once. A trigger proves that wallet and payment exist and are of the tenant, for all entries of a
-# statement at once; foreign keys are checked row by row, which was a tenth of PostgreSQL's time in settling.
+# 'reversal:<total>' per total given back, 'reversed:<id>' and 'reinstated:<id>' per movement with an id, 'refund:<id>'
+# per refund of ours, and 'refund_failed:<id>' where one failed later. This is what makes a credit happen once. A
+# trigger proves that wallet and payment exist and are of the tenant, for all entries of a statement at once; foreign
+# keys are checked row by row, which was a tenth of PostgreSQL's time in settling.
 wallet_transactions = table(
     "wallet_transactions",
     "Append-only entries of the books; a transfer has those of users' wallets and one that is their sum, against them.",
@@ -51,7 +52,8 @@ wallet_transactions = table(
     required(
         "transfer_key",
         Text,
-        "deposit, case:<id>, reversal:<total>, reversed:<id> or reinstated:<id>; unique per payment.",
+        "deposit, case:<id>, reversal:<total>, reversed:<id>, reinstated:<id>, refund:<id> or refund_failed:<id>;"
+        " unique per payment.",
     ),
     required("payment_id", UUID, "Of the entry in a clearing wallet: one of the transfer's payments."),
     key("wallet_id", UUID),
@@ -70,22 +72,31 @@ wallet_transactions = table(
     CheckConstraint("amount_minor > 0", name="amount_minor"),
     CheckConstraint("direction in (-1, 1)", name="direction"),
     CheckConstraint("balance_after_minor = balance_before_minor + direction * amount_minor", name="balance"),
-    CheckConstraint("type in ('deposit', 'reversal', 'reinstatement')", name="type"),
+    CheckConstraint("type in ('deposit', 'reversal', 'reinstatement', 'refund')", name="type"),
 )
 
 wallet_temp_logs = table(
     "wallet_temp_logs",
-    "Holds of deposits that are under way.",
+    "Holds of deposits and refunds that are under way.",
     key("payment_id", UUID),
+    key("refund_id", UUID, "The refund; all zeros for a deposit.", default="'00000000-0000-0000-0000-000000000000'"),
     required("tenant_id", UUID),
     required("user_id", Text),
     required("currency", Text),
     required("amount_minor", BigInteger),
-    required("state", Text, "held from the creation on; applied or released when the payment ends.", default="'held'"),
+    required(
+        "state",
+        Text,
+        "held from the creation on; applied or released when the payment or refund ends.",
+        default="'held'",
+    ),
     required("created_at", TIME, default=NOW),
     optional("closed_at", TIME),
+    required("kind", Text, "deposit, or refund: money that is not available any more.", default="'deposit'"),
     within_tenant("payment_id", "payment_transactions"),
     CheckConstraint("state in ('held', 'applied', 'released')", name="state"),
+    CheckConstraint("kind in ('deposit', 'refund')", name="kinds"),
+    CheckConstraint("(kind = 'refund') = (refund_id <> '00000000-0000-0000-0000-000000000000')", name="kind"),
     index("ix_wallet_temp_logs_held", "tenant_id", "user_id", "currency", where="state = 'held'"),
     # A batch closes many holds of a page at once: their new versions fit into it.
     postgresql_with={"fillfactor": "50"},

@@ -15,7 +15,11 @@ notifications = table(
     required("type", Text),
     required("payload", JSONB, "The payment as clients see it at that version."),
     required("at", TIME, default=NOW),
-    optional("about", JSONB, "What it is about in addition to the payment, by its name: {dispute: {...}}."),
+    optional(
+        "about",
+        JSONB,
+        "What it is about in addition to the payment, by its name: {dispute: {...}} or {refund: {...}}.",
+    ),
     optional("number", BigInteger, "Its number, where it was written with one; null where it was queued."),
     index("ix_notifications_payment", "tenant_id", "payment_id"),
     postgresql_partition_by="RANGE (id)",

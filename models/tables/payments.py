@@ -139,7 +139,7 @@ payment_work = table(
     key("payment_id", UUID),
     required("tenant_id", UUID),
     required("provider_id", UUID),
-    required("action", Text, "create, advance (capture what the payer approved), poll or close."),
+    required("action", Text, "create, advance (capture what the payer approved), refund, poll or close."),
     required(
         "polls",
         Integer,
@@ -154,7 +154,7 @@ payment_work = table(
         " claim on.",
     ),
     within_tenant("payment_id", "payment_transactions"),
-    CheckConstraint("action in ('create', 'advance', 'poll', 'close')", name="action"),
+    CheckConstraint("action in ('create', 'advance', 'refund', 'poll', 'close')", name="action"),
     # Calls that a payer waits for are claimed before polls, the oldest first: the index is in that order.
     index("ix_payment_work_due", "provider_id", text("(action = any (array['poll', 'close']))"), "due_at"),
     index("ix_payment_work_due_at", "due_at"),

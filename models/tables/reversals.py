@@ -42,7 +42,7 @@ payment_movements = table(
     optional("reference", Text, "The provider reference that it is booked under."),
     required("currency", Text),
     required("amount_minor", BigInteger),
-    required("state", Text, "waiting, booked or rejected."),
+    required("state", Text, "waiting, booked, rejected, or refund where it is a refund of ours, which is booked."),
     optional("webhook_id", UUID, "The webhook that reported it first; null for a lookup."),
     optional(
         "due_at",
@@ -52,7 +52,7 @@ payment_movements = table(
     required("created_at", TIME, default=NOW),
     within_tenant("payment_id", "payment_transactions"),
     CheckConstraint("kind in ('reversed', 'reinstated')", name="kind"),
-    CheckConstraint("state in ('waiting', 'booked', 'rejected')", name="state"),
+    CheckConstraint("state in ('waiting', 'booked', 'rejected', 'refund')", name="state"),
     CheckConstraint("amount_minor > 0", name="amount_minor"),
     index("ix_payment_movements_due", "due_at", where="due_at is not null"),
 )
