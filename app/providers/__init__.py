@@ -1,6 +1,6 @@
 """Adapters to external payment apps: plain values in, facts out. One file a provider."""
 
-from app.providers.adapter import Account, Adapter, Listed, Order, Subject
+from app.providers.adapter import Account, Adapter, Listed, Order, RefundSubject, Subject
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import Credential
 from app.providers.events import Asks, Delivered, Event, Ignored, Name, Told
@@ -19,6 +19,7 @@ __all__ = [
     "Name",
     "Order",
     "Received",
+    "RefundSubject",
     "Subject",
     "Told",
 ]

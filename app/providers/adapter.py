@@ -61,6 +61,24 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundSubject:
+    """A refund to make, or to look up by its own `reference`, or by our `refund_id` while that is not known.
+
+    `payment_reference`: the provider reference of the money. `amount_minor`: in minor units of `currency` by ISO 4217.
+    `is_known`: the provider has said that it works on it.
+    """
+
+    refund_id: uuid.UUID
+    payment_id: uuid.UUID
+    payment_reference: str
+    amount_minor: int
+    currency: str
+    reference: str | None = None
+    reason: str | None = None
+    is_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A payment in a provider's list.
 
@@ -118,6 +136,15 @@ class Adapter(Protocol):
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Close the payment's session; return the state it then has."""
+
+    def build_refund(self, subject: RefundSubject) -> bytes:
+        """Return the body of the call that makes a refund. This and the next two: where it `can_refund`."""
+
+    def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
+        """Make a refund: the same bytes with our refund id as the key on every try. REFUND_STATE, also of a refusal."""
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        """Return the refund's present state as REFUND_STATE; NOT_FOUND where the provider has none."""
 
     # The scheme by which its webhooks are signed; None where the provider's row names one.
     scheme: Scheme | None

@@ -29,6 +29,8 @@ class Capabilities:
     `metadata_pairs_max` and the lengths: what it keeps of a payment's metadata.
     `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
     what happened within `list_lag_seconds` may be missing, and where not `lists_unpaid` what nobody has paid.
+    `refund_key_seconds`: how long it keeps the key of a refund, 0 where refunds have none; `finds_refunds`: whether a
+    refund is found by our id.
     `reversals`: whether money that goes back is reported in single steps, which have ids, or as a total.
 
     `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
@@ -48,6 +50,8 @@ class Capabilities:
     can_expire: bool = True
     reads_money: bool = True
     replays_create: bool = True
+    finds_refunds: bool = False
+    refund_key_seconds: int = 0
     joins_events: bool = False
     says_mode: bool = False
     list_lag_seconds: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,19 +33,27 @@ def translate_money_back(body: Mapping[str, Any]) -> Event:
     """Return what a webhook of one of the MONEY_BACK_EVENTS says. Raise Unusable.
 
     A refund comes with the total given back, which is a fact. That money came again makes the total smaller, which only
-    an answer to our own query shows.
+    an answer to our own query shows, unless it names a refund of ours, which has failed.
     """
     kind = str(body.get("event_type"))
     if body.get("status", MONEY_BACK_EVENTS[kind]) != MONEY_BACK_EVENTS[kind]:
         raise Unusable("event_type and status disagree")
     payment_id = read_payment_id(body)
     if kind == "payment.reinstated":
-        return Asks(payment_id)
+        return _read_failed_refund(payment_id, body)
     if kind == "payment.disputed":
         return Told(payment_id, _read_dispute(body))
     amount_minor, currency = read_money(body)
     fact = Fact(FactKind.REFUNDED, read_reference(body), amount_minor=amount_minor, currency=currency)
     return Told(payment_id, fact)
+
+
+def _read_failed_refund(payment_id: uuid.UUID, body: Mapping[str, Any]) -> Event:
+    try:
+        refund_id = uuid.UUID(read_text(body, "refund_id") or "")
+    except ValueError:
+        return Asks(payment_id)
+    return Told(payment_id, Fact(FactKind.REFUND_STATE, refund_id=refund_id, refund_state="failed"))
 
 
 def _read_dispute(body: Mapping[str, Any]) -> Fact:

@@ -15,8 +15,8 @@ from app.core.money import CURRENCY_DIGITS, AmountError, CurrencyError, format_a
 from app.core.payment import format_time
 from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
-from app.core.validation.provider_values import is_redirect_url
-from app.providers.adapter import Account, Listed, Order, Subject
+from app.core.validation.provider_values import is_redirect_url, is_reference
+from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
 from app.providers.adapters.common_webhook import name_payment, translate_callback
 from app.providers.adapters.money_back import MONEY_BACK_EVENTS, translate_money_back
 from app.providers.amounts import iso_table
@@ -28,7 +28,7 @@ from app.providers.calls.answer_fields import (
     read_own_id,
     read_redirect_url,
 )
-from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_object, read_rows, walk_pages
+from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_list, read_object, read_rows, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
@@ -42,6 +42,9 @@ LIST_ROWS = 200
 # Errors about our request, worded for programmers: payers are shown NOT_ACCEPTED, operators the message.
 TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
 REFUSES_PAYMENT = frozenset({400, 422})
+# Refusals of a refund, which a repeated call does not change.
+REFUSES_REFUND = frozenset({409, 422})
+REFUSAL_CODES = frozenset({"wrong_state", "refund_too_large"})
 
 # As long as a direct debit takes to come back unpaid: five bank days and the weekend between them.
 SETTLES_WITHIN_DAYS = 7
@@ -72,8 +75,9 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         idempotency_key_seconds=86_400,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=True,
-        # Its refunds are made on its own pages, not for us.
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
+        refund_key_seconds=86_400,
         listing="exact",
         reversals="totals",
     )
@@ -145,6 +149,28 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
             return self.fetch(account, subject)
         return _state(read_object(answer), subject.payment_id)
 
+    def build_refund(self, subject: RefundSubject) -> bytes:
+        """Return the refund call's body. Raise AmountError and CurrencyError."""
+        minor = self.capabilities.amounts.to_units(subject.amount_minor, subject.currency)
+        body = {"amount": format_amount(minor, subject.currency), "merchant_reference": str(subject.refund_id)}
+        return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+    def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
+        """Refund; a refusal of the refund itself is a fact."""
+        path = _refunds_path(subject)
+        answer = self.send(account, "POST", path, request, {"Idempotency-Key": str(subject.refund_id)})
+        if answer.status in REFUSES_REFUND and answer.is_whole:
+            code, text = _read_error(answer)
+            if code in REFUSAL_CODES:
+                return Fact(FactKind.REFUND_STATE, refund_state="failed", message=text)
+        return _refund_state(read_object(answer, (200, 201)), subject)
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        """Query the refund among those of its payment, by our id."""
+        query = urllib.parse.urlencode({"merchant_reference": str(subject.refund_id)})
+        found = read_list(read_object(self.send(account, "GET", f"{_refunds_path(subject)}?{query}")), "data")
+        return _refund_state(found[0], subject) if found else Fact(FactKind.NOT_FOUND)
+
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that a webhook names; the sandbox's own form names it as the common body does."""
         return name_payment(body)
@@ -166,6 +192,22 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         if not isinstance(body.get("data"), list):
             raise OutcomeUnknown("the provider's list cannot be read")
         return body
+
+
+def _refunds_path(subject: RefundSubject) -> str:
+    return f"{PAYMENTS}/{urllib.parse.quote(subject.payment_reference, safe='')}/refunds"
+
+
+def _refund_state(body: Mapping[str, Any], subject: RefundSubject) -> Fact:
+    """Return the state of the refund in `body`, which must be `subject`. Raise UnexpectedAnswer."""
+    if body.get("merchant_reference") != str(subject.refund_id):
+        raise UnexpectedAnswer("the provider's answer is about another refund", "merchant_reference")
+    state, reference = body.get("status"), body.get("reference")
+    if state not in ("processing", "completed", "failed"):
+        raise UnexpectedAnswer("the provider's answer has an unknown status of the refund", "status")
+    if not is_reference(reference):
+        raise UnexpectedAnswer("the provider's answer has no id of the refund that can be kept", "reference")
+    return Fact(FactKind.REFUND_STATE, reversal_id=str(reference), refund_state=state)
 
 
 def _is_foreign(event_type: object) -> bool:
@@ -224,14 +266,20 @@ def _listed(body: Any) -> Listed:
     return Listed(payment_id, read_answer_reference(body), asked, currency, fact.refunded_minor or 0, fact)
 
 
-def read_refusal(answer: ProviderAnswer) -> Fact:
-    """Return the fact of a refused create call, without credentials and card numbers."""
+def _read_error(answer: ProviderAnswer) -> tuple[str, str]:
+    """Return the code and the text of a refusal; an unreadable one has no code."""
     try:
         error = loads(answer.body)["error"]
         code, message = error.get("code"), error.get("message")
     except (JsonError, KeyError, TypeError, AttributeError):
         code = message = None
     text = read_error_message({"error_message": message}) or "refused by the provider"
-    if isinstance(code, str) and code in TECHNICAL_CODES:
+    return code if isinstance(code, str) else "", text
+
+
+def read_refusal(answer: ProviderAnswer) -> Fact:
+    """Return the fact of a refused create call, without credentials and card numbers."""
+    code, text = _read_error(answer)
+    if code in TECHNICAL_CODES:
         return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=text)
     return Fact(FactKind.DECLINED, message=text)

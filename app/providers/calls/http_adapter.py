@@ -18,7 +18,7 @@ from app.core.errors import (
 )
 from app.core.facts import Fact, FactKind
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account, Adapter, Listed, Subject
+from app.providers.adapter import Account, Adapter, Listed, RefundSubject, Subject
 from app.providers.calls.answer_fields import clean_message
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
 from app.providers.credentials import API_KEY, Credential
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 # What payers are shown in place of a text that is worded for programmers.
 NOT_ACCEPTED = "The provider did not accept this payment."
+
+CANNOT_REFUND = "the adapter cannot refund"
 
 # A cursor travels in the next page's URL.
 CURSOR_LENGTH_MAX = 2_048
@@ -63,6 +65,18 @@ class HttpAdapter:
     def advance(self: Adapter, account: Account, subject: Subject) -> Fact:
         """Return the payment's present state: at most providers an approval is the payment, and no step is ours."""
         return self.fetch(account, subject)
+
+    def build_refund(self, subject: RefundSubject) -> bytes:
+        """Raise ProviderRefusedUs: this adapter does not declare that it can refund."""
+        raise ProviderRefusedUs(CANNOT_REFUND)
+
+    def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
+        """Raise ProviderRefusedUs: this adapter does not declare that it can refund."""
+        raise ProviderRefusedUs(CANNOT_REFUND)
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        """Raise ProviderRefusedUs: this adapter does not declare that it can refund."""
+        raise ProviderRefusedUs(CANNOT_REFUND)
 
     def check_account(self, account: Account) -> ProviderAnswer | None:
         """Make the call that shows whether the provider knows us; None where it has none."""
