@@ -23,6 +23,7 @@ CLEARING_SHARDS = 8
 DESCRIPTIONS = {
     "deposit": "Payment deposit from external provider",
     "reversal": "Reversal by the external provider",
+    "refund": "Refund through the external provider",
     "reinstatement": "Reversed money that came again from the external provider",
 }
 
@@ -53,7 +54,7 @@ class _Wallet:
 class Posting:
     """A transfer to be posted for a payment.
 
-    Deposits and reinstatements go into the user's wallet, reversals out of it.
+    Deposits and reinstatements go into the user's wallet, reversals and refunds out of it.
     """
 
     payment: Payment
@@ -72,7 +73,7 @@ class Posting:
     @property
     def sign(self) -> int:
         """The direction of the user's entry; the provider's has the other one."""
-        return -1 if self.transfer.type == "reversal" else 1
+        return -1 if self.transfer.type in ("reversal", "refund") else 1
 
 
 @dataclass(slots=True)

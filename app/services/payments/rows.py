@@ -13,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, func, null
 
 from app.core.payment import OtherReference, Payment, Policy, Status
 from app.core.schedule import next_call, query_now
+from app.services.payments.refund_rows import read_refund
 from app.services.payments.reversal_rows import read_dispute, read_movement, read_waiting
 from models import buffer, prepared, read, tables
 from models.array_params import rows_of, uuid_array
@@ -82,7 +83,12 @@ _LOAD = prepared(
            case when 'has_disputes' = any(p.exceptions) then array(
                select jsonb_build_array(o.dispute_id, o.state, o.reason, o.evidence_due_at, o.opened_at, o.closed_at)
                from payment_disputes o where o.tenant_id = p.tenant_id and o.payment_id = p.id
-               order by o.opened_at, o.dispute_id) end as disputes
+               order by o.opened_at, o.dispute_id) end as disputes,
+           case when 'has_refunds' = any(p.exceptions) then array(
+               select jsonb_build_array(f.id, f.reference, f.amount_minor, f.currency, f.status, f.provider_reference,
+                   f.reason, f.failure_reason, f.metadata, f.created_at, f.updated_at, f.called_at, f.completed_at)
+               from refunds f where f.tenant_id = p.tenant_id and f.payment_id = p.id
+               order by f.created_at, f.id) end as refunds
     from clock cross join payment_transactions p
     join tenants t on t.id = p.tenant_id
     left join (
@@ -126,6 +132,7 @@ def lock_payments(
             reversals_waiting=tuple(map(read_waiting, row["reversals_waiting"] or ())),
             movements=tuple(map(read_movement, row["movements"] or ())),
             disputes=tuple(map(read_dispute, row["disputes"] or ())),
+            refunds=tuple(map(read_refund, row["refunds"] or ())),
             policy=policy,
         )
         locked[payment.id] = LockedPayment(payment, payment, row["polls"], row["has_open_letters"])
@@ -225,7 +232,8 @@ def reschedule(connection: Connection, rows: list[LockedPayment], now: datetime.
 
 
 _HOLDS = rows_of(tables.wallet_temp_logs, "payment_id", "state")
-_CLOSE_HOLDS = prepared(_HOLDS.update("payment_id").values(closed_at=func.now()))
+_IS_DEPOSIT = tables.wallet_temp_logs.c.kind == "deposit"
+_CLOSE_HOLDS = prepared(_HOLDS.update("payment_id").values(closed_at=func.now()).where(_IS_DEPOSIT))
 
 
 def close_holds(connection: Connection, payments: list[Payment]) -> None:

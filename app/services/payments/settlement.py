@@ -28,6 +28,7 @@ from app.runtime.hints import changed_hints
 from app.runtime.runtime import Runtime
 from app.services.ledger import posting
 from app.services.payments.batch_decisions import BatchDecisions, Item, ItemOutcome, decide_batch
+from app.services.payments.refund_rows import write_refunds
 from app.services.payments.reversal_rows import add_evidence, write_movements, write_waiting
 from app.services.payments.rows import close_holds, move_to_providers, reschedule, update_payer_steps, update_payments
 from app.services.queues import lock_waits
@@ -40,7 +41,7 @@ from models import ByKeys
 
 log = structlog.get_logger(__name__)
 
-_MAKES_DUE = (FactKind.APPROVED, CommandKind.REROUTE)
+_MAKES_DUE = (FactKind.APPROVED, CommandKind.REROUTE, CommandKind.REFUND)
 _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
@@ -127,6 +128,7 @@ def _write(connection: Connection, batch: BatchDecisions) -> None:
     dead_letters.write(connection, add_evidence(connection, batch.cases))
     write_waiting(connection, batch.waiting, [(row.original, row.payment) for row in rows])
     write_movements(connection, [(row.original, row.payment) for row in changed])
+    write_refunds(connection, [(row.original, row.payment) for row in changed])
     references.write(connection, _list_aliases(batch.outcomes))
     posted = posting.post(connection, batch.postings)
     alerts.write(connection, [*batch.alerts, *_find_negative(batch.postings, posted)])
@@ -199,8 +201,8 @@ def _publish(
     elif events:
         runtime.doorbells.ring("notify")
     is_closed = any(payment.status in _ENDED_WITHOUT_MONEY and not payment.session_closed for payment, *_ in events)
-    # The provider's session is to be closed, the provider asked, another one called, or what
-    # the payer approved captured.
+    # The provider's session is to be closed, the provider asked, another one called,
+    # what the payer approved captured, or a refund made.
     if is_closed or any(map(_makes_due, outcomes)):
         runtime.doorbells.ring("provider")
 

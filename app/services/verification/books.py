@@ -73,7 +73,7 @@ TRANSFERS = read_checks("""
     having sum(e.direction * e.amount_minor) <> 0 or min(e.amount_minor) <= 0
         or count(distinct (e.tenant_id, e.currency, e.type)) <> 1
         or count(*) filter (where w.kind = 'clearing') <> 1 or count(*) filter (where w.kind = 'user') <> count(*) - 1
-        or bool_or(((e.type <> 'reversal') = (w.kind = 'user')) <> (e.direction = 1))
+        or bool_or(((e.type not in ('reversal', 'refund')) = (w.kind = 'user')) <> (e.direction = 1))
 """)
 
 WEBHOOKS = read_checks(
@@ -214,7 +214,7 @@ WAITING = read_checks("""
         union all
         select w.payment_id, 'payment', w.tenant_id from payment_work w where not exists (
             select from payment_transactions p
-            where p.id = w.payment_id and (p.status <> 'completed' or w.action = 'poll'))
+            where p.id = w.payment_id and (p.status <> 'completed' or w.action in ('poll', 'refund')))
         union all
         select w.notification_id, 'notification', w.tenant_id from notification_work w where not exists (
             select from notifications n where n.id = w.notification_id)

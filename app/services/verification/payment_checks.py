@@ -56,11 +56,11 @@ MONEY = read_checks("""
     where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
         or p.received_minor not between c.surely and c.possibly)
 
-    -- I3: the reversals of a payment, less what came again, add up to what is reversed
+    -- I3: the reversals and refunds of a payment, less what came again, add up to what is reversed
     select p.id as subject, format('reversed %s, booked %s', p.reversed_minor, coalesce(sum(taken), 0)) as detail
     from payment_transactions p
     left join lateral (select -e.direction * e.amount_minor as taken from $user_legs
-        where e.payment_id = p.id and e.type in ('reversal', 'reinstatement')
+        where e.payment_id = p.id and e.type in ('reversal', 'reinstatement', 'refund')
           and e.currency = p.received_currency) as c on true
     where $these group by p.id having coalesce(sum(taken), 0) <> p.reversed_minor
 
@@ -68,6 +68,7 @@ MONEY = read_checks("""
     select p.id as subject, format('exceptions %s', p.exceptions) as detail from payment_transactions p
     where $these and ('reversed' = any(p.exceptions)) <> exists (
         select from $user_legs where e.payment_id = p.id and e.type in ('reversal', 'reinstatement')
+          and e.transfer_key not like 'refund_failed:%'
         group by e.currency having sum(e.direction * e.amount_minor) < 0)
 
     -- I3: each booked movement has its entry, and each entry of a movement is a booked one
@@ -122,12 +123,54 @@ MONEY = read_checks("""
     -- I3: an open payment's hold is held, a completed one's applied, any other's released
     select p.id as subject, format('%s, hold %s of %s %s', p.status, coalesce(l.state, 'missing'), l.amount_minor,
         l.currency) as detail
-    from payment_transactions p left join wallet_temp_logs l on l.payment_id = p.id
+    from payment_transactions p left join wallet_temp_logs l on l.payment_id = p.id and l.kind = 'deposit'
     where $these and (l.payment_id is null
         or (l.user_id, l.currency, l.amount_minor) is distinct from (p.user_id, p.currency, p.amount_minor)
         or (l.state = 'held') <> (l.closed_at is null)
         or l.state <> case when p.status in ('pending', 'processing') then 'held'
                            when p.status = 'completed' then 'applied' else 'released' end)
+
+    -- I3: a refund is held, moved or released, and what a completed one moved came again where it failed later
+    select f.id as subject, format('%s, hold %s of %s %s, entries %s', f.status, coalesce(l.state, 'missing'),
+        l.amount_minor, l.currency, c.keys) as detail
+    from refunds f
+    join payment_transactions p on p.id = f.payment_id
+    left join wallet_temp_logs l on l.payment_id = f.payment_id and l.refund_id = f.id
+    cross join lateral (
+        select coalesce(array_agg(e.transfer_key order by e.transfer_key), '{}') as keys,
+               bool_and((e.amount_minor, e.currency) = (f.amount_minor, f.currency)) as fits
+        from $user_legs where e.payment_id = f.payment_id
+          and e.transfer_key in ('refund:' || f.id, 'refund_failed:' || f.id)) as c
+    where f.$mine and (
+        (l.tenant_id, l.user_id, l.currency, l.amount_minor) is distinct from
+            (f.tenant_id, p.user_id, f.currency, f.amount_minor)
+        or (l.state = 'held') <> (l.closed_at is null) or c.fits is false
+        or (f.status = 'completed' and f.completed_at is null)
+        or l.state is distinct from case when f.status in ('pending', 'processing') then 'held'
+                                         when f.completed_at is null then 'released' else 'applied' end
+        or c.keys <> case when f.completed_at is null then '{}'
+                          when f.status = 'failed' then array['refund:' || f.id, 'refund_failed:' || f.id]
+                          else array['refund:' || f.id] end)
+
+    -- I3: each entry and each hold of a refund has its refund, and refunds are those of the payments that say so
+    select found.id as subject, found.detail from payment_transactions p cross join lateral (
+        select p.id::text as id, format('%s refunds, exceptions %s', count(f.id), p.exceptions) as detail
+        from refunds f where f.payment_id = p.id
+        having (count(f.id) > 0) <> ('has_refunds' = any(p.exceptions)) or bool_or(f.tenant_id <> p.tenant_id)
+        union all
+        select e.transfer_key, 'an entry without its refund' from $user_legs
+        where e.payment_id = p.id and e.transfer_key like 'refund%' and not exists (select from refunds f
+            where f.payment_id = p.id and e.transfer_key in ('refund:' || f.id, 'refund_failed:' || f.id))
+        union all
+        select l.refund_id::text, 'a hold without its refund' from wallet_temp_logs l
+        where l.payment_id = p.id and l.kind = 'refund'
+          and not exists (select from refunds f where f.id = l.refund_id and f.payment_id = p.id)
+    ) as found where $these
+
+    -- I9: a refund that is under way has a next step that is due
+    select p.id as subject, 'a refund is under way' as detail from payment_transactions p
+    where $these and exists (select from refunds f where f.payment_id = p.id and f.status in ('pending', 'processing'))
+      and not exists (select from payment_work w where w.payment_id = p.id)
 
     -- I8: an idempotency key has one payment
     select p.id as subject, format('key %s has %s as well', p.idempotency_key, o.id) as detail
