@@ -69,6 +69,9 @@ _NEXT_ACTION = text(
                     then 'advance'
                 when status in ('failed', 'cancelled') and provider_reference is not null and not session_closed
                     then 'close'
+                when exists (select from refunds r where r.tenant_id = :tenant_id and r.payment_id = :payment_id
+                             and r.status in ('pending', 'processing'))
+                    then 'refund'
                 else 'poll' end
     from payment_transactions where tenant_id = :tenant_id and id = :payment_id
     """

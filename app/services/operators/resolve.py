@@ -20,8 +20,8 @@ from app.services.tenants.changes import name_reason
 from models import tables
 from models.sql import columns
 
-# Reasons of cases about money that goes back or comes again, and what accepting and rejecting do with these.
-MOVED = ("reversal", "reinstatement")
+# Reasons of cases about money that went back or came again, and what accepting and rejecting do with these.
+MOVED = ("reversal", "reinstatement", "refund")
 _MOVES = {CommandKind.ACCEPT: CommandKind.BOOK, CommandKind.REJECT: CommandKind.DISCARD}
 _LETTERS, _PAYMENTS = tables.dead_letters, tables.payment_transactions
 _DECIDED = columns(

@@ -117,8 +117,8 @@ class Dispatcher:
         if answers:
             settle_answers(runtime, answers)
             with self._changed:
-                # An answer makes those calls due that waited for it.
-                self._is_rung |= any(answer.claim.has_failures for answer in answers)
+                # An answer makes those calls due that waited for it: of its provider, or for the payment's next refund.
+                self._is_rung |= any(answer.claim.has_failures or answer.claim.refund for answer in answers)
 
     def _claim(self, runtime: Runtime) -> None:
         with self._changed:

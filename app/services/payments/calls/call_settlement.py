@@ -170,7 +170,7 @@ def _items(answer: Answer, is_held: bool) -> list[Item]:
     polls = None
     if is_held:
         # A poll that was answered moves the schedule on: waiting is not failing.
-        polls = claim.polls + 1 if claim.action == "poll" else claim.polls
+        polls = claim.polls + 1 if claim.action == "poll" or _is_about_known_refund(claim) else claim.polls
     if fact.refunded_minor is not None:
         fact = replace(fact, asked_version=claim.version)
     actor = f"provider:{claim.provider_id}"
@@ -178,6 +178,10 @@ def _items(answer: Answer, is_held: bool) -> list[Item]:
     if fact.kind in _WITHOUT_MONEY and claim.is_expired:
         items.append(Item(claim.tenant_id, claim.payment_id, Command(CommandKind.EXPIRE), "system", polls=polls))
     return items
+
+
+def _is_about_known_refund(claim: Claim) -> bool:
+    return claim.refund is not None and claim.refund.is_known
 
 
 def settle_failure(
@@ -222,6 +226,7 @@ def _settle_failure(
                 detail=str(error),
                 is_refusal=is_refusal,
                 request=None if claim.is_private else claim.request or None,
+                refund_id=None if claim.refund is None else claim.refund.refund_id,
             )
         else:
             _retry(batch.connection, claim, error, pause)

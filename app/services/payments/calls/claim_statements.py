@@ -69,11 +69,12 @@ _CLAIM = """
           and (b.paused_until is null or b.paused_until <= now()) and (b.probe_until is null or b.probe_until <= now())
         returning b.provider_id
     ), lockable as (
-        -- Payments whose request is about to be kept, or whose capture is about to be noted as sent: from then on
-        -- nobody cancels them. One that is locked elsewhere must not hold up the others.
+        -- Payments whose request is about to be kept, or whose capture or refund is about to be noted as sent: from
+        -- then on nobody cancels them. One that is locked elsewhere must not hold up the others.
         select p.id from chosen join payment_transactions p on p.id = chosen.payment_id
         where not chosen.is_later and case chosen.action
             when 'create' then p.provider_request_at is null
+            when 'refund' then true
             else p.capture_sent_at is null and p.status in ('pending', 'processing') end
         for no key update of p skip locked
     ), claimed as (
@@ -104,9 +105,13 @@ _CLAIM = """
                p.approvals, claimed.action = 'advance' and p.id in (select id from lockable) as is_first_capture,
                p.id not in (select id from lockable) and case claimed.action
                    when 'create' then p.provider_request_at is null
+                   when 'refund' then true
                    when 'advance' then p.capture_sent_at is null and p.status in ('pending', 'processing')
                    else false end as is_locked,
                d.details_encrypted, d.request_encrypted,
+               f.id as refund_id, f.status as refund_status, f.reference as refund_of, f.amount_minor as refund_minor,
+               f.currency as refund_currency, f.provider_reference as refund_reference, f.reason as refund_reason,
+               f.provider_request as refund_request, extract(epoch from now() - f.sent_at) as refund_age_seconds,
                a.adapter, a.api_base_url, a.credentials_encrypted, a.attempts_max,
                (select jsonb_object_agg(t.id, convert_from(t.token_encrypted, 'UTF8')) from poke_tokens t
                 where claimed.action = 'create' and t.provider_id = claimed.provider_id) as poke_tokens
@@ -115,6 +120,12 @@ _CLAIM = """
         join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id
         left join payment_details d
             on claimed.action = 'create' and d.tenant_id = claimed.tenant_id and d.payment_id = claimed.payment_id
+        -- What is not with the provider yet comes first, then what was not asked about for the longest time.
+        left join lateral (
+            select * from refunds r
+            where claimed.action = 'refund' and r.tenant_id = claimed.tenant_id and r.payment_id = claimed.payment_id
+              and r.status in ('pending', 'processing')
+            order by r.status = 'processing', r.called_at nulls first, r.created_at, r.id limit 1) as f on true
     ) as calls on true
 """
 CLAIM_CALLS = prepared(_LOCK_PROVIDERS, _CLAIM)

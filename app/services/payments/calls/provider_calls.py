@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import OutcomeUnknown, ProviderCallFailed
 from app.core.facts import Fact, FactKind
-from app.providers import Adapter, Subject
+from app.providers import Adapter, RefundSubject, Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
 from app.services.payments.calls import breaker, set_aside
@@ -91,6 +91,8 @@ def _ask_guarded(runtime: Runtime, claim: Claim) -> Fact | ProviderCallFailed:
 
 def _ask(runtime: Runtime, claim: Claim) -> Fact:
     adapter = runtime.adapters[claim.adapter]
+    if claim.refund is not None:
+        return _refund(adapter, claim, claim.refund)
     subject = Subject(claim.payment_id, claim.reference, claim.approvals)
     # Once its time is up a payment is not created any more, only queried: an earlier try may have arrived.
     if claim.action == "create" and not claim.is_expired:
@@ -116,6 +118,25 @@ def _capture(adapter: Adapter, claim: Claim, subject: Subject) -> Fact:
         if found.kind is not FactKind.APPROVED:
             return _outcome(found, claim)
     return _outcome(adapter.advance(claim.account, subject), claim)
+
+
+def _refund(adapter: Adapter, claim: Claim, subject: RefundSubject) -> Fact:
+    """Make a refund, or ask what became of it; an answer without an outcome is unknown, and asked for again.
+
+    Past the life of its key it is only sent again where the provider has none.
+    """
+    if subject.is_known or not claim.key_is_alive:
+        if not (subject.is_known or adapter.capabilities.finds_refunds):
+            raise OutcomeUnknown("the refund may have been made, and the provider cannot look it up")
+        found = adapter.fetch_refund(claim.account, subject)
+        if found.kind is FactKind.REFUND_STATE:
+            return replace(found, refund_id=subject.refund_id)
+        if subject.is_known:
+            raise OutcomeUnknown("the provider does not find the refund any more")
+    made = adapter.refund(claim.account, subject, claim.sent_request)
+    if made.kind is not FactKind.REFUND_STATE:
+        raise OutcomeUnknown(f"the provider says '{made.kind}' of the refund")
+    return replace(made, refund_id=subject.refund_id)
 
 
 def _outcome(fact: Fact, claim: Claim) -> Fact:

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, func, update
 from sqlalchemy.exc import DBAPIError
 
 from app.core.payment import OPEN
+from app.core.refunds.records import UNFINISHED
 from app.core.validation.return_urls import with_payment_id
-from app.providers import Account, Order
+from app.providers import Account, Order, RefundSubject
 from app.runtime.runtime import Runtime
 from app.services.access.callback_urls import fill_in_token, list_callback_urls
 from app.services.payments.calls.claim_statements import CLAIM_CALLS
@@ -34,6 +35,14 @@ _KEEP_REQUESTS = prepared(_REQUESTS.update("id").values(provider_request_at=func
 _ENCRYPTED_REQUESTS = rows_of(tables.payment_details, "payment_id", "request_encrypted")
 _KEEP_ENCRYPTED_REQUESTS = prepared(_ENCRYPTED_REQUESTS.update("payment_id"))
 _PAYMENTS = tables.payment_transactions
+_REFUNDS = rows_of(tables.refunds, "id", "provider_request")
+# One that ended since the claim read it, before its payment was locked, is not sent.
+_KEEP_REFUNDS = prepared(
+    _REFUNDS.update("id")
+    .values(sent_at=func.coalesce(tables.refunds.c.sent_at, func.now()), called_at=func.now())
+    .where(tables.refunds.c.status.in_(UNFINISHED))
+    .returning(tables.refunds.c.id)
+)
 _NOTE_CAPTURES = prepared(update(_PAYMENTS).where(is_any(_PAYMENTS.c.id, "ids")).values(capture_sent_at=func.now()))
 
 
@@ -56,6 +65,8 @@ class Claim(ClaimedCall):
     approvals: int
     # The payment's, before the call.
     version: int
+    # The refund that the call is for, where it is for one; `request` is its own then.
+    refund: RefundSubject | None = None
 
     @property
     def is_half_open(self) -> bool:
@@ -135,7 +146,19 @@ def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> C
         if row.is_first_capture or (row.action == "create" and _stored_request(row) is None):
             first_tries.append((row, claim))
     _note_first_tries(runtime, connection, first_tries)
+    _keep_refunds(connection, claims)
     return claims
+
+
+def _keep_refunds(connection: Connection, claims: Claims) -> None:
+    """Keep the requests of refunds and note that they are sent, in the claim's own commit."""
+    sent = {claim.refund.refund_id: claim for claim in claims.calls if claim.refund is not None}
+    if not sent:
+        return
+    kept = read(connection, _KEEP_REFUNDS, _REFUNDS.encode([(id_, claim.request) for id_, claim in sent.items()]))
+    for ended in [sent[id_] for id_ in sent.keys() - {row.id for row in kept}]:
+        claims.calls.remove(ended)
+        claims.unready.append((ended, PaymentLocked()))
 
 
 def _note_first_tries(runtime: Runtime, connection: Connection, tries: list[tuple[Row, Claim]]) -> None:
@@ -176,9 +199,16 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         request = adapter.build_request(_order(runtime, row))
     elif request is not None and is_private:
         request = runtime.vault.decrypt_bytes(request)
-    stored = bytes(request or b"")
     can, age = adapter.capabilities, row.request_age_seconds or 0
     key_seconds = can.capture_key_seconds if row.action == "advance" else can.idempotency_key_seconds
+    refund = _refund_subject(row)
+    if refund is not None:
+        request = row.refund_request or adapter.build_refund(refund)
+        # Before the first try nothing is to be looked up.
+        age, key_seconds = (
+            (-1, 0) if row.refund_age_seconds is None else (row.refund_age_seconds, can.refund_key_seconds)
+        )
+    stored = bytes(request or b"")
     return Claim(
         **_values(row),
         attempts_max=row.attempts_max,
@@ -193,6 +223,22 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
         key_is_alive=age < key_seconds,
         approvals=row.approvals,
         version=row.version,
+        refund=refund,
+    )
+
+
+def _refund_subject(row: Row) -> RefundSubject | None:
+    if row.refund_id is None:
+        return None
+    return RefundSubject(
+        refund_id=row.refund_id,
+        payment_id=row.payment_id,
+        payment_reference=row.refund_of,
+        amount_minor=row.refund_minor,
+        currency=row.refund_currency,
+        reference=row.refund_reference,
+        reason=row.refund_reason,
+        is_known=row.refund_status == "processing",
     )
 
 

@@ -12,11 +12,12 @@ import uuid
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection, Update, and_, case, func, or_, update
+from sqlalchemy import Connection, Update, and_, case, exists, func, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
 from app.core.payment import OPEN
+from app.core.refunds.records import UNFINISHED
 from app.core.schedule import POSTPONE_SECONDS_MAX, RETRY_SECONDS_MAX, postpone_seconds, retry_seconds
 from app.runtime.runtime import Runtime
 from app.services.payments.calls import breaker, provider_trouble
@@ -28,7 +29,7 @@ from models import tables
 
 log = structlog.get_logger(__name__)
 
-_WORK, _PAYMENTS = tables.payment_work, tables.payment_transactions
+_WORK, _PAYMENTS, _REFUNDS = tables.payment_work, tables.payment_transactions, tables.refunds
 
 # How long a provider that cannot be used is not called: once it can be, its work waits no longer than this.
 UNUSABLE_SECONDS = 30.0
@@ -106,8 +107,9 @@ def give_up(
     detail: str,
     is_refusal: bool = False,
     request: bytes | None = None,
+    refund_id: uuid.UUID | None = None,
 ) -> None:
-    """Keep a dead letter; an open payment is polled again when it expires, then daily, others no more.
+    """Keep a dead letter; an open payment is polled again when it expires, then daily; refunds are asked about daily.
 
     One whose capture was sent is asked about soon, for as long as its outcome is unknown.
     """
@@ -120,7 +122,7 @@ def give_up(
         call.provider_id,
         body=request,
         attempts=call.attempts,
-        case_key=f"call:{call.action}",
+        case_key=f"call:{call.action}" if refund_id is None else f"call:refund:{refund_id}",
     )
     if dead_letters.write(connection, [letter]):
         kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
@@ -130,7 +132,9 @@ def give_up(
     soon = func.now() + datetime.timedelta(seconds=RETRY_SECONDS_MAX)
     is_in_flight = and_(_PAYMENTS.c.capture_sent_at.is_not(None), _PAYMENTS.c.status.in_(OPEN))
     due_at = case((is_in_flight, soon), (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=tomorrow)
-    connection.execute(release(call, 0).values(attempts=0, action="poll", due_at=due_at))
+    is_refunding = exists().where(_REFUNDS.c.payment_id == call.payment_id, _REFUNDS.c.status.in_(UNFINISHED))
+    action = case((is_refunding, "refund"), else_="poll")
+    connection.execute(release(call, 0).values(attempts=0, action=action, due_at=due_at))
 
 
 def release(call: ClaimedCall, seconds: float) -> Update:
