@@ -10,7 +10,14 @@ from pydantic import BaseModel
 
 from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, KEYS, PUBLIC, READERS
 from app.web.schemas import answers, tenant_answers
-from app.web.schemas.bodies import ClientTokenRequest, DepositRequest, ProviderBody, ReasonRequest, WebhookBody
+from app.web.schemas.bodies import (
+    ClientTokenRequest,
+    DepositRequest,
+    ProviderBody,
+    ReasonRequest,
+    RefundAsked,
+    WebhookBody,
+)
 from app.web.schemas.parameters import (
     DeadLettersQuery,
     DecisionQuery,
@@ -22,6 +29,7 @@ from app.web.schemas.parameters import (
     PaymentQuery,
     PaymentsQuery,
     RedriveQuery,
+    RefundHeaders,
     WebhookHeaders,
 )
 
@@ -98,6 +106,20 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
             "What happened to a payment; for client tokens its states and the user's own entries",
             {200: answers.Timeline},
         ),
+    ),
+    "Refunds": (
+        _post(
+            "/api/payments/{id}/refunds",
+            BACKENDS,
+            "Give money of a payment back to its payer",
+            {202: answers.RefundBody},
+            problems=(409,),
+            headers=RefundHeaders,
+            body=RefundAsked,
+            body_is_optional=True,
+        ),
+        _get("/api/payments/{id}/refunds", KEYS, "The refunds of a payment, oldest first", {200: answers.RefundList}),
+        _get("/api/refunds/{id}", KEYS, "Read a refund", {200: answers.RefundBody}),
     ),
     "Providers": (_get("/api/providers", KEYS, "The tenant's providers", {200: tenant_answers.ProviderList}, NoQuery),),
     "Wallets": (

@@ -19,10 +19,12 @@ _WALLETS = single(
         select currency, balance_minor, version from wallets
         where tenant_id = :tenant_id and user_id = :user_id and kind = 'user'
     ), holds as (
-        select currency, sum(amount_minor) as pending_minor from wallet_temp_logs
+        select currency, coalesce(sum(amount_minor) filter (where kind = 'deposit'), 0) as pending_minor,
+               coalesce(sum(amount_minor) filter (where kind = 'refund'), 0) as held_minor from wallet_temp_logs
         where tenant_id = :tenant_id and user_id = :user_id and state = 'held' group by currency
     )
     select currency, coalesce(balance_minor, 0) as balance_minor, coalesce(pending_minor, 0) as pending_minor,
+           coalesce(held_minor, 0) as held_minor,
            coalesce(version, 0) as version
     from balances full join holds using (currency) order by currency
     """
@@ -30,7 +32,10 @@ _WALLETS = single(
 
 
 def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list[dict[str, Any]]:
-    """Return the user's wallets by currency; `pending` is the sum of the user's open payments."""
+    """Return the user's wallets by currency; `pending` is the sum of the user's open payments.
+
+    `held` is the sum of refunds under way, `available` the balance without it.
+    """
     rows = database.run_single("web", _WALLETS, {"tenant_id": tenant_id, "user_id": user_id}, tenant_id)
     return [
         {
@@ -39,6 +44,10 @@ def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list
             "balance_minor": row.balance_minor,
             "pending": format_amount(int(row.pending_minor), row.currency),
             "pending_minor": int(row.pending_minor),
+            "held": format_amount(int(row.held_minor), row.currency),
+            "held_minor": int(row.held_minor),
+            "available": format_amount(row.balance_minor - int(row.held_minor), row.currency),
+            "available_minor": row.balance_minor - int(row.held_minor),
             "version": row.version,
         }
         for row in rows

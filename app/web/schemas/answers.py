@@ -103,13 +103,20 @@ class Timeline(RowList[TimelineEvent]):
 
 
 class WalletBody(BaseModel, title="Wallet"):
-    """A user's balance in one currency; `pending` is the sum of open payments."""
+    """A user's balance in one currency; `pending` is the sum of open payments.
+
+    `held` is the sum of refunds under way, `available` the balance without it.
+    """
 
     currency: str
     balance: str
     balance_minor: int
     pending: str
     pending_minor: int
+    held: str
+    held_minor: int
+    available: str
+    available_minor: int
     version: int
 
 
@@ -128,7 +135,7 @@ class Entry(BaseModel):
     balance_before_minor: int
     balance_after: str
     balance_after_minor: int
-    type: Literal["deposit", "reversal", "reinstatement"]
+    type: Literal["deposit", "reversal", "reinstatement", "refund"]
     reference_id: UuidText
     description: str
     at: Time
@@ -149,8 +156,29 @@ class DisputeBody(BaseModel, title="Dispute"):
     closed_at: Time | None
 
 
+class RefundBody(BaseModel, title="Refund"):
+    """A refund; `metadata` and `reason` are the caller's."""
+
+    id: UuidText
+    payment_id: UuidText
+    amount: str
+    amount_minor: int
+    currency: str
+    status: Literal["pending", "processing", "completed", "failed"]
+    provider_reference: str | None = Field(max_length=REFERENCE_LENGTH_MAX, description="The provider's id of it.")
+    reason: str | None
+    failure_reason: str | None
+    metadata: dict[str, str]
+    created_at: Time
+    updated_at: Time
+
+
+class RefundList(RowList[RefundBody]):
+    """The refunds of a payment, oldest first."""
+
+
 class Event(BaseModel):
-    """A notification; `dispute` accompanies `payment.disputed` alone."""
+    """A notification; `dispute` accompanies `payment.disputed` alone, `refund` the two about refunds."""
 
     id: int
     type: Literal[
@@ -162,10 +190,13 @@ class Event(BaseModel):
         "payment.reversed",
         "payment.reinstated",
         "payment.disputed",
+        "refund.completed",
+        "refund.failed",
     ]
     payment: PaymentBody
     at: Time
     dispute: DisputeBody | None = None
+    refund: RefundBody | None = None
 
 
 class EventList(_Page[Event]):

@@ -116,6 +116,25 @@ class DepositRequest(StrictBody):
         return url
 
 
+class RefundAsked(StrictBody):
+    """A refund that is asked for. `amount` is a decimal string in units of the received currency."""
+
+    amount: str | None = Field(
+        None,
+        examples=["10.00"],
+        pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$",
+        description="All that is left where it is missing.",
+    )
+    provider_reference: str | None = Field(
+        None,
+        min_length=1,
+        max_length=REFERENCE_LENGTH_MAX,
+        description="Of an accepted second payment, whose money is to go back; else the payment's own.",
+    )
+    reason: Line | None = Field(None, max_length=255, description="Kept with the refund.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=50)
+
+
 class ClientTokenRequest(StrictBody):
     """The user whose browser gets the token."""
 

@@ -136,12 +136,24 @@ def _read_prefer(text: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+IdempotencyKey = Annotated[
+    str, matching("^[ -~]+$", "is required: 1 to 255 printable ASCII characters", length_max=255)
+]
+
+
+class RefundHeaders(Parameters):
+    """The headers of a refund."""
+
+    idempotency_key: IdempotencyKey = Field(
+        alias="Idempotency-Key",
+        description="Makes the request repeatable: the same key and body return the same refund, with no time limit.",
+    )
+
+
 class DepositHeaders(Parameters):
     """The headers of a deposit; a `Prefer` that holds no `wait=N` is ignored (RFC 7240)."""
 
-    idempotency_key: Annotated[
-        str, matching("^[ -~]+$", "is required: 1 to 255 printable ASCII characters", length_max=255)
-    ] = Field(
+    idempotency_key: IdempotencyKey = Field(
         alias="Idempotency-Key",
         description="Makes the request repeatable: the same key and body return the same payment, with no time limit.",
     )

@@ -60,6 +60,10 @@ export interface Wallet {
   /** Sum of the user's open payments. */
   pending: string;
   pending_minor: number;
+  held: string;
+  held_minor: number;
+  available: string;
+  available_minor: number;
   version: number;
 }
 
@@ -90,7 +94,9 @@ export type MessageType =
   | 'payment.review'
   | 'payment.reversed'
   | 'payment.reinstated'
-  | 'payment.disputed';
+  | 'payment.disputed'
+  | 'refund.completed'
+  | 'refund.failed';
 
 /** A payer's dispute at the provider; `reason` is in the provider's words. */
 export interface Dispute {

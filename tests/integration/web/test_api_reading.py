@@ -111,16 +111,16 @@ def test_a_wallet_shows_its_balance_and_what_is_pending(api: Api, engine: Engine
         return data
 
     usd = {"currency": "USD", "balance": "0.00", "balance_minor": 0, "pending": "5.00", "pending_minor": 500}
+    usd |= {"held": "0.00", "held_minor": 0, "available": "0.00", "available_minor": 0}
     assert wallets() == [usd | {"version": 0}]
     paid(engine, shop)
     paid(engine, shop, amount="700", currency="JPY")
     yen = {"currency": "JPY", "balance": "700", "balance_minor": 700, "pending": "0", "pending_minor": 0, "version": 1}
-    assert wallets() == [yen, usd | {"balance": "25.00", "balance_minor": 2500, "version": 1}]
+    yen |= {"held": "0", "held_minor": 0, "available": "700", "available_minor": 700}
+    usd |= {"balance": "25.00", "balance_minor": 2500, "available": "25.00", "available_minor": 2500, "version": 1}
+    assert wallets() == [yen, usd]
     api.post(f"/api/payments/{open_one['id']}/cancel")
-    assert wallets()[1] == usd | {"balance": "25.00", "balance_minor": 2500, "version": 1} | {
-        "pending": "0.00",
-        "pending_minor": 0,
-    }
+    assert wallets()[1] == usd | {"pending": "0.00", "pending_minor": 0}
 
 
 def test_entries_chain_from_balance_to_balance(api: Api, engine: Engine, shop: Shop) -> None:

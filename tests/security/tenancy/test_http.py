@@ -62,6 +62,10 @@ def payment_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
     return attempts
 
 
+def refund_attempts(victim: Victim) -> Iterator[Attempt]:
+    yield Attempt(f"/api/refunds/{victim.refund_id}", f"/api/refunds/{uuid.uuid4()}")
+
+
 def user_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
     def attempts(victim: Victim) -> Iterator[Attempt]:
         yield Attempt(rule.replace("{user_id}", victim.user_id), rule.replace("{user_id}", "nobody.at.all"))
@@ -126,6 +130,9 @@ CASES: dict[tuple[str, str], Callable[[Victim], Iterator[Attempt]]] = {
     ("GET", "/api/payments/{id}"): payment_attempts("/api/payments/{id}"),
     ("POST", "/api/payments/{id}/cancel"): payment_attempts("/api/payments/{id}/cancel"),
     ("GET", "/api/payments/{id}/timeline"): payment_attempts("/api/payments/{id}/timeline"),
+    ("POST", "/api/payments/{id}/refunds"): payment_attempts("/api/payments/{id}/refunds"),
+    ("GET", "/api/payments/{id}/refunds"): payment_attempts("/api/payments/{id}/refunds"),
+    ("GET", "/api/refunds/{id}"): refund_attempts,
     ("GET", "/api/wallets/{user_id}"): user_attempts("/api/wallets/{user_id}"),
     ("GET", "/api/wallets/{user_id}/transactions"): user_attempts("/api/wallets/{user_id}/transactions"),
     ("GET", "/api/events"): read_events,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
+from app.services.payments import refunds
+from app.services.payments.refunds import RefundRequest
 from app.services.tenants import provider_routes
 from app.services.webhooks import receive
 from app.services.webhooks.receive import Delivery
@@ -29,6 +31,7 @@ class Victim:
     failed: Payment
     open: Payment
     letter_id: uuid.UUID
+    refund_id: uuid.UUID
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -38,7 +41,7 @@ class Victim:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that no other tenant may read."""
-        names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id, self.letter_id)
+        names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id, self.letter_id, self.refund_id)
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
@@ -50,7 +53,7 @@ class Victim:
 
 
 def make_victim(web_stack: Stack) -> Victim:
-    """Make a tenant with payments in three states, entries, events, a dead letter, a refusal, an alarm, and a route."""
+    """Make a tenant with payments in three states, entries, events, a dead letter, a refusal, a route and a refund."""
     shop, canary = web_stack.make_shop(), "canary" + secrets.token_hex(8)
     provider_routes.set_route(shop.runtime, shop.tenant_id, "USD", [shop.provider_id], ACTOR)
     user_id = "ann-" + secrets.token_hex(6)
@@ -70,4 +73,6 @@ def make_victim(web_stack: Stack) -> Victim:
     letter_id = web_stack.databases.value(
         "select id from dead_letters where tenant_id = :id limit 1", id=shop.tenant_id
     )
-    return Victim(shop, canary, user_id, paid, failed, shop.payment(still_open.id), letter_id)
+    wanted = RefundRequest(paid.id, "1.00", None, canary, canary, canary.encode(), {canary: canary})
+    refund_id = uuid.UUID(refunds.ask_refund(shop.runtime, shop.tenant_id, wanted, ACTOR).refund["id"])
+    return Victim(shop, canary, user_id, paid, failed, shop.payment(still_open.id), letter_id, refund_id)

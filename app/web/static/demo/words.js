@@ -27,6 +27,8 @@ const EVENTS = {
   'payment.reversed': 'Payment reversed',
   'payment.reinstated': 'Reversed money came again',
   'payment.disputed': 'Payment disputed',
+  'refund.completed': 'Refund completed',
+  'refund.failed': 'Refund failed',
 };
 const LINKS = {
   connecting: 'Connecting',

@@ -5,6 +5,7 @@ const HELLO_LIMIT_MS = 10_000;
 export const MESSAGE_TYPES = Object.freeze([
   'payment.redirect_ready', 'payment.completed', 'payment.failed', 'payment.cancelled', 'payment.review',
   'payment.reversed', 'payment.reinstated', 'payment.disputed',
+  'refund.completed', 'refund.failed',
 ]);
 
 /** One connection, socket or stream, from its opening to its single end. */
