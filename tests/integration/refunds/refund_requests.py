@@ -1,0 +1,57 @@
+"""A shop that gives money back, and what tests read of it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import Any
+
+from app.core.payment import Payment
+from app.services.payments import refunds
+from app.services.payments.refunds import RefundMade, RefundRequest
+from app.services.verification import prove
+from testbed.shop import ACTOR, Shop
+from testbed.stack import Stack
+from tests.support.engine import Engine
+
+
+def pay(front: Stack, engine: Engine, shop: Shop, *, silent: bool = False, **deposit: Any) -> Payment:
+    """Return a payment of 25.00 USD that is paid and credited; where `silent` the sandbox sends no webhook of it."""
+    made = shop.deposit(**deposit)
+    if silent:
+        front.sandbox.script(match={"merchant_reference": str(made.id)}, webhook={"send": []})
+    engine.call()
+    front.sandbox.act(str(shop.payment(made.id).provider_reference), "pay")
+    if silent:
+        engine.ask(made.id)
+    else:
+        engine.run_until(lambda: shop.payment(made.id).status == "completed", "the money is credited")
+    return shop.payment(made.id)
+
+
+def ask(
+    shop: Shop, payment: Payment, amount: str | None = None, key: str | None = None, reference: str | None = None
+) -> RefundMade:
+    """Ask for a refund."""
+    body = f"{payment.id}{amount}{reference}".encode()
+    key = key or secrets.token_hex(8)
+    request = RefundRequest(payment.id, amount, reference, "asked for", key, hashlib.sha256(body).digest())
+    return refunds.ask_refund(shop.runtime, shop.tenant_id, request, ACTOR)
+
+
+def read(shop: Shop, made: RefundMade) -> dict[str, Any]:
+    """Return the refund as it is now."""
+    return refunds.get_refund(shop.runtime.database, shop.tenant_id, uuid.UUID(made.refund["id"]), "web")
+
+
+def user_entries(engine: Engine, payment: Payment) -> list[int]:
+    """Return the signed entries of the payment in its user's wallet."""
+    return [minor for kind, minor in engine.entries(payment.id) if kind == "user"]
+
+
+def check_books(engine: Engine, shop: Shop) -> None:
+    """Fail unless the tenant's books hold every invariant."""
+    engine.number()
+    report = prove(shop.runtime.database, "full", shop.tenant_id)
+    assert report.is_whole, report.as_json()
