@@ -165,7 +165,8 @@ def _insert(connection: Connection, payment: Payment, refund: Refund, wanted: Re
 def _find_earlier(connection: Connection, tenant_id: uuid.UUID, wanted: RefundRequest) -> RefundMade | None:
     for row in read(connection, _FIND_BY_KEY, {"tenant_id": tenant_id, "key": wanted.idempotency_key}):
         if bytes(row.request_sha256) != wanted.request_sha256:
-            raise RequestRejected(422, "This Idempotency-Key was used with another body.")
+            message = "This Idempotency-Key was used with another body."
+            raise RequestRejected(422, message, code="idempotency_key_reused")
         return RefundMade(_present(row), is_replayed=True)
     return None
 
