@@ -81,6 +81,10 @@ class UnexpectedAnswer(OutcomeUnknown):
         self.field = field
 
 
+class OutcomeForAPerson(OutcomeUnknown):
+    """The provider may have acted, and nothing that may be sent shows whether it did; a person must say."""
+
+
 class ProviderRefusedUs(ProviderCallFailed):
     """The provider refuses our credentials or configuration; a person must act."""
 

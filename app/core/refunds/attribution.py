@@ -22,8 +22,11 @@ def unfinished_minor(payment: Payment, reference: str | None, currency: str) -> 
 
 
 def find_by_id(payment: Payment, reversal_id: str | None) -> Refund | None:
-    """Return the refund that a provider's id names, or our own id of it."""
-    return next((one for one in payment.refunds if one.names(reversal_id)), None)
+    """Return the refund that a provider's id names, or our own id of it.
+
+    One that a person has rejected has no effect any more: where the provider made it all the same, it is a reversal.
+    """
+    return next((one for one in payment.refunds if one.names(reversal_id) and not one.is_rejected), None)
 
 
 def awaits_answer(payment: Payment, reference: str | None, currency: str) -> bool:
@@ -60,7 +63,8 @@ def _choose(refunds: Iterable[Refund], delta_minor: int) -> Refund | None:
 
 def has_failed(payment: Payment) -> bool:
     """Return whether a refund failed that the provider had: a total may then be older than its failure."""
-    return any(one.status is RefundStatus.FAILED and one.called_at is not None for one in payment.refunds)
+    failed = (one for one in payment.refunds if one.status is RefundStatus.FAILED)
+    return any(one.called_at is not None or one.completed_at is not None for one in failed)
 
 
 def report(refund: Refund, state: RefundState, fact: Fact | None = None) -> Fact:

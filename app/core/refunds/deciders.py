@@ -14,7 +14,7 @@ from app.core.facts import Command, Fact
 from app.core.money import format_money, parse_amount
 from app.core.payment import Payment
 from app.core.refunds.attribution import find_by_id, unfinished_minor
-from app.core.refunds.records import Refund, RefundStatus
+from app.core.refunds.records import REJECTED, Refund, RefundStatus
 from app.core.refunds.shown import present_refund
 from app.core.reversals.credited import read_credited, with_marks
 
@@ -83,6 +83,9 @@ def _complete(payment: Payment, refund: Refund, known: Refund, now: datetime.dat
         if refund.status is RefundStatus.COMPLETED and refund != known:
             after = changed(_with(payment, refund), now)
             return Decision(Verdict.APPLIED, "the provider's id of the refund is known", after)
+        if known.is_rejected:
+            why = "the refund was rejected by a person: the provider is asked what has gone back"
+            return Decision(Verdict.IGNORED, why, payment, asks=True)
         return Decision(Verdict.DUPLICATE, f"the refund is {refund.status} already", payment)
     if refund.amount_minor > read_credited(payment, refund.reference, refund.currency).left_minor:
         return _hold(payment, refund, now)
@@ -140,14 +143,14 @@ def _ended(payment: Payment, refund: Refund, now: datetime.datetime, why: str) -
         why,
         changed(after, now, exceptions=with_marks(after)),
         supersedes=_ABOUT_REFUNDS,
-        supersedes_keys=frozenset({refund.key, f"call:{refund.key}"}),
+        supersedes_keys=frozenset({refund.key}),
         notification=f"refund.{refund.status}",
         about={"refund": present_refund(payment.id, refund)},
         alert="refund_failed" if refund.status is RefundStatus.FAILED else None,
     )
 
 
-_ABOUT_REFUNDS = frozenset({"refund", "attempts_exhausted", "provider_refused_us"})
+_ABOUT_REFUNDS = frozenset({"refund"})
 
 
 def book_refund(payment: Payment, refund: Refund, now: datetime.datetime) -> Decision:
@@ -161,7 +164,7 @@ def discard_refund(payment: Payment, refund: Refund, now: datetime.datetime) -> 
     """End a refund that waits for a person as failed: its money is free again."""
     if not refund.is_unfinished:
         return Decision(Verdict.IGNORED, f"the refund is {refund.status}", payment)
-    return _fail(payment, refund, "rejected by a person", now)
+    return _fail(payment, refund, REJECTED, now)
 
 
 def list_unsent(before: Payment, after: Payment) -> list[Refund]:

@@ -18,6 +18,8 @@ class RefundStatus(StrEnum):
     FAILED = "failed"
 
 
+# The failure reason of a refund that a person has ended.
+REJECTED = "rejected by a person"
 UNFINISHED = frozenset({RefundStatus.PENDING, RefundStatus.PROCESSING})
 
 
@@ -63,6 +65,11 @@ class Refund:
     def is_unfinished(self) -> bool:
         """Whether its outcome is not known yet; the wallet's money is held meanwhile."""
         return self.status in UNFINISHED
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether a person has said that the provider did not make it."""
+        return self.status is RefundStatus.FAILED and self.failure_reason == REJECTED
 
     @property
     def moved_minor(self) -> int:

@@ -167,9 +167,11 @@ MONEY = read_checks("""
           and not exists (select from refunds f where f.id = l.refund_id and f.payment_id = p.id)
     ) as found where $these
 
-    -- I9: a refund that is under way has a next step that is due
+    -- I9: a refund that is under way has a next step that is due, or waits for a person
     select p.id as subject, 'a refund is under way' as detail from payment_transactions p
-    where $these and exists (select from refunds f where f.payment_id = p.id and f.status in ('pending', 'processing'))
+    where $these and exists (select from refunds f where f.payment_id = p.id and f.status in ('pending', 'processing')
+        and not exists (select from dead_letters d
+            where d.payment_id = p.id and d.case_key = 'refund:' || f.id and d.state = 'open'))
       and not exists (select from payment_work w where w.payment_id = p.id)
 
     -- I8: an idempotency key has one payment

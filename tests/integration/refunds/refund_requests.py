@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 from app.core.payment import Payment
+from app.services.ledger.wallets import read_wallets
 from app.services.payments import refunds
 from app.services.payments.refunds import RefundMade, RefundRequest
 from app.services.verification import prove
@@ -48,6 +49,12 @@ def read(shop: Shop, made: RefundMade) -> dict[str, Any]:
 def user_entries(engine: Engine, payment: Payment) -> list[int]:
     """Return the signed entries of the payment in its user's wallet."""
     return [minor for kind, minor in engine.entries(payment.id) if kind == "user"]
+
+
+def wallet(shop: Shop, user: str) -> tuple[int, int, int]:
+    """Return balance, held and available of the user's one wallet, in minor units."""
+    (found,) = read_wallets(shop.runtime.database, shop.tenant_id, user)
+    return found["balance_minor"], found["held_minor"], found["available_minor"]
 
 
 def check_books(engine: Engine, shop: Shop) -> None:

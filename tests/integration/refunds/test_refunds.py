@@ -8,20 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.core.errors import RequestRejected
-from app.services.ledger.wallets import read_wallets
 from app.services.operators import resolve
 from app.services.payments.calls.call_settlement import settle_answers
 from app.services.payments.calls.provider_calls import make_call
 from app.services.tenants import policies
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.integration.refunds.refund_requests import ask, check_books, pay, read, user_entries
+from tests.integration.refunds.refund_requests import ask, check_books, pay, read, user_entries, wallet
 from tests.support.engine import Engine, call_and_settle, claim_call
-
-
-def wallet(shop: Shop, user: str) -> tuple[int, int, int]:
-    (found,) = read_wallets(shop.runtime.database, shop.tenant_id, user)
-    return found["balance_minor"], found["held_minor"], found["available_minor"]
 
 
 def test_a_refund_is_held_made_and_moved_once(front: Stack, engine: Engine, shop: Shop) -> None:

@@ -12,7 +12,14 @@ from sqlalchemy import Connection, and_, case, func, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.decision import Verdict
-from app.core.errors import NotSent, OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.errors import (
+    NotSent,
+    OutcomeForAPerson,
+    OutcomeUnknown,
+    ProviderCallFailed,
+    ProviderRefusedUs,
+    Throttled,
+)
 from app.core.facts import Command, CommandKind, Fact, FactKind
 from app.core.payment import OPEN
 from app.core.schedule import RETRY_AFTER_SECONDS_MAX, probe_counts, retry_seconds
@@ -205,6 +212,7 @@ def _settle_failure(
     runtime: Runtime, claim: Claim, error: ProviderCallFailed, seconds: float, pause: float | None
 ) -> None:
     is_refusal = isinstance(error, ProviderRefusedUs)
+    is_unanswerable = isinstance(error, OutcomeForAPerson)
     is_exhausted = _count_attempts(claim, error) >= claim.attempts_max and not isinstance(error, Throttled)
     with settlement.open(runtime, "worker") as batch:
         is_held = _lock_claims(batch.connection, [claim]).is_held(claim)
@@ -218,7 +226,7 @@ def _settle_failure(
         if any(outcome.decision and outcome.decision.verdict is Verdict.APPLIED for outcome in batch.outcomes):
             return
         # Where a decision has ended the call meanwhile, its failure costs nothing; a refusal still is our fault.
-        if is_refusal or (is_exhausted and is_held):
+        if is_refusal or ((is_exhausted or is_unanswerable) and is_held):
             set_aside.give_up(
                 batch.connection,
                 claim,
@@ -227,6 +235,7 @@ def _settle_failure(
                 is_refusal=is_refusal,
                 request=None if claim.is_private else claim.request or None,
                 refund_id=None if claim.refund is None else claim.refund.refund_id,
+                asks_again=not is_unanswerable,
             )
         else:
             _retry(batch.connection, claim, error, pause)

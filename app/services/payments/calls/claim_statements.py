@@ -120,12 +120,12 @@ _CLAIM = """
         join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id
         left join payment_details d
             on claimed.action = 'create' and d.tenant_id = claimed.tenant_id and d.payment_id = claimed.payment_id
-        -- What is not with the provider yet comes first, then what was not asked about for the longest time.
+        -- What was not sent yet comes first, then what was not asked about for the longest time.
         left join lateral (
             select * from refunds r
             where claimed.action = 'refund' and r.tenant_id = claimed.tenant_id and r.payment_id = claimed.payment_id
               and r.status in ('pending', 'processing')
-            order by r.status = 'processing', r.called_at nulls first, r.created_at, r.id limit 1) as f on true
+            order by r.called_at nulls first, r.created_at, r.id limit 1) as f on true
     ) as calls on true
 """
 CLAIM_CALLS = prepared(_LOCK_PROVIDERS, _CLAIM)

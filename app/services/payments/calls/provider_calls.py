@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.core.errors import OutcomeUnknown, ProviderCallFailed
+from app.core.errors import OutcomeForAPerson, OutcomeUnknown, ProviderCallFailed
 from app.core.facts import Fact, FactKind
 from app.providers import Adapter, RefundSubject, Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
@@ -127,7 +127,7 @@ def _refund(adapter: Adapter, claim: Claim, subject: RefundSubject) -> Fact:
     """
     if subject.is_known or not claim.key_is_alive:
         if not (subject.is_known or adapter.capabilities.finds_refunds):
-            raise OutcomeUnknown("the refund may have been made, and the provider cannot look it up")
+            raise OutcomeForAPerson("the refund may have been made, and the provider cannot look it up")
         found = adapter.fetch_refund(claim.account, subject)
         if found.kind is FactKind.REFUND_STATE:
             return replace(found, refund_id=subject.refund_id)

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import Connection, Update, and_, case, exists, func, or_, update
+from sqlalchemy import Connection, Update, and_, case, delete, exists, func, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import ProviderUnusable
@@ -108,21 +108,25 @@ def give_up(
     is_refusal: bool = False,
     request: bytes | None = None,
     refund_id: uuid.UUID | None = None,
+    asks_again: bool = True,
 ) -> None:
     """Keep a dead letter; an open payment is polled again when it expires, then daily; refunds are asked about daily.
 
-    One whose capture was sent is asked about soon, for as long as its outcome is unknown.
+    One whose capture was sent is asked about soon, for as long as its outcome is unknown. What became of the refund
+    `refund_id` is for a person to say, unless the provider says it first; unless the call `asks_again`, it is due no
+    more where no other refund is.
     """
+    why = "provider_refused_us" if is_refusal else "attempts_exhausted"
     letter = DeadLetterRow(
         call.tenant_id,
         "provider_call",
-        "provider_refused_us" if is_refusal else "attempts_exhausted",
+        why if refund_id is None else "refund",
         f"{call.action}: {detail}",
         call.payment_id,
         call.provider_id,
         body=request,
         attempts=call.attempts,
-        case_key=f"call:{call.action}" if refund_id is None else f"call:refund:{refund_id}",
+        case_key=f"call:{call.action}" if refund_id is None else f"refund:{refund_id}",
     )
     if dead_letters.write(connection, [letter]):
         kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
@@ -133,6 +137,11 @@ def give_up(
     is_in_flight = and_(_PAYMENTS.c.capture_sent_at.is_not(None), _PAYMENTS.c.status.in_(OPEN))
     due_at = case((is_in_flight, soon), (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=tomorrow)
     is_refunding = exists().where(_REFUNDS.c.payment_id == call.payment_id, _REFUNDS.c.status.in_(UNFINISHED))
+    if not asks_again:
+        is_alone = ~is_refunding.where(_REFUNDS.c.id != refund_id)
+        connection.execute(
+            delete(_WORK).where(_WORK.c.payment_id == call.payment_id, _WORK.c.claim_id == call.claim_id, is_alone)
+        )
     action = case((is_refunding, "refund"), else_="poll")
     connection.execute(release(call, 0).values(attempts=0, action=action, due_at=due_at))
 
