@@ -15,6 +15,7 @@ Detail = Mapping[str, Any]
 _ASKED = {
     "create": "The provider is asked to take the payment",
     "advance": "The provider is asked for the money that the payer has approved",
+    "refund": "The provider is asked to give money back",
     "poll": "The provider is asked how the payment stands",
     "close": "The provider is asked to close the payment",
 }
@@ -28,6 +29,7 @@ _ANSWERS = {
     "declined": "declined",
     "cancelled": "cancelled",
     "refunded": "given back",
+    "refund_state": "it says what became of the refund",
     "not_found": "it does not know it",
     "NotSent": "it could not be reached",
     "OutcomeUnknown": "no usable answer; it will be asked again",
@@ -140,6 +142,9 @@ def _entry(detail: Detail) -> str:
     amount, balance = (_money(detail[key], detail["currency"]) for key in ("amount_minor", "balance_after_minor"))
     if detail["wallet"] == "user" and detail["type"] == "reinstatement":
         return f"The user's wallet gets {amount} again, which had gone back; its balance is {balance}"
+    if detail["wallet"] == "user" and detail["type"] == "refund":
+        taken = _money(-detail["amount_minor"], detail["currency"])
+        return f"{taken} of the user's wallet went back to the payer (refund); its balance is {balance}"
     if detail["wallet"] == "user":
         return f"The user's wallet gets {amount} ({detail['type']}); its balance is {balance}"
     return f"The provider's clearing wallet gets {amount} against the transfer"
