@@ -5,7 +5,8 @@ from tests.mutants.captures import CAPTURED
 from tests.mutants.deposits import DEPOSITS
 from tests.mutants.operators import OPERATORS
 from tests.mutants.outside import OUTSIDE
+from tests.mutants.refunds import REFUNDS
 from tests.mutants.tenancy import TENANCY
 from tests.mutants.webhooks import WEBHOOKS
 
-MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED)
+MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED, *REFUNDS)

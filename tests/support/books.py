@@ -8,10 +8,13 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Engine, text
 
+from app.core.facts import Fact, FactKind, RefundState
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
 from app.services.operators import resolve
-from app.services.payments import queries
+from app.services.payments import queries, refunds, settlement
+from app.services.payments.batch_decisions import Item
+from app.services.payments.refunds import RefundRequest
 from app.services.records import notifications
 from app.services.webhooks import settle as settling
 from models import Database
@@ -79,6 +82,22 @@ def accept(databases: Databases, shop: Shop, payment: Payment) -> None:
     """Accept the open case of `payment`."""
     case = databases.value("select id from dead_letters where payment_id = :id and state = 'open'", id=payment.id)
     resolve.accept(shop.runtime, shop.tenant_id, case, "operator:test")
+
+
+def make_refunds(shop: Shop) -> None:
+    """Make a refund that is under way, one that is completed and one that failed after it was completed."""
+    reports: tuple[tuple[RefundState, ...], ...] = ((), ("completed",), ("completed", "failed"))
+    for number, states in enumerate(reports):
+        payment = shop.deposit("10.00", user_id="user-0")
+        complete(shop, payment)
+        settle(shop.runtime)
+        wanted = RefundRequest(payment.id, "1.00", None, None, f"refund-{number}", bytes(32))
+        made = refunds.ask_refund(shop.runtime, shop.tenant_id, wanted, "operator:test")
+        for state in states:
+            fact = Fact(FactKind.REFUND_STATE, refund_id=uuid.UUID(made.refund["id"]), refund_state=state)
+            with settlement.open(shop.runtime, "worker") as batch:
+                batch.settle([Item(shop.tenant_id, payment.id, fact, "system")])
+    settle(shop.runtime)
 
 
 def make_busy(databases: Databases, shop: Shop, users: int = 3) -> dict[str, Payment]:

@@ -21,7 +21,7 @@ from tests.support.engine import Engine, claim_call
 
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the sandbox's adapter declare neither keys of refunds nor look-ups of them."""
+    """Let the sandbox's adapter declare neither keys of refunds nor lookups of them."""
     plain = dataclasses.replace(SandboxAdapter.capabilities, finds_refunds=False, refund_key_seconds=0)
     monkeypatch.setattr(SandboxAdapter, "capabilities", plain)
 

@@ -11,6 +11,7 @@ from models import Database
 from testbed.servers import Servers
 from testbed.shop import make_shop
 from tests.integration.verification.corruptions import CORRUPTIONS
+from tests.integration.verification.refund_corruptions import REFUND_CORRUPTIONS
 from tests.support import books
 
 
@@ -19,7 +20,9 @@ def superuser(servers: Servers) -> Iterator[Database]:
     """Busy books that hold, as a superuser has them."""
     with servers.open_databases() as databases:
         with databases.open_runtime() as runtime:
-            books.make_busy(databases, make_shop(runtime))
+            shop = make_shop(runtime)
+            books.make_busy(databases, shop)
+            books.make_refunds(shop)
             report = prove(runtime.database, "full")
             assert report.is_whole, report.as_json()
             assert report.counts["seals"] >= 3
@@ -28,9 +31,12 @@ def superuser(servers: Servers) -> Iterator[Database]:
         database.engine.dispose()
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+_ALL = CORRUPTIONS | REFUND_CORRUPTIONS
+
+
+@pytest.mark.parametrize("name", _ALL)
 def test_names_the_broken_invariant(superuser: Database, name: str) -> None:
-    statements, expected = CORRUPTIONS[name]
+    statements, expected = _ALL[name]
     with books.spoil(superuser, statements) as spoiled:
         report = prove(spoiled, "full")
     assert expected <= set(report.invariants), report.as_json()

@@ -138,9 +138,9 @@ def give_up(
     due_at = case((is_in_flight, soon), (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=tomorrow)
     is_refunding = exists().where(_REFUNDS.c.payment_id == call.payment_id, _REFUNDS.c.status.in_(UNFINISHED))
     if not asks_again:
-        is_alone = ~is_refunding.where(_REFUNDS.c.id != refund_id)
+        has_no_other = ~is_refunding.where(_REFUNDS.c.id != refund_id)
         connection.execute(
-            delete(_WORK).where(_WORK.c.payment_id == call.payment_id, _WORK.c.claim_id == call.claim_id, is_alone)
+            delete(_WORK).where(_WORK.c.payment_id == call.payment_id, _WORK.c.claim_id == call.claim_id, has_no_other)
         )
     action = case((is_refunding, "refund"), else_="poll")
     connection.execute(release(call, 0).values(attempts=0, action=action, due_at=due_at))
