@@ -164,8 +164,8 @@ DEPOSITS = (
     Mutant(
         "metadata without bound",
         SCHEMAS,
-        "        max_length=50,\n",
-        "",
+        "Field(max_length=50, json_schema_extra=",
+        "Field(json_schema_extra=",
         (API,),
     ),
     Mutant(

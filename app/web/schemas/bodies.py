@@ -7,6 +7,7 @@ import urllib.parse
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, RootModel, ValidationInfo, field_validator
+from pydantic.config import JsonDict
 
 from app.core.money import CURRENCY_DIGITS, currency_digits, parse_amount
 from app.core.validation.provider_values import REFERENCE_LENGTH_MAX
@@ -17,9 +18,21 @@ URL_LENGTH_MAX = 2_048
 # Printable ASCII without blank: the characters of a percent-encoded URL.
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
 
-MetadataKey = Annotated[str, Field(min_length=1, max_length=40)]
-MetadataValue = Annotated[str, Field(max_length=500)]
-Reason = Annotated[str, Field(min_length=1, max_length=REASON_LENGTH_MAX, examples=["agreed with the customer"])]
+# What JSON can express and PostgreSQL cannot store is refused while the body is read (strict_json); the document has it
+# with each text, in addition to the field's own rules.
+_STORABLE: JsonDict = {"pattern": "^[^\\u0000]*$"}
+StorableText = Annotated[str, Field(json_schema_extra=_STORABLE)]
+METADATA_KEY_LENGTH_MAX = 40
+MetadataKey = Annotated[str, Field(min_length=1, max_length=METADATA_KEY_LENGTH_MAX)]
+MetadataValue = Annotated[StorableText, Field(max_length=500)]
+# Names are described as a whole: a pattern of the key's own would let other names have any value.
+_METADATA_NAMES: JsonDict = {"minLength": 1, "maxLength": METADATA_KEY_LENGTH_MAX, **_STORABLE}
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue], Field(max_length=50, json_schema_extra={"propertyNames": _METADATA_NAMES})
+]
+Reason = Annotated[
+    StorableText, Field(min_length=1, max_length=REASON_LENGTH_MAX, examples=["agreed with the customer"])
+]
 
 
 class StrictBody(BaseModel, extra="forbid", strict=True):
@@ -43,9 +56,11 @@ def _check_email(address: str) -> str:
     return address
 
 
-# Checked here and not by a pattern in the document: a generator would draw characters from it that are not text.
-Line = Annotated[str, Field(min_length=1), AfterValidator(_check_line)]
-Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_check_email)]
+# Checked here, so that the error is a sentence; the document has the pattern.
+Line = Annotated[
+    str, Field(min_length=1, json_schema_extra={"pattern": f"^{_TEXT.pattern}$"}), AfterValidator(_check_line)
+]
+Email = Annotated[StorableText, Field(min_length=3, max_length=254), AfterValidator(_check_email)]
 
 
 class Customer(StrictBody):
@@ -73,9 +88,8 @@ class DepositRequest(StrictBody):
     provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")
     success_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
     failure_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
-    metadata: dict[MetadataKey, MetadataValue] = Field(
+    metadata: Metadata = Field(
         default_factory=dict,
-        max_length=50,
         description="Kept and sent to the provider as it is. A payment card number, here or in any other field, is a"
         " field error, unless the tenant's policy names the field as an id.",
     )
@@ -125,14 +139,14 @@ class RefundAsked(StrictBody):
         pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$",
         description="All that is left where it is missing.",
     )
-    provider_reference: str | None = Field(
+    provider_reference: StorableText | None = Field(
         None,
         min_length=1,
         max_length=REFERENCE_LENGTH_MAX,
         description="Of an accepted second payment, whose money is to go back; else the payment's own.",
     )
     reason: Line | None = Field(None, max_length=255, description="Kept with the refund.")
-    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=50)
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class ClientTokenRequest(StrictBody):

@@ -35,6 +35,8 @@ REFUSED_THOUGH_VALID = {
     "POST /api/dead-letters/{id}/reject": "422",
     # The digits of the amount are the currency's, the URLs are the tenant's, and a secret key must name a user.
     "POST /api/payments/deposit": "422",
+    # The digits of the amount are the received currency's, and a key that made a refund is of its body.
+    "POST /api/payments/{id}/refunds": "422",
     # Nobody can make up a signature that fits.
     "POST /webhooks/payment-success": "400",
     "POST /webhooks/payment-failed": "400",
