@@ -24,6 +24,15 @@ _DEAD_LETTER = (
     "DEAD_LETTER_ID=$(curl -s '{base}/api/dead-letters?limit=1' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
     '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
 )
+_PAID = (
+    "PAYMENT_ID=$(curl -s '{base}/api/payments?status=completed&limit=1' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+)
+_REFUND = (
+    _PAID
+    + '\nREFUND_ID=$(curl -s "{base}/api/payments/$PAYMENT_ID/refunds" -H "Authorization: Bearer $SLUICE_KEY" \\\n'
+    '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,9 @@ CALLS: Mapping[tuple[str, str], ExampleCall] = {
     ("GET", "/api/payments/{id}"): _OF_PAYMENT,
     ("POST", "/api/payments/{id}/cancel"): _OF_PAYMENT,
     ("GET", "/api/payments/{id}/timeline"): _OF_PAYMENT,
+    ("POST", "/api/payments/{id}/refunds"): ExampleCall(_PAID, {"id": "$PAYMENT_ID", "Idempotency-Key": _NEW_KEY}),
+    ("GET", "/api/payments/{id}/refunds"): ExampleCall(_PAID, {"id": "$PAYMENT_ID"}),
+    ("GET", "/api/refunds/{id}"): ExampleCall(_REFUND, {"id": "$REFUND_ID"}),
     ("POST", "/api/tickets"): ExampleCall(_OF_CLIENT, credential="$CLIENT_TOKEN"),
     ("GET", "/api/dead-letters/{id}"): _OF_DEAD_LETTER,
     ("POST", "/api/dead-letters/{id}/redrive"): _DRY_RUN,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from app.core.payment import Payment
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.clients.api import Api
@@ -42,8 +43,17 @@ def make_dead_letter(shop: Shop, engine: Engine) -> None:
     engine.settle()
 
 
+def make_paid(front: Stack, shop: Shop, engine: Engine) -> Payment:
+    """Make a payment whose money is credited."""
+    paid = engine.start(shop)
+    front.sandbox.act(str(paid.provider_reference), "pay")
+    engine.run_until(lambda: shop.payment(paid.id).status == "completed", "it is credited")
+    return paid
+
+
 def test_every_example_runs_as_it_is_pasted(front: Stack, shop: Shop, engine: Engine) -> None:
     make_dead_letter(shop, engine)
+    make_paid(front, shop, engine)
     examples = list_examples(Api(front.web, None).get("/docs").text)
     assert len(examples) > 15
     curls = {name: text for name, text in examples.items() if re.search(r"^curl ", text, re.MULTILINE)}
@@ -61,6 +71,7 @@ def test_every_example_runs_as_it_is_pasted(front: Stack, shop: Shop, engine: En
             check=False,
         )
         assert (ran.returncode, ran.stderr) == (0, ""), f"{name}: {command}\n{ran.stdout}\n{ran.stderr}"
+    engine.call()
 
 
 def test_the_examples_decide_nothing(front: Stack, shop: Shop) -> None:
@@ -127,9 +138,14 @@ def test_what_is_optional_may_be_left_out_or_null(document: dict[str, Any], fron
 def read_everything(shop: Shop, api: Api, engine: Engine, front: Stack) -> Iterator[tuple[str, str, Any]]:
     """Yield (method, path, answer) of calls that are answered well, each shape at least once with all its parts."""
     make_dead_letter(shop, engine)
-    paid = engine.start(shop)
-    front.sandbox.act(str(paid.provider_reference), "pay")
-    engine.run_until(lambda: shop.payment(paid.id).status == "completed", "it is credited")
+    paid = make_paid(front, shop, engine)
+    refunds = f"/api/payments/{paid.id}/refunds"
+    refund = api.post(refunds, {"amount": "1.00"}, {"Idempotency-Key": "refund"})
+    yield "post", "/api/payments/{id}/refunds", refund
+    refund_path = f"/api/refunds/{refund.json()['id']}"
+    engine.run_until(lambda: api.get(refund_path).json()["status"] == "completed", "it is refunded")
+    yield "get", "/api/payments/{id}/refunds", api.get(refunds)
+    yield "get", "/api/refunds/{id}", api.get(refund_path)
     front.sandbox.happen(str(paid.provider_reference), "dispute", message="fraudulent")
     engine.run_until(lambda: shop.payment(paid.id).exception == "disputed", "its dispute is known")
     engine.number()
@@ -171,7 +187,16 @@ def test_real_answers_are_what_the_document_says(
     # A field that never comes is none.
     never = {name: set(dict(fields_of(schemas(document)[name]))) - found for name, found in seen.items()}
     assert {name: fields for name, fields in never.items() if fields} == {}
-    assert {"Payment", "Wallet", "Entry", "Event", "TimelineEvent", "DeadLetter", "DeadLetterDetail"} <= seen.keys()
+    assert {
+        "Payment",
+        "Wallet",
+        "Entry",
+        "Event",
+        "TimelineEvent",
+        "DeadLetter",
+        "DeadLetterDetail",
+        "Refund",
+    } <= seen.keys()
 
 
 def note_fields(document: dict[str, Any], schema: dict[str, Any], value: Any, seen: dict[str, set[str]]) -> None:
