@@ -17,7 +17,7 @@ from sandbox.protocols import registry
 from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values.refusal import Refusal
-from sandbox.web import answers, api, control, emulators, pages
+from sandbox.web import answers, api, control, emulators, merchant_refunds, pages
 from sandbox.web.emulated_calls import error_answer
 
 __all__ = ["create_app"]
@@ -40,7 +40,13 @@ def create_app() -> Flask:
     store = Store(settings.directory)
     courier = Courier(store, settings.retry_seconds, settings.public_url)
     app.extensions["sandbox"] = api.Parts(store, settings, courier)
-    for blueprint in (api.blueprint, control.blueprint, pages.blueprint, *emulators.blueprints()):
+    for blueprint in (
+        api.blueprint,
+        merchant_refunds.blueprint,
+        control.blueprint,
+        pages.blueprint,
+        *emulators.blueprints(),
+    ):
         app.register_blueprint(blueprint)
     app.register_error_handler(Refusal, _refused)
     app.register_error_handler(HTTPException, _http_error)

@@ -66,8 +66,8 @@ def _notice(occurrence: Occurrence, status: str, outcome: str | None, index: int
         body["error_message"] = payment.error_message or "The payment failed."
     if back is not None and status in ("disputed", "reinstated"):
         body |= {"amount": amounts.render(back.amount_minor, back.currency), "currency": back.currency}
-        if back.request.get("merchant_reference"):
+        if back.request.get("refund_id"):
             # The merchant's own refund, by the merchant's id of it.
-            body["refund_id"] = back.request["merchant_reference"]
+            body["refund_id"] = back.request["refund_id"]
         body |= {"reversal_id": back.token} if outcome is None else {"dispute_id": back.token, "outcome": outcome}
     return Notice(f"payment.{status}", body | {"occurred_at": payment.updated_at})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from functools import partial
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, current_app, request
 
 from sandbox.delivery.courier import Courier
-from sandbox.payments import lifecycle, merchants, reversals
+from sandbox.payments import lifecycle, merchants
 from sandbox.protocols import orders, registry
 from sandbox.protocols import payment as payments
 from sandbox.protocols.orders import PaymentOrder
@@ -21,11 +20,11 @@ from sandbox.settings import SandboxSettings
 from sandbox.storage.store import Store
 from sandbox.values import amounts, json_input, timestamps
 from sandbox.values.refusal import Refusal
-from sandbox.web import answers, calls, merchant_refunds
+from sandbox.web import answers, calls
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1/payments")
 
-_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
+IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}", re.ASCII)
 # The receiver of a webhook has ten seconds, so an answer that waits for it waits no longer.
 AFTER_WEBHOOK_SECONDS = 10.0
 _DEFAULT_PAGE = 100
@@ -52,7 +51,7 @@ def create() -> Response:
     store, settings, courier = parts()
     raw, key = request.get_data(), request.headers.get("Idempotency-Key", "")
     merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
+    if not IDEMPOTENCY_KEY.fullmatch(key):
         raise Refusal(400, "idempotency_key_needed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
     order = orders.read_order(raw)
     with store.writing() as connection:
@@ -79,7 +78,7 @@ def fetch(reference: str) -> Response:
     """Return one payment of the calling merchant."""
     store, settings, _ = parts()
     merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
-    payment = _own(lifecycle.find(store.reading(), reference), merchant)
+    payment = own(lifecycle.find(store.reading(), reference), merchant)
     section = calls.fetch_section(store, payment.merchant_reference, payment.metadata)
     honest = answers.ok(_shown(payment, section, settings.public_url))
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
@@ -133,7 +132,7 @@ def pay(reference: str) -> Response:
     if not isinstance(late, bool):
         raise Refusal(422, "invalid_field", "even_if_ended must be true or false")
     with parts().store.writing() as connection:
-        payment = _reachable(connection, reference)
+        payment = reachable(connection, reference)
         currency = None if body.get("currency") is None else amounts.parse_currency(body["currency"])
         minor = _minor(body, currency or payment.received_currency or payment.currency)
         paid = lifecycle.capture(connection, payment, minor, currency, even_if_ended=late)
@@ -147,7 +146,7 @@ def decline(reference: str) -> Response:
     if message is not None and not isinstance(message, str):
         raise Refusal(422, "invalid_field", "message must be a text")
     with parts().store.writing() as connection:
-        declined = lifecycle.decline(connection, _reachable(connection, reference), message)
+        declined = lifecycle.decline(connection, reachable(connection, reference), message)
     return _answer(declined)
 
 
@@ -156,53 +155,8 @@ def commit(reference: str) -> Response:
     """Let the customer commit to a method that settles days later."""
     json_input.read_object(request.get_data())
     with parts().store.writing() as connection:
-        committed = lifecycle.commit(connection, _reachable(connection, reference))
+        committed = lifecycle.commit(connection, reachable(connection, reference))
     return _answer(committed)
-
-
-@blueprint.post("/<reference>/refund")
-def refund(reference: str) -> Response:
-    """Refund all that is left, or the body's amount."""
-    body = json_input.read_object(request.get_data(), ("amount",))
-    with parts().store.writing() as connection:
-        payment = _reachable(connection, reference)
-        minor = _minor(body, payment.received_currency or payment.currency)
-        refunded, _ = reversals.refund(connection, payment, minor)
-    return _answer(refunded)
-
-
-@blueprint.post("/<reference>/refunds")
-def make_refund(reference: str) -> Response:
-    """Refund all that is left or the body's amount for the merchant, once for a key."""
-    store, settings, _ = parts()
-    raw, key = request.get_data(), request.headers.get("Idempotency-Key", "")
-    merchant = merchants.authenticate(store.reading(), request.headers.get("Authorization"))
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise Refusal(400, "idempotency_key_needed", "Idempotency-Key must be 1 to 255 printable ASCII characters")
-    body = json_input.read_object(raw, ("amount", "merchant_reference"))
-    with store.writing() as connection:
-        payment = _own(lifecycle.find(connection, reference), merchant)
-        section = calls.section_of(scripts.take(connection, "refund", payment.merchant_reference, payment.metadata))
-        if answers.hides_effect(section):
-            honest = answers.plain(201, b"{}")
-        else:
-            used = calls.UsedKey(merchant, key, calls.digest_of(raw))
-            mismatch = answers.error(409, "idempotency_mismatch", "this key was used with other bytes")
-            make = partial(merchant_refunds.make, connection, payment, body, section or {})
-            _, honest = calls.make_once(connection, used, mismatch, make)
-    return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
-
-
-@blueprint.get("/<reference>/refunds")
-def list_refunds(reference: str) -> Response:
-    """Return the refunds of a payment, oldest first, those of a merchant_reference where the query has one."""
-    store, settings, _ = parts()
-    connection = store.reading()
-    merchant = merchants.authenticate(connection, request.headers.get("Authorization"))
-    payment = _own(lifecycle.find(connection, reference), merchant)
-    section = calls.fetch_section(store, payment.merchant_reference, payment.metadata)
-    found = merchant_refunds.listed(connection, payment, request.args.get("merchant_reference"))
-    return answers.spoiled(section, answers.ok({"data": found}), settings.public_url + "/v1/payments")
 
 
 @blueprint.post("/<reference>/cancel")
@@ -211,7 +165,7 @@ def cancel(reference: str) -> Response:
     store, settings, _ = parts()
     json_input.read_object(request.get_data())
     with store.writing() as connection:
-        payment = _reachable(connection, reference)
+        payment = reachable(connection, reference)
         section = calls.section_of(scripts.take(connection, "cancel", payment.merchant_reference, payment.metadata))
         honest = _cancelled(connection, payment, section)
     return answers.spoiled(section, honest, settings.public_url + "/v1/payments")
@@ -234,14 +188,15 @@ def _answer(payment: ProviderPayment) -> Response:
     return answers.ok(payment.as_json(parts().settings.public_url))
 
 
-def _reachable(connection: sqlite3.Connection, reference: str) -> ProviderPayment:
+def reachable(connection: sqlite3.Connection, reference: str) -> ProviderPayment:
     """Return the payment a customer, or the merchant whose key was sent, may act on. Raise Refusal 401 or 404."""
     merchant = merchants.from_key(connection, request.headers.get("Authorization"))
     payment = lifecycle.find(connection, reference)
-    return _own(payment, payment.merchant if merchant is None and payment is not None else merchant)
+    return own(payment, payment.merchant if merchant is None and payment is not None else merchant)
 
 
-def _own(payment: ProviderPayment | None, merchant: str | None) -> ProviderPayment:
+def own(payment: ProviderPayment | None, merchant: str | None) -> ProviderPayment:
+    """Return the payment where it is the merchant's. Raise Refusal 404."""
     if payment is None or payment.merchant != merchant:
         raise Refusal(404, "not_found", "no such payment")
     return payment

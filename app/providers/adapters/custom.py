@@ -11,7 +11,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from app.core.facts import Fact, FactKind
@@ -113,6 +113,8 @@ class CreateCallDescription(Credential):
 class CustomAdapter(SandboxAdapter):
     """Talks to an app of the tenant's own."""
 
+    # Of its refunds nothing is described: they are made at the app, and reported as all that goes back.
+    capabilities = replace(SandboxAdapter.capabilities, can_refund=False, finds_refunds=False, refund_key_seconds=0)
     credentials: ClassVar[tuple[Credential, ...]] = (
         Credential(API_KEY, "the key by which the app knows Sluice"),
         CreateCallDescription(

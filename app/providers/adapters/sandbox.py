@@ -35,7 +35,7 @@ from app.providers.credentials import API_KEY, Credential
 from app.providers.events import PROVIDER_PATH, Delivered, Event, Ignored, Name
 from app.providers.signing import SchemeSigned
 
-PAYMENTS = "/v1/payments"
+PAYMENTS, REFUNDS = "/v1/payments", "/v1/refunds"
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
 
@@ -152,23 +152,25 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
     def build_refund(self, subject: RefundSubject) -> bytes:
         """Return the refund call's body. Raise AmountError and CurrencyError."""
         minor = self.capabilities.amounts.to_units(subject.amount_minor, subject.currency)
-        body = {"amount": format_amount(minor, subject.currency), "merchant_reference": str(subject.refund_id)}
+        body = {"amount": format_amount(minor, subject.currency), "refund_id": str(subject.refund_id)}
         return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
     def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
         """Refund; a refusal of the refund itself is a fact."""
-        path = _refunds_path(subject)
+        path = f"{PAYMENTS}/{urllib.parse.quote(subject.payment_reference, safe='')}/refund"
         answer = self.send(account, "POST", path, request, {"Idempotency-Key": str(subject.refund_id)})
         if answer.status in REFUSES_REFUND and answer.is_whole:
             code, text = _read_error(answer)
             if code in REFUSAL_CODES:
                 return Fact(FactKind.REFUND_STATE, refund_state="failed", message=text)
-        return _refund_state(read_object(answer, (200, 201)), subject)
+        made = read_object(answer).get("refund")
+        return _refund_state(made if isinstance(made, dict) else {}, subject)
 
     def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
         """Query the refund among those of its payment, by our id."""
-        query = urllib.parse.urlencode({"merchant_reference": str(subject.refund_id)})
-        found = read_list(read_object(self.send(account, "GET", f"{_refunds_path(subject)}?{query}")), "data")
+        query = urllib.parse.urlencode({"payment": subject.payment_reference})
+        made = read_list(read_object(self.send(account, "GET", f"{REFUNDS}?{query}")), "data")
+        found = [one for one in made if one.get("refund_id") == str(subject.refund_id)]
         return _refund_state(found[0], subject) if found else Fact(FactKind.NOT_FOUND)
 
     def name_payment(self, path: str, body: Any) -> Name | None:
@@ -194,14 +196,10 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         return body
 
 
-def _refunds_path(subject: RefundSubject) -> str:
-    return f"{PAYMENTS}/{urllib.parse.quote(subject.payment_reference, safe='')}/refunds"
-
-
 def _refund_state(body: Mapping[str, Any], subject: RefundSubject) -> Fact:
     """Return the state of the refund in `body`, which must be `subject`. Raise UnexpectedAnswer."""
-    if body.get("merchant_reference") != str(subject.refund_id):
-        raise UnexpectedAnswer("the provider's answer is about another refund", "merchant_reference")
+    if body.get("refund_id") != str(subject.refund_id):
+        raise UnexpectedAnswer("the provider's answer is about another refund", "refund_id")
     state, reference = body.get("status"), body.get("reference")
     if state not in ("processing", "completed", "failed"):
         raise UnexpectedAnswer("the provider's answer has an unknown status of the refund", "status")
