@@ -66,6 +66,16 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
+class DisputeReport:
+    """A payer's dispute as an answer of the provider shows it, next to the state of its payment."""
+
+    dispute_id: str
+    state: DisputeState
+    reason: str | None = None
+    evidence_due_at: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """A verified report of a provider.
 
@@ -77,7 +87,8 @@ class Fact:
     `amount_minor` is the total received so far for SUCCEEDED, the total given back for REFUNDED, the single movement
     `reversal_id` for REVERSED and REINSTATED, in minor units of `currency`; both are None for the other kinds.
     Where a lookup reports SUCCEEDED: `refunded_minor` is the total given back, `movements` all that the provider shows
-    as gone back or come again. `asked_version`: the payment's version when our own lookup began, None for what the
+    as gone back or come again, `disputes` those that it shows.
+    `asked_version`: the payment's version when our own lookup began, None for what the
     provider reports unasked.
     DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
     REFUND_STATE: what became of a refund of ours, `refund_state`; `refund_id` names it, or `reversal_id`, its id at the
@@ -101,6 +112,7 @@ class Fact:
     aliases: tuple[str, ...] = ()
     reversal_id: str | None = None
     movements: tuple[Movement, ...] = ()
+    disputes: tuple[DisputeReport, ...] = ()
     dispute_id: str | None = None
     dispute_state: DisputeState | None = None
     reason: str | None = None

@@ -9,6 +9,7 @@ from app.core.decision import money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
 from app.core.payment import REVERSAL_WAITING, Payment, Status
+from app.core.reversals.disputes import list_news
 from app.core.reversals.movements import report
 from app.core.reversals.records import MovementState
 from app.core.reversals.totals import has_fallen
@@ -79,7 +80,7 @@ def is_news(payment: Payment, fact: Fact, reference: str) -> bool:
 
 
 def find_money_back(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> list[Fact]:
-    """Return what the provider's row reports of money that went back or came again and is not known here.
+    """Return what the provider's row reports of money that went back or came again, and of disputes, not known here.
 
     Of an unpaid payment it waits. A total that has fallen is not among it: only a lookup of our own shows that.
     """
@@ -88,6 +89,7 @@ def find_money_back(payment: Payment, fact: Fact, reference: str, refunded_minor
         return []
     known = {one.key for one in payment.movements}
     moved = [one for one in report(fact.movements, reference) if f"{one.kind}:{one.reversal_id}" not in known]
+    moved += list_news(payment, fact.disputes)
     if refunded_minor <= payment.reversed_minor:
         return moved
     is_completed = payment.status is Status.COMPLETED

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from app.core.decision import Decision, Verdict, changed
 from app.core.errors import InvariantBroken
-from app.core.facts import DisputeState, Fact
+from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Input
 from app.core.payment import Payment, format_time
 from app.core.reversals.credited import with_marks
 from app.core.reversals.records import Dispute
@@ -44,6 +45,33 @@ def note_dispute(payment: Payment, fact: Fact, now: datetime.datetime) -> Decisi
         about={"dispute": present_dispute(dispute)},
         alert="payment_disputed" if dispute.state == "opened" else None,
     )
+
+
+def list_due(payment: Payment, given: Input) -> list[Fact]:
+    """Return the disputes that a success shows, as far as they change what is known of the payment."""
+    return list_news(payment, given.disputes) if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED else []
+
+
+def list_news(payment: Payment, shown: Iterable[DisputeReport]) -> list[Fact]:
+    """Return as facts those disputes of a provider's answer that are not known here as it shows them."""
+    known = {one.dispute_id: one for one in payment.disputes}
+    return [fact for one in shown if _is_news(known.get(one.dispute_id), fact := _as_fact(one))]
+
+
+def _as_fact(shown: DisputeReport) -> Fact:
+    return Fact(
+        FactKind.DISPUTE,
+        dispute_id=shown.dispute_id,
+        dispute_state=shown.state,
+        reason=shown.reason,
+        evidence_due_at=shown.evidence_due_at,
+    )
+
+
+def _is_news(known: Dispute | None, fact: Fact) -> bool:
+    if known is None or fact.dispute_state is None:
+        return True
+    return _merge(known, fact, known.dispute_id, fact.dispute_state, known.opened_at) != known
 
 
 def present_dispute(dispute: Dispute) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from app.core.facts import Fact, Input
 from app.core.payment import Payment
 from app.core.refunds.attribution import report
 from app.core.refunds.deciders import TAKEN_BEFORE, list_unsent
-from app.core.reversals import movements, totals
+from app.core.reversals import disputes, movements, totals
 from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
 
 
@@ -30,14 +30,14 @@ def has_following(payment: Payment, given: Input) -> bool:
     if not isinstance(given, Fact):
         return False
     is_total = given.refunded_minor is not None and bool(given.refunded_minor or payment.reversed_minor)
-    return is_total or bool(given.movements)
+    return is_total or bool(given.movements or given.disputes)
 
 
 def list_following(before: Payment, given: Input, decision: Decision) -> list[FollowUp]:
-    """Return what is to be decided after `decision` about `given`: refunds, totals in their order, movements."""
+    """Return what is to be decided after `decision` about `given`: refunds, totals, then movements, then disputes."""
     unsent = [replace(report(one, "failed"), message=TAKEN_BEFORE) for one in list_unsent(before, decision.payment)]
-    due = [*unsent, *totals.list_due(before, given, decision), *movements.list_due(before, given, decision)]
-    return list(map(_follow, due))
+    money = [*unsent, *totals.list_due(before, given, decision), *movements.list_due(before, given, decision)]
+    return [_follow(due) for due in (*money, *disputes.list_due(decision.payment, given))]
 
 
 def add_following(queue: Sequence[FollowUp], added: Sequence[FollowUp], payment: Payment) -> list[FollowUp]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sqlalchemy import BigInteger, RowMapping, cast, func, select
 
 from app.core.payment import Payment
-from app.services.payments.reversal_rows import read_movement
+from app.services.payments.reversal_rows import read_dispute, read_movement
 from app.services.payments.rows import STORED, read_payment
 from models import tables
 from models.sql import columns
@@ -47,7 +47,16 @@ _MOVEMENTS = func.array(
     .correlate(_PAYMENTS)
     .scalar_subquery()
 ).label("known_movements")
-COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN, _MOVEMENTS)
+_DISPUTED = tables.payment_disputes
+# In the order in which `read_dispute` reads them.
+_MARKS = ("dispute_id", "state", "reason", "evidence_due_at", "opened_at", "closed_at")
+_DISPUTES = func.array(
+    select(func.jsonb_build_array(*columns(_DISPUTED, *_MARKS)))
+    .where(_DISPUTED.c.tenant_id == _PAYMENTS.c.tenant_id, _DISPUTED.c.payment_id == _PAYMENTS.c.id)
+    .correlate(_PAYMENTS)
+    .scalar_subquery()
+).label("known_disputes")
+COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN, _MOVEMENTS, _DISPUTES)
 
 
 def read_compared(row: RowMapping) -> Payment:
@@ -55,4 +64,10 @@ def read_compared(row: RowMapping) -> Payment:
     payment = read_payment(row)
     reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
     movements = tuple(map(read_movement, row["known_movements"]))
-    return replace(payment, reversed_minor=reversed_minor, has_open_case=row["is_case_open"], movements=movements)
+    return replace(
+        payment,
+        reversed_minor=reversed_minor,
+        has_open_case=row["is_case_open"],
+        movements=movements,
+        disputes=tuple(map(read_dispute, row["known_disputes"])),
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.core.facts import Fact, FactKind, Movement, MovementKind
+from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Movement, MovementKind
 from app.core.payment import Payment
 from app.providers import Account, Delivered, Event, Listed, Name, Subject, Told
 from app.providers.adapters.sandbox import SandboxAdapter
@@ -23,7 +23,7 @@ HOUR = datetime.timedelta(hours=1)
 
 
 class SingleReversals(SandboxAdapter):
-    """The sandbox, with `shown` as the movements of each payment that its answers and its list show."""
+    """The sandbox, with `shown` as the movements of each payment in its answers and its list, and with `disputes`."""
 
     capabilities = replace(SandboxAdapter.capabilities, reversals="ids")
 
@@ -31,6 +31,7 @@ class SingleReversals(SandboxAdapter):
         """Start without movements."""
         super().__init__(*about)
         self.shown: dict[uuid.UUID, list[Movement]] = {}
+        self.disputes: dict[uuid.UUID, DisputeReport] = {}
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Return the sandbox's state with the movements."""
@@ -55,7 +56,8 @@ class SingleReversals(SandboxAdapter):
     def _with_movements(self, payment_id: uuid.UUID, fact: Fact) -> Fact:
         if fact.kind is not FactKind.SUCCEEDED:
             return fact
-        return replace(fact, refunded_minor=None, movements=tuple(self.shown.get(payment_id, ())))
+        disputes = (self.disputes[payment_id],) if payment_id in self.disputes else ()
+        return replace(fact, refunded_minor=None, movements=tuple(self.shown.get(payment_id, ())), disputes=disputes)
 
 
 def _read_fact(kind: str, evidence_due_at: str | None = None, **fields: Any) -> Fact:
@@ -99,6 +101,10 @@ class SingleScene:
         """Let the provider show a movement in its answers and its list from now on."""
         movement = Movement(kind, reversal_id, minor, currency)
         self.adapter.shown.setdefault(self.payment.id, []).append(movement)
+
+    def show_dispute(self, state: DisputeState, reason: str | None = None) -> None:
+        """Let the provider show the dispute `dp_1` in its answers and its list from now on."""
+        self.adapter.disputes[self.payment.id] = DisputeReport("dp_1", state, reason)
 
     def pay(self) -> None:
         """Let the payer pay at the provider."""

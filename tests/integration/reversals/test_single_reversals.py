@@ -137,6 +137,45 @@ def test_a_movement_is_booked_once_whichever_channel_reports_it_first(scene: Sin
     scene.prove()
 
 
+@pytest.mark.parametrize("first", ["webhook", "poll", "list"])
+def test_a_dispute_is_marked_once_whichever_channel_reports_it_first(scene: SingleScene, first: str) -> None:
+    scene.pay()
+    scene.success()
+    channels = {
+        "webhook": lambda: scene.webhook("dispute", dispute_id="dp_1", dispute_state="opened", reason="fraudulent"),
+        "poll": scene.poll,
+        "list": scene.list,
+    }
+    scene.show_dispute("opened", "fraudulent")
+    for channel in (first, *(channels.keys() - {first}), first):
+        channels[channel]()
+        assert scene.shown_payment.exception == "disputed"
+    scene.show_dispute("won")
+    channels["poll" if first == "webhook" else first]()
+    for channel in ("webhook", "list", "poll"):
+        channels[channel]()
+    rows = scene.engine.databases.rows(
+        "select state, reason from payment_disputes where payment_id = :id", id=scene.payment.id
+    )
+    assert [tuple(row.values()) for row in rows] == [("won", "fraudulent")]
+    kinds = scene.engine.databases.rows("select kind from alerts where tenant_id = :id", id=scene.shop.tenant_id)
+    assert [row["kind"] for row in kinds] == ["payment_disputed"]
+    assert (scene.balance, scene.shown_payment.exception, scene.list().differences) == (2500, None, [])
+    scene.prove()
+
+
+def test_a_dispute_that_is_known_costs_the_next_list_no_settlement(scene: SingleScene) -> None:
+    scene.pay()
+    scene.success()
+    scene.show_dispute("opened")
+    assert [scene.list().settled for _ in range(2)] == [1, 0]
+    scene.engine.settle()
+    query = "select count(*) from audit_logs where payment_id = :id"
+    before = scene.engine.databases.value(query, id=scene.payment.id)
+    scene.list()
+    assert scene.engine.databases.value(query, id=scene.payment.id) == before
+
+
 def test_a_movement_that_the_list_does_not_show_is_a_difference(scene: SingleScene) -> None:
     scene.pay()
     scene.success()

@@ -13,13 +13,16 @@ import pytest
 
 from app.core import money_events
 from app.core.decision import Decision
-from app.core.facts import Command, CommandKind, Fact, FactKind, Input
+from app.core.facts import Command, CommandKind, DisputeState, Fact, FactKind, Input
 from app.core.payment import Policy
+from app.core.reversals.records import MovementState
 from tests.support.repository import ROOT
 from tests.unit.core.payment_simulation import PAYMENT, SimulatedPayment, take_step
 
 PAGE = ROOT / "docs" / "MONEY.md"
 ASKED = replace(PAYMENT, amount_minor=100, provider_reference="A")
+DISPUTES: dict[str, DisputeState] = {"disputed": "opened", "won": "won", "lost": "lost"}
+MOVEMENTS = {"gone": FactKind.REVERSED, "again": FactKind.REINSTATED}
 COMMANDS = {str(kind): Command(kind) for kind in CommandKind}
 
 
@@ -52,12 +55,17 @@ def read_policy(text: str) -> Policy:
 
 
 def read_event(text: str) -> Input:
-    """Return '100', 'B 40', '100 EUR', 'B back 40' or the name of a command or end as what it stands for."""
+    """Return '100', 'B 40', '100 EUR', 'B back 40', 'gone a 40', or the name of a command, end or mark as its input."""
     if text in COMMANDS:
         return COMMANDS[text]
     if text == "declined":
         return Fact(FactKind.DECLINED, "A")
+    if text in DISPUTES:
+        return Fact(FactKind.DISPUTE, "A", dispute_id="d", dispute_state=DISPUTES[text])
     words = text.split()
+    if words[0] in MOVEMENTS:
+        kind, reversal_id, amount = MOVEMENTS[words[0]], words[1], int(words[2])
+        return Fact(kind, "A", amount_minor=amount, currency="USD", reversal_id=reversal_id)
     reference = words.pop(0) if words[0] == "B" else "A"
     kind = FactKind.REFUNDED if words[0] == "back" else FactKind.SUCCEEDED
     amount, *currency = words[1:] if kind is FactKind.REFUNDED else words
@@ -79,7 +87,11 @@ def describe(row: MoneyCase, simulated: SimulatedPayment, decision: Decision) ->
     credited = [(simulated.credited(currency), currency) for currency in ("USD", "EUR")]
     waiting = [(case.amount_minor, case.currency) for case in simulated.open_cases]
     back = [f"back {one.amount_minor}" for one in payment.reversals_waiting]
-    given_back = [(simulated.reversed(currency), currency) for currency in ("USD", "EUR")]
+    words = {str(kind): word for word, kind in MOVEMENTS.items()}
+    moves = [one for one in payment.movements if one.state is MovementState.WAITING]
+    back += [f"{words[one.kind]} {one.amount_minor}" for one in moves]
+    came = sum(one.amount_minor for one in simulated.transfers if one.type == "reinstatement")
+    given_back = [(simulated.reversed("USD") - came, "USD"), (simulated.reversed("EUR"), "EUR")]
     return MoneyCase(
         row.policy,
         row.events,

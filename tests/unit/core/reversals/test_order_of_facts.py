@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from app.core.facts import DisputeState, Fact, FactKind, Input
+from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Input, Movement, MovementKind
 from app.core.payment import Payment
 from app.core.reversals.following import add_following, has_following, list_following
 from app.core.state_machine import decide
@@ -20,6 +20,11 @@ from tests.unit.core.payment_simulation import NOW, PAYMENT
 
 FACTS_MAX = 6
 ASKED = replace(PAYMENT, amount_minor=100)
+SHOWN: tuple[tuple[MovementKind, str, int], ...] = (
+    ("reversed", "a", 40),
+    ("reversed", "b", 60),
+    ("reinstated", "a", 40),
+)
 END = replace(ASKED, version=0, updated_at=NOW)
 
 
@@ -113,6 +118,22 @@ def walk_orders(facts: dict[str, Input], length: int) -> int:
 def test_every_order_of_single_movements_ends_with_the_same_money(a: int, b: int) -> None:
     # Sequences of one to six facts of ten kinds.
     assert walk_orders(list_facts(a, b), FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
+
+
+def test_an_answer_that_shows_all_ends_alike_in_every_order() -> None:
+    """What a lookup or a list shows is what the single messages say, whichever come before it and after it."""
+    single = list_facts(40, 60)
+    shown = tuple(Movement(kind, name, minor, "USD") for kind, name, minor in SHOWN)
+    answer = replace(single["s"], movements=shown, disputes=(DisputeReport("d", "won", "fraudulent"),))  # type: ignore[type-var]
+    facts = {"p": answer} | {letter: single[letter] for letter in "sabrow"}
+    assert walk_orders(facts, 5) == sum(len(facts) ** length for length in range(1, 6))
+    end = OrderedPayment(END).after(answer)
+    assert (end.payment.reversed_minor, dict(end.posted)) == (
+        60,
+        {"deposit": 100, "reversal": 100, "reinstatement": 40},
+    )
+    assert [(one.state, one.reason) for one in end.payment.disputes] == [("won", "fraudulent")]
+    assert end.after(answer) == end
 
 
 def test_every_order_of_totals_ends_with_the_same_money() -> None:
