@@ -85,6 +85,7 @@ def announce(
     held_by = plan.script_id if plan is not None and {"reverse", "join"} & plan.section.keys() else None
     first_ids = _new_ids()
     honest = Occurrence(event, payment, first_ids.event_id, _provider_id(connection, payment), was, money_back)
+    _keep_events(connection, honest)
     previous: int | None = None
     for index, variant in enumerate(variants):
         ids = first_ids if index == 0 or variant.get("same_id") else _new_ids()
@@ -93,6 +94,17 @@ def announce(
         previous = None if at_once else last
     if plan is not None and held_by is not None:
         _release(connection, payment, held_by, plan.section)
+
+
+def _keep_events(connection: sqlite3.Connection, honest: Occurrence) -> None:
+    """Store what happened where the provider lists it, whatever a script makes of the webhook."""
+    payment = honest.payment
+    protocol = registry.PROTOCOLS[payment.protocol]
+    for notice in protocol.notices(honest, to_endpoint=True) if protocol.keeps_events else ():
+        connection.execute(
+            "INSERT INTO events (merchant, reference, body) VALUES (?, ?, ?)",
+            (payment.merchant, payment.reference, protocol.encode(notice)),
+        )
 
 
 def _event(event: Event, variant: dict[str, Any]) -> Event:

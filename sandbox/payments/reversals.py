@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.payments import lifecycle
+from sandbox.protocols import registry
 from sandbox.protocols.payment import MONEY_BACK_COLUMNS, MoneyBack, ProviderPayment, money_back_from_row
 from sandbox.protocols.protocol import Event
 from sandbox.values import timestamps
@@ -94,7 +95,7 @@ def dispute(
     connection: sqlite3.Connection, payment: ProviderPayment, minor: int | None = None, reason: str | None = None
 ) -> ProviderPayment:
     """Let the payer dispute the payment: the money, or `minor` units of it, is withdrawn. Raise Refusal 409 or 422."""
-    minor = _available(payment, minor)
+    minor = _disputable(payment, minor)
     back = _insert(connection, payment, "dispute", "open", minor, {"reason": reason or "fraudulent"})
     return lifecycle.change(connection, payment, "disputed", back, disputed_minor=payment.disputed_minor + minor)
 
@@ -115,6 +116,16 @@ def _available(payment: ProviderPayment, minor: int | None) -> int:
     if minor is not None and minor > left:
         raise Refusal(422, "refund_too_large", "amount is more than is left to refund")
     return left if minor is None else minor
+
+
+def _disputable(payment: ProviderPayment, minor: int | None) -> int:
+    if not registry.PROTOCOLS[payment.protocol].chargeback_is_whole:
+        return _available(payment, minor)
+    if payment.received_minor == 0 or payment.disputed_minor:
+        raise Refusal(409, "wrong_state", f"the payment is {payment.status} and holds no money to charge back")
+    if minor not in (None, payment.received_minor):
+        raise Refusal(422, "invalid_amount", "a chargeback is of all that came")
+    return payment.received_minor
 
 
 def _one(

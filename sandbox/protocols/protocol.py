@@ -85,6 +85,10 @@ class ProviderProtocol(abc.ABC):
     cancel_ends = True
     # Whether what the payer approves is only paid once the merchant captures it.
     captures = False
+    # Whether a chargeback is always of all that came, even where a part was refunded before.
+    chargeback_is_whole = False
+    # Whether what happened is kept to be listed, whether or not a webhook says so.
+    keeps_events = False
 
     def new_reference(self) -> str:
         """Return the reference of a new payment."""

@@ -1,7 +1,7 @@
 """The tables of the sandbox's one SQLite file."""
 
 # Written into the file, so that a file of another layout is refused instead of misread.
-VERSION = 2
+VERSION = 3
 
 _ENDPOINTS = """
 CREATE TABLE endpoints (
@@ -27,6 +27,20 @@ CREATE TABLE money_back (
     updated_at TEXT NOT NULL
 );
 CREATE INDEX money_back_reference ON money_back (reference);
+"""
+_EVENTS = """
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    merchant TEXT NOT NULL,
+    reference TEXT NOT NULL REFERENCES payments (reference),
+    body BLOB NOT NULL
+);
+CREATE INDEX events_reference ON events (reference);
+"""
+# What happened before there were events is known from what was to be delivered.
+_EARLIER_EVENTS = """
+INSERT INTO events (merchant, reference, body) SELECT merchant, reference, body FROM deliveries
+WHERE protocol = 'gocardless' AND json_valid(CAST(body AS TEXT)) ORDER BY id;
 """
 
 SCHEMA = f"""
@@ -157,7 +171,7 @@ CREATE TABLE steps (
     due_at REAL NOT NULL
 );
 CREATE INDEX steps_due ON steps (due_at) WHERE state = 'pending';
-"""
+{_EVENTS}"""
 
 # From the layout of this number to the next: what an older sandbox stored is kept.
 UPGRADES = {
@@ -172,5 +186,7 @@ ALTER TABLE deliveries ADD COLUMN content_type TEXT NOT NULL DEFAULT 'applicatio
 ALTER TABLE deliveries ADD COLUMN endpoint_id TEXT REFERENCES endpoints (id);
 """
     + _ENDPOINTS
-    + _MONEY_BACK,
+    + _MONEY_BACK
+    + _EVENTS,
+    2: _EVENTS + _EARLIER_EVENTS,
 }

@@ -43,6 +43,12 @@ _EVENTS: dict[Event, tuple[tuple[str, str], ...]] = {
     "dispute_lost": ((_PAYMENT, "chargeback_settled"),),
     "stray": (("creditors", "updated"),),
 }
+# Where what the sandbox calls a dispute is a failure after the confirmation.
+_LATE_FAILURE = {
+    "disputed": "failed",
+    "dispute_won": "confirmed",
+    "dispute_lost": "late_failure_settled",
+}
 # By the sandbox's code: status, type and reason of GoCardless's error.
 _ERRORS = {
     "unauthenticated": (401, "invalid_api_usage", "access_token_not_found"),
@@ -64,6 +70,9 @@ class GoCardlessProtocol(EmulatedProtocol):
     decline_ends = False
     cancel_ends = False
     refunds_at_once = False
+    shows_money_back = True
+    chargeback_is_whole = True
+    keeps_events = True
     created_status = 201
     refunded_status = 201
     key_prefixes = ("sandbox_",)
@@ -163,9 +172,15 @@ class GoCardlessProtocol(EmulatedProtocol):
         return _listed(_REFUND, rows, len(rows), None)
 
     def render_events(self, bodies: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
-        events = {event["id"]: event for body in bodies for event in body["events"]}
+        events = {event["id"]: event for body in bodies for event in reversed(body["events"])}
         rows = [event for event in events.values() if _is_meant(event, query)]
-        return _listed("events", rows, len(rows), None)
+        limit, ids = read.number(query, "limit", 50, 500), [event["id"] for event in rows]
+        if "after" in query and query["after"] not in ids:
+            raise Refusal(404, "not_found", f"No such event: {query['after']}")
+        start = ids.index(query["after"]) + 1 if "after" in query else 0
+        page = rows[start : start + limit]
+        following = page[-1]["id"] if len(rows) > start + limit else None
+        return _listed("events", page, limit, following)
 
     def check(self, merchant: str) -> dict[str, Any]:
         return _listed("creditors", [{"id": "CR000SANDBOX", "name": merchant}], 50, None)
@@ -190,6 +205,8 @@ class GoCardlessProtocol(EmulatedProtocol):
         named = _EVENTS[occurrence.event]
         if occurrence.event == "success" and occurrence.was == "processing":
             named = named[-1:]
+        if objects.is_late_failure(occurrence.money_back):
+            named = ((_PAYMENT, _LATE_FAILURE[occurrence.event]),)
         events = [objects.event(occurrence, *each, index) for index, each in enumerate(named)]
         return [Notice(".".join(named[-1]), _batch(events))]
 

@@ -11,6 +11,8 @@ REQUEST, PAYMENT, REFUND = "BRQ", "PM", "RF"
 
 _REQUEST_STATUS = {"open": "pending", **dict.fromkeys(("cancelled", "expired"), "cancelled")}
 _PAYMENT_STATUS = {"processing": "submitted", "paid": "confirmed", "underpaid": "confirmed", "declined": "failed"}
+# The reason of a dispute that is none: the bank takes the money back later, and it may be collected again.
+LATE_FAILURE = "late_failure"
 _REFUND_STATUS = {"pending": "pending_submission", "done": "paid", "failed": "failed"}
 
 
@@ -54,6 +56,9 @@ def flow(payment: ProviderPayment, redirect_url: str) -> dict[str, Any]:
 def payment_of(payment: ProviderPayment) -> dict[str, Any]:
     """Return the payment behind a billing request."""
     status = _PAYMENT_STATUS.get(payment.status, "cancelled")
+    taken = [back for back in payment.money_back if back.kind == "dispute" and back.status in ("open", "lost")]
+    if taken:
+        status = "failed" if is_late_failure(taken[-1]) else "charged_back"
     return {
         "id": payment_id(payment),
         "amount": payment.received_minor or payment.amount_minor,
@@ -65,7 +70,7 @@ def payment_of(payment: ProviderPayment) -> dict[str, Any]:
         "metadata": payment.request.get("payment_metadata", {}),
         "reference": None,
         "retry_if_possible": False,
-        "status": "charged_back" if payment.disputed_minor else status,
+        "status": status,
         "links": {"creditor": "CR000SANDBOX", "billing_request": payment.reference},
     }
 
@@ -84,6 +89,11 @@ def refund(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
     }
 
 
+def is_late_failure(back: MoneyBack | None) -> bool:
+    """Return whether money is taken back for a failure after the confirmation."""
+    return back is not None and back.kind == "dispute" and back.request.get("reason") == LATE_FAILURE
+
+
 def event(occurrence: Occurrence, resource: str, action: str, index: int) -> dict[str, Any]:
     """Return one event of a batch."""
     payment, back = occurrence.payment, occurrence.money_back
@@ -99,13 +109,16 @@ def event(occurrence: Occurrence, resource: str, action: str, index: int) -> dic
         links = {"refund": REFUND + back.token.upper(), "payment": payment_id(payment)}
     elif resource == "creditors":
         links = {"creditor": "CR000SANDBOX"}
+    cause = f"{resource.rstrip('s')}_{action}"
+    if action == "charged_back" and back is not None:
+        cause = str(back.request.get("reason"))
     return {
         "id": f"EV{occurrence.event_id.rpartition('_')[2].upper()}{index or ''}",
         "created_at": payment.updated_at,
         "resource_type": resource,
         "action": action,
         "links": links,
-        "details": {"origin": "gocardless", "cause": f"{resource.rstrip('s')}_{action}", "description": ""},
+        "details": {"origin": "gocardless", "cause": cause, "description": ""},
         "metadata": {},
         "resource_metadata": metadata,
     }

@@ -13,6 +13,7 @@ from gocardless_pro import webhooks
 from gocardless_pro.errors import InvalidSignatureError
 from gocardless_pro.resources.billing_request import BillingRequest
 from gocardless_pro.resources.billing_request_flow import BillingRequestFlow
+from gocardless_pro.resources.event import Event
 from gocardless_pro.resources.payment import Payment
 from gocardless_pro.resources.refund import Refund
 
@@ -151,6 +152,59 @@ def test_a_refund_confirms_the_total(shop: EmulatedShop) -> None:
     assert batches(shop, 3)[1:] == [["refunds.failed"], ["refunds.paid"]]
 
 
+def events(shop: EmulatedShop, **query: str) -> list[str]:
+    """Return the actions of the events that a call lists, the newest first."""
+    answer = call(shop, "GET", "/events?" + "&".join(f"{name}={value}" for name, value in query.items()))
+    assert answer.status_code == 200, answer.text
+    return [Event(one, None).action for one in answer.json()["events"]]
+
+
+def test_events_are_listed_whether_or_not_a_webhook_says_so(shop: EmulatedShop) -> None:
+    lost, other = new_id(), new_id()
+    shop.script(lost, webhook={"send": []})
+    shop.script(other, webhook={"send": [{"body": "malformed", "copies": 2}, {"change": {"events.0.action": "x"}}]})
+    made = {payment_id: create(shop, payment_id) for payment_id in (lost, other)}
+    shop.happen(lost, "pay", "dispute")
+    shop.happen(other, "pay")
+    payment = read(shop, made[lost].id).links.payment_request_payment
+    whole = ["charged_back", "confirmed", "created"]
+    assert events(shop, payment=payment) == whole
+    assert events(shop, payment=payment, action="confirmed") == ["confirmed"]
+    assert events(shop) == ["confirmed", "created", "fulfilled", *whole, "fulfilled"]
+    found: list[str] = []
+    after = ""
+    while not found or after:
+        answer = call(shop, "GET", f"/events?payment={payment}&limit=2{after and f'&after={after}'}").json()
+        found += [one["action"] for one in answer["events"]]
+        after = answer["meta"]["cursors"]["after"]
+    assert found == whole
+    assert call(shop, "GET", "/events?after=EV0").status_code == 404
+    shop.script(lost, fetch={"status": 503, "times": 1})
+    assert call(shop, "GET", f"/events?payment={payment}").status_code == 503
+    assert events(shop, payment=payment) == whole
+
+
+def test_a_chargeback_is_of_the_whole_and_a_late_failure_can_be_collected_again(shop: EmulatedShop) -> None:
+    payment_id = new_id()
+    payment = f"/payments/{create(shop, payment_id).id.replace('BRQ', 'PM')}"
+
+    def act(action: str, status: int = 200, **words: str) -> str:
+        url = f"{shop.sandbox.url}/control/payments/{payment_id}/{action}"
+        assert requests.post(url, json=words, timeout=5).status_code == status
+        return str(call(shop, "GET", payment).json()["payments"]["status"])
+
+    assert [act("pay"), act("refund", amount="7.00")] == ["confirmed"] * 2
+    assert act("dispute", 422, amount="1.00") == "confirmed"
+    assert [act("dispute"), act("dispute", 409), act("win_dispute")] == ["charged_back", "charged_back", "confirmed"]
+    assert [act("dispute", message="late_failure"), act("win_dispute")] == ["failed", "confirmed"]
+    assert [act("dispute", message="late_failure"), act("lose_dispute"), act("dispute", 409)] == ["failed"] * 3
+    (truth,) = shop.sandbox.truth(payment_id)["payments"]
+    assert (truth["refunded_minor"], truth["disputed_minor"]) == (700, 2500)
+    assert events(shop, payment=payment.removeprefix("/payments/"))[:-2] == [
+        *("late_failure_settled", "failed", "confirmed", "failed", "chargeback_cancelled", "charged_back", "paid"),
+    ]
+
+
 def test_several_events_come_in_one_batch(shop: EmulatedShop) -> None:
     payment_id = new_id()
     shop.script(payment_id, webhook={"join": 3})
@@ -189,7 +243,7 @@ def test_a_wrong_request_is_refused(shop: EmulatedShop, changes: dict[str, Any])
     assert (answer.status_code, answer.json()["error"]["type"]) == (422, "validation_failed")
 
 
-def test_a_wrong_key_and_unknown_requests_are_refused(shop: EmulatedShop) -> None:
+def test_a_wrong_key_and_unknown_madeare_refused(shop: EmulatedShop) -> None:
     assert call(shop, "GET", "/creditors").status_code == 200
     assert call(shop, "GET", "/billing_requests/BRQ0").status_code == 404
     assert call(shop, "GET", "/refunds/RF0").status_code == 404
