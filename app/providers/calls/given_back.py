@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from app.core.errors import UnexpectedAnswer
 from app.core.facts import Fact, FactKind, Movement
 
 
@@ -34,13 +33,3 @@ def sum_movements(fact: Fact) -> int:
     """Return what of a payment is given back now, in minor units of the received currency."""
     signs = {"reversed": 1, "reinstated": -1}
     return sum(signs[one.kind] * one.amount_minor for one in fact.movements if one.currency == fact.currency)
-
-
-def with_total(fact: Fact, movements: Iterable[Movement]) -> Fact:
-    """Return the fact of a paid payment with the total given back. Raise UnexpectedAnswer for another currency."""
-    total = 0
-    for one in movements:
-        if one.currency != fact.currency:
-            raise UnexpectedAnswer("the provider gave back another currency than it received", "currency")
-        total += one.amount_minor if one.kind == "reversed" else -one.amount_minor
-    return replace(fact, refunded_minor=total)

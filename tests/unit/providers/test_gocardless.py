@@ -41,8 +41,6 @@ REQUEST = {
     "payment_request": {"amount": 2550, "currency": "GBP"},
     "links": {"payment_request_payment": "PM1"},
 }
-MONEY = {"id": "PM1", "status": "confirmed", "amount": 2550, "currency": "GBP"}
-PAID = Fact(FactKind.SUCCEEDED, "BRQ1", amount_minor=2550, currency="GBP", refunded_minor=0, aliases=("PM1",))
 
 
 def test_a_request_has_the_bodies_of_both_calls() -> None:
@@ -127,37 +125,14 @@ def test_a_refusal_that_cannot_be_read_is_no_decline(monkeypatch: pytest.MonkeyP
         ADAPTER.create(ACCOUNT, PAYMENT, ADAPTER.build_request(ORDER))
 
 
-def fetch(
-    monkeypatch: pytest.MonkeyPatch, status: str, confirmed: int = 0, refunds: tuple[tuple[str, int], ...] = ()
-) -> Fact:
-    rows = [
-        {"id": f"RF{i}", "status": how, "amount": amount, "currency": "GBP"} for i, (how, amount) in enumerate(refunds)
-    ]
+def test_an_unknown_status_is_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: dict[str, object] = {
         "/billing_requests/BRQ1": {"billing_requests": REQUEST},
-        "/payments/PM1": {"payments": MONEY | {"status": status}},
-        "/refunds": {"refunds": rows, "meta": {"cursors": {"after": None}}},
-        "/events": {"events": [{"id": "EV1"}] * confirmed},
+        "/payments/PM1": {"payments": {"id": "PM1", "status": "paused", "amount": 2550, "currency": "GBP"}},
     }
     answer(monkeypatch, bodies)
-    return ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, "BRQ1"))
-
-
-def test_a_failure_after_the_confirmation_gives_back_what_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fetch(monkeypatch, "failed").kind is FactKind.DECLINED
-    assert fetch(monkeypatch, "failed", confirmed=1) == replace(PAID, refunded_minor=2550)
-
-
-@pytest.mark.parametrize("status", ["charged_back", "confirmed"])
-def test_refunds_that_were_done_count_and_never_more_than_came(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
-    refunds = (("paid", 700), ("funds_returned", 100), ("submitted", 50), ("paid", 100))
-    total = 2550 if status == "charged_back" else 800
-    assert fetch(monkeypatch, status, refunds=refunds) == replace(PAID, refunded_minor=total)
-
-
-def test_an_unknown_status_is_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnexpectedAnswer, match="paused"):
-        fetch(monkeypatch, "paused")
+        ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, "BRQ1"))
 
 
 def event(kind: str, event_id: str = "EV1", **more: Any) -> dict[str, Any]:
@@ -177,6 +152,8 @@ def translate(*events: object) -> list[object]:
         (event("payments.failed", links={"payment": "PM1"}, resource_metadata=OURS), Asks(PAYMENT, "EV1")),
         (event("billing_requests.fulfilled", links={"billing_request": "BRQ1"}), Asks("BRQ1", "EV1")),
         (event("refunds.paid", links={"refund": "RF1", "payment": "PM1"}), Asks("PM1", "EV1")),
+        (event("payments.chargeback_settled", links={"payment": "PM1"}), Asks("PM1", "EV1")),
+        (event("payments.late_failure_settled", links={"payment": "PM1"}), Asks("PM1", "EV1")),
         (
             event(
                 "billing_requests.bank_authorisation_denied",

@@ -5,11 +5,11 @@ used key is answered with the id of what it made. A flow that was lost is simply
 request. Once the payer is through, the request has a payment, whose state counts. GoCardless does not search by
 metadata: while a reference is not known, the list of its time is read.
 
-A payment may fail after it was confirmed. Then its events say so, and the whole amount counts as given back, as it does
-after a chargeback.
+A payment may fail after it was confirmed, or be charged back: its events say so, and name each time by their ids.
 
 No test here could check against GoCardless itself: the filters of its list, how soon an idempotency key is forgotten,
-which states a flow may still be made in, and what its page does with an address that it was given.
+which states a flow may still be made in, what its page does with an address that it was given, and what its events say
+of a payment that is collected again after a late failure.
 """
 
 from __future__ import annotations
@@ -23,15 +23,13 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core.errors import UnexpectedAnswer
-from app.core.facts import Fact, FactKind, Movement
+from app.core.facts import Fact, FactKind
 from app.core.payment import format_time
 from app.core.signatures import HMAC_HEX, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.gocardless.gocardless_events import (
     AMOUNTS,
-    CHARGED_BACK,
-    FAILED,
     FULFILLED,
     OWN_ID,
     SETTLES_WITHIN_DAYS,
@@ -42,8 +40,9 @@ from app.providers.adapters.gocardless.gocardless_events import (
     read_request,
     translate,
 )
+from app.providers.adapters.gocardless.gocardless_history import read_refund, with_history
 from app.providers.calls.answer_fields import read_creation, read_kept_id, read_redirect_url, read_units
-from app.providers.calls.given_back import list_movements, with_total
+from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     read_failure,
@@ -88,7 +87,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         can_cancel=True,
         can_refund=False,
         listing="exact",
-        reversals="totals",
+        reversals="ids",
         can_expire=False,
         joins_events=True,
         metadata_pairs_max=METADATA_MAX - 1,
@@ -198,26 +197,12 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         if body.get("status") != FULFILLED or link is None:
             return request
         payment = _read_one(self._get(account, PAYMENTS, str(link)), PAYMENTS)
-        fact, status = read_payment(request, payment), payment.get("status")
-        if status == FAILED and self._was_confirmed(account, str(link)):
-            amount_minor, currency = read_units(AMOUNTS, payment, "amount")
-            fact = replace(fact, kind=FactKind.SUCCEEDED, amount_minor=amount_minor, currency=currency)
+        of_payment = {"payment": str(link)}
+        fact = with_history(read_payment(request, payment), payment, self._list(account, "events", of_payment))
         if fact.kind is not FactKind.SUCCEEDED:
             return fact
-        movements: list[Movement] = []
-        for row in self._list(account, "refunds", {"payment": str(link)}):
-            if row.get("status") == "paid":
-                movements += list_movements(read_kept_id(row), *read_units(AMOUNTS, row, "amount"), is_undone=False)
-        if status in (FAILED, CHARGED_BACK):
-            # Never more than came: refunds are part of it.
-            rest = (fact.amount_minor or 0) - sum(one.amount_minor for one in movements)
-            movements += list_movements(str(link), max(rest, 0), str(fact.currency), is_undone=False)
-        return with_total(fact, movements)
-
-    def _was_confirmed(self, account: Account, payment: str) -> bool:
-        """Return whether a payment was confirmed before it failed."""
-        rows = self._list(account, "events", {"payment": payment, "action": "confirmed"})
-        return next(rows, None) is not None
+        refunded = [one for row in self._list(account, "refunds", of_payment) for one in read_refund(row)]
+        return replace(fact, movements=(*refunded, *fact.movements))
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
         payment_id = read_metadata_id(body)
@@ -225,7 +210,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         fact = read_request(body) if payment_id is None else self._state(account, body)
         asked = body.get("payment_request")
         amount_minor, currency = read_units(AMOUNTS, asked if isinstance(asked, dict) else {}, "amount")
-        return Listed(payment_id, read_kept_id(body), amount_minor, currency, fact.refunded_minor or 0, fact)
+        return Listed(payment_id, read_kept_id(body), amount_minor, currency, sum_movements(fact), fact)
 
     def _get(self, account: Account, name: str, reference: str) -> ProviderAnswer:
         return self.send(account, "GET", f"/{name}/{urllib.parse.quote(reference, safe='')}")

@@ -31,12 +31,11 @@ REQUESTS = {
     FULFILLED: FactKind.COMMITTED,
     "cancelled": FactKind.CANCELLED,
 }
-# Of a payment that failed after it was confirmed, the adapter makes another fact.
-FAILED, CHARGED_BACK = "failed", "charged_back"
+CHARGED_BACK = "charged_back"
 PAYMENTS = {
     **dict.fromkeys(("pending_customer_approval", "pending_submission", "submitted"), FactKind.COMMITTED),
     **dict.fromkeys(("confirmed", "paid_out", CHARGED_BACK), FactKind.SUCCEEDED),
-    **dict.fromkeys((FAILED, "customer_approval_denied"), FactKind.DECLINED),
+    **dict.fromkeys(("failed", "customer_approval_denied"), FactKind.DECLINED),
     "cancelled": FactKind.CANCELLED,
 }
 
@@ -45,7 +44,8 @@ _NEWS = frozenset(
     (
         *("billing_requests.fulfilled", "billing_requests.cancelled", "billing_requests.failed"),
         *("payments.confirmed", "payments.failed", "payments.cancelled", "payments.customer_approval_denied"),
-        *("payments.charged_back", "payments.chargeback_cancelled"),
+        *("payments.charged_back", "payments.chargeback_cancelled", "payments.chargeback_settled"),
+        "payments.late_failure_settled",
         *("refunds.paid", "refunds.failed", "refunds.bounced", "refunds.funds_returned"),
     )
 )
