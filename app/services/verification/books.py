@@ -118,6 +118,7 @@ WEBHOOKS = read_checks(
     from payment_webhooks h
     where h.id = $these and h.status = 'processed' and h.conflicts_with is null and h.payment_id is not null
       and h.settled_at >= $since
+      and coalesce(h.reason, '') !~ '^([0-9]+ events, among them: |this event is settled$$)'
       and not exists (select from audit_logs a where a.tenant_id = h.tenant_id and a.payment_id = h.payment_id
           and a.at between h.received_at - interval '1 day' and h.settled_at + interval '1 day'
           and a.detail->>'webhook_id' = h.id::text and a.detail->>'verdict' = h.verdict)

@@ -27,7 +27,7 @@ def happened(*actions: str) -> list[dict[str, Any]]:
         for index, action in enumerate(actions)
     ]
     # The refunds of a payment are of no interest here, which are read by themselves.
-    return [*rows[::-1], event("refunds", "failed", "EV9")]
+    return [event("refunds", "failed", "EV9"), *rows[::-1]]
 
 
 def read(status: str, *actions: str) -> Fact:
