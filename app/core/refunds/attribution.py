@@ -24,7 +24,7 @@ def unfinished_minor(payment: Payment, reference: str | None, currency: str) -> 
 def find_by_id(payment: Payment, reversal_id: str | None) -> Refund | None:
     """Return the refund that a provider's id names, or our own id of it.
 
-    One that a person has rejected has no effect any more: where the provider made it all the same, it is a reversal.
+    One that was ended here has no effect any more: where the provider made it all the same, it is a reversal.
     """
     return next((one for one in payment.refunds if one.names(reversal_id) and not one.is_rejected), None)
 

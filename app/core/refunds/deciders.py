@@ -6,6 +6,7 @@ docs/ARCHITECTURE.md has the walk. Rules: CONTRACT section 10.
 from __future__ import annotations
 
 import datetime
+import uuid
 from dataclasses import replace
 
 from app.core.decision import Case, Decision, Transfer, Verdict, changed, with_conflict
@@ -84,7 +85,7 @@ def _complete(payment: Payment, refund: Refund, known: Refund, now: datetime.dat
             after = changed(_with(payment, refund), now)
             return Decision(Verdict.APPLIED, "the provider's id of the refund is known", after)
         if known.is_rejected:
-            why = "the refund was rejected by a person: the provider is asked what has gone back"
+            why = "the refund was ended here: the provider is asked what has gone back"
             return Decision(Verdict.IGNORED, why, payment, asks=True)
         return Decision(Verdict.DUPLICATE, f"the refund is {refund.status} already", payment)
     if refund.amount_minor > read_credited(payment, refund.reference, refund.currency).left_minor:
@@ -184,6 +185,15 @@ def list_unsent(before: Payment, after: Payment) -> list[Refund]:
             unsent.append(refund)
             over[money] -= refund.amount_minor
     return unsent
+
+
+def may_be_sent(payment: Payment, refund_id: uuid.UUID) -> bool:
+    """Return whether a refund that the provider does not have may be sent: its money is left, and is not disputed."""
+    refund = next((one for one in payment.refunds if one.id == refund_id), None)
+    if refund is None or not refund.is_unfinished or any(one.state == "opened" for one in payment.disputes):
+        return False
+    left_minor = read_credited(payment, refund.reference, refund.currency).left_minor
+    return unfinished_minor(payment, refund.reference, refund.currency) <= left_minor
 
 
 def _with(payment: Payment, refund: Refund) -> Payment:

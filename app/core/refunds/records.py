@@ -18,8 +18,9 @@ class RefundStatus(StrEnum):
     FAILED = "failed"
 
 
-# The failure reason of a refund that a person has ended.
+# The failure reasons of refunds that were ended here, although the provider had been asked for them.
 REJECTED = "rejected by a person"
+NOT_MADE = "The provider did not make it, and it may not be sent again: the money was taken back or is disputed."
 UNFINISHED = frozenset({RefundStatus.PENDING, RefundStatus.PROCESSING})
 
 
@@ -68,8 +69,8 @@ class Refund:
 
     @property
     def is_rejected(self) -> bool:
-        """Whether a person has said that the provider did not make it."""
-        return self.status is RefundStatus.FAILED and self.failure_reason == REJECTED
+        """Whether it was ended here, by a person or since the provider showed none."""
+        return self.status is RefundStatus.FAILED and self.failure_reason in (REJECTED, NOT_MADE)
 
     @property
     def moved_minor(self) -> int:

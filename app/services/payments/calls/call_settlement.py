@@ -234,7 +234,6 @@ def _settle_failure(
                 detail=str(error),
                 is_refusal=is_refusal,
                 request=None if claim.is_private else claim.request or None,
-                refund_id=None if claim.refund is None else claim.refund.refund_id,
                 asks_again=not is_unanswerable,
             )
         else:

@@ -84,7 +84,7 @@ _CLAIM = """
         from chosen
         where w.payment_id = chosen.payment_id
           and (chosen.opens = 0 or chosen.provider_id in (select provider_id from probed))
-        -- The fields of ClaimedCall.
+        -- The fields of ClaimedCall, but for `refund_id`.
         returning w.claim_id, w.payment_id, w.tenant_id, w.provider_id, w.action, w.attempts, w.polls,
                   chosen.has_failures, chosen.opens, chosen.route_position
     )
@@ -120,12 +120,15 @@ _CLAIM = """
         join payment_providers a on a.tenant_id = claimed.tenant_id and a.id = claimed.provider_id
         left join payment_details d
             on claimed.action = 'create' and d.tenant_id = claimed.tenant_id and d.payment_id = claimed.payment_id
-        -- What was not sent yet comes first, then what was not asked about for the longest time.
+        -- What waits for a person comes last, what was not sent yet first, then what was not asked about for the
+        -- longest time.
         left join lateral (
             select * from refunds r
             where claimed.action = 'refund' and r.tenant_id = claimed.tenant_id and r.payment_id = claimed.payment_id
               and r.status in ('pending', 'processing')
-            order by r.called_at nulls first, r.created_at, r.id limit 1) as f on true
+            order by exists (select from dead_letters d where d.tenant_id = r.tenant_id
+                    and d.payment_id = r.payment_id and d.case_key = concat('refund:', r.id) and d.state = 'open'),
+                r.called_at nulls first, r.created_at, r.id limit 1) as f on true
     ) as calls on true
 """
 CLAIM_CALLS = prepared(_LOCK_PROVIDERS, _CLAIM)

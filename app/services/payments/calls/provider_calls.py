@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import OutcomeForAPerson, OutcomeUnknown, ProviderCallFailed
 from app.core.facts import Fact, FactKind
+from app.core.refunds.records import NOT_MADE
 from app.providers import Adapter, RefundSubject, Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
@@ -123,7 +124,7 @@ def _capture(adapter: Adapter, claim: Claim, subject: Subject) -> Fact:
 def _refund(adapter: Adapter, claim: Claim, subject: RefundSubject) -> Fact:
     """Make a refund, or ask what became of it; an answer without an outcome is unknown, and asked for again.
 
-    Past the life of its key it is only sent again where the provider has none.
+    Past the life of its key it is only sent again where the provider has none, and where it still may be sent.
     """
     if subject.is_known or not claim.key_is_alive:
         if not (subject.is_known or adapter.capabilities.finds_refunds):
@@ -133,6 +134,8 @@ def _refund(adapter: Adapter, claim: Claim, subject: RefundSubject) -> Fact:
             return replace(found, refund_id=subject.refund_id)
         if subject.is_known:
             raise OutcomeUnknown("the provider does not find the refund any more")
+        if not claim.may_send_refund:
+            return Fact(FactKind.REFUND_STATE, message=NOT_MADE, refund_id=subject.refund_id, refund_state="failed")
     made = adapter.refund(claim.account, subject, claim.sent_request)
     if made.kind is not FactKind.REFUND_STATE:
         raise OutcomeUnknown(f"the provider says '{made.kind}' of the refund")

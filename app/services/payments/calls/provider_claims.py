@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, update
 from sqlalchemy.exc import DBAPIError
 
 from app.core.payment import OPEN
+from app.core.refunds.deciders import may_be_sent
 from app.core.refunds.records import UNFINISHED
 from app.core.validation.return_urls import with_payment_id
 from app.providers import Account, Order, RefundSubject
@@ -20,6 +21,7 @@ from app.services.access.callback_urls import fill_in_token, list_callback_urls
 from app.services.payments.calls.claim_statements import CLAIM_CALLS
 from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.payments.calls.set_aside import ClaimedCall, PaymentLocked
+from app.services.payments.rows import lock_payments
 from models import Row, buffer, find_trouble, new_id, prepared, read, tables
 from models.array_params import is_any, rows_of, uuid_array
 
@@ -67,6 +69,8 @@ class Claim(ClaimedCall):
     version: int
     # The refund that the call is for, where it is for one; `request` is its own then.
     refund: RefundSubject | None = None
+    # Whether it may be sent once more where the provider turns out to have none.
+    may_send_refund: bool = True
 
     @property
     def is_half_open(self) -> bool:
@@ -146,6 +150,7 @@ def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> C
         if row.is_first_capture or (row.action == "create" and _stored_request(row) is None):
             first_tries.append((row, claim))
     _note_first_tries(runtime, connection, first_tries)
+    _check_resent(connection, claims)
     _keep_refunds(connection, claims)
     return claims
 
@@ -159,6 +164,19 @@ def _keep_refunds(connection: Connection, claims: Claims) -> None:
     for ended in [sent[id_] for id_ in sent.keys() - {row.id for row in kept}]:
         claims.calls.remove(ended)
         claims.unready.append((ended, PaymentLocked()))
+
+
+def _check_resent(connection: Connection, claims: Claims) -> None:
+    """Note which refunds may not be sent again where a lookup shows none: their money went back, or is disputed."""
+    looked_up = [one.payment_id for one in claims.calls if one.refund and not (one.refund.is_known or one.key_is_alive)]
+    if looked_up:
+        locked, _ = lock_payments(connection, looked_up)
+        claims.calls = [
+            replace(one, may_send_refund=may_be_sent(locked[one.payment_id].payment, one.refund.refund_id))
+            if one.refund and one.payment_id in locked
+            else one
+            for one in claims.calls
+        ]
 
 
 def _note_first_tries(runtime: Runtime, connection: Connection, tries: list[tuple[Row, Claim]]) -> None:

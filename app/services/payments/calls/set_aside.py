@@ -30,6 +30,7 @@ from models import tables
 log = structlog.get_logger(__name__)
 
 _WORK, _PAYMENTS, _REFUNDS = tables.payment_work, tables.payment_transactions, tables.refunds
+_LETTERS = tables.dead_letters
 
 # How long a provider that cannot be used is not called: once it can be, its work waits no longer than this.
 UNUSABLE_SECONDS = 30.0
@@ -41,7 +42,10 @@ _TIMES_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class ClaimedCall:
-    """A claimed row of `payment_work`; `has_failures` and `opens` are of its provider's breaker."""
+    """A claimed row of `payment_work`; `has_failures` and `opens` are of its provider's breaker.
+
+    `refund_id`: the refund that the call is about, where it is about one.
+    """
 
     claim_id: uuid.UUID
     payment_id: uuid.UUID
@@ -54,6 +58,7 @@ class ClaimedCall:
     opens: int
     # The row's position in its route before the claim, which clears it; None where an earlier call may have arrived.
     route_position: int | None
+    refund_id: uuid.UUID | None
 
 
 class PaymentLocked(Exception):
@@ -107,15 +112,15 @@ def give_up(
     detail: str,
     is_refusal: bool = False,
     request: bytes | None = None,
-    refund_id: uuid.UUID | None = None,
     asks_again: bool = True,
 ) -> None:
     """Keep a dead letter; an open payment is polled again when it expires, then daily; refunds are asked about daily.
 
-    One whose capture was sent is asked about soon, for as long as its outcome is unknown. What became of the refund
-    `refund_id` is for a person to say, unless the provider says it first; unless the call `asks_again`, it is due no
-    more where no other refund is.
+    One whose capture was sent is asked about soon, for as long as its outcome is unknown. What became of a refund is
+    for a person to say, unless the provider says it first: the payment's other refunds are next, and where there are
+    none and the call does not `asks_again`, nothing is due.
     """
+    refund_id = call.refund_id
     why = "provider_refused_us" if is_refusal else "attempts_exhausted"
     letter = DeadLetterRow(
         call.tenant_id,
@@ -135,12 +140,21 @@ def give_up(
     tomorrow = func.now() + datetime.timedelta(days=1)
     soon = func.now() + datetime.timedelta(seconds=RETRY_SECONDS_MAX)
     is_in_flight = and_(_PAYMENTS.c.capture_sent_at.is_not(None), _PAYMENTS.c.status.in_(OPEN))
-    due_at = case((is_in_flight, soon), (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at), else_=tomorrow)
     is_refunding = exists().where(_REFUNDS.c.payment_id == call.payment_id, _REFUNDS.c.status.in_(UNFINISHED))
+    case_key = func.concat("refund:", _REFUNDS.c.id)
+    has_case = exists().where(
+        _LETTERS.c.payment_id == call.payment_id, _LETTERS.c.case_key == case_key, _LETTERS.c.state == "open"
+    )
+    has_other = is_refunding.where(~has_case)
+    due_at = case(
+        (is_in_flight, soon),
+        (has_other, func.now()),
+        (_PAYMENTS.c.expires_at > func.now(), _PAYMENTS.c.expires_at),
+        else_=tomorrow,
+    )
     if not asks_again:
-        has_no_other = ~is_refunding.where(_REFUNDS.c.id != refund_id)
         connection.execute(
-            delete(_WORK).where(_WORK.c.payment_id == call.payment_id, _WORK.c.claim_id == call.claim_id, has_no_other)
+            delete(_WORK).where(_WORK.c.payment_id == call.payment_id, _WORK.c.claim_id == call.claim_id, ~has_other)
         )
     action = case((is_refunding, "refund"), else_="poll")
     connection.execute(release(call, 0).values(attempts=0, action=action, due_at=due_at))
