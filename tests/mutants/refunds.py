@@ -10,6 +10,7 @@ ATTRIBUTION = "app/core/refunds/attribution.py"
 CALLS = "app/services/payments/calls/provider_calls.py"
 UNIT = "unit/core/reversals/test_refunds.py"
 MADE = "integration/refunds/test_refunds.py"
+LIMITS = "integration/refunds/test_refund_limits.py"
 UNANSWERABLE = "integration/refunds/test_unanswerable_refunds.py"
 
 REFUNDS = (
@@ -68,5 +69,40 @@ REFUNDS = (
         "        if known.is_rejected:",
         "        if False:",
         (f"{UNANSWERABLE}::test_the_answer_after_a_rejection_is_not_lost",),
+    ),
+    Mutant(
+        "what the provider does not have is not sent against a dispute",
+        CALLS,
+        "        if not claim.may_send_refund:",
+        "        if False:",
+        (f"{LIMITS}::test_what_the_provider_does_not_have_is_not_sent_against_a_dispute_or_beyond_what_is_left",),
+    ),
+    Mutant(
+        "a refund that cannot be prepared waits for a person",
+        "app/services/payments/calls/set_aside.py",
+        "    refund_id = call.refund_id\n",
+        "    refund_id = None\n",
+        (f"{LIMITS}::test_a_call_that_cannot_be_prepared_waits_for_a_person",),
+    ),
+    Mutant(
+        "a refund that waits for a person holds up no other",
+        "app/services/payments/calls/set_aside.py",
+        "        (has_other, func.now()),\n",
+        "",
+        (f"{LIMITS}::test_a_refund_that_waits_for_a_person_holds_up_no_other",),
+    ),
+    Mutant(
+        "a second payment is refunded in its own currency",
+        DECIDERS,
+        "        currency = others[0].currency\n",
+        "",
+        (f"{LIMITS}::test_a_second_payment_is_refunded_in_its_own_currency",),
+    ),
+    Mutant(
+        "refunds of one wallet take turns",
+        "app/services/payments/refunds.py",
+        "order by w.id for no key update of w",
+        "order by w.id",
+        (f"{LIMITS}::test_refunds_of_one_wallet_take_no_more_than_it_has_available",),
     ),
 )
