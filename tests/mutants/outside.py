@@ -13,6 +13,8 @@ CONNECTIONS = "security/outgoing/test_connections.py"
 ANSWERS = "integration/provider_calls/test_provider_answers.py"
 VALUES = "integration/provider_calls/test_provider_values.py"
 SCHEMA = "integration/models/test_schema.py"
+CERTIFICATES = "app/providers/adapters/paypal/paypal_certificates.py"
+PAYPAL = "security/paypal/test_paypal_certificates.py"
 SEALS = "models/migrations/versions/v0_3/0024_chains.sql"
 SEALING = "integration/audit_chain/test_seals.py"
 
@@ -115,6 +117,41 @@ OUTSIDE = (
         "if inner is None and any(ip in network for network in _ENDS_IN_IPV4):",
         "if inner is None and False:",
         (GUARD,),
+    ),
+    Mutant(
+        "a flood of forged webhooks spends no fetches of known certificates",
+        CERTIFICATES,
+        "self._proved_budget if url.text in self._proved else self._others_budget",
+        "self._others_budget",
+        (f"{PAYPAL}::test_a_certificate_that_was_good_is_served_and_fetched_anew_during_a_flood",),
+    ),
+    Mutant(
+        "a known certificate does not wait for the fetch of another",
+        CERTIFICATES,
+        "        if not budget.fetching.acquire(",
+        "        budget.fetching = self._others_budget.fetching\n        if not budget.fetching.acquire(",
+        (f"{PAYPAL}::test_a_certificate_that_was_good_does_not_wait_for_the_fetch_of_another",),
+    ),
+    Mutant(
+        "forged webhooks for one account leave fetches for the others",
+        CERTIFICATES,
+        "of_account >= self.per_account or ",
+        "",
+        (f"{PAYPAL}::test_strangers_cause_no_more_than_a_few_fetches_for_an_account_and_in_all",),
+    ),
+    Mutant(
+        "strangers cause few fetches in all",
+        CERTIFICATES,
+        "len(self._made) >= self.most or ",
+        "",
+        (f"{PAYPAL}::test_strangers_cause_no_more_than_a_few_fetches_for_an_account_and_in_all",),
+    ),
+    Mutant(
+        "one certificate that cannot be had leaves fetches for others",
+        CERTIFICATES,
+        " or of_url >= FETCHES_PER_URL",
+        "",
+        (f"{PAYPAL}::test_one_certificate_that_cannot_be_had_leaves_fetches_for_others",),
     ),
     Mutant(
         "pickles in the queues of doorbells",

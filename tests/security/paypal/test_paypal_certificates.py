@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
 import time
 import uuid
 
@@ -28,6 +29,7 @@ PATH = "/v1/notifications/certs/CERT-1"
 HOST = "127.0.0.1:8001"
 PRIVATE = frozenset({HOST})
 NOW = datetime.datetime.now(datetime.UTC)
+SHOP = "a shop"
 SECRET = "1AB23456CD789012E"
 BODY = json.dumps({"id": f"WH-{uuid.uuid4().hex}"}).encode()
 
@@ -117,7 +119,7 @@ GOOD = ProviderAnswer(200, signer_of(NAME).chain, None)
 def test_a_certificate_is_fetched_once() -> None:
     fetches = Fetches(GOOD)
     known = Certificates(fetches)
-    assert known.find(TESTS) is known.find(TESTS)
+    assert known.find(TESTS, SHOP) is known.find(TESTS, SHOP)
     assert len(fetches.urls) == 1
 
 
@@ -127,7 +129,7 @@ def test_what_is_no_certificate_is_refused_and_not_asked_for_again(answer: Provi
     known = Certificates(fetches)
     for _ in range(3):
         with pytest.raises(WebhookRejected) as refused:
-            known.find(TESTS)
+            known.find(TESTS, SHOP)
         assert refused.value.status == 400
     assert len(fetches.urls) == 1
 
@@ -137,21 +139,85 @@ def test_a_certificate_that_cannot_be_had_now_is_asked_for_again(answer: Provide
     fetches = Fetches(answer, GOOD)
     known = Certificates(fetches)
     with pytest.raises(WebhookRejected) as refused:
-        known.find(TESTS)
+        known.find(TESTS, SHOP)
     assert refused.value.status == 503
-    known.find(TESTS)
+    known.find(TESTS, SHOP)
 
 
-def test_strangers_cause_no_more_than_a_few_fetches() -> None:
-    fetches = Fetches(ProviderAnswer(404, b"", None))
+def ask(known: Certificates, number: int, account: object = "shop") -> int:
+    """Ask for a certificate of PayPal's by a number; return the status of the refusal, 200 where it is there."""
+    try:
+        known.find(read_certificate_url(f"http://{HOST}/paypal{PATH}{number}", PRIVATE), account)
+    except WebhookRejected as refused:
+        return refused.status
+    return 200
+
+
+NONE = ProviderAnswer(404, b"", None)
+
+
+def test_strangers_cause_no_more_than_a_few_fetches_for_an_account_and_in_all() -> None:
+    fetches = Fetches(NONE)
     known = Certificates(fetches)
-    statuses = []
-    for number in range(40):
-        with pytest.raises(WebhookRejected) as refused:
-            known.find(read_certificate_url(f"https://api.paypal.com{PATH}{number}", PRIVATE))
-        statuses.append(refused.value.status)
+    most = certificates.FETCHES_PER_ACCOUNT
+    assert [ask(known, number) for number in range(40)] == [400] * most + [503] * (40 - most)
+    assert ask(known, 40, "another shop") == 400
+    for number in range(41, 141):
+        ask(known, number, number)
     assert len(fetches.urls) == certificates.FETCHES_MAX
-    assert statuses == [400] * certificates.FETCHES_MAX + [503] * (40 - certificates.FETCHES_MAX)
+
+
+def test_a_certificate_that_was_good_is_served_and_fetched_anew_during_a_flood() -> None:
+    now = [0.0]
+    answers = {1: GOOD}
+    known = Certificates(lambda url: answers.get(int(url.rpartition("CERT-1")[2]), NONE), lambda: now[0])
+    assert ask(known, 1) == 200
+
+    def flood() -> None:
+        for number in range(100, 200):
+            ask(known, number, number)
+
+    flood()
+    assert [ask(known, 1), ask(known, 2)] == [200, 503]
+    # Its time in the cache is over, and the strangers have used up all that is for them.
+    now[0] += certificates.KEY_SECONDS
+    flood()
+    assert [ask(known, 1), ask(known, 2)] == [200, 503]
+    now[0] += certificates.FETCHES_SECONDS
+    answers[2] = GOOD
+    assert ask(known, 2) == 200
+
+
+def test_a_certificate_that_was_good_does_not_wait_for_the_fetch_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    held, free = threading.Event(), threading.Event()
+
+    def fetch(url: str) -> ProviderAnswer:
+        if url.endswith("CERT-12"):
+            held.set()
+            assert free.wait(60)
+        return GOOD
+
+    known = Certificates(fetch, lambda: now[0])
+    assert ask(known, 1) == 200
+    now[0] += certificates.KEY_SECONDS
+    stranger = threading.Thread(target=ask, args=(known, 2))
+    stranger.start()
+    assert held.wait(60)
+    monkeypatch.setattr(certificates, "WAIT_SECONDS", 0.01)
+    assert [ask(known, 1), ask(known, 3)] == [200, 503]
+    free.set()
+    stranger.join()
+    assert ask(known, 3) == 200
+
+
+def test_one_certificate_that_cannot_be_had_leaves_fetches_for_others() -> None:
+    fetches = Fetches(Unavailable())
+    known = Certificates(fetches)
+    assert [ask(known, 1) for _ in range(10)] == [503] * 10
+    assert len(fetches.urls) == certificates.FETCHES_PER_URL
+    fetches.answers = [GOOD]
+    assert ask(known, 2) == 200
 
 
 def signed(shift: float = 0.0, secret: str = SECRET) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 They are fetched in the request that brings a webhook. Few exist, each for a year, so the cache answers; a fetch is
 bound in time, in number and to URLs of one form, so that nobody makes this process call or wait by what they send.
+Strangers can name URLs that no certificate has: their fetches are counted by URL and by the account that the webhook is
+for, and apart from those of certificates that were good before, which nobody's flood delays.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import datetime
 import functools
 import re
 import threading
+import time
 import urllib.parse
 import warnings
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import certifi
 from cachetools import TTLCache
@@ -35,10 +39,13 @@ _MAX_URL_LENGTH = 500
 # A key that is withdrawn is used no longer than this.
 KEY_SECONDS = 12 * 3_600
 KEYS_MAX = 100
+# A certificate that was good once is good again when it is fetched anew.
+PROVED_SECONDS, PROVED_MAX = 400 * 86_400, 100
 # What was wrong once is not asked for again at once, and no more than a few are asked for in a while: the sender of a
 # webhook is not known yet, and PayPal tries again for three days.
 REFUSED_SECONDS, REFUSED_MAX = 60, 1_000
-FETCHES_MAX, FETCHES_SECONDS = 6, 60
+FETCHES_SECONDS = 60
+FETCHES_PER_URL, FETCHES_PER_ACCOUNT, FETCHES_MAX, PROVED_FETCHES_MAX = 2, 6, 30, 12
 # While another request fetches, others wait for its answer no longer than this.
 WAIT_SECONDS = 2.0
 CHAIN_MAX = 6
@@ -84,30 +91,56 @@ def read_certificate_url(text: str, private_hosts: frozenset[str]) -> Certificat
     raise rejected("certificate_url")
 
 
+@dataclass(slots=True)
+class _FetchBudget:
+    """The fetches of the last FETCHES_SECONDS, `most` in all and `per_account` of one; one at a time."""
+
+    most: int
+    per_account: int
+    fetching: threading.Lock = field(default_factory=threading.Lock)
+    _made: deque[tuple[float, str, object]] = field(default_factory=deque)
+
+    def take(self, url: str, account: object, now: float) -> bool:
+        """Count a fetch and return True, unless it is one too many."""
+        while self._made and self._made[0][0] <= now - FETCHES_SECONDS:
+            self._made.popleft()
+        of_url = sum(one == url for _, one, _ in self._made)
+        of_account = sum(one == account for _, _, one in self._made)
+        if len(self._made) >= self.most or of_account >= self.per_account or of_url >= FETCHES_PER_URL:
+            return False
+        self._made.append((now, url, account))
+        return True
+
+
 class Certificates:
-    """The keys of certificates that were fetched and checked, by URL."""
+    """The keys of certificates that were fetched and checked, by URL. `clock` counts seconds."""
 
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
+    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch, self._clock = fetch, clock
         self._lock = threading.Lock()
-        # One fetch at a time.
-        self._fetching = threading.Lock()
-        self._keys: TTLCache[str, rsa.RSAPublicKey] = TTLCache(KEYS_MAX, KEY_SECONDS)
-        self._refused: TTLCache[str, None] = TTLCache(REFUSED_MAX, REFUSED_SECONDS)
-        self._fetches: TTLCache[object, None] = TTLCache(FETCHES_MAX + 1, FETCHES_SECONDS)
+        self._proved_budget = _FetchBudget(PROVED_FETCHES_MAX, PROVED_FETCHES_MAX)
+        self._others_budget = _FetchBudget(FETCHES_MAX, FETCHES_PER_ACCOUNT)
+        self._keys: TTLCache[str, rsa.RSAPublicKey] = TTLCache(KEYS_MAX, KEY_SECONDS, clock)
+        self._proved: TTLCache[str, None] = TTLCache(PROVED_MAX, PROVED_SECONDS, clock)
+        self._refused: TTLCache[str, None] = TTLCache(REFUSED_MAX, REFUSED_SECONDS, clock)
 
-    def find(self, url: CertificateUrl) -> rsa.RSAPublicKey:
-        """Return the key of a certificate. Raise WebhookRejected for a wrong one, 503 where there is none now."""
+    def find(self, url: CertificateUrl, account: object) -> rsa.RSAPublicKey:
+        """Return the key of a certificate, for a webhook of `account`.
+
+        Raise WebhookRejected for a wrong one, 503 where there is none now.
+        """
         found = self._known(url)
         if found is not None:
             return found
-        if not self._fetching.acquire(timeout=WAIT_SECONDS):
+        with self._lock:
+            budget = self._proved_budget if url.text in self._proved else self._others_budget
+        if not budget.fetching.acquire(timeout=WAIT_SECONDS):
             raise CertificateUnavailable
         try:
             if (found := self._known(url)) is None:
-                found = self._load(url)
+                found = self._load(url, account, budget)
         finally:
-            self._fetching.release()
+            budget.fetching.release()
         return found
 
     def _known(self, url: CertificateUrl) -> rsa.RSAPublicKey | None:
@@ -116,11 +149,9 @@ class Certificates:
                 raise rejected("certificate")
             return self._keys.get(url.text)
 
-    def _load(self, url: CertificateUrl) -> rsa.RSAPublicKey:
-        with self._lock:
-            if len(self._fetches) >= FETCHES_MAX:
-                raise CertificateUnavailable
-            self._fetches[object()] = None
+    def _load(self, url: CertificateUrl, account: object, budget: _FetchBudget) -> rsa.RSAPublicKey:
+        if not budget.take(url.text, account, self._clock()):
+            raise CertificateUnavailable
         try:
             answer = self._fetch(url.text)
         except ProviderCallFailed as failure:
@@ -134,7 +165,7 @@ class Certificates:
                 self._refused[url.text] = None
             raise rejected("certificate") from None
         with self._lock:
-            self._keys[url.text] = key
+            self._keys[url.text], self._proved[url.text] = key, None
         return key
 
 

@@ -67,7 +67,8 @@ class PayPalSigned(SchemeSigned):
             raise rejected("headers")
         if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
             raise rejected("id")
-        certificate = self._certificates.find(read_certificate_url(given[CERTIFICATE_URL], self._allowed_hosts))
+        url = read_certificate_url(given[CERTIFICATE_URL], self._allowed_hosts)
+        certificate = self._certificates.find(url, tuple(keys))
         for key in keys:
             webhook_id = key.decode("ascii") if isinstance(key, bytes) else ""
             checksum = zlib.crc32(received.body)
