@@ -127,7 +127,7 @@ def book_waiting(payment: Payment, movement: KnownMovement, now: datetime.dateti
 
 
 def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMovement | Fact]:
-    """Return the movements to be decided right after `decision`, in their order: reversals before what came again.
+    """Return the movements to be decided right after `decision`: reversals before what came again, of others than ours.
 
     At the payment's completion those are all reversals that wait, later what can be booked now. A success brings those
     that it reports and that are not known.
@@ -143,10 +143,16 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMov
         due = [one for one in waiting if (is_new and one.kind == "reversed") or _can_be_booked(after, one)]
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
         known = {one.key for one in after.movements}
-        shown = report(given.movements, given.reference)
+        shown = sorted(report(given.movements, given.reference), key=lambda one: not _ends_refund(after, one))
         reported = [one for one in shown if f"{one.kind}:{one.reversal_id}" not in known]
-    # A reversal that came back needs no room.
-    return [*sorted(due, key=lambda one: (_waiting_return(after, one) == 0, *_order(one))), *reported]
+    # A reversal that came back needs no room, and a refund of ours that failed moves nothing before.
+    due.sort(key=lambda one: (not _ends_refund(after, one), _waiting_return(after, one) == 0, *_order(one)))
+    return [*due, *reported]
+
+
+def _ends_refund(payment: Payment, one: KnownMovement | Fact) -> bool:
+    """Return whether it is money of a refund of ours that came again: the refund has failed, whatever it was before."""
+    return one.kind == "reinstated" and attribution.find_by_id(payment, one.reversal_id) is not None
 
 
 def as_fact(movement: KnownMovement) -> Fact:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.decision import Verdict
-from app.core.facts import Command, CommandKind, Fact, FactKind, Input, RefundState
+from app.core.facts import Command, CommandKind, Fact, FactKind, Input, Movement, RefundState
 from app.core.payment import Payment
 from app.core.refunds.records import RefundStatus, WantedRefund
 from app.core.reversals.following import add_following, list_following
@@ -141,6 +141,16 @@ def test_what_a_person_rejected_and_the_provider_made_is_a_reversal() -> None:
     for report in (back("re_0"), back(str(IDS[0])), replace(total(1000), asked_version=payment.version)):
         after, moved = settle(payment, report)
         assert ([minor for _, minor in moved], after.exception) == ([-1000], "reversed")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_refund_that_failed_before_it_was_done_moves_nothing(order: int) -> None:
+    """Providers report both steps of a refund that failed, whether it had been done or not."""
+    shown = [Movement(kind, "re_0", 1000, "USD") for kind in ("reversed", "reinstated")][::order]
+    looked_up = Fact(FactKind.SUCCEEDED, "A", amount_minor=2500, currency="USD", movements=tuple(shown))
+    for facts in ((state(0, "processing", "re_0"), looked_up), (looked_up, state(0, "processing", "re_0"))):
+        payment, moved = settle(sent(asked(0)), *facts)
+        assert (statuses(payment), moved, payment.exception) == ([RefundStatus.FAILED], [], None)
 
 
 STATES = [state(number, said, f"re_{number}") for number in (0, 1) for said in ("processing", "completed", "failed")]
