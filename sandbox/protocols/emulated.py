@@ -117,6 +117,8 @@ class EmulatedProtocol(EndpointSpelling, ProviderProtocol):
     shows_money_back = False
     # Whether the answer to a refund is that it is done; else a webhook says so later.
     refunds_at_once = True
+    # The provider's codes of refused refunds, by the sandbox's, where they are others than those of other calls.
+    refund_codes: ClassVar[Mapping[str, str]] = {}
     # The prefix of a test credential: no live one may ever be given to a sandbox.
     key_prefixes: tuple[str, ...] = ()
 

@@ -54,7 +54,8 @@ def _refunded(
         pending = not protocol.refunds_at_once or "outcome" in section
         payment, back = reversals.refund(connection, payment, minor, order.request, pending=pending)
     except Refusal as refusal:
-        return error_answer(protocol, refusal)
+        code = protocol.refund_codes.get(refusal.code, refusal.code)
+        return error_answer(protocol, Refusal(refusal.status, code, refusal.message, refusal.field))
     outcome = section.get("outcome", "done")
     if pending and outcome != "pending":
         action = "settle_refund" if outcome == "done" else "fail_refund"

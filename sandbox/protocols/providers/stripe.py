@@ -67,9 +67,11 @@ _ERRORS = {
     "wrong_state": (400, "invalid_request_error", None),
     "already_captured": (400, "invalid_request_error", None),
     "refund_too_large": (400, "invalid_request_error", None),
+    "charge_already_refunded": (400, "invalid_request_error", "charge_already_refunded"),
     "invalid_amount": (400, "invalid_request_error", "parameter_invalid_integer"),
     "invalid_field": (400, "invalid_request_error", "parameter_invalid"),
 }
+_FIELDS = {"refund_too_large": "amount"}
 _BY_STATUS = {402: ("card_error", "card_declined"), 429: ("invalid_request_error", "rate_limit")}
 _PARAMETERS = frozenset(
     (
@@ -101,6 +103,7 @@ class StripeProtocol(EmulatedProtocol):
     )
     replay_headers: ClassVar[Mapping[str, str]] = {"Idempotent-Replayed": "true"}
     exponents: ClassVar[Mapping[str, int]] = dict.fromkeys(_ZERO, 0) | dict.fromkeys(_TWO, 2)
+    refund_codes: ClassVar[Mapping[str, str]] = {"wrong_state": "charge_already_refunded"}
     key_prefixes = ("sk_test_", "rk_test_")
 
     def new_reference(self) -> str:
@@ -222,7 +225,12 @@ class StripeProtocol(EmulatedProtocol):
         if refusal.status >= 500:
             kind = "api_error"
         status, kind, known = _ERRORS.get(refusal.code, (refusal.status, kind, code))
-        error = {"type": kind, "code": known, "message": refusal.message, "param": refusal.field}
+        error = {
+            "type": kind,
+            "code": known,
+            "message": refusal.message,
+            "param": refusal.field or _FIELDS.get(refusal.code),
+        }
         return status, {"error": {name: value for name, value in error.items() if value is not None}}
 
     def notices(self, occurrence: Occurrence, *, to_endpoint: bool) -> list[Notice]:

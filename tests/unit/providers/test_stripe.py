@@ -13,7 +13,7 @@ import pytest
 from app.core.errors import ProviderRefusedUs, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError
-from app.providers import Account, Order
+from app.providers import Account, Order, RefundSubject
 from app.providers.adapters.stripe import StripeAdapter
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
 from app.services.tenants.changes import ConfigurationError
@@ -141,6 +141,86 @@ def test_a_refusal_of_the_payment_is_a_decline_with_a_neutral_text(
 def test_a_refusal_that_cannot_be_read_is_no_decline(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     with pytest.raises(UnexpectedAnswer):
         refuse(monkeypatch, 400, body, is_whole=False)
+
+
+REFUND = RefundSubject(uuid.UUID("01a2200b-2222-703a-9cfa-e203ef16ec93"), PAYMENT, "cs_test_1", 1050, "USD")
+
+
+def answer_refund(monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, object]) -> tuple[Fact, list[bytes]]:
+    """Return the fact of a refund call that is answered so, and the bodies that were sent."""
+    session = {"id": "cs_test_1", "client_reference_id": str(PAYMENT), "payment_intent": "pi_1"}
+    sent: list[bytes] = []
+
+    def send(self: Outgoing, method: str, *args: object, **kwargs: object) -> ProviderAnswer:
+        if method == "GET":
+            return ProviderAnswer(200, json.dumps(session).encode(), None)
+        sent.extend(one for one in (*args, *kwargs.values()) if isinstance(one, bytes))
+        return ProviderAnswer(status, json.dumps(body).encode(), None)
+
+    monkeypatch.setattr(Outgoing, "send", send)
+    account = Account(uuid.uuid4(), "https://api.stripe.com", {"api_key": "sk_test_a"})
+    return ADAPTER.refund(account, REFUND, ADAPTER.build_refund(REFUND)), sent
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("succeeded", "completed"),
+        ("pending", "processing"),
+        ("requires_action", "processing"),
+        ("failed", "failed"),
+        ("canceled", "failed"),
+    ],
+)
+def test_a_refund_names_the_payment_intent_and_our_ids(
+    monkeypatch: pytest.MonkeyPatch, status: str, state: str
+) -> None:
+    shown = {"id": "re_1", "status": status, "metadata": {"refund_id": str(REFUND.refund_id)}, "failure_reason": None}
+    fact, sent = answer_refund(monkeypatch, 200, shown)
+    assert (fact.kind, fact.refund_state, fact.reversal_id) == (FactKind.REFUND_STATE, state, "re_1")
+    assert [dict(urllib.parse.parse_qsl(one.decode("ascii"), strict_parsing=True)) for one in sent] == [
+        {
+            "amount": "1050",
+            "payment_intent": "pi_1",
+            "metadata[payment_id]": str(PAYMENT),
+            "metadata[refund_id]": str(REFUND.refund_id),
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"id": "re_1", "status": "succeeded", "metadata": {"refund_id": str(PAYMENT)}},
+        {"id": "re_1", "status": "succeeded"},
+        {"id": "re_1", "status": "melted", "metadata": {"refund_id": str(REFUND.refund_id)}},
+        {"status": "succeeded", "metadata": {"refund_id": str(REFUND.refund_id)}},
+    ],
+)
+def test_an_answer_about_another_refund_or_an_unknown_state_is_unusable(
+    monkeypatch: pytest.MonkeyPatch, shown: dict[str, object]
+) -> None:
+    with pytest.raises(UnexpectedAnswer):
+        answer_refund(monkeypatch, 200, shown)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "charge_already_refunded", "message": "Charge ch_1 has already been refunded."},
+        {"code": "charge_disputed", "message": "The charge is disputed."},
+        {"param": "amount", "message": "Refund amount ($26.00) is greater than unrefunded amount ($25.00)"},
+    ],
+)
+def test_a_refused_refund_has_failed(monkeypatch: pytest.MonkeyPatch, error: dict[str, str]) -> None:
+    fact, _ = answer_refund(monkeypatch, 400, {"error": error})
+    assert (fact.kind, fact.refund_state, fact.message) == (FactKind.REFUND_STATE, "failed", error["message"])
+
+
+def test_any_other_refusal_of_a_refund_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"code": "balance_insufficient", "message": "Insufficient funds in your Stripe balance"}
+    with pytest.raises(ProviderRefusedUs, match="Insufficient funds"):
+        answer_refund(monkeypatch, 400, {"error": error})
 
 
 def test_our_ids_say_when_they_were_made() -> None:

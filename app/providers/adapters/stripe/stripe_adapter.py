@@ -28,7 +28,8 @@ from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.signatures import STRIPE, Scheme
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
+from app.providers.adapters.stripe import stripe_refunds as refunds
 from app.providers.adapters.stripe.stripe_amounts import AMOUNTS, read_money
 from app.providers.adapters.stripe.stripe_events import (
     EVENTS,
@@ -38,7 +39,7 @@ from app.providers.adapters.stripe.stripe_events import (
     translate,
 )
 from app.providers.adapters.stripe.stripe_money_back import read_movements
-from app.providers.calls.answer_fields import check_own_id, read_creation, read_kept_id, read_own_id
+from app.providers.calls.answer_fields import check_own_id, keep_ids, read_creation, read_kept_id, read_own_id
 from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
@@ -100,7 +101,9 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         idempotency_key_seconds=86_400,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=True,
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
+        refund_key_seconds=86_400,
         listing="exact",
         reversals="ids",
         says_mode=True,
@@ -184,6 +187,26 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
         return self._state(account, body)
 
+    def build_refund(self, subject: RefundSubject) -> bytes:
+        """Return the refund call's body, to which the payment intent is added. Raise AmountError and CurrencyError."""
+        return refunds.build_refund(subject)
+
+    def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
+        """Refund the session's payment intent; a refusal of the refund itself is a fact."""
+        body = refunds.name_intent(request, self._read_intent(account, subject))
+        answer = self.send(account, "POST", refunds.PATH, body, {"Idempotency-Key": str(subject.refund_id)})
+        return refunds.read_answer(answer, subject)
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        """Query the refund by its id, or by ours among those of its payment intent."""
+        if subject.reference is not None:
+            answer = self.send(account, "GET", f"{refunds.PATH}/{urllib.parse.quote(subject.reference, safe='')}")
+            shown = None if answer.status == 404 else read_object(answer)
+        else:
+            rows = self._list(account, refunds.PATH, {"payment_intent": self._read_intent(account, subject)})
+            shown = next((row for row in rows if refunds.is_of(row, subject)), None)
+        return Fact(FactKind.NOT_FOUND) if shown is None else refunds.read_state(shown, subject)
+
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that an event's object names."""
         return name_payment(body)
@@ -209,6 +232,15 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if not isinstance(secret, str):
             raise UnexpectedAnswer("the provider's answer has no secret", "secret")
         return Registration(read_kept_id(body), secret, "nothing: Stripe sends the events that Sluice reads")
+
+    def _read_intent(self, account: Account, subject: RefundSubject) -> str:
+        """Return the payment intent of the session whose money is refunded."""
+        path = f"{SESSIONS}/{urllib.parse.quote(subject.payment_reference, safe='')}"
+        body = read_object(self.send(account, "GET", path))
+        check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
+        for intent in keep_ids(body.get("payment_intent")):
+            return intent
+        raise UnexpectedAnswer("the provider's session has no payment intent", "payment_intent")
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the session with our id: Stripe does not search by it, and our ids say when they were made."""
@@ -237,8 +269,8 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if fact.kind is not FactKind.SUCCEEDED or not fact.aliases:
             return fact
         of_intent = {"payment_intent": fact.aliases[0]}
-        refunds, disputes = (self._list(account, f"/v1/{kind}", of_intent) for kind in ("refunds", "disputes"))
-        return replace(fact, movements=read_movements(refunds, disputes))
+        given_back, disputes = (self._list(account, path, of_intent) for path in (refunds.PATH, "/v1/disputes"))
+        return replace(fact, movements=read_movements(given_back, disputes))
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
         payment_id = read_own_id(body.get(OWN_ID))
