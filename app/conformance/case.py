@@ -78,6 +78,22 @@ def unless_replays(capabilities: Capabilities) -> str | None:
     return None if capabilities.replays_create else "its provider answers a repeated create call in another way"
 
 
+def unless_refunds(capabilities: Capabilities) -> str | None:
+    """Return why cases about refunds of ours do not apply."""
+    return None if capabilities.can_refund else "it makes no refunds"
+
+
+def unless_keys_refunds(capabilities: Capabilities) -> str | None:
+    """Return why cases about repeated refund calls do not apply."""
+    return unless_refunds(capabilities) or (None if capabilities.refund_key_seconds else "its refunds have no key")
+
+
+def unless_finds_refunds(capabilities: Capabilities) -> str | None:
+    """Return why cases about lookups of refunds by our id do not apply."""
+    found = None if capabilities.finds_refunds else "its refunds cannot be asked for by our id"
+    return unless_refunds(capabilities) or found
+
+
 def unless_expires(capabilities: Capabilities) -> str | None:
     """Return why cases about the provider's clock do not apply."""
     return None if capabilities.can_expire else "its provider ends no payment by itself"

@@ -9,14 +9,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.conformance.case import ConformanceCase, ConformanceFailure
-from app.conformance.cases import authenticity, closing, creating, listing, lookups, money, secrecy, stories
+from app.conformance.cases import (
+    authenticity,
+    closing,
+    creating,
+    listing,
+    lookups,
+    money,
+    own_refunds,
+    secrecy,
+    stories,
+)
 from app.conformance.emulator import OpenEmulator
 from app.conformance.trial import open_trial
 from app.providers import Adapter, Capabilities
 
 BuildAdapter = Callable[[frozenset[str]], Adapter]
 
-_MODULES = (creating, lookups, listing, closing, money, authenticity, stories, secrecy)
+_MODULES = (creating, lookups, listing, closing, money, authenticity, stories, own_refunds, secrecy)
 CASES: tuple[ConformanceCase, ...] = tuple(
     value for module in _MODULES for value in vars(module).values() if isinstance(value, ConformanceCase)
 )

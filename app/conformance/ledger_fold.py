@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.core.decision import Decision
-from app.core.facts import Fact
+from app.core.facts import Command, CommandKind, Fact
+from app.core.money import format_amount
 from app.core.payment import Payment, Status
+from app.core.refunds.records import WantedRefund
 from app.core.reversals.following import FollowUp, add_following, has_following, list_following
 from app.core.state_machine import decide
-from app.providers import Order
+from app.providers import Order, RefundSubject
 
 _SOMEBODY = uuid.UUID(int=0)
 
@@ -35,6 +37,15 @@ class FoldedPayment:
         times = (order.created_at, order.created_at, order.expires_at)
         return cls(Payment(order.payment_id, _SOMEBODY, 1, "user", *asked, Status.PENDING, _SOMEBODY, *times))
 
+    def ask_refund(self, subject: RefundSubject) -> None:
+        """Decide a refund that a tenant asks for, and take it for sent."""
+        now = datetime.datetime.now(datetime.UTC)
+        wanted = WantedRefund(subject.refund_id, format_amount(subject.amount_minor, subject.currency))
+        decision = decide(self.payment, Command(CommandKind.REFUND, refund=wanted), now)
+        self.decisions.append(decision)
+        sent = (replace(one, called_at=one.called_at or now) for one in decision.payment.refunds)
+        self.payment = replace(decision.payment, refunds=tuple(sent))
+
     def settle(self, fact: Fact) -> None:
         """Decide a fact, and what follows from it, as settlement does."""
         self.aliases |= {*fact.aliases, *((fact.reference,) if fact.reference else ())}
@@ -49,7 +60,7 @@ class FoldedPayment:
         self.decisions.append(decision)
         self.payment = decision.payment
         if decision.transfer:
-            sign = -1 if decision.transfer.type == "reversal" else 1
+            sign = -1 if decision.transfer.type in ("reversal", "refund") else 1
             self.credited_minor += sign * decision.transfer.amount_minor
         if not has_following(self.payment, fact):
             return queue

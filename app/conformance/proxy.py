@@ -31,7 +31,8 @@ class Fault:
 
     `has_effect`: the provider has acted. `status` replaces the answer by one with `body`; without it the provider's own
     comes, with `change` (a path with dots, and its value) in its JSON and `padding` bytes after it. `ending`: all of
-    it, nothing (the connection is closed), half of it, or drop by drop.
+    it, nothing (the connection is closed), half of it, or drop by drop. Unless it `spoils_reads`, it waits for a call
+    that is no GET.
     """
 
     has_effect: bool = True
@@ -41,6 +42,7 @@ class Fault:
     change: Mapping[str, object] = field(default_factory=dict)
     padding: int = 0
     ending: Literal["whole", "nothing", "half", "drip"] = "whole"
+    spoils_reads: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class FaultyProxy:
         is_side = call.path.removeprefix(self._target.path).startswith(self._side_paths or "\0")
         if not is_side:
             self.sent.append(call)
-        fault = self._faults.pop(0) if self._faults and not is_side else Fault()
+        is_spared = is_side or not self._faults or (call.method == "GET" and not self._faults[0].spoils_reads)
+        fault = Fault() if is_spared else self._faults.pop(0)
         status, headers, body = self._forward(call) if fault.has_effect else (204, {}, b"")
         if fault.status is not None:
             return fault.status, {"Content-Type": "application/json", **fault.headers}, fault.body, fault

@@ -15,7 +15,19 @@ import structlog
 from app.core.errors import OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Unusable
 from app.core.facts import Fact, FactKind
 from app.core.signatures import Key, Scheme
-from app.providers import Account, Delivered, Event, Ignored, Listed, Name, Order, Received, Subject, Told
+from app.providers import (
+    Account,
+    Delivered,
+    Event,
+    Ignored,
+    Listed,
+    Name,
+    Order,
+    Received,
+    RefundSubject,
+    Subject,
+    Told,
+)
 from app.providers.adapters.sandbox import SandboxAdapter
 from app.providers.adapters.stripe import StripeAdapter
 
@@ -203,6 +215,30 @@ class TalksAboutKeys(SandboxAdapter):
         return super().fetch(account, subject)
 
 
+class AnyRefundWillDo(StripeAdapter):
+    """Takes whatever refund the payment has for the one that was asked about."""
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        body = self.send(account, "GET", "/v1/refunds").body
+        shown = json.loads(body)["data"][0]
+        return Fact(FactKind.REFUND_STATE, reversal_id=shown["id"], refund_state="completed")
+
+
+class ForgetsFailedRefunds(StripeAdapter):
+    """Takes every refund that Stripe has for one that was made."""
+
+    def translate(self, delivered: Delivered) -> Sequence[Event]:
+        return [event for event in super().translate(delivered) if not _comes_again(event)]
+
+    def fetch(self, account: Account, subject: Subject) -> Fact:
+        fact = super().fetch(account, subject)
+        return replace(fact, movements=tuple(one for one in fact.movements if one.kind == "reversed"))
+
+
+def _comes_again(event: Event) -> bool:
+    return isinstance(event, Told) and event.fact.kind is FactKind.REINSTATED
+
+
 def _ended(event: Event) -> Event:
     if isinstance(event, Told) and event.fact.kind is FactKind.ATTEMPT_DECLINED:
         return replace(event, fact=replace(event.fact, kind=FactKind.DECLINED))
@@ -216,7 +252,12 @@ def _ever() -> tuple[datetime.datetime, datetime.datetime]:
 
 # Each with the adapter whose emulator it is examined against, and the cases that must find its fault.
 FAULTY: dict[type[SandboxAdapter] | type[StripeAdapter], tuple[str, ...]] = {
-    NewKeyEachTime: ("created_once", "lost_answer_is_no_second_payment"),
+    NewKeyEachTime: (
+        *("created_once", "lost_answer_is_no_second_payment"),
+        *("repeated_refund_is_one", "lost_refund_is_asked_for_again"),
+    ),
+    AnyRefundWillDo: ("lost_refund_is_found_by_our_id",),
+    ForgetsFailedRefunds: ("failed_refund_of_ours_comes_again",),
     ClockInTheRequest: ("request_has_the_same_bytes",),
     DeclinesOnErrors: ("server_error_is_asked_again", "torn_answer_is_asked_again"),
     DeclinesOnRefusal: ("refused_key_is_ours_to_mend",),
