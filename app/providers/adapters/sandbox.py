@@ -28,7 +28,7 @@ from app.providers.calls.answer_fields import (
     read_own_id,
     read_redirect_url,
 )
-from app.providers.calls.http_adapter import NOT_ACCEPTED, HttpAdapter, read_list, read_object, read_rows, walk_pages
+from app.providers.calls.http_adapter import HttpAdapter, read_list, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
@@ -39,7 +39,7 @@ PAYMENTS, REFUNDS = "/v1/payments", "/v1/refunds"
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
 
-# Errors about our request, worded for programmers: payers are shown NOT_ACCEPTED, operators the message.
+# Errors about our request: the adapter's fault, or the configuration's, and not the payer's.
 TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
 REFUSES_PAYMENT = frozenset({400, 422})
 # Refusals of a refund, which a repeated call does not change.
@@ -276,8 +276,8 @@ def _read_error(answer: ProviderAnswer) -> tuple[str, str]:
 
 
 def read_refusal(answer: ProviderAnswer) -> Fact:
-    """Return the fact of a refused create call, without credentials and card numbers."""
+    """Return the fact of a refused payment. Raise ProviderRefusedUs where our request is refused."""
     code, text = _read_error(answer)
     if code in TECHNICAL_CODES:
-        return Fact(FactKind.DECLINED, message=NOT_ACCEPTED, technical=text)
+        return refuse(f"{text} ({code})", is_about_payment=False)
     return Fact(FactKind.DECLINED, message=text)

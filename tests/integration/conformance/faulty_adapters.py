@@ -64,21 +64,13 @@ class DeclinesOnErrors(SandboxAdapter):
 
 
 class DeclinesOnRefusal(SandboxAdapter):
-    """Fails the payer's payment for a credential of ours."""
+    """Fails the payer's payment for a credential or a field of ours."""
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         try:
             return super().create(account, payment_id, request)
         except ProviderRefusedUs:
             return Fact(FactKind.DECLINED)
-
-
-class ShowsTheProvidersWords(SandboxAdapter):
-    """Shows the payer what the provider says of our mistakes."""
-
-    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
-        fact = super().create(account, payment_id, request)
-        return replace(fact, message=fact.technical) if fact.technical else fact
 
 
 class FollowsRedirects(SandboxAdapter):
@@ -260,8 +252,7 @@ FAULTY: dict[type[SandboxAdapter] | type[StripeAdapter], tuple[str, ...]] = {
     ForgetsFailedRefunds: ("failed_refund_of_ours_comes_again",),
     ClockInTheRequest: ("request_has_the_same_bytes",),
     DeclinesOnErrors: ("server_error_is_asked_again", "torn_answer_is_asked_again"),
-    DeclinesOnRefusal: ("refused_key_is_ours_to_mend",),
-    ShowsTheProvidersWords: ("mistake_of_ours_is_not_the_payers",),
+    DeclinesOnRefusal: ("refused_key_is_ours_to_mend", "mistake_of_ours_is_not_the_payers"),
     FollowsRedirects: ("redirect_is_not_followed",),
     TakesErrorsForNothing: ("failed_lookup_says_nothing", "unknown_state_is_not_guessed"),
     NeverAsksWhoseItIs: ("other_payment_is_not_taken_for_it",),

@@ -77,15 +77,16 @@ def waits_for_its_end(odd: OddProvider, payment: Payment) -> bool:
 
 
 @pytest.mark.parametrize("code", ["invalid_field", "unknown_field", "invalid_json", "idempotency_key_needed"])
-def test_a_refusal_of_our_request_is_worded_for_the_payer_and_kept_for_operators(odd: OddProvider, code: str) -> None:
-    technical = 'amount must be a decimal string such as "25.00", without sign, blank or exponent'
+def test_a_refusal_of_our_request_is_for_operators_and_fails_no_payment(odd: OddProvider, code: str) -> None:
+    technical = "expires_at must be an RFC 3339 time with an offset"
     odd.answer(encode_json(422, error={"code": code, "message": technical}))
     payment = odd.shop.deposit()
     odd.engine.call()
-    failed = odd.shop.payment(payment.id)
-    assert (failed.status, failed.failure_reason) == ("failed", "The provider did not accept this payment.")
-    query = "select detail ->> 'reason' from audit_logs where payment_id = :id and detail ->> 'to' = 'failed'"
-    assert technical in odd.engine.databases.value(query, id=payment.id)
+    kept = odd.shop.payment(payment.id)
+    assert (kept.status, kept.failure_reason) == ("pending", None)
+    assert odd.engine.dead_letters(payment.id) == [("provider_refused_us", "open")]
+    ((outcome, error),) = outcomes(odd, payment)
+    assert (outcome, technical in str(error), code in str(error)) == ("ProviderRefusedUs", True, True)
 
 
 @pytest.mark.parametrize(
