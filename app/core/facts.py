@@ -38,7 +38,8 @@ class CommandKind(StrEnum):
     """The kinds of commands of a user, an operator or the clock; LOOK_UP is a provider's hint that it has news.
 
     ACCEPT and REJECT are about money that waits to be credited, BOOK and DISCARD about money that goes back or comes
-    again. REROUTE gives a payment that no provider has to another one. REFUND is a refund that a tenant asks for.
+    again, CORRECT about a credit that the provider shows differently. REROUTE gives a payment that no provider has to
+    another one. REFUND is a refund that a tenant asks for.
     """
 
     CANCEL = "cancel"
@@ -47,6 +48,7 @@ class CommandKind(StrEnum):
     REJECT = "reject"
     BOOK = "book"
     DISCARD = "discard"
+    CORRECT = "correct"
     LOOK_UP = "look_up"
     REROUTE = "reroute"
     REFUND = "refund"
@@ -127,7 +129,8 @@ class Fact:
 class Command:
     """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference.
 
-    BOOK and DISCARD name it by its `case_key`, REROUTE the `provider_id` of the next provider. `refund`: what REFUND
+    CORRECT does so too, with its `case_key`; its amount is less than nothing where money is to be taken back. BOOK and
+    DISCARD name it by its `case_key`, REROUTE the `provider_id` of the next provider. `refund`: what REFUND
     asks for.
     """
 

@@ -23,6 +23,7 @@ from app.core.decision import (
 from app.core.facts import Command, Fact
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
+from app.core.reversals.credited import sum_corrections
 
 AMOUNT_EXCEPTIONS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
 # Reasons of cases about a payment's own money: a later total replaces them.
@@ -128,13 +129,15 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
     """Decide a success for a completed payment: the same one again, or a second payment of the money."""
     amount_minor, currency = money_of(fact)
     is_other = is_other_reference(payment, fact)
-    same_money = (amount_minor, currency) == (payment.received_minor, payment.received_currency)
+    # A person has corrected the rest: the provider does not show it.
+    received_minor = (payment.received_minor or 0) - sum_corrections(payment)
+    same_money = (amount_minor, currency) == (received_minor, payment.received_currency)
     if same_money and not is_other:
         filled = filled_in(payment, fact)
         settled = changed(payment, now, **filled) if filled else payment
         return Decision(Verdict.DUPLICATE, "the payment is completed already", settled)
     if not is_other and currency == payment.received_currency:
-        credited = payment.received_minor or 0
+        credited = received_minor
         if amount_minor < credited:
             return _less_than_before(payment, fact, now)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.core.decision import money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
 from app.core.payment import REVERSAL_WAITING, Payment, Status
+from app.core.reversals.corrections import MOVEMENT, is_correction
+from app.core.reversals.credited import sum_corrections
 from app.core.reversals.disputes import list_news
 from app.core.reversals.movements import report
 from app.core.reversals.records import MovementState
@@ -17,9 +19,11 @@ from app.core.reversals.totals import has_fallen
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference for a person. `reason` is missing_here, missing_there, amount, currency or state.
+    """A difference for a person. `reason` is missing_here, missing_there, amount, currency, movement or state.
 
-    `key` is the same for the same difference. `is_ours`: we have a payment of this provider for it.
+    `key` is the same for the same difference. `is_ours`: we have a payment of this provider for it. `correction_minor`:
+    what the wallet lacks in `currency`, in minor units, less than nothing where it has too much; None where no money is
+    wrong here, or where the provider's answer to a lookup brings it in order.
     """
 
     reason: str
@@ -28,13 +32,27 @@ class Difference:
     reference: str | None
     payment_id: uuid.UUID | None
     is_ours: bool = True
+    correction_minor: int | None = None
+    currency: str | None = None
 
 
 def missing_there(payment: Payment) -> Difference:
     """Return the difference for a payment that has a reference which the provider does not know any more."""
     reference = payment.provider_reference
     detail = f"the payment is {payment.status} here with reference {reference}, which the provider does not know"
-    return Difference("missing_there", detail, f"missing_there:{reference}", reference, payment.id)
+    found = Difference("missing_there", detail, f"missing_there:{reference}", reference, payment.id)
+    return _with_correction(found, payment, _all_of(payment))
+
+
+def _all_of(payment: Payment) -> int:
+    """Return the correction that takes back all that is left of a payment's credit."""
+    return payment.reversed_minor - (payment.received_minor or 0) if payment.status is Status.COMPLETED else 0
+
+
+def _with_correction(difference: Difference, payment: Payment, correction_minor: int) -> Difference:
+    if not correction_minor:
+        return difference
+    return replace(difference, correction_minor=correction_minor, currency=payment.received_currency)
 
 
 def compare(
@@ -66,12 +84,22 @@ def compare(
     )
     if found is None:
         return None
-    reason, detail = found
-    return Difference(reason, detail, f"{reason}:{reference}:{detail}", reference, payment.id)
+    reason, detail, correction_minor = found
+    difference = Difference(reason, detail, f"{reason}:{reference}:{detail}", reference, payment.id)
+    return _with_correction(difference, payment, correction_minor)
+
+
+# The reason of a difference, its detail, and the correction that ends it in minor units; 0 where there is none.
+_Found = tuple[str, str, int]
 
 
 def is_news(payment: Payment, fact: Fact, reference: str) -> bool:
-    """Return whether the provider's row changes the payment as a poll would: it is open here and not there."""
+    """Return whether the provider's row changes the payment as a poll would: it is open here and not there.
+
+    Money under another reference than the payment's waits for a person, whatever the payment's state.
+    """
+    if fact.kind is FactKind.SUCCEEDED and payment.provider_reference not in (None, reference):
+        return True
     is_done = fact.kind in (FactKind.SUCCEEDED, FactKind.DECLINED, FactKind.CANCELLED)
     is_done = is_done or (fact.kind is FactKind.COMMITTED and payment.committed_until is None)
     is_known = (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency)
@@ -108,52 +136,62 @@ def needs_lookup(payment: Payment, fact: Fact, reference: str, refunded_minor: i
     return differs and (is_smaller or has_fallen(payment))
 
 
-def _asked_differs(payment: Payment, asked: tuple[int, str]) -> tuple[str, str] | None:
+def _asked_differs(payment: Payment, asked: tuple[int, str]) -> _Found | None:
     minor, currency = asked
     if currency != payment.currency:
-        return "currency", f"asked in {payment.currency} here, in {currency} there"
+        return "currency", f"asked in {payment.currency} here, in {currency} there", 0
     if minor != payment.amount_minor:
         here, there = format_money(payment.amount_minor, currency), format_money(minor, currency)
-        return "amount", f"asked {here} here, {there} there"
+        return "amount", f"asked {here} here, {there} there", 0
     return None
 
 
-def _state_differs(payment: Payment, fact: Fact, *, can_close: bool) -> tuple[str, str] | None:
+def _state_differs(payment: Payment, fact: Fact, *, can_close: bool) -> _Found | None:
     is_paid_here, is_paid_there = payment.status is Status.COMPLETED, fact.kind is FactKind.SUCCEEDED
     if is_paid_here and not is_paid_there:
-        return "state", f"completed here, '{fact.kind}' there"
+        return "state", f"completed here, '{fact.kind}' there", _all_of(payment)
     if is_paid_there and not is_paid_here and not payment.is_open:
         # Money that is known here waits for a person already, or one has rejected it.
         if (fact.amount_minor, fact.currency) == (payment.received_minor, payment.received_currency):
             return None
-        return "state", f"{payment.status} here, paid {format_money(*money_of(fact))} there"
+        # A poll credits it, as the tenant's policy for late money says.
+        return "state", f"{payment.status} here, paid {format_money(*money_of(fact))} there", 0
     if fact.kind is FactKind.PENDING and not payment.is_open and payment.session_closed and can_close:
-        return "state", f"{payment.status} here and its session closed, still open there"
+        return "state", f"{payment.status} here and its session closed, still open there", 0
     return None
 
 
-def _money_differs(payment: Payment, fact: Fact, refunded_minor: int | None) -> tuple[str, str] | None:
+def _money_differs(payment: Payment, fact: Fact, refunded_minor: int | None) -> _Found | None:
     if payment.status is not Status.COMPLETED:
         return None
     if fact.currency is None or fact.currency != payment.received_currency:
-        return "currency", f"received in {payment.received_currency} here, in {fact.currency} there"
+        detail = f"received in {payment.received_currency} here, in {fact.currency} there"
+        return "currency", detail, _all_of(payment)
     if fact.amount_minor != payment.received_minor:
-        here, there = format_money(payment.received_minor or 0, fact.currency), format_money(*money_of(fact))
-        return "amount", f"received {here} here, {there} there"
+        received_minor, (there_minor, currency) = payment.received_minor or 0, money_of(fact)
+        here, there = format_money(received_minor, currency), format_money(there_minor, currency)
+        # Of more, what was taken back can be given again; the rest is a case of its own once the provider is asked.
+        correction_minor = min(there_minor - received_minor, sum_corrections(payment))
+        return "amount", f"received {here} here, {there} there", correction_minor
     if refunded_minor is None:
         return _movements_differ(payment, fact)
     if refunded_minor != payment.reversed_minor:
         here, there = (format_money(minor, fact.currency) for minor in (payment.reversed_minor, refunded_minor))
-        return "amount", f"given back {here} here, {there} there"
+        # A lookup books it.
+        return "amount", f"given back {here} here, {there} there", 0
     return None
 
 
-def _movements_differ(payment: Payment, fact: Fact) -> tuple[str, str] | None:
+def _movements_differ(payment: Payment, fact: Fact) -> _Found | None:
     """Compare what is booked with what the provider shows; what only the provider shows was reported and is booked."""
     shown = {(one.kind, one.reversal_id): (one.amount_minor, one.currency) for one in fact.movements}
     for one in payment.movements:
         there = shown.get((one.kind, one.reversal_id))
-        if one.state is MovementState.BOOKED and there != (one.amount_minor, one.currency):
-            here, found = format_money(one.amount_minor, one.currency), format_money(*there) if there else "not"
-            return "amount", f"{one.kind} {here} ({one.reversal_id}) here, {found} there"
+        if one.state is not MovementState.BOOKED or is_correction(one) or there == (one.amount_minor, one.currency):
+            continue
+        here, found = format_money(one.amount_minor, one.currency), format_money(*there) if there else "not"
+        there_minor = there[0] if there and there[1] == one.currency else 0
+        wrong_minor = one.amount_minor - there_minor if one.currency == payment.received_currency else 0
+        detail = f"{one.kind} {here} ({one.reversal_id}) here, {found} there"
+        return MOVEMENT, detail, wrong_minor if one.kind == "reversed" else -wrong_minor
     return None

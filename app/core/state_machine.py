@@ -28,6 +28,7 @@ from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import accept, hold_other_reference, succeed, succeed_again
 from app.core.payment import Payment, Status
 from app.core.refunds.deciders import ask_refund, note_refund
+from app.core.reversals.corrections import correct
 from app.core.reversals.decided import book, discard
 from app.core.reversals.disputes import note_dispute
 from app.core.reversals.movements import await_money, await_reversal, reinstate, reverse_one
@@ -267,6 +268,7 @@ _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
     CommandKind.REJECT: (_reject, _reject, _reject, _reject, _reject),
     CommandKind.BOOK: (book, book, book, book, book),
     CommandKind.DISCARD: (discard, discard, discard, discard, discard),
+    CommandKind.CORRECT: (_not_completed, _not_completed, correct, _not_completed, _not_completed),
     CommandKind.LOOK_UP: (_look_up, _look_up, _look_up, _look_up, _look_up),
     CommandKind.REFUND: (_not_completed, _not_completed, ask_refund, _not_completed, _not_completed),
     CommandKind.REROUTE: (_reroute, _started, _completed, _failed, _cancelled),

@@ -35,7 +35,8 @@ dead_letters = table(
     optional(
         "amount_minor",
         BigInteger,
-        "What accepting it would credit, in minor units; null where nothing can be accepted.",
+        "What accepting it would credit, in minor units, less than nothing for what it would take back; null where"
+        " nothing can be accepted.",
     ),
     optional("currency", Text),
     optional("body", LargeBinary, "Body of the webhook or of the provider's answer, as far as it was kept."),

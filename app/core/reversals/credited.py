@@ -9,12 +9,16 @@ from app.core.payment import HAS_DISPUTES, HAS_MOVEMENTS, HAS_REFUNDS, REVERSAL_
 from app.core.refunds.records import Refund
 from app.core.reversals.records import KnownMovement
 
+# Begins the ids of corrections of what was credited, which no provider reports (`app.core.reversals.corrections`).
+CREDIT_CORRECTION = "correction:"
+
 
 @dataclass(frozen=True, slots=True)
 class CreditedMoney:
     """Money under one reference in one currency, in minor units: credited, and reversed less what came again.
 
-    `refunded_minor`: the part of what is reversed that refunds of ours are.
+    What a person has corrected of a credit is in neither: the provider never had it. `refunded_minor`: the part of what
+    is reversed that refunds of ours are.
     """
 
     credited_minor: int
@@ -37,12 +41,18 @@ def read_credited(payment: Payment, reference: str | None, currency: str) -> Cre
         elsewhere += _sum(one for one in payment.movements if one.currency == currency and not _is_own(payment, one))
         elsewhere += _sum(one for one in payment.refunds if one.currency == currency and not _is_own(payment, one))
         refunded = _sum(one for one in payment.refunds if one.currency == currency and _is_own(payment, one))
-        reversed_minor = payment.reversed_minor - elsewhere
-        return CreditedMoney(payment.received_minor or 0, reversed_minor, refunded_minor=refunded)
+        corrected = sum_corrections(payment)
+        credited, reversed_minor = (payment.received_minor or 0) - corrected, payment.reversed_minor - elsewhere
+        return CreditedMoney(credited, reversed_minor - corrected, refunded_minor=refunded)
     found = payment.other_reference(reference, currency)
     moved = _sum(one for one in payment.movements if _is_under(payment, one, found))
     refunded = _sum(one for one in payment.refunds if _is_under(payment, one, found))
     return CreditedMoney(found.accepted_minor, found.reversed_minor + moved + refunded, found, refunded)
+
+
+def sum_corrections(payment: Payment) -> int:
+    """Return by how much persons have made the payment's own credit smaller, in minor units of its currency."""
+    return _sum(one for one in payment.movements if one.reversal_id.startswith(CREDIT_CORRECTION))
 
 
 def with_marks(payment: Payment) -> frozenset[str]:

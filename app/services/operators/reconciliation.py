@@ -238,21 +238,24 @@ def _keep(run: _Run, difference: Difference) -> bool:
     with run.runtime.database.transaction("clerk", run.tenant_id) as connection:
         query = select(*columns(_LETTERS, "id", "state")).where(*case).with_for_update()
         known = connection.execute(query).first()
-        if known is not None and known.state in ("open", "accepted", "rejected"):
-            return bool(known.state == "open")
+        if known is not None and known.state in ("accepted", "rejected"):
+            return False
+        now: dict[str, Any] = {
+            "amount_minor": difference.correction_minor,
+            "state": "open",
+            "closed_at": None,
+            "closed_by": None,
+        }
         if known is not None:
-            reopened = {"state": "open", "closed_at": None, "closed_by": None}
-            connection.execute(update(_LETTERS).where(_LETTERS.c.id == known.id).values(reopened))
+            connection.execute(update(_LETTERS).where(_LETTERS.c.id == known.id).values(now))
+            if known.state == "open":
+                return True
         else:
-            opened = about | {
-                "id": new_id(),
-                "reason": difference.reason,
-                "detail": difference.detail,
-                # The provider may name an id that is no payment of ours.
-                "payment_id": difference.payment_id if difference.is_ours else None,
-                "case_reference": difference.reference,
-            }
-            connection.execute(insert(_LETTERS).values(opened).on_conflict_do_nothing())
+            # The provider may name an id that is no payment of ours.
+            payment_id = difference.payment_id if difference.is_ours else None
+            now |= {"currency": difference.currency, "payment_id": payment_id, "case_reference": difference.reference}
+            now |= {"id": new_id(), "reason": difference.reason, "detail": difference.detail}
+            connection.execute(insert(_LETTERS).values(about | now).on_conflict_do_nothing())
         _alarm(connection, run, difference)
     return True
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from sqlalchemy import BigInteger, RowMapping, cast, func, select
 
 from app.core.payment import Payment
+from app.core.reversals.credited import sum_corrections
 from app.services.payments.reversal_rows import read_dispute, read_movement
 from app.services.payments.rows import STORED, read_payment
 from models import tables
@@ -64,10 +65,9 @@ def read_compared(row: RowMapping) -> Payment:
     payment = read_payment(row)
     reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
     movements = tuple(map(read_movement, row["known_movements"]))
-    return replace(
-        payment,
-        reversed_minor=reversed_minor,
-        has_open_case=row["is_case_open"],
-        movements=movements,
-        disputes=tuple(map(read_dispute, row["known_disputes"])),
-    )
+    disputes = tuple(map(read_dispute, row["known_disputes"]))
+    payment = replace(payment, has_open_case=row["is_case_open"], movements=movements, disputes=disputes)
+    # The provider has not what a person has corrected.
+    corrected = sum_corrections(payment)
+    received_minor = None if payment.received_minor is None else payment.received_minor - corrected
+    return replace(payment, reversed_minor=reversed_minor - corrected, received_minor=received_minor)

@@ -11,6 +11,7 @@ from app.core.decision import Verdict
 from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind
 from app.core.money import format_money
+from app.core.reversals.corrections import CORRECTABLE
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item, ItemOutcome, preview
@@ -23,6 +24,14 @@ from models.sql import columns
 # Reasons of cases about money that went back or came again, and what accepting and rejecting do with these.
 MOVED = ("reversal", "reinstatement", "refund")
 _MOVES = {CommandKind.ACCEPT: CommandKind.BOOK, CommandKind.REJECT: CommandKind.DISCARD}
+# What ends a dead letter that holds no money to accept, by its reason.
+_ASK_AGAIN = "Redrive it: the provider is asked, and its answer is settled; or reject it, if the books are right."
+_WAYS = {
+    "unknown_payment": "Redrive it once the payment is there, or reject it: no wallet here is wrong.",
+    "missing_here": "Only the provider has it, and no wallet here is wrong: give it back there, then reject this.",
+    **dict.fromkeys(CORRECTABLE, _ASK_AGAIN),
+}
+_TRY_AGAIN = "Redrive it to try it again, or reject it, if the books are right."
 _LETTERS, _PAYMENTS = tables.dead_letters, tables.payment_transactions
 _DECIDED = columns(
     _LETTERS,
@@ -78,8 +87,9 @@ def accept(
 ) -> str:
     """Settle the money that waits in a dead letter and close it; return the effect in words.
 
-    A reversal is booked, also where it is more than was credited. `reason` is the operator's, kept in the audit and in
-    the history. Raise RequestRejected: 404, or 409 where it is closed already, holds no money, or cannot be booked.
+    A reversal is booked, also where it is more than was credited; a credit that reconciliation found to differ follows
+    what the provider shows. `reason` is the operator's, kept in the audit and in the history. Raise RequestRejected:
+    404, or 409 where it is closed already, holds no money, or cannot be booked.
     """
     return _decide(runtime, tenant_id, dead_letter_id, Operator(actor, reason), CommandKind.ACCEPT, is_dry_run)
 
@@ -133,14 +143,16 @@ def _check(row: RowMapping, kind: CommandKind) -> None:
         raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}{by}.")
     has_money = row["amount_minor"] is not None or row["reason"] in MOVED
     if kind is CommandKind.ACCEPT and not (has_money and row["payment_id"]):
-        raise RequestRejected(409, "There is no money in this dead letter to accept.")
+        way = _WAYS.get(row["reason"], _TRY_AGAIN)
+        raise RequestRejected(409, f"There is no money in this dead letter to accept. {way}")
 
 
 def _check_effect(outcomes: list[ItemOutcome]) -> None:
     """Raise RequestRejected where what waits for a person cannot be decided so."""
     for outcome in outcomes:
         decision = outcome.decision
-        if outcome.item.given.kind in _MOVES.values() and decision and decision.verdict is Verdict.IGNORED:
+        is_decided = outcome.item.given.kind in (*_MOVES.values(), CommandKind.CORRECT)
+        if is_decided and decision and decision.verdict is Verdict.IGNORED:
             raise RequestRejected(409, f"This cannot be done: {decision.reason}.")
 
 
@@ -151,7 +163,12 @@ def _item(row: RowMapping, kind: CommandKind, actor: str) -> Item | None:
         )
     if row["payment_id"] is None or row["amount_minor"] is None:
         return None
-    command = Command(kind, row["id"], row["amount_minor"], row["currency"], row["case_reference"])
+    if row["kind"] == "reconciliation":
+        if kind is CommandKind.REJECT:
+            return None
+        kind = CommandKind.CORRECT
+    money = (row["amount_minor"], row["currency"], row["case_reference"])
+    command = Command(kind, row["id"], *money, case_key=row["case_key"])
     return Item(row["tenant_id"], row["payment_id"], command, actor)
 
 

@@ -115,10 +115,21 @@ MONEY = read_checks("""
     -- I3: every accepted case is credited
     select d.id as subject, format('%s %s of payment %s', d.amount_minor, d.currency, p.id) as detail
     from payment_transactions p join dead_letters d on d.tenant_id = p.tenant_id and d.payment_id = p.id
-    where $these and d.state = 'accepted' and d.amount_minor is not null
+    where $these and d.state = 'accepted' and d.amount_minor is not null and d.kind <> 'reconciliation'
       and not exists (select from wallet_transactions e where e.payment_id = p.id and e.type = 'deposit'
           and e.direction = 1 and e.transfer_key in ('deposit', 'case:' || d.id)
           and e.amount_minor = d.amount_minor and e.currency = d.currency)
+
+    -- I3: every accepted difference is corrected, by no more than it holds, and every correction is an accepted one
+    select coalesce(d.id::text, m.reversal_id) as subject, format('%s %s, corrected %s %s %s', d.amount_minor,
+        d.currency, m.kind, m.amount_minor, m.currency) as detail
+    from (select d.* from payment_transactions p join dead_letters d on d.tenant_id = p.tenant_id
+              and d.payment_id = p.id
+          where $these and d.kind = 'reconciliation' and d.state = 'accepted') as d
+    full join (select m.*, split_part(m.reversal_id, ':', 2) as case_id from payment_movements m
+               where m.$mine and m.reversal_id ~ '^(movement_)?correction:') as m on m.case_id = d.id::text
+    where d.id is null or m.case_id is null or m.state <> 'booked' or m.currency <> d.currency
+       or m.amount_minor > abs(d.amount_minor) or (m.kind = 'reversed') <> (d.amount_minor < 0)
 
     -- I3: an open payment's hold is held, a completed one's applied, any other's released
     select p.id as subject, format('%s, hold %s of %s %s', p.status, coalesce(l.state, 'missing'), l.amount_minor,

@@ -204,7 +204,10 @@ class EventList(_Page[Event]):
 
 
 class DeadLetterBody(BaseModel, title="DeadLetter"):
-    """Work that an operator must decide about; `amount` is what accepting it would credit."""
+    """Work that an operator must decide about.
+
+    `amount` is what accepting it would credit, negative where accepting takes back what the provider does not show.
+    """
 
     id: UuidText
     tenant_id: UuidText

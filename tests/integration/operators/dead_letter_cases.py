@@ -207,6 +207,12 @@ def missing_there(scene: OperatorScene) -> Payment:
     return payment
 
 
+def paid_and_missing_there(scene: OperatorScene) -> Payment:
+    payment = scene.paid(fetch={"status": 404})
+    run(scene.shop)
+    return payment
+
+
 def shown(scene: OperatorScene, **fields: Any) -> Payment:
     """Return a payment that is paid here and that the provider shows differently."""
     payment = scene.paid(fetch={"show": fields})

@@ -35,6 +35,7 @@ from tests.integration.operators.dead_letter_cases import (
     more_there,
     other_currency_there,
     overpaid,
+    paid_and_missing_there,
     paid_there,
     payment_of_another_provider,
     poll_refused,
@@ -86,10 +87,11 @@ TABLE = (
     Row(call_refused_of_a_payment_that_completed, "provider_refused_us", PAID),
     Row(missing_here, "missing_here"),
     Row(missing_there, "missing_there"),
-    Row(less_there, "amount", PAID),
+    Row(paid_and_missing_there, "missing_there", PAID | {"accept": 0}),
+    Row(less_there, "amount", PAID | {"accept": 2400}),
     Row(more_there, "amount", PAID),
-    Row(other_currency_there, "currency", PAID),
-    Row(declined_there, "state", PAID),
+    Row(other_currency_there, "currency", PAID | {"accept": 0}),
+    Row(declined_there, "state", PAID | {"accept": 0}),
     Row(paid_there, "state", {"redrive": 2500}),
 )
 

@@ -9,6 +9,8 @@ import json
 import uuid
 from typing import Any
 
+import requests
+
 from app.core.payment import Payment
 from app.services.operators import reconciliation
 from app.services.operators.reconciliation import ReconciliationReport
@@ -113,17 +115,17 @@ def test_missing_here_and_missing_there(front: Stack, engine: Engine, shop: Shop
     assert sorted(cases_of(engine, shop)) == [("missing_here", "open"), ("missing_there", "open")]
 
 
-def create(front: Stack, shop: Shop, order: dict[str, Any]) -> None:
-    import requests
-
+def create(front: Stack, shop: Shop, order: dict[str, Any], key: str | None = None) -> str:
+    """Make an order at the provider without us; return its reference there."""
     headers = {
         "Authorization": f"Bearer {shop.provider_api_key}",
-        "Idempotency-Key": order["merchant_reference"],
+        "Idempotency-Key": key or order["merchant_reference"],
         "Content-Type": "application/json",
     }
     body = json.dumps(order)
     answer = requests.post(f"{front.sandbox.url}/v1/payments", data=body, headers=headers, timeout=10)
     assert answer.status_code == 201, answer.text
+    return str(answer.json()["reference"])
 
 
 def test_amounts_currencies_and_states_that_differ_move_no_money(front: Stack, engine: Engine, shop: Shop) -> None:

@@ -181,7 +181,7 @@ def test_a_movement_that_the_list_does_not_show_is_a_difference(scene: SingleSce
     scene.success()
     scene.moved("reversed", "re_a", 1000)
     (difference,) = scene.list().differences
-    assert (difference.reason, difference.detail) == ("amount", "reversed 10.00 USD (re_a) here, not there")
+    assert (difference.reason, difference.detail) == ("movement", "reversed 10.00 USD (re_a) here, not there")
     assert scene.balance == 1500
     scene.show("reversed", "re_a", 1000)
     assert scene.list().closed == 1
