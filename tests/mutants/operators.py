@@ -11,6 +11,8 @@ PAUSES = str(next(ROOT.glob("models/migrations/versions/*/*_pauses.py")).relativ
 BREAKER = "integration/provider_calls/test_breaker_ends.py"
 ASKED = "integration/operators/test_operators_asked.py"
 CARD_NUMBERS = "integration/payments/test_card_numbers.py"
+CORRECTIONS = "integration/operators/test_corrections.py"
+CORRECT = "app/core/reversals/corrections.py"
 UNIT_CARDS = "unit/core/test_cards.py"
 
 OPERATORS = (
@@ -50,6 +52,41 @@ OPERATORS = (
         "is_older = _BREAKERS.c.changed_at < asked_at",
         "is_older = _BREAKERS.c.changed_at > asked_at",
         (f"{BREAKER}::test_a_list_that_was_asked_for_before_the_pause_does_not_end_it",),
+    ),
+    Mutant(
+        "a correction of no more than is left",
+        CORRECT,
+        "min(abs(wanted_minor), left_minor)",
+        "abs(wanted_minor)",
+        (CORRECTIONS,),
+    ),
+    Mutant(
+        "two differences are not both corrected",
+        CORRECT,
+        "supersedes=CORRECTABLE",
+        "supersedes=frozenset()",
+        (f"{CORRECTIONS}::test_two_differences_of_one_payment_are_not_both_corrected",),
+    ),
+    Mutant(
+        "what was corrected is no part of a provider's total",
+        "app/core/reversals/credited.py",
+        "reversed_minor - corrected, refunded_minor",
+        "reversed_minor, refunded_minor",
+        (f"{CORRECTIONS}::test_less_at_the_provider_is_taken_back_and_later_refunds_of_it_fit",),
+    ),
+    Mutant(
+        "what was corrected no longer differs",
+        "app/services/operators/reconciliation_rows.py",
+        "corrected = sum_corrections(payment)",
+        "corrected = 0",
+        (CORRECTIONS,),
+    ),
+    Mutant(
+        "what is credited after a correction is what is left",
+        "app/core/money_events.py",
+        "(payment.received_minor or 0) - sum_corrections(payment)",
+        "payment.received_minor",
+        (CORRECTIONS,),
     ),
     Mutant(
         "the clerk makes no pause",
