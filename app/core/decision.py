@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
@@ -36,6 +36,31 @@ class Transfer:
     currency: str
 
 
+# Why work needs a person. docs/OPERATIONS.md says for each what accepting, redriving and rejecting it does.
+Reason = Literal[
+    "amount",
+    "attempts_exhausted",
+    "currency",
+    "currency_mismatch",
+    "late",
+    "missing_here",
+    "missing_there",
+    "movement",
+    "overpaid",
+    "provider_refused_us",
+    "raised",
+    "reference_mismatch",
+    "refund",
+    "reinstatement",
+    "reversal",
+    "second_payment",
+    "state",
+    "underpaid",
+    "unknown_payment",
+    "unusable",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A dead letter to be opened. `key` makes the same case one row; `amount_minor` is credited if it is accepted.
@@ -43,7 +68,7 @@ class Case:
     `is_rejected`: the tenant's policy has rejected it already; it is kept for the record.
     """
 
-    reason: str
+    reason: Reason
     detail: str
     key: str
     reference: str | None = None

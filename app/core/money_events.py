@@ -11,6 +11,7 @@ from dataclasses import replace
 from app.core.decision import (
     Case,
     Decision,
+    Reason,
     Transfer,
     Verdict,
     case_key,
@@ -94,7 +95,7 @@ def _completed_with(
     )
 
 
-def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: str, is_rejected: bool = False) -> Decision:
+def _hold(payment: Payment, fact: Fact, now: datetime.datetime, reason: Reason, is_rejected: bool = False) -> Decision:
     """Hold money other than requested for a person; the payment keeps its state."""
     amount_minor, currency = money_of(fact)
     on_top = amount_minor - (payment.received_minor or 0)
@@ -167,7 +168,7 @@ def _less_than_before(payment: Payment, fact: Fact, now: datetime.datetime) -> D
 
 
 def hold_other_reference(
-    payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: str, why: str, credited: int
+    payment: Payment, fact: Fact, now: datetime.datetime, verdict: Verdict, reason: Reason, why: str, credited: int
 ) -> Decision:
     """Hold money that is not the payment's own for a person: what exceeds the `credited` minor units.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 
-from app.core.decision import money_of
+from app.core.decision import Reason, money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
 from app.core.payment import REVERSAL_WAITING, Payment, Status
@@ -26,7 +26,7 @@ class Difference:
     wrong here, or where the provider's answer to a lookup brings it in order.
     """
 
-    reason: str
+    reason: Reason
     detail: str
     key: str
     reference: str | None
@@ -90,7 +90,7 @@ def compare(
 
 
 # The reason of a difference, its detail, and the correction that ends it in minor units; 0 where there is none.
-_Found = tuple[str, str, int]
+_Found = tuple[Reason, str, int]
 
 
 def is_news(payment: Payment, fact: Fact, reference: str) -> bool:

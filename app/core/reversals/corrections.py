@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
+from typing import Final
 
 from app.core.decision import Decision, Verdict, money_of
 from app.core.errors import InvariantBroken
@@ -20,7 +21,7 @@ from app.core.reversals.records import KnownMovement, MovementState
 # Begins the ids of corrections of money that went back or came again.
 MOVEMENT_CORRECTION = "movement_correction:"
 # Reasons of the cases that hold a correction, and the one that is about a movement.
-MOVEMENT = "movement"
+MOVEMENT: Final = "movement"
 CORRECTABLE = frozenset({"amount", "currency", "missing_there", "state", MOVEMENT})
 
 

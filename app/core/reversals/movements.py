@@ -15,6 +15,7 @@ from dataclasses import replace
 from app.core.decision import (
     Case,
     Decision,
+    Reason,
     Transfer,
     Verdict,
     changed,
@@ -32,7 +33,7 @@ from app.core.refunds.deciders import note_refund
 from app.core.reversals.credited import read_credited, with_marks
 from app.core.reversals.records import KnownMovement, MovementState
 
-_REASONS = {"reversed": "reversal", "reinstated": "reinstatement"}
+_REASONS: dict[MovementKind, Reason] = {"reversed": "reversal", "reinstated": "reinstatement"}
 _KINDS = {"reversed": FactKind.REVERSED, "reinstated": FactKind.REINSTATED}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ARRAY, Connection, Text, and_, null
 
+from app.core.decision import Reason
 from app.core.redaction import redact
 from models import buffer, new_id, prepared, read, tables
 from models.array_params import rows_of
@@ -23,7 +24,7 @@ class DeadLetterRow:
 
     tenant_id: uuid.UUID
     kind: str
-    reason: str
+    reason: Reason
     detail: str
     payment_id: uuid.UUID | None = None
     provider_id: uuid.UUID | None = None

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, func
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.core.decision import Verdict
+from app.core.decision import Reason, Verdict
 from app.core.errors import NotYet, ProviderUnusable, Unusable
 from app.core.redaction import redact
 from app.core.schedule import retry_seconds
@@ -89,7 +89,7 @@ class _Verdicts:
     # Providers that cannot be used, and why.
     unusable: dict[uuid.UUID, str] = field(default_factory=dict)
     # With the dead letter's reason and detail.
-    dead: list[tuple[StoredWebhook, str, str]] = field(default_factory=list)
+    dead: list[tuple[StoredWebhook, Reason, str]] = field(default_factory=list)
     # Webhooks about another payment than their rows name, with that payment.
     renamed: list[tuple[uuid.UUID, uuid.UUID | None]] = field(default_factory=list)
     # Webhooks that may end a provider's pause.
@@ -185,7 +185,7 @@ def _settle_one(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID) ->
     return trouble
 
 
-def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: str, detail: str) -> Trouble | None:
+def _end(runtime: Runtime, webhook_id: uuid.UUID, claim_id: uuid.UUID, reason: Reason, detail: str) -> Trouble | None:
     """Make a webhook a dead letter; where the database is in trouble it stays due, and the trouble is returned."""
     try:
         with runtime.database.transaction("worker") as connection:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.core.decision import Reason
 from app.core.facts import FactKind, Input
 from app.providers import Asks, Delivered, Event, Told
 from app.providers.capabilities import Reversals
@@ -78,7 +79,7 @@ def make_item(webhook: StoredWebhook, payment_id: uuid.UUID, given: Input) -> It
     return Item(webhook.tenant_id, payment_id, given, actor, webhook.provider_id, *evidence)
 
 
-def to_dead_letter(webhook: StoredWebhook, reason: str, detail: str) -> DeadLetterRow:
+def to_dead_letter(webhook: StoredWebhook, reason: Reason, detail: str) -> DeadLetterRow:
     """Return the dead letter of a webhook that cannot be used, with its raw bytes and headers."""
     return DeadLetterRow(
         tenant_id=webhook.tenant_id,

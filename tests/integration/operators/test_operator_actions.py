@@ -6,12 +6,14 @@ Each row of the table makes a dead letter of one reason and says what the user's
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from app.core.decision import Reason
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
 from app.services.operators import redrive, resolve
@@ -50,7 +52,14 @@ from tests.integration.operators.dead_letter_cases import (
     unusable,
     webhook_attempts_exhausted,
 )
+from tests.integration.operators.moved_money_cases import (
+    money_again_without_its_reversal,
+    raised,
+    refund_calls_exhausted,
+    reversed_only_here,
+)
 from tests.support.engine import Engine
+from tests.support.repository import ROOT
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,10 @@ TABLE = (
     Row(other_currency_there, "currency", PAID | {"accept": 0}),
     Row(declined_there, "state", PAID | {"accept": 0}),
     Row(paid_there, "state", {"redrive": 2500}),
+    Row(reversed_only_here, "movement", dict.fromkeys(PAID, 1800) | {"accept": 2500}),
+    Row(money_again_without_its_reversal, "reinstatement", PAID),
+    Row(refund_calls_exhausted, "refund", PAID | {"accept": 1500, "redrive": 1500}),
+    Row(raised, "raised", {"redrive": 2500, "replay": 2500}),
 )
 
 
@@ -131,6 +144,15 @@ def test_every_action_leaves_the_books_whole_and_one_ends_it(front: Stack, row: 
         if state != "open":
             ended.add(action)
     assert ended, "no action ends it"
+
+
+def test_every_reason_has_a_row_here_and_in_the_manual() -> None:
+    """The type checker holds every reason in the code to `Reason`."""
+    manual = (ROOT / "docs/OPERATIONS.md").read_text(encoding="utf-8")
+    section = manual.partition("\n### By reason\n")[2].partition("\n## ")[0]
+    described = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert set(described) == set(get_args(Reason))
+    assert {row.reason for row in TABLE} == set(get_args(Reason))
 
 
 def balance(scene: OperatorScene, payment: Payment) -> int:

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection, Update, and_, case, delete, exists, func, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.decision import Reason
 from app.core.errors import ProviderUnusable
 from app.core.payment import OPEN
 from app.core.refunds.records import UNFINISHED
@@ -121,7 +122,7 @@ def give_up(
     none and the call does not `asks_again`, nothing is due.
     """
     refund_id = call.refund_id
-    why = "provider_refused_us" if is_refusal else "attempts_exhausted"
+    why: Reason = "provider_refused_us" if is_refusal else "attempts_exhausted"
     letter = DeadLetterRow(
         call.tenant_id,
         "provider_call",
