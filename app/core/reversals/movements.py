@@ -230,8 +230,13 @@ def _can_be_booked(payment: Payment, movement: KnownMovement) -> bool:
 
 
 def _book(payment: Payment, movement: KnownMovement, now: datetime.datetime, fact: Fact) -> Decision:
-    """Book a movement under the reference that it was reported for, the payment's own where it named none."""
-    reference = movement.reference or payment.provider_reference
+    """Book a movement under the reference that it was reported for, the payment's own where it named none.
+
+    Money comes again where it was taken from, whatever reference the report of it names.
+    """
+    reversal = _reversal_of(payment, movement) if movement.kind == "reinstated" else None
+    named = reversal if reversal is not None and reversal.state is MovementState.BOOKED else movement
+    reference = named.reference or payment.provider_reference
     booked = replace(movement, reference=reference, state=MovementState.BOOKED)
     after = _with_movement(payment, booked)
     if movement.currency == payment.received_currency:
