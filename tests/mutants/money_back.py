@@ -99,8 +99,8 @@ MONEY_BACK = (
     Mutant(
         "a dispute that is known is no news in the next list",
         "app/services/operators/reconciliation_rows.py",
-        'disputes=tuple(map(read_dispute, row["known_disputes"])),',
-        "disputes=(),",
+        'disputes = tuple(map(read_dispute, row["known_disputes"]))',
+        "disputes = ()",
         (f"{SINGLE}::test_a_dispute_that_is_known_costs_the_next_list_no_settlement",),
     ),
 )

@@ -53,5 +53,5 @@ def add_following(queue: Sequence[FollowUp], added: Sequence[FollowUp], payment:
 def _follow(due: WaitingReversal | KnownMovement | Fact) -> FollowUp:
     if isinstance(due, Fact):
         return FollowUp(due)
-    fact = totals.as_fact(due) if isinstance(due, WaitingReversal) else movements.as_fact(due)
+    fact = totals.as_fact(due) if isinstance(due, WaitingReversal) else movements.as_fact(due, due.reference)
     return FollowUp(fact, due.webhook_id)

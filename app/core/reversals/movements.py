@@ -124,7 +124,7 @@ def await_reversal(payment: Payment, fact: Fact, now: datetime.datetime) -> Deci
 
 def book_waiting(payment: Payment, movement: KnownMovement, now: datetime.datetime) -> Decision:
     """Book a movement that waits, whatever was credited."""
-    return _book(payment, replace(movement, waits_until=None), now, as_fact(movement))
+    return _book(payment, replace(movement, waits_until=None), now, as_fact(movement, movement.reference))
 
 
 def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMovement | Fact]:
@@ -156,11 +156,11 @@ def _ends_refund(payment: Payment, one: KnownMovement | Fact) -> bool:
     return one.kind == "reinstated" and attribution.find_by_id(payment, one.reversal_id) is not None
 
 
-def as_fact(movement: KnownMovement) -> Fact:
-    """Return the movement as the fact that reported it."""
+def as_fact(movement: KnownMovement | Movement, reference: str | None) -> Fact:
+    """Return the movement as a provider reports it under `reference`."""
     return Fact(
         _KINDS[movement.kind],
-        movement.reference,
+        reference,
         amount_minor=movement.amount_minor,
         currency=movement.currency,
         reversal_id=movement.reversal_id,
@@ -169,16 +169,7 @@ def as_fact(movement: KnownMovement) -> Fact:
 
 def report(movements: Iterable[Movement], reference: str | None) -> list[Fact]:
     """Return movements that a provider shows under `reference` as facts, in the order in which they are decided."""
-    return [
-        Fact(
-            _KINDS[one.kind],
-            reference,
-            amount_minor=one.amount_minor,
-            currency=one.currency,
-            reversal_id=one.reversal_id,
-        )
-        for one in sorted(movements, key=_order)
-    ]
+    return [as_fact(one, reference) for one in sorted(movements, key=_order)]
 
 
 def _order(movement: KnownMovement | Movement) -> tuple[bool, int, str]:
