@@ -219,6 +219,10 @@ def test_a_split_that_could_be_another_is_no_fact() -> None:
 
 
 MONEY = {"amount_minor": 2550, "currency": "EUR"}
+MARKS = {
+    state: [Fact(FactKind.DISPUTE, dispute_id=REFUND, dispute_state=state)]  # type: ignore[arg-type]
+    for state in ("opened", "won", "lost")
+}
 EVENTS: dict[str, tuple[bool, list[Fact]]] = {
     "AUTHORISATION": (False, [Fact(FactKind.SUCCEEDED, **MONEY, aliases=(PSP,))]),
     "PENDING": (False, [Fact(FactKind.COMMITTED, settles_within_days=14)]),
@@ -250,7 +254,11 @@ EVENTS: dict[str, tuple[bool, list[Fact]]] = {
             Fact(FactKind.DISPUTE, dispute_id=REFUND, dispute_state="lost"),
         ],
     ),
-    "PREARBITRATION_WON": (True, [Fact(FactKind.REINSTATED, **MONEY, reversal_id=f"{REFUND}.2")]),
+    "PREARBITRATION_WON": (True, [Fact(FactKind.REINSTATED, **MONEY, reversal_id=f"{REFUND}.2"), *MARKS["won"]]),
+    # Of these the specification names no money.
+    **{f"SCHEME_ARBITRATION_{state.upper()}": (True, MARKS[state]) for state in ("won", "lost")},
+    **dict.fromkeys(("PREARBITRATION_OPEN", "SCHEME_ARBITRATION"), (True, MARKS["opened"])),
+    "PREARBITRATION_ISSUER_WITHDRAWN": (True, MARKS["won"]),
     "DISPUTE_DEFENSE_PERIOD_ENDED": (True, [Fact(FactKind.DISPUTE, dispute_id=REFUND, dispute_state="lost")]),
 }
 

@@ -35,14 +35,21 @@ _CANCELLED = frozenset({"CANCELLATION", "TECHNICAL_CANCEL", "CANCEL_OR_REFUND", 
 # chargeback is a reversal of its own.
 _REVERSED = {"REFUND": "", "REFUND_WITH_DATA": "", "CAPTURE_FAILED": "", "CHARGEBACK": "", "SECOND_CHARGEBACK": ".2"}
 _REINSTATED = {"REFUND_FAILED": "", "REFUNDED_REVERSED": "", "CHARGEBACK_REVERSED": "", "PREARBITRATION_WON": ".2"}
+# What the specification says of a pre-arbitration that was accepted or declined leaves open by whom: no mark.
 _DISPUTES: dict[str, DisputeState] = {
     "REQUEST_FOR_INFORMATION": "opened",
     "NOTIFICATION_OF_CHARGEBACK": "opened",
     "CHARGEBACK": "opened",
+    "PREARBITRATION_OPEN": "opened",
+    "SCHEME_ARBITRATION": "opened",
     "CHARGEBACK_REVERSED": "won",
+    "PREARBITRATION_WON": "won",
+    "PREARBITRATION_ISSUER_WITHDRAWN": "won",
+    "SCHEME_ARBITRATION_WON": "won",
     "ISSUER_RESPONSE_TIMEFRAME_EXPIRED": "won",
     "DISPUTE_DEFENSE_PERIOD_ENDED": "lost",
     "PREARBITRATION_LOST": "lost",
+    "SCHEME_ARBITRATION_LOST": "lost",
     "SECOND_CHARGEBACK": "lost",
 }
 _KNOWN = {_AUTHORISATION, _PENDING, _OFFER_CLOSED, *_CANCELLED, *_REVERSED, *_REINSTATED, *_DISPUTES}
