@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.core.money import AMOUNT_MINOR_MAX, AmountError, CurrencyError, currency_digits
+from app.core.money import AMOUNT_MINOR_MAX, AmountError, CurrencyError, currency_digits, format_money
 
 # By the number of digits: no currency has more than four.
 _POWERS = (1, 10, 100, 1_000, 10_000)
@@ -16,10 +16,14 @@ class AmountTable:
     """The currencies that a provider takes, each with the digits of the units in which it counts.
 
     `digits` need not be those of ISO 4217. `steps`: an amount to ask for is a multiple of this many of its units.
+    `least`, `most`: an amount to ask for is within these, in its units; a currency without one has no such bound that
+    the provider publishes and that holds for every account.
     """
 
     digits: Mapping[str, int]
     steps: Mapping[str, int] = field(default_factory=dict)
+    least: Mapping[str, int] = field(default_factory=dict)
+    most: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def by_digits(cls, whole: str, two: str, three: str, *, three_step: int = 1) -> AmountTable:
@@ -37,14 +41,32 @@ class AmountTable:
             currency_digits(currency)
         if self.steps.keys() - self.digits.keys() or min(self.steps.values(), default=1) < 1:
             raise ValueError("a step is at least 1 unit of a currency that has digits")
+        if (self.least.keys() | self.most.keys()) - self.digits.keys():
+            raise ValueError("a bound is of a currency that has digits")
+        for currency in self.digits:
+            if not 1 <= self.least.get(currency, 1) <= self.most.get(currency, AMOUNT_MINOR_MAX):
+                raise ValueError(f"no amount of {currency} is within its bounds")
 
     @property
     def currencies(self) -> frozenset[str]:
         """The currencies that the provider takes."""
         return frozenset(self.digits)
 
+    def to_asked_units(self, minor: int, currency: str) -> int:
+        """Return the amount of a deposit in the provider's units.
+
+        Raise CurrencyError and AmountError as `to_units` does, and AmountError for an amount out of the bounds.
+        """
+        units = self.to_units(minor, currency)
+        least, most = self.least.get(currency, units), self.most.get(currency, units)
+        if units < least:
+            raise AmountError(f"must be at least {self._format(least, currency)}")
+        if units > most:
+            raise AmountError(f"must be at most {self._format(most, currency)}")
+        return units
+
     def to_units(self, minor: int, currency: str) -> int:
-        """Return an amount to ask for in the provider's units.
+        """Return an amount in the provider's units, which may be a part of what was asked for.
 
         Raise CurrencyError for a currency that the provider does not take, AmountError for an amount that it cannot.
         """
@@ -66,6 +88,10 @@ class AmountTable:
         if minor > AMOUNT_MINOR_MAX:
             raise AmountError("is too large")
         return minor
+
+    def _format(self, units: int, currency: str) -> str:
+        minor = units * _POWERS[currency_digits(currency)] // _POWERS[self._digits_of(currency)]
+        return format_money(minor, currency)
 
     def _digits_of(self, currency: str) -> int:
         try:

@@ -38,7 +38,7 @@ def takes(capabilities: Capabilities, wanted: Wanted, return_urls: Set[str], lif
 def _refuse(capabilities: Capabilities, wanted: Wanted) -> dict[str, str]:
     refused = {name: NEEDED for name in capabilities.required_fields if not _has(wanted, name)}
     try:
-        capabilities.amounts.to_units(wanted.amount_minor, wanted.currency)
+        capabilities.amounts.to_asked_units(wanted.amount_minor, wanted.currency)
     except CurrencyError:
         refused["currency"] = "is not one that this provider takes"
     except AmountError as error:

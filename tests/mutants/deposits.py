@@ -15,6 +15,20 @@ UNIT_JSON = "unit/core/test_strict_json.py"
 
 DEPOSITS = (
     Mutant(
+        "an amount below the provider's least is refused when the deposit is made",
+        "app/providers/amounts.py",
+        "        if units < least:",
+        "        if False:",
+        (f"{LIMITS}::test_what_the_provider_cannot_take_is_refused_with_its_field",),
+    ),
+    Mutant(
+        "an amount above the provider's most is refused when the deposit is made",
+        "app/providers/amounts.py",
+        "        if units > most:",
+        "        if False:",
+        (f"{LIMITS}::test_what_the_provider_cannot_take_is_refused_with_its_field",),
+    ),
+    Mutant(
         "the same key with another body",
         SERVICE,
         "if bytes(row.request_sha256) != deposit.request_sha256:",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from app.conformance.case import ConformanceFailure, case, expect, expect_equal, expect_error
@@ -11,6 +11,7 @@ from app.core.errors import ProviderCallFailed
 from app.core.facts import FactKind
 from app.core.money import CURRENCY_DIGITS, AmountError, CurrencyError, currency_digits
 from app.providers import Capabilities, Name, Told
+from app.providers.amounts import AmountTable
 
 # Hundreds of payments would take minutes: every currency once, with each of its digits in use.
 _MAJOR = 1_230
@@ -78,6 +79,21 @@ def unspeakable_amount_is_refused(trial: Trial) -> None:
     for currency, digits in table.digits.items():
         if digits < currency_digits(currency) or table.steps.get(currency, 1) > 1:
             expect_error(partial(trial.new_deposit, 1, currency), AmountError)
+    for currency, within, beyond in _list_bounds(table):
+        trial.new_deposit(table.to_minor(within, currency), currency)
+        expect_error(partial(trial.new_deposit, table.to_minor(beyond, currency), currency), AmountError)
+
+
+def _list_bounds(table: AmountTable) -> Iterator[tuple[str, int, int]]:
+    """Yield a currency, an amount that its bound allows, and the next one, in units that can be asked for."""
+    for currency, digits in table.digits.items():
+        step = max(table.steps.get(currency, 1), 10 ** max(0, digits - currency_digits(currency)))
+        if currency in table.least:
+            within = -(-table.least[currency] // step) * step
+            yield currency, within, within - step
+        if currency in table.most:
+            within = table.most[currency] // step * step
+            yield currency, within, within + step
 
 
 def _currencies(trial: Trial) -> frozenset[str]:

@@ -88,7 +88,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
 
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body, the same bytes for the same order. Raise AmountError and CurrencyError."""
-        minor = self.capabilities.amounts.to_units(order.amount_minor, order.currency)
+        minor = self.capabilities.amounts.to_asked_units(order.amount_minor, order.currency)
         return json.dumps(
             {
                 "amount": format_amount(minor, order.currency),

@@ -47,6 +47,18 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "amount",
         "cannot be paid at this provider: it cannot be told in MGA with 0 decimals",
     ),
+    "too little": (
+        "razorpay",
+        {"currency": "INR", "amount": "0.99"},
+        "amount",
+        "cannot be paid at this provider: it must be at least 1.00 INR",
+    ),
+    "too much": (
+        "stripe",
+        {"amount": "10000000000.00", **RETURN},
+        "amount",
+        "cannot be paid at this provider: it must be at most 9999999999.99 USD",
+    ),
 }
 # The same, so that it can be paid.
 MENDED: dict[str, dict[str, Any]] = {
@@ -55,6 +67,8 @@ MENDED: dict[str, dict[str, Any]] = {
     "unknown currency": RETURN,
     "too fine": {"currency": "KWD", "amount": "1.230", **RETURN},
     "no decimals": {"currency": "MGA", "amount": "25.00", **RETURN},
+    "too little": {"currency": "INR", "amount": "1.00"},
+    "too much": {"amount": "9999999999.99", **RETURN},
 }
 
 

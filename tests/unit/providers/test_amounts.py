@@ -96,3 +96,22 @@ def test_a_table_has_currencies_with_a_minor_unit_only() -> None:
         with pytest.raises(ValueError, match="step"):
             AmountTable({"USD": 2}, steps)
     assert iso_table(CURRENCY_DIGITS).currencies == CURRENCY_DIGITS.keys()
+
+
+def test_bounds_are_of_deposits_alone() -> None:
+    table = AmountTable({"USD": 2}, least={"USD": 50}, most={"USD": 999})
+    assert [table.to_asked_units(minor, "USD") for minor in (50, 999)] == [50, 999]
+    # What goes back, or came, may be less or more.
+    assert [table.to_units(minor, "USD") for minor in (1, 1000)] == [1, 1000]
+    assert table.to_minor(1000, "USD") == 1000
+    with pytest.raises(CurrencyError):
+        table.to_asked_units(50, "EUR")
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"least": {"USD": 0}}, {"least": {"EUR": 1}}, {"most": {"EUR": 1}}, {"least": {"USD": 3}, "most": {"USD": 2}}],
+)
+def test_bounds_that_hold_no_amount_are_refused(bounds: dict[str, dict[str, int]]) -> None:
+    with pytest.raises(ValueError, match="bound"):
+        AmountTable({"USD": 2}, **bounds)

@@ -14,7 +14,12 @@ from app.providers.deposit_limits import NEEDED, Wanted, describe_limits, find_r
 
 PLAIN = SandboxAdapter.capabilities
 # Whole francs, and dinars with a last digit of zero.
-ODD = AmountTable({"USD": 2, "CHF": 0, "KWD": 3}, steps={"KWD": 10})
+ODD = AmountTable(
+    {"USD": 2, "CHF": 0, "KWD": 3, "ISK": 2},
+    steps={"KWD": 10},
+    least={"USD": 50, "CHF": 1},
+    most={"USD": 99_999_999, "CHF": 30, "ISK": 999},
+)
 
 
 def limited(**changes: Any) -> Capabilities:
@@ -40,6 +45,14 @@ def test_an_ordinary_deposit_is_refused_by_nobody() -> None:
         (1230, "KWD", {}),
         (1234, "KWD", {"amount": "cannot be paid at this provider: it must be a multiple of 10"}),
         (2500, "EUR", {"currency": "is not one that this provider takes"}),
+        (49, "USD", {"amount": "cannot be paid at this provider: it must be at least 0.50 USD"}),
+        (50, "USD", {}),
+        (99_999_999, "USD", {}),
+        (100_000_000, "USD", {"amount": "cannot be paid at this provider: it must be at most 999999.99 USD"}),
+        (3000, "CHF", {}),
+        (3100, "CHF", {"amount": "cannot be paid at this provider: it must be at most 30.00 CHF"}),
+        (9, "ISK", {}),
+        (10, "ISK", {"amount": "cannot be paid at this provider: it must be at most 9 ISK"}),
     ],
 )
 def test_amounts_are_those_that_it_can_be_asked_for(amount_minor: int, currency: str, fields: dict[str, str]) -> None:

@@ -102,7 +102,7 @@ class AdyenAdapter(HttpAdapter, SchemeSigned):
 
     def build_request(self, order: Order) -> bytes:
         """Return the create call's body without the merchant account. Raise AmountError and CurrencyError."""
-        units = AMOUNTS.to_units(order.amount_minor, order.currency)
+        units = AMOUNTS.to_asked_units(order.amount_minor, order.currency)
         longest = order.created_at + datetime.timedelta(seconds=LIFE_SECONDS_MAX)
         expires_at = min(order.expires_at + SLACK, longest - SLACK)
         fields: dict[str, Any] = {

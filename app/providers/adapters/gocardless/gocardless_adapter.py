@@ -107,7 +107,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         Raise AmountError and CurrencyError.
         """
         named = {**order.metadata, OWN_ID: str(order.payment_id)}
-        money = {"amount": AMOUNTS.to_units(order.amount_minor, order.currency), "currency": order.currency}
+        money = {"amount": AMOUNTS.to_asked_units(order.amount_minor, order.currency), "currency": order.currency}
         wanted = {**money, "description": order.description or "Deposit", "metadata": named}
         flow: dict[str, Any] = {
             key: url

@@ -106,7 +106,7 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
         """
         if order.success_url is None:
             raise ValueError("Mollie needs a success_url")
-        AMOUNTS.to_units(order.amount_minor, order.currency)
+        AMOUNTS.to_asked_units(order.amount_minor, order.currency)
         fields: dict[str, Any] = {
             "amount": {"currency": order.currency, "value": format_amount(order.amount_minor, order.currency)},
             "description": f"Deposit {order.payment_id}",

@@ -117,7 +117,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         fields = {
             "reference": str(order.payment_id),
             "email": email,
-            "amount": AMOUNTS.to_units(order.amount_minor, order.currency),
+            "amount": AMOUNTS.to_asked_units(order.amount_minor, order.currency),
             "currency": order.currency,
             "metadata": metadata,
         }

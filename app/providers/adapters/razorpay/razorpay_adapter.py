@@ -120,7 +120,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         payer = {"name": "name", "email": "email", "phone": "contact"}
         fields: dict[str, Any] = {
             OWN_ID: str(order.payment_id),
-            "amount": AMOUNTS.to_units(order.amount_minor, order.currency),
+            "amount": AMOUNTS.to_asked_units(order.amount_minor, order.currency),
             "currency": order.currency,
             "accept_partial": False,
             "expire_by": clamp_end(order, LIFE_SECONDS_MIN, LIFE_SECONDS_MAX),

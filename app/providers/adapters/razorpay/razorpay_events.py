@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
@@ -33,7 +34,9 @@ _TWO_DIGITS = (
     " SCR SEK SGD SOS SVC SZL THB TRY TTD TWD TZS UAH USD UYU UZS XCD YER ZAR ZMW"
 )
 _THREE_DIGITS = "BHD IQD JOD KWD OMR TND"
-AMOUNTS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS, three_step=10)
+_DIGITS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS, three_step=10)
+# https://razorpay.com/docs/api/orders/create/: "The amount must be at least INR 1.00". The most is the account's.
+AMOUNTS = replace(_DIGITS, least={"INR": 100})
 
 KINDS = {
     "created": FactKind.PENDING,

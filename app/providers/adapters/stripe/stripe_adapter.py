@@ -133,7 +133,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
             "payment_intent_data[metadata][payment_id]": str(order.payment_id),
             "line_items[0][quantity]": "1",
             "line_items[0][price_data][currency]": order.currency.lower(),
-            "line_items[0][price_data][unit_amount]": str(AMOUNTS.to_units(order.amount_minor, order.currency)),
+            "line_items[0][price_data][unit_amount]": str(AMOUNTS.to_asked_units(order.amount_minor, order.currency)),
             "line_items[0][price_data][product_data][name]": order.description or "Deposit",
             "success_url": order.success_url,
             "expires_at": str(clamp_end(order, LIFE_SECONDS_MIN, LIFE_SECONDS_MAX)),

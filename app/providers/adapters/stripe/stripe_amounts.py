@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.providers.amounts import AmountTable
@@ -20,7 +21,10 @@ _TWO_DIGITS = (
 )
 # The last of the three digits is 0.
 _THREE_DIGITS = "BHD JOD KWD OMR TND"
-AMOUNTS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS, three_step=10)
+_DIGITS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS, three_step=10)
+# A card payment has at most twelve digits, and other methods have fewer. The least is that of the currency in which the
+# account is paid out, after conversion, and some methods have less: it cannot be said of a currency.
+AMOUNTS = replace(_DIGITS, most=dict.fromkeys(_DIGITS.digits, 999_999_999_999))
 
 
 def read_money(body: Mapping[str, Any], field: str) -> tuple[int, str]:
