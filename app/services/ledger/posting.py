@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from sqlalchemy import Connection, literal
 from app.core.decision import Transfer
 from app.core.errors import InvariantBroken
 from app.core.payment import Payment
+from app.services.ledger.legs import LEG_COLUMNS, TRANSFER_COLUMNS, RunningWallet
+from app.services.ledger.shards import move_shard
 from models import buffer, new_id, prepared, read, tables
 from models.array_params import rows_of
 from models.sql import columns, sql
-
-# Workers take different shards of a clearing wallet, so that they do not queue behind each other on one row.
-CLEARING_SHARDS = 8
 
 DESCRIPTIONS = {
     "deposit": "Payment deposit from external provider",
@@ -32,22 +30,6 @@ ClearingKey = tuple[uuid.UUID, uuid.UUID, str]
 # Payment and transfer key, which are unique together.
 PostingKey = tuple[uuid.UUID, str]
 _Key = TypeVar("_Key", UserKey, ClearingKey)
-
-
-@dataclass(slots=True)
-class _Wallet:
-    """A locked wallet and its running balance and version while a batch is posted."""
-
-    id: uuid.UUID
-    balance_minor: int
-    version: int
-
-    def enter(self, direction: int, amount_minor: int) -> tuple[object, ...]:
-        """Move the running balance; return the values of _LEG_COLUMNS."""
-        before = self.balance_minor
-        self.balance_minor += direction * amount_minor
-        self.version += 1
-        return new_id(), self.id, self.version, direction, amount_minor, before, self.balance_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +91,8 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
             legs.append(clearing[posting.clearing_key].enter(-posting.sign, transfer.total_minor))
         rows += [(posting.payment.tenant_id, posting.payment.id, *shared, *leg) for leg in legs]
         audited[posting.payment.id, posting.transfer.key] = {
-            "transfer": dict(zip(_TRANSFER_COLUMNS, shared, strict=True)),
-            "entries": [dict(zip(_LEG_COLUMNS, leg, strict=True)) for leg in legs],
+            "transfer": dict(zip(TRANSFER_COLUMNS, shared, strict=True)),
+            "entries": [dict(zip(LEG_COLUMNS, leg, strict=True)) for leg in legs],
         }
     buffer(connection, _INSERT_ENTRIES, _ENTRIES.encode(rows))
     return audited
@@ -164,14 +146,14 @@ _NEW_USERS = prepared(
 )
 
 
-def _move_users(connection: Connection, postings: Sequence[Posting]) -> dict[UserKey, _Wallet]:
+def _move_users(connection: Connection, postings: Sequence[Posting]) -> dict[UserKey, RunningWallet]:
     """Write the new balances of the users' wallets; return the wallets as they were before."""
     moved = _sum_by_wallet((posting.user_key, posting.sign * posting.transfer.amount_minor) for posting in postings)
     found = _move_existing(connection, moved)
     if missing := moved.keys() - found.keys():
         new = [(new_id(), *key, *moved[key]) for key in missing]
         rows = read(connection, _NEW_USERS, _NEW.encode(new))
-        found |= {tuple(key): _Wallet(wallet_id, 0, 0) for wallet_id, *key in rows}
+        found |= {tuple(key): RunningWallet(wallet_id, 0, 0) for wallet_id, *key in rows}
     if missing := moved.keys() - found.keys():
         # Another batch has opened them at the same moment.
         found |= _move_existing(connection, {key: moved[key] for key in missing})
@@ -180,66 +162,21 @@ def _move_users(connection: Connection, postings: Sequence[Posting]) -> dict[Use
     return found
 
 
-def _move_existing(connection: Connection, moved: Mapping[UserKey, tuple[int, int]]) -> dict[UserKey, _Wallet]:
+def _move_existing(connection: Connection, moved: Mapping[UserKey, tuple[int, int]]) -> dict[UserKey, RunningWallet]:
     rows = read(connection, _MOVE_USERS, _MOVES.encode([(*key, *move) for key, move in moved.items()]))
     return {
-        (tenant_id, user_id, currency): _Wallet(wallet_id, balance_minor, version)
+        (tenant_id, user_id, currency): RunningWallet(wallet_id, balance_minor, version)
         for wallet_id, tenant_id, user_id, currency, balance_minor, version in rows
     }
 
 
-# A free shard is taken; only where all are busy does the second form wait for one.
-_MOVE_CLEARING = """
-    with shard as (
-        select id from wallets
-        where tenant_id = :tenant_id and provider_id = :provider_id and currency = :currency and kind = 'clearing'
-          {choice} for no key update {waiting}
-    )
-    update wallets w set balance_minor = w.balance_minor + cast(:moved_minor as bigint),
-        version = w.version + cast(:entries as bigint), updated_at = now()
-    from shard where w.id = shard.id
-    returning w.id, w.balance_minor - cast(:moved_minor as bigint), w.version - cast(:entries as bigint)
-"""
-_MOVE_FREE_SHARD = prepared(
-    _MOVE_CLEARING.format(choice="order by (shard + :start) % :shards limit 1", waiting="skip locked")
-)
-_MOVE_ANY_SHARD = prepared(_MOVE_CLEARING.format(choice="and shard = :start", waiting=""))
-_NEW_SHARDS = prepared(
-    """
-    insert into wallets (id, tenant_id, kind, provider_id, shard, currency)
-    select id, :tenant_id, 'clearing', :provider_id, number - 1, :currency
-    from unnest(cast(:ids as uuid[])) with ordinality as s(id, number)
-    on conflict do nothing
-    """
-)
-
-
 def _move_clearing(
     connection: Connection, transfers: Mapping[tuple[ClearingKey, str], _Transfer]
-) -> dict[ClearingKey, _Wallet]:
+) -> dict[ClearingKey, RunningWallet]:
     """Write the new balance of a shard of each clearing wallet; return the shards as they were before."""
     moved = _sum_by_wallet((key, -each.first.sign * each.total_minor) for (key, _), each in transfers.items())
-    return {key: _move_shard(connection, key, *moved[key]) for key in sorted(moved, key=str)}
+    return {key: move_shard(connection, *key, *moved[key]) for key in sorted(moved, key=str)}
 
 
-def _move_shard(connection: Connection, key: ClearingKey, moved_minor: int, entries: int) -> _Wallet:
-    tenant_id, provider_id, currency = key
-    # Which shard is tried first needs to differ between workers, not to be secret.
-    start = random.randrange(CLEARING_SHARDS)  # noqa: S311  # nosec B311
-    parameters = {"tenant_id": tenant_id, "provider_id": provider_id, "currency": currency}
-    parameters |= {"shards": CLEARING_SHARDS, "start": start, "moved_minor": moved_minor, "entries": entries}
-    rows = read(connection, _MOVE_FREE_SHARD, parameters)
-    if not rows:
-        buffer(connection, _NEW_SHARDS, parameters | {"ids": [new_id() for _ in range(CLEARING_SHARDS)]})
-        rows = read(connection, _MOVE_FREE_SHARD, parameters) or read(connection, _MOVE_ANY_SHARD, parameters)
-    return _Wallet(*rows[0])
-
-
-# The columns that all entries of a posting share, and those of one leg.
-_TRANSFER_COLUMNS = ("transfer_id", "transfer_key", "currency", "type", "description")
-_LEG_COLUMNS = (
-    *("id", "wallet_id", "wallet_version", "direction", "amount_minor"),
-    *("balance_before_minor", "balance_after_minor"),
-)
-_ENTRIES = rows_of(tables.wallet_transactions, "tenant_id", "payment_id", *_TRANSFER_COLUMNS, *_LEG_COLUMNS)
+_ENTRIES = rows_of(tables.wallet_transactions, "tenant_id", "payment_id", *TRANSFER_COLUMNS, *LEG_COLUMNS)
 _INSERT_ENTRIES = prepared(_ENTRIES.insert())
