@@ -42,3 +42,4 @@ from models.tables.seals import (
     verification_places,
     verification_runs,
 )
+from models.tables.spending import debits

@@ -6,16 +6,16 @@ from models.tables.declaration import NOW, TIME, index, key, optional, required,
 
 wallets = table(
     "wallets",
-    "Balances in one currency: of a user, or of one shard of a provider's clearing wallet.",
+    "Balances in one currency: of a user, or of one shard of a provider's clearing or a tenant's spending wallet.",
     key("id", UUID),
     required("tenant_id", UUID, references="tenants.id"),
-    required("kind", Text, "user or clearing."),
+    required("kind", Text, "user, clearing or spending."),
     optional("user_id", Text),
     optional("provider_id", UUID),
     required(
         "shard",
         SmallInteger,
-        "Number of the clearing wallet among those of its provider, which share the load; 0 for users.",
+        "Number of the wallet among those that share the load of a clearing or spending wallet; 0 for users.",
         default="0",
     ),
     required("currency", Text),
@@ -24,24 +24,27 @@ wallets = table(
     required("created_at", TIME, default=NOW),
     required("updated_at", TIME, default=NOW),
     UniqueConstraint("tenant_id", "id", "currency"),
-    CheckConstraint("kind in ('user', 'clearing')", name="kind"),
+    CheckConstraint("kind in ('user', 'clearing', 'spending')", name="kind"),
     CheckConstraint(
         "(kind = 'user' and user_id is not null and provider_id is null and shard = 0)"
-        " or (kind = 'clearing' and user_id is null and provider_id is not null)",
+        " or (kind = 'clearing' and user_id is null and provider_id is not null)"
+        " or (kind = 'spending' and user_id is null and provider_id is null)",
         name="owner",
     ),
     index("uq_wallets_user", "tenant_id", "user_id", "currency", unique=True, where="kind = 'user'"),
     index(
         "uq_wallets_clearing", "tenant_id", "provider_id", "currency", "shard", unique=True, where="kind = 'clearing'"
     ),
+    index("uq_wallets_spending", "tenant_id", "currency", "shard", unique=True, where="kind = 'spending'"),
     # Wallets are hot rows: room in the page keeps their updates heap-only, also where a batch changes all of a page.
     postgresql_with={"fillfactor": "50"},
 )
 
 # `transfer_key` says what the money is for and is unique per payment: 'deposit' once, 'case:<id>' per accepted case,
 # 'reversal:<total>' per total given back, 'reversed:<id>' and 'reinstated:<id>' per movement with an id, 'refund:<id>'
-# per refund of ours, and 'refund_failed:<id>' where one failed later. This is what makes a credit happen once. A
-# trigger proves that wallet and payment exist and are of the tenant, for all entries of a statement at once; foreign
+# per refund of ours, and 'refund_failed:<id>' where one failed later. This is what makes a credit happen once. An entry
+# of a debit names that in place of a payment, and its key is 'debit' or 'debit_reversal', unique per debit. A trigger
+# proves that wallet and payment or debit exist and are of the tenant, for all entries of a statement at once; foreign
 # keys are checked row by row, which was a tenth of PostgreSQL's time in settling.
 wallet_transactions = table(
     "wallet_transactions",
@@ -53,9 +56,13 @@ wallet_transactions = table(
         "transfer_key",
         Text,
         "deposit, case:<id>, reversal:<total>, reversed:<id>, reinstated:<id>, refund:<id> or refund_failed:<id>;"
-        " unique per payment.",
+        " unique per payment. debit or debit_reversal; unique per debit.",
     ),
-    required("payment_id", UUID, "Of the entry in a clearing wallet: one of the transfer's payments."),
+    optional(
+        "payment_id",
+        UUID,
+        "Of the entry in a clearing wallet: one of the transfer's payments; null where it is a debit's.",
+    ),
     key("wallet_id", UUID),
     key("wallet_version", BigInteger, "Version of the wallet after this entry."),
     required("currency", Text),
@@ -66,13 +73,26 @@ wallet_transactions = table(
     required("type", Text),
     required("description", Text),
     required("at", TIME, default=NOW),
+    optional("debit_id", UUID, "The debit that the entry is of, if it is of one."),
     index("ix_wallet_transactions_newest", "wallet_id", desc("at"), desc("id")),
     index("ix_wallet_transactions_transfer", "transfer_id"),
     UniqueConstraint("payment_id", "transfer_key", "direction"),
+    index(
+        "uq_wallet_transactions_debit",
+        *("debit_id", "transfer_key", "direction"),
+        unique=True,
+        where="debit_id is not null",
+    ),
     CheckConstraint("amount_minor > 0", name="amount_minor"),
     CheckConstraint("direction in (-1, 1)", name="direction"),
     CheckConstraint("balance_after_minor = balance_before_minor + direction * amount_minor", name="balance"),
-    CheckConstraint("type in ('deposit', 'reversal', 'reinstatement', 'refund')", name="type"),
+    CheckConstraint(
+        "type in ('deposit', 'reversal', 'reinstatement', 'refund', 'debit', 'debit_reversal')", name="type"
+    ),
+    CheckConstraint(
+        "(payment_id is null) <> (debit_id is null) and (debit_id is not null) = (type in ('debit', 'debit_reversal'))",
+        name="subject",
+    ),
 )
 
 wallet_temp_logs = table(

@@ -91,7 +91,7 @@ HISTORY = read_checks("""
         from $audited cross join lateral jsonb_array_elements($entries) as t(entry) where $these
     -- the entries of the wallets
     ), booked as (
-        select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - 'at' as entry
+        select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - array['at', 'debit_id'] as entry
         from wallet_transactions e join payment_transactions p on p.id = e.payment_id
         where e.payment_id = any(cast(:ids as uuid[])) and e.at >= $since
     )
