@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import uuid
 from collections.abc import Set
@@ -63,9 +64,11 @@ def _list(conditions: Set[str]) -> Statements:
     return single(
         f"""
         select e.id, e.currency, e.direction * e.amount_minor as amount_minor, e.balance_before_minor,
-               e.balance_after_minor, e.type, e.payment_id, e.description, e.at, e.wallet_version
+               e.balance_after_minor, e.type, coalesce(e.payment_id, e.debit_id) as subject, d.reference, e.description,
+               e.at
         from wallet_transactions e
         join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
+        left join debits d on d.tenant_id = e.tenant_id and d.id = e.debit_id
         where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'
             {" ".join(_CONDITIONS[name] for name in sorted(conditions))}
         order by e.at desc, e.id desc limit :limit
@@ -97,20 +100,35 @@ def read_entries(
     }
     statement = _list(frozenset(name for name in _CONDITIONS if wanted[name] is not None))
     rows = database.run_single("web", statement, wanted, tenant_id)
-    return [
-        {
-            "id": str(row.id),
-            "currency": row.currency,
-            "amount": format_amount(row.amount_minor, row.currency),
-            "amount_minor": row.amount_minor,
-            "balance_before": format_amount(row.balance_before_minor, row.currency),
-            "balance_before_minor": row.balance_before_minor,
-            "balance_after": format_amount(row.balance_after_minor, row.currency),
-            "balance_after_minor": row.balance_after_minor,
-            "type": row.type,
-            "reference_id": str(row.payment_id),
-            "description": row.description,
-            "at": format_time(row.at),
-        }
-        for row in rows
-    ]
+    return [present_entry(**row._asdict()) for row in rows]
+
+
+def present_entry(
+    *,
+    id: uuid.UUID | str,
+    currency: str,
+    amount_minor: int,
+    balance_before_minor: int,
+    balance_after_minor: int,
+    type: str,
+    subject: uuid.UUID,
+    reference: str | None,
+    description: str,
+    at: datetime.datetime,
+) -> dict[str, Any]:
+    """Return a user's entry as callers see it; `subject` is its payment or debit, `reference` the debit's."""
+    return {
+        "id": str(id),
+        "currency": currency,
+        "amount": format_amount(amount_minor, currency),
+        "amount_minor": amount_minor,
+        "balance_before": format_amount(balance_before_minor, currency),
+        "balance_before_minor": balance_before_minor,
+        "balance_after": format_amount(balance_after_minor, currency),
+        "balance_after_minor": balance_after_minor,
+        "type": type,
+        "reference_id": str(subject),
+        "reference": reference,
+        "description": description,
+        "at": format_time(at),
+    }

@@ -135,8 +135,9 @@ class Entry(BaseModel):
     balance_before_minor: int
     balance_after: str
     balance_after_minor: int
-    type: Literal["deposit", "reversal", "reinstatement", "refund"]
-    reference_id: UuidText
+    type: Literal["deposit", "reversal", "reinstatement", "refund", "debit", "debit_reversal"]
+    reference_id: UuidText = Field(description="The payment, or the debit.")
+    reference: str | None = Field(description="The tenant's own name of a debit; null for entries of payments.")
     description: str
     at: Time
 

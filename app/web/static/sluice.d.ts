@@ -75,8 +75,11 @@ export interface Entry {
   balance_before_minor: number;
   balance_after: string;
   balance_after_minor: number;
-  type: 'deposit' | 'reversal' | 'reinstatement';
+  type: 'deposit' | 'reversal' | 'reinstatement' | 'refund' | 'debit' | 'debit_reversal';
+  /** The payment, or the debit. */
   reference_id: string;
+  /** The shop's own name of a debit, such as an order. */
+  reference: string | null;
   description: string;
   at: string;
 }

@@ -17,6 +17,7 @@ const REVIEWS = {
 };
 const ENTRIES = {
   deposit: 'Deposit', reversal: 'Reversal', reinstatement: 'Reinstatement', refund: 'Refund', debit: 'Debit',
+  debit_reversal: 'Debit given back',
 };
 const EVENTS = {
   'payment.redirect_ready': 'Pay page ready',
