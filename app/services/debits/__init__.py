@@ -1,0 +1,1 @@
+"""Debits: what a tenant takes out of its users' wallets."""
