@@ -50,9 +50,11 @@ ENTRIES = read_checks(
     from $entries join wallet_transactions o
       on o.wallet_id = e.wallet_id and o.wallet_version = e.wallet_version and o.id <> e.id
 
-    -- I3: the payment of an entry exists
-    select e.id as subject, format('payment %s', e.payment_id) as detail from $entries
-    where not exists (select from payment_transactions p where p.id = e.payment_id)
+    -- I3: the payment or debit of an entry exists
+    select e.id as subject, format('payment %s, debit %s', e.payment_id, e.debit_id) as detail from $entries
+    where (e.payment_id is null) = (e.debit_id is null)
+       or e.payment_id is not null and not exists (select from payment_transactions p where p.id = e.payment_id)
+       or e.debit_id is not null and not exists (select from debits d where d.id = e.debit_id)
 
     -- I13: an entry is of its wallet's tenant and currency
     select e.id as subject, format('wallet %s', e.wallet_id) as detail
@@ -65,15 +67,18 @@ ENTRIES = read_checks(
 
 # Take `transfers`: ids of transfers.
 TRANSFERS = read_checks("""
-    -- I1: a transfer has legs in users' wallets, and one of their sum that takes from a clearing wallet what they give
-    select e.transfer_id as subject, format('%s legs, %s of them in clearing wallets, sum %s', count(*),
-        count(*) filter (where w.kind = 'clearing'), sum(e.direction * e.amount_minor)) as detail
+    -- I1: a transfer has legs in users' wallets, and one of their sum that takes from a wallet of ours what they give
+    -- Of ours: the spending wallet for debits and their reversals, a clearing wallet for all else.
+    select e.transfer_id as subject, format('%s legs, %s of them in wallets of ours, sum %s', count(*),
+        count(*) filter (where w.kind <> 'user'), sum(e.direction * e.amount_minor)) as detail
     from wallet_transactions e left join wallets w on w.id = e.wallet_id
     where e.transfer_id = any(cast(:transfers as uuid[])) group by e.transfer_id
     having sum(e.direction * e.amount_minor) <> 0 or min(e.amount_minor) <= 0
         or count(distinct (e.tenant_id, e.currency, e.type)) <> 1
-        or count(*) filter (where w.kind = 'clearing') <> 1 or count(*) filter (where w.kind = 'user') <> count(*) - 1
-        or bool_or(((e.type not in ('reversal', 'refund')) = (w.kind = 'user')) <> (e.direction = 1))
+        or count(*) filter (where w.kind = case when e.type in ('debit', 'debit_reversal') then 'spending'
+                                                else 'clearing' end) <> 1
+        or count(*) filter (where w.kind = 'user') <> count(*) - 1
+        or bool_or(((e.type not in ('reversal', 'refund', 'debit')) = (w.kind = 'user')) <> (e.direction = 1))
 """)
 
 WEBHOOKS = read_checks(
@@ -204,6 +209,12 @@ AUDIT = read_checks("""
     select a.id as subject, format('%s of payment %s', a.kind, a.payment_id) as detail from audit_logs a
     where a.id = any(cast(:ids as bigint[])) and a.kind in ('payment_created', 'decision', 'provider_call')
       and not exists (select from payment_transactions p where p.tenant_id = a.tenant_id and p.id = a.payment_id)
+
+    -- I11: the debit of an audit row exists
+    select a.id as subject, format('%s of debit %s', a.kind, a.detail->>'debit_id') as detail from audit_logs a
+    where a.id = any(cast(:ids as bigint[])) and a.kind in ('debit_created', 'debit_reversed')
+      and not exists (select from debits d where d.tenant_id = a.tenant_id and d.id::text = a.detail->>'debit_id'
+          and a.at = case a.kind when 'debit_created' then d.created_at else d.reversed_at end)
 """)
 
 # Take `tenant_id`; null reads the work of all tenants.

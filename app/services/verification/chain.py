@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import uuid
 from dataclasses import dataclass, field
 
@@ -41,6 +43,7 @@ _ROWS = text(
         columns=AUDIT_TEXT,
     )
 )
+_DEBIT_KINDS = ("debit_created", "debit_reversed")
 # More microseconds than chain 0 has seen, and less than PostgreSQL's times can be.
 _ALL_TIME = (-(2**52), 2**57)
 
@@ -77,13 +80,14 @@ class ChainPosition:
 
 @dataclass(slots=True)
 class ChainSegment:
-    """Result of reading consecutive seals: their end, their violations, and the payments of their rows."""
+    """Result of reading consecutive seals: their end, their violations, and the payments and debits of their rows."""
 
     end: ChainPosition
     seals: int = 0
     rows: int = 0
     violations: list[Violation] = field(default_factory=list)
     payment_ids: set[uuid.UUID] = field(default_factory=set)
+    debit_ids: set[uuid.UUID] = field(default_factory=set)
 
 
 def find_position(
@@ -120,6 +124,9 @@ def read_segment(connection: Connection, chain: Chain, after: ChainPosition) -> 
         segment.end = ChainPosition(seal["number"], bytes(seal["seal_sha256"]), seal["last_position"])
     segment.seals, segment.rows = len(seals), len(ids)
     segment.payment_ids = {uuid.UUID(row["payment_id"]) for row in rows.values() if row["payment_id"]}
+    debits = {json.loads(row["detail"]).get("debit_id") for row in rows.values() if row["kind"] in _DEBIT_KINDS}
+    with contextlib.suppress(ValueError, TypeError):  # a manipulated row may hold anything; its hash says so
+        segment.debit_ids = {uuid.UUID(debit_id) for debit_id in debits}
     return segment
 
 

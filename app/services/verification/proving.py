@@ -62,8 +62,8 @@ class _Proof:
             cursor = chunk.after
         return is_clean
 
-    def read_chain(self, chain: Chain, kept: TenantProgress, touched: set[uuid.UUID] | None) -> None:
-        """Read a chain from the stored position on and advance that; add the payments of its rows to `touched`."""
+    def read_chain(self, chain: Chain, kept: TenantProgress, touched: dict[str, set[uuid.UUID]] | None) -> None:
+        """Read a chain from the stored position on and advance that; add what its rows name to `touched`."""
         kept.is_clean &= self.find_position(chain, kept)
         while not self.is_time_up():
             segment = self._read(partial(read_segment, chain=chain, after=kept.chains[chain.number]))
@@ -73,7 +73,8 @@ class _Proof:
             kept.chains[chain.number] = segment.end
             self.count("seals", segment.seals)
             if touched is not None:
-                touched |= segment.payment_ids
+                touched["payments"] |= segment.payment_ids
+                touched["debits"] |= segment.debit_ids
 
     def find_position(self, chain: Chain, kept: TenantProgress) -> bool:
         """Check that the stored position is on the chain, which is otherwise read from its first seal."""
@@ -82,14 +83,15 @@ class _Proof:
             kept.chains[chain.number], violations = find_position(connection, chain, stored.number, stored.sha256)
         return self.report.add(violations)
 
-    def check_touched(self, touched: set[uuid.UUID]) -> bool:
-        """Check the payments of the new seals, their wallets and transfers; return whether there was no violation."""
+    def check_touched(self, touched: dict[str, set[uuid.UUID]]) -> bool:
+        """Check what the new seals name, its wallets and transfers; return whether there was no violation."""
         is_clean, transfers = True, set[uuid.UUID]()
-        for chunk in walking.cut(touched, walking.CHUNK_ROWS):
-            is_clean &= self.report.add(self._read(partial(walking.check_payments, ids=chunk)))
-            with self.database.snapshot("auditor") as connection:
-                transfers |= walking.list_transfers(connection, chunk)
-            self.count("payments", len(chunk))
+        for name, (check, subject) in walking.SUBJECTS.items():
+            for chunk in walking.cut(touched[name], walking.CHUNK_ROWS):
+                is_clean &= self.report.add(self._read(partial(check, ids=chunk)))
+                with self.database.snapshot("auditor") as connection:
+                    transfers |= walking.list_transfers(connection, chunk, subject)
+                self.count(name, len(chunk))
         for chunk in walking.cut(transfers, walking.CHUNK_TRANSFERS):
             is_clean &= self.report.add(self._read(partial(walking.check_transfers, ids=chunk)))
             self.count("transfers", len(chunk))
@@ -167,7 +169,7 @@ def _prove_incremental(proof: _Proof, kept: dict[uuid.UUID, TenantProgress], ten
 
 
 def _prove_tenant(proof: _Proof, tenant_id: uuid.UUID, reached: TenantProgress) -> None:
-    touched: set[uuid.UUID] = set()
+    touched: dict[str, set[uuid.UUID]] = {name: set() for name in walking.SUBJECTS}
     for number in list(reached.chains):
         proof.read_chain(Chain(tenant_id, number), reached, touched)
     reached.is_clean &= proof.check_touched(touched)

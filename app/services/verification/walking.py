@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, select, text
+from sqlalchemy import Column, Connection, TextClause, select, text
 
-from app.services.verification import books, history, payment_checks
+from app.services.verification import books, debit_checks, history, payment_checks
 from app.services.verification.checks import Check, Violation, fill, run_all
 from models import tables
 
@@ -73,6 +73,7 @@ NUMBER_WALK = _walk(
 )
 WALKS = (
     _walk("payments", "payment_transactions", _BY_ID, _IDS, PAYMENT_CHECKS),
+    _walk("debits", "debits", _BY_ID, _IDS, debit_checks.DEBITS),
     _walk("wallets", "wallets", _BY_ID, _IDS, books.WALLETS),
     # A version is never below one, but a manipulated one may be.
     _walk(
@@ -121,14 +122,31 @@ _ENTRIES = tables.wallet_transactions
 
 def check_payments(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
     """Check payments, all their entries, and the wallets of those."""
-    keys = select(_ENTRIES.c.wallet_id, _ENTRIES.c.wallet_version).where(_ENTRIES.c.payment_id.in_(ids))
+    found = run_all(PAYMENT_CHECKS, connection, {"ids": list(ids), "edges": history.EDGE_NAMES})
+    return found + _check_entries(connection, _ENTRIES.c.payment_id, ids)
+
+
+def check_debits(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
+    """Check debits, all their entries, and the wallets of those."""
+    found = run_all(debit_checks.DEBITS, connection, {"ids": list(ids)})
+    return found + _check_entries(connection, _ENTRIES.c.debit_id, ids)
+
+
+def _check_entries(connection: Connection, subject: Column[Any], ids: Sequence[uuid.UUID]) -> list[Violation]:
+    keys = select(_ENTRIES.c.wallet_id, _ENTRIES.c.wallet_version).where(subject.in_(ids))
     found = connection.execute(keys).all()
     wallets, versions = [row.wallet_id for row in found], [row.wallet_version for row in found]
     return [
-        *run_all(PAYMENT_CHECKS, connection, {"ids": list(ids), "edges": history.EDGE_NAMES}),
         *run_all(books.ENTRIES, connection, {"wallets": wallets, "versions": versions}),
         *run_all(books.WALLETS, connection, {"ids": list(set(wallets))}),
     ]
+
+
+# What audit rows name, and an incremental proof checks: its check, and its column of the entries.
+SUBJECTS = {
+    "payments": (check_payments, _ENTRIES.c.payment_id),
+    "debits": (check_debits, _ENTRIES.c.debit_id),
+}
 
 
 def cut(ids: set[uuid.UUID], size: int) -> Iterator[list[uuid.UUID]]:
@@ -138,10 +156,12 @@ def cut(ids: set[uuid.UUID], size: int) -> Iterator[list[uuid.UUID]]:
         yield in_order[start : start + size]
 
 
-def list_transfers(connection: Connection, payment_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Return the transfers of which the payments have entries."""
-    ids = select(_ENTRIES.c.transfer_id).where(_ENTRIES.c.payment_id.in_(payment_ids)).distinct()
-    return set(connection.execute(ids).scalars())
+def list_transfers(
+    connection: Connection, ids: Sequence[uuid.UUID], subject: Column[Any] = _ENTRIES.c.payment_id
+) -> set[uuid.UUID]:
+    """Return the transfers of which the payments or debits have entries; `subject` is their column of the entries."""
+    transfers = select(_ENTRIES.c.transfer_id).where(subject.in_(ids)).distinct()
+    return set(connection.execute(transfers).scalars())
 
 
 def check_transfers(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Violation]:
