@@ -8,18 +8,22 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
-from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, KEYS, PUBLIC, READERS
-from app.web.schemas import answers, tenant_answers
+from app.web.roles import ADMINS, BACKENDS, CLIENTS, DECIDERS, DEPOSITORS, KEYS, PUBLIC, READERS, SPENDERS
+from app.web.schemas import answers, tenant_answers, wallet_answers
 from app.web.schemas.bodies import (
     ClientTokenRequest,
+    DebitAsked,
     DepositRequest,
     ProviderBody,
     ReasonRequest,
     RefundAsked,
+    ReversalAsked,
     WebhookBody,
 )
 from app.web.schemas.parameters import (
     DeadLettersQuery,
+    DebitHeaders,
+    DebitsQuery,
     DecisionQuery,
     DepositHeaders,
     EntriesQuery,
@@ -123,14 +127,36 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
     ),
     "Providers": (_get("/api/providers", KEYS, "The tenant's providers", {200: tenant_answers.ProviderList}, NoQuery),),
     "Wallets": (
-        _get("/api/wallets/{user_id}", READERS, "A user's wallets", {200: answers.WalletList}, problems=(404,)),
+        _get("/api/wallets/{user_id}", READERS, "A user's wallets", {200: wallet_answers.WalletList}, problems=(404,)),
         _get(
             "/api/wallets/{user_id}/transactions",
             READERS,
             "A user's wallet entries, newest first",
-            {200: answers.EntryList},
+            {200: wallet_answers.EntryList},
             EntriesQuery,
             (404,),
+        ),
+    ),
+    "Debits": (
+        _post(
+            "/api/wallets/{user_id}/debits",
+            SPENDERS,
+            "Take money out of a user's wallet",
+            {201: wallet_answers.DebitBody},
+            problems=(404, 409),
+            headers=DebitHeaders,
+            body=DebitAsked,
+        ),
+        _get("/api/debits", KEYS, "List debits, newest first", {200: wallet_answers.DebitList}, DebitsQuery),
+        _get("/api/debits/{id}", KEYS, "Read a debit", {200: wallet_answers.DebitBody}),
+        _post(
+            "/api/debits/{id}/reverse",
+            SPENDERS,
+            "Give the money of a debit back to its wallet, once",
+            {200: wallet_answers.DebitBody},
+            problems=(409,),
+            body=ReversalAsked,
+            body_is_optional=True,
         ),
     ),
     "Events": (_get("/api/events", READERS, "Notifications with a larger id", {200: answers.EventList}, EventsQuery),),

@@ -10,6 +10,8 @@ KEYS = frozenset({"admin", "operator", "shop", "read"})
 DEPOSITORS = frozenset({"admin", "operator", "shop", "client"})
 # A tenant's backend. Its role `shop` may not decide about held money.
 BACKENDS = frozenset({"admin", "operator", "shop"})
+# What spends users' wallets: the tenant's backend, and whoever may do all.
+SPENDERS = frozenset({"admin", "shop"})
 # Decisions about held money: by people, not by a backend.
 DECIDERS = frozenset({"admin", "operator"})
 ADMINS = frozenset({"admin"})

@@ -34,6 +34,19 @@ _REFUND = (
     '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
 )
 
+# The user of the newest completed payment, whose wallet has something to spend.
+_SPENDER = (
+    "USER_ID=$(curl -s '{base}/api/payments?status=completed&limit=1' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    '  | sed -n \'s/.*"user_id": *"\\([^"]*\\)".*/\\1/p\')'
+)
+_DEBIT = (
+    _SPENDER
+    + '\nDEBIT_ID=$(curl -s -X POST "{base}/api/wallets/$USER_ID/debits" -H "Authorization: Bearer $SLUICE_KEY" \\\n'
+    "  -H \"Idempotency-Key: $(date +%s%N)\" -H 'Content-Type: application/json' \\\n"
+    '  -d \'{{"amount": "1.00", "currency": "USD", "reference": "order-42"}}\' \\\n'
+    '  | sed -n \'s/^{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+)
+
 
 @dataclass(frozen=True)
 class ExampleCall:
@@ -62,6 +75,11 @@ CALLS: Mapping[tuple[str, str], ExampleCall] = {
     ("POST", "/api/payments/{id}/refunds"): ExampleCall(_PAID, {"id": "$PAYMENT_ID", "Idempotency-Key": _NEW_KEY}),
     ("GET", "/api/payments/{id}/refunds"): ExampleCall(_PAID, {"id": "$PAYMENT_ID"}),
     ("GET", "/api/refunds/{id}"): ExampleCall(_REFUND, {"id": "$REFUND_ID"}),
+    ("POST", "/api/wallets/{user_id}/debits"): ExampleCall(
+        _SPENDER, {"user_id": "$USER_ID", "Idempotency-Key": _NEW_KEY}
+    ),
+    ("GET", "/api/debits/{id}"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
+    ("POST", "/api/debits/{id}/reverse"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
     ("POST", "/api/tickets"): ExampleCall(_OF_CLIENT, credential="$CLIENT_TOKEN"),
     ("GET", "/api/dead-letters/{id}"): _OF_DEAD_LETTER,
     ("POST", "/api/dead-letters/{id}/redrive"): _DRY_RUN,

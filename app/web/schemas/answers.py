@@ -25,7 +25,9 @@ class RowList(BaseModel, Generic[Row]):
     data: list[Row]
 
 
-class _Page(RowList[Row], Generic[Row]):
+class RowPage(RowList[Row], Generic[Row]):
+    """A page of a list; `next_cursor` is null on the last."""
+
     next_cursor: str | None
 
 
@@ -85,7 +87,7 @@ class PaymentBody(BaseModel, title="Payment"):
     reversed_amount_minor: int
 
 
-class PaymentList(_Page[PaymentBody]):
+class PaymentList(RowPage[PaymentBody]):
     """A page of payments, newest first."""
 
 
@@ -100,50 +102,6 @@ class TimelineEvent(BaseModel):
 
 class Timeline(RowList[TimelineEvent]):
     """All that happened to a payment, in order."""
-
-
-class WalletBody(BaseModel, title="Wallet"):
-    """A user's balance in one currency; `pending` is the sum of open payments.
-
-    `held` is the sum of refunds under way, `available` the balance without it.
-    """
-
-    currency: str
-    balance: str
-    balance_minor: int
-    pending: str
-    pending_minor: int
-    held: str
-    held_minor: int
-    available: str
-    available_minor: int
-    version: int
-
-
-class WalletList(RowList[WalletBody]):
-    """A user's wallets."""
-
-
-class Entry(BaseModel):
-    """One change of a wallet; `amount` is negative where money went out of it."""
-
-    id: UuidText
-    currency: str
-    amount: str
-    amount_minor: int
-    balance_before: str
-    balance_before_minor: int
-    balance_after: str
-    balance_after_minor: int
-    type: Literal["deposit", "reversal", "reinstatement", "refund", "debit", "debit_reversal"]
-    reference_id: UuidText = Field(description="The payment, or the debit.")
-    reference: str | None = Field(description="The tenant's own name of a debit; null for entries of payments.")
-    description: str
-    at: Time
-
-
-class EntryList(_Page[Entry]):
-    """A page of entries, newest first."""
 
 
 class DisputeBody(BaseModel, title="Dispute"):
@@ -200,7 +158,7 @@ class Event(BaseModel):
     refund: RefundBody | None = None
 
 
-class EventList(_Page[Event]):
+class EventList(RowPage[Event]):
     """Notifications, oldest first; `next_cursor` continues where `limit` cut them off."""
 
 
@@ -228,7 +186,7 @@ class DeadLetterBody(BaseModel, title="DeadLetter"):
     closed_by: str | None
 
 
-class DeadLetterList(_Page[DeadLetterBody]):
+class DeadLetterList(RowPage[DeadLetterBody]):
     """A page of dead letters, newest first."""
 
 

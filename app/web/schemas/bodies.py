@@ -63,6 +63,13 @@ Line = Annotated[
 Email = Annotated[StorableText, Field(min_length=3, max_length=254), AfterValidator(_check_email)]
 
 
+AMOUNT_PATTERN = r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$"
+Currency = Annotated[
+    str,
+    Field(examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": [*sorted(CURRENCY_DIGITS)]}),
+]
+
+
 class Customer(StrictBody):
     """The payer, as far as the provider is to know; kept encrypted, and shown to nobody."""
 
@@ -75,16 +82,32 @@ class Customer(StrictBody):
     )
 
 
-class DepositRequest(StrictBody):
+class _Priced(StrictBody):
+    """A body with an amount and a currency, which are declared in this order: currency, amount."""
+
+    @field_validator("currency", check_fields=False)
+    @classmethod
+    def _check_currency(cls, currency: str) -> str:
+        currency_digits(currency)
+        return currency
+
+    @field_validator("amount", mode="before", check_fields=False)
+    @classmethod
+    def _check_amount(cls, amount: Any, info: ValidationInfo) -> Any:
+        # Without a usable currency its own error says enough.
+        if "currency" in info.data:
+            parse_amount(amount, info.data["currency"])
+        return amount
+
+
+class DepositRequest(_Priced):
     """A deposit that is asked for. `amount` is a decimal string in units of `currency`."""
 
     user_id: UserId | None = Field(
         None, description="Required with a secret key; a client token has its own user.", examples=["user_42"]
     )
-    currency: str = Field(
-        examples=["USD"], description="Upper-case ISO 4217.", json_schema_extra={"enum": [*sorted(CURRENCY_DIGITS)]}
-    )
-    amount: str = Field(examples=["25.00"], pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$")
+    currency: Currency
+    amount: str = Field(examples=["25.00"], pattern=AMOUNT_PATTERN)
     provider_id: UuidText | None = Field(None, description="Default: the tenant's default provider.")
     success_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
     failure_url: str | None = Field(None, max_length=URL_LENGTH_MAX, description="Of one of the tenant's origins.")
@@ -97,20 +120,6 @@ class DepositRequest(StrictBody):
     description: Line | None = Field(
         None, max_length=255, description="What the payer reads at the provider.", examples=["Order 42"]
     )
-
-    @field_validator("currency")
-    @classmethod
-    def _check_currency(cls, currency: str) -> str:
-        currency_digits(currency)
-        return currency
-
-    @field_validator("amount", mode="before")
-    @classmethod
-    def _check_amount(cls, amount: Any, info: ValidationInfo) -> Any:
-        # Without a usable currency its own error says enough.
-        if "currency" in info.data:
-            parse_amount(amount, info.data["currency"])
-        return amount
 
     @field_validator("success_url", "failure_url")
     @classmethod
@@ -136,7 +145,7 @@ class RefundAsked(StrictBody):
     amount: str | None = Field(
         None,
         examples=["10.00"],
-        pattern=r"^(0|[1-9][0-9]{0,18})(\.[0-9]{1,4})?$",
+        pattern=AMOUNT_PATTERN,
         description="All that is left where it is missing.",
     )
     provider_reference: StorableText | None = Field(
@@ -147,6 +156,25 @@ class RefundAsked(StrictBody):
     )
     reason: Line | None = Field(None, max_length=255, description="Kept with the refund.")
     metadata: Metadata = Field(default_factory=dict)
+
+
+class DebitAsked(_Priced):
+    """What is to be taken out of a user's wallet. `amount` is a decimal string in units of `currency`."""
+
+    currency: Currency
+    amount: str = Field(examples=["1.00"], pattern=AMOUNT_PATTERN)
+    reference: Line = Field(
+        max_length=255,
+        examples=["order-42"],
+        description="The tenant's own name for it, such as an order; shown with the entry. Several may have the same.",
+    )
+    description: Line | None = Field(None, max_length=255, description="What the user reads with the entry.")
+
+
+class ReversalAsked(StrictBody):
+    """Why a debit is reversed; kept with it and in the audit."""
+
+    reason: Line | None = Field(None, max_length=255, examples=["order cancelled"])
 
 
 class ClientTokenRequest(StrictBody):

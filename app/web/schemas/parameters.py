@@ -92,6 +92,24 @@ class EntriesQuery(_PageQuery):
     cursor: Cursor = None
 
 
+class DebitsQuery(_PageQuery):
+    """A page of debits, and which."""
+
+    user_id: Annotated[str | None, matching(USER_ID_PATTERN, "must be 1-128 of [A-Za-z0-9_.:@-]")] = Field(
+        None, description="Of this user only."
+    )
+    currency: Annotated[str | None, matching("^[A-Z]{3}$", "must be an upper-case ISO 4217 code")] = Field(
+        None, description="In this currency only."
+    )
+    reference: Annotated[
+        str | None,
+        matching(r"^[^\x00-\x1f\x7f\u2028\u2029]+$", "must be one line of 1 to 255 characters", length_max=255),
+    ] = Field(None, description="With this reference only.")
+    created_after: Annotated[datetime.datetime | None, TIME] = Field(None, description="Created after this time.")
+    created_before: Annotated[datetime.datetime | None, TIME] = Field(None, description="Created before this time.")
+    cursor: Cursor = None
+
+
 class EventsQuery(_PageQuery):
     """A page of notifications."""
 
@@ -147,6 +165,15 @@ class RefundHeaders(Parameters):
     idempotency_key: IdempotencyKey = Field(
         alias="Idempotency-Key",
         description="Makes the request repeatable: the same key and body return the same refund, with no time limit.",
+    )
+
+
+class DebitHeaders(Parameters):
+    """The headers of a debit."""
+
+    idempotency_key: IdempotencyKey = Field(
+        alias="Idempotency-Key",
+        description="Makes the request repeatable: the same key and body return the same debit, with no time limit.",
     )
 
 

@@ -146,6 +146,13 @@ def read_everything(shop: Shop, api: Api, engine: Engine, front: Stack) -> Itera
     engine.run_until(lambda: api.get(refund_path).json()["status"] == "completed", "it is refunded")
     yield "get", "/api/payments/{id}/refunds", api.get(refunds)
     yield "get", "/api/refunds/{id}", api.get(refund_path)
+    asked = {"amount": "1.00", "currency": "USD", "reference": "order-1", "description": "A ticket"}
+    debit = api.post("/api/wallets/ann/debits", asked, {"Idempotency-Key": "debit"})
+    yield "post", "/api/wallets/{user_id}/debits", debit
+    debit_path = f"/api/debits/{debit.json()['id']}"
+    yield "get", "/api/debits", api.get("/api/debits")
+    yield "get", "/api/debits/{id}", api.get(debit_path)
+    yield "post", "/api/debits/{id}/reverse", api.post(f"{debit_path}/reverse", {"reason": "order cancelled"})
     front.sandbox.happen(str(paid.provider_reference), "dispute", message="fraudulent")
     engine.run_until(lambda: shop.payment(paid.id).exception == "disputed", "its dispute is known")
     engine.number()
@@ -196,6 +203,7 @@ def test_real_answers_are_what_the_document_says(
         "DeadLetter",
         "DeadLetterDetail",
         "Refund",
+        "Debit",
     } <= seen.keys()
 
 

@@ -39,6 +39,10 @@ CASES: dict[str, Case] = {
         ("--filter", f"provider={victim.shop.provider_id}"),
     ],
     "dead-letters redrive": redrive,
+    "debits create": lambda victim: [
+        (victim.user_id, "--amount", "1.00", "--currency", "USD", "--reference", "stolen", "--yes")
+    ],
+    "debits list": narrowed(("--user", lambda victim: victim.user_id), ("--reference", lambda victim: victim.canary)),
     "keys create": narrowed(),
     "keys list": narrowed(),
     "payments list": narrowed(("--user", lambda victim: victim.user_id), ("--status", lambda _: "completed")),

@@ -66,6 +66,23 @@ def refund_attempts(victim: Victim) -> Iterator[Attempt]:
     yield Attempt(f"/api/refunds/{victim.refund_id}", f"/api/refunds/{uuid.uuid4()}")
 
 
+def debit_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
+    def attempts(victim: Victim) -> Iterator[Attempt]:
+        yield Attempt(rule.replace("{id}", str(victim.debit_id)), rule.replace("{id}", str(uuid.uuid4())))
+
+    return attempts
+
+
+def list_debits(victim: Victim) -> Iterator[Attempt]:
+    for query in ("", f"?user_id={victim.user_id}", f"?reference={victim.canary}"):
+        yield Attempt("/api/debits", "/api/debits", query=query)
+
+
+def spend(victim: Victim) -> Iterator[Attempt]:
+    body = {"amount": "1.00", "currency": "USD", "reference": "stolen"}
+    yield Attempt(f"/api/wallets/{victim.user_id}/debits", "/api/wallets/nobody.at.all/debits", body, body)
+
+
 def user_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
     def attempts(victim: Victim) -> Iterator[Attempt]:
         yield Attempt(rule.replace("{user_id}", victim.user_id), rule.replace("{user_id}", "nobody.at.all"))
@@ -133,6 +150,10 @@ CASES: dict[tuple[str, str], Callable[[Victim], Iterator[Attempt]]] = {
     ("POST", "/api/payments/{id}/refunds"): payment_attempts("/api/payments/{id}/refunds"),
     ("GET", "/api/payments/{id}/refunds"): payment_attempts("/api/payments/{id}/refunds"),
     ("GET", "/api/refunds/{id}"): refund_attempts,
+    ("POST", "/api/wallets/{user_id}/debits"): spend,
+    ("GET", "/api/debits"): list_debits,
+    ("GET", "/api/debits/{id}"): debit_attempts("/api/debits/{id}"),
+    ("POST", "/api/debits/{id}/reverse"): debit_attempts("/api/debits/{id}/reverse"),
     ("GET", "/api/wallets/{user_id}"): user_attempts("/api/wallets/{user_id}"),
     ("GET", "/api/wallets/{user_id}/transactions"): user_attempts("/api/wallets/{user_id}/transactions"),
     ("GET", "/api/events"): read_events,
@@ -201,7 +222,7 @@ def test_a_stranger_learns_and_changes_nothing(
             elif "{" in operation.rule or attempt.twin_body:
                 # Exactly as for what does not exist: the same status, the same words.
                 assert (found[0], found[1]) == (twin[0], twin[1]), (who, attempt)
-                assert found[0] in (403, 404, 422) or found[1].strip() in EMPTY, (who, attempt, found)
+                assert found[0] in (403, 404, 409, 422) or found[1].strip() in EMPTY, (who, attempt, found)
     assert snapshot(web_stack, victim) == before
 
 
@@ -211,7 +232,7 @@ EMPTY = ('{"data":[]}', '{"data":[],"next_cursor":null}')
 def snapshot(web_stack: Stack, victim: Victim) -> list[Any]:
     """All rows of the victim that a request could change."""
     tables = ("payment_transactions", "payment_work", "wallets", "wallet_temp_logs", "wallet_transactions")
-    tables += ("audit_logs", "notifications", "dead_letters")
+    tables += ("audit_logs", "notifications", "dead_letters", "debits")
     return [
         web_stack.databases.value(
             f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {table} t where tenant_id = :id",

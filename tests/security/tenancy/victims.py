@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from app.core.errors import WebhookRejected
 from app.core.payment import Payment
+from app.services.debits import spending
+from app.services.debits.spending import DebitRequest
 from app.services.payments import refunds
 from app.services.payments.refunds import RefundRequest
 from app.services.tenants import provider_routes
@@ -32,6 +34,7 @@ class Victim:
     open: Payment
     letter_id: uuid.UUID
     refund_id: uuid.UUID
+    debit_id: uuid.UUID
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -41,7 +44,8 @@ class Victim:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that no other tenant may read."""
-        names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id, self.letter_id, self.refund_id)
+        names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id)
+        names += (self.letter_id, self.refund_id, self.debit_id)
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
@@ -53,7 +57,7 @@ class Victim:
 
 
 def make_victim(web_stack: Stack) -> Victim:
-    """Make a tenant with payments in three states, entries, events, a dead letter, a refusal, a route and a refund."""
+    """Make a tenant with payments in three states, entries, events, a dead letter, a route, a refund and a debit."""
     shop, canary = web_stack.make_shop(), "canary" + secrets.token_hex(8)
     provider_routes.set_route(shop.runtime, shop.tenant_id, "USD", [shop.provider_id], ACTOR)
     user_id = "ann-" + secrets.token_hex(6)
@@ -75,4 +79,7 @@ def make_victim(web_stack: Stack) -> Victim:
     )
     wanted = RefundRequest(paid.id, "1.00", None, canary, canary, canary.encode(), {canary: canary})
     refund_id = uuid.UUID(refunds.ask_refund(shop.runtime, shop.tenant_id, wanted, ACTOR).refund["id"])
-    return Victim(shop, canary, user_id, paid, failed, shop.payment(still_open.id), letter_id, refund_id)
+    asked = DebitRequest(user_id, "1.00", "USD", canary, canary, canary, canary.encode(), canary)
+    debit_id = uuid.UUID(spending.take(shop.runtime, shop.tenant_id, asked, ACTOR).debit["id"])
+    still_open = shop.payment(still_open.id)
+    return Victim(shop, canary, user_id, paid, failed, still_open, letter_id, refund_id, debit_id)
