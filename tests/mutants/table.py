@@ -2,6 +2,7 @@
 
 from tests.mutants.callers import CALLERS
 from tests.mutants.captures import CAPTURED
+from tests.mutants.debits import DEBITS
 from tests.mutants.deposits import DEPOSITS
 from tests.mutants.money_back import MONEY_BACK
 from tests.mutants.operators import OPERATORS
@@ -10,4 +11,7 @@ from tests.mutants.refunds import REFUNDS
 from tests.mutants.tenancy import TENANCY
 from tests.mutants.webhooks import WEBHOOKS
 
-MUTANTS = (*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED, *REFUNDS, *MONEY_BACK)
+MUTANTS = (
+    *(*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED),
+    *(*REFUNDS, *MONEY_BACK, *DEBITS),
+)

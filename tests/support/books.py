@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, text
 from app.core.facts import Fact, FactKind, RefundState
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
+from app.services.debits import spending
+from app.services.debits.spending import DebitRequest
 from app.services.operators import resolve
 from app.services.payments import queries, refunds, settlement
 from app.services.payments.batch_decisions import Item
@@ -98,6 +100,17 @@ def make_refunds(shop: Shop) -> None:
             with settlement.open(shop.runtime, "worker") as batch:
                 batch.settle([Item(shop.tenant_id, payment.id, fact, "system")])
     settle(shop.runtime)
+
+
+def make_debits(shop: Shop) -> None:
+    """Make a debit, and one that is reversed, of a user whose wallet has ten."""
+    complete(shop, shop.deposit("10.00", user_id="user-0"))
+    settle(shop.runtime)
+    for number in range(2):
+        wanted = DebitRequest("user-0", "2.00", "USD", "order-1", None, f"debit-{number}", bytes(32))
+        made = spending.take(shop.runtime, shop.tenant_id, wanted, "operator:test")
+        if number:
+            spending.give_back(shop.runtime, shop.tenant_id, uuid.UUID(made.debit["id"]), "operator:test", "cancelled")
 
 
 def make_busy(databases: Databases, shop: Shop, users: int = 3) -> dict[str, Payment]:

@@ -11,6 +11,7 @@ from models import Database
 from testbed.servers import Servers
 from testbed.shop import make_shop
 from tests.integration.verification.corruptions import CORRUPTIONS
+from tests.integration.verification.debit_corruptions import DEBIT_CORRUPTIONS
 from tests.integration.verification.refund_corruptions import REFUND_CORRUPTIONS
 from tests.support import books
 
@@ -21,6 +22,7 @@ def superuser(servers: Servers) -> Iterator[Database]:
     with servers.open_databases() as databases:
         with databases.open_runtime() as runtime:
             shop = make_shop(runtime)
+            books.make_debits(shop)
             books.make_busy(databases, shop)
             books.make_refunds(shop)
             report = prove(runtime.database, "full")
@@ -31,7 +33,7 @@ def superuser(servers: Servers) -> Iterator[Database]:
         database.engine.dispose()
 
 
-_ALL = CORRUPTIONS | REFUND_CORRUPTIONS
+_ALL = CORRUPTIONS | REFUND_CORRUPTIONS | DEBIT_CORRUPTIONS
 
 
 @pytest.mark.parametrize("name", _ALL)
