@@ -103,25 +103,29 @@ _CREATE = single(
                    case when r.success_url is not null and r.success_origin <> all (t.allowed_origins)
                         then 'success_url' end,
                    case when r.failure_url is not null and r.failure_origin <> all (t.allowed_origins)
-                        then 'failure_url' end,
-                   case when coalesce(r.success_url, t.default_success_url) is null
-                            and cast(:limits as jsonb) -> p.adapter -> 'needs' @> '["success_url"]'
-                        then 'success_url_needed' end,
-                   case when coalesce(r.failure_url, t.default_failure_url) is null
-                            and cast(:limits as jsonb) -> p.adapter -> 'needs' @> '["failure_url"]'
-                        then 'failure_url_needed' end,
-                   case when t.payment_seconds < cast(cast(:limits as jsonb) -> p.adapter ->> 'shortest' as integer)
-                        then 'too_short'
-                        when t.payment_seconds > cast(cast(:limits as jsonb) -> p.adapter ->> 'longest' as integer)
-                        then 'too_long' end], null) as refused,
+                        then 'failure_url' end], null) || coalesce(p.refused, '{{}}') as refused,
                r.refusals -> p.adapter as refused_there
         from {asked}
         join tenants t on t.id = cast(:tenant_id as uuid)
-        -- The provider that the deposit names; else the first of its currency's route, one that is not paused before
-        -- others; else the default.
+        -- The provider that the deposit names; else the first of its currency's route, one that takes the deposit
+        -- before others and of these one that is not paused; else the default.
         left join lateral (
-            select a.id, a.adapter, a.currencies, a.client_selectable, s.position as route_position
+            select a.id, a.adapter, a.currencies, a.client_selectable, s.position as route_position, own.refused
             from payment_providers a
+            cross join lateral (
+                select array_remove(array[
+                    case when coalesce(r.success_url, t.default_success_url) is null
+                              and cast(:limits as jsonb) -> a.adapter -> 'needs' @> '["success_url"]'
+                         then 'success_url_needed' end,
+                    case when coalesce(r.failure_url, t.default_failure_url) is null
+                              and cast(:limits as jsonb) -> a.adapter -> 'needs' @> '["failure_url"]'
+                         then 'failure_url_needed' end,
+                    case when t.payment_seconds < cast(cast(:limits as jsonb) -> a.adapter ->> 'shortest' as integer)
+                         then 'too_short'
+                         when t.payment_seconds > cast(cast(:limits as jsonb) -> a.adapter ->> 'longest' as integer)
+                         then 'too_long' end], null) as refused
+                offset 0  -- found once, for the order and for the answer
+            ) as own
             left join provider_routes s on r.provider_id is null and s.tenant_id = a.tenant_id
                 and s.currency = r.currency and s.provider_id = a.id
             left join provider_breakers b on s.provider_id is not null and b.provider_id = s.provider_id
@@ -130,7 +134,8 @@ _CREATE = single(
                 when exists (select from provider_routes o where o.tenant_id = t.id and o.currency = r.currency)
                     then s.provider_id is not null and (a.currencies is null or r.currency = any(a.currencies))
                 else a.id = t.default_provider_id end
-            order by coalesce(b.paused_until > now(), false), s.position limit 1
+            order by own.refused <> '{{}}' or r.refusals -> a.adapter is not null,
+                coalesce(b.paused_until > now(), false), s.position limit 1
         ) as p on true
     ), made as (
         insert into payment_transactions (id, tenant_id, user_id, amount_minor, currency, provider_id, success_url,

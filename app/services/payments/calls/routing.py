@@ -1,10 +1,11 @@
 """Routing of deposits over several providers: the next one in order takes a payment that surely no provider has.
 
-A deposit that names no provider goes to the first one of its currency's route that is not paused. It moves to the next
-one where its create call was surely not sent, or where it waits for a provider that is paused and was never called for
-it. `payment_work.route_position` says that it may move: a claim clears it, so that it stays clear whatever becomes of
-the call, and only a call that was surely not sent sets it again. A provider whose adapter does not take the deposit is
-passed over, and a deposit whose details cannot be read stays where it is.
+A deposit that names no provider goes to the first one of its currency's route that takes it and is not paused; where
+none takes it, the caller gets the errors of the first one. It moves to the next one where its create call was surely
+not sent, or where it waits for a provider that is paused and was never called for it. `payment_work.route_position`
+says that it may move: a claim clears it, so that it stays clear whatever becomes of the call, and only a call that
+was surely not sent sets it again. A provider whose adapter does not take the deposit is passed over, and a deposit
+whose details cannot be read stays where it is.
 """
 
 from __future__ import annotations
