@@ -33,7 +33,7 @@ _REPEATS = text(
     """
     select h.id, k.duplicates from payment_webhooks h
     join webhook_keys k on k.provider_id = h.provider_id and k.external_id = h.external_id and k.webhook_id = h.id
-    where h.tenant_id = :tenant_id and h.payment_id = :payment_id and k.duplicates > 0
+    where h.tenant_id = :tenant_id and h.id = any(cast(:webhook_ids as uuid[])) and k.duplicates > 0
     """
 )
 
@@ -46,11 +46,14 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     RequestRejected (404) where there is no such payment.
     """
     story = queries.show_payment(runtime, payment_id)
-    parameters = {"tenant_id": story["payment"]["tenant_id"], "payment_id": payment_id}
+    webhook_ids = [event["detail"]["webhook_id"] for event in story["timeline"] if event["kind"] == "webhook"]
+    tenant_id = story["payment"]["tenant_id"]
+    parameters = {"tenant_id": tenant_id, "payment_id": payment_id}
     with runtime.database.transaction("operator") as connection:
         found = connection.execute(_REFUSED, {"payment_id": payment_id}).mappings().all()
         found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
-        repeats = {str(row.id): row.duplicates for row in connection.execute(_REPEATS, parameters)}
+        received = connection.execute(_REPEATS, {"tenant_id": tenant_id, "webhook_ids": webhook_ids})
+        repeats = {str(row.id): row.duplicates for row in received}
     # Refusals are read above for all tenants: one may name this payment and another tenant's provider.
     timeline = [event for event in story["timeline"] if event["kind"] != "webhook_refused"]
     events = [*timeline, *map(_event, found)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, RowMapping, func, select
+from sqlalchemy import UUID, Column, ColumnElement, FromClause, RowMapping, cast, func, select
 
 from app.core.errors import RequestRejected
 from app.core.payment import present_payment
@@ -36,7 +36,7 @@ class ListFilters:
 
 
 _PAYMENTS, _WEBHOOKS = tables.payment_transactions, tables.payment_webhooks
-_REFUSALS, _ALERTS, _KEYS = tables.webhook_refusals, tables.alerts, tables.webhook_keys
+_REFUSALS, _ALERTS, _KEYS, _AUDIT = tables.webhook_refusals, tables.alerts, tables.webhook_keys, tables.audit_logs
 _WEBHOOK = [
     *columns(_WEBHOOKS, "id", "tenant_id", "provider_id", "external_id", "path", "payment_id", "status", "verdict"),
     *columns(_WEBHOOKS, "reason", "conflicts_with", "remote_address", "received_at", "settled_at"),
@@ -112,11 +112,13 @@ def _select(
     *order: ColumnElement[Any],
 ) -> Sequence[RowMapping]:
     table = moment.table
-    conditions = [
+    conditions: list[ColumnElement[bool]] = [
         table.c[name] == value
-        for name in ("tenant_id", "user_id", "payment_id", "provider_id", "status", "kind")
+        for name in ("tenant_id", "user_id", "provider_id", "status", "kind")
         if (value := getattr(filters, name)) is not None
     ]
+    if filters.payment_id is not None:
+        conditions.append(_is_of_payment(table, filters.payment_id))
     if filters.after is not None:
         conditions.append(moment > filters.after)
     if filters.before is not None:
@@ -128,6 +130,17 @@ def _select(
     with runtime.database.transaction("operator") as connection:
         query = select(*shown).where(*conditions).order_by(*order).limit(filters.limit)
         return connection.execute(query).mappings().all()
+
+
+def _is_of_payment(table: FromClause, payment_id: uuid.UUID) -> ColumnElement[bool]:
+    """Return the condition; a delivery with events of several payments is one of each that it led to a decision of."""
+    own: ColumnElement[bool] = table.c.payment_id == payment_id
+    if table is not _WEBHOOKS:
+        return own
+    tenant = select(_PAYMENTS.c.tenant_id).where(_PAYMENTS.c.id == payment_id).scalar_subquery()
+    decided = _AUDIT.c.tenant_id == tenant, _AUDIT.c.payment_id == payment_id, _AUDIT.c.kind == "decision"
+    named = select(cast(_AUDIT.c.detail["webhook_id"].astext, UUID)).where(*decided)
+    return _WEBHOOKS.c.id.in_(select(_WEBHOOKS.c.id).where(own).union(named))
 
 
 def _find(runtime: Runtime, shown: Sequence[ColumnElement[Any]], wanted: ColumnElement[bool]) -> RowMapping | None:

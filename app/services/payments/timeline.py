@@ -28,6 +28,16 @@ _TIMELINE = text(
         from payment_webhooks where tenant_id = :tenant_id and payment_id = :payment_id
           and id >= (select first_id(created_at - interval '1 day') from payment)
         union all
+        -- A delivery with events of several payments has the id of the first: the others' decisions name it.
+        select received_at, 1, 0, 'webhook', 'provider:' || provider_id,
+               jsonb_build_object('webhook_id', id, 'external_id', external_id, 'path', path, 'status', status,
+                                  'verdict', verdict, 'reason', reason, 'settled_at', settled_at), null
+        from payment_webhooks where tenant_id = :tenant_id and payment_id is distinct from :payment_id
+          and id >= (select first_id(created_at - interval '1 day') from payment)
+          and id in (select cast(detail->>'webhook_id' as uuid) from audit_logs
+                     where tenant_id = :tenant_id and payment_id = :payment_id and kind = 'decision'
+                       and at >= (select created_at - interval '1 day' from payment))
+        union all
         -- A refused delivery is not trusted: only the fact that its bytes name this payment is shown.
         select at, 1, sequence, 'webhook_refused', 'system', jsonb_build_object('reason', reason), null
         from webhook_refusals where tenant_id = :tenant_id and payment_id = :payment_id

@@ -13,7 +13,7 @@ from app.core.facts import Fact, FactKind
 from app.core.payment import Payment
 from app.providers import Asks, Delivered, Event, Ignored, Name, Told
 from app.providers.adapters.sandbox import SandboxAdapter
-from app.services.operators import redrive
+from app.services.operators import explain, queries, redrive
 from app.services.webhooks.settle import ATTEMPTS_MAX
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
@@ -92,6 +92,24 @@ def test_one_delivery_settles_many_payments(paper: Shop, workers: Engine) -> Non
         id=paper.provider_id,
     )
     assert [tuple(row.values()) for row in rows] == [("ev_1", first.id, "applied"), ("ev_2", second.id, "applied")]
+
+
+def test_a_delivery_is_shown_with_each_payment_that_it_settled(paper: Shop, workers: Engine) -> None:
+    first, second, other = workers.start(paper), workers.start(paper), workers.start(paper)
+    receipt = send(paper, paid(first, id="ev_1"), paid(second, id="ev_2"), webhook_id="batch-1")
+    send(paper, paid(first, id="ev_1"), paid(second, id="ev_2"), webhook_id="batch-1")
+    workers.settle()
+    for payment in (first, second):
+        (shown,) = queries.list_webhooks(paper.runtime, queries.ListFilters(20, payment_id=payment.id))
+        assert shown["id"] == receipt.webhook_id
+        events = explain.read_story(paper.runtime, payment.id)["events"]
+        (webhook,) = [event["detail"] for event in events if event["kind"] == "webhook"]
+        assert (webhook["webhook_id"], webhook["verdict"]) == (str(receipt.webhook_id), "applied")
+        assert (webhook["external_id"], webhook["repeats"]) == ("batch-1", 1)
+        kinds = [event["kind"] for event in events]
+        assert kinds.index("webhook") < kinds.index("entry")
+    assert queries.list_webhooks(paper.runtime, queries.ListFilters(20, payment_id=other.id)) == []
+    assert "webhook" not in [event["kind"] for event in explain.read_story(paper.runtime, other.id)["events"]]
 
 
 def test_an_event_is_settled_once_in_whichever_delivery_it_comes(paper: Shop, workers: Engine) -> None:
