@@ -26,6 +26,7 @@ REFUSED_THOUGH_VALID = {
     # A cursor is one that this list gave out.
     "GET /api/payments": "422",
     "GET /api/wallets/{user_id}/transactions": "422",
+    "GET /api/debits": "422",
     "GET /api/events": "422",
     "GET /api/dead-letters": "422",
     # What can be printed is Unicode's table, and whether digits are a card's number is a sum.
@@ -37,6 +38,9 @@ REFUSED_THOUGH_VALID = {
     "POST /api/payments/deposit": "422",
     # The digits of the amount are the received currency's, and a key that made a refund is of its body.
     "POST /api/payments/{id}/refunds": "422",
+    # The digits of the amount are the currency's, a key that made a debit is of its body, and digits may be a card's.
+    "POST /api/wallets/{user_id}/debits": "422",
+    "POST /api/debits/{id}/reverse": "422",
     # Nobody can make up a signature that fits.
     "POST /webhooks/payment-success": "400",
     "POST /webhooks/payment-failed": "400",
