@@ -41,9 +41,10 @@ from app.providers.adapters.mollie.mollie_events import (
     read_payment,
     translate,
 )
+from app.providers.adapters.mollie.mollie_refunds import MollieRefunds
 from app.providers.calls.answer_fields import check_own_id, read_kept_id
 from app.providers.calls.given_back import sum_movements
-from app.providers.calls.http_adapter import HttpAdapter, accept, read_object, read_rows, refuse, walk_pages
+from app.providers.calls.http_adapter import accept, read_object, read_rows, refuse, walk_pages
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.connectable import Registration
@@ -68,7 +69,7 @@ _CLOCK = datetime.timedelta(minutes=5)
 _MODES = {"test_": "test", "live_": "live"}
 
 
-class MollieAdapter(HttpAdapter, SchemeSigned):
+class MollieAdapter(MollieRefunds, SchemeSigned):
     """Talks to Mollie over its HTTP API v2."""
 
     scheme: Scheme | None = Scheme(HMAC_HEX, HEADER, "id")
@@ -88,7 +89,9 @@ class MollieAdapter(HttpAdapter, SchemeSigned):
         idempotency_key_seconds=KEY_SECONDS,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=False,
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
+        refund_key_seconds=KEY_SECONDS,
         listing="scan",
         reversals="ids",
         says_mode=True,

@@ -26,7 +26,8 @@ from app.core.errors import OutcomeUnknown
 from app.core.facts import Fact, FactKind, Movement
 from app.core.signatures import HMAC_HEX, Scheme
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
+from app.providers.adapters.razorpay import razorpay_refunds as refunds
 from app.providers.adapters.razorpay.razorpay_events import (
     AMOUNTS,
     NOTE,
@@ -50,6 +51,7 @@ from app.providers.calls.http_adapter import (
     walk_pages,
 )
 from app.providers.calls.outgoing import ProviderAnswer
+from app.providers.calls.refund_answers import refuse_refund
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import Credential
 from app.providers.events import Delivered, Event, Name
@@ -97,7 +99,8 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         idempotency_key_seconds=REFERENCE_SECONDS,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=True,
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
         listing="scan",
         reversals="ids",
         # A payment that ends sooner has its link cancelled by us.
@@ -183,6 +186,28 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
         return read_link(body)
 
+    def build_refund(self, subject: RefundSubject) -> bytes:
+        """Return the refund call's body. Raise AmountError and CurrencyError."""
+        return refunds.build_refund(subject)
+
+    def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
+        """Refund the link's payment; a refusal of the refund itself is a fact."""
+        path = refunds.path_of(self._read_link(account, subject))
+        answer = self.send(account, "POST", f"{path}/refund", request)
+        if answer.status == 400:
+            return refuse_refund(answer, "error", "description")
+        return refunds.read_state(read_object(answer), subject)
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        """Query the refund by its id, or by ours among those of its payment."""
+        if subject.reference is not None:
+            shown = read_object(self.send(account, "GET", f"{refunds.PATH}/{_quote(subject.reference)}"))
+            return refunds.read_state(shown, subject)
+        path = refunds.path_of(self._read_link(account, subject))
+        rows = self._list(account, f"{path}/refunds", "items", {})
+        found = next((row for row in rows if row.get(refunds.OWN_ID) == str(subject.refund_id)), None)
+        return Fact(FactKind.NOT_FOUND) if found is None else refunds.read_state(found, subject)
+
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that an event's objects name."""
         return name_payment(body)
@@ -190,6 +215,11 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
     def translate(self, delivered: Delivered) -> Sequence[Event]:
         """Return what an event says."""
         return translate(delivered.read_object())
+
+    def _read_link(self, account: Account, subject: RefundSubject) -> dict[str, Any]:
+        body = read_object(self.send(account, "GET", f"{LINKS}/{_quote(subject.payment_reference)}"))
+        check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
+        return body
 
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the link with our id."""
@@ -243,6 +273,10 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
             return fresh, str(skip + len(rows)) if len(rows) == LIST_ROWS else None
 
         return walk_pages(read_page)
+
+
+def _quote(reference: str) -> str:
+    return urllib.parse.quote(reference, safe="")
 
 
 def _read_time(row: Mapping[str, Any]) -> int:
