@@ -26,11 +26,12 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
-from app.core.facts import Fact, FactKind, Movement
+from app.core.facts import Fact, FactKind
 from app.core.payment import format_time
 from app.core.signatures import HMAC_SHA512_HEX, Scheme
 from app.core.strict_json import JsonError, loads
-from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
+from app.providers.adapters.paystack import paystack_refunds as refunds
 from app.providers.adapters.paystack.paystack_events import (
     ABANDONED,
     AMOUNTS,
@@ -40,8 +41,9 @@ from app.providers.adapters.paystack.paystack_events import (
     read_transaction,
     translate,
 )
+from app.providers.adapters.paystack.paystack_given_back import GivenBack, name_dispute, with_given_back
 from app.providers.calls.answer_fields import read_redirect_url, read_units
-from app.providers.calls.given_back import list_movements, sum_movements
+from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     read_failure,
@@ -52,6 +54,7 @@ from app.providers.calls.http_adapter import (
     walk_pages,
 )
 from app.providers.calls.outgoing import ProviderAnswer
+from app.providers.calls.refund_answers import refuse_refund
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
@@ -64,8 +67,6 @@ REFERENCE_SECONDS = 10 * 365 * 86_400
 SETTLES_WITHIN_DAYS = 1
 
 _MODES = {"sk_test_": "test", "sk_live_": "live"}
-# Refunds and lost disputes, by the reference of their transaction and by their names.
-GivenBack = dict[str, dict[str, Mapping[str, Any]]]
 
 _DUPLICATE, _NOT_FOUND = "duplicate_reference", "transaction_not_found"
 
@@ -90,7 +91,8 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         idempotency_key_seconds=REFERENCE_SECONDS,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=False,
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
         listing="exact",
         reversals="ids",
         can_expire=False,
@@ -181,6 +183,32 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         """Return the present state: Paystack has no call that ends a transaction."""
         return self.fetch(account, subject)
 
+    def build_refund(self, subject: RefundSubject) -> bytes:
+        """Return the refund call's body. Raise AmountError and CurrencyError."""
+        return refunds.build_refund(subject)
+
+    def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
+        """Refund the transaction; a refusal of the refund itself is a fact."""
+        answer = self.send(account, "POST", refunds.PATH, request)
+        return (
+            refuse_refund(answer, "message")
+            if answer.status == 400
+            else refunds.read_state(_read_data(answer), subject)
+        )
+
+    def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
+        """Query the refund by its number, or by our id among those of its transaction."""
+        if subject.reference is not None:
+            answer = self.send(account, "GET", refunds.path_of(subject.reference))
+            return Fact(FactKind.NOT_FOUND) if answer.status == 404 else refunds.read_state(_read_data(answer), subject)
+        body = self._verify(account, subject.payment_reference)
+        if body is None:
+            raise UnexpectedAnswer("the provider does not find the refund's payment", "transaction")
+        query = {"transaction": str(body.get("id")), "from": str(body.get("created_at"))}
+        rows = self._list(account, refunds.PATH, query)
+        found = next((row for row in rows if row.get(refunds.OWN_ID) == str(subject.refund_id)), None)
+        return Fact(FactKind.NOT_FOUND) if found is None else refunds.read_state(found, subject)
+
     def name_payment(self, path: str, body: Any) -> Name | None:
         """Return the payment that an event's object names."""
         return name_payment(body)
@@ -202,7 +230,7 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         if fact.kind is not FactKind.SUCCEEDED:
             return fact
         query = {"transaction": str(body.get("id")), "from": str(body.get("created_at"))}
-        return _with_given_back(fact, self._read_given_back(account, query))
+        return with_given_back(fact, self._read_given_back(account, query))
 
     def _read_given_back(self, account: Account, query: Mapping[str, str]) -> GivenBack:
         """Return refunds and lost disputes, by the reference of their transaction and by their names."""
@@ -210,13 +238,13 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         for row in self._list(account, "/refund", query):
             if row.get("status") in ("processed", "failed"):
                 made_by = row.get("dispute")
-                name = f"refund:{row.get('id')}" if made_by is None else _name_dispute(made_by)
+                name = refunds.name_refund(row) if made_by is None else name_dispute(made_by)
                 given_back[str(row.get("transaction_reference"))][name] = row
         for row in self._list(account, "/dispute", query):
             transaction = row.get("transaction")
             if row.get("resolution") == "merchant-accepted" and isinstance(transaction, dict):
                 found = row | {"amount": row.get("refund_amount")}
-                given_back[str(transaction.get("reference"))].setdefault(_name_dispute(row), found)
+                given_back[str(transaction.get("reference"))].setdefault(name_dispute(row), found)
         return given_back
 
     def _list(self, account: Account, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -263,23 +291,10 @@ def _accepted(data: Mapping[str, Any], reference: str) -> Fact:
     return Fact(FactKind.ACCEPTED, reference, read_redirect_url(data, "authorization_url"))
 
 
-def _name_dispute(dispute: object) -> str:
-    return f"dispute:{dispute.get('id') if isinstance(dispute, Mapping) else dispute}"
-
-
-def _with_given_back(fact: Fact, given_back: GivenBack) -> Fact:
-    """Return a paid transaction's fact with the refunds and lost disputes of it. Raise UnexpectedAnswer."""
-    movements: list[Movement] = []
-    for name, row in given_back.get(str(fact.reference), {}).items():
-        money = read_units(AMOUNTS, row, "amount")
-        movements += list_movements(name, *money, is_undone=row.get("status") == "failed")
-    return replace(fact, movements=tuple(movements))
-
-
 def _listed(body: Mapping[str, Any], given_back: GivenBack) -> Listed:
     fact = read_transaction(body)
     if fact.kind is FactKind.SUCCEEDED:
-        fact = _with_given_back(fact, given_back)
+        fact = with_given_back(fact, given_back)
     asked = "amount" if body.get("requested_amount") is None else "requested_amount"
     payment_id, (asked_minor, currency) = read_payment_id(fact.reference), read_units(AMOUNTS, body, asked)
     return Listed(payment_id, str(fact.reference), asked_minor, currency, sum_movements(fact), fact)
