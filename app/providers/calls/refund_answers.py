@@ -32,7 +32,7 @@ def check_refund(found: object, subject: RefundSubject, field: str) -> None:
         raise UnexpectedAnswer("the provider's answer is about another refund", field)
 
 
-def refuse_refund(answer: ProviderAnswer, *path: str) -> Fact:
+def refuse_refund(answer: ProviderAnswer, *path: str | int) -> Fact:
     """Return the fact of a refused refund, with the text under `path` of the answer. Raise ProviderCallFailed."""
     try:
         text: Any = loads(answer.body)

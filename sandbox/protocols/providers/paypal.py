@@ -187,7 +187,7 @@ class PayPalProtocol(EmulatedProtocol):
         }
 
     def read_refund(self, fields: dict[str, Any], payment: str | None) -> RefundOrder:
-        request = {"custom_id": read.text(fields, "custom_id", _LONGEST_ID)}
+        request = {name: read.text(fields, name, _LONGEST_ID) for name in ("custom_id", "invoice_id")}
         return RefundOrder(str(payment), fields.get("amount"), request)
 
     def read_amount(self, value: Any, currency: str) -> int:

@@ -107,13 +107,14 @@ def _is_refund(back: MoneyBack) -> bool:
 def render_refund(payment: ProviderPayment, back: MoneyBack) -> dict[str, Any]:
     """Return a refund, also one that a lost dispute made."""
     own = f"{_API}/v2/payments/refunds/R{back.token}"
-    custom = back.request.get("custom_id")
+    custom, invoice = (back.request.get(name) for name in ("custom_id", "invoice_id"))
     total = render_money(payment.refunded_minor or back.amount_minor, back.currency)
     return {
         "id": f"R{back.token}",
         "status": _REFUND_STATUS[back.status],
         "amount": render_money(back.amount_minor, back.currency),
         "custom_id": custom or payment.merchant_reference,
+        **({"invoice_id": invoice} if invoice else {}),
         "seller_payable_breakdown": {
             "gross_amount": render_money(back.amount_minor, back.currency),
             "total_refunded_amount": total,

@@ -39,6 +39,7 @@ from app.providers.adapters.paypal.paypal_events import (
     translate,
     write_money,
 )
+from app.providers.adapters.paypal.paypal_refunds import PayPalRefunds
 from app.providers.adapters.paypal.paypal_signing import CERTIFICATE_URL, PayPalSigned
 from app.providers.adapters.paypal.paypal_tokens import TOKEN_PATH, Tokens
 from app.providers.calls.answer_fields import check_own_id, clean_message, read_own_id, read_redirect_url
@@ -72,7 +73,7 @@ _PAYMENT_CODES = re.compile(r"T00[0-9]{2}", re.ASCII)
 _SPAN, _LATER = datetime.timedelta(days=31), datetime.timedelta(days=2)
 
 
-class PayPalAdapter(PayPalSigned, HttpAdapter):
+class PayPalAdapter(PayPalSigned, PayPalRefunds):
     """Talks to PayPal over its REST API, with a token for which it exchanges the account's credentials."""
 
     credentials: ClassVar[tuple[Credential, ...]] = (
@@ -94,7 +95,9 @@ class PayPalAdapter(PayPalSigned, HttpAdapter):
         idempotency_key_seconds=6 * 3_600,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=False,
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
+        refund_key_seconds=45 * 86_400,
         listing="exact",
         reversals="ids",
         can_find=False,

@@ -112,11 +112,10 @@ def _find_page(order: Mapping[str, Any]) -> str | None:
 
 
 def _read_captured(reference: str, payments: Any) -> Fact:
-    captures = _list_objects(payments, "captures")
-    paid = [capture for capture in captures if capture.get("status") in _PAID]
-    if len(paid) > 1 or not captures:
+    captures = list_objects(payments, "captures")
+    if not captures:
         raise UnexpectedAnswer("the provider's order has not exactly one capture", "captures")
-    capture = paid[0] if paid else captures[-1]
+    capture = find_paid(payments) or captures[-1]
     status, aliases = capture.get("status"), keep_ids(capture.get("id"))
     if status == "PENDING":
         return Fact(FactKind.COMMITTED, reference, settles_within_days=SETTLES_WITHIN_DAYS, aliases=aliases)
@@ -125,13 +124,22 @@ def _read_captured(reference: str, payments: Any) -> Fact:
     if status not in _PAID:
         raise UnexpectedAnswer(f"the provider's capture has an unknown status: {redact(str(status)[:40])!r}", "status")
     minor, currency = read_money(capture)
-    moved = [movement for refund in _list_objects(payments, "refunds") for movement in _read_refund(refund)]
+    moved = [movement for refund in list_objects(payments, "refunds") for movement in _read_refund(refund)]
     return Fact(
         FactKind.SUCCEEDED, reference, amount_minor=minor, currency=currency, aliases=aliases, movements=tuple(moved)
     )
 
 
-def _list_objects(payments: Any, name: str) -> list[Mapping[str, Any]]:
+def find_paid(payments: Any) -> Mapping[str, Any] | None:
+    """Return the capture of an order that was paid, None where none was. Raise UnexpectedAnswer for several."""
+    paid = [capture for capture in list_objects(payments, "captures") if capture.get("status") in _PAID]
+    if len(paid) > 1:
+        raise UnexpectedAnswer("the provider's order has not exactly one capture", "captures")
+    return paid[0] if paid else None
+
+
+def list_objects(payments: Any, name: str) -> list[Mapping[str, Any]]:
+    """Return the captures or refunds of an order's payments."""
     found = payments.get(name) if isinstance(payments, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 

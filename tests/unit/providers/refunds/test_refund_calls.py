@@ -14,6 +14,7 @@ from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError
 from app.providers import Account, Adapter, RefundSubject
 from app.providers.adapters.mollie import MollieAdapter
+from app.providers.adapters.paypal import PayPalAdapter
 from app.providers.adapters.paystack import PaystackAdapter
 from app.providers.adapters.razorpay import RazorpayAdapter
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
@@ -36,11 +37,13 @@ class Spoken:
     def answer(self, status: str, own: str = str(REFUND)) -> dict[str, Any]:
         """Return a refund with this status and this id of ours."""
         shown = {"id": 7, "status": status, "metadata": {"refund_id": own}, "receipt": own, "merchant_note": own}
+        shown["invoice_id"] = own
         if self.currency == "NGN":
             return {"data": shown}
         return shown | {"id": "re_7"}
 
 
+PAID = {"id": "cap_1", "status": "COMPLETED"}
 OWN = {"payment_id": str(PAYMENT), "refund_id": str(REFUND)}
 MOLLIE = Spoken(
     MollieAdapter(frozenset()),
@@ -82,7 +85,18 @@ PAYSTACK = Spoken(
     },
     (400, {"status": False, "message": "Transaction has been fully reversed", "code": "transaction_reversed"}),
 )
-ALL = pytest.mark.parametrize("spoken", [MOLLIE, RAZORPAY, PAYSTACK], ids=["mollie", "razorpay", "paystack"])
+PAYPAL = Spoken(
+    PayPalAdapter(frozenset()),
+    {"client_id": "client_id", "client_secret": "client_secret"},
+    "USD",
+    "/v2/payments/captures/cap_1/refund",
+    {"amount": {"currency_code": "USD", "value": "10.50"}, "custom_id": str(PAYMENT), "invoice_id": str(REFUND)},
+    {"PENDING": "processing", "COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "failed"},
+    (422, {"details": [{"issue": "CAPTURE_FULLY_REFUNDED", "description": "The capture has been fully refunded"}]}),
+)
+ALL = pytest.mark.parametrize(
+    "spoken", [MOLLIE, RAZORPAY, PAYSTACK, PAYPAL], ids=["mollie", "razorpay", "paystack", "paypal"]
+)
 
 
 def subject(spoken: Spoken, minor: int = 1050, currency: str | None = None) -> RefundSubject:
@@ -94,12 +108,15 @@ def refund(
     monkeypatch: pytest.MonkeyPatch, spoken: Spoken, status: int, body: object
 ) -> tuple[Fact, list[tuple[str, Any]]]:
     """Return the fact of a refund call that is answered so, and the paths and bodies that were posted."""
-    link = {"reference_id": str(PAYMENT), "payments": [{"payment_id": "pay_1", "status": "captured"}]}
+    link: dict[str, Any] = {"reference_id": str(PAYMENT), "payments": [{"payment_id": "pay_1"}]}
+    link["purchase_units"] = [{"custom_id": str(PAYMENT), "payments": {"captures": [PAID]}}]
     sent: list[tuple[str, Any]] = []
 
     def send(self: Outgoing, method: str, url: str, *args: Any, **kwargs: Any) -> ProviderAnswer:
         if method == "GET":
             return ProviderAnswer(200, json.dumps(link).encode(), None)
+        if url.endswith("/oauth2/token"):
+            return ProviderAnswer(200, json.dumps({"access_token": "token", "expires_in": 3600}).encode(), None)
         given = next(one for one in (*args, *kwargs.values()) if isinstance(one, bytes))
         sent.append((url.removeprefix("https://provider.example"), json.loads(given)))
         return ProviderAnswer(status, json.dumps(body).encode(), None)
