@@ -132,10 +132,15 @@ def choose_currencies(adapter: Adapter, wanted: tuple[str, ...]) -> list[str] | 
 
 
 def check_mode(adapter: Adapter, account: Account, mode: str) -> None:
-    """Raise ConfigurationError where the account at the provider takes payments of the other mode than the tenant."""
+    """Raise ConfigurationError where the account at the provider takes payments of the other mode than the tenant.
+
+    Live payments of a provider that has a URL of its own are asked for over https alone: emulators have plain http.
+    """
     told = adapter.read_mode(account)
     if told not in (None, mode):
         raise ConfigurationError(f"this account is for {told} payments, and the tenant takes {mode} payments")
+    if mode == "live" and "live" in adapter.base_urls and not account.api_base_url.lower().startswith("https://"):
+        raise ConfigurationError("live payments need an https URL: emulators are for tenants that take test payments")
 
 
 def _check_scheme(new: NewProvider) -> None:

@@ -93,6 +93,20 @@ def test_a_key_of_the_other_mode_is_refused_when_it_is_replaced_too(commands: Co
     assert "pk_test_a" not in wrong
 
 
+def test_a_live_tenant_cannot_have_an_emulator(commands: Commands) -> None:
+    commands.json("tenants", "create", "real", "--mode", "live")
+    emulator, key = "http://127.0.0.1:8001/stripe", {"SLUICE_PROVIDER_API_KEY": "sk_live_a"}
+    create = ("providers", "create", "--tenant", "real", "main", "--adapter", "stripe")
+    refused = "live payments need an https URL"
+    assert refused in commands.error(*create, "--url", emulator, **key)
+    made = commands.json(*create, **key)
+    assert refused in commands.error("providers", "update", made["id"], "--url", emulator)
+    assert refused in commands.error("providers", "update", made["id"], "--url", emulator, **key)
+    assert [row["api_base_url"] for row in commands.json("providers", "list")["data"]] == ["https://api.stripe.com"]
+    tried = ("providers", "create", "--tenant", "acme", "trial", "--adapter", "stripe", "--url", emulator)
+    commands.json(*tried, SLUICE_PROVIDER_API_KEY="sk_test_a")
+
+
 def test_the_stored_key_is_checked_with_another_url(commands: Commands, runtime: Runtime) -> None:
     create = ("providers", "create", "--tenant", "acme", "main", "--adapter", "stripe")
     made = commands.json(*create, SLUICE_PROVIDER_API_KEY="sk_test_a")
