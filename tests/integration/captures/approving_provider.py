@@ -14,6 +14,7 @@ from app.providers.adapter import Account, Subject
 from app.providers.adapters.sandbox import SandboxAdapter
 from app.providers.calls.http_adapter import read_object
 from app.providers.events import Delivered, Event, Told
+from app.services.verification import prove
 from testbed.shop import Shop
 from tests.integration.provider_calls.odd_provider import OddProvider, encode_answer, encode_json
 
@@ -102,3 +103,11 @@ class ApprovingProvider:
             id=payment.id,
         )
         return row
+
+    def assert_credited_once(self, payment: Payment) -> None:
+        """Hold that the wallet has the money once, and that the books are whole."""
+        done = self.shop.payment(payment.id)
+        assert (done.status, done.exceptions) == ("completed", frozenset())
+        assert self.odd.engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
+        report = prove(self.shop.runtime.database, "full", self.shop.tenant_id)
+        assert report.is_whole, report.as_json()

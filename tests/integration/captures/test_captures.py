@@ -3,57 +3,26 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from app.core.payment import Payment
 from app.services.operators import redrive
 from app.services.payments.calls import breaker, set_aside
 from app.services.payments.calls.provider_claims import UnderWay, claim_calls
-from app.services.verification import prove
 from testbed.shop import ACTOR
-from testbed.stack import Stack
 from tests.integration.captures.approving_provider import (
     APPROVED,
     AWAY,
     CAPTURED,
     NO_OUTCOME,
     REFUSED,
-    ApprovingAdapter,
     ApprovingProvider,
 )
-from tests.integration.provider_calls.odd_provider import ATTEMPTS, encode_json, open_odd_provider
+from tests.integration.provider_calls.odd_provider import ATTEMPTS, encode_json
 from tests.support.clients.api import Api, problem_of
-from tests.support.engine import Engine, call_and_settle, claim_call
+from tests.support.engine import call_and_settle, claim_call
 
 HOUR = datetime.timedelta(hours=1)
-
-
-@pytest.fixture
-def provider(front: Stack) -> Iterator[ApprovingProvider]:
-    """Provide a shop of the test's own whose provider waits for captures."""
-    shop = front.make_shop()
-    runtime = replace(shop.runtime)
-    runtime.adapters["sandbox"] = ApprovingAdapter(frozenset(runtime.settings.private_providers))
-    shop = replace(shop, runtime=runtime)
-    with open_odd_provider(Engine(runtime, front.databases), shop) as odd:
-        yield ApprovingProvider(odd)
-
-
-@pytest.fixture
-def buyer(front: Stack, provider: ApprovingProvider) -> Api:
-    """Provide the shop's backend."""
-    return Api(front.web, provider.shop.secret_key)
-
-
-def assert_credited_once(provider: ApprovingProvider, payment: Payment) -> None:
-    done = provider.shop.payment(payment.id)
-    assert (done.status, done.exceptions) == ("completed", frozenset())
-    assert provider.odd.engine.entries(payment.id) == [("user", 2500), ("clearing", -2500)]
-    report = prove(provider.shop.runtime.database, "full", provider.shop.tenant_id)
-    assert report.is_whole, report.as_json()
 
 
 def test_what_the_payer_approves_is_captured(provider: ApprovingProvider) -> None:
@@ -64,7 +33,7 @@ def test_what_the_payer_approves_is_captured(provider: ApprovingProvider) -> Non
     assert (kept["action"], kept["approvals"], kept["capture_sent_at"]) == ("advance", 1, None)
     provider.odd.engine.call()
     assert provider.captures == [(f"{payment.id}:capture:1", b"{}")]
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 def test_an_approval_that_a_poll_reports_is_captured(provider: ApprovingProvider) -> None:
@@ -75,7 +44,7 @@ def test_an_approval_that_a_poll_reports_is_captured(provider: ApprovingProvider
     provider.odd.engine.call()
     provider.odd.engine.call()
     assert len(provider.captures) == 1
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 def test_a_payment_that_has_ended_is_not_captured(provider: ApprovingProvider, buyer: Api) -> None:
@@ -108,7 +77,7 @@ def test_from_the_claim_on_a_cancel_is_refused(provider: ApprovingProvider, buye
     refused = problem_of(buyer.post(f"/api/payments/{payment.id}/cancel"), 409)
     assert refused["code"] == "capture_in_flight"
     call_and_settle(provider.shop.runtime, claim)
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
     ended = problem_of(buyer.post(f"/api/payments/{payment.id}/cancel"), 409)
     assert ended["code"] == "payment_ended"
 
@@ -129,7 +98,7 @@ def test_a_payment_that_is_being_cancelled_is_not_captured(provider: ApprovingPr
     assert (provider.captures, provider.row(payment)["capture_sent_at"]) == ([], None)
     provider.odd.answer(CAPTURED)
     engine.ask(payment.id)
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 def test_a_worker_that_dies_after_its_claim_leaves_a_capture_that_is_sent_again(provider: ApprovingProvider) -> None:
@@ -141,7 +110,7 @@ def test_a_worker_that_dies_after_its_claim_leaves_a_capture_that_is_sent_again(
     provider.odd.engine.expire(payment.id)
     provider.odd.engine.call()
     assert provider.row(payment)["capture_sent_at"] == before
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 @pytest.mark.parametrize("answer", [AWAY, NO_OUTCOME, encode_json(404)], ids=["away", "no outcome", "refuses us"])
@@ -165,7 +134,7 @@ def test_an_unknown_capture_is_asked_for_again_and_never_let_go(
     provider.odd.call_again(payment)
     provider.odd.engine.call()
     assert len(set(provider.captures)) == 1
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
     assert provider.odd.engine.dead_letters(payment.id) == [(letters[0][0], "superseded")]
 
 
@@ -195,7 +164,7 @@ def test_a_refused_capture_lets_the_payer_approve_again(provider: ApprovingProvi
     provider.approve(payment)
     provider.odd.engine.call()
     assert [key for key, _ in provider.captures] == [f"{payment.id}:capture:1", f"{payment.id}:capture:2"]
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 def test_a_payment_whose_capture_was_refused_can_be_cancelled(provider: ApprovingProvider, buyer: Api) -> None:
@@ -216,7 +185,7 @@ def test_past_the_life_of_its_key_a_capture_is_looked_up_first(provider: Approvi
     provider.odd.answer(encode_json(200, reference="ref_1", status="paid", currency="USD", received_amount="25.00"))
     provider.odd.call_again(payment)
     assert len(provider.captures) == 1
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 def test_the_capture_webhook_before_our_calls_answer_is_one_credit(provider: ApprovingProvider) -> None:
@@ -228,7 +197,7 @@ def test_the_capture_webhook_before_our_calls_answer_is_one_credit(provider: App
     provider.pay(payment)
     call_and_settle(provider.shop.runtime, claim)
     provider.approve(payment)
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
 
 
 def test_captures_are_made_before_polls_that_are_due_longer(provider: ApprovingProvider) -> None:
@@ -252,4 +221,4 @@ def test_an_operator_sends_a_capture_again(provider: ApprovingProvider) -> None:
     assert effect.effect == "asks the provider: advance"
     provider.odd.answer(CAPTURED)
     provider.odd.engine.call()
-    assert_credited_once(provider, payment)
+    provider.assert_credited_once(payment)
