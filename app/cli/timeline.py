@@ -140,6 +140,8 @@ def _decision(detail: Detail) -> str:
 
 def _entry(detail: Detail) -> str:
     amount, balance = (_money(detail[key], detail["currency"]) for key in ("amount_minor", "balance_after_minor"))
+    if detail["wallet"] == "user" and detail["balance_after_minor"] < 0:
+        balance += ", below zero"
     if detail["wallet"] == "user" and detail["type"] == "reinstatement":
         return f"The user's wallet gets {amount} again, which had gone back; its balance is {balance}"
     if detail["wallet"] == "user" and detail["type"] == "refund":
@@ -148,6 +150,13 @@ def _entry(detail: Detail) -> str:
     if detail["wallet"] == "user":
         return f"The user's wallet gets {amount} ({detail['type']}); its balance is {balance}"
     return f"The provider's clearing wallet gets {amount} against the transfer"
+
+
+def _restored(detail: Detail) -> str:
+    balance = _money(detail["balance_after_minor"], detail["currency"])
+    subject = f"payment {detail['payment_id']}" if detail["payment_id"] else f"debit {detail['debit_id']}"
+    kind = detail["type"].replace("_", " ")
+    return f"The user's wallet is no longer below zero: a {kind} ({subject}) sets it right; its balance is {balance}"
 
 
 def _notification(detail: Detail) -> str:
@@ -169,6 +178,7 @@ _WORDS: dict[str, Callable[[Detail], str]] = {
     "webhook_refused": _refused,
     "decision": _decision,
     "entry": _entry,
+    "wallet_restored": _restored,
     "notification": _notification,
     "dead_letter": _dead_letter,
 }

@@ -29,6 +29,19 @@ _CLOSED = text(
     order by closed_at, id
     """
 )
+# The entry that brought a wallet to zero or above again, after one of this payment had left it below.
+_RESTORED = text(
+    """
+    select distinct n.at, 'wallet_restored' as kind, 'system' as actor,
+           jsonb_build_object('type', n.type, 'currency', n.currency, 'balance_after_minor', n.balance_after_minor,
+                              'payment_id', n.payment_id, 'debit_id', n.debit_id) as detail
+    from wallet_transactions e join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id and w.kind = 'user'
+    cross join lateral (
+        select * from wallet_transactions l where l.wallet_id = e.wallet_id and l.wallet_version > e.wallet_version
+            and l.balance_after_minor >= 0 order by l.wallet_version limit 1) as n
+    where e.tenant_id = :tenant_id and e.payment_id = :payment_id and e.balance_after_minor < 0
+    """
+)
 _REPEATS = text(
     """
     select h.id, k.duplicates from payment_webhooks h
@@ -41,9 +54,10 @@ _REPEATS = text(
 def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     """Return `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
 
-    In addition to the timeline: `dead_letter_closed` for those that no operator closed; the sender's address of each
-    `webhook_refused`, and `repeats` of each webhook, how often the same bytes were delivered again. Raise
-    RequestRejected (404) where there is no such payment.
+    In addition to the timeline: `dead_letter_closed` for those that no operator closed; `wallet_restored` where a later
+    entry ended what one of this payment had left below zero; the sender's address of each `webhook_refused`, and
+    `repeats` of each webhook, how often the same bytes were delivered again. Raise RequestRejected (404) where there is
+    no such payment.
     """
     story = queries.show_payment(runtime, payment_id)
     webhook_ids = [event["detail"]["webhook_id"] for event in story["timeline"] if event["kind"] == "webhook"]
@@ -52,6 +66,7 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
     with runtime.database.transaction("operator") as connection:
         found = connection.execute(_REFUSED, {"payment_id": payment_id}).mappings().all()
         found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
+        found = [*found, *connection.execute(_RESTORED, parameters).mappings()]
         received = connection.execute(_REPEATS, {"tenant_id": tenant_id, "webhook_ids": webhook_ids})
         repeats = {str(row.id): row.duplicates for row in received}
     # Refusals are read above for all tenants: one may name this payment and another tenant's provider.

@@ -147,6 +147,8 @@ def _find_negative(
         if balance_minor < 0:
             detail = {"payment_id": each.payment.id, "user_id": each.payment.user_id}
             detail |= {"currency": each.transfer.currency, "balance_minor": balance_minor}
+            # What has taken it below, as the entry has it.
+            detail |= {"transfer_key": each.transfer.key, "amount_minor": -each.transfer.amount_minor}
             yield AlertRow("wallet_negative", each.payment.tenant_id, detail)
 
 

@@ -23,6 +23,7 @@ from tests.integration.debits.debit_requests import (
     wallet,
 )
 from tests.support.books import name_reference
+from tests.support.commands import Commands
 from tests.support.engine import Engine
 
 
@@ -204,7 +205,13 @@ def test_the_next_deposit_sets_a_wallet_right(engine: Engine, shop: Shop) -> Non
     shop.deliver_refund(shop.payment(payment.id), provider_reference=name_reference(payment))
     engine.settle()
     assert wallet(shop) == (-2000, 0, -2000)
-    credit(engine, shop)
+    explained = Commands(engine.databases)
+    story = explained.text("payments", "explain", str(payment.id))
+    assert "The user's wallet gets -25.00 USD (reversal); its balance is -20.00 USD, below zero" in story
+    assert "no longer below zero" not in story
+    again = credit(engine, shop)
+    story = explained.text("payments", "explain", str(payment.id))
+    assert f"no longer below zero: a deposit (payment {again.id}) sets it right; its balance is 5.00 USD" in story
     assert wallet(shop) == (500, 0, 500)
     assert (try_take(shop, "5.01"), try_take(shop, "5.00")) == (409, 201)
     check_books(engine, shop)

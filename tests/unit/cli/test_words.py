@@ -145,6 +145,21 @@ CALL = {"milliseconds": 6.9, "attempt": 1}
             event("entry", wallet="clearing", type="deposit", currency="JPY", amount_minor=-5, balance_after_minor=-5),
             ["clearing wallet", "-5 JPY"],
         ),
+        (
+            event("entry", wallet="user", type="reversal", currency="USD", amount_minor=-5, balance_after_minor=-5),
+            ["-0.05 USD (reversal)", "-0.05 USD, below zero"],
+        ),
+        (
+            event(
+                "wallet_restored",
+                type="debit_reversal",
+                currency="USD",
+                balance_after_minor=0,
+                payment_id=None,
+                debit_id="01a2",
+            ),
+            ["no longer below zero", "a debit reversal (debit 01a2)", "0.00 USD"],
+        ),
         (event("notification", id=4, type="payment.completed"), ["payment.completed", "event 4"]),
         (event("notification", id=None, type="payment.completed"), ["not numbered yet"]),
         (event("dead_letter", state="open", reason="underpaid", detail="5.00 of 25.00"), ["underpaid", "5.00"]),
