@@ -19,6 +19,8 @@ from app.core.errors import RequestRejected
 from app.core.facts import Command, CommandKind, DisputeState, Fact, FactKind, Movement, RefundState
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
+from app.services.debits import spending
+from app.services.debits.spending import DebitRequest
 from app.services.operators import redrive, resolve
 from app.services.payments import refunds, settlement
 from app.services.payments.batch_decisions import Item
@@ -26,7 +28,7 @@ from app.services.payments.refunds import RefundRequest
 from app.services.records import notifications
 from app.services.tenants import policies
 from app.services.verification import prove
-from app.services.verification.walking import check_payments
+from app.services.verification.walking import check_debits, check_payments
 from app.services.webhooks import waiting_reversals
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
@@ -54,6 +56,7 @@ class MoneyLife:
         self.random = random.Random(self.seed)
         self.shop: Shop = make_shop(self.runtime)
         self.payments: list[uuid.UUID] = []
+        self.debits: list[uuid.UUID] = []
         # An adapter reports either single movements or totals.
         self.has_totals = self.random.random() < 0.4
         policy = {
@@ -67,11 +70,11 @@ class MoneyLife:
         """Take steps, prove what each touched, and at the end everything."""
         self._deposit()
         doing = [self._deposit, *[self._report] * 5, *[self._ask] * 2, *[self._answer] * 2, *[self._decide] * 3]
-        doing += [self._find_difference, self._end, self._let_time_pass]
+        doing += [self._find_difference, self._end, self._let_time_pass, self._spend, self._spend, self._give_back]
         for _ in range(steps):
             self._take(self.random.choice(doing))
             with self.runtime.database.snapshot("operator") as connection:
-                broken = check_payments(connection, self.payments)
+                broken = check_payments(connection, self.payments) + check_debits(connection, self.debits)
             assert broken == [], (self.seed, self.story, broken)
         notifications.number_due(self.runtime)
         report = prove(self.runtime.database, "full", self.shop.tenant_id)
@@ -165,6 +168,21 @@ class MoneyLife:
         named = f"rf_{row['id']}" if self.random.random() < 0.7 else None
         self._settle(payment, Fact(FactKind.REFUND_STATE, refund_id=row["id"], reversal_id=named, refund_state=state))
         return state
+
+    def _spend(self) -> str:
+        user, amount = self.random.choice(("ann", "bob")), self.random.choice(("1.00", "10.00", "25.00"))
+        key = self.random.randbytes(8).hex()
+        wanted = DebitRequest(user, amount, "USD", "an order", None, key, hashlib.sha256(key.encode()).digest())
+        made = spending.take(self.runtime, self.shop.tenant_id, wanted, ACTOR)
+        self.debits.append(uuid.UUID(made.debit["id"]))
+        return f"{amount} of {user}"
+
+    def _give_back(self) -> str:
+        if not self.debits:
+            return "nothing was spent"
+        debit_id = self.random.choice(self.debits)
+        spending.give_back(self.runtime, self.shop.tenant_id, debit_id, ACTOR, None)
+        return str(self.debits.index(debit_id))
 
     # What persons decide
 
