@@ -100,6 +100,13 @@ DEPOSITS = (
         ("integration/deposits/test_routes.py",),
     ),
     Mutant(
+        "a deposit is made at the first provider of its route that takes it",
+        "app/services/payments/deposits.py",
+        "order by own.refused <> '{{}}' or r.refusals -> a.adapter is not null,",
+        "order by",
+        ("integration/deposits/test_route_limits.py",),
+    ),
+    Mutant(
         "an unknown outcome stays with its provider",
         "app/services/payments/calls/claim_statements.py",
         "            route_position = null\n",

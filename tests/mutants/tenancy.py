@@ -77,4 +77,11 @@ TENANCY = (
         "of_tenant = (_LETTERS.c.tenant_id.is_not(None), _LETTERS.c.id == dead_letter_id)",
         (MATRIX,),
     ),
+    Mutant(
+        "a live tenant has no emulator",
+        "app/services/tenants/providers.py",
+        'if mode == "live" and "live" in adapter.base_urls',
+        'if mode == "" and "live" in adapter.base_urls',
+        ("integration/cli/test_adapters.py::test_a_live_tenant_cannot_have_an_emulator",),
+    ),
 )

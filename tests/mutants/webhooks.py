@@ -259,4 +259,11 @@ WEBHOOKS = (
         "if not event_type:",
         ("integration/webhooks/test_webhooks_settled.py",),
     ),
+    Mutant(
+        "the timeline of each payment has the delivery that settled it",
+        "app/services/payments/timeline.py",
+        "where tenant_id = :tenant_id and payment_id = :payment_id and kind = 'decision'\n",
+        "where tenant_id = :tenant_id and payment_id = :payment_id and kind = ''\n",
+        ("integration/webhooks/test_events.py::test_a_delivery_is_shown_with_each_payment_that_it_settled",),
+    ),
 )
