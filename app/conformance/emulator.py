@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from app.core.facts import FactKind
 from app.core.signatures import Scheme
 from app.providers import Account
 
@@ -56,16 +57,19 @@ class Traits:
     """What is particular to a provider and is the same for all of its accounts.
 
     `currency`: one that it takes, in which 2,500 minor units can be asked for. `states`: each state that the provider
-    publishes, as fields of a lookup's answer (a path with dots, and its value) that say so; `unknown_state` is none of
-    them. `mistake`: status and body of its refusal of a field that the adapter made, whose message contains the given
-    text. `side_paths`: beginnings of paths whose calls are about no payment, such as those for a token.
+    publishes, as fields of a lookup's answer about a paid payment (a path with dots, and its value) that say so, and
+    the kind of fact that it is; `unknown_state` is none of them. `mistake`: status and body of its refusal of a field
+    that the adapter made, whose message contains the given text. `side_paths`: beginnings of paths whose calls are
+    about no payment, such as those for a token. `signature_seconds`: how long the signature of a webhook holds, None
+    where it has no time.
     """
 
     currency: str
-    states: Sequence[Mapping[str, object]]
+    states: Sequence[tuple[Mapping[str, object], FactKind]]
     unknown_state: Mapping[str, object]
     mistake: Callable[[str], tuple[int, bytes]]
     side_paths: tuple[str, ...] = ()
+    signature_seconds: int | None = None
 
 
 class Emulator(Protocol):

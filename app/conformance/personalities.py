@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from app.conformance.emulator import Traits
 from app.conformance.sandbox_emulator import Personality
+from app.core.facts import FactKind
+from app.core.signatures import TIMESTAMP_TOLERANCE_SECONDS
 from app.local.emulated_accounts import EMULATED, NewAccount, new_standard_secret, with_key
+from app.providers.adapters.paypal.paypal_signing import AGE_SECONDS_MAX
 from app.providers.credentials import API_KEY
 
 
 def _mistake(render: Callable[[str], object], status: int = 400) -> Callable[[str], tuple[int, bytes]]:
     return lambda message: (status, json.dumps(render(message)).encode())
+
+
+def _states(field: str, kind: FactKind, *values: str) -> Iterator[tuple[Mapping[str, object], FactKind]]:
+    return (({field: value}, kind) for value in values)
 
 
 def _custom_account(api_key: str) -> NewAccount:
@@ -27,11 +34,20 @@ _SANDBOX = Personality(
     Traits(
         currency="USD",
         states=tuple(
-            {"status": status, "received_amount": "25.00", "received_currency": "USD"}
-            for status in ("open", "processing", "paid", "underpaid", "declined", "cancelled", "expired")
+            ({"status": status, "received_amount": "25.00", "received_currency": "USD"}, kind)
+            for status, kind in {
+                "open": FactKind.PENDING,
+                "processing": FactKind.COMMITTED,
+                "paid": FactKind.SUCCEEDED,
+                "underpaid": FactKind.SUCCEEDED,
+                "declined": FactKind.DECLINED,
+                "cancelled": FactKind.CANCELLED,
+                "expired": FactKind.CANCELLED,
+            }.items()
         ),
         unknown_state={"status": "melted"},
         mistake=_mistake(lambda message: {"error": {"code": "invalid_field", "message": message}}),
+        signature_seconds=TIMESTAMP_TOLERANCE_SECONDS,
     ),
     new_account=lambda: with_key(f"key_{secrets.token_hex(16)}", new_standard_secret()),
     path="",
@@ -47,15 +63,16 @@ _STRIPE = Personality(
         currency="USD",
         # https://docs.stripe.com/api/checkout/sessions/object: no_payment_required is of sessions without an amount.
         states=(
-            {"status": "open", "payment_status": "unpaid"},
-            {"status": "complete", "payment_status": "unpaid"},
-            {"status": "complete", "payment_status": "paid"},
-            {"status": "expired", "payment_status": "unpaid"},
+            ({"status": "open", "payment_status": "unpaid"}, FactKind.PENDING),
+            ({"status": "complete", "payment_status": "unpaid"}, FactKind.COMMITTED),
+            ({"status": "complete", "payment_status": "paid"}, FactKind.SUCCEEDED),
+            ({"status": "expired", "payment_status": "unpaid"}, FactKind.CANCELLED),
         ),
         unknown_state={"status": "melted"},
         mistake=_mistake(
             lambda message: {"error": {"type": "invalid_request_error", "message": message, "param": "success_url"}}
         ),
+        signature_seconds=TIMESTAMP_TOLERANCE_SECONDS,
     ),
     new_account=EMULATED["stripe"],
     path="/stripe",
@@ -65,11 +82,11 @@ _PAYSTACK = Personality(
     "paystack",
     Traits(
         currency="NGN",
-        states=tuple(
-            {"data.status": status}
-            for status in (
-                *("abandoned", "failed", "ongoing", "pending", "processing", "queued", "reversed", "success"),
-            )
+        # What was reversed is money that came, and went back.
+        states=(
+            *_states("data.status", FactKind.PENDING, "abandoned", "ongoing", "pending", "processing", "queued"),
+            *_states("data.status", FactKind.ATTEMPT_DECLINED, "failed"),
+            *_states("data.status", FactKind.SUCCEEDED, "reversed", "success"),
         ),
         unknown_state={"data.status": "melted"},
         mistake=_mistake(lambda message: {"status": False, "message": message, "code": "invalid_params"}),
@@ -82,8 +99,12 @@ _ADYEN = Personality(
     "adyen",
     Traits(
         currency="EUR",
-        # CheckoutService-v71, PaymentLinkResponse.
-        states=tuple({"status": each} for each in ("active", "completed", "expired", "paid", "paymentPending")),
+        # CheckoutService-v71, PaymentLinkResponse. None says how much came: the webhook does.
+        states=(
+            *_states("status", FactKind.PENDING, "active"),
+            *_states("status", FactKind.COMMITTED, "completed", "paid", "paymentPending"),
+            *_states("status", FactKind.CANCELLED, "expired"),
+        ),
         unknown_state={"status": "melted"},
         mistake=_mistake(
             lambda message: {"status": 422, "errorCode": "702", "message": message, "errorType": "validation"}, 422
@@ -98,9 +119,13 @@ _RAZORPAY = Personality(
     Traits(
         currency="INR",
         states=tuple(
-            {"status": status, "amount_paid": paid}
-            for status, paid in (
-                *(("created", 0), ("partially_paid", 100), ("paid", 2500), ("cancelled", 0), ("expired", 0)),
+            ({"status": status, "amount_paid": paid}, kind)
+            for status, paid, kind in (
+                ("created", 0, FactKind.PENDING),
+                ("partially_paid", 100, FactKind.SUCCEEDED),
+                ("paid", 2500, FactKind.SUCCEEDED),
+                ("cancelled", 0, FactKind.CANCELLED),
+                ("expired", 0, FactKind.CANCELLED),
             )
         ),
         unknown_state={"status": "melted"},
@@ -116,9 +141,11 @@ _GOCARDLESS = Personality(
     "gocardless",
     Traits(
         currency="GBP",
-        # The states of a billing request; fulfilled is read with its payment.
-        states=tuple(
-            {"billing_requests.status": status} for status in ("pending", "ready_to_fulfil", "fulfilling", "cancelled")
+        # The states of a billing request; fulfilled is read with its payment, which is paid.
+        states=(
+            *_states("billing_requests.status", FactKind.PENDING, "pending", "ready_to_fulfil", "fulfilling"),
+            *_states("billing_requests.status", FactKind.SUCCEEDED, "fulfilled"),
+            *_states("billing_requests.status", FactKind.CANCELLED, "cancelled"),
         ),
         unknown_state={"billing_requests.status": "melted"},
         mistake=_mistake(
@@ -141,8 +168,12 @@ _MOLLIE = Personality(
     Traits(
         currency="EUR",
         # https://docs.mollie.com/reference/get-payment
-        states=tuple(
-            {"status": status} for status in ("open", "pending", "authorized", "paid", "canceled", "expired", "failed")
+        states=(
+            *_states("status", FactKind.PENDING, "open", "authorized"),
+            *_states("status", FactKind.COMMITTED, "pending"),
+            *_states("status", FactKind.SUCCEEDED, "paid"),
+            *_states("status", FactKind.CANCELLED, "canceled", "expired"),
+            *_states("status", FactKind.DECLINED, "failed"),
         ),
         unknown_state={"status": "melted"},
         mistake=_mistake(
@@ -161,14 +192,18 @@ _PAYPAL = Personality(
     Traits(
         currency="USD",
         # https://developer.paypal.com/docs/api/orders/v2/#orders_get
-        states=tuple(
-            {"status": status} for status in ("CREATED", "SAVED", "APPROVED", "VOIDED", "PAYER_ACTION_REQUIRED")
+        states=(
+            *_states("status", FactKind.PENDING, "CREATED", "SAVED", "PAYER_ACTION_REQUIRED"),
+            *_states("status", FactKind.APPROVED, "APPROVED"),
+            *_states("status", FactKind.SUCCEEDED, "COMPLETED"),
+            *_states("status", FactKind.CANCELLED, "VOIDED"),
         ),
         unknown_state={"status": "MELTED"},
         mistake=_mistake(
             lambda message: {"name": "INVALID_REQUEST", "details": [{"issue": "INVALID", "description": message}]}
         ),
         side_paths=("/v1/oauth2/token",),
+        signature_seconds=AGE_SECONDS_MAX,
     ),
     new_account=EMULATED["paypal"],
     path="/paypal",

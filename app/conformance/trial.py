@@ -104,8 +104,8 @@ class Trial:
         """Return how many payments the provider has for our id."""
         return self.emulator.read_truth(str(deposit.id)).payments
 
-    def verify(self, arrival: Arrival, secrets: Sequence[str] | None = None) -> str:
-        """Return the id of a webhook whose signature holds. Raise WebhookRejected."""
+    def verify(self, arrival: Arrival, secrets: Sequence[str] | None = None, now_seconds: float | None = None) -> str:
+        """Return the id of a webhook whose signature holds, now or at a given time. Raise WebhookRejected."""
         scheme = self.emulator.scheme
         keys = [self.adapter.read_key(scheme, secret) for secret in secrets or (self.emulator.secret,)]
         try:
@@ -113,7 +113,7 @@ class Trial:
         except JsonError:
             parsed = None
         received = Received(arrival.headers, arrival.body, parsed)
-        return self.adapter.verify(scheme, keys, received, time.time())
+        return self.adapter.verify(scheme, keys, received, time.time() if now_seconds is None else now_seconds)
 
     def read(self, arrival: Arrival) -> Sequence[Event]:
         """Return what a webhook says once its signature holds."""

@@ -15,6 +15,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.conformance.emulator import Traits, Truth
+from app.core.facts import FactKind
 from app.core.signatures import Scheme
 from app.providers import Account
 
@@ -24,7 +25,17 @@ SCALE = {"EUR": 1, "GBP": 100, "JPY": 1, "USD": 1}
 ENDS = {"pay": "paid", "commit": "settling", "decline": "failed", "expire": "lapsed"}
 TRAITS = Traits(
     currency="EUR",
-    states=tuple({"state": each} for each in ("waiting", "settling", "paid", "failed", "voided", "lapsed")),
+    states=tuple(
+        ({"state": state}, kind)
+        for state, kind in {
+            "waiting": FactKind.PENDING,
+            "settling": FactKind.COMMITTED,
+            "paid": FactKind.SUCCEEDED,
+            "failed": FactKind.DECLINED,
+            "voided": FactKind.CANCELLED,
+            "lapsed": FactKind.CANCELLED,
+        }.items()
+    ),
     unknown_state={"state": "melted"},
     mistake=lambda message: (422, json.dumps({"error": message, "field": "back"}).encode()),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +22,13 @@ from app.core.errors import Unusable, WebhookRejected
 from app.core.facts import FactKind
 from app.core.strict_json import loads
 from app.providers import Delivered, Ignored, Told
+
+# Longer than any provider sends a webhook again, and than clocks differ.
+_RESENT_FOR_SECONDS, _CLOCK_SECONDS = 7 * 86_400, 600
+_EPOCH, _MOMENT = re.compile(r"\b\d{10}\b", re.ASCII), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+_POKE = "poke"
+# What anybody may send; a payment is named by none, or by two at once.
+_NO_POKES = (b"", b"id", b"id=", b"{}", b"[]", b"\xff\x00", b"id=tr_1&id=tr_2", b"id=" + b"x" * 100_000, b"&" * 10_000)
 
 
 @case()
@@ -76,6 +86,45 @@ def old_secret_is_valid_in_its_overlap(trial: Trial) -> None:
     new = trial.emulator.new_secret()
     ids = {trial.verify(arrival, secrets) for secrets in ((new, trial.emulator.secret), (trial.emulator.secret, new))}
     expect_equal(len(ids), 1, "ids of the delivery")
+
+
+@case()
+def old_signature_is_refused(trial: Trial) -> None:
+    """A signature with a time holds for its life and for that time alone; one without holds however late it comes."""
+    (arrival,) = _honest(trial)
+    now, life = time.time(), trial.emulator.traits.signature_seconds
+    if life is None:
+        trial.verify(arrival, now_seconds=now + _RESENT_FOR_SECONDS)
+        return
+    trial.verify(arrival, now_seconds=now + life / 2)
+    for moment in (now + life + _CLOCK_SECONDS, now - life - _CLOCK_SECONDS):
+        expect_error(partial(trial.verify, arrival, now_seconds=moment), WebhookRejected)
+    names = trial.adapter.signature_headers(trial.emulator.scheme)
+    moved = {name: _move_times(arrival.headers[name], life) for name in names if name in arrival.headers}
+    expect(any(arrival.headers[name] != value for name, value in moved.items()), "no header has the signature's time")
+    later = replace(arrival, headers={**arrival.headers, **moved})
+    expect_error(partial(trial.verify, later, now_seconds=now + life), WebhookRejected)
+
+
+@case()
+def poke_only_asks(trial: Trial) -> None:
+    """An unsigned notification is never believed: it names its payment and nothing else, and without a call."""
+    order = trial.order()
+    if trial.adapter.poke_types:
+        urls = {**order.callback_urls, "poke": f"{trial.arrivals.url}/{_POKE}"}
+        order = replace(order, callback_urls=urls)
+    deposit = TrialPayment(order, trial.adapter.build_request(order))
+    trial.create(deposit)
+    pokes = [arrival for arrival in trial.happen(deposit, "pay") if arrival.path == _POKE]
+    expect_equal(bool(pokes), bool(trial.adapter.poke_types), "whether unsigned notifications come")
+    calls = len(trial.proxy.sent)
+    for poke in pokes:
+        expect(poke.headers.get("content-type", "").partition(";")[0] in trial.adapter.poke_types, "their type differs")
+        expect(trial.adapter.read_poke(poke.body) in (deposit.id, deposit.reference), "it names another payment")
+        expect_error(partial(trial.verify, poke), WebhookRejected)
+    for body in (*_NO_POKES, *([] if pokes else [str(deposit.reference).encode(), f"id={deposit.reference}".encode()])):
+        expect_equal(trial.adapter.read_poke(body), None, f"what {body[:40]!r} names")
+    expect_equal(len(trial.proxy.sent), calls, "calls for notifications that are not believed yet")
 
 
 @case()
@@ -169,6 +218,15 @@ def _expect_unreadable(trial: Trial, body: bytes) -> None:
     except Unusable:
         return
     expect(all(isinstance(event, Ignored) for event in events), f"{body!r} is taken for {events!r}")
+
+
+def _move_times(header: str, seconds: int) -> str:
+    """Return a header's value with its times moved: in seconds since 1970, or by RFC 3339."""
+    moved = _EPOCH.sub(lambda found: str(int(found[0]) + seconds), header)
+    return _MOMENT.sub(
+        lambda found: (datetime.datetime.fromisoformat(found[0]) + datetime.timedelta(seconds=seconds)).isoformat(),
+        moved,
+    )
 
 
 def _parse(arrival: Arrival) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from app.conformance.case import (
     ConformanceFailure,
@@ -91,15 +92,16 @@ def paid_payment_has_its_money(trial: Trial) -> None:
 
 @case()
 def every_state_is_read(trial: Trial) -> None:
-    """Every state that the provider publishes is a fact."""
+    """Every state that the provider publishes is the fact that it should be."""
     deposit = trial.created()
     trial.happen(deposit, "pay")
-    for state in trial.emulator.traits.states:
+    for state, kind in trial.emulator.traits.states:
         trial.proxy.spoil(Fault(change=state))
         try:
-            trial.fetch(deposit)
+            fact = trial.fetch(deposit)
         except ProviderCallFailed as error:
             raise ConformanceFailure(f"{state}: {error}") from error
+        expect_equal(fact.kind, kind, f"{state}")
         trial.proxy.heal()
 
 
@@ -140,12 +142,17 @@ def large_answer_is_bounded(trial: Trial) -> None:
 
 @case()
 def slow_answer_is_bounded(trial: Trial) -> None:
-    """An answer that comes byte by byte is given up after the time that a call may take."""
-    deposit = trial.created()
-    trial.proxy.spoil(Fault(ending="drip"))
+    """An answer that comes byte by byte is given up after the time that a call may take; a payment is made once."""
+    known, made = trial.created(), trial.new_deposit()
+    trial.proxy.spoil(Fault(ending="drip"), Fault(ending="drip"))
     started = time.monotonic()
-    expect_error(lambda: trial.fetch(deposit), OutcomeUnknown)
+    # Both at once: each takes its whole time.
+    with ThreadPoolExecutor(2) as threads:
+        calls = [threads.submit(trial.fetch, known), threads.submit(trial.create, made)]
+        for call in calls:
+            expect_error(call.result, OutcomeUnknown)
     expect(time.monotonic() - started < TOTAL_SECONDS + _GRACE_SECONDS, "the call had no end")
+    expect_equal((trial.create(made).kind, trial.count(made)), (FactKind.ACCEPTED, 1), "the next try")
 
 
 @case()

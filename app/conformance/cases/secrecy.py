@@ -16,7 +16,8 @@ from app.core.errors import ProviderCallFailed
 @case()
 def secrets_are_in_no_repr(trial: Trial) -> None:
     """The repr of an account and of the adapter has no credential, and neither has a request's body."""
-    deposit = trial.new_deposit()
+    deposit = trial.created()
+    trial.fetch(deposit)
     shown = f"{trial.account!r} {trial.adapter!r} {deposit.request!r} {trial.adapter.__dict__!r}"
     _expect_none(trial, shown, "a repr")
 

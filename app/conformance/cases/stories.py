@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.conformance.case import case, expect, expect_equal, unless_ids
-from app.conformance.emulator import Action
+from app.conformance.emulator import Action, Arrival
 from app.conformance.ledger_fold import FoldedPayment
 from app.conformance.trial import MINOR, Trial, TrialPayment
 from app.core.facts import FactKind
 from app.core.payment import Status
+
+_PART = 700
 
 
 @case()
@@ -61,6 +63,9 @@ def refund_is_booked_once(trial: Trial) -> None:
     """What is given back is taken back once, by the webhook, by a lookup, or by both in either order."""
     for folded in _ways(trial, "pay", "refund"):
         _expect_left(folded, 0)
+    # Of a part more could be taken: what is booked twice shows.
+    for folded in _ways(trial, "pay", "refund", refunded_minor=_PART):
+        _expect_left(folded, MINOR - _PART)
 
 
 @case()
@@ -113,10 +118,11 @@ def _expect_closed(folded: FoldedPayment) -> None:
     expect("disputed" not in folded.payment.exceptions, "the dispute is still open")
 
 
-def _ways(trial: Trial, *actions: Action) -> Iterator[FoldedPayment]:
+def _ways(trial: Trial, *actions: Action, refunded_minor: int | None = None) -> Iterator[FoldedPayment]:
     """Yield a payment by its webhooks and then a lookup, and one by a lookup and then its webhooks, twice."""
-    deposit = trial.created()
-    arrivals = trial.happen(deposit, *actions)
+    deposit, arrivals = trial.created(), list[Arrival]()
+    for action in actions:
+        arrivals += trial.happen(deposit, action, amount_minor=refunded_minor if action == "refund" else None)
     by_webhooks = trial.settle(deposit, arrivals)
     by_webhooks.settle(trial.fetch(deposit))
     yield by_webhooks
