@@ -35,6 +35,22 @@ class SandboxRefused(RuntimeError):
     """The sandbox does not do what the kit asks of it."""
 
 
+def check_sandbox(url: str, control_key: str | None) -> None:
+    """Raise SandboxRefused unless a sandbox answers at `url` and can be scripted with the key."""
+    headers = {"Authorization": f"Bearer {control_key}"} if control_key else {}
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            query = {"merchant_reference": "kit", "limit": "1"}
+            answer = session.get(f"{url}/control/truth", params=query, headers=headers, timeout=_CALL_SECONDS)
+    except requests.RequestException as error:
+        raise SandboxRefused(f"nothing that can be examined answers at {url}: {type(error).__name__}") from None
+    if answer.status_code == 401:
+        raise SandboxRefused(f"the sandbox at {url} has a control key, and SANDBOX_CONTROL_KEY does not have it")
+    if answer.status_code != 200 or '"payments"' not in answer.text:
+        raise SandboxRefused(f"what answers at {url} is no sandbox: {answer.status_code} for /control/truth")
+
+
 @dataclass(frozen=True, slots=True)
 class Personality:
     """One provider as the sandbox emulates it.

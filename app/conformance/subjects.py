@@ -16,7 +16,7 @@ from app.conformance.emulator import OpenEmulator
 from app.conformance.kit import BuildAdapter
 from app.conformance.own_sandbox import start_sandbox
 from app.conformance.personalities import PERSONALITIES
-from app.conformance.sandbox_emulator import SandboxEmulator
+from app.conformance.sandbox_emulator import SandboxEmulator, check_sandbox
 from app.providers.registry import load_builder
 
 GROUP = "sluice.emulators"
@@ -37,12 +37,17 @@ def find_subject(name: str) -> BuildAdapter:
 
 @contextlib.contextmanager
 def open_emulators(name: str, sandbox_url: str | None) -> Iterator[OpenEmulator]:
-    """Give what opens accounts for the adapter `name`: at the sandbox of that URL, at one of its own, or elsewhere."""
+    """Give what opens accounts for the adapter `name`: at the sandbox of that URL, at one of its own, or elsewhere.
+
+    Raise SandboxRefused where no sandbox answers at the URL.
+    """
     if name not in PERSONALITIES:
         (entry,) = entry_points(group=GROUP, name=name)
         with entry.load()() as opened:
             yield opened
         return
+    if sandbox_url is not None:
+        check_sandbox(sandbox_url.rstrip("/"), os.environ.get(CONTROL_KEY_VARIABLE))
     with start_sandbox() if sandbox_url is None else contextlib.nullcontext(sandbox_url.rstrip("/")) as url:
         yield open_at(name, url)
 

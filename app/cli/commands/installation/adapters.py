@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.adapter_rows import list_rows
-from app.cli.options import WebAddress
+from app.cli.options import AdapterName, WebAddress
 from app.cli.output import console, headings, json_option, print_json, print_rows, printable
 from app.conformance.kit import CaseResult, CaseState, run_cases
-from app.conformance.subjects import find_subject, list_subjects, open_emulators
+from app.conformance.sandbox_emulator import SandboxRefused
+from app.conformance.subjects import SUBJECTS, find_subject, list_subjects, open_emulators
 from app.providers.registry import load_registry
 
 _STYLES = {CaseState.PASSED: "green", CaseState.FAILED: "bold red", CaseState.NOT_APPLICABLE: "dim"}
@@ -34,7 +35,7 @@ def list_all(as_json: bool) -> None:
 
 
 @command.command("test")
-@click.argument("name", type=click.Choice(list_subjects()))
+@click.argument("name", type=AdapterName())
 @click.option("--url", type=WebAddress(), help="A running sandbox; without it one is started for the run.")
 @json_option
 def test(name: str, url: str | None, as_json: bool) -> None:
@@ -43,8 +44,15 @@ def test(name: str, url: str | None, as_json: bool) -> None:
     One line for each case: pass, FAIL with the reason, or not applicable with what the adapter declares. Needs no
     database. An adapter of another package is examined against the emulator that the package brings.
     """
-    with open_emulators(name, url) as open_emulator, console(stderr=True).status(f"Examining {name}"):
-        results = list(run_cases(find_subject(name), open_emulator))
+    if name not in list_subjects():
+        raise click.ClickException(f"{name} has no emulator; docs/ADAPTERS.md says how its package brings one")
+    if url is not None and name not in SUBJECTS:
+        raise click.UsageError(f"--url names a sandbox, and {name} is examined against the emulator of its package")
+    try:
+        with open_emulators(name, url) as open_emulator, console(stderr=True).status(f"Examining {name}"):
+            results = list(run_cases(find_subject(name), open_emulator))
+    except SandboxRefused as error:
+        raise click.ClickException(str(error)) from None
     totals = Counter(result.state for result in results)
     if as_json:
         print_json({"adapter": name, "ok": not totals[CaseState.FAILED], "data": [_describe(each) for each in results]})
