@@ -30,9 +30,9 @@ class Fault:
     """What the adapter gets in place of the provider's answer.
 
     `has_effect`: the provider has acted. `status` replaces the answer by one with `body`; without it the provider's own
-    comes, with `change` (a path with dots, and its value) in its JSON and `padding` bytes after it. `ending`: all of
-    it, nothing (the connection is closed), half of it, or drop by drop. Unless it `spoils_reads`, it waits for a call
-    that is no GET.
+    comes, with `change` (a path with dots, and its value) in its JSON and `padding` bytes after it, or with a `page` of
+    HTML in place of its body. `ending`: all of it, nothing (the connection is closed), half of it, or drop by drop.
+    Unless it `spoils_reads`, it waits for a call that is no GET.
     """
 
     has_effect: bool = True
@@ -41,6 +41,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     change: Mapping[str, object] = field(default_factory=dict)
     padding: int = 0
+    page: bytes | None = None
     ending: Literal["whole", "nothing", "half", "drip"] = "whole"
     spoils_reads: bool = True
 
@@ -90,6 +91,8 @@ class FaultyProxy:
         status, headers, body = self._forward(call) if fault.has_effect else (204, {}, b"")
         if fault.status is not None:
             return fault.status, {"Content-Type": "application/json", **fault.headers}, fault.body, fault
+        if fault.page is not None:
+            return status, {"Content-Type": "text/html"}, fault.page, fault
         if fault.change:
             body = json.dumps(_replace(json.loads(body), fault.change)).encode()
         return status, {**headers, **fault.headers}, body + b" " * fault.padding, fault

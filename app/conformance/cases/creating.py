@@ -61,17 +61,16 @@ def server_error_is_asked_again(trial: Trial) -> None:
 
 @case()
 def torn_answer_is_asked_again(trial: Trial) -> None:
-    """Half an answer, and a gateway's page in place of one, are unknown outcomes."""
-    page = {"Content-Type": "text/html"}
-    for fault in (Fault(ending="half"), Fault(status=200, body=b"<html>Bad gateway</html>", headers=page)):
-        _fail_once(trial, fault, OutcomeUnknown)
+    """Half an answer is an unknown outcome, and a gateway's page in place of one that of a provider out of order."""
+    _fail_once(trial, Fault(ending="half"), OutcomeUnknown)
+    _fail_once(trial, Fault(page=b"<html>Bad gateway</html>"), Unavailable)
 
 
 @case()
 def redirect_is_not_followed(trial: Trial) -> None:
     """A redirect is not followed: our credentials go to the configured address only."""
     target = f"http://{trial.proxy.host}/elsewhere"
-    _fail_once(trial, Fault(False, status=307, headers={"Location": target}), OutcomeUnknown)
+    _fail_once(trial, Fault(False, status=307, headers={"Location": target}), Unavailable)
     expect(all(call.path != "/elsewhere" for call in trial.proxy.sent), "the redirect was followed")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.core.errors import NotSent, OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled
+from app.core.errors import NotSent, OutcomeUnknown, ProviderCallFailed, ProviderRefusedUs, Throttled, Unavailable
 from app.core.facts import Fact, FactKind
 from app.core.money import AmountError, CurrencyError
 from app.providers import Account, Listed, Order, Subject
@@ -40,6 +40,16 @@ class UnsureOfEverything(SandboxAdapter):
         try:
             return super().create(account, payment_id, request)
         except NotSent as error:
+            raise OutcomeUnknown(str(error)) from None
+
+
+class KnowsNoOutage(SandboxAdapter):
+    """Does not say that a provider is out of order."""
+
+    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
+        try:
+            return super().create(account, payment_id, request)
+        except Unavailable as error:
             raise OutcomeUnknown(str(error)) from None
 
 
@@ -218,6 +228,7 @@ class RemembersTheKey(SandboxAdapter):
 
 CALLS: dict[type[SandboxAdapter] | type[StripeAdapter], tuple[str, ...]] = {
     UnsureOfEverything: ("nothing_is_sent_to_a_closed_port",),
+    KnowsNoOutage: ("server_error_is_asked_again", "torn_answer_is_asked_again", "redirect_is_not_followed"),
     ForgetsTheWait: ("throttled_is_not_sent",),
     TakesLifeAsItIs: ("any_life_is_taken",),
     LongMetadata: ("full_metadata_is_taken",),
