@@ -64,6 +64,8 @@ def describe_error(error: BaseException) -> str:
         return f"the database says: {str(error.orig).strip().splitlines()[0]}"
     if isinstance(error, RedisError):
         return f"Redis says: {error}"
+    if isinstance(error, RequestRejected) and error.errors:
+        return " ".join([str(error), *(f"{one['field']}: {one['message']}" for one in error.errors)])
     return str(error) or (type(error).__doc__ or type(error).__name__).strip()
 
 

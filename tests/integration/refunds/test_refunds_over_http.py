@@ -151,11 +151,17 @@ def test_the_command_asks_lists_and_shows(front: Stack, engine: Engine, shop: Sh
     commands = Commands(front.databases)
     payment = pay(front, engine, shop, silent=True)
     assert commands.text("refunds", "list", str(payment.id)) == "No refunds.\n"
-    arguments = ("refunds", "create", str(payment.id), "--amount", "10.00", "--reason", "came back", "--key", "cli-1")
+    asked = ("refunds", "create", str(payment.id), "--amount", "10.00")
+    shown = commands.run(*asked, stdin="n\n")
+    assert (shown.exit_code, "10.00 of payment" in shown.stderr, "25.00 USD came" in shown.stderr) == (1, True, True)
+    commands.error(*asked, code=2)
+    assert commands.text("refunds", "list", str(payment.id)) == "No refunds.\n"
+    arguments = (*asked, "--reason", "came back", "--key", "cli-1", "--yes")
     made = commands.json(*arguments)
     assert (made["status"], made["amount"], made["reason"]) == ("pending", "10.00", "came back")
     assert commands.json(*arguments)["id"] == made["id"]
-    assert "more than is left" in commands.error("refunds", "create", str(payment.id), "--amount", "15.01")
+    assert "more than is left" in commands.error("refunds", "create", str(payment.id), "--amount", "15.01", "--yes")
+    assert "amount: " in commands.error("refunds", "create", str(payment.id), "--amount", "15.001", "--yes")
     engine.call()
     shown = commands.json("refunds", "show", made["id"])
     assert (shown["status"], shown["id"]) == ("completed", made["id"])
