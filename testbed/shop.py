@@ -129,7 +129,7 @@ def new_deposit(key: str | None = None, **changes: Any) -> Deposit:
         "success_url": None,
         "failure_url": None,
         "metadata": {},
-        "idempotency_key": key or secrets.token_hex(8),
+        "idempotency_key": key or secrets.token_hex(16),
         "request_sha256": bytes(32),
     }
     return Deposit(**(fields | changes))

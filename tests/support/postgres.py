@@ -26,6 +26,9 @@ def held_lock(databases: Databases, sql: str, *values: object) -> Iterator[None]
             assert cursor.rowcount > 0
         yield
     finally:
+        # The server notices a closed connection some time later; a rollback is over when it returns.
+        with contextlib.suppress(psycopg2.Error):
+            connection.rollback()
         connection.close()
 
 

@@ -55,7 +55,7 @@ def test_a_waiting_deposit_answers_when_the_payment_ended(api: Api, engine: Engi
 
 @pytest.mark.parametrize("seconds", ["11", "1000000", "9" * 100])
 def test_a_longer_wait_counts_as_ten_seconds(api: Api, engine: Engine, seconds: str) -> None:
-    key = secrets.token_hex(8)
+    key = secrets.token_hex(16)
     payment = api.deposit(key=key).json()
     engine.run_until(lambda: api.read(payment["id"])["redirect_url"], "the redirect URL is there")
     answer = api.deposit(key=key, headers={"Prefer": f"wait={seconds}"})

@@ -182,7 +182,7 @@ def name_of(operation: Operation) -> str:
 def ask(
     web_stack: Stack, method: str, path: str, credential: str, body: dict[str, Any] | None
 ) -> tuple[int, str, dict[str, str]]:
-    headers = {"Authorization": f"Bearer {credential}", "Idempotency-Key": secrets.token_hex(8)}
+    headers = {"Authorization": f"Bearer {credential}", "Idempotency-Key": secrets.token_hex(16)}
     # Problem documents repeat it; one made for each request would be a difference.
     headers["X-Request-Id"] = "stranger"
     answer = requests.request(method, web_stack.web + path, headers=headers, json=body, timeout=20)

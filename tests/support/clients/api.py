@@ -44,7 +44,7 @@ class Api:
         """Ask for a deposit of 25.00 USD for ann, with what is given instead; a key of its own unless one is given."""
         asked = {"user_id": "ann", "amount": "25.00", "currency": "USD"} | body
         asked = {name: value for name, value in asked.items() if name not in without}
-        keyed = {"Idempotency-Key": key or secrets.token_hex(8)} | (headers or {})
+        keyed = {"Idempotency-Key": key or secrets.token_hex(16)} | (headers or {})
         return self.post("/api/payments/deposit", asked, keyed)
 
     def read(self, payment_id: object) -> dict[str, Any]:
