@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.runtime.runtime import Runtime
-from app.services.ledger import posting
+from app.services.ledger import posting, shards
 from app.services.payments import rows
 from app.services.records import audit, notifications
 from app.services.webhooks import claims, settle
@@ -16,12 +16,15 @@ from models.statements import Statements
 log = structlog.get_logger(__name__)
 
 # Where the statements are that every batch runs.
-_MODULES = (claims, settle, rows, posting, audit, notifications)
+_MODULES = (claims, settle, rows, posting, shards, audit, notifications)
 
 
 def prepare(runtime: Runtime) -> None:
     """Open a connection and plan what settling runs. Raise nothing: otherwise the first batch does it."""
-    statements = [value for module in _MODULES for value in vars(module).values() if isinstance(value, Statements)]
+    values = [value for module in _MODULES for value in vars(module).values()]
+    # A module may have a statement for each kind of wallet.
+    values += [one for value in values if isinstance(value, dict) for one in value.values()]
+    statements = [value for value in values if isinstance(value, Statements)]
     try:
         with runtime.database.transaction("worker", by_keys="few") as connection:
             plan(connection, statements)
