@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from app.core.facts import Fact, FactKind, Movement
+from app.core.errors import InvariantBroken
+from app.core.facts import DisputeReport, Fact, FactKind, Movement
 
 
 def list_movements(reversal_id: str, amount_minor: int, currency: str, *, is_undone: bool) -> tuple[Movement, ...]:
@@ -27,6 +28,13 @@ def as_facts(movements: Iterable[Movement], aliases: tuple[str, ...] = ()) -> li
         )
         for one in sorted(movements, key=lambda one: one.kind == "reversed")
     ]
+
+
+def as_report(dispute: Fact) -> DisputeReport:
+    """Return a fact about a dispute as an answer shows it, next to the state of its payment."""
+    if dispute.dispute_id is None or dispute.dispute_state is None:
+        raise InvariantBroken("'dispute' comes with the id and the state of the dispute")
+    return DisputeReport(dispute.dispute_id, dispute.dispute_state, dispute.reason, dispute.evidence_due_at)
 
 
 def sum_movements(fact: Fact) -> int:

@@ -145,9 +145,11 @@ def test_what_was_given_back_comes_with_the_state(merchant: Merchant) -> None:
         merchant.create(each)
         merchant.shop.happen(str(each), "pay", "dispute")
         paid(each, merchant.fetch(each), 0)
+        assert [one.state for one in merchant.fetch(each).disputes] == ["opened"]
         merchant.shop.happen(str(each), end)
     paid(won, merchant.fetch(won), 0)
     paid(lost, merchant.fetch(lost), 2500)
+    assert [[one.state for one in merchant.fetch(each).disputes] for each in (won, lost)] == [["won"], ["lost"]]
 
 
 def test_a_transaction_stays_open_when_it_is_cancelled(merchant: Merchant) -> None:

@@ -54,7 +54,7 @@ def paid(reference: str | None) -> Fact:
 
 def given_back(fact: Fact, reference: str | None) -> int:
     """Return what of a payment is given back, by the movements of its success."""
-    assert replace(fact, movements=()) == paid(reference)
+    assert replace(fact, movements=(), disputes=()) == paid(reference)
     return sum_movements(fact)
 
 
@@ -118,16 +118,20 @@ def test_what_was_given_back_comes_with_the_state(merchant: Merchant, client: ra
     assert set(done.movements) < set(failed.movements)
 
 
-@pytest.mark.parametrize(("end", "taken"), [("win_dispute", 0), ("lose_dispute", 2500)])
-def test_a_dispute_takes_money_once_it_is_lost(merchant: Merchant, end: str, taken: int) -> None:
+@pytest.mark.parametrize(("end", "taken", "state"), [("win_dispute", 0, "won"), ("lose_dispute", 2500, "lost")])
+def test_a_dispute_takes_money_once_it_is_lost(merchant: Merchant, end: str, taken: int, state: str) -> None:
     payment_id, other = new_id(), new_id()
     references = {one: merchant.create(one).reference for one in (payment_id, other)}
     for one in references:
         merchant.shop.happen(str(one), "pay", "dispute")
-        assert merchant.fetch(one, references[one]) == paid(references[one])
+        shown = merchant.fetch(one, references[one])
+        assert replace(shown, disputes=()) == paid(references[one])
+        assert [each.state for each in shown.disputes] == ["opened"]
     merchant.shop.happen(str(payment_id), end)
-    assert given_back(merchant.fetch(payment_id), references[payment_id]) == taken
-    assert merchant.fetch(other) == paid(references[other])
+    ended = merchant.fetch(payment_id)
+    assert [each.state for each in ended.disputes] == [state]
+    assert given_back(ended, references[payment_id]) == taken
+    assert [each.state for each in merchant.fetch(other).disputes] == ["opened"]
 
 
 def test_a_link_is_cancelled_once(merchant: Merchant) -> None:

@@ -93,7 +93,8 @@ def test_what_was_given_back_comes_with_the_state(merchant: Merchant, shop: Stri
     assert moved(merchant.fetch(payment_id, reference)) == [("reversed", 100), ("reversed", 700)]
     merchant.shop.happen(str(payment_id), "fail_refund", "dispute", "win_dispute")
     fact = merchant.fetch(payment_id, reference)
-    assert replace(fact, movements=()) == paid(reference)
+    assert replace(fact, movements=(), disputes=()) == paid(reference)
+    assert [one.state for one in fact.disputes] == ["won"]
     assert moved(fact) == [
         *(("reinstated", 100), ("reinstated", 1800)),
         *(("reversed", 100), ("reversed", 700), ("reversed", 1800)),

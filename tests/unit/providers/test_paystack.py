@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind, Movement, MovementKind
+from app.core.facts import DisputeReport, Fact, FactKind, Movement, MovementKind
 from app.core.money import CurrencyError
 from app.providers import Account, Asks, Ignored, Order, Subject, Told
 from app.providers.adapters.paystack import PaystackAdapter
@@ -146,7 +146,8 @@ def test_refunds_and_lost_disputes_of_a_transaction_count_once(
 ) -> None:
     disputes = [LISTED_DISPUTE, LISTED_DISPUTE | {"id": 9, "resolution": "declined"}]
     answer_by_path(monkeypatch, {verify_path(PAYMENT): TRANSACTION, "/refund": refunds, "/dispute": disputes})
-    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None)) == replace(PAID, movements=tuple(movements))
+    states = (DisputeReport("358950", "lost"), DisputeReport("9", "won"))
+    assert ADAPTER.fetch(ACCOUNT, Subject(PAYMENT, None)) == replace(PAID, movements=tuple(movements), disputes=states)
 
 
 def test_the_reference_that_was_paid_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

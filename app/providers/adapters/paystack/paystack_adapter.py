@@ -20,7 +20,6 @@ import json
 import re
 import urllib.parse
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -41,7 +40,7 @@ from app.providers.adapters.paystack.paystack_events import (
     read_transaction,
     translate,
 )
-from app.providers.adapters.paystack.paystack_given_back import GivenBack, name_dispute, with_given_back
+from app.providers.adapters.paystack.paystack_given_back import GivenBack, read_given_back, with_given_back
 from app.providers.calls.answer_fields import read_redirect_url, read_units
 from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
@@ -233,19 +232,8 @@ class PaystackAdapter(HttpAdapter, SchemeSigned):
         return with_given_back(fact, self._read_given_back(account, query))
 
     def _read_given_back(self, account: Account, query: Mapping[str, str]) -> GivenBack:
-        """Return refunds and lost disputes, by the reference of their transaction and by their names."""
-        given_back: GivenBack = defaultdict(dict)
-        for row in self._list(account, "/refund", query):
-            if row.get("status") in ("processed", "failed"):
-                made_by = row.get("dispute")
-                name = refunds.name_refund(row) if made_by is None else name_dispute(made_by)
-                given_back[str(row.get("transaction_reference"))][name] = row
-        for row in self._list(account, "/dispute", query):
-            transaction = row.get("transaction")
-            if row.get("resolution") == "merchant-accepted" and isinstance(transaction, dict):
-                found = row | {"amount": row.get("refund_amount")}
-                given_back[str(transaction.get("reference"))].setdefault(name_dispute(row), found)
-        return given_back
+        """Return refunds and disputes of the transactions that the query names."""
+        return read_given_back(*(self._list(account, path, query) for path in ("/refund", "/dispute")))
 
     def _list(self, account: Account, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         def read_page(cursor: str | None) -> tuple[list[Any], object]:

@@ -94,7 +94,7 @@ def translate(body: Mapping[str, Any]) -> list[Event]:
     if is_live is None:
         raise Unusable("the event does not say whether it is about real money")
     try:
-        fact = _read_dispute(data) if kind in _DISPUTES else _read_paid(data)
+        fact = read_dispute(data) if kind in _DISPUTES else _read_paid(data)
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
     told = Told(payment_id, fact, is_live=is_live)
@@ -108,7 +108,8 @@ def _read_paid(data: Mapping[str, Any]) -> Fact:
     return fact
 
 
-def _read_dispute(data: Mapping[str, Any]) -> Fact:
+def read_dispute(data: Mapping[str, Any]) -> Fact:
+    """Return the state of a dispute. Raise UnexpectedAnswer."""
     number, until = data.get("id"), data.get("dueAt")
     if not isinstance(number, int):
         raise UnexpectedAnswer("the provider's dispute has no number", "id")

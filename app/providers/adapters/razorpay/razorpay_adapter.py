@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown
-from app.core.facts import Fact, FactKind, Movement
+from app.core.facts import DisputeReport, Fact, FactKind, Movement
 from app.core.signatures import HMAC_HEX, Scheme
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
@@ -36,6 +36,7 @@ from app.providers.adapters.razorpay.razorpay_events import (
     read_deduction,
     read_link,
     read_refund,
+    read_reports,
     translate,
 )
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_own_id, read_units
@@ -231,7 +232,7 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
         self, account: Account, body: Mapping[str, Any], fact: Fact, disputes: Mapping[str, Sequence[Mapping[str, Any]]]
     ) -> Fact:
         """Return a paid link's fact with what was given back. Raise UnexpectedAnswer where it cannot be read."""
-        movements: list[Movement] = []
+        movements, reports = list[Movement](), list[DisputeReport]()
         for payment in list_payments_of(body):
             path = f"/v1/payments/{urllib.parse.quote(payment, safe='')}/refunds"
             for row in self._list(account, path, "items", {}):
@@ -239,7 +240,8 @@ class RazorpayAdapter(HttpAdapter, SchemeSigned):
                     movements += read_refund(row, is_undone=row["status"] == "failed")
             for dispute in disputes.get(payment, ()):
                 movements += read_deduction(dispute)
-        return replace(fact, movements=tuple(movements))
+                reports += read_reports(dispute)
+        return replace(fact, movements=tuple(movements), disputes=tuple(reports))
 
     def _listed(
         self, account: Account, body: Mapping[str, Any], disputes: Mapping[str, Sequence[Mapping[str, Any]]]

@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import DisputeState, Fact, FactKind, Movement
+from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Movement
 from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import AmountTable
 from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
-from app.providers.calls.given_back import as_facts, list_movements
+from app.providers.calls.given_back import as_facts, as_report, list_movements
 from app.providers.events import Event, Ignored, Name, Told
 
 # Where notes of ours have the payment's id.
@@ -57,6 +57,8 @@ _DISPUTES: dict[str, DisputeState] = {
     "payment.dispute.closed": "won",
     "payment.dispute.lost": "lost",
 }
+# The state of a dispute in a list, of which events have the words, but for the first.
+_LISTED_DISPUTES = {"open": "payment.dispute.created"}
 # By event, whether the refund's money came again.
 _REFUNDS = {"refund.processed": False, "refund.failed": True}
 _MONEY_BACK = _REFUNDS.keys() | _DISPUTES.keys()
@@ -126,6 +128,13 @@ def read_deduction(dispute: Mapping[str, Any]) -> tuple[Movement, ...]:
         return ()
     money = read_units(AMOUNTS, dispute, "amount_deducted")
     return list_movements(read_kept_id(dispute), *money, is_undone=False)
+
+
+def read_reports(dispute: Mapping[str, Any]) -> tuple[DisputeReport, ...]:
+    """Return the state of a dispute in a list, nothing for one that is not known. Raise UnexpectedAnswer."""
+    status = str(dispute.get("status"))
+    state = _DISPUTES.get(_LISTED_DISPUTES.get(status, f"payment.dispute.{status}"))
+    return () if state is None else (as_report(_read_dispute(dispute, state)),)
 
 
 def _read_facts(body: Mapping[str, Any], kind: str) -> list[Fact]:

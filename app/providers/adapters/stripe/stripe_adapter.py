@@ -38,7 +38,7 @@ from app.providers.adapters.stripe.stripe_events import (
     read_session,
     translate,
 )
-from app.providers.adapters.stripe.stripe_money_back import read_movements
+from app.providers.adapters.stripe.stripe_money_back import read_disputes, read_movements
 from app.providers.calls.answer_fields import check_own_id, keep_ids, read_creation, read_kept_id, read_own_id
 from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
@@ -269,8 +269,8 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if fact.kind is not FactKind.SUCCEEDED or not fact.aliases:
             return fact
         of_intent = {"payment_intent": fact.aliases[0]}
-        given_back, disputes = (self._list(account, path, of_intent) for path in (refunds.PATH, "/v1/disputes"))
-        return replace(fact, movements=read_movements(given_back, disputes))
+        given_back, disputes = ([*self._list(account, path, of_intent)] for path in (refunds.PATH, "/v1/disputes"))
+        return replace(fact, movements=read_movements(given_back, disputes), disputes=read_disputes(disputes))
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
         payment_id = read_own_id(body.get(OWN_ID))

@@ -13,10 +13,10 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.core.facts import DisputeState, Fact, FactKind, Movement
+from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Movement
 from app.providers.adapters.stripe.stripe_amounts import read_money
 from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id
-from app.providers.calls.given_back import list_movements
+from app.providers.calls.given_back import as_report, list_movements
 
 _REFUNDED = frozenset({"succeeded", "failed", "canceled"})
 _ENDS: dict[str, DisputeState] = {"won": "won", "lost": "lost", "warning_closed": "won"}
@@ -59,6 +59,12 @@ def read_movements(refunds: Iterable[Mapping[str, Any]], disputes: Iterable[Mapp
         if not status.startswith("warning_"):
             moved += read_funds(dispute, is_reinstated=status == "won")
     return tuple(moved)
+
+
+def read_disputes(disputes: Iterable[Mapping[str, Any]]) -> tuple[DisputeReport, ...]:
+    """Return the states of a payment's disputes. Raise UnexpectedAnswer."""
+    found = (read_dispute(one, is_closed=one.get("status") in _ENDS) for one in disputes)
+    return tuple(as_report(fact) for fact in found if fact is not None)
 
 
 def name_charge(shown: Mapping[str, Any]) -> tuple[str, ...]:
