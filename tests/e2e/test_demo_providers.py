@@ -95,8 +95,12 @@ def test_a_payer_is_asked_on_a_device(demo: Demo) -> None:
 
 
 def test_a_payer_waits_for_the_bank(demo: Demo) -> None:
+    # The payer is back before the provider says anything, and what it says then makes no message.
+    late = {"send": [{"delay": 3}], "times": 1}
+    demo.stack.sandbox.script(match={"next": 1}, webhook=late)
     demo.deposit("9.00", "EUR", "Stripe emulator")
     demo.press("Pay by bank, settled later")
+    demo.expect_title("Confirming your payment…")
     demo.expect_title("Waiting for your bank")
     demo.expect_payment("Waiting for the bank")
     demo.stack.sandbox.happen(demo.payment_id, "pay")

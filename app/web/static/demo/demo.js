@@ -9,8 +9,10 @@ const SHOWN_PAYMENTS = 10;
 const SHOWN_ENTRIES = 20;
 // Events of one payment come in pairs; one read of the wallets is enough for both.
 const WALLET_DELAY_MS = 60;
-// Without a live connection the payment is polled by waiting requests, with a pause between two of them.
+// Without a live connection the payment is polled by waiting requests, with a pause between two of them; with one it is
+// polled less and less often while its payer is back: the commitment to a slow method has no message.
 const ASK_PAUSE_MS = 2_000;
+const ASK_PAUSE_MAX_MS = 30_000;
 // Older events are in the payments list; more lines than this only push the page down.
 const FEED_LINES = 12;
 // The provider mostly answers within a second; after this the page shows the state.
@@ -146,18 +148,27 @@ function onState(state) {
   view.showLink(state);
   // Loading after the greeting leaves no gap: whatever happens from here on comes as a message.
   if (isLive() && !before) load();
-  if (!isLive()) askWhileNotLive();
+  ask();
 }
 
-/** Polls the shown payment while neither socket nor stream is connected. */
-async function askWhileNotLive() {
+/** Whether the shown payment may change without a message: not connected, or a payer who is back may have committed. */
+function mayChangeUnseen() {
+  const payment = payments.get(shown);
+  if (payment && hasEnded(payment)) return false;
+  return !isLive() || (returned(shown) === 'success' && !payment?.committed_until);
+}
+
+/** Polls the shown payment while it may change without a message; with a connection less and less often. */
+async function ask() {
   if (asking || !shown) return;
   asking = true;
-  while (!isLive() && !(payments.has(shown) && hasEnded(payments.get(shown)))) {
-    await new Promise((resolve) => { setTimeout(resolve, ASK_PAUSE_MS); });
-    if (isLive()) break;
+  let pause = ASK_PAUSE_MS;
+  while (mayChangeUnseen()) {
+    await new Promise((resolve) => { setTimeout(resolve, pause); });
+    if (!mayChangeUnseen()) break;
+    pause = isLive() ? Math.min(2 * pause, ASK_PAUSE_MAX_MS) : ASK_PAUSE_MS;
     try {
-      accept(await sluice.getPayment(shown, { ...api, wait: 10, until: 'ended' }));
+      accept(await sluice.getPayment(shown, isLive() ? api : { ...api, wait: 10, until: 'ended' }));
       loadWalletsSoon();
     } catch (error) {
       view.showTrouble(failureText(error));
