@@ -135,8 +135,12 @@ def test_planned_polls_cost_a_claim_nothing(engine: Engine, shop: Shop) -> None:
     with engine.databases.open_runtime() as runtime:
         # Makes the plans of its connections.
         claim_calls(runtime, 1, UnderWay(16))
-        shop.deposit()
-        before = count_rows_read(engine.databases, runtime, "payment_work")
-        assert len(claim_calls(runtime, 1, UnderWay(16)).calls) == 1
-        assert count_rows_read(engine.databases, runtime, "payment_work") - before < PLANNED
+        read = []
+        for _ in range(3):
+            shop.deposit()
+            before = count_rows_read(engine.databases, runtime, "payment_work")
+            assert len(claim_calls(runtime, 1, UnderWay(16)).calls) == 1
+            read.append(count_rows_read(engine.databases, runtime, "payment_work") - before)
+        # What an idle connection of another process has read is counted up to ten seconds later, once.
+        assert min(read) < PLANNED, read
     engine.databases.rows("delete from payment_work where provider_id = :id", id=shop.provider_id)
