@@ -15,7 +15,8 @@ from app.services.payments.calls.call_dispatcher import Dispatcher
 from app.services.payments.calls.provider_claims import UnderWay, claim_calls
 from models import new_id
 from models.statements import watched
-from testbed.shop import Shop
+from testbed.servers import Servers
+from testbed.shop import Shop, make_shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.engine import Engine
@@ -124,23 +125,22 @@ def test_each_claim_at_a_providers_limit_follows_an_answer(front: Stack, engine:
     assert sum("claim_id" in values and "room" in values for _, values in sent if values) == len(payments)
 
 
-def test_planned_polls_cost_a_claim_nothing(engine: Engine, shop: Shop) -> None:
-    for _ in range(PLANNED):
-        shop.deposit()
-    plan = "update payment_work set action = 'poll', due_at = now() + interval '1 hour' where provider_id = :id"
-    engine.databases.rows(plan, id=shop.provider_id)
-    engine.postpone_others(shop.provider_id)
-    # The rows as they were before are read as long as another process has a transaction open that may see them.
-    remove_dead_rows(engine.databases, "payment_work")
-    with engine.databases.open_runtime() as runtime:
+def test_planned_polls_cost_a_claim_nothing(servers: Servers) -> None:
+    # In a database of its own: where hundreds of providers have a call each, to read all of them is the better plan.
+    with servers.open_databases() as databases, databases.open_runtime() as runtime:
+        shop = make_shop(runtime)
+        for _ in range(PLANNED):
+            shop.deposit()
+        databases.rows("update payment_work set action = 'poll', due_at = now() + interval '1 hour'")
+        # The rows as they were before are read as long as another process has a transaction open that may see them.
+        remove_dead_rows(databases, "payment_work")
         # Makes the plans of its connections.
         claim_calls(runtime, 1, UnderWay(16))
         read = []
         for _ in range(3):
             shop.deposit()
-            before = count_rows_read(engine.databases, runtime, "payment_work")
+            before = count_rows_read(databases, runtime, "payment_work")
             assert len(claim_calls(runtime, 1, UnderWay(16)).calls) == 1
-            read.append(count_rows_read(engine.databases, runtime, "payment_work") - before)
-        # What an idle connection of another process has read is counted up to ten seconds later, once.
+            read.append(count_rows_read(databases, runtime, "payment_work") - before)
+        # What an idle connection has read is counted up to ten seconds later, once.
         assert min(read) < PLANNED, read
-    engine.databases.rows("delete from payment_work where provider_id = :id", id=shop.provider_id)
