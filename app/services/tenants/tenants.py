@@ -7,9 +7,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, literal, select, true, update
+from sqlalchemy import Table, bindparam, func, literal, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
+from app.core.errors import RequestRejected
 from app.core.payment import format_time
 from app.core.validation.origins import parse_origin
 from app.runtime.runtime import Runtime
@@ -110,6 +111,15 @@ def find_tenant(runtime: Runtime, name_or_id: str) -> uuid.UUID:
     if not found:
         raise ConfigurationError(f"there is no tenant {name_or_id!r}")
     tenant_id: uuid.UUID = found[0]["id"]
+    return tenant_id
+
+
+def find_owner(runtime: Runtime, table: Table, row_id: uuid.UUID, name: str) -> uuid.UUID:
+    """Return the tenant of a row of `table`; `name` is for the error. Raise RequestRejected (404)."""
+    found = read_rows(runtime, select(table.c.tenant_id).where(table.c.id == row_id))
+    if not found:
+        raise RequestRejected(404, f"There is no such {name}.")
+    tenant_id: uuid.UUID = found[0]["tenant_id"]
     return tenant_id
 
 

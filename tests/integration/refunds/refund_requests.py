@@ -10,11 +10,13 @@ from typing import Any
 from app.core.payment import Payment
 from app.services.ledger.wallets import read_wallets
 from app.services.payments import refunds
+from app.services.payments.calls.call_settlement import Answer
+from app.services.payments.calls.provider_calls import make_call
 from app.services.payments.refunds import RefundMade, RefundRequest
 from app.services.verification import prove
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.support.engine import Engine
+from tests.support.engine import Engine, claim_call
 
 
 def pay(front: Stack, engine: Engine, shop: Shop, *, silent: bool = False, **deposit: Any) -> Payment:
@@ -39,6 +41,15 @@ def ask(
     key = key or secrets.token_hex(8)
     request = RefundRequest(payment.id, amount, reference, "asked for", key, hashlib.sha256(body).digest())
     return refunds.ask_refund(shop.runtime, shop.tenant_id, request, ACTOR)
+
+
+def call_without_settling(shop: Shop) -> Answer:
+    """Make the one call that is due; its answer is not settled yet."""
+    claim = claim_call(shop.runtime)
+    assert claim is not None
+    answer = make_call(shop.runtime, claim)
+    assert answer is not None
+    return answer
 
 
 def read(shop: Shop, made: RefundMade) -> dict[str, Any]:

@@ -10,11 +10,18 @@ import pytest
 from app.core.errors import RequestRejected
 from app.services.operators import resolve
 from app.services.payments.calls.call_settlement import settle_answers
-from app.services.payments.calls.provider_calls import make_call
 from app.services.tenants import policies
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.integration.refunds.refund_requests import ask, check_books, pay, read, user_entries, wallet
+from tests.integration.refunds.refund_requests import (
+    ask,
+    call_without_settling,
+    check_books,
+    pay,
+    read,
+    user_entries,
+    wallet,
+)
 from tests.support.engine import Engine, call_and_settle, claim_call
 
 
@@ -56,10 +63,7 @@ def test_without_an_amount_all_that_is_left_goes_back(front: Stack, engine: Engi
 def test_a_webhook_before_the_answer_is_the_same_refund(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = pay(front, engine, shop, silent=True)
     made = ask(shop, payment, "10.00")
-    claim = claim_call(shop.runtime)
-    assert claim is not None
-    answer = make_call(shop.runtime, claim)
-    assert answer is not None
+    answer = call_without_settling(shop)
     shop.deliver_refund(payment, amount="10.00")
     engine.settle()
     assert (read(shop, made)["status"], shop.payment(payment.id).exception) == ("completed", None)
@@ -243,10 +247,7 @@ def test_what_may_not_be_refunded_is_refused_and_uses_no_key(front: Stack, engin
 def test_a_person_ends_a_refund_that_does_not_fit(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = pay(front, engine, shop, silent=True)
     made = ask(shop, payment, "25.00")
-    claim = claim_call(shop.runtime)
-    assert claim is not None
-    answer = make_call(shop.runtime, claim)
-    assert answer is not None
+    answer = call_without_settling(shop)
     # While the call is under way a person books a reversal in the refund's place.
     shop.deliver_refund(payment, amount="24.00")
     engine.settle()

@@ -11,12 +11,19 @@ from app.core.payment import Payment
 from app.providers.adapters.sandbox import SandboxAdapter
 from app.services.operators import redrive, resolve
 from app.services.payments.calls.call_settlement import settle_answers
-from app.services.payments.calls.provider_calls import make_call
 from app.services.payments.refunds import RefundMade
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
-from tests.integration.refunds.refund_requests import ask, check_books, pay, read, user_entries, wallet
-from tests.support.engine import Engine, claim_call
+from tests.integration.refunds.refund_requests import (
+    ask,
+    call_without_settling,
+    check_books,
+    pay,
+    read,
+    user_entries,
+    wallet,
+)
+from tests.support.engine import Engine
 
 
 @pytest.fixture(autouse=True)
@@ -106,10 +113,7 @@ def test_a_rejected_refund_that_was_made_is_a_reversal(front: Stack, engine: Eng
 def test_the_answer_after_a_rejection_is_not_lost(front: Stack, engine: Engine, shop: Shop) -> None:
     payment = pay(front, engine, shop, silent=True)
     made = ask(shop, payment, "10.00")
-    claim = claim_call(shop.runtime)
-    assert claim is not None
-    answer = make_call(shop.runtime, claim)
-    assert answer is not None
+    answer = call_without_settling(shop)
     # The lease is over, and the next worker cannot ask.
     engine.ask(payment.id)
     resolve.reject(shop.runtime, shop.tenant_id, find_case(engine, made), ACTOR)

@@ -10,13 +10,11 @@ import uuid
 from typing import Any
 
 import click
-from sqlalchemy import select
 
 from app.cli.confirm import confirm, reason_option, yes_option
 from app.cli.options import Moment, limit_option, operator, tenant_option
 from app.cli.output import headings, json_option, print_fields, print_json, print_rows
 from app.cli.stack import open_runtime
-from app.core.errors import RequestRejected
 from app.core.money import AmountError, CurrencyError, parse_amount
 from app.runtime.runtime import Runtime
 from app.services.access.callers import USER_ID
@@ -24,7 +22,7 @@ from app.services.debits import shown, spending
 from app.services.debits.shown import DebitFilters
 from app.services.debits.spending import DebitRequest
 from app.services.ledger.wallets import read_wallets
-from app.services.tenants.tenants import find_tenant
+from app.services.tenants.tenants import find_owner, find_tenant
 from models import tables
 
 _COLUMNS = "id user_id amount currency reference status created_at"
@@ -107,7 +105,7 @@ def create(
 def reverse(debit_id: uuid.UUID, yes: bool, reason: str | None, as_json: bool) -> None:
     """Give the money of a debit back to its wallet, once."""
     with open_runtime() as runtime:
-        tenant_id = _find_tenant(runtime, debit_id)
+        tenant_id = find_owner(runtime, tables.debits, debit_id, "debit")
         debit = shown.get_debit(runtime.database, tenant_id, debit_id, "clerk")
         if debit["status"] == "completed" and not yes:
             confirm(f"Gives {debit['amount']} {debit['currency']} back to {debit['user_id']}'s wallet.", "Reverse it?")
@@ -147,23 +145,15 @@ def list_all(
 def show(debit_id: uuid.UUID, as_json: bool) -> None:
     """Show a debit."""
     with open_runtime() as runtime:
-        debit = shown.get_debit(runtime.database, _find_tenant(runtime, debit_id), debit_id, "clerk")
+        debit = shown.get_debit(
+            runtime.database, find_owner(runtime, tables.debits, debit_id, "debit"), debit_id, "clerk"
+        )
     _print(debit, as_json=as_json)
 
 
 def _read_available(runtime: Runtime, tenant_id: uuid.UUID, user_id: str, currency: str) -> str:
     wallets = read_wallets(runtime.database, tenant_id, user_id)
     return next((str(one["available"]) for one in wallets if one["currency"] == currency), "0")
-
-
-def _find_tenant(runtime: Runtime, debit_id: uuid.UUID) -> uuid.UUID:
-    """Return the tenant of the debit. Raise RequestRejected (404)."""
-    wanted = select(tables.debits.c.tenant_id).where(tables.debits.c.id == debit_id)
-    with runtime.database.transaction("operator") as connection:
-        tenant_id: uuid.UUID | None = connection.execute(wanted).scalar()
-    if tenant_id is None:
-        raise RequestRejected(404, "There is no such debit.")
-    return tenant_id
 
 
 def _print(debit: dict[str, Any], *, as_json: bool) -> None:

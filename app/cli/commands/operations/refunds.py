@@ -8,17 +8,17 @@ import uuid
 from typing import Any
 
 import click
-from sqlalchemy import Table, select
+from sqlalchemy import select
 
 from app.cli.confirm import confirm, reason_option, yes_option
 from app.cli.options import operator
 from app.cli.output import headings, json_option, print_fields, print_json, print_rows
 from app.cli.stack import open_runtime
-from app.core.errors import RequestRejected
 from app.core.money import format_money
 from app.runtime.runtime import Runtime
 from app.services.payments import refunds
 from app.services.payments.refunds import RefundRequest
+from app.services.tenants.tenants import find_owner
 from models import tables
 from models.sql import columns
 
@@ -57,7 +57,7 @@ def create(
         payment_id, amount, reference, reason, key or f"cli-{secrets.token_hex(16)}", hashlib.sha256(asked).digest()
     )
     with open_runtime() as runtime:
-        tenant_id = _find_tenant(runtime, _PAYMENTS, payment_id)
+        tenant_id = find_owner(runtime, _PAYMENTS, payment_id, "payment")
         if not yes:
             confirm(_describe(runtime, wanted), "Give it back?")
         made = refunds.ask_refund(runtime, tenant_id, wanted, operator())
@@ -70,7 +70,7 @@ def create(
 def list_all(payment_id: uuid.UUID, as_json: bool) -> None:
     """List the refunds of a payment, oldest first."""
     with open_runtime() as runtime:
-        tenant_id = _find_tenant(runtime, _PAYMENTS, payment_id)
+        tenant_id = find_owner(runtime, _PAYMENTS, payment_id, "payment")
         rows = refunds.list_refunds(runtime.database, tenant_id, payment_id, "clerk")
     print_rows(rows, headings(_COLUMNS, currency="", failure_reason="Failure"), as_json=as_json, empty="No refunds.")
 
@@ -81,7 +81,7 @@ def list_all(payment_id: uuid.UUID, as_json: bool) -> None:
 def show(refund_id: uuid.UUID, as_json: bool) -> None:
     """Show a refund."""
     with open_runtime() as runtime:
-        tenant_id = _find_tenant(runtime, tables.refunds, refund_id)
+        tenant_id = find_owner(runtime, tables.refunds, refund_id, "refund")
         refund = refunds.get_refund(runtime.database, tenant_id, refund_id, "clerk")
     _print(refund, as_json=as_json)
 
@@ -97,15 +97,6 @@ def _describe(runtime: Runtime, wanted: RefundRequest) -> str:
     came, back = (format_money(minor or 0, row.received_currency) for minor in (row.received_minor, row.reversed_minor))
     under = "" if wanted.reference is None else f" under {wanted.reference}"
     return f"{amount} of payment {wanted.payment_id} of {row.user_id}{under}: {came} came, {back} went back so far."
-
-
-def _find_tenant(runtime: Runtime, table: Table, id_: uuid.UUID) -> uuid.UUID:
-    """Return the tenant of the row. Raise RequestRejected (404)."""
-    with runtime.database.transaction("operator") as connection:
-        tenant_id: uuid.UUID | None = connection.execute(select(table.c.tenant_id).where(table.c.id == id_)).scalar()
-    if tenant_id is None:
-        raise RequestRejected(404, "There is no such object.")
-    return tenant_id
 
 
 def _print(refund: dict[str, Any], *, as_json: bool) -> None:
