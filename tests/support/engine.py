@@ -12,7 +12,8 @@ from app.services.payments.calls import set_aside
 from app.services.payments.calls.call_dispatcher import Dispatcher
 from app.services.payments.calls.call_settlement import settle_answers
 from app.services.payments.calls.provider_calls import make_call
-from app.services.payments.calls.provider_claims import Claim, UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import Claim, claim_calls
+from app.services.queues.dispatcher import UnderWay
 from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling

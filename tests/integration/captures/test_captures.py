@@ -8,7 +8,8 @@ import pytest
 
 from app.services.operators import redrive
 from app.services.payments.calls import breaker, set_aside
-from app.services.payments.calls.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import claim_calls
+from app.services.queues.dispatcher import UnderWay
 from testbed.shop import ACTOR
 from tests.integration.captures.approving_provider import (
     APPROVED,

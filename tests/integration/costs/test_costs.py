@@ -12,8 +12,9 @@ from app.core.payment import Payment
 from app.services.access.callers import recognise
 from app.services.payments.calls.call_settlement import settle_answers
 from app.services.payments.calls.provider_calls import make_call
-from app.services.payments.calls.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import claim_calls
 from app.services.payments.deposits import create_deposit
+from app.services.queues.dispatcher import UnderWay
 from app.services.webhooks.claims import BATCH_ROWS, FIRST_ROWS, WebhookQueue
 from app.services.webhooks.settle import settle_batch, settle_due
 from bench.filling import fill_webhooks, make_due

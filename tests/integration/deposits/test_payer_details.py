@@ -10,7 +10,8 @@ import pytest
 
 from app.providers import Order
 from app.providers.adapters.sandbox import SandboxAdapter
-from app.services.payments.calls.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import claim_calls
+from app.services.queues.dispatcher import UnderWay
 from app.services.tenants.key_rotation import rotate_encryption
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop

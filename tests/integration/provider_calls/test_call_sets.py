@@ -11,7 +11,8 @@ import pytest
 from app.services.payments.calls.call_dispatcher import Dispatcher
 from app.services.payments.calls.call_settlement import Answer, settle_answers
 from app.services.payments.calls.provider_calls import make_call
-from app.services.payments.calls.provider_claims import Claims, UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import CallClaims, claim_calls
+from app.services.queues.dispatcher import UnderWay
 from models.statements import watched
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -23,11 +24,11 @@ from tests.support.postgres import held_lock
 ALL = 64
 
 
-def claim_all(engine: Engine) -> Claims:
+def claim_all(engine: Engine) -> CallClaims:
     return claim_calls(engine.runtime, ALL, UnderWay(2 * ALL))
 
 
-def answers_of(engine: Engine, claims: Claims) -> list[Answer]:
+def answers_of(engine: Engine, claims: CallClaims) -> list[Answer]:
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda claim: make_call(engine.runtime, claim), claims.calls))
     return [answer for answer in made if answer is not None]

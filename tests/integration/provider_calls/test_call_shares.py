@@ -11,7 +11,8 @@ import pytest
 
 from app.services.payments.calls import call_dispatcher
 from app.services.payments.calls.call_dispatcher import Dispatcher
-from app.services.payments.calls.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import claim_calls
+from app.services.queues.dispatcher import UnderWay
 from app.services.tenants.providers import NewProvider, create_provider
 from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop

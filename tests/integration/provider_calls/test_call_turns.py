@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 
 from app.services.payments.calls.call_dispatcher import Dispatcher
-from app.services.payments.calls.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import claim_calls
+from app.services.queues.dispatcher import UnderWay
 from models import new_id
 from models.statements import watched
 from testbed.servers import Servers

@@ -10,7 +10,8 @@ import pytest
 from app.core.payment import Payment
 from app.providers.poke_urls import write_placeholder
 from app.services.operators import redrive
-from app.services.payments.calls.provider_claims import UnderWay, claim_calls
+from app.services.payments.calls.provider_claims import claim_calls
+from app.services.queues.dispatcher import UnderWay
 from app.services.tenants import poke_tokens
 from app.services.verification.proving import prove
 from app.services.webhooks import pokes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from app.services.payments.calls.claim_statements import CLAIM_CALLS
 from app.services.payments.calls.provider_trouble import read_credentials
 from app.services.payments.calls.set_aside import ClaimedCall, PaymentLocked
 from app.services.payments.rows import lock_payments
+from app.services.queues.dispatcher import Claims, UnderWay
 from models import Row, buffer, find_trouble, new_id, prepared, read, tables
 from models.array_params import is_any, rows_of, uuid_array
 
@@ -78,30 +78,11 @@ class Claim(ClaimedCall):
         return self.opens > 0
 
 
-@dataclass(frozen=True, slots=True)
-class UnderWay:
-    """How many calls this process makes at once, how many each tenant has under way, and what was answered since."""
-
-    calls_max: int
-    busy: Mapping[uuid.UUID, int] = field(default_factory=dict)
-    answered: Sequence[ClaimedCall] = ()
+# A set of provider calls, those that cannot be made apart.
+CallClaims = Claims[ClaimedCall, Claim]
 
 
-@dataclass(slots=True)
-class Claims:
-    """A set of claimed calls; `unready` are claimed as well, and cannot be made, each with the reason.
-
-    `is_more_due`: other calls are due. `is_contended`: another worker was claiming calls of some provider, and may have
-    missed the newest of them.
-    """
-
-    calls: list[Claim] = field(default_factory=list)
-    unready: list[tuple[ClaimedCall, Exception]] = field(default_factory=list)
-    is_more_due: bool = False
-    is_contended: bool = False
-
-
-def claim_calls(runtime: Runtime, room: int, under_way: UnderWay) -> Claims:
+def claim_calls(runtime: Runtime, room: int, under_way: UnderWay) -> CallClaims:
     """Claim up to `room` due calls, creates before all others. Raise DBAPIError where nothing can be claimed."""
     rows: list[Row] = []
     wanted = _parameters(room, under_way)
@@ -115,7 +96,7 @@ def claim_calls(runtime: Runtime, room: int, under_way: UnderWay) -> Claims:
             raise
         if room > 1:
             return claim_calls(runtime, 1, under_way)
-        return Claims(unready=[(_claimed(rows[0]), error)], is_more_due=True)
+        return CallClaims(unready=[(_claimed(rows[0]), error)], is_more_due=True)
 
 
 def _parameters(room: int, under_way: UnderWay) -> dict[str, object]:
@@ -125,7 +106,7 @@ def _parameters(room: int, under_way: UnderWay) -> dict[str, object]:
         "calls_max": under_way.calls_max,
         "busy_tenants": uuid_array(under_way.busy),
         "busy_calls": list(under_way.busy.values()),
-        "answered_ids": uuid_array(claim.payment_id for claim in under_way.answered),
+        "answered_ids": uuid_array(claim.work_id for claim in under_way.answered),
         "answered_claims": uuid_array(claim.claim_id for claim in under_way.answered),
         "lease": LEASE_SECONDS,
         "space": _LOCK_SPACE,
@@ -133,9 +114,9 @@ def _parameters(room: int, under_way: UnderWay) -> dict[str, object]:
     }
 
 
-def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> Claims:
+def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> CallClaims:
     """Prepare each claimed call; what goes wrong with one is its own: the claim is committed, and the row set aside."""
-    claims = Claims(is_more_due=rows[0].is_more_due, is_contended=rows[0].is_contended)
+    claims = CallClaims(is_more_due=rows[0].is_more_due, is_contended=rows[0].is_contended)
     accounts: dict[uuid.UUID, Account] = {}
     first_tries: list[tuple[Row, Claim]] = []
     for row in rows:
@@ -155,7 +136,7 @@ def _prepare_all(runtime: Runtime, connection: Connection, rows: list[Row]) -> C
     return claims
 
 
-def _keep_refunds(connection: Connection, claims: Claims) -> None:
+def _keep_refunds(connection: Connection, claims: CallClaims) -> None:
     """Keep the requests of refunds and note that they are sent, in the claim's own commit."""
     sent = {claim.refund.refund_id: claim for claim in claims.calls if claim.refund is not None}
     if not sent:
@@ -166,7 +147,7 @@ def _keep_refunds(connection: Connection, claims: Claims) -> None:
         claims.unready.append((ended, PaymentLocked()))
 
 
-def _check_resent(connection: Connection, claims: Claims) -> None:
+def _check_resent(connection: Connection, claims: CallClaims) -> None:
     """Note which refunds may not be sent again where a lookup shows none: their money went back, or is disputed."""
     looked_up = [one.payment_id for one in claims.calls if one.refund and not (one.refund.is_known or one.key_is_alive)]
     if looked_up:

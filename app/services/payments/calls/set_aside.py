@@ -61,6 +61,11 @@ class ClaimedCall:
     route_position: int | None
     refund_id: uuid.UUID | None
 
+    @property
+    def work_id(self) -> uuid.UUID:
+        """The key of the row of work."""
+        return self.payment_id
+
 
 class PaymentLocked(Exception):
     """Another session holds the payment's row locked, which the call has to write before it is made."""
