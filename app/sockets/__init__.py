@@ -1,4 +1,4 @@
-"""The process that sends notifications to browsers: WebSockets and event streams, on gunicorn's gevent workers."""
+"""The process of live connections, to browsers and backends: WebSockets and event streams, on gevent workers."""
 
 from __future__ import annotations
 

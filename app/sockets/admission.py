@@ -34,18 +34,27 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A client that may connect, and the number after which it resumes; None: it receives new notifications only."""
+    """A caller that may connect, and the number after which it resumes; None: it receives new notifications only."""
 
     caller: Caller
     after: int | None
 
 
 def admit_socket(request: Request, rows: LiveQueries, origins: Origins) -> Admission:
-    """Return the admission of a WebSocket. Raise Refused (401, 403, 422, 426, 400)."""
+    """Return the admission of a WebSocket, by `Authorization` or else by a subprotocol, which browsers can send.
+
+    Raise Refused (401, 403, 422, 426, 400).
+    """
     offered = offered_protocols(request)
     tokens = [name.removeprefix(TOKEN_PROTOCOL) for name in offered if name.startswith(TOKEN_PROTOCOL)]
-    token = tokens[0] if len(tokens) == 1 else ""
+    header = request.headers.get("Authorization", "")
+    if header and tokens:
+        raise Refused(400, "The credential is given twice, as Authorization and as a subprotocol.")
+    token = _read_bearer(header) if header else tokens[0] if len(tokens) == 1 else ""
     caller = _check_caller(rows.authenticate(token) if token else None, rows, token, request)
+    if tokens and caller.role != "client":
+        # Subprotocols are for pages, and no page may have a secret key.
+        raise Refused(403, "A secret key is sent in the header Authorization only.", code="role_forbidden")
     check_origin(request.origin, caller.allowed_origins, origins)
     check_handshake(request)
     return Admission(caller, read_after(request))
@@ -53,16 +62,22 @@ def admit_socket(request: Request, rows: LiveQueries, origins: Origins) -> Admis
 
 def admit_stream(request: Request, rows: LiveQueries, origins: Origins) -> Admission:
     """Return the admission of a stream, by `Authorization` or else by `ticket`. Raise Refused (401, 403, 422)."""
-    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-    ticket = request.args.get("ticket", "")
-    if scheme:
-        found = rows.authenticate(credential.strip()) if scheme.lower() == "bearer" else None
+    header, ticket = request.headers.get("Authorization", ""), request.args.get("ticket", "")
+    credential = _read_bearer(header)
+    if header:
+        found = rows.authenticate(credential) if credential else None
     else:
         # HEAD does not use the ticket up: it is for the stream itself.
         found = rows.take_ticket(ticket) if ticket and request.method == "GET" else None
-    caller = _check_caller(found, rows, credential.strip() or ticket, request)
+    caller = _check_caller(found, rows, credential or ticket, request)
     check_origin(request.origin, caller.allowed_origins, origins)
     return Admission(caller, read_after(request))
+
+
+def _read_bearer(header: str) -> str:
+    """Return the credential in `Authorization`, empty where it is of another scheme."""
+    scheme, _, credential = header.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
 
 
 def offered_protocols(request: Request) -> list[str]:
@@ -126,7 +141,5 @@ def _check_caller(caller: Caller | None, rows: LiveQueries, credential: str, req
     if caller is None:
         note_failure(rows.database, credential, request.remote_addr or "", "sockets")
         gevent.sleep(REFUSAL_SECONDS)
-        raise Refused(401, "A valid client token is needed.")
-    if caller.role != "client":
-        raise Refused(403, "Live connections are for client tokens only.", code="role_forbidden")
+        raise Refused(401, "A valid secret key or client token is needed.")
     return caller

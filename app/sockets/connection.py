@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -35,7 +36,7 @@ TOO_BIG = 1009
 
 
 class LiveConnection(ABC):
-    """Sends a client its user's notifications in rising order, each once.
+    """Sends a client its user's notifications, or a backend all of its tenant's, in rising order, each once.
 
     Until `live`, new ones are held back, since older ones are still read from the database. Only the handler's greenlet
     reads; any greenlet may send: only `flush` waits.
@@ -80,7 +81,7 @@ class LiveConnection(ABC):
         """Read until the client is gone."""
 
     def deliver(self, notification: Notification) -> None:
-        """Send a notification of this user now, or hold it back until the older ones have been read."""
+        """Send a notification that is for this client now, or hold it back until the older ones have been read."""
         if not self.live:
             if len(self.held) < OUTBOX_FRAMES:
                 self.held.append(notification)
@@ -126,7 +127,7 @@ class LiveConnection(ABC):
             self.sock.shutdown(socket.SHUT_RDWR)
 
     def check(self, now: float) -> None:
-        """Close at the token's end, send a keep-alive that is due, or cut after an unanswered close frame."""
+        """Close at a token's end, send a keep-alive that is due, or cut after an unanswered close frame."""
         if self.closing:
             if now >= self.cut_at:
                 self.cut()
@@ -191,6 +192,7 @@ def tune(sock: Any) -> None:
 
 
 def _seconds_until(end: datetime.datetime | None) -> float:
+    # The end of a secret key may be changed: the periodic check of keys notices it (app.sockets.watch).
     if end is None:
-        return 0.0
+        return math.inf
     return (end - datetime.datetime.now(datetime.UTC)).total_seconds()

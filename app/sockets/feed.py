@@ -21,7 +21,7 @@ FALSE_HINT_SECONDS = 0.1
 
 
 class Feed:
-    """A tenant's connections by user, and the last number that was delivered to them.
+    """A tenant's connections by user (None: its backend, which gets all), and the last number delivered to them.
 
     A hint only causes a query: anyone who can write to Redis can publish one. `position` follows the rows that were
     read and the tenant's counter, never a hint; it is None until the counter was read for the first time.
@@ -30,7 +30,7 @@ class Feed:
     def __init__(self, tenant_id: uuid.UUID, rows: LiveQueries) -> None:
         self.tenant_id = tenant_id
         self.position: int | None = None
-        self.users: dict[str, set[LiveConnection]] = {}
+        self.users: dict[str | None, set[LiveConnection]] = {}
         self._rows = rows
         self._counted = 0
         self._hinted = 0
@@ -38,11 +38,11 @@ class Feed:
 
     def add(self, connection: LiveConnection) -> None:
         """Add a connection."""
-        self.users.setdefault(str(connection.caller.user_id), set()).add(connection)
+        self.users.setdefault(connection.caller.user_id, set()).add(connection)
 
     def discard(self, connection: LiveConnection) -> None:
         """Remove a connection."""
-        user_id = str(connection.caller.user_id)
+        user_id = connection.caller.user_id
         connections = self.users.get(user_id, set())
         connections.discard(connection)
         if not connections:
@@ -99,5 +99,6 @@ class Feed:
             gevent.sleep(FALSE_HINT_SECONDS)
 
     def _deliver(self, notification: Notification) -> None:
-        for connection in tuple(self.users.get(notification.user_id, ())):
-            connection.deliver(notification)
+        for reader in (notification.user_id, None):
+            for connection in tuple(self.users.get(reader, ())):
+                connection.deliver(notification)

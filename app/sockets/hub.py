@@ -1,4 +1,4 @@
-"""All live connections of this process, and their limits by tenant, user and token."""
+"""All live connections of this process, and their limits by tenant, user, token and secret key."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from app.sockets.rows import LiveQueries
 PER_USER_MAX = 20
 # One device leaves half of them to the user's others.
 PER_TOKEN_MAX = 10
+# A backend of fifty processes, each with a stream, which is replaced while it runs.
+PER_KEY_MAX = 100
 # One tenant leaves an eighth of the connections to all others: of 11,500 it may hold 10,063.
 LEFT_TO_OTHERS_PART = 8
 # A process that may open this few files serves an experiment; its connections are not divided.
@@ -42,10 +44,10 @@ class Hub:
         self.draining = False
         left = connections_max // LEFT_TO_OTHERS_PART if connections_max >= SHARED_MIN else 0
         per_tenant = connections_max - left
-        self._slots = Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))
+        self._slots = Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX, PER_KEY_MAX))
 
     def reserve(self, caller: Caller) -> None:
-        """Acquire a slot for one more connection of this token. Raise Refused where there is none."""
+        """Acquire a slot for one more connection of this caller. Raise Refused where there is none."""
         if self.draining:
             raise unavailable("This process is about to stop.")
         full = self._slots.acquire(caller)
@@ -54,6 +56,7 @@ class Hub:
         details = {
             "token": f"A client token may have {PER_TOKEN_MAX} connections at a time.",
             "user": f"A user may have {PER_USER_MAX} connections at a time.",
+            "key": f"A secret key may have {PER_KEY_MAX} connections at a time here.",
             "tenant": f"A tenant may have {self._slots.bounds.tenant} connections at a time here.",
         }
         if full in details:

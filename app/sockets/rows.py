@@ -47,7 +47,7 @@ _ANSWERS = single("select 1")
 
 @dataclass(frozen=True, slots=True)
 class LivePage:
-    """New notifications of a tenant: those of connected users, how many there were, and the highest number."""
+    """New notifications of a tenant: those that somebody listens for, how many there were, and the highest number."""
 
     notifications: list[Notification]
     count: int
@@ -97,15 +97,19 @@ class LiveQueries:
             rows = self.database.run_single("web", statement, values, tenant_id)
         return [Notification(row.id, row.user_id, row.type, json.dumps(present(row._asdict()))) for row in rows]
 
-    def read_live(self, tenant_id: uuid.UUID, after: int, user_ids: Container[str]) -> LivePage:
-        """Return the next LIVE_ROWS notifications above `after`, in rising order; only those of `user_ids` whole."""
+    def read_live(self, tenant_id: uuid.UUID, after: int, user_ids: Container[str | None]) -> LivePage:
+        """Return the next LIVE_ROWS notifications above `after`, in rising order; only those of `user_ids` whole.
+
+        None among `user_ids` stands for every user.
+        """
         values = {"tenant_id": tenant_id, "after": after, "limit": LIVE_ROWS}
         with self.live_turns.take():
             rows = self.database.run_single("web", _LIVE, values, tenant_id)
+        is_all = None in user_ids
         wanted = [
             Notification(number, user_id, kind, encode(number, kind, *shown))
             for user_id, number, kind, *shown in rows
-            if user_id in user_ids
+            if is_all or user_id in user_ids
         ]
         return LivePage(wanted, len(rows), rows[-1].number if rows else after)
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import gevent
 import structlog
 
-from app.services.access.callers import find_dead_tokens
+from app.services.access.callers import find_dead_keys, find_dead_tokens
+from app.services.access.key_uses import KeyUses
 from app.sockets.connection import TOKEN_ENDED, LiveConnection
 from app.sockets.hub import Hub
 from models import Database
@@ -28,6 +29,8 @@ def start_watching(hub: Hub, database: Database) -> None:
     """Start the greenlets that check connections, tokens and counters for the life of the process."""
     gevent.spawn(repeat, CHECK_SECONDS, lambda: check_connections(hub))
     gevent.spawn(repeat, TOKEN_SECONDS, lambda: close_dead(hub, database))
+    uses = KeyUses(database)
+    gevent.spawn(repeat, TOKEN_SECONDS, lambda: check_keys(hub, database, uses))
     gevent.spawn(repeat, COUNTER_SECONDS, hub.compare_counters)
 
 
@@ -57,7 +60,8 @@ def close_dead(hub: Hub, database: Database) -> None:
     """
     by_key: dict[uuid.UUID, list[LiveConnection]] = {}
     for connection in hub.connections:
-        by_key.setdefault(connection.caller.key_id, []).append(connection)
+        if connection.caller.token_id is not None:
+            by_key.setdefault(connection.caller.key_id, []).append(connection)
     if not by_key:
         return
     witnesses = {key_id: _token(max(found, key=lambda c: c.ends_at)) for key_id, found in by_key.items()}
@@ -69,6 +73,19 @@ def close_dead(hub: Hub, database: Database) -> None:
     for connection in suspects:
         if _token(connection) in dead:
             connection.close(TOKEN_ENDED, "token_ended")
+
+
+def check_keys(hub: Hub, database: Database, uses: KeyUses) -> None:
+    """Close the connections of secret keys that have expired or were revoked, and record the use of the others."""
+    held = [connection for connection in hub.connections if connection.caller.token_id is None]
+    if not held:
+        return
+    dead = find_dead_keys(database, list({connection.caller.public_part for connection in held}))
+    for connection in held:
+        if connection.caller.public_part in dead:
+            connection.close(TOKEN_ENDED, "token_ended")
+        else:
+            uses.note(connection.caller.key_id)
 
 
 def _token(connection: LiveConnection) -> uuid.UUID:

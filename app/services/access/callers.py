@@ -46,7 +46,8 @@ _CREDENTIAL = re.compile(r"(sk|ct)_([A-Za-z0-9-]{16})\.([A-Za-z0-9_-]{43})", re.
 class Caller:
     """An authenticated caller: a tenant's backend (`role`: models.tables.access.ROLES) or one user's browser (client).
 
-    `user_id`, `token_id` and `expires_at` are set for clients only.
+    `user_id`, `token_id` and `expires_at` are set for clients only. `public_part` names the credential and is no
+    secret; it is empty for the client of a ticket.
     """
 
     tenant_id: uuid.UUID
@@ -57,6 +58,7 @@ class Caller:
     user_id: str | None = None
     token_id: uuid.UUID | None = None
     expires_at: datetime.datetime | None = None
+    public_part: str = ""
 
     @property
     def actor(self) -> str:
@@ -100,7 +102,7 @@ def authenticate(database: Database, plain: str) -> Caller | None:
     rows = database.run_single("door", statement, {"public_part": credential.public_part})
     expected = bytes(rows[0].secret_sha256) if rows else b"\0" * 32
     fits = hmac.compare_digest(expected, credential.secret_sha256)
-    return _caller(rows[0]) if rows and fits else None
+    return _caller(rows[0], credential.public_part) if rows and fits else None
 
 
 _FIND_KEY = single("select * from door_find_key(:public_part)")
@@ -155,10 +157,11 @@ def _is_good(known: _CachedCaller, now: float) -> bool:
     return is_left_to_another
 
 
-def _caller(row: Row) -> Caller:
+def _caller(row: Row, public_part: str = "") -> Caller:
     """Return the caller in a row of one of the functions door_*, whose columns have the names of fields."""
     values = {name: value for name, value in row._asdict().items() if name in _FIELDS}
-    return Caller(**{"role": "client"} | values | {"allowed_origins": tuple(row.allowed_origins)})
+    values |= {"allowed_origins": tuple(row.allowed_origins), "public_part": public_part}
+    return Caller(**{"role": "client"} | values)
 
 
 # A token expires with its key. RETURNING repeats the expression, since the role web may not read tokens.
@@ -179,6 +182,10 @@ _INSERT_TICKET = single(
 )
 _TAKE_TICKET = single("select * from door_take_ticket(:sha256)")
 _FIND_DEAD_TOKENS = single("select door_dead_tokens(cast(:ids as uuid[]))")
+_FIND_DEAD_KEYS = single(
+    "select public_part from unnest(cast(:public_parts as text[])) as t(public_part)"
+    " where not exists (select from door_find_key(public_part))"
+)
 
 
 def create_client_token(
@@ -214,6 +221,13 @@ def take_ticket(database: Database, ticket: str) -> Caller | None:
 def find_dead_tokens(database: Database, token_ids: list[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of `token_ids` that have expired or whose key was revoked."""
     return {row[0] for row in database.run_single("door", _FIND_DEAD_TOKENS, {"ids": uuid_array(token_ids)})}
+
+
+def find_dead_keys(database: Database, public_parts: list[str]) -> set[str]:
+    """Return those of `public_parts` whose secret key has expired or was revoked."""
+    # Public parts are made of letters, digits and hyphens, none of which an array's text has to quote.
+    rows = database.run_single("door", _FIND_DEAD_KEYS, {"public_parts": f"{{{','.join(public_parts)}}}"})
+    return {row.public_part for row in rows}
 
 
 _IS_KNOWN_ORIGIN = single("select door_origin_is_known(:origin)")

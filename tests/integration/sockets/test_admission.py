@@ -65,11 +65,6 @@ def test_two_tokens_in_one_handshake_are_refused(live: LiveClients, feed: Notifi
     assert live.refusal("", subprotocols=offered)[0] == 401
 
 
-def test_a_secret_key_is_known_but_may_not(live: LiveClients, feed: NotificationFeed) -> None:
-    assert live.refusal(feed.shop.secret_key)[0] == 403
-    assert live.stream(feed.shop.secret_key).answer.status_code == 403
-
-
 def test_ended_tokens_and_those_of_revoked_keys_get_401(live: LiveClients, feed: NotificationFeed) -> None:
     assert live.refusal(feed.token(seconds=-1))[0] == 401
     token = feed.token()
