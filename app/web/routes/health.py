@@ -19,8 +19,8 @@ from app.http.problems import problem
 from app.runtime.runtime import runtime
 from app.services.access.auth_failures import note_failure
 from app.services.upkeep import backlog
+from app.web.long_poll import are_deaf
 from app.web.openapi.document import document
-from app.web.routes.payments import waiters
 
 blueprint = Blueprint("watching", __name__)
 
@@ -57,7 +57,7 @@ def _find_degraded() -> list[str]:
     """Return the optional parts that fail: Redis, ringing doorbells, or receiving hints for long polls."""
     if not backlog.check_redis(runtime()):
         return ["redis"]
-    parts = {"ring": runtime().doorbells.is_failing, "subscription": waiters().is_deaf}
+    parts = {"ring": runtime().doorbells.is_failing, "subscription": are_deaf()}
     if parts["ring"]:
         # Without due work there would be no other ring that shows that ringing works again.
         runtime().doorbells.ring("notify")

@@ -13,8 +13,6 @@ from flask import Blueprint, Response, jsonify
 from app.core.errors import RequestRejected
 from app.core.money import parse_amount
 from app.core.payment import Payment, Status, present_payment
-from app.http import draining
-from app.http.capacity import Bounds
 from app.runtime.runtime import runtime
 from app.services.access.callers import Caller
 from app.services.payments import deposits, queries, timeline
@@ -23,38 +21,15 @@ from app.services.payments.queries import Filters
 from app.web.card_numbers import card_errors
 from app.web.cursors import present_page
 from app.web.gate import caller
-from app.web.long_poll import WAIT_SECONDS_MAX, Waiters
+from app.web.long_poll import payment_waiters
 from app.web.parsing import field_error, handles
 from app.web.schemas.bodies import DepositRequest
 from app.web.schemas.parameters import DepositHeaders, PaymentQuery, PaymentsQuery
 
 blueprint = Blueprint("payments", __name__)
 
-# Each waiting request reads its payment once a second: this many take an eighth of a process.
-WAITING_MAX = 150
-# One tenant leaves a third of the waiting requests to others.
-WAITING_PER_TENANT_MAX = 100
-# One user has a few tabs on a few devices open; more is a loop, which must not use up its tenant's share.
-WAITING_PER_USER_MAX = 10
-# One device leaves half of the user's share to other devices.
-WAITING_PER_TOKEN_MAX = 5
-# A backend leaves a quarter of its tenant's share to the tenant's other keys and to its users.
-WAITING_PER_KEY_MAX = 75
-
-
-@functools.cache
-def waiters() -> Waiters:
-    """Return this process's waiting requests."""
-    bounds = Bounds(
-        total=WAITING_MAX,
-        tenant=WAITING_PER_TENANT_MAX,
-        user=WAITING_PER_USER_MAX,
-        token=WAITING_PER_TOKEN_MAX,
-        key=WAITING_PER_KEY_MAX,
-    )
-    made = Waiters(runtime().settings.required("redis_url"), bounds)
-    draining.at_begin(made.release)
-    return made
+# Longer waits count as this one (RFC 7240 lets a server choose); within what proxies allow a silent request.
+WAIT_SECONDS_MAX = 10
 
 
 @handles(blueprint, "POST", "/api/payments/deposit")
@@ -68,7 +43,7 @@ def create_deposit(headers: DepositHeaders, body: DepositRequest) -> Response:
     payment, seconds = creation.payment, min(headers.wait_seconds, WAIT_SECONDS_MAX)
     if not _is_decided(payment):
         read = functools.partial(queries.get_payment, runtime().database, current, payment.id)
-        payment = waiters().wait(payment, read, _is_decided, seconds, current)
+        payment = payment_waiters().wait(payment.id.hex, payment, read, _is_decided, seconds, current)
     response = _answer(creation, payment, 201 if _has_redirect_or_ended(payment) else 202)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     return response
@@ -165,7 +140,7 @@ def get_payment(id: uuid.UUID, query: PaymentQuery) -> Response:
 
     read = functools.partial(queries.get_payment, runtime().database, caller(), id)
     seconds = min(query.wait, WAIT_SECONDS_MAX)
-    return jsonify(present_payment(waiters().wait(read(), read, is_done, seconds, caller())))
+    return jsonify(present_payment(payment_waiters().wait(id.hex, read(), read, is_done, seconds, caller())))
 
 
 @handles(blueprint, "POST", "/api/payments/{id}/cancel")

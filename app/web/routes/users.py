@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 
 from flask import Blueprint, Response, jsonify
 
@@ -16,11 +17,15 @@ from app.services.tenants import provider_status, tenants
 from app.web.card_numbers import card_errors
 from app.web.cursors import present_page, write_cursor
 from app.web.gate import caller
+from app.web.long_poll import event_waiters
 from app.web.parsing import handles
 from app.web.schemas.bodies import ClientTokenRequest
 from app.web.schemas.parameters import EntriesQuery, EventsQuery, NoQuery
 
 blueprint = Blueprint("users", __name__)
+
+# Longer waits count as this one; below the minute after which proxies give a silent request up.
+WAIT_SECONDS_MAX = 30
 
 
 @handles(blueprint, "GET", "/api/wallets/{user_id}")
@@ -40,10 +45,14 @@ def read_entries(user_id: str, query: EntriesQuery) -> Response:
 
 @handles(blueprint, "GET", "/api/events")
 def read_events(query: EventsQuery) -> Response:
-    """List notifications with a larger id, oldest first."""
+    """List notifications with a larger id, oldest first; with `wait` as soon as there is one."""
     after = max(query.after, query.cursor or 0)
     current = caller()
-    rows = notifications.read_after(runtime().database, current.tenant_id, current.user_id, after, query.limit + 1)
+    read = functools.partial(
+        notifications.read_after, runtime().database, current.tenant_id, current.user_id, after, query.limit + 1
+    )
+    seconds = min(query.wait, WAIT_SECONDS_MAX)
+    rows = event_waiters().wait(current.tenant_id.hex, read(), read, bool, seconds, current)
     return jsonify(present_page(rows, query.limit, lambda row: str(row["id"])))
 
 

@@ -114,6 +114,9 @@ class EventsQuery(_PageQuery):
     """A page of notifications."""
 
     after: Annotated[int, whole(0, BIGINT_MAX)] = Field(0, description="The last id that was seen; 0 is the start.")
+    wait: Annotated[int, whole(0, WAIT_PARAMETER_MAX)] = Field(
+        0, description="Wait up to this many seconds until there is one; more than 30 counts as 30."
+    )
     cursor: Annotated[int | None, NUMBER_CURSOR] = Field(None, description="The `next_cursor` of the page before.")
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.web.routes.payments import WAITING_MAX
+from app.web.long_poll import PAYMENT_BOUNDS
 from testbed.shop import Shop
 from testbed.stack import Stack
 from testbed.waiting import wait_until
@@ -105,8 +105,8 @@ def test_unusable_waits_name_their_parameter(api: Api) -> None:
 def test_waiting_requests_do_not_starve_the_others(api: Api, front: Stack) -> None:
     path = f"/api/payments/{api.deposit().json()['id']}"
     beyond = 20
-    with ThreadPoolExecutor(WAITING_MAX + beyond) as pool:
-        waiting = [pool.submit(api.get, path, wait=10) for _ in range(WAITING_MAX + beyond)]
+    with ThreadPoolExecutor(PAYMENT_BOUNDS.total + beyond) as pool:
+        waiting = [pool.submit(api.get, path, wait=10) for _ in range(PAYMENT_BOUNDS.total + beyond)]
         # Who finds no place is answered at once; the others hold theirs for the whole time.
         wait_until(lambda: sum(one.done() for one in waiting) >= beyond, "some are answered at once", 8)
         started = time.monotonic()

@@ -21,14 +21,8 @@ from app.services.tenants.tenants import REQUESTS_PER_SECOND_DEFAULT, NewTenant,
 from app.sockets.hub import PER_TOKEN_MAX, PER_USER_MAX, Hub
 from app.sockets.rows import LiveQueries
 from app.sockets.turns import Turns
+from app.web.long_poll import PAYMENT_BOUNDS
 from app.web.rate_limits import HOLDERS_MAX, ClientRates, TenantRates, token_share, user_share
-from app.web.routes.payments import (
-    WAITING_MAX,
-    WAITING_PER_KEY_MAX,
-    WAITING_PER_TENANT_MAX,
-    WAITING_PER_TOKEN_MAX,
-    WAITING_PER_USER_MAX,
-)
 from models import Database
 from testbed.shop import Shop
 from testbed.stack import Stack
@@ -71,9 +65,9 @@ def test_one_client_token_cannot_hold_all_places_to_wait(web_stack: Stack, shop:
     path, others = deposit(tokens[0]), deposit(bob, "bob")
     beyond = 5
     # The first token leaves places to the user's second one; together they leave none to the third.
-    held = (WAITING_PER_TOKEN_MAX, WAITING_PER_USER_MAX - WAITING_PER_TOKEN_MAX, 0)
+    held = (PAYMENT_BOUNDS.token, PAYMENT_BOUNDS.user - PAYMENT_BOUNDS.token, 0)
     greedy: list[Future[str]] = []
-    with ThreadPoolExecutor(WAITING_PER_USER_MAX + 3 * beyond + 1) as pool:
+    with ThreadPoolExecutor(PAYMENT_BOUNDS.user + 3 * beyond + 1) as pool:
         for client, places in zip(tokens, held, strict=True):
             asked = [pool.submit(wait_for, client, path) for _ in range(places + beyond)]
             greedy += asked
@@ -88,7 +82,7 @@ def test_one_client_token_cannot_hold_all_places_to_wait(web_stack: Stack, shop:
         for client, waited_for in ((tokens[0], path), (bob, others)):
             assert client.post(waited_for + "/cancel").status_code == 200
         answers = [one.result() for one in greedy]
-        assert (answers.count("pending"), answers.count("cancelled")) == (3 * beyond, WAITING_PER_USER_MAX)
+        assert (answers.count("pending"), answers.count("cancelled")) == (3 * beyond, PAYMENT_BOUNDS.user)
         assert patient.result() == "cancelled"
 
 
@@ -97,9 +91,9 @@ def test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others(web_st
     others = Api(web_stack.web, web_stack.make_shop().secret_key)
     path, other_path = deposit(backends[0]), deposit(others)
     beyond = 10
-    assert WAITING_MAX > WAITING_PER_TENANT_MAX
-    held = (WAITING_PER_KEY_MAX, WAITING_PER_TENANT_MAX - WAITING_PER_KEY_MAX)
-    with ThreadPoolExecutor(WAITING_PER_TENANT_MAX + 2 * beyond + 1) as pool:
+    assert PAYMENT_BOUNDS.total > PAYMENT_BOUNDS.tenant
+    held = (PAYMENT_BOUNDS.key, PAYMENT_BOUNDS.tenant - PAYMENT_BOUNDS.key)
+    with ThreadPoolExecutor(PAYMENT_BOUNDS.tenant + 2 * beyond + 1) as pool:
         for backend, places in zip(backends, held, strict=True):
             greedy = [pool.submit(timed_wait, backend, path) for _ in range(places + beyond)]
             # The first request to be answered was not allowed to wait. On a busy machine it is sent later.
