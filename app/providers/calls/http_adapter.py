@@ -121,6 +121,24 @@ def read_object(answer: ProviderAnswer, statuses: tuple[int, ...] = (200,)) -> d
     return body
 
 
+def read_found(answer: ProviderAnswer) -> dict[str, Any] | None:
+    """Return the body of an answer, None where the provider has no such object. Raise ProviderCallFailed."""
+    return None if answer.status == 404 else read_object(answer)
+
+
+def read_error(answer: ProviderAnswer, *path: str) -> Mapping[str, Any]:
+    """Return the object under `path` of a refusal's body. Raise the failure of its status where there is none."""
+    try:
+        found: Any = loads(answer.body)
+        for name in path:
+            found = found[name]
+    except (JsonError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, dict):
+        raise read_failure(answer)
+    return found
+
+
 def read_failure(answer: ProviderAnswer) -> ProviderCallFailed:
     """Return the error for a status: whether the provider may have acted, and whether it is unavailable."""
     why = f"the provider answered {answer.status}"

@@ -24,12 +24,11 @@ from app.core.errors import OutcomeUnknown, ProviderUnusable, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.redaction import redact
 from app.core.signatures import Key, Scheme
-from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.adyen import adyen_registration, item_signatures
 from app.providers.adapters.adyen.adyen_events import AMOUNTS, SETTLES_WITHIN_DAYS, name_payment, translate
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_redirect_url
-from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, refuse
+from app.providers.calls.http_adapter import HttpAdapter, read_error, read_failure, read_object, refuse
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.connectable import Registration
@@ -213,11 +212,10 @@ def _read_link(body: Mapping[str, Any], payment_id: uuid.UUID) -> Fact:
 
 def _refusal(answer: ProviderAnswer) -> Fact:
     """Return the fact of a refused create call. Raise ProviderCallFailed where it is not about the payment."""
-    try:
-        error = loads(answer.body)
-        code, message = str(error["errorCode"]), str(error["message"])
-    except (JsonError, KeyError, TypeError):
-        raise read_failure(answer) from None
+    error = read_error(answer)
+    if "errorCode" not in error:
+        raise read_failure(answer)
+    code = str(error["errorCode"])
     if code == _KEY_IN_USE:
         raise UnexpectedAnswer("an earlier call with this key is under way", "errorCode")
-    return refuse(f"{message} ({code})", is_about_payment=code in _ABOUT_PAYMENT)
+    return refuse(f"{error.get('message')} ({code})", is_about_payment=code in _ABOUT_PAYMENT)

@@ -26,7 +26,7 @@ from app.core.errors import UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.payment import format_time
 from app.core.signatures import HMAC_HEX, Scheme
-from app.core.strict_json import JsonError, loads
+from app.core.strict_json import loads
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.gocardless.gocardless_events import (
     AMOUNTS,
@@ -45,6 +45,7 @@ from app.providers.calls.answer_fields import read_creation, read_kept_id, read_
 from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
+    read_error,
     read_failure,
     read_list,
     read_object,
@@ -243,14 +244,11 @@ def _check_own(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
         raise UnexpectedAnswer("the provider's answer is about another payment", "metadata")
 
 
-def _read_errors(answer: ProviderAnswer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_errors(answer: ProviderAnswer) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
     """Return a refusal and its single errors. Raise the failure of its status where it cannot be read."""
-    try:
-        error = loads(answer.body)["error"]
-        errors = error.get("errors") or []
-        return error, [one for one in errors if isinstance(one, dict)]
-    except (JsonError, KeyError, TypeError, AttributeError):
-        raise read_failure(answer) from None
+    error = read_error(answer, "error")
+    errors = error.get("errors")
+    return error, [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
 
 
 def _read_conflict(answer: ProviderAnswer) -> str | None:

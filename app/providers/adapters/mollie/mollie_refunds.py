@@ -13,10 +13,10 @@ from app.core.money import format_amount
 from app.providers.adapter import Account, RefundSubject
 from app.providers.adapters.mollie.mollie_events import AMOUNTS
 from app.providers.calls.answer_fields import read_kept_id
-from app.providers.calls.http_adapter import HttpAdapter, read_list, read_object
+from app.providers.calls.http_adapter import HttpAdapter, read_found, read_list, read_object
 from app.providers.calls.refund_answers import check_refund, read_refund_state, refuse_refund
 
-_STATES: dict[str, RefundState] = {
+STATES: dict[str, RefundState] = {
     "queued": "processing",
     "pending": "processing",
     "processing": "processing",
@@ -52,8 +52,8 @@ class MollieRefunds(HttpAdapter):
         """Query the refund by its id, or by ours among those of its payment."""
         if subject.reference is not None:
             path = f"{_path_of(subject)}/{urllib.parse.quote(subject.reference, safe='')}"
-            answer = self.send(account, "GET", path)
-            return Fact(FactKind.NOT_FOUND) if answer.status == 404 else _read_state(read_object(answer), subject)
+            shown = read_found(self.send(account, "GET", path))
+            return Fact(FactKind.NOT_FOUND) if shown is None else _read_state(shown, subject)
         shown = read_object(self.send(account, "GET", f"{_path_of(subject)}?limit={_ROWS_MAX}")).get("_embedded")
         if not isinstance(shown, dict):
             raise OutcomeUnknown("the provider's list cannot be read")
@@ -72,4 +72,4 @@ def _own_id(shown: Mapping[str, Any]) -> object:
 
 def _read_state(shown: Mapping[str, Any], subject: RefundSubject) -> Fact:
     check_refund(_own_id(shown), subject, "metadata")
-    return read_refund_state(shown, _STATES, read_kept_id(shown))
+    return read_refund_state(shown, STATES, read_kept_id(shown))

@@ -18,12 +18,10 @@ import re
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown
 from app.core.facts import Fact, FactKind
-from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.paypal import paypal_registration
 from app.providers.adapters.paypal.paypal_certificates import LIVE_HOST
@@ -42,8 +40,17 @@ from app.providers.adapters.paypal.paypal_events import (
 from app.providers.adapters.paypal.paypal_refunds import PayPalRefunds
 from app.providers.adapters.paypal.paypal_signing import CERTIFICATE_URL, PayPalSigned
 from app.providers.adapters.paypal.paypal_tokens import TOKEN_PATH, Tokens
-from app.providers.calls.answer_fields import check_own_id, clean_message, read_own_id, read_redirect_url
-from app.providers.calls.http_adapter import HttpAdapter, read_failure, read_object, read_rows, refuse, walk_pages
+from app.providers.calls.answer_fields import check_own_id, clean_message, read_own_id
+from app.providers.calls.http_adapter import (
+    HttpAdapter,
+    accept,
+    read_error,
+    read_found,
+    read_object,
+    read_rows,
+    refuse,
+    walk_pages,
+)
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.connectable import Registration
@@ -164,8 +171,7 @@ class PayPalAdapter(PayPalSigned, PayPalRefunds):
         if fact.kind is not FactKind.PENDING:
             # An earlier try of the same key, and what came of it.
             return fact
-        page = read_redirect_url({"redirect_url": fact.redirect_url})
-        return replace(fact, kind=FactKind.ACCEPTED, redirect_url=page)
+        return accept(fact, "links")
 
     def advance(self, account: Account, subject: Subject) -> Fact:
         """Capture the order: with one key for each approval, since PayPal repeats the answer that a key had."""
@@ -185,10 +191,8 @@ class PayPalAdapter(PayPalSigned, PayPalRefunds):
         """Ask for the present state, with what was given back. Raise OutcomeUnknown without a reference."""
         if subject.reference is None:
             raise OutcomeUnknown("PayPal finds no order by our id")
-        answer = self.send(account, "GET", _path(subject))
-        if answer.status == 404:
-            return Fact(FactKind.NOT_FOUND)
-        return _read_own(read_object(answer), subject.payment_id)
+        order = read_found(self.send(account, "GET", _path(subject)))
+        return Fact(FactKind.NOT_FOUND) if order is None else _read_own(order, subject.payment_id)
 
     def list_payments(
         self, account: Account, created_after: datetime.datetime, created_before: datetime.datetime
@@ -251,16 +255,15 @@ class PayPalAdapter(PayPalSigned, PayPalRefunds):
     def _find_order(self, account: Account, info: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the order of a transaction, None where it is not found any more."""
         capture_id = urllib.parse.quote(str(info.get("transaction_id")), safe="")
-        answer = self.send(account, "GET", f"/v2/payments/captures/{capture_id}")
-        if answer.status == 404:
+        capture = read_found(self.send(account, "GET", f"/v2/payments/captures/{capture_id}"))
+        if capture is None:
             return None
-        related = read_object(answer).get("supplementary_data")
+        related = capture.get("supplementary_data")
         ids = related.get("related_ids") if isinstance(related, dict) else None
         order_id = ids.get("order_id") if isinstance(ids, dict) else None
         if not isinstance(order_id, str):
             raise OutcomeUnknown("the provider's capture names no order")
-        answer = self.send(account, "GET", f"{ORDERS}/{urllib.parse.quote(order_id, safe='')}")
-        return None if answer.status == 404 else read_object(answer)
+        return read_found(self.send(account, "GET", f"{ORDERS}/{urllib.parse.quote(order_id, safe='')}"))
 
 
 def _path(subject: Subject) -> str:
@@ -290,10 +293,8 @@ def _write_time(moment: datetime.datetime) -> str:
 
 
 def _read_issue(answer: ProviderAnswer) -> tuple[str, str]:
-    """Return issue and text of a refusal. Raise the failure of its status where it cannot be read."""
-    try:
-        body = loads(answer.body)
-        detail = (body.get("details") or [{}])[0]
-        return str(detail.get("issue") or body["name"]), str(detail.get("description") or body["message"])
-    except (JsonError, KeyError, TypeError, AttributeError, IndexError):
-        raise read_failure(answer) from None
+    """Return issue and text of a refusal. Raise the failure of its status where it is no object."""
+    body = read_error(answer)
+    details = body.get("details")
+    detail = details[0] if isinstance(details, list) and details and isinstance(details[0], dict) else {}
+    return str(detail.get("issue") or body.get("name")), str(detail.get("description") or body.get("message"))

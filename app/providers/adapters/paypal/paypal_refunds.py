@@ -12,12 +12,12 @@ from app.core.facts import Fact, FactKind, RefundState
 from app.providers.adapter import Account, RefundSubject
 from app.providers.adapters.paypal.paypal_events import find_paid, list_objects, read_unit, write_money
 from app.providers.calls.answer_fields import check_own_id, read_kept_id
-from app.providers.calls.http_adapter import HttpAdapter, read_object
+from app.providers.calls.http_adapter import HttpAdapter, read_found, read_object
 from app.providers.calls.refund_answers import check_refund, read_refund_state, refuse_refund
 
 # The refund's field with our id of it; `custom_id` is the payment's, by which events name it.
 OWN_ID = "invoice_id"
-_STATES: dict[str, RefundState] = {
+STATES: dict[str, RefundState] = {
     "PENDING": "processing",
     "COMPLETED": "completed",
     "FAILED": "failed",
@@ -53,8 +53,8 @@ class PayPalRefunds(HttpAdapter):
         """Query the refund by its id, or by ours among those that its order shows."""
         if subject.reference is not None:
             path = f"/v2/payments/refunds/{urllib.parse.quote(subject.reference, safe='')}"
-            answer = self.send(account, "GET", path)
-            return Fact(FactKind.NOT_FOUND) if answer.status == 404 else _read_state(read_object(answer), subject)
+            shown = read_found(self.send(account, "GET", path))
+            return Fact(FactKind.NOT_FOUND) if shown is None else _read_state(shown, subject)
         rows = list_objects(self._read_payments(account, subject), "refunds")
         found = next((row for row in rows if row.get(OWN_ID) == str(subject.refund_id)), None)
         return Fact(FactKind.NOT_FOUND) if found is None else _read_state(found, subject)
@@ -69,4 +69,4 @@ class PayPalRefunds(HttpAdapter):
 
 def _read_state(shown: Mapping[str, Any], subject: RefundSubject) -> Fact:
     check_refund(shown.get(OWN_ID), subject, OWN_ID)
-    return read_refund_state(shown, _STATES, read_kept_id(shown))
+    return read_refund_state(shown, STATES, read_kept_id(shown))

@@ -28,7 +28,6 @@ from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.payment import format_time
 from app.core.signatures import HMAC_SHA512_HEX, Scheme
-from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
 from app.providers.adapters.paystack import paystack_refunds as refunds
 from app.providers.adapters.paystack.paystack_events import (
@@ -45,6 +44,7 @@ from app.providers.calls.answer_fields import read_redirect_url, read_units
 from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
+    read_error,
     read_failure,
     read_list,
     read_object,
@@ -266,11 +266,10 @@ def _read_data(answer: ProviderAnswer) -> dict[str, Any]:
 
 def _read_error(answer: ProviderAnswer) -> tuple[str, str]:
     """Return code and message of a refusal. Raise the failure of its status where it cannot be read."""
-    try:
-        body = loads(answer.body)
-        return str(body["code"]), str(body["message"])
-    except (JsonError, KeyError, TypeError):
-        raise read_failure(answer) from None
+    body = read_error(answer)
+    if "code" not in body or "message" not in body:
+        raise read_failure(answer)
+    return str(body["code"]), str(body["message"])
 
 
 def _accepted(data: Mapping[str, Any], reference: str) -> Fact:

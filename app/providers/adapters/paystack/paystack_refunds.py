@@ -17,7 +17,7 @@ PATH = "/refund"
 OWN_ID = "merchant_note"
 # Numbers are not unique among the kinds of money that goes back.
 _PREFIX = "refund:"
-_STATES: dict[str, RefundState] = {
+STATES: dict[str, RefundState] = {
     "pending": "processing",
     "processing": "processing",
     # A person at Paystack or the merchant has to enter where the money goes.
@@ -56,4 +56,4 @@ def read_state(shown: Mapping[str, Any], subject: RefundSubject) -> Fact:
     check_refund(shown.get(OWN_ID), subject, OWN_ID)
     if not isinstance(shown.get("id"), int):
         raise UnexpectedAnswer("the provider's refund has no number", "id")
-    return read_refund_state(shown, _STATES, name_refund(shown))
+    return read_refund_state(shown, STATES, name_refund(shown))

@@ -25,7 +25,6 @@ from typing import Any, ClassVar
 from app.core.errors import OutcomeUnknown
 from app.core.facts import DisputeReport, Fact, FactKind, Movement
 from app.core.signatures import HMAC_HEX, Scheme
-from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
 from app.providers.adapters.razorpay import razorpay_refunds as refunds
 from app.providers.adapters.razorpay.razorpay_events import (
@@ -44,7 +43,7 @@ from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     accept,
-    read_failure,
+    read_error,
     read_list,
     read_object,
     read_rows,
@@ -291,9 +290,6 @@ def _refusal(answer: ProviderAnswer) -> Fact:
 
     Raise ProviderRefusedUs where our request or the account is wrong, which is not the payer's.
     """
-    try:
-        error = loads(answer.body)["error"]
-        description, field = error.get("description"), error.get("field")
-    except (JsonError, KeyError, TypeError, AttributeError):
-        raise read_failure(answer) from None
-    return refuse(f"{description} ({field})", is_about_payment=field == "amount")
+    error = read_error(answer, "error")
+    field = error.get("field")
+    return refuse(f"{error.get('description')} ({field})", is_about_payment=field == "amount")

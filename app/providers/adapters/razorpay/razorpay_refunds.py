@@ -17,7 +17,7 @@ from app.providers.calls.refund_answers import check_refund, read_refund_state
 PATH = "/v1/refunds"
 # The refund's field with our id of it.
 OWN_ID = "receipt"
-_STATES: dict[str, RefundState] = {"pending": "processing", "processed": "completed", "failed": "failed"}
+STATES: dict[str, RefundState] = {"pending": "processing", "processed": "completed", "failed": "failed"}
 
 
 def build_refund(subject: RefundSubject) -> bytes:
@@ -44,4 +44,4 @@ def path_of(link: Mapping[str, Any]) -> str:
 def read_state(shown: Mapping[str, Any], subject: RefundSubject) -> Fact:
     """Return the state of a refund, which must be `subject`. Raise UnexpectedAnswer."""
     check_refund(shown.get(OWN_ID), subject, OWN_ID)
-    return read_refund_state(shown, _STATES, read_kept_id(shown))
+    return read_refund_state(shown, STATES, read_kept_id(shown))

@@ -27,7 +27,6 @@ from typing import Any, ClassVar
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.signatures import STRIPE, Scheme
-from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account, Listed, Order, RefundSubject, Subject
 from app.providers.adapters.stripe import stripe_refunds as refunds
 from app.providers.adapters.stripe.stripe_amounts import AMOUNTS, read_money
@@ -44,7 +43,8 @@ from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import (
     HttpAdapter,
     accept,
-    read_failure,
+    read_error,
+    read_found,
     read_list,
     read_object,
     read_rows,
@@ -163,8 +163,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         if subject.reference is None:
             body = self._find(account, subject.payment_id)
         else:
-            answer = self.send(account, "GET", f"{SESSIONS}/{urllib.parse.quote(subject.reference, safe='')}")
-            body = None if answer.status == 404 else read_object(answer)
+            body = read_found(self.send(account, "GET", f"{SESSIONS}/{_quote(subject.reference)}"))
         if body is None:
             return Fact(FactKind.NOT_FOUND)
         check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
@@ -179,8 +178,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Expire the session; return the payment's state, also where it is not open any more."""
-        reference = urllib.parse.quote(subject.reference or "", safe="")
-        answer = self.send(account, "POST", f"{SESSIONS}/{reference}/expire", b"")
+        answer = self.send(account, "POST", f"{SESSIONS}/{_quote(subject.reference or '')}/expire", b"")
         if answer.status == 400:
             return self.fetch(account, subject)
         body = read_object(answer)
@@ -200,8 +198,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
     def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
         """Query the refund by its id, or by ours among those of its payment intent."""
         if subject.reference is not None:
-            answer = self.send(account, "GET", f"{refunds.PATH}/{urllib.parse.quote(subject.reference, safe='')}")
-            shown = None if answer.status == 404 else read_object(answer)
+            shown = read_found(self.send(account, "GET", f"{refunds.PATH}/{_quote(subject.reference)}"))
         else:
             rows = self._list(account, refunds.PATH, {"payment_intent": self._read_intent(account, subject)})
             shown = next((row for row in rows if refunds.is_of(row, subject)), None)
@@ -218,8 +215,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
     def register_webhooks(self, account: Account, webhook_url: str, known_id: str | None) -> Registration:
         """Make an endpoint at Stripe for the events that are read, unless the known one is there."""
         if known_id is not None:
-            answer = self.send(account, "GET", f"{ENDPOINTS}/{urllib.parse.quote(known_id, safe='')}")
-            shown = {} if answer.status == 404 else read_object(answer)
+            shown = read_found(self.send(account, "GET", f"{ENDPOINTS}/{_quote(known_id)}")) or {}
             if shown.get("url") == webhook_url:
                 return keep_registration(known_id, shown.get("enabled_events"), EVENTS)
         events = {f"enabled_events[{index}]": kind for index, kind in enumerate(EVENTS)}
@@ -235,8 +231,7 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
 
     def _read_intent(self, account: Account, subject: RefundSubject) -> str:
         """Return the payment intent of the session whose money is refunded."""
-        path = f"{SESSIONS}/{urllib.parse.quote(subject.payment_reference, safe='')}"
-        body = read_object(self.send(account, "GET", path))
+        body = read_object(self.send(account, "GET", f"{SESSIONS}/{_quote(subject.payment_reference)}"))
         check_own_id(body.get(OWN_ID), subject.payment_id, OWN_ID)
         for intent in keep_ids(body.get("payment_intent")):
             return intent
@@ -280,6 +275,10 @@ class StripeAdapter(HttpAdapter, SchemeSigned):
         return Listed(payment_id, read_kept_id(body), asked, currency, sum_movements(fact), fact)
 
 
+def _quote(name: str) -> str:
+    return urllib.parse.quote(name, safe="")
+
+
 def _period(after: datetime.datetime, before: datetime.datetime) -> dict[str, str]:
     """Return the query for sessions created from `after` to before `before`; Stripe counts in whole seconds."""
     return {"created[gte]": str(math.floor(after.timestamp())), "created[lt]": str(math.ceil(before.timestamp()))}
@@ -290,10 +289,7 @@ def _refusal(answer: ProviderAnswer) -> Fact:
 
     Raise ProviderRefusedUs where our request or the account is wrong, which is not the payer's.
     """
-    try:
-        error = loads(answer.body)["error"]
-        code, message, field = error.get("code"), error.get("message"), error.get("param")
-    except (JsonError, KeyError, TypeError, AttributeError):
-        raise read_failure(answer) from None
+    error = read_error(answer, "error")
+    code = error.get("code")
     is_about_payment = answer.status == DECLINED or code in DEPOSIT_CODES
-    return refuse(f"{message} ({field or code})", is_about_payment=is_about_payment)
+    return refuse(f"{error.get('message')} ({error.get('param') or code})", is_about_payment=is_about_payment)

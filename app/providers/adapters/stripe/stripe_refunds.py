@@ -8,16 +8,15 @@ from typing import Any
 
 from app.core.errors import UnexpectedAnswer
 from app.core.facts import Fact, FactKind, RefundState
-from app.core.redaction import redact
-from app.core.strict_json import JsonError, loads
 from app.providers.adapter import RefundSubject
 from app.providers.adapters.stripe.stripe_amounts import AMOUNTS
 from app.providers.calls.answer_fields import clean_message, read_kept_id
-from app.providers.calls.http_adapter import read_failure, read_object, refuse
+from app.providers.calls.http_adapter import read_error, read_object, refuse
 from app.providers.calls.outgoing import ProviderAnswer
+from app.providers.calls.refund_answers import read_refund_state
 
 PATH = "/v1/refunds"
-_STATES: dict[str, RefundState] = {
+STATES: dict[str, RefundState] = {
     "succeeded": "completed",
     "pending": "processing",
     "requires_action": "processing",
@@ -54,23 +53,15 @@ def read_state(shown: Mapping[str, Any], subject: RefundSubject) -> Fact:
     """Return the state of a refund, which must be `subject`. Raise UnexpectedAnswer."""
     if not is_of(shown, subject):
         raise UnexpectedAnswer("the provider's answer is about another refund", "metadata")
-    state = _STATES.get(str(shown.get("status")))
-    if state is None:
-        text = redact(str(shown.get("status"))[:40])
-        raise UnexpectedAnswer(f"the provider's refund has an unknown status: {text!r}", "status")
-    reason = clean_message(shown.get("failure_reason"))
-    return Fact(FactKind.REFUND_STATE, reversal_id=read_kept_id(shown), refund_state=state, message=reason)
+    return read_refund_state(shown, STATES, read_kept_id(shown), shown.get("failure_reason"))
 
 
 def read_answer(answer: ProviderAnswer, subject: RefundSubject) -> Fact:
     """Return what the answer to the call says. Raise ProviderRefusedUs where our request or the account is wrong."""
     if answer.status not in (400, 402):
         return read_state(read_object(answer), subject)
-    try:
-        error = loads(answer.body)["error"]
-        code, message, field = error.get("code"), error.get("message"), error.get("param")
-    except (JsonError, KeyError, TypeError, AttributeError):
-        raise read_failure(answer) from None
+    error = read_error(answer, "error")
+    code, message, field = error.get("code"), error.get("message"), error.get("param")
     if code in _REFUSAL_CODES or field == _AMOUNT:
         return Fact(FactKind.REFUND_STATE, refund_state="failed", message=clean_message(message))
     return refuse(f"{message} ({field or code})", is_about_payment=False)
