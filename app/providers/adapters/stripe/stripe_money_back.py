@@ -4,7 +4,7 @@ Money of a refund goes back when it has succeeded, and comes again when the refu
 whether it had succeeded or not, both are reported: together they move nothing, and each has its effect once. Money of a
 dispute that comes again is reported with its withdrawal too.
 Money of a dispute goes back when it is opened and comes again when it is won; an inquiry, whose states begin with
-`warning_`, takes none.
+`warning_`, takes none, and neither does one that Stripe has prevented by a refund.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept
 from app.providers.calls.given_back import as_report, list_movements
 
 _REFUNDED = frozenset({"succeeded", "failed", "canceled"})
-_ENDS: dict[str, DisputeState] = {"won": "won", "lost": "lost", "warning_closed": "won"}
+_PREVENTED = "prevented"
+_ENDS: dict[str, DisputeState] = {"won": "won", "lost": "lost", "warning_closed": "won", _PREVENTED: "won"}
 
 
 def read_refund(shown: Mapping[str, Any]) -> tuple[Movement, ...]:
@@ -31,7 +32,8 @@ def read_refund(shown: Mapping[str, Any]) -> tuple[Movement, ...]:
 
 def read_dispute(shown: Mapping[str, Any], *, is_closed: bool) -> Fact | None:
     """Return the state of a dispute, None for an end that is none of ours. Raise UnexpectedAnswer."""
-    state: DisputeState | None = _ENDS.get(str(shown.get("status"))) if is_closed else "opened"
+    status = str(shown.get("status"))
+    state: DisputeState | None = _ENDS.get(status) if is_closed or status == _PREVENTED else "opened"
     if state is None:
         return None
     details = shown.get("evidence_details")
@@ -56,7 +58,7 @@ def read_movements(refunds: Iterable[Mapping[str, Any]], disputes: Iterable[Mapp
     moved = [one for refund in refunds for one in read_refund(refund)]
     for dispute in disputes:
         status = str(dispute.get("status"))
-        if not status.startswith("warning_"):
+        if not status.startswith("warning_") and status != _PREVENTED:
             moved += read_funds(dispute, is_reinstated=status == "won")
     return tuple(moved)
 
