@@ -184,6 +184,7 @@ payment_providers = table(
     UniqueConstraint("tenant_id", "name"),
     ForeignKeyConstraint(["tenant_id", "mode"], ["tenants.id", "tenants.mode"]),
     CheckConstraint("adapter <> 'sandbox' or mode = 'test'", name="test_adapter"),
+    CheckConstraint("mode = 'test' or adapter = 'custom' or api_base_url ilike 'https://%'", name="live_address"),
     CheckConstraint("webhook_scheme in ('standard', 'stripe', 'hmac-sha256-hex')", name="webhook_scheme"),
     CheckConstraint("calls_max > 0", name="calls_max"),
     CheckConstraint("attempts_max > 0", name="attempts_max"),

@@ -80,8 +80,15 @@ TENANCY = (
     Mutant(
         "a live tenant has no emulator",
         "app/services/tenants/providers.py",
-        'if mode == "live" and "live" in adapter.base_urls',
-        'if mode == "" and "live" in adapter.base_urls',
+        'if mode == "live" and name != OWN_APP',
+        'if mode == "" and name != OWN_APP',
         ("integration/cli/test_adapters.py::test_a_live_tenant_cannot_have_an_emulator",),
+    ),
+    Mutant(
+        "the database refuses a live tenant an emulator",
+        "models/migrations/versions/v0_3/addresses/0044_live_addresses.sql",
+        "check (mode = 'test' or ",
+        "check (mode in ('test', 'live') or ",
+        ("integration/cli/test_configuration.py::test_the_database_keeps_test_and_live_apart",),
     ),
 )

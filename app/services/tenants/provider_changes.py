@@ -147,7 +147,7 @@ def _merge_credentials(runtime: Runtime, row: RowMapping, changes: ProviderChang
     except CredentialError as error:
         raise ConfigurationError(str(error)) from None
     account = Account(row["id"], changes.api_base_url or row["api_base_url"], credentials)
-    check_mode(adapter, account, row["mode"])
+    check_mode(row["adapter"], adapter, account, row["mode"])
     return credentials
 
 

@@ -38,6 +38,9 @@ from models.sql import columns
 WEBHOOK_SECRET_BYTES = 32
 
 # No underscores: servers drop headers that have them.
+# The adapter of a payment app of the tenant's own.
+OWN_APP = "custom"
+
 _HEADER = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 
 
@@ -131,15 +134,16 @@ def choose_currencies(adapter: Adapter, wanted: tuple[str, ...]) -> list[str] | 
     return list(wanted) or (None if known == CURRENCY_DIGITS.keys() else sorted(known))
 
 
-def check_mode(adapter: Adapter, account: Account, mode: str) -> None:
+def check_mode(name: str, adapter: Adapter, account: Account, mode: str) -> None:
     """Raise ConfigurationError where the account at the provider takes payments of the other mode than the tenant.
 
-    Live payments of a provider that has a URL of its own are asked for over https alone: emulators have plain http.
+    Live payments are asked for over https alone, since emulators have plain http; an app of the tenant's own may have
+    it too.
     """
     told = adapter.read_mode(account)
     if told not in (None, mode):
         raise ConfigurationError(f"this account is for {told} payments, and the tenant takes {mode} payments")
-    if mode == "live" and "live" in adapter.base_urls and not account.api_base_url.lower().startswith("https://"):
+    if mode == "live" and name != OWN_APP and not account.api_base_url.lower().startswith("https://"):
         raise ConfigurationError("live payments need an https URL: emulators are for tenants that take test payments")
 
 
@@ -165,7 +169,7 @@ def create_provider(runtime: Runtime, new: NewProvider, actor: str) -> tuple[uui
     with runtime.database.transaction("operator") as connection:
         mode = connection.execute(select(tenants.c.mode).where(tenants.c.id == new.tenant_id)).scalar_one()
         url = _choose_url(runtime, adapter, new.api_base_url, mode)
-        check_mode(adapter, Account(provider_id, url, new.credentials), mode)
+        check_mode(new.adapter, adapter, Account(provider_id, url, new.credentials), mode)
         made = connection.execute(
             insert(providers)
             .values(

@@ -93,6 +93,14 @@ def test_a_key_of_the_other_mode_is_refused_when_it_is_replaced_too(commands: Co
     assert "pk_test_a" not in wrong
 
 
+def test_a_live_tenant_cannot_have_an_emulator_of_a_provider_without_one_address(commands: Commands) -> None:
+    commands.json("tenants", "create", "real", "--mode", "live")
+    create = ("providers", "create", "--tenant", "real", "main", "--adapter", "adyen")
+    key = {"SLUICE_PROVIDER_API_KEY": "key_of_adyen_1", "SLUICE_PROVIDER_MERCHANT_ACCOUNT": "Acme"}
+    refused = commands.error(*create, "--url", "http://127.0.0.1:8001/adyen", **key)
+    assert "live payments need an https URL" in refused
+
+
 def test_a_live_tenant_cannot_have_an_emulator(commands: Commands) -> None:
     commands.json("tenants", "create", "real", "--mode", "live")
     emulator, key = "http://127.0.0.1:8001/stripe", {"SLUICE_PROVIDER_API_KEY": "sk_live_a"}
@@ -105,6 +113,13 @@ def test_a_live_tenant_cannot_have_an_emulator(commands: Commands) -> None:
     assert [row["api_base_url"] for row in commands.json("providers", "list")["data"]] == ["https://api.stripe.com"]
     tried = ("providers", "create", "--tenant", "acme", "trial", "--adapter", "stripe", "--url", emulator)
     commands.json(*tried, SLUICE_PROVIDER_API_KEY="sk_test_a")
+
+
+def test_a_live_tenant_may_have_an_app_of_its_own_without_https(commands: Commands) -> None:
+    commands.json("tenants", "create", "real", "--mode", "live")
+    create = ("providers", "create", "--tenant", "real", "own", "--adapter", "custom", "--url", "http://127.0.0.1:9")
+    commands.json(*create, SLUICE_PROVIDER_API_KEY="key")
+    assert [row["mode"] for row in commands.json("providers", "list")["data"]] == ["live"]
 
 
 def test_the_stored_key_is_checked_with_another_url(commands: Commands, runtime: Runtime) -> None:

@@ -17,9 +17,10 @@ from tests.support.commands import LOCAL, Commands
 
 SANDBOX = ("--adapter", "sandbox", "--url", "http://127.0.0.1:9")
 SANDBOX_KEY = {"SLUICE_PROVIDER_API_KEY": "sbk_test"}
+URL = "https://a.example"
 INSERT_PROVIDER = (
     "insert into payment_providers (id, tenant_id, name, adapter, api_base_url, credentials_encrypted, mode)"
-    " select gen_random_uuid(), id, 'paying', '{adapter}', 'https://a.example', '', '{mode}' from tenants"
+    " select gen_random_uuid(), id, 'paying', '{adapter}', '{url}', '', '{mode}' from tenants"
     " where name = 'real'"
 )
 
@@ -99,8 +100,10 @@ def test_a_live_tenant_cannot_have_the_sandbox(commands: Commands) -> None:
         "update payment_providers set mode = 'live'",
         "update tenants set mode = 'live' where name = 'trial'",
         "update tenants set mode = 'test' where name = 'real'",
-        INSERT_PROVIDER.format(adapter="sandbox", mode="live"),
-        INSERT_PROVIDER.format(adapter="other", mode="test"),
+        INSERT_PROVIDER.format(adapter="sandbox", mode="live", url=URL),
+        INSERT_PROVIDER.format(adapter="other", mode="test", url=URL),
+        INSERT_PROVIDER.format(adapter="stripe", mode="live", url="http://127.0.0.1:8001/stripe"),
+        INSERT_PROVIDER.format(adapter="adyen", mode="live", url="HTTP://127.0.0.1:8001/adyen"),
     ],
 )
 def test_the_database_keeps_test_and_live_apart(commands: Commands, statement: str) -> None:
