@@ -59,7 +59,8 @@ class Traits:
     `currency`: one that it takes, in which 2,500 minor units can be asked for. `states`: each state that the provider
     publishes, as fields of a lookup's answer about a paid payment (a path with dots, and its value) that say so, and
     the kind of fact that it is; `unknown_state` is none of them. `mistake`: status and body of its refusal of a field
-    that the adapter made, whose message contains the given text. `side_paths`: beginnings of paths whose calls are
+    that the adapter made, whose message contains the given text. `unusable_page`: fields of the create call's answer
+    that send the payer to an address which no browser may follow. `side_paths`: beginnings of paths whose calls are
     about no payment, such as those for a token. `signature_seconds`: how long the signature of a webhook holds, None
     where it has no time.
     """
@@ -68,6 +69,7 @@ class Traits:
     states: Sequence[tuple[Mapping[str, object], FactKind]]
     unknown_state: Mapping[str, object]
     mistake: Callable[[str], tuple[int, bytes]]
+    unusable_page: Mapping[str, object]
     side_paths: tuple[str, ...] = ()
     signature_seconds: int | None = None
 

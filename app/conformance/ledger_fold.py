@@ -46,6 +46,12 @@ class FoldedPayment:
         sent = (replace(one, called_at=one.called_at or now) for one in decision.payment.refunds)
         self.payment = replace(decision.payment, refunds=tuple(sent))
 
+    def expire(self) -> None:
+        """Decide that the payment's time is up, at that moment."""
+        decision = decide(self.payment, Command(CommandKind.EXPIRE), self.payment.expires_at)
+        self.decisions.append(decision)
+        self.payment = decision.payment
+
     def settle(self, fact: Fact) -> None:
         """Decide a fact, and what follows from it, as settlement does."""
         self.aliases |= {*fact.aliases, *((fact.reference,) if fact.reference else ())}

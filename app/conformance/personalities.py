@@ -20,6 +20,10 @@ def _mistake(render: Callable[[str], object], status: int = 400) -> Callable[[st
     return lambda message: (status, json.dumps(render(message)).encode())
 
 
+# Where no browser may be sent.
+_PAGE = "javascript:alert(1)"
+
+
 def _states(field: str, kind: FactKind, *values: str) -> Iterator[tuple[Mapping[str, object], FactKind]]:
     return (({field: value}, kind) for value in values)
 
@@ -46,6 +50,7 @@ _SANDBOX = Personality(
             }.items()
         ),
         unknown_state={"status": "melted"},
+        unusable_page={"redirect_url": _PAGE},
         mistake=_mistake(lambda message: {"error": {"code": "invalid_field", "message": message}}),
         signature_seconds=TIMESTAMP_TOLERANCE_SECONDS,
     ),
@@ -69,6 +74,7 @@ _STRIPE = Personality(
             ({"status": "expired", "payment_status": "unpaid"}, FactKind.CANCELLED),
         ),
         unknown_state={"status": "melted"},
+        unusable_page={"url": _PAGE},
         mistake=_mistake(
             lambda message: {"error": {"type": "invalid_request_error", "message": message, "param": "success_url"}}
         ),
@@ -89,6 +95,7 @@ _PAYSTACK = Personality(
             *_states("data.status", FactKind.SUCCEEDED, "reversed", "success"),
         ),
         unknown_state={"data.status": "melted"},
+        unusable_page={"data.authorization_url": _PAGE},
         mistake=_mistake(lambda message: {"status": False, "message": message, "code": "invalid_params"}),
     ),
     new_account=EMULATED["paystack"],
@@ -106,6 +113,7 @@ _ADYEN = Personality(
             *_states("status", FactKind.CANCELLED, "expired"),
         ),
         unknown_state={"status": "melted"},
+        unusable_page={"url": _PAGE},
         mistake=_mistake(
             lambda message: {"status": 422, "errorCode": "702", "message": message, "errorType": "validation"}, 422
         ),
@@ -129,6 +137,7 @@ _RAZORPAY = Personality(
             )
         ),
         unknown_state={"status": "melted"},
+        unusable_page={"short_url": _PAGE},
         mistake=_mistake(
             lambda message: {"error": {"code": "BAD_REQUEST_ERROR", "description": message, "field": "callback_url"}}
         ),
@@ -148,6 +157,7 @@ _GOCARDLESS = Personality(
             *_states("billing_requests.status", FactKind.CANCELLED, "cancelled"),
         ),
         unknown_state={"billing_requests.status": "melted"},
+        unusable_page={"billing_request_flows.authorisation_url": _PAGE},
         mistake=_mistake(
             lambda message: {
                 "error": {
@@ -176,6 +186,7 @@ _MOLLIE = Personality(
             *_states("status", FactKind.DECLINED, "failed"),
         ),
         unknown_state={"status": "melted"},
+        unusable_page={"_links.checkout.href": _PAGE},
         mistake=_mistake(
             lambda message: {"status": 422, "title": "Unprocessable Entity", "detail": message, "field": "redirectUrl"},
             422,
@@ -199,6 +210,7 @@ _PAYPAL = Personality(
             *_states("status", FactKind.CANCELLED, "VOIDED"),
         ),
         unknown_state={"status": "MELTED"},
+        unusable_page={"links": [{"rel": "payer-action", "href": _PAGE}]},
         mistake=_mistake(
             lambda message: {"name": "INVALID_REQUEST", "details": [{"issue": "INVALID", "description": message}]}
         ),

@@ -56,7 +56,8 @@ def hides_effect(section: dict[str, Any] | None) -> bool:
 
 
 def _own_fault(status: int, message: str) -> Response:
-    return error(status, "scripted", message)
+    # A refusal that a script asks for is one of the payment; other codes are about the request.
+    return error(status, "payment_declined" if status in (400, 422) else "scripted", message)
 
 
 def spoiled(

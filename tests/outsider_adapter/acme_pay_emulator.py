@@ -38,6 +38,7 @@ TRAITS = Traits(
     ),
     unknown_state={"state": "melted"},
     mistake=lambda message: (422, json.dumps({"error": message, "field": "back"}).encode()),
+    unusable_page={"page": "javascript:alert(1)"},
 )
 
 

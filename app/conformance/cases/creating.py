@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 
 from app.conformance.case import case, expect, expect_equal, expect_error, unless_replays
 from app.conformance.proxy import Fault
@@ -14,13 +15,22 @@ from app.core.errors import (
     ProviderRefusedUs,
     Throttled,
     Unavailable,
+    UnexpectedAnswer,
 )
 from app.core.facts import FactKind
 from app.core.validation.provider_values import is_redirect_url
 
+# Refusals in the forms of several providers, whose codes none of them has.
+_UNKNOWN_REFUSALS = (
+    *(b"{}", b"[]", b"refused", b'{"error": {"code": "melted", "message": "no"}}'),
+    *(b'{"code": "melted", "message": "no"}', b'{"errorCode": "0", "message": "no"}'),
+    *(b'{"name": "MELTED", "message": "no"}', b'{"detail": "no"}'),
+)
 # What the provider says of a mistake of ours, which no payer may read.
 _INTERNAL = "return_address is not one of this account"
 _RETRY_AFTER = 7
+# As many as an adapter makes to create one payment.
+_CALLS_MAX = 4
 
 
 @case(unless_replays)
@@ -110,6 +120,42 @@ def mistake_of_ours_is_not_the_payers(trial: Trial) -> None:
     trial.proxy.spoil(Fault(False, status=status, body=body))
     error = expect_error(lambda: trial.create(deposit), ProviderRefusedUs)
     expect(_INTERNAL in str(error), f"operators do not read what was refused, but {error}")
+
+
+@case()
+def unknown_refusal_is_no_decline(trial: Trial) -> None:
+    """A refusal that says nothing known is never the payer's: the payment does not fail for it."""
+    for status in (400, 422):
+        for body in _UNKNOWN_REFUSALS:
+            deposit = trial.new_deposit()
+            trial.proxy.spoil(*[Fault(False, status=status, body=body)] * _CALLS_MAX)
+            expect_error(partial(trial.create, deposit), ProviderRefusedUs, OutcomeUnknown)
+            trial.proxy.heal()
+
+
+@case()
+def key_in_use_is_asked_again(trial: Trial) -> None:
+    """A conflict with a first call that is still under way is an unknown outcome: the next try makes the payment."""
+    for body in (b"{}", trial.emulator.traits.mistake(_INTERNAL)[1]):
+        _fail_once(trial, Fault(False, status=409, body=body), OutcomeUnknown)
+
+
+@case()
+def unusable_page_is_not_offered(trial: Trial) -> None:
+    """A payment page that no browser may follow is never offered: not by the create call, and not by a lookup."""
+    spoiled = [Fault(change=trial.emulator.traits.unusable_page)] * _CALLS_MAX
+    deposit = trial.new_deposit()
+    trial.proxy.spoil(*spoiled)
+    expect_error(partial(trial.create, deposit), UnexpectedAnswer)
+    trial.proxy.heal()
+    fact = trial.create(deposit)
+    expect(fact.kind is FactKind.ACCEPTED and is_redirect_url(fact.redirect_url), f"the next try: {fact!r}")
+    expect_equal(trial.count(deposit), 1, "payments at the provider")
+    trial.proxy.spoil(*spoiled)
+    try:
+        expect_equal(trial.fetch(deposit).redirect_url, None, "the page of the lookup")
+    except UnexpectedAnswer:
+        return
 
 
 @case()

@@ -50,11 +50,18 @@ def slow_method_is_waited_for(trial: Trial) -> None:
 
 @case()
 def slow_method_can_fail(trial: Trial) -> None:
-    """A slow method that fails credits nothing, and nothing is left that is exceptional."""
+    """A slow method that fails credits nothing and ends the payment: at once, or when the time to pay is up."""
     deposit = trial.created()
     folded = _follow(trial, deposit, "commit", "decline")
-    folded.settle(trial.fetch(deposit))
+    fact = trial.fetch(deposit)
+    folded.settle(fact)
     expect_equal((folded.credited_minor, folded.payment.status is Status.COMPLETED), (0, False), "the credit")
+    if folded.payment.is_open:
+        expect(fact.kind is not FactKind.COMMITTED, "its lookup says that the payer is committed")
+        folded.expire()
+    # One that the provider lets be paid in another way is ended by the provider's clock.
+    is_over = not folded.payment.is_open or trial.adapter.capabilities.can_expire
+    expect(is_over, "nothing ends the payment before the slow method's time")
     expect(not folded.payment.exceptions, f"the end is exceptional: {set(folded.payment.exceptions)}")
 
 

@@ -39,8 +39,9 @@ PAYMENTS, REFUNDS = "/v1/payments", "/v1/refunds"
 # A page of a list has some hundred kilobytes, well below the limit of an answer.
 LIST_ROWS = 200
 
-# Errors about our request: the adapter's fault, or the configuration's, and not the payer's.
-TECHNICAL_CODES = frozenset({"idempotency_key_needed", "invalid_field", "invalid_json", "unknown_field"})
+# The code of a refusal of the payment itself. All others are about our request: the adapter's fault, or the
+# configuration's, and not the payer's.
+PAYMENT_DECLINED = "payment_declined"
 REFUSES_PAYMENT = frozenset({400, 422})
 # Refusals of a refund, which a repeated call does not change.
 REFUSES_REFUND = frozenset({409, 422})
@@ -276,8 +277,8 @@ def _read_error(answer: ProviderAnswer) -> tuple[str, str]:
 
 
 def read_refusal(answer: ProviderAnswer) -> Fact:
-    """Return the fact of a refused payment. Raise ProviderRefusedUs where our request is refused."""
+    """Return the fact of a refused payment. Raise ProviderRefusedUs unless the code says that it is the payment's."""
     code, text = _read_error(answer)
-    if code in TECHNICAL_CODES:
-        return refuse(f"{text} ({code})", is_about_payment=False)
+    if code != PAYMENT_DECLINED:
+        return refuse(f"{text} ({code or answer.status})", is_about_payment=False)
     return Fact(FactKind.DECLINED, message=text)

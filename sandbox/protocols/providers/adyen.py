@@ -33,7 +33,7 @@ _DEFAULT_LIFE_SECONDS = 86_400
 _STATUS = {
     "open": "active",
     "processing": "paymentPending",
-    **dict.fromkeys(("paid", "underpaid", "declined"), "completed"),
+    **dict.fromkeys(("paid", "underpaid"), "completed"),
     **dict.fromkeys(("cancelled", "expired"), "expired"),
 }
 # By event: the event codes, and whether each succeeded.
@@ -138,7 +138,7 @@ class AdyenProtocol(EmulatedProtocol):
             "metadata": payment.metadata,
             "reference": payment.merchant_reference,
             "returnUrl": payment.success_url,
-            "status": _STATUS.get(payment.status, payment.status),
+            "status": _status(payment),
             "updatedAt": _time(payment.updated_at),
             "url": redirect_url,
         }
@@ -263,6 +263,13 @@ def _signed_fields(item: Mapping[str, Any]) -> list[Any]:
 
 def _psp(text: str) -> str:
     return text.removeprefix(_LINK).upper().ljust(2 * _REFERENCE_BYTES, "0")[: 2 * _REFERENCE_BYTES]
+
+
+def _status(payment: ProviderPayment) -> str:
+    """Return the link's status; a payer whose slow method has failed may pay in another way while the link lives."""
+    if payment.status == "declined":
+        return "expired" if (payment.expires_at or payment.created_at) <= timestamps.now() else "active"
+    return _STATUS.get(payment.status, payment.status)
 
 
 def _time(stored: str) -> str:

@@ -85,6 +85,22 @@ class FollowsRedirects(SandboxAdapter):
             raise
 
 
+class AnyPage(StripeAdapter):
+    """Sends the payer wherever the provider says."""
+
+    def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
+        body = json.loads(self.send(account, "POST", "/v1/checkout/sessions", request).body)
+        return Fact(FactKind.ACCEPTED, body["id"], body["url"])
+
+
+class PageOfALookup(StripeAdapter):
+    """Sends the payer wherever a lookup says."""
+
+    def fetch(self, account: Account, subject: Subject) -> Fact:
+        body = json.loads(self.send(account, "GET", f"/v1/checkout/sessions/{subject.reference}").body)
+        return Fact(FactKind.PENDING, body["id"], body["url"])
+
+
 class TakesErrorsForNothing(SandboxAdapter):
     """Takes a failed lookup for an unknown payment."""
 
@@ -251,8 +267,12 @@ FAULTY: dict[type[SandboxAdapter] | type[StripeAdapter], tuple[str, ...]] = {
     AnyRefundWillDo: ("lost_refund_is_found_by_our_id",),
     ForgetsFailedRefunds: ("failed_refund_of_ours_comes_again",),
     ClockInTheRequest: ("request_has_the_same_bytes",),
-    DeclinesOnErrors: ("server_error_is_asked_again", "torn_answer_is_asked_again"),
-    DeclinesOnRefusal: ("refused_key_is_ours_to_mend", "mistake_of_ours_is_not_the_payers"),
+    DeclinesOnErrors: ("server_error_is_asked_again", "torn_answer_is_asked_again", "key_in_use_is_asked_again"),
+    DeclinesOnRefusal: (
+        *("refused_key_is_ours_to_mend", "mistake_of_ours_is_not_the_payers", "unknown_refusal_is_no_decline"),
+    ),
+    AnyPage: ("unusable_page_is_not_offered",),
+    PageOfALookup: ("unusable_page_is_not_offered",),
     FollowsRedirects: ("redirect_is_not_followed",),
     TakesErrorsForNothing: ("failed_lookup_says_nothing", "unknown_state_is_not_guessed"),
     NeverAsksWhoseItIs: ("other_payment_is_not_taken_for_it",),

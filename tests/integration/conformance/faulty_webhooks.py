@@ -123,6 +123,13 @@ class FailedIsPaid(AltersFacts):
         return replace(fact, kind=FactKind.SUCCEEDED, amount_minor=2_500, currency="USD")
 
 
+class FailsNever(AltersFacts):
+    """Takes the failure of a slow method for one attempt of several, while its lookup says that it is under way."""
+
+    def alter(self, fact: Fact) -> Fact:
+        return replace(fact, kind=FactKind.ATTEMPT_DECLINED) if fact.kind is FactKind.DECLINED else fact
+
+
 class NewRefundEachTime(AltersFacts):
     """Gives a refund another id each time."""
 
@@ -182,6 +189,7 @@ WEBHOOKS: dict[type[Adapter], tuple[str, ...]] = {
     CreditsHalf: ("paid_is_completed_once",),
     SlowIsDeclined: ("slow_method_is_waited_for",),
     FailedIsPaid: ("slow_method_can_fail",),
+    FailsNever: ("slow_method_can_fail",),
     NewRefundEachTime: ("refund_is_booked_once",),
     OneRefundOnly: ("refunds_in_part_add_up",),
     NothingComesAgain: ("failed_refund_comes_again", "any_order_has_the_same_end"),
