@@ -14,7 +14,7 @@ import pytest
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, UnexpectedAnswer, Unusable
 from app.core.facts import Fact, FactKind, Movement
 from app.core.money import AmountError, CurrencyError
-from app.providers import Account, Ignored, Order, Subject, Told
+from app.providers import Account, Asks, Ignored, Order, Subject, Told
 from app.providers.adapters.razorpay import RazorpayAdapter
 from app.providers.adapters.razorpay.razorpay_events import name_payment, read_link, translate
 from app.providers.calls.outgoing import Outgoing, ProviderAnswer
@@ -235,6 +235,10 @@ def test_money_that_goes_back_names_its_payment_without_it(name: str) -> None:
     body = event(name, **{"dispute" if "dispute" in name else "refund": REFUND})
     assert name_payment(body) == "pay_1"
     assert {(one.name, one.may_be_foreign) for one in translate(body) if isinstance(one, Told)} == {("pay_1", True)}
+
+
+def test_unreadable_money_of_what_may_be_another_shops_is_asked_about() -> None:
+    assert translate(event("refund.processed", refund=REFUND | {"currency": None})) == [Asks("pay_1")]
 
 
 @pytest.mark.parametrize(("how", "state"), [*OPENED.items(), ("won", "won"), ("closed", "won"), ("lost", "lost")])

@@ -2,10 +2,9 @@
 
     python -m tests.unit.published.collect_states FOLDER
 
-FOLDER has `adyen/CheckoutService-v71.yaml` and `adyen/Webhooks-v1.yaml` (github.com/Adyen/adyen-openapi),
-`paypal/checkout_orders_v2.json` (github.com/paypal/paypal-rest-api-specifications) and `paystack/paystack.yaml`
-(github.com/PaystackOSS/openapi). Writes `published_states.json`: names of states with their source and its version, and
-nothing else of the specifications.
+FOLDER has a folder for each provider with the files that SOURCES names, from github.com/Adyen/adyen-openapi,
+github.com/paypal/paypal-rest-api-specifications and github.com/PaystackOSS/openapi. Writes `published_states.json`:
+names of states with their source and its version, and nothing else of the specifications.
 """
 
 from __future__ import annotations

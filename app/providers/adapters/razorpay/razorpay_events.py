@@ -19,7 +19,7 @@ from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import AmountTable
 from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
 from app.providers.calls.given_back import as_facts, as_report, list_movements
-from app.providers.events import Event, Ignored, Name, Told
+from app.providers.events import Asks, Event, Ignored, Name, Told
 
 # Where notes of ours have the payment's id.
 NOTE = "payment_id"
@@ -113,6 +113,9 @@ def translate(body: Mapping[str, Any]) -> list[Event]:
     try:
         facts = _read_facts(body, kind)
     except UnexpectedAnswer as error:
+        if isinstance(name, str):
+            # Of a payment of ours a lookup shows the money; that of another shop's does not matter.
+            return [Asks(name)]
         raise Unusable(str(error)) from None
     return [Told(name, fact, may_be_foreign=isinstance(name, str)) for fact in facts]
 
