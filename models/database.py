@@ -28,7 +28,7 @@ from models.statements import (
 )
 from models.uuid_cache import remember_ids
 
-Role = Literal["web", "door", "worker", "operator", "clerk", "sockets", "auditor"]
+Role = Literal["web", "door", "worker", "operator", "clerk", "sockets", "auditor", "deliver"]
 # How many rows a transaction finds by their keys; None where it may read whole tables.
 ByKeys = Literal["few", "many"]
 
@@ -41,6 +41,7 @@ STATEMENT_TIMEOUT_MS: dict[Role, int] = {
     "clerk": 15_000,
     "sockets": 2_000,
     "auditor": 60_000,
+    "deliver": 15_000,
 }
 
 # Per process: ten transactions at once keep two cores of PostgreSQL busy, and ten processes fit into its connections.

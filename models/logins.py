@@ -25,6 +25,8 @@ LOGIN_ROLES: Mapping[str, LoginRoles] = {
     "settle": LoginRoles(("worker",)),
     # This worker also runs periodic duties, verification of the books among them.
     "provider": LoginRoles(("worker", "auditor")),
+    # It sends to tenants' endpoints and sees no ledger: what workers share acts as `deliver` there.
+    "deliver": LoginRoles(("deliver",), {"worker": "deliver"}),
     # It reads its own schedule and nothing else.
     "beat": LoginRoles(()),
     "operator": LoginRoles(("operator", "clerk", "auditor"), {"door": "operator", "web": "operator"}),

@@ -13,6 +13,14 @@ from models.tables.access import (
     socket_tickets,
     tenants,
 )
+from models.tables.deliveries import (
+    delivery_attempts,
+    delivery_work,
+    endpoint_breakers,
+    endpoint_deliveries,
+    endpoint_secrets,
+    webhook_endpoints,
+)
 from models.tables.giving_back import refunds
 from models.tables.inbox import payment_webhooks, webhook_events, webhook_keys, webhook_refusals, webhook_work
 from models.tables.ledger import wallet_temp_logs, wallet_transactions, wallets

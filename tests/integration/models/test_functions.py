@@ -29,14 +29,19 @@ MAY_EXECUTE: dict[str, set[str]] = {
         *("door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"),
         *("door_find_poked", "door_store_poke"),
         *("door_find_provider", "door_store_webhooks", "door_refuse_webhook", "door_find_ended", "door_note_key_uses"),
-        *("watch_work", "watch_counts", "watch_books", "watch_providers", "report_provider", "report_keys"),
+        *("watch_work", "watch_deliveries", "watch_counts", "watch_books", "watch_providers"),
+        *("report_provider", "report_keys"),
     },
     "worker": {
         *("first_id", "fold_payment_counts", "watch_work", "keep_partitions", "analyze_partitioned"),
-        *("watch_providers", "report_provider", "report_keys"),
+        *("watch_providers", "report_provider", "report_keys", "new_ordered_id", "watch_deliveries"),
     },
-    "operator": {"first_id", "watch_work", "watch_counts", "watch_books", "watch_providers", "count_default_rows"},
-    "clerk": {"first_id"},
+    "deliver": {"report_keys"},
+    "operator": {
+        *("first_id", "watch_work", "watch_deliveries", "watch_counts", "watch_books", "watch_providers"),
+        "count_default_rows",
+    },
+    "clerk": {"first_id", "new_ordered_id"},
     "sockets": {
         *("door_find_key", "door_find_token", "door_take_ticket", "door_dead_tokens", "door_origin_is_known"),
         *("door_find_ended", "door_note_key_uses"),
