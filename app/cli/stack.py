@@ -30,6 +30,7 @@ _RUN = {
     "SLUICE_SOCKETS_PUBLIC_URL": "sockets",
     "SLUICE_SANDBOX_PUBLIC_URL": "sandbox",
     "SLUICE_PRIVATE_PROVIDERS": "private_providers",
+    "SLUICE_STACK_PORTS": "stack_ports",
 }
 _REDIS = {"REDIS_URL": "redis_url", "BROKER_URL": "broker_url"}
 _LOGINS = {variable: name for name, variable in LOGIN_VARIABLES.items()}

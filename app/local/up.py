@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from app.local.bootstrap import DemoTenant
@@ -49,9 +49,11 @@ def start_everything(settings: Settings, supervisor: Supervisor) -> None:
     settings = allow_local_providers(complete_sockets(start_servers(settings, supervisor)))
     demo = prepare_database(settings, supervisor)
     processes = list_configured(settings)
-    outer = {**os.environ, **describe_environment(settings), **demo.environment}
     metrics = choose_metrics(processes, settings)
     metrics_urls = list_metrics(processes, metrics, settings)
+    settings = allow_local_endpoints(settings, metrics_urls.values())
+
+    outer = {**os.environ, **describe_environment(settings), **demo.environment}
 
     def publish() -> None:
         write_run_file(settings.home, describe_run(settings, demo, metrics_urls, supervisor.pids))
@@ -100,6 +102,19 @@ def allow_local_providers(settings: Settings) -> Settings:
     return dataclasses.replace(settings, private_providers=(*settings.private_providers, *allowed))
 
 
+def allow_local_endpoints(settings: Settings, urls: Iterable[str]) -> Settings:
+    """Allow webhook endpoints on this machine if the stack listens on loopback only, but at no port of the stack.
+
+    Its ports are those of the settings and of the servers' and `urls`.
+    """
+    if settings.bind not in LOOPBACK:
+        return settings
+    servers = (settings.redis_url, settings.broker_url, settings.default_database_url, *settings.login_urls.values())
+    named = {urlsplit(url).port for url in (*servers, settings.owner_database_url, *urls) if url}
+    own = {settings.port, settings.sandbox_port, settings.flower_port, settings.sockets_port}
+    return dataclasses.replace(settings, stack_ports=tuple(sorted(port for port in named | own if port)))
+
+
 def start_servers(settings: Settings, supervisor: Supervisor) -> Settings:
     """Start the embedded servers for which no URL is set; return the settings with their URLs."""
     if not (settings.default_database_url or settings.login_urls):
@@ -140,6 +155,7 @@ def describe_environment(settings: Settings) -> dict[str, str]:
         "SLUICE_SOCKETS_PUBLIC_URL": settings.sockets_public_url,
         "SLUICE_SANDBOX_PUBLIC_URL": settings.sandbox_public_url,
         "SLUICE_PRIVATE_PROVIDERS": ",".join(settings.private_providers),
+        "SLUICE_STACK_PORTS": ",".join(map(str, settings.stack_ports)),
         "SLUICE_DEMO": "1",
     }
     return {name: value for name, value in variables.items() if value}
@@ -207,6 +223,7 @@ def describe_run(
         "redis_url": settings.redis_url,
         "broker_url": settings.broker_url,
         "private_providers": ",".join(settings.private_providers),
+        "stack_ports": ",".join(map(str, settings.stack_ports)),
         "metrics": dict(metrics_urls),
         "pids": dict(pids),
     }

@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from app.core.errors import ProviderUnusable
 from app.providers import Adapter
+from app.providers.calls.endpoint_posts import EndpointPosts
 from app.providers.registry import Registry, load_registry
 from app.runtime.broker.celery_app import celery_app
 from app.runtime.doorbells import Doorbells
@@ -47,6 +48,13 @@ class Runtime:
         for broken in registry.broken:
             log.error("adapter_unusable", adapter=broken.name, package=broken.package, problem=broken.problem)
         return registry
+
+    @functools.cached_property
+    def endpoint_posts(self) -> EndpointPosts:
+        """What posts to tenants' webhook endpoints, and knows which URLs may be called."""
+        settings = self.settings
+        stack_ports = frozenset(settings.stack_ports) if settings.stack_ports else None
+        return EndpointPosts(frozenset(settings.private_endpoints), stack_ports)
 
     @property
     def adapters(self) -> dict[str, Adapter]:

@@ -75,6 +75,13 @@ def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in env.get(name, "").split(",") if word.strip())
 
 
+def _ports(env: Mapping[str, str], name: str) -> tuple[int, ...]:
+    words = _words(env, name)
+    if not all(word.isascii() and word.isdigit() and int(word) <= 65_535 for word in words):
+        raise SettingsError(f"{name} must be port numbers divided by commas")
+    return tuple(map(int, words))
+
+
 def _read(reader: Callable[..., Any], variable: str, *default: object) -> Any:
     """Declare a field that `reader` reads from one environment variable."""
     return dataclasses.field(metadata={"read": lambda env: reader(env, variable, *default)})
@@ -110,6 +117,9 @@ class Settings:
     encryption_keys: tuple[str, ...] = _read(_words, "SLUICE_ENCRYPTION_KEYS")
     trusted_proxies: int = _read(_integer, "TRUSTED_PROXIES", 0)
     private_providers: tuple[str, ...] = _read(_words, "SLUICE_PRIVATE_PROVIDERS")
+    private_endpoints: tuple[str, ...] = _read(_words, "SLUICE_PRIVATE_ENDPOINTS")
+    # Set by `sluice up` on loopback alone: endpoints of this machine may be called, but no port of the stack.
+    stack_ports: tuple[int, ...] = _read(_ports, "SLUICE_STACK_PORTS")
     alert_url: str | None = _read(_text, "ALERT_URL")
     alert_secret: str | None = _read(_text, "ALERT_SECRET")
     seal_head_path: str | None = _read(_text, "SLUICE_SEAL_HEAD_PATH")
@@ -119,6 +129,8 @@ class Settings:
     web_workers: int = _read(_integer, "SLUICE_WEB_WORKERS", 1)
     # Threads of one worker that wait for providers: a tenant alone gets half of them.
     provider_calls: int = _read(_integer, "SLUICE_PROVIDER_CALLS", 128)
+    # Threads of one worker that wait for tenants' endpoints.
+    delivery_calls: int = _read(_integer, "SLUICE_DELIVERY_CALLS", 128)
     # Longer than a balancer takes to see that a process is not ready; the stack of one machine has none.
     drain_seconds: int = _read(_integer, "SLUICE_DRAIN_SECONDS", 1)
     prepares_statements: bool = _read(_flag, "SLUICE_PREPARED_STATEMENTS", True)

@@ -1,4 +1,4 @@
-"""Addresses of providers: which may be called, and resolving a host with a time limit."""
+"""Addresses of providers and endpoints: which may be called, and resolving a host with a time limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Addresses = list[tuple[socket.AddressFamily, Any]]
 
 
 class AddressRefused(NotSent):
-    """The provider's address is not one that may be called."""
+    """The address is not one that may be called."""
 
 
 def is_loopback_name(host: str) -> bool:
@@ -79,7 +79,7 @@ def resolve(host: str, port: int, seconds: float) -> Addresses:
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
-        raise NotSent("the provider's host could not be resolved in time") from None
+        raise NotSent("the host could not be resolved in time") from None
     if isinstance(answer, OSError):
-        raise NotSent(f"the provider's host cannot be resolved: {answer}") from answer
+        raise NotSent(f"the host cannot be resolved: {answer}") from answer
     return answer

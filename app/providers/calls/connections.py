@@ -1,4 +1,4 @@
-"""Connections to providers: to addresses that were checked, kept alive, and bounded in time and bytes.
+"""Connections to providers and endpoints: to addresses that were checked, kept alive, and bounded in time and bytes.
 
 A host is resolved once for each connection, every address is checked, and the connection goes to an address that was
 checked. http.client speaks over it. Time and bytes are bounded where they are read from the socket, so that the bound
@@ -71,7 +71,7 @@ class CallBounds:
                 self._wait(connection, select.POLLOUT)
         self._bytes_left -= received
         if self._bytes_left < 0:
-            raise OutcomeUnknown("the provider's answer is too large")
+            raise OutcomeUnknown("the answer is too large")
         return received
 
     def send(self, connection: socket.socket, content: bytes) -> None:
@@ -202,10 +202,10 @@ class Connections:
             return self._context.wrap_socket(connection, server_hostname=origin.host.rstrip("."))
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            raise NotSent("the provider's certificate is not trusted") from error
+            raise NotSent("the certificate is not trusted") from error
         except (OSError, ValueError) as error:
             connection.close()
-            raise NotSent(f"no secure connection to the provider: {type(error).__name__}") from error
+            raise NotSent(f"no secure connection: {type(error).__name__}") from error
 
 
 def _end_all(idle: OrderedDict[Origin, list[GuardedConnection]]) -> None:
@@ -226,7 +226,7 @@ def _connect(origin: Origin, ends_at: float, private_hosts: frozenset[str]) -> s
     found = resolve(host, port, max(ends_at - time.monotonic(), 0.0))
     # Reject hosts that mix private and public addresses (DNS rebinding).
     if not found or not all(is_callable(str(address[0]), host, port, private_hosts) for _, address in found):
-        raise AddressRefused(f"the provider's host {host} has an address that may not be called")
+        raise AddressRefused(f"the host {host} has an address that may not be called")
     last: OSError | None = None
     for family, address in found:
         connection = socket.socket(family, socket.SOCK_STREAM)
@@ -238,4 +238,4 @@ def _connect(origin: Origin, ends_at: float, private_hosts: frozenset[str]) -> s
         except OSError as error:
             connection.close()
             last = error
-    raise NotSent(f"the provider does not take connections: {last}") from last
+    raise NotSent(f"the host does not take connections: {last}") from last

@@ -48,8 +48,13 @@ class ProviderAnswer:
     date: str | None = None
 
 
-def check_url(url: str, private_hosts: frozenset[str]) -> None:
-    """Raise AddressRefused unless `url` is https to another machine, or http or https to one of `private_hosts`."""
+def check_url(
+    url: str, private_hosts: frozenset[str], name: str = "provider", setting: str = "SLUICE_PRIVATE_PROVIDERS"
+) -> None:
+    """Raise AddressRefused unless `url` is https to another machine, or http or https to one of `private_hosts`.
+
+    The message says `name` for what is called, and names the `setting` that has the private hosts.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname or ""
@@ -57,19 +62,19 @@ def check_url(url: str, private_hosts: frozenset[str]) -> None:
         port = parts.port
         is_whole = bool(host) and port != 0
     except ValueError:
-        raise AddressRefused("a provider URL cannot be read") from None
+        raise AddressRefused(f"a {name} URL cannot be read") from None
     if parts.username is not None or parts.password is not None or not is_whole or "\\" in url:
-        raise AddressRefused("a provider URL has a host and no credentials")
+        raise AddressRefused(f"a {name} URL has a host and no credentials")
     if parts.scheme in DEFAULT_PORTS and is_listed(host, port or DEFAULT_PORTS[parts.scheme], private_hosts):
         return
     if is_loopback_name(host):
-        raise AddressRefused("a provider on this machine is for development: SLUICE_PRIVATE_PROVIDERS has to name it")
+        raise AddressRefused(f"a {name} on this machine is for development: {setting} has to name it")
     if parts.scheme != "https":
-        raise AddressRefused("a provider URL is https; http is for hosts that SLUICE_PRIVATE_PROVIDERS names")
+        raise AddressRefused(f"a {name} URL is https; http is for hosts that {setting} names")
 
 
 @dataclass(frozen=True, slots=True)
-class _CallTarget:
+class CallTarget:
     """Where a URL leads to, and what of it stands in the head of a request."""
 
     origin: Origin
@@ -79,17 +84,22 @@ class _CallTarget:
 
 # The URL of create calls is the same for all of a provider's payments.
 @functools.lru_cache(maxsize=1_000)
-def _aim(url: str, private_hosts: frozenset[str]) -> _CallTarget:
+def aim(url: str, private_hosts: frozenset[str]) -> CallTarget:
     """Return the target of a URL that may be called. Raise AddressRefused for another one."""
     check_url(url, private_hosts)
+    return read_target(url)
+
+
+def read_target(url: str) -> CallTarget:
+    """Return the target of a URL that was checked. Raise AddressRefused for one that cannot be read."""
     try:
         parts = urllib3.util.parse_url(url)
     except urllib3.exceptions.LocationParseError as error:
-        raise AddressRefused("a provider URL cannot be read") from error
+        raise AddressRefused("the URL cannot be read") from error
     scheme, host = str(parts.scheme), str(parts.host)
     origin = Origin(scheme == "https", host.strip("[]"), parts.port or DEFAULT_PORTS[scheme])
     name = host.rstrip(".")
-    return _CallTarget(
+    return CallTarget(
         origin, name if origin.port == DEFAULT_PORTS[scheme] else f"{name}:{origin.port}", parts.request_uri
     )
 
@@ -107,7 +117,7 @@ class Outgoing:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> ProviderAnswer:
         """Send one request. Raise NotSent where it surely did not arrive, OutcomeUnknown where it may have."""
-        target = _aim(url, self._private_hosts)
+        target = aim(url, self._private_hosts)
         bounds = CallBounds(TOTAL_SECONDS, RESPONSE_BYTES_MAX + OVERHEAD_BYTES_MAX)
         # No compression: a small answer must not expand into a large one.
         sent = {"Host": target.host, "User-Agent": "sluice", **headers, "Accept-Encoding": "identity"}
@@ -156,15 +166,15 @@ def _read_bounded(response: http.client.HTTPResponse) -> bytes:
     return content
 
 
-def parse_retry_after(value: str | None) -> float | None:
+def parse_retry_after(value: str | None, seconds_max: float = RETRY_AFTER_SECONDS_MAX) -> float | None:
     """Return a Retry-After header (seconds or an HTTP date, RFC 9110) in seconds, None where it cannot be read.
 
-    At most RETRY_AFTER_SECONDS_MAX, whatever the provider names.
+    At most `seconds_max`, whatever the answer names.
     """
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return min(float(value), RETRY_AFTER_SECONDS_MAX)
+        return min(float(value), seconds_max)
     try:
         moment = email.utils.parsedate_to_datetime(value)
         if moment.tzinfo is None:
@@ -173,4 +183,4 @@ def parse_retry_after(value: str | None) -> float | None:
     # Invalid dates raise any of these.
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
+    return min(max(0.0, seconds), seconds_max)
