@@ -31,6 +31,10 @@ _ENCRYPTED = text(
     select p.id, p.name, 'token of the URL for pokes', t.token_encrypted
     from poke_tokens t join payment_providers p on p.tenant_id = t.tenant_id and p.id = t.provider_id
     union all
+    select e.id, e.url, 'secret of webhook endpoint', s.secret_encrypted
+    from endpoint_secrets s join webhook_endpoints e on e.tenant_id = s.tenant_id and e.id = s.endpoint_id
+    where s.ends_at is null or s.ends_at > now()
+    union all
     -- Deposits that are not at their provider yet; one key has encrypted most of them.
     (select d.payment_id, 'payment ' || d.payment_id, 'payer''s details', d.details_encrypted
      from payment_details d join payment_work w on w.tenant_id = d.tenant_id and w.payment_id = d.payment_id

@@ -21,7 +21,12 @@ from app.runtime.ring_listener import LISTEN_MS, RING, RingListener, keys_of
 
 log = structlog.get_logger(__name__)
 
-TASKS = {"settle": "tasks.settle", "provider": "tasks.call_provider", "notify": "tasks.notify"}
+TASKS = {
+    "settle": "tasks.settle",
+    "provider": "tasks.call_provider",
+    "notify": "tasks.notify",
+    "deliver": "tasks.deliver",
+}
 
 # TTL of a bell: longer than a busy worker needs to answer; after a lost message the next ring comes this late.
 BELL_MS = 2_000
@@ -55,7 +60,7 @@ class Doorbells:
         self._ringer = _Ringer(self._ring)
 
     def ring(self, queue: str) -> None:
-        """Ring `queue` (settle, provider or notify) unless its bell is set already."""
+        """Ring `queue` (settle, provider, notify or deliver) unless its bell is set already."""
         if self._ringer is None:
             self._ring(queue)
         else:

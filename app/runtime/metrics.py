@@ -25,6 +25,14 @@ PROVIDER_CALLS = Counter("sluice_provider_calls", "Calls to providers.", ["adapt
 PROVIDER_SECONDS = Histogram(
     "sluice_provider_call_seconds", "Time of calls to providers.", ["adapter", "action"], buckets=SECONDS_BUCKETS
 )
+DELIVERIES = Counter(
+    "sluice_deliveries",
+    "Attempts to deliver to tenants' endpoints, by what became of the delivery.",
+    ["outcome"],
+)
+DELIVERY_SECONDS = Histogram(
+    "sluice_delivery_seconds", "Time of attempts to deliver to tenants' endpoints.", buckets=SECONDS_BUCKETS
+)
 AUTH_FAILURES = Counter(
     "sluice_auth_failures", "Refused credentials, by the door where they came and whether they had the form of one.",
     ["door", "form"],
@@ -63,7 +71,8 @@ def _start_at_zero(counter: Counter | Gauge, *values: str) -> None:
         counter.labels(value)
 
 
-_start_at_zero(RINGS_FAILED, "settle", "provider", "notify")
+_start_at_zero(RINGS_FAILED, "settle", "provider", "notify", "deliver")
+_start_at_zero(DELIVERIES, "delivered", "pending", "failed")
 _start_at_zero(WEBHOOKS_RECEIVED, "stored", "duplicate", "conflict")
 _start_at_zero(POKES_RECEIVED, "stored", "repeated", "coalesced", "unknown")
 _start_at_zero(
@@ -75,7 +84,7 @@ for _door in ("api", "sockets", "metrics"):
     for _form in ("missing", "malformed", "refused"):
         AUTH_FAILURES.labels(_door, _form)
 _start_at_zero(WEBHOOKS_SETTLED, "applied", "duplicate", "ignored", "conflict", "dead_letter")
-for _queue in ("settle", "provider", "notify", "sweep"):
+for _queue in ("settle", "provider", "notify", "deliver", "sweep"):
     for _trouble in ("lock", "timeout", "connection", "resources", "read_only"):
         DATABASE_TROUBLE.labels(_queue, _trouble)
 _start_at_zero(SOCKETS_OPEN, "websocket", "sse")

@@ -198,6 +198,8 @@ def _publish(
     }
     numbered = notifications.list_hints(numbering) if numbering else []
     runtime.doorbells.publish([*changed_hints(changed), *numbered])
+    if numbering and numbering.has_deliveries:
+        runtime.doorbells.ring("deliver")
     if numbering:
         _number_rest(runtime, numbering.left_to_others + numbering.unfinished)
     elif events:

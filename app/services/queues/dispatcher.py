@@ -94,7 +94,7 @@ class CallQueue(Generic[RowT, CallT, AnswerT]):
     `claim` claims up to so many calls; it raises where nothing can be claimed. `set_aside` lets a claimed one that
     cannot be made wait. `make` makes one and returns its answer, None where that is settled already. `settle` settles
     answers, raises nothing, and returns whether calls may have become due by it. `postpone` postpones due calls that
-    are paused.
+    are paused, where claims do not pass over them.
     """
 
     name: str
@@ -102,7 +102,7 @@ class CallQueue(Generic[RowT, CallT, AnswerT]):
     set_aside: Callable[[Runtime, RowT, Exception], None]
     make: Callable[[Runtime, CallT], AnswerT | None]
     settle: Callable[[Runtime, Sequence[AnswerT]], bool]
-    postpone: Callable[[Runtime], None]
+    postpone: Callable[[Runtime], None] | None = None
 
 
 class CallDispatcher(Generic[RowT, CallT, AnswerT]):
@@ -237,7 +237,7 @@ class CallDispatcher(Generic[RowT, CallT, AnswerT]):
     def _postpone(self, runtime: Runtime, *, is_idle: bool) -> None:
         """Postpone due calls that are paused; other calls that never end put it off for POSTPONE_SECONDS."""
         now = time.monotonic()
-        if is_idle or now - self._postponed_at >= POSTPONE_SECONDS:
+        if self._queue.postpone and (is_idle or now - self._postponed_at >= POSTPONE_SECONDS):
             self._postponed_at = now
             self._queue.postpone(runtime)
 

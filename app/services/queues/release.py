@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.runtime.runtime import Runtime
 from app.services.queues import lock_waits
 from models import find_trouble
+from models.database import Role
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ LOCK_MS = 100
 class _Debt:
     runtime: Runtime
     statement: Update
+    role: Role
     until: float
 
 
@@ -52,19 +54,19 @@ def due_after(times: ColumnElement[int], waits: Sequence[float]) -> ColumnElemen
     return func.now() + all_waits[func.least(times, len(waits))]
 
 
-def give_back(runtime: Runtime, statement: Update) -> Sequence[Row[Any]]:
-    """Run `statement` as the worker and return its rows; none where the database cannot take it now. Raise nothing.
+def give_back(runtime: Runtime, statement: Update, role: Role = "worker") -> Sequence[Row[Any]]:
+    """Run `statement` as `role` and return its rows; none where the database cannot take it now. Raise nothing.
 
     The statement names the claim that it gives back.
     """
     try:
-        return _write(runtime, statement)
+        return _write(runtime, statement, role)
     except SQLAlchemyError as error:
         if find_trouble(error) is None:
             # The rows are due again when their leases end.
             log.exception("not_given_back")
         else:
-            _remember(_Debt(runtime, statement, time.monotonic() + REMEMBERED_SECONDS))
+            _remember(_Debt(runtime, statement, role, time.monotonic() + REMEMBERED_SECONDS))
         return ()
 
 
@@ -77,7 +79,7 @@ def pay_back(runtime: Runtime) -> bool:
         mine = [debt for debt in _debts if debt.runtime is runtime]
     for debt in mine:
         try:
-            _write(runtime, debt.statement)
+            _write(runtime, debt.statement, debt.role)
         except SQLAlchemyError as error:
             trouble = find_trouble(error)
             if trouble and time.monotonic() < debt.until:
@@ -92,8 +94,8 @@ def pay_back(runtime: Runtime) -> bool:
     return True
 
 
-def _write(runtime: Runtime, statement: Update) -> Sequence[Row[Any]]:
-    with runtime.database.transaction("worker") as connection:
+def _write(runtime: Runtime, statement: Update, role: Role) -> Sequence[Row[Any]]:
+    with runtime.database.transaction(role) as connection:
         lock_waits.shorten(connection, LOCK_MS)
         result = connection.execute(statement)
         return result.all() if result.returns_rows else ()

@@ -46,6 +46,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "work_overdue": ("critical", "due work is not being done"),
     "database_trouble": ("critical", "the database delays or refuses work, which waits and loses no attempt"),
     "provider_unusable": ("critical", "a provider cannot be used as it is configured; its work waits"),
+    "endpoint_disabled": ("critical", "a webhook endpoint was disabled: it is gone, or has failed for five days"),
+    "endpoint_unusable": ("critical", "a webhook endpoint's secret cannot be decrypted; its deliveries wait"),
     "books_broken": ("critical", "the books do not hold: see `sluice verify --full`"),
 }
 

@@ -1,4 +1,8 @@
-"""Notifications: numbered 1, 2, 3, ... per tenant as they can be seen, published as hints, read back by number."""
+"""Notifications: numbered 1, 2, 3, ... per tenant as they can be seen, published as hints, read back by number.
+
+The statement that numbers them also writes the deliveries to the tenant's webhook endpoints: whatever was numbered is
+delivered, and every delivery has its number from the start.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,16 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, RowMapping, column, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from app.core.payment import Payment, format_time, present_payment
 from app.runtime.hints import Hint, numbered_hint
 from app.runtime.metrics import NOTIFICATIONS_PUBLISHED
 from app.runtime.runtime import Runtime
 from app.services.records import database_trouble
-from models import Database, Row, Trouble, buffer, new_id, prepared, read, single, tables
-from models.array_params import rows_of, uuid_array
+from app.services.records.numbering_statements import NEW_ROWS, NUMBER, NUMBER_SINGLE
+from models import Database, Row, Trouble, buffer, new_id, prepared, read, tables
+from models.array_params import uuid_array
 from models.sql import columns, sql
 
 log = structlog.get_logger(__name__)
@@ -33,7 +38,6 @@ TENANTS_MAX = 20
 _LOCK_SPACE = 0x6E6F7469
 
 _COUNTERS, _NUMBERS = tables.notification_counters, tables.notification_numbers
-_ROWS = rows_of(tables.notifications, "id", "tenant_id", "user_id", "payment_id", "type", "payload", "about")
 # A set is read in its order, so a payment's notifications wait in the order of its versions.
 _QUEUE = prepared(
     sql(
@@ -42,7 +46,7 @@ _QUEUE = prepared(
         insert into notification_work (notification_id, tenant_id, user_id)
         select id, tenant_id, user_id from written
         """,
-        insert=_ROWS.insert(),
+        insert=NEW_ROWS.insert(),
     )
 )
 
@@ -50,93 +54,22 @@ _QUEUE = prepared(
 # counter. Settling, which shares the transaction, waits for that no longer than this; the numbers are then given later.
 COUNTER_LOCK_MS = 250
 
-# Two statements in one message, since each sees what was committed before it began: the queue is read after the locks
-# were granted, hence after all numbers that earlier holders of the locks gave.
-#
-# 1. Lock the tenants (:tenant_ids) that no other session numbers at present; note them in a setting of the transaction.
-_LOCK_TENANTS = """
-    select set_config('lock_timeout', :lock_timeout, true), set_config('sluice.may_number', coalesce((
-        select array_agg(tenant_id)::text from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
-        where pg_try_advisory_xact_lock(:space, hashtext(tenant_id::text))), '{}'), true)
-"""
-# 2. Number the new notifications (_ROWS) after those that were queued, and write them with their numbers.
-_NUMBER_TENANTS = sql(
-    """
-    with locked as (
-        -- The tenants whose lock this transaction holds.
-        select tenant_id from unnest(cast(current_setting('sluice.may_number', true) as uuid[])) as t(tenant_id)
-    ), dequeued as (
-        -- The oldest queued notifications of each locked tenant, up to the batch size.
-        delete from notification_work where sequence in (
-            select w.sequence from locked cross join lateral (
-                select sequence from notification_work where tenant_id = locked.tenant_id
-                order by sequence limit :batch) as w)
-        returning sequence, notification_id, tenant_id, user_id
-    ), drained as (
-        -- Locked tenants whose whole queue is in `dequeued`: only their new notifications may be numbered now.
-        select tenant_id from locked except
-        select tenant_id from dequeued group by tenant_id having count(*) >= :batch
-    ), new as (
-        -- The new notifications in the order in which they were passed.
-        select {columns}, row_number() over () as position,
-               tenant_id in (select tenant_id from drained) as is_numbered
-        from {rows}
-    ), queued as (
-        -- Those that are not numbered now wait behind what is queued.
-        insert into notification_work (notification_id, tenant_id, user_id)
-        select id, tenant_id, user_id from new where not is_numbered order by position
-    ), due as (
-        -- All that is numbered now; the order is (is_queued desc, position): first the queue, then what is new.
-        select notification_id as id, tenant_id, user_id, null::uuid as payment_id, null as type,
-               null::jsonb as payload, null::jsonb as about, sequence as position, true as is_queued
-        from dequeued
-        union all
-        select {columns}, position, false from new where is_numbered
-    ), counters as (
-        -- Each tenant's counter goes up by its share of `due`; in the order of tenants, against deadlocks.
-        insert into notification_counters as c (tenant_id, last_number)
-        select tenant_id, count(*) from due group by tenant_id order by tenant_id
-        on conflict (tenant_id) do update set last_number = c.last_number + excluded.last_number
-        returning c.tenant_id, c.last_number
-    ), sorted as (
-        -- The last of `due` gets the counter's new value, the one before it one less, and so on.
-        select due.*, last_number + 1 - row_number() over (
-                   partition by tenant_id order by is_queued, position desc) as number
-        from due join counters using (tenant_id)
-    ), written as (
-        -- A new notification is written with its number, where it gets one now.
-        insert into notifications ({columns}, at, number)
-        select {columns}, now(), number from sorted where not is_queued
-        union all
-        select {columns}, now(), null from new where not is_numbered
-    ), numbered as (
-        insert into notification_numbers (tenant_id, number, notification_id, user_id, is_queued)
-        select tenant_id, number, id, user_id, is_queued from sorted
-        returning tenant_id, number
-    )
-    -- One row per tenant that was numbered, and one without a number per tenant that another session numbers.
-    select tenant_id, max(number) as last_number, count(*) as numbered from numbered group by tenant_id
-    union all
-    select tenant_id, null, 0 from unnest(cast(:tenant_ids as uuid[])) as t(tenant_id)
-    where tenant_id not in (select tenant_id from locked)
-    """,
-    rows=_ROWS.source,
-    columns=[column(name) for name in _ROWS.encoders],
-)
-_NUMBER = prepared(_LOCK_TENANTS, _NUMBER_TENANTS)
-_NUMBER_SINGLE = single(_LOCK_TENANTS, _NUMBER_TENANTS)
-_NOTHING_BROUGHT = _ROWS.encode_none()
+_NOTHING_BROUGHT = NEW_ROWS.encode_none()
 
 # A payment as a notification shows it, the notification's type, and what else it is about, by its name.
 Event = tuple[Payment, str, Mapping[str, Any] | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Numbering:
-    """What was numbered: (highest number, how many) by tenant; and tenants whose numbers another was giving."""
+    """What was numbered: (highest number, how many) by tenant; and tenants whose numbers another was giving.
+
+    `has_deliveries`: some of it is to be delivered to webhook endpoints.
+    """
 
     numbered: dict[uuid.UUID, tuple[int, int]]
     left_to_others: list[uuid.UUID]
+    has_deliveries: bool = False
 
     @property
     def unfinished(self) -> list[uuid.UUID]:
@@ -147,7 +80,7 @@ class Numbering:
 def queue(connection: Connection, events: Sequence[Event]) -> None:
     """Write notifications in the transaction that decides; they wait for their numbers, which a worker gives."""
     if events:
-        buffer(connection, _QUEUE, _ROWS.encode([_row(event) for event in events]))
+        buffer(connection, _QUEUE, NEW_ROWS.encode([_row(event) for event in events]))
 
 
 def number(connection: Connection, events: Sequence[Event]) -> Numbering:
@@ -159,8 +92,8 @@ def number(connection: Connection, events: Sequence[Event]) -> Numbering:
     if not events:
         return Numbering({}, [])
     tenant_ids = {payment.tenant_id for payment, *_ in events}
-    brought = _ROWS.encode([_row(event) for event in events])
-    return _sort(read(connection, _NUMBER, _wanted(tenant_ids) | brought))
+    brought = NEW_ROWS.encode([_row(event) for event in events])
+    return _sort(read(connection, NUMBER, _wanted(tenant_ids) | brought))
 
 
 def number_due(runtime: Runtime) -> None:
@@ -198,16 +131,18 @@ def number_tenants(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:
     One numberer per tenant at a time: one that finds the lock taken rings, since the holder may have missed new rows.
     """
     while tenant_ids:
-        rows = runtime.database.run_single("worker", _NUMBER_SINGLE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
+        rows = runtime.database.run_single("worker", NUMBER_SINGLE, _wanted(tenant_ids) | _NOTHING_BROUGHT)
         numbering = _sort(rows)
         runtime.doorbells.publish(list_hints(numbering))
+        if numbering.has_deliveries:
+            runtime.doorbells.ring("deliver")
         if numbering.left_to_others:
             runtime.doorbells.ring("notify")
         tenant_ids = numbering.unfinished
 
 
 def _row(event: Event) -> tuple[Any, ...]:
-    """Return the values of _ROWS; the payload is encoded here, for the database and for the sockets."""
+    """Return the values of NEW_ROWS; the payload is encoded here, for the database and for the sockets."""
     payment, kind, about = event
     payload = orjson.dumps(present_payment(payment))
     return new_id(), payment.tenant_id, payment.user_id, payment.id, kind, payload, about
@@ -229,6 +164,7 @@ def _sort(rows: Sequence[Row]) -> Numbering:
             numbering.left_to_others.append(row.tenant_id)
         else:
             numbering.numbered[row.tenant_id] = (row.last_number, row.numbered)
+            numbering.has_deliveries |= row.has_deliveries
     return numbering
 
 

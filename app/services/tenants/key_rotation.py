@@ -20,6 +20,7 @@ ENCRYPTED = (
     ("webhook secret of provider", tables.provider_secrets, "secret_encrypted", "provider_id"),
     ("payer's details of payment", tables.payment_details, "details_encrypted", "payment_id"),
     ("create call of payment", tables.payment_details, "request_encrypted", "payment_id"),
+    ("secret of webhook endpoint", tables.endpoint_secrets, "secret_encrypted", "endpoint_id"),
     ("token of the URL for pokes of provider", tables.poke_tokens, "token_encrypted", "provider_id"),
 )
 # So many unreadable secrets are named; details of payments can be many.

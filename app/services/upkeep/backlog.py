@@ -9,8 +9,8 @@ from app.runtime.runtime import Runtime
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 
-# Work due for longer counts as not being done. Provider calls may wait for a slow provider's limit of calls.
-OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0}
+# Work due for longer counts as not being done. Calls may wait for a limit of calls.
+OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0, "deliver": 60.0}
 # One alarm per hour shows that the problem persists without hiding other alarms.
 ALARM_SECONDS = 3_600
 
@@ -39,7 +39,12 @@ def read_work(runtime: Runtime) -> dict[str, dict[str, float]]:
 
 
 def _read_work(connection: Connection) -> dict[str, dict[str, float]]:
-    rows = connection.execute(text("select queue, due, oldest_seconds from watch_work()")).all()
+    rows = connection.execute(
+        text(
+            "select queue, due, oldest_seconds from watch_work()"
+            " union all select 'deliver', due, oldest_seconds from watch_deliveries()"
+        )
+    ).all()
     return {row.queue: {"due": row.due, "oldest_seconds": float(row.oldest_seconds or 0)} for row in rows}
 
 

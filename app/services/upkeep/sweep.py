@@ -21,7 +21,8 @@ HOUSEKEEPING_ROWS_MAX = 10_000
 _QUEUES = """
     select exists (select from waiting) as settle,
            exists (select from payment_work where due_at <= now()) as provider,
-           exists (select from notification_work) as notify
+           exists (select from notification_work) as notify,
+           exists (select from delivery_work where due_at <= now()) as deliver
 """
 _DUE = text(FROM_THE_START + _QUEUES)
 

@@ -1,0 +1,1 @@
+"""Deliveries to tenants' webhook endpoints: types, states, waits."""

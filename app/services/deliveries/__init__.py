@@ -1,0 +1,1 @@
+"""Webhook endpoints of tenants, and deliveries of notifications to them: claimed, sent, settled, repeated."""
