@@ -32,8 +32,8 @@ broker_transport_options = broker_options(_url, seconds=5 if _is_worker else 1)
 if not is_amqp(_url):
     broker_transport_options["health_check_interval"] = 5 if _is_worker else 10
 
-# Settling needs processors, provider calls wait on the network: an operator scales their queues separately.
-_RINGS = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
+# Settling needs processors, calls and deliveries wait on the network: an operator scales their queues separately.
+_RINGS = ("ring.settle", "ring.provider", "ring.notify", "ring.deliver", "ring.sweep")
 task_queues = [Queue(name) for name in _RINGS]  # type: ignore[no-untyped-call]
 task_create_missing_queues = False
 task_default_queue = "ring.sweep"
@@ -41,6 +41,7 @@ task_routes = {
     "tasks.settle": {"queue": "ring.settle"},
     "tasks.notify": {"queue": "ring.notify"},
     "tasks.call_provider": {"queue": "ring.provider"},
+    "tasks.deliver": {"queue": "ring.deliver"},
     "tasks.*": {"queue": "ring.sweep"},
 }
 # A task ends after ten seconds of work and rings again; one that hangs is killed after three times that.

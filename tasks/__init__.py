@@ -8,6 +8,7 @@ from app.runtime.broker.celery_app import celery_app
 from app.runtime.runtime import Runtime, runtime
 from app.services import verification
 from app.services.audit_chain import heads
+from app.services.deliveries import sending
 from app.services.payments.calls import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, duties, sweep
@@ -18,6 +19,7 @@ TASKS: dict[str, tuple[str, tuple[Callable[[Runtime], object], ...]]] = {
     "tasks.settle": ("settle", (awake.settle_awake,)),
     "tasks.call_provider": ("provider", (call_dispatcher.call_due,)),
     "tasks.notify": ("notify", (notifications.number_due,)),
+    "tasks.deliver": ("deliver", (sending.deliver_due,)),
     "tasks.sweep": ("sweep", (sweep.sweep,)),
     "tasks.housekeep": (
         "sweep",

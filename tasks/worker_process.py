@@ -17,7 +17,8 @@ from app.runtime.broker.worker_stop import bound_stop
 from app.runtime.gc_tuning import freeze_gc
 from app.runtime.logs import configure_logging
 from app.runtime.metrics import TASKS
-from app.services.payments.calls.call_dispatcher import dispatcher
+from app.services.deliveries import sending
+from app.services.payments.calls import call_dispatcher
 from app.services.tenants import process_keys
 from app.services.webhooks import preparation
 
@@ -93,13 +94,14 @@ def _greet(**_: Any) -> None:
     # Settle workers decrypt nothing, and their parent forks, which it should do without threads.
     if os.environ.get("SLUICE_PROCESS") != "worker-settle":
         process_keys.keep_reporting(runtime_module.runtime(), "worker")
-    for queue in ("settle", "provider", "notify"):
+    for queue in ("settle", "provider", "notify", "deliver"):
         runtime_module.runtime().doorbells.ring(queue)
 
 
 def _stop_claiming(**_: Any) -> None:
     if runtime_module.runtime.cache_info().currsize:
-        dispatcher(runtime_module.runtime()).stop()
+        for dispatcher in (call_dispatcher.dispatcher, sending.dispatcher):
+            dispatcher(runtime_module.runtime()).stop()
 
 
 def _count_task(task: Any = None, state: str | None = None, **_: Any) -> None:

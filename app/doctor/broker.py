@@ -165,5 +165,5 @@ def _examine_workers(broker_url: str) -> Finding:
         "Workers",
         not unserved,
         f"{len(answers)} answer, and every queue is served ({', '.join(sorted(answers))})",
-        f"no worker serves {', '.join(unserved)}: start worker-settle and worker-provider",
+        f"no worker serves {', '.join(unserved)}: start worker-settle, worker-provider and worker-deliver",
     )

@@ -113,8 +113,8 @@ def _examine_clock(connection: Connection) -> Finding:
 
 def _examine_connections(connection: Connection, values: dict[str, str], web_workers: int) -> Iterator[Finding]:
     allowed = int(values["max_connections"]) - int(values["superuser_reserved_connections"])
-    # Sockets and the provider worker are one process each; a settling process works on one batch at a time.
-    wanted = (web_workers + 1 + 1) * POOL_SIZE + SETTLE_PROCESSES
+    # Sockets, the provider and the deliver worker are one process each; a settling one works on one batch at a time.
+    wanted = (web_workers + 1 + 1 + 1) * POOL_SIZE + SETTLE_PROCESSES
     figures = f"one of each process takes up to {wanted} connections, the server allows {allowed}"
     is_enough = wanted + SPARE_CONNECTIONS <= allowed
     yield expect("Connections", is_enough, figures, f"{figures}: raise max_connections")

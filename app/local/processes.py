@@ -20,6 +20,7 @@ RESPAWN_SECONDS = 0.5  # Delay before a crashed worker of the HTTP server is rep
 HEADER_MILLISECONDS = 10_000  # A client that needs longer to send its headers is broken or malicious.
 SETTLE_PROCESSES = 2  # Settling is bound by processors and the database: the second works while one commits.
 PROVIDER_THREADS = 4  # One claims and settles provider calls, which have threads of their own; the others sweep.
+DELIVER_THREADS = 2  # One claims and settles deliveries, which have threads of their own; the other takes rings.
 FLOWER_TASKS = 10_000  # Flower keeps tasks in memory only; this is some tens of MB.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # Addresses that only this machine reaches.
 
@@ -123,6 +124,7 @@ def list_processes(
             *("provider", "ring.provider,ring.sweep", "threads", PROVIDER_THREADS),
             REDIS + BROKER + METRICS + ENCRYPTION + ALARMS,
         ),
+        _worker("deliver", "ring.deliver", "threads", DELIVER_THREADS, REDIS + BROKER + METRICS + ENCRYPTION),
         Process(
             "beat",
             _celery("beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING"),

@@ -15,7 +15,7 @@ from app.runtime.broker.urls import broker_options, kombu_url
 from app.runtime.redis_urls import is_amqp
 from app.runtime.runtime import connect_redis
 
-RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.sweep")
+RING_QUEUES = ("ring.settle", "ring.provider", "ring.notify", "ring.deliver", "ring.sweep")
 # Timeout in seconds; a reachable broker answers in milliseconds.
 ANSWER_SECONDS = 1.0
 # Exceptions for a broker that is unreachable, rejects the login or does not match its URL.

@@ -17,6 +17,7 @@ from app.runtime.runtime import Runtime, open_database
 from app.runtime.settings import LOGIN_VARIABLES, Settings
 from app.services import verification
 from app.services.audit_chain import heads
+from app.services.deliveries import sending
 from app.services.payments.calls import call_dispatcher, provider_trouble
 from app.services.records import notifications
 from app.services.upkeep import alert_delivery, backlog, sweep
@@ -130,6 +131,7 @@ DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
         *(call_dispatcher.call_due, sweep.sweep, sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
         *(alert_delivery.post_due, heads.keep_heads, verification.prove_due),
     ),
+    "deliver": (sending.deliver_due,),
 }
 
 

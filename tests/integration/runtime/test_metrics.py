@@ -17,7 +17,7 @@ from tests.support.supervised_stack import SupervisedStack
 
 TOKEN = "metrics-token-of-this-test"
 FLOWER = ("operator", "flower-password-of-this-test")
-PROCESSES = ("web", "sockets", "worker-settle", "worker-provider", "beat")
+PROCESSES = ("web", "sockets", "worker-settle", "worker-provider", "worker-deliver", "beat")
 # Enough that both web processes answer some of them.
 REQUESTS = 60
 

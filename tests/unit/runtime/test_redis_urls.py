@@ -110,5 +110,5 @@ def test_celery_takes_its_broker_from_our_settings() -> None:
     """Its command line would take BROKER_URL as it stands: no database, no Sentinel's options, no TLS."""
     processes = list_processes(Ports("127.0.0.1", 1, 2, 3, 4), Path("home"))
     assert {process.name for process in processes if "celery" in process.argv and "--broker=" in process.argv} == {
-        *("worker-settle", "worker-provider", "beat", "flower")
+        *("worker-settle", "worker-provider", "worker-deliver", "beat", "flower")
     }

@@ -16,8 +16,8 @@ from app.runtime.settings import Settings
 def command(name: str) -> None:
     """Run the process type NAME, configured only by the environment, for containers and other supervisors.
 
-    NAME is web, sockets, worker-settle, worker-provider, beat, flower or sandbox. It stays in the foreground and
-    keeps this process's id, so that it receives signals.
+    NAME is web, sockets, worker-settle, worker-provider, worker-deliver, beat, flower or sandbox. It stays in the
+    foreground and keeps this process's id, so that it receives signals.
     """
     settings = Settings.from_environment({**os.environ, "SLUICE_PROCESS": name})
     processes = list_configured(settings)
@@ -40,7 +40,7 @@ def _check(process: Process, settings: Settings) -> None:
             settings.required("redis_url" if group in REDIS else "broker_url")
     if process.name == "sockets" and not settings.sockets_port:
         raise click.ClickException("SLUICE_SOCKETS_PORT is not set: other processes must know where the sockets are")
-    if process.name in ("web", "worker-provider") and not settings.encryption_keys:
+    if process.name in ("web", "worker-provider", "worker-deliver") and not settings.encryption_keys:
         raise click.ClickException("SLUICE_ENCRYPTION_KEYS is not set: provider secrets cannot be read or stored")
 
 
