@@ -17,7 +17,7 @@ from app.web.errors import register_errors
 from app.web.gate import allow_known_origin, register_gate
 from app.web.lean_flask import LeanFlask
 from app.web.paths import ObjectConverter, path_pattern
-from app.web.routes import debits, documents, health, operators, payments, refunds, users, webhooks
+from app.web.routes import debits, documents, health, operators, payments, refunds, users, webhook_endpoints, webhooks
 
 # The time at which a request was begun, in its environment.
 _STARTED = "sluice.started"
@@ -39,7 +39,7 @@ def create_app() -> Flask:
     app.wsgi_app = AnswerHeaders(app.wsgi_app)  # type: ignore[method-assign]
     # Trust exactly this many hops; the client itself can write the entries further left.
     app.wsgi_app = ClientAddress(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
-    for module in (payments, refunds, debits, users, operators, webhooks, health, documents):
+    for module in (payments, refunds, debits, webhook_endpoints, users, operators, webhooks, health, documents):
         app.register_blueprint(module.blueprint)
     if settings.is_demo:
         # Imported only here, so that the demo routes exist under `sluice up` only.

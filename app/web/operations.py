@@ -20,12 +20,14 @@ from app.web.schemas.bodies import (
     ReversalAsked,
     WebhookBody,
 )
+from app.web.schemas.endpoint_bodies import EndpointAsked, EndpointBody, EndpointPage, EndpointWithSecret
 from app.web.schemas.parameters import (
     DeadLettersQuery,
     DebitHeaders,
     DebitsQuery,
     DecisionQuery,
     DepositHeaders,
+    EndpointsQuery,
     EntriesQuery,
     EventsQuery,
     NoQuery,
@@ -160,6 +162,24 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
         ),
     ),
     "Events": (_get("/api/events", READERS, "Notifications with a larger id", {200: answers.EventList}, EventsQuery),),
+    "Webhook endpoints": (
+        _post(
+            "/api/webhook-endpoints",
+            ADMINS,
+            "Make an endpoint; its secret is shown this once",
+            {201: EndpointWithSecret},
+            problems=(409,),
+            body=EndpointAsked,
+        ),
+        _get(
+            "/api/webhook-endpoints",
+            KEYS,
+            "The tenant's endpoints, newest first",
+            {200: EndpointPage},
+            EndpointsQuery,
+        ),
+        _get("/api/webhook-endpoints/{id}", KEYS, "Read an endpoint", {200: EndpointBody}),
+    ),
     "Access": (
         _post(
             "/api/client-tokens",

@@ -47,6 +47,12 @@ _DEBIT = (
     '  | sed -n \'s/^{{"id": *"\\([^"]*\\)".*/\\1/p\')'
 )
 
+_ENDPOINT = (
+    "ENDPOINT_ID=$(curl -s -X POST '{base}/api/webhook-endpoints' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    "  -H 'Content-Type: application/json' -d '{{\"url\": \"https://shop.example/hooks\"}}' \\\n"
+    '  | sed -n \'s/^{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+)
+
 
 @dataclass(frozen=True)
 class ExampleCall:
@@ -63,6 +69,7 @@ class ExampleCall:
 
 
 _OF_PAYMENT = ExampleCall(_PAYMENT, {"id": "$PAYMENT_ID"})
+_OF_ENDPOINT = ExampleCall(_ENDPOINT, {"id": "$ENDPOINT_ID"})
 _OF_DEAD_LETTER = ExampleCall(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID"})
 # A pasted example must not decide about money: it only reports what it would do.
 _DRY_RUN = ExampleCall(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID", "dry_run": "true"})
@@ -80,6 +87,7 @@ CALLS: Mapping[tuple[str, str], ExampleCall] = {
     ),
     ("GET", "/api/debits/{id}"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
     ("POST", "/api/debits/{id}/reverse"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
+    ("GET", "/api/webhook-endpoints/{id}"): _OF_ENDPOINT,
     ("POST", "/api/tickets"): ExampleCall(_OF_CLIENT, credential="$CLIENT_TOKEN"),
     ("GET", "/api/dead-letters/{id}"): _OF_DEAD_LETTER,
     ("POST", "/api/dead-letters/{id}/redrive"): _DRY_RUN,

@@ -110,6 +110,12 @@ class DebitsQuery(_PageQuery):
     cursor: Cursor = None
 
 
+class EndpointsQuery(_PageQuery):
+    """A page of webhook endpoints."""
+
+    cursor: Cursor = None
+
+
 class EventsQuery(_PageQuery):
     """A page of notifications."""
 

@@ -153,6 +153,10 @@ def read_everything(shop: Shop, api: Api, engine: Engine, front: Stack) -> Itera
     yield "get", "/api/debits", api.get("/api/debits")
     yield "get", "/api/debits/{id}", api.get(debit_path)
     yield "post", "/api/debits/{id}/reverse", api.post(f"{debit_path}/reverse", {"reason": "order cancelled"})
+    made = api.post("/api/webhook-endpoints", {"url": "https://shop.example/hooks", "event_types": ["payment.failed"]})
+    yield "post", "/api/webhook-endpoints", made
+    yield "get", "/api/webhook-endpoints", api.get("/api/webhook-endpoints")
+    yield "get", "/api/webhook-endpoints/{id}", api.get(f"/api/webhook-endpoints/{made.json()['id']}")
     front.sandbox.happen(str(paid.provider_reference), "dispute", message="fraudulent")
     engine.run_until(lambda: shop.payment(paid.id).exception == "disputed", "its dispute is known")
     engine.number()

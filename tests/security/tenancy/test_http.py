@@ -10,7 +10,6 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -20,6 +19,8 @@ from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
 from testbed.servers import Servers
 from testbed.stack import Stack
+from tests.security.tenancy.attempts import Attempt
+from tests.security.tenancy.endpoint_attempts import ENDPOINT_CASES
 from tests.security.tenancy.victims import Victim, make_victim
 
 
@@ -38,17 +39,6 @@ def web_stack(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Stac
 def victim(web_stack: Stack) -> Victim:
     """Provide a tenant with all kinds of rows that a request can name."""
     return make_victim(web_stack)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A request of a stranger, and the same request for something that does not exist (its twin)."""
-
-    path: str
-    twin: str
-    body: dict[str, Any] | None = None
-    twin_body: dict[str, Any] | None = None
-    query: str = ""
 
 
 def payment_attempts(rule: str) -> Callable[[Victim], Iterator[Attempt]]:
@@ -157,6 +147,7 @@ CASES: dict[tuple[str, str], Callable[[Victim], Iterator[Attempt]]] = {
     ("GET", "/api/wallets/{user_id}"): user_attempts("/api/wallets/{user_id}"),
     ("GET", "/api/wallets/{user_id}/transactions"): user_attempts("/api/wallets/{user_id}/transactions"),
     ("GET", "/api/events"): read_events,
+    **ENDPOINT_CASES,
     ("GET", "/api/dead-letters"): filtered_letters("/api/dead-letters"),
     ("POST", "/api/dead-letters/redrive"): filtered_letters("/api/dead-letters/redrive"),
     ("GET", "/api/dead-letters/{id}"): letter_attempts("/api/dead-letters/{id}"),
@@ -233,6 +224,7 @@ def snapshot(web_stack: Stack, victim: Victim) -> list[Any]:
     """All rows of the victim that a request could change."""
     tables = ("payment_transactions", "payment_work", "wallets", "wallet_temp_logs", "wallet_transactions")
     tables += ("audit_logs", "notifications", "dead_letters", "debits")
+    tables += ("webhook_endpoints", "endpoint_secrets", "endpoint_deliveries", "delivery_work")
     return [
         web_stack.databases.value(
             f"select md5(coalesce(string_agg(t::text, '|' order by t::text), '')) from {table} t where tenant_id = :id",

@@ -12,6 +12,7 @@ from app.core.errors import WebhookRejected
 from app.core.payment import Payment
 from app.services.debits import spending
 from app.services.debits.spending import DebitRequest
+from app.services.deliveries import webhook_endpoints
 from app.services.payments import refunds
 from app.services.payments.refunds import RefundRequest
 from app.services.tenants import provider_routes
@@ -35,6 +36,7 @@ class Victim:
     letter_id: uuid.UUID
     refund_id: uuid.UUID
     debit_id: uuid.UUID
+    endpoint_id: uuid.UUID
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ class Victim:
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that no other tenant may read."""
         names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id)
-        names += (self.letter_id, self.refund_id, self.debit_id)
+        names += (self.letter_id, self.refund_id, self.debit_id, self.endpoint_id)
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
@@ -57,10 +59,13 @@ class Victim:
 
 
 def make_victim(web_stack: Stack) -> Victim:
-    """Make a tenant with payments in three states, entries, events, a dead letter, a route, a refund and a debit."""
+    """Make a tenant with payments in three states, entries, events, a dead letter, and one of all else."""
     shop, canary = web_stack.make_shop(), "canary" + secrets.token_hex(8)
     provider_routes.set_route(shop.runtime, shop.tenant_id, "USD", [shop.provider_id], ACTOR)
     user_id = "ann-" + secrets.token_hex(6)
+    url = f"https://shop.example/{canary}"
+    made = webhook_endpoints.create_endpoint(shop.runtime, shop.tenant_id, url, None, canary, ACTOR)
+    endpoint_id = uuid.UUID(made["id"])
     fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}
     paid, failed, still_open = (shop.deposit(key=canary + name, **fields) for name in ("", "2", "3"))
     shop.deliver(shop.body(paid, provider_reference=canary), webhook_id=canary)
@@ -82,4 +87,4 @@ def make_victim(web_stack: Stack) -> Victim:
     asked = DebitRequest(user_id, "1.00", "USD", canary, canary, canary, canary.encode(), canary)
     debit_id = uuid.UUID(spending.take(shop.runtime, shop.tenant_id, asked, ACTOR).debit["id"])
     still_open = shop.payment(still_open.id)
-    return Victim(shop, canary, user_id, paid, failed, still_open, letter_id, refund_id, debit_id)
+    return Victim(shop, canary, user_id, paid, failed, still_open, letter_id, refund_id, debit_id, endpoint_id)

@@ -3,7 +3,7 @@
 from models.migrations.sql_files import run_sql_file
 
 revision = "0043"
-down_revision = "0040"
+down_revision = "0044"
 
 
 def upgrade() -> None:
