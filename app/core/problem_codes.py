@@ -33,6 +33,8 @@ PROBLEM_CODES: dict[str, tuple[tuple[int, ...], str]] = {
     "disputed": ((409,), "The payer disputes the payment; it cannot be refunded meanwhile."),
     "insufficient_funds": ((409,), "The wallet has less available than the debit is to take."),
     "debit_reversed": ((409,), "The debit was reversed before; it is reversed once."),
+    "endpoint_disabled": ((409,), "The webhook endpoint is disabled; enable it first."),
+    "too_many_endpoints": ((409,), "The tenant has as many webhook endpoints as it may have."),
     "body_too_large": ((413,), "The body is longer than the route takes."),
     "uri_too_long": ((414,), "The request line is too long."),
     "media_type_unsupported": ((415,), "The body has another media type than the route takes."),

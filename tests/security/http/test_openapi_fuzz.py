@@ -41,6 +41,9 @@ REFUSED_THOUGH_VALID = {
     # The digits of the amount are the currency's, a key that made a debit is of its body, and digits may be a card's.
     "POST /api/wallets/{user_id}/debits": "422",
     "POST /api/debits/{id}/reverse": "422",
+    # A URL that may be called is public and https.
+    "GET /api/webhook-endpoints": "422",
+    "POST /api/webhook-endpoints": "422",
     # Nobody can make up a signature that fits.
     "POST /webhooks/payment-success": "400",
     "POST /webhooks/payment-failed": "400",
