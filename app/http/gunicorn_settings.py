@@ -1,7 +1,7 @@
 """gunicorn's settings that web and sockets share; each of their settings files imports every name of this one.
 
 Imported in gunicorn's main process, so no large library is loaded here. The settings that differ (`bind`, `keepalive`,
-limits) are in `app.web.gunicorn_settings` and `app.sockets.gunicorn_settings`.
+limits) and the hook `on_starting` are in `app.web.gunicorn_settings` and `app.sockets.gunicorn_settings`.
 """
 
 from __future__ import annotations

@@ -206,6 +206,12 @@ def _has_bytes(client: Any) -> bool:
     return bool(struct.unpack("i", waiting)[0])
 
 
+def prepare_listeners(server: Any) -> None:
+    """Refuse connections until a worker can serve them: gunicorn's hook `on_starting`."""
+    if issubclass(server.worker_class, DrainingWorker):
+        listening.only_bind()
+
+
 def prepare_start(server: Any, worker: Any) -> None:
     """Record that gunicorn starts `worker`: its hook `pre_fork`."""
     listening.note_started(worker.age)
@@ -225,12 +231,6 @@ def _begin_child() -> None:
     _release_signals()
 
 
-def refuse_until_ready(server: Any) -> None:
-    """Refuse connections until a worker can serve them."""
-    if issubclass(server.worker_class, DrainingWorker):
-        listening.close_listeners(server.LISTENERS)
-
-
 def prepare_server(server: Any) -> None:
     """Prepare gunicorn's main process before it starts workers: its hook `when_ready`.
 
@@ -241,11 +241,11 @@ def prepare_server(server: Any) -> None:
     global _main_pid
     _main_pid = os.getpid()
     os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_begin_child)
-    refuse_until_ready(server)
 
 
 def refuse_without_workers(server: Any) -> None:
     """Refuse connections once the last worker that served them has ended: part of gunicorn's hook `child_exit`."""
     ready = listening.newest_ready()
-    if not any(worker.age <= ready for worker in server.WORKERS.values()):
-        refuse_until_ready(server)
+    served = any(worker.age <= ready for worker in server.WORKERS.values())
+    if not served and issubclass(server.worker_class, DrainingWorker):
+        listening.close_listeners(server.LISTENERS)

@@ -1,8 +1,9 @@
 """Make gunicorn listen only while a worker can answer.
 
 gunicorn listens in its main process before any worker has loaded the application, so that clients of a starting
-process would wait until it has started. These functions close the listener and keep the port, open it again from the
-worker, and close it at the end without losing a connection that the kernel has accepted already.
+process would wait until it has started. These functions have it bind the port only, listen from the worker, close the
+listener and keep the port where no worker is left, and close it at the end without losing a connection that the kernel
+has accepted already.
 """
 
 from __future__ import annotations
@@ -51,6 +52,18 @@ def newest_started() -> int:
 def newest_ready() -> int:
     """Return the number of the newest worker that ever answered requests."""
     return _newest[1]
+
+
+def only_bind() -> None:
+    """Have gunicorn's main process bind its port and not listen; connections are refused until a worker listens.
+
+    Listening and closing again would reset the connections that arrive in between. Linux only, as `close_listeners`.
+    """
+    if sys.platform == "linux":
+        from gunicorn.sock import BaseSocket
+
+        # Asked before gunicorn listens, so that an inherited socket which listens already is left as it is.
+        BaseSocket._is_listening = staticmethod(lambda _sock: True)
 
 
 def close_listeners(listeners: list[Any]) -> None:

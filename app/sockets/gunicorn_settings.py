@@ -10,7 +10,7 @@ from typing import Any
 
 from app.core.validation.addresses import url_host
 from app.http.gunicorn_settings import *  # noqa: F403  # gunicorn reads the names of this module
-from app.http.gunicorn_worker import DrainingWorker
+from app.http.gunicorn_worker import DrainingWorker, prepare_listeners
 
 # Ten thousand sockets with room for health checks, handshakes under way and streams that are just ending.
 worker_connections = 12_000
@@ -31,8 +31,9 @@ limit_request_line = 4_094
 limit_request_field_size = 4_096
 
 
-def on_starting(_server: Any) -> None:
-    """Raise the limit on open files of this process and its worker to the hard limit."""
+def on_starting(server: Any) -> None:
+    """Raise the limit on open files of this process and its worker to the hard limit; bind without listening."""
+    prepare_listeners(server)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * worker_connections if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.core.validation.addresses import url_host
 from app.http.gunicorn_settings import *  # noqa: F403  # gunicorn reads the names of this module
+from app.http.gunicorn_worker import prepare_listeners
 from app.runtime.settings import Settings
 
 _settings = Settings.from_environment()
@@ -23,6 +24,7 @@ worker_connections = 1_000
 keepalive = 10
 limit_request_line = 8_190
 limit_request_field_size = 8_190
+on_starting = prepare_listeners
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

@@ -60,7 +60,7 @@ def check_database_waits() -> None:
 def check_gunicorn_worker() -> None:
     from gunicorn import config
     from gunicorn.arbiter import Arbiter
-    from gunicorn.sock import TCPSocket
+    from gunicorn.sock import BaseSocket
     from gunicorn.workers.base import Worker
     from gunicorn.workers.ggevent import GeventWorker
 
@@ -71,10 +71,24 @@ def check_gunicorn_worker() -> None:
     assert "self.sockets = sockets" in source(GeventWorker.patch)
     assert isinstance(Arbiter.LISTENERS, list)
     assert isinstance(Arbiter.WORKERS, dict)
-    assert "self.cfg_addr = address" in source(TCPSocket.__mro__[1].__init__)
+    assert "self.cfg_addr = address" in source(BaseSocket.__init__)
     hooks = config.make_settings()
-    for hook, arguments in (("pre_fork", 2), ("post_fork", 2), ("when_ready", 1), ("child_exit", 2)):
+    for hook, arguments in (
+        ("on_starting", 1),
+        ("pre_fork", 2),
+        ("post_fork", 2),
+        ("when_ready", 1),
+        ("child_exit", 2),
+    ):
         assert len(parameters(hooks[hook].default)) == arguments, hook
+
+
+def check_gunicorn_sockets() -> None:
+    from gunicorn.sock import BaseSocket, TCPSocket
+
+    assert issubclass(TCPSocket, BaseSocket)
+    assert parameters(BaseSocket._is_listening) == ["sock"]
+    assert "if not self._is_listening(sock):" in source(BaseSocket.set_options)
 
 
 def check_gevent_servers() -> None:

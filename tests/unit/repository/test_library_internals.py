@@ -23,6 +23,7 @@ from tests.unit.repository.server_internals import (
     check_gunicorn_bodies,
     check_gunicorn_log,
     check_gunicorn_requests,
+    check_gunicorn_sockets,
     check_gunicorn_worker,
     check_websocket_server,
 )
@@ -142,6 +143,7 @@ CHECKS: dict[tuple[str, str], Callable[[], None]] = {
     ("app/sockets/websocket.py", "simple-websocket, flask-sock"): check_websocket_server,
     ("app/sockets/application.py", "psycopg2, psycogreen"): check_database_waits,
     ("app/http/gunicorn_worker.py", "gunicorn"): check_gunicorn_worker,
+    ("app/http/listening.py", "gunicorn"): check_gunicorn_sockets,
     ("app/http/gunicorn_worker.py", "gevent"): check_gevent_servers,
     ("app/http/exchanges.py", "gunicorn"): check_gunicorn_answers,
     ("app/http/request_heads.py", "gunicorn"): check_gunicorn_requests,
