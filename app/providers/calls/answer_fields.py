@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from app.core.errors import OutcomeUnknown, UnexpectedAnswer
 from app.core.money import AmountError, CurrencyError
@@ -13,6 +13,9 @@ from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.adapters.common_webhook import MESSAGE_LENGTH_MAX
 from app.providers.amounts import AmountTable
+
+# A kind of fact, or the state of a refund.
+Kind = TypeVar("Kind")
 
 
 def check_subject(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
@@ -78,6 +81,15 @@ def read_kept_id(body: Mapping[str, Any], field: str = "id") -> str:
     if not is_reference(value):
         raise UnexpectedAnswer("the provider's object has an id that cannot be kept", field)
     return str(value)
+
+
+def read_kind(body: Mapping[str, Any], kinds: Mapping[str, Kind], what: str) -> Kind:
+    """Return what `kinds` has of the `status` of a provider's object, such as a payment. Raise UnexpectedAnswer."""
+    status = body.get("status")
+    kind = kinds.get(status) if isinstance(status, str) else None
+    if kind is None:
+        raise UnexpectedAnswer(f"the provider's {what} has an unknown status: {redact(str(status)[:40])!r}", "status")
+    return kind
 
 
 def keep_ids(*ids: object) -> tuple[str, ...]:

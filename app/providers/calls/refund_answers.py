@@ -7,10 +7,9 @@ from typing import Any
 
 from app.core.errors import UnexpectedAnswer
 from app.core.facts import Fact, FactKind, RefundState
-from app.core.redaction import redact
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import RefundSubject
-from app.providers.calls.answer_fields import clean_message
+from app.providers.calls.answer_fields import clean_message, read_kind
 from app.providers.calls.http_adapter import read_failure
 from app.providers.calls.outgoing import ProviderAnswer
 
@@ -19,10 +18,7 @@ def read_refund_state(
     shown: Mapping[str, Any], states: Mapping[str, RefundState], reference: str, reason: object = None
 ) -> Fact:
     """Return the state of a refund by its `status`; `reference` is the provider's id of it. Raise UnexpectedAnswer."""
-    state = states.get(str(shown.get("status")))
-    if state is None:
-        text = redact(str(shown.get("status"))[:40])
-        raise UnexpectedAnswer(f"the provider's refund has an unknown status: {text!r}", "status")
+    state = read_kind(shown, states, "refund")
     return Fact(FactKind.REFUND_STATE, reversal_id=reference, refund_state=state, message=clean_message(reason))
 
 

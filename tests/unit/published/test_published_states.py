@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import typing
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytest
@@ -19,13 +19,17 @@ from mollie.models.refund_response import RefundResponseStatus
 from mollie.models.webhook_event_types import WebhookEventTypes
 
 from app.conformance.personalities import PERSONALITIES
+from app.core.errors import UnexpectedAnswer
 from app.core.facts import FactKind
 from app.providers import Ignored
 from app.providers.adapters.adyen import adyen_events
+from app.providers.adapters.gocardless import gocardless_events
 from app.providers.adapters.mollie import mollie_refunds, mollie_registration
 from app.providers.adapters.paypal import paypal_events, paypal_refunds
 from app.providers.adapters.paystack import paystack_events
+from app.providers.adapters.razorpay import razorpay_events
 from app.providers.adapters.stripe import stripe_money_back
+from app.providers.calls.refund_answers import read_refund_state
 from tests.unit.published.collect_states import PAGE, SOURCES
 
 PUBLISHED: dict[str, dict[str, Any]] = json.loads(PAGE.read_text(encoding="utf-8"))
@@ -127,6 +131,20 @@ def test_every_dispute_of_stripe_is_read(status: str) -> None:
 )
 def test_every_dispute_of_paystack_is_read(status: str, resolution: str | None, state: str) -> None:
     assert paystack_events.read_dispute({"id": 1, "status": status, "resolution": resolution}).dispute_state == state
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: paystack_events.read_transaction({"reference": "T1", "status": "melted"}),
+        lambda: razorpay_events.read_link({"id": "plink_1", "status": "melted"}),
+        lambda: gocardless_events.read_request({"id": "BRQ1", "status": "melted"}),
+        lambda: read_refund_state({"status": "melted"}, paypal_refunds.STATES, "R1"),
+    ],
+)
+def test_a_state_that_nobody_publishes_is_unusable(read: Callable[[], object]) -> None:
+    with pytest.raises(UnexpectedAnswer):
+        read()
 
 
 def test_the_page_names_its_sources() -> None:

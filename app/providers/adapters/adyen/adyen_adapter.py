@@ -22,12 +22,11 @@ from typing import Any, ClassVar
 
 from app.core.errors import OutcomeUnknown, ProviderUnusable, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
-from app.core.redaction import redact
 from app.core.signatures import Key, Scheme
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.adyen import adyen_registration, item_signatures
 from app.providers.adapters.adyen.adyen_events import AMOUNTS, SETTLES_WITHIN_DAYS, name_payment, translate
-from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_redirect_url
+from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_kind, read_redirect_url
 from app.providers.calls.http_adapter import HttpAdapter, read_error, read_failure, read_object, refuse
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
@@ -48,6 +47,11 @@ PAIRS_MAX, KEY_LENGTH_MAX, VALUE_LENGTH_MAX, DESCRIPTION_LENGTH_MAX = 20, 20, 80
 
 # Of the customer's fields, what Adyen calls them.
 _PAYER = {"email": "shopperEmail", "country": "countryCode", "locale": "shopperLocale", "phone": "telephoneNumber"}
+_KINDS = {
+    "active": FactKind.PENDING,
+    "expired": FactKind.CANCELLED,
+    **dict.fromkeys(("completed", "paid", "paymentPending"), FactKind.COMMITTED),
+}
 _REFUSES = frozenset({400, 422})
 # Refusals of what the payment is: amount, currency. All others are about fields that this adapter made.
 _ABOUT_PAYMENT = frozenset({"137", "138"})
@@ -200,14 +204,9 @@ def _fits(key: str, value: str) -> bool:
 def _read_link(body: Mapping[str, Any], payment_id: uuid.UUID) -> Fact:
     """Return the state of a link. Raise UnexpectedAnswer where it cannot be read."""
     check_own_id(body.get("reference"), payment_id, "reference")
-    reference, status = read_kept_id(body), body.get("status")
-    if status == "active":
-        return Fact(FactKind.PENDING, reference)
-    if status == "expired":
-        return Fact(FactKind.CANCELLED, reference, is_expiry=True)
-    if status in ("completed", "paid", "paymentPending"):
-        return Fact(FactKind.COMMITTED, reference, settles_within_days=SETTLES_WITHIN_DAYS)
-    raise UnexpectedAnswer(f"the provider's link has an unknown status: {redact(str(status)[:40])!r}", "status")
+    kind, reference = read_kind(body, _KINDS, "link"), read_kept_id(body)
+    days = SETTLES_WITHIN_DAYS if kind is FactKind.COMMITTED else None
+    return Fact(kind, reference, settles_within_days=days, is_expiry=kind is FactKind.CANCELLED)
 
 
 def _refusal(answer: ProviderAnswer) -> Fact:

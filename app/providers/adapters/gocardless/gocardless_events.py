@@ -9,12 +9,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from app.core.errors import UnexpectedAnswer, Unusable
+from app.core.errors import Unusable
 from app.core.facts import Fact, FactKind
-from app.core.redaction import redact
 from app.core.validation.provider_values import is_reference
 from app.providers.amounts import iso_table
-from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
+from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_kind, read_own_id, read_units
 from app.providers.events import Asks, Event, Ignored, Name, Told
 
 # The currencies of a billing request's single payment, in hundredths as ISO 4217 has them.
@@ -53,14 +52,14 @@ _NEWS = frozenset(
 
 def read_request(body: Mapping[str, Any]) -> Fact:
     """Return the state of a billing request by itself. Raise UnexpectedAnswer where it cannot be read."""
-    kind, reference = _read_kind(body, REQUESTS, "billing request"), read_kept_id(body)
+    kind, reference = read_kind(body, REQUESTS, "billing request"), read_kept_id(body)
     days = SETTLES_WITHIN_DAYS if kind is FactKind.COMMITTED else None
     return Fact(kind, reference, settles_within_days=days, aliases=keep_ids(read_payment_link(body)))
 
 
 def read_payment(request: Fact, body: Mapping[str, Any]) -> Fact:
     """Return the state of a fulfilled request by its payment. Raise UnexpectedAnswer where it cannot be read."""
-    kind, aliases = _read_kind(body, PAYMENTS, "payment"), keep_ids(read_kept_id(body))
+    kind, aliases = read_kind(body, PAYMENTS, "payment"), keep_ids(read_kept_id(body))
     if kind is FactKind.SUCCEEDED:
         amount_minor, currency = read_units(AMOUNTS, body, "amount")
         return Fact(kind, request.reference, amount_minor=amount_minor, currency=currency, aliases=aliases)
@@ -131,11 +130,3 @@ def _read_name(event: Mapping[str, Any], request_ids: Mapping[object, str]) -> N
     payment = links.get("payment")
     name = links.get("billing_request") or request_ids.get(payment) or payment
     return name if isinstance(name, str) and is_reference(name) else None
-
-
-def _read_kind(body: Mapping[str, Any], kinds: Mapping[str, FactKind], what: str) -> FactKind:
-    status = body.get("status")
-    kind = kinds.get(status) if isinstance(status, str) else None
-    if kind is None:
-        raise UnexpectedAnswer(f"the provider's {what} has an unknown status: {redact(str(status)[:40])!r}", "status")
-    return kind

@@ -14,9 +14,8 @@ from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
 from app.core.facts import DisputeState, Fact, FactKind
-from app.core.redaction import redact
 from app.providers.amounts import iso_table
-from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
+from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_kind, read_own_id, read_units
 from app.providers.events import Asks, Event, Ignored, Told
 
 # The currencies of Paystack's published specification, in hundredths as ISO 4217 has them.
@@ -53,12 +52,7 @@ def read_payment_id(reference: object) -> uuid.UUID | None:
 
 def read_transaction(body: Mapping[str, Any]) -> Fact:
     """Return the state of a transaction. Raise UnexpectedAnswer where it cannot be read."""
-    reference, status = read_kept_id(body, "reference"), body.get("status")
-    kind = KINDS.get(status) if isinstance(status, str) else None
-    if kind is None:
-        raise UnexpectedAnswer(
-            f"the provider's transaction has an unknown status: {redact(str(status)[:40])!r}", "status"
-        )
+    reference, kind = read_kept_id(body, "reference"), read_kind(body, KINDS, "transaction")
     number = body.get("id")
     aliases = keep_ids(str(number)) if isinstance(number, int) else ()
     if kind is FactKind.SUCCEEDED:

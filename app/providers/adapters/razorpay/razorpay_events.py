@@ -14,10 +14,9 @@ from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
 from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Movement
-from app.core.redaction import redact
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import AmountTable
-from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_own_id, read_units
+from app.providers.calls.answer_fields import clean_message, keep_ids, read_kept_id, read_kind, read_own_id, read_units
 from app.providers.calls.given_back import as_facts, as_report, list_movements
 from app.providers.events import Asks, Event, Ignored, Name, Told
 
@@ -66,17 +65,20 @@ _MONEY_BACK = _REFUNDS.keys() | _DISPUTES.keys()
 
 def read_link(body: Mapping[str, Any]) -> Fact:
     """Return the state of a payment link. Raise UnexpectedAnswer where it cannot be read."""
-    reference, status = read_kept_id(body), body.get("status")
-    kind = KINDS.get(status) if isinstance(status, str) else None
-    if kind is None:
-        raise UnexpectedAnswer(f"the provider's link has an unknown status: {redact(str(status)[:40])!r}", "status")
+    reference, kind = read_kept_id(body), read_kind(body, KINDS, "link")
     aliases = keep_ids(body.get("order_id"), *list_payments_of(body))
     if kind is FactKind.SUCCEEDED or body.get("amount_paid"):
         amount_minor, currency = read_units(AMOUNTS, body, "amount_paid")
         kind = FactKind.SUCCEEDED
         return Fact(kind, reference, amount_minor=amount_minor, currency=currency, aliases=aliases)
     url = body.get("short_url") if kind is FactKind.PENDING else None
-    return Fact(kind, reference, url if is_redirect_url(url) else None, is_expiry=status == "expired", aliases=aliases)
+    return Fact(
+        kind,
+        reference,
+        url if is_redirect_url(url) else None,
+        is_expiry=body.get("status") == "expired",
+        aliases=aliases,
+    )
 
 
 def list_payments_of(link: Mapping[str, Any]) -> list[str]:
