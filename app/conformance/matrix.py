@@ -20,6 +20,16 @@ is marked with a number: the list below the table has what the adapter declares.
 this page.
 
 """
+SIZE_TITLE = "\n## Size\n"
+_SIZES = f"""
+{SIZE_TITLE}
+Lines of each adapter's own code, with its events, signatures, refunds and registration; what adapters share is in
+`app/providers/calls` and `app/providers`. `sandbox` has the webhook body of the common paths; `custom` adds to it.
+
+"""
+_ADAPTERS = ROOT / "app" / "providers" / "adapters"
+# The sandbox's form of webhooks, which is Sluice's own.
+_SANDBOX = ("sandbox.py", "common_webhook.py", "money_back.py")
 
 
 def render_matrix() -> str:
@@ -35,7 +45,19 @@ def render_matrix() -> str:
         ]
         rows.append(_row([f"`{case.name}`", case.sentence, *cells]))
     notes = [f"{number}. {reason}" for reason, number in reasons.items()]
-    return _HEAD + "\n".join([*rows, "", "Not applicable, as the adapter declares:", "", *notes]) + "\n"
+    cases = "\n".join([*rows, "", "Not applicable, as the adapter declares:", "", *notes])
+    sizes = [_row(["adapter", "lines", "files"]), _row(["---"] * 3), *(_row(measure(name)) for name in names)]
+    return _HEAD + cases + _SIZES + "\n".join(sizes) + "\n"
+
+
+def measure(name: str) -> tuple[str, str, str]:
+    """Return an adapter's name, the lines of its code and the number of its files."""
+    folder = _ADAPTERS / name
+    own = (path for path in folder.glob("*.py") if path.name != "__init__.py")
+    named = _SANDBOX if name == "sandbox" else (f"{name}.py",)
+    files = list(own) if folder.is_dir() else [_ADAPTERS / each for each in named]
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+    return name, str(lines), str(len(files))
 
 
 def _row(cells: Iterable[str]) -> str:
