@@ -10,6 +10,7 @@ CLAIMS = "app/services/payments/calls/provider_claims.py"
 STATEMENTS = "app/services/payments/calls/claim_statements.py"
 UNIT = "unit/core/captures/test_capture.py"
 CAPTURES = "integration/captures/test_captures.py"
+DEATHS = "integration/captures/test_capture_deaths.py"
 
 IN_FLIGHT = """\
     if payment.capture_sent_at is not None:
@@ -79,5 +80,28 @@ CAPTURED = (
         "                   when 'advance' then p.capture_sent_at else p.provider_request_at end)",
         "                   when 'advance' then now() else p.provider_request_at end)",
         (f"{CAPTURES}::test_past_the_life_of_its_key_a_capture_is_looked_up_first",),
+    ),
+    Mutant(
+        "a worker that dies after its claim leaves a capture that is in flight",
+        CLAIMS,
+        "    if captures:\n",
+        "    if captures is None:\n",
+        (f"{DEATHS}::test_a_worker_dies_at_a_commit_of_the_capture",),
+    ),
+    Mutant(
+        "an approval alone is no capture that was sent",
+        CAPTURE,
+        "        approvals=payment.approvals + 1,\n",
+        "        approvals=payment.approvals + 1,\n        capture_sent_at=now,\n",
+        (f"{DEATHS}::test_a_worker_that_dies_before_its_claim_has_not_sent_the_capture",),
+    ),
+    Mutant(
+        "an approval whose capture was not sent can be cancelled",
+        MACHINE,
+        "def _cancel(payment: Payment, command: Command, now: datetime.datetime) -> Decision:\n"
+        "    if payment.capture_sent_at is not None:\n",
+        "def _cancel(payment: Payment, command: Command, now: datetime.datetime) -> Decision:\n"
+        "    if payment.approved_until is not None:\n",
+        (f"{DEATHS}::test_a_capture_whose_worker_died_before_its_claim_can_be_cancelled",),
     ),
 )

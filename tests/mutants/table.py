@@ -8,10 +8,11 @@ from tests.mutants.money_back import MONEY_BACK
 from tests.mutants.operators import OPERATORS
 from tests.mutants.outside import OUTSIDE
 from tests.mutants.refunds import REFUNDS
+from tests.mutants.seam import SEAM
 from tests.mutants.tenancy import TENANCY
 from tests.mutants.webhooks import WEBHOOKS
 
 MUTANTS = (
     *(*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED),
-    *(*REFUNDS, *MONEY_BACK, *DEBITS),
+    *(*REFUNDS, *MONEY_BACK, *DEBITS, *SEAM),
 )

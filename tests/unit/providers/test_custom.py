@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.core.errors import UnexpectedAnswer
+from app.core.errors import ProviderRefusedUs, UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.providers import Account, Order, Subject
 from app.providers.adapters.custom import CustomAdapter
@@ -69,6 +69,17 @@ def test_the_call_is_made_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
         "failure_url": None,
         "expires_at": "2026-11-28T12:00:00.000000Z",
     }
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_only_a_refusal_with_its_code_fails_the_payment(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    Sent(monkeypatch, status, {"error": {"code": "payment_declined", "message": "Not in your country."}})
+    declined = ADAPTER.create(account(CALL), PAYMENT, ADAPTER.build_request(ORDER))
+    assert declined == Fact(FactKind.DECLINED, message="Not in your country.")
+    for body in ({"error": {"code": "odd", "message": "no such field"}}, {"error": "no"}, {}, [], "no"):
+        Sent(monkeypatch, status, body)
+        with pytest.raises(ProviderRefusedUs):
+            ADAPTER.create(account(CALL), PAYMENT, ADAPTER.build_request(ORDER))
 
 
 def test_without_a_description_it_is_the_sandboxs(monkeypatch: pytest.MonkeyPatch) -> None:

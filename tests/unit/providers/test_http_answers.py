@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from app.core.errors import OutcomeUnknown, ProviderRefusedUs, Throttled, Unavailable, UnexpectedAnswer
-from app.providers.calls.http_adapter import CURSOR_LENGTH_MAX, read_failure, read_object, walk_pages
+from app.core.facts import Fact, FactKind
+from app.providers.calls.http_adapter import (
+    CURSOR_LENGTH_MAX,
+    accept,
+    read_error,
+    read_failure,
+    read_found,
+    read_object,
+    walk_pages,
+)
 from app.providers.calls.outgoing import ProviderAnswer
 
 
@@ -45,3 +54,24 @@ def test_a_cursor_that_leads_nowhere_ends_the_walk(following: object) -> None:
     assert [next(rows), next(rows)] == [None, "a"]
     with pytest.raises(OutcomeUnknown, match="leads nowhere"):
         next(rows)
+
+
+def test_a_page_that_no_browser_may_follow_is_not_offered() -> None:
+    with pytest.raises(UnexpectedAnswer):
+        accept(Fact(FactKind.PENDING, "cs_1"), "url")
+    page = "https://pay.example/1"
+    assert accept(Fact(FactKind.PENDING, "cs_1", page), "url") == Fact(FactKind.ACCEPTED, "cs_1", page)
+
+
+def test_the_object_of_a_refusal_is_found() -> None:
+    assert read_error(ProviderAnswer(400, b'{"error": {"code": "odd"}}', None), "error") == {"code": "odd"}
+    for body in (b"{}", b"[]", b'{"error": "odd"}', b'{"error": null}', b"<html>"):
+        with pytest.raises(UnexpectedAnswer):
+            read_error(ProviderAnswer(400, body, None), "error")
+
+
+def test_an_object_that_is_not_there_is_none() -> None:
+    assert read_found(ProviderAnswer(404, b"{}", None)) is None
+    assert read_found(ProviderAnswer(200, b'{"id": "1"}', None)) == {"id": "1"}
+    with pytest.raises(Unavailable):
+        read_found(ProviderAnswer(500, b"{}", None))
