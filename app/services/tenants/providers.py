@@ -40,6 +40,8 @@ WEBHOOK_SECRET_BYTES = 32
 # No underscores: servers drop headers that have them.
 # The adapter of a payment app of the tenant's own.
 OWN_APP = "custom"
+# Adapters whose webhooks may have the common body, on the paths for it (CONTRACT section 4).
+COMMON_FORM = ("sandbox", OWN_APP)
 
 _HEADER = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 

@@ -76,7 +76,10 @@ def test_one_that_is_not_installed_is_refused(commands: Commands) -> None:
 
 def test_a_provider_has_the_url_of_its_adapter_unless_another_is_named(commands: Commands) -> None:
     create = ("providers", "create", "--tenant", "acme", "--adapter", "stripe")
-    commands.json(*create, "main", SLUICE_PROVIDER_API_KEY="sk_test_a")
+    made = commands.json(*create, "main", SLUICE_PROVIDER_API_KEY="sk_test_a")
+    # Its webhooks have a form of their own, and so no address for Sluice's.
+    assert "webhook_url" in made
+    assert "payment_webhook_urls" not in made
     commands.json(*create, "other", "--url", "https://stripe.example/", SLUICE_PROVIDER_API_KEY="sk_test_a")
     urls = {row["name"]: row["api_base_url"] for row in commands.json("providers", "list")["data"]}
     assert urls == {"main": "https://api.stripe.com", "other": "https://stripe.example"}

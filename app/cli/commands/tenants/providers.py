@@ -24,6 +24,7 @@ from app.services.tenants.provider_changes import ATTEMPTS_MAX, CALLS_MAX, Provi
 from app.services.tenants.providers import NewProvider
 from app.services.tenants.tenants import find_tenant
 
+_CREATED = ("id", "name", "webhook_url", "payment_webhook_urls", "webhook_secret", "poke_url")
 _COLUMNS = headings(
     "id tenant_id name mode adapter webhook_scheme api_base_url is_default currencies active_secrets disabled_at",
     webhook_scheme="Scheme",
@@ -107,12 +108,17 @@ def create(
             poke_token=poke_token,
         )
         provider_id, secret = providers.create_provider(runtime, new, operator())
-        row = {"id": provider_id, "tenant_id": tenant_id, "name": name, **_describe_webhooks(runtime, provider_id)}
+        row = {
+            "id": provider_id,
+            "tenant_id": tenant_id,
+            "name": name,
+            **_describe_webhooks(runtime, provider_id, adapter),
+        }
     row["webhook_secret"] = secret or None
     if poke_token is not None:
         row["poke_url"] = write_poke_url(runtime, provider_id, poke_token)
     labels = headings(
-        "id name webhook_url payment_webhook_urls webhook_secret" + (" poke_url" if poke_token else ""),
+        " ".join(name for name in _CREATED if name in row),
         webhook_url="Webhook URL",
         poke_url="URL for unsigned notifications",
         payment_webhook_urls="Or, in Sluice's form",
@@ -127,10 +133,13 @@ def create(
         click.echo(said, err=True)
 
 
-def _describe_webhooks(runtime: Runtime, provider_id: uuid.UUID) -> dict[str, object]:
+def _describe_webhooks(runtime: Runtime, provider_id: uuid.UUID, adapter: str) -> dict[str, object]:
     base = f"{runtime.settings.public_url}/webhooks"
+    own: dict[str, object] = {"webhook_url": f"{base}/{provider_id}"}
+    if adapter not in providers.COMMON_FORM:
+        return own
     names = ("payment-success", "payment-failed", "payment-callback")
-    return {"webhook_url": f"{base}/{provider_id}", "payment_webhook_urls": [f"{base}/{name}" for name in names]}
+    return own | {"payment_webhook_urls": [f"{base}/{name}" for name in names]}
 
 
 @command.command("list")
