@@ -1,10 +1,12 @@
-"""The section "A tenant from nothing" of docs/COMMANDS.md, run as it stands on a running stack."""
+"""Sections of the documents that make a tenant with a provider, run as they stand on a running stack."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.support.repository import ROOT
 from tests.support.supervised_stack import SLUICE, SupervisedStack
@@ -13,17 +15,26 @@ from tests.support.supervised_stack import SLUICE, SupervisedStack
 SECTION_SECONDS = 120
 
 
-def read_section() -> str:
+def read_section(page: str, title: str) -> str:
     """Return the shell script of the section."""
-    text = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
-    section = text.split("\n## A tenant from nothing\n")[1].split("\n## ")[0]
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
     (script,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     return str(script)
 
 
-def test_the_section_ends_with_a_credited_deposit(full_stack: SupervisedStack, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "title", "name", "user", "currency"),
+    [
+        ("COMMANDS.md", "A tenant from nothing", "acme", "alice", "USD"),
+        ("SANDBOX.md", "Emulators", "emulated", "bob", "GBP"),
+    ],
+)
+def test_the_section_ends_with_a_credited_deposit(
+    full_stack: SupervisedStack, tmp_path: Path, page: str, title: str, name: str, user: str, currency: str
+) -> None:
     script = tmp_path / "section.sh"
-    script.write_text(read_section(), encoding="utf-8")
+    script.write_text(read_section(page, title), encoding="utf-8")
     done = subprocess.run(
         ["bash", "-e", str(script)],
         cwd=tmp_path,
@@ -34,10 +45,10 @@ def test_the_section_ends_with_a_credited_deposit(full_stack: SupervisedStack, t
         timeout=SECTION_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    tenant = "(select id from tenants where name = 'acme')"
+    tenant = f"(select id from tenants where name = '{name}')"
     (wallet,) = full_stack.rows(
-        f"select balance_minor, currency from wallets where user_id = 'alice' and tenant_id = {tenant}"
+        f"select balance_minor, currency from wallets where user_id = '{user}' and tenant_id = {tenant}"
     )
-    assert (wallet["balance_minor"], wallet["currency"]) == (2500, "USD")
+    assert (wallet["balance_minor"], wallet["currency"]) == (2500, currency)
     for table in ("alerts", "dead_letters"):
         assert full_stack.rows(f"select * from {table} where tenant_id = {tenant}") == []
