@@ -14,17 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from app.core.facts import Fact, FactKind
+from app.core.facts import Fact
 from app.core.strict_json import JsonError, loads
 from app.providers.adapter import Account
-from app.providers.adapters.sandbox import PAYMENTS, REFUSES_PAYMENT, SandboxAdapter, read_refusal
-from app.providers.calls.answer_fields import check_own_id, read_answer_reference, read_redirect_url
+from app.providers.adapters.sandbox import PAYMENTS, REFUSES_PAYMENT, SandboxAdapter, read_accepted, read_refusal
+from app.providers.calls.answer_fields import check_own_id
 from app.providers.calls.http_adapter import read_object
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.credentials import API_KEY, Credential, CredentialError
 
 CREATE_CALL = "create_call"
 FIELDS = ("amount", "currency", "merchant_reference", "callback_urls", "success_url", "failure_url", "expires_at")
+ANSWER_FIELDS = ("reference", "redirect_url", "prompt", "merchant_reference")
 _REQUIRED = frozenset({"amount", "currency", "merchant_reference"})
 _KEYS = frozenset({"path", "method", "auth_header", "auth_prefix", "key_header", "fields", "answer"})
 
@@ -40,7 +41,7 @@ class CreateCall:
     """How the app's create call is made; without a description as the sandbox's.
 
     `fields` gives our names theirs, and leaves out those that are None. `answer`: where the answer has `reference`,
-    `redirect_url` and, if it repeats it, `merchant_reference`.
+    `redirect_url`, or `prompt` in place of a page, and, if it repeats it, `merchant_reference`.
     """
 
     path: str = PAYMENTS
@@ -79,7 +80,7 @@ def read_create_call(text: str) -> CreateCall:
         wrong.append("method")
     if not _are_names(call.fields, (*FIELDS, "metadata"), _REQUIRED):
         wrong.append("fields")
-    if not _are_names(call.answer, ("reference", "redirect_url", "merchant_reference"), frozenset(call.answer)):
+    if not _are_names(call.answer, ANSWER_FIELDS, frozenset(call.answer)):
         wrong.append("answer")
     if wrong:
         raise CredentialError(f"{CREATE_CALL} cannot be used: {', '.join(wrong)}")
@@ -157,8 +158,7 @@ class CustomAdapter(SandboxAdapter):
         named = call.find(body, "merchant_reference")
         if named is not None:
             check_own_id(named, payment_id, "merchant_reference")
-        found = {name: call.find(body, name) for name in ("reference", "redirect_url")}
-        return Fact(FactKind.ACCEPTED, read_answer_reference(found), read_redirect_url(found))
+        return read_accepted({name: call.find(body, name) for name in ANSWER_FIELDS})
 
 
 def _call_of(account: Account) -> CreateCall:

@@ -114,10 +114,7 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
             return read_refusal(answer)
         body = read_object(answer, (200, 201))
         check_subject(body, payment_id)
-        # Where the payer is asked on a device there is no page.
-        prompt = clean_message(body.get("prompt")) if body.get("redirect_url") is None else None
-        page = None if prompt else read_redirect_url(body)
-        return Fact(FactKind.ACCEPTED, read_answer_reference(body), page, prompt=prompt)
+        return read_accepted(body)
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
         """Ask for the present state, by reference or, while none is known, by our payment id."""
@@ -195,6 +192,14 @@ class SandboxAdapter(HttpAdapter, SchemeSigned):
         if not isinstance(body.get("data"), list):
             raise OutcomeUnknown("the provider's list cannot be read")
         return body
+
+
+def read_accepted(body: Mapping[str, Any]) -> Fact:
+    """Return the fact of a payment that was created now. Raise UnexpectedAnswer and OutcomeUnknown."""
+    # Where the payer is asked on a device there is no page.
+    prompt = clean_message(body.get("prompt")) if body.get("redirect_url") is None else None
+    page = None if prompt else read_redirect_url(body)
+    return Fact(FactKind.ACCEPTED, read_answer_reference(body), page, prompt=prompt)
 
 
 def _refund_state(body: Mapping[str, Any], subject: RefundSubject) -> Fact:

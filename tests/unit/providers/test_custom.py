@@ -71,6 +71,16 @@ def test_the_call_is_made_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_an_app_that_asks_the_payer_on_a_device_has_a_prompt_and_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = CALL | {"answer": {"reference": "charge", "prompt": "say", "merchant_reference": "order_id"}}
+    Sent(monkeypatch, 201, ANSWER | {"say": "Confirm on your phone."})
+    fact = ADAPTER.create(account(asks), PAYMENT, ADAPTER.build_request(ORDER))
+    assert fact == Fact(FactKind.ACCEPTED, "ch_1", prompt="Confirm on your phone.")
+    Sent(monkeypatch, 201, ANSWER | {"redirect_url": "javascript:alert(1)", "say": "Confirm."})
+    with pytest.raises(UnexpectedAnswer):
+        ADAPTER.create(account(asks), PAYMENT, ADAPTER.build_request(ORDER))
+
+
 @pytest.mark.parametrize("status", [400, 422])
 def test_only_a_refusal_with_its_code_fails_the_payment(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     Sent(monkeypatch, status, {"error": {"code": "payment_declined", "message": "Not in your country."}})
