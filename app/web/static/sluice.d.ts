@@ -138,6 +138,9 @@ export interface Problem {
   title?: string;
   status?: number;
   detail?: string;
+  /** A stable word for programs; the reference lists all. */
+  code?: string;
+  request_id?: string;
   errors?: FieldError[];
 }
 
@@ -146,6 +149,9 @@ export class SluiceError extends Error {
   readonly status: number;
   readonly problem: Problem;
   readonly errors: FieldError[];
+  readonly code: string | undefined;
+  /** Name it when you report the failure. */
+  readonly requestId: string | undefined;
   /** The pause that the server asked for; undefined without one. */
   readonly retryAfterMs: number | undefined;
 }
@@ -222,6 +228,8 @@ export interface Watch {
 
 export const MESSAGE_TYPES: readonly MessageType[];
 
+/** A random UUID for an idempotency key that outlives a reload; also on pages without TLS. */
+export function randomUuid(): string;
 export function deposit(options: DepositOptions): Promise<Payment>;
 export function getPayment(id: string, options: WaitOptions): Promise<Payment>;
 export function payments(options: PageOptions & { userId?: string; status?: PaymentStatus }): Promise<Page<Payment>>;

@@ -1,7 +1,6 @@
 /** The demo page: makes deposits for a random user and shows live how they proceed. It only reads on return. */
 import * as sluice from '../sluice.js';
 import { failureText, hasEnded } from './words.js';
-import { randomUuid } from '../sluice/requests.js';
 import * as view from './view.js';
 
 // Enough to see the whole of a demo; the rest is a page further in the API.
@@ -193,7 +192,7 @@ async function cancel(id, button) {
 
 /** The key stays the same until this deposit was answered, so that a second click after a lost answer pays once. */
 function keyFor(...asked) {
-  if (attempt?.asked.join() !== asked.join()) attempt = { asked, key: randomUuid() };
+  if (attempt?.asked.join() !== asked.join()) attempt = { asked, key: sluice.randomUuid() };
   return attempt.key;
 }
 
