@@ -243,7 +243,7 @@ OPERATIONS = tuple(replace(operation, tag=tag) for tag, group in _BY_TAG.items()
 # Pages, files, live connections, and URLs that are secrets of providers: not part of the API's document.
 PAGES = frozenset(
     {
-        *("/", "/docs", "/docs/reference", "/static/{filename}", "/ws", "/api/stream"),
+        *("/", "/docs", "/docs/reference", "/static/{filename}", "/static/sluice-{tag}.js", "/ws", "/api/stream"),
         *("/demo", "/demo/providers", "/demo/token"),
         "/webhooks/{provider_id}/{url_token}",
     }

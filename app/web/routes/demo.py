@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from app.http.client_address import is_from_this_machine
 from app.runtime.runtime import runtime
 from app.services.tenants.demo import list_demo_choices, mint_demo_token
+from app.web.routes.client_module import client_module, script_source
 
 demo = Blueprint("demo", __name__)
 
@@ -57,8 +58,10 @@ def page() -> BaseResponse:
     public, here = urlsplit(runtime().settings.public_url), urlsplit(request.url)
     if here.hostname != public.hostname and (here.scheme, here.port) == (public.scheme, public.port):
         return redirect(f"{public.scheme}://{public.netloc}{request.full_path.rstrip('?')}")
-    response = make_response(render_template("demo.html"))
-    response.headers["Content-Security-Policy"] = _content_security_policy()
+    client = client_module()
+    import_map = client.import_map()
+    response = make_response(render_template("demo.html", import_map=import_map, client=client))
+    response.headers["Content-Security-Policy"] = _content_security_policy(script_source(import_map))
     response.headers["Cache-Control"] = "no-store"
     # The pay page is another site: keep this page's address and the payment id in it from it.
     response.headers["Referrer-Policy"] = "same-origin"
@@ -106,12 +109,12 @@ def _is_same_origin() -> bool:
     return origin is None or urlsplit(origin).netloc == request.host
 
 
-def _content_security_policy() -> str:
+def _content_security_policy(import_map: str) -> str:
     settings = runtime().settings
     sockets = urlsplit(settings.sockets_public_url or settings.public_url)
     socket_scheme = "wss" if sockets.scheme == "https" else "ws"
     connect = f"'self' {sockets.scheme}://{sockets.netloc} {socket_scheme}://{sockets.netloc}"
     return (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"default-src 'none'; script-src 'self' {import_map}; style-src 'self'; img-src 'self' data:; "
         f"connect-src {connect}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )

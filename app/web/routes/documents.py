@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, abort, make_response, render_template, request
 from markupsafe import Markup, escape
 
 from app.runtime.runtime import runtime
 from app.web.openapi.document import document
 from app.web.openapi.example_calls import CALLS
 from app.web.openapi.reference import list_codes, list_problems, list_routes
+from app.web.routes.client_module import client_module
 
 blueprint = Blueprint("documents", __name__)
 
@@ -24,7 +25,7 @@ VIEWER_POLICY = (
     " 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc=' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 )
 # The module and its types hold no secret, and pages of any origin import them.
-CLIENT_FILES = ("/static/sluice.js", "/static/sluice.d.ts", "/static/sluice/")
+CLIENT_FILES = ("/static/sluice.js", "/static/sluice.d.ts", "/static/sluice-")
 EXAMPLE_PROBLEM = {
     "type": "about:blank",
     "title": "Unprocessable Entity",
@@ -40,13 +41,16 @@ EXAMPLE_PROBLEM = {
 def show_routes() -> Response:
     """Serve the page of routes, example calls and errors, made from the OpenAPI document."""
     spec = document()
+    base = runtime().settings.public_url.rstrip("/")
     page = render_template(
         "docs.html",
         spec=spec,
-        groups=list_routes(spec, runtime().settings.public_url, CALLS),
+        groups=list_routes(spec, base, CALLS),
         problems=list_problems(spec),
         codes=list_codes(spec),
         example_problem=json.dumps(EXAMPLE_PROBLEM, indent=2),
+        client=client_module(),
+        import_map=client_module().import_map(base),
     )
     return _with_policy(page, DOCS_POLICY)
 
@@ -60,6 +64,18 @@ def show_schemas() -> Response:
 def _with_policy(page: str, policy: str) -> Response:
     response = make_response(page)
     response.headers["Content-Security-Policy"] = policy
+    return response
+
+
+@blueprint.get("/static/sluice-<tag>.js")
+def show_client_module(tag: str) -> Response:
+    """Serve the browser module under the URL of its content, which browsers keep; 404 for another content's URL."""
+    module = client_module()
+    if tag != module.tag:
+        abort(404, "This is not the module's URL any more: /docs shows the one of this version.")
+    response = make_response(module.content)
+    response.mimetype = "text/javascript"
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response
 
 

@@ -1,5 +1,5 @@
 /** The demo page: makes deposits for a random user and shows live how they proceed. It only reads on return. */
-import * as sluice from '../sluice.js';
+import * as sluice from 'sluice';
 import { failureText, hasEnded } from './words.js';
 import * as view from './view.js';
 
