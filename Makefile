@@ -76,7 +76,7 @@ imports: dev
 # rules S104 and S608, and one opt-out for each place is enough.
 security: dev
 	@$(BIN)/bandit --quiet --recursive --severity-level medium --skip B104,B608 \
-		app models tasks sandbox web.py worker.py celeryconfig.py
+		app clients models tasks sandbox web.py worker.py celeryconfig.py
 
 # pip-audit exits with 0 where it skipped every package, and with 1 where the network is down: its report says which.
 # AUDIT=strict fails where anything was not audited; without it only a machine that cannot reach the service may pass.
@@ -134,4 +134,8 @@ dev: runtime
 		echo "Installing the tools for tests and checks"; \
 		$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt && \
 		cp requirements/dev.txt $(VENV)/installed-dev; \
+	fi
+	@if ! cmp -s clients/python/pyproject.toml $(VENV)/installed-client; then \
+		$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e clients/python && \
+		cp clients/python/pyproject.toml $(VENV)/installed-client; \
 	fi
