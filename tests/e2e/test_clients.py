@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from sluice_client import ApiError, AsyncClient, Client, Event, Payment
 
 from testbed.sandbox_control import SandboxControl
+from tests.support.clients.js_package import JsPackage
 from tests.support.supervised_stack import SupervisedStack
 
 Transport = Literal["poll", "sse"]
@@ -106,3 +108,35 @@ def test_events_come_as_they_happen_to_both_kinds_of_client(
     later = client.stream_events(events[0]["id"], transport=transport)
     assert next(event for event in later if event["payment"]["id"] == payment["id"]) == events[1]
     assert later.last_id == events[1]["id"]
+
+
+def test_the_javascript_client_makes_a_deposit_and_sees_it_arrive(
+    full_stack: SupervisedStack, tmp_path: Path, user_id: str, pay: Callable[[Payment], object]
+) -> None:
+    package = JsPackage.build(tmp_path / "package")
+    run = {"baseUrl": full_stack.run["web"], "secretKey": full_stack.run["secret_key"], "user_id": user_id}
+    connect = "const client = new sluice.SluiceClient({ baseUrl, secretKey });"
+    payment = package.run(
+        connect
+        + "return client.createDeposit({ user_id, amount: '7.00', currency: 'USD', metadata: { order: '43' } });",
+        **run,
+    )
+    pay(payment)
+    shown = package.run(
+        connect
+        + """for await (const event of client.streamEvents({ after: 0 })) {
+          if (event.payment.id !== id || event.type !== 'payment.completed') continue;
+          const wallets = await client.listWallets(user_id);
+          const debit = await client.createDebit(user_id, { amount: '2.00', currency: 'USD', reference: 'order-43' });
+          const { status } = await client.reverseDebit(debit.id, { reason: 'cancelled' });
+          const refund = await client.createRefund(id, { amount: '1.00' });
+          const token = await client.createClientToken(user_id);
+          const refused = await client.cancelPayment(id).catch((error) => error.code);
+          return [event.payment.metadata.order, wallets.data[0].available, status, refund.amount, token.token, refused];
+        }""",
+        **run,
+        id=payment["id"],
+    )
+    assert shown[:4] == ["43", "7.00", "reversed", "1.00"]
+    assert shown[4].startswith("ct_")
+    assert shown[5] == "payment_ended"
