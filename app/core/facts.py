@@ -94,7 +94,7 @@ class Fact:
     provider reports unasked.
     DISPUTE: the payer disputes the payment; `dispute_state`, `reason` and `evidence_due_at` are of `dispute_id`.
     REFUND_STATE: what became of a refund of ours, `refund_state`; `refund_id` names it, or `reversal_id`, its id at the
-    provider.
+    provider. A movement may name one by `refund_id` too.
     `prompt`: what the payer reads where the provider asks on a device, not on a page.
     `approval`: the number of the approval whose capture the fact is the answer to.
     """

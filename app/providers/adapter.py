@@ -64,8 +64,9 @@ class Subject:
 class RefundSubject:
     """A refund to make, or to look up by its own `reference`, or by our `refund_id` while that is not known.
 
-    `payment_reference`: the provider reference of the money. `amount_minor`: in minor units of `currency` by ISO 4217.
-    `is_known`: the provider has said that it works on it.
+    `payment_reference`: the provider reference of the money. `aliases`: the ids of the provider's other objects that
+    belong to the payment, the oldest first, as its facts had them. `amount_minor`: in minor units of `currency` by ISO
+    4217. `is_known`: the provider has said that it works on it.
     """
 
     refund_id: uuid.UUID
@@ -76,6 +77,7 @@ class RefundSubject:
     reference: str | None = None
     reason: str | None = None
     is_known: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +140,16 @@ class Adapter(Protocol):
         """Close the payment's session; return the state it then has."""
 
     def build_refund(self, subject: RefundSubject) -> bytes:
-        """Return the body of the call that makes a refund. This and the next two: where it `can_refund`."""
+        """Return the body of the call that makes a refund. This and the next: where it `can_refund`."""
 
     def refund(self, account: Account, subject: RefundSubject, request: bytes) -> Fact:
         """Make a refund: the same bytes with our refund id as the key on every try. REFUND_STATE, also of a refusal."""
 
     def fetch_refund(self, account: Account, subject: RefundSubject) -> Fact:
-        """Return the refund's present state as REFUND_STATE; NOT_FOUND where the provider has none."""
+        """Return the refund's present state as REFUND_STATE; NOT_FOUND where the provider has none.
+
+        Where it `finds_refunds`, and with the refund's own reference where it `reads_refunds`.
+        """
 
     # The scheme by which its webhooks are signed; None where the provider's row names one.
     scheme: Scheme | None

@@ -30,7 +30,8 @@ class Capabilities:
     `listing`: whether its list finds a period exactly, has to be scanned from its newest payment on, or is not there;
     what happened within `list_lag_seconds` may be missing, and where not `lists_unpaid` what nobody has paid.
     `refund_key_seconds`: how long it keeps the key of a refund, 0 where refunds have none; `finds_refunds`: whether a
-    refund is found by our id.
+    refund is found by our id; `reads_refunds`: whether one is found by the provider's own id, else only webhooks say
+    what became of it.
     `reversals`: whether money that goes back is reported in single steps, which have ids, or as a total.
 
     `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
@@ -51,6 +52,7 @@ class Capabilities:
     reads_money: bool = True
     replays_create: bool = True
     finds_refunds: bool = False
+    reads_refunds: bool = True
     refund_key_seconds: int = 0
     joins_events: bool = False
     says_mode: bool = False

@@ -59,7 +59,7 @@ REFUNDS = (
     Mutant(
         "a refund is not sent again where nothing shows whether it was made",
         CALLS,
-        "        if not (subject.is_known or adapter.capabilities.finds_refunds):",
+        "        if not (can.reads_refunds if subject.is_known else can.finds_refunds):",
         "        if False:",
         (f"{UNANSWERABLE}::test_a_person_says_that_it_was_made",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 
 from app.core.facts import Fact, FactKind, RefundState
@@ -21,12 +22,13 @@ def unfinished_minor(payment: Payment, reference: str | None, currency: str) -> 
     return sum(one.amount_minor for one in found if one.is_unfinished)
 
 
-def find_by_id(payment: Payment, reversal_id: str | None) -> Refund | None:
+def find_by_id(payment: Payment, reversal_id: str | None, refund_id: uuid.UUID | None = None) -> Refund | None:
     """Return the refund that a provider's id names, or our own id of it.
 
     One that was ended here has no effect any more: where the provider made it all the same, it is a reversal.
     """
-    return next((one for one in payment.refunds if one.names(reversal_id) and not one.is_rejected), None)
+    named = (one for one in payment.refunds if one.id == refund_id or one.names(reversal_id))
+    return next((one for one in named if not one.is_rejected), None)
 
 
 def awaits_answer(payment: Payment, reference: str | None, currency: str) -> bool:

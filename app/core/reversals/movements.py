@@ -42,7 +42,7 @@ def reverse_one(payment: Payment, fact: Fact, now: datetime.datetime) -> Decisio
     movement, known = _as_movement(payment, fact), _find(payment, fact)
     if known is not None and (known.state is not MovementState.WAITING or not _is_same(known, movement)):
         return _repeat(payment, movement, known, now)
-    of_refund = _of_refund(payment, movement, known, now)
+    of_refund = _of_refund(payment, fact, movement, known, now)
     if of_refund is not None:
         return of_refund
     net_minor = movement.amount_minor - _waiting_return(payment, movement)
@@ -56,7 +56,7 @@ def reinstate(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     movement, known = _as_movement(payment, fact), _find(payment, fact)
     if known is not None and (known.state is not MovementState.WAITING or not _is_same(known, movement)):
         return _repeat(payment, movement, known, now)
-    of_refund = _of_refund(payment, movement, known, now)
+    of_refund = _of_refund(payment, fact, movement, known, now)
     if of_refund is not None:
         return of_refund
     reversal = _reversal_of(payment, movement)
@@ -70,10 +70,10 @@ def reinstate(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
 
 
 def _of_refund(
-    payment: Payment, movement: KnownMovement, known: KnownMovement | None, now: datetime.datetime
+    payment: Payment, fact: Fact, movement: KnownMovement, known: KnownMovement | None, now: datetime.datetime
 ) -> Decision | None:
     """Decide a movement that is about a refund of ours, by its id, or that may be while an answer is outstanding."""
-    refund = attribution.find_by_id(payment, movement.reversal_id)
+    refund = attribution.find_by_id(payment, movement.reversal_id, fact.refund_id)
     is_reversal = movement.kind == "reversed"
     if refund is None:
         if not is_reversal or not attribution.awaits_answer(payment, movement.reference, movement.currency):
@@ -87,7 +87,7 @@ def _of_refund(
         return Decision(Verdict.DUPLICATE, "this reversal waits already", payment)
     if (refund.amount_minor, refund.currency) != (movement.amount_minor, movement.currency):
         return _hold(payment, movement, now, "the refund was of another amount")
-    decision = note_refund(payment, attribution.report(refund, "completed" if is_reversal else "failed"), now)
+    decision = note_refund(payment, attribution.report(refund, "completed" if is_reversal else "failed", fact), now)
     if known is None:
         return decision
     after = _with_movement(decision.payment, replace(known, state=MovementState.REFUND, waits_until=None))

@@ -112,6 +112,9 @@ _CLAIM = """
                f.id as refund_id, f.status as refund_status, f.reference as refund_of, f.amount_minor as refund_minor,
                f.currency as refund_currency, f.provider_reference as refund_reference, f.reason as refund_reason,
                f.provider_request as refund_request, extract(epoch from now() - f.sent_at) as refund_age_seconds,
+               (select array_agg(o.reference order by o.created_at, o.reference) from provider_references o
+                where f.id is not null and o.tenant_id = claimed.tenant_id and o.payment_id = claimed.payment_id
+                  and o.provider_id = claimed.provider_id) as aliases,
                a.adapter, a.api_base_url, a.credentials_encrypted, a.attempts_max,
                (select jsonb_object_agg(t.id, convert_from(t.token_encrypted, 'UTF8')) from poke_tokens t
                 where claimed.action = 'create' and t.provider_id = claimed.provider_id) as poke_tokens

@@ -127,7 +127,8 @@ def _refund(adapter: Adapter, claim: Claim, subject: RefundSubject) -> Fact:
     Past the life of its key it is only sent again where the provider has none, and where it still may be sent.
     """
     if subject.is_known or not claim.key_is_alive:
-        if not (subject.is_known or adapter.capabilities.finds_refunds):
+        can = adapter.capabilities
+        if not (can.reads_refunds if subject.is_known else can.finds_refunds):
             raise OutcomeForAPerson("the refund may have been made, and the provider cannot look it up")
         found = adapter.fetch_refund(claim.account, subject)
         if found.kind is FactKind.REFUND_STATE:

@@ -19,7 +19,7 @@ from app.runtime.runtime import Runtime
 from app.services.access.callback_urls import fill_in_token, list_callback_urls
 from app.services.payments.calls.claim_statements import CLAIM_CALLS
 from app.services.payments.calls.provider_trouble import read_credentials
-from app.services.payments.calls.set_aside import ClaimedCall, PaymentLocked
+from app.services.payments.calls.set_aside import ClaimedCall, OutcomeAwaited, PaymentLocked
 from app.services.payments.rows import lock_payments
 from app.services.queues.dispatcher import Claims, UnderWay
 from models import Row, buffer, find_trouble, new_id, prepared, read, tables
@@ -202,6 +202,8 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
     key_seconds = can.capture_key_seconds if row.action == "advance" else can.idempotency_key_seconds
     refund = _refund_subject(row)
     if refund is not None:
+        if refund.is_known and not can.reads_refunds and row.refund_age_seconds < can.refund_key_seconds:
+            raise OutcomeAwaited(can.refund_key_seconds - float(row.refund_age_seconds))
         request = row.refund_request or adapter.build_refund(refund)
         # Before the first try nothing is to be looked up.
         age, key_seconds = (
@@ -238,6 +240,7 @@ def _refund_subject(row: Row) -> RefundSubject | None:
         reference=row.refund_reference,
         reason=row.refund_reason,
         is_known=row.refund_status == "processing",
+        aliases=tuple(row.aliases or ()),
     )
 
 

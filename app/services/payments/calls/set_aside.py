@@ -2,7 +2,8 @@
 
 Trouble of the database uses no attempt. Neither does a provider that cannot be used as it is configured: it is paused
 for a while, reported by an alarm, `/health/work` and the doctor, and called again once it can be used. A call that
-cannot be prepared because of its payment's own rows uses attempts and ends as a dead letter.
+cannot be prepared because of its payment's own rows uses attempts and ends as a dead letter. A refund that the provider
+reports on by webhooks alone waits for them as long as its key lives.
 """
 
 from __future__ import annotations
@@ -71,10 +72,22 @@ class PaymentLocked(Exception):
     """Another session holds the payment's row locked, which the call has to write before it is made."""
 
 
+class OutcomeAwaited(Exception):
+    """The provider has the refund, and only its webhooks say what became of it: no call is of use for `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
 def set_aside(runtime: Runtime, call: ClaimedCall, error: Exception) -> None:
     """Let a call that cannot be made wait, by its error. Raise SQLAlchemyError where the database takes nothing."""
     if isinstance(error, PaymentLocked):
         postpone(runtime, call)
+    elif isinstance(error, OutcomeAwaited):
+        with runtime.database.transaction("worker") as connection:
+            attempts = func.greatest(_WORK.c.attempts - 1, 0)
+            connection.execute(release(call, error.seconds).values(attempts=attempts))
     elif isinstance(error, SQLAlchemyError):
         database_trouble.note(runtime, "provider", error)
         postpone(runtime, call, was_rolled_back=True)

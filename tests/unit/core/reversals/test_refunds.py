@@ -103,6 +103,21 @@ def test_a_report_waits_while_an_answer_is_outstanding() -> None:
     assert foreign.exception == "reversed"
 
 
+def test_a_movement_may_name_its_refund_while_the_answer_is_outstanding() -> None:
+    named = replace(back("re_9"), refund_id=IDS[0])
+    payment, moved = settle(sent(asked(0)), named)
+    assert (moved, statuses(payment)) == ([(f"refund:{IDS[0]}", -1000)], [RefundStatus.COMPLETED])
+    assert (payment.refunds[0].provider_reference, payment.exception) == ("re_9", None)
+    payment, moved = settle(payment, state(0, "processing", "re_9"), named)
+    assert (moved, statuses(payment)) == ([], [RefundStatus.COMPLETED])
+    again = replace(back("re_9", FactKind.REINSTATED), refund_id=IDS[0])
+    payment, moved = settle(payment, again, again)
+    assert (moved, statuses(payment)) == ([(f"refund_failed:{IDS[0]}", 1000)], [RefundStatus.FAILED])
+    # The id of something else names no refund.
+    foreign, moved = settle(payment, replace(back("re_8"), refund_id=PAYMENT.id))
+    assert (moved, foreign.exception) == ([("reversed:re_8", -1000)], "reversed")
+
+
 def test_failed_after_completed_comes_again_once() -> None:
     payment = sent(asked(0))
     for failures in (
