@@ -24,7 +24,8 @@ _CALLBACK: dict[Event, str] = {
     "processing": "callback",
     "approved": "callback",
     "attempt_failed": "callback",
-    **dict.fromkeys(("refunded", "refund_failed", "disputed", "dispute_won", "dispute_lost", "stray"), "provider"),
+    **dict.fromkeys(("refunded", "refund_failed", "refund_refused", "stray"), "provider"),
+    **dict.fromkeys(("disputed", "dispute_won", "dispute_lost"), "provider"),
 }
 _OPPOSITE: dict[Event, Event] = {
     "success": "failed",
@@ -32,6 +33,7 @@ _OPPOSITE: dict[Event, Event] = {
     "approved": "failed",
     "refunded": "success",
     "refund_failed": "refunded",
+    "refund_refused": "refunded",
     "disputed": "dispute_won",
     "dispute_won": "dispute_lost",
     "dispute_lost": "dispute_won",

@@ -66,9 +66,15 @@ def refund(
 ) -> tuple[ProviderPayment, MoneyBack]:
     """Refund all that is left, or `minor` units of the received currency; a pending refund is not announced yet.
 
-    Raise Refusal 409 when nothing is left, 422 when `minor` is more than that.
+    Raise Refusal 409 when nothing is left, 422 when `minor` is more than that, unless the provider says so later.
     """
-    minor = _available(payment, minor)
+    try:
+        minor = _available(payment, minor)
+    except Refusal:
+        if not registry.PROTOCOLS[payment.protocol].refuses_refunds_later or minor is None:
+            raise
+        back = _insert(connection, payment, "refund", "failed", minor, request or {})
+        return lifecycle.change(connection, payment, "refund_refused", back), back
     back = _insert(connection, payment, "refund", "pending" if pending else "done", minor, request or {})
     lifecycle.move(connection, payment, "refund", minor, back.currency)
     refunded = payment.refunded_minor + minor
@@ -86,9 +92,11 @@ def settle_refund(connection: sqlite3.Connection, payment: ProviderPayment) -> P
 def fail_refund(connection: sqlite3.Connection, payment: ProviderPayment) -> ProviderPayment:
     """Let the newest refund fail, also one that was complete: its money is back. Raise Refusal 409 without one."""
     back = _one(connection, payment, "refund", ("pending", "done"), -1)
+    is_refused = back.status == "pending" and registry.PROTOCOLS[payment.protocol].refuses_refunds_later
     refunded = payment.refunded_minor - back.amount_minor
     failed = _store(connection, back, "failed")
-    return lifecycle.change(connection, payment, "refund_failed", failed, refunded_minor=refunded)
+    event: Event = "refund_refused" if is_refused else "refund_failed"
+    return lifecycle.change(connection, payment, event, failed, refunded_minor=refunded)
 
 
 def dispute(
@@ -114,7 +122,7 @@ def _available(payment: ProviderPayment, minor: int | None) -> int:
     if left <= 0 or payment.received_currency is None:
         raise Refusal(409, "wrong_state", f"the payment is {payment.status} and holds no money to refund")
     if minor is not None and minor > left:
-        raise Refusal(422, "refund_too_large", "amount is more than is left to refund")
+        raise Refusal(422, "refund_too_large", "amount is more than is left to refund", "amount")
     return left if minor is None else minor
 
 

@@ -22,6 +22,7 @@ Event = Literal[
     "attempt_failed",
     "refunded",
     "refund_failed",
+    "refund_refused",
     "disputed",
     "dispute_won",
     "dispute_lost",
@@ -87,6 +88,8 @@ class ProviderProtocol(abc.ABC):
     captures = False
     # Whether a chargeback is always of all that came, even where a part was refunded before.
     chargeback_is_whole = False
+    # Whether each refund is taken, and one that cannot be made is refused later, by a webhook of its own kind.
+    refuses_refunds_later = False
     # Whether what happened is kept to be listed, whether or not a webhook says so.
     keeps_events = False
 

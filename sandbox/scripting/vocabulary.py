@@ -24,7 +24,7 @@ _LONGEST_TEXT = 2_048
 ANSWERS = ("timeout", "torn", "redirect", "oversized", "not_json")
 EVENTS = (
     *("success", "failed", "cancelled", "expired", "approved", "processing", "attempt_failed", "refunded"),
-    *("refund_failed", "disputed", "dispute_won", "dispute_lost"),
+    *("refund_failed", "refund_refused", "disputed", "dispute_won", "dispute_lost"),
 )
 ACTIONS = (
     *("pay", "approve", "commit", "attempt", "decline", "cancel", "expire", "refund", "settle_refund", "fail_refund"),

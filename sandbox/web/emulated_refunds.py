@@ -50,14 +50,14 @@ def _refunded(
         currency = payment.received_currency or payment.currency
         minor = None if order.amount is None else protocol.read_amount(order.amount, currency)
         if order.total is not None and order.total != payment.refunded_minor + (minor or 0):
-            raise Refusal(422, "refund_too_large", "The confirmed total is not what would be refunded in all.")
+            raise Refusal(422, "wrong_total", "The confirmed total is not what would be refunded in all.")
         pending = not protocol.refunds_at_once or "outcome" in section
         payment, back = reversals.refund(connection, payment, minor, order.request, pending=pending)
     except Refusal as refusal:
         code = protocol.refund_codes.get(refusal.code, refusal.code)
         return error_answer(protocol, Refusal(refusal.status, code, refusal.message, refusal.field))
     outcome = section.get("outcome", "done")
-    if pending and outcome != "pending":
+    if back.status == "pending" and outcome != "pending":
         action = "settle_refund" if outcome == "done" else "fail_refund"
         scripts.schedule_step(connection, payment.reference, {"action": action}, time.time() + _REFUND_SECONDS)
     return answers.plain(protocol.refunded_status, answers.encode(protocol.answer_refund(payment, back)))

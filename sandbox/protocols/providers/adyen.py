@@ -46,6 +46,7 @@ _EVENTS: dict[Event, tuple[tuple[str, bool], ...]] = {
     "expired": (("OFFER_CLOSED", True),),
     "refunded": (("REFUND", True),),
     "refund_failed": (("REFUND_FAILED", True),),
+    "refund_refused": (("REFUND", False),),
     "disputed": (("NOTIFICATION_OF_CHARGEBACK", True), ("CHARGEBACK", True)),
     "dispute_won": (("CHARGEBACK_REVERSED", True),),
     "dispute_lost": (("DISPUTE_DEFENSE_PERIOD_ENDED", True),),
@@ -72,6 +73,7 @@ class AdyenProtocol(EmulatedProtocol):
     decline_ends = False
     cancel_ends = False
     refunds_at_once = False
+    refuses_refunds_later = True
     created_status = 201
     refunded_status = 201
     calls = (

@@ -14,6 +14,7 @@ from Adyen.util import is_valid_hmac_notification
 from tests.integration.emulators.emulated_shop import EmulatedShop, new_id
 from tests.integration.sandbox.sandbox_process import SandboxProcess
 from tests.support.webhook_receiver import Received, WebhookReceiver
+from tests.unit.published.adyen_schemas import REFUND_ANSWER, REFUND_ITEM, REFUND_REQUEST
 
 
 @pytest.fixture
@@ -129,24 +130,61 @@ def test_a_wrong_request_is_refused(shop: EmulatedShop, changes: dict[str, Any])
     assert (answer.status_code, answer.json()["errorType"]) == (422, "validation")
 
 
+def refund(shop: EmulatedShop, psp_reference: str, value: int, reference: str, **headers: str) -> dict[str, Any]:
+    """Ask for a refund, which Adyen receives; call and answer are as Adyen publishes them."""
+    body = {"merchantAccount": "ShopECOM", "amount": {"currency": "EUR", "value": value}, "reference": reference}
+    REFUND_REQUEST.validate(body)
+    answer = call(shop, "POST", f"/v71/payments/{psp_reference}/refunds", body, **headers)
+    assert answer.status_code == 201, answer.text
+    REFUND_ANSWER.validate(answer.json())
+    received: dict[str, Any] = answer.json()
+    return received
+
+
 def test_a_refund_is_received_and_reported_by_notification(shop: EmulatedShop) -> None:
     payment_id = new_id()
     link = create(shop, payment_id)
     shop.happen(payment_id, "pay")
     (item,) = items_of(shop.wait(1)[0], shop.secret)
-    path = f"/v71/payments/{item['pspReference']}/refunds"
-    body = {"merchantAccount": "ShopECOM", "amount": {"currency": "EUR", "value": 700}, "reference": "r1"}
-    answer = call(shop, "POST", path, body)
-    assert (answer.status_code, answer.json()["status"]) == (201, "received")
-    shop.wait(2)
-    (refunded,) = items_of(shop.receiver.received[1], shop.secret)
-    assert (refunded["eventCode"], refunded["pspReference"]) == ("REFUND", answer.json()["pspReference"])
+    received = refund(shop, item["pspReference"], 700, "r1")
+    (refunded,) = items_of(shop.wait(2)[1], shop.secret)
+    assert (refunded["eventCode"], refunded["pspReference"]) == ("REFUND", received["pspReference"])
     assert (refunded["originalReference"], refunded["merchantReference"]) == (item["pspReference"], "r1")
     shop.happen(payment_id, "fail_refund")
-    assert events(shop, 3)[2] == ("REFUND_FAILED", "true", 700)
-    too_much = body | {"amount": {"currency": "EUR", "value": 2501}}
-    assert call(shop, "POST", path, too_much).status_code == 422
+    (failed,) = items_of(shop.wait(3)[2], shop.secret)
+    assert (failed["eventCode"], failed["success"], failed["amount"]["value"]) == ("REFUND_FAILED", "true", 700)
+    for shown in (refunded, failed):
+        REFUND_ITEM.validate(shown)
     assert link["id"].endswith(item["pspReference"])
+
+
+def test_a_refund_is_refused_by_notification(shop: EmulatedShop) -> None:
+    payment_id = new_id()
+    create(shop, payment_id)
+    shop.happen(payment_id, "pay")
+    (item,) = items_of(shop.wait(1)[0], shop.secret)
+    too_much = refund(shop, item["pspReference"], 2501, "r1")
+    shop.script(payment_id, refund={"outcome": "failed"})
+    unlucky = refund(shop, item["pspReference"], 700, "r2")
+    refused = [items_of(webhook, shop.secret)[0] for webhook in shop.wait(3)[1:]]
+    assert [(each["eventCode"], each["success"], each["amount"]["value"]) for each in refused] == [
+        ("REFUND", "false", 2501),
+        ("REFUND", "false", 700),
+    ]
+    assert [each["pspReference"] for each in refused] == [too_much["pspReference"], unlucky["pspReference"]]
+    for shown in refused:
+        REFUND_ITEM.validate(shown)
+    assert shop.sandbox.truth(payment_id)["payments"][0]["refunded_minor"] == 0
+
+
+def test_a_key_makes_one_refund(shop: EmulatedShop) -> None:
+    payment_id, key = new_id(), {"Idempotency-Key": new_id()}
+    create(shop, payment_id)
+    shop.happen(payment_id, "pay")
+    (item,) = items_of(shop.wait(1)[0], shop.secret)
+    made = [refund(shop, item["pspReference"], 700, "r1", **key)["pspReference"] for _ in range(2)]
+    assert made[0] == made[1]
+    assert shop.sandbox.truth(payment_id)["payments"][0]["refunded_minor"] == 700
 
 
 def test_several_events_come_in_one_notification(shop: EmulatedShop) -> None:

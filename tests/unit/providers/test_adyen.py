@@ -229,9 +229,11 @@ EVENTS: dict[str, tuple[bool, list[Fact]]] = {
     "CANCELLATION": (True, [Fact(FactKind.CANCELLED)]),
     "TECHNICAL_CANCEL": (True, [Fact(FactKind.CANCELLED)]),
     "CAPTURE_FAILED": (True, [Fact(FactKind.REVERSED, **MONEY, reversal_id=REFUND)]),
-    "REFUND": (True, [Fact(FactKind.REVERSED, **MONEY, reversal_id=REFUND)]),
-    "REFUND_FAILED": (True, [Fact(FactKind.REINSTATED, **MONEY, reversal_id=REFUND)]),
-    "REFUNDED_REVERSED": (True, [Fact(FactKind.REINSTATED, **MONEY, reversal_id=REFUND)]),
+    "REFUND": (True, [Fact(FactKind.REVERSED, **MONEY, reversal_id=REFUND, refund_id=PAYMENT)]),
+    **dict.fromkeys(
+        ("REFUND_FAILED", "REFUNDED_REVERSED"),
+        (True, [Fact(FactKind.REINSTATED, **MONEY, reversal_id=REFUND, refund_id=PAYMENT)]),
+    ),
     "NOTIFICATION_OF_CHARGEBACK": (True, [Fact(FactKind.DISPUTE, dispute_id=REFUND, dispute_state="opened")]),
     "CHARGEBACK": (
         True,
@@ -271,7 +273,7 @@ def test_each_event_is_its_facts(code: str) -> None:
     assert [each.fact for each in told if isinstance(each, Told)] == facts
     assert {each.name for each in told if isinstance(each, Told)} == {PSP if refers else PAYMENT}
     assert len({each.event_id for each in told}) == len(facts)
-    if code != "AUTHORISATION":
+    if code not in ("AUTHORISATION", "REFUND"):
         (failed,) = translate(notification(item(code, success=False, refers=refers)))
         assert isinstance(failed, Ignored)
 

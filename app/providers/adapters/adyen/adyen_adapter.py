@@ -3,11 +3,13 @@
 The link's `reference` is our payment id, which every notification about the payment carries. Money comes by signed
 notifications alone: a link says that its payer is done, not how much came or whether it came at all, so a completed
 link is waited for like a slow method. Adyen has no list of links and none can be found by our id. The merchant account
-is added to the request when it is sent; payments are captured automatically, as the account has to be configured.
+is added to the request when it is sent; payments are captured automatically, as the account has to be configured. A
+refund names the payment by Adyen's reference of it, which the notification of its success had, and is reported on by
+notifications too.
 
 No test here could check against Adyen itself: which currencies it takes, how it words refusals and how it answers an
-idempotency key that comes with another body, whether all events of a dispute have one reference, and which events a
-lost dispute ends with.
+idempotency key that comes with another body, whether all events of a dispute have one reference, which events a lost
+dispute ends with, and whether a notification of a refund has the refund's reference or the payment's.
 """
 
 from __future__ import annotations
@@ -20,14 +22,22 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from app.core.errors import OutcomeUnknown, ProviderUnusable, UnexpectedAnswer
+from app.core.errors import OutcomeUnknown, ProviderUnusable
 from app.core.facts import Fact, FactKind
 from app.core.signatures import Key, Scheme
 from app.providers.adapter import Account, Listed, Order, Subject
 from app.providers.adapters.adyen import adyen_registration, item_signatures
 from app.providers.adapters.adyen.adyen_events import AMOUNTS, SETTLES_WITHIN_DAYS, name_payment, translate
+from app.providers.adapters.adyen.adyen_refunds import (
+    ABOUT_AMOUNT,
+    MERCHANT_ACCOUNT,
+    REFUSES,
+    AdyenRefunds,
+    read_refusal,
+    with_merchant,
+)
 from app.providers.calls.answer_fields import check_own_id, read_kept_id, read_kind, read_redirect_url
-from app.providers.calls.http_adapter import HttpAdapter, read_error, read_failure, read_object, refuse
+from app.providers.calls.http_adapter import read_object, refuse
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.connectable import Registration
@@ -36,7 +46,6 @@ from app.providers.events import Delivered, Event, Name
 from app.providers.signing import Received, SchemeSigned
 
 LINKS = "/v71/paymentLinks"
-MERCHANT_ACCOUNT = "merchant_account"
 # Adyen promises seven days at least.
 KEY_SECONDS = 7 * 86_400
 LIFE_SECONDS_MAX = 70 * 86_400
@@ -52,14 +61,10 @@ _KINDS = {
     "expired": FactKind.CANCELLED,
     **dict.fromkeys(("completed", "paid", "paymentPending"), FactKind.COMMITTED),
 }
-_REFUSES = frozenset({400, 422})
-# Refusals of what the payment is: amount, currency. All others are about fields that this adapter made.
-_ABOUT_PAYMENT = frozenset({"137", "138"})
-_KEY_IN_USE = "704"
 _TEST_HOST, _LIVE_HOST = "checkout-test.adyen.com", "-checkout-live.adyenpayments.com"
 
 
-class AdyenAdapter(HttpAdapter, SchemeSigned):
+class AdyenAdapter(AdyenRefunds, SchemeSigned):
     """Talks to Adyen over its Checkout API. Each item of a notification is signed by itself."""
 
     # A live account has a host of its own.
@@ -81,7 +86,9 @@ class AdyenAdapter(HttpAdapter, SchemeSigned):
         idempotency_key_seconds=KEY_SECONDS,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=True,
-        can_refund=False,
+        can_refund=True,
+        refund_key_seconds=KEY_SECONDS,
+        reads_refunds=False,
         listing="none",
         reversals="ids",
         can_find=False,
@@ -123,12 +130,11 @@ class AdyenAdapter(HttpAdapter, SchemeSigned):
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         """Create the link; a refusal of the payment itself is a DECLINED fact."""
-        merchant = json.dumps({"merchantAccount": account.credentials[MERCHANT_ACCOUNT]}, separators=(",", ":"))
-        # One object of the two: the same bytes on every try.
-        body = merchant.encode()[:-1] + b"," + request[1:]
-        answer = self.send(account, "POST", LINKS, body, {"Idempotency-Key": str(payment_id)})
-        if answer.status in _REFUSES:
-            return _refusal(answer)
+        keyed = {"Idempotency-Key": str(payment_id)}
+        answer = self.send(account, "POST", LINKS, with_merchant(account, request), keyed)
+        if answer.status in REFUSES:
+            code, message = read_refusal(answer)
+            return refuse(f"{message} ({code})", is_about_payment=code in ABOUT_AMOUNT)
         link = read_object(answer, (200, 201))
         fact = _read_link(link, payment_id)
         if fact.kind is not FactKind.PENDING:
@@ -153,7 +159,7 @@ class AdyenAdapter(HttpAdapter, SchemeSigned):
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Expire the link; return its state, also where it is not open any more."""
         answer = self.send(account, "PATCH", _path(subject), b'{"status":"expired"}')
-        if answer.status in _REFUSES:
+        if answer.status in REFUSES:
             return self.fetch(account, subject)
         return _read_link(read_object(answer), subject.payment_id)
 
@@ -207,14 +213,3 @@ def _read_link(body: Mapping[str, Any], payment_id: uuid.UUID) -> Fact:
     kind, reference = read_kind(body, _KINDS, "link"), read_kept_id(body)
     days = SETTLES_WITHIN_DAYS if kind is FactKind.COMMITTED else None
     return Fact(kind, reference, settles_within_days=days, is_expiry=kind is FactKind.CANCELLED)
-
-
-def _refusal(answer: ProviderAnswer) -> Fact:
-    """Return the fact of a refused create call. Raise ProviderCallFailed where it is not about the payment."""
-    error = read_error(answer)
-    if "errorCode" not in error:
-        raise read_failure(answer)
-    code = str(error["errorCode"])
-    if code == _KEY_IN_USE:
-        raise UnexpectedAnswer("an earlier call with this key is under way", "errorCode")
-    return refuse(f"{error.get('message')} ({code})", is_about_payment=code in _ABOUT_PAYMENT)

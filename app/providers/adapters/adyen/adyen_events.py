@@ -31,6 +31,8 @@ AMOUNTS = AmountTable.by_digits(_WHOLE, _TWO_DIGITS, _THREE_DIGITS)
 _AUTHORISATION, _PENDING, _OFFER_CLOSED = "AUTHORISATION", "PENDING", "OFFER_CLOSED"
 # Of these the money that was counted is not there: a person has to see it where the payment is completed.
 _CANCELLED = frozenset({"CANCELLATION", "TECHNICAL_CANCEL", "CANCEL_OR_REFUND", "EXPIRE"})
+_REFUND_ASKED = frozenset({"REFUND", "REFUND_WITH_DATA"})
+_OF_REFUND = _REFUND_ASKED | {"REFUND_FAILED", "REFUNDED_REVERSED"}
 # A reversal's id is the reference of the refund, or of the dispute, which has one for all of its events: a second
 # chargeback is a reversal of its own.
 _REVERSED = {"REFUND": "", "REFUND_WITH_DATA": "", "CAPTURE_FAILED": "", "CHARGEBACK": "", "SECOND_CHARGEBACK": ".2"}
@@ -94,7 +96,7 @@ def _read_events(item: SignedItem, is_live: bool) -> list[Event]:
     if item.event_code == _OFFER_CLOSED:
         # A session was left; the link itself may still be open.
         return [Asks(name, event_id)]
-    if item.success != "true" and item.event_code != _AUTHORISATION:
+    if item.success != "true" and item.event_code not in {_AUTHORISATION, *_REFUND_ASKED}:
         return [Ignored(f"{item.event_code} was not successful", event_id)]
     facts = [fact for fact in (_read_money_fact(item), _read_dispute(item)) if fact is not None]
     # Two facts of one event are two events: each is settled once.
@@ -110,6 +112,9 @@ def _read_money_fact(item: SignedItem) -> Fact | None:
         return Fact(FactKind.COMMITTED, settles_within_days=SETTLES_WITHIN_DAYS)
     if code in _CANCELLED:
         return Fact(FactKind.CANCELLED)
+    if code in _REFUND_ASKED and item.success != "true":
+        named = read_own_id(item.merchant_reference)
+        return Fact(FactKind.REFUND_STATE, reversal_id=item.psp_reference, refund_id=named, refund_state="failed")
     if code in _REVERSED:
         return _read_movement(item, FactKind.REVERSED, _REVERSED[code])
     if code in _REINSTATED:
@@ -124,7 +129,9 @@ def _read_money_fact(item: SignedItem) -> Fact | None:
 def _read_movement(item: SignedItem, kind: FactKind, cycle: str) -> Fact:
     amount_minor, currency = _read_money(item)
     reversal_id = item.psp_reference + cycle
-    return Fact(kind, amount_minor=amount_minor, currency=currency, reversal_id=reversal_id)
+    # The payment's own id names no refund.
+    refund_id = read_own_id(item.merchant_reference) if item.event_code in _OF_REFUND else None
+    return Fact(kind, amount_minor=amount_minor, currency=currency, reversal_id=reversal_id, refund_id=refund_id)
 
 
 def _read_money(item: SignedItem) -> tuple[int, str]:
