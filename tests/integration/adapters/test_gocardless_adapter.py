@@ -19,7 +19,7 @@ from app.core.errors import (
 )
 from app.core.facts import FactKind
 from app.providers import Asks, Told
-from app.providers.adapters.gocardless import gocardless_adapter
+from app.providers.adapters.gocardless import gocardless_calls
 from app.providers.adapters.gocardless.gocardless_events import PAYMENTS, REQUESTS
 from models import new_id
 from tests.integration.adapters.gocardless_merchant import make_refund, moved, open_merchant, paid, refund
@@ -145,7 +145,7 @@ def test_a_request_is_cancelled_once(merchant: Merchant) -> None:
 
 
 def test_the_list_is_the_truth(merchant: Merchant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gocardless_adapter, "LIST_ROWS", 2)
+    monkeypatch.setattr(gocardless_calls, "LIST_ROWS", 2)
     made = {payment_id: merchant.create(payment_id).reference for payment_id in (new_id() for _ in range(5))}
     first, *_ = made
     merchant.shop.happen(str(first), "pay")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import OutcomeUnknown, ProviderCallFailed, Unavailable, UnexpectedAnswer
-from app.providers.adapters.gocardless import gocardless_adapter
+from app.providers.adapters.gocardless import gocardless_calls
 from models import new_id
 from tests.integration.adapters.gocardless_merchant import disputes, fail_late, moved, open_merchant, refund
 from tests.integration.adapters.merchant import Merchant
@@ -60,7 +60,7 @@ def test_its_events_have_pages(merchant: Merchant, monkeypatch: pytest.MonkeyPat
     merchant.shop.happen(str(payment_id), "pay", "dispute", "win_dispute")
     whole = merchant.fetch(payment_id, reference)
     for rows in (1, 2, 4):
-        monkeypatch.setattr(gocardless_adapter, "LIST_ROWS", rows)
+        monkeypatch.setattr(gocardless_calls, "LIST_ROWS", rows)
         assert merchant.fetch(payment_id, reference) == whole
 
 

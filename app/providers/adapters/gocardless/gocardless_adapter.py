@@ -8,26 +8,37 @@ metadata: while a reference is not known, the list of its time is read.
 A payment may fail after it was confirmed, or be charged back: its events say so, and name each time by their ids.
 
 No test here could check against GoCardless itself: the filters of its list, how soon an idempotency key is forgotten,
-which states a flow may still be made in, what its page does with an address that it was given, and what its events say
-of a payment that is collected again after a late failure.
+which states a flow may still be made in, what its page does with an address that it was given, what its events say of
+a payment that is collected again after a late failure, and how it refuses a refund.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from app.core.errors import UnexpectedAnswer
 from app.core.facts import Fact, FactKind
 from app.core.payment import format_time
 from app.core.signatures import HMAC_HEX, Scheme
 from app.core.strict_json import loads
 from app.providers.adapter import Account, Listed, Order, Subject
+from app.providers.adapters.gocardless.gocardless_calls import (
+    FLOWS,
+    PAYMENTS,
+    REFUNDS,
+    REFUSED,
+    REQUESTS,
+    GoCardlessCalls,
+    check_own,
+    encode,
+    read_conflict,
+    read_errors,
+    read_one,
+)
 from app.providers.adapters.gocardless.gocardless_events import (
     AMOUNTS,
     FULFILLED,
@@ -43,34 +54,23 @@ from app.providers.adapters.gocardless.gocardless_events import (
 from app.providers.adapters.gocardless.gocardless_history import read_refund, with_history
 from app.providers.calls.answer_fields import read_creation, read_kept_id, read_redirect_url, read_units
 from app.providers.calls.given_back import sum_movements
-from app.providers.calls.http_adapter import (
-    HttpAdapter,
-    read_error,
-    read_failure,
-    read_list,
-    read_object,
-    read_rows,
-    refuse,
-    walk_pages,
-)
+from app.providers.calls.http_adapter import read_failure, read_rows, refuse
 from app.providers.calls.outgoing import ProviderAnswer
 from app.providers.capabilities import Capabilities
 from app.providers.credentials import API_KEY, Credential
 from app.providers.events import Delivered, Event, Name
 from app.providers.signing import SchemeSigned
 
-REQUESTS, PAYMENTS, FLOWS = "billing_requests", "payments", "billing_request_flows"
-VERSION = "2015-07-06"
-LIST_ROWS = 100
+# It promises no life of its keys.
+KEY_SECONDS = 86_400
 # How far GoCardless's clock may be from ours.
 _CLOCK = datetime.timedelta(minutes=5)
 # Three pairs of metadata, of which one has our id.
 METADATA_MAX = 3
 _MODES = {"api.gocardless.com": "live", "api-sandbox.gocardless.com": "test"}
-_REFUSED = (400, 409, 422)
 
 
-class GoCardlessAdapter(HttpAdapter, SchemeSigned):
+class GoCardlessAdapter(GoCardlessCalls, SchemeSigned):
     """Talks to GoCardless over its HTTP API."""
 
     scheme: Scheme | None = Scheme(HMAC_HEX, header="webhook-signature")
@@ -83,7 +83,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
     )
     capabilities = Capabilities(
         amounts=AMOUNTS,
-        idempotency_key_seconds=86_400,
+        idempotency_key_seconds=KEY_SECONDS,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=True,
         can_refund=False,
@@ -93,10 +93,6 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         joins_events=True,
         metadata_pairs_max=METADATA_MAX - 1,
     )
-
-    def authorize(self, account: Account) -> Mapping[str, str]:
-        """Return the headers with the account's token and the version of the API."""
-        return {**super().authorize(account), "GoCardless-Version": VERSION}
 
     def read_mode(self, account: Account) -> str | None:
         """Return the mode that the URL says."""
@@ -120,7 +116,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         }
         if "email" in order.customer:
             flow["prefilled_customer"] = {"email": order.customer["email"]}
-        return _encode({REQUESTS: {"payment_request": wanted, "metadata": named}}) + b"\n" + _encode(flow)
+        return encode({REQUESTS: {"payment_request": wanted, "metadata": named}}) + b"\n" + encode(flow)
 
     def create(self, account: Account, payment_id: uuid.UUID, request: bytes) -> Fact:
         """Create the billing request, or find the one of an earlier try, and then its flow.
@@ -129,21 +125,21 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         """
         wanted, _, flow = request.partition(b"\n")
         answer = self.send(account, "POST", f"/{REQUESTS}", wanted, {"Idempotency-Key": str(payment_id)})
-        if answer.status in _REFUSED:
-            made = _read_conflict(answer)
+        if answer.status in REFUSED:
+            made = read_conflict(answer)
             if made is None:
                 return _refusal(answer)
-            answer = self._get(account, REQUESTS, made)
-        body = _read_one(answer, REQUESTS)
-        _check_own(body, payment_id)
+            answer = self.read(account, REQUESTS, made)
+        body = read_one(answer, REQUESTS)
+        check_own(body, payment_id)
         fact = self._state(account, body)
         if fact.kind is not FactKind.PENDING:
             return fact
         asked = {FLOWS: {**loads(flow), "links": {"billing_request": fact.reference}}}
-        answer = self.send(account, "POST", f"/{FLOWS}", _encode(asked))
-        if answer.status in _REFUSED:
+        answer = self.send(account, "POST", f"/{FLOWS}", encode(asked))
+        if answer.status in REFUSED:
             return _refusal(answer)
-        url = read_redirect_url(_read_one(answer, FLOWS), "authorisation_url")
+        url = read_redirect_url(read_one(answer, FLOWS), "authorisation_url")
         return replace(fact, kind=FactKind.ACCEPTED, redirect_url=url)
 
     def fetch(self, account: Account, subject: Subject) -> Fact:
@@ -151,11 +147,11 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         if subject.reference is None:
             body = self._find(account, subject.payment_id)
         else:
-            answer = self._get(account, REQUESTS, subject.reference)
-            body = None if answer.status == 404 else _read_one(answer, REQUESTS)
+            answer = self.read(account, REQUESTS, subject.reference)
+            body = None if answer.status == 404 else read_one(answer, REQUESTS)
         if body is None:
             return Fact(FactKind.NOT_FOUND)
-        _check_own(body, subject.payment_id)
+        check_own(body, subject.payment_id)
         return self._state(account, body)
 
     def list_payments(
@@ -166,16 +162,16 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
             "created_at[gte]": str(format_time(created_after)),
             "created_at[lt]": str(format_time(created_before)),
         }
-        yield from read_rows(self._list(account, REQUESTS, period), lambda body: self._listed(account, body))
+        yield from read_rows(self.list_rows(account, REQUESTS, period), lambda body: self._listed(account, body))
 
     def cancel(self, account: Account, subject: Subject) -> Fact:
         """Cancel the billing request; return the payment's state, also where it is too late."""
         path = f"/{REQUESTS}/{urllib.parse.quote(subject.reference or '', safe='')}/actions/cancel"
         answer = self.send(account, "POST", path, b"{}")
-        if answer.status in _REFUSED:
+        if answer.status in REFUSED:
             return self.fetch(account, subject)
-        body = _read_one(answer, REQUESTS)
-        _check_own(body, subject.payment_id)
+        body = read_one(answer, REQUESTS)
+        check_own(body, subject.payment_id)
         return self._state(account, body)
 
     def name_payment(self, path: str, body: Any) -> Name | None:
@@ -189,7 +185,7 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
     def _find(self, account: Account, payment_id: uuid.UUID) -> dict[str, Any] | None:
         """Return the billing request with our id."""
         since = {"created_at[gte]": str(format_time(read_creation(payment_id) - _CLOCK))}
-        rows = self._list(account, REQUESTS, since)
+        rows = self.list_rows(account, REQUESTS, since)
         return next((row for row in rows if read_metadata_id(row) == payment_id), None)
 
     def _state(self, account: Account, body: Mapping[str, Any]) -> Fact:
@@ -197,12 +193,12 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         request, link = read_request(body), read_payment_link(body)
         if body.get("status") != FULFILLED or link is None:
             return request
-        payment = _read_one(self._get(account, PAYMENTS, str(link)), PAYMENTS)
+        payment = read_one(self.read(account, PAYMENTS, str(link)), PAYMENTS)
         of_payment = {"payment": str(link)}
-        fact = with_history(read_payment(request, payment), payment, self._list(account, "events", of_payment))
+        fact = with_history(read_payment(request, payment), payment, self.list_rows(account, "events", of_payment))
         if fact.kind is not FactKind.SUCCEEDED:
             return fact
-        refunded = [one for row in self._list(account, "refunds", of_payment) for one in read_refund(row)]
+        refunded = [one for row in self.list_rows(account, REFUNDS, of_payment) for one in read_refund(row)]
         return replace(fact, movements=(*refunded, *fact.movements))
 
     def _listed(self, account: Account, body: Mapping[str, Any]) -> Listed:
@@ -213,53 +209,6 @@ class GoCardlessAdapter(HttpAdapter, SchemeSigned):
         amount_minor, currency = read_units(AMOUNTS, asked if isinstance(asked, dict) else {}, "amount")
         return Listed(payment_id, read_kept_id(body), amount_minor, currency, sum_movements(fact), fact)
 
-    def _get(self, account: Account, name: str, reference: str) -> ProviderAnswer:
-        return self.send(account, "GET", f"/{name}/{urllib.parse.quote(reference, safe='')}")
-
-    def _list(self, account: Account, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        def read_page(cursor: str | None) -> tuple[list[Any], object]:
-            asked = {"limit": str(LIST_ROWS), **query} | ({} if cursor is None else {"after": cursor})
-            body = read_object(self.send(account, "GET", f"/{name}?{urllib.parse.urlencode(asked)}"))
-            meta = body.get("meta")
-            cursors = meta.get("cursors") if isinstance(meta, dict) else None
-            return read_list(body, name), cursors.get("after") if isinstance(cursors, dict) else None
-
-        return walk_pages(read_page)
-
-
-def _encode(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _read_one(answer: ProviderAnswer, name: str) -> dict[str, Any]:
-    """Return the object of an answer, which is wrapped by its name. Raise ProviderCallFailed."""
-    found = read_object(answer, (200, 201)).get(name)
-    if not isinstance(found, dict):
-        raise UnexpectedAnswer(f"the provider's answer has no {name}", name)
-    return found
-
-
-def _check_own(body: Mapping[str, Any], payment_id: uuid.UUID) -> None:
-    if read_metadata_id(body) != payment_id:
-        raise UnexpectedAnswer("the provider's answer is about another payment", "metadata")
-
-
-def _read_errors(answer: ProviderAnswer) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-    """Return a refusal and its single errors. Raise the failure of its status where it cannot be read."""
-    error = read_error(answer, "error")
-    errors = error.get("errors")
-    return error, [one for one in errors if isinstance(one, dict)] if isinstance(errors, list) else []
-
-
-def _read_conflict(answer: ProviderAnswer) -> str | None:
-    """Return what the idempotency key made before; None where the answer is another refusal."""
-    for one in _read_errors(answer)[1]:
-        links = one.get("links")
-        made = links.get("conflicting_resource_id") if isinstance(links, dict) else None
-        if one.get("reason") == "idempotent_creation_conflict" and isinstance(made, str) and made:
-            return made
-    return None
-
 
 def _refusal(answer: ProviderAnswer) -> Fact:
     """Return the fact of a refused create call, where it is about the amount.
@@ -267,7 +216,7 @@ def _refusal(answer: ProviderAnswer) -> Fact:
     Raise ProviderRefusedUs where our request or the account is wrong, UnexpectedAnswer while the first call with the
     key is still under way.
     """
-    error, errors = _read_errors(answer)
+    error, errors = read_errors(answer)
     if answer.status == 409:
         raise read_failure(answer)
     fields = [str(one.get("field")) for one in errors if one.get("field")]
