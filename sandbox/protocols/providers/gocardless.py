@@ -11,7 +11,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from sandbox.protocols.emulated import Call, EmulatedCall, EmulatedProtocol, FlowOrder, Page, PageQuery, RefundOrder
 from sandbox.protocols.orders import PaymentOrder
@@ -55,7 +55,9 @@ _ERRORS = {
     "not_found": (404, "invalid_api_usage", "resource_not_found"),
     "wrong_state": (422, "invalid_state", "cancellation_failed"),
     "already_captured": (422, "invalid_state", "cancellation_failed"),
-    "refund_too_large": (422, "validation_failed", "total_amount_confirmation_invalid"),
+    "wrong_total": (422, "invalid_state", "total_amount_confirmation_invalid"),
+    "refund_too_large": (422, "validation_failed", "validation_failed"),
+    "refund_wrong_state": (422, "invalid_state", "refund_payment_invalid_state"),
     "invalid_amount": (422, "validation_failed", "invalid_amount"),
     "invalid_field": (422, "validation_failed", "validation_failed"),
     "idempotency_mismatch": (409, "invalid_state", "idempotent_creation_conflict"),
@@ -75,6 +77,7 @@ class GoCardlessProtocol(EmulatedProtocol):
     keeps_events = True
     created_status = 201
     refunded_status = 201
+    refund_codes: ClassVar[Mapping[str, str]] = {"wrong_state": "refund_wrong_state"}
     key_prefixes = ("sandbox_",)
     calls = (
         EmulatedCall("POST", "/billing_requests", Call.CREATE),

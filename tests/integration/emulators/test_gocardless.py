@@ -143,7 +143,12 @@ def test_a_refund_confirms_the_total(shop: EmulatedShop) -> None:
     answer = call(shop, "POST", "/refunds", {"refunds": asked | {"metadata": {"refund_id": "r1"}}})
     refund = Refund(answer.json()["refunds"], None)
     assert (answer.status_code, refund.amount, refund.status) == (201, 700, "pending_submission")
-    assert call(shop, "POST", "/refunds", {"refunds": asked}).status_code == 422
+    for changes, reason in (
+        ({}, "total_amount_confirmation_invalid"),
+        ({"amount": 2500, "total_amount_confirmation": 3200}, "validation_failed"),
+    ):
+        refused = call(shop, "POST", "/refunds", {"refunds": asked | changes})
+        assert (refused.status_code, refused.json()["error"]["errors"][0]["reason"]) == (422, reason)
     path = f"/refunds/{refund.id}"
     wait_until(lambda: call(shop, "GET", path).json()["refunds"]["status"] == "paid", "the refund")
     listed = call(shop, "GET", f"/refunds?payment={payment}").json()["refunds"]

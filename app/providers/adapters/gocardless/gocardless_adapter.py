@@ -32,7 +32,6 @@ from app.providers.adapters.gocardless.gocardless_calls import (
     REFUNDS,
     REFUSED,
     REQUESTS,
-    GoCardlessCalls,
     check_own,
     encode,
     read_conflict,
@@ -52,6 +51,7 @@ from app.providers.adapters.gocardless.gocardless_events import (
     translate,
 )
 from app.providers.adapters.gocardless.gocardless_history import read_refund, with_history
+from app.providers.adapters.gocardless.gocardless_refunds import GoCardlessRefunds
 from app.providers.calls.answer_fields import read_creation, read_kept_id, read_redirect_url, read_units
 from app.providers.calls.given_back import sum_movements
 from app.providers.calls.http_adapter import read_failure, read_rows, refuse
@@ -70,7 +70,7 @@ METADATA_MAX = 3
 _MODES = {"api.gocardless.com": "live", "api-sandbox.gocardless.com": "test"}
 
 
-class GoCardlessAdapter(GoCardlessCalls, SchemeSigned):
+class GoCardlessAdapter(GoCardlessRefunds, SchemeSigned):
     """Talks to GoCardless over its HTTP API."""
 
     scheme: Scheme | None = Scheme(HMAC_HEX, header="webhook-signature")
@@ -86,7 +86,9 @@ class GoCardlessAdapter(GoCardlessCalls, SchemeSigned):
         idempotency_key_seconds=KEY_SECONDS,
         settles_within_days=SETTLES_WITHIN_DAYS,
         can_cancel=True,
-        can_refund=False,
+        can_refund=True,
+        finds_refunds=True,
+        refund_key_seconds=KEY_SECONDS,
         listing="exact",
         reversals="ids",
         can_expire=False,
