@@ -18,9 +18,8 @@ from typing import Any, Literal
 
 # An emulator on this machine answers at once; the rest is for a machine under load.
 _ANSWER_SECONDS = 20.0
-# A drop each, and so many that the whole answer takes longer than any adapter may wait.
+# From one drop of an answer to the next.
 _DRIP_SECONDS = 0.5
-_DRIPS = 60
 # Headers that belong to one connection, or that the proxy makes itself.
 _OWN_HEADERS = frozenset({"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"})
 
@@ -31,8 +30,8 @@ class Fault:
 
     `has_effect`: the provider has acted. `status` replaces the answer by one with `body`; without it the provider's own
     comes, with `change` (a path with dots, and its value) in its JSON and `padding` bytes after it, or with a `page` of
-    HTML in place of its body. `ending`: all of it, nothing (the connection is closed), half of it, or drop by drop.
-    Unless it `spoils_reads`, it waits for a call that is no GET.
+    HTML in place of its body. `ending`: all of it, nothing (the connection is closed), half of it, or drop by drop,
+    which takes `drip_seconds`. Unless it `spoils_reads`, it waits for a call that is no GET.
     """
 
     has_effect: bool = True
@@ -43,6 +42,7 @@ class Fault:
     padding: int = 0
     page: bytes | None = None
     ending: Literal["whole", "nothing", "half", "drip"] = "whole"
+    drip_seconds: float = 0.0
     spoils_reads: bool = True
 
 
@@ -135,17 +135,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(max(len(content), _DRIPS) if fault.ending == "drip" else len(content)))
+        drips = int(fault.drip_seconds / _DRIP_SECONDS)
+        self.send_header("Content-Length", str(max(len(content), drips)))
         self.end_headers()
         if fault.ending == "drip":
-            self._drip()
+            self._drip(drips)
         else:
             self.wfile.write(content[: len(content) // 2] if fault.ending == "half" else content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_call
 
-    def _drip(self) -> None:
-        for _ in range(_DRIPS):
+    def _drip(self, drips: int) -> None:
+        for _ in range(drips):
             self.wfile.write(b" ")
             self.wfile.flush()
             time.sleep(_DRIP_SECONDS)

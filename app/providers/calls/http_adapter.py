@@ -78,6 +78,10 @@ class HttpAdapter:
         """Raise ProviderRefusedUs: this adapter does not declare that it can refund."""
         raise ProviderRefusedUs(CANNOT_REFUND)
 
+    def limit_calls(self, seconds: float | None) -> None:
+        """Let each call take at most `seconds`, None for what production allows: for the conformance kit."""
+        self._outgoing.limit(seconds)
+
     def check_account(self, account: Account) -> ProviderAnswer | None:
         """Make the call that shows whether the provider knows us; None where it has none."""
         return None if self.check_path is None else self.send(account, "GET", self.check_path)

@@ -113,12 +113,17 @@ class Outgoing:
 
     def __init__(self, private_hosts: frozenset[str] = frozenset(), ca_file: str | None = None) -> None:
         self._private_hosts = private_hosts
+        self._seconds: float | None = None
         self._connections = Connections(private_hosts, ca_file)
+
+    def limit(self, seconds: float | None) -> None:
+        """Let each call take at most `seconds`, None for TOTAL_SECONDS: a test of the limit need not wait that long."""
+        self._seconds = seconds
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> ProviderAnswer:
         """Send one request. Raise NotSent where it surely did not arrive, OutcomeUnknown where it may have."""
         target = aim(url, self._private_hosts)
-        bounds = CallBounds(TOTAL_SECONDS, RESPONSE_BYTES_MAX + OVERHEAD_BYTES_MAX)
+        bounds = CallBounds(self._seconds or TOTAL_SECONDS, RESPONSE_BYTES_MAX + OVERHEAD_BYTES_MAX)
         # No compression: a small answer must not expand into a large one.
         sent = {"Host": target.host, "User-Agent": "sluice", **headers, "Accept-Encoding": "identity"}
         try:
