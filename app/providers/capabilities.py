@@ -32,7 +32,8 @@ class Capabilities:
     `refund_key_seconds`: how long it keeps the key of a refund, 0 where refunds have none; `finds_refunds`: whether a
     refund is found by our id; `reads_refunds`: whether one is found by the provider's own id, else only webhooks say
     what became of it.
-    `reversals`: whether money that goes back is reported in single steps, which have ids, or as a total.
+    `reversals`: whether money that goes back is reported in single steps, which have ids, or as a total;
+    `says_lost`: whether the provider says that a dispute is lost, else it is open unless it was won.
 
     `can_find`: whether a payment is found by our id while its reference is not known. `can_expire`: whether the
     provider ends a payment whose time is up. `reads_money`: whether a lookup says how much came; else only webhooks do.
@@ -53,6 +54,7 @@ class Capabilities:
     replays_create: bool = True
     finds_refunds: bool = False
     reads_refunds: bool = True
+    says_lost: bool = True
     refund_key_seconds: int = 0
     joins_events: bool = False
     says_mode: bool = False

@@ -55,10 +55,11 @@ def list_due(payment: Payment, given: Input) -> list[Fact]:
 def list_news(payment: Payment, shown: Iterable[DisputeReport]) -> list[Fact]:
     """Return as facts those disputes of a provider's answer that are not known here as it shows them."""
     known = {one.dispute_id: one for one in payment.disputes}
-    return [fact for one in shown if _is_news(known.get(one.dispute_id), fact := _as_fact(one))]
+    return [fact for one in shown if _is_news(known.get(one.dispute_id), fact := as_fact(one))]
 
 
-def _as_fact(shown: DisputeReport) -> Fact:
+def as_fact(shown: DisputeReport) -> Fact:
+    """Return a dispute that a provider shows as a fact of its own."""
     return Fact(
         FactKind.DISPUTE,
         dispute_id=shown.dispute_id,

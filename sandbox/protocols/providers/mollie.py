@@ -217,6 +217,7 @@ class MollieProtocol(EmulatedProtocol):
             "id": f"chb_{back.token}",
             "amount": render_amount(back.amount_minor, back.currency),
             "paymentId": payment.reference,
+            "reason": {"code": "AC01", "description": str(back.request.get("reason"))},
             "createdAt": render_time(back.created_at),
             "reversedAt": render_time(back.updated_at) if back.status == "won" else None,
             "_links": make_links({"self": f"{own}/chargebacks/chb_{back.token}", "payment": own}),

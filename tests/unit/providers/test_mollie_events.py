@@ -9,9 +9,15 @@ import pytest
 from mollie import models as mollie_models
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import FactKind, Movement
+from app.core.facts import DisputeReport, Fact, FactKind, Movement
 from app.providers import Asks, Ignored, Told
-from app.providers.adapters.mollie.mollie_events import read_classic, read_movements, read_payment, translate
+from app.providers.adapters.mollie.mollie_events import (
+    read_classic,
+    read_disputes,
+    read_movements,
+    read_payment,
+    translate,
+)
 
 
 def test_no_status_of_mollies_package_is_unknown() -> None:
@@ -69,6 +75,21 @@ def test_only_money_that_has_moved_is_a_movement() -> None:
     assert read_movements({}) == ()
 
 
+@pytest.mark.parametrize(
+    ("kind", "reversed_at", "state"),
+    [("chargeback.received", None, "opened"), ("chargeback.reversed", "2026-11-28T12:00:00+00:00", "won")],
+)
+def test_a_chargeback_is_a_dispute_as_well(kind: str, reversed_at: str | None, state: str) -> None:
+    shown = chargeback(reversed_at) | {"reason": {"code": "AC01", "description": "Account identifier incorrect"}}
+    report = DisputeReport("chb_1", state, "Account identifier incorrect")  # type: ignore[arg-type]
+    assert read_disputes({"_embedded": {"chargebacks": [shown]}}) == (report,)
+    *_, told = translate(event(kind, shown))
+    assert isinstance(told, Told)
+    wanted = Fact(FactKind.DISPUTE, dispute_id="chb_1", dispute_state=state, reason=report.reason)  # type: ignore[arg-type]
+    assert (told.name, told.fact) == ("tr_1", wanted)
+    assert read_disputes({"_embedded": {"chargebacks": [shown | {"reason": None}]}})[0].reason is None
+
+
 @pytest.mark.parametrize("rows", [[None], "re_1", [refund("refunded", "-7.00")], [refund("refunded", id="")]])
 def test_money_that_cannot_be_read_is_not_left_out(rows: object) -> None:
     with pytest.raises(UnexpectedAnswer):
@@ -84,7 +105,7 @@ def test_each_event_about_money_that_moves_is_a_fact() -> None:
     stories = [
         (event("refund.refunded", refund("refunded", mode="test")), [("reversed", "re_1", 700)], False),
         (event("refund.failed", refund("failed")), [("reinstated", "re_1", 700), ("reversed", "re_1", 700)], None),
-        (event("chargeback.received", chargeback(None)), [("reversed", "chb_1", 2500)], None),
+        (event("chargeback.received", chargeback(None)), [("reversed", "chb_1", 2500), ("dispute", None, None)], None),
     ]
     for body, facts, is_live in stories:
         told = translate(body)

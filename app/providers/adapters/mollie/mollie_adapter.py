@@ -37,6 +37,7 @@ from app.providers.adapters.mollie.mollie_events import (
     name_payment,
     read_amount,
     read_classic,
+    read_disputes,
     read_movements,
     read_payment,
     translate,
@@ -94,6 +95,7 @@ class MollieAdapter(MollieRefunds, SchemeSigned):
         refund_key_seconds=KEY_SECONDS,
         listing="scan",
         reversals="ids",
+        says_lost=False,
         says_mode=True,
         required_fields=("success_url",),
     )
@@ -235,7 +237,8 @@ class MollieAdapter(MollieRefunds, SchemeSigned):
             # Only a lookup has them in its answer; lists and answers to other calls have no more than sums.
             missing = [name for name in MOVED if name not in shown]
             shown = shown | {name: self._read_rows(account, str(fact.reference), name) for name in missing}
-        return replace(fact, movements=read_movements({"_embedded": shown}))
+        moved = {"_embedded": shown}
+        return replace(fact, movements=read_movements(moved), disputes=read_disputes(moved))
 
     def _read_rows(self, account: Account, reference: str, name: str) -> object:
         """Return the refunds or chargebacks of a payment; of one they fit into a page."""

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.errors import UnexpectedAnswer, Unusable
-from app.core.facts import Fact, FactKind, Movement
+from app.core.facts import DisputeReport, Fact, FactKind, Movement
 from app.core.money import AmountError, CurrencyError, parse_exact_amount
 from app.core.redaction import redact
+from app.core.reversals import disputes
 from app.core.validation.provider_values import is_redirect_url, is_reference
 from app.providers.amounts import iso_table
-from app.providers.calls.answer_fields import read_kept_id, read_own_id
+from app.providers.calls.answer_fields import clean_message, read_kept_id, read_own_id
 from app.providers.calls.given_back import as_facts, list_movements
 from app.providers.events import Asks, Event, Ignored, Name, Told
 
@@ -77,8 +78,27 @@ def read_movements(body: Mapping[str, Any]) -> tuple[Movement, ...]:
         if refund.get("status") in ("refunded", "failed"):
             moved += _read_cycle(refund, has_returned=refund.get("status") == "failed")
     for chargeback in _rows(body, "chargebacks"):
-        moved += _read_cycle(chargeback, has_returned=chargeback.get("reversedAt") is not None)
+        moved += _read_cycle(chargeback, has_returned=_is_reversed(chargeback))
     return tuple(moved)
+
+
+def read_disputes(body: Mapping[str, Any]) -> tuple[DisputeReport, ...]:
+    """Return the chargebacks of a payment as disputes: open until they are reversed. Raise UnexpectedAnswer.
+
+    Mollie does not say that one is lost.
+    """
+    return tuple(
+        DisputeReport(
+            read_kept_id(shown),
+            "won" if _is_reversed(shown) else "opened",
+            clean_message(_find(shown, "reason", "description")),
+        )
+        for shown in _rows(body, "chargebacks")
+    )
+
+
+def _is_reversed(chargeback: Mapping[str, Any]) -> bool:
+    return chargeback.get("reversedAt") is not None
 
 
 def has_moved(body: Mapping[str, Any]) -> bool:
@@ -148,11 +168,12 @@ def translate(body: Mapping[str, Any]) -> Sequence[Event]:
     try:
         if about == "payment":
             return (Told(name, read_payment(shown), is_live=_read_mode(shown)),)
-        moved = read_movements({"_embedded": {f"{about}s": [shown]}})
+        body = {"_embedded": {f"{about}s": [shown]}}
+        facts = [*as_facts(read_movements(body)), *map(disputes.as_fact, read_disputes(body))]
         is_live = _read_mode(shown) if "mode" in shown else None
     except UnexpectedAnswer as error:
         raise Unusable(str(error)) from None
-    return [Told(name, fact, is_live=is_live) for fact in as_facts(moved)] or (Ignored("no money has moved"),)
+    return [Told(name, fact, is_live=is_live) for fact in facts] or (Ignored("no money has moved"),)
 
 
 def _read_mode(shown: Mapping[str, Any]) -> bool:
