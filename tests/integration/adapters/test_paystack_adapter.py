@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import uuid
 from typing import Any
@@ -12,17 +11,11 @@ import requests
 
 from app.core.errors import (
     OutcomeUnknown,
-    ProviderCallFailed,
-    ProviderRefusedUs,
     Unavailable,
-    UnexpectedAnswer,
-    WebhookRejected,
 )
 from app.core.facts import Fact, FactKind
-from app.providers import Asks, Ignored, Told
+from app.providers import Asks, Told
 from app.providers.adapters.paystack import PaystackAdapter
-from app.providers.adapters.paystack import paystack_adapter as paystack
-from app.providers.adapters.paystack.paystack_events import KINDS
 from app.providers.calls.given_back import sum_movements
 from models import new_id
 from testbed.waiting import wait_until
@@ -103,32 +96,6 @@ def test_a_call_that_had_no_effect_is_repeated_under_the_same_reference(merchant
     assert merchant.create(payment_id).reference == str(payment_id)
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        ({"status": 400, "message": "Invalid callback URL"}, ProviderRefusedUs),
-        ({"status": 409}, UnexpectedAnswer),
-        ({"show": {"redirect_url": "javascript:alert(1)"}}, UnexpectedAnswer),
-    ],
-)
-def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], error: type[ProviderCallFailed]) -> None:
-    payment_id = new_id()
-    merchant.shop.script(str(payment_id), create=fault)
-    with pytest.raises(error) as failure:
-        merchant.create(payment_id)
-    assert failure.type is error
-
-
-@pytest.mark.parametrize("status", KINDS)
-def test_each_status_is_read(merchant: Merchant, status: str) -> None:
-    payment_id = new_id()
-    merchant.shop.script(str(payment_id), fetch={"show": {"body.data.status": status}})
-    merchant.create(payment_id)
-    fact = merchant.fetch(payment_id)
-    assert fact.kind is KINDS[status]
-    assert (fact.message is None) == (status != "failed")
-
-
 def test_what_was_given_back_comes_with_the_state(merchant: Merchant) -> None:
     payment_id, other = new_id(), new_id()
     for each in (payment_id, other):
@@ -161,27 +128,12 @@ def test_a_transaction_stays_open_when_it_is_cancelled(merchant: Merchant) -> No
     assert merchant.adapter.capabilities.can_cancel is False
 
 
-def test_the_list_is_the_truth(merchant: Merchant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paystack, "LIST_ROWS", 2)
-    made = [new_id() for _ in range(5)]
-    for payment_id in made:
-        merchant.create(payment_id)
-    first = made[0]
-    merchant.shop.happen(str(first), "pay")
-    refund(merchant, first, 300)
-    rows = merchant.list()
-    assert [(row.payment_id, row.reference) for row in rows] == [(one, str(one)) for one in made[::-1]]
-    assert {(row.asked_minor, row.currency) for row in rows} == {(2500, "NGN")}
-    paid(first, rows[-1].fact, 300)
-    assert rows[-1].refunded_minor == 300
-    assert {(row.fact.kind, row.refunded_minor) for row in rows[:-1]} == {(FactKind.PENDING, 0)}
-
-
 def test_each_story_is_told_by_its_events(merchant: Merchant) -> None:
     payment_id = new_id()
     merchant.create(payment_id)
     merchant.shop.happen(str(payment_id), "attempt")
-    assert merchant.fetch(payment_id).kind is FactKind.ATTEMPT_DECLINED
+    declined = merchant.fetch(payment_id)
+    assert (declined.kind, bool(declined.message)) == (FactKind.ATTEMPT_DECLINED, True)
     merchant.shop.happen(str(payment_id), "pay")
     (told,) = merchant.events(1)
     assert isinstance(told, Told)
@@ -192,27 +144,3 @@ def test_each_story_is_told_by_its_events(merchant: Merchant) -> None:
     later = merchant.events(5)[1:]
     assert [event for event in later if isinstance(event, Asks)] == [Asks(payment_id)] * 3
     assert [one.fact.dispute_state for one in later if isinstance(one, Told)] == ["opened", "lost"]
-
-
-def test_only_paystacks_own_events_are_believed(merchant: Merchant) -> None:
-    payment_id = new_id()
-    send: list[dict[str, Any]] = [
-        {"signature": "forged", "attempts": 1},
-        {"signature": "missing", "attempts": 1},
-        {"change": {"body.data.domain": "live"}},
-        {"stray": True},
-    ]
-    merchant.shop.script(str(payment_id), webhook={"send": send, "times": 1})
-    merchant.create(payment_id)
-    merchant.shop.happen(str(payment_id), "pay")
-    forged, unsigned, live, stray = merchant.shop.wait(4)
-    for webhook in (forged, unsigned):
-        with pytest.raises(WebhookRejected):
-            merchant.verify(webhook)
-    assert merchant.verify(live) == f"sha256:{hashlib.sha256(live.body).hexdigest()}"
-    with pytest.raises(WebhookRejected):
-        merchant.verify(live, "sk_test_another_key_of_nobody_here")
-    (told,), (ignored,) = merchant.translate(live), merchant.translate(stray)
-    assert isinstance(told, Told)
-    assert told.is_live is True
-    assert isinstance(ignored, Ignored)

@@ -6,21 +6,13 @@ import hashlib
 import secrets
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import razorpay
 
-from app.core.errors import (
-    ProviderCallFailed,
-    ProviderRefusedUs,
-    UnexpectedAnswer,
-    WebhookRejected,
-)
 from app.core.facts import Fact, FactKind
-from app.providers import Ignored, Told
+from app.providers import Told
 from app.providers.adapters.razorpay import RazorpayAdapter, razorpay_adapter
-from app.providers.adapters.razorpay.razorpay_events import AMOUNTS, KINDS
 from app.providers.calls.given_back import sum_movements
 from models import new_id
 from tests.integration.adapters.merchant import Merchant
@@ -79,31 +71,6 @@ def test_the_same_bytes_twice_are_one_payment(merchant: Merchant, client: razorp
     assert 75 * 60 < link["expire_by"] - time.time() < 77 * 60
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        ({"status": 400, "message": "The callback url is invalid"}, ProviderRefusedUs),
-        ({"status": 409}, UnexpectedAnswer),
-        ({"show": {"redirect_url": "javascript:alert(1)"}}, UnexpectedAnswer),
-    ],
-)
-def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], error: type[ProviderCallFailed]) -> None:
-    payment_id = new_id()
-    merchant.shop.script(str(payment_id), create=fault)
-    with pytest.raises(error) as failure:
-        merchant.create(payment_id)
-    assert failure.type is error
-
-
-@pytest.mark.parametrize("status", KINDS)
-def test_each_status_is_read(merchant: Merchant, status: str) -> None:
-    payment_id = new_id()
-    merchant.shop.script(str(payment_id), fetch={"show": {"body.status": status}})
-    merchant.create(payment_id)
-    fact = merchant.fetch(payment_id)
-    assert (fact.kind, fact.is_expiry) == (KINDS[status], status == "expired")
-
-
 def test_what_was_given_back_comes_with_the_state(merchant: Merchant, client: razorpay.Client) -> None:
     payment_id = new_id()
     reference = merchant.create(payment_id).reference
@@ -134,15 +101,6 @@ def test_a_dispute_takes_money_once_it_is_lost(merchant: Merchant, end: str, tak
     assert [each.state for each in merchant.fetch(other).disputes] == ["opened"]
 
 
-def test_a_link_is_cancelled_once(merchant: Merchant) -> None:
-    payment_id, other = new_id(), new_id()
-    reference = merchant.create(payment_id).reference
-    assert [merchant.cancel(payment_id, reference).kind for _ in range(2)] == [FactKind.CANCELLED] * 2
-    merchant.shop.script(str(other), cancel={"capture": True})
-    reference = merchant.create(other).reference
-    assert merchant.cancel(other, reference) == paid(reference)
-
-
 def test_the_list_is_the_truth(merchant: Merchant, client: razorpay.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(razorpay_adapter, "LIST_ROWS", 2)
     made = {payment_id: merchant.create(payment_id).reference for payment_id in (new_id() for _ in range(5))}
@@ -157,18 +115,6 @@ def test_the_list_is_the_truth(merchant: Merchant, client: razorpay.Client, monk
     assert [row.refunded_minor for row in rows[:2:-1]] == [300, 2500]
     assert [given_back(row.fact, row.reference) for row in rows[:2:-1]] == [300, 2500]
     assert {(row.fact.kind, row.refunded_minor) for row in rows[:3]} == {(FactKind.PENDING, 0)}
-
-
-@pytest.mark.parametrize("currency", sorted(AMOUNTS.currencies))
-def test_amounts_arrive_as_asked(merchant: Merchant, client: razorpay.Client, currency: str) -> None:
-    payment_id = new_id()
-    reference = merchant.create(payment_id, 2550, currency).reference
-    merchant.shop.happen(str(payment_id), "pay")
-    assert client.payment_link.fetch(reference)["amount_paid"] == 2550
-    fetched = merchant.fetch(payment_id, reference)
-    (told,) = merchant.events(1)
-    assert isinstance(told, Told)
-    assert (fetched.amount_minor, fetched.currency) == (told.fact.amount_minor, told.fact.currency) == (2550, currency)
 
 
 STORIES: dict[str, tuple[list[str], list[FactKind]]] = {
@@ -209,23 +155,12 @@ def test_money_that_goes_back_is_told_by_its_id(merchant: Merchant, client: razo
     assert len(moved) == 3
 
 
-def test_only_razorpays_own_events_are_believed(merchant: Merchant, client: razorpay.Client) -> None:
+def test_an_event_is_signed_as_razorpays_package_has_it(merchant: Merchant, client: razorpay.Client) -> None:
     payment_id = new_id()
-    send: list[dict[str, Any]] = [{"signature": "forged", "attempts": 1}, {"signature": "missing", "attempts": 1}]
-    send += [{}, {"stray": True}]
-    merchant.shop.script(str(payment_id), webhook={"send": send, "times": 1})
     merchant.create(payment_id)
     merchant.shop.happen(str(payment_id), "pay")
-    forged, unsigned, good, stray = merchant.shop.wait(4)
-    for webhook in (forged, unsigned):
-        with pytest.raises(WebhookRejected):
-            merchant.verify(webhook)
+    (good,) = merchant.shop.wait(1)
     signature = good.headers["x-razorpay-signature"]
     assert client.utility.verify_webhook_signature(good.body.decode(), signature, merchant.shop.secret)
     # The header with the event's id is not signed.
     assert merchant.verify(good) == f"sha256:{hashlib.sha256(good.body).hexdigest()}"
-    with pytest.raises(WebhookRejected):
-        merchant.verify(good, "another-secret-of-nobody-here")
-    (told,), (ignored,) = merchant.translate(good), merchant.translate(stray)
-    assert isinstance(told, Told)
-    assert isinstance(ignored, Ignored)

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from app.core.errors import (
-    ProviderCallFailed,
-    ProviderRefusedUs,
-    UnexpectedAnswer,
-    WebhookRejected,
-)
 from app.core.facts import Fact, FactKind
-from app.providers import Delivered, Ignored, Told
+from app.providers import Told
 from app.providers.adapters.stripe import StripeAdapter
-from app.providers.adapters.stripe import stripe_adapter as stripe
 from models import new_id
 from tests.integration.adapters.merchant import Merchant
 from tests.integration.emulators.stripe_shop import StripeShop
@@ -43,46 +35,6 @@ def moved(fact: Fact) -> list[tuple[str, int]]:
     return sorted((one.kind, one.amount_minor) for one in fact.movements)
 
 
-def test_the_same_bytes_twice_are_one_payment(merchant: Merchant) -> None:
-    payment_id = new_id()
-    request = merchant.order(payment_id)
-    first, again = (merchant.adapter.create(merchant.account, payment_id, request) for _ in range(2))
-    assert first == again
-    assert first.kind is FactKind.ACCEPTED
-    assert str(first.redirect_url).startswith("http")
-    assert len(merchant.shop.sandbox.truth(str(payment_id))["payments"]) == 1
-    found = [merchant.fetch(payment_id, reference) for reference in (first.reference, None)]
-    assert [(fact.kind, fact.reference) for fact in found] == [(FactKind.PENDING, first.reference)] * 2
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        ({"status": 400, "message": "Not a valid URL"}, ProviderRefusedUs),
-        ({"status": 409}, UnexpectedAnswer),
-        ({"show": {"redirect_url": "javascript:alert(1)"}}, UnexpectedAnswer),
-    ],
-)
-def test_a_failure_is_told_apart(merchant: Merchant, fault: dict[str, Any], error: type[ProviderCallFailed]) -> None:
-    payment_id = new_id()
-    merchant.shop.script(str(payment_id), create=fault)
-    with pytest.raises(error) as failure:
-        merchant.create(payment_id)
-    assert failure.type is error
-
-
-def test_every_state_is_read(merchant: Merchant) -> None:
-    waiting, settling, done, late = (new_id() for _ in range(4))
-    references = {payment_id: merchant.create(payment_id).reference for payment_id in (waiting, settling, done, late)}
-    for payment_id, actions in ((waiting, ["attempt"]), (settling, ["commit"]), (done, ["pay"]), (late, ["expire"])):
-        merchant.shop.happen(str(payment_id), *actions)
-    facts = {payment_id: merchant.fetch(payment_id, reference) for payment_id, reference in references.items()}
-    assert facts[waiting].kind is FactKind.PENDING
-    assert (facts[settling].kind, facts[settling].settles_within_days) == (FactKind.COMMITTED, 14)
-    assert facts[done] == paid(references[done])
-    assert (facts[late].kind, facts[late].is_expiry) == (FactKind.CANCELLED, True)
-
-
 def test_what_was_given_back_comes_with_the_state(merchant: Merchant, shop: StripeShop) -> None:
     payment_id = new_id()
     reference = merchant.create(payment_id).reference
@@ -99,30 +51,6 @@ def test_what_was_given_back_comes_with_the_state(merchant: Merchant, shop: Stri
         *(("reinstated", 100), ("reinstated", 1800)),
         *(("reversed", 100), ("reversed", 700), ("reversed", 1800)),
     ]
-
-
-def test_a_session_is_closed_once(merchant: Merchant) -> None:
-    payment_id, other = new_id(), new_id()
-    reference = merchant.create(payment_id).reference
-    assert [merchant.cancel(payment_id, reference).kind for _ in range(2)] == [FactKind.CANCELLED] * 2
-    merchant.shop.script(str(other), cancel={"capture": True})
-    reference = merchant.create(other).reference
-    assert merchant.cancel(other, reference) == paid(reference)
-
-
-def test_the_list_is_the_truth(merchant: Merchant, shop: StripeShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stripe, "LIST_ROWS", 2)
-    made = {payment_id: merchant.create(payment_id).reference for payment_id in (new_id() for _ in range(5))}
-    first, *_ = made
-    merchant.shop.happen(str(first), "pay")
-    shop.client.v1.refunds.create({"payment_intent": paid(made[first]).aliases[0], "amount": 300})
-    rows = merchant.list()
-    assert [(row.payment_id, row.reference) for row in rows] == list(made.items())[::-1]
-    assert {(row.asked_minor, row.currency) for row in rows} == {(2500, "USD")}
-    assert (replace(rows[-1].fact, movements=()), rows[-1].refunded_minor) == (paid(made[first]), 300)
-    assert moved(rows[-1].fact) == [("reversed", 300)]
-    assert {(row.fact.kind, row.refunded_minor) for row in rows[:-1]} == {(FactKind.PENDING, 0)}
-    assert merchant.fetch(first).reference == made[first]
 
 
 @pytest.mark.parametrize(
@@ -173,30 +101,3 @@ def test_each_story_is_told_by_its_events(merchant: Merchant, story: str) -> Non
             assert (fact.amount_minor, fact.currency) == (2500, "USD")
         if fact.kind is FactKind.ATTEMPT_DECLINED:
             assert fact.message
-
-
-def test_only_stripes_own_events_are_believed(merchant: Merchant) -> None:
-    payment_id = new_id()
-    send: list[dict[str, Any]] = [
-        {"signature": "forged", "attempts": 1},
-        {"timestamp_shift": -3600, "attempts": 1},
-        {"change": {"livemode": True}},
-        {"stray": True},
-    ]
-    merchant.shop.put(other_secrets=["whsec_another_secret_in_overlap"])
-    merchant.shop.script(str(payment_id), webhook={"send": send, "times": 1})
-    merchant.create(payment_id)
-    merchant.shop.happen(str(payment_id), "pay")
-    forged, stale, live, stray = merchant.shop.wait(4)
-    for webhook in (forged, stale):
-        with pytest.raises(WebhookRejected):
-            merchant.verify(webhook)
-    assert merchant.verify(live) == merchant.verify(live, "whsec_another_secret_in_overlap")
-    with pytest.raises(WebhookRejected):
-        merchant.verify(live, "whsec_a_secret_of_nobody_here")
-    (told,), (ignored,) = (
-        merchant.adapter.translate(Delivered("provider", webhook.body, {})) for webhook in (live, stray)
-    )
-    assert isinstance(told, Told)
-    assert told.is_live is True
-    assert isinstance(ignored, Ignored)
