@@ -28,6 +28,8 @@ from testbed.superuser import Superuser
 TEMPLATE = "sluice_template"
 # For PostgreSQL in tests without a power failure, which is all that a sync protects from.
 NO_SYNC = {"fsync": "off", "full_page_writes": "off"}
+# No endpoint may be at this port.
+STACK_PORT = 65_001
 # Valkey has 16 databases; the first is left to clients that name none.
 REDIS_DATABASES = range(1, 16)
 
@@ -58,6 +60,8 @@ class Databases:
             "SLUICE_ENCRYPTION_KEYS": self.encryption_key,
             # As `sluice up` on loopback does: the sandbox and the providers of tests are on this machine.
             "SLUICE_PRIVATE_PROVIDERS": "127.0.0.1,::1,localhost",
+            # Webhook endpoints on this machine may be called; nothing listens at the port that stands for the stack's.
+            "SLUICE_STACK_PORTS": str(STACK_PORT),
         }
 
     @contextlib.contextmanager

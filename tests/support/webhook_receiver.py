@@ -27,6 +27,8 @@ class WebhookReceiver:
 
     answer: Callable[[Received], int] = lambda received: 200
     received: list[Received] = field(default_factory=list)
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    answer_body: bytes = b""
 
     def __post_init__(self) -> None:
         receiver = self
@@ -40,8 +42,11 @@ class WebhookReceiver:
                 try:
                     self.send_response(receiver.answer(webhook))
                     self.send_header("Location", "/redirected")
-                    self.send_header("Content-Length", "0")
+                    for name, value in receiver.answer_headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(receiver.answer_body)))
                     self.end_headers()
+                    self.wfile.write(receiver.answer_body)
                 except OSError:
                     self.close_connection = True
 

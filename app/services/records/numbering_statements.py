@@ -81,7 +81,7 @@ _NUMBER_TENANTS = sql(
     ), delivered as (
         -- A delivery for each endpoint that wants the notification; that of a queued one has its type already.
         insert into endpoint_deliveries (id, tenant_id, endpoint_id, notification_id, event_id, event_type)
-        select new_ordered_id(), tenant_id, endpoint_id, id, number, type
+        select new_ordered_id(number), tenant_id, endpoint_id, id, number, type
         from (
             select e.tenant_id, e.id as endpoint_id, e.event_types, s.id, s.number,
                    coalesce(s.type, (

@@ -19,8 +19,8 @@ from testbed.servers import Databases
 from testbed.shop import ACTOR, Shop, make_shop
 from tests.support.webhook_receiver import Received, WebhookReceiver
 
-# Endpoints on this machine may be called, as under `sluice up` on loopback; this port is the stack's.
-STACK_PORT = 65_001
+# Everything about endpoints; tests of a module share their databases.
+TABLES = "webhook_endpoints, endpoint_secrets, endpoint_deliveries, delivery_work, delivery_attempts, endpoint_breakers"
 
 
 @dataclass
@@ -75,6 +75,17 @@ class Backend:
         )
         return [row["seconds"] for row in rows]
 
+    def alarms(self) -> list[str]:
+        """Return the kinds of the alarms about endpoints."""
+        return [
+            row["kind"] for row in self.databases.rows("select kind from alerts where kind ~ 'endpoint' order by at")
+        ]
+
+    def endpoint_state(self) -> dict[str, Any]:
+        """Return whether the only endpoint is disabled, and why."""
+        (row,) = self.databases.rows("select disabled_at is not null as is_off, disabled_reason from webhook_endpoints")
+        return row
+
     def verify(self, received: Received, endpoint_id: uuid.UUID) -> dict[str, Any]:
         """Return the message of a delivery that the official library verifies with the endpoint's secret."""
         message: dict[str, Any] = Webhook(self.secrets[str(endpoint_id)]).verify(received.body, received.headers)
@@ -83,8 +94,9 @@ class Backend:
 
 @contextmanager
 def open_backend(databases: Databases) -> Iterator[Backend]:
-    """Open a backend on databases of its own."""
-    with databases.open_runtime(SLUICE_STACK_PORTS=str(STACK_PORT)) as runtime:
+    """Open a backend on databases without endpoints."""
+    databases.rows(f"truncate {TABLES}, alerts cascade")
+    with databases.open_runtime() as runtime:
         yield Backend(databases, runtime, make_shop(runtime))
 
 

@@ -190,6 +190,8 @@ grant update (status, ended_at) on endpoint_deliveries to sluice_clerk;
 grant insert (delivery_id, tenant_id, endpoint_id), update (due_at, attempts, claim_id) on delivery_work
     to sluice_clerk;
 grant delete on endpoint_breakers to sluice_clerk;
+-- Events that an endpoint never got are found by their numbers.
+grant select on notification_numbers, notification_counters to sluice_clerk;
 -- For the command that encrypts all secrets with another key.
 grant select, update (secret_encrypted) on endpoint_secrets to sluice_operator;
 
@@ -211,10 +213,11 @@ create policy deliver_audits_what_it_does on audit_logs for insert to sluice_del
 grant insert (tenant_id, actor, kind, payment_id, payment_version, detail) on audit_logs to sluice_deliver;
 grant execute on function report_keys to sluice_deliver;
 
--- An id of the same form as those that the application makes: it begins with the millisecond (RFC 9562, version 7).
-create function new_ordered_id() returns uuid language sql volatile parallel safe as $$
+-- An id of the same form as those that the application makes: it begins with the millisecond (RFC 9562, version 7),
+-- which the last bits of a counter follow, so that rows of one moment are in its order.
+create function new_ordered_id(counter bigint) returns uuid language sql volatile parallel safe as $$
     select (lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
-            || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
+            || lpad(to_hex(counter & 4095), 3, '0') || substr(replace(gen_random_uuid()::text, '-', ''), 17))::uuid
 $$;
 grant execute on function new_ordered_id to sluice_worker, sluice_clerk;
 
