@@ -20,12 +20,25 @@ from app.web.schemas.bodies import (
     ReversalAsked,
     WebhookBody,
 )
-from app.web.schemas.endpoint_bodies import EndpointAsked, EndpointBody, EndpointPage, EndpointWithSecret
+from app.web.schemas.endpoint_bodies import (
+    ChangedEndpoint,
+    DeliveryBody,
+    DeliveryPage,
+    EndpointAsked,
+    EndpointBody,
+    EndpointChanges,
+    EndpointPage,
+    EndpointWithSecret,
+    RangeAsked,
+    RedeliveredBody,
+    RotationAsked,
+)
 from app.web.schemas.parameters import (
     DeadLettersQuery,
     DebitHeaders,
     DebitsQuery,
     DecisionQuery,
+    DeliveriesQuery,
     DepositHeaders,
     EndpointsQuery,
     EntriesQuery,
@@ -80,6 +93,8 @@ def _webhook(path: str, summary: str, body: type[BaseModel] = WebhookBody) -> Op
 def _health(part: str, summary: str) -> Operation:
     return _get(f"/health/{part}", PUBLIC, summary, {200: answers.Health, 503: answers.Health})
 
+
+_ENDPOINTS = "/api/webhook-endpoints"
 
 _BY_TAG: dict[str, tuple[Operation, ...]] = {
     "Payments": (
@@ -163,22 +178,47 @@ _BY_TAG: dict[str, tuple[Operation, ...]] = {
     ),
     "Events": (_get("/api/events", READERS, "Notifications with a larger id", {200: answers.EventList}, EventsQuery),),
     "Webhook endpoints": (
+        _post(_ENDPOINTS, ADMINS, "Make an endpoint", {201: EndpointWithSecret}, problems=(409,), body=EndpointAsked),
+        _get(_ENDPOINTS, KEYS, "The tenant's endpoints, newest first", {200: EndpointPage}, EndpointsQuery),
+        _get(f"{_ENDPOINTS}/{{id}}", KEYS, "Read an endpoint", {200: EndpointBody}),
+        Operation(
+            *("PATCH", f"{_ENDPOINTS}/{{id}}", ADMINS, "Change an endpoint", {200: ChangedEndpoint}),
+            body=EndpointChanges,
+        ),
+        Operation("DELETE", f"{_ENDPOINTS}/{{id}}", ADMINS, "Delete an endpoint", {204: None}),
         _post(
-            "/api/webhook-endpoints",
+            f"{_ENDPOINTS}/{{id}}/rotate-secret",
             ADMINS,
-            "Make an endpoint; its secret is shown this once",
-            {201: EndpointWithSecret},
-            problems=(409,),
-            body=EndpointAsked,
+            "Give an endpoint a new secret",
+            {200: EndpointWithSecret},
+            body=RotationAsked,
+            body_is_optional=True,
         ),
+        _post(f"{_ENDPOINTS}/{{id}}/test", ADMINS, "Deliver `endpoint.test`", {202: DeliveryBody}, problems=(409,)),
         _get(
-            "/api/webhook-endpoints",
+            f"{_ENDPOINTS}/{{id}}/deliveries",
             KEYS,
-            "The tenant's endpoints, newest first",
-            {200: EndpointPage},
-            EndpointsQuery,
+            "An endpoint's deliveries with their attempts, newest first",
+            {200: DeliveryPage},
+            DeliveriesQuery,
         ),
-        _get("/api/webhook-endpoints/{id}", KEYS, "Read an endpoint", {200: EndpointBody}),
+        _post(
+            f"{_ENDPOINTS}/{{id}}/redeliver",
+            DECIDERS,
+            "Deliver a range of events once more",
+            {202: RedeliveredBody},
+            problems=(409,),
+            body=RangeAsked,
+            body_is_optional=True,
+        ),
+        _get("/api/webhook-deliveries/{id}", KEYS, "Read a delivery with its attempts", {200: DeliveryBody}),
+        _post(
+            "/api/webhook-deliveries/{id}/redeliver",
+            DECIDERS,
+            "Deliver once more",
+            {202: DeliveryBody},
+            problems=(409,),
+        ),
     ),
     "Access": (
         _post(

@@ -29,6 +29,8 @@ _SHOWN = columns(_ENDPOINTS, "id", "url", "event_types", "description", "created
 # Each notification is compared with all of them in the transaction that settles.
 ENDPOINTS_MAX = 100
 SECRET_BYTES = 32
+# How long the present secrets sign too where a rotation does not say: receivers have a day to take the new one.
+OVERLAP_SECONDS = 86_400
 # Receivers compare a signature with each entry of the header; more is refused by ours too.
 SECRETS_MAX = 5
 

@@ -52,6 +52,10 @@ _ENDPOINT = (
     "  -H 'Content-Type: application/json' -d '{{\"url\": \"https://shop.example/hooks\"}}' \\\n"
     '  | sed -n \'s/^{{"id": *"\\([^"]*\\)".*/\\1/p\')'
 )
+_DELIVERY = (
+    _ENDPOINT + '\nDELIVERY_ID=$(curl -s -X POST "{base}/api/webhook-endpoints/$ENDPOINT_ID/test" \\\n'
+    '  -H "Authorization: Bearer $SLUICE_KEY" | sed -n \'s/^{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class ExampleCall:
 
 _OF_PAYMENT = ExampleCall(_PAYMENT, {"id": "$PAYMENT_ID"})
 _OF_ENDPOINT = ExampleCall(_ENDPOINT, {"id": "$ENDPOINT_ID"})
+_OF_DELIVERY = ExampleCall(_DELIVERY, {"id": "$DELIVERY_ID"})
 _OF_DEAD_LETTER = ExampleCall(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID"})
 # A pasted example must not decide about money: it only reports what it would do.
 _DRY_RUN = ExampleCall(_DEAD_LETTER, {"id": "$DEAD_LETTER_ID", "dry_run": "true"})
@@ -87,7 +92,15 @@ CALLS: Mapping[tuple[str, str], ExampleCall] = {
     ),
     ("GET", "/api/debits/{id}"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
     ("POST", "/api/debits/{id}/reverse"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
-    ("GET", "/api/webhook-endpoints/{id}"): _OF_ENDPOINT,
+    **{
+        (method, f"/api/webhook-endpoints/{{id}}{action}"): _OF_ENDPOINT
+        for method, action in (
+            *(("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/rotate-secret"), ("POST", "/test")),
+            *(("GET", "/deliveries"), ("POST", "/redeliver")),
+        )
+    },
+    ("GET", "/api/webhook-deliveries/{id}"): _OF_DELIVERY,
+    ("POST", "/api/webhook-deliveries/{id}/redeliver"): _OF_DELIVERY,
     ("POST", "/api/tickets"): ExampleCall(_OF_CLIENT, credential="$CLIENT_TOKEN"),
     ("GET", "/api/dead-letters/{id}"): _OF_DEAD_LETTER,
     ("POST", "/api/dead-letters/{id}/redrive"): _DRY_RUN,

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from app.core.deliveries.delivery_rules import EVENT_TYPES, TEST_EVENT, DeliveryStatus
 from app.core.payment import Status
 from app.core.signatures import SIGNATURE_HEADER_BYTES_MAX, TIMESTAMP, WEBHOOK_ID
 from app.services.records.dead_letters import KINDS, STATES
@@ -113,6 +114,15 @@ class DebitsQuery(_PageQuery):
 class EndpointsQuery(_PageQuery):
     """A page of webhook endpoints."""
 
+    cursor: Cursor = None
+
+
+class DeliveriesQuery(_PageQuery):
+    """A page of an endpoint's deliveries, and which."""
+
+    status: Annotated[str | None, choice(*DeliveryStatus)] = Field(None, description="In this state only.")
+    event_type: Annotated[str | None, choice(*EVENT_TYPES, TEST_EVENT)] = Field(None, description="Of this type only.")
+    after: Annotated[int | None, whole(0, BIGINT_MAX)] = Field(None, description="Of events with a larger id only.")
     cursor: Cursor = None
 
 

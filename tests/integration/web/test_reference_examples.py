@@ -156,7 +156,17 @@ def read_everything(shop: Shop, api: Api, engine: Engine, front: Stack) -> Itera
     made = api.post("/api/webhook-endpoints", {"url": "https://shop.example/hooks", "event_types": ["payment.failed"]})
     yield "post", "/api/webhook-endpoints", made
     yield "get", "/api/webhook-endpoints", api.get("/api/webhook-endpoints")
-    yield "get", "/api/webhook-endpoints/{id}", api.get(f"/api/webhook-endpoints/{made.json()['id']}")
+    endpoint, path = "/api/webhook-endpoints/{id}", f"/api/webhook-endpoints/{made.json()['id']}"
+    yield "get", endpoint, api.get(path)
+    yield "patch", endpoint, api.send("PATCH", path, json={"url": "https://new.example/hooks"})
+    yield "post", f"{endpoint}/rotate-secret", api.post(f"{path}/rotate-secret", {"overlap_seconds": 0})
+    tested = api.post(f"{path}/test")
+    yield "post", f"{endpoint}/test", tested
+    yield "get", f"{endpoint}/deliveries", api.get(f"{path}/deliveries")
+    yield "post", f"{endpoint}/redeliver", api.post(f"{path}/redeliver", {"status": "failed"})
+    delivery, path_of_delivery = "/api/webhook-deliveries/{id}", f"/api/webhook-deliveries/{tested.json()['id']}"
+    yield "get", delivery, api.get(path_of_delivery)
+    yield "post", f"{delivery}/redeliver", api.post(f"{path_of_delivery}/redeliver")
     front.sandbox.happen(str(paid.provider_reference), "dispute", message="fraudulent")
     engine.run_until(lambda: shop.payment(paid.id).exception == "disputed", "its dispute is known")
     engine.number()

@@ -44,6 +44,11 @@ REFUSED_THOUGH_VALID = {
     # A URL that may be called is public and https.
     "GET /api/webhook-endpoints": "422",
     "POST /api/webhook-endpoints": "422",
+    "PATCH /api/webhook-endpoints/{id}": "422",
+    "GET /api/webhook-endpoints/{id}/deliveries": "422",
+    # A number with a fraction of zero is whole for JSON Schema; a range begins at an event or at a time, not at both.
+    "POST /api/webhook-endpoints/{id}/rotate-secret": "422",
+    "POST /api/webhook-endpoints/{id}/redeliver": "422",
     # Nobody can make up a signature that fits.
     "POST /webhooks/payment-success": "400",
     "POST /webhooks/payment-failed": "400",

@@ -9,7 +9,7 @@ from typing import Any
 from tests.security.tenancy.attempts import Attempt
 from tests.security.tenancy.victims import Victim
 
-ENDPOINTS = "/api/webhook-endpoints"
+ENDPOINTS, DELIVERIES = "/api/webhook-endpoints", "/api/webhook-deliveries"
 Case = Callable[[Victim], Iterator[Attempt]]
 
 
@@ -19,6 +19,15 @@ def about_endpoint(rule: str, body: dict[str, Any] | None = None) -> Case:
     def attempts(victim: Victim) -> Iterator[Attempt]:
         path, twin = rule.replace("{id}", str(victim.endpoint_id)), rule.replace("{id}", str(uuid.uuid4()))
         yield Attempt(path, twin, body, body)
+
+    return attempts
+
+
+def about_delivery(rule: str) -> Case:
+    """Attempt on a delivery to the victim's endpoint."""
+
+    def attempts(victim: Victim) -> Iterator[Attempt]:
+        yield Attempt(rule.replace("{id}", str(victim.delivery_id)), rule.replace("{id}", str(uuid.uuid4())))
 
     return attempts
 
@@ -37,4 +46,12 @@ ENDPOINT_CASES: dict[tuple[str, str], Case] = {
     ("POST", ENDPOINTS): nothing_foreign,
     ("GET", ENDPOINTS): list_endpoints,
     ("GET", f"{ENDPOINTS}/{{id}}"): about_endpoint(f"{ENDPOINTS}/{{id}}"),
+    ("PATCH", f"{ENDPOINTS}/{{id}}"): about_endpoint(f"{ENDPOINTS}/{{id}}", {"url": "https://thief.example/"}),
+    ("DELETE", f"{ENDPOINTS}/{{id}}"): about_endpoint(f"{ENDPOINTS}/{{id}}"),
+    ("POST", f"{ENDPOINTS}/{{id}}/rotate-secret"): about_endpoint(f"{ENDPOINTS}/{{id}}/rotate-secret"),
+    ("POST", f"{ENDPOINTS}/{{id}}/test"): about_endpoint(f"{ENDPOINTS}/{{id}}/test"),
+    ("GET", f"{ENDPOINTS}/{{id}}/deliveries"): about_endpoint(f"{ENDPOINTS}/{{id}}/deliveries"),
+    ("POST", f"{ENDPOINTS}/{{id}}/redeliver"): about_endpoint(f"{ENDPOINTS}/{{id}}/redeliver", {"after_event_id": 0}),
+    ("GET", f"{DELIVERIES}/{{id}}"): about_delivery(f"{DELIVERIES}/{{id}}"),
+    ("POST", f"{DELIVERIES}/{{id}}/redeliver"): about_delivery(f"{DELIVERIES}/{{id}}/redeliver"),
 }

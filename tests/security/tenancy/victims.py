@@ -12,7 +12,7 @@ from app.core.errors import WebhookRejected
 from app.core.payment import Payment
 from app.services.debits import spending
 from app.services.debits.spending import DebitRequest
-from app.services.deliveries import webhook_endpoints
+from app.services.deliveries import redelivery, webhook_endpoints
 from app.services.payments import refunds
 from app.services.payments.refunds import RefundRequest
 from app.services.tenants import provider_routes
@@ -37,6 +37,7 @@ class Victim:
     refund_id: uuid.UUID
     debit_id: uuid.UUID
     endpoint_id: uuid.UUID
+    delivery_id: uuid.UUID
 
     @property
     def private(self) -> tuple[str, ...]:
@@ -47,7 +48,7 @@ class Victim:
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that no other tenant may read."""
         names = (self.shop.tenant_id, self.shop.provider_id, self.shop.key_id)
-        names += (self.letter_id, self.refund_id, self.debit_id, self.endpoint_id)
+        names += (self.letter_id, self.refund_id, self.debit_id, self.endpoint_id, self.delivery_id)
         return (*self.private, *(str(name) for name in names))
 
     def pay(self) -> Payment:
@@ -66,6 +67,7 @@ def make_victim(web_stack: Stack) -> Victim:
     url = f"https://shop.example/{canary}"
     made = webhook_endpoints.create_endpoint(shop.runtime, shop.tenant_id, url, None, canary, ACTOR)
     endpoint_id = uuid.UUID(made["id"])
+    delivery_id = redelivery.send_test(shop.runtime, shop.tenant_id, endpoint_id, ACTOR)
     fields = {"metadata": {canary: canary}, "success_url": f"https://shop.example/{canary}", "user_id": user_id}
     paid, failed, still_open = (shop.deposit(key=canary + name, **fields) for name in ("", "2", "3"))
     shop.deliver(shop.body(paid, provider_reference=canary), webhook_id=canary)
@@ -87,4 +89,6 @@ def make_victim(web_stack: Stack) -> Victim:
     asked = DebitRequest(user_id, "1.00", "USD", canary, canary, canary, canary.encode(), canary)
     debit_id = uuid.UUID(spending.take(shop.runtime, shop.tenant_id, asked, ACTOR).debit["id"])
     still_open = shop.payment(still_open.id)
-    return Victim(shop, canary, user_id, paid, failed, still_open, letter_id, refund_id, debit_id, endpoint_id)
+    return Victim(
+        shop, canary, user_id, paid, failed, still_open, letter_id, refund_id, debit_id, endpoint_id, delivery_id
+    )
