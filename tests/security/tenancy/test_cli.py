@@ -43,6 +43,8 @@ CASES: dict[str, Case] = {
         (victim.user_id, "--amount", "1.00", "--currency", "USD", "--reference", "stolen", "--yes")
     ],
     "debits list": narrowed(("--user", lambda victim: victim.user_id), ("--reference", lambda victim: victim.canary)),
+    "endpoints create": lambda _: [("--url", "https://thief.example/")],
+    "endpoints list": narrowed(),
     "keys create": narrowed(),
     "keys list": narrowed(),
     "payments list": narrowed(("--user", lambda victim: victim.user_id), ("--status", lambda _: "completed")),
