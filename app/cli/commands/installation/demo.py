@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
-import requests
 
+from app.cli.backend import Backend, open_backend
 from app.cli.options import Duration
 from app.cli.output import console, json_option, print_json
 from app.cli.timeline import print_timeline
@@ -19,7 +19,6 @@ from app.core.money import AmountError, CurrencyError, parse_amount
 from app.local.own_stack import find_running, start_own
 from app.runtime.settings import Settings
 
-ANSWER_SECONDS = 15.0  # The longest request is a long poll of ten seconds.
 END_SECONDS_MAX = 3600  # A demo needs no longer timeout than an hour.
 NUMBERED_SECONDS = 10.0  # Notifications are numbered within milliseconds; only the printed timeline waits for it.
 
@@ -52,9 +51,8 @@ def command(amount: str, currency: str, timeout: int, as_json: bool) -> None:
         amount_minor = parse_amount(amount, currency)
     except (AmountError, CurrencyError) as error:
         raise click.UsageError(f"the amount {error}" if isinstance(error, AmountError) else str(error)) from None
-    with open_stack(Settings.from_environment()) as run, requests.Session() as session:
-        session.trust_env = False
-        report = Visitor(session, run, timeout).deposit(amount, currency, amount_minor)
+    with open_stack(Settings.from_environment()) as run, open_backend(run) as backend:
+        report = Visitor(backend, timeout).deposit(amount, currency, amount_minor)
     if as_json:
         print_json(report)
     else:
@@ -78,14 +76,12 @@ def open_stack(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 class Visitor:
-    """An HTTP client that acts as a tenant's backend and its user: requests a deposit, pays it, reads the wallet."""
+    """Acts as a tenant's backend and its user: requests a deposit, pays it, reads the wallet."""
 
-    def __init__(self, session: requests.Session, run: dict[str, Any], timeout_seconds: float) -> None:
+    def __init__(self, backend: Backend, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
-        self.web, self.sandbox = run["web"], run["sandbox"]
         self.user_id = f"demo-{secrets.token_hex(6)}"
-        self._key = {"Authorization": f"Bearer {run['secret_key']}"}
-        self._session = session
+        self._backend = backend
 
     def deposit(self, amount: str, currency: str, amount_minor: int) -> dict[str, Any]:
         """Make a deposit and return its report; `ok` is true only if the balance rose by exactly the amount."""
@@ -93,7 +89,7 @@ class Visitor:
         payment = self._wait(
             self.request_deposit(amount, currency), "", lambda seen: seen["provider_reference"] is not None
         )
-        self.call("POST", f"{self.sandbox}/v1/payments/{payment['provider_reference']}/pay", json={})
+        self._backend.call("POST", f"{self._backend.sandbox}/v1/payments/{payment['provider_reference']}/pay", json={})
         payment = self._wait(payment, "&until=ended", lambda seen: seen["status"] in ENDED)
         seconds, wallet = time.monotonic() - started, self.wallet(currency)
         after = _balance_minor(wallet)
@@ -108,19 +104,11 @@ class Visitor:
             "timeline": self.timeline(payment),
         }
 
-    def call(self, method: str, url: str, **options: Any) -> Any:
-        """Return the JSON of an answer. Raise DemoFailed for a status of 400 or more."""
-        headers = {**(self._key if url.startswith(f"{self.web}/") else {}), **options.pop("headers", {})}
-        answer = self._session.request(method, url, headers=headers, timeout=ANSWER_SECONDS, **options)
-        if not answer.ok:
-            raise DemoFailed(f"{method} {url} was answered {answer.status_code}: {answer.text[:500]}")
-        return answer.json()
-
     def request_deposit(self, amount: str, currency: str) -> dict[str, Any]:
         """Request the deposit; return the payment, with its redirect URL if the provider answers within ten seconds."""
         body = {"user_id": self.user_id, "amount": amount, "currency": currency}
         headers = {"Idempotency-Key": f"{self.user_id}-1", "Prefer": "wait=10"}
-        payment: dict[str, Any] = self.call("POST", f"{self.web}/api/payments/deposit", json=body, headers=headers)
+        payment: dict[str, Any] = self._backend.api("POST", "/api/payments/deposit", json=body, headers=headers)
         return payment
 
     def _wait(self, payment: dict[str, Any], until: str, is_done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -133,19 +121,19 @@ class Visitor:
                     " is a worker missing? see `sluice doctor`"
                 )
             wait = max(1, min(10, int(left)))
-            payment = self.call("GET", f"{self.web}/api/payments/{payment['id']}?wait={wait}{until}")
+            payment = self._backend.api("GET", f"/api/payments/{payment['id']}?wait={wait}{until}")
         return payment
 
     def wallet(self, currency: str) -> dict[str, Any] | None:
         """Return the user's wallet in one currency, or None where there is none yet."""
-        wallets = self.call("GET", f"{self.web}/api/wallets/{self.user_id}")["data"]
+        wallets = self._backend.api("GET", f"/api/wallets/{self.user_id}")["data"]
         return next((wallet for wallet in wallets if wallet["currency"] == currency), None)
 
     def timeline(self, payment: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the timeline once its notifications are numbered, which may follow its end by milliseconds."""
         deadline = time.monotonic() + NUMBERED_SECONDS
         while True:
-            events: list[dict[str, Any]] = self.call("GET", f"{self.web}/api/payments/{payment['id']}/timeline")["data"]
+            events: list[dict[str, Any]] = self._backend.api("GET", f"/api/payments/{payment['id']}/timeline")["data"]
             numbers = [event["detail"]["id"] for event in events if event["kind"] == "notification"]
             if None not in numbers or time.monotonic() > deadline:
                 return events
