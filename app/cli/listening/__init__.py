@@ -1,0 +1,1 @@
+"""The parts of `sluice listen`: a stream that resumes, and a signed forwarder."""
