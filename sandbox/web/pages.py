@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BareResponse
 
-from sandbox.payments import actions, lifecycle
+from sandbox.payments import actions, lifecycle, stories
 from sandbox.protocols import registry
 from sandbox.protocols.payment import ProviderPayment
 from sandbox.values import amounts
@@ -59,6 +59,25 @@ def act(reference: str, action: str) -> BareResponse:
     return redirect(back or url_for("pages.show", reference=reference, token=token), 303)
 
 
+@blueprint.post("/<reference>/story/<name>")
+def play(reference: str, name: str) -> BareResponse:
+    """Play one of the stories that the page offers and redirect the browser to the merchant."""
+    token = request.form.get("token", "")
+    with parts().store.writing() as connection:
+        payment = _opened(lifecycle.find(connection, reference), token)
+        if name not in stories.STORIES:
+            raise Refusal(404, "not_found", "There is no such story.")
+        # One that is no longer open was changed meanwhile, perhaps in another tab; its page shows the new status.
+        is_offered = name in _stories(payment)
+        payment = stories.play(connection, payment, name) if is_offered else payment
+    back = return_address(payment) if is_offered else None
+    return redirect(back or url_for("pages.show", reference=reference, token=token), 303)
+
+
+def _stories(payment: ProviderPayment) -> dict[str, stories.PageStory]:
+    return stories.offered(payment, is_native=registry.PROTOCOLS[payment.protocol].is_native)
+
+
 def return_address(payment: ProviderPayment) -> str | None:
     """Return the merchant's URL for a payment whose payer is done."""
     if payment.status in ("approved", "processing") and not registry.PROTOCOLS[payment.protocol].is_native:
@@ -105,6 +124,7 @@ def _page(payment: ProviderPayment) -> Response:
         received=amounts.render_grouped(payment.received_minor, payment.received_currency or payment.currency),
         refunded=amounts.render_grouped(payment.refunded_minor, payment.received_currency or payment.currency),
         back=return_address(payment),
+        stories=_stories(payment),
     )
     return guarded(Response(page), payment)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -131,3 +132,78 @@ def test_a_person_pays_the_rest(sandbox: SandboxProcess, page: Page) -> None:
     page.get_by_role("button", name="Pay 15.00 USD").click()
     page.get_by_role("heading", name="Payment received").wait_for()
     wait_until(lambda: sandbox.get(path)["received_amount"] == "25.00", "the rest")
+
+
+def sent_bodies(receiver: WebhookReceiver, count: int) -> list[dict[str, Any]]:
+    return [json.loads(one.body) for one in receiver.wait_for(count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "received", "webhooks"),
+    [
+        ("double-webhook", "paid", "25.00", ["success"] * 3),
+        ("lost-webhook", "paid", "25.00", []),
+        ("underpaid", "underpaid", "12.50", ["success"]),
+    ],
+)
+def test_a_story_of_the_page_happens_to_its_payment_alone(
+    sandbox: SandboxProcess, receiver: WebhookReceiver, name: str, status: str, received: str, webhooks: list[str]
+) -> None:
+    payment, other = (
+        sandbox.payment(callback_urls=callback_urls(receiver), success_url="https://shop.example/ok") for _ in range(2)
+    )
+    answer = submit(payment, f"story/{name}")
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("https://shop.example/ok" if status == "paid" else "/pay/")
+    shown = sandbox.get(f"/v1/payments/{payment['reference']}")
+    assert (shown["status"], shown["received_amount"]) == (status, received)
+    # Another payment's webhook comes once; what a story sent before it has come then.
+    sandbox.post(f"/v1/payments/{other['reference']}/pay", {})
+    bodies = sent_bodies(receiver, len(webhooks) + 1)
+    own = [body["status"] for body in bodies if body["transaction_id"] == payment["merchant_reference"]]
+    assert own == webhooks
+
+
+def test_what_a_story_keeps_for_later_happens_by_itself(sandbox: SandboxProcess, receiver: WebhookReceiver) -> None:
+    late, disputed = (sandbox.payment(callback_urls=callback_urls(receiver)) for _ in range(2))
+    submit(late, "story/late-success")
+    submit(disputed, "story/chargeback")
+    states = [sandbox.get(f"/v1/payments/{payment['reference']}")["status"] for payment in (late, disputed)]
+    assert states == ["cancelled", "paid"]
+
+    def have_happened() -> bool:
+        ((paid,), (gone,)) = (sandbox.truth(one["merchant_reference"])["payments"] for one in (late, disputed))
+        return paid["status"] == "paid" and bool(gone["disputes"])
+
+    wait_until(have_happened, "the money and the dispute", 30)
+
+
+def test_a_story_needs_the_token_and_an_open_payment(sandbox: SandboxProcess) -> None:
+    payment = sandbox.payment()
+    assert submit(payment, "story/underpaid", "wrong").status_code == 404
+    assert submit(payment, "story/unheard-of").status_code == 404
+    submit(payment, "decline")
+    for _ in range(2):
+        assert submit(payment, "story/late-success").headers["Location"].startswith("/pay/")
+    assert "Try a bad day" not in requests.get(payment["redirect_url"], timeout=5).text
+    (truth,) = sandbox.truth(payment["merchant_reference"])["payments"]
+    assert (truth["status"], truth["captures"]) == ("declined", 0)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1_280])
+def test_a_person_chooses_a_bad_day(sandbox: SandboxProcess, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    payment = sandbox.payment()
+    page.goto(payment["redirect_url"])
+    half = page.get_by_role("button", name="Pay half")
+    assert not half.is_visible()
+    page.get_by_text("Try a bad day").click()
+    for button in page.locator(".stories button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    half.click()
+    page.get_by_role("button", name="Pay 12.50 USD").wait_for()
