@@ -12,9 +12,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.web.openapi.field_descriptions import describe_fields
+from app.web.openapi.outgoing import describe_streams, describe_webhooks
 from app.web.operations import OPERATIONS, Operation
 from app.web.roles import PUBLIC
-from app.web.schemas.answers import Problem
+from app.web.schemas.answers import Event, Problem
 from app.web.schemas.parameters import Parameters
 from app.web.schemas.values import USER_ID_PATTERN
 
@@ -31,6 +33,35 @@ _TITLES = {
     429: "Too many requests",
     503: "Try again later",
 }
+_PATH_DESCRIPTIONS = {"id": "Its id.", "provider_id": "The provider that sends it.", "user_id": "The tenant's user."}
+_SECURITY: list[dict[str, list[str]]] = [{"secret-key-or-client-token": []}]
+_TAGS = {
+    "Payments": "Deposits and what became of them.",
+    "Refunds": "Money that goes back to its payer.",
+    "Providers": "The payment providers of a tenant.",
+    "Wallets": "What users have.",
+    "Debits": "What users spend.",
+    "Events": "What happened, to be read in order.",
+    "Streams": "The same events as they come.",
+    "Access": "Secret keys, and credentials of browsers.",
+    "Webhook endpoints": "URLs of the tenant to which its events are sent.",
+    "Deliveries": "What is sent there.",
+    "Dead letters": "Work that needs a person.",
+    "Webhooks": "What providers send.",
+    "Watching": "Health and metrics.",
+}
+# The headers of answers by name: what they say, and the statuses that have them; none: every answer.
+_HEADERS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "X-Request-Id": ("The request's own, or one that was made for it.", ()),
+    "Retry-After": ("Seconds until another try makes sense.", (429, 503)),
+    "WWW-Authenticate": ("`Bearer`.", (401,)),
+    "Location": ("The path of what was made.", (201, 202)),
+    "Idempotent-Replayed": ("`true` where an earlier request with this key made it.", (201, 202)),
+    "Preference-Applied": ("How long the request could wait, as `wait=N`.", (201, 202)),
+}
+# Those of requests with an idempotency key, or with a `Prefer`, alone.
+_OF_REQUEST_HEADER = {"Location": "Idempotency-Key", "Idempotent-Replayed": "Idempotency-Key"}
+_OF_REQUEST_HEADER["Preference-Applied"] = "Prefer"
 _PATH_SCHEMAS = {
     "id": {"type": "string", "format": "uuid"},
     "provider_id": {"type": "string", "format": "uuid"},
@@ -42,7 +73,7 @@ _PATH_SCHEMAS = {
 def document() -> dict[str, Any]:
     """Return the document; the same object every time, not to be changed."""
     models = {model for operation in OPERATIONS for model in (*operation.answers.values(), operation.body) if model}
-    models.add(Problem)
+    models |= {Problem, Event}
     _, definitions = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template=_SCHEMAS + "{model}",
@@ -50,19 +81,29 @@ def document() -> dict[str, Any]:
     schemas = _name_by_title(definitions["$defs"])
     for schema in schemas.values():
         _forget_null_defaults(schema)
+    describe_fields(schemas)
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.rule, {})[operation.method.lower()] = _describe(operation)
+    paths |= describe_streams(_SECURITY)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Sluice",
             "version": version("sluice"),
             "description": "Deposits: asked for, paid at an external provider, credited exactly once, reported live.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        # The origin that served the document.
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
+        "webhooks": describe_webhooks(),
         "components": {
             "schemas": schemas,
+            "headers": {
+                name: {"description": text, "schema": {"type": "string"}} for name, (text, _) in _HEADERS.items()
+            },
             "securitySchemes": {
                 "secret-key-or-client-token": {
                     "type": "http",
@@ -98,15 +139,21 @@ def _describe(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": _PATH_SCHEMAS[name]}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": _PATH_DESCRIPTIONS[name],
+                "schema": _PATH_SCHEMAS[name],
+            }
             for name in re.findall(r"{(\w+)}", operation.rule)
         ]
         + [*_list_parameters(operation.query, "query"), *_list_parameters(operation.headers, "header")],
         "responses": {str(status): _answer(status, model) for status, model in operation.answers.items()},
     }
-    if operation.roles is not PUBLIC:
-        described["security"] = [{"secret-key-or-client-token": []}]
-        described["description"] = f"Roles: {', '.join(sorted(operation.roles))}."
+    described["security"] = [] if operation.roles is PUBLIC else _SECURITY
+    roles = "anyone, without a credential" if operation.roles is PUBLIC else ", ".join(sorted(operation.roles))
+    described["description"] = f"Roles: {roles}."
     for status in sorted(_find_problems(operation) - operation.answers.keys()):
         described["responses"][str(status)] = _answer(status, Problem, "application/problem+json")
     if operation.body:
@@ -114,7 +161,19 @@ def _describe(operation: Operation) -> dict[str, Any]:
             "required": not operation.body_is_optional,
             "content": {"application/json": {"schema": _refer(operation.body)}},
         }
+    request_headers = {parameter["name"] for parameter in described["parameters"] if parameter["in"] == "header"}
+    for status, response in described["responses"].items():
+        response["headers"] = _list_headers(int(status), request_headers)
     return described
+
+
+def _list_headers(status: int, request_headers: set[str]) -> dict[str, Any]:
+    """Return references to the headers that an answer of `status` to such a request may have."""
+    return {
+        name: {"$ref": f"#/components/headers/{name}"}
+        for name, (_, statuses) in _HEADERS.items()
+        if (not statuses or status in statuses) and _OF_REQUEST_HEADER.get(name, "") in {"", *request_headers}
+    }
 
 
 def _find_problems(operation: Operation) -> set[int]:

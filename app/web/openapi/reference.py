@@ -63,8 +63,10 @@ def list_codes(spec: Spec) -> dict[str, str]:
 
 def _list_operations(spec: Spec) -> Iterator[tuple[str, str, Spec]]:
     for path, item in spec["paths"].items():
-        for method, operation in item.items():
-            yield method.upper(), path, operation
+        # Streams, which have servers of their own, have no end that an example could wait for.
+        if "servers" not in item:
+            for method, operation in item.items():
+                yield method.upper(), path, operation
 
 
 def _write_example(spec: Spec, call: ExampleCall, base_url: str, method: str, path: str, operation: Spec) -> str:
@@ -81,7 +83,7 @@ def _write_example(spec: Spec, call: ExampleCall, base_url: str, method: str, pa
     body = None if body is None else {**body, **call.body}
     if path.startswith(SIGNED_PREFIX):
         return write_message(method, filled, body)
-    headers = [f"Authorization: Bearer {call.credential}"] if "security" in operation else []
+    headers = [f"Authorization: Bearer {call.credential}"] if operation.get("security") else []
     headers += [f"{name}: {value}" for (location, name), value in values.items() if location == "header"]
     return write_curl(call, method, base_url, filled, headers, body)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from app.web.answer_headers import CORS_EXPOSED
+from app.web.openapi import field_descriptions
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.clients.api import Api
@@ -50,6 +53,7 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
         (method.upper(), path): operation
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
+        if method != "servers"
     }
 
 
@@ -72,8 +76,9 @@ def test_every_route_of_the_table_is_served(document: dict[str, Any], front: Sta
 def test_answers_are_documented(document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         answers = operation["responses"]
-        assert any(code.startswith("2") for code in answers), path
-        if "security" in operation:
+        # 101: a WebSocket.
+        assert any(code.startswith("2") or code == "101" for code in answers), path
+        if operation["security"]:
             assert {"401", "403", "429"} <= answers.keys(), path
         for code, answer in answers.items():
             if code[0] == "4":
@@ -96,3 +101,74 @@ def test_the_pages_for_people_need_nothing_from_elsewhere(front: Stack, path: st
     assert page.headers["Content-Type"].startswith("text/html")
     loaded = re.findall(r"""(?:src|href)=["']((?:https?:)?//[^"']+)""", page.text)
     assert [url for url in loaded if not url.startswith(front.web)] == []
+
+
+def test_every_field_parameter_and_tag_is_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    fields = {
+        f"{name}.{field}": shown
+        for name, schema in schemas.items()
+        for field, shown in schema.get("properties", {}).items()
+    }
+    assert len(fields) > 200
+    assert [name for name, shown in fields.items() if not shown.get("description")] == []
+    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+    shown = {**operations(document), **{(kind, ""): item["post"] for kind, item in document["webhooks"].items()}}
+    tags = {tag["name"] for tag in document["tags"]}
+    for name, operation in shown.items():
+        assert set(operation["tags"]) <= tags, name
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert [one["name"] for one in operation["parameters"] if not one.get("description")] == [], name
+
+
+def test_a_description_that_no_field_takes_is_gone(document: dict[str, Any]) -> None:
+    names = {
+        (name, field)
+        for name, schema in document["components"]["schemas"].items()
+        for field in schema.get("properties", ())
+    }
+    assert field_descriptions.SINGLE.keys() <= {f"{name}.{field}" for name, field in names}
+
+
+def test_what_goes_out_is_described(document: dict[str, Any]) -> None:
+    types = document["components"]["schemas"]["Event"]["properties"]["type"]["enum"]
+    assert list(document["webhooks"]) == types
+    for kind, item in document["webhooks"].items():
+        delivery = item["post"]
+        assert {one["name"] for one in delivery["parameters"]} == {
+            "webhook-id",
+            "webhook-timestamp",
+            "webhook-signature",
+        }
+        event, single = delivery["requestBody"]["content"]["application/json"]["schema"]["allOf"]
+        assert event["$ref"].endswith("/Event")
+        assert single["properties"]["type"] == {"const": kind}
+    stream = document["paths"]["/api/stream"]
+    assert "text/event-stream" in stream["get"]["responses"]["200"]["content"]
+    assert {one["name"] for one in stream["get"]["parameters"]} == {"after", "Last-Event-ID", "ticket"}
+    assert document["paths"]["/ws"]["servers"] == stream["servers"]
+
+
+def test_headers_of_answers_are_declared(document: dict[str, Any], front: Stack, api: Api) -> None:
+    deposit = operations(document)["POST", "/api/payments/deposit"]["responses"]
+    key = secrets.token_hex(8)
+    answers = [api.deposit(key=key, headers={"Prefer": "wait=0"}) for _ in range(2)]
+    answers += [Api(front.web, "sk_wrong").deposit(), api.deposit(amount="x")]
+    assert [answer.status_code for answer in answers] == [202, 202, 401, 422]
+    # Those that pages of other origins may read: what a client has a use for.
+    useful = {name.strip() for name in CORS_EXPOSED.split(",")} | {"WWW-Authenticate"}
+    for answer in answers:
+        own = useful & set(answer.headers)
+        assert own <= deposit[str(answer.status_code)]["headers"].keys(), answer.status_code
+    assert "Idempotent-Replayed" in answers[1].headers
+
+
+def test_no_default_is_null(document: dict[str, Any]) -> None:
+    def find(value: Any, path: str) -> list[str]:
+        if isinstance(value, dict):
+            own = [path] if value.get("default", ...) is None else []
+            return own + [found for name, one in value.items() for found in find(one, f"{path}/{name}")]
+        return [found for one in value for found in find(one, path)] if isinstance(value, list) else []
+
+    assert find(document, "") == []
