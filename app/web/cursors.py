@@ -4,29 +4,56 @@ from __future__ import annotations
 
 import base64
 import datetime
+import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 BIGINT_MAX = 2**63 - 1
 CURSOR_LENGTH_MAX = 200
+# Room for two hundred currencies.
+VERSIONS_CURSOR_LENGTH_MAX = 6_400
+_VERSIONS = re.compile(r"[A-Z]{3}:[0-9]{1,19}(?: [A-Z]{3}:[0-9]{1,19})*", re.ASCII)
 
 
-def write_cursor(row: dict[str, Any], time_field: str = "created_at") -> str:
-    """Return the cursor of a presented row in a list that is sorted by a time and by id."""
-    at = datetime.datetime.fromisoformat(row[time_field]).astimezone(datetime.UTC)
-    return base64.urlsafe_b64encode(f"{at.isoformat()} {row['id']}".encode()).decode("ascii").rstrip("=")
+def write_cursor(row: dict[str, Any]) -> str:
+    """Return the cursor of a presented row in a list that is sorted by its time of creation and by id."""
+    at = datetime.datetime.fromisoformat(row["created_at"]).astimezone(datetime.UTC)
+    return _encode(f"{at.isoformat()} {row['id']}")
 
 
 def read_cursor(text: str) -> tuple[datetime.datetime, uuid.UUID]:
     """Return the time and id in a cursor. Raise ValueError or OverflowError for any other text."""
     if len(text) > CURSOR_LENGTH_MAX:
         raise ValueError
-    at, _, row_id = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode().partition(" ")
+    at, _, row_id = _decode(text).partition(" ")
     moment = datetime.datetime.fromisoformat(at)
     if moment.tzinfo is None:
         raise ValueError
     return moment.astimezone(datetime.UTC), uuid.UUID(row_id)
+
+
+def write_versions_cursor(versions: Mapping[str, int]) -> str:
+    """Return the cursor of a list of wallets' entries: by currency the version that the next page begins with."""
+    return _encode(" ".join(f"{currency}:{version}" for currency, version in sorted(versions.items())))
+
+
+def read_versions_cursor(text: str) -> dict[str, int]:
+    """Return the versions in a cursor by currency. Raise ValueError for any other text."""
+    if len(text) > VERSIONS_CURSOR_LENGTH_MAX or not _VERSIONS.fullmatch(decoded := _decode(text)):
+        raise ValueError
+    versions = {part[:3]: int(part[4:]) for part in decoded.split(" ")}
+    if max(versions.values()) > BIGINT_MAX:
+        raise ValueError
+    return versions
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("=")
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
 
 
 def read_number_cursor(text: str) -> int:

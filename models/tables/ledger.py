@@ -1,6 +1,6 @@
 """Tables of the ledger: wallets, their entries, and the holds of deposits and refunds that are under way."""
 
-from sqlalchemy import UUID, BigInteger, CheckConstraint, SmallInteger, Text, UniqueConstraint, desc
+from sqlalchemy import UUID, BigInteger, CheckConstraint, SmallInteger, Text, UniqueConstraint
 
 from models.tables.declaration import NOW, TIME, index, key, optional, required, table, within_tenant
 
@@ -74,7 +74,6 @@ wallet_transactions = table(
     required("description", Text),
     required("at", TIME, default=NOW),
     optional("debit_id", UUID, "The debit that the entry is of, if it is of one."),
-    index("ix_wallet_transactions_newest", "wallet_id", desc("at"), desc("id")),
     index("ix_wallet_transactions_transfer", "transfer_id"),
     UniqueConstraint("payment_id", "transfer_key", "direction"),
     index(

@@ -157,7 +157,6 @@ payment_work = table(
     CheckConstraint("action in ('create', 'advance', 'refund', 'poll', 'close')", name="action"),
     # Calls that a payer waits for are claimed before polls, the oldest first: the index is in that order.
     index("ix_payment_work_due", "provider_id", text("(action = any (array['poll', 'close']))"), "due_at"),
-    index("ix_payment_work_due_at", "due_at"),
     index("ix_payment_work_claimed", "provider_id", where="claim_id is not null"),
 )
 

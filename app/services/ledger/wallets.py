@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 import functools
 import uuid
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from app.core.money import format_amount
 from app.core.payment import format_time
-from models import Database
+from models import Database, Row
 from models.database import single
 from models.statements import Statements
 
@@ -56,22 +56,39 @@ def read_wallets(database: Database, tenant_id: uuid.UUID, user_id: str) -> list
 
 
 # What a page may be limited to, by the parameter that is then given.
-_CONDITIONS = {"currency": "and e.currency = :currency", "before_id": "and (e.at, e.id) < (:before_at, :before_id)"}
+_CONDITIONS = {
+    "currency": "and w.currency = :currency",
+    "currencies": "and w.currency = any(cast(:currencies as text[]))",
+}
 
 
 @functools.cache
 def _list(conditions: Set[str]) -> Statements:
+    """Return the statement of a page: the newest entries of each wallet by the versions, merged by their times.
+
+    A wallet's entries stay in the order of its versions, in which one follows from the other: where the times of two
+    are the other way round, since the later one's transaction began first, both count as of the earlier time.
+    """
     return single(
         f"""
+        with ours as (
+            select w.tenant_id, w.id, w.currency, least(w.version, c.version) as version
+            from wallets w left join unnest(cast(:currencies as text[]), cast(:versions as bigint[]))
+                as c(currency, version) using (currency)
+            where w.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'
+                {" ".join(_CONDITIONS[name] for name in sorted(conditions))}
+        )
         select e.id, e.currency, e.direction * e.amount_minor as amount_minor, e.balance_before_minor,
                e.balance_after_minor, e.type, coalesce(e.payment_id, e.debit_id) as subject, d.reference, e.description,
-               e.at
-        from wallet_transactions e
-        join wallets w on w.tenant_id = e.tenant_id and w.id = e.wallet_id
+               e.at, e.wallet_version, (select jsonb_object_agg(currency, version) from ours) as versions
+        from ours cross join lateral (
+            select * from wallet_transactions e
+            where e.tenant_id = ours.tenant_id and e.wallet_id = ours.id and e.wallet_version <= ours.version
+            order by e.wallet_version desc limit :limit) as e
         left join debits d on d.tenant_id = e.tenant_id and d.id = e.debit_id
-        where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'
-            {" ".join(_CONDITIONS[name] for name in sorted(conditions))}
-        order by e.at desc, e.id desc limit :limit
+        order by min(e.at) over (partition by e.wallet_id order by e.wallet_version desc) desc, e.currency,
+                 e.wallet_version desc
+        limit :limit
         """,  # noqa: S608  # constants
         plans_anew=True,
     )
@@ -82,25 +99,35 @@ def read_entries(
     tenant_id: uuid.UUID,
     user_id: str,
     currency: str | None,
-    before: tuple[Any, ...] | None,
+    versions: Mapping[str, int] | None,
     limit: int,
-) -> list[dict[str, Any]]:
-    """Return up to `limit` entries of the user's wallets, newest first; amounts out of the wallet are negative.
+) -> tuple[list[dict[str, Any]], dict[str, int] | None]:
+    """Return up to `limit` entries of the user's wallets, newest first, and where the next page begins, if one does.
 
-    `before` is the (at, id) after which the page begins.
+    `versions` says by currency from which version of its wallet on the page reads down; wallets without one are left
+    out. Amounts out of a wallet are negative.
     """
-    before_at, before_id = before or (None, None)
     wanted = {
         "tenant_id": tenant_id,
         "user_id": user_id,
         "currency": currency,
-        "before_at": before_at,
-        "before_id": before_id,
-        "limit": limit,
+        "currencies": None if versions is None else list(versions),
+        "versions": None if versions is None else list(versions.values()),
+        "limit": limit + 1,
     }
     statement = _list(frozenset(name for name in _CONDITIONS if wanted[name] is not None))
     rows = database.run_single("web", statement, wanted, tenant_id)
-    return [present_entry(**row._asdict()) for row in rows]
+    shown = rows[:limit]
+    following = None
+    if len(rows) > limit:
+        following = dict(rows[0].versions) | {row.currency: row.wallet_version - 1 for row in shown}
+    return [_present(row) for row in shown], following
+
+
+def _present(row: Row) -> dict[str, Any]:
+    shown = row._asdict()
+    del shown["versions"], shown["wallet_version"]
+    return present_entry(**shown)
 
 
 def present_entry(

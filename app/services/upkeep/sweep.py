@@ -9,6 +9,7 @@ from sqlalchemy import Column, ColumnElement, delete, func, select, text
 
 from app.runtime.runtime import Runtime
 from app.services.partitions.keeping import analyze_daily, keep_partitions
+from app.services.payments.calls.claim_statements import HAS_DUE
 from app.services.records import heartbeats
 from app.services.upkeep import duties
 from app.services.webhooks.claims import FROM_THE_START
@@ -18,12 +19,12 @@ from models import tables
 # Expired credentials removed per statement; the rest is left to the next run.
 HOUSEKEEPING_ROWS_MAX = 10_000
 
-_QUEUES = """
+_QUEUES = f"""
     select exists (select from waiting) as settle,
-           exists (select from payment_work where due_at <= now()) as provider,
+           exists ({HAS_DUE}) as provider,
            exists (select from notification_work) as notify,
            exists (select from delivery_work where due_at <= now()) as deliver
-"""
+"""  # noqa: S608  # constants
 _DUE = text(FROM_THE_START + _QUEUES)
 
 

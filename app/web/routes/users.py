@@ -15,7 +15,7 @@ from app.services.ledger import wallets
 from app.services.records import notifications
 from app.services.tenants import provider_status, tenants
 from app.web.card_numbers import card_errors
-from app.web.cursors import present_page, write_cursor
+from app.web.cursors import present_page, write_versions_cursor
 from app.web.gate import caller
 from app.web.long_poll import event_waiters
 from app.web.parsing import handles
@@ -37,10 +37,10 @@ def read_wallets(user_id: str) -> Response:
 @handles(blueprint, "GET", "/api/wallets/{user_id}/transactions")
 def read_entries(user_id: str, query: EntriesQuery) -> Response:
     """List a user's entries, newest first."""
-    rows = wallets.read_entries(
-        runtime().database, caller().tenant_id, user_id, query.currency, query.cursor, query.limit + 1
+    rows, following = wallets.read_entries(
+        runtime().database, caller().tenant_id, user_id, query.currency, query.cursor, query.limit
     )
-    return jsonify(present_page(rows, query.limit, lambda row: write_cursor(row, "at")))
+    return jsonify({"data": rows, "next_cursor": write_versions_cursor(following) if following else None})
 
 
 @handles(blueprint, "GET", "/api/events")

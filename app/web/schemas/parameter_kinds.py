@@ -12,7 +12,13 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app.web.cursors import CURSOR_LENGTH_MAX, read_cursor, read_number_cursor
+from app.web.cursors import (
+    CURSOR_LENGTH_MAX,
+    VERSIONS_CURSOR_LENGTH_MAX,
+    read_cursor,
+    read_number_cursor,
+    read_versions_cursor,
+)
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})", re.ASCII
@@ -107,4 +113,5 @@ TIME = Kind(
 )
 UUID = Kind(_read_uuid, {"type": "string", "format": "uuid"}, "must be a UUID")
 CURSOR = Kind(read_cursor, _CURSOR_SCHEMA, _NO_CURSOR)
+VERSIONS_CURSOR = Kind(read_versions_cursor, _CURSOR_SCHEMA | {"maxLength": VERSIONS_CURSOR_LENGTH_MAX}, _NO_CURSOR)
 NUMBER_CURSOR = Kind(read_number_cursor, _CURSOR_SCHEMA, _NO_CURSOR)

@@ -18,7 +18,18 @@ from app.core.payment import Status
 from app.core.signatures import SIGNATURE_HEADER_BYTES_MAX, TIMESTAMP, WEBHOOK_ID
 from app.services.records.dead_letters import KINDS, STATES
 from app.web.cursors import BIGINT_MAX
-from app.web.schemas.parameter_kinds import CURSOR, FLAG, NUMBER_CURSOR, TIME, UUID, Kind, choice, matching, whole
+from app.web.schemas.parameter_kinds import (
+    CURSOR,
+    FLAG,
+    NUMBER_CURSOR,
+    TIME,
+    UUID,
+    VERSIONS_CURSOR,
+    Kind,
+    choice,
+    matching,
+    whole,
+)
 from app.web.schemas.values import USER_ID_PATTERN
 
 PAGE_ROWS_DEFAULT = 20
@@ -90,7 +101,9 @@ class EntriesQuery(_PageQuery):
     currency: Annotated[str | None, matching("^[A-Z]{3}$", "must be an upper-case ISO 4217 code")] = Field(
         None, description="In this currency only."
     )
-    cursor: Cursor = None
+    cursor: Annotated[dict[str, int] | None, VERSIONS_CURSOR] = Field(
+        None, description="The `next_cursor` of the page before."
+    )
 
 
 class DebitsQuery(_PageQuery):

@@ -13,12 +13,12 @@ from tests.integration.costs.meter import Cost
 # one payment of it. An operation's first statements in a session, which are prepared, are not among them.
 TABLE = """
 operation                           payments | messages  statements  commits | records  bytes
-deposit accepted                           1 |        1           2        1 |    27.0   2720
-provider called                            1 |        6          19        2 |    47.0   6776
-providers called, one set                 40 |        6          19        2 |    37.4   5979
+deposit accepted                           1 |        1           2        1 |    26.0   2740
+provider called                            1 |        6          19        2 |    45.0   6679
+providers called, one set                 40 |        6          19        2 |    35.7   5956
 webhook received                           1 |        1           2        1 |    12.0   1683
-webhook settled                            1 |        7          19        2 |    42.0   6534
-webhooks settled, full batch           500 |        7          20        2 |    24.4   4418
+webhook settled                            1 |        7          19        2 |    40.0   6390
+webhooks settled, full batch             500 |        7          19        2 |    23.4   4310
 """
 # An index more writes at least one record a payment. Rounds of the same work differ by a hundredth of their records
 # (pages of indexes that split, heap pages that are pruned); the smallest of some rounds differs by half of that.

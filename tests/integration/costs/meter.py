@@ -15,8 +15,8 @@ from app.runtime.runtime import Runtime
 from models import Database
 from testbed.servers import Databases
 
-# What a semicolon in a message may stand in without ending a statement.
-_LITERALS = re.compile(rb"E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'", re.DOTALL)
+# What a semicolon in a message may stand in without ending a statement: literals and comments.
+_LITERALS = re.compile(rb"E'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|--[^\n]*", re.DOTALL)
 
 
 @dataclass(frozen=True)

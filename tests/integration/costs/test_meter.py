@@ -36,7 +36,7 @@ def test_messages_statements_and_commits_are_counted(meter: Meter) -> None:
             buffer(connection, LATER, {"word": "it's; \\"})
             # begin, the role, what was buffered, and this.
             assert read(connection, SAY, {"word": "commit; 'begin"})[0].said == ";commit; 'begin"
-            connection.execute(text("select 1; select 2"))
+            connection.execute(text("select 1; -- it's one; not two\nselect 2"))
         database.run_single("worker", SINGLE, {"word": ";"})
 
     talk()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -82,8 +83,9 @@ def test_pages_of_lists_are_built_once(runtime: Runtime, monkeypatch: pytest.Mon
     def read_pages() -> None:
         for before in (None, cursor):
             assert list_payments(runtime.database, shop.caller, Filters(before=before), 9) == []
-            for currency in (None, "USD"):
-                assert read_entries(runtime.database, shop.tenant_id, "ann", currency, before, 9) == []
+        for currency, versions in itertools.product((None, "USD"), (None, {"USD": 1})):
+            page = read_entries(runtime.database, shop.tenant_id, "ann", currency, versions, 9)
+            assert page == ([], None)
 
     read_pages()
     monkeypatch.setattr(statements._Statement, "of", None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from testbed.servers import Databases
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.clients.api import Api, fields_of, problem_of
@@ -233,3 +234,36 @@ def test_a_page_can_read_where_streams_are_served(front: Stack, api: Api, origin
         problem_of(answer, 421)
         assert answer.headers.get("Access-Control-Allow-Origin") == (origin if is_readable else None)
         assert ("Content-Location" in answer.headers.get("Access-Control-Expose-Headers", "")) is is_readable
+
+
+def test_pages_of_entries_hold_each_once_whatever_is_posted_meanwhile(api: Api, engine: Engine, shop: Shop) -> None:
+    for amount, currency in (("1.00", "USD"), ("2", "JPY"), ("3.00", "USD"), ("4.00", "EUR"), ("5.00", "USD")):
+        paid(engine, shop, amount=amount, currency=currency)
+    path = "/api/wallets/ann/transactions"
+    for limit in (1, 2, 5, 100):
+        assert [row["amount"] for row in read_all(api, path, limit=limit)] == ["5.00", "4.00", "3.00", "2", "1.00"]
+    first = api.get(path, limit=1).json()
+    # Also in wallets that the first page shows nothing of, and in one that was not there.
+    for currency in ("USD", "JPY", "GBP"):
+        paid(engine, shop, amount="9", currency=currency)
+    second = api.get(path, limit=100, cursor=first["next_cursor"]).json()
+    assert [row["amount"] for row in second["data"]] == ["4.00", "3.00", "2", "1.00"]
+    only = api.get(path, limit=100, cursor=first["next_cursor"], currency="USD").json()
+    assert [row["amount"] for row in only["data"]] == ["3.00", "1.00"]
+    others = api.get("/api/payments", limit=1).json()["next_cursor"]
+    # The last two are USD:-1 and USD:9999999999999999999, which no version can be.
+    for cursor in (others, "eA", "VVNEOi0x", "VVNEOjk5OTk5OTk5OTk5OTk5OTk5OTk"):
+        assert fields_of(api.get(path, cursor=cursor)) == {"cursor"}
+
+
+def test_entries_keep_the_order_of_their_wallet_where_their_times_do_not(
+    api: Api, engine: Engine, shop: Shop, databases: Databases
+) -> None:
+    for amount in ("1.00", "2.00", "3.00"):
+        paid(engine, shop, amount=amount)
+    with databases.superuser.transaction() as cursor:
+        # The second entry's transaction began last: it waited for the wallet.
+        cursor.execute("set local session_replication_role = replica")
+        cursor.execute("update wallet_transactions set at = at + interval '1 hour' where wallet_version = 2")
+    rows = read_all(api, "/api/wallets/ann/transactions", limit=1)
+    assert [row["amount"] for row in rows] == ["3.00", "2.00", "1.00"]

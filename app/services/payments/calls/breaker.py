@@ -192,7 +192,9 @@ def _resume(connection: Connection, provider_id: uuid.UUID) -> None:
 _EXPIRED = prepared(
     """
     select w.tenant_id, w.payment_id, b.provider_id, b.error from provider_breakers b
-    join payment_work w on w.provider_id = b.provider_id and w.due_at <= now()
+    cross join (values (false), (true)) as kind(is_later)
+    join payment_work w on w.provider_id = b.provider_id and (w.action in ('poll', 'close')) = kind.is_later
+        and w.due_at <= now()
     join payment_transactions p on p.tenant_id = w.tenant_id and p.id = w.payment_id
     where b.paused_until > now() and p.status in ('pending', 'processing') and p.expires_at <= now()
       and (p.committed_until is null or p.committed_until <= now())
@@ -203,8 +205,10 @@ _EXPIRED = prepared(
 _POSTPONE = prepared(
     """
     with waiting as (
-        select w.payment_id, b.paused_until from provider_breakers b cross join lateral (
-            select payment_id from payment_work where provider_id = b.provider_id and due_at <= now()
+        select w.payment_id, b.paused_until
+        from provider_breakers b cross join (values (false), (true)) as kind(is_later) cross join lateral (
+            select payment_id from payment_work
+            where provider_id = b.provider_id and (action in ('poll', 'close')) = kind.is_later and due_at <= now()
             order by due_at limit :rows for update skip locked) as w
         where b.paused_until > now()
     )

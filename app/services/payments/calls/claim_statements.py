@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from models import prepared
 
+# A due call of each provider (p), of those that a payer waits for and of the others. By `order by` and `limit` each is
+# the first one of a range of the index, also where the statistics have a join read the whole table.
+_FIRST_DUE = """cross join (values (false), (true)) as kind(is_later) cross join lateral (
+            select from payment_work
+            where provider_id = p.id and (action in ('poll', 'close')) = kind.is_later and due_at <= now(){also}
+            order by due_at limit 1) as w"""
+HAS_DUE = f"select from payment_providers p {_FIRST_DUE.format(also='')}"
+_FIRST_UNCLAIMED = _FIRST_DUE.format(also=" and payment_id not in (select payment_id from claimed)")
+
 # Claims of the same moment do not see each other, and could exceed a provider's limit together: only the transaction
 # that has a provider's advisory lock claims its calls. Two statements in one message, since each sees what was
 # committed before it began: calls under way are counted after the locks were granted.
 #
-# 1. Lock the providers that have due calls and that no other transaction claims for; note them in a setting. Scans of
-#    bitmaps would read the dead entries that each claim leaves again and again: only other scans mark them.
+# 1. Lock the providers that have due calls and that no other transaction claims for; note them in a setting, and in
+#    another one whether some were left to other transactions. Scans of bitmaps would read the dead entries that each
+#    claim leaves again and again: only other scans mark them.
 _LOCK_PROVIDERS = """
     select set_config('lock_timeout', :lock_timeout, true), set_config('enable_bitmapscan', 'off', true),
-        set_config('sluice.may_claim', coalesce((
-        select array_agg(id)::text from (
+        set_config('sluice.may_claim', coalesce((array_agg(id) filter (where is_locked))::text, '{}'), true),
+        set_config('sluice.is_contended', coalesce(bool_or(not is_locked), false)::text, true)
+    from (
+        select id, pg_try_advisory_xact_lock(:space, hashtext(id::text)) as is_locked from (
             select p.id from payment_providers p
             where exists (
                 select from (values (false), (true)) as kind(is_later) join payment_work w
                 on w.provider_id = p.id and (w.action in ('poll', 'close')) = kind.is_later and w.due_at <= now())
             offset 0) as d
-        where pg_try_advisory_xact_lock(:space, hashtext(id::text))), '{}'), true)
+        offset 0) as tried
 """
 # 2. Claim up to :room calls. :busy_tenants have :busy_calls under way in this process, which makes up to :calls_max.
 #    The claims of :answered_ids, by :answered_claims, are not settled yet, but their calls are over.
-_CLAIM = """
+_CLAIM = f"""
     with open as materialized (
         -- The locked providers and how many calls each may get now. One that failed and whose pause is over gets a
         -- single call, the probe. Claims are counted in the index of claims: that of due times has every planned poll.
@@ -89,13 +101,11 @@ _CLAIM = """
                   chosen.has_failures, chosen.opens, chosen.route_position
     )
     select calls.*,
-        -- Due calls that were not claimed, and whether those of some provider were left to another transaction.
-        exists (select from payment_work where due_at <= now() and payment_id not in (select payment_id from claimed))
-            as is_more_due,
-        exists (
-            select from payment_providers p cross join (values (false), (true)) as kind(is_later) join payment_work w
-            on w.provider_id = p.id and (w.action in ('poll', 'close')) = kind.is_later and w.due_at <= now()
-            where p.id <> all(cast(current_setting('sluice.may_claim') as uuid[]))) as is_contended
+        -- Whether calls are due that were not claimed, and those of some provider were left to another transaction.
+        cast(current_setting('sluice.is_contended') as boolean) or exists (
+            select from unnest(cast(current_setting('sluice.may_claim') as uuid[])) as p(id) {_FIRST_UNCLAIMED}
+        ) as is_more_due,
+        cast(current_setting('sluice.is_contended') as boolean) as is_contended
     from (values (1)) as one left join (
         select claimed.*, p.version, p.amount_minor, p.currency, p.status, p.provider_reference, p.provider_request,
                p.success_url, p.failure_url, p.metadata, p.created_at, p.expires_at,
@@ -133,5 +143,5 @@ _CLAIM = """
                     and d.payment_id = r.payment_id and d.case_key = concat('refund:', r.id) and d.state = 'open'),
                 r.called_at nulls first, r.created_at, r.id limit 1) as f on true
     ) as calls on true
-"""
+"""  # noqa: S608  # constants
 CLAIM_CALLS = prepared(_LOCK_PROVIDERS, _CLAIM)
