@@ -28,12 +28,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Money to be posted between the provider's clearing wallet and the user's; `key` is unique per payment."""
+    """Money to be posted between the provider's clearing wallet and the user's; `key` is unique per payment.
+
+    `is_from_suspense`: a deposit of money that was in suspense, not in the clearing wallet.
+    """
 
     key: str
     type: str
     amount_minor: int
     currency: str
+    is_from_suspense: bool = False
 
 
 # Why work needs a person. docs/OPERATIONS.md says for each what accepting, redriving and rejecting it does.
@@ -55,6 +59,7 @@ Reason = Literal[
     "reversal",
     "second_payment",
     "state",
+    "suspense",
     "underpaid",
     "unknown_payment",
     "unusable",
@@ -83,15 +88,17 @@ class Decision:
 
     `supersedes`: open cases of the same provider reference and with one of these reasons are settled by this; where
     `supersedes_currency` is given, those in this currency alone, where `supersedes_keys` is, those with one of these
-    keys. `waits`: a reversal that is kept with the payment until it can be booked. `about`: what the notification is
-    about in addition to the payment, by its name. `alert` names an alarm to raise. `asks`: the provider is to be asked
-    for its state at once.
+    keys. `suspense`: what is posted between the provider's clearing wallet and its suspense wallet, in addition to the
+    user's `transfer`. `waits`: a reversal that is kept with the payment until it can be booked. `about`: what the
+    notification is about in addition to the payment, by its name. `alert` names an alarm to raise. `asks`: the provider
+    is to be asked for its state at once.
     """
 
     verdict: Verdict
     reason: str
     payment: Payment
     transfer: Transfer | None = None
+    suspense: Transfer | None = None
     case: Case | None = None
     supersedes: frozenset[str] = frozenset()
     supersedes_currency: str | None = None

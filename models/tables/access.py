@@ -45,13 +45,14 @@ tenants = table(
     required(
         "late_policy",
         Text,
-        "Money after a payment has ended: credit it, hold it for a person, or reject it.",
+        "Money after a payment has ended: credit it, hold it for a person, reject it, or refund it.",
         default="'credit'",
     ),
     required(
         "over_policy",
         Text,
-        "More money than asked, beyond the tolerance: credit it, hold it for a person, or reject it.",
+        "More money than asked, beyond the tolerance: credit it, hold it for a person, reject it, or refund the"
+        " excess.",
         default="'hold'",
     ),
     required(
@@ -76,8 +77,8 @@ tenants = table(
     required("created_at", TIME, default=NOW),
     UniqueConstraint("id", "mode"),
     CheckConstraint("mode in ('test', 'live')", name="mode"),
-    CheckConstraint("late_policy in ('credit', 'hold', 'reject')", name="late_policy"),
-    CheckConstraint("over_policy in ('credit', 'hold', 'reject')", name="over_policy"),
+    CheckConstraint("late_policy in ('credit', 'hold', 'reject', 'refund')", name="late_policy"),
+    CheckConstraint("over_policy in ('credit', 'hold', 'reject', 'refund')", name="over_policy"),
     CheckConstraint("negative_policy in ('allow', 'hold')", name="negative_policy"),
     CheckConstraint("tolerance_percent >= 0 and tolerance_percent <= 100", name="tolerance_percent"),
 )

@@ -6,16 +6,19 @@ from models.tables.declaration import NOW, TIME, index, key, optional, required,
 
 wallets = table(
     "wallets",
-    "Balances in one currency: of a user, or of one shard of a provider's clearing or a tenant's spending wallet.",
+    "Balances in one currency: of a user, or of a shard of a provider's clearing or suspense wallet, or of a tenant's"
+    " spending wallet.",
     key("id", UUID),
     required("tenant_id", UUID, references="tenants.id"),
-    required("kind", Text, "user, clearing or spending."),
+    required(
+        "kind", Text, "user, clearing, spending, or suspense: money that a policy gives back and that is no user's."
+    ),
     optional("user_id", Text),
     optional("provider_id", UUID),
     required(
         "shard",
         SmallInteger,
-        "Number of the wallet among those that share the load of a clearing or spending wallet; 0 for users.",
+        "Number of the wallet among those that share the load of one that is no user's; 0 for users.",
         default="0",
     ),
     required("currency", Text),
@@ -24,10 +27,10 @@ wallets = table(
     required("created_at", TIME, default=NOW),
     required("updated_at", TIME, default=NOW),
     UniqueConstraint("tenant_id", "id", "currency"),
-    CheckConstraint("kind in ('user', 'clearing', 'spending')", name="kind"),
+    CheckConstraint("kind in ('user', 'clearing', 'spending', 'suspense')", name="kind"),
     CheckConstraint(
         "(kind = 'user' and user_id is not null and provider_id is null and shard = 0)"
-        " or (kind = 'clearing' and user_id is null and provider_id is not null)"
+        " or (kind in ('clearing', 'suspense') and user_id is null and provider_id is not null)"
         " or (kind = 'spending' and user_id is null and provider_id is null)",
         name="owner",
     ),
@@ -35,17 +38,21 @@ wallets = table(
     index(
         "uq_wallets_clearing", "tenant_id", "provider_id", "currency", "shard", unique=True, where="kind = 'clearing'"
     ),
+    index(
+        "uq_wallets_suspense", "tenant_id", "provider_id", "currency", "shard", unique=True, where="kind = 'suspense'"
+    ),
     index("uq_wallets_spending", "tenant_id", "currency", "shard", unique=True, where="kind = 'spending'"),
     # Wallets are hot rows: room in the page keeps their updates heap-only, also where a batch changes all of a page.
     postgresql_with={"fillfactor": "50"},
 )
 
 # `transfer_key` says what the money is for and is unique per payment: 'deposit' once, 'case:<id>' per accepted case,
-# 'reversal:<total>' per total given back, 'reversed:<id>' and 'reinstated:<id>' per movement with an id, 'refund:<id>'
-# per refund of ours, and 'refund_failed:<id>' where one failed later. This is what makes a credit happen once. An entry
-# of a debit names that in place of a payment, and its key is 'debit' or 'debit_reversal', unique per debit. A trigger
-# proves that wallet and payment or debit exist and are of the tenant, for all entries of a statement at once; foreign
-# keys are checked row by row, which was a tenth of PostgreSQL's time in settling.
+# 'reversal:<total>' per total given back, 'reversed:<id>' and 'reinstated:<id>' per movement with an id,
+# 'refund:<id>' per refund of ours, and 'refund_failed:<id>' where one failed later. What is put into suspense has
+# 'suspense:<refund>', and what of a movement is taken from there 'suspense_<its key>'. This is what makes a credit
+# happen once. An entry of a debit names that in place of a payment, and its key is 'debit' or 'debit_reversal',
+# unique per debit. A trigger proves that wallet and payment or debit exist and are of the tenant, for all entries of
+# a statement at once; foreign keys are checked row by row, which was a tenth of PostgreSQL's time in settling.
 wallet_transactions = table(
     "wallet_transactions",
     "Append-only entries of the books; a transfer has those of users' wallets and one that is their sum, against them.",
@@ -55,8 +62,8 @@ wallet_transactions = table(
     required(
         "transfer_key",
         Text,
-        "deposit, case:<id>, reversal:<total>, reversed:<id>, reinstated:<id>, refund:<id> or refund_failed:<id>;"
-        " unique per payment. debit or debit_reversal; unique per debit.",
+        "deposit, case:<id>, reversal:<total>, reversed:<id>, reinstated:<id>, refund:<id>, refund_failed:<id>,"
+        " suspense:<refund> or suspense_<movement>; unique per payment. debit or debit_reversal; unique per debit.",
     ),
     optional(
         "payment_id",
@@ -86,7 +93,9 @@ wallet_transactions = table(
     CheckConstraint("direction in (-1, 1)", name="direction"),
     CheckConstraint("balance_after_minor = balance_before_minor + direction * amount_minor", name="balance"),
     CheckConstraint(
-        "type in ('deposit', 'reversal', 'reinstatement', 'refund', 'debit', 'debit_reversal')", name="type"
+        "type in ('deposit', 'reversal', 'reinstatement', 'refund', 'debit', 'debit_reversal', 'suspense',"
+        " 'suspense_refund', 'suspense_reversal', 'suspense_reinstatement')",
+        name="type",
     ),
     CheckConstraint(
         "(payment_id is null) <> (debit_id is null) and (debit_id is not null) = (type in ('debit', 'debit_reversal'))",

@@ -73,7 +73,7 @@ def post(connection: Connection, wallet: RunningWallet, transfer: DebitTransfer)
     shared = (new_id(), transfer.key, transfer.currency, transfer.key, description)
     buffer(connection, _MOVE, {"id": wallet.id, "moved_minor": sign * transfer.amount_minor})
     spending = move_shard(
-        connection, transfer.tenant_id, None, transfer.currency, -sign * transfer.amount_minor, entries=1
+        connection, "spending", transfer.tenant_id, None, transfer.currency, -sign * transfer.amount_minor, entries=1
     )
     legs = (wallet.enter(sign, transfer.amount_minor), spending.enter(-sign, transfer.amount_minor))
     rows = [(transfer.tenant_id, transfer.debit_id, *shared, *leg) for leg in legs]

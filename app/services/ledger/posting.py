@@ -1,11 +1,11 @@
-"""Post transfers between a provider's clearing wallet and users' wallets: in sets, append-only."""
+"""Post transfers between a provider's wallets and users' wallets: in sets, append-only."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, literal
 
@@ -23,20 +23,31 @@ DESCRIPTIONS = {
     "reversal": "Reversal by the external provider",
     "refund": "Refund through the external provider",
     "reinstatement": "Reversed money that came again from the external provider",
+    "suspense": "Received money that a policy gives back",
+    "suspense_refund": "Refund by a policy through the external provider",
+    "suspense_reversal": "Reversal of money in suspense by the external provider",
+    "suspense_reinstatement": "Money in suspense that came again from the external provider",
 }
+# Types whose entry in a user's wallet, or in the suspense wallet, takes from it.
+_OUT = frozenset({"reversal", "refund", "suspense_refund", "suspense_reversal"})
 
 UserKey = tuple[uuid.UUID, str, str]
-ClearingKey = tuple[uuid.UUID, uuid.UUID, str]
+# The kind of a provider's wallet, its tenant, the provider and the currency.
+ShardKey = tuple[Literal["clearing", "suspense"], uuid.UUID, uuid.UUID, str]
 # Payment and transfer key, which are unique together.
 PostingKey = tuple[uuid.UUID, str]
-_Key = TypeVar("_Key", UserKey, ClearingKey)
+_Key = TypeVar("_Key", UserKey, ShardKey)
+# What the postings of one transfer have in common: the wallet that has the counter-entry, the type, and the payment
+# where that wallet is the suspense wallet, whose entries each name their own.
+TransferKey = tuple[ShardKey, str, uuid.UUID | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Posting:
     """A transfer to be posted for a payment.
 
-    Deposits and reinstatements go into the user's wallet, reversals and refunds out of it.
+    Deposits and reinstatements go into the user's wallet, reversals and refunds out of it. Types of suspense go into
+    the provider's suspense wallet and out of it in the same way.
     """
 
     payment: Payment
@@ -48,19 +59,34 @@ class Posting:
         return self.payment.tenant_id, self.payment.user_id, self.transfer.currency
 
     @property
-    def clearing_key(self) -> ClearingKey:
-        """The provider's clearing wallet."""
-        return self.payment.tenant_id, self.payment.provider_id, self.transfer.currency
+    def is_of_suspense(self) -> bool:
+        """Whether the suspense wallet has the entry that else the user's has."""
+        return self.transfer.type.startswith("suspense")
+
+    @property
+    def counter_key(self) -> ShardKey:
+        """The wallet that has the counter-entry: for what is credited from suspense that, else the clearing wallet."""
+        return self.shard_key("suspense" if self.transfer.is_from_suspense else "clearing")
+
+    def shard_key(self, kind: Literal["clearing", "suspense"]) -> ShardKey:
+        """Return the provider's wallet of a kind."""
+        return kind, self.payment.tenant_id, self.payment.provider_id, self.transfer.currency
+
+    @property
+    def transfer_key(self) -> TransferKey:
+        """The transfer that it is a part of."""
+        own = self.payment.id if self.transfer.is_from_suspense else None
+        return self.counter_key, self.transfer.type, own
 
     @property
     def sign(self) -> int:
-        """The direction of the user's entry; the provider's has the other one."""
-        return -1 if self.transfer.type in ("reversal", "refund") else 1
+        """The direction of the user's entry, or of that in suspense; the counter-entry has the other one."""
+        return -1 if self.transfer.type in _OUT else 1
 
 
 @dataclass(slots=True)
 class _Transfer:
-    """What a batch moves between one clearing wallet and users, in one direction: a leg a user and one against all."""
+    """What a batch moves between one wallet of a provider and others, in one direction: a leg each, one against all."""
 
     id: uuid.UUID
     # The payment whose posting is this one's has the counter-entry.
@@ -72,23 +98,25 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
     """Write the entries of transfers and the new balances; return by posting the details for the audit.
 
     A transfer has one counter-entry for all its credits (or reversals) of one provider and currency, and the first of
-    their payments has it. Lock user wallets in the order of their ids, a clearing shard last. Raise
+    their payments has it. Lock user wallets in the order of their ids, shards last. Raise
     sqlalchemy.exc.IntegrityError where a transfer key was posted before: the unique key makes a credit happen once.
     """
     if not postings:
         return {}
     transfers = _group(postings)
-    users = _move_users(connection, postings)
-    clearing = _move_clearing(connection, transfers)
+    of_users = [posting for posting in postings if not posting.is_of_suspense]
+    users = _move_users(connection, of_users) if of_users else {}
+    shards = _move_shards(connection, transfers, postings)
     rows: list[tuple[object, ...]] = []
     audited: dict[PostingKey, dict[str, object]] = {}
     for posting in postings:
         amount_minor, kind = posting.transfer.amount_minor, posting.transfer.type
-        transfer = transfers[posting.clearing_key, kind]
+        transfer = transfers[posting.transfer_key]
         shared = (transfer.id, posting.transfer.key, posting.transfer.currency, kind, DESCRIPTIONS[kind])
-        legs = [users[posting.user_key].enter(posting.sign, amount_minor)]
+        wallet = shards[posting.shard_key("suspense")] if posting.is_of_suspense else users[posting.user_key]
+        legs = [wallet.enter(posting.sign, amount_minor)]
         if posting is transfer.first:
-            legs.append(clearing[posting.clearing_key].enter(-posting.sign, transfer.total_minor))
+            legs.append(shards[posting.counter_key].enter(-posting.sign, transfer.total_minor))
         rows += [(posting.payment.tenant_id, posting.payment.id, *shared, *leg) for leg in legs]
         audited[posting.payment.id, posting.transfer.key] = {
             "transfer": dict(zip(TRANSFER_COLUMNS, shared, strict=True)),
@@ -98,11 +126,11 @@ def post(connection: Connection, postings: list[Posting]) -> dict[PostingKey, di
     return audited
 
 
-def _group(postings: Sequence[Posting]) -> dict[tuple[ClearingKey, str], _Transfer]:
-    """Return the transfers that the postings are parts of, by clearing wallet and type."""
-    transfers: dict[tuple[ClearingKey, str], _Transfer] = {}
+def _group(postings: Sequence[Posting]) -> dict[TransferKey, _Transfer]:
+    """Return the transfers that the postings are parts of."""
+    transfers: dict[TransferKey, _Transfer] = {}
     for posting in postings:
-        key = posting.clearing_key, posting.transfer.type
+        key = posting.transfer_key
         transfer = transfers.get(key) or transfers.setdefault(key, _Transfer(new_id(), posting))
         transfer.total_minor += posting.transfer.amount_minor
     return transfers
@@ -170,11 +198,14 @@ def _move_existing(connection: Connection, moved: Mapping[UserKey, tuple[int, in
     }
 
 
-def _move_clearing(
-    connection: Connection, transfers: Mapping[tuple[ClearingKey, str], _Transfer]
-) -> dict[ClearingKey, RunningWallet]:
-    """Write the new balance of a shard of each clearing wallet; return the shards as they were before."""
-    moved = _sum_by_wallet((key, -each.first.sign * each.total_minor) for (key, _), each in transfers.items())
+def _move_shards(
+    connection: Connection, transfers: Mapping[TransferKey, _Transfer], postings: Sequence[Posting]
+) -> dict[ShardKey, RunningWallet]:
+    """Write the new balance of a shard of each wallet of a provider; return the shards as they were before."""
+    moves = [(key, -each.first.sign * each.total_minor) for (key, *_), each in transfers.items()]
+    suspended = (each for each in postings if each.is_of_suspense)
+    moves += [(each.shard_key("suspense"), each.sign * each.transfer.amount_minor) for each in suspended]
+    moved = _sum_by_wallet(moves)
     return {key: move_shard(connection, *key, *moved[key]) for key in sorted(moved, key=str)}
 
 

@@ -1,4 +1,4 @@
-"""Move the wallets that stand against users' wallets: a provider's clearing wallet, a tenant's spending wallet.
+"""Move wallets that are no user's: a provider's clearing and suspense wallets, a tenant's spending wallet.
 
 Each is a number of rows, its shards: transactions take different ones, so that they do not queue behind each other on
 one row. A shard is locked last, after the users' wallets.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -28,7 +29,12 @@ _MOVE = """
     from shard where w.id = shard.id
     returning w.id, w.balance_minor - cast(:moved_minor as bigint), w.version - cast(:entries as bigint)
 """
-_OWNERS = {"clearing": "kind = 'clearing' and provider_id = :provider_id", "spending": "kind = 'spending'"}
+Kind = Literal["clearing", "spending", "suspense"]
+_OWNERS: dict[Kind, str] = {
+    "clearing": "kind = 'clearing' and provider_id = :provider_id",
+    "spending": "kind = 'spending'",
+    "suspense": "kind = 'suspense' and provider_id = :provider_id",
+}
 _MOVE_FREE = {
     kind: prepared(
         _MOVE.format(owner=owner, choice="order by (shard + :start) % :shards limit 1", waiting="skip locked")
@@ -51,17 +57,17 @@ _NEW = prepared(
 
 def move_shard(
     connection: Connection,
+    kind: Kind,
     tenant_id: uuid.UUID,
     provider_id: uuid.UUID | None,
     currency: str,
     moved_minor: int,
     entries: int,
 ) -> RunningWallet:
-    """Write the new balance of a shard of the provider's clearing wallet; of the tenant's spending wallet where None.
+    """Write the new balance of a shard of a wallet; a spending wallet is the tenant's and has no provider.
 
     Return the shard as it was before.
     """
-    kind = "spending" if provider_id is None else "clearing"
     # Which shard is tried first needs to differ between transactions, not to be secret.
     start = random.randrange(SHARDS)  # noqa: S311  # nosec B311
     parameters: dict[str, object] = {"tenant_id": tenant_id, "provider_id": provider_id, "currency": currency}

@@ -131,8 +131,7 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
         raise InvariantBroken(f"no step from {before.status} to {after.status}", payment_id=before.id)
     outcome = ItemOutcome(item, decision)
     batch.outcomes.append(outcome)
-    if decision.transfer:
-        batch.postings.append(Posting(after, decision.transfer))
+    batch.postings += [Posting(after, moved) for moved in (decision.transfer, decision.suspense) if moved]
     if decision.supersedes:
         named = item.given.reference if isinstance(item.given, Fact) else None
         which = (decision.supersedes, decision.supersedes_currency, decision.supersedes_keys)
