@@ -39,7 +39,7 @@ class CommandKind(StrEnum):
 
     ACCEPT and REJECT are about money that waits to be credited, BOOK and DISCARD about money that goes back or comes
     again, CORRECT about a credit that the provider shows differently. REROUTE gives a payment that no provider has to
-    another one. REFUND is a refund that a tenant asks for.
+    another one. REFUND is a refund that a tenant asks for, REFUND_AGAIN one of money in suspense whose refund failed.
     """
 
     CANCEL = "cancel"
@@ -52,6 +52,7 @@ class CommandKind(StrEnum):
     LOOK_UP = "look_up"
     REROUTE = "reroute"
     REFUND = "refund"
+    REFUND_AGAIN = "refund_again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,9 @@ class Fact:
 class Command:
     """A command. ACCEPT and REJECT name the dead letter, the amount it would credit and its provider reference.
 
-    CORRECT does so too, with its `case_key`; its amount is less than nothing where money is to be taken back. BOOK and
-    DISCARD name it by its `case_key`, REROUTE the `provider_id` of the next provider. `refund`: what REFUND
-    asks for.
+    CORRECT and REFUND_AGAIN do so too; the amount of CORRECT is less than nothing where money is to be taken back. All
+    have its `case_key`, by which BOOK and DISCARD name it. REROUTE names the `provider_id` of the next provider.
+    `refund`: what REFUND asks for.
     """
 
     kind: CommandKind

@@ -47,7 +47,7 @@ HAS_REFUNDS = "has_refunds"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A tenant's policy. `late` and `over` are credit, hold or reject; `negative` is allow or hold."""
+    """A tenant's policy. `late` and `over` are credit, hold, reject or refund; `negative` is allow or hold."""
 
     tolerance_percent: Decimal = Decimal(0)
     late: str = "credit"

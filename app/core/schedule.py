@@ -116,10 +116,11 @@ def next_call(payment: Payment, polls: int, now: datetime.datetime) -> DueCall |
 
     Open payments: create until the provider has them, capture once the payer has approved, then poll up to
     `expires_at`; daily once the payer has committed to a slow method. Ended without money: close the session, then
-    poll until the monitoring window ends. Completed: refund until the outcome of each refund is known.
+    poll until the monitoring window ends. Refund, whatever the state, until the outcome of each refund is known.
     """
-    if payment.status is Status.COMPLETED:
-        return _next_refund_call(payment, polls, now)
+    refund = _next_refund_call(payment, polls, now)
+    if refund is not None or payment.status is Status.COMPLETED:
+        return refund
     if payment.is_open:
         if payment.provider_reference is None and now < payment.expires_at:
             return DueCall("create", now)

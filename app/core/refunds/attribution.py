@@ -17,9 +17,9 @@ def list_refunds(payment: Payment, reference: str | None, currency: str) -> list
 
 
 def unfinished_minor(payment: Payment, reference: str | None, currency: str) -> int:
-    """Return how much is under way back to the payer under a reference."""
+    """Return how much of users' money is under way back to the payer under a reference."""
     found = list_refunds(payment, reference, currency)
-    return sum(one.amount_minor for one in found if one.is_unfinished)
+    return sum(one.amount_minor for one in found if one.is_unfinished and not one.is_of_policy)
 
 
 def find_by_id(payment: Payment, reversal_id: str | None, refund_id: uuid.UUID | None = None) -> Refund | None:

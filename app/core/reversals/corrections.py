@@ -15,11 +15,15 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Command, MovementKind
 from app.core.payment import Payment
 from app.core.reversals import movements
-from app.core.reversals.credited import CREDIT_CORRECTION, read_credited, sum_corrections
+from app.core.reversals.credited import (
+    CORRECTIONS,
+    CREDIT_CORRECTION,
+    MOVEMENT_CORRECTION,
+    read_credited,
+    sum_corrections,
+)
 from app.core.reversals.records import KnownMovement, MovementState
 
-# Begins the ids of corrections of money that went back or came again.
-MOVEMENT_CORRECTION = "movement_correction:"
 # Reasons of the cases that hold a correction, and the one that is about a movement.
 MOVEMENT: Final = "movement"
 CORRECTABLE = frozenset({"amount", "currency", "missing_there", "state", MOVEMENT})
@@ -55,7 +59,7 @@ def correct(payment: Payment, command: Command, now: datetime.datetime) -> Decis
 
 def is_correction(movement: KnownMovement) -> bool:
     """Return whether a person booked the movement, and no provider reports it."""
-    return movement.reversal_id.startswith((CREDIT_CORRECTION, MOVEMENT_CORRECTION))
+    return movement.reversal_id.startswith(CORRECTIONS)
 
 
 def _read_left(payment: Payment, currency: str, wanted_minor: int, *, is_movement: bool) -> tuple[MovementKind, int]:

@@ -39,6 +39,7 @@ class KnownMovement:
 
     `reference`: the provider reference that it was reported under. `waits_until`: when a waiting one becomes a dead
     letter, None once a person has to decide. `webhook_id`: the webhook that reported it, None for a lookup.
+    `suspense_minor`: the part of a booked one that is of money in suspense, not of the user's.
     """
 
     kind: MovementKind
@@ -49,6 +50,7 @@ class KnownMovement:
     state: MovementState
     waits_until: datetime.datetime | None = None
     webhook_id: uuid.UUID | None = field(default=None, compare=False)
+    suspense_minor: int = 0
 
     @property
     def key(self) -> str:
@@ -58,9 +60,18 @@ class KnownMovement:
     @property
     def moved_minor(self) -> int:
         """By how much it raises what is reversed: less than nothing for money that came again, 0 unless booked."""
+        return self._sign * (self.amount_minor - self.suspense_minor)
+
+    @property
+    def left_suspense_minor(self) -> int:
+        """By how much it makes less what is in suspense."""
+        return self._sign * self.suspense_minor
+
+    @property
+    def _sign(self) -> int:
         if self.state is not MovementState.BOOKED:
             return 0
-        return self.amount_minor if self.kind == "reversed" else -self.amount_minor
+        return 1 if self.kind == "reversed" else -1
 
 
 @dataclass(frozen=True, slots=True)
