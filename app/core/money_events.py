@@ -24,6 +24,7 @@ from app.core.decision import (
 from app.core.facts import Command, Fact
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
+from app.core.refunds import policy_refunds
 from app.core.reversals.credited import sum_corrections
 
 AMOUNT_EXCEPTIONS = frozenset({"currency_mismatch", "underpaid", "overpaid"})
@@ -38,6 +39,9 @@ SECOND_MONEY = frozenset({"second_payment", "reference_mismatch"})
 def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     """Decide a success of a payment that is not completed, in time or late."""
     amount_minor, currency = money_of(fact)
+    suspended = policy_refunds.known_minor(payment, fact.reference, currency) if payment.refunds else 0
+    if suspended:
+        return _succeed_after_refund(payment, fact, now, suspended)
     is_known = (amount_minor, currency) == (payment.received_minor, payment.received_currency)
     if is_known and not payment.has_open_case:
         # A person or the policy has rejected this total; a repeat changes nothing.
@@ -49,12 +53,42 @@ def succeed(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     if abs(difference) > tolerated:
         if difference < 0:
             return _hold(payment, fact, now, "underpaid")
-        if payment.policy.over != "credit":
+        can_take = payment.policy.over == "credit"
+        can_take |= payment.policy.over == "refund" and policy_refunds.can_refund(payment, fact)
+        if not can_take:
             return _hold(payment, fact, now, "overpaid", is_rejected=payment.policy.over == "reject")
     if not payment.is_open and payment.policy.late != "credit":
+        if payment.policy.late == "refund" and policy_refunds.can_refund(payment, fact):
+            return policy_refunds.refund_late(payment, fact, now, HELD)
         return _hold(payment, fact, now, "late", is_rejected=payment.policy.late == "reject")
     overpaid = {"overpaid"} if difference > tolerated else set()
-    return _complete(payment, fact, now, (amount_minor, currency), overpaid)
+    decision = _complete(payment, fact, now, (amount_minor, currency), overpaid)
+    return _give_excess_back(decision, payment) if overpaid and payment.policy.over == "refund" else decision
+
+
+def _succeed_after_refund(payment: Payment, fact: Fact, now: datetime.datetime, known_minor: int) -> Decision:
+    """Decide a success of an ended payment whose late money, a total of `known_minor`, goes back or has gone back."""
+    amount_minor, currency = money_of(fact)
+    if amount_minor <= known_minor:
+        return Decision(Verdict.DUPLICATE, "no more than the total that was given back", payment)
+    if payment.policy.late == "refund":
+        return policy_refunds.refund_late(payment, fact, now, SECOND_MONEY, known_minor)
+    why = f"{format_money(known_minor, currency)} was given back, now {format_money(amount_minor, currency)} has come"
+    return hold_other_reference(payment, fact, now, Verdict.DEAD_LETTER, "second_payment", why, known_minor)
+
+
+def _give_excess_back(decision: Decision, before: Payment) -> Decision:
+    """Credit what was asked for; what was received beyond it goes back to the payer."""
+    received_minor, currency = decision.payment.received_minor or 0, before.currency
+    excess_minor = received_minor - before.amount_minor
+    after, suspended = policy_refunds.suspend(decision.payment, policy_refunds.OVERPAID, excess_minor, currency)
+    return replace(
+        decision,
+        reason=f"{decision.reason}: {format_money(excess_minor, currency)} more than was asked for goes back",
+        payment=after,
+        transfer=Transfer("deposit", "deposit", before.amount_minor, currency),
+        suspense=suspended,
+    )
 
 
 def _complete(
@@ -143,6 +177,7 @@ def succeed_again(payment: Payment, fact: Fact, now: datetime.datetime) -> Decis
             return _less_than_before(payment, fact, now)
     else:
         credited = payment.other_reference(fact.reference, currency).accepted_minor
+        credited += policy_refunds.known_minor(payment, fact.reference, currency)
     why = (
         f"completed with {format_received(payment)} ({payment.provider_reference}),"
         f" now {format_money(amount_minor, currency)} ({fact.reference or payment.provider_reference})"
@@ -204,6 +239,8 @@ def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decisi
     `received_minor` is the total of the payment's own reference, with which later successes are compared. So a payment
     completed by another reference's money takes over that reference, and other money is not added to the total.
     """
+    if policy_refunds.is_case(command):
+        return _accept_suspended(payment, command, now)
     amount_minor, currency = money_of(command)
     is_own = command.reference in (None, payment.provider_reference)
     transfer = Transfer(f"case:{command.case_id}", "deposit", amount_minor, currency)
@@ -214,9 +251,24 @@ def accept(payment: Payment, command: Command, now: datetime.datetime) -> Decisi
     else:
         exceptions = payment.exceptions if payment.is_open else payment.exceptions | {"late"}
         filled: dict[str, object] = {"provider_reference": command.reference or payment.provider_reference}
-        accepted = _completed_with(payment, (amount_minor, currency), now, exceptions, filled)
+        # What went back of the same reference's money is in the provider's total.
+        total_minor = amount_minor + policy_refunds.known_minor(payment, command.reference, currency)
+        accepted = _completed_with(payment, (total_minor, currency), now, exceptions, filled)
         # The first credit of a payment always has this key, so that it cannot happen twice.
         transfer = replace(transfer, key="deposit")
     return Decision(
         Verdict.APPLIED, "accepted by a person", accepted, transfer=transfer, notification="payment.completed"
     )
+
+
+def _accept_suspended(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
+    """Credit money in suspense; it is in the total that was received already."""
+    decision = policy_refunds.accept_suspended(payment, command, now)
+    transfer = decision.transfer
+    if transfer is None or payment.status is Status.COMPLETED:
+        return decision
+    money = (policy_refunds.known_minor(payment, command.reference, transfer.currency), transfer.currency)
+    decided = replace(decision.payment, version=payment.version)
+    after = _completed_with(decided, money, now, payment.exceptions, {})
+    # The first credit of a payment always has this key, so that it cannot happen twice.
+    return replace(decision, payment=after, transfer=replace(transfer, key="deposit"))

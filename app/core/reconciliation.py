@@ -9,6 +9,7 @@ from app.core.decision import Reason, money_of
 from app.core.facts import Fact, FactKind
 from app.core.money import format_money
 from app.core.payment import REVERSAL_WAITING, Payment, Status
+from app.core.refunds.suspense import has_suspense, read_suspense
 from app.core.reversals.corrections import MOVEMENT, is_correction
 from app.core.reversals.credited import sum_corrections
 from app.core.reversals.disputes import list_news
@@ -118,7 +119,7 @@ def find_money_back(payment: Payment, fact: Fact, reference: str, refunded_minor
     known = {one.key for one in payment.movements}
     moved = [one for one in report(fact.movements, reference) if f"{one.kind}:{one.reversal_id}" not in known]
     moved += list_news(payment, fact.disputes)
-    if refunded_minor <= payment.reversed_minor:
+    if refunded_minor <= _reversed_minor(payment):
         return moved
     is_completed = payment.status is Status.COMPLETED
     if is_completed and REVERSAL_WAITING in payment.exceptions and refunded_minor > (payment.received_minor or 0):
@@ -130,10 +131,18 @@ def find_money_back(payment: Payment, fact: Fact, reference: str, refunded_minor
 def needs_lookup(payment: Payment, fact: Fact, reference: str, refunded_minor: int) -> bool:
     """Return whether only a lookup settles the total given back: it is smaller than is booked, or has fallen before."""
     is_same = payment.provider_reference in (None, reference) and fact.currency == payment.received_currency
-    is_paid = payment.status is Status.COMPLETED and fact.kind is FactKind.SUCCEEDED
-    is_smaller = refunded_minor < payment.reversed_minor
-    differs = is_same and is_paid and refunded_minor != payment.reversed_minor
+    is_known = payment.status is Status.COMPLETED or has_suspense(payment)
+    is_paid = is_known and fact.kind is FactKind.SUCCEEDED
+    is_smaller = refunded_minor < _reversed_minor(payment)
+    differs = is_same and is_paid and refunded_minor != _reversed_minor(payment)
     return differs and (is_smaller or has_fallen(payment))
+
+
+def _reversed_minor(payment: Payment) -> int:
+    """Return what the provider shows as given back: of the user's money, and of what was in suspense."""
+    if not payment.refunds or payment.received_currency is None:
+        return payment.reversed_minor
+    return payment.reversed_minor + read_suspense(payment, None, payment.received_currency).gone_minor
 
 
 def _asked_differs(payment: Payment, asked: tuple[int, str]) -> _Found | None:
@@ -175,8 +184,8 @@ def _money_differs(payment: Payment, fact: Fact, refunded_minor: int | None) -> 
         return "amount", f"received {here} here, {there} there", correction_minor
     if refunded_minor is None:
         return _movements_differ(payment, fact)
-    if refunded_minor != payment.reversed_minor:
-        here, there = (format_money(minor, fact.currency) for minor in (payment.reversed_minor, refunded_minor))
+    if refunded_minor != _reversed_minor(payment):
+        here, there = (format_money(minor, fact.currency) for minor in (_reversed_minor(payment), refunded_minor))
         # A lookup books it.
         return "amount", f"given back {here} here, {there} there", 0
     return None

@@ -28,6 +28,8 @@ from app.core.facts import Command, CommandKind, Fact, FactKind, Input
 from app.core.money_events import accept, hold_other_reference, succeed, succeed_again
 from app.core.payment import Payment, Status
 from app.core.refunds.deciders import ask_refund, note_refund
+from app.core.refunds.policy_refunds import is_case, refund_again, reject_suspended
+from app.core.refunds.suspense import has_suspense
 from app.core.reversals.corrections import correct
 from app.core.reversals.decided import book, discard
 from app.core.reversals.disputes import note_dispute
@@ -42,7 +44,9 @@ def decide(payment: Payment, given: Input, now: datetime.datetime) -> Decision:
     is_about_other = is_other_reference(payment, given) and payment.status is not Status.COMPLETED
     if is_about_other and given.kind not in _ABOUT_ANY_REFERENCE:
         return _reference_mismatch(payment, given, now)
-    return FACTS[payment.status, given.kind](payment, given, now)
+    # Money in suspense goes back and comes again without its payment being completed.
+    is_about_suspense = given.kind in _MONEY_BACK and has_suspense(payment)
+    return FACTS[Status.COMPLETED if is_about_suspense else payment.status, given.kind](payment, given, now)
 
 
 def _ignored(
@@ -206,6 +210,8 @@ def _expire(payment: Payment, command: Command, now: datetime.datetime) -> Decis
 
 
 def _reject(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
+    if is_case(command):
+        return reject_suspended(payment, command, now)
     return Decision(Verdict.APPLIED, "rejected by a person", replace(payment, has_open_case=False))
 
 
@@ -234,10 +240,8 @@ _not_captured = _ignored("the payment has ended: what the payer approved is not 
 _FAILED_ALREADY, _CANCELLED_ALREADY = "the payment has failed already", "the payment is cancelled already"
 
 # Facts about money that was paid, under whichever reference.
-_ABOUT_ANY_REFERENCE = (
-    *(FactKind.REFUNDED, FactKind.REVERSED, FactKind.REINSTATED),
-    *(FactKind.DISPUTE, FactKind.REFUND_STATE),
-)
+_MONEY_BACK = (FactKind.REFUNDED, FactKind.REVERSED, FactKind.REINSTATED, FactKind.REFUND_STATE)
+_ABOUT_ANY_REFERENCE = (*_MONEY_BACK, FactKind.DISPUTE)
 # Each row has the deciders of one fact or command in the states pending, processing, completed, failed and cancelled.
 _FACT_ROWS: dict[FactKind, tuple[FactDecider, ...]] = {
     FactKind.ACCEPTED: (_start, _fill_in, _fill_in, _fill_in, _fill_in),
@@ -271,6 +275,7 @@ _COMMAND_ROWS: dict[CommandKind, tuple[CommandDecider, ...]] = {
     CommandKind.CORRECT: (_not_completed, _not_completed, correct, _not_completed, _not_completed),
     CommandKind.LOOK_UP: (_look_up, _look_up, _look_up, _look_up, _look_up),
     CommandKind.REFUND: (_not_completed, _not_completed, ask_refund, _not_completed, _not_completed),
+    CommandKind.REFUND_AGAIN: (refund_again, refund_again, refund_again, refund_again, refund_again),
     CommandKind.REROUTE: (_reroute, _started, _completed, _failed, _cancelled),
 }
 FACTS: dict[tuple[Status, FactKind], FactDecider] = {

@@ -1,5 +1,7 @@
 """Deciders about refunds of ours: asked for, completed, failed, failed after they were completed, booked by a person.
 
+Those that a policy makes differ in where their money is: in suspense, in place of a user's wallet.
+
 docs/ARCHITECTURE.md has the walk. Rules: CONTRACT section 10.
 """
 
@@ -14,9 +16,11 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Command, Fact
 from app.core.money import format_money, parse_amount
 from app.core.payment import Payment
+from app.core.refunds import policy_refunds
 from app.core.refunds.attribution import find_by_id, unfinished_minor
 from app.core.refunds.records import REJECTED, Refund, RefundStatus
 from app.core.refunds.shown import present_refund
+from app.core.refunds.suspense import read_suspense
 from app.core.reversals.credited import read_credited, with_marks
 
 DISPUTED = "a dispute is open"
@@ -88,9 +92,15 @@ def _complete(payment: Payment, refund: Refund, known: Refund, now: datetime.dat
             why = "the refund was ended here: the provider is asked what has gone back"
             return Decision(Verdict.IGNORED, why, payment, asks=True)
         return Decision(Verdict.DUPLICATE, f"the refund is {refund.status} already", payment)
-    if refund.amount_minor > read_credited(payment, refund.reference, refund.currency).left_minor:
+    if refund.amount_minor > _left_minor(payment, refund):
         return _hold(payment, refund, now)
     return _book(payment, refund, now)
+
+
+def _left_minor(payment: Payment, refund: Refund) -> int:
+    """Return what is left of the money that the refund is of: the user's, or what is in suspense."""
+    money = read_credited(payment, refund.reference, refund.currency)
+    return money.suspense.left_minor if refund.is_of_policy else money.left_minor
 
 
 def _hold(payment: Payment, refund: Refund, now: datetime.datetime) -> Decision:
@@ -110,7 +120,8 @@ def _hold(payment: Payment, refund: Refund, now: datetime.datetime) -> Decision:
 
 def _book(payment: Payment, refund: Refund, now: datetime.datetime) -> Decision:
     done = replace(refund, status=RefundStatus.COMPLETED, updated_at=now, completed_at=now)
-    return _moved(payment, done, now, Transfer(done.key, "refund", done.amount_minor, done.currency))
+    kind = "suspense_refund" if refund.is_of_policy else "refund"
+    return _moved(payment, done, now, Transfer(done.key, kind, done.amount_minor, done.currency))
 
 
 def _fail(payment: Payment, refund: Refund, message: str | None, now: datetime.datetime) -> Decision:
@@ -118,6 +129,8 @@ def _fail(payment: Payment, refund: Refund, message: str | None, now: datetime.d
         return Decision(Verdict.DUPLICATE, "the refund has failed already", payment)
     reason = message or "refused by the provider"
     failed = replace(refund, status=RefundStatus.FAILED, failure_reason=reason, updated_at=now)
+    if refund.is_of_policy:
+        return _fail_of_policy(payment, refund, failed, now)
     if refund.is_unfinished:
         return _ended(payment, failed, now, "the refund failed: its money is free again")
     if refund.amount_minor > read_credited(payment, refund.reference, refund.currency).reversed_minor:
@@ -128,7 +141,26 @@ def _fail(payment: Payment, refund: Refund, message: str | None, now: datetime.d
     return replace(_moved(payment, failed, now, again), asks=True)
 
 
+def _fail_of_policy(payment: Payment, refund: Refund, failed: Refund, now: datetime.datetime) -> Decision:
+    """Leave the money in suspense, or bring it back there: what is left of it is for a person."""
+    if refund.is_unfinished:
+        decision = _ended(payment, failed, now, "the refund failed: its money is in suspense")
+    else:
+        again = Transfer(failed.undone_key, "suspense_reinstatement", failed.amount_minor, failed.currency)
+        decision = replace(_moved(payment, failed, now, again), asks=True)
+    money = (failed.reference, failed.currency)
+    return replace(
+        decision,
+        case=policy_refunds.find_case(decision.payment, *money),
+        supersedes=decision.supersedes | policy_refunds.IN_SUSPENSE,
+        supersedes_keys=frozenset({failed.key}) | policy_refunds.list_case_keys(decision.payment, *money),
+    )
+
+
 def _moved(payment: Payment, refund: Refund, now: datetime.datetime, transfer: Transfer) -> Decision:
+    if refund.is_of_policy:
+        words = "the money in suspense went back" if refund.status is RefundStatus.COMPLETED else "it came again"
+        return replace(_ended(payment, refund, now, words), suspense=transfer)
     sign = 1 if transfer.type == "refund" else -1
     if refund.currency == payment.received_currency:
         # The payment's sum is in one currency.
@@ -174,13 +206,13 @@ def list_unsent(before: Payment, after: Payment) -> list[Refund]:
     if not is_disputed and after.reversed_minor <= before.reversed_minor and after.movements == before.movements:
         return []
     unsent = []
-    over: dict[tuple[str | None, str], int] = {}
+    over: dict[tuple[str | None, str, bool], int] = {}
     for refund in reversed(after.refunds):
         if not refund.is_unfinished or refund.called_at is not None:
             continue
-        money = (refund.reference, refund.currency)
+        money = (refund.reference, refund.currency, refund.is_of_policy)
         if money not in over:
-            over[money] = unfinished_minor(after, *money) - read_credited(after, *money).left_minor
+            over[money] = _under_way_minor(after, refund) - _left_minor(after, refund)
         if is_disputed or over[money] > 0:
             unsent.append(refund)
             over[money] -= refund.amount_minor
@@ -192,8 +224,13 @@ def may_be_sent(payment: Payment, refund_id: uuid.UUID) -> bool:
     refund = next((one for one in payment.refunds if one.id == refund_id), None)
     if refund is None or not refund.is_unfinished or any(one.state == "opened" for one in payment.disputes):
         return False
-    left_minor = read_credited(payment, refund.reference, refund.currency).left_minor
-    return unfinished_minor(payment, refund.reference, refund.currency) <= left_minor
+    return _under_way_minor(payment, refund) <= _left_minor(payment, refund)
+
+
+def _under_way_minor(payment: Payment, refund: Refund) -> int:
+    """Return what refunds of the same money are under way for."""
+    money = (refund.reference, refund.currency)
+    return read_suspense(payment, *money).unfinished_minor if refund.is_of_policy else unfinished_minor(payment, *money)
 
 
 def _with(payment: Payment, refund: Refund) -> Payment:

@@ -10,6 +10,7 @@ from app.core.facts import Command
 from app.core.payment import Payment, Status
 from app.core.refunds.deciders import book_refund, discard_refund
 from app.core.refunds.records import Refund
+from app.core.refunds.suspense import read_suspense
 from app.core.reversals import movements, totals
 from app.core.reversals.credited import read_credited, with_marks
 from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
@@ -23,7 +24,8 @@ def book(payment: Payment, command: Command, now: datetime.datetime) -> Decision
     waiting = _find(payment, command)
     if waiting is None:
         return Decision(Verdict.IGNORED, "it does not wait any more", payment)
-    if payment.status is not Status.COMPLETED:
+    is_suspended = read_suspense(payment, waiting.reference, waiting.currency).booked_minor > 0
+    if payment.status is not Status.COMPLETED and not is_suspended:
         return Decision(Verdict.IGNORED, "nothing was credited yet that could go back", payment)
     if isinstance(waiting, Refund):
         return book_refund(payment, waiting, now)

@@ -28,8 +28,9 @@ from app.core.errors import InvariantBroken
 from app.core.facts import Fact, FactKind, Input, Movement, MovementKind
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
-from app.core.refunds import attribution
+from app.core.refunds import attribution, policy_refunds
 from app.core.refunds.deciders import note_refund
+from app.core.refunds.suspense import has_suspense
 from app.core.reversals.credited import read_credited, with_marks
 from app.core.reversals.records import KnownMovement, MovementState
 
@@ -46,7 +47,7 @@ def reverse_one(payment: Payment, fact: Fact, now: datetime.datetime) -> Decisio
     if of_refund is not None:
         return of_refund
     net_minor = movement.amount_minor - _waiting_return(payment, movement)
-    if net_minor > read_credited(payment, movement.reference, movement.currency).left_minor:
+    if net_minor > read_credited(payment, movement.reference, movement.currency).takeable_minor:
         return _hold(payment, movement, now, "a reversal that does not fit what was credited")
     return _book(payment, movement, now, fact)
 
@@ -136,10 +137,10 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[KnownMov
     after = decision.payment
     due: list[KnownMovement] = []
     reported: list[Fact] = []
-    if after.status is Status.COMPLETED and (
-        decision.transfer or (after.movements, after.refunds) != (before.movements, before.refunds)
+    if (after.status is Status.COMPLETED or has_suspense(after)) and (
+        decision.transfer or decision.suspense or (after.movements, after.refunds) != (before.movements, before.refunds)
     ):
-        is_new = before.status is not Status.COMPLETED
+        is_new = before.status is not Status.COMPLETED and not has_suspense(before)
         waiting = (one for one in after.movements if one.state is MovementState.WAITING)
         due = [one for one in waiting if (is_new and one.kind == "reversed") or _can_be_booked(after, one)]
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
@@ -215,7 +216,7 @@ def _can_be_booked(payment: Payment, movement: KnownMovement) -> bool:
         if attribution.awaits_answer(payment, movement.reference, movement.currency):
             return False
         net_minor = movement.amount_minor - _waiting_return(payment, movement)
-        return net_minor <= read_credited(payment, movement.reference, movement.currency).left_minor
+        return net_minor <= read_credited(payment, movement.reference, movement.currency).takeable_minor
     reversal = _reversal_of(payment, movement)
     return reversal is not None and reversal.state is MovementState.BOOKED and _can_follow(reversal, movement)
 
@@ -229,22 +230,25 @@ def _book(payment: Payment, movement: KnownMovement, now: datetime.datetime, fac
     named = reversal if reversal is not None and reversal.state is MovementState.BOOKED else movement
     reference = named.reference or payment.provider_reference
     booked = replace(movement, reference=reference, state=MovementState.BOOKED)
+    booked = policy_refunds.take_part(payment, booked)
+    user_minor = booked.amount_minor - booked.suspense_minor
     after = _with_movement(payment, booked)
     if movement.currency == payment.received_currency:
         # The payment's sum is in one currency.
         after = replace(after, reversed_minor=payment.reversed_minor + booked.moved_minor)
     filled = filled_in(payment, fact) if payment.is_own_reference(fact.reference) else {}
     is_reversal = movement.kind == "reversed"
-    return Decision(
+    decision = Decision(
         Verdict.APPLIED,
         "the provider took money back" if is_reversal else "money that the provider had taken back came again",
         changed(after, now, exceptions=with_marks(after), **filled),
-        transfer=Transfer(movement.key, _REASONS[movement.kind], movement.amount_minor, movement.currency),
+        transfer=Transfer(movement.key, _REASONS[movement.kind], user_minor, movement.currency) if user_minor else None,
         supersedes=frozenset({_REASONS[movement.kind]}),
         supersedes_keys=frozenset({movement.key}),
-        notification=f"payment.{movement.kind}",
+        notification=f"payment.{movement.kind}" if user_minor else None,
         alert="payment_reversed" if is_reversal else None,
     )
+    return policy_refunds.with_suspense(decision, booked)
 
 
 def _wait(

@@ -28,8 +28,9 @@ from app.core.decision import (
 from app.core.facts import Fact, FactKind, Input
 from app.core.money import format_money
 from app.core.payment import Payment, Status, format_received
-from app.core.refunds import attribution
+from app.core.refunds import attribution, policy_refunds
 from app.core.refunds.deciders import note_refund
+from app.core.refunds.suspense import has_suspense
 from app.core.reversals.credited import CreditedMoney, read_credited, with_marks, with_other
 from app.core.reversals.records import KnownMovement, MovementState, WaitingReversal
 
@@ -38,14 +39,14 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
     """Decide a refund or chargeback of a completed payment: a reversing pair of entries for the part that is new."""
     amount_minor, currency = money_of(fact)
     account = read_credited(payment, fact.reference, currency)
-    is_smaller = amount_minor < account.reversed_minor
+    is_smaller = amount_minor < account.shown_reversed_minor
     if is_smaller and account.other is None and fact.asked_version == payment.version:
-        fallen = account.reversed_minor - amount_minor
+        fallen = account.shown_reversed_minor - amount_minor
         refund = attribution.find_fallen(payment, fact.reference, currency, fallen)
         if refund is not None:
             return note_refund(payment, attribution.report(refund, "failed"), now)
         return _reinstate(payment, fact, now, account)
-    if amount_minor <= account.reversed_minor:
+    if amount_minor <= account.shown_reversed_minor:
         # A smaller one was overtaken, unless a lookup that something overtook has reported it: that is repeated.
         return Decision(
             Verdict.DUPLICATE,
@@ -57,12 +58,12 @@ def reverse(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
         )
     if fact.asked_version is None and has_fallen(payment):
         return Decision(Verdict.IGNORED, "the total has fallen before: the provider is asked", payment, asks=True)
-    delta = amount_minor - account.reversed_minor
+    delta = amount_minor - account.shown_reversed_minor
     refund = attribution.find_grown(payment, fact.reference, currency, delta)
     if refund is not None:
         return note_refund(payment, attribution.report(refund, "completed"), now)
     # More than was credited, or in another currency.
-    if amount_minor > account.credited_minor:
+    if amount_minor > account.shown_credited_minor or delta > account.takeable_minor:
         return _refuse(payment, fact, now, "a reversal that does not fit what was credited")
     return _book(payment, fact, now, account)
 
@@ -81,47 +82,64 @@ def has_fallen(payment: Payment) -> bool:
 def _reinstate(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
     """Book the part of the total that came again, as a movement whose id is the version that it makes."""
     amount_minor, currency = money_of(fact)
-    delta, reference = account.reversed_minor - amount_minor, payment.provider_reference
+    delta, reference = account.shown_reversed_minor - amount_minor, payment.provider_reference
     fall = f"{_STEP}{payment.version + 1}"
     again = KnownMovement("reinstated", fall, reference, delta, currency, MovementState.BOOKED)
-    after = replace(payment, reversed_minor=payment.reversed_minor - delta, movements=(*payment.movements, again))
-    return Decision(
+    # What comes again was the user's first.
+    user_minor = min(delta, account.reversed_minor)
+    again = replace(again, suspense_minor=delta - user_minor)
+    after = replace(payment, reversed_minor=payment.reversed_minor - user_minor, movements=(*payment.movements, again))
+    decision = Decision(
         Verdict.APPLIED,
         "money that the provider had taken back came again",
         changed(after, now, exceptions=with_marks(after)),
-        transfer=Transfer(again.key, "reinstatement", delta, currency),
-        notification="payment.reinstated",
+        transfer=Transfer(again.key, "reinstatement", user_minor, currency) if user_minor else None,
+        notification="payment.reinstated" if user_minor else None,
     )
+    return policy_refunds.with_suspense(decision, again)
 
 
 def _book(payment: Payment, fact: Fact, now: datetime.datetime, account: CreditedMoney) -> Decision:
     amount_minor, currency = money_of(fact)
-    delta, other = amount_minor - account.reversed_minor, account.other
+    delta, other = amount_minor - account.shown_reversed_minor, account.other
     waiting, done = _split_waiting(payment, fact)
+    taken = _take_part(payment, fact, account, delta)
+    user_minor = delta - (taken.suspense_minor if taken else 0)
     # After a fall the same total may be given back once more.
     key = f"reversal:{amount_minor}" + (f"@{payment.version + 1}" if has_fallen(payment) else "")
-    after = payment
+    after = payment if taken is None else replace(payment, movements=(*payment.movements, taken))
     if other is not None:
         key = f"reversal:{other.reference}:{currency}:{amount_minor}"
-        after = with_other(payment, other, other.reversed_minor + delta)
+        after = with_other(after, other, other.reversed_minor + user_minor)
     is_counted = currency == payment.received_currency
     after = replace(
         after,
         # The payment's sum is in one currency.
-        reversed_minor=payment.reversed_minor + delta if is_counted else payment.reversed_minor,
+        reversed_minor=payment.reversed_minor + user_minor if is_counted else payment.reversed_minor,
         reversals_waiting=waiting,
     )
     filled = {} if other is not None else filled_in(payment, fact)
-    return Decision(
+    decision = Decision(
         Verdict.APPLIED,
         "the provider took money back",
         changed(after, now, exceptions=with_marks(after), **filled),
-        transfer=Transfer(key, "reversal", delta, currency),
+        transfer=Transfer(key, "reversal", user_minor, currency) if user_minor else None,
         supersedes=_REVERSAL,
         supersedes_keys=frozenset(map(key_of, (_as_waiting(fact), *done))),
-        notification="payment.reversed",
+        notification="payment.reversed" if user_minor else None,
         alert="payment_reversed",
     )
+    return decision if taken is None else policy_refunds.with_suspense(decision, taken)
+
+
+def _take_part(payment: Payment, fact: Fact, account: CreditedMoney, delta_minor: int) -> KnownMovement | None:
+    """Return the step of a total that is of money in suspense, as a movement whose id is the version that it makes."""
+    part = policy_refunds.find_part(payment, account, delta_minor) if account.suspense.booked_minor else 0
+    if part == 0:
+        return None
+    money = (fact.reference or payment.provider_reference, part, money_of(fact)[1])
+    step = f"{_STEP}{payment.version + 1}"
+    return KnownMovement("reversed", step, *money, MovementState.BOOKED, suspense_minor=part)
 
 
 def await_success(payment: Payment, fact: Fact, now: datetime.datetime) -> Decision:
@@ -162,24 +180,26 @@ def book_waiting(payment: Payment, reversal: WaitingReversal, now: datetime.date
         return _book(payment, fact, now, account)
     # No accepted case has this money: a movement keeps what is reversed of it.
     waiting, _ = _split_waiting(payment, fact)
-    delta = reversal.amount_minor - account.reversed_minor
+    delta = reversal.amount_minor - account.shown_reversed_minor
     step = (f"{_STEP}{payment.version + 1}", account.other.reference, delta, reversal.currency)
-    movement = KnownMovement("reversed", *step, MovementState.BOOKED)
+    movement = policy_refunds.take_part(payment, KnownMovement("reversed", *step, MovementState.BOOKED))
     is_counted = reversal.currency == payment.received_currency
     after = replace(
         payment,
         reversals_waiting=waiting,
         movements=(*payment.movements, movement),
-        reversed_minor=payment.reversed_minor + (delta if is_counted else 0),
+        reversed_minor=payment.reversed_minor + (movement.moved_minor if is_counted else 0),
     )
-    return Decision(
+    user = Transfer(movement.key, "reversal", movement.moved_minor, reversal.currency)
+    decision = Decision(
         Verdict.APPLIED,
         "the provider took money back",
         changed(after, now, exceptions=with_marks(after)),
-        transfer=Transfer(movement.key, "reversal", delta, reversal.currency),
+        transfer=user if user.amount_minor else None,
         notification="payment.reversed",
         alert="payment_reversed",
     )
+    return policy_refunds.with_suspense(decision, movement)
 
 
 def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingReversal | Fact]:
@@ -188,7 +208,8 @@ def list_due(before: Payment, given: Input, decision: Decision) -> list[WaitingR
     Those that waited for the money that it credited, and the one that a success reports.
     """
     after = decision.payment
-    waiting = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if decision.transfer else []
+    has_moved = decision.transfer or decision.suspense
+    waiting = [one for one in after.reversals_waiting if _is_ready(before, after, one)] if has_moved else []
     due: list[WaitingReversal | Fact] = [*sorted(waiting, key=lambda one: one.amount_minor)]
     if isinstance(given, Fact) and given.kind is FactKind.REFUNDED and after.refunds != before.refunds:
         # A refund of ours was in the total; the rest of it is decided next.
@@ -208,9 +229,9 @@ def _is_known(payment: Payment, fact: Fact) -> bool:
     amount_minor, currency = money_of(fact)
     if key_of(_as_waiting(fact)) in map(key_of, payment.reversals_waiting):
         return True
-    if payment.status is not Status.COMPLETED:
+    if payment.status is not Status.COMPLETED and not has_suspense(payment):
         return amount_minor == 0
-    return amount_minor == read_credited(payment, fact.reference, currency).reversed_minor
+    return amount_minor == read_credited(payment, fact.reference, currency).shown_reversed_minor
 
 
 def as_fact(reversal: WaitingReversal) -> Fact:
@@ -224,9 +245,9 @@ def _as_waiting(fact: Fact) -> WaitingReversal:
 
 def _is_ready(before: Payment, after: Payment, reversal: WaitingReversal) -> bool:
     # The payment's completion decides all of them, a later credit those that it covers.
-    if before.status is not Status.COMPLETED:
+    if before.status is not Status.COMPLETED and not has_suspense(before):
         return True
-    return reversal.amount_minor <= read_credited(after, reversal.reference, reversal.currency).credited_minor
+    return reversal.amount_minor <= read_credited(after, reversal.reference, reversal.currency).shown_credited_minor
 
 
 def _add_waiting(payment: Payment, fact: Fact, now: datetime.datetime) -> tuple[Payment, WaitingReversal]:

@@ -113,8 +113,14 @@ class SimulatedPayment:
         payment = self.payment
         seen = (payment.status, payment.exceptions, payment.provider_reference, payment.redirect_url)
         money = (payment.received_minor, payment.received_currency, payment.reversed_minor)
-        rest = (payment.failure_reason, payment.session_closed, payment.reversals_waiting)
+        rest = (payment.failure_reason, payment.session_closed, payment.reversals_waiting, self.of_policies)
         return (*seen, *money, *rest, self.cases, self.transfers, self.reported, self.given_back)
+
+    @property
+    def of_policies(self) -> tuple[tuple[object, ...], ...]:
+        """Return what a rule reads of refunds by a policy; their ids follow from versions, which are no part of it."""
+        refunds = self.payment.refunds
+        return tuple((one.status, one.amount_minor, one.suspended_minor, one.credited_minor) for one in refunds)
 
     @property
     def open_cases(self) -> list[CaseRow]:
@@ -134,6 +140,7 @@ def take_step(simulated: SimulatedPayment, name: str, given: Input) -> tuple[Sim
             return None
         case = simulated.open_cases[0]
         money = {"amount_minor": case.amount_minor, "currency": case.currency, "reference": case.reference}
+        money |= {"case_key": case.key}
         given = replace(given, case_id=case_id(case), **money)  # type: ignore[arg-type]
         # Closed first, as by `app.services.operators.resolve`: the cases read with the payment are those still open.
         closed = (replace(row, state=str(given.kind)) if row == case else row for row in simulated.cases)
@@ -171,10 +178,8 @@ def take_decision(
         new = decision.case
         state = "rejected" if new.is_rejected else "open"
         cases.append(CaseRow(new.key, new.reference, new.amount_minor, new.currency, state, new.reason))
-    moved = decision.transfer
     transfers = simulated.transfers
-    if moved:
-        transfers += (moved,)
+    transfers += tuple(moved for moved in (decision.transfer, decision.suspense) if moved)
     reported = simulated.reported
     if isinstance(given, Fact) and given.kind is FactKind.SUCCEEDED:
         reported |= {ReportedMoney(given.reference or payment.provider_reference, *money_of(given))}

@@ -13,8 +13,9 @@ import pytest
 
 from app.core import money_events
 from app.core.decision import Decision
-from app.core.facts import Command, CommandKind, DisputeState, Fact, FactKind, Input
-from app.core.payment import Policy
+from app.core.facts import Command, CommandKind, DisputeState, Fact, FactKind, Input, RefundState
+from app.core.payment import Payment, Policy
+from app.core.refunds.suspense import read_suspense
 from app.core.reversals.records import MovementState
 from tests.support.repository import ROOT
 from tests.unit.core.payment_simulation import PAYMENT, SimulatedPayment, take_step
@@ -23,6 +24,7 @@ PAGE = ROOT / "docs" / "MONEY.md"
 ASKED = replace(PAYMENT, amount_minor=100, provider_reference="A")
 DISPUTES: dict[str, DisputeState] = {"disputed": "opened", "won": "won", "lost": "lost"}
 MOVEMENTS = {"gone": FactKind.REVERSED, "again": FactKind.REINSTATED}
+REFUNDS: dict[str, RefundState] = {"refunded": "completed", "refused": "failed"}
 COMMANDS = {str(kind): Command(kind) for kind in CommandKind}
 
 
@@ -48,20 +50,27 @@ def read_rows() -> list[MoneyCase]:
 
 
 def read_policy(text: str) -> Policy:
-    name, _, value = text.partition(" ")
+    name, _, value = text.rpartition(" ") if " " in text else (text, "", "")
     if name == "tolerance":
         return Policy(tolerance_percent=Decimal(value))
+    if name == "late and over":
+        return Policy(late=value, over=value)
     return Policy(**{name: value}) if value else Policy()
 
 
-def read_event(text: str) -> Input:
-    """Return '100', 'B 40', '100 EUR', 'B back 40', 'gone a 40', or the name of a command, end or mark as its input."""
+def read_event(text: str, payment: Payment) -> Input:
+    """Return '100', 'B 40', '100 EUR', 'B back 40', 'gone a 40', or the name of a command, end or mark as its input.
+
+    'refunded' and 'refused' are about the newest refund of a policy.
+    """
     if text in COMMANDS:
         return COMMANDS[text]
     if text == "declined":
         return Fact(FactKind.DECLINED, "A")
     if text in DISPUTES:
         return Fact(FactKind.DISPUTE, "A", dispute_id="d", dispute_state=DISPUTES[text])
+    if text in REFUNDS:
+        return Fact(FactKind.REFUND_STATE, refund_id=payment.refunds[-1].id, refund_state=REFUNDS[text])
     words = text.split()
     if words[0] in MOVEMENTS:
         kind, reversal_id, amount = MOVEMENTS[words[0]], words[1], int(words[2])
@@ -75,7 +84,10 @@ def read_event(text: str) -> Input:
 def play_row(row: MoneyCase) -> MoneyCase:
     simulated, decision = SimulatedPayment(replace(ASKED, policy=read_policy(row.policy))), None
     for event in row.events.split(", "):
-        taken = take_step(simulated, event, read_event(event))
+        if event.startswith("late "):
+            simulated = replace(simulated, payment=replace(simulated.payment, policy=read_policy(event)))
+            continue
+        taken = take_step(simulated, event, read_event(event, simulated.payment))
         assert taken is not None, f"'{event}' cannot be done after {simulated.path}"
         simulated, decision = taken
     assert decision is not None
@@ -85,11 +97,14 @@ def play_row(row: MoneyCase) -> MoneyCase:
 def describe(row: MoneyCase, simulated: SimulatedPayment, decision: Decision) -> MoneyCase:
     payment = simulated.payment
     credited = [(simulated.credited(currency), currency) for currency in ("USD", "EUR")]
-    waiting = [(case.amount_minor, case.currency) for case in simulated.open_cases]
+    waiting = [(case.amount_minor, case.currency) for case in simulated.open_cases if case.reason != "suspense"]
     back = [f"back {one.amount_minor}" for one in payment.reversals_waiting]
     words = {str(kind): word for word, kind in MOVEMENTS.items()}
     moves = [one for one in payment.movements if one.state is MovementState.WAITING]
     back += [f"{words[one.kind]} {one.amount_minor}" for one in moves]
+    named = payment.refunds[0].reference if payment.refunds else None
+    suspended = read_suspense(payment, named, payment.currency).left_minor
+    back += [f"suspense {suspended}"] if suspended else []
     came = sum(one.amount_minor for one in simulated.transfers if one.type == "reinstatement")
     given_back = [(simulated.reversed("USD") - came, "USD"), (simulated.reversed("EUR"), "EUR")]
     return MoneyCase(

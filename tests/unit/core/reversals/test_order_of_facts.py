@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Input, Movement, MovementKind
-from app.core.payment import Payment
+from app.core.payment import Payment, Policy
+from app.core.refunds.suspense import read_suspense
 from app.core.reversals.following import add_following, has_following, list_following
 from app.core.state_machine import decide
 from tests.unit.core.payment_simulation import NOW, PAYMENT
@@ -67,6 +68,13 @@ class OrderedPayment:
     def money(self) -> tuple[object, ...]:
         """What must not depend on the order."""
         disputes = frozenset((one.dispute_id, one.state) for one in self.payment.disputes)
+        suspense = read_suspense(self.payment, "A", "USD")
+        if suspense.booked_minor:
+            # Which reversal took what of it depends on their order, and so does what comes again: not the rest.
+            posted = Counter(dict(self.posted))
+            net = posted["reversal"] - posted["reinstatement"]
+            money = (posted["deposit"], posted["suspense"], net, suspense.left_minor)
+            return self.payment.reversed_minor, money, disputes, self.payment.exceptions & {"reversed", "disputed"}
         marks = self.payment.exceptions & {"reversed", "disputed"}
         return self.payment.reversed_minor, self.posted, disputes, marks
 
@@ -75,8 +83,8 @@ class OrderedPayment:
         payment, posted, queue = self.payment, Counter(dict(self.posted)), []
         while True:
             decision = decide(payment, fact, NOW)
-            if decision.transfer:
-                posted[decision.transfer.type] += decision.transfer.amount_minor
+            for transfer in filter(None, (decision.transfer, decision.suspense)):
+                posted[transfer.type] += transfer.amount_minor
             if has_following(decision.payment, fact):
                 queue = add_following(queue, list_following(payment, fact, decision), decision.payment)
             payment = decision.payment
@@ -90,11 +98,11 @@ class OrderedPayment:
         return OrderedPayment(payment, tuple(sorted(posted.items())))
 
 
-def walk_orders(facts: dict[str, Input], length: int) -> int:
-    """Compare all orders of all sets of up to `length` facts; return how many orders they are."""
+def walk_orders(facts: dict[str, Input], length: int, start: Payment = END) -> int:
+    """Compare all orders of all sets of up to `length` facts of `start`; return how many orders they are."""
     orders = 0
     seen: dict[tuple[OrderedPayment, str], OrderedPayment] = {}
-    level: dict[str, set[OrderedPayment]] = {"": {OrderedPayment(END)}}
+    level: dict[str, set[OrderedPayment]] = {"": {OrderedPayment(start)}}
     for _ in range(length):
         found: dict[str, set[OrderedPayment]] = {}
         for letters, payments in level.items():
@@ -118,6 +126,13 @@ def walk_orders(facts: dict[str, Input], length: int) -> int:
 def test_every_order_of_single_movements_ends_with_the_same_money(a: int, b: int) -> None:
     # Sequences of one to six facts of ten kinds.
     assert walk_orders(list_facts(a, b), FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
+
+
+@pytest.mark.parametrize(("a", "b"), [(30, 100), (90, 40), (20, 60)])
+def test_every_order_around_an_excess_that_goes_back_ends_with_the_same_money(a: int, b: int) -> None:
+    facts = list_facts(a, b) | {"s": Fact(FactKind.SUCCEEDED, "A", amount_minor=130, currency="USD")}
+    start = replace(END, policy=Policy(over="refund"))
+    assert walk_orders(facts, 5, start) == sum(10**length for length in range(1, 6))
 
 
 def test_an_answer_that_shows_all_ends_alike_in_every_order() -> None:
