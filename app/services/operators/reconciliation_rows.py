@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, RowMapping, cast, func, select
 
 from app.core.payment import Payment
 from app.core.reversals.credited import sum_corrections
+from app.services.payments.refund_rows import READ, read_refund
 from app.services.payments.reversal_rows import read_dispute, read_movement
 from app.services.payments.rows import STORED, read_payment
 from models import tables
@@ -41,7 +42,10 @@ _IS_CASE_OPEN = (
 )
 _MOVED = tables.payment_movements
 # In the order in which `read_movement` reads them.
-_SHOWN = ("kind", "reversal_id", "reference", "amount_minor", "currency", "state", "due_at", "webhook_id")
+_SHOWN = (
+    *("kind", "reversal_id", "reference", "amount_minor", "currency", "state", "due_at", "webhook_id"),
+    "suspense_minor",
+)
 _MOVEMENTS = func.array(
     select(func.jsonb_build_array(*columns(_MOVED, *_SHOWN)))
     .where(_MOVED.c.tenant_id == _PAYMENTS.c.tenant_id, _MOVED.c.payment_id == _PAYMENTS.c.id)
@@ -57,7 +61,17 @@ _DISPUTES = func.array(
     .correlate(_PAYMENTS)
     .scalar_subquery()
 ).label("known_disputes")
-COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN, _MOVEMENTS, _DISPUTES)
+_REFUNDED = tables.refunds
+# Those that a policy makes: what they gave back is in the provider's total, and in no column of the payment.
+_REFUNDS = func.array(
+    select(func.jsonb_build_array(*columns(_REFUNDED, *READ)))
+    .where(_REFUNDED.c.tenant_id == _PAYMENTS.c.tenant_id, _REFUNDED.c.payment_id == _PAYMENTS.c.id)
+    .where(_REFUNDED.c.suspended_minor.is_not(None))
+    .order_by(_REFUNDED.c.created_at, _REFUNDED.c.id)
+    .correlate(_PAYMENTS)
+    .scalar_subquery()
+).label("policy_refunds")
+COMPARED = select(*columns(_PAYMENTS, *STORED), _REVERSED_ELSEWHERE, _IS_CASE_OPEN, _MOVEMENTS, _DISPUTES, _REFUNDS)
 
 
 def read_compared(row: RowMapping) -> Payment:
@@ -66,7 +80,9 @@ def read_compared(row: RowMapping) -> Payment:
     reversed_minor = payment.reversed_minor - row["reversed_elsewhere_minor"]
     movements = tuple(map(read_movement, row["known_movements"]))
     disputes = tuple(map(read_dispute, row["known_disputes"]))
-    payment = replace(payment, has_open_case=row["is_case_open"], movements=movements, disputes=disputes)
+    refunds = tuple(map(read_refund, row["policy_refunds"]))
+    payment = replace(payment, movements=movements, disputes=disputes, refunds=refunds)
+    payment = replace(payment, has_open_case=row["is_case_open"])
     # The provider has not what a person has corrected.
     corrected = sum_corrections(payment)
     received_minor = None if payment.received_minor is None else payment.received_minor - corrected

@@ -16,8 +16,9 @@ from app.runtime.runtime import Runtime
 from app.services.operators import resolve
 from app.services.operators.dead_letters import DeadLetterFilters, list_dead_letters
 from app.services.operators.resolve import Operator
-from app.services.payments import batch_decisions
+from app.services.payments import batch_decisions, settlement
 from app.services.payments.batch_decisions import Item
+from app.services.payments.settlement import Batch
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
@@ -67,11 +68,11 @@ _NEXT_ACTION = text(
                 when status in ('pending', 'processing') and committed_until is null
                         and (capture_sent_at is not null or approved_until > now())
                     then 'advance'
-                when status in ('failed', 'cancelled') and provider_reference is not null and not session_closed
-                    then 'close'
                 when exists (select from refunds r where r.tenant_id = :tenant_id and r.payment_id = :payment_id
                              and r.status in ('pending', 'processing'))
                     then 'refund'
+                when status in ('failed', 'cancelled') and provider_reference is not null and not session_closed
+                    then 'close'
                 else 'poll' end
     from payment_transactions where tenant_id = :tenant_id and id = :payment_id
     """
@@ -97,8 +98,8 @@ def redrive(
 ) -> Effect:
     """Redrive one dead letter. Raise RequestRejected: 404, or 409 where it is closed or no work can be repeated."""
     by = Operator(actor, reason)
-    with runtime.database.transaction("clerk", tenant_id) as connection:
-        effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, 0.0, is_dry_run)
+    with settlement.open(runtime, "clerk", tenant_id) as batch:
+        effect = _redrive(runtime, batch, tenant_id, dead_letter_id, by, 0.0, is_dry_run)
     if effect.is_redriven:
         _ring(runtime)
     return effect
@@ -120,8 +121,8 @@ def redrive_many(
         dead_letter_id, tenant_id = uuid.UUID(row["id"]), uuid.UUID(row["tenant_id"])
         wait = index / REDRIVES_PER_SECOND
         try:
-            with runtime.database.transaction("clerk", tenant_id) as connection:
-                effect = _redrive(runtime, connection, tenant_id, dead_letter_id, by, wait, is_dry_run)
+            with settlement.open(runtime, "clerk", tenant_id) as batch:
+                effect = _redrive(runtime, batch, tenant_id, dead_letter_id, by, wait, is_dry_run)
         except RequestRejected as rejection:
             # Another operator was faster, or there is no work to repeat: continue with the others.
             effect = Effect(dead_letter_id, False, str(rejection))
@@ -165,20 +166,23 @@ def _ring(runtime: Runtime) -> None:
 
 def _redrive(
     runtime: Runtime,
-    connection: Connection,
+    batch: Batch,
     tenant_id: uuid.UUID,
     dead_letter_id: uuid.UUID,
     by: Operator,
     wait: float,
     is_dry_run: bool,
 ) -> Effect:
+    connection = batch.connection
     row = resolve.lock_dead_letter(connection, tenant_id, dead_letter_id)
     if row["state"] == "redriven":
         return Effect(dead_letter_id, False, "redriven already")
     if row["state"] != "open":
         raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}.")
     detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"]}
-    if row["webhook_id"] is not None:
+    if row["reason"] == resolve.SUSPENSE:
+        preview = Preview(resolve.refund_again(batch, row, by, is_dry_run))
+    elif row["webhook_id"] is not None:
         preview, _ = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
         if not is_dry_run:
             former = _put_webhook_back(connection, tenant_id, row["webhook_id"], wait)
@@ -196,6 +200,8 @@ def _redrive(
 
 def _stays_open(row: RowMapping) -> bool:
     """Return whether the case still waits for a decision: money and differences do, and a redrive is none."""
+    if row["reason"] == resolve.SUSPENSE:
+        return False
     return row["amount_minor"] is not None or row["reason"] in resolve.MOVED or row["kind"] == "reconciliation"
 
 

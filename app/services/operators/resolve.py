@@ -15,6 +15,7 @@ from app.core.reversals.corrections import CORRECTABLE
 from app.runtime.runtime import Runtime
 from app.services.payments import settlement
 from app.services.payments.batch_decisions import Item, ItemOutcome, preview
+from app.services.payments.settlement import Batch
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from app.services.tenants.changes import name_reason
@@ -24,6 +25,9 @@ from models.sql import columns
 # Reasons of cases about money that went back or came again, and what accepting and rejecting do with these.
 MOVED = ("reversal", "reinstatement", "refund")
 _MOVES = {CommandKind.ACCEPT: CommandKind.BOOK, CommandKind.REJECT: CommandKind.DISCARD}
+_MAY_BE_REFUSED = (*_MOVES, *_MOVES.values(), CommandKind.CORRECT, CommandKind.REFUND_AGAIN)
+# The reason of cases about money whose refund by a policy has failed; a redrive refunds it again.
+SUSPENSE = "suspense"
 # What ends a dead letter that holds no money to accept, by its reason.
 _ASK_AGAIN = "Redrive it: the provider is asked, and its answer is settled; or reject it, if the books are right."
 _WAYS = {
@@ -56,6 +60,16 @@ class Operator:
 
     actor: str
     reason: str | None = None
+
+
+def refund_again(batch: Batch, row: RowMapping, by: Operator, is_dry_run: bool) -> str:
+    """Give the money of a locked case back once more; return the effect in words. Raise RequestRejected (409)."""
+    money = (row["amount_minor"], row["currency"], row["case_reference"])
+    command = Command(CommandKind.REFUND_AGAIN, row["id"], *money, case_key=row["case_key"])
+    items = [Item(row["tenant_id"], row["payment_id"], command, by.actor)]
+    outcomes = preview(batch.connection, items) if is_dry_run else batch.settle(items)
+    _check_effect(outcomes)
+    return describe(outcomes)
 
 
 def lock_dead_letter(connection: Connection, tenant_id: uuid.UUID, dead_letter_id: uuid.UUID) -> RowMapping:
@@ -151,7 +165,7 @@ def _check_effect(outcomes: list[ItemOutcome]) -> None:
     """Raise RequestRejected where what waits for a person cannot be decided so."""
     for outcome in outcomes:
         decision = outcome.decision
-        is_decided = outcome.item.given.kind in (*_MOVES.values(), CommandKind.CORRECT)
+        is_decided = outcome.item.given.kind in _MAY_BE_REFUSED
         if is_decided and decision and decision.verdict is Verdict.IGNORED:
             raise RequestRejected(409, f"This cannot be done: {decision.reason}.")
 

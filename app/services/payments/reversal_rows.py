@@ -37,7 +37,7 @@ _MOVEMENT_KEY = ("payment_id", "kind", "reversal_id")
 _MOVEMENTS = rows_of(
     tables.payment_movements,
     *(*_MOVEMENT_KEY, "tenant_id", "provider_id", "reference", "currency", "amount_minor", "state"),
-    *("webhook_id", "due_at"),
+    *("webhook_id", "due_at", "suspense_minor"),
 )
 _DISPUTE_KEY = ("payment_id", "dispute_id")
 _DISPUTES = rows_of(
@@ -52,7 +52,7 @@ def _upsert(rows: Rows, key: tuple[str, ...], *changing: str) -> Statements:
     return prepared(new.on_conflict_do_update(index_elements=key, set_=changes))
 
 
-_UPSERT_MOVEMENTS = _upsert(_MOVEMENTS, _MOVEMENT_KEY, "reference", "state", "due_at")
+_UPSERT_MOVEMENTS = _upsert(_MOVEMENTS, _MOVEMENT_KEY, "reference", "state", "due_at", "suspense_minor")
 _UPSERT_DISPUTES = _upsert(_DISPUTES, _DISPUTE_KEY, "state", "reason", "evidence_due_at", "closed_at")
 
 # A payment, a reversal of it, and when that becomes a dead letter; None once it is one.
@@ -96,9 +96,10 @@ def read_waiting(values: list[Any]) -> WaitingReversal:
 
 def read_movement(values: list[Any]) -> KnownMovement:
     """Return a movement."""
-    kind, reversal_id, reference, amount_minor, currency, state, due_at, webhook_id = values
+    kind, reversal_id, reference, amount_minor, currency, state, due_at, webhook_id, suspense_minor = values
     money = (kind, reversal_id, reference, amount_minor, currency)
-    return KnownMovement(*money, MovementState(state), _read_time(due_at), webhook_id and uuid.UUID(webhook_id))
+    source = (_read_time(due_at), webhook_id and uuid.UUID(webhook_id))
+    return KnownMovement(*money, MovementState(state), *source, suspense_minor)
 
 
 def read_dispute(values: list[Any]) -> Dispute:
@@ -135,7 +136,7 @@ def write_movements(connection: Connection, payments: Sequence[tuple[Payment, Pa
 def _movement_values(payment: Payment, one: KnownMovement) -> tuple[object, ...]:
     key = payment.id, one.kind, one.reversal_id, payment.tenant_id, payment.provider_id
     money = one.reference, one.currency, one.amount_minor
-    return *key, *money, str(one.state), one.webhook_id, one.waits_until
+    return *key, *money, str(one.state), one.webhook_id, one.waits_until, one.suspense_minor
 
 
 def _dispute_values(payment: Payment, one: Dispute) -> tuple[object, ...]:

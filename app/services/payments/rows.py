@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, func, null
 
 from app.core.payment import OtherReference, Payment, Policy, Status
 from app.core.schedule import next_call, query_now
-from app.services.payments.refund_rows import read_refund
+from app.services.payments.refund_rows import READ, read_refund
 from app.services.payments.reversal_rows import read_dispute, read_movement, read_waiting
 from models import buffer, prepared, read, tables
 from models.array_params import rows_of, uuid_array
@@ -77,7 +77,7 @@ _LOAD = prepared(
                order by v.amount_minor) end as reversals_waiting,
            case when 'has_movements' = any(p.exceptions) then array(
                select jsonb_build_array(m.kind, m.reversal_id, m.reference, m.amount_minor, m.currency, m.state,
-                   m.due_at, m.webhook_id)
+                   m.due_at, m.webhook_id, m.suspense_minor)
                from payment_movements m where m.tenant_id = p.tenant_id and m.payment_id = p.id
                order by m.created_at, m.kind desc, m.reversal_id) end as movements,
            case when 'has_disputes' = any(p.exceptions) then array(
@@ -85,8 +85,7 @@ _LOAD = prepared(
                from payment_disputes o where o.tenant_id = p.tenant_id and o.payment_id = p.id
                order by o.opened_at, o.dispute_id) end as disputes,
            case when 'has_refunds' = any(p.exceptions) then array(
-               select jsonb_build_array(f.id, f.reference, f.amount_minor, f.currency, f.status, f.provider_reference,
-                   f.reason, f.failure_reason, f.metadata, f.created_at, f.updated_at, f.called_at, f.completed_at)
+               select jsonb_build_array({refund})
                from refunds f where f.tenant_id = p.tenant_id and f.payment_id = p.id
                order by f.created_at, f.id) end as refunds
     from clock cross join payment_transactions p
@@ -105,6 +104,7 @@ _LOAD = prepared(
     """,
         stored=columns(_PAYMENTS.alias("p"), *STORED),
         policy=columns(tables.tenants.alias("t"), *_POLICY),
+        refund=columns(tables.refunds.alias("f"), *READ),
     ),
 )
 

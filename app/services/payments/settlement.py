@@ -41,7 +41,7 @@ from models import ByKeys
 
 log = structlog.get_logger(__name__)
 
-_MAKES_DUE = (FactKind.APPROVED, CommandKind.REROUTE, CommandKind.REFUND)
+_MAKES_DUE = (FactKind.APPROVED, CommandKind.REROUTE, CommandKind.REFUND, CommandKind.REFUND_AGAIN)
 _ENDED_WITHOUT_MONEY = (Status.FAILED, Status.CANCELLED)
 
 
@@ -140,7 +140,7 @@ def _find_negative(
 ) -> Iterator[AlertRow]:
     """Yield an alarm for each reversal that left its user's wallet below zero."""
     for each in postings:
-        if each.sign > 0:
+        if each.sign > 0 or each.is_of_suspense:
             continue
         # The user's entry is the first.
         balance_minor = posted[each.payment.id, each.transfer.key]["entries"][0]["balance_after_minor"]
@@ -177,6 +177,8 @@ def _audit_row(outcome: ItemOutcome, before: Payment, posted: dict[posting.Posti
         detail["webhook_id"] = item.webhook_id
     if decision.transfer:
         detail |= posted[after.id, decision.transfer.key]
+    if decision.suspense:
+        detail["suspense"] = posted[after.id, decision.suspense.key]
     if decision.case:
         detail["case"] = {"reason": decision.case.reason, "detail": decision.case.detail}
     if decision.notification:
@@ -212,7 +214,11 @@ def _publish(
 
 
 def _makes_due(outcome: ItemOutcome) -> bool:
-    return bool(outcome.decision and outcome.decision.asks) or outcome.item.given.kind in _MAKES_DUE
+    if outcome.item.given.kind in _MAKES_DUE:
+        return True
+    decision = outcome.decision
+    # What was put into suspense is to be refunded.
+    return bool(decision and (decision.asks or (decision.suspense and decision.suspense.type == "suspense")))
 
 
 def _number_rest(runtime: Runtime, tenant_ids: Collection[uuid.UUID]) -> None:

@@ -19,6 +19,27 @@ SUMS = read_checks("""
     select tenant_id as subject, format('%s %s too many', sum(balance_minor), currency) as detail from wallets
     where cast(:tenant_id as uuid) is null or tenant_id = :tenant_id
     group by tenant_id, currency having sum(balance_minor) <> 0
+
+    -- I3: the suspense wallets of a provider hold what was booked there and neither went back nor was credited
+    with known as (
+        select p.tenant_id, p.provider_id, f.currency, f.suspended_minor - coalesce(f.credited_minor, 0)
+            - case when f.status = 'completed' then f.amount_minor else 0 end as minor
+        from refunds f join payment_transactions p on p.tenant_id = f.tenant_id and p.id = f.payment_id
+        where f.suspended_minor is not null and (cast(:tenant_id as uuid) is null or f.tenant_id = :tenant_id)
+        union all
+        select m.tenant_id, m.provider_id, m.currency,
+               case when m.kind = 'reversed' then -m.suspense_minor else m.suspense_minor end
+        from payment_movements m
+        where m.suspense_minor > 0 and (cast(:tenant_id as uuid) is null or m.tenant_id = :tenant_id)
+    ), held as (
+        select tenant_id, provider_id, currency, sum(balance_minor) as minor from wallets
+        where kind = 'suspense' and (cast(:tenant_id as uuid) is null or tenant_id = :tenant_id) group by 1, 2, 3
+    )
+    select provider_id as subject, format('%s %s in its suspense wallets, %s known', h.minor, currency, k.minor)
+        as detail
+    from held h full join (select tenant_id, provider_id, currency, sum(minor) as minor from known group by 1, 2, 3)
+        as k using (tenant_id, provider_id, currency)
+    where coalesce(h.minor, 0) <> coalesce(k.minor, 0)
 """)
 
 WALLETS = read_checks("""
@@ -68,17 +89,21 @@ ENTRIES = read_checks(
 # Take `transfers`: ids of transfers.
 TRANSFERS = read_checks("""
     -- I1: a transfer has legs in users' wallets, and one of their sum that takes from a wallet of ours what they give
-    -- Of ours: the spending wallet for debits and their reversals, a clearing wallet for all else.
+    -- Of ours: the spending wallet for debits and their reversals, a clearing wallet for all else, or the suspense
+    -- wallet for a deposit. What moves money in suspense has legs there in place of users' wallets.
     select e.transfer_id as subject, format('%s legs, %s of them in wallets of ours, sum %s', count(*),
         count(*) filter (where w.kind <> 'user'), sum(e.direction * e.amount_minor)) as detail
     from wallet_transactions e left join wallets w on w.id = e.wallet_id
+    cross join lateral (select case when e.type like 'suspense%' then 'suspense' else 'user' end as kind) as given
     where e.transfer_id = any(cast(:transfers as uuid[])) group by e.transfer_id
     having sum(e.direction * e.amount_minor) <> 0 or min(e.amount_minor) <= 0
         or count(distinct (e.tenant_id, e.currency, e.type)) <> 1
-        or count(*) filter (where w.kind = case when e.type in ('debit', 'debit_reversal') then 'spending'
-                                                else 'clearing' end) <> 1
-        or count(*) filter (where w.kind = 'user') <> count(*) - 1
-        or bool_or(((e.type not in ('reversal', 'refund', 'debit')) = (w.kind = 'user')) <> (e.direction = 1))
+        or count(*) filter (where w.kind <> given.kind and w.kind = any(
+            case when e.type in ('debit', 'debit_reversal') then array['spending']
+                 when e.type = 'deposit' then array['clearing', 'suspense'] else array['clearing'] end)) <> 1
+        or count(*) filter (where w.kind = given.kind) <> count(*) - 1
+        or bool_or(((e.type not in ('reversal', 'refund', 'debit', 'suspense_refund', 'suspense_reversal'))
+            = (w.kind = given.kind)) <> (e.direction = 1))
 """)
 
 WEBHOOKS = read_checks(

@@ -32,10 +32,12 @@ _PARTS = {
     ),
     "dropped": fill(DROPPED, tenant="p.tenant_id", table="payment_webhooks", id="$webhook_id"),
     # A manipulated row may hold anything: a value of the wrong type counts as no entries or no id.
-    "entries": "case when jsonb_typeof(a.detail->'entries') = 'array' then a.detail->'entries' else '[]' end",
+    "entries": "case when jsonb_typeof(m.detail->'entries') = 'array' then m.detail->'entries' else '[]' end",
     "entry": "case when jsonb_typeof(t.entry) = 'object' then t.entry else '{}' end",
     # The fields that the entries share are written once; in older rows the amount is one of them.
-    "transfer": "case when jsonb_typeof(a.detail->'transfer') = 'object' then a.detail->'transfer' else '{}' end",
+    "transfer": "case when jsonb_typeof(m.detail->'transfer') = 'object' then m.detail->'transfer' else '{}' end",
+    # What a decision moved of the user's money, and of money in suspense.
+    "moved": "lateral (values (a.detail), (a.detail->'suspense')) as m(detail)",
     "webhook_id": "case when a.detail->>'webhook_id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
     " then (a.detail->>'webhook_id')::uuid end",
 }
@@ -88,7 +90,7 @@ HISTORY = read_checks("""
                $transfer || $entry || jsonb_build_object('tenant_id', a.tenant_id, 'payment_id', a.payment_id)
                    as entry,
                count(*) over (partition by t.entry->>'id') as times
-        from $audited cross join lateral jsonb_array_elements($entries) as t(entry) where $these
+        from $audited cross join $moved cross join lateral jsonb_array_elements($entries) as t(entry) where $these
     -- the entries of the wallets
     ), booked as (
         select e.id::text as entry_id, e.payment_id, e.at, to_jsonb(e) - array['at', 'debit_id'] as entry
@@ -107,7 +109,7 @@ HISTORY = read_checks("""
     -- I6: a webhook has at most one effect
     select p.id as subject, format('webhook %s moved money %s times', a.detail->>'webhook_id', count(*)) as detail
     from $audited
-    where $these and a.detail ? 'webhook_id' and a.detail ? 'entries'
+    where $these and a.detail ? 'webhook_id' and a.detail ?| array['entries', 'suspense']
     group by p.id, a.detail->>'webhook_id' having count(*) > 1
 
     -- I5: a decision's webhook is in the inbox, of the same tenant and provider

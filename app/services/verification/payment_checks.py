@@ -15,6 +15,7 @@ read_checks = partial(
     these="p.id = any(cast(:ids as uuid[]))",
     # Of a transfer's payments each has its leg in a user's wallet, and one has the leg in the clearing wallet as well.
     user_legs="wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'user'",
+    own_legs="wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind in ('user', 'suspense')",
 )
 
 MONEY = read_checks("""
@@ -25,24 +26,25 @@ MONEY = read_checks("""
     left join wallets w on w.id = e.wallet_id and w.kind = 'user'
     where $these group by p.id having count(w.id) <> (p.status = 'completed')::integer
 
-    -- I3: only completed payments have entries
+    -- I3: only completed payments have entries, but for those about money in suspense
     select p.id as subject, p.status as detail from payment_transactions p
     where $these and p.status <> 'completed'
-      and exists (select from wallet_transactions e where e.payment_id = p.id)
+      and exists (select from wallet_transactions e where e.payment_id = p.id and e.type not like 'suspense%')
 
-    -- I3: a payment's entries are in its user's wallet and its provider's clearing wallet
+    -- I3: a payment's entries are in its user's wallet and its provider's clearing and suspense wallets
     select e.id as subject, format('payment %s, wallet %s', p.id, w.id) as detail
     from payment_transactions p join wallet_transactions e on e.payment_id = p.id
     left join wallets w on w.id = e.wallet_id
     where $these and (w.id is null or w.currency <> e.currency
         or (w.kind = 'user' and w.user_id <> p.user_id)
-        or (w.kind = 'clearing' and w.provider_id <> p.provider_id))
+        or (w.kind in ('clearing', 'suspense') and w.provider_id <> p.provider_id))
 
     -- I3: the credits of a payment's own reference add up to what was received
     -- Money under another reference is not part of received_minor. A case accepted before the payment had a
     -- reference was counted as another reference's, although it may be the one filled in later: both sums are right.
-    select p.id as subject, format('received %s %s, credited %s to %s', p.received_minor, p.received_currency,
-        c.surely, c.possibly) as detail
+    -- What was put into suspense was received as well, and is credited where a person decided so.
+    select p.id as subject, format('received %s %s, credited %s to %s, %s in suspense', p.received_minor,
+        p.received_currency, c.surely, c.possibly, s.minor) as detail
     from payment_transactions p
     left join (
         select e.payment_id,
@@ -53,8 +55,12 @@ MONEY = read_checks("""
         left join dead_letters d on d.tenant_id = e.tenant_id and d.payment_id = e.payment_id
             and 'case:' || d.id = e.transfer_key
         where e.$mine and e.type = 'deposit' group by e.payment_id) as c on c.payment_id = p.id
+    cross join lateral (
+        select coalesce(sum(f.suspended_minor - coalesce(f.credited_minor, 0)), 0) as minor from refunds f
+        where f.payment_id = p.id and f.suspended_minor is not null
+          and (f.reference, f.currency) = (p.provider_reference, p.received_currency)) as s
     where $these and p.status = 'completed' and (c.surely is null or p.received_minor is null
-        or p.received_minor not between c.surely and c.possibly)
+        or p.received_minor - s.minor not between c.surely and c.possibly)
 
     -- I3: the reversals and refunds of a payment, less what came again, add up to what is reversed
     select p.id as subject, format('reversed %s, booked %s', p.reversed_minor, coalesce(sum(taken), 0)) as detail
@@ -72,15 +78,22 @@ MONEY = read_checks("""
         group by e.currency having sum(e.direction * e.amount_minor) < 0)
 
     -- I3: each booked movement has its entry, and each entry of a movement is a booked one
+    -- The part of it that is of money in suspense has an entry there, with the key 'suspense_' and its own.
     select coalesce(m.payment_id, c.payment_id) as subject, format('%s %s %s %s, entry %s %s %s', m.state, m.kind,
-        m.amount_minor, m.currency, c.transfer_key, c.amount_minor, c.currency) as detail
-    from (select * from payment_movements where $mine) as m
+        m.minor, m.currency, c.transfer_key, c.amount_minor, c.currency) as detail
+    from (
+        select payment_id, kind, reversal_id, state, currency, part.prefix || kind || ':' || reversal_id as key,
+               part.minor
+        from payment_movements cross join lateral (
+            values ('', amount_minor - suspense_minor), ('suspense_', suspense_minor)) as part(prefix, minor)
+        where $mine and part.minor > 0
+    ) as m
     full join (
-        select e.payment_id, e.transfer_key, e.amount_minor, e.currency, e.direction from $user_legs
-        where e.$mine and (e.transfer_key like 'reversed:%' or e.transfer_key like 'reinstated:%')
-    ) as c on c.payment_id = m.payment_id and c.transfer_key = m.kind || ':' || m.reversal_id
+        select e.payment_id, e.transfer_key, e.amount_minor, e.currency, e.direction from $own_legs
+        where e.$mine and e.transfer_key ~ '^(suspense_)?(reversed|reinstated):'
+    ) as c on c.payment_id = m.payment_id and c.transfer_key = m.key
     where (m.state = 'booked' and c.payment_id is null)
-       or c.payment_id is not null and (m.state, m.amount_minor, m.currency, m.kind = 'reversed')
+       or c.payment_id is not null and (m.state, m.minor, m.currency, m.kind = 'reversed')
            is distinct from ('booked', c.amount_minor, c.currency, c.direction = -1)
 
     -- I3: reversals wait with exactly the payments that say so
@@ -152,7 +165,7 @@ MONEY = read_checks("""
                bool_and((e.amount_minor, e.currency) = (f.amount_minor, f.currency)) as fits
         from $user_legs where e.payment_id = f.payment_id
           and e.transfer_key in ('refund:' || f.id, 'refund_failed:' || f.id)) as c
-    where f.$mine and (
+    where f.$mine and f.suspended_minor is null and (
         (l.tenant_id, l.user_id, l.currency, l.amount_minor) is distinct from
             (f.tenant_id, p.user_id, f.currency, f.amount_minor)
         or (l.state = 'held') <> (l.closed_at is null) or c.fits is false
@@ -163,15 +176,63 @@ MONEY = read_checks("""
                           when f.status = 'failed' then array['refund:' || f.id, 'refund_failed:' || f.id]
                           else array['refund:' || f.id] end)
 
+    -- I3: a refund by a policy has no hold, and entries in suspense for what it put there and what it took
+    select f.id as subject, format('%s, %s of %s put into suspense, entries %s', f.status, f.suspended_minor,
+        f.amount_minor, c.keys) as detail
+    from refunds f
+    cross join lateral (
+        select coalesce(array_agg(e.transfer_key order by e.transfer_key), '{}') as keys,
+               bool_and((e.amount_minor, e.currency) = (f.amount_minor, f.currency)) as fits
+        from wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'suspense'
+        where e.payment_id = f.payment_id
+          and e.transfer_key in ('suspense:' || f.id, 'refund:' || f.id, 'refund_failed:' || f.id)) as c
+    where f.$mine and f.suspended_minor is not null and (
+        c.fits is false or (f.status = 'completed' and f.completed_at is null)
+        or exists (select from wallet_temp_logs l where l.payment_id = f.payment_id and l.refund_id = f.id)
+        or c.keys <> case when f.completed_at is null then '{}'
+                          when f.status = 'failed' then array['refund:' || f.id, 'refund_failed:' || f.id]
+                          else array['refund:' || f.id] end
+            || case when f.suspended_minor > 0 then array['suspense:' || f.id] else '{}' end)
+
+    -- I3: a payment's entries in suspense add up to what it has there
+    select coalesce(b.payment_id, k.payment_id) as subject, format('entries of %s %s, known %s %s', b.minor,
+        b.currency, k.minor, k.currency) as detail
+    from (
+        select e.payment_id, e.currency, sum(e.direction * e.amount_minor) as minor
+        from wallet_transactions e join wallets w on w.id = e.wallet_id and w.kind = 'suspense'
+        where e.$mine group by 1, 2
+    ) as b
+    full join (
+        select payment_id, currency, sum(minor) as minor from (
+            select payment_id, currency, suspended_minor - coalesce(credited_minor, 0)
+                - case when status = 'completed' then amount_minor else 0 end as minor
+            from refunds where $mine and suspended_minor is not null
+            union all
+            select payment_id, currency, case when kind = 'reversed' then -suspense_minor else suspense_minor end
+            from payment_movements where $mine and suspense_minor > 0
+        ) as parts group by 1, 2
+    ) as k on k.payment_id = b.payment_id and k.currency = b.currency
+    where coalesce(b.minor, 0) <> coalesce(k.minor, 0)
+
+    -- I3: money in suspense that no refund is under way for waits for a person, or a person has decided
+    select f.id as subject, format('%s %s', f.amount_minor, f.currency) as detail from refunds f
+    where f.$mine and f.suspended_minor is not null and f.status = 'failed' and f.credited_minor is null
+      and not exists (select from dead_letters d where d.tenant_id = f.tenant_id and d.payment_id = f.payment_id
+          and d.reason = 'suspense' and d.state = 'open')
+      and (select coalesce(sum(e.direction * e.amount_minor), 0) from wallet_transactions e
+           join wallets w on w.id = e.wallet_id and w.kind = 'suspense'
+           where e.payment_id = f.payment_id and e.currency = f.currency) > 0
+
     -- I3: each entry and each hold of a refund has its refund, and refunds are those of the payments that say so
     select found.id as subject, found.detail from payment_transactions p cross join lateral (
         select p.id::text as id, format('%s refunds, exceptions %s', count(f.id), p.exceptions) as detail
         from refunds f where f.payment_id = p.id
         having (count(f.id) > 0) <> ('has_refunds' = any(p.exceptions)) or bool_or(f.tenant_id <> p.tenant_id)
         union all
-        select e.transfer_key, 'an entry without its refund' from $user_legs
-        where e.payment_id = p.id and e.transfer_key like 'refund%' and not exists (select from refunds f
-            where f.payment_id = p.id and e.transfer_key in ('refund:' || f.id, 'refund_failed:' || f.id))
+        select e.transfer_key, 'an entry without its refund' from $own_legs
+        where e.payment_id = p.id and e.transfer_key ~ '^(refund|refund_failed|suspense):'
+          and not exists (select from refunds f where f.payment_id = p.id
+              and e.transfer_key in ('refund:' || f.id, 'refund_failed:' || f.id, 'suspense:' || f.id))
         union all
         select l.refund_id::text, 'a hold without its refund' from wallet_temp_logs l
         where l.payment_id = p.id and l.kind = 'refund'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from app.services.webhooks import waiting_reversals
 from testbed.shop import ACTOR
 from tests.integration.operators.dead_letter_cases import OperatorScene
 from tests.integration.operators.test_reconciliation import HOUR
+from tests.integration.refunds.policy_cases import give_back
 from tests.integration.refunds.refund_requests import ask
 from tests.support.mollie_provider import make_mollie
 
@@ -59,6 +61,19 @@ def refund_calls_exhausted(scene: OperatorScene) -> Payment:
     scene.front.sandbox.act(str(payment.provider_reference), "pay")
     ask(scene.shop, scene.shop.payment(payment.id), "10.00")
     scene.engine.call()
+    return payment
+
+
+def refund_that_the_adapter_cannot_make(scene: OperatorScene) -> Payment:
+    """Return a payment whose late money was to go back, while its adapter makes no refunds."""
+    give_back(scene.shop)
+    payment = scene.start()
+    scene.deliver(payment, "cancelled")
+    scene.front.sandbox.act(str(payment.provider_reference), "pay", even_if_ended=True)
+    scene.deliver(payment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SandboxAdapter, "capabilities", replace(SandboxAdapter.capabilities, can_refund=False))
+        scene.engine.call()
     return payment
 
 

@@ -56,6 +56,7 @@ from tests.integration.operators.moved_money_cases import (
     money_again_without_its_reversal,
     raised,
     refund_calls_exhausted,
+    refund_that_the_adapter_cannot_make,
     reversed_only_here,
 )
 from tests.support.engine import Engine
@@ -105,6 +106,7 @@ TABLE = (
     Row(reversed_only_here, "movement", dict.fromkeys(PAID, 1800) | {"accept": 2500}),
     Row(money_again_without_its_reversal, "reinstatement", PAID),
     Row(refund_calls_exhausted, "refund", PAID | {"accept": 1500, "redrive": 1500}),
+    Row(refund_that_the_adapter_cannot_make, "suspense", {"accept": 2500}),
     Row(raised, "raised", {"redrive": 2500, "replay": 2500}),
 )
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import OutcomeForAPerson, OutcomeUnknown, ProviderCallFailed
 from app.core.facts import Fact, FactKind
-from app.core.refunds.records import NOT_MADE
+from app.core.refunds.records import NOT_MADE, NOT_SUPPORTED
 from app.providers import Adapter, RefundSubject, Subject
 from app.runtime.metrics import PROVIDER_CALLS, PROVIDER_SECONDS
 from app.runtime.runtime import Runtime
@@ -124,8 +124,11 @@ def _capture(adapter: Adapter, claim: Claim, subject: Subject) -> Fact:
 def _refund(adapter: Adapter, claim: Claim, subject: RefundSubject) -> Fact:
     """Make a refund, or ask what became of it; an answer without an outcome is unknown, and asked for again.
 
-    Past the life of its key it is only sent again where the provider has none, and where it still may be sent.
+    Past the life of its key it is only sent again where the provider has none, and where it still may be sent. A policy
+    may ask an adapter for a refund that has none.
     """
+    if not adapter.capabilities.can_refund:
+        return Fact(FactKind.REFUND_STATE, message=NOT_SUPPORTED, refund_id=subject.refund_id, refund_state="failed")
     if subject.is_known or not claim.key_is_alive:
         can = adapter.capabilities
         if not (can.reads_refunds if subject.is_known else can.finds_refunds):

@@ -204,7 +204,7 @@ def _prepare(runtime: Runtime, row: Row, accounts: dict[uuid.UUID, Account]) -> 
     if refund is not None:
         if refund.is_known and not can.reads_refunds and row.refund_age_seconds < can.refund_key_seconds:
             raise OutcomeAwaited(can.refund_key_seconds - float(row.refund_age_seconds))
-        request = row.refund_request or adapter.build_refund(refund)
+        request = row.refund_request or (adapter.build_refund(refund) if can.can_refund else b"")
         # Before the first try nothing is to be looked up.
         age, key_seconds = (
             (-1, 0) if row.refund_age_seconds is None else (row.refund_age_seconds, can.refund_key_seconds)
