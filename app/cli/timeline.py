@@ -149,7 +149,24 @@ def _entry(detail: Detail) -> str:
         return f"{taken} of the user's wallet went back to the payer (refund); its balance is {balance}"
     if detail["wallet"] == "user":
         return f"The user's wallet gets {amount} ({detail['type']}); its balance is {balance}"
+    if detail["wallet"] == "suspense":
+        return _suspense_entry(detail, amount)
     return f"The provider's clearing wallet gets {amount} against the transfer"
+
+
+_TAKEN_FROM_SUSPENSE = {
+    "suspense_refund": "the refund took it, and the payer has it back",
+    "suspense_reversal": "the provider took it back",
+    "deposit": "a person credited it to the user",
+}
+
+
+def _suspense_entry(detail: Detail, amount: str) -> str:
+    if detail["type"] in _TAKEN_FROM_SUSPENSE:
+        taken = _money(-detail["amount_minor"], detail["currency"])
+        return f"{taken} leaves the provider's suspense wallet: {_TAKEN_FROM_SUSPENSE[detail['type']]}"
+    why = "it came again" if detail["type"] == "suspense_reinstatement" else "it is no user's, and is to go back"
+    return f"{amount} waits in the provider's suspense wallet: {why}"
 
 
 def _restored(detail: Detail) -> str:

@@ -73,7 +73,7 @@ def _check(changes: dict[str, Any]) -> None:
         raise ConfigurationError("a tolerance is a percentage from 0 to 100")
     if tolerance != round(tolerance, 2):
         raise ConfigurationError("a tolerance has at most two decimals")
-    choices = ("credit", "hold", "reject")
+    choices = ("credit", "hold", "reject", "refund")
     for name, allowed in (("late_policy", choices), ("over_policy", choices), ("negative_policy", ("allow", "hold"))):
         if changes.get(name, allowed[0]) not in allowed:
             raise ConfigurationError(f"{name} is one of {', '.join(allowed)}")

@@ -116,7 +116,7 @@ class DisputeBody(BaseModel, title="Dispute"):
 
 
 class RefundBody(BaseModel, title="Refund"):
-    """A refund; `metadata` and `reason` are the caller's."""
+    """A refund; `metadata` and `reason` are the caller's, of a refund by a policy the reason is late or overpaid."""
 
     id: UuidText
     payment_id: UuidText

@@ -60,8 +60,8 @@ class MoneyLife:
         # An adapter reports either single movements or totals.
         self.has_totals = self.random.random() < 0.4
         policy = {
-            "late_policy": self.random.choice(("credit", "hold")),
-            "over_policy": self.random.choice(("credit", "hold")),
+            "late_policy": self.random.choice(("credit", "hold", "refund", "refund")),
+            "over_policy": self.random.choice(("credit", "hold", "refund", "refund")),
             "negative_policy": self.random.choice(("allow", "hold")),
         }
         policies.change_policy(self.runtime, self.shop.tenant_id, policy, ACTOR)
@@ -153,15 +153,21 @@ class MoneyLife:
         request = RefundRequest(payment.id, amount, reference, None, key, body)
         made = refunds.ask_refund(self.runtime, self.shop.tenant_id, request, ACTOR)
         if self.random.random() < 0.8:
-            # As the claim of its call leaves it.
-            self._rows("update refunds set called_at = now() where id = :refund", refund=uuid.UUID(made.refund["id"]))
+            self._send(uuid.UUID(made.refund["id"]))
         return f"{amount} of {reference}"
+
+    def _send(self, refund_id: uuid.UUID) -> None:
+        """Leave a refund as the claim of its call does."""
+        self._rows("update refunds set called_at = now() where id = :refund", refund=refund_id)
 
     def _answer(self) -> str:
         found = self._rows("select id, payment_id from refunds where tenant_id = :id order by created_at, id")
         if not found:
             return "none"
         row = self.random.choice(found)
+        if self.random.random() < 0.5:
+            # Those that a policy makes are sent here.
+            self._send(row["id"])
         states: tuple[RefundState, ...] = ("processing", "completed", "completed", "failed")
         state = self.random.choice(states)
         payment = self.shop.payment(row["payment_id"])

@@ -36,6 +36,7 @@ def test_the_books_are_whole_after_every_step(own: tuple[Runtime, Databases]) ->
     assert {row["type"] for row in moved} >= {
         *("deposit", "reversal", "reinstatement", "refund"),
         *("debit", "debit_reversal"),
+        *("suspense", "suspense_refund", "suspense_reversal", "suspense_reinstatement"),
     }
     refused = ("ask refused", "decide refused", "spend refused")
     assert min(steps[name] for name in ("report", "ask", "answer", "decide", "spend", *refused)) > LIVES // 4

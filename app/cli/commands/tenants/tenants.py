@@ -141,9 +141,17 @@ def list_all(as_json: bool) -> None:
 @click.argument("tenant", metavar="NAME")
 @click.option("--tolerance", "tolerance_percent", metavar="PERCENT", help="Credit other amounts within this tolerance.")
 @click.option(
-    "--late", "late_policy", type=click.Choice(["credit", "hold", "reject"]), help="Money for an ended payment."
+    "--late",
+    "late_policy",
+    type=click.Choice(["credit", "hold", "reject", "refund"]),
+    help="Money for an ended payment; refund: it goes back to the payer.",
 )
-@click.option("--over", "over_policy", type=click.Choice(["credit", "hold", "reject"]), help="More than requested.")
+@click.option(
+    "--over",
+    "over_policy",
+    type=click.Choice(["credit", "hold", "reject", "refund"]),
+    help="More than requested; refund: what was asked for is credited, and the excess goes back to the payer.",
+)
 @click.option(
     "--negative",
     "negative_policy",
