@@ -14,10 +14,12 @@ from app.runtime.runtime import Runtime
 from app.services.debits import spending
 from app.services.debits.spending import DebitRequest
 from app.services.operators import resolve
+from app.services.operators.dead_letters import DeadLetterFilters, list_dead_letters
 from app.services.payments import queries, refunds, settlement
 from app.services.payments.batch_decisions import Item
 from app.services.payments.refunds import RefundRequest
 from app.services.records import notifications
+from app.services.tenants import policies
 from app.services.webhooks import settle as settling
 from models import Database
 from models.database import Role
@@ -99,6 +101,26 @@ def make_refunds(shop: Shop) -> None:
             fact = Fact(FactKind.REFUND_STATE, refund_id=uuid.UUID(made.refund["id"]), refund_state=state)
             with settlement.open(shop.runtime, "worker") as batch:
                 batch.settle([Item(shop.tenant_id, payment.id, fact, "system")])
+    settle(shop.runtime)
+
+
+def make_policy_refunds(shop: Shop) -> None:
+    """Make refunds of excess money: one under way, one completed, one that failed, one that failed and was credited."""
+    policies.change_policy(shop.runtime, shop.tenant_id, {"over_policy": "refund"}, "operator:test")
+    reports: tuple[tuple[RefundState, ...], ...] = ((), ("completed",), ("failed",), ("completed", "failed"))
+    for states in reports:
+        payment = shop.deposit("10.00", user_id="user-0")
+        complete(shop, payment, amount="11.00")
+        settle(shop.runtime)
+        for state in states:
+            (refund,) = refunds.list_refunds(shop.runtime.database, shop.tenant_id, payment.id, "web")
+            fact = Fact(FactKind.REFUND_STATE, refund_id=uuid.UUID(refund["id"]), refund_state=state)
+            with settlement.open(shop.runtime, "worker") as batch:
+                batch.settle([Item(shop.tenant_id, payment.id, fact, "system")])
+    waiting = DeadLetterFilters(shop.tenant_id, reason="suspense")
+    for letter in list_dead_letters(shop.runtime.database, waiting, 1):
+        resolve.accept(shop.runtime, shop.tenant_id, uuid.UUID(letter["id"]), "operator:test")
+    policies.change_policy(shop.runtime, shop.tenant_id, {"over_policy": "hold"}, "operator:test")
     settle(shop.runtime)
 
 

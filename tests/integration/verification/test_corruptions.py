@@ -13,6 +13,7 @@ from testbed.shop import make_shop
 from tests.integration.verification.corruptions import CORRUPTIONS
 from tests.integration.verification.debit_corruptions import DEBIT_CORRUPTIONS
 from tests.integration.verification.refund_corruptions import REFUND_CORRUPTIONS
+from tests.integration.verification.suspense_corruptions import SUSPENSE_CORRUPTIONS
 from tests.support import books
 
 
@@ -25,6 +26,7 @@ def superuser(servers: Servers) -> Iterator[Database]:
             books.make_debits(shop)
             books.make_busy(databases, shop)
             books.make_refunds(shop)
+            books.make_policy_refunds(shop)
             report = prove(runtime.database, "full")
             assert report.is_whole, report.as_json()
             assert report.counts["seals"] >= 3
@@ -33,7 +35,7 @@ def superuser(servers: Servers) -> Iterator[Database]:
         database.engine.dispose()
 
 
-_ALL = CORRUPTIONS | REFUND_CORRUPTIONS | DEBIT_CORRUPTIONS
+_ALL = CORRUPTIONS | REFUND_CORRUPTIONS | DEBIT_CORRUPTIONS | SUSPENSE_CORRUPTIONS
 
 
 @pytest.mark.parametrize("name", _ALL)
