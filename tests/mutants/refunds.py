@@ -17,7 +17,7 @@ REFUNDS = (
     Mutant(
         "a refused refund releases its hold",
         ROWS,
-        "        if known.is_unfinished and not one.is_unfinished\n",
+        "        if known.is_unfinished and not one.is_unfinished and not one.is_of_policy\n",
         "        if known.is_unfinished and one.completed_at is not None\n",
         (f"{MADE}::test_a_refusal_releases_the_hold",),
     ),

@@ -7,6 +7,7 @@ from tests.mutants.deposits import DEPOSITS
 from tests.mutants.money_back import MONEY_BACK
 from tests.mutants.operators import OPERATORS
 from tests.mutants.outside import OUTSIDE
+from tests.mutants.policy_refunds import POLICY_REFUNDS
 from tests.mutants.refunds import REFUNDS
 from tests.mutants.seam import SEAM
 from tests.mutants.tenancy import TENANCY
@@ -14,5 +15,5 @@ from tests.mutants.webhooks import WEBHOOKS
 
 MUTANTS = (
     *(*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED),
-    *(*REFUNDS, *MONEY_BACK, *DEBITS, *SEAM),
+    *(*REFUNDS, *POLICY_REFUNDS, *MONEY_BACK, *DEBITS, *SEAM),
 )

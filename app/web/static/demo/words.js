@@ -31,6 +31,17 @@ const EVENTS = {
   'refund.completed': 'Refund completed',
   'refund.failed': 'Refund failed',
 };
+// Refunds that the shop's policy makes; the reason of any other is the shop's own.
+const REFUNDS = {
+  late: {
+    'refund.completed': 'Your late money went back to you',
+    'refund.failed': 'Your late money could not go back yet',
+  },
+  overpaid: {
+    'refund.completed': 'What you paid too much went back to you',
+    'refund.failed': 'What you paid too much could not go back yet',
+  },
+};
 const LINKS = {
   connecting: 'Connecting',
   live: 'Live',
@@ -101,6 +112,8 @@ export function chip(payment) {
 const DISPUTES = { opened: 'Payment disputed', won: 'Dispute won', lost: 'Dispute lost' };
 
 export function eventText(message) {
+  const why = message.refund && REFUNDS[message.refund.reason];
+  if (why && message.type in why) return why[message.type];
   if (message.dispute) return DISPUTES[message.dispute.status] ?? EVENTS[message.type];
   return EVENTS[message.type] ?? message.type;
 }
@@ -117,6 +130,11 @@ export function journey(payment, returned) {
   }
   if (payment.exception in REVIEWS) return underReview(payment);
   if (payment.status === 'completed') return completed(payment);
+  if (payment.exception === 'late' && payment.received_amount) {
+    const title = `${money(payment.received_amount, payment.received_currency)} came too late`;
+    const detail = 'It was not credited: it goes back to you, unless a person decides otherwise.';
+    return { level: 2, here: 1, tone: 'review', title, detail };
+  }
   if (payment.status === 'failed') {
     const detail = reason(payment, 'Nothing was credited.');
     return { level: 1, here: 1, tone: 'ended', title: 'The payment did not go through', detail };
@@ -165,6 +183,10 @@ function stillOpen(payment, returned) {
 
 function underReview(payment) {
   const credited = payment.status === 'completed';
+  if (credited && payment.exception === 'overpaid') {
+    const detail = `${REVIEWS.overpaid} The rest is credited, goes back to you, or is reviewed by a person.`;
+    return { level: 3, here: 2, tone: 'review', title: 'More money came than was asked for', detail };
+  }
   const detail = credited
     ? 'Your money is in the wallet; a person reviews the rest.'
     : 'Your money is not lost: a person reviews it.';
