@@ -46,6 +46,7 @@ FACTS: dict[str, Input] = {
     "B 40": came(40, "B"),
     "declined": Fact(FactKind.DECLINED, "A"),
     "cancel": Command(CommandKind.CANCEL),
+    "taken as re_1": state("processing", "re_1"),
     "done": state("completed"),
     "done as re_1": state("completed", "re_1"),
     "refused": state("failed"),
@@ -63,7 +64,7 @@ IDS: dict[str, Input] = {
     "again c 130": moved(FactKind.REINSTATED, "c", 130),
     "shown": came(130, movements=(Movement("reversed", "a", 30, "USD"),)),
 }
-TOTALS: dict[str, Input] = {"back 30": total(30), "back 100": total(100), "back 130": total(130)}
+TOTALS: dict[str, Input] = {"back 30": total(30), "back 50": total(50), "back 100": total(100), "back 130": total(130)}
 
 
 def step(simulated: SimulatedPayment, name: str, given_: Input) -> tuple[SimulatedPayment, Decision] | None:
@@ -179,12 +180,18 @@ def test_answer_and_movement_are_one_effect(reports: tuple[str, str]) -> None:
 
 
 def test_a_chargeback_after_the_refund_was_sent_leaves_that_its_money() -> None:
-    charged = play("130", "send", "done as re_1", "gone b 100")
-    assert entries(charged)[2:] == [("suspense_refund", -30), ("reversal", -100)]
+    charged = play("130", "send", "taken as re_1", "gone b 100", "done as re_1")
+    assert entries(charged)[2:] == [("reversal", -100), ("suspense_refund", -30)]
     # Of money that goes back twice nobody knows which was first: a person decides.
     twice = play("130", "send", "done as re_1", "gone c 130")
     assert entries(twice)[2:] == [("suspense_refund", -30)]
     assert [case.reason for case in twice.cases] == ["reversal"]
+
+
+def test_what_a_provider_takes_back_is_no_refund_of_ours() -> None:
+    after = play("130", "send", "done", "back 50")
+    assert entries(after)[2:] == [("suspense_refund", -30), ("reversal", -20)]
+    assert (after.payment.reversed_minor, "reversed" in after.payment.exceptions) == (20, True)
 
 
 def test_a_chargeback_before_the_call_leaves_nothing_to_send() -> None:
