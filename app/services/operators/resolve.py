@@ -147,8 +147,8 @@ def _decide(
 
 
 def moves_money(outcomes: list[ItemOutcome]) -> bool:
-    """Return whether any of the decisions moves money."""
-    return any(outcome.decision is not None and outcome.decision.transfer is not None for outcome in outcomes)
+    """Return whether any of the decisions moves money, of the user or in suspense."""
+    return any(outcome.decision and (outcome.decision.transfer or outcome.decision.suspense) for outcome in outcomes)
 
 
 def _check(row: RowMapping, kind: CommandKind) -> None:
@@ -196,5 +196,6 @@ def _describe_one(outcome: ItemOutcome) -> str:
     if decision is None:
         return "waits: there is no such payment with this provider"
     words = f"{decision.verdict}: {decision.reason}; the payment is {decision.payment.status}"
-    moved = decision.transfer
-    return words if moved is None else f"{words}; {moved.type} of {format_money(moved.amount_minor, moved.currency)}"
+    for moved in filter(None, (decision.transfer, decision.suspense)):
+        words += f"; {moved.type.replace('_', ' ')} of {format_money(moved.amount_minor, moved.currency)}"
+    return words

@@ -138,6 +138,9 @@ def test_a_person_decides_about_a_refund_that_cannot_be_made(
     assert refunds_of(front, payment) == 0
     case = find_case(engine, payment)
     tenant_id = shop.tenant_id
+    if action != "redrive":
+        shown = getattr(resolve, action)(shop.runtime, tenant_id, case, ACTOR, is_dry_run=True)
+        assert ("deposit of 25.00 USD" if action == "accept" else "the money stays in suspense") in shown
     if action == "redrive":
         assert "goes back to the payer" in redrive.redrive(shop.runtime, tenant_id, case, ACTOR).effect
         engine.call()

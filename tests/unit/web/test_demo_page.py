@@ -27,6 +27,12 @@ pytestmark = pytest.mark.browser
         ({"status": "failed", "failure_reason": "card_declined"}, "The payment did not go through", "ended"),
         ({"status": "cancelled"}, "The payment was cancelled", "ended"),
         ({"status": "cancelled", "failure_reason": "expired"}, "Nobody paid in time", "ended"),
+        (
+            {"status": "cancelled", "exception": "late", "received_amount": "3.00", "received_currency": "USD"},
+            "3.00 USD came too late",
+            "review",
+        ),
+        ({"status": "completed", "exception": "overpaid"}, "More money came than was asked for", "review"),
         ({"status": "processing", "exception": "underpaid"}, "Your payment is under review", "review"),
         ({"status": "completed", "exception": "conflict"}, "Your payment is under review", "review"),
         ({"status": "completed", "exception": "reversed"}, "1,234,567.50 USD was paid back", "ended"),
@@ -63,6 +69,21 @@ def test_the_demo_page_words_errors_for_people(page: Page, field: str, message: 
     error = {"field": field, "message": message}
     reported = page.evaluate("async (error) => (await import('/static/demo/words.js')).errorText(error, 'JPY')", error)
     assert reported == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "why", "text"),
+    [
+        ("refund.completed", "late", "Your late money went back to you"),
+        ("refund.failed", "overpaid", "What you paid too much could not go back yet"),
+        ("refund.completed", "came back", "Refund completed"),
+        ("refund.failed", None, "Refund failed"),
+    ],
+)
+def test_the_demo_page_says_why_a_policy_gives_money_back(page: Page, kind: str, why: str | None, text: str) -> None:
+    message = {"type": kind, "refund": {"reason": why}}
+    said = page.evaluate("async (message) => (await import('/static/demo/words.js')).eventText(message)", message)
+    assert said == text
 
 
 @pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 409, 422, 429, 500, 503])
