@@ -159,7 +159,8 @@ def accept_suspended(payment: Payment, command: Command, now: datetime.datetime)
 
 def reject_suspended(payment: Payment, command: Command, now: datetime.datetime) -> Decision:
     """Leave money in suspense for a person: until the provider shows that it went back, it stays there."""
-    decided = _decide(payment, command, 0)
+    # Also where less than the case says is left by now: it has to end.
+    decided = _decide(payment, replace(command, amount_minor=0), 0)
     if decided is None:
         return Decision(Verdict.IGNORED, _NOTHING_WAITS, payment)
     return Decision(Verdict.APPLIED, "rejected by a person: the money stays in suspense", changed(decided, now))

@@ -227,6 +227,18 @@ def test_a_case_that_was_overtaken_is_not_accepted(later: tuple[str, ...]) -> No
     assert decide(after.payment, command, NOW).payment is after.payment
 
 
+def test_a_case_of_more_than_is_left_can_still_be_rejected() -> None:
+    simulated = play("cancel", "100", "refused")
+    (case,) = simulated.open_cases
+    money = (101, case.currency, case.reference)
+    accepted, rejected = (
+        decide(simulated.payment, Command(kind, case_id(case), *money, case_key=case.key), NOW)
+        for kind in (CommandKind.ACCEPT, CommandKind.REJECT)
+    )
+    assert accepted.payment is simulated.payment
+    assert [one.credited_minor for one in rejected.payment.refunds] == [0]
+
+
 def test_an_end_by_us_is_not_the_last_word_on_what_the_provider_did() -> None:
     simulated = play("130", "send")
     ended = decide(
