@@ -76,7 +76,7 @@ imports: dev
 # rules S104 and S608, and one opt-out for each place is enough.
 security: dev
 	@$(BIN)/bandit --quiet --recursive --severity-level medium --skip B104,B608 \
-		app clients models tasks sandbox web.py worker.py celeryconfig.py
+		app clients examples models tasks sandbox web.py worker.py celeryconfig.py
 
 # pip-audit exits with 0 where it skipped every package, and with 1 where the network is down: its report says which.
 # AUDIT=strict fails where anything was not audited; without it only a machine that cannot reach the service may pass.

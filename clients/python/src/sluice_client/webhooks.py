@@ -9,7 +9,8 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sluice_client.errors import WebhookVerificationError
 from sluice_client.models import Event
@@ -20,9 +21,16 @@ _PREFIX = "whsec_"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
 
+class RequestHeaders(Protocol):
+    """The headers of a request as any framework has them: a mapping, or something with its `items`."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Return the names and values."""
+
+
 def verify_webhook(
     body: bytes,
-    headers: Mapping[str, str],
+    headers: RequestHeaders,
     secrets: str | Sequence[str],
     tolerance: int = TOLERANCE_SECONDS,
     now: float | None = None,
