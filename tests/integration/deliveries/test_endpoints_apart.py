@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from app.core.deliveries.delivery_rules import DeliveryStatus
 from app.services.deliveries.attempts import attempt
@@ -15,6 +18,7 @@ from app.services.queues.dispatcher import UnderWay
 from app.services.upkeep import backlog
 from testbed.waiting import wait_until
 from tests.integration.deliveries.endpoint_requests import Backend, open_receivers
+from tests.scenarios.crashing import Crashed, CrashingDatabase, When
 from tests.support.webhook_receiver import WebhookReceiver
 
 
@@ -106,19 +110,47 @@ def test_a_worker_that_dies_after_its_claim_or_its_request_loses_nothing(
     assert first.message != second.message
 
 
-def test_a_claim_that_was_lost_writes_nothing(backend: Backend, receiver: WebhookReceiver) -> None:
-    receiver.answer = lambda received: 500 if len(receiver.received) == 1 else 200
+@pytest.mark.parametrize("late_status", [200, 500])
+def test_a_claim_that_was_lost_writes_nothing(backend: Backend, receiver: WebhookReceiver, late_status: int) -> None:
+    receiver.answer = lambda received: late_status if len(receiver.received) == 1 else 201
     backend.endpoint(receiver.url)
     backend.complete()
     (late,) = claim_deliveries(backend.runtime, 8, UnderWay(8)).calls
-    failed = attempt(backend.runtime, late)
+    ended_late = attempt(backend.runtime, late)
+    backend.databases.rows("update delivery_work set due_at = now() - interval '1 second'")
+    (present,) = claim_deliveries(backend.runtime, 8, UnderWay(8)).calls
+    settle_attempts(backend.runtime, [ended_late])
+    rows = backend.databases.rows("select claim_id, due_at > now() as is_leased from delivery_work")
+    assert rows == [{"claim_id": present.claim_id, "is_leased": True}]
+    assert backend.deliveries() == [{"status": "pending", "attempts": 0}]
+    assert backend.databases.value("select count(*) from endpoint_breakers") == 0
+    settle_attempts(backend.runtime, [attempt(backend.runtime, present)])
+    settle_attempts(backend.runtime, [ended_late])
+    assert backend.attempts() == [{"number": 1, "status_code": 201}]
+    assert backend.deliveries() == [{"status": "delivered", "attempts": 1}]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("commit", [1, 2])
+def test_a_worker_that_dies_at_a_commit_loses_nothing(
+    backend: Backend, receiver: WebhookReceiver, commit: int, when: When
+) -> None:
+    backend.endpoint(receiver.url)
+    backend.complete()
+    database = CrashingDatabase(backend.databases.database_url, 4)
+    try:
+        # The first commit is that of the claim, the second settles the attempt.
+        database.arm(commit, when)
+        with pytest.raises(Crashed):
+            DeliveryDispatcher(1).run(dataclasses.replace(backend.runtime, database=database))
+    finally:
+        database.engine.dispose()
     backend.make_due()
     backend.deliver()
-    before = backend.databases.rows("select * from endpoint_deliveries")
-    settle_attempts(backend.runtime, [failed])
-    assert backend.databases.rows("select * from endpoint_deliveries") == before
-    assert backend.attempts() == [{"number": 1, "status_code": 200}]
-    assert backend.databases.value("select count(*) from endpoint_breakers") == 0
+    assert backend.deliveries("status") == [{"status": "delivered"}]
+    # Sent again only where it was sent and nobody knows.
+    assert len(receiver.received) == (2 if (commit, when) == (2, "before") else 1)
+    assert len({(each.body, each.headers["webhook-id"]) for each in receiver.received}) == 1
 
 
 def test_claims_of_one_moment_take_no_more_than_an_endpoint_may_have(

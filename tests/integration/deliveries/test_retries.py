@@ -145,7 +145,7 @@ def test_the_whole_exchange_is_bounded(
     assert backend.deliveries() == [{"status": "pending", "attempts": 1}]
     (attempt,) = backend.attempts("status_code, error, milliseconds")
     assert (attempt["status_code"], "no answer within" in attempt["error"]) == (None, True)
-    assert attempt["milliseconds"] >= 300
+    assert 300 <= attempt["milliseconds"] < 10_000
 
 
 def test_an_endpoint_that_nothing_listens_at_fails(backend: Backend) -> None:
