@@ -93,7 +93,6 @@ BY_NAME = {
     "held_minor": "The same in minor units.",
     "history": "What operators did with it, oldest first.",
     "id": "Its id.",
-    "kind": "What kind it is.",
     "label": "The words that it was made with.",
     "last_used_at": "Its last use, to about a minute.",
     "milliseconds": "How long it took.",

@@ -123,12 +123,16 @@ def test_every_field_parameter_and_tag_is_described(document: dict[str, Any]) ->
 
 
 def test_a_description_that_no_field_takes_is_gone(document: dict[str, Any]) -> None:
-    names = {
-        (name, field)
+    shown = {
+        (name, field): about["description"]
         for name, schema in document["components"]["schemas"].items()
-        for field in schema.get("properties", ())
+        for field, about in schema.get("properties", {}).items()
     }
-    assert field_descriptions.SINGLE.keys() <= {f"{name}.{field}" for name, field in names}
+    assert (
+        field_descriptions.SINGLE.items() <= {f"{name}.{field}": text for (name, field), text in shown.items()}.items()
+    )
+    by_name = {(field, text) for (_, field), text in shown.items()}
+    assert [each for each in field_descriptions.BY_NAME.items() if each not in by_name] == []
 
 
 def test_what_goes_out_is_described(document: dict[str, Any]) -> None:
