@@ -194,7 +194,8 @@ def test_health_and_metrics(front: Stack) -> None:
         answer = anyone.get(path)
         assert (answer.status_code, answer.json()["status"], answer.json()["failing"]) == (200, "ok", [])
     # `providers` is there while one of another test's tenants cannot be used.
-    assert anyone.get("/health/work").json()["detail"].keys() - {"providers"} == {"settle", "provider", "notify"}
+    work = anyone.get("/health/work").json()["detail"]
+    assert work.keys() - {"providers"} == {"settle", "provider", "notify", "deliver"}
     metrics = anyone.get("/metrics")
     assert metrics.status_code == 200
     assert "sluice_due_rows" in metrics.text
