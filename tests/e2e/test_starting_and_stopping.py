@@ -173,7 +173,7 @@ def test_each_process_has_the_secrets_that_it_needs_and_a_login_that_acts_as_no_
         allowed = {variable for group in process.needs for variable in group}
         own = {LOGIN_VARIABLES[process.login]} if process.login else set()
         assert secrets - allowed == own, name
-        encrypts = name in ("web", "worker-provider")
+        encrypts = name in ("web", "worker-provider", "worker-deliver")
         assert ("SLUICE_ENCRYPTION_KEYS" in secrets) is encrypts, name
         if own:
             logins[process.login] = environment[LOGIN_VARIABLES[process.login]]

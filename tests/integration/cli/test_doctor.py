@@ -84,7 +84,7 @@ def test_servers_that_are_away_are_findings(databases: Databases) -> None:
 
 
 def test_running_processes_are_seen(stack: Stack) -> None:
-    stack.start("worker-settle", "worker-provider", "beat", "web")
+    stack.start("worker-settle", "worker-provider", "worker-deliver", "beat", "web")
     wait_until(lambda: examine_area(stack.databases, "Work")["Sweep"][0] == "ok", "the sweep has run", 30)
     found = run(stack.databases, SLUICE_PUBLIC_URL=stack.web)
     for check in ("Workers", "Web", "Due work", "Sweep"):
