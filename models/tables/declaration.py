@@ -78,10 +78,18 @@ def index(
     unique: bool = False,
     where: str | None = None,
     using: str = "btree",
+    nulls_are_equal: bool = False,
 ) -> Index:
     """Return an index over `columns`, of the rows for which the SQL of `where` is true; `using` is its method."""
     is_of = None if where is None else text(where)
-    return Index(name, *columns, unique=unique, postgresql_where=is_of, postgresql_using=using)
+    return Index(
+        name,
+        *columns,
+        unique=unique,
+        postgresql_where=is_of,
+        postgresql_using=using,
+        postgresql_nulls_not_distinct=nulls_are_equal or None,
+    )
 
 
 def within_tenant(column: str, target: str, **options: Any) -> ForeignKeyConstraint:

@@ -5,6 +5,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from models.tables.declaration import NOW, TIME, index, key, optional, required, sequence, table, within_tenant
 
+# Alarms about what lasts, while it lasts.
+OPEN_ALARM = "resolved_at is null and subject is not null"
+
 # Ids are unique and ascending without the time, which is in the key because partitions require it.
 audit_logs = table(
     "audit_logs",
@@ -69,19 +72,35 @@ dead_letters = table(
 
 alerts = table(
     "alerts",
-    "Alarms, one row per occurrence; posted to ALERT_URL where that is set.",
+    "Alarms, one row from when one is raised until it is resolved; posted to ALERT_URL where that is set.",
     key("id", UUID),
     optional("tenant_id", UUID),
     required("kind", Text, "Type of alarm, such as payment_underpaid; the list is in docs/OPERATIONS.md."),
+    optional(
+        "subject",
+        Text,
+        "What an alarm of its kind lasts for, such as a wallet or a dead letter; null where it reports an event.",
+    ),
     required("severity", Text),
     required("message", Text),
     required("detail", JSONB, default="'{}'"),
-    required("at", TIME, default=NOW),
-    optional("due_at", TIME, "When it is posted next; null once it is posted, or where ALERT_URL is not set."),
+    required("at", TIME, "When it was raised.", default=NOW),
+    required("occurrences", Integer, "How often it was raised while it was open.", default="1"),
+    required("last_at", TIME, "When it was last raised.", default=NOW),
+    optional("resolved_at", TIME, "When what raised it was over."),
+    optional("resolved_by", Text, "What ended it, for people."),
+    optional(
+        "due_at",
+        TIME,
+        "When it is posted next, and again once it is resolved; null once it is posted, or where ALERT_URL is not set.",
+    ),
     required("attempts", Integer, "Posts that were started.", default="0"),
     CheckConstraint("severity in ('warning', 'critical')", name="severity"),
+    CheckConstraint("(resolved_at is null) = (resolved_by is null)", name="resolved"),
+    CheckConstraint("resolved_at is null or subject is not null", name="subject"),
     index("ix_alerts_newest", desc("at")),
     index("ix_alerts_due", "due_at", where="due_at is not null"),
+    index("uq_alerts_open", "tenant_id", "kind", "subject", unique=True, where=OPEN_ALARM, nulls_are_equal=True),
 )
 
 provider_breakers = table(

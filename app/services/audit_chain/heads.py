@@ -25,12 +25,12 @@ from app.runtime.runtime import Runtime
 from app.services.audit_chain.seals import CHAINS
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
-from models import Database
+from models import Database, tables
 
 log = structlog.get_logger(__name__)
 
-# One alarm per hour shows that the problem persists without hiding other alarms.
-ALARM_SECONDS = 3_600
+# Begins the subject of an alarm about a kept head; proofs raise alarms of the same kind about invariants.
+_SUBJECT = "head "
 
 
 class HeadFileError(ValueError):
@@ -161,12 +161,14 @@ def keep_heads(runtime: Runtime) -> None:
         log.warning("seal_head_not_written", path=path, error=str(error))
         return
     with runtime.database.transaction("worker") as connection:
-        alerts.write_once(connection, [_make_alert(head) for head in broken], ALARM_SECONDS, "sha256")
+        rows = [_make_alert(head) for head in broken]
+        is_about_head = tables.alerts.c.subject.startswith(_SUBJECT)
+        alerts.keep(connection, "books_broken", rows, "the kept heads hold", is_about_head)
 
 
 def _make_alert(head: Head) -> AlertRow:
     detail = {"invariants": ["I12"], "chain": head.chain, "seal": head.number, "sha256": head.sha256}
-    return AlertRow("books_broken", uuid.UUID(head.tenant_id), detail)
+    return AlertRow("books_broken", uuid.UUID(head.tenant_id), detail, f"{_SUBJECT}{head.sha256}")
 
 
 @contextlib.contextmanager

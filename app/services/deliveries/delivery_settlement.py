@@ -26,9 +26,8 @@ log = structlog.get_logger(__name__)
 
 _WORK = tables.delivery_work
 
-# How long an endpoint whose secret cannot be decrypted is not called, and how often its alarm is repeated.
+# How long an endpoint whose secret cannot be decrypted is not called.
 UNUSABLE_SECONDS = 30.0
-UNUSABLE_ALARM_SECONDS = 3_600
 # Postponements beyond these do not make the wait longer.
 _POSTPONED_MAX = 8
 # Texts that PostgreSQL stores: an error may repeat what an endpoint sent.
@@ -102,8 +101,7 @@ def _pause_unusable(connection: Connection, claim: ClaimedDelivery) -> None:
     problem = "no key of SLUICE_ENCRYPTION_KEYS decrypts its secret"
     endpoint_breaker.pause(connection, claim.endpoint_id, claim.tenant_id, problem, UNUSABLE_SECONDS)
     detail = {"endpoint_id": str(claim.endpoint_id), "problem": problem}
-    alarm = AlertRow("endpoint_unusable", claim.tenant_id, detail)
-    alerts.write_once(connection, [alarm], UNUSABLE_ALARM_SECONDS, "endpoint_id")
+    alerts.write(connection, [AlertRow("endpoint_unusable", claim.tenant_id, detail, str(claim.endpoint_id))])
 
 
 def postpone(runtime: Runtime, claim: ClaimedDelivery) -> None:

@@ -134,5 +134,5 @@ def disable(connection: Connection, row: Row, reason: DisabledReason) -> None:
     url = connection.execute(disabled).scalar()
     if url is not None:
         detail = {"endpoint_id": str(row.endpoint_id), "url": url, "reason": str(reason), "error": row.error}
-        alerts.write(connection, [AlertRow("endpoint_disabled", row.tenant_id, detail)])
+        alerts.write(connection, [AlertRow("endpoint_disabled", row.tenant_id, detail, str(row.endpoint_id))])
         audit.write(connection, [AuditRow(row.tenant_id, "system", "endpoint_disabled", detail)])

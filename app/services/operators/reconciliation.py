@@ -261,14 +261,11 @@ def _keep(run: _Run, difference: Difference) -> bool:
 
 
 def _alarm(connection: Connection, run: _Run, difference: Difference) -> None:
-    detail = {
-        "provider_id": run.account.provider_id,
-        "payment_id": difference.payment_id,
-        "reference": difference.reference,
-        "reason": difference.reason,
-        "why": difference.detail,
-    }
-    alerts.write(connection, [AlertRow("reconciliation_difference", run.tenant_id, detail)])
+    provider_id = run.account.provider_id
+    detail = {"provider_id": provider_id, "payment_id": difference.payment_id, "reference": difference.reference}
+    detail |= {"reason": difference.reason, "why": difference.detail}
+    alarm = AlertRow("reconciliation_difference", run.tenant_id, detail, f"{provider_id} {difference.key}")
+    alerts.write(connection, [alarm])
 
 
 def _close_others(run: _Run, payment: Payment | None, difference: Difference | None) -> int:

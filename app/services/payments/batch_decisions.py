@@ -140,7 +140,7 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
         batch.cases.append(_dead_letter(item, after, decision.case))
     if decision.alert:
         detail = {"payment_id": after.id, "why": decision.reason}
-        batch.alerts.append(AlertRow(decision.alert, after.tenant_id, detail))
+        batch.alerts.append(AlertRow(decision.alert, after.tenant_id, detail, _name_subject(after, decision)))
     if decision.verdict is not Verdict.IGNORED or item.webhook_id:
         batch.audited.append((outcome, before))
     row.payment = _with_source(item, before, _keep_waiting(item, decision, batch))
@@ -149,6 +149,14 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
     row.query_now |= decision.asks
     row.reschedule |= item.polls is not None or after is not before or row.query_now
     return decision
+
+
+def _name_subject(payment: Payment, decision: Decision) -> str | None:
+    """Return what the decision's alarm lasts for: the case that it opens, or the dispute; None for an event."""
+    if decision.case and not decision.case.is_rejected:
+        return f"{payment.id} {decision.case.key}"
+    dispute = (decision.about or {}).get("dispute")
+    return f"{payment.id} {dispute['id']}" if dispute else None
 
 
 def _keep_waiting(item: Item, decision: Decision, batch: BatchDecisions) -> Payment:

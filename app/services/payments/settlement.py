@@ -149,7 +149,8 @@ def _find_negative(
             detail |= {"currency": each.transfer.currency, "balance_minor": balance_minor}
             # What has taken it below, as the entry has it.
             detail |= {"transfer_key": each.transfer.key, "amount_minor": -each.transfer.amount_minor}
-            yield AlertRow("wallet_negative", each.payment.tenant_id, detail)
+            subject = f"{each.transfer.currency} {each.payment.user_id}"
+            yield AlertRow("wallet_negative", each.payment.tenant_id, detail, subject)
 
 
 def _list_aliases(outcomes: Sequence[ItemOutcome]) -> list[ReferenceRow]:

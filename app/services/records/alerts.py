@@ -1,23 +1,26 @@
-"""Write alarms: a row, which metrics read and ALERT_URL may be sent, and a log line."""
+"""Write alarms: a row, which metrics read and ALERT_URL may be sent, and a log line.
+
+An alarm with a subject is about what lasts: it is open until that is over, and while it is open the same alarm is
+counted instead of written again (`uq_alerts_open`). Those whose raisers know all that holds end there (`keep`); the
+others are resolved by `upkeep/alert_resolution.py`. An alarm without a subject reports an event.
+"""
 
 from __future__ import annotations
 
-import datetime
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Update, func, select, text, update
 
 from models import buffer, new_id, prepared, tables
 from models.array_params import rows_of
+from models.tables.operations import OPEN_ALARM
 
 log = structlog.get_logger(__name__)
-
-# First half of the advisory lock's key, so that it meets no other use of advisory locks.
-_LOCK_SPACE = 0x616C726D
 
 # The text of each alarm for operators; the keys are the kinds.
 KINDS: dict[str, tuple[str, str]] = {
@@ -54,44 +57,68 @@ KINDS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """An alarm of one of the KINDS; `tenant_id` is None for alarms about the system itself."""
+    """An alarm of one of the KINDS; `tenant_id` is None for alarms about the system itself.
+
+    `subject` names what an alarm of the kind lasts for; None where it reports an event.
+    """
 
     kind: str
     tenant_id: uuid.UUID | None
     detail: dict[str, Any] = field(default_factory=dict)
+    subject: str | None = None
+
+    @property
+    def key(self) -> tuple[str, uuid.UUID | None, str | None]:
+        """What one open alarm is about; equal for events of a kind and tenant."""
+        return self.kind, self.tenant_id, self.subject
 
 
 _ALERTS = tables.alerts
-_ROWS = rows_of(_ALERTS, "id", "tenant_id", "kind", "severity", "message", "detail")
-_INSERT = prepared(_ROWS.insert(due_at=func.now()))
+IS_OPEN: ColumnElement[bool] = text(OPEN_ALARM)  # type: ignore[assignment]
+_ROWS = rows_of(_ALERTS, "id", "tenant_id", "kind", "subject", "severity", "message", "detail", "occurrences")
+# In one order: transactions that raise the same open alarms wait for each other, and never in a circle.
+_NEW = _ROWS.insert("kind", "tenant_id", "subject", due_at=func.now())
+_INSERT = prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=["tenant_id", "kind", "subject"],
+        index_where=IS_OPEN,
+        set_={"occurrences": _ALERTS.c.occurrences + _NEW.excluded.occurrences, "last_at": func.now()},
+    )
+)
 
 
 def write(connection: Connection, rows: list[AlertRow]) -> None:
-    """Write `rows` in the caller's transaction and log each; they are due to be posted at once."""
+    """Write `rows` in the caller's transaction and log each; new ones are due to be posted at once."""
     if not rows:
         return
-    described = [(new_id(), row.tenant_id, row.kind, *KINDS[row.kind], row.detail) for row in rows]
+    times = Counter(row.key for row in rows if row.subject is not None)
+    # One statement may touch an open alarm only once.
+    distinct = {row.key if row.subject is not None else index: row for index, row in enumerate(rows)}
+    described = [
+        (new_id(), row.tenant_id, row.kind, row.subject, *KINDS[row.kind], row.detail, times.get(row.key, 1))
+        for row in distinct.values()
+    ]
     buffer(connection, _INSERT, _ROWS.encode(described))
     for row in rows:
         log.warning("alert", kind=row.kind, tenant_id=str(row.tenant_id), **row.detail)
 
 
-def write_once(connection: Connection, rows: Sequence[AlertRow], seconds: float, *same: str) -> None:
-    """Write those of `rows`, all of one kind, that were not written in the last `seconds`.
+def keep(connection: Connection, kind: str, rows: Sequence[AlertRow], ended: str, *among: ColumnElement[bool]) -> None:
+    """Have `rows` be the open alarms of the kind: write those that are not open yet, and resolve all others.
 
-    Alarms are equal where their details `same` are. An advisory lock of the kind lets one process at a time write:
-    processes that meet one problem in the same moment raise one alarm.
+    `ended` says by what. `among` are conditions that narrow down the open alarms which the caller knows all about.
     """
-    if not rows:
-        return
-    kind = rows[0].kind
-    wanted = {tuple(str(row.detail[name]) for name in same): row for row in rows}
-    details = [_ALERTS.c.detail[name].astext for name in same]
-    recent = select(*details).where(
-        _ALERTS.c.kind == kind,
-        _ALERTS.c.at > func.now() - datetime.timedelta(seconds=seconds),
-        tuple_(*details).in_(wanted),
-    )
-    connection.execute(select(func.pg_advisory_xact_lock(_LOCK_SPACE, func.hashtext(kind))))
-    written = {tuple(row) for row in connection.execute(recent)}
-    write(connection, [row for details, row in wanted.items() if details not in written])
+    known = select(_ALERTS.c.id, _ALERTS.c.tenant_id, _ALERTS.c.subject).where(_ALERTS.c.kind == kind, IS_OPEN, *among)
+    known_rows = {(row.tenant_id, row.subject): row.id for row in connection.execute(known)}
+    wanted = {(row.tenant_id, row.subject): row for row in rows}
+    write(connection, [row for key, row in wanted.items() if key not in known_rows])
+    over = [alert_id for key, alert_id in known_rows.items() if key not in wanted]
+    if over:
+        connection.execute(resolve(ended).where(_ALERTS.c.id.in_(over)))
+        log.info("alerts_resolved", kind=kind, alerts=len(over), by=ended)
+
+
+def resolve(ended: str) -> Update:
+    """Return the update that resolves open alarms now; ALERT_URL is sent what is over as well."""
+    over = {"resolved_at": func.now(), "resolved_by": ended, "due_at": func.now()}
+    return update(_ALERTS).where(IS_OPEN).values(over)

@@ -1,4 +1,4 @@
-"""Reports trouble of the database: a metric for each occurrence, one log line and one alarm for each episode."""
+"""Reports trouble of the database: a metric for each occurrence, one alarm for each episode."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ log = structlog.get_logger(__name__)
 
 # Trouble of one kind that comes back within this time is the same episode, which has one alarm.
 EPISODE_SECONDS = 900.0
-# An episode that does not end is repeated this often, as all lasting alarms are.
-ALARM_SECONDS = 3_600
+# An episode that does not end is recorded in its alarm this often: without it the alarm is resolved.
+RECORD_SECONDS = EPISODE_SECONDS / 3
 
 
 @dataclass(slots=True)
 class _Episode:
-    """When this process last met the trouble and raised its alarm, whose detail is kept until it is written."""
+    """When this process last raised the alarm of the trouble, whose detail is kept until it is written."""
 
-    seen_at: float
     alarmed_at: float
     unwritten: dict[str, str | None] | None
 
@@ -48,13 +47,12 @@ def note(runtime: Runtime, queue: str, error: BaseException) -> Trouble | None:
     now = time.monotonic()
     with _lock:
         known = _episodes.get(trouble)
-        if known is not None and now - known.seen_at < EPISODE_SECONDS and now - known.alarmed_at < ALARM_SECONDS:
-            known.seen_at = now
+        if known is not None and now - known.alarmed_at < RECORD_SECONDS:
             return trouble
         # The statement and its values are left out: they are about a person.
         first_line = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()[0]
         detail = {"trouble": trouble, "queue": queue, "sqlstate": read_sqlstate(error), "error": first_line}
-        _episodes[trouble] = _Episode(now, now, detail)
+        _episodes[trouble] = _Episode(now, detail)
     log.warning("database_trouble", **detail)
     write_alarms(runtime)
     return trouble
@@ -81,8 +79,7 @@ def write_alarms(runtime: Runtime) -> None:
     for trouble, detail in waiting:
         try:
             with runtime.database.transaction("worker") as connection:
-                row = AlertRow("database_trouble", None, dict(detail or {}))
-                alerts.write_once(connection, [row], EPISODE_SECONDS, "trouble")
+                alerts.write(connection, [AlertRow("database_trouble", None, dict(detail or {}), trouble)])
         except SQLAlchemyError:
             return
         with _lock:

@@ -11,8 +11,6 @@ from app.services.records.alerts import AlertRow
 
 # Work due for longer counts as not being done. Calls may wait for a limit of calls.
 OVERDUE_SECONDS = {"settle": 30.0, "provider": 60.0, "notify": 30.0, "deliver": 60.0}
-# One alarm per hour shows that the problem persists without hiding other alarms.
-ALARM_SECONDS = 3_600
 
 
 def check_database(runtime: Runtime) -> bool:
@@ -61,11 +59,11 @@ def find_overdue(work: dict[str, dict[str, float]]) -> list[str]:
 
 
 def raise_overdue(runtime: Runtime) -> None:
-    """Raise an alarm for each kind of work that is not being done, at most one per hour."""
+    """Have an open alarm for each kind of work that is not being done, and for no other."""
     with runtime.database.transaction("worker") as connection:
         work = _read_work(connection)
-        rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}) for queue in find_overdue(work)]
-        alerts.write_once(connection, rows, ALARM_SECONDS, "queue")
+        rows = [AlertRow("work_overdue", None, {"queue": queue, **work[queue]}, queue) for queue in find_overdue(work)]
+        alerts.keep(connection, "work_overdue", rows, "the work is being done")
 
 
 def read_counts(runtime: Runtime) -> list[tuple[str, str, float]]:

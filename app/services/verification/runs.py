@@ -38,19 +38,16 @@ def choose_mode(database: Database) -> Mode:
 
 
 def record(database: Database, report: ProofReport) -> None:
-    """Store a proof's result and progress; raise an alarm for a broken invariant that the last result does not name."""
+    """Store a proof's result and progress; a broken invariant has an open alarm until a full proof finds it whole."""
     runs = tables.verification_runs
-    of_same = select(runs.c.broken).where(runs.c.tenant_id.is_not_distinct_from(report.tenant_id))
     broken = [{**each, "rows": each["rows"][:ROWS_KEPT]} for each in report.as_json()["broken"]]
     with database.transaction("auditor") as connection:
-        before = connection.execute(of_same.order_by(runs.c.finished_at.desc()).limit(1)).scalar() or []
         run = {name: getattr(report, name) for name in ("mode", "tenant_id", "started_at", "is_complete", "counts")}
         connection.execute(insert(runs).values(id=new_id(), broken=broken, **run))
         oldest = func.now() - datetime.timedelta(days=RUNS_KEPT_DAYS)
         connection.execute(delete(runs).where(runs.c.finished_at < oldest))
         _write_progress(connection, report)
-        if {each["what"] for each in broken} - {each["what"] for each in before}:
-            alerts.write(connection, [_alert(report)])
+        _raise_alarms(connection, report)
 
 
 def _write_progress(connection: Connection, report: ProofReport) -> None:
@@ -79,9 +76,22 @@ def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, A
         connection.execute(written.on_conflict_do_update(index_elements=keys, set_=changes))
 
 
-def _alert(report: ProofReport) -> AlertRow:
-    first: dict[str, str] = next(iter(report.broken.values())).rows[0]
-    return AlertRow("books_broken", report.tenant_id, {"invariants": report.invariants, "first": first["subject"]})
+def _raise_alarms(connection: Connection, report: ProofReport) -> None:
+    first = {each.invariant: each.rows[0]["subject"] for each in reversed(report.in_order)}
+    rows = [
+        AlertRow("books_broken", report.tenant_id, {"invariants": [name], "first": first[name]}, name)
+        for name in report.invariants
+    ]
+    if report.mode != "full" or not report.is_complete:
+        # Rows that an earlier proof found broken may not have been read again.
+        alerts.write(connection, rows)
+        return
+    known = tables.alerts.c
+    # Kept heads that the chains contradict are `audit_chain/heads.py`'s to resolve.
+    scope = [known.subject.regexp_match("^I[0-9]+$")]
+    if report.tenant_id or rows:
+        scope.append(known.tenant_id.is_not_distinct_from(report.tenant_id))
+    alerts.keep(connection, "books_broken", rows, "a full proof found it whole", *scope)
 
 
 def prove_due(runtime: Runtime, tenant_id: uuid.UUID | None = None) -> ProofReport:

@@ -292,7 +292,7 @@ def _write_verdicts(connection: Connection, verdicts: _Verdicts, alarms: Sequenc
     inbox.rename_payments(connection, verdicts.renamed)
     dead_letters.write(connection, [to_dead_letter(*dead) for dead in verdicts.dead])
     letters = [
-        AlertRow("webhook_dead_letter", webhook.tenant_id, {"webhook_id": webhook.id, "reason": reason})
-        for webhook, reason, _ in verdicts.dead
+        AlertRow("webhook_dead_letter", dead.tenant_id, {"webhook_id": dead.id, "reason": reason}, str(dead.id))
+        for dead, reason, _ in verdicts.dead
     ]
     alerts.write(connection, [*letters, *alarms])

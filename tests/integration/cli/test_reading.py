@@ -139,9 +139,9 @@ def test_what_a_sender_wrote_does_not_steer_the_terminal(commands: Commands, ten
 
 def test_alerts_are_listed(commands: Commands, runtime: Runtime, tenant: Shop) -> None:
     assert commands.text("alerts", "list") == "No alarms.\n"
-    with runtime.database.transaction("operator") as connection:
+    with runtime.database.transaction("worker") as connection:
         alerts.write(connection, [AlertRow("payment_late", tenant.tenant_id, {"payment_id": "one"})])
-    with runtime.database.transaction("operator") as connection:
+    with runtime.database.transaction("worker") as connection:
         alerts.write(connection, [AlertRow("work_overdue", None, {"queues": ["settle"]})])
     newest, oldest = commands.json("alerts", "list")["data"]
     assert (newest["kind"], newest["severity"], newest["tenant_id"]) == ("work_overdue", "critical", None)

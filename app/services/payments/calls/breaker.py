@@ -47,9 +47,6 @@ PROBE_AGAIN_SECONDS = 4.0
 # Webhooks can continue while a provider's API is down: beyond the first pause they end one only after this time.
 WEBHOOK_PAUSE_SECONDS_MIN = 2.0
 
-# An answer that cannot be used raises one alarm in this time for each provider and part of the answer.
-UNEXPECTED_ALARM_SECONDS = 86_400
-
 # One statement's worth of work to postpone or to resume, and of payments to expire in one transaction.
 POSTPONED_ROWS_MAX = 1_000
 EXPIRE_ROWS_MAX = 100
@@ -76,9 +73,9 @@ def note_failure(
         note_answer(runtime, provider_id)
         if isinstance(error, UnexpectedAnswer):
             detail = {"provider_id": provider_id, "field": error.field, "error": str(error)}
-            alarm = AlertRow("provider_answer_unexpected", tenant_id, detail)
+            alarm = AlertRow("provider_answer_unexpected", tenant_id, detail, f"{provider_id} {error.field}")
             with runtime.database.transaction("worker") as connection:
-                alerts.write_once(connection, [alarm], UNEXPECTED_ALARM_SECONDS, "provider_id", "field")
+                alerts.write(connection, [alarm])
     else:
         with runtime.database.transaction("worker") as connection:
             failure = insert(_BREAKERS).values(
@@ -102,7 +99,7 @@ def _open(connection: Connection, row: Row, call_seconds: float) -> float:
     log.warning("provider_paused", provider_id=str(row.provider_id), seconds=seconds, failures=row.failures)
     if row.opens == 0:
         detail = {"provider_id": row.provider_id, "failures": row.failures, "error": row.error}
-        alerts.write(connection, [AlertRow("provider_breaker_open", row.tenant_id, detail)])
+        alerts.write(connection, [AlertRow("provider_breaker_open", row.tenant_id, detail, str(row.provider_id))])
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""Report providers that cannot be used as they are configured, with one alarm an hour for each."""
+"""Report providers that cannot be used as they are configured, with one alarm for as long as that lasts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 REPORT_SECONDS = 10.0
 # Problems that were reported within that time; one that is dropped is reported again earlier.
 REPORTED_MAX = 10_000
-ALARM_SECONDS = 3_600
 
 _REPORT = text("select report_provider(:provider_id, :problem)")
 _UNUSABLE = text("select provider_id, tenant_id, problem from watch_providers()")
@@ -66,10 +65,15 @@ def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "w
 
 
 def raise_alarms(runtime: Runtime) -> None:
-    """Raise an alarm for each provider that cannot be used, at most one an hour. Raise SQLAlchemyError."""
+    """Have an open alarm for each provider that cannot be used, and for no other. Raise SQLAlchemyError."""
     with runtime.database.transaction("worker") as connection:
         rows = [
-            AlertRow("provider_unusable", row.tenant_id, {"provider_id": row.provider_id, "problem": row.problem})
+            AlertRow(
+                "provider_unusable",
+                row.tenant_id,
+                {"provider_id": row.provider_id, "problem": row.problem},
+                str(row.provider_id),
+            )
             for row in connection.execute(_UNUSABLE)
         ]
-        alerts.write_once(connection, rows, ALARM_SECONDS, "provider_id")
+        alerts.keep(connection, "provider_unusable", rows, "no process reports it any more")

@@ -155,7 +155,7 @@ def give_up(
     if dead_letters.write(connection, [letter]):
         kind = "provider_refused_us" if is_refusal else "provider_call_dead_letter"
         about = {"payment_id": call.payment_id, "action": call.action, "error": problem}
-        alerts.write(connection, [AlertRow(kind, call.tenant_id, about)])
+        alerts.write(connection, [AlertRow(kind, call.tenant_id, about, f"{call.payment_id} {letter.case_key}")])
     tomorrow = func.now() + datetime.timedelta(days=1)
     soon = func.now() + datetime.timedelta(seconds=RETRY_SECONDS_MAX)
     is_in_flight = and_(_PAYMENTS.c.capture_sent_at.is_not(None), _PAYMENTS.c.status.in_(OPEN))
