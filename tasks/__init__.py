@@ -11,7 +11,7 @@ from app.services.audit_chain import heads
 from app.services.deliveries import sending
 from app.services.payments.calls import call_dispatcher, provider_trouble
 from app.services.records import notifications
-from app.services.upkeep import alert_delivery, backlog, duties, sweep
+from app.services.upkeep import alert_delivery, alert_resolution, backlog, duties, sweep
 from app.services.webhooks import awake
 
 # Each task: the queue to which trouble of the database is assigned, then the service calls, in their order.
@@ -23,7 +23,10 @@ TASKS: dict[str, tuple[str, tuple[Callable[[Runtime], object], ...]]] = {
     "tasks.sweep": ("sweep", (sweep.sweep,)),
     "tasks.housekeep": (
         "sweep",
-        (sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms, alert_delivery.post_due),
+        (
+            *(sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
+            *(alert_resolution.resolve_ended, alert_delivery.post_due),
+        ),
     ),
     "tasks.keep_heads": ("sweep", (heads.keep_heads,)),
     "tasks.verify": ("sweep", (verification.prove_due,)),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import UUID, Column, ColumnElement, FromClause, RowMapping, cast, func, select
+from sqlalchemy import UUID, Column, ColumnElement, FromClause, RowMapping, case, cast, func, select
 
 from app.core.errors import RequestRejected
 from app.core.payment import present_payment
@@ -16,13 +16,17 @@ from app.runtime.runtime import Runtime
 from app.services.payments.queries import SHOWN
 from app.services.payments.rows import read_payment
 from app.services.payments.timeline import read_timeline
+from app.services.records.alerts import IS_OPEN
 from models import tables
 from models.sql import columns
 
 
 @dataclass(frozen=True, slots=True)
 class ListFilters:
-    """Which rows to list; a field that is None filters nothing. Times are of creation or receipt."""
+    """Which rows to list; a field that is None filters nothing. Times are of creation or receipt.
+
+    `is_open`: of alarms, those that are open.
+    """
 
     limit: int
     tenant_id: uuid.UUID | None = None
@@ -33,6 +37,7 @@ class ListFilters:
     kind: str | None = None
     after: datetime.datetime | None = None
     before: datetime.datetime | None = None
+    is_open: bool = False
 
 
 _PAYMENTS, _WEBHOOKS = tables.payment_transactions, tables.payment_webhooks
@@ -55,7 +60,9 @@ _REFUSAL = [
     _REFUSALS.c.at,
 ]
 _ALERT = [
-    *columns(_ALERTS, "id", "tenant_id", "kind", "severity", "message", "detail", "at", "attempts"),
+    *columns(_ALERTS, "id", "tenant_id", "kind", "severity", "message", "detail", "subject", "at"),
+    case((_ALERTS.c.subject.is_(None), "event"), (IS_OPEN, "open"), else_="resolved").label("state"),
+    *columns(_ALERTS, "occurrences", "last_at", "resolved_at", "resolved_by", "attempts"),
     _ALERTS.c.due_at.is_not(None).label("is_waiting"),
 ]
 
@@ -100,7 +107,10 @@ def list_refusals(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]
 
 
 def list_alerts(runtime: Runtime, filters: ListFilters) -> list[dict[str, Any]]:
-    """Return alarms; one that `is_waiting` is still to be posted to ALERT_URL."""
+    """Return alarms; one that `is_waiting` is still to be posted to ALERT_URL.
+
+    `state` is open while what raised it is so, then resolved; event where it reports what does not last.
+    """
     return [dict(row) for row in _select(runtime, _ALERT, _ALERTS.c.at, filters, _ALERTS.c.at.desc())]
 
 
@@ -123,6 +133,8 @@ def _select(
         conditions.append(moment > filters.after)
     if filters.before is not None:
         conditions.append(moment < filters.before)
+    if filters.is_open:
+        conditions.append(IS_OPEN)
     if not order:
         # Ids are in order of time: across all tenants the primary key is the index that has the newest rows.
         newest = table.c.id.desc()

@@ -20,7 +20,7 @@ from app.services.audit_chain import heads
 from app.services.deliveries import sending
 from app.services.payments.calls import call_dispatcher, provider_trouble
 from app.services.records import notifications
-from app.services.upkeep import alert_delivery, backlog, sweep
+from app.services.upkeep import alert_delivery, alert_resolution, backlog, sweep
 from app.services.webhooks import awake
 from models.database_urls import parse_url
 from models.logins import ALL_ROLES, LOGIN_ROLES
@@ -129,7 +129,7 @@ DUTIES: dict[str, tuple[Callable[[Runtime], object], ...]] = {
     "settle": (awake.settle_awake, notifications.number_due),
     "provider": (
         *(call_dispatcher.call_due, sweep.sweep, sweep.housekeep, backlog.raise_overdue, provider_trouble.raise_alarms),
-        *(alert_delivery.post_due, heads.keep_heads, verification.prove_due),
+        *(alert_resolution.resolve_ended, alert_delivery.post_due, heads.keep_heads, verification.prove_due),
     ),
     "deliver": (sending.deliver_due,),
 }

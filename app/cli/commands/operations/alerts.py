@@ -21,12 +21,13 @@ def command() -> None:
 @command.command("list")
 @tenant_option()
 @click.option("--kind", type=click.Choice(sorted(KINDS)), metavar="KIND", help="Of one kind.")
+@click.option("--open", "is_open", is_flag=True, help="Only those whose reason lasts.")
 @limit_option
 @json_option
-def list_all(tenant: str | None, kind: str | None, limit: int, as_json: bool) -> None:
-    """List alarms, newest first."""
+def list_all(tenant: str | None, kind: str | None, is_open: bool, limit: int, as_json: bool) -> None:
+    """List alarms, newest first: whether what raised each is still so, and since when and by what it is not."""
     with open_runtime() as runtime:
         tenant_id = find_tenant(runtime, tenant) if tenant else None
-        rows = queries.list_alerts(runtime, ListFilters(limit, tenant_id, kind=kind))
-    columns = headings("at severity kind message detail")
-    print_rows(rows, columns, as_json=as_json, empty="No alarms.")
+        rows = queries.list_alerts(runtime, ListFilters(limit, tenant_id, kind=kind, is_open=is_open))
+    columns = headings("at state severity kind message detail resolved_at resolved_by")
+    print_rows(rows, columns, as_json=as_json, empty="No alarms are open." if is_open else "No alarms.")
