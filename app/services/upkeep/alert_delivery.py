@@ -1,4 +1,4 @@
-"""Posts alarms to ALERT_URL, signed as a Standard Webhook; retries for more than a day."""
+"""Posts alarms to ALERT_URL, signed as a Standard Webhook, and again once they are resolved; retries for a day."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEASE_SECONDS = 60
 # With a backoff of up to ten minutes: more than a day.
 ATTEMPTS_MAX = 150
 
-_COLUMNS = ("id", "tenant_id", "kind", "severity", "message", "detail", "at", "attempts")
+_COLUMNS = ("id", "tenant_id", "kind", "severity", "message", "detail", "at", "attempts", "resolved_at", "resolved_by")
 
 
 def post_due(runtime: Runtime) -> None:
@@ -60,23 +60,31 @@ def post_due(runtime: Runtime) -> None:
             is_taken = False
         is_done = is_taken or row["attempts"] >= ATTEMPTS_MAX
         next_at = func.now() + datetime.timedelta(seconds=retry_seconds(row["attempts"]))
-        # `attempts` is the fencing token: an alarm that was claimed again meanwhile has more.
-        claimed = update(alerts).where(alerts.c.id == row["id"], alerts.c.attempts == row["attempts"])
+        # `attempts` is the fencing token: an alarm that was claimed again meanwhile has more. One that was resolved
+        # meanwhile is posted once more.
+        is_same = alerts.c.resolved_at.is_not_distinct_from(row["resolved_at"])
+        claimed = update(alerts).where(alerts.c.id == row["id"], alerts.c.attempts == row["attempts"], is_same)
         # Retried until the database takes it; until then the lease prevents another post.
         give_back(runtime, claimed.values(due_at=None if is_done else next_at))
 
 
 def _post(runtime: Runtime, row: dict[str, Any], key: bytes | None) -> bool:
     url = runtime.settings.required("alert_url")
+    is_over = row["resolved_at"] is not None
     body = json.dumps(
         {
             "id": str(row["id"]),
+            "status": "resolved" if is_over else "raised",
             "tenant_id": row["tenant_id"] and str(row["tenant_id"]),
             **{name: row[name] for name in ("kind", "severity", "message", "detail")},
             "at": format_time(row["at"]),
+            "resolved_at": format_time(row["resolved_at"]),
+            "resolved_by": row["resolved_by"],
         }
     ).encode()
-    headers = {"Content-Type": "application/json", "webhook-id": str(row["id"])}
+    # Two messages about one alarm: the second must not count as a repetition of the first.
+    webhook_id = f"{row['id']}.resolved" if is_over else str(row["id"])
+    headers = {"Content-Type": "application/json", "webhook-id": webhook_id}
     headers["webhook-timestamp"] = str(int(time.time()))
     if key is not None:
         headers["webhook-signature"] = sign_standard(key, headers["webhook-id"], headers["webhook-timestamp"], body)

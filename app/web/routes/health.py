@@ -29,6 +29,7 @@ _HELP = {
     "payments": ("Payments by status.", "status"),
     "dead_letters_open": ("Dead letters that wait for a person.", "reason"),
     "alerts_last_day": ("Alarms raised within a day.", "kind"),
+    "alerts_open": ("Alarms whose reason lasts.", "kind"),
     "provider_breakers_open": ("Providers paused because they fail.", "provider_id"),
     "heartbeat_age_seconds": ("Age of a periodic duty's last run.", "name"),
     "books_broken": ("Broken invariants that the last proof of the books found.", "mode"),

@@ -9,9 +9,9 @@ from standardwebhooks import Webhook
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
 from app.services.tenants import providers
-from app.services.upkeep import alert_delivery
+from app.services.upkeep import alert_delivery, alert_resolution
 from testbed.servers import Databases
-from tests.support.webhook_receiver import WebhookReceiver
+from tests.support.webhook_receiver import Received, WebhookReceiver
 
 
 def raise_alarm(databases: Databases) -> None:
@@ -70,3 +70,30 @@ def test_a_secret_that_cannot_sign_loses_no_alarm(databases: Databases, receiver
     with databases.open_runtime(ALERT_URL=receiver.url, ALERT_SECRET=providers.new_webhook_secret()) as runtime:
         alert_delivery.post_due(runtime)
     assert (len(receiver.received), due(databases)) == (1, 0)
+
+
+def test_an_alarm_that_is_over_is_posted_once_more(databases: Databases, receiver: WebhookReceiver) -> None:
+    subject = "01a22354-5026-7198-9640-55d7d3e2eac3"
+    with databases.open_runtime(ALERT_URL=receiver.url) as runtime:
+        with runtime.database.transaction("worker") as connection:
+            alerts.write(connection, [AlertRow("provider_breaker_open", None, {}, subject)])
+        alert_delivery.post_due(runtime)
+
+        def resolve_meanwhile(alarm: Received) -> int:
+            # What is resolved while it is posted is posted again, whatever becomes of this post.
+            alert_resolution.resolve_ended(runtime)
+            return 200
+
+        receiver.answer = resolve_meanwhile
+        databases.rows("update alerts set due_at = now()")
+        for _ in range(3):
+            alert_delivery.post_due(runtime)
+    raised, again, over = (json.loads(alarm.body) for alarm in receiver.received)
+    assert raised == again
+    assert (raised["status"], raised["resolved_at"], raised["resolved_by"]) == ("raised", None, None)
+    assert (over["status"], over["resolved_by"]) == ("resolved", "the provider answers")
+    assert over["id"] == raised["id"]
+    assert over["resolved_at"] > over["at"]
+    ids = [alarm.headers["webhook-id"] for alarm in receiver.received]
+    assert ids[0] == ids[1] != ids[2]
+    assert due(databases) == 0

@@ -140,6 +140,7 @@ def test_an_unusable_webhook_is_an_open_dead_letter_and_an_alarm(
     assert demo_tenant.deliver(paid["id"], event_type="payment.failed").status_code == 200
     wait_until(lambda: watched_stack.number("web", "sluice_dead_letters_open") == 1, "the dead letter is counted")
     assert watched_stack.number("web", "sluice_alerts_last_day", kind="webhook_dead_letter") == 1
+    assert watched_stack.number("web", "sluice_alerts_open", kind="webhook_dead_letter") == 1
 
 
 def test_every_number_that_the_alarms_read_is_served(watched_stack: WatchedStack, paid: dict[str, str]) -> None:
