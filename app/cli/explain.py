@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from app.cli.disputes import describe_dispute
 from app.cli.output import json_option, print_json, print_table
 from app.cli.sequence import draw
 from app.cli.stack import open_runtime
@@ -39,11 +40,13 @@ def explain(payment_id: uuid.UUID, mermaid: bool, as_json: bool) -> None:
     events = [event | {"who": describe_event_actor(event), "text": describe(event)} for event in story["events"]]
     if as_json:
         more = {"mermaid": draw(story["payment"], events)} if mermaid else {}
-        print_json({"payment": story["payment"], "events": events, **more})
+        print_json(story | {"events": events, **more})
     elif mermaid:
         click.echo(draw(story["payment"], events))
     else:
         click.echo(summarize(story["payment"]))
+        for dispute in story["disputes"]:
+            click.echo(describe_dispute(story["payment"], dispute))
         click.echo()
         print_table([_row(event) for event in events], {"at": "When (UTC)", "who": "Who", "text": "What"})
 

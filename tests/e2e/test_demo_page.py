@@ -86,6 +86,37 @@ def test_a_deposit_is_declined(demo: Demo) -> None:
     demo.watched.assert_fits()
 
 
+@pytest.mark.parametrize(
+    ("end", "over", "where"),
+    [
+        ("win_dispute", "the payment stands", "The 25.00 USD are in your wallet. Nothing is left to do."),
+        (
+            *("lose_dispute", "the payment was taken back"),
+            "Of the 25.00 USD, 25.00 USD were taken out of your wallet again. This is final.",
+        ),
+    ],
+)
+def test_a_dispute_is_told_from_its_beginning_to_its_end(demo: Demo, end: str, over: str, where: str) -> None:
+    demo.deposit()
+    demo.press("Pay 25.00 USD")
+    demo.expect_balance("25.00")
+    detail = demo.page.locator("#journey-detail")
+    demo.stack.sandbox.happen(demo.payment_id, "dispute")
+    demo.expect_title("This payment is disputed")
+    demo.expect_balance("0.00")
+    expect(detail).to_contain_text("25.00 USD were taken out of your wallet again. The provider decides")
+    demo.expect_payment("Under review")
+    demo.watched.assert_fits()
+    demo.stack.sandbox.happen(demo.payment_id, end)
+    demo.expect_title(f"The dispute is over: {over}")
+    expect(detail).to_contain_text(where)
+    # The story stays when the page is read anew: the payment itself does not have it.
+    demo.page.reload()
+    demo.expect_title(f"The dispute is over: {over}")
+    expect(detail).to_contain_text(where)
+    demo.watched.assert_fits()
+
+
 def test_a_deposit_is_cancelled_on_the_pay_page(demo: Demo) -> None:
     demo.deposit()
     demo.press("Cancel")

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 
 from app.core.payment import format_time
+from app.core.reversals.disputes import present_dispute
+from app.core.reversals.records import Dispute
 from app.runtime.runtime import Runtime
 from app.services.operators import queries
 
@@ -42,6 +44,12 @@ _RESTORED = text(
     where e.tenant_id = :tenant_id and e.payment_id = :payment_id and e.balance_after_minor < 0
     """
 )
+_DISPUTES = text(
+    """
+    select dispute_id, state, reason, evidence_due_at, opened_at, closed_at from payment_disputes
+    where tenant_id = :tenant_id and payment_id = :payment_id order by opened_at, dispute_id
+    """
+)
 _REPEATS = text(
     """
     select h.id, k.duplicates from payment_webhooks h
@@ -52,7 +60,7 @@ _REPEATS = text(
 
 
 def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
-    """Return `{payment, events}`: the payment, and all events as `{at, kind, actor, detail}`, oldest first.
+    """Return `{payment, disputes, events}`, the events as `{at, kind, actor, detail}`, oldest first.
 
     In addition to the timeline: `dead_letter_closed` for those that no operator closed; `wallet_restored` where a later
     entry ended what one of this payment had left below zero; the sender's address of each `webhook_refused`, and
@@ -67,6 +75,7 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
         found = connection.execute(_REFUSED, {"payment_id": payment_id}).mappings().all()
         found = [*found, *connection.execute(_CLOSED, parameters).mappings()]
         found = [*found, *connection.execute(_RESTORED, parameters).mappings()]
+        disputes = [Dispute(*row) for row in connection.execute(_DISPUTES, parameters)]
         received = connection.execute(_REPEATS, {"tenant_id": tenant_id, "webhook_ids": webhook_ids})
         repeats = {str(row.id): row.duplicates for row in received}
     # Refusals are read above for all tenants: one may name this payment and another tenant's provider.
@@ -76,7 +85,8 @@ def read_story(runtime: Runtime, payment_id: uuid.UUID) -> dict[str, Any]:
         if event["kind"] == "webhook":
             event["detail"]["repeats"] = repeats.get(event["detail"]["webhook_id"], 0)
     # The sort is stable: events of one moment stay in the order of the timeline.
-    return {"payment": story["payment"], "events": sorted(events, key=lambda event: str(event["at"]))}
+    events.sort(key=lambda event: str(event["at"]))
+    return {"payment": story["payment"], "disputes": list(map(present_dispute, disputes)), "events": events}
 
 
 def _event(row: RowMapping) -> dict[str, Any]:

@@ -114,3 +114,55 @@ def test_a_declined_attempt_is_said_to_a_payer_who_came_back(page: Page) -> None
     )
     assert reported["title"] == "Your last attempt to pay was declined"
     assert reported["detail"] == "Reason given: The card was declined. You can try again or cancel."
+
+
+ASKED = "The payer’s bank asks for the money back."
+DECIDES = "The provider decides; what it decides shows up here by itself."
+REFUSED = "The payer’s bank had asked for the money back, and the provider turned it down."
+AGREED = "The payer’s bank asked for the money back, and the provider agreed."
+HERE, TAKEN = "The 25.00 USD are in your wallet.", "Of the 25.00 USD, 25.00 USD were taken out of your wallet again."
+
+
+@pytest.mark.parametrize(
+    ("status", "gone", "title", "detail", "tone"),
+    [
+        ("opened", 0, "This payment is disputed", f"{ASKED} {HERE} {DECIDES}", "review"),
+        ("opened", 2500, "This payment is disputed", f"{ASKED} {TAKEN} {DECIDES}", "review"),
+        ("won", 0, "The dispute is over: the payment stands", f"{REFUSED} {HERE} Nothing is left to do.", "done"),
+        (
+            *("won", 2500, "The dispute is over: the payment stands"),
+            f"{REFUSED} {TAKEN} It comes back by itself as soon as the provider returns it.",
+            "done",
+        ),
+        (
+            *("lost", 0, "The dispute is over: the payment was taken back"),
+            f"{AGREED} {HERE} The provider takes it back; that shows up here by itself.",
+            "ended",
+        ),
+        ("lost", 2500, "The dispute is over: the payment was taken back", f"{AGREED} {TAKEN} This is final.", "ended"),
+    ],
+)
+def test_a_dispute_is_told_in_plain_words(
+    page: Page, status: str, gone: int, title: str, detail: str, tone: str
+) -> None:
+    payment = {"status": "completed", "amount": "25.00", "currency": "USD", "reversed_amount_minor": gone}
+    assert tell_dispute(page, payment, {"status": status}) == (title, detail, tone)
+
+
+def tell_dispute(page: Page, payment: dict[str, Any], dispute: dict[str, Any]) -> tuple[str, str, str]:
+    """Return title, detail and tone of what the page shows of a disputed payment."""
+    reported = page.evaluate(
+        "async (about) => (await import('/static/demo/disputes.js')).disputeJourney(...about)", [payment, dispute]
+    )
+    return reported["title"], reported["detail"], reported["tone"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "gone", "text"),
+    [("2500", "JPY", 700, "700 JPY"), ("25.000", "KWD", 7, "0.007 KWD"), ("1234.50", "EUR", 123450, "1,234.50 EUR")],
+)
+def test_what_a_dispute_took_has_the_digits_of_its_currency(
+    page: Page, amount: str, currency: str, gone: int, text: str
+) -> None:
+    payment = {"status": "completed", "amount": amount, "currency": currency, "reversed_amount_minor": gone}
+    assert f", {text} were taken out" in tell_dispute(page, payment, {"status": "opened"})[1]

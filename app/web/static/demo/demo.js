@@ -86,7 +86,11 @@ function accept(payment) {
   if (known && known.version >= payment.version) return;
   payments.set(payment.id, payment);
   showStoredPayments();
-  if (payment.id === shown) view.showJourney(payment, returned(payment.id), cancel);
+  if (payment.id === shown) showJourney(payment.id);
+}
+
+function showJourney(id) {
+  view.showJourney(payments.get(id), returned(id), storedDisputes()[id], cancel);
 }
 
 function showStoredPayments() {
@@ -127,12 +131,19 @@ function loadWalletsSoon() {
 }
 
 const storedFeed = () => JSON.parse(store.get('feed') ?? '[]');
+// A payment does not say how its dispute ended; the messages do.
+const storedDisputes = () => JSON.parse(store.get('disputes') ?? '{}');
 
 function onMessage(message) {
   const feed = [message, ...storedFeed()].slice(0, FEED_LINES);
   store.set('feed', JSON.stringify(feed));
+  if (message.dispute) {
+    store.set('disputes', JSON.stringify({ ...storedDisputes(), [message.payment.id]: message.dispute }));
+  }
   view.showFeed(feed);
   accept(message.payment);
+  // The payment may have been read before the message came.
+  if (message.dispute && message.payment.id === shown) showJourney(shown);
   loadWalletsSoon();
 }
 
@@ -247,7 +258,7 @@ function showPending(payment) {
   shown = payment.id;
   store.set('opened', payment.id);
   accept(payment);
-  view.showJourney(payments.get(payment.id), null, cancel);
+  showJourney(payment.id);
 }
 
 function leaveFor(payment) {
@@ -260,7 +271,7 @@ function leaveFor(payment) {
     return;
   }
   // A message may have brought this payment in before it was the shown one.
-  view.showJourney(payments.get(payment.id), returned(payment.id), cancel);
+  showJourney(payment.id);
   view.focusJourney();
   stay();
 }

@@ -1,3 +1,4 @@
+import { disputeJourney } from './disputes.js';
 import { chip, clock, entryText, errorText, eventText, hasEnded, journey, linkText, money, signed } from './words.js';
 
 const byId = (id) => document.getElementById(id);
@@ -86,8 +87,8 @@ export function announce(text) {
   if (byId('announce').textContent !== text) byId('announce').textContent = text;
 }
 
-export function showJourney(payment, returned, onCancel) {
-  const way = journey(payment, returned);
+export function showJourney(payment, returned, dispute, onCancel) {
+  const way = disputeJourney(payment, dispute) ?? journey(payment, returned);
   byId('journey').hidden = false;
   byId('journey-amount').textContent = `Deposit of ${money(payment.amount, payment.currency)}`;
   byId('journey-title').textContent = way.title;
