@@ -34,18 +34,14 @@ _REFUND = (
     '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
 )
 
-# The user of the newest completed payment, whose wallet has something to spend.
-_SPENDER = (
-    "USER_ID=$(curl -s '{base}/api/payments?status=completed&limit=1' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
-    '  | sed -n \'s/.*"user_id": *"\\([^"]*\\)".*/\\1/p\')'
-)
 _DEBIT = (
-    _SPENDER
-    + '\nDEBIT_ID=$(curl -s -X POST "{base}/api/wallets/$USER_ID/debits" -H "Authorization: Bearer $SLUICE_KEY" \\\n'
-    "  -H \"Idempotency-Key: $(date +%s%N)\" -H 'Content-Type: application/json' \\\n"
-    '  -d \'{{"amount": "1.00", "currency": "USD", "reference": "order-42"}}\' \\\n'
-    '  | sed -n \'s/^{{"id": *"\\([^"]*\\)".*/\\1/p\')'
+    "DEBIT_ID=$(curl -s '{base}/api/debits?limit=1' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
+    '  | sed -n \'s/.*"data": *\\[{{"id": *"\\([^"]*\\)".*/\\1/p\')'
 )
+# A pasted example must not move money: the shell refuses it until the reader has said whose.
+_PAYMENT_TO_REFUND = "${PAYMENT_ID:?is the payment to be refunded}"
+_USER_TO_DEBIT = "${USER_ID:?is the user whose wallet is to be debited}"
+_DEBIT_TO_REVERSE = "${DEBIT_ID:?is the debit to be reversed}"
 
 _ENDPOINT = (
     "ENDPOINT_ID=$(curl -s -X POST '{base}/api/webhook-endpoints' -H \"Authorization: Bearer $SLUICE_KEY\" \\\n"
@@ -84,14 +80,14 @@ CALLS: Mapping[tuple[str, str], ExampleCall] = {
     ("GET", "/api/payments/{id}"): _OF_PAYMENT,
     ("POST", "/api/payments/{id}/cancel"): _OF_PAYMENT,
     ("GET", "/api/payments/{id}/timeline"): _OF_PAYMENT,
-    ("POST", "/api/payments/{id}/refunds"): ExampleCall(_PAID, {"id": "$PAYMENT_ID", "Idempotency-Key": _NEW_KEY}),
+    ("POST", "/api/payments/{id}/refunds"): ExampleCall(values={"id": _PAYMENT_TO_REFUND, "Idempotency-Key": _NEW_KEY}),
     ("GET", "/api/payments/{id}/refunds"): ExampleCall(_PAID, {"id": "$PAYMENT_ID"}),
     ("GET", "/api/refunds/{id}"): ExampleCall(_REFUND, {"id": "$REFUND_ID"}),
     ("POST", "/api/wallets/{user_id}/debits"): ExampleCall(
-        _SPENDER, {"user_id": "$USER_ID", "Idempotency-Key": _NEW_KEY}
+        values={"user_id": _USER_TO_DEBIT, "Idempotency-Key": _NEW_KEY}
     ),
     ("GET", "/api/debits/{id}"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
-    ("POST", "/api/debits/{id}/reverse"): ExampleCall(_DEBIT, {"id": "$DEBIT_ID"}),
+    ("POST", "/api/debits/{id}/reverse"): ExampleCall(values={"id": _DEBIT_TO_REVERSE}),
     **{
         (method, f"/api/webhook-endpoints/{{id}}{action}"): _OF_ENDPOINT
         for method, action in (

@@ -51,26 +51,61 @@ def make_paid(front: Stack, shop: Shop, engine: Engine) -> Payment:
     return paid
 
 
-def test_every_example_runs_as_it_is_pasted(front: Stack, shop: Shop, engine: Engine) -> None:
+# Of the examples that move money: what the reader sets before, without which the shell refuses them.
+MOVING = {
+    "post_api_payments_id_refunds": "PAYMENT_ID",
+    "post_api_wallets_user_id_debits": "USER_ID",
+    "post_api_debits_id_reverse": "DEBIT_ID",
+}
+
+
+def run_example(name: str, command: str, shop: Shop, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run an example as a shell does, but that a refusal is an error."""
+    # Nobody works on `front`, which its health may say.
+    fail = "" if name == "get_health_work" else "--fail "
+    return subprocess.run(
+        ["bash", "-c", f'curl() {{ command curl -sS {fail}"$@"; }}\n' + command],
+        env={"SLUICE_KEY": shop.secret_key, "PATH": "/usr/local/bin:/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_example_runs_as_it_is_pasted(front: Stack, shop: Shop, engine: Engine, api: Api) -> None:
     make_dead_letter(shop, engine)
-    make_paid(front, shop, engine)
+    paid = make_paid(front, shop, engine)
+    asked = {"amount": "1.00", "currency": "USD", "reference": "order-1"}
+    debit = api.post("/api/wallets/ann/debits", asked, {"Idempotency-Key": "debit"}).json()
+    api.post(f"/api/payments/{paid.id}/refunds", {"amount": "1.00"}, {"Idempotency-Key": "refund"})
+    chosen = {"PAYMENT_ID": str(paid.id), "USER_ID": "ann", "DEBIT_ID": debit["id"]}
     examples = list_examples(Api(front.web, None).get("/docs").text)
     assert len(examples) > 15
     curls = {name: text for name, text in examples.items() if re.search(r"^curl ", text, re.MULTILINE)}
     assert [name for name in examples.keys() - curls.keys() if "webhooks" not in name] == []
     for name, command in curls.items():
-        # As a shell does it, but that a refusal is an error. Nobody works on `front`, which its health may say.
-        fail = "" if name == "get_health_work" else "--fail "
-        script = f'curl() {{ command curl -sS {fail}"$@"; }}\n' + command
-        ran = subprocess.run(
-            ["bash", "-c", script],
-            env={"SLUICE_KEY": shop.secret_key, "PATH": "/usr/local/bin:/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ran = run_example(name, command, shop, **({MOVING[name]: chosen[MOVING[name]]} if name in MOVING else {}))
         assert (ran.returncode, ran.stderr) == (0, ""), f"{name}: {command}\n{ran.stdout}\n{ran.stderr}"
+    engine.call()
+
+
+def test_no_example_moves_money_before_its_reader_has_said_whose(front: Stack, shop: Shop, engine: Engine) -> None:
+    make_dead_letter(shop, engine)
+    make_paid(front, shop, engine)
+    entries = "select count(*) from wallet_transactions where tenant_id = :id"
+    holds = "select count(*) from wallet_temp_logs where tenant_id = :id and kind = 'refund'"
+    before = engine.databases.value(entries, id=shop.tenant_id)
+    refused = []
+    for name, command in list_examples(Api(front.web, None).get("/docs").text).items():
+        if "curl " in command:
+            ran = run_example(name, command, shop)
+            refused += [name] if ran.returncode else []
+            assert name not in MOVING or f"{MOVING[name]}: is the " in ran.stderr
+    # Nothing was debited or refunded that could be shown.
+    assert sorted(refused) == sorted([*MOVING, "get_api_debits_id_", "get_api_refunds_id_"])
+    assert engine.databases.value(entries, id=shop.tenant_id) == before
+    assert engine.databases.value(holds, id=shop.tenant_id) == 0
     engine.call()
 
 
