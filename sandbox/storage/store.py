@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from sandbox.storage.schema import SCHEMA, UPGRADES, VERSION
 
@@ -37,9 +38,21 @@ class Store:
         self._local = threading.local()
         self._write_lock = threading.Lock()
         self.committed: Callable[[], None] = lambda: None
-        with self.writing() as connection:
-            _create_schema(connection, self._path)
-        self._path.chmod(0o600)
+        try:
+            with self.writing() as connection:
+                _create_schema(connection, self._path)
+            self._path.chmod(0o600)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the calling thread's connection and let another process have the folder."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+        self._guard.close()
 
     def reading(self) -> sqlite3.Connection:
         """Return the calling thread's connection, for single statements that only read."""
@@ -70,7 +83,7 @@ class Store:
         self.committed()
 
 
-def _take_folder(directory: Path) -> object:
+def _take_folder(directory: Path) -> IO[str]:
     """Lock the folder for this process; two couriers on one file would deliver everything twice."""
     guard = (directory / "lock").open("w")
     deadline = time.monotonic() + _TAKE_OVER_SECONDS

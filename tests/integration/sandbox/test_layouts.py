@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,10 +50,10 @@ def columns(connection: sqlite3.Connection) -> dict[str, set[str]]:
 def test_an_older_folder_is_upgraded_with_what_it_holds(tmp_path: Path, version: int) -> None:
     (tmp_path / "old").mkdir()
     write_layout(tmp_path / "old", version)
-    upgraded, new = Store(tmp_path / "old").reading(), Store(tmp_path / "new").reading()
-    assert columns(upgraded) == columns(new)
-    row = upgraded.execute("SELECT reference, protocol, disputed_minor, request FROM payments").fetchone()
-    assert tuple(row) == ("sbx_1", "sandbox", 0, "{}")
+    with closing(Store(tmp_path / "old")) as upgraded, closing(Store(tmp_path / "new")) as new:
+        assert columns(upgraded.reading()) == columns(new.reading())
+        query = "SELECT reference, protocol, disputed_minor, request FROM payments"
+        assert tuple(upgraded.reading().execute(query).fetchone()) == ("sbx_1", "sandbox", 0, "{}")
 
 
 def test_events_of_an_older_folder_are_those_that_were_to_be_delivered(tmp_path: Path) -> None:
@@ -64,7 +66,8 @@ def test_events_of_an_older_folder_are_those_that_were_to_be_delivered(tmp_path:
             [(b'{"events":[]}', "gocardless"), (b'{"events":', "gocardless"), (b"{}", "stripe")],
         )
     connection.close()
-    rows = Store(tmp_path).reading().execute("SELECT merchant, reference, body FROM events").fetchall()
+    with closing(Store(tmp_path)) as store:
+        rows = store.reading().execute("SELECT merchant, reference, body FROM events").fetchall()
     assert [tuple(row) for row in rows] == [("shop", "sbx_1", b'{"events":[]}')]
 
 
@@ -72,3 +75,6 @@ def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
     write_layout(tmp_path, 99)
     with pytest.raises(RuntimeError, match="layout 99"):
         Store(tmp_path)
+    # What was refused is not held: another process may have the folder.
+    with (tmp_path / "lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
