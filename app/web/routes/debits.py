@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 
 from flask import Blueprint, Response, jsonify
 
-from app.core.errors import RequestRejected
 from app.runtime.runtime import runtime
 from app.services.debits import shown, spending
 from app.services.debits.shown import DebitFilters
 from app.services.debits.spending import DebitRequest
-from app.web.card_numbers import card_errors
 from app.web.cursors import present_page
 from app.web.gate import caller
 from app.web.parsing import handles
+from app.web.routes.money_calls import answer_made, hash_request, refuse_card_numbers
 from app.web.schemas.bodies import DebitAsked, ReversalAsked
 from app.web.schemas.parameters import DebitHeaders, DebitsQuery
 
@@ -26,10 +23,7 @@ blueprint = Blueprint("debits", __name__)
 @handles(blueprint, "POST", "/api/wallets/{user_id}/debits")
 def create_debit(user_id: str, headers: DebitHeaders, body: DebitAsked) -> Response:
     """Make a debit, or find the one that this idempotency key made."""
-    values = body.model_dump()
-    if errors := card_errors(runtime(), caller().tenant_id, values, headers.idempotency_key):
-        raise RequestRejected(422, "The request has errors.", errors)
-    canonical = json.dumps({**values, "user_id": user_id}, sort_keys=True).encode()
+    refuse_card_numbers(body, headers.idempotency_key)
     wanted = DebitRequest(
         user_id=user_id,
         amount=body.amount,
@@ -37,15 +31,10 @@ def create_debit(user_id: str, headers: DebitHeaders, body: DebitAsked) -> Respo
         reference=body.reference,
         description=body.description,
         idempotency_key=headers.idempotency_key,
-        request_sha256=hashlib.sha256(canonical).digest(),
+        request_sha256=hash_request(body, user_id=user_id),
     )
     made = spending.take(runtime(), caller().tenant_id, wanted, caller().actor)
-    response = jsonify(made.debit)
-    response.status_code = 201
-    response.headers["Location"] = f"/api/debits/{made.debit['id']}"
-    if made.is_replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+    return answer_made(made.debit, 201, "/api/debits", is_replayed=made.is_replayed)
 
 
 @handles(blueprint, "GET", "/api/debits")
@@ -72,6 +61,5 @@ def get_debit(id: uuid.UUID) -> Response:
 @handles(blueprint, "POST", "/api/debits/{id}/reverse")
 def reverse_debit(id: uuid.UUID, body: ReversalAsked) -> Response:
     """Give the money of a debit back to its wallet, once."""
-    if errors := card_errors(runtime(), caller().tenant_id, body.model_dump()):
-        raise RequestRejected(422, "The request has errors.", errors)
+    refuse_card_numbers(body)
     return jsonify(spending.give_back(runtime(), caller().tenant_id, id, caller().actor, body.reason))

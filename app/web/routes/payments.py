@@ -23,6 +23,7 @@ from app.web.cursors import present_page
 from app.web.gate import caller
 from app.web.long_poll import payment_waiters
 from app.web.parsing import field_error, handles
+from app.web.routes.money_calls import answer_made
 from app.web.schemas.bodies import DepositRequest
 from app.web.schemas.parameters import DepositHeaders, PaymentQuery, PaymentsQuery
 
@@ -104,13 +105,7 @@ def _is_decided(payment: Payment) -> bool:
 
 
 def _answer(creation: Creation, payment: Payment, status: int) -> Response:
-    body = present_payment(payment)
-    response = jsonify(body)
-    response.status_code = status
-    response.headers["Location"] = f"/api/payments/{body['id']}"
-    if creation.is_replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+    return answer_made(present_payment(payment), status, "/api/payments", is_replayed=creation.is_replayed)
 
 
 @handles(blueprint, "GET", "/api/payments")
