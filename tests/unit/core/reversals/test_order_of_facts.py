@@ -7,8 +7,10 @@ once, and of each set of facts every way that it was reached is compared.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,11 @@ from app.core.state_machine import decide
 from tests.unit.core.payment_simulation import NOW, PAYMENT
 
 FACTS_MAX = 6
+# What of the 100 the reversals a and b take: all of it, less, and twice more.
+AMOUNTS = ((40, 60), (40, 30), (100, 100), (60, 60))
+# Sequences of one to six facts of ten kinds, and of one to five of seven.
+ORDERS = sum(10**length for length in range(1, FACTS_MAX + 1))
+ORDERS_WITH_ANSWER = sum(7**length for length in range(1, 6))
 ASKED = replace(PAYMENT, amount_minor=100)
 SHOWN: tuple[tuple[MovementKind, str, int], ...] = (
     ("reversed", "a", 40),
@@ -122,10 +129,9 @@ def walk_orders(facts: dict[str, Input], length: int, start: Payment = END) -> i
     return orders
 
 
-@pytest.mark.parametrize(("a", "b"), [(40, 60), (40, 30), (100, 100), (60, 60)])
+@pytest.mark.parametrize(("a", "b"), AMOUNTS)
 def test_every_order_of_single_movements_ends_with_the_same_money(a: int, b: int) -> None:
-    # Sequences of one to six facts of ten kinds.
-    assert walk_orders(list_facts(a, b), FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
+    assert walk_orders(list_facts(a, b), FACTS_MAX) == ORDERS
 
 
 @pytest.mark.parametrize(("a", "b"), [(30, 100), (90, 40), (20, 60)])
@@ -141,7 +147,7 @@ def test_an_answer_that_shows_all_ends_alike_in_every_order() -> None:
     shown = tuple(Movement(kind, name, minor, "USD") for kind, name, minor in SHOWN)
     answer = replace(single["s"], movements=shown, disputes=(DisputeReport("d", "won", "fraudulent"),))  # type: ignore[type-var]
     facts = {"p": answer} | {letter: single[letter] for letter in "sabrow"}
-    assert walk_orders(facts, 5) == sum(len(facts) ** length for length in range(1, 6))
+    assert walk_orders(facts, 5) == ORDERS_WITH_ANSWER
     end = OrderedPayment(END).after(answer)
     assert (end.payment.reversed_minor, dict(end.posted)) == (
         60,
@@ -156,4 +162,12 @@ def test_every_order_of_totals_ends_with_the_same_money() -> None:
     facts = {letter: fact for letter, fact in list_facts(40, 60).items() if letter not in "abr"}
     for letter, minor in (("1", 40), ("2", 100), ("3", 130)):
         facts[letter] = Fact(FactKind.REFUNDED, "A", amount_minor=minor, currency="USD")
-    assert walk_orders(facts, FACTS_MAX) == sum(10**length for length in range(1, FACTS_MAX + 1))
+    assert walk_orders(facts, FACTS_MAX) == ORDERS
+
+
+def test_the_documents_say_how_many_orders_are_tried() -> None:
+    """Each test above asserts its number of orders."""
+    text = (Path(__file__).parents[4] / "docs" / "MONEY.md").read_text(encoding="utf-8")
+    orders = [int(number.replace(",", "")) for number in re.findall(r"^\| .* \| ([\d,]+) \|$", text, re.MULTILINE)]
+    tried = [len(AMOUNTS) * ORDERS, ORDERS, ORDERS_WITH_ANSWER]
+    assert orders == [*tried, sum(tried)]
