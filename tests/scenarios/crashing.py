@@ -6,13 +6,16 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
+from app.runtime.runtime import Runtime
 from models import Database, Row, read
 from models.database import STATEMENT_TIMEOUT_MS, ByKeys, Role
 from models.statements import Statements
+from tests.support.engine import call_and_settle, claim_call
 
 When = Literal["after", "before"]
 
@@ -85,3 +88,20 @@ class CrashingDatabase(Database):
         named = {"role": f"sluice_{role}", "tenant": str(tenant_id or ""), "timeout": str(STATEMENT_TIMEOUT_MS[role])}
         with self.transaction(role, tenant_id, by_keys="few") as connection:
             return read(connection, message, named | {**parameters})
+
+
+def die_in_call(runtime: Runtime, database_url: str, nth: int, when: When) -> None:
+    """Let a worker claim the call that is due, make it and settle its answer, and die with its `nth` commit."""
+    database = CrashingDatabase(database_url, 4)
+    worker = replace(runtime, database=database)
+    # Adapters are known by runtime.
+    worker.adapters.update(runtime.adapters)
+    try:
+        database.arm(nth, when)
+        with contextlib.suppress(Crashed):
+            claim = claim_call(worker)
+            assert claim is not None
+            call_and_settle(worker, claim)
+        assert database.has_crashed
+    finally:
+        database.engine.dispose()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.payment import Payment
 from app.runtime.runtime import Runtime
+from app.services.operators import reconciliation
+from app.services.operators.reconciliation import ReconciliationReport
 from app.services.payments.calls import set_aside
 from app.services.payments.calls.call_dispatcher import Dispatcher
 from app.services.payments.calls.call_settlement import settle_answers
@@ -18,7 +21,7 @@ from app.services.records import notifications
 from app.services.upkeep import sweep
 from app.services.webhooks import settle as settling
 from testbed.servers import Databases
-from testbed.shop import Shop
+from testbed.shop import ACTOR, Shop
 from testbed.waiting import wait_until
 
 
@@ -78,6 +81,29 @@ class Engine:
         self.make_due(payment_id)
         self.call()
 
+    def poll(self, payment_id: uuid.UUID) -> None:
+        """Ask the provider about the payment now, whatever its state."""
+        self._call_now(payment_id, "poll")
+
+    def repeat_create(self, payment_id: uuid.UUID) -> None:
+        """Make the payment's first call again, as when its answer was lost: with the same key and bytes."""
+        self._call_now(payment_id, "create")
+
+    def _call_now(self, payment_id: uuid.UUID, action: str) -> None:
+        self.databases.rows(
+            "insert into payment_work (payment_id, tenant_id, provider_id, action, due_at)"
+            " select id, tenant_id, provider_id, :action, now() from payment_transactions where id = :id"
+            " on conflict (payment_id) do update set action = :action, due_at = now(), claim_id = null",
+            id=payment_id,
+            action=action,
+        )
+        self.call()
+
+    def reconcile(self, shop: Shop, provider_id: uuid.UUID | None = None) -> ReconciliationReport:
+        """Compare the last hour with the provider's list."""
+        now, hour = datetime.datetime.now(datetime.UTC), datetime.timedelta(hours=1)
+        return reconciliation.reconcile(shop.runtime, provider_id or shop.provider_id, now - hour, now + hour, ACTOR)
+
     def expire(self, payment_id: uuid.UUID) -> None:
         """Let the payment's time be up, without doing anything about it yet."""
         self.databases.rows(
@@ -102,6 +128,15 @@ class Engine:
             id=payment_id,
         )
         return [(row["kind"], row["minor"]) for row in rows]
+
+    def posted(self, payment_id: uuid.UUID) -> list[tuple[str, int]]:
+        """Return (type, minor units) of the payment's entries in its user's wallet, sorted."""
+        rows = self.databases.rows(
+            "select e.type, e.amount_minor from wallet_transactions e join wallets w on w.id = e.wallet_id"
+            " where e.payment_id = :id and w.kind = 'user'",
+            id=payment_id,
+        )
+        return sorted((row["type"], row["amount_minor"]) for row in rows)
 
     def dead_letters(self, payment_id: uuid.UUID) -> list[tuple[str, str]]:
         """Return (reason, state) of the payment's dead letters."""

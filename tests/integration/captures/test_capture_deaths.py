@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
-
 import pytest
 
 from tests.integration.captures.approving_provider import CAPTURED, ApprovingProvider
-from tests.scenarios.crashing import Crashed, CrashingDatabase, When
+from tests.scenarios.crashing import When, die_in_call
 from tests.support.clients.api import Api, problem_of
-from tests.support.engine import call_and_settle, claim_call
 
 
 # The capture has two commits: the claim, which says that it may be sent, and the settlement of the answer.
@@ -60,16 +56,4 @@ def test_a_capture_whose_worker_died_before_its_claim_can_be_cancelled(provider:
 
 def die_in_the_capture(provider: ApprovingProvider, nth: int, when: When) -> None:
     """Let a worker capture what is due, and die with its `nth` commit."""
-    runtime = provider.shop.runtime
-    database = CrashingDatabase(provider.odd.engine.databases.database_url, 4)
-    worker = replace(runtime, database=database)
-    worker.adapters["sandbox"] = runtime.adapters["sandbox"]
-    try:
-        database.arm(nth, when)
-        with contextlib.suppress(Crashed):
-            claim = claim_call(worker)
-            assert claim is not None
-            call_and_settle(worker, claim)
-        assert database.has_crashed
-    finally:
-        database.engine.dispose()
+    die_in_call(provider.shop.runtime, provider.odd.engine.databases.database_url, nth, when)

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.errors import RequestRejected
 from app.core.payment import Payment
-from app.services.operators import reconciliation, redrive, resolve
+from app.services.operators import redrive, resolve
 from app.services.payments import queries
 from app.services.tenants import policies
 from app.services.upkeep import sweep
@@ -48,8 +48,7 @@ class ReversalScene:
         self.engine.ask(self.payment.id)
 
     def list(self) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        reconciliation.reconcile(self.shop.runtime, self.shop.provider_id, now - HOUR, now + HOUR, ACTOR)
+        self.engine.reconcile(self.shop)
 
     def cancel(self) -> None:
         with contextlib.suppress(RequestRejected):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.integration.refunds.refund_requests import ask, check_books, pay, read, user_entries
-from tests.scenarios.crashing import Crashed, CrashingDatabase, When
-from tests.support.engine import Engine, call_and_settle, claim_call
+from tests.scenarios.crashing import Crashed, CrashingDatabase, When, die_in_call
+from tests.support.engine import Engine
 
 
 # The call has two commits: the claim, and the settlement of the answer.
@@ -20,17 +19,7 @@ from tests.support.engine import Engine, call_and_settle, claim_call
 def test_a_worker_dies_at_a_commit_of_the_call(front: Stack, engine: Engine, shop: Shop, nth: int, when: When) -> None:
     payment = pay(front, engine, shop, silent=True)
     made = ask(shop, payment, "10.00")
-    database = CrashingDatabase(engine.databases.database_url, 4)
-    worker = dataclasses.replace(shop.runtime, database=database)
-    try:
-        database.arm(nth, when)
-        with contextlib.suppress(Crashed):
-            claim = claim_call(worker)
-            assert claim is not None
-            call_and_settle(worker, claim)
-        assert database.has_crashed
-    finally:
-        database.engine.dispose()
+    die_in_call(shop.runtime, engine.databases.database_url, nth, when)
     # The next worker: the lease of the dead one is over.
     if engine.action(payment.id) is not None:
         engine.ask(payment.id)

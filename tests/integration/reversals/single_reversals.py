@@ -13,13 +13,11 @@ from app.core.facts import DisputeReport, DisputeState, Fact, FactKind, Movement
 from app.core.payment import Payment
 from app.providers import Account, Delivered, Event, Listed, Name, Subject, Told
 from app.providers.adapters.sandbox import SandboxAdapter
-from app.services.operators import reconciliation
+from app.services.operators.reconciliation import ReconciliationReport
 from app.services.verification import prove
-from testbed.shop import ACTOR, Shop
+from testbed.shop import Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
-
-HOUR = datetime.timedelta(hours=1)
 
 
 class SingleReversals(SandboxAdapter):
@@ -112,18 +110,15 @@ class SingleScene:
 
     def poll(self) -> None:
         """Ask the provider, whatever the state of the payment."""
-        self.engine.databases.rows(
-            "insert into payment_work (payment_id, tenant_id, provider_id, action, due_at)"
-            " select id, tenant_id, provider_id, 'poll', now() from payment_transactions where id = :id"
-            " on conflict (payment_id) do update set due_at = now(), claim_id = null",
-            id=self.payment.id,
-        )
-        self.engine.call()
+        self.engine.poll(self.payment.id)
 
-    def list(self) -> reconciliation.ReconciliationReport:
+    def answer(self) -> None:
+        """Make the first call again, whose answer was lost."""
+        self.engine.repeat_create(self.payment.id)
+
+    def list(self) -> ReconciliationReport:
         """Compare with the provider's list."""
-        now = datetime.datetime.now(datetime.UTC)
-        return reconciliation.reconcile(self.shop.runtime, self.shop.provider_id, now - HOUR, now + HOUR, ACTOR)
+        return self.engine.reconcile(self.shop)
 
     @property
     def shown_payment(self) -> Payment:
@@ -138,12 +133,7 @@ class SingleScene:
     @property
     def posted(self) -> list[tuple[str, int]]:
         """(type, minor units) of the entries in the user's wallet, sorted."""
-        rows = self.engine.databases.rows(
-            "select e.type, e.amount_minor from wallet_transactions e join wallets w on w.id = e.wallet_id"
-            " where e.payment_id = :id and w.kind = 'user'",
-            id=self.payment.id,
-        )
-        return sorted((row["type"], row["amount_minor"]) for row in rows)
+        return self.engine.posted(self.payment.id)
 
     def prove(self) -> None:
         """Check the books of the tenant."""

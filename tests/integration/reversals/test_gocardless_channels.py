@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import hmac
 import json
@@ -15,8 +14,8 @@ import pytest
 import requests
 
 from app.core.payment import Payment
+from app.core.reconciliation import Difference
 from app.providers.credentials import API_KEY
-from app.services.operators import reconciliation
 from app.services.tenants import providers
 from app.services.tenants.providers import NewProvider
 from app.services.verification import prove
@@ -25,8 +24,6 @@ from app.services.webhooks.receive import Delivery
 from testbed.shop import ACTOR, Shop
 from testbed.stack import Stack
 from tests.support.engine import Engine
-
-HOUR = datetime.timedelta(hours=1)
 
 
 @dataclass
@@ -73,29 +70,9 @@ class GoCardlessScene:
         self.engine.settle()
         self.engine.call()
 
-    def poll(self) -> None:
-        """Ask the provider, whatever the state of the payment."""
-        self.engine.databases.rows(
-            "insert into payment_work (payment_id, tenant_id, provider_id, action, due_at)"
-            " select id, tenant_id, provider_id, 'poll', now() from payment_transactions where id = :id"
-            " on conflict (payment_id) do update set due_at = now(), claim_id = null",
-            id=self.payment.id,
-        )
-        self.engine.call()
-
-    def list(self) -> reconciliation.ReconciliationReport:
+    def list_differences(self) -> list[Difference]:
         """Compare with the provider's list."""
-        now = datetime.datetime.now(datetime.UTC)
-        return reconciliation.reconcile(self.shop.runtime, self.provider_id, now - HOUR, now + HOUR, ACTOR)
-
-    def posted(self) -> list[tuple[str, int]]:
-        """Return (type, minor units) of the entries in the user's wallet, sorted."""
-        rows = self.engine.databases.rows(
-            "select e.type, e.amount_minor from wallet_transactions e join wallets w on w.id = e.wallet_id"
-            " where e.payment_id = :id and w.kind = 'user'",
-            id=self.payment.id,
-        )
-        return sorted((row["type"], row["amount_minor"]) for row in rows)
+        return self.engine.reconcile(self.shop, self.provider_id).differences
 
     def disputes(self) -> list[str]:
         """Return the states of the payment's disputes, sorted."""
@@ -106,13 +83,13 @@ class GoCardlessScene:
 
     def expect_end(self, posted: list[tuple[str, int]], disputes: list[str], exception: str | None) -> None:
         """Check the money, the marks, that no case is open, and that the list has nothing else to say."""
-        assert (self.posted(), self.disputes()) == (posted, disputes)
+        assert (self.engine.posted(self.payment.id), self.disputes()) == (posted, disputes)
         after = self.shop.payment(self.payment.id)
         gone = sum(minor if kind == "reversal" else -minor for kind, minor in posted if kind != "deposit")
         assert (after.status, after.reversed_minor, after.exception) == ("completed", gone, exception)
         assert [one for one in self.engine.dead_letters(self.payment.id) if one[1] == "open"] == []
-        assert self.list().differences == []
-        assert self.posted() == posted
+        assert self.list_differences() == []
+        assert self.engine.posted(self.payment.id) == posted
         self.engine.number()
         report = prove(self.shop.runtime.database, "full", self.shop.tenant_id)
         assert report.is_whole, report.as_json()
@@ -134,10 +111,10 @@ def report_by(scene: GoCardlessScene, channel: str) -> None:
     """Report all that happened by one of CHANNELS."""
     events = scene.read_events()
     if channel == "poll":
-        scene.poll()
+        scene.engine.poll(scene.payment.id)
         return
     if channel.startswith("list"):
-        scene.list()
+        scene.list_differences()
     if channel == "joined events twice":
         scene.deliver(*events[:4])
         scene.deliver(*events[2:])
@@ -196,6 +173,6 @@ def test_a_chargeback_of_what_was_refunded_in_part_is_for_a_person(scene: GoCard
     scene.happen("refund", amount="7.00")
     scene.happen("dispute")
     report_by(scene, "events")
-    assert scene.posted() == [("deposit", 2500), ("reversal", 700)]
+    assert scene.engine.posted(scene.payment.id) == [("deposit", 2500), ("reversal", 700)]
     assert scene.engine.dead_letters(scene.payment.id) == [("reversal", "open")]
-    assert (scene.disputes(), scene.list().differences) == (["opened"], [])
+    assert (scene.disputes(), scene.list_differences()) == (["opened"], [])

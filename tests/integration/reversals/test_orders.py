@@ -19,14 +19,14 @@ MOVEMENTS: dict[str, tuple[Any, ...]] = {
 FACTS = (
     *("success", "attempt_declined", "declined", "cancelled", "opened", "won", "lost"),
     *MOVEMENTS,
-    # These report all that is true at the provider.
-    *("poll", "list"),
+    # A lookup and the list report all that is true at the provider; the first call's answer comes once more.
+    *("poll", "list", "answer"),
 )
 FACTS_MAX = 6
 
 
 def tell(scene: SingleScene, fact: str) -> None:
-    if fact in ("poll", "list"):
+    if fact in ("poll", "list", "answer"):
         getattr(scene, fact)()
     elif fact == "success":
         scene.success()
