@@ -42,7 +42,7 @@ def _where(payment: Mapping[str, Any]) -> str:
     credited, gone = f"{payment['received_amount']} {currency}", payment["reversed_amount_minor"]
     if gone == 0:
         return (
-            f"The money: all of it, {credited}, is credited to the user's wallet; the provider has taken back nothing."
+            f"The money: all of it, {credited}, is credited to the user's wallet; none of it is with the provider now."
         )
     taken = f"{format_amount(gone, currency)} {currency}"
     return f"The money: of the {credited} that were credited to the user's wallet, {taken} have gone back."

@@ -11,7 +11,7 @@ from testbed.stack import Stack
 from tests.integration.reversals.single_reversals import SingleScene, open_scene
 from tests.support.commands import Commands
 
-WHOLE = "The money: all of it, 25.00 USD, is credited to the user's wallet; the provider has taken back nothing."
+WHOLE = "The money: all of it, 25.00 USD, is credited to the user's wallet; none of it is with the provider now."
 AWAY = "The money: of the 25.00 USD that were credited to the user's wallet, 25.00 USD have gone back."
 
 
