@@ -3,7 +3,7 @@
 from models.migrations.sql_files import run_sql_file
 
 revision = "0045"
-down_revision = "0046"
+down_revision = "0041"
 
 
 def upgrade() -> None:
