@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -52,6 +53,8 @@ def test_the_package_is_whole_and_has_the_module_that_is_served(package: JsPacka
     described = json.loads((package.folder / "package.json").read_text(encoding="utf-8"))
     assert described["version"] == version("sluice")
     named = {path for export in described["exports"].values() for path in export.values()}
+    for script in package.folder.glob("*.js"):
+        named |= set(re.findall(r" from '(\./.+?)'", script.read_text(encoding="utf-8")))
     assert {path for path in named if not (package.folder / path).is_file()} == set()
     for name in ("sluice.js", "sluice.d.ts"):
         assert (package.folder / name).read_bytes() == (STATIC / name).read_bytes()

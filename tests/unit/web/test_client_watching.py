@@ -48,6 +48,19 @@ def test_watch_finds_sockets_that_are_elsewhere_by_its_ticket(backend: Backend, 
         other.close()
 
 
+def test_watch_prefers_the_address_of_a_ticket_to_that_of_its_token(backend: Backend, page: Page) -> None:
+    other = Backend()
+    try:
+        backend.refuse_sockets = True
+        backend.sockets_url = other.url
+        older = WATCH.replace("expires_at:", "sockets_url: location.origin, expires_at:")
+        page.evaluate(older, {})
+        wait_until(lambda: seen(page)["states"][-1] == "fallback", "the stream at the newer base")
+        assert (len(other.streams), len(backend.streams)) == (1, 0)
+    finally:
+        other.close()
+
+
 def test_watch_waits_as_long_as_the_server_asks_for(backend: Backend, page: Page) -> None:
     backend.refuse_sockets = True
     backend.ticket_answers = [lambda: refused(503, {"title": "busy"}, **{"Retry-After": "1"})]
