@@ -8,6 +8,7 @@ from tests.support.repository import ROOT
 ACCESS = "app/services/access/callers.py"
 GATE = "app/web/gate.py"
 ADMISSION = "app/sockets/admission.py"
+CAPACITY = "app/http/capacity.py"
 # By its name: its number is that of the day on which it came.
 DOORS = str(next(ROOT.glob("models/migrations/versions/*/*_access.sql")).relative_to(ROOT))
 RATES = "app/web/rate_limits.py"
@@ -171,8 +172,8 @@ CALLERS = (
     Mutant(
         "two tokens in one handshake",
         ADMISSION,
-        'token = tokens[0] if len(tokens) == 1 else ""',
-        'token = tokens[0] if tokens else ""',
+        'tokens[0] if len(tokens) == 1 else ""',
+        'tokens[0] if tokens else ""',
         (f"{TICKETS}::test_two_tokens_in_one_handshake_are_refused",),
     ),
     Mutant(
@@ -185,50 +186,50 @@ CALLERS = (
     Mutant(
         "a user's connections are bounded",
         "app/sockets/hub.py",
-        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
-        "Slots(Bounds(connections_max, per_tenant, 100 * PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX, PER_KEY_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, 100 * PER_USER_MAX, PER_TOKEN_MAX, PER_KEY_MAX))",
         (f"{LIMITS}::test_a_user_has_a_bounded_number_of_connections",),
     ),
     Mutant(
         "a tenant's connections are bounded",
         "app/sockets/hub.py",
-        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
-        "Slots(Bounds(connections_max, connections_max, PER_USER_MAX, PER_TOKEN_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX, PER_KEY_MAX))",
+        "Slots(Bounds(connections_max, connections_max, PER_USER_MAX, PER_TOKEN_MAX, PER_KEY_MAX))",
         (f"{FAIRNESS}::test_one_tenant_leaves_live_connections_to_the_others",),
     ),
     Mutant(
         "a client token's connections are bounded",
         "app/sockets/hub.py",
-        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX))",
-        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_USER_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_TOKEN_MAX, PER_KEY_MAX))",
+        "Slots(Bounds(connections_max, per_tenant, PER_USER_MAX, PER_USER_MAX, PER_KEY_MAX))",
         ("unit/sockets/test_hub.py::test_one_token_leaves_connections_to_the_users_others",),
     ),
     Mutant(
         "a user's waiting requests are bounded",
-        "app/web/routes/payments.py",
-        "user=WAITING_PER_USER_MAX,",
-        "user=WAITING_MAX,",
+        CAPACITY,
+        '(("user", tenant_id, caller.user_id), bounds.user)',
+        '(("user", tenant_id, caller.user_id), bounds.total)',
         (f"{FAIRNESS}::test_one_client_token_cannot_hold_all_places_to_wait",),
     ),
     Mutant(
         "a client token's waiting requests are bounded",
-        "app/web/routes/payments.py",
-        "token=WAITING_PER_TOKEN_MAX,",
-        "token=WAITING_MAX,",
+        CAPACITY,
+        "own = [(token, bounds.token), ",
+        "own = [(token, bounds.total), ",
         (f"{FAIRNESS}::test_one_client_token_cannot_hold_all_places_to_wait",),
     ),
     Mutant(
         "a secret key's waiting requests are bounded",
-        "app/web/routes/payments.py",
-        "key=WAITING_PER_KEY_MAX,",
-        "key=WAITING_MAX,",
+        CAPACITY,
+        '[(("key", caller.key_id, None), bounds.key)]',
+        '[(("key", caller.key_id, None), bounds.total)]',
         (f"{FAIRNESS}::test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others",),
     ),
     Mutant(
         "a tenant's waiting requests are bounded",
-        "app/web/routes/payments.py",
-        "tenant=WAITING_PER_TENANT_MAX,",
-        "tenant=WAITING_MAX,",
+        CAPACITY,
+        '(("tenant", tenant_id, None), bounds.tenant)]',
+        '(("tenant", tenant_id, None), bounds.total)]',
         (f"{FAIRNESS}::test_one_key_leaves_places_to_its_tenant_and_one_tenant_to_the_others",),
     ),
     Mutant(

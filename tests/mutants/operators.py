@@ -19,6 +19,13 @@ OPERATORS = (
     Mutant("a no on the command line", CONFIRM, "    if not is_sure:", "    if False:", (ASKED,)),
     Mutant("no confirmation on the command line", CONFIRM, "raise NoConfirmation from None", "return", (ASKED,)),
     Mutant(
+        "stories are played with the sandbox alone",
+        "app/cli/stories/stage.py",
+        'if each["adapter"] == "sandbox" and ',
+        "if ",
+        ("integration/cli/test_trigger.py::test_only_the_sandbox_is_played_with",),
+    ),
+    Mutant(
         "accept and reject are asked about",
         "app/cli/commands/operations/dead_letters.py",
         'confirm(f"{_summarize(found)}\\nWould be {decide(*named, True)}", f"{name.capitalize()} it?")',

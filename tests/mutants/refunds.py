@@ -45,8 +45,8 @@ REFUNDS = (
     Mutant(
         "a movement is a refund's by its id",
         ATTRIBUTION,
-        "if one.names(reversal_id) and not one.is_rejected), None)",
-        "if False), None)",
+        "if one.id == refund_id or one.names(reversal_id))",
+        "if one.id == refund_id)",
         (f"{UNIT}::test_reports_of_all_channels_are_one_effect",),
     ),
     Mutant(

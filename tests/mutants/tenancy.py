@@ -45,7 +45,7 @@ TENANCY = (
     Mutant(
         "a query for entries names the tenant",
         "app/services/ledger/wallets.py",
-        "where e.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'",
+        "where w.tenant_id = :tenant_id and w.user_id = :user_id and w.kind = 'user'",
         "where cast(:tenant_id as uuid) is not null and w.user_id = :user_id and w.kind = 'user'",
         (MATRIX,),
     ),

@@ -14,8 +14,9 @@ from app.cli.backend import Backend, BackendRefused, open_backend
 from app.cli.stories.catalogue import STORIES
 from app.cli.stories.stage import NoSandbox, Stage
 from app.services.tenants import tenants
+from app.services.tenants.providers import NewProvider, create_provider
 from app.services.tenants.tenants import NewTenant
-from testbed.shop import ACTOR, Shop
+from testbed.shop import ACTOR, NOWHERE, Shop
 from testbed.stack import Stack
 from tests.support.commands import Commands
 
@@ -120,6 +121,9 @@ def test_without_a_name_the_stories_are_listed(stack: Stack, run: dict[str, str]
 def test_only_the_sandbox_is_played_with(stack: Stack, run: dict[str, str]) -> None:
     live = tenants.create_tenant(stack.runtime, NewTenant("live-shop", mode="live"), ACTOR)
     live_key = tenants.create_key(stack.runtime, live, "admin", "test", ACTOR)[1]
+    # It could take the deposit: what keeps a story from it is its adapter alone.
+    own = NewProvider(live, "own", "custom", NOWHERE, {"api_key": "key"}, currencies=("USD",), is_default=True)
+    create_provider(stack.runtime, own, ACTOR)
     with open_backend({**run, "secret_key": live_key}) as opened, pytest.raises(NoSandbox, match="a live tenant never"):
         Stage(opened, lambda *_: None)
     commands = Commands(stack.databases)
