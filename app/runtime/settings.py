@@ -131,6 +131,8 @@ class Settings:
     provider_calls: int = _read(_integer, "SLUICE_PROVIDER_CALLS", 128)
     # Threads of one worker that wait for tenants' endpoints.
     delivery_calls: int = _read(_integer, "SLUICE_DELIVERY_CALLS", 128)
+    # As long as the field keeps events; ended deliveries and their attempts are deleted after it.
+    delivery_days: int = _read(_integer, "SLUICE_DELIVERY_DAYS", 30)
     # Longer than a balancer takes to see that a process is not ready; the stack of one machine has none.
     drain_seconds: int = _read(_integer, "SLUICE_DRAIN_SECONDS", 1)
     prepares_statements: bool = _read(_flag, "SLUICE_PREPARED_STATEMENTS", True)

@@ -134,7 +134,10 @@ SETTLE_ATTEMPTS = prepared(
             where w.delivery_id = r.delivery_id and w.claim_id = r.claim_id and r.status <> 'pending'
             returning w.delivery_id
         ), waiting as (
-            update delivery_work w set claim_id = null, due_at = now() + make_interval(secs => r.wait)
+            -- One that nothing more is sent to has no retries: claimed at once, they end without an attempt.
+            update delivery_work w set claim_id = null, due_at = now() + make_interval(secs => case when exists (
+                select from webhook_endpoints e where e.tenant_id = w.tenant_id and e.id = w.endpoint_id
+                and (e.deleted_at is not null or e.disabled_reason in ('gone', 'failing'))) then 0 else r.wait end)
             from {rows}
             where w.delivery_id = r.delivery_id and w.claim_id = r.claim_id and r.status = 'pending'
             returning w.delivery_id

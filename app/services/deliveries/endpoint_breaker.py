@@ -19,7 +19,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.deliveries.delivery_rules import FAILING_SECONDS_MAX, GONE, DisabledReason, throttle_wait_seconds
 from app.core.schedule import pause_seconds
+from app.runtime.metrics import DELIVERIES
 from app.services.deliveries.attempts import Attempt
+from app.services.deliveries.delivery_ends import end_waiting
 from app.services.records import alerts, audit
 from app.services.records.alerts import AlertRow
 from app.services.records.audit import AuditRow
@@ -123,7 +125,10 @@ def pause(
 
 
 def disable(connection: Connection, row: Row, reason: DisabledReason) -> None:
-    """Disable the endpoint of this row of `endpoint_breakers` and raise an alarm, unless it is disabled already."""
+    """Disable the endpoint of this row of `endpoint_breakers`, unless it is disabled already.
+
+    Raise an alarm, and end the deliveries that wait for it.
+    """
     is_enabled = _ENDPOINTS.c.disabled_at.is_(None) & _ENDPOINTS.c.deleted_at.is_(None)
     disabled = (
         update(_ENDPOINTS)
@@ -136,3 +141,5 @@ def disable(connection: Connection, row: Row, reason: DisabledReason) -> None:
         detail = {"endpoint_id": str(row.endpoint_id), "url": url, "reason": str(reason), "error": row.error}
         alerts.write(connection, [AlertRow("endpoint_disabled", row.tenant_id, detail, str(row.endpoint_id))])
         audit.write(connection, [AuditRow(row.tenant_id, "system", "endpoint_disabled", detail)])
+        ended = end_waiting(connection, row.tenant_id, row.endpoint_id, "the endpoint is disabled")
+        DELIVERIES.labels("failed").inc(ended)

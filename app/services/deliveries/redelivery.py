@@ -1,7 +1,7 @@
 """Deliveries that are sent once more, or for the first time: one, a range of an endpoint's, and tests of it.
 
-A redelivery makes the row of work due again with a schedule of its own; bytes and `webhook-id` stay. Locks: the row of
-work, then the delivery, as settling takes them.
+A redelivery makes the row of work due again with a schedule of its own; bytes and `webhook-id` stay. Locks: the key of
+the delivery, which only deleting it contradicts, then the row of work and the delivery, as settling takes them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _REDELIVER = prepared(
         select d.id, d.event_id, d.status from wanted join endpoint_deliveries d
             on d.tenant_id = cast(:tenant_id as uuid) and d.endpoint_id = cast(:endpoint_id as uuid)
             and d.event_id = wanted.number
+        for key share of d
     ), made as (
         -- Events of which the endpoint has none: they came while it was disabled, or before it was made.
         insert into endpoint_deliveries (id, tenant_id, endpoint_id, notification_id, event_id, event_type)
@@ -92,7 +93,7 @@ def redeliver_one(runtime: Runtime, tenant_id: uuid.UUID, delivery_id: uuid.UUID
         wanted = select(_DELIVERIES.c.endpoint_id).where(
             _DELIVERIES.c.tenant_id == tenant_id, _DELIVERIES.c.id == delivery_id
         )
-        endpoint_id = connection.execute(wanted).scalar()
+        endpoint_id = connection.execute(wanted.with_for_update(read=True, key_share=True)).scalar()
         if endpoint_id is None:
             raise RequestRejected(404, "There is no such delivery.")
         _check_enabled(connection, tenant_id, endpoint_id)

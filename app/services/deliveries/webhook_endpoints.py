@@ -17,6 +17,7 @@ from app.core.signatures import encode_secret
 from app.core.validation.origins import read_origin
 from app.providers.calls.addresses import AddressRefused
 from app.runtime.runtime import Runtime
+from app.services.deliveries.delivery_ends import end_waiting
 from app.services.records import audit
 from app.services.records.audit import AuditRow
 from models import new_id, tables
@@ -90,7 +91,8 @@ def change_endpoint(
     """Change `url`, `event_types`, `description` or `status` and return the endpoint.
 
     A URL of another origin has a new secret, which is returned this once: whoever has the old one is not the receiver
-    any more. Raise RequestRejected: 404, and 422 for a URL that may not be called.
+    any more. Deliveries that wait for an endpoint which is disabled end as they become due: it may be enabled before.
+    Raise RequestRejected: 404, and 422 for a URL that may not be called.
     """
     if "url" in changes:
         _check_url(runtime, changes["url"])
@@ -122,6 +124,7 @@ def delete_endpoint(runtime: Runtime, tenant_id: uuid.UUID, endpoint_id: uuid.UU
         connection.execute(delete(_SECRETS).where(*_is_secret_of(tenant_id, endpoint_id)))
         connection.execute(delete(_BREAKERS).where(_BREAKERS.c.endpoint_id == endpoint_id))
         connection.execute(update(_ENDPOINTS).where(*_is_shown(tenant_id, endpoint_id)).values(deleted_at=func.now()))
+        end_waiting(connection, tenant_id, endpoint_id, "the endpoint is deleted")
         _audit(connection, tenant_id, actor, "endpoint_deleted", endpoint_id, {"url": before.url})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, delete, func, select, text
 
 from app.runtime.runtime import Runtime
+from app.services.deliveries.delivery_ends import delete_old
 from app.services.partitions.keeping import analyze_daily, keep_partitions
 from app.services.payments.calls.claim_statements import HAS_DUE
 from app.services.records import heartbeats
@@ -41,12 +42,13 @@ def sweep(runtime: Runtime) -> None:
 
 
 def housekeep(runtime: Runtime) -> None:
-    """Remove expired credentials, fold counts, end overdue waiting reversals, make and analyse partitions."""
+    """Remove expired credentials and old deliveries, fold counts, end overdue waiting reversals, keep partitions."""
     duties.run(
         runtime,
         "sweep",
         _remove_tickets,
         _remove_tokens,
+        delete_old,
         _fold_counts,
         end_waiting,
         keep_partitions,
