@@ -3,6 +3,7 @@
 from tests.mutants.callers import CALLERS
 from tests.mutants.captures import CAPTURED
 from tests.mutants.debits import DEBITS
+from tests.mutants.deliveries import DELIVERIES
 from tests.mutants.deposits import DEPOSITS
 from tests.mutants.money_back import MONEY_BACK
 from tests.mutants.operators import OPERATORS
@@ -15,5 +16,5 @@ from tests.mutants.webhooks import WEBHOOKS
 
 MUTANTS = (
     *(*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED),
-    *(*REFUNDS, *POLICY_REFUNDS, *MONEY_BACK, *DEBITS, *SEAM),
+    *(*REFUNDS, *POLICY_REFUNDS, *MONEY_BACK, *DEBITS, *DELIVERIES, *SEAM),
 )
