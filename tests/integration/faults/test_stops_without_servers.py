@@ -18,7 +18,7 @@ from testbed.servers import NO_SYNC, Servers, open_servers
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 
-NAMES = ("web", "sockets", "worker-settle", "worker-provider", "beat", "flower")
+NAMES = ("web", "sockets", "worker-settle", "worker-provider", "worker-deliver", "beat", "flower")
 GONE_SECONDS = 10.0
 # A cold interpreter on a busy two-core machine takes most of it.
 NOTICED_SECONDS = 40.0
@@ -67,7 +67,7 @@ def has_lost_database(stack: Stack) -> bool:
 
 
 def has_lost_broker(stack: Stack) -> bool:
-    """Return whether both workers have noticed that the broker is away."""
+    """Return whether all workers have noticed that the broker is away."""
     logs = [stack.log_path(name).read_text(encoding="utf-8", errors="replace") for name in NAMES if "worker" in name]
     return all("onnection to broker lost" in log or "Cannot connect" in log for log in logs)
 

@@ -22,7 +22,7 @@ from tests.support.clients.api import Api
 # The supervisor ends by force what has not gone by then.
 GONE_SECONDS = 5.0
 _, LISTENER, _ = keys_of("settle")
-NAMES = ("web", "sockets", "worker-settle", "worker-provider", "beat", "flower", "sandbox")
+NAMES = ("web", "sockets", "worker-settle", "worker-provider", "worker-deliver", "beat", "flower", "sandbox")
 
 
 def end(stack: Stack, name: str, sign: signal.Signals = signal.SIGTERM) -> None:
@@ -133,7 +133,9 @@ def test_an_idle_process(stack: Stack, name: str) -> None:
     end(stack, name)
 
 
-@pytest.mark.parametrize("name", ["worker-settle", "worker-provider"])
+@pytest.mark.parametrize("name", ["worker-settle", "worker-provider", "worker-deliver"])
 def test_a_worker_on_a_terminal(stack: Stack, name: str) -> None:
     """Ctrl-C."""
+    if name not in stack.running:
+        stack.start(name)
     end(stack, name, signal.SIGINT)
