@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from bench import calls, history, redirect, settle, sockets, to_socket, ways, web
+from bench import calls, deliveries, history, redirect, settle, sockets, to_socket, ways, web
 from bench.figures import BenchFailed, Figure
 from bench.load import provider
 from bench.measured_stack import open_measured_stack
@@ -93,6 +93,7 @@ PARTS: dict[tuple[str, ...], Part] = {
     (TO_BROWSER, TO_PAGE): _run_waits,
     ("sockets",): lambda run: sockets.run_sockets(run.servers, run.say),
     (calls.KEY,): lambda run: calls.run_calls(run.servers, run.form.size, run.say),
+    (deliveries.KEY,): lambda run: deliveries.run_deliveries(run.servers, run.form.size, run.say),
     (ways.CREDITED,): lambda run: ways.run_credited(run.servers, run.form.size, run.say),
     (ways.WHOLE,): lambda run: ways.run_whole(run.servers, run.form.size, run.say),
     ("settle_by_batch_size", "batch_fixed_cost"): lambda run: history.run_batches(run.servers, run.form.size, run.say),

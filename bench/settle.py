@@ -54,6 +54,7 @@ class Size:
     calls: int
     posted: int
     whole: int
+    deliveries: int
     sustained: int
 
 
@@ -66,6 +67,7 @@ SHORT = Size(
     calls=300,
     posted=600,
     whole=200,
+    deliveries=1_000,
     sustained=20_000,
 )
 LONG = Size(
@@ -77,6 +79,7 @@ LONG = Size(
     calls=3_000,
     posted=6_000,
     whole=2_000,
+    deliveries=10_000,
     sustained=200_000,
 )
 

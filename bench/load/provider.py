@@ -1,8 +1,9 @@
 """A provider that answers at once or after a set time, and pays what it was asked for: one thread, one epoll.
 
 It costs some tens of microseconds a call, so that it is not what limits those who call it. It speaks as much of the
-sandbox's API as payments that nobody touches need. Run as `python -m bench.load.provider PORT SECONDS [WEBHOOKS]`;
-WEBHOOKS is JSON of a WebhookTarget: each payment's webhook is then sent as soon as its create call is answered.
+sandbox's API as payments that nobody touches need, and takes what is sent to a tenant's webhook endpoint as well. Run
+as `python -m bench.load.provider PORT SECONDS [WEBHOOKS]`; WEBHOOKS is JSON of a WebhookTarget: each payment's webhook
+is then sent as soon as its create call is answered.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Provider:
             return
         self._buffers[descriptor] = b""
         if head.startswith(b"POST"):
-            self._waiting.append((time.monotonic(), descriptor, json.loads(body)["merchant_reference"]))
+            self._waiting.append((time.monotonic(), descriptor, json.loads(body).get("merchant_reference", "")))
         else:
             self._answer(descriptor, "200 OK", head.split(b" ", 2)[1].rpartition(b"/")[2].decode())
 

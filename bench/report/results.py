@@ -22,6 +22,7 @@ WHAT = {
     "deposit_to_redirect_overhead_ms": "`Prefer: wait` answer less the provider's own time",
     "sockets": "live sockets on one process",
     "provider_calls": "deposits brought to their pay page by one worker / one Celery task a call",
+    "deliveries": "webhooks to a tenant's endpoint by one process / a bare loop of `requests`",
     "webhook_credited": "signed POST to credited, 16 callers / plain Flask and Celery",
     "whole_way": "deposit, provider, webhook, credit, frame / plain Flask and Celery without frames",
     "batch_fixed_cost": "a batch of one, in rows of a full batch, one process",
@@ -120,11 +121,11 @@ def _details(run: Mapping[str, Any]) -> str:
 
 COST_KEYS = (
     *("settle_vs_celery_noop", "settle_vs_row_at_a_time", "intake_vs_hello", "deposit_vs_hello", "sockets"),
-    *("provider_calls", "webhook_credited", "whole_way"),
+    *("provider_calls", "deliveries", "webhook_credited", "whole_way"),
 )
 # What is the product's own comes first, then its servers, then who asks.
 COST_COLUMNS = (
-    *("web", "sockets", "worker-settle", "worker-provider", "beat"),
+    *("web", "sockets", "worker-settle", "worker-provider", "worker-deliver", "beat"),
     *("postgresql", "valkey", "load generator"),
 )
 

@@ -36,7 +36,7 @@ DELIVERIES = (
         "the whole exchange with an endpoint is bounded",
         "app/providers/calls/endpoint_posts.py",
         "CallBounds(TOTAL_SECONDS, ",
-        "CallBounds(90.0, ",
+        "CallBounds(12.0, ",
         ("integration/deliveries/test_retries.py::test_the_whole_exchange_is_bounded",),
     ),
     Mutant(

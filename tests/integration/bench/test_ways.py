@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import requests
 
-from bench import calls, settle, ways
+from bench import calls, deliveries, settle, ways
 from bench.load import provider
 from testbed.servers import NO_SYNC, Servers, open_servers
 
-SIZE = replace(settle.SHORT, calls=24, posted=48, whole=32)
+SIZE = replace(settle.SHORT, calls=24, posted=48, whole=32, deliveries=40)
 # Starting all processes takes most of it on a busy machine.
 SECONDS = 300
 
@@ -47,6 +47,16 @@ def test_provider_calls_are_measured_with_both_baselines(servers: Servers) -> No
     assert cost["microseconds"]["worker-provider"] > 0
     # The provider's own is less than a tick of the kernel's clock at this size.
     assert {"postgresql", "load generator"} <= cost["microseconds"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS)
+def test_deliveries_are_measured_with_a_bare_loop(servers: Servers) -> None:
+    figure = deliveries.run_deliveries(servers, SIZE, print)["deliveries"]
+    assert_compared(figure, "delivered", "bare_loop")
+    (cost,) = figure["costs"]
+    assert cost["count"] == settle.ROUNDS * SIZE.deliveries
+    assert cost["microseconds"]["worker-deliver"] > 0
 
 
 @pytest.mark.slow
