@@ -62,6 +62,6 @@ def delete_old(runtime: Runtime) -> None:
     """Delete ended deliveries that were made before the days for which they are kept, with their attempts."""
     wanted = {"days": max(1, runtime.settings.delivery_days), "rows": DELETED_ROWS_MAX}
     for _ in range(DELETIONS_MAX):
-        with runtime.database.transaction("worker") as connection:
+        with runtime.database.transaction("worker", by_keys="few") as connection:
             if connection.execute(_DELETE_OLD, wanted).rowcount < DELETED_ROWS_MAX:
                 return

@@ -119,7 +119,7 @@ def change_endpoint(
 
 def delete_endpoint(runtime: Runtime, tenant_id: uuid.UUID, endpoint_id: uuid.UUID, actor: str) -> None:
     """Delete an endpoint and its secrets; deliveries that wait for it end. Raise RequestRejected (404)."""
-    with runtime.database.transaction("clerk", tenant_id) as connection:
+    with runtime.database.transaction("clerk", tenant_id, by_keys="few") as connection:
         before = find_endpoint(connection, tenant_id, endpoint_id, is_locked=True)
         connection.execute(delete(_SECRETS).where(*_is_secret_of(tenant_id, endpoint_id)))
         connection.execute(delete(_BREAKERS).where(_BREAKERS.c.endpoint_id == endpoint_id))
