@@ -15,9 +15,13 @@ import pytest
 from app.local.spawn import read_log_tail
 from app.runtime.broker.worker_stop import FINISH_SECONDS
 from app.runtime.ring_listener import keys_of
+from app.services.deliveries import webhook_endpoints
+from app.services.deliveries.delivery_claims import ENDPOINT_CALLS_MAX
+from testbed.shop import ACTOR
 from testbed.stack import Stack
 from testbed.waiting import wait_until
 from tests.support.clients.api import Api
+from tests.support.webhook_receiver import WebhookReceiver
 
 # The supervisor ends by force what has not gone by then.
 GONE_SECONDS = 5.0
@@ -124,6 +128,40 @@ def test_a_settling_worker_that_is_kept_awake(stack: Stack) -> None:
         ended.set()
         thread.join()
     assert stack.databases.value("select count(*) from webhook_work where claim_id is not null") == 0
+
+
+def test_a_killed_worker_with_deliveries_under_way(stack: Stack, receiver: WebhookReceiver) -> None:
+    """Each is sent again once its lease has ended."""
+    shop, may_answer = stack.make_shop(), threading.Event()
+    # Nobody reads the answers to a worker that was killed.
+    receiver.answer = lambda received: 200 if may_answer.wait(60) else 500
+    completed = ["payment.completed"]
+    webhook_endpoints.create_endpoint(stack.runtime, shop.tenant_id, receiver.url, completed, None, ACTOR)
+    count = 2 * ENDPOINT_CALLS_MAX
+    for _ in range(count):
+        shop.deliver(shop.body(shop.deposit()))
+    number = "select count(*) from endpoint_deliveries"
+    wait_until(lambda: stack.databases.value(number) == count, "all are completed", 60)
+    if "worker-deliver" not in stack.running:
+        stack.start("worker-deliver")
+    stack.runtime.doorbells.ring_regardless("deliver")
+    under_way = receiver.wait_for(ENDPOINT_CALLS_MAX, 30)
+    stack.stop("worker-deliver", sign=signal.SIGKILL)
+    may_answer.set()
+    claimed = stack.databases.rows("select due_at > now() as is_leased from delivery_work where claim_id is not null")
+    assert claimed == [{"is_leased": True}] * len(under_way)
+    assert stack.databases.rows("select status from endpoint_deliveries") == [{"status": "pending"}] * count
+    # The leases, gone by.
+    stack.databases.rows("update delivery_work set due_at = now() - interval '1 second' where claim_id is not null")
+    stack.start("worker-deliver")
+    stack.runtime.doorbells.ring_regardless("deliver")
+    left = "select count(*) from delivery_work"
+    wait_until(lambda: stack.databases.value(left) == 0, "all are delivered", 60)
+    rows = stack.databases.rows("select status, count(*) from endpoint_deliveries group by status")
+    assert rows == [{"status": "delivered", "count": count}]
+    # Those under way were sent again, with the same bytes under the same id.
+    sent = {(each.headers["webhook-id"], each.body) for each in receiver.received}
+    assert (len(sent), len(receiver.received)) == (count, count + len(under_way))
 
 
 @pytest.mark.parametrize("name", NAMES)
