@@ -47,6 +47,8 @@ _TITLE = re.compile(r'\b(?:([\w/-]+\.md)|([A-Z]{4,})\s+section\s+[0-9.]+),\s+"([
 _INVARIANT = re.compile(r"(?<![\w.])(I[0-9]{1,2})(?![\w.]*\w)")
 _DECISION = re.compile(r"\b(?:ADR|decision(?:\s+record)?)[ -]([0-9]+)\b", re.IGNORECASE)
 _CODE = re.compile(r"^```\w*\n(.*?)^```|`([^`]+)`", re.MULTILINE | re.DOTALL)
+# A file that a guide has its reader save: the first line of a block names it.
+_SAVED = re.compile(r"^```python\n# ([\w.]+)$", re.MULTILINE)
 _MAKE = re.compile(r"(?:^|[\s(;&|])make ([a-z]+)", re.MULTILINE)
 _SLUICE = re.compile(r"(?:^|[\s(;&|/])sluice((?: +[^\s;)#&<>]+)+)", re.MULTILINE)
 
@@ -69,8 +71,10 @@ def find_unresolved(passage: Passage) -> Iterator[Unresolved]:
     """Yield the citations in a passage that do not resolve."""
     # URLs are not checked; a filler of the same length keeps the offsets.
     text = _URL.sub(lambda url: "\0" * len(url.group()), passage.text)
+    saved = set(_SAVED.findall(text))
     for start, cited in (*_find_in(text, _KINDS), *_find_in_code(text), *_find_links(passage.path, text)):
-        yield Unresolved(passage.path, passage.line + text.count("\n", 0, start), " ".join(cited.split()))
+        if cited not in saved:
+            yield Unresolved(passage.path, passage.line + text.count("\n", 0, start), " ".join(cited.split()))
 
 
 def _find_in(text: str, kinds: Kinds) -> Iterator[tuple[int, str]]:

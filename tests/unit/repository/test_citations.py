@@ -10,6 +10,7 @@ from tests.unit.repository.project_files import Passage, list_passages
 # Texts of docs/ARCHITECTURE.md, each with one citation of what is there and one of what is not.
 PLANTED = {
     "file": ("web.py, worker_of_nothing.py", "worker_of_nothing.py"),
+    "file that the page has saved": ("`a1.py`, `a2.py`\n\n```python\n# a1.py\nimport os\n```\n", "a2.py"),
     "path": ("(docs/CONTRACT.md), see docs/DESIGN.md.", "docs/DESIGN.md"),
     "path without its first folders": (
         "`unit/repository/citations.py` and `support/citation.py`",
