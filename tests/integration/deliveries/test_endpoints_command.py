@@ -18,20 +18,22 @@ def test_an_endpoint_on_the_command_line(backend: Backend, receiver: WebhookRece
     assert commands.json("endpoints", "show", made["id"]) == shown
     assert commands.json("endpoints", "list", *tenant) == {"data": [shown]}
     assert "payment.completed" in commands.text("endpoints", "list", *tenant)
-    commands.text("endpoints", "test", made["id"])
+    due = commands.json("endpoints", "test", made["id"])
     backend.complete(2)
     backend.deliver()
     assert all(backend.verify(each, uuid.UUID(made["id"])) for each in receiver.received)
     rows = commands.json("endpoints", "deliveries", made["id"], "--status", "delivered")["data"]
     assert [row["event_id"] for row in rows] == [2, 1, None]
+    assert due == {"delivery_id": rows[2]["id"]}
     assert rows[0]["attempts"][0]["answer"] == ""
     assert "endpoint.test" in commands.text("endpoints", "deliveries", made["id"])
     for options, count in ((("--delivery", rows[0]["id"]), 1), (("--after", "1"), 1), (("--since", "2020-01-01"), 2)):
         assert commands.text("endpoints", "redeliver", made["id"], *options) == f"{count} deliveries are due.\n"
         backend.deliver()
-    assert commands.text("endpoints", "redeliver", made["id"], "--status", "failed") == "0 deliveries are due.\n"
+    assert commands.json("endpoints", "redeliver", made["id"], "--status", "failed") == {"deliveries": 0}
     assert [json.loads(each.body)["id"] for each in receiver.received][3:] in ([2, 2, 1, 2], [2, 2, 2, 1])
     commands.error("endpoints", "redeliver", made["id"], "--after", "1", "--since", "2020-01-01", code=2)
+    commands.error("endpoints", "redeliver", made["id"], code=2)
 
 
 def test_changes_on_the_command_line_are_audited(backend: Backend, receiver: WebhookReceiver) -> None:
@@ -49,7 +51,7 @@ def test_changes_on_the_command_line_are_audited(backend: Backend, receiver: Web
         *("endpoints", "update", endpoint_id, "--url", "http://shop.example/")
     )
     commands.error("endpoints", "update", endpoint_id, code=2)
-    commands.text("endpoints", "delete", endpoint_id)
+    assert commands.json("endpoints", "delete", endpoint_id, "--yes") == {"id": endpoint_id, "deleted": True}
     assert "no such webhook endpoint" in commands.error("endpoints", "show", endpoint_id)
     rows = backend.databases.rows(
         "select kind, actor from audit_logs where tenant_id = :id and kind ~ 'endpoint' order by id",

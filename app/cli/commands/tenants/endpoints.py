@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from app.cli.confirm import confirm_at_terminal, yes_option
 from app.cli.options import Moment, limit_option, operator, tenant_option
-from app.cli.output import headings, json_option, print_object, print_rows
+from app.cli.output import headings, json_option, print_object, print_result, print_rows
 from app.cli.stack import open_runtime
 from app.core.deliveries.delivery_rules import EVENT_TYPES, TEST_EVENT, DeliveryStatus
 from app.services.deliveries import delivery_lists, redelivery, webhook_endpoints
@@ -103,12 +104,17 @@ def update(
 
 @command.command("delete")
 @_endpoint_argument
-def delete(endpoint_id: uuid.UUID) -> None:
-    """Delete an endpoint; deliveries that wait for it end."""
+@yes_option
+@json_option
+def delete(endpoint_id: uuid.UUID, yes: bool, as_json: bool) -> None:
+    """Delete an endpoint; deliveries that wait for it end. Asks for confirmation at a terminal."""
+    if not yes:
+        effect = f"Endpoint {endpoint_id} gets no further delivery, and its secret is lost. This cannot be undone."
+        confirm_at_terminal(effect, "Delete it?")
     with open_runtime() as runtime:
         tenant_id = find_owner(runtime, tables.webhook_endpoints, endpoint_id, "webhook endpoint")
         webhook_endpoints.delete_endpoint(runtime, tenant_id, endpoint_id, operator())
-    click.echo(f"Deleted {endpoint_id}.")
+    print_result({"id": endpoint_id, "deleted": True}, f"Endpoint {endpoint_id} is deleted.", as_json=as_json)
 
 
 @command.command("rotate-secret")
@@ -131,12 +137,14 @@ def rotate_secret(endpoint_id: uuid.UUID, overlap_seconds: int, as_json: bool) -
 
 @command.command("test")
 @_endpoint_argument
-def test(endpoint_id: uuid.UUID) -> None:
+@json_option
+def test(endpoint_id: uuid.UUID, as_json: bool) -> None:
     """Deliver `endpoint.test` to an endpoint."""
     with open_runtime() as runtime:
         tenant_id = find_owner(runtime, tables.webhook_endpoints, endpoint_id, "webhook endpoint")
         delivery_id = redelivery.send_test(runtime, tenant_id, endpoint_id, operator())
-    click.echo(f"Delivery {delivery_id} is due: sluice endpoints deliveries {endpoint_id}")
+    said = f"Delivery {delivery_id} is due: sluice endpoints deliveries {endpoint_id}"
+    print_result({"delivery_id": delivery_id}, said, as_json=as_json)
 
 
 @command.command("deliveries")
@@ -170,16 +178,21 @@ def deliveries(
 @click.option("--after", type=click.IntRange(0), help="Events with a larger id.")
 @click.option("--since", type=Moment(), help="Events since a time: RFC 3339, or a date; UTC without an offset.")
 @click.option("--status", type=click.Choice([*map(str, DeliveryStatus)]), help="In this state, such as failed.")
+@json_option
 def redeliver(
     endpoint_id: uuid.UUID,
     delivery_id: uuid.UUID | None,
     after: int | None,
     since: datetime.datetime | None,
     status: str | None,
+    as_json: bool,
 ) -> None:
     """Deliver once more: one, those of a range, or all that failed; events that never came, too, without --status."""
-    if len([given for given in (delivery_id, after, since) if given is not None]) > 1:
+    named = [given for given in (delivery_id, after, since) if given is not None]
+    if len(named) > 1:
         raise click.UsageError("name one of --delivery, --after and --since")
+    if not named and status is None:
+        raise click.UsageError("name what to deliver: --delivery, --after, --since or --status")
     with open_runtime() as runtime:
         tenant_id = find_owner(runtime, tables.webhook_endpoints, endpoint_id, "webhook endpoint")
         if delivery_id is not None:
@@ -191,7 +204,7 @@ def redeliver(
             while start is not None:
                 done = redelivery.redeliver_range(runtime, tenant_id, endpoint_id, start, status, operator())
                 count, start = count + done.deliveries, done.next_after_event_id
-    click.echo(f"{count} deliveries are due.")
+    print_result({"deliveries": count}, f"{count} deliveries are due.", as_json=as_json)
 
 
 def _join(endpoint: dict[str, Any]) -> dict[str, Any]:
