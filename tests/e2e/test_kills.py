@@ -154,6 +154,7 @@ def doorbells_lost(full_stack: SupervisedStack, queue: str) -> Iterator[None]:
         Redis.from_url(full_stack.run["redis_url"]) as redis,
         full_stack.paused("worker-provider"),
         full_stack.paused("worker-settle"),
+        full_stack.paused("worker-deliver"),
     ):
         # What is sent while a worker still waits at the list goes past the list.
         wait_until(lambda: redis.info("clients")["blocked_clients"] == 0, "nobody waits for doorbells")
