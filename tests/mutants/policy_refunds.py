@@ -51,7 +51,7 @@ POLICY_REFUNDS = (
     Mutant(
         "money whose refund failed is for a person",
         "app/core/refunds/deciders.py",
-        "        case=policy_refunds.find_case(decision.payment, *money),",
+        "        case=case,",
         "        case=None,",
         (ADDS_UP, f"{MADE}::test_a_person_decides_about_a_refund_that_cannot_be_made"),
     ),

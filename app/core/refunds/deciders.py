@@ -149,9 +149,12 @@ def _fail_of_policy(payment: Payment, refund: Refund, failed: Refund, now: datet
         again = Transfer(failed.undone_key, "suspense_reinstatement", failed.amount_minor, failed.currency)
         decision = replace(_moved(payment, failed, now, again), asks=True)
     money = (failed.reference, failed.currency)
+    case = policy_refunds.find_case(decision.payment, *money)
     return replace(
         decision,
-        case=policy_refunds.find_case(decision.payment, *money),
+        case=case,
+        # The case has an alarm; where nothing is left to decide, the payer has the money in another way.
+        alert=None,
         supersedes=decision.supersedes | policy_refunds.IN_SUSPENSE,
         supersedes_keys=frozenset({failed.key}) | policy_refunds.list_case_keys(decision.payment, *money),
     )

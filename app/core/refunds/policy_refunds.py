@@ -12,7 +12,7 @@ import datetime
 import uuid
 from dataclasses import replace
 
-from app.core.decision import Case, Decision, Transfer, Verdict, changed, filled_in, money_of
+from app.core.decision import Case, Decision, Reason, Transfer, Verdict, changed, filled_in, money_of
 from app.core.facts import Command, Fact
 from app.core.money import format_money
 from app.core.payment import Payment, Status
@@ -22,7 +22,9 @@ from app.core.reversals.credited import CORRECTIONS, CreditedMoney, read_credite
 from app.core.reversals.records import KnownMovement
 
 LATE, OVERPAID = "late", "overpaid"
-IN_SUSPENSE = frozenset({"suspense"})
+# The reason of cases about money whose refund by a policy has failed; a redrive refunds it again.
+SUSPENSE: Reason = "suspense"
+IN_SUSPENSE = frozenset({SUSPENSE})
 _UNDER_DISPUTE = "a dispute is open"
 _NOTHING_WAITS = "no money of it waits in suspense any more"
 
@@ -96,7 +98,7 @@ def find_case(payment: Payment, reference: str | None, currency: str) -> Case | 
         return None
     newest = undecided[-1]
     why = f"{format_money(amount_minor, currency)} is in suspense: {newest.failure_reason}"
-    return Case("suspense", why, newest.suspense_key, newest.reference, amount_minor, currency)
+    return Case(SUSPENSE, why, newest.suspense_key, newest.reference, amount_minor, currency)
 
 
 def list_case_keys(payment: Payment, reference: str | None, currency: str) -> frozenset[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.errors import ProviderUnusable, RequestRejected, Unusable
 from app.core.payment import format_time
+from app.core.refunds.policy_refunds import SUSPENSE
 from app.runtime.runtime import Runtime
 from app.services.operators import resolve
 from app.services.operators.dead_letters import DeadLetterFilters, list_dead_letters
@@ -180,7 +181,7 @@ def _redrive(
     if row["state"] != "open":
         raise RequestRejected(409, f"The dead letter is not open any more: {row['state']}.")
     detail = {"dead_letter_id": dead_letter_id, "reason": row["reason"]}
-    if row["reason"] == resolve.SUSPENSE:
+    if row["reason"] == SUSPENSE:
         preview = Preview(resolve.refund_again(batch, row, by, is_dry_run))
     elif row["webhook_id"] is not None:
         preview, _ = _preview_webhook(runtime, connection, tenant_id, row["webhook_id"])
@@ -200,7 +201,7 @@ def _redrive(
 
 def _stays_open(row: RowMapping) -> bool:
     """Return whether the case still waits for a decision: money and differences do, and a redrive is none."""
-    if row["reason"] == resolve.SUSPENSE:
+    if row["reason"] == SUSPENSE:
         return False
     return row["amount_minor"] is not None or row["reason"] in resolve.MOVED or row["kind"] == "reconciliation"
 

@@ -26,8 +26,6 @@ from models.sql import columns
 MOVED = ("reversal", "reinstatement", "refund")
 _MOVES = {CommandKind.ACCEPT: CommandKind.BOOK, CommandKind.REJECT: CommandKind.DISCARD}
 _MAY_BE_REFUSED = (*_MOVES, *_MOVES.values(), CommandKind.CORRECT, CommandKind.REFUND_AGAIN)
-# The reason of cases about money whose refund by a policy has failed; a redrive refunds it again.
-SUSPENSE = "suspense"
 # What ends a dead letter that holds no money to accept, by its reason.
 _ASK_AGAIN = "Redrive it: the provider is asked, and its answer is settled; or reject it, if the books are right."
 _WAYS = {

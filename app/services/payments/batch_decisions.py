@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.core.decision import Case, Decision, Verdict
 from app.core.errors import InvariantBroken
 from app.core.facts import Fact, Input
 from app.core.payment import EDGES, Payment
+from app.core.refunds.policy_refunds import SUSPENSE
 from app.core.reversals.following import FollowUp, add_following, has_following, list_following
 from app.core.state_machine import decide
 from app.services.ledger.posting import Posting
@@ -138,9 +140,8 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
         _supersede(Superseded(after.id, named or after.provider_reference, *which), row, batch)
     if decision.case:
         batch.cases.append(_dead_letter(item, after, decision.case))
-    if decision.alert:
-        detail = {"payment_id": after.id, "why": decision.reason}
-        batch.alerts.append(AlertRow(decision.alert, after.tenant_id, detail, _name_subject(after, decision)))
+    if decision.alert or decision.case:
+        batch.alerts += _list_alarms(after, decision)
     if decision.verdict is not Verdict.IGNORED or item.webhook_id:
         batch.audited.append((outcome, before))
     row.payment = _with_source(item, before, _keep_waiting(item, decision, batch))
@@ -151,10 +152,22 @@ def _decide_one(item: Item, row: LockedPayment, batch: BatchDecisions) -> Decisi
     return decision
 
 
+def _list_alarms(payment: Payment, decision: Decision) -> Iterator[AlertRow]:
+    """Yield the decision's alarm, and one of the case about money in suspense, which any report of that may open."""
+    about = {"payment_id": payment.id, "why": decision.reason}
+    case = decision.case
+    if case and case.reason == SUSPENSE:
+        detail = {**about, "amount_minor": case.amount_minor, "currency": case.currency}
+        yield AlertRow("suspense_held", payment.tenant_id, detail, f"{payment.id} {case.key}")
+    if decision.alert:
+        yield AlertRow(decision.alert, payment.tenant_id, about, _name_subject(payment, decision))
+
+
 def _name_subject(payment: Payment, decision: Decision) -> str | None:
-    """Return what the decision's alarm lasts for: the case that it opens, or the dispute; None for an event."""
-    if decision.case and not decision.case.is_rejected:
-        return f"{payment.id} {decision.case.key}"
+    """Return what the decision's own alarm lasts for: the case that it is about, or the dispute; None for an event."""
+    case = decision.case
+    if case and not case.is_rejected and case.reason != SUSPENSE:
+        return f"{payment.id} {case.key}"
     dispute = (decision.about or {}).get("dispute")
     return f"{payment.id} {dispute['id']}" if dispute else None
 

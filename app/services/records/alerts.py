@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "payment_disputed": ("warning", "a payer disputes a payment at the provider"),
     "wallet_negative": ("critical", "a provider took back more than the user's wallet had; it is below zero"),
     "refund_failed": ("warning", "a refund failed: its money is in the wallet again"),
+    "suspense_held": ("warning", "money that a policy gives back stays in suspense and waits for a person"),
     "reversal_held": ("critical", "a reversal could not be booked and waits for a person"),
     "reinstatement_held": ("critical", "money that came again could not be booked and waits for a person"),
     "webhook_dead_letter": ("warning", "a verified webhook could not be used"),
