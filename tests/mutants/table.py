@@ -1,5 +1,6 @@
 """All planted bugs, by the part of the code that they are planted in."""
 
+from tests.mutants.alarms import ALARMS
 from tests.mutants.callers import CALLERS
 from tests.mutants.captures import CAPTURED
 from tests.mutants.deliveries import DELIVERIES
@@ -15,5 +16,5 @@ from tests.mutants.webhooks import WEBHOOKS
 
 MUTANTS = (
     *(*WEBHOOKS, *CALLERS, *DEPOSITS, *TENANCY, *OUTSIDE, *OPERATORS, *CAPTURED),
-    *(*REFUNDS, *POLICY_REFUNDS, *MONEY_BACK, *DEBITS, *DELIVERIES, *SEAM),
+    *(*REFUNDS, *POLICY_REFUNDS, *MONEY_BACK, *DEBITS, *DELIVERIES, *SEAM, *ALARMS),
 )

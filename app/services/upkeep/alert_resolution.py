@@ -70,6 +70,16 @@ _ENDPOINTS = """
     from a join webhook_endpoints e on e.tenant_id = a.tenant_id and e.id = cast(a.subject as uuid)
         and (e.disabled_at is null or e.deleted_at is not null)
 """
+# While the secret of one cannot be decrypted its deliveries wait; they end where it is deleted.
+_UNUSABLE_ENDPOINTS = """
+    select a.id, now(), case when e.deleted_at is not null then 'the endpoint is deleted'
+        when e.disabled_at is not null then 'the endpoint is disabled'
+        when a.last_at < now() - make_interval(secs => {seconds}) then 'it was not met again'
+        else 'no delivery waits for the endpoint' end
+    from a join webhook_endpoints e on e.tenant_id = a.tenant_id and e.id = cast(a.subject as uuid)
+        and (e.disabled_at is not null or a.last_at < now() - make_interval(secs => {seconds})
+            or not exists (select from delivery_work w where w.endpoint_id = e.id))
+"""
 _QUIET = """
     select a.id, now(), 'it was not met again' from a where a.last_at < now() - make_interval(secs => {seconds})
 """
@@ -80,7 +90,7 @@ ENDS = {
     "wallet_negative": _WALLETS,
     "provider_breaker_open": _BREAKERS,
     "endpoint_disabled": _ENDPOINTS,
-    "endpoint_unusable": _QUIET.format(seconds=EPISODE_SECONDS),
+    "endpoint_unusable": _UNUSABLE_ENDPOINTS.format(seconds=EPISODE_SECONDS),
     "database_trouble": _QUIET.format(seconds=EPISODE_SECONDS),
     "provider_answer_unexpected": _QUIET.format(seconds=UNEXPECTED_SECONDS),
 }

@@ -185,6 +185,35 @@ def test_those_that_know_all_that_holds_end_the_others(engine: Engine, shop: Sho
     assert alarms(engine, shop, "provider_unusable") == [(False, 1, "no process reports it any more")]
 
 
+def test_a_provider_beyond_those_that_are_listed_keeps_its_alarm(engine: Engine, shop: Shop) -> None:
+    provider_trouble.note(engine.runtime, shop.provider_id, "it has no key")
+    # Their ids come first, and they fill the list.
+    engine.databases.rows(
+        "insert into payment_providers (id, tenant_id, name, adapter, api_base_url, credentials_encrypted)"
+        " select cast('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0') as uuid), tenant_id, 'other ' || n,"
+        " adapter, api_base_url, credentials_encrypted"
+        " from payment_providers cross join generate_series(1, :count) as n where id = :id",
+        id=shop.provider_id,
+        count=provider_trouble.WATCHED_MAX,
+    )
+    engine.databases.rows(
+        "insert into provider_troubles (provider_id, tenant_id, problem)"
+        " select id, tenant_id, 'it has none either' from payment_providers where tenant_id = :tenant and id <> :id",
+        tenant=shop.tenant_id,
+        id=shop.provider_id,
+    )
+    provider_trouble.raise_alarms(engine.runtime)
+    are_open = "select count(*), bool_or(subject = :id) as is_ours from alerts where tenant_id = :tenant"
+    are_open += " and kind = 'provider_unusable' and resolved_at is null"
+    about = {"tenant": shop.tenant_id, "id": str(shop.provider_id)}
+    total = provider_trouble.WATCHED_MAX + 1
+    assert engine.databases.rows(are_open, **about) == [{"count": total, "is_ours": True}]
+    ended = "update provider_troubles set at = now() - interval '1 hour' where tenant_id = :id and provider_id <> :ours"
+    engine.databases.rows(ended, id=shop.tenant_id, ours=shop.provider_id)
+    provider_trouble.raise_alarms(engine.runtime)
+    assert engine.databases.rows(are_open, **about) == [{"count": 1, "is_ours": True}]
+
+
 def test_work_that_is_overdue_is_an_alarm_until_it_is_done(engine: Engine, shop: Shop) -> None:
     shop.deliver(shop.body(shop.deposit()))
     overdue = (
@@ -235,7 +264,7 @@ def test_every_kind_that_has_a_subject_has_an_end(engine: Engine, shop: Shop) ->
     assert not set(alert_resolution.ENDS) & set(alert_resolution.KEPT)
     # A row of each kind about nothing: every statement runs, and none takes a text for an id that is none.
     about = f"{uuid.uuid4()} one:two three"
-    ids = ("webhook_dead_letter", "provider_breaker_open", "endpoint_disabled")
+    ids = ("webhook_dead_letter", "provider_breaker_open", "endpoint_disabled", "endpoint_unusable")
     subjects = {**dict.fromkeys(ids, about[:36]), "wallet_negative": "USD a b"}
     with engine.runtime.database.transaction("worker") as connection:
         rows = [AlertRow(kind, shop.tenant_id, {}, subjects.get(kind, about)) for kind in alerts.KINDS]

@@ -16,6 +16,7 @@ from app.runtime.runtime import Runtime
 from app.runtime.vault import VaultError
 from app.services.records import alerts
 from app.services.records.alerts import AlertRow
+from models import tables
 from models.database import Role
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 REPORT_SECONDS = 10.0
 # Problems that were reported within that time; one that is dropped is reported again earlier.
 REPORTED_MAX = 10_000
+
+# As many providers as watch_providers() lists, by the order of their ids.
+WATCHED_MAX = 1_000
 
 _REPORT = text("select report_provider(:provider_id, :problem)")
 _UNUSABLE = text("select provider_id, tenant_id, problem from watch_providers()")
@@ -65,7 +69,10 @@ def note(runtime: Runtime, provider_id: uuid.UUID, problem: str, role: Role = "w
 
 
 def raise_alarms(runtime: Runtime) -> None:
-    """Have an open alarm for each provider that cannot be used, and for no other. Raise SQLAlchemyError."""
+    """Have an open alarm for each provider that is listed as unusable, and for no other. Raise SQLAlchemyError.
+
+    Alarms of those beyond WATCHED_MAX stay as they are until fewer are listed.
+    """
     with runtime.database.transaction("worker") as connection:
         rows = [
             AlertRow(
@@ -76,4 +83,8 @@ def raise_alarms(runtime: Runtime) -> None:
             )
             for row in connection.execute(_UNUSABLE)
         ]
-        alerts.keep(connection, "provider_unusable", rows, "no process reports it any more")
+        covered = []
+        if len(rows) >= WATCHED_MAX:
+            # Nothing is known of providers beyond the last one. In this collation the texts of ids are ordered as ids.
+            covered.append(tables.alerts.c.subject.collate("C") <= max(str(row.subject) for row in rows))
+        alerts.keep(connection, "provider_unusable", rows, "no process reports it any more", *covered)
