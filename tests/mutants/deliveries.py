@@ -57,6 +57,20 @@ DELIVERIES = (
         (f"{ENDED}::test_what_waits_for_an_endpoint_that_is_deleted_ends_with_it",),
     ),
     Mutant(
+        "a request that deletes an endpoint ends no more than its bound",
+        ENDS,
+        "            order by due_at limit :rows for update skip locked)",
+        "            order by due_at for update skip locked)",
+        (f"{ENDED}::test_what_is_too_much_to_end_at_once_ends_when_it_is_due",),
+    ),
+    Mutant(
+        "a run of housekeeping deletes no more than its bound",
+        ENDS,
+        "range(DELETIONS_MAX)",
+        "range(100)",
+        (f"{ENDED}::test_a_run_deletes_no_more_than_its_bound",),
+    ),
+    Mutant(
         "an attempt under way is not ended with its endpoint",
         ENDS,
         "and (claim_id is null or due_at <= now())",

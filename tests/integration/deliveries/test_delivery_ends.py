@@ -190,6 +190,19 @@ def test_what_waits_for_an_endpoint_that_is_deleted_ends_with_it(backend: Backen
     assert len(receiver.received) == 2
 
 
+def test_what_is_too_much_to_end_at_once_ends_when_it_is_due(
+    backend: Backend, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_ends, "ENDED_ROWS_MAX", 1)
+    endpoint_id = make_waiting(backend, receiver)
+    webhook_endpoints.delete_endpoint(backend.runtime, backend.shop.tenant_id, endpoint_id, ACTOR)
+    assert sorted(row["status"] for row in backend.deliveries()) == ["failed", "pending"]
+    backend.make_due()
+    backend.deliver()
+    assert [row["status"] for row in backend.deliveries()] == ["failed"] * 2
+    assert len(receiver.received) == 2
+
+
 @pytest.mark.parametrize(("status", "ended"), [(200, "delivered"), (500, "failed")])
 def test_an_attempt_under_way_when_its_endpoint_is_deleted_is_the_last_one(
     backend: Backend, receiver: WebhookReceiver, status: int, ended: str
