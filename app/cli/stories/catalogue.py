@@ -44,7 +44,7 @@ def _late_success(stage: Stage) -> None:
     stage.cancel()
     stage.until_happened("the provider's page is closed", "provider_call", action="close")
     stage.act("has paid all the same: the bank's answer comes after the end", "pay", even_if_ended=True)
-    stage.until("the late money is credited", _is("completed", "late"))
+    stage.until_decided()
 
 
 def _double_webhook(stage: Stage) -> None:
@@ -85,15 +85,13 @@ def _lost_answer(stage: Stage) -> None:
 def _underpaid(stage: Stage) -> None:
     stage.ask()
     stage.act("pays 10.00 of the 25.00", "pay", amount="10.00")
-    stage.until("the difference is noticed", _is("processing", "underpaid"))
-    stage.until_happened("a person is asked", "dead_letter", reason="underpaid")
+    stage.until_decided()
 
 
 def _overpaid(stage: Stage) -> None:
     stage.ask()
     stage.act("pays 30.00 where 25.00 was asked", "pay", amount="30.00")
-    stage.until("the difference is noticed", _is("processing", "overpaid"))
-    stage.until_happened("a person is asked", "dead_letter", reason="overpaid")
+    stage.until_decided()
 
 
 def _conflict(stage: Stage) -> None:

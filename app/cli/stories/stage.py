@@ -107,6 +107,10 @@ class Stage:
             ),
         )
 
+    def until_decided(self) -> None:
+        """Report what happens until the report of money is decided on, as the tenant's policies have it."""
+        self.until_happened("the money is decided on", "decision", given="succeeded")
+
     def until_delivered(self, count: int) -> None:
         """Wait until `count` webhooks of the sandbox were answered 200, and report how often that was."""
 
