@@ -191,6 +191,9 @@ def lost_refund_is_found_by_our_id(trial: Trial) -> None:
         expect_equal(found.kind, FactKind.REFUND_STATE if has_effect else FactKind.NOT_FOUND, "the lookup by our id")
         if has_effect:
             refunded.settle(subject, found)
+        # What the provider reports of these would else arrive among the webhooks of the next payment.
+        for made in (other, subject) if has_effect else (other,):
+            refunded.end(made)
         refunded.report()
 
 
