@@ -136,12 +136,13 @@ class Lives(ModelComparison):
             fact = replace(fact, amount_minor=amount, currency=currency, refunded_minor=int(amount * given_back))
         self.settle_item(number, fact)
         payment = self.model.payments[number]
-        if fact.refunded_minor:
-            # An answer may report money and a refund at once: the money comes first; a refund beyond the credit waits.
-            payment.given_back.add((reference, currency, fact.refunded_minor))
         if status == "pending" and payment.status == "pending":
             payment.status = "processing"
         self.model.apply(payment, *reported)
+        if fact.refunded_minor:
+            # An answer may report money and a refund at once: the money comes first, then totals that waited for it,
+            # then the answer's own total; what is beyond the credit waits.
+            payment.given_back.add((reference, currency, fact.refunded_minor))
         self.model.book(payment)
 
     # What a person decides
