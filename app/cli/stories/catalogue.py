@@ -95,7 +95,8 @@ def _overpaid(stage: Stage) -> None:
 
 
 def _conflict(stage: Stage) -> None:
-    stage.script(webhook={"events": ["success"], "send": [{}, {"opposite": True}]})
+    # Late enough for the success to be settled first; a failure that comes before it contradicts nothing.
+    stage.script(webhook={"events": ["success"], "send": [{}, {"opposite": True, "delay": 3}]})
     stage.ask()
     stage.act("pays; the provider reports the success, and then a failure", "pay")
     stage.until("the contradiction is noticed", _is("completed", "conflict"))
