@@ -75,7 +75,9 @@ def test_the_whole_way_ends_at_the_frame(servers: Servers) -> None:
     assert_compared(figure, "whole_way", "plain")
     (cost,) = figure["costs"]
     assert cost["count"] == settle.ROUNDS * SIZE.whole
-    assert all(cost["microseconds"][name] > 0 for name in ("web", "sockets", "worker-settle", "worker-provider"))
+    # The system counts processor time in ticks, of which so short a run may have none in one of the processes.
+    assert cost["microseconds"].keys() >= {"web", "sockets", "worker-settle", "worker-provider"}
+    assert sum(cost["microseconds"].values()) > 0
 
 
 def test_the_provider_answers_when_its_time_is_over() -> None:

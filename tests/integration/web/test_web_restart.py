@@ -129,7 +129,7 @@ def test_a_start_holds_and_resets_no_caller(stack: Stack, name: str) -> None:
         calling = pool.submit(call_until_answered)
         stack.start(name)
         calling.result()
-    assert len(tries) > 100
+    assert len(tries) > 10
     assert tries[-1] is not None
     assert tries[-1] < ANSWER_SECONDS
 
